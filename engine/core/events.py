@@ -1,0 +1,148 @@
+"""Inbound events: the contract with the systems that produce them.
+
+Enters: nothing. Leaves: one frozen pydantic model for each inbound topic.
+Holds: money is integer fen (1 CNY = 100 fen), times are epoch milliseconds once parsed, unknown extra fields are
+tolerated (producers evolve), known fields are strict (no "5" for 5, no 5.0 for 5, no true for 1).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+EARLIEST_MS: Final = 946_684_800_000  # 2000-01-01T00:00:00Z: anything earlier is a unit mistake (seconds for milliseconds)
+LATEST_MS: Final = 4_102_444_800_000  # 2100-01-01T00:00:00Z
+MAX_AMOUNT_FEN: Final = 10**13  # 100 billion CNY: keeps every windowed sum inside 64 bits
+MAX_QUANTITY: Final = 10**12
+
+
+def _time_ms(value: Any) -> int:
+    """RFC 3339 with an offset, or epoch milliseconds -> epoch milliseconds."""
+    if type(value) is int:
+        moment_ms = value
+    elif type(value) is str:
+        try:
+            moment = dt.datetime.fromisoformat(value)
+        except ValueError:
+            raise PydanticCustomError("time_format", "not an RFC 3339 time such as 2026-03-02T09:30:00+08:00") from None
+        if moment.tzinfo is None or len(value) < 20:
+            raise PydanticCustomError("time_offset", "the time has no UTC offset; write 2026-03-02T09:30:00+08:00 or ...Z")
+        moment_ms = int(moment.timestamp() * 1000)
+    else:
+        raise PydanticCustomError("time_type", "a time is an RFC 3339 string with an offset or integer epoch milliseconds")
+    if not EARLIEST_MS <= moment_ms < LATEST_MS:
+        raise PydanticCustomError(
+            "time_range", "the time lies outside 2000 to 2100; numbers are epoch milliseconds, not seconds"
+        )
+    return moment_ms
+
+
+TimeMs = Annotated[
+    int,
+    BeforeValidator(_time_ms),
+    WithJsonSchema(
+        {
+            "description": "RFC 3339 date-time with an offset, or integer epoch milliseconds.",
+            "anyOf": [
+                {"type": "string", "format": "date-time"},
+                {"type": "integer", "minimum": EARLIEST_MS, "exclusiveMaximum": LATEST_MS},
+            ],
+        }
+    ),
+]
+Identifier = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[!-~]+$")]  # printable ASCII without space
+AmountFen = Annotated[int, Field(ge=0, le=MAX_AMOUNT_FEN)]
+DecimalCny = Annotated[str, Field(pattern=r"^\d{1,12}(\.\d{1,6})?$", description="Exact decimal in CNY, as a string.")]
+
+Channel = Literal["app_push", "sms", "email", "phone", "wechat"]
+ClientType = Literal[
+    "individual", "mutual_fund", "private_fund", "insurer", "qfii", "social_security_fund", "enterprise_annuity"
+]
+AccessChannel = Literal["app", "web", "desktop", "phone", "branch", "api"]
+AgeBand = Literal["under_25", "25_35", "36_45", "46_60", "over_60"]
+Region = Literal["east", "central", "west", "northeast"]
+RiskLevel = Literal["R1", "R2", "R3", "R4", "R5"]
+
+
+class Inbound(BaseModel):
+    """What every inbound event has. The Kafka record's key is `client_id`, in UTF-8."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
+
+    event_id: Identifier = Field(description="The producer's own id of this event; returned in every action it causes.")
+    client_id: Identifier = Field(description="The client; equal to the record's key.")
+    time: TimeMs = Field(description="When it happened.")
+
+
+class Trade(Inbound):
+    """A filled order."""
+
+    symbol: Identifier
+    product: Literal["stock", "fund", "bond", "etf", "option", "future", "robo_portfolio", "other"] = "stock"
+    side: Literal["buy", "sell"]
+    quantity: Annotated[int, Field(gt=0, le=MAX_QUANTITY)] = Field(description="Shares, units or contracts.")
+    price_cny: DecimalCny | None = None
+    amount_fen: AmountFen = Field(description="Turnover in fen.")
+    channel: AccessChannel = "app"
+
+
+class Login(Inbound):
+    """An attempt to log in."""
+
+    channel: AccessChannel
+    success: bool = True
+    device_id: Identifier | None = None
+    region: Region | None = Field(default=None, description="Where the attempt came from, when known.")
+
+
+class Balance(Inbound):
+    """A change of a client's assets. `kind` gives the direction; amounts are never negative."""
+
+    kind: Literal[
+        "deposit", "withdrawal", "transfer_in", "transfer_out", "gain", "loss", "dividend", "interest", "fee", "snapshot"
+    ]
+    amount_fen: AmountFen = Field(description="Size of the change in fen; 0 for a snapshot.")
+    assets_fen: AmountFen = Field(description="Total assets after the change, in fen.")
+    cash_fen: AmountFen | None = Field(default=None, description="Cash after the change, in fen.")
+    margin_ratio: Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)] | None = Field(
+        default=None, description="Maintenance ratio of a margin account (assets / debt); absent without margin."
+    )
+
+
+class Consents(BaseModel):
+    """Channels on which the client agreed to be contacted. A channel left out is not agreed to."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
+
+    app_push: bool = False
+    sms: bool = False
+    email: bool = False
+    phone: bool = False
+    wechat: bool = False
+
+
+class Profile(Inbound):
+    """What is known of a client, whole: each event replaces the profile before it."""
+
+    type: ClientType
+    age_band: AgeBand | None = None
+    region: Region | None = None
+    risk_level: RiskLevel | None = None
+    consents: Consents = Consents()
+    language: Annotated[str, Field(pattern=r"^[a-z]{2}(-[A-Z]{2})?$")] = "zh-CN"
+    time_zone: Annotated[str, Field(pattern=r"^[A-Za-z_]+(/[A-Za-z0-9_+-]+)*$", max_length=64)] = "Asia/Shanghai"
+    advisor_id: Identifier | None = None
+
+
+Event = Trade | Login | Balance | Profile
+
+# The order is part of the contract: it breaks ties when topics are merged by time. Append only.
+INBOUND: Final[dict[str, type[Inbound]]] = {
+    "profiles": Profile,
+    "balances": Balance,
+    "logins": Login,
+    "trades": Trade,
+}

@@ -1,0 +1,112 @@
+"""The names that expressions can use, each with its type and where its value is found.
+
+Enters: the features and tiers of a rule set. Leaves: one Scope per trigger.
+Holds: `Name.code` is the engine's own Python text over `c` (ClientState), `e` (the event), `t` (a TierMove); money is fen there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, get_args
+
+from engine.core import events
+from engine.core.expressions import BOOL, TEXT, Name, Scope, Type, enum, number
+from engine.core.ruleset import Feature, Source
+
+CLIENT_TYPES: Final = get_args(events.ClientType)
+TIER_REASONS: Final = ("first", "promoted", "demoted", "type_changed")
+
+
+def client_names(tiers: tuple[str, ...], segments: tuple[str, ...]) -> list[Name]:
+    """What is known of the client, whatever happened. `tiers` and `segments` are the values those two can have."""
+    return [
+        Name("client.type", enum(*CLIENT_TYPES), True, "c.type", "type of client; missing until a profile came"),
+        Name("client.tier", enum(*tiers), True, "c.tier", "tier; missing until one is known"),
+        Name("client.days_in_tier", number("days"), True, "days_between(c.tier_since_ms, c.now_ms)", "whole days in this tier"),
+        Name("client.age_band", enum(*get_args(events.AgeBand)), True, "c.age_band", "age band from the profile"),
+        Name("client.region", enum(*get_args(events.Region)), True, "c.region", "region from the profile"),
+        Name("client.risk_level", enum(*get_args(events.RiskLevel)), True, "c.risk_level", "risk level from the profile"),
+        Name("client.language", TEXT, True, "c.language", "language from the profile"),
+        Name("client.has_advisor", BOOL, False, "(c.advisor_id is not None)", "whether an advisor is assigned"),
+        Name("client.segment", enum(*segments), True, "c.segment", "first segment that holds, as of the last event"),
+        Name("client.value_score", number("score"), True, "c.value_score", "value score, as of the last event"),
+        Name("client.assets_cny", number("cny"), True, "c.assets_fen", "total assets at the last balance event"),
+        Name("client.assets_peak_cny", number("cny"), True, "c.assets_peak_fen", "highest total assets ever seen"),
+        Name("client.cash_cny", number("cny"), True, "c.cash_fen", "cash at the last balance event that gave it"),
+        Name("client.margin_ratio", number("ratio"), True, "c.margin_ratio", "maintenance ratio at the last balance event"),
+        Name("client.days_known", number("days"), False, "days_between(c.since_ms, c.now_ms)", "whole days since the first event"),
+        Name("client.days_since_trade", number("days"), True, "days_between(c.trades.last_ms, c.now_ms)", "whole days since the last trade before now"),
+        Name("client.days_since_login", number("days"), True, "days_between(c.logins.last_ms, c.now_ms)", "whole days since the last login before now"),
+        Name("client.days_since_balance", number("days"), True, "days_between(c.balances.last_ms, c.now_ms)", "whole days since the last balance event"),
+    ]
+
+
+EVENT_NAMES: Final[dict[str, list[Name]]] = {
+    "trades": [
+        Name("trade.symbol", TEXT, False, "e.symbol", "security traded"),
+        Name("trade.product", enum(*get_args(events.Trade.model_fields["product"].annotation)), False, "e.product", "kind of product"),
+        Name("trade.side", enum("buy", "sell"), False, "e.side", "buy or sell"),
+        Name("trade.quantity", number("shares"), False, "e.quantity", "shares, units or contracts"),
+        Name("trade.amount_cny", number("cny"), False, "e.amount_fen", "turnover"),
+        Name("trade.channel", enum(*get_args(events.AccessChannel)), False, "e.channel", "channel of access"),
+    ],
+    "logins": [
+        Name("login.channel", enum(*get_args(events.AccessChannel)), False, "e.channel", "channel of access"),
+        Name("login.success", BOOL, False, "e.success", "whether it succeeded"),
+        Name("login.region", enum(*get_args(events.Region)), True, "e.region", "where it came from"),
+        Name("login.device_id", TEXT, True, "e.device_id", "device"),
+    ],
+    "balances": [
+        Name("balance.kind", enum(*get_args(events.Balance.model_fields["kind"].annotation)), False, "e.kind", "kind of change"),
+        Name("balance.amount_cny", number("cny"), False, "e.amount_fen", "size of the change"),
+        Name("balance.assets_cny", number("cny"), False, "e.assets_fen", "total assets after it"),
+        Name("balance.cash_cny", number("cny"), True, "e.cash_fen", "cash after it"),
+        Name("balance.margin_ratio", number("ratio"), True, "e.margin_ratio", "maintenance ratio after it"),
+    ],
+    "profiles": [],  # a profile becomes the client's own fields before rules are looked at
+    "silence": [],
+}
+
+
+def tier_change_names(tiers: tuple[str, ...]) -> list[Name]:
+    return [
+        Name("tier_change.old", enum(*tiers), True, "t.from_tier", "tier before; missing for a client's first"),
+        Name("tier_change.new", enum(*tiers), False, "t.to_tier", "tier now"),
+        Name("tier_change.reason", enum(*TIER_REASONS), False, "t.reason", "first, promoted, demoted or type_changed"),
+    ]
+
+
+def event_scope(source: Source) -> Scope:
+    """Names for a feature's `where` and `field`: the event alone."""
+    return {name.name: name for name in EVENT_NAMES[source]}
+
+
+def feature_type(feature: Feature) -> Type:
+    """The type of a feature's value: that of its field, or a count."""
+    if feature.aggregate in ("count", "distinct"):
+        return number("count")
+    name = next(n for n in EVENT_NAMES[feature.source] if n.name.partition(".")[2] == feature.field)
+    return name.type
+
+
+def feature_names(features: Iterable[Feature], code: dict[str, str] | None = None) -> list[Name]:
+    """One bare name per feature. `code` (feature name -> Python text) is known only to the compiler of the whole set."""
+    return [
+        Name(f.name, feature_type(f), f.aggregate not in ("count", "sum", "distinct"), (code or {}).get(f.name, "None"), f.description)
+        for f in features
+    ]
+
+
+def rule_scope(
+    trigger: str,
+    features: Iterable[Feature],
+    tiers: tuple[str, ...],
+    segments: tuple[str, ...],
+    code: dict[str, str] | None = None,
+) -> Scope:
+    """Names for a rule's condition and parameters when looked at on `trigger`; "client" is the scope of tiers, segments and score."""
+    tiers = (*tiers, *(t for t in CLIENT_TYPES if t not in tiers and t != "individual"))
+    names = [*client_names(tiers, segments), *feature_names(features, code), *EVENT_NAMES.get(trigger, [])]
+    if trigger == "tier_change":
+        names += tier_change_names(tiers)
+    return {name.name: name for name in names}
