@@ -1,57 +1,151 @@
 """The expression language: Python's expression syntax over declared names, typed, compiled.
 
-(types and Scope; see the module's functions below)
+Enters: a text and the Scope of names it may use. Leaves: an Expression, or every Fault in it; Python trees.
+Holds: what is not on the allow-list is refused; `parse` never raises and its time is bounded; compiled code never
+raises, and nothing of the user's text but checked constants is in it.
+
+Allowed: `and or not`, comparison chains, `+ - * /`, `in` and `not in` a written list, `a if test else b`, numbers,
+text, True and False, names such as client.tier, and known(x), min(x, y), max(x, y), abs(x), round(x).
+
+Units: a written number takes the unit of what it meets, so that `client.assets_cny > 1_000_000` compares CNY although
+code counts fen. Money / money is a ratio; money times or by a number is money; unlike units are not compared or added.
+
+Missing: a comparison with a missing value is false (`!=` and `not in` too), so `not (x > 3)` holds when x is missing.
+Arithmetic with a missing value is missing; so is division by zero. known(x) asks. A missing bool counts as false.
+So a condition is always true or false, and a missing test takes the second branch of `a if test else b`.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final, Literal
+import warnings
+from typing import Final
+
+from engine.core.expression_check import Checker
+from engine.core.expression_code import HELPERS, to_python
+from engine.core.expression_types import BOOL, TEXT, Expression, Fault, Name, Scope, Type, enum, number
+from engine.core.expression_units import Refused
+
+__all__ = [
+    "BOOL",
+    "HELPERS",
+    "TEXT",
+    "Expression",
+    "Fault",
+    "Name",
+    "Scope",
+    "Type",
+    "enum",
+    "number",
+    "parse",
+    "to_python",
+]
+
+MAX_LENGTH: Final = 2000
+MAX_DEPTH: Final = 40
+MAX_NODES: Final = 500
+
+# What people write who know another language, and what to write here; the first that is near the fault is shown.
+FOREIGN: Final = (
+    ("&&", "write: and"),
+    ("||", "write: or"),
+    ("<>", "write: !="),
+    ("?", "write: a if test else b"),
+    ("!", "write: not"),
+    ("=", "write == to compare"),
+    (";", "write one expression"),
+)
 
 
-@dataclass(frozen=True, slots=True)
-class Type:
-    """What a value is. `unit` is for numbers ("cny", "days", "ratio", "count", "shares", "score"); `values` for enums."""
+def parse(text: str, scope: Scope, expect: Type | None = None) -> Expression | tuple[Fault, ...]:
+    """Check a text against the names of `scope`; `expect` is what the place asks for. All faults at once, by offset."""
+    body = _syntax(text)
+    if isinstance(body, Fault):
+        return (body,)
+    encoded = None if text.isascii() else text.encode()
 
-    kind: Literal["number", "text", "bool"]
-    unit: str | None = None
-    values: tuple[str, ...] | None = None
+    def offset(node: ast.AST) -> int:
+        column: int = getattr(node, "col_offset", 0)
+        return column if encoded is None else len(encoded[:column].decode(errors="ignore"))
 
-
-def number(unit: str | None = None) -> Type:
-    return Type("number", unit)
-
-
-def enum(*values: str) -> Type:
-    return Type("text", None, values)
-
-
-TEXT: Final = Type("text")
-BOOL: Final = Type("bool")
-
-
-@dataclass(frozen=True, slots=True)
-class Name:
-    """A name that expressions can use. `code` is the engine's own Python text that reads its value (None when missing)."""
-
-    name: str
-    type: Type
-    optional: bool
-    code: str
-    description: str = ""
+    checker = Checker(scope)
+    try:
+        result = checker.run(body, expect)
+    except Refused as refused:
+        faults = {Fault(offset(node), message, remedy) for node, message, remedy in refused.faults}
+        return tuple(sorted(faults, key=lambda fault: (fault.offset, fault.message)))
+    return Expression(text, result.tree, result.type, result.optional, tuple(checker.names))
 
 
-Scope = Mapping[str, Name]
+def _syntax(text: str) -> ast.expr | Fault:
+    if len(text) > MAX_LENGTH:
+        return Fault(
+            MAX_LENGTH,
+            f"expression of {len(text)} characters",
+            f"stay within {MAX_LENGTH}; declare a feature or split the rule",
+        )
+    for offset, character in enumerate(text):
+        if not character.isprintable() and character != "\n":
+            return Fault(offset, f"character U+{ord(character):04X}", "write visible characters and plain spaces")
+    line = text.replace("\n", " ")  # same offsets; a condition may be folded over several lines of a file
+    start = len(line) - len(line.lstrip())
+    if not line.strip():
+        return Fault(0, "empty expression", "write a condition such as True")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            # From its first character: leading spaces are indentation to Python, and parentheses let "a) or (b" pass.
+            body = ast.parse(line[start:], mode="eval").body
+    except SyntaxError as error:
+        return _syntax_fault(text, error, start)
+    except (ValueError, RecursionError, MemoryError):
+        return Fault(start, "expression too deeply nested", f"nest at most {MAX_DEPTH} deep")
+    for node in ast.walk(body):
+        if isinstance(node, ast.expr):
+            node.col_offset += start  # leading spaces are single bytes
+            node.end_col_offset = (node.end_col_offset or 0) + start
+    return _within_bounds(body, line) or body
 
 
-@dataclass(frozen=True, slots=True)
-class Expression:
-    """A checked expression: its text, its parsed tree, its type, whether it can be missing, the names it reads in order."""
+def _syntax_fault(text: str, error: SyntaxError, start: int) -> Fault:
+    offset = (error.offset or 0) - 1
+    offset = min(offset + start, len(text)) if offset >= 0 else len(text)
+    near = text[max(offset - 1, 0) : offset + 2]
+    remedy = next((say for sign, say in FOREIGN if sign in near), 'write an expression such as client.tier == "A"')
+    if offset < len(text) and not text[offset].isascii():
+        remedy = "write the ASCII sign; only text in quotes can be in another script"
+    message = (
+        "the expression ends too early"
+        if offset == len(text)
+        else f"not an expression: {error.msg[:1].lower()}{error.msg[1:]}"
+    )
+    return Fault(offset, message, remedy)
 
-    text: str
-    tree: ast.expr
-    type: Type
-    optional: bool
-    names: tuple[str, ...]
+
+def _within_bounds(body: ast.expr, line: str) -> Fault | None:
+    """Depth and size, without recursion; and no comment, which would hide the rest of a folded condition."""
+    level: list[ast.AST] = [body]
+    depth = nodes = 0
+    strings: list[tuple[int, int]] = []
+    while level:
+        depth, nodes = depth + 1, nodes + len(level)
+        for node in level:
+            if isinstance(node, (ast.Constant, ast.JoinedStr)):
+                strings.append((node.col_offset, node.end_col_offset or 0))
+        if depth > MAX_DEPTH:
+            return Fault(0, "expression too deeply nested", f"nest at most {MAX_DEPTH} deep")
+        level = [
+            c
+            for n in level
+            for c in ast.iter_child_nodes(n)
+            if isinstance(c, (ast.expr, ast.comprehension, ast.keyword))
+        ]
+    if nodes > MAX_NODES:
+        return Fault(0, f"expression of {nodes} parts", f"stay within {MAX_NODES}; declare a feature or split the rule")
+    encoded = line.encode()
+    for column, byte in enumerate(encoded):
+        if byte == ord("#") and not any(begin <= column < end for begin, end in strings):
+            return Fault(
+                len(encoded[:column].decode()), "comment in an expression", "put it on a line of its own above"
+            )
+    return None

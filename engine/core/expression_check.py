@@ -1,0 +1,312 @@
+"""Checks a syntax tree against a scope: allowed parts only, names, types, units; and makes the tree normal.
+
+Enters: a tree of `ast.parse` and a Scope. Leaves: a Checked tree with its type, or Refused with every fault.
+Holds: the tree that leaves has only nodes that `expression_code` knows; numbers that compiled code can reach stay below
+1e250, so that no arithmetic in it overflows.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any, Final, Never
+
+from engine.core.expression_types import BOOL, MAX_NAME_LOG10, MONEY, TINY_LOG10, Scope, Type, enum, number
+from engine.core.expression_units import (
+    Checked,
+    Refused,
+    agree,
+    constant,
+    log10_of,
+    product_unit,
+    quotient_unit,
+    take_unit,
+    unit_of,
+    words,
+)
+
+MAX_LITERAL: Final = 10**15
+MAX_LOG10: Final = 250.0
+FUNCTIONS: Final = {"known": (1, 1), "abs": (1, 1), "round": (1, 1), "min": (2, 20), "max": (2, 20)}
+CALCULATE: Final[dict[type[ast.operator], Callable[[Fraction, Fraction], Fraction]]] = {
+    ast.Add: Fraction.__add__,
+    ast.Sub: Fraction.__sub__,
+    ast.Mult: Fraction.__mul__,
+    ast.Div: Fraction.__truediv__,
+}
+REFUSED: Final[dict[type[ast.AST], tuple[str, str]]] = {
+    ast.Lambda: ("a lambda", "write a condition over the declared names"),
+    ast.ListComp: ("a comprehension", "declare a feature for what is counted"),
+    ast.SetComp: ("a comprehension", "declare a feature for what is counted"),
+    ast.DictComp: ("a comprehension", "declare a feature for what is counted"),
+    ast.GeneratorExp: ("a comprehension", "declare a feature for what is counted"),
+    ast.JoinedStr: ("an f-string", "write plain text in quotes"),
+    ast.NamedExpr: ("an assignment", "write == to compare"),
+    ast.Starred: ("a star", "list the values one by one"),
+    ast.Subscript: ("an index in brackets", "use a declared name"),
+    ast.Dict: ("a dictionary", 'write a list after in, such as ("A", "B")'),
+    ast.Attribute: ("an attribute of a value", "use a declared name"),
+    ast.Tuple: ("a list", "write it after in"),
+    ast.List: ("a list", "write it after in"),
+    ast.Set: ("a list", "write it after in"),
+    ast.Pow: ("the operator **", "multiply, or write the number out"),
+    ast.FloorDiv: ("the operator //", "write /, and round(x) for whole numbers"),
+    ast.Mod: ("the operator %", "compare with / or a feature"),
+    ast.BitAnd: ("the operator &", "write: and"),
+    ast.BitOr: ("the operator |", "write: or"),
+    ast.BitXor: ("the operator ^", "multiply, or write the number out"),
+    ast.Invert: ("the operator ~", "write: not"),
+    ast.UAdd: ("a plus sign before a value", "leave it out"),
+    ast.Is: ("the operator is", "write ==, or not known(x) for a missing value"),
+    ast.IsNot: ("the operator is not", "write !=, or known(x) for a value that is there"),
+}
+
+
+class Checker:
+    """Each method gives a Checked part or raises Refused."""
+
+    def __init__(self, scope: Scope) -> None:
+        self.scope = scope
+        self.names: dict[str, None] = {}  # as met, in order
+
+    def run(self, body: ast.expr, expect: Type | None) -> Checked:
+        result = self.check(body)
+        if expect is not None:
+            result = _expected(result, expect)
+        return replace(result, tree=_Finish().visit(result.tree))
+
+    def check(self, node: ast.expr) -> Checked:
+        match node:
+            case ast.Constant():
+                return self.constant(node)
+            case ast.Name() | ast.Attribute():
+                return self.name(node)
+            case ast.BoolOp():
+                values = self.each(self.condition, node.values)
+                return Checked(node, ast.BoolOp(node.op, [value.tree for value in values]), BOOL)
+            case ast.UnaryOp(op=ast.Not()):
+                return Checked(node, ast.UnaryOp(ast.Not(), self.condition(node.operand).tree), BOOL)
+            case ast.UnaryOp(op=ast.USub()):
+                operand = self.number(node.operand)
+                value = operand.value
+                tree = ast.UnaryOp(ast.USub(), operand.tree) if value is None else constant(-value)
+                return replace(operand, node=node, tree=tree)
+            case ast.BinOp():
+                return self.arithmetic(node)
+            case ast.Compare():
+                return self.comparison(node)
+            case ast.IfExp():
+                return self.conditional(node)
+            case ast.Call():
+                return self.call(node)
+            case _:
+                return _refuse(node, node.op if isinstance(node, ast.UnaryOp) else node)
+
+    def each(self, check: Callable[[ast.expr], Checked], nodes: Iterable[ast.expr]) -> list[Checked]:
+        """All of them, so that the faults of all are told at once."""
+        items: list[Checked] = []
+        faults: list[tuple[ast.AST, str, str]] = []
+        for node in nodes:
+            try:
+                items.append(check(node))
+            except Refused as refused:
+                faults += refused.faults
+        if faults:
+            raise Refused(*faults)
+        return items
+
+    def condition(self, node: ast.expr) -> Checked:
+        return _expected(self.check(node), BOOL)
+
+    def number(self, node: ast.expr) -> Checked:
+        result = self.check(node)
+        if result.type.kind != "number":
+            raise Refused((node, f"cannot calculate with {words(result.type)}", "write a number"))
+        return result
+
+    def constant(self, node: ast.Constant) -> Checked:
+        value: Any = node.value
+        if isinstance(value, bool):
+            return Checked(node, constant(value), BOOL)
+        if isinstance(value, str):
+            return Checked(node, constant(value), enum(value), literal=True)
+        if isinstance(value, int):
+            return _written(node, Fraction(value))
+        if isinstance(value, float):
+            return _written(node, Fraction(Decimal(repr(value))) if math.isfinite(value) else Fraction(MAX_LITERAL + 1))
+        remedy = "write not known(x) for a missing value" if value is None else "write a number or a text"
+        raise Refused((node, f"{value if value is None else type(value).__name__} is not in the rule language", remedy))
+
+    def name(self, node: ast.expr) -> Checked:
+        """A chain of attributes is looked up whole, as one name; there is no attribute access."""
+        parts: list[str] = []
+        at = node
+        while isinstance(at, ast.Attribute):
+            parts.append(at.attr)
+            at = at.value
+        if not isinstance(at, ast.Name):
+            _refuse(node, node)
+        name = ".".join([at.id, *reversed(parts)])
+        known = self.scope.get(name)
+        if known is None:
+            raise Refused((node, f'unknown name "{name}"', self.meant(name)))
+        self.names[name] = None
+        tree = ast.Name(name, ast.Load())
+        return Checked(node, tree, known.type, optional=known.optional, log10=MAX_NAME_LOG10)
+
+    def meant(self, name: str) -> str:
+        if name in ("true", "false"):
+            return f"write {name.title()}"
+        if name in FUNCTIONS:
+            return f"{name} is a function: {name}(...)"
+        if any(name in (known.type.values or ()) for known in self.scope.values()):
+            return f'a text is written in quotes: "{name}"'
+        close = difflib.get_close_matches(name, self.scope, n=1)
+        if close:
+            return f'did you mean "{close[0]}"?'
+        groups = sorted({f"{known.partition('.')[0]}.*" if "." in known else "features" for known in self.scope})
+        return f"known here: {', '.join(groups)}"
+
+    def arithmetic(self, node: ast.BinOp) -> Checked:
+        if type(node.op) not in CALCULATE:
+            _refuse(node, node.op)
+        left, right = self.each(self.number, (node.left, node.right))
+        divides = isinstance(node.op, ast.Div)
+        if divides and right.value == 0:
+            raise Refused((node.right, "division by zero", "write another divisor"))
+        if left.value is not None and right.value is not None:
+            return _written(node, CALCULATE[type(node.op)](left.value, right.value))
+        literal, optional = left.literal and right.literal, left.optional or right.optional
+        if divides:
+            unit = quotient_unit(node, left, right)
+            log10 = left.log10 + (TINY_LOG10 if right.value is None else max(0.0, -math.log10(abs(right.value))))
+            optional = optional or right.value is None
+        elif isinstance(node.op, ast.Mult):
+            unit, log10 = product_unit(node, left, right), left.log10 + right.log10
+        else:
+            left, right = agree((left, right), "add" if isinstance(node.op, ast.Add) else "subtract")
+            unit, log10 = unit_of((left, right)), max(left.log10, right.log10) + 1
+        if log10 > MAX_LOG10:
+            raise Refused((node, "a product of too many values", "declare a feature or split the rule"))
+        return Checked(node, ast.BinOp(left.tree, node.op, right.tree), number(unit), literal, optional, log10)
+
+    def comparison(self, node: ast.Compare) -> Checked:
+        for op in node.ops:
+            if isinstance(op, (ast.Is, ast.IsNot)):
+                _refuse(node, op)
+        if any(isinstance(op, (ast.In, ast.NotIn)) for op in node.ops):
+            return self.membership(node)
+        items = self.each(self.comparable, (node.left, *node.comparators))
+        items = agree(items, "compare")
+        if items[0].type.kind == "text" and not all(isinstance(op, (ast.Eq, ast.NotEq)) for op in node.ops):
+            raise Refused((node, "texts have no order", "write ==, != or in"))
+        return Checked(node, ast.Compare(items[0].tree, node.ops, [item.tree for item in items[1:]]), BOOL)
+
+    def comparable(self, node: ast.expr) -> Checked:
+        result = self.check(node)
+        if result.type == BOOL:
+            raise Refused((node, "a condition is not compared", "write it alone, or with not"))
+        return result
+
+    def membership(self, node: ast.Compare) -> Checked:
+        if len(node.ops) > 1:
+            raise Refused((node, "in stands within a chain of comparisons", "join two comparisons with and"))
+        listed = node.comparators[0]
+        if not isinstance(listed, (ast.Tuple, ast.List, ast.Set)) or not listed.elts:
+            raise Refused((listed, "in needs a list of written values", 'write a list such as ("A", "B")'))
+        items = self.each(self.comparable, (node.left, *listed.elts))
+        for item in items[1:]:
+            if not isinstance(item.tree, ast.Constant):
+                raise Refused((item.node, "in needs a list of written values", "write a number or a text"))
+        left, *values = agree(items, "compare")
+        return Checked(node, ast.Compare(left.tree, node.ops, [ast.Set([value.tree for value in values])]), BOOL)
+
+    def conditional(self, node: ast.IfExp) -> Checked:
+        body, test, orelse = self.each(self.check, (node.body, node.test, node.orelse))
+        test = _expected(test, BOOL)
+        literal, optional = body.literal and orelse.literal, body.optional or orelse.optional
+        body, orelse = agree((body, orelse), "choose between")
+        type_ = body.type
+        if type_.kind == "text":
+            a, b = type_.values, orelse.type.values
+            type_ = Type("text", None, None if a is None or b is None else tuple(dict.fromkeys(a + b)))
+        elif type_.kind == "number":
+            type_ = number(unit_of((body, orelse)))
+        tree = ast.IfExp(test.tree, body.tree, orelse.tree)
+        return Checked(node, tree, type_, literal, optional, max(body.log10, orelse.log10))
+
+    def call(self, node: ast.Call) -> Checked:
+        function = node.func.id if isinstance(node.func, ast.Name) else ast.unparse(node.func)[:60]
+        if function not in FUNCTIONS:
+            close = difflib.get_close_matches(function, FUNCTIONS, n=1)
+            remedy = f'did you mean "{close[0]}"?' if close else f"functions are {', '.join(FUNCTIONS)}"
+            raise Refused((node, f'unknown function "{function}"', remedy))
+        least, most = FUNCTIONS[function]
+        if node.keywords or not least <= len(node.args) <= most:
+            wanted = "one value" if most == 1 else f"{least} to {most} values"
+            raise Refused((node, f"{function} takes {wanted}", f"write {function}({'x' if most == 1 else 'x, y'})"))
+        if function == "known":
+            return self.known(node, node.args[0])
+        items = self.each(self.number, node.args)
+        literal, optional = all(item.literal for item in items), any(item.optional for item in items)
+        values = [item.value for item in items if item.value is not None]
+        if len(values) == len(items):
+            return _written(node, _fold(function, values))
+        items = agree(items, f"take the {function} of")
+        unit, log10 = unit_of(items), max(item.log10 for item in items)
+        arguments = [item.tree for item in items]
+        whole_cny = function == "round" and unit == MONEY  # to whole CNY, while code counts fen
+        if whole_cny:
+            arguments = [ast.BinOp(arguments[0], ast.Div(), constant(Fraction(100)))]
+        tree: ast.expr = ast.Call(ast.Name(function, ast.Load()), arguments, [])
+        if whole_cny:
+            tree = ast.BinOp(tree, ast.Mult(), constant(Fraction(100)))
+        return Checked(node, tree, number(unit), literal, optional, log10)
+
+    def known(self, node: ast.expr, argument: ast.expr) -> Checked:
+        if not isinstance(argument, (ast.Name, ast.Attribute)):
+            raise Refused((argument, "known asks about one name", "write known(x) with a declared name"))
+        item = self.name(argument)
+        asks = ast.Call(ast.Name("known", ast.Load()), [item.tree], [])
+        return Checked(node, asks if item.optional else constant(True), BOOL)
+
+
+def _refuse(at: ast.expr, what: ast.AST) -> Never:
+    said, remedy = REFUSED.get(type(what), (type(what).__name__, "write a condition over the declared names"))
+    raise Refused((at, f"{said} is not in the rule language", remedy))
+
+
+def _expected(result: Checked, expect: Type) -> Checked:
+    if result.type.kind == expect.kind and (expect.unit is None or expect.unit == result.type.unit):
+        return result
+    if result.type.kind == expect.kind and result.literal:
+        return take_unit(result, expect.unit)
+    remedy = "compare it, such as x > 0" if expect == BOOL else f"write {words(expect)}"
+    raise Refused((result.node, f"expected {words(expect)}, found {words(result.type)}", remedy))
+
+
+def _written(node: ast.expr, value: Fraction) -> Checked:
+    if abs(value) > MAX_LITERAL:
+        raise Refused((node, "number too large", f"stay within {MAX_LITERAL:,}"))
+    return Checked(node, constant(value), number(), literal=True, log10=log10_of(value))
+
+
+def _fold(function: str, values: list[Fraction]) -> Fraction:
+    if function in ("min", "max"):
+        return min(values) if function == "min" else max(values)
+    return abs(values[0]) if function == "abs" else Fraction(round(values[0]))
+
+
+class _Finish(ast.NodeTransformer):
+    """Written numbers become int, or float when they have decimals."""
+
+    def visit_Constant(self, node: ast.Constant) -> ast.Constant:
+        value: Any = node.value
+        if isinstance(value, Fraction):
+            return constant(value.numerator if value.denominator == 1 else float(value))
+        return node

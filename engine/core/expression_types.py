@@ -1,0 +1,78 @@
+"""What the parts of the expression language share: types, names, checked expressions, faults.
+
+Enters: nothing. Leaves: frozen dataclasses. Import them from `engine.core.expressions`.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Type:
+    """What a value is. `unit` is for numbers (cny, days, ratio, count, shares, score), `values` for enums."""
+
+    kind: Literal["number", "text", "bool"]
+    unit: str | None = None
+    values: tuple[str, ...] | None = None
+
+
+def number(unit: str | None = None) -> Type:
+    return Type("number", unit)
+
+
+def enum(*values: str) -> Type:
+    return Type("text", None, values)
+
+
+TEXT: Final = Type("text")
+BOOL: Final = Type("bool")
+MONEY: Final = "cny"  # the unit whose values are integer fen in code
+INTEGER_UNITS: Final = (MONEY, "days", "count", "shares")  # a name in one of these is an integer
+MAX_NAME_LOG10: Final = 19.0  # no name's value is beyond 64 bits
+TINY_LOG10: Final = 30.0  # a quotient whose divisor is nearer to zero than 1e-30 is missing
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A name that expressions can use. `code` is the engine's own Python text that reads it (None when missing)."""
+
+    name: str
+    type: Type
+    optional: bool
+    code: str
+    description: str = ""
+
+
+Scope = Mapping[str, Name]
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """A checked expression: its text, its tree, its type, whether it can be missing, the names it reads in order.
+
+    The tree is normal: every name is one `ast.Name` with its whole dotted name as id, numbers written against money
+    are fen, arithmetic between written numbers is done.
+    """
+
+    text: str
+    tree: ast.expr
+    type: Type
+    optional: bool
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is wrong with an expression, at a character of its text (from 0), and what to write instead."""
+
+    offset: int
+    message: str
+    remedy: str
+
+
+def quoted(values: tuple[str, ...] | list[str]) -> str:
+    return ", ".join(f'"{value}"' for value in values)
