@@ -26,7 +26,7 @@ def _time_ms(value: Any) -> int:
     elif type(value) is str:
         try:
             moment = dt.datetime.fromisoformat(value)
-        except ValueError:
+        except (ValueError, OverflowError):
             raise PydanticCustomError("time_format", "not an RFC 3339 time such as 2026-03-02T09:30:00+08:00") from None
         if moment.tzinfo is None or len(value) < 20:
             raise PydanticCustomError("time_offset", "the time has no UTC offset; write 2026-03-02T09:30:00+08:00 or ...Z")

@@ -1,0 +1,212 @@
+"""The decision: apply event -> update features -> tier -> match rules -> contact policy -> messages.
+
+Enters: a Plan, the states of the clients named, decoded inputs in order. Leaves: changed states, messages, counts.
+Holds: a pure function of its arguments. A client's timers that fall due before its next event run first, at their own due
+time, so that it does not matter when, or whether, a tick came.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, MutableMapping
+from dataclasses import dataclass, field
+
+from engine.core.actions import Cause, Outcome
+from engine.core.events import Balance, Event, Profile
+from engine.core.messages import Message, action_message, rfc3339, tier_change_message
+from engine.core.plan import CompiledRule, Plan
+from engine.core.state import MAX_HISTORY, NEVER_MS, ClientState
+from engine.core.tiers import TierMove, review, review_due_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A tick's word to one client: time has reached `time_ms`."""
+
+    client_id: str
+    time_ms: int
+
+
+Input = tuple[str, Event] | Due
+
+
+@dataclass(slots=True)
+class Decided:
+    """What a sequence of inputs led to. `changed` holds the clients whose state differs from before."""
+
+    messages: list[Message] = field(default_factory=list)
+    changed: dict[str, ClientState] = field(default_factory=dict)
+    outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)  # (rule id, outcome)
+    moves: Counter[tuple[str, str, str]] = field(default_factory=Counter)  # (from or "", to, reason)
+
+
+def decide(plan: Plan, states: MutableMapping[str, ClientState], inputs: Iterable[Input]) -> Decided:
+    """Decide inputs in order. `states` must hold every client that is named and known; new ones are added to it."""
+    decided = Decided()
+    changed = decided.changed
+    for item in inputs:
+        if isinstance(item, Due):
+            client = states.get(item.client_id)
+            if client is not None and client.due_ms <= item.time_ms:
+                _run_timers(plan, client, item.time_ms, decided)
+                changed[item.client_id] = client
+            continue
+        topic, event = item
+        client = states.get(event.client_id)
+        if client is None:
+            client = states[event.client_id] = ClientState(plan.layout, event.client_id, event.time)
+        elif client.due_ms <= event.time:
+            _run_timers(plan, client, event.time, decided)
+        _apply(plan, client, topic, event, decided)
+        changed[event.client_id] = client
+    return decided
+
+
+def _apply(plan: Plan, client: ClientState, topic: str, event: Event, decided: Decided) -> None:
+    day = client.day
+    client.advance(plan.layout, event.time)
+    client.sequence += 1
+    if isinstance(event, Profile):
+        _take_profile(client, event)
+    else:
+        if isinstance(event, Balance):
+            _take_balance(client, event)
+        plan.update[topic](client, event)
+    move = None
+    if topic in plan.review_on:
+        move = review(plan, client)
+        client.review_ms = review_due_ms(plan, client)
+    if move is not None or topic == "balances" or topic == "profiles" or day != client.day or client.sequence == 1:
+        _classify(plan, client)
+    matched = plan.match[topic](client, event, None)
+    if matched or move is not None:
+        rules = plan.compiled[topic]
+        hits = [(rules[index], None) for index in matched]
+        _act(plan, client, event, Cause.model_construct(type=topic, event_id=event.event_id, time=rfc3339(event.time)), hits, move, decided)
+    if topic != "profiles":
+        getattr(client, topic).last_ms = client.now_ms
+    client.due_ms = _next_due_ms(plan, client)
+
+
+def _run_timers(plan: Plan, client: ClientState, until_ms: int, decided: Decided) -> None:
+    """Everything that falls due up to `until_ms`, each at its own time."""
+    while client.due_ms <= until_ms:
+        client.advance(plan.layout, client.due_ms)
+        client.sequence += 1
+        move = review(plan, client)
+        _classify(plan, client)
+        hits = []
+        candidates = [i for i, source, length_ms in plan.silences if _silent_since(plan, client, i, source, length_ms) <= client.now_ms]
+        if candidates:
+            rules = plan.compiled["silence"]
+            matched = plan.match["silence"](client, None, None)
+            hits = [(rules[i], None) for i in candidates if i in matched]
+            for index, source, _ in plan.silences:
+                if index in candidates:
+                    client.silenced[rules[index].rule.id] = getattr(client, source).last_ms
+        if hits or move is not None:
+            cause = Cause.model_construct(type="timer", event_id=None, time=rfc3339(client.now_ms))
+            _act(plan, client, None, cause, hits, move, decided)
+        client.review_ms = review_due_ms(plan, client)
+        client.due_ms = _next_due_ms(plan, client)
+
+
+def _silent_since(plan: Plan, client: ClientState, index: int, source: str, length_ms: int) -> int:
+    """When this silence falls due; NEVER_MS when it was already seen, or nothing has been heard yet."""
+    last_ms: int | None = getattr(client, source).last_ms
+    if last_ms is None or client.silenced.get(plan.compiled["silence"][index].rule.id) == last_ms:
+        return NEVER_MS
+    return last_ms + length_ms
+
+
+def _next_due_ms(plan: Plan, client: ClientState) -> int:
+    due_ms = client.review_ms
+    for index, source, length_ms in plan.silences:
+        due_ms = min(due_ms, _silent_since(plan, client, index, source, length_ms))
+    return due_ms
+
+
+def _take_profile(client: ClientState, event: Profile) -> None:
+    client.type = event.type
+    client.age_band = event.age_band
+    client.region = event.region
+    client.risk_level = event.risk_level
+    client.consents = tuple(channel for channel, agreed in event.consents if agreed)
+    client.language = event.language
+    client.time_zone = event.time_zone
+    client.advisor_id = event.advisor_id
+
+
+def _take_balance(client: ClientState, event: Balance) -> None:
+    client.assets_fen = event.assets_fen
+    client.assets_peak_fen = max(client.assets_peak_fen or 0, event.assets_fen)
+    if event.cash_fen is not None:
+        client.cash_fen = event.cash_fen
+    client.margin_ratio = event.margin_ratio
+
+
+def _classify(plan: Plan, client: ClientState) -> None:
+    first = plan.segment(client, None, None)
+    client.segment = plan.segments[first[0]] if first else None
+    if plan.value_score is not None:
+        client.value_score = plan.value_score(client, None, None)
+
+
+def _act(
+    plan: Plan,
+    client: ClientState,
+    event: Event | None,
+    cause: Cause,
+    hits: list[tuple[CompiledRule, TierMove | None]],
+    move: TierMove | None,
+    decided: Decided,
+) -> None:
+    """Publish a tier change, then take each rule that matched through the contact policy, most urgent first."""
+    ordinal = 0
+    if move is not None:
+        decided.moves[move.from_tier or "", move.to_tier, move.reason] += 1
+        decided.messages.append(tier_change_message(client, move, cause, ordinal))
+        ordinal += 1
+        rules = plan.compiled["tier_change"]
+        hits = hits + [(rules[i], move) for i in plan.match["tier_change"](client, event, move)]
+        hits.sort(key=lambda hit: (-hit[0].rule.priority, hit[0].rule.id))
+    for compiled, about in hits:
+        rule = compiled.rule
+        outcome, channel = _contact(plan, client, compiled)
+        decided.outcomes[rule.id, outcome] += 1
+        _remember(client, rule.id, rule.kind, channel, outcome)
+        if outcome is Outcome.SENT:
+            client.acted[rule.id] = client.now_ms
+            decided.messages.append(action_message(compiled, client, event, about, channel, cause, ordinal))
+        ordinal += 1
+
+
+def _contact(plan: Plan, client: ClientState, compiled: CompiledRule) -> tuple[Outcome, str]:
+    """The contact policy, in the order of `Outcome`: what becomes of the action, and the channel it would take."""
+    rule = compiled.rule
+    acted_ms = client.acted.get(rule.id)
+    if acted_ms is not None and client.now_ms < acted_ms + rule.cooldown_s * 1000:
+        return Outcome.COOLDOWN, rule.channels[0]
+    if rule.audience != "client":
+        return Outcome.SENT, rule.channels[0]
+    channel = next((channel for channel in rule.channels if channel in client.consents), None)
+    if channel is None:
+        return Outcome.NO_CONSENT, rule.channels[0]
+    if client.contacts_day != client.day:
+        client.contacts_day, client.contacts_today = client.day, 0
+    if client.contacts_today >= plan.rule_set.policy.daily_cap:
+        return Outcome.DAILY_CAP, channel
+    client.contacts_today += 1
+    return Outcome.SENT, channel
+
+
+def _remember(client: ClientState, rule_id: str, kind: str, channel: str, outcome: Outcome) -> None:
+    """Keep the last actions, sent or not; the same outcome again is counted, not listed again."""
+    for entry in client.recent:
+        if entry[1] == rule_id and entry[4] == outcome and outcome is not Outcome.SENT:
+            entry[0] = client.now_ms
+            entry[5] += 1
+            return
+    client.recent.append([client.now_ms, rule_id, kind, channel, outcome.value, 1])
+    if len(client.recent) > MAX_HISTORY:
+        del client.recent[0]

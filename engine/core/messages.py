@@ -1,0 +1,130 @@
+"""Outbound messages: decisions as the bytes that are published.
+
+Enters: what was decided, the client's state at that moment. Leaves: Message (topic, key, value, CloudEvents headers).
+Holds: the bytes follow from the client's own events alone: neither partitions, offsets, batches nor a clock are in them.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+from engine.core.actions import TOPIC_OF_KIND, Action, Cause, Outbound, TierChange, Value
+from engine.core.events import ClientType, Event
+from engine.core.plan import CompiledRule
+from engine.core.state import ClientState
+from engine.core.tiers import TierMove
+
+SOURCE: Final = "urn:engage"
+_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One record to publish. `topic` is the contract's name, without the configured prefix."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...]
+    timestamp_ms: int | None = None  # None: the time of publishing
+
+
+def rfc3339(moment_ms: int) -> str:
+    """Epoch milliseconds as RFC 3339 in UTC with milliseconds."""
+    return (_EPOCH + dt.timedelta(milliseconds=moment_ms)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def cny(amount_fen: int | float) -> str:
+    """Fen as an exact decimal text in CNY; a fraction of a fen (from a product or quotient) is rounded half to even."""
+    fen = round(amount_fen)
+    sign, fen = ("-", -fen) if fen < 0 else ("", fen)
+    return f"{sign}{fen // 100}.{fen % 100:02d}"
+
+
+def _value(value: Any, money: bool) -> Value:
+    return cny(value) if money and value is not None else value
+
+
+def _id(client: ClientState, ordinal: int, *what: str) -> str:
+    """Names a decision by its cause: the client's n-th event or timer."""
+    text = "\0".join((*what, client.client_id, str(client.sequence), str(ordinal)))
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _message(topic: str, record: Outbound, type_: str) -> Message:
+    return Message(
+        topic,
+        record.client_id.encode(),
+        record.model_dump_json().encode(),
+        (
+            ("ce_specversion", b"1.0"),
+            ("ce_id", record.id.encode()),
+            ("ce_source", SOURCE.encode()),
+            ("ce_type", f"engage.{type_}.v1".encode()),
+            ("ce_time", record.time.encode()),
+            ("ce_subject", record.client_id.encode()),
+            ("ce_dataschema", f"https://engage.example/schemas/{topic}.json".encode()),
+            ("content-type", b"application/json"),
+        ),
+    )
+
+
+def tier_change_message(client: ClientState, move: TierMove, cause: Cause, ordinal: int) -> Message:
+    why: dict[str, Value] = {}
+    if move.measure_name is not None:
+        why = {move.measure_name: _value(move.measure, move.money), "threshold": _value(move.threshold, move.money)}
+    if move.since_ms is not None:
+        why["since"] = rfc3339(move.since_ms)
+    record = TierChange(
+        id=_id(client, ordinal, "tier-change"),
+        client_id=client.client_id,
+        time=rfc3339(client.now_ms),
+        cause=cause,
+        client_type=cast(ClientType, client.type),
+        from_tier=move.from_tier,
+        to_tier=move.to_tier,
+        reason=move.reason,  # type: ignore[arg-type]
+        why=why,
+    )
+    return _message("tier-changes", record, "tier-change")
+
+
+def action_message(
+    compiled: CompiledRule,
+    client: ClientState,
+    event: Event | None,
+    move: TierMove | None,
+    channel: str,
+    cause: Cause,
+    ordinal: int,
+) -> Message:
+    rule = compiled.rule
+    record = Action(
+        id=_id(client, ordinal, rule.id, str(rule.version)),
+        client_id=client.client_id,
+        time=rfc3339(client.now_ms),
+        cause=cause,
+        kind=rule.kind,  # type: ignore[arg-type]
+        rule_id=rule.id,
+        rule_version=rule.version,
+        title=rule.title,
+        audience=rule.audience,  # type: ignore[arg-type]
+        channel=channel,
+        owner=rule.owner,
+        advisor_id=client.advisor_id,
+        tier=client.tier,
+        language=client.language,
+        priority=rule.priority,
+        template=rule.template,
+        parameters=_named(compiled.parameter_names, compiled.parameters(client, event, move)),
+        why=_named(compiled.why_names, compiled.why(client, event, move)),
+        expires_at=rfc3339(client.now_ms + rule.expires_s * 1000),
+    )
+    return _message(TOPIC_OF_KIND[rule.kind], record, rule.kind)
+
+
+def _named(names: tuple[tuple[str, bool], ...], values: tuple[Any, ...]) -> dict[str, Value]:
+    return {name: _value(value, money) for (name, money), value in zip(names, values, strict=True)}

@@ -1,0 +1,150 @@
+"""Intake: the records of one partition of all inbound topics, merged into batches that know where they begin.
+
+Enters: records as fetched, topic by topic. Leaves: Batch.
+Holds: a batch is a contiguous range of each topic; its order is a function of its records alone: by record time, ties in the
+order of the topics, each topic's offsets in order. So a batch can be made again from its ranges.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from engine.core.decode import Rejected
+from engine.core.events import INBOUND
+from engine.core.messages import Message
+
+REROUTED: Final = "rerouted"
+DEAD_LETTERS: Final = "dead-letters"
+INTAKE_TOPICS: Final = (*INBOUND, REROUTED)
+_RANK: Final = {topic: rank for rank, topic in enumerate(INTAKE_TOPICS)}
+_HEADER_TOPIC: Final = "engage_topic"
+_HEADER_PARTITION: Final = "engage_partition"
+_HEADER_OFFSET: Final = "engage_offset"
+_HEADER_TIMESTAMP: Final = "engage_timestamp"
+
+
+@dataclass(slots=True)
+class Inbound:
+    """One record. A rerouted record shows the topic, partition and offset it first came with."""
+
+    topic: str  # the contract's name, without prefix
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+    rerouted: bool = False
+
+    def _headers(self) -> tuple[tuple[str, bytes], ...]:
+        return (
+            (_HEADER_TOPIC, self.topic.encode()),
+            (_HEADER_PARTITION, str(self.partition).encode()),
+            (_HEADER_OFFSET, str(self.offset).encode()),
+            (_HEADER_TIMESTAMP, str(self.timestamp_ms).encode()),
+        )
+
+    def to_right_partition(self) -> Message:
+        """A copy for the partition that its key belongs to."""
+        return Message(REROUTED, self.key or b"", self.value, self._headers(), self.timestamp_ms)
+
+    def to_dead_letters(self, rejected: Rejected) -> Message:
+        """The original bytes, with the reason in headers."""
+        reason = (("engage_reason", rejected.reason.value.encode()), ("engage_error", rejected.error.encode()))
+        return Message(DEAD_LETTERS, self.key, self.value, reason + self._headers())
+
+
+def inbound(topic: str, record: object) -> Inbound:
+    """From a consumer's record (key, value, partition, offset, timestamp, headers)."""
+    made = Inbound(topic, record.partition, record.offset, record.timestamp, record.key, record.value)  # type: ignore[attr-defined]
+    if topic == REROUTED:
+        headers = dict(record.headers)  # type: ignore[attr-defined]
+        made.rerouted = True
+        name = headers.get(_HEADER_TOPIC, b"").decode("utf-8", "replace")
+        if name in INBOUND:
+            made.topic = name
+            made.partition = int(headers[_HEADER_PARTITION])
+            made.offset = int(headers[_HEADER_OFFSET])
+            made.timestamp_ms = int(headers[_HEADER_TIMESTAMP])
+    return made
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Records in the order they are decided in; `ranges` says which offsets of each topic they are, [begin, end)."""
+
+    records: Sequence[Inbound]
+    ranges: dict[str, tuple[int, int]]
+    size_bytes: int
+
+
+@dataclass(slots=True)
+class _Queue:
+    """What was fetched of one topic and not yet put into a batch."""
+
+    records: list[object] = field(default_factory=list)
+    begin: int = 0  # where the next batch begins
+    fetched: int = 0  # the consumer's position: after the last record fetched, markers included
+    end: int = 0  # the last known end of the topic
+
+
+class Merger:
+    """Holds fetched records until they can be merged. Knows no consumer: `add` and `cut` are all it does."""
+
+    def __init__(self, offsets: Mapping[str, int]) -> None:
+        self._queues = {topic: _Queue(begin=offsets[topic], fetched=offsets[topic]) for topic in INTAKE_TOPICS}
+
+    def add(self, topic: str, records: Sequence[object], position: int, end: int) -> None:
+        """Records fetched of a topic, the consumer's position after them, the topic's end as last seen."""
+        queue = self._queues[topic]
+        queue.records += [r for r in records if r.offset >= queue.fetched]  # type: ignore[attr-defined]
+        queue.fetched = max(queue.fetched, position)
+        queue.end = end
+
+    def lacking(self) -> list[str]:
+        """Topics with nothing at hand that have more: merging past them would take later records first."""
+        return [t for t, q in self._queues.items() if not q.records and q.fetched < q.end]
+
+    def held(self) -> int:
+        return sum(len(q.records) for q in self._queues.values())
+
+    @property
+    def caught_up(self) -> bool:
+        return all(not q.records and q.fetched >= q.end for q in self._queues.values())
+
+    def lag(self) -> dict[str, int]:
+        return {t: max(q.end - q.begin, 0) for t, q in self._queues.items()}
+
+    def cut(self, limit: int) -> Batch | None:
+        """The next batch, of at most `limit` records; None when no record can be taken yet."""
+        # What a topic that is behind has not shown yet is later than the latest it has shown.
+        behind = [q.records for q in self._queues.values() if q.records and q.fetched < q.end]
+        frontier = min((max(r.timestamp for r in records) for records in behind), default=None)  # type: ignore[attr-defined]
+        merged: list[Inbound] = []
+        taken: Counter[str] = Counter()
+        for topic, record in merge({topic: queue.records for topic, queue in self._queues.items() if queue.records}):
+            if len(merged) >= limit or (frontier is not None and record.timestamp_ms > frontier):
+                break
+            merged.append(record)
+            taken[topic] += 1
+        if not merged:
+            return None
+        ranges: dict[str, tuple[int, int]] = {}
+        for topic, queue in self._queues.items():
+            count = taken[topic]
+            last = queue.records[count - 1] if count else None
+            del queue.records[:count]
+            end = queue.fetched if not queue.records else last.offset + 1 if last else queue.begin  # type: ignore[attr-defined]
+            if end > queue.begin:
+                ranges[topic] = (queue.begin, end)
+                queue.begin = end
+        return Batch(merged, ranges, sum(len(r.value or b"") + 100 for r in merged))
+
+
+def merge(records: Mapping[str, Sequence[object]]) -> Iterator[tuple[str, Inbound]]:
+    """k-way merge by record time; ties by the order of INTAKE_TOPICS; each topic's own order is kept even if its times fall."""
+    streams = [[(topic, inbound(topic, r)) for r in records[topic]] for topic in sorted(records, key=_RANK.__getitem__)]
+    return iter(streams[0]) if len(streams) == 1 else heapq.merge(*streams, key=lambda pair: pair[1].timestamp_ms)

@@ -1,0 +1,302 @@
+"""Kafka: the Log of a partition, the inbound topics it reads, and the group that shares partitions out.
+
+Enters: settings. Leaves: KafkaLog, KafkaIntake, Membership.
+Holds: aiokafka is used by its public interface alone; its errors become Fenced, Unavailable or Refused here and go no further.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+import structlog
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.errors import (
+    GroupAuthorizationFailedError,
+    InvalidProducerEpoch,
+    KafkaError,
+    ProducerFenced,
+    SaslAuthenticationFailed,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
+)
+
+from engine.core.messages import Message
+from engine.runtime.intake import INTAKE_TOPICS, Batch, Merger
+from engine.runtime.ledger import MAX_CHUNK_BYTES, Fenced, Refused, Unavailable
+from engine.runtime.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+MAX_REQUEST_BYTES: Final = 8 * MAX_CHUNK_BYTES
+MERGE_WAIT_S: Final = 0.5
+_DENIED: Final = (
+    SaslAuthenticationFailed,
+    TopicAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
+)
+
+
+@contextmanager
+def errors() -> Iterator[None]:
+    """Kafka's errors in the engine's words."""
+    try:
+        yield
+    except (ProducerFenced, InvalidProducerEpoch) as error:
+        raise Fenced(str(error)) from error
+    except _DENIED as error:
+        raise Refused(f"Kafka refuses the credentials or their rights ({error!r}): see ENGAGE_KAFKA_USERNAME, _PASSWORD and ACLs") from error
+    except (KafkaError, TimeoutError, OSError) as error:
+        raise Unavailable("kafka", repr(error)) from error
+
+
+async def discard(client: AIOKafkaProducer | AIOKafkaConsumer | None) -> None:
+    """End a client whose state is no longer of interest; never raises, never waits long."""
+    if client is not None:
+        try:
+            await asyncio.wait_for(client.stop(), 3)
+        except (KafkaError, TimeoutError, OSError, RuntimeError, AssertionError) as error:
+            log.debug("a Kafka client did not stop cleanly", error=repr(error))
+
+
+class KafkaLog:
+    """Log of one partition: its transactional producer, and the ledger's records for recovery."""
+
+    def __init__(self, settings: Settings, partition: int) -> None:
+        self._settings = settings
+        self._partition = partition
+        self._ledger = TopicPartition(settings.ledger_topic, partition)
+        self._producer: AIOKafkaProducer | None = None
+        self._slow = False  # the last commit took so long that a late EndTxn of it could end the next transaction
+
+    async def start(self) -> None:
+        await self.stop()
+        producer = AIOKafkaProducer(
+            **self._settings.kafka_client(),
+            transactional_id=f"{self._settings.app_id}-engagement-{self._partition}",
+            transaction_timeout_ms=int(self._settings.transaction_timeout_s * 1000),
+            max_batch_size=1_048_576,
+            max_request_size=MAX_REQUEST_BYTES,
+            linger_ms=0,
+        )
+        self._producer = producer
+        with errors():
+            await asyncio.wait_for(producer.start(), 15)
+        self._slow = False
+
+    async def bounds(self) -> tuple[int, int]:
+        async with reader(self._settings) as consumer:
+            first = (await consumer.beginning_offsets([self._ledger]))[self._ledger]
+            end = (await consumer.end_offsets([self._ledger]))[self._ledger]
+            return first, end
+
+    async def read(self, first: int, end: int) -> AsyncIterator[tuple[int, bytes]]:
+        if first >= end:
+            return
+        async with reader(self._settings) as consumer:
+            async for record in records_between(consumer, self._ledger, first, end):
+                yield record.offset, record.value
+
+    async def publish(self, messages: Sequence[Message], records: Sequence[bytes]) -> int:
+        if self._slow:
+            await self.start()
+        producer = self._producer
+        assert producer is not None
+        began = time.monotonic()
+        with errors():
+            async with asyncio.timeout(self._settings.transaction_timeout_s):
+                await producer.begin_transaction()
+                sends = [await self._send(producer, message) for message in messages]
+                sends += [await producer.send(self._ledger.topic, record, partition=self._partition) for record in records]
+                # aiokafka's commit ignores failed batches: whatever was not acknowledged must stop us here
+                acknowledged = await asyncio.gather(*sends)
+                await producer.commit_transaction()
+        self._slow = time.monotonic() - began > 1
+        return int(acknowledged[-1].offset)
+
+    async def _send(self, producer: AIOKafkaProducer, message: Message) -> asyncio.Future[Any]:
+        return await producer.send(
+            self._settings.topic(message.topic),
+            message.value,
+            key=message.key,
+            headers=message.headers,
+            timestamp_ms=message.timestamp_ms,
+        )
+
+    async def stop(self) -> None:
+        producer, self._producer = self._producer, None
+        await discard(producer)
+
+
+class reader:  # noqa: N801 - used as a function: `async with reader(settings) as consumer`
+    """A group-less read_committed consumer, for a while."""
+
+    def __init__(self, settings: Settings, **options: Any) -> None:
+        self._consumer = AIOKafkaConsumer(
+            **settings.kafka_client(),
+            isolation_level="read_committed",
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            max_partition_fetch_bytes=1_048_576,
+            **options,
+        )
+
+    async def __aenter__(self) -> AIOKafkaConsumer:
+        with errors():
+            try:
+                await asyncio.wait_for(self._consumer.start(), 15)
+            except BaseException:
+                await discard(self._consumer)
+                raise
+        return self._consumer
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        await discard(self._consumer)
+        if error is not None:
+            with errors():
+                raise error
+
+
+async def records_between(consumer: AIOKafkaConsumer, tp: TopicPartition, first: int, end: int) -> AsyncIterator[Any]:
+    """Committed records with offsets in [first, end); control records take offsets too, so it reads while position < end."""
+    consumer.assign([tp])
+    consumer.seek(tp, first)
+    stalled_at = time.monotonic() + 30
+    while await consumer.position(tp) < end:
+        # what is left may be nothing but markers: such a read waits its whole timeout, so it is short
+        fetched = await consumer.getmany(tp, timeout_ms=100)
+        for record in fetched.get(tp, ()):
+            if record.offset >= end:
+                return
+            yield record
+        if fetched:
+            stalled_at = time.monotonic() + 30
+        elif time.monotonic() > stalled_at:
+            raise Unavailable("kafka", f"{tp.topic}-{tp.partition} gives no records at {await consumer.position(tp)}, end {end}")
+
+
+class KafkaIntake:
+    """The inbound topics of one partition, by a consumer of its own that no group moves."""
+
+    def __init__(self, settings: Settings, partition: int) -> None:
+        self._settings = settings
+        self._topics = {topic: TopicPartition(settings.topic(topic), partition) for topic in INTAKE_TOPICS}
+        self._names = {tp: topic for topic, tp in self._topics.items()}
+        self._reader: reader | None = None
+        self._consumer: AIOKafkaConsumer | None = None
+        self.merger = Merger(dict.fromkeys(INTAKE_TOPICS, 0))
+
+    async def start(self, offsets: dict[str, int]) -> dict[str, int]:
+        """Go to the offsets, or to a topic's beginning where there is none. Raises Refused when a topic lost what is needed."""
+        await self.stop()
+        self._reader = reader(self._settings, fetch_max_wait_ms=1000, max_poll_records=self._settings.batch_records)
+        consumer = self._consumer = await self._reader.__aenter__()
+        tps = list(self._topics.values())
+        with errors():
+            first, end = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
+            begin = {}
+            for topic, tp in self._topics.items():
+                begin[topic] = offsets.get(topic, first[tp])
+                if not first[tp] <= begin[topic] <= end[tp]:
+                    raise Refused(
+                        f"partition {tp.partition}: {tp.topic} is to be read from offset {begin[topic]} but holds {first[tp]} to {end[tp]}: "
+                        "events are missing. Restore the topic, or accept the loss by restoring a state from before it"
+                    )
+            # no await between assign and seek: a fetch from elsewhere must not begin
+            consumer.assign(tps)
+            for topic, tp in self._topics.items():
+                consumer.seek(tp, begin[topic])
+        self.merger = Merger(begin)
+        for topic, tp in self._topics.items():
+            self.merger.add(topic, [], begin[topic], end[tp])
+        return begin
+
+    async def next(self, wait_s: float) -> Batch | None:
+        """The next batch, or None after waiting. Waits a little for topics that lag behind the others."""
+        limit = self._settings.batch_records
+        with errors():
+            if self.merger.held() < limit:
+                await self._fetch((), wait_s)
+            until = time.monotonic() + MERGE_WAIT_S
+            while self.merger.held() and (lacking := self.merger.lacking()) and time.monotonic() < until:
+                await self._fetch([self._topics[topic] for topic in lacking], 0.05)
+        return self.merger.cut(limit)
+
+    async def _fetch(self, tps: Sequence[TopicPartition], wait_s: float) -> None:
+        consumer = self._consumer
+        assert consumer is not None
+        fetched = await consumer.getmany(*tps, timeout_ms=int(wait_s * 1000))
+        for tp, topic in self._names.items():
+            end = consumer.last_stable_offset(tp)
+            if end is None or end < 0:
+                end = consumer.highwater(tp)
+            position = await consumer.position(tp)
+            self.merger.add(topic, fetched.get(tp, ()), position, max(end or 0, position))
+
+    async def stop(self) -> None:
+        consumer, self._consumer = self._consumer, None
+        await discard(consumer)
+
+
+class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
+    """The group of workers. It subscribes to the ledger alone: a partition of the ledger is what is shared out.
+
+    `changed` is called with the partitions this worker owns, after every rebalance.
+    """
+
+    def __init__(self, settings: Settings, changed: Callable[[frozenset[int]], None]) -> None:
+        self._settings = settings
+        self._changed = changed
+        self._consumer: AIOKafkaConsumer | None = None
+        self._rejoin = False
+
+    async def start(self) -> None:
+        session_ms = int(self._settings.session_timeout_s * 1000)
+        self._consumer = AIOKafkaConsumer(
+            **self._settings.kafka_client(),
+            group_id=f"{self._settings.app_id}-engagement",
+            session_timeout_ms=session_ms,
+            heartbeat_interval_ms=session_ms // 5,
+            rebalance_timeout_ms=session_ms,
+            max_poll_interval_ms=300_000,
+            enable_auto_commit=False,
+            auto_offset_reset="latest",
+        )
+        with errors():
+            try:
+                await asyncio.wait_for(self._consumer.start(), 15)
+            except BaseException:
+                await self.stop()
+                raise
+        self._consumer.subscribe([self._settings.ledger_topic], listener=self)
+
+    async def on_partitions_revoked(self, revoked: list[TopicPartition]) -> None:
+        """Nothing: what goes is known when the new assignment comes; until then fencing keeps two owners apart."""
+
+    async def on_partitions_assigned(self, assigned: list[TopicPartition]) -> None:
+        assert self._consumer is not None
+        self._consumer.pause(*assigned)  # membership is all that is wanted: nothing is read here
+        self._changed(frozenset(tp.partition for tp in assigned))
+
+    async def poll(self) -> None:
+        """Stay a member. An unpolled member leaves the group while its assignment still shows the partitions."""
+        consumer = self._consumer
+        assert consumer is not None
+        if self._rejoin:
+            self._rejoin = False
+            consumer.unsubscribe()
+            consumer.subscribe([self._settings.ledger_topic], listener=self)
+        with errors():
+            await consumer.getmany(timeout_ms=200)
+
+    def rejoin(self) -> None:
+        """Ask for a new assignment: the old one was overtaken by another worker."""
+        self._rejoin = True
+
+    async def stop(self) -> None:
+        consumer, self._consumer = self._consumer, None
+        await discard(consumer)

@@ -1,0 +1,193 @@
+"""The ledger: the write-ahead log of every decision, and the position that says how far Redis has followed it.
+
+Enters: the changed clients of a commit unit and where it began. Leaves: ledger records, and from records the writes again.
+Holds: a record carries the writes themselves, as absolute values, so that recovery decides nothing and applying twice is
+harmless. `Log` and `Store` are all that commit and recovery know of Kafka and Redis.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+import ormsgpack
+
+from engine.core.messages import Message
+from engine.core.record import public_fields
+from engine.core.state import NEVER_MS, ClientState, Layout, pack
+
+LEDGER_VERSION: Final = 1
+MAX_CHUNK_BYTES: Final = 900_000  # below Kafka's default of 1 MB a record
+
+
+class Refused(Exception):
+    """The engine will not start on what it found. The message says what is wrong and what to do."""
+
+
+class Fenced(Exception):
+    """Another worker has taken this partition over. Never initialise again within the same assignment."""
+
+
+class Surprised(Exception):
+    """Something is not as this worker left it. The partition starts again from its position."""
+
+
+class Unavailable(Exception):
+    """Kafka or Redis cannot be reached or did not answer in time. `system` is "kafka" or "redis"."""
+
+    def __init__(self, system: str, error: object) -> None:
+        super().__init__(f"{system} is away: {error}")
+        self.system = system
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far partition p has come. Stored in Redis as the last write of every unit, compared byte by byte."""
+
+    ledger: int = 0  # the ledger offset to read next
+    digest: str = ""  # of the last ledger record applied
+    offsets: dict[str, int] = field(default_factory=dict)  # inbound topic -> the offset to read next
+    clients: int = 0
+    tiers: dict[str, int] = field(default_factory=dict)  # clients in each tier
+
+    def to_bytes(self) -> bytes:
+        return json.dumps(
+            {"ledger": self.ledger, "digest": self.digest, "offsets": self.offsets, "clients": self.clients, "tiers": self.tiers},
+            sort_keys=True,
+            separators=(",", ":"),
+        ).encode()
+
+    @classmethod
+    def from_bytes(cls, text: bytes) -> Position:
+        return cls(**json.loads(text))
+
+
+class Log(Protocol):
+    """One partition of the ledger, and the topics published to beside it. Errors: Fenced, Unavailable."""
+
+    async def start(self) -> None:
+        """Fence whoever wrote here before and end what they left open."""
+
+    async def bounds(self) -> tuple[int, int]:
+        """First offset still held, and the last stable offset."""
+
+    def read(self, first: int, end: int) -> AsyncIterator[tuple[int, bytes]]:
+        """Committed records with offsets in [first, end)."""
+
+    async def publish(self, messages: Sequence[Message], records: Sequence[bytes]) -> int:
+        """Messages and ledger records in one transaction; the last record's offset. A failure leaves the outcome unknown."""
+
+    async def stop(self) -> None: ...
+
+
+class Store(Protocol):
+    """The states of one partition. Errors: Unavailable."""
+
+    async def position(self) -> bytes | None: ...
+
+    async def load(self, client_ids: Sequence[str]) -> tuple[bytes | None, list[bytes | None]]:
+        """Position and packed states, read in one step."""
+
+    async def apply(self, begin: bytes, end: bytes, writes: Sequence[bytes]) -> bytes:
+        """Write all and move the position from `begin` to `end`, in one step; the position found when it is neither."""
+
+    async def due(self, until_ms: int, limit: int) -> list[str]:
+        """Clients due at or before `until_ms`, earliest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One batch or tick of a unit, for audit and replay: inbound ranges [from, to) and who was due at which time."""
+
+    ranges: dict[str, tuple[int, int]]
+    tick_ms: int = 0
+    due: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A ledger record decoded. A unit too large for one record is several, in order, of one transaction."""
+
+    chunk: int
+    chunks: int
+    begin: bytes  # the position that the unit began from
+    offsets: dict[str, int]
+    clients: int
+    tiers: dict[str, int]
+    writes: bytes
+    rule_set: str
+    published: str  # digest of the messages, in order
+    steps: tuple[Step, ...]
+
+
+def encode_writes(layout: Layout, changed: Iterable[ClientState]) -> list[bytes]:
+    """Chunks of `[[client id, due or -1, state, public fields...], ...]`: what the ledger holds and the script applies."""
+    chunks: list[bytes] = []
+    rows: list[list[Any]] = []
+    size = 0
+    for client in changed:
+        state = pack(layout, client)
+        due = client.due_ms if client.due_ms < NEVER_MS else -1
+        rows.append([client.client_id, due, state, *public_fields(client)])
+        size += len(state) + 256
+        if size > MAX_CHUNK_BYTES:
+            chunks.append(ormsgpack.packb(rows))
+            rows, size = [], 0
+    if rows or not chunks:
+        chunks.append(ormsgpack.packb(rows))
+    return chunks
+
+
+def encode_unit(
+    begin: bytes,
+    offsets: dict[str, int],
+    clients: int,
+    tiers: dict[str, int],
+    writes: Sequence[bytes],
+    rule_set: str,
+    published: str,
+    steps: Sequence[Step],
+) -> list[bytes]:
+    """The ledger records of a unit, one for each chunk of writes; the last one carries the audit."""
+    records = []
+    for chunk, part in enumerate(writes):
+        last = chunk == len(writes) - 1
+        audit = [[step.ranges, step.tick_ms, step.due] for step in steps] if last else []
+        records.append(
+            ormsgpack.packb(
+                [LEDGER_VERSION, chunk, len(writes), begin, offsets, clients, tiers, part, rule_set, published, audit]
+            )
+        )
+    return records
+
+
+def decode_unit(record: bytes) -> Unit:
+    """Read a ledger record. Raises Refused when an incompatible version wrote it."""
+    try:
+        version, *values, audit = ormsgpack.unpackb(record)
+        if version == LEDGER_VERSION:
+            steps = (Step({t: (a, b) for t, (a, b) in ranges.items()}, tick, tuple(due)) for ranges, tick, due in audit)
+            return Unit(*values, tuple(steps))
+    except (ValueError, TypeError) as error:
+        raise Refused(f"a ledger record cannot be read ({error}): was the topic written by another program?") from error
+    raise Refused(
+        f"the ledger was written in format {version}, this engine reads format {LEDGER_VERSION}: start the version that wrote it, "
+        "let it finish its partitions, or rebuild under a new application id"
+    )
+
+
+def digest_of(record: bytes) -> str:
+    return hashlib.blake2b(record, digest_size=8).hexdigest()
+
+
+def digest_of_messages(messages: Iterable[Message]) -> str:
+    """Names what a unit published: topics, keys and values in order."""
+    digest = hashlib.blake2b(digest_size=16)
+    for message in messages:
+        for part in (message.topic.encode(), message.key or b"", message.value or b""):
+            digest.update(len(part).to_bytes(4, "big"))
+            digest.update(part)
+    return digest.hexdigest()

@@ -1,0 +1,301 @@
+"""One partition: recover, decide, commit. The whole of the exactly-once protocol, over a Log and a Store.
+
+Enters: batches and ticks in order. Leaves: published messages, ledger records, the store's state.
+Holds: publish, then apply; start is the only recovery; a unit's changes are in memory only until both have happened, and any
+surprise throws the memory away. Nothing here knows Kafka, Redis or a clock.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+
+from engine.core.decide import Due, Input, decide
+from engine.core.decode import Rejected, decode
+from engine.core.events import Event
+from engine.core.messages import Message
+from engine.core.plan import Plan
+from engine.core.state import ClientState, unpack
+from engine.runtime import ledger
+from engine.runtime.intake import Batch, Inbound
+from engine.runtime.ledger import Log, Position, Refused, Step, Store, Surprised, Unit
+from engine.runtime.metrics import Metrics
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class UnitLimits:
+    """When a unit without messages is committed all the same. A unit with a message is committed at once."""
+
+    records: int = 5_000
+    size_bytes: int = 16_000_000
+    age_s: float = 1.0
+
+
+@dataclass(slots=True)
+class OpenUnit:
+    """What was decided since the last commit."""
+
+    messages: list[Message] = field(default_factory=list)
+    changed: dict[str, ClientState] = field(default_factory=dict)
+    steps: list[Step] = field(default_factory=list)
+    records: int = 0
+    size_bytes: int = 0
+    clients_added: int = 0
+    outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
+    moves: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    events: Counter[str] = field(default_factory=Counter)
+    rejected: Counter[tuple[str, str]] = field(default_factory=Counter)
+    rerouted: Counter[str] = field(default_factory=Counter)
+
+
+class Partition:
+    """State machine of one partition. `recover` first; then `take`, `tick` and `commit`, never two at a time."""
+
+    def __init__(
+        self,
+        number: int,
+        log_: Log,
+        store: Store,
+        plan: Callable[[], Plan],
+        partition_of: Callable[[bytes], int],
+        metrics: Metrics,
+        cache_clients: int,
+        limits: UnitLimits,
+    ) -> None:
+        self.number = number
+        self._log = log_
+        self._store = store
+        self._newest_plan = plan
+        self._plan = plan()
+        self._partition_of = partition_of
+        self._metrics = metrics
+        self._cache_clients = cache_clients
+        self._limits = limits
+        self.position = Position()
+        self.offsets: dict[str, int] = {}  # next offset of each inbound topic, open unit included
+        self._cache: OrderedDict[str, ClientState] = OrderedDict()
+        self._unit = OpenUnit()
+        self.reached_ms = 0  # record time of the last record decided
+        self.reached_event_ms = 0  # latest event time decided
+
+    # -- recovery -------------------------------------------------------------------------------------------------------
+
+    async def recover(self) -> Position:
+        """Fence the predecessor and apply what the ledger holds and the store lacks. Raises Refused, Unavailable, Fenced."""
+        await self._log.start()
+        first, end = await self._log.bounds()
+        stored = await self._store.position()
+        if stored is None:
+            if end > 0:
+                raise Refused(
+                    f"partition {self.number}: Redis holds no state but the ledger does (offsets {first} to {end}). Restore Redis from "
+                    "its own backup, or point --redis at the right server; states are never begun anew over a ledger"
+                )
+            position = Position()
+        else:
+            position = Position.from_bytes(stored)
+            self._check_bounds(position, first, end)
+        position = await self._follow(position, stored or b"", max(position.ledger - 1, 0), end)
+        self.position = position
+        self.offsets = dict(position.offsets)
+        self._cache.clear()
+        self._unit = OpenUnit()
+        self._plan = self._newest_plan()
+        self._metrics.population(self.number, position.tiers)
+        return position
+
+    def _check_bounds(self, position: Position, first: int, end: int) -> None:
+        if position.ledger > 0 and (end < position.ledger or first > position.ledger - 1):
+            lost = "Kafka has lost the end of it" if end < position.ledger else "its beginning was deleted"
+            raise Refused(
+                f"partition {self.number}: Redis stands at ledger offset {position.ledger} but the ledger holds {first} to {end}: {lost}. "
+                "Restore the topic, or the Redis backup that belongs to it"
+            )
+
+    async def _follow(self, position: Position, stored: bytes, first: int, end: int) -> Position:
+        """Apply the ledger's records from `first`, which includes the last applied one: it must be the one the position names."""
+        chunks: list[Unit] = []
+        recovered = 0
+        seen_last = position.ledger == 0
+        async for offset, record in self._log.read(first, end):
+            if offset < position.ledger:
+                if ledger.digest_of(record) != position.digest:
+                    raise Refused(
+                        f"partition {self.number}: the ledger record at offset {offset} is not the one that Redis applied last. This Redis "
+                        "belongs to another ledger, or Kafka lost and rewrote its end: restore the pair that belongs together"
+                    )
+                seen_last = True
+                continue
+            unit = ledger.decode_unit(record)
+            if unit.begin != stored:
+                raise Refused(
+                    f"partition {self.number}: the ledger record at offset {offset} does not follow what Redis holds. Restore the Redis "
+                    "backup that belongs to this ledger"
+                )
+            chunks.append(unit)
+            if len(chunks) < unit.chunks:
+                continue
+            position = Position(offset + 1, ledger.digest_of(record), unit.offsets, unit.clients, unit.tiers)
+            await self._apply(stored, position.to_bytes(), [chunk.writes for chunk in chunks])
+            stored, chunks = position.to_bytes(), []
+            recovered += 1
+        if not seen_last:
+            raise Refused(
+                f"partition {self.number}: the ledger record before offset {position.ledger}, the last that Redis applied, is missing: "
+                "Kafka lost it. Restore the topic, or the Redis backup that belongs to it"
+            )
+        if recovered:
+            self._metrics.recovered_units.inc(recovered)
+            log.info("recovered", partition=self.number, units=recovered, ledger=position.ledger)
+        return position
+
+    async def _apply(self, begin: bytes, end: bytes, writes: Sequence[bytes]) -> None:
+        found = await self._store.apply(begin, end, writes)
+        if found != end:
+            raise Surprised(f"Redis stands at {found!r}, not where this unit began")
+
+    # -- deciding -------------------------------------------------------------------------------------------------------
+
+    async def take(self, batch: Batch) -> None:
+        """Decide a batch; commit when the unit holds a message or is full."""
+        if any(self.offsets.get(topic, begin) != begin for topic, (begin, _) in batch.ranges.items()):
+            log.warning("batch dropped: it does not begin where the partition stands", partition=self.number)
+            raise Surprised("a batch does not begin where the partition stands")
+        unit = self._unit
+        inputs: list[tuple[str, Event]] = []
+        for record in batch.records:
+            self._read(record, inputs, unit)
+        await self._load({event.client_id for _, event in inputs})
+        unit.steps.append(Step(batch.ranges))
+        unit.records += len(batch.records)
+        unit.size_bytes += batch.size_bytes
+        self._decide(inputs)
+        if batch.records:
+            self.reached_ms = batch.records[-1].timestamp_ms
+        if inputs:
+            self.reached_event_ms = max(self.reached_event_ms, max(event.time for _, event in inputs))
+        self.offsets.update({topic: end for topic, (_, end) in batch.ranges.items()})
+        if unit.messages:
+            await self.commit("messages")
+        elif unit.records >= self._limits.records or unit.size_bytes >= self._limits.size_bytes:
+            await self.commit("size")
+
+    async def tick(self, time_ms: int, limit: int = 1000) -> bool:
+        """Wake clients that are due. True when there may be more."""
+        client_ids = await self._store.due(time_ms, limit)
+        if not client_ids:
+            return False
+        await self._load(client_ids)
+        self._unit.steps.append(Step({}, time_ms, tuple(client_ids)))
+        self._metrics.ticks.inc()
+        self._decide([Due(client_id, time_ms) for client_id in client_ids])
+        await self.commit("tick")
+        return len(client_ids) == limit
+
+    def _read(self, record: Inbound, inputs: list[tuple[str, Event]], unit: OpenUnit) -> None:
+        """One record becomes an input, a dead letter, or a copy on the partition that its key belongs to."""
+        if record.key and self._partition_of(record.key) != self.number and not record.rerouted:
+            unit.messages.append(record.to_right_partition())
+            unit.rerouted[record.topic] += 1
+            return
+        event = decode(record.topic, record.key, record.value, record.timestamp_ms)
+        if isinstance(event, Rejected):
+            unit.messages.append(record.to_dead_letters(event))
+            unit.rejected[record.topic, event.reason] += 1
+            return
+        inputs.append((record.topic, event))
+        unit.events[record.topic] += 1
+
+    async def _load(self, client_ids: Iterable[str]) -> None:
+        """Bring the clients' states into the cache. No await between here and the end of the decision."""
+        cache = self._cache
+        missing = [client_id for client_id in client_ids if client_id not in cache]
+        if not missing:
+            return
+        position, packed = await self._store.load(missing)
+        if (position or b"") != self._stored_position():
+            raise Surprised("Redis moved under this worker: it failed over, or another worker writes here")
+        layout = self._plan.layout
+        for client_id, state in zip(missing, packed, strict=True):
+            if state is not None:
+                cache[client_id] = unpack(layout, state)
+
+    def _stored_position(self) -> bytes:
+        return b"" if self.position == Position() else self.position.to_bytes()
+
+    def _decide(self, inputs: Sequence[Input]) -> None:
+        unit, known = self._unit, len(self._cache)
+        with self._metrics.decide_seconds.time():
+            decided = decide(self._plan, self._cache, inputs)
+        unit.clients_added += len(self._cache) - known
+        unit.messages += decided.messages
+        unit.changed.update(decided.changed)
+        unit.outcomes.update(decided.outcomes)
+        unit.moves.update(decided.moves)
+
+    # -- committing -----------------------------------------------------------------------------------------------------
+
+    @property
+    def cached(self) -> int:
+        return len(self._cache)
+
+    @property
+    def uncommitted(self) -> bool:
+        return bool(self._unit.steps)
+
+    async def commit(self, cause: str) -> None:
+        """Publish the open unit, then apply it. After any error the partition must recover."""
+        unit = self._unit
+        if not unit.steps:
+            return
+        begin = self._stored_position()
+        clients = self.position.clients + unit.clients_added
+        tiers = Counter(self.position.tiers)
+        for (from_tier, to_tier, _), times in unit.moves.items():
+            tiers[to_tier] += times
+            if from_tier:
+                tiers[from_tier] -= times
+        tiers = Counter({tier: number for tier, number in sorted(tiers.items()) if number})
+        writes = ledger.encode_writes(self._plan.layout, unit.changed.values())
+        records = ledger.encode_unit(
+            begin,
+            self.offsets,
+            clients,
+            tiers,
+            writes,
+            self._plan.rule_set.digest,
+            ledger.digest_of_messages(unit.messages),
+            unit.steps,
+        )
+        with self._metrics.commit_seconds.labels("publish").time():
+            last = await self._log.publish(unit.messages, records)
+        position = Position(last + 1, ledger.digest_of(records[-1]), dict(self.offsets), clients, dict(tiers))
+        with self._metrics.commit_seconds.labels("apply").time():
+            await self._apply(begin, position.to_bytes(), writes)
+        self.position = position
+        self._unit = OpenUnit()
+        self._metrics.committed(self.number, cause, unit, position.tiers, len(records))
+        log.debug("committed", partition=self.number, ledger=last, records=unit.records, messages=len(unit.messages), cause=cause)
+        self._trim(unit)
+        self.take_newest_plan()
+
+    def _trim(self, unit: OpenUnit) -> None:
+        """Keep the clients used last, within the cache's bound."""
+        cache = self._cache
+        for client_id in unit.changed:
+            cache.move_to_end(client_id)
+        while len(cache) > self._cache_clients:
+            cache.popitem(last=False)
+
+    def take_newest_plan(self) -> None:
+        """A unit's boundary: the only place where rules change. States are read again under the new layout."""
+        plan = self._newest_plan()
+        if plan is not self._plan:
+            self._plan = plan
+            self._cache.clear()
+            log.info("rule set in force", partition=self.number, digest=plan.rule_set.digest)

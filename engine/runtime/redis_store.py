@@ -1,0 +1,107 @@
+"""States in Redis: a Store for each partition, and reading by other tools.
+
+Enters: writes as the ledger holds them. Leaves: states, positions, due clients.
+Holds: one script reads or writes everything of a partition, so that nothing is ever half there; all keys of partition p share
+the hash tag `{<app>:<p>}`; no key expires.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Sequence
+from typing import Any, Final, cast
+
+import ormsgpack
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import AuthenticationError, AuthorizationError, RedisError
+
+from engine.core.record import PACKED_FIELD, PUBLIC_FIELDS
+from engine.runtime.ledger import Refused, Unavailable
+
+_FIELDS: Final = "".join(f", '{name}', row[{index}]" for index, name in enumerate((PACKED_FIELD, *PUBLIC_FIELDS), start=3))
+
+# KEYS[1] position, KEYS[2] due times; ARGV: begin, end, prefix of clients' keys, chunks of writes. Answers the position found.
+APPLY: Final = f"""
+local found = redis.call('GET', KEYS[1]) or ''
+if found ~= ARGV[1] then return found end
+for chunk = 4, #ARGV do
+  for _, row in ipairs(cmsgpack.unpack(ARGV[chunk])) do
+    redis.call('HSET', ARGV[3] .. row[1]{_FIELDS})
+    if row[2] < 0 then redis.call('ZREM', KEYS[2], row[1]) else redis.call('ZADD', KEYS[2], row[2], row[1]) end
+  end
+end
+redis.call('SET', KEYS[1], ARGV[2])
+return ARGV[2]
+"""
+
+# KEYS[1] position; ARGV: prefix of clients' keys, packed list of client ids. Answers position and states in one step.
+LOAD: Final = f"""
+local answer = {{redis.call('GET', KEYS[1])}}
+for index, id in ipairs(cmsgpack.unpack(ARGV[2])) do
+  answer[index + 1] = redis.call('HGET', ARGV[1] .. id, '{PACKED_FIELD}')
+end
+return answer
+"""
+
+def connect(url: str) -> Redis:
+    """A client that answers or fails within seconds and never repeats a command by itself."""
+    return Redis.from_url(url, socket_timeout=10, socket_connect_timeout=3, retry=Retry(NoBackoff(), 0), health_check_interval=0)
+
+def tag(app_id: str, partition: int) -> str:
+    return f"{{{app_id}:{partition}}}"
+
+def client_key(app_id: str, partition: int, client_id: str) -> str:
+    return f"{tag(app_id, partition)}:client:{client_id}"
+
+def position_key(app_id: str, partition: int) -> str:
+    return f"{tag(app_id, partition)}:position"
+
+def refuse_or_wait(error: Exception) -> Exception:
+    """What an error of Redis means to the engine: wait for it, or refuse with a remedy."""
+    if isinstance(error, AuthenticationError | AuthorizationError) or "NOAUTH" in str(error) or "NOPERM" in str(error):
+        return Refused(f"Redis refuses the credentials ({error}): set them in ENGAGE_REDIS, redis://USER:PASSWORD@HOST:PORT/0")
+    return Unavailable("redis", error)
+
+class RedisStore:
+    """Store of one partition."""
+
+    def __init__(self, redis: Redis, app_id: str, partition: int) -> None:
+        self._redis = redis
+        self._position = position_key(app_id, partition)
+        self._due = f"{tag(app_id, partition)}:due"
+        self._clients = f"{tag(app_id, partition)}:client:"
+        self._apply = redis.register_script(APPLY)
+        self._load = redis.register_script(LOAD)
+
+    async def position(self) -> bytes | None:
+        return cast("bytes | None", await _answer(self._redis.get(self._position)))
+
+    async def load(self, client_ids: Sequence[str]) -> tuple[bytes | None, list[bytes | None]]:
+        answer = await _answer(self._load(keys=[self._position], args=[self._clients, ormsgpack.packb(client_ids)]))
+        return answer[0], answer[1:]
+
+    async def apply(self, begin: bytes, end: bytes, writes: Sequence[bytes]) -> bytes:
+        keys, args = [self._position, self._due], [begin, end, self._clients, *writes]
+        return cast(bytes, await _answer(self._apply(keys=keys, args=args)))
+
+    async def due(self, until_ms: int, limit: int) -> list[str]:
+        ids = await _answer(self._redis.zrange(self._due, "-inf", str(until_ms), byscore=True, offset=0, num=limit))
+        return [client_id.decode() for client_id in ids]
+
+async def _answer(command: Awaitable[Any]) -> Any:
+    try:
+        return await command
+    except (RedisError, OSError) as error:
+        raise refuse_or_wait(error) from error
+
+async def pin_partitions(redis: Redis, app_id: str, partitions: int) -> None:
+    """Remember how many partitions the state is spread over. Raises Refused when it was another number."""
+    key = f"{{{app_id}}}:partitions"
+    await _answer(redis.set(key, partitions, nx=True))
+    pinned = int(await _answer(redis.get(key)))
+    if pinned != partitions:
+        raise Refused(
+            f"the state in Redis was built with {pinned} partitions, the topics have {partitions}: clients would be looked for in the "
+            f"wrong place. Recreate the topics with {pinned} partitions, or start under a new --app-id on an empty ledger"
+        )

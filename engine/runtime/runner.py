@@ -1,0 +1,168 @@
+"""The life of one partition in a worker: recover, read, hand to the agent, tick; again from the start after any surprise.
+
+Enters: an assignment. Leaves: batches for the engagement agent. Holds: one batch of a partition is on its way at a time, so
+order is kept and a slow Redis or Kafka slows intake instead of filling memory; pauses grow while a system is away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from engine.runtime.intake import Batch
+from engine.runtime.kafka import KafkaIntake
+from engine.runtime.ledger import Fenced, Surprised, Unavailable
+from engine.runtime.metrics import Metrics
+from engine.runtime.partition import Partition
+from engine.runtime.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+TICK_S: Final = 1.0
+IDLE_WAIT_S: Final = 0.25
+FIRST_PAUSE_S: Final = 0.1
+LONGEST_PAUSE_S: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A batch on its way through the agent, and the future that says how it went."""
+
+    partition: Partition
+    batch: Batch
+    done: asyncio.Future[None]
+
+
+class Runner:
+    """Drives one partition until told to stop. `fenced` is called when another worker took it over."""
+
+    def __init__(
+        self,
+        partition: Partition,
+        intake: KafkaIntake,
+        stop_log: Callable[[], Awaitable[None]],
+        submit: Callable[[Work], Awaitable[None]],
+        settings: Settings,
+        metrics: Metrics,
+        fenced: Callable[[], None],
+    ) -> None:
+        self.number = partition.number
+        self.ready = False
+        self._partition = partition
+        self._intake = intake
+        self._stop_log = stop_log
+        self._submit = submit
+        self._settings = settings
+        self._metrics = metrics
+        self._fenced = fenced
+        self._stopping = asyncio.Event()
+        self._log = log.bind(partition=self.number)
+
+    async def run(self) -> None:
+        """Raises Refused, or what is a fault of ours: both end the worker."""
+        pause_s, cause = FIRST_PAUSE_S, "assigned"
+        try:
+            while not self._stopping.is_set():
+                began = time.monotonic()
+                try:
+                    self._state("recovering")
+                    self._metrics.recoveries.labels(cause).inc()
+                    await self._recover()
+                    self._state("running")
+                    await self._serve()
+                    return
+                except Fenced as error:
+                    self._log.warning("fenced: another worker has this partition", error=str(error))
+                    self._fenced()
+                    return
+                except Surprised as error:
+                    self._log.warning("surprised, starting again", error=str(error))
+                    cause = "surprised"
+                except Unavailable as error:
+                    self._metrics.waiting.labels(error.system).set(1)
+                    self._log.warning("waiting", system=error.system, error=str(error), pause_s=round(pause_s, 2))
+                    cause = error.system
+                self._state("waiting")
+                if time.monotonic() - began > 2 * LONGEST_PAUSE_S:
+                    pause_s = FIRST_PAUSE_S
+                await self._sleep(pause_s)
+                pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+        finally:
+            self._state("stopped")
+            await self._intake.stop()
+            await self._stop_log()
+
+    @property
+    def cached(self) -> int:
+        return self._partition.cached
+
+    def stop(self) -> None:
+        """Finish the unit in hand, commit, and end."""
+        self._stopping.set()
+
+    def _state(self, state: str) -> None:
+        self.ready = state == "running"
+        self._metrics.partition_state(self.number, state)
+
+    async def _sleep(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+        except TimeoutError:
+            return
+
+    async def _recover(self) -> None:
+        await self._intake.stop()
+        position = await self._partition.recover()
+        self._partition.offsets = await self._intake.start(dict(position.offsets))
+        for system in ("kafka", "redis"):
+            self._metrics.waiting.labels(system).set(0)
+        self._log.info("partition runs", ledger=position.ledger, clients=position.clients)
+
+    async def _serve(self) -> None:
+        partition, settings = self._partition, self._settings
+        ticked = time.monotonic()
+        committed = time.monotonic()
+        while not self._stopping.is_set():
+            wait_s = min(IDLE_WAIT_S, settings.unit_age_s / 2)
+            batch = await self._intake.next(wait_s)
+            if batch is not None:
+                async with asyncio.timeout(settings.unit_deadline_s):
+                    await self._hand_over(batch)
+            now = time.monotonic()
+            if not partition.uncommitted:
+                committed = now
+            if now - committed >= settings.unit_age_s:
+                await partition.commit("age")
+            if now - ticked >= TICK_S:
+                ticked = now
+                await self._tick()
+        if partition.uncommitted:
+            await partition.commit("handover")
+
+    async def _hand_over(self, batch: Batch) -> None:
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        await self._submit(Work(self._partition, batch, done))
+        await done
+
+    async def _tick(self) -> None:
+        for topic, records in self._intake.merger.lag().items():
+            self._metrics.lag.labels(topic, self.number).set(records)
+        reached_ms = self._partition.reached_ms
+        if self._settings.clock == "event":
+            tick_ms = self._partition.reached_event_ms
+        elif self._intake.merger.caught_up:
+            tick_ms = int(time.time() * 1000)
+        else:
+            tick_ms = reached_ms  # behind: later logins may wait in the backlog
+        if not tick_ms:
+            return
+        while await self._partition.tick(tick_ms) and not self._stopping.is_set():
+            if not self._intake.merger.caught_up:
+                return  # more are due, but records wait too: take turns
+        if not self._partition.uncommitted:
+            self._partition.take_newest_plan()

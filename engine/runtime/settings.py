@@ -1,0 +1,119 @@
+"""Settings of a process: the command line over the environment (ENGAGE_*) over a settings file (YAML).
+
+Enters: the three. Leaves: a frozen Settings. Holds: secrets come by environment or file, never by the command line alone.
+"""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
+
+from engine.core.actions import OUTBOUND
+from engine.core.events import INBOUND
+from engine.runtime.intake import DEAD_LETTERS, REROUTED
+
+
+class Settings(BaseSettings):
+    """Each field is also ENGAGE_<FIELD> in the environment and <field> in the settings file."""
+
+    model_config = SettingsConfigDict(env_prefix="ENGAGE_", extra="forbid", frozen=True)
+
+    kafka: str = Field("127.0.0.1:9092", description="Kafka bootstrap servers, HOST:PORT[,HOST:PORT]")
+    kafka_security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field("PLAINTEXT", description="security protocol")
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field("PLAIN", description="SASL mechanism")
+    kafka_username: str | None = Field(None, description="SASL user")
+    kafka_password: SecretStr | None = Field(None, description="SASL password; environment or file only")
+    kafka_ca_file: Path | None = Field(None, description="CA certificates for SSL; the system's when left out")
+    redis: SecretStr = Field(SecretStr("redis://127.0.0.1:6379/0"), description="Redis URL; a password goes by environment or file")
+    rules: Path | None = Field(None, description="directory of rule files; left out, the rule set on the topic is used")
+    watch: bool = Field(False, description="publish the rule files again whenever they change")
+    prefix: str = Field("", pattern=r"^[A-Za-z0-9._-]{0,100}$", description="put before every topic's name")
+    app_id: str = Field("engage", pattern=r"^[A-Za-z0-9_-]{1,64}$", description="names the group, the producers and the keys in Redis")
+    web_host: str = Field("127.0.0.1", description="address of metrics and health")
+    web_port: int = Field(6066, ge=0, le=65535, description="port of metrics and health")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level to log")
+    log_format: Literal["json", "console"] = Field("json", description="one JSON object a line, or text")
+    clock: Literal["wall", "event"] = Field(
+        "wall", description="what ticks go by once caught up: the wall clock, or the latest event time (for playing history)"
+    )
+    cache_clients: int = Field(20_000, ge=1_000, description="client states kept in memory by this worker")
+    batch_records: int = Field(2_000, ge=1, le=5_000, description="records decided at once")
+    unit_age_s: float = Field(1.0, gt=0, le=10, description="a unit without messages is committed after this")
+    unit_deadline_s: float = Field(60.0, ge=5, description="a unit that takes longer is a hang: the process ends")
+    session_timeout_s: float = Field(10.0, ge=1, description="Kafka gives up a silent worker after this")
+    transaction_timeout_s: float = Field(10.0, ge=1, description="Kafka aborts a transaction left open after this")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        file = init_settings.init_kwargs.pop("settings_file", None)  # type: ignore[attr-defined]
+        sources: tuple[PydanticBaseSettingsSource, ...] = (init_settings, env_settings)
+        return (*sources, YamlConfigSettingsSource(settings_cls, yaml_file=file)) if file else sources
+
+    def topic(self, name: str) -> str:
+        """The real name of a topic of the contract."""
+        return f"{self.prefix}{self.app_id}-{name}" if name == REROUTED else self.prefix + name
+
+    @property
+    def ledger_topic(self) -> str:
+        return f"{self.prefix}{self.app_id}-ledger"
+
+    @property
+    def rule_set_topic(self) -> str:
+        return f"{self.prefix}{self.app_id}-rule-sets"
+
+    @property
+    def resent_topic(self) -> str:
+        return f"{self.prefix}{self.app_id}-resent"
+
+    def kafka_client(self) -> dict[str, Any]:
+        """Arguments that every aiokafka client takes."""
+        arguments: dict[str, Any] = {
+            "bootstrap_servers": self.kafka,
+            "security_protocol": self.kafka_security,
+            "request_timeout_ms": 10_000,
+            "retry_backoff_ms": 5,
+        }
+        if "SSL" in self.kafka_security.split("_"):
+            arguments["ssl_context"] = ssl.create_default_context(cafile=self.kafka_ca_file)
+        if self.kafka_security.startswith("SASL"):
+            password = self.kafka_password.get_secret_value() if self.kafka_password else None
+            arguments |= {
+                "sasl_mechanism": self.kafka_sasl_mechanism,
+                "sasl_plain_username": self.kafka_username,
+                "sasl_plain_password": password,
+            }
+        return arguments
+
+
+class SettingsError(Exception):
+    """A setting is wrong; the message names it and where it can be set."""
+
+
+def load(settings_file: Path | None = None, **given: Any) -> Settings:
+    """Settings from what was given on the command line (None: not given), environment and file."""
+    if settings_file is not None and not settings_file.is_file():
+        raise SettingsError(f"{settings_file}: no such settings file")
+    try:
+        return Settings(settings_file=settings_file, **{k: v for k, v in given.items() if v is not None})
+    except ValidationError as error:
+        faults = [
+            f"{fault['loc'][0] if fault['loc'] else 'settings'}: {fault['msg']} (option --{str(fault['loc'][0]).replace('_', '-')}, "
+            f"environment ENGAGE_{str(fault['loc'][0]).upper()}, or the settings file)"
+            for fault in error.errors()
+        ]
+        raise SettingsError("\n".join(faults)) from error
+
+
+INTAKE: tuple[str, ...] = (*INBOUND, REROUTED)
+PUBLISHED: tuple[str, ...] = (*OUTBOUND, DEAD_LETTERS)

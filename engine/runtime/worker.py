@@ -1,0 +1,308 @@
+"""A worker: the Faust app and everything that hangs on it. The one place where things are wired.
+
+Enters: settings. Leaves: a running worker. Holds: Faust gives the app, its lifecycle, the agent, the channel and the web
+server; its own consumer and producer stay off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+import time
+from collections.abc import Coroutine
+from functools import lru_cache
+from typing import Any, Final
+
+import faust
+import structlog
+from aiokafka.partitioner import murmur2
+from faust.app import BootStrategy
+from faust.web import Request, Response, Web
+
+from engine.runtime import redis_store, topics
+from engine.runtime.kafka import KafkaIntake, KafkaLog, Membership
+from engine.runtime.ledger import Unavailable
+from engine.runtime.metrics import Metrics
+from engine.runtime.partition import Partition, UnitLimits
+from engine.runtime.redis_store import RedisStore
+from engine.runtime.rule_sets import RuleSets
+from engine.runtime.runner import FIRST_PAUSE_S, LONGEST_PAUSE_S, Runner, Work
+from engine.runtime.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+AGENTS: Final = 8  # partitions whose batches may be on their way at once
+EXIT_HUNG: Final = 70
+
+
+class _Boot(BootStrategy):  # type: ignore[misc]
+    """Faust's documented switch: its own Kafka clients are not used."""
+
+    enable_kafka_consumer = False
+    enable_kafka_producer = False
+
+
+class _App(faust.App):  # type: ignore[misc]
+    BootStrategy = _Boot
+
+
+class Worker:
+    """Runs partitions until `stop` or a failure."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.metrics = Metrics()
+        self.app = _App(
+            settings.app_id,
+            broker="kafka://unused",  # Faust's Kafka is off; it wants a URL all the same
+            web_host=settings.web_host,
+            web_bind=settings.web_host,
+            web_port=settings.web_port,
+            web_enabled=True,
+            web_in_thread=False,
+        )
+        self._work = self.app.channel(value_type=Work, maxsize=1024)
+        self.app.agent(self._work, concurrency=AGENTS, name="engagement")(self._engage)
+        self._pages()
+        self._redis = redis_store.connect(settings.redis.get_secret_value())
+        self._rule_sets = RuleSets(settings, self.metrics)
+        self._membership = Membership(settings, self._assigned)
+        self._assignment: frozenset[int] = frozenset()
+        self._reassigned = asyncio.Event()
+        self._runners: dict[int, tuple[Runner, asyncio.Task[None]]] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._joined = False
+        self._beat = time.monotonic()
+        self._partition_of = _partitioner(1)
+
+    # -- life -----------------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Serve metrics and health at once; join when Kafka, Redis, topics and rules are right. Raises Refused."""
+        await self.app.start()
+        self.app.flow_control.resume()  # Faust does so only when its own consumer gets partitions
+        threading.Thread(target=self._watchdog, daemon=True, name="watchdog").start()
+        self._spawn(self._heartbeat())
+        await self._patiently(self._check)
+        await self._patiently(self._rule_sets.start)
+        await self._patiently(self._membership.start)
+        self._joined = True
+        self._spawn(self._poll_membership())
+        self._spawn(self._reconcile())
+        self._spawn(self._forever(self._rule_sets.follow))
+        if self.settings.watch and self.settings.rules:
+            directory = self.settings.rules
+            self._spawn(self._forever(lambda: self._rule_sets.watch(directory)))
+        log.info("worker started", kafka=self.settings.kafka, web=f"http://{self.settings.web_host}:{self.settings.web_port}")
+
+    async def failed(self) -> None:
+        """Returns never; raises what ended the worker."""
+        await self._failure
+
+    async def stop(self) -> None:
+        """Finish and commit what is in hand, leave the group."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._end_runners(set(self._runners))
+        await self._membership.stop()
+        await self._redis.aclose()
+        await self.app.stop()
+        log.info("worker stopped")
+
+    async def _check(self) -> None:
+        partitions = await topics.partition_count(self.settings)
+        await redis_store.pin_partitions(self._redis, self.settings.app_id, partitions)
+        self._partition_of = _partitioner(partitions)
+
+    async def _patiently(self, step: Any) -> None:
+        """Repeat a step of the start with growing pauses while Kafka or Redis is away."""
+        pause_s = FIRST_PAUSE_S
+        while True:
+            try:
+                await step()
+                for system in ("kafka", "redis"):
+                    self.metrics.waiting.labels(system).set(0)
+                return
+            except Unavailable as error:
+                self.metrics.waiting.labels(error.system).set(1)
+                log.warning("waiting", system=error.system, error=str(error), pause_s=round(pause_s, 2))
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+
+    async def _forever(self, step: Any) -> None:
+        """Begin again whenever Kafka comes back."""
+        pause_s = FIRST_PAUSE_S
+        while True:
+            began = time.monotonic()
+            try:
+                await step()
+            except Unavailable as error:
+                log.warning("waiting", system=error.system, error=str(error), pause_s=round(pause_s, 2))
+            pause_s = FIRST_PAUSE_S if time.monotonic() - began > 10 else min(pause_s * 2, LONGEST_PAUSE_S)
+            await asyncio.sleep(pause_s)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        task.add_done_callback(self._ended)
+        self._tasks.append(task)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not self._failure.done():
+            self._failure.set_exception(error)
+
+    # -- partitions -----------------------------------------------------------------------------------------------------
+
+    async def _engage(self, stream: Any) -> None:
+        """The engagement agent. It never leaks an exception: what went wrong is the partition's to handle."""
+        async for work in stream:
+            try:
+                await work.partition.take(work.batch)
+            except Exception as error:
+                if not work.done.cancelled():
+                    work.done.set_exception(error)
+            else:
+                if not work.done.cancelled():
+                    work.done.set_result(None)
+
+    def _assigned(self, partitions: frozenset[int]) -> None:
+        self._assignment = partitions
+        self._reassigned.set()
+
+    async def _poll_membership(self) -> None:
+        while True:
+            try:
+                await self._membership.poll()
+            except Unavailable as error:
+                log.warning("the group cannot be reached", error=str(error))
+                await asyncio.sleep(1)
+
+    async def _reconcile(self) -> None:
+        """Start what was assigned, end what was taken away."""
+        while True:
+            await self._reassigned.wait()
+            self._reassigned.clear()
+            wanted = self._assignment
+            log.info("assigned", partitions=sorted(wanted))
+            self.metrics.assigned.set(len(wanted))
+            await self._end_runners(set(self._runners) - wanted)
+            for partition in sorted(wanted - set(self._runners)):
+                runner = self._runner(partition)
+                task = asyncio.get_running_loop().create_task(runner.run())
+                task.add_done_callback(self._ended)
+                self._runners[partition] = (runner, task)
+
+    async def _end_runners(self, partitions: set[int]) -> None:
+        ending = {p: self._runners.pop(p) for p in partitions}
+        for runner, _ in ending.values():
+            runner.stop()
+        await asyncio.gather(*(task for _, task in ending.values()), return_exceptions=True)
+        for partition in ending:
+            self.metrics.forget(partition)
+
+    def _runner(self, number: int) -> Runner:
+        settings = self.settings
+        log_ = KafkaLog(settings, number)
+        partition = Partition(
+            number,
+            log_,
+            RedisStore(self._redis, settings.app_id, number),
+            lambda: self._rule_sets.plan,
+            self._partition_of,
+            self.metrics,
+            max(settings.cache_clients // max(len(self._assignment), 1), 500),
+            UnitLimits(age_s=settings.unit_age_s),
+        )
+
+        def fenced() -> None:
+            self._runners.pop(number, None)
+            self.metrics.forget(number)
+            self._membership.rejoin()
+
+        return Runner(partition, KafkaIntake(settings, number), log_.stop, self._submit, settings, self.metrics, fenced)
+
+    async def _submit(self, work: Work) -> None:
+        await self._work.put(work)
+
+    # -- health ---------------------------------------------------------------------------------------------------------
+
+    async def _heartbeat(self) -> None:
+        while True:
+            self._beat = time.monotonic()
+            await asyncio.sleep(0.5)
+
+    def _watchdog(self) -> None:
+        """Heartbeats to Kafka alone would keep a stuck partition for ever: a loop that does not turn ends its process."""
+        while True:
+            time.sleep(1)
+            if time.monotonic() - self._beat > self.settings.unit_deadline_s:
+                log.critical("the event loop hangs: ending the process")
+                os._exit(EXIT_HUNG)
+
+    def not_ready(self) -> list[str]:
+        """Why this worker is not ready, empty when it is. A worker without partitions is a ready spare."""
+        reasons = [] if self._joined else ["has not joined its group yet"]
+        for system in ("kafka", "redis"):
+            if self.metrics.waiting.labels(system)._value.get():
+                reasons.append(f"{system} is away")
+        reasons += [f"partition {number} is not running" for number, (runner, _) in sorted(self._runners.items()) if not runner.ready]
+        return reasons
+
+    def _pages(self) -> None:
+        app = self.app
+
+        @app.page("/metrics")  # type: ignore[untyped-decorator]
+        async def metrics(web: Web, request: Request) -> Response:
+            self.metrics.cache_clients.set(sum(runner.cached for runner, _ in self._runners.values()))
+            return web.bytes(self.metrics.text(), content_type="text/plain")
+
+        @app.page("/health/live")  # type: ignore[untyped-decorator]
+        async def live(web: Web, request: Request) -> Response:
+            return web.json({"live": True})
+
+        @app.page("/health/ready")  # type: ignore[untyped-decorator]
+        async def ready(web: Web, request: Request) -> Response:
+            reasons = self.not_ready()
+            stale = bool(self.metrics.rule_set_stale._value.get())
+            body = {"ready": not reasons, "reasons": reasons, "rule_set_stale": stale}
+            return web.json(body, status=503 if reasons else 200)
+
+
+def _partitioner(partitions: int) -> Any:
+    """Key -> partition as Kafka's Java producer has it; remembered, since the hash is computed in Python."""
+
+    @lru_cache(maxsize=131_072)
+    def partition_of(key: bytes) -> int:
+        return int((murmur2(key) & 0x7FFFFFFF) % partitions)
+
+    return partition_of
+
+
+async def run(settings: Settings) -> None:
+    """Run a worker until SIGTERM or SIGINT. Raises Refused, or what else ended it."""
+    worker = Worker(settings)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    waiting = [loop.create_task(stop.wait()), loop.create_task(_start_and_watch(worker))]
+    try:
+        done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        await worker.stop()
+
+
+async def _start_and_watch(worker: Worker) -> None:
+    await worker.start()
+    await worker.failed()
+
+
