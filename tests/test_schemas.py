@@ -1,0 +1,216 @@
+"""The published schemas: valid themselves, in step with the models, and they accept and refuse what the engine does."""
+
+import json
+from pathlib import Path
+
+import pytest
+from jsonschema import Draft202012Validator, FormatChecker
+from pydantic import ValidationError
+from ruamel.yaml import YAML
+
+from engine.core.actions import OUTBOUND, OUTBOUND_MODEL, TOPIC_OF_KIND, Rejection
+from engine.core.events import INBOUND
+from engine.core.record import PUBLIC_FIELDS
+from engine.schemas import check, generate, write
+from engine.simulator import simulate
+
+ROOT = Path(__file__).parent.parent
+FILES = generate()
+END_MS = 1_790_000_000_000
+
+
+def validator(name):
+    return Draft202012Validator(json.loads(FILES[name]), format_checker=FormatChecker())
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name.endswith(".json")])
+def test_each_is_a_valid_schema_with_its_own_id(name):
+    schema = json.loads(FILES[name])
+    Draft202012Validator.check_schema(schema)
+    assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    assert schema["$id"] == f"https://engage.example/schemas/{name}"
+    assert schema["title"]
+    assert schema["description"]
+
+
+def test_the_repository_holds_what_is_generated():
+    assert check(ROOT / "schemas") == []
+
+
+def test_drift_is_found_and_mended(tmp_path):
+    write(tmp_path)
+    assert check(tmp_path) == []
+    (tmp_path / "alerts.json").write_text("{}")
+    (tmp_path / "tasks.json").unlink()
+    (tmp_path / "old.json").write_text("{}")
+    faults = check(tmp_path)
+    assert [fault.split(":")[0].rpartition("/")[2] for fault in faults] == ["alerts.json", "tasks.json", "old.json"]
+    assert all("run `engage schemas" in fault for fault in faults)
+    assert set(write(tmp_path)) == {"alerts.json", "tasks.json", "old.json"}
+    assert check(tmp_path) == []
+    assert len(check(tmp_path / "nowhere")) == len(FILES)
+
+
+def test_every_simulated_event_is_valid():
+    validators = {topic: validator(f"event-{topic}.json") for topic in INBOUND}
+    seen = set()
+    for record in simulate(7, 100, END_MS - 60 * 86_400_000, END_MS):
+        validators[record.topic].validate(record.value)
+        seen.add(record.topic)
+    assert seen == set(INBOUND)
+
+
+BASE = {"event_id": "e1", "client_id": "C1", "time": "2026-03-02T09:30:00+08:00"}
+GOOD = {
+    "trades": BASE
+    | {"symbol": "600519.SH", "side": "buy", "quantity": 100, "price_cny": "1520.00", "amount_fen": 15_200_000},
+    "logins": BASE | {"channel": "app"},
+    "balances": BASE | {"kind": "deposit", "amount_fen": 1, "assets_fen": 2, "margin_ratio": 1.5},
+    "profiles": BASE | {"type": "individual", "consents": {"sms": True}},
+}
+CHANGES = [  # topic, fields to set (None: take out), accepted?
+    ("trades", {}, True),
+    ("logins", {}, True),
+    ("balances", {}, True),
+    ("profiles", {}, True),
+    ("trades", {"time": 1_790_000_000_000}, True),
+    ("trades", {"time": "2026-03-02T09:30:00.123Z"}, True),
+    ("trades", {"time": "2026-03-02T09:30:00"}, False),
+    ("trades", {"time": "yesterday"}, False),
+    ("trades", {"time": 1_790_000_000}, False),
+    ("trades", {"time": True}, False),
+    ("trades", {"time": 1_790_000_000_000.5}, False),
+    ("trades", {"time": None}, False),
+    ("trades", {"quantity": 0}, False),
+    ("trades", {"quantity": -1}, False),
+    ("trades", {"quantity": "5"}, False),
+    ("trades", {"quantity": True}, False),
+    ("trades", {"quantity": 1.5}, False),
+    ("trades", {"price_cny": 1520.0}, False),
+    ("trades", {"price_cny": "1.2.3"}, False),
+    ("trades", {"price_cny": ...}, True),
+    ("trades", {"side": "hold"}, False),
+    ("trades", {"symbol": ""}, False),
+    ("trades", {"symbol": "a b"}, False),
+    ("trades", {"amount_fen": 10**13 + 1}, False),
+    ("trades", {"new_field": [1]}, True),
+    ("logins", {"client_id": "客户"}, False),
+    ("logins", {"client_id": "C" * 65}, False),
+    ("logins", {"success": 1}, False),
+    ("logins", {"region": ...}, True),
+    ("logins", {"region": "mars"}, False),
+    ("logins", {"channel": None}, False),
+    ("balances", {"margin_ratio": 2}, True),
+    ("balances", {"margin_ratio": -0.1}, False),
+    ("balances", {"assets_fen": None}, False),
+    ("balances", {"kind": "gift"}, False),
+    ("profiles", {"type": "martian"}, False),
+    ("profiles", {"consents": {"sms": "yes"}}, False),
+    ("profiles", {"consents": {"pigeon": True}}, True),
+    ("profiles", {"consents": ...}, False),
+    ("profiles", {"language": "zh_CN"}, False),
+    ("profiles", {"time_zone": "Asia/Shanghai"}, True),
+]
+
+
+@pytest.mark.parametrize(("topic", "changes", "accepted"), CHANGES)
+def test_schema_and_engine_agree(topic, changes, accepted):
+    """In `changes`, None takes a field out and ... stands for null."""
+    event = {name: value for name, value in (GOOD[topic] | changes).items() if value is not None}
+    event = {name: None if value is ... else value for name, value in event.items()}
+    assert validator(f"event-{topic}.json").is_valid(event) is accepted
+    if accepted:
+        INBOUND[topic].model_validate_json(json.dumps(event))
+    else:
+        with pytest.raises(ValidationError):
+            INBOUND[topic].model_validate_json(json.dumps(event))
+
+
+OUT = {
+    "id": "0" * 32,
+    "client_id": "C1",
+    "time": "2026-03-02T01:30:00.000Z",
+    "cause": {"type": "balances", "event_id": "e1", "time": "2026-03-02T01:30:00.000Z"},
+}
+ACTION = OUT | {
+    "rule_id": "money-leaving",
+    "rule_version": 1,
+    "title": "Money is leaving",
+    "audience": "advisor",
+    "channel": "work_queue",
+    "owner": "wealth",
+    "advisor_id": None,
+    "tier": "A",
+    "language": "zh-CN",
+    "priority": 80,
+    "template": "t",
+    "parameters": {"amount_cny": "1.00"},
+    "why": {"client.tier": "A", "client.has_advisor": False},
+    "expires_at": "2026-03-03T01:30:00.000Z",
+}
+MOVE = OUT | {"client_type": "individual", "from_tier": None, "to_tier": "A", "reason": "first", "why": {}}
+
+
+@pytest.mark.parametrize("topic", OUTBOUND)
+def test_outbound_records_are_valid_for_their_own_topic_alone(topic):
+    kind = {t: k for k, t in TOPIC_OF_KIND.items()}.get(topic)
+    record = ACTION | {"kind": kind} if kind else MOVE
+    published = json.loads(OUTBOUND_MODEL[topic].model_validate(record).model_dump_json())
+    assert [t for t in OUTBOUND if validator(f"{t}.json").is_valid(published)] == [topic]
+    for name in published:
+        assert not validator(f"{topic}.json").is_valid({k: v for k, v in published.items() if k != name}), name
+    assert validator(f"{topic}.json").is_valid(published | {"added_later": 1})
+
+
+def test_the_client_record_is_text_of_known_form():
+    texts = [
+        "A",
+        "2026-03-02T01:30:00Z",
+        "individual",
+        "young",
+        "71.25",
+        "ADV-007",
+        "1234567.89",
+        "2026-03-02T01:30:00Z",
+    ]
+    record = dict(zip(PUBLIC_FIELDS, texts, strict=True))
+    v = validator("client-record.json")
+    v.validate(record)
+    v.validate(dict.fromkeys(PUBLIC_FIELDS, "") | {"updated_at": "2026-03-02T01:30:00Z"})
+    for wrong in (
+        {"tier_since": "lately"},
+        {"assets_cny": "1,000"},
+        {"value_score": "high"},
+        {"updated_at": ""},
+        {"client_type": "x"},
+    ):
+        assert not v.is_valid(record | wrong), wrong
+
+
+def test_dead_letter_headers_name_every_reason():
+    schema = json.loads(FILES["dead-letter-headers.json"])
+    assert schema["properties"]["engage_reason"]["enum"] == [reason.value for reason in Rejection]
+
+
+def test_asyncapi_names_every_topic_and_its_references_lead_somewhere():
+    document = YAML(typ="safe").load(FILES["asyncapi.yaml"])
+    assert document["asyncapi"] == "3.0.0"
+    assert list(document["channels"]) == [*INBOUND, *OUTBOUND, "dead-letters"]
+    assert {o["action"] for o in document["operations"].values()} == {"receive", "send"}
+    assert len(document["operations"]) == len(document["channels"])
+
+    def references(node):
+        if isinstance(node, dict):
+            for key, value in node.items():
+                yield from [value] if key == "$ref" else references(value)
+        elif isinstance(node, list):
+            for item in node:
+                yield from references(item)
+
+    for reference in references(document):
+        if reference.startswith("#/"):
+            at = document
+            for part in reference[2:].split("/"):
+                at = at[part]
+        else:
+            assert reference.removeprefix("./") in FILES

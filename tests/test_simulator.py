@@ -1,0 +1,179 @@
+"""The simulator: deterministic, in order, money that adds up, a population as known, bad records on purpose."""
+
+import hashlib
+import io
+import itertools
+import re
+import subprocess
+from collections import Counter, defaultdict
+
+import pytest
+
+from engine.core.actions import Rejection
+from engine.core.decode import Rejected, decode
+from engine.core.events import INBOUND
+from engine.record_file import to_json
+from engine.simulator import SimulatedRecord, parse_line, simulate, spoil, to_line, write
+
+DAY_MS = 86_400_000
+END_MS = 1_790_000_000_000
+IN = {"deposit", "transfer_in", "gain", "dividend", "interest"}
+
+
+def records(clients=300, days=120, **options):
+    return list(simulate(7, clients, END_MS - days * DAY_MS, END_MS, **options))
+
+
+@pytest.fixture(scope="module")
+def history():
+    return records()
+
+
+def text(**options):
+    out = io.BytesIO()
+    written = write(out, **({"seed": 7, "clients": 200, "days": 30, "end": "2026-11-01T00:00:00Z"} | options))
+    assert written == out.getvalue().count(b"\n")
+    return out.getvalue()
+
+
+def test_same_arguments_same_bytes():
+    digest = hashlib.sha256(text(bad_share=0.01)).hexdigest()
+    assert digest == hashlib.sha256(text(bad_share=0.01)).hexdigest()
+    assert digest == "050bea39a11ddbea99704c11383f381e8532946f8494910bfb9c6531bcc63b67"
+    assert text(seed=8) != text()
+
+
+def test_in_time_order_and_within_the_span(history):
+    times = [r.time_ms for r in history]
+    assert times == sorted(times)
+    assert times[0] >= END_MS - 120 * DAY_MS
+    assert times[-1] < END_MS
+    by_client = defaultdict(list)
+    for r in history:
+        by_client[r.key].append(r.time_ms)
+    assert all(len(set(times)) == len(times) for times in by_client.values())
+    assert len({r.value["event_id"] for r in history}) == len(history)
+
+
+def test_every_record_is_an_event_the_engine_takes(history):
+    for r in history:
+        assert not isinstance(decode(r.topic, r.key.encode(), to_json(r.value), r.time_ms), Rejected)
+
+
+def test_topics_and_count_only_select(history):
+    assert records(topics=["trades"]) == [r for r in history if r.topic == "trades"]
+    assert (
+        records(topics=["trades", "logins"], count=500) == [r for r in history if r.topic in ("trades", "logins")][:500]
+    )
+    with pytest.raises(ValueError, match="unknown topics orders; there are profiles, balances, logins, trades"):
+        records(topics=["orders"])
+
+
+def test_money_adds_up(history):
+    assets, cash = {}, {}
+    for r in history:
+        v = r.value
+        if r.topic == "balances":
+            signed = v["amount_fen"] if v["kind"] in IN else -v["amount_fen"]
+            if r.key in assets:
+                assert v["assets_fen"] == assets[r.key] + signed
+                moved = 0 if v["kind"] in ("gain", "loss", "transfer_in", "transfer_out") else signed
+                assert v["cash_fen"] == cash[r.key] + moved
+            assets[r.key], cash[r.key] = v["assets_fen"], v["cash_fen"]
+            assert 0 <= cash[r.key] <= assets[r.key]
+        elif r.topic == "trades":
+            price_fen = int(v["price_cny"].replace(".", ""))
+            assert v["amount_fen"] == v["quantity"] * price_fen
+            cash[r.key] += v["amount_fen"] if v["side"] == "sell" else -v["amount_fen"]
+
+
+def test_trades_only_while_the_exchange_is_open(history):
+    for r in history:
+        if r.topic == "trades":
+            local_ms = (r.time_ms + 8 * 3_600_000) % DAY_MS
+            assert 9.5 * 3_600_000 <= local_ms < 15 * 3_600_000
+            assert ((r.time_ms + 8 * 3_600_000) // DAY_MS + 3) % 7 < 5
+
+
+def test_the_population_is_that_of_the_field():
+    found = records(clients=4000, days=1, topics=["profiles", "balances"])
+    profiles = [r.value for r in found if r.topic == "profiles"]
+    first = {r.key: r.value["assets_fen"] // 100 for r in reversed(found) if r.topic == "balances"}
+    people = [p for p in profiles if p["type"] == "individual" and p["client_id"] in first]
+    assert 0.02 < 1 - sum(p["type"] == "individual" for p in profiles) / len(profiles) < 0.04
+    tiers = Counter(
+        "A" if first[p["client_id"]] >= 1e6 else "B" if first[p["client_id"]] >= 3e5 else "C" for p in people
+    )
+    shares = {tier: n / len(people) for tier, n in tiers.items()}
+    assert shares == pytest.approx({"A": 0.45, "B": 0.30, "C": 0.25}, abs=0.03)
+    assert len({p["type"] for p in profiles}) == 7
+
+
+def test_clients_leave_grow_shrink_and_lose_together(history):
+    by_client = defaultdict(list)
+    losses = Counter()
+    for r in history:
+        if r.topic == "balances":
+            by_client[r.key].append(r.value["assets_fen"] / 100)
+            if r.value["kind"] == "loss":
+                losses[r.time_ms // DAY_MS] += 1
+    people = [a for a in by_client.values() if a[0] < 20_000_000]
+    assert sum(a[0] < 300_000 <= a[-1] for a in people) >= 3
+    assert sum(a[0] < 1_000_000 <= a[-1] for a in people) >= 3
+    assert sum(a[0] >= 1_000_000 > a[-1] for a in people) >= 3
+    assert sum(count > 150 for count in losses.values()) >= 3  # more than half of all on one day
+    logins = defaultdict(list)
+    for r in history:
+        if r.topic == "logins":
+            logins[r.key].append(r.time_ms)
+    silent = sum(any(b - a > 30 * DAY_MS for a, b in itertools.pairwise(t)) for t in logins.values())
+    assert silent >= 10
+    assert min(r.value.get("margin_ratio") or 9 for r in history if r.topic == "balances") < 1.3
+
+
+def test_bad_records_stand_beside_the_good_ones_and_each_is_rejected(history):
+    mixed = records(bad_share=0.05)
+    good = [r for r in mixed if isinstance(r.value, dict)]
+    assert good == history
+    reasons = Counter()
+    for r in mixed:
+        if isinstance(r.value, bytes):
+            outcome = decode(r.topic, r.key and r.key.encode(), r.value, r.time_ms)
+            assert isinstance(outcome, Rejected), r
+            reasons[outcome.reason] += 1
+    assert set(reasons) == set(Rejection) - {Rejection.TOO_LARGE, Rejection.NO_VALUE}
+    assert sum(reasons.values()) == pytest.approx(0.05 * len(good), rel=0.1)
+
+
+def test_lines_go_there_and_back(history):
+    for r in [*history[:2000], *(spoil(history[k], k) for k in range(10))]:
+        value = r.value if isinstance(r.value, bytes) else to_json(r.value)
+        assert parse_line(to_line(r)) == (r.topic, r.key and r.key.encode(), r.time_ms, value)
+
+
+@pytest.mark.parametrize(
+    "line", ["", "{}", '{"topic":"trades"}', "garbage", '{"topic":"t","key":1,"timestamp":2,"value":{}}']
+)
+def test_a_line_that_is_no_record_says_what_one_is(line):
+    with pytest.raises(ValueError, match="not a record line"):
+        parse_line(line)
+
+
+def test_sed_cuts_key_and_value_out_for_kcat():
+    lines = text(topics=["trades"], count=20)
+    script = r's/^.*"key":"([^"]+)","timestamp":[0-9]+,"value":(.*)\}$/\1\t\2/'
+    cut = subprocess.run(["sed", "-E", script], input=lines, capture_output=True, check=True).stdout.splitlines()
+    for line, pair in zip(lines.decode().splitlines(), cut, strict=True):
+        _, key, _, value = parse_line(line)
+        assert pair == key + b"\t" + value
+
+
+def test_a_time_without_offset_is_refused():
+    with pytest.raises(ValueError, match="no UTC offset"):
+        text(end="2026-11-01T00:00:00")
+
+
+def test_ids_and_topics_need_no_escaping_in_lines(history):
+    assert all(re.fullmatch(r"[A-Za-z0-9-]+", r.key) for r in history)
+    assert set(INBOUND) == {r.topic for r in history}
+    assert isinstance(history[0], SimulatedRecord)
