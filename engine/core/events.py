@@ -19,8 +19,8 @@ MAX_AMOUNT_FEN: Final = 10**13  # 100 billion CNY: keeps every windowed sum insi
 MAX_QUANTITY: Final = 10**12
 
 
-def _time_ms(value: Any) -> int:
-    """RFC 3339 with an offset, or epoch milliseconds -> epoch milliseconds."""
+def parse_time_ms(value: Any) -> int:
+    """RFC 3339 with an offset, or epoch milliseconds -> epoch milliseconds. Raises ValueError."""
     if type(value) is int:
         moment_ms = value
     elif type(value) is str:
@@ -42,7 +42,7 @@ def _time_ms(value: Any) -> int:
 
 TimeMs = Annotated[
     int,
-    BeforeValidator(_time_ms),
+    BeforeValidator(parse_time_ms),
     WithJsonSchema(
         {
             "description": "RFC 3339 date-time with an offset, or integer epoch milliseconds.",

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from engine.core.decode import Rejected
-from engine.core.events import INBOUND
+from engine.core.decode import Rejected, decode
+from engine.core.events import INBOUND, Event
 from engine.core.messages import Message
 
 REROUTED: Final = "rerouted"
@@ -55,6 +55,14 @@ class Inbound:
         """The original bytes, with the reason in headers."""
         reason = (("engage_reason", rejected.reason.value.encode()), ("engage_error", rejected.error.encode()))
         return Message(DEAD_LETTERS, self.key, self.value, reason + self._headers())
+
+
+def read(record: Inbound, belongs: Callable[[bytes], bool]) -> Event | Message:
+    """A record's event, or what becomes of it instead: a copy on the partition that its key belongs to, or a dead letter."""
+    if record.key and not record.rerouted and not belongs(record.key):
+        return record.to_right_partition()
+    event = decode(record.topic, record.key, record.value, record.timestamp_ms)
+    return record.to_dead_letters(event) if isinstance(event, Rejected) else event
 
 
 def inbound(topic: str, record: object) -> Inbound:

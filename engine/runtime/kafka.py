@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any, Final
 
 import structlog
@@ -23,6 +24,7 @@ from aiokafka.errors import (
     TopicAuthorizationFailedError,
     TransactionalIdAuthorizationFailed,
 )
+from aiokafka.partitioner import murmur2
 
 from engine.core.messages import Message
 from engine.runtime.intake import INTAKE_TOPICS, Batch, Merger
@@ -61,6 +63,16 @@ async def discard(client: AIOKafkaProducer | AIOKafkaConsumer | None) -> None:
             await asyncio.wait_for(client.stop(), 3)
         except (KafkaError, TimeoutError, OSError, RuntimeError, AssertionError) as error:
             log.debug("a Kafka client did not stop cleanly", error=repr(error))
+
+
+def partitioner(partitions: int) -> Callable[[bytes], int]:
+    """Key -> partition as Kafka's Java producer has it; remembered, since the hash is computed in Python."""
+
+    @lru_cache(maxsize=131_072)
+    def partition_of(key: bytes) -> int:
+        return int((murmur2(key) & 0x7FFFFFFF) % partitions)
+
+    return partition_of
 
 
 class KafkaLog:

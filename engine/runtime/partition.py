@@ -14,13 +14,12 @@ from dataclasses import dataclass, field
 import structlog
 
 from engine.core.decide import Due, Input, decide
-from engine.core.decode import Rejected, decode
 from engine.core.events import Event
 from engine.core.messages import Message
 from engine.core.plan import Plan
 from engine.core.state import ClientState, unpack
 from engine.runtime import ledger
-from engine.runtime.intake import Batch, Inbound
+from engine.runtime.intake import REROUTED, Batch, Inbound, read
 from engine.runtime.ledger import Log, Position, Refused, Step, Store, Surprised, Unit
 from engine.runtime.metrics import Metrics
 
@@ -62,7 +61,7 @@ class Partition:
         log_: Log,
         store: Store,
         plan: Callable[[], Plan],
-        partition_of: Callable[[bytes], int],
+        belongs: Callable[[bytes], bool],
         metrics: Metrics,
         cache_clients: int,
         limits: UnitLimits,
@@ -72,7 +71,7 @@ class Partition:
         self._store = store
         self._newest_plan = plan
         self._plan = plan()
-        self._partition_of = partition_of
+        self._belongs = belongs
         self._metrics = metrics
         self._cache_clients = cache_clients
         self._limits = limits
@@ -169,7 +168,13 @@ class Partition:
         unit = self._unit
         inputs: list[tuple[str, Event]] = []
         for record in batch.records:
-            self._read(record, inputs, unit)
+            event = read(record, self._belongs)
+            if isinstance(event, Message):
+                unit.messages.append(event)
+                self._count(record, event)
+            else:
+                inputs.append((record.topic, event))
+                unit.events[record.topic] += 1
         await self._load({event.client_id for _, event in inputs})
         unit.steps.append(Step(batch.ranges))
         unit.records += len(batch.records)
@@ -197,19 +202,11 @@ class Partition:
         await self.commit("tick")
         return len(client_ids) == limit
 
-    def _read(self, record: Inbound, inputs: list[tuple[str, Event]], unit: OpenUnit) -> None:
-        """One record becomes an input, a dead letter, or a copy on the partition that its key belongs to."""
-        if record.key and self._partition_of(record.key) != self.number and not record.rerouted:
-            unit.messages.append(record.to_right_partition())
-            unit.rerouted[record.topic] += 1
-            return
-        event = decode(record.topic, record.key, record.value, record.timestamp_ms)
-        if isinstance(event, Rejected):
-            unit.messages.append(record.to_dead_letters(event))
-            unit.rejected[record.topic, event.reason] += 1
-            return
-        inputs.append((record.topic, event))
-        unit.events[record.topic] += 1
+    def _count(self, record: Inbound, message: Message) -> None:
+        if message.topic == REROUTED:
+            self._unit.rerouted[record.topic] += 1
+        else:
+            self._unit.rejected[record.topic, dict(message.headers)["engage_reason"].decode()] += 1
 
     async def _load(self, client_ids: Iterable[str]) -> None:
         """Bring the clients' states into the cache. No await between here and the end of the decision."""

@@ -7,7 +7,8 @@ the hash tag `{<app>:<p>}`; no key expires.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, cast
 
 import ormsgpack
@@ -57,12 +58,6 @@ def client_key(app_id: str, partition: int, client_id: str) -> str:
 def position_key(app_id: str, partition: int) -> str:
     return f"{tag(app_id, partition)}:position"
 
-def refuse_or_wait(error: Exception) -> Exception:
-    """What an error of Redis means to the engine: wait for it, or refuse with a remedy."""
-    if isinstance(error, AuthenticationError | AuthorizationError) or "NOAUTH" in str(error) or "NOPERM" in str(error):
-        return Refused(f"Redis refuses the credentials ({error}): set them in ENGAGE_REDIS, redis://USER:PASSWORD@HOST:PORT/0")
-    return Unavailable("redis", error)
-
 class RedisStore:
     """Store of one partition."""
 
@@ -89,19 +84,41 @@ class RedisStore:
         ids = await _answer(self._redis.zrange(self._due, "-inf", str(until_ms), byscore=True, offset=0, num=limit))
         return [client_id.decode() for client_id in ids]
 
-async def _answer(command: Awaitable[Any]) -> Any:
+@contextmanager
+def redis_errors() -> Iterator[None]:
+    """Redis's errors in the engine's words: wait for it, or refuse with a remedy."""
     try:
-        return await command
+        yield
     except (RedisError, OSError) as error:
-        raise refuse_or_wait(error) from error
+        if isinstance(error, AuthenticationError | AuthorizationError) or str(error).startswith(("NOAUTH", "NOPERM", "WRONGPASS")):
+            remedy = "set them in ENGAGE_REDIS or the settings file, redis://USER:PASSWORD@HOST:PORT/0"
+            raise Refused(f"Redis refuses the credentials ({error}): {remedy}") from error
+        raise Unavailable("redis", repr(error)) from error
+
+
+async def _answer(command: Awaitable[Any]) -> Any:
+    with redis_errors():
+        return await command
+
+
+async def pinned_partitions(redis: Redis, app_id: str) -> int:
+    """How many partitions the state is spread over. Raises Refused when there is no state."""
+    pinned = await _answer(redis.get(_partitions_key(app_id)))
+    if pinned is None:
+        raise Refused(f"this Redis holds no state of an engine with --app-id {app_id}: start a worker on it first, or name the right one")
+    return int(pinned)
+
 
 async def pin_partitions(redis: Redis, app_id: str, partitions: int) -> None:
     """Remember how many partitions the state is spread over. Raises Refused when it was another number."""
-    key = f"{{{app_id}}}:partitions"
-    await _answer(redis.set(key, partitions, nx=True))
-    pinned = int(await _answer(redis.get(key)))
+    await _answer(redis.set(_partitions_key(app_id), partitions, nx=True))
+    pinned = await pinned_partitions(redis, app_id)
     if pinned != partitions:
         raise Refused(
             f"the state in Redis was built with {pinned} partitions, the topics have {partitions}: clients would be looked for in the "
             f"wrong place. Recreate the topics with {pinned} partitions, or start under a new --app-id on an empty ledger"
         )
+
+
+def _partitions_key(app_id: str) -> str:
+    return f"{{{app_id}}}:partitions"

@@ -59,16 +59,54 @@ async def publish(settings: Settings, rule_set: RuleSet) -> None:
     log.info("rule set published", digest=rule_set.digest, rules=len(rule_set.rules))
 
 
+class RuleSetArchive:
+    """Every rule set that the topic holds, and which is the head."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.tp = TopicPartition(settings.rule_set_topic, 0)
+        self.head: str | None = None
+        self.next = 0
+        self._files: dict[str, dict[str, str]] = {}
+        self._plans: dict[str, Plan] = {}
+
+    async def read(self) -> None:
+        """Read the topic to its end."""
+        async with reader(self._settings) as consumer:
+            first = (await consumer.beginning_offsets([self.tp]))[self.tp]
+            end = (await consumer.end_offsets([self.tp]))[self.tp]
+            async for record in records_between(consumer, self.tp, max(first, self.next), end):
+                self.add(record.key, record.value)
+            self.next = max(self.next, end)
+
+    def add(self, key: bytes | None, value: bytes | None) -> None:
+        """Take one record of the topic."""
+        if key == HEAD and value:
+            self.head = value.decode("utf-8", "replace")
+        elif key and value:
+            try:
+                self._files[key.decode()] = dict(json.loads(value)["files"])
+            except (ValueError, KeyError, TypeError) as error:
+                log.error("a record of the rule-set topic cannot be read", key=key.decode("utf-8", "replace"), error=str(error))
+
+    def plan(self, digest: str) -> Plan:
+        """The rule set of this digest, compiled. Raises Refused when it is not held or not accepted."""
+        plan = self._plans.get(digest)
+        if plan is None:
+            files = self._files.get(digest)
+            if files is None:
+                raise Refused(f"the topic {self.tp.topic} does not hold the rule set {digest}")
+            plan = self._plans[digest] = compile_rule_set(load_files(files, f"the rules of rule set {digest}"))
+        return plan
+
+
 class RuleSets:
-    """What the worker knows of the topic. `plan` is the one in force."""
+    """Follows the head. `plan` is the one in force."""
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self._settings = settings
         self._metrics = metrics
-        self._tp = TopicPartition(settings.rule_set_topic, 0)
-        self._files: dict[str, dict[str, str]] = {}
-        self._next = 0
-        self._head: str | None = None
+        self._archive = RuleSetArchive(settings)
         self._plan: Plan | None = None
 
     @property
@@ -79,47 +117,27 @@ class RuleSets:
     async def start(self) -> None:
         """Read the topic; publish the rules given unless they are the head already. Raises Refused without a good set."""
         given = load_directory(self._settings.rules) if self._settings.rules else None
-        await self._catch_up()
-        if given is not None and given.digest != self._head:
+        await self._archive.read()
+        if given is not None and given.digest != self._archive.head:
             await publish(self._settings, given)
-            await self._catch_up()
+            await self._archive.read()
+        self._take_head()
         if self._plan is None:
             raise Refused("there is no rule set to go by: give --rules DIRECTORY, or publish one first")
 
-    async def _catch_up(self) -> None:
-        async with reader(self._settings) as consumer:
-            first = (await consumer.beginning_offsets([self._tp]))[self._tp]
-            end = (await consumer.end_offsets([self._tp]))[self._tp]
-            async for record in records_between(consumer, self._tp, max(first, self._next), end):
-                self._read(record.key, record.value)
-            self._next = max(self._next, end)
-        self._take_head()
-
-    def _read(self, key: bytes | None, value: bytes | None) -> None:
-        if key == HEAD and value:
-            self._head = value.decode("utf-8", "replace")
-        elif key and value:
-            try:
-                self._files[key.decode()] = dict(json.loads(value)["files"])
-            except (ValueError, KeyError, TypeError) as error:
-                log.error("a record of the rule-set topic cannot be read", key=key.decode("utf-8", "replace"), error=str(error))
-
     def _take_head(self) -> None:
-        if self._head is None or (self._plan is not None and self._plan.rule_set.digest == self._head):
+        head = self._archive.head
+        if head is None or (self._plan is not None and self._plan.rule_set.digest == head):
             self._metrics.rule_set_stale.set(0)
             return
         try:
-            files = self._files.get(self._head)
-            if files is None:
-                raise Refused("the topic names this rule set but does not hold it")
-            plan = compile_rule_set(load_files(files, "the rules"))
+            self._plan = self._archive.plan(head)
         except Exception as error:  # whatever is wrong with a published set, it must not stop a worker that has a good one
-            self.refuse(str(error), self._head)
+            self.refuse(str(error), head)
             return
-        self._plan = plan
-        self._metrics.rule_set_in_force(self._head)
+        self._metrics.rule_set_in_force(head)
         self._metrics.rule_set_stale.set(0)
-        log.info("rule set loaded", digest=self._head, rules=len(plan.rule_set.rules), features=len(plan.rule_set.features))
+        log.info("rule set loaded", digest=head, rules=len(self._plan.rule_set.rules))
 
     def refuse(self, reason: str, digest: str | None = None) -> None:
         """Keep the last good set, loudly."""
@@ -129,14 +147,15 @@ class RuleSets:
 
     async def follow(self) -> None:
         """Keep up with the topic, for ever. Raises Unavailable when Kafka is away; call again."""
+        archive = self._archive
         async with reader(self._settings, fetch_max_wait_ms=2000) as consumer:
-            consumer.assign([self._tp])
-            consumer.seek(self._tp, self._next)
+            consumer.assign([archive.tp])
+            consumer.seek(archive.tp, archive.next)
             while True:
                 fetched = await consumer.getmany(timeout_ms=2000)
-                for record in fetched.get(self._tp, ()):
-                    self._read(record.key, record.value)
-                    self._next = record.offset + 1
+                for record in fetched.get(archive.tp, ()):
+                    archive.add(record.key, record.value)
+                    archive.next = record.offset + 1
                 if fetched:
                     self._take_head()
 
@@ -154,7 +173,7 @@ class RuleSets:
             except Refused as error:
                 self.refuse(str(error))
                 continue
-            if rule_set.digest != self._head:
+            if rule_set.digest != self._archive.head:
                 await publish(self._settings, rule_set)
             else:
                 self._metrics.rule_set_stale.set(0)

@@ -12,17 +12,15 @@ import signal
 import threading
 import time
 from collections.abc import Coroutine
-from functools import lru_cache
 from typing import Any, Final
 
 import faust
 import structlog
-from aiokafka.partitioner import murmur2
 from faust.app import BootStrategy
 from faust.web import Request, Response, Web
 
 from engine.runtime import redis_store, topics
-from engine.runtime.kafka import KafkaIntake, KafkaLog, Membership
+from engine.runtime.kafka import KafkaIntake, KafkaLog, Membership, partitioner
 from engine.runtime.ledger import Unavailable
 from engine.runtime.metrics import Metrics
 from engine.runtime.partition import Partition, UnitLimits
@@ -76,7 +74,7 @@ class Worker:
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._joined = False
         self._beat = time.monotonic()
-        self._partition_of = _partitioner(1)
+        self._partition_of = partitioner(1)
 
     # -- life -----------------------------------------------------------------------------------------------------------
 
@@ -116,7 +114,7 @@ class Worker:
     async def _check(self) -> None:
         partitions = await topics.partition_count(self.settings)
         await redis_store.pin_partitions(self._redis, self.settings.app_id, partitions)
-        self._partition_of = _partitioner(partitions)
+        self._partition_of = partitioner(partitions)
 
     async def _patiently(self, step: Any) -> None:
         """Repeat a step of the start with growing pauses while Kafka or Redis is away."""
@@ -205,14 +203,14 @@ class Worker:
             self.metrics.forget(partition)
 
     def _runner(self, number: int) -> Runner:
-        settings = self.settings
+        settings, partition_of = self.settings, self._partition_of
         log_ = KafkaLog(settings, number)
         partition = Partition(
             number,
             log_,
             RedisStore(self._redis, settings.app_id, number),
             lambda: self._rule_sets.plan,
-            self._partition_of,
+            lambda key: partition_of(key) == number,
             self.metrics,
             max(settings.cache_clients // max(len(self._assignment), 1), 500),
             UnitLimits(age_s=settings.unit_age_s),
@@ -270,16 +268,6 @@ class Worker:
             stale = bool(self.metrics.rule_set_stale._value.get())
             body = {"ready": not reasons, "reasons": reasons, "rule_set_stale": stale}
             return web.json(body, status=503 if reasons else 200)
-
-
-def _partitioner(partitions: int) -> Any:
-    """Key -> partition as Kafka's Java producer has it; remembered, since the hash is computed in Python."""
-
-    @lru_cache(maxsize=131_072)
-    def partition_of(key: bytes) -> int:
-        return int((murmur2(key) & 0x7FFFFFFF) % partitions)
-
-    return partition_of
 
 
 async def run(settings: Settings) -> None:

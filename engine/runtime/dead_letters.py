@@ -1,0 +1,131 @@
+"""Dead letters: listing them by reason, and sending those one picks once more.
+
+Enters: the dead-letters topic. Leaves: counts, records, and copies on the inbound topics.
+Holds: a letter is re-sent at most once: the copy and the note that it was made are one transaction, and one sender at a time
+can write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from base64 import b64encode
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import asdict, dataclass
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
+from engine.core.events import INBOUND
+from engine.runtime.intake import DEAD_LETTERS
+from engine.runtime.kafka import MAX_REQUEST_BYTES, discard, errors, reader, records_between
+from engine.runtime.ledger import Refused
+from engine.runtime.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """One record of the topic; `id` is its own place, `<partition>/<offset>`. The rest is where and what it was at first."""
+
+    id: str
+    reason: str
+    error: str
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+    resent: bool
+
+
+async def read_all(settings: Settings) -> AsyncIterator[DeadLetter]:
+    """Every dead letter still held, partition by partition."""
+    name = settings.topic(DEAD_LETTERS)
+    async with reader(settings) as consumer:
+        resent = await _resent(settings, consumer)
+        for tp in await _partitions(consumer, name):
+            first, end = (await consumer.beginning_offsets([tp]))[tp], (await consumer.end_offsets([tp]))[tp]
+            async for record in records_between(consumer, tp, first, end):
+                headers = {key: value.decode("utf-8", "replace") for key, value in record.headers}
+                place = f"{tp.partition}/{record.offset}"
+                yield DeadLetter(
+                    place,
+                    headers.get("engage_reason", "unknown"),
+                    headers.get("engage_error", ""),
+                    headers.get("engage_topic", ""),
+                    int(headers.get("engage_partition", -1)),
+                    int(headers.get("engage_offset", -1)),
+                    int(headers.get("engage_timestamp", -1)),
+                    record.key,
+                    record.value,
+                    place in resent,
+                )
+
+
+def listed(letters: Sequence[DeadLetter], reason: str | None, as_json: bool) -> Iterator[str]:
+    """Lines for a terminal: counts by reason, or the letters of one reason; with `as_json` every letter whole."""
+    chosen = [letter for letter in letters if reason is None or letter.reason == reason]
+    if as_json:
+        for letter in chosen:
+            raw = {name: None if data is None else b64encode(data).decode() for name, data in (("key", letter.key), ("value", letter.value))}
+            yield json.dumps(asdict(letter) | raw, ensure_ascii=False)
+    elif reason is not None:
+        for letter in chosen:
+            mark = "  (re-sent)" if letter.resent else ""
+            yield f"{letter.id:<12} {letter.topic}/{letter.partition}/{letter.offset}  {letter.error}{mark}"
+    else:
+        counts = Counter(letter.reason for letter in letters)
+        resent = Counter(letter.reason for letter in letters if letter.resent)
+        for name, number in sorted(counts.items()):
+            yield f"{name:<16} {number:>8}  ({resent[name]} re-sent)"
+        yield f"{'all':<16} {len(letters):>8}"
+
+
+async def resend(settings: Settings, ids: Sequence[str], reason: str | None) -> tuple[list[str], list[str]]:
+    """Send letters again to the topic they came from: those named, or all of a reason. (sent, left alone with why)."""
+    producer = AIOKafkaProducer(
+        **settings.kafka_client(), transactional_id=f"{settings.app_id}-resend", max_request_size=MAX_REQUEST_BYTES
+    )
+    sent: list[str] = []
+    left: list[str] = []
+    with errors():
+        try:
+            # before reading: initialising fences another sender, so that what is read as not yet re-sent stays so
+            await asyncio.wait_for(producer.start(), 15)
+            wanted = set(ids)
+            async for letter in read_all(settings):
+                if letter.id not in wanted and letter.reason != reason:
+                    continue
+                wanted.discard(letter.id)
+                if letter.resent or letter.topic not in INBOUND:
+                    left.append(f"{letter.id}: {'was re-sent before' if letter.resent else 'does not say where it came from'}")
+                    continue
+                await _resend_one(settings, producer, letter)
+                sent.append(letter.id)
+            left += [f"{id_}: no such dead letter" for id_ in sorted(wanted)]
+        finally:
+            await discard(producer)
+    return sent, left
+
+
+async def _resend_one(settings: Settings, producer: AIOKafkaProducer, letter: DeadLetter) -> None:
+    async with producer.transaction():
+        copy = await producer.send(settings.topic(letter.topic), letter.value, key=letter.key)
+        note = await producer.send(settings.resent_topic, b"1", key=letter.id.encode(), partition=0)
+        await asyncio.gather(copy, note)
+
+
+async def _resent(settings: Settings, consumer: AIOKafkaConsumer) -> set[str]:
+    tp = TopicPartition(settings.resent_topic, 0)
+    await _partitions(consumer, settings.resent_topic)
+    first, end = (await consumer.beginning_offsets([tp]))[tp], (await consumer.end_offsets([tp]))[tp]
+    return {record.key.decode() async for record in records_between(consumer, tp, first, end) if record.key}
+
+
+async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPartition]:
+    await consumer.topics()
+    numbers = consumer.partitions_for_topic(topic)
+    if not numbers:
+        raise Refused(f"the topic {topic} does not exist: create it with `engage topics --create`")
+    return [TopicPartition(topic, number) for number in sorted(numbers)]

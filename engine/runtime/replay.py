@@ -1,0 +1,195 @@
+"""Deciding again, without publishing: over a file, or over what a running engine recorded in its ledger.
+
+Enters: records of a file, or a ledger and its inbound topics. Leaves: messages in order, and the states' hash at the end.
+Holds: the same decision code as a worker; from the ledger, the same batches, ticks and rule sets, compared digest by digest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from engine.core.decide import Due, decide
+from engine.core.actions import OUTBOUND
+from engine.core.events import INBOUND, Event
+from engine.core.messages import Message
+from engine.core.plan import Plan
+from engine.core.state import ClientState, pack, unpack
+from engine.record_file import parse_line
+from engine.runtime import ledger
+from engine.runtime.intake import DEAD_LETTERS, INTAKE_TOPICS, Inbound, merge, read
+from engine.runtime.kafka import partitioner, reader, records_between
+from engine.runtime.ledger import Refused, Unit
+from engine.runtime.rule_sets import RuleSetArchive
+from engine.runtime.settings import Settings
+
+
+SHOWN: Final = frozenset(OUTBOUND)
+
+
+def states_hash(states: Iterable[tuple[str, bytes]]) -> str:
+    """One hash of all packed states, whatever their order: what `engage states` prints of a running engine."""
+    total = 0
+    for client_id, state in states:
+        row = hashlib.sha256(len(client_id).to_bytes(2, "big") + client_id.encode() + state).digest()
+        total = (total + int.from_bytes(row, "big")) % (1 << 256)
+    return f"{total:064x}"
+
+
+def read_file(lines: Iterable[bytes], name: str) -> Iterator[Inbound]:
+    """Records of an ndjson file. Raises ValueError naming the line that is none."""
+    for number, line in enumerate(lines, start=1):
+        try:
+            topic, key, timestamp_ms, value = parse_line(line.decode())
+            if topic not in INBOUND:
+                raise ValueError(f'"{topic}" is no inbound topic; there are {", ".join(INBOUND)}')
+        except ValueError as error:
+            raise ValueError(f"{name}:{number}: {error}") from error
+        yield Inbound(topic, 0, number, timestamp_ms, key, value)
+
+
+def as_line(message: Message) -> str:
+    """An outbound record as an ndjson line; its value is exactly what would be published."""
+    return f'{{"topic":"{message.topic}","key":{json.dumps((message.key or b"").decode())},"value":{(message.value or b"").decode()}}}'
+
+
+@dataclass(slots=True)
+class Replayed:
+    """What a replay came to. `differences` are units whose messages were not those that were published."""
+
+    states: dict[str, bytes] = field(default_factory=dict)
+    events: int = 0
+    rejected: int = 0
+    units: int = 0
+    differences: list[str] = field(default_factory=list)
+
+    @property
+    def hash(self) -> str:
+        return states_hash(self.states.items())
+
+
+def replay_records(plan: Plan, records: Iterable[Inbound], replayed: Replayed, until_ms: int | None = None) -> Iterator[Message]:
+    """Decide the records of a file in their order; then, with `until_ms`, what falls due up to that time."""
+    states: dict[str, ClientState] = {}
+    for record in records:
+        event = _read(record, lambda _: True, replayed)
+        if isinstance(event, Message):
+            yield event
+            continue
+        yield from decide(plan, states, [(record.topic, event)]).messages
+    if until_ms is not None:
+        due = sorted((c.due_ms, c.client_id) for c in states.values() if c.due_ms <= until_ms)
+        yield from decide(plan, states, [Due(client_id, until_ms) for _, client_id in due]).messages
+    replayed.states = {client_id: pack(plan.layout, client) for client_id, client in states.items()}
+
+
+async def replay_ledger(settings: Settings, partitions: int, replayed: Replayed) -> list[Message]:
+    """Decide every unit of every ledger partition again, from its recorded inputs and rule set.
+
+    Raises Refused when the beginning of the ledger or recorded inputs are no longer held.
+    """
+    archive = RuleSetArchive(settings)
+    await archive.read()
+    messages: list[Message] = []
+    for partition in range(partitions):
+        messages += await _replay_partition(settings, partition, partitioner(partitions), archive, replayed)
+    return messages
+
+
+async def _replay_partition(
+    settings: Settings, partition: int, partition_of: Callable[[bytes], int], archive: RuleSetArchive, replayed: Replayed
+) -> list[Message]:
+    ledger_tp = TopicPartition(settings.ledger_topic, partition)
+    states: dict[str, ClientState] = {}
+    messages: list[Message] = []
+    plan: Plan | None = None
+    async with reader(settings) as consumer, reader(settings) as source:
+        inputs = _Inputs(settings, source, partition, lambda key: partition_of(key) == partition)
+        first = (await consumer.beginning_offsets([ledger_tp]))[ledger_tp]
+        end = (await consumer.end_offsets([ledger_tp]))[ledger_tp]
+        if first > 0:
+            raise Refused(f"partition {partition}: the ledger is held from offset {first} on; a replay needs its beginning")
+        async for record in records_between(consumer, ledger_tp, first, end):
+            unit = ledger.decode_unit(record.value)
+            if unit.chunk < unit.chunks - 1:
+                continue
+            newer = archive.plan(unit.rule_set)
+            if plan is not None and newer is not plan:
+                states = {c.client_id: unpack(newer.layout, pack(plan.layout, c)) for c in states.values()}
+            plan = newer
+            decided = await _replay_unit(plan, unit, states, inputs, replayed)
+            if ledger.digest_of_messages(decided) != unit.published:
+                replayed.differences.append(f"partition {partition}, ledger offset {record.offset}: the messages differ")
+            messages += decided
+            replayed.units += 1
+    if plan is not None:
+        replayed.states |= {client_id: pack(plan.layout, client) for client_id, client in states.items()}
+    return messages
+
+
+async def _replay_unit(
+    plan: Plan, unit: Unit, states: dict[str, ClientState], inputs: _Inputs, replayed: Replayed
+) -> list[Message]:
+    messages: list[Message] = []
+    for step in unit.steps:
+        if step.due:
+            messages += decide(plan, states, [Due(client_id, step.tick_ms) for client_id in step.due]).messages
+            continue
+        events = []
+        for record in await inputs.read(step.ranges):
+            event = _read(record, inputs.belongs, replayed)
+            if isinstance(event, Message):
+                messages.append(event)
+            else:
+                events.append((record.topic, event))
+        messages += decide(plan, states, events).messages
+    return messages
+
+
+def _read(record: Inbound, belongs: Callable[[bytes], bool], replayed: Replayed) -> Event | Message:
+    event = read(record, belongs)
+    if not isinstance(event, Message):
+        replayed.events += 1
+    elif event.topic == DEAD_LETTERS:
+        replayed.rejected += 1
+    return event
+
+
+class _Inputs:
+    """The inbound topics of one partition, read again range after range, only forward."""
+
+    def __init__(self, settings: Settings, consumer: AIOKafkaConsumer, partition: int, belongs: Callable[[bytes], bool]) -> None:
+        self.belongs = belongs
+        self._consumer = consumer
+        self._tps = {topic: TopicPartition(settings.topic(topic), partition) for topic in INTAKE_TOPICS}
+        self._held: dict[str, list[Any]] = {topic: [] for topic in INTAKE_TOPICS}
+        self._begun = False
+
+    async def _begin(self) -> None:
+        """Go to the first offset that any unit can have read."""
+        tps = list(self._tps.values())
+        first = await self._consumer.beginning_offsets(tps)
+        self._consumer.assign(tps)
+        for tp in tps:
+            self._consumer.seek(tp, first[tp])
+        self._begun = True
+
+    async def read(self, ranges: Mapping[str, tuple[int, int]]) -> list[Inbound]:
+        if not self._begun:
+            await self._begin()
+        found = {}
+        for topic, (begin, end) in ranges.items():
+            held, tp = self._held[topic], self._tps[topic]
+            while await self._consumer.position(tp) < end:
+                fetched = await self._consumer.getmany(tp, timeout_ms=100)
+                held += fetched.get(tp, ())
+            count = bisect_left(held, end, key=lambda record: record.offset)
+            found[topic] = [record for record in held[:count] if record.offset >= begin]
+            del held[:count]
+        return [record for _, record in merge({topic: records for topic, records in found.items() if records})]
