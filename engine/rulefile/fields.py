@@ -1,0 +1,193 @@
+"""Reads the fields of a rule file's nodes, each with its own check.
+
+Enters: nodes. Leaves: typed values; every fault goes to `problems`.
+Holds: after a fault a reader returns a harmless value and goes on, so that all faults are told at once; what was read
+is used only when there was none.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import re
+from collections.abc import Iterable
+from collections.abc import Mapping as Scopes
+from dataclasses import dataclass, field
+from typing import Final
+
+from engine.core.expressions import BOOL, Expression, Fault, Scope, Type, parse
+from engine.rulefile.document import Listing, Mapping, Node, Scalar, index_within, place
+from engine.rulefile.problem import Problem
+
+KEBAB: Final = ("[a-z][a-z0-9]*(-[a-z0-9]+)*", "lower-case words joined by hyphens, such as vip-winback")
+IDENTIFIER: Final = ("[a-z][a-z0-9_]*", "lower-case words joined by underscores, such as trades_30d")
+TIER: Final = ("[A-Za-z][A-Za-z0-9_]*", "a letter or word, such as A")
+TEMPLATE: Final = ("[a-z0-9][a-z0-9._/-]*", "the template's name in the messaging system, such as welcome_v2")
+SECONDS: Final = {"m": 60, "h": 3600, "d": 86_400}
+ALWAYS: Final = Expression("True", ast.Constant(True), BOOL, False, ())
+
+
+@dataclass(slots=True)
+class Unsure:
+    """Names whose own declaration is faulty: what is said of them elsewhere would only mislead."""
+
+    names: set[str] = field(default_factory=set)
+    any_name: bool = False
+
+    def hides(self, text: str, fault: Fault) -> bool:
+        if self.any_name and fault.message.startswith("unknown name"):
+            return True
+        return any(re.search(rf"(?<![\w.]){re.escape(name)}\b", text) for name in self.names)
+
+
+@dataclass(slots=True)
+class Reader:
+    """Reads one file. `rule` is the id of the rule being read, for the problems' text."""
+
+    file: str
+    text: str
+    unsure: Unsure
+    problems: list[Problem] = field(default_factory=list)
+    rule: str | None = None
+
+    def problem(self, node: Node | int, message: str, remedy: str) -> None:
+        index = node if isinstance(node, int) else node.index
+        self.problems.append(Problem(self.file, *place(self.text, index), self.rule, message, remedy))
+
+    def mapping(self, node: Node | None, required: Iterable[str], optional: Iterable[str] = ()) -> dict[str, Node]:
+        """The values by key; unknown and missing keys are told."""
+        required = tuple(required)
+        allowed = (*required, *optional)
+        if not isinstance(node, Mapping):
+            if node is not None:
+                self.problem(node, "not a mapping", f"write keys: {', '.join(allowed)}")
+            return {}
+        for key, (at, _) in node.entries.items():
+            if key not in allowed:
+                close = difflib.get_close_matches(key, allowed, n=1)
+                remedy = f'did you mean "{close[0]}"?' if close else f"keys here: {', '.join(allowed)}"
+                self.problem(at, f'unknown key "{key}"', remedy)
+        missing = [key for key in required if key not in node.entries]
+        if missing:
+            self.problem(node, f"missing {'key' if len(missing) == 1 else 'keys'} {', '.join(missing)}", "add it")
+        return {key: value for key, (_, value) in node.entries.items() if key in allowed}
+
+    def entries(self, node: Node | None) -> list[tuple[Scalar, Node]]:
+        """A mapping whose keys are free names."""
+        if isinstance(node, Mapping):
+            return list(node.entries.values())
+        if node is not None and not (isinstance(node, Scalar) and not node.value):
+            self.problem(node, "not a mapping", "write name: value")
+        return []
+
+    def items(self, node: Node | None) -> list[Node]:
+        if isinstance(node, Listing):
+            return node.items
+        if node is not None:
+            self.problem(node, "not a list", "write one item a line, each after a hyphen")
+        return []
+
+    def scalar(self, node: Node | None) -> Scalar | None:
+        """A single value that is not empty."""
+        if isinstance(node, Scalar) and node.value.strip():
+            return node
+        if node is not None:
+            self.problem(node, "no single value" if not isinstance(node, Scalar) else "empty value", "write one value")
+        return None
+
+    def words(self, node: Node | None, most: int) -> str:
+        scalar = self.scalar(node)
+        if scalar is None:
+            return ""
+        if len(scalar.value) > most:
+            self.problem(scalar, f"text of {len(scalar.value)} characters", f"stay within {most}")
+        return scalar.value.strip()
+
+    def word(self, node: Node | None, form: tuple[str, str]) -> str:
+        """A name of a given form."""
+        scalar = self.scalar(node)
+        if scalar is None:
+            return ""
+        if not re.fullmatch(form[0], scalar.value) or len(scalar.value) > 64:
+            self.problem(scalar, f'not a name: "{scalar.value[:80]}"', f"write {form[1]}")
+        return scalar.value
+
+    def choice(self, node: Node | None, allowed: tuple[str, ...]) -> str:
+        scalar = self.scalar(node)
+        if scalar is None:
+            return allowed[0]
+        if scalar.value not in allowed:
+            close = difflib.get_close_matches(scalar.value, allowed, n=1)
+            hint = f'did you mean "{close[0]}"? ' if close else ""
+            self.problem(scalar, f'unknown value "{scalar.value[:80]}"', f"{hint}allowed: {', '.join(allowed)}")
+            return allowed[0]
+        return scalar.value
+
+    def choices(self, node: Node | None, allowed: tuple[str, ...]) -> tuple[str, ...]:
+        """One value or a list of values, none twice."""
+        nodes = self.items(node) if isinstance(node, Listing) else [] if node is None else [node]
+        if isinstance(node, Listing) and not nodes:
+            self.problem(node, "empty list", f"allowed: {', '.join(allowed)}")
+        chosen = [self.choice(item, allowed) for item in nodes]
+        written = [item.value for item in nodes if isinstance(item, Scalar)]
+        if node is not None and len(set(written)) < len(written):
+            self.problem(node, "a value twice", "keep one")
+        return tuple(dict.fromkeys(chosen))
+
+    def number(self, node: Node | None) -> int | float:
+        scalar = self.scalar(node)
+        if scalar is None:
+            return 0
+        if scalar.style or not re.fullmatch(r"-?[0-9][0-9_]{0,20}(\.[0-9]{1,10})?", scalar.value):
+            self.problem(scalar, f'not a number: "{scalar.value[:80]}"', "write digits such as 1_000_000 or 0.5")
+            return 0
+        digits = scalar.value.replace("_", "")
+        return float(digits) if "." in digits else int(digits)
+
+    def integer(self, node: Node | None, least: int, most: int) -> int:
+        given = len(self.problems)
+        value = self.number(node)
+        if node is None or len(self.problems) > given:
+            return least
+        if not isinstance(value, int) or not least <= value <= most:
+            self.problem(node, f"{value} is out of range", f"write a whole number from {least} to {most}")
+            return least
+        return value
+
+    def duration(self, node: Node | None, units: str, least_s: int, most_s: int) -> int:
+        """Seconds."""
+        scalar = self.scalar(node)
+        if scalar is None:
+            return least_s
+        forms = " or ".join(f"{n}{unit}" for n, unit in ((30, "m"), (12, "h"), (7, "d")) if unit in units)
+        found = re.fullmatch(rf"([0-9]{{1,6}})([{units}])", scalar.value)
+        seconds = int(found[1]) * SECONDS[found[2]] if found else -1
+        if not least_s <= seconds <= most_s:
+            message = f'not a duration: "{scalar.value[:80]}"' if found is None else f"{scalar.value} is out of range"
+            bounds = " to ".join(f"{s // 86_400}d" if s % 86_400 == 0 else f"{s // 60}m" for s in (least_s, most_s))
+            self.problem(scalar, message, f"write {forms}, from {bounds}")
+            return least_s
+        return seconds
+
+    def expression(self, node: Node | None, scope: Scope, expect: Type | None) -> Expression:
+        return self.expression_in(node, {"": scope}, expect)
+
+    def expression_in(self, node: Node | None, scopes: Scopes[str, Scope], expect: Type | None) -> Expression:
+        """The same expression in each of several scopes, by the name of what gives it; shared names mean the same."""
+        scalar = self.scalar(node)
+        if scalar is None:
+            return ALWAYS
+        result = ALWAYS
+        blamed: dict[Fault, list[str]] = {}
+        for trigger, scope in scopes.items():
+            checked = parse(scalar.value, scope, expect)
+            if isinstance(checked, Expression):
+                result = checked
+                continue
+            for fault in checked:
+                if not self.unsure.hides(scalar.value, fault):
+                    blamed.setdefault(fault, []).append(trigger)
+        for fault, triggers in blamed.items():
+            where = f" on {', '.join(triggers)}" if len(triggers) < len(scopes) else ""
+            self.problem(index_within(self.text, scalar, fault.offset), fault.message + where, fault.remedy)
+        return result

@@ -1,0 +1,117 @@
+"""Rule files to a rule set.
+
+Enters: the texts of a directory's files by name. Leaves: a RuleSet, or every Problem of every file.
+Holds: a RuleSet leaves only when there is no problem at all; the same texts give the same RuleSet, in whatever order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from engine.core.ruleset import ContactPolicy, Rule, RuleSet, Tiers
+from engine.rulefile.declarations import read_features, read_policy, read_tiers
+from engine.rulefile.document import MAX_BYTES, Node, Scalar, place, read_document
+from engine.rulefile.fields import Reader, Unsure
+from engine.rulefile.problem import Problem
+from engine.rulefile.rules import read_rules
+
+FEATURES: Final = "features.yaml"
+TIERS: Final = "tiers.yaml"
+POLICY: Final = "policy.yaml"
+
+
+class DirectoryError(Exception):
+    """There is no directory of rule files at the path; the text says so with a remedy."""
+
+
+def read_directory(path: str | Path) -> dict[str, str]:
+    """The texts of all *.yaml files of a directory, by file name, sorted."""
+    directory = Path(path)
+    if not directory.is_dir():
+        raise DirectoryError(f"{directory}: no such directory; give the directory that holds the rule files")
+    files = {}
+    for file in sorted(directory.glob("*.yaml")):
+        try:
+            with file.open("rb") as stream:
+                # One byte beyond the bound is enough to refuse it; bytes that are no UTF-8 are refused at their place.
+                files[file.name] = stream.read(MAX_BYTES + 1).decode("utf-8-sig", errors="surrogateescape")
+        except OSError as error:
+            raise DirectoryError(f"{file}: {error.strerror}; make it readable") from error
+    if not files:
+        raise DirectoryError(f"{directory}: no *.yaml file in it; give the directory that holds the rule files")
+    return files
+
+
+def digest(files: Mapping[str, str]) -> str:
+    """Names the exact source texts: sha256 over names and texts, each with its length before it."""
+    state = hashlib.sha256()
+    for pair in sorted(files.items()):
+        for part in pair:
+            data = part.encode(errors="surrogateescape")
+            state.update(len(data).to_bytes(8, "big") + data)
+    return state.hexdigest()
+
+
+def load(files: Mapping[str, str]) -> RuleSet | tuple[Problem, ...]:
+    """The rule set of these files (name to text), or all that is wrong with them, by file and line."""
+    problems: list[Problem] = []
+    roots: dict[str, Node] = {}
+    for name, text in sorted(files.items()):
+        root, found = read_document(name, text)
+        problems += found
+        if root is not None:
+            roots[name] = root
+    unsure = Unsure()
+    readers = {name: Reader(name, files[name], unsure, problems) for name in roots}
+    for name in (FEATURES, TIERS, POLICY):
+        if name not in files:
+            problems.append(
+                Problem(name, 1, 1, None, "missing file", "add it; a rule set needs all three: features, tiers, policy")
+            )
+
+    features = read_features(readers[FEATURES], roots[FEATURES]) if FEATURES in roots else ()
+    unsure.any_name = FEATURES not in roots
+    tiers = read_tiers(readers[TIERS], roots[TIERS], features) if TIERS in roots else Tiers({}, (), None)
+    if TIERS not in roots or "" in tiers.names or not all(ladder.steps for ladder in tiers.ladders.values()):
+        unsure.names |= {"client.tier", "tier_change.old", "tier_change.new"}
+    if TIERS not in roots or any(not segment.id for segment in tiers.segments):
+        unsure.names.add("client.segment")
+    policy = read_policy(readers[POLICY], roots[POLICY]) if POLICY in roots else ContactPolicy(0)
+    placed = {
+        name: read_rules(readers[name], roots[name], features, tiers)
+        for name in roots
+        if name not in (FEATURES, TIERS, POLICY)
+    }
+    rules = _distinct(placed, readers)
+    if problems:
+        return tuple(sorted(problems, key=lambda p: (p.file, p.line, p.column, p.message)))
+    return RuleSet(
+        digest=digest(files),
+        files=tuple(sorted(files.items())),
+        features=features,
+        tiers=tiers,
+        policy=policy,
+        rules=tuple(sorted(rules, key=lambda rule: (-rule.priority, rule.id))),
+    )
+
+
+def _distinct(placed: dict[str, list[tuple[Scalar | None, Rule]]], readers: dict[str, Reader]) -> list[Rule]:
+    first: dict[str, str] = {}
+    rules = []
+    for name, entries in placed.items():
+        reader = readers[name]
+        for node, rule in entries:
+            rules.append(rule)
+            if node is None or not rule.id:
+                continue
+            if rule.id in first:
+                reader.problem(
+                    node, f'duplicate rule id "{rule.id}"', f"first used at {first[rule.id]}; choose another"
+                )
+            else:
+                line, column = place(reader.text, node.index)
+                first[rule.id] = f"{name}:{line}:{column}"
+    return rules
