@@ -1,0 +1,70 @@
+# Everything a newcomer needs: `make demo`, `make test`. Nothing but Python 3.11 or newer and make has to be installed.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+UV_VERSION := 0.13.9
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-kafka check format bench schemas lock clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: .venv/.ready  ## the virtual environment with locked dependencies and .venv/bin/engage
+
+demo: .venv/.ready  ## the engine with a simulated broker's clients, in the terminal; SECONDS=30 ends it by itself
+	@exec $(BIN)/engage demo $(if $(SECONDS),--seconds $(SECONDS))
+
+test: .venv/.ready  ## all tests that need neither Java nor Docker
+	$(BIN)/pytest
+
+test-kafka: .venv/.ready  ## the tests on real Apache Kafka (needs Java 17 and Maven; fetches Kafka once)
+	$(BIN)/pytest -m kafka
+
+check: .venv/.ready  ## formatting, lint, types, import directions, schema drift, the rule files
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pytest -q tests/structure tests/deploy
+	$(BIN)/engage schemas --check
+	$(BIN)/engage check rules
+
+format: .venv/.ready  ## format the code and repair what lint can repair
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: .venv/.ready  ## speed and latency on real Kafka and Redis, against a plain Faust agent (needs Java and Maven)
+	$(BIN)/python -m benchmarks
+
+schemas: .venv/.ready  ## write schemas/ anew from the models
+	$(BIN)/engage schemas
+
+lock: .cache/uv/bin/uv  ## choose the newest allowed versions anew and write both lock files
+	rm -f requirements.lock requirements-runtime.lock
+	$(LOCK) --extra demo --extra dev --output-file requirements.lock
+	$(LOCK) --constraint requirements.lock --output-file requirements-runtime.lock
+
+clean:  ## remove the virtual environment and every cache
+	rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# One set of versions for Linux and macOS on x86-64 and ARM, Python 3.11 and newer.
+LOCK = .cache/uv/bin/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --quiet \
+	--no-emit-index-url --no-annotate --custom-compile-command "make lock"
+
+.cache/uv/bin/uv: Makefile
+	$(PYTHON) -m venv .cache/uv
+	.cache/uv/bin/python -m pip --disable-pip-version-check install --quiet "uv==$(UV_VERSION)"
+	touch $@
+
+.venv/.locked: requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed: install it, or name it: make PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "installing the locked dependencies into .venv (once)"
+	@$(PYTHON) -m venv --clear .venv || { echo "Python's venv module is missing: apt-get install python3-venv"; exit 1; }
+	@$(PIP) install --quiet --require-hashes --requirement requirements.lock
+	@touch $@
+
+.venv/.ready: .venv/.locked pyproject.toml
+	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@

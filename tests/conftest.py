@@ -1,0 +1,33 @@
+"""Marks all of tests/kafka as needing the real broker, and hands out one broker and one store for a whole run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.services.kafka import KafkaBroker
+from tests.services.redis import RedisServer
+
+KAFKA_TESTS = Path(__file__).with_name("kafka")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(KAFKA_TESTS):
+            item.add_marker(pytest.mark.kafka)
+
+
+@pytest.fixture(scope="session")
+def kafka_broker() -> Iterator[KafkaBroker]:
+    """A broker shared by the run: use topics of your own; a test that kills it starts its own."""
+    with KafkaBroker() as broker:
+        yield broker
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """A store shared by the run: use a key prefix of your own; a test that kills it starts its own."""
+    with RedisServer() as server:
+        yield server

@@ -1,0 +1,152 @@
+"""What ships beside the code: Prometheus' rules, Grafana's dashboard, the Compose file are right and fit the engine."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from ruamel.yaml import YAML
+
+from tests.services.process import REPOSITORY
+
+DEPLOY = REPOSITORY / "deploy"
+PROMETHEUS = DEPLOY / "prometheus"
+DASHBOARDS = sorted((DEPLOY / "grafana" / "dashboards").glob("*.json"))
+METRIC = re.compile(r"\b(engage_[a-z_]+)\b(?!\s*=)")
+LABELS = re.compile(r"\b(engage_[a-z_]+)\{([^}]*)\}")
+
+
+def load(path: Path) -> Any:
+    return YAML(typ="safe").load(path)
+
+
+def alerts() -> list[dict[str, Any]]:
+    return [rule for group in load(PROMETHEUS / "alerts.yml")["groups"] for rule in group["rules"]]
+
+
+def dashboard_expressions() -> Iterator[str]:
+    for path in DASHBOARDS:
+        for panel in json.loads(path.read_text())["panels"]:
+            yield from (target["expr"] for target in panel["targets"])
+
+
+@pytest.fixture(scope="session")
+def promtool() -> str:
+    program = shutil.which("promtool")
+    if program is None:
+        missing = "promtool is not installed: apt-get install prometheus"
+        if os.environ.get("CI"):
+            pytest.fail(missing)
+        pytest.skip(missing)
+    return program
+
+
+def run(*command: str | Path) -> None:
+    done = subprocess.run(command, cwd=PROMETHEUS, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_promtool_accepts_the_configuration(promtool: str) -> None:
+    run(promtool, "check", "config", "prometheus.yml")
+
+
+def test_promtool_accepts_the_alert_rules(promtool: str) -> None:
+    run(promtool, "check", "rules", "--lint-fatal", "alerts.yml")
+
+
+def test_alerts_fire_when_they_should(promtool: str) -> None:
+    run(promtool, "test", "rules", "alerts_test.yaml")
+
+
+def test_every_alert_says_what_to_do_and_is_tested() -> None:
+    tested = {
+        test["alertname"]
+        for case in load(PROMETHEUS / "alerts_test.yaml")["tests"]
+        for test in case["alert_rule_test"]
+        if test.get("exp_alerts")
+    }
+    for alert in alerts():
+        assert alert["for"], alert["alert"]
+        assert alert["labels"]["severity"] in ("critical", "warning"), alert["alert"]
+        assert alert["annotations"]["summary"], alert["alert"]
+        assert len(alert["annotations"]["description"]) > 60, alert["alert"]
+    assert {alert["alert"] for alert in alerts()} == tested
+
+
+def test_promtool_accepts_every_expression_of_the_dashboards(promtool: str, tmp_path: Path) -> None:
+    expressions = [e.replace("$__rate_interval", "1m") for e in dashboard_expressions()]
+    rules = [{"record": f"panel:{number}", "expr": expression} for number, expression in enumerate(expressions)]
+    file = tmp_path / "dashboards.yml"
+    file.write_text(json.dumps({"groups": [{"name": "dashboards", "rules": rules}]}))  # JSON is YAML
+    run(promtool, "check", "rules", file)
+
+
+@pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.name)
+def test_panels_have_their_own_place_and_the_provisioned_source(path: Path) -> None:
+    taken: set[tuple[int, int]] = set()
+    sources = {s["uid"] for s in load(DEPLOY / "grafana/provisioning/datasources/prometheus.yml")["datasources"]}
+    for panel in json.loads(path.read_text())["panels"]:
+        assert panel["datasource"]["uid"] in sources
+        at = panel["gridPos"]
+        cells = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
+        assert not cells & taken, panel["title"]
+        assert at["x"] + at["w"] <= 24, panel["title"]
+        taken |= cells
+
+
+@pytest.mark.skipif(importlib.util.find_spec("engine.runtime.metrics") is None, reason="the engine has no metrics yet")
+def test_dashboards_and_alerts_use_only_what_the_engine_exports() -> None:
+    exported = exported_metrics()
+    expressions = [*dashboard_expressions(), *(alert["expr"] for alert in alerts())]
+    for expression in expressions:
+        assert set(METRIC.findall(expression)) <= exported.keys(), expression
+        for name, matchers in LABELS.findall(expression):
+            used = {matcher.partition("=")[0].rstrip("!").strip() for matcher in matchers.split(",")}
+            assert used <= exported[name] | {"instance", "job", "le"}, expression
+
+
+def exported_metrics() -> dict[str, set[str]]:
+    """Name as exported -> its labels, of everything that the engine registers."""
+    from prometheus_client import CollectorRegistry
+    from prometheus_client.metrics import MetricWrapperBase
+
+    from engine.runtime.metrics import Metrics
+
+    registry = CollectorRegistry()
+    Metrics(registry)
+    exported: dict[str, set[str]] = {}
+    for collector, names in registry._collector_to_names.items():
+        labels = set(collector._labelnames) if isinstance(collector, MetricWrapperBase) else set()
+        exported |= dict.fromkeys(names, labels)
+    return exported
+
+
+def test_the_compose_file_fits_the_compose_specification() -> None:
+    schema = json.loads((DEPLOY / "compose-spec" / "compose-spec.json").read_text())
+    jsonschema.Draft201909Validator(schema).validate(load(REPOSITORY / "docker-compose.yml"))
+
+
+def test_compose_publishes_on_loopback_only_and_mounts_what_exists() -> None:
+    compose = load(REPOSITORY / "docker-compose.yml")
+    for name, service in compose["services"].items():
+        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", [])), name
+        for volume in service.get("volumes", []):
+            source = volume.partition(":")[0]
+            assert (REPOSITORY / source).is_dir() if source.startswith(".") else source in compose["volumes"], volume
+
+
+def test_the_lock_files_fit_each_other_and_name_no_index() -> None:
+    text = {name: (REPOSITORY / name).read_text() for name in ("requirements.lock", "requirements-runtime.lock")}
+    pins = {name: set(re.findall(r"^[a-z0-9-]+==\S+", body, re.M)) for name, body in text.items()}
+    assert pins["requirements-runtime.lock"] < pins["requirements.lock"]
+    assert {"faust-streaming==0.15.3", "aiokafka==0.14.0"} <= pins["requirements-runtime.lock"]
+    assert not any("://" in body or "index-url" in body for body in text.values())
