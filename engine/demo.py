@@ -157,7 +157,6 @@ class _Worker:
             self._process = subprocess.Popen(
                 command,
                 env=environment,
-                cwd=RULES.parent,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
@@ -181,7 +180,7 @@ class _Worker:
             self._process.wait()
 
 
-def run_demo(seconds: int | None = None, *, rules: Path = RULES, worker: Sequence[str] = WORKER) -> int:
+def run_demo(seconds: int | None = None, rules: Path = RULES, *, worker: Sequence[str] = WORKER) -> int:
     """Run for `seconds`, or until Ctrl-C. `worker` is the command that starts the worker."""
     try:
         import confluent_kafka  # noqa: F401
@@ -246,7 +245,7 @@ def _settings(kafka: str, redis: str, rules: Path, web_port: int) -> dict[str, s
     return {
         "ENGAGE_KAFKA": kafka,
         "ENGAGE_REDIS": redis,
-        "ENGAGE_RULES": str(rules),
+        "ENGAGE_RULES": str(rules.resolve()),
         "ENGAGE_WEB_PORT": str(web_port),
         "ENGAGE_CLOCK": "event",
     }

@@ -22,7 +22,7 @@ from engine.core.record import PUBLIC_FIELDS
 
 BASE: Final = "https://engage.example/schemas"
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
-REMEDY: Final = "run `engage schemas --write` and commit the result"
+REMEDY: Final = "run `engage schemas` and commit the result"
 RFC3339_PATTERN: Final = r"^\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(\.\d+)?([Zz]|[+-]\d{2}:\d{2})$"
 DATE_TIME: Final[dict[str, Any]] = {"type": "string", "format": "date-time", "pattern": RFC3339_PATTERN}
 DECIMAL_TEXT: Final[dict[str, Any]] = {"type": "string", "pattern": r"^-?\d+(\.\d+)?$"}
