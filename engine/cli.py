@@ -69,7 +69,16 @@ _CONNECTION = ("kafka", "redis", "prefix", "app_id")
 
 @main.command()
 @_settings_options(
-    *_CONNECTION, "rules", "watch", "web_host", "web_port", "log_level", "log_format", "clock", "cache_clients", "batch_records"
+    *_CONNECTION,
+    "rules",
+    "watch",
+    "web_host",
+    "web_port",
+    "log_level",
+    "log_format",
+    "clock",
+    "cache_clients",
+    "batch_records",
 )
 def run(settings_file: Path | None, **given: Any) -> None:
     """Run a worker until SIGTERM. Start as many as there are cores and machines; they share the partitions."""
@@ -84,8 +93,12 @@ def run(settings_file: Path | None, **given: Any) -> None:
 
 
 @main.command()
-@click.option("--seconds", type=click.IntRange(min=5), help="stop by itself, print a summary, exit 0 only if all went well")
-@click.option("--rules", type=click.Path(path_type=Path), default=Path("rules"), show_default=True, help="directory of rule files")
+@click.option(
+    "--seconds", type=click.IntRange(min=5), help="stop by itself, print a summary, exit 0 only if all went well"
+)
+@click.option(
+    "--rules", type=click.Path(path_type=Path), default=Path("rules"), show_default=True, help="directory of rule files"
+)
 def demo(seconds: int | None, rules: Path) -> None:
     """Play a broker's clients on an embedded Kafka and Redis, and show what the engine does."""
     from engine.demo import run_demo
@@ -105,7 +118,13 @@ def check(directory: Path) -> None:
 @main.command()
 @_settings_options("kafka", "prefix", "app_id")
 @click.option("--create", is_flag=True, help="create what is missing")
-@click.option("--partitions", type=click.IntRange(1, 1000), default=12, show_default=True, help="of inbound topics and ledger; final")
+@click.option(
+    "--partitions",
+    type=click.IntRange(1, 1000),
+    default=12,
+    show_default=True,
+    help="of inbound topics and ledger; final",
+)
 @click.option("--replication-factor", type=click.IntRange(1, 9), default=1, show_default=True)
 def topics(settings_file: Path | None, create: bool, partitions: int, replication_factor: int, **given: Any) -> None:
     """Say what the topics lack, or create them. Exit status 1 when something differs from what the engine needs."""
@@ -167,7 +186,9 @@ def states(settings_file: Path | None, **given: Any) -> None:
 @click.option("--from-ledger", is_flag=True, help="decide again what a running engine recorded, in its order")
 @click.option("--until", help="RFC 3339 time up to which timers run after the file's last record")
 @_settings_options("rules", "kafka", "prefix", "app_id")
-def replay_command(file: Path | None, from_ledger: bool, until: str | None, settings_file: Path | None, **given: Any) -> None:
+def replay_command(
+    file: Path | None, from_ledger: bool, until: str | None, settings_file: Path | None, **given: Any
+) -> None:
     """Decide without publishing: actions go to standard output, a line each; the states' hash comes last, on standard error."""
     settings = _load(settings_file, **given)
     if (file is None) == (not from_ledger):
@@ -187,7 +208,10 @@ def replay_command(file: Path | None, from_ledger: bool, until: str | None, sett
     for message in messages:
         if message.topic in replay.SHOWN:
             click.echo(replay.as_line(message))
-    click.echo(f"events {replayed.events}\nrejected {replayed.rejected}\nclients {len(replayed.states)}\nstates {replayed.hash}", err=True)
+    click.echo(
+        f"events {replayed.events}\nrejected {replayed.rejected}\nclients {len(replayed.states)}\nstates {replayed.hash}",
+        err=True,
+    )
     if from_ledger:
         click.echo(f"units {replayed.units}\ndifferences {len(replayed.differences)}", err=True)
     for difference in replayed.differences:
@@ -215,12 +239,18 @@ def _replay_file(settings: Settings, file: Path, until: str | None, replayed: An
 @main.command()
 @click.option("--seed", type=int, default=7, show_default=True)
 @click.option("--clients", "client_count", type=click.IntRange(min=1), default=2000, show_default=True)
-@click.option("--days", type=click.FloatRange(min=0, min_open=True), default=30, show_default=True, help="of history before --end")
+@click.option(
+    "--days", type=click.FloatRange(min=0, min_open=True), default=30, show_default=True, help="of history before --end"
+)
 @click.option("--end", default="2026-11-01T00:00:00Z", show_default=True, help="RFC 3339 time")
 @click.option("--count", type=click.IntRange(min=1), help="at most so many records")
 @click.option("--topics", "topic_names", default=",".join(INBOUND), show_default=True, help="comma-separated")
-@click.option("--bad-share", type=click.FloatRange(0, 1), default=0, show_default=True, help="share of records made bad")
-def simulate(seed: int, client_count: int, days: float, end: str, count: int | None, topic_names: str, bad_share: float) -> None:
+@click.option(
+    "--bad-share", type=click.FloatRange(0, 1), default=0, show_default=True, help="share of records made bad"
+)
+def simulate(
+    seed: int, client_count: int, days: float, end: str, count: int | None, topic_names: str, bad_share: float
+) -> None:
     """Write a broker's records to standard output, an ndjson line each. The same arguments give the same bytes."""
     from engine import simulator
 
@@ -230,7 +260,14 @@ def simulate(seed: int, client_count: int, days: float, end: str, count: int | N
         raise click.UsageError(f"--topics: unknown {', '.join(unknown)}; there are {', '.join(INBOUND)}")
     try:
         simulator.write(
-            sys.stdout.buffer, seed=seed, clients=client_count, days=days, end=end, topics=names, count=count, bad_share=bad_share
+            sys.stdout.buffer,
+            seed=seed,
+            clients=client_count,
+            days=days,
+            end=end,
+            topics=names,
+            count=count,
+            bad_share=bad_share,
         )
     except ValueError as error:
         raise click.UsageError(f"--end: {error}") from error
@@ -245,7 +282,9 @@ def dead_letters() -> None:
 
 @dead_letters.command("list")
 @_settings_options("kafka", "prefix", "app_id")
-@click.option("--reason", type=click.Choice([r.value for r in Rejection]), help="list the letters of this reason, not only counts")
+@click.option(
+    "--reason", type=click.Choice([r.value for r in Rejection]), help="list the letters of this reason, not only counts"
+)
 @click.option("--json", "as_json", is_flag=True, help="a JSON object a line, with key and value in base64")
 def list_letters(settings_file: Path | None, reason: str | None, as_json: bool, **given: Any) -> None:
     """Count dead letters by reason, or list those of one reason."""
@@ -269,7 +308,9 @@ def resend_letters(settings_file: Path | None, ids: tuple[str, ...], reason: str
     from engine.runtime import dead_letters as letters
 
     if not ids and reason is None:
-        raise click.UsageError("name the letters to re-send (`engage dead-letters list --reason ...` shows their ids), or give --reason")
+        raise click.UsageError(
+            "name the letters to re-send (`engage dead-letters list --reason ...` shows their ids), or give --reason"
+        )
     sent, left = _run(letters.resend(_load(settings_file, **given), ids, reason))
     for id_ in sent:
         click.echo(f"{id_}: re-sent")
@@ -279,7 +320,9 @@ def resend_letters(settings_file: Path | None, ids: tuple[str, ...], reason: str
 
 
 @main.command()
-@click.option("--check", "check_only", is_flag=True, help="change nothing; exit status 1 when a file differs from the models")
+@click.option(
+    "--check", "check_only", is_flag=True, help="change nothing; exit status 1 when a file differs from the models"
+)
 @click.argument("directory", type=click.Path(path_type=Path), default=Path("schemas"))
 def schemas(check_only: bool, directory: Path) -> None:
     """Write the JSON Schemas and the AsyncAPI document of all that crosses the border."""

@@ -56,9 +56,14 @@ class Outbound(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    id: str = Field(description="Unique and stable: the same decision, taken again, has the same id.", pattern="^[0-9a-f]{32}$")
+    id: str = Field(
+        description="Unique and stable: the same decision, taken again, has the same id.", pattern="^[0-9a-f]{32}$"
+    )
     client_id: Identifier
-    time: str = Field(description="When it was decided, in the clients' event time, RFC 3339 UTC with milliseconds.", json_schema_extra={"format": "date-time"})
+    time: str = Field(
+        description="When it was decided, in the clients' event time, RFC 3339 UTC with milliseconds.",
+        json_schema_extra={"format": "date-time"},
+    )
     cause: Cause
 
 
@@ -80,7 +85,9 @@ class Action(Outbound):
     rule_version: Annotated[int, Field(ge=1)]
     title: str = Field(description="The rule's title in plain words.")
     audience: Audience = Field(description="Who acts.")
-    channel: str = Field(description=f"How to reach a client ({', '.join(Channel.__args__)}), or `work_queue` for advisors and teams.")
+    channel: str = Field(
+        description=f"How to reach a client ({', '.join(Channel.__args__)}), or `work_queue` for advisors and teams."
+    )
     owner: str = Field(description="The department the rule belongs to.")
     advisor_id: Identifier | None = Field(description="The client's advisor, when one is known.")
     tier: str | None
@@ -99,11 +106,15 @@ class TierChange(Outbound):
     from_tier: str | None = Field(description="null for a client's first tier.")
     to_tier: str
     reason: Literal["first", "promoted", "demoted", "type_changed"]
-    why: dict[str, Value] = Field(description="The measure, the threshold crossed, and since when the client had the old tier.")
+    why: dict[str, Value] = Field(
+        description="The measure, the threshold crossed, and since when the client had the old tier."
+    )
 
 
 Outbound.model_rebuild()
 Action.model_rebuild()
 TierChange.model_rebuild()
 
-OUTBOUND_MODEL: Final[dict[str, type[Outbound]]] = {"tier-changes": TierChange} | {t: Action for t in TOPIC_OF_KIND.values()}
+OUTBOUND_MODEL: Final[dict[str, type[Outbound]]] = {"tier-changes": TierChange} | {
+    t: Action for t in TOPIC_OF_KIND.values()
+}

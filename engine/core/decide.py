@@ -82,7 +82,15 @@ def _apply(plan: Plan, client: ClientState, topic: str, event: Event, decided: D
     if matched or move is not None:
         rules = plan.compiled[topic]
         hits = [(rules[index], None) for index in matched]
-        _act(plan, client, event, Cause.model_construct(type=topic, event_id=event.event_id, time=rfc3339(event.time)), hits, move, decided)
+        _act(
+            plan,
+            client,
+            event,
+            Cause.model_construct(type=topic, event_id=event.event_id, time=rfc3339(event.time)),
+            hits,
+            move,
+            decided,
+        )
     if topic != "profiles":
         getattr(client, topic).last_ms = client.now_ms
     client.due_ms = _next_due_ms(plan, client)
@@ -96,7 +104,11 @@ def _run_timers(plan: Plan, client: ClientState, until_ms: int, decided: Decided
         move = review(plan, client)
         _classify(plan, client)
         hits = []
-        candidates = [i for i, source, length_ms in plan.silences if _silent_since(plan, client, i, source, length_ms) <= client.now_ms]
+        candidates = [
+            i
+            for i, source, length_ms in plan.silences
+            if _silent_since(plan, client, i, source, length_ms) <= client.now_ms
+        ]
         if candidates:
             rules = plan.compiled["silence"]
             matched = plan.match["silence"](client, None, None)
@@ -202,11 +214,12 @@ def _contact(plan: Plan, client: ClientState, compiled: CompiledRule) -> tuple[O
 
 def _remember(client: ClientState, rule_id: str, kind: str, channel: str, outcome: Outcome) -> None:
     """Keep the last actions, sent or not; the same outcome again is counted, not listed again."""
-    for entry in client.recent:
-        if entry[1] == rule_id and entry[4] == outcome and outcome is not Outcome.SENT:
-            entry[0] = client.now_ms
-            entry[5] += 1
-            return
+    if outcome is not Outcome.SENT:
+        for index, entry in enumerate(client.recent):
+            if entry[1] == rule_id and entry[4] == outcome:
+                del client.recent[index]
+                client.recent.append([client.now_ms, *entry[1:5], entry[5] + 1])
+                return
     client.recent.append([client.now_ms, rule_id, kind, channel, outcome.value, 1])
     if len(client.recent) > MAX_HISTORY:
         del client.recent[0]

@@ -45,7 +45,9 @@ class Rejected:
 def decode(topic: str, key: bytes | None, value: bytes | None, timestamp_ms: int) -> Event | Rejected:
     """Read one record of an inbound topic. A negative `timestamp_ms` means that the record carries none."""
     if value is not None and len(value) > MAX_EVENT_BYTES:
-        return Rejected(Rejection.TOO_LARGE, f"the value has {len(value)} bytes, at most {MAX_EVENT_BYTES} are accepted")
+        return Rejected(
+            Rejection.TOO_LARGE, f"the value has {len(value)} bytes, at most {MAX_EVENT_BYTES} are accepted"
+        )
     if not key:
         return Rejected(Rejection.NO_KEY, "the record has no key; its key must be the client's id")
     if not value:

@@ -13,7 +13,9 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-EARLIEST_MS: Final = 946_684_800_000  # 2000-01-01T00:00:00Z: anything earlier is a unit mistake (seconds for milliseconds)
+EARLIEST_MS: Final = (
+    946_684_800_000  # 2000-01-01T00:00:00Z: anything earlier is a unit mistake (seconds for milliseconds)
+)
 LATEST_MS: Final = 4_102_444_800_000  # 2100-01-01T00:00:00Z
 MAX_AMOUNT_FEN: Final = 10**13  # 100 billion CNY: keeps every windowed sum inside 64 bits
 MAX_QUANTITY: Final = 10**12
@@ -29,10 +31,14 @@ def parse_time_ms(value: Any) -> int:
         except (ValueError, OverflowError):
             raise PydanticCustomError("time_format", "not an RFC 3339 time such as 2026-03-02T09:30:00+08:00") from None
         if moment.tzinfo is None or len(value) < 20:
-            raise PydanticCustomError("time_offset", "the time has no UTC offset; write 2026-03-02T09:30:00+08:00 or ...Z")
+            raise PydanticCustomError(
+                "time_offset", "the time has no UTC offset; write 2026-03-02T09:30:00+08:00 or ...Z"
+            )
         moment_ms = int(moment.timestamp() * 1000)
     else:
-        raise PydanticCustomError("time_type", "a time is an RFC 3339 string with an offset or integer epoch milliseconds")
+        raise PydanticCustomError(
+            "time_type", "a time is an RFC 3339 string with an offset or integer epoch milliseconds"
+        )
     if not EARLIEST_MS <= moment_ms < LATEST_MS:
         raise PydanticCustomError(
             "time_range", "the time lies outside 2000 to 2100; numbers are epoch milliseconds, not seconds"
@@ -102,7 +108,16 @@ class Balance(Inbound):
     """A change of a client's assets. `kind` gives the direction; amounts are never negative."""
 
     kind: Literal[
-        "deposit", "withdrawal", "transfer_in", "transfer_out", "gain", "loss", "dividend", "interest", "fee", "snapshot"
+        "deposit",
+        "withdrawal",
+        "transfer_in",
+        "transfer_out",
+        "gain",
+        "loss",
+        "dividend",
+        "interest",
+        "fee",
+        "snapshot",
     ]
     amount_fen: AmountFen = Field(description="Size of the change in fen; 0 for a snapshot.")
     assets_fen: AmountFen = Field(description="Total assets after the change, in fen.")

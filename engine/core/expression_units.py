@@ -74,7 +74,7 @@ def agree(items: Sequence[Checked], verb: str) -> list[Checked]:
     if unlike:
         remedy = f"write {words(first.type)}"
         raise Refused(*((i.node, f"cannot {verb} {words(first.type)} and {words(i.type)}", remedy) for i in unlike))
-    if first.type.kind == "text":
+    if first.type.kind == "text" and verb == "compare":
         _agree_texts(items)
     if first.type.kind != "number":
         return list(items)

@@ -16,6 +16,7 @@ from engine.core.names import EVENT_NAMES
 from engine.core.ruleset import Feature, Source
 from engine.core.state import DAY_MS, MAX_DISTINCT, MAX_SUM, Activity, SourceLayout, Window
 
+_BLANK_PAST: Final = {"count": 0, "sum": 0, "distinct": 0, "daily_mean": (0, 0)}
 SOURCES: Final[tuple[Source, ...]] = ("trades", "logins", "balances")
 
 
@@ -55,6 +56,8 @@ def plan_source(source: Source, features: Iterable[Feature]) -> SourcePlan:
         lasts=tuple(kept["lasts"]),
         windows=tuple(windows),
         keep_days=max((w.days for _, w in windows), default=1),
+        blank_today=tuple(0 if f.aggregate in ("count", "sum") else None for f in kept["columns"].values()),
+        blank_past=tuple(_BLANK_PAST.get(aggregate) for aggregate, _ in windows),
     )
     return SourcePlan(layout, *(tuple(kept[g].values()) for g in ("columns", "sets", "lasts")), reads)
 
@@ -152,4 +155,9 @@ def set_last(activity: Activity, index: int, value: Any, day: int, windows: tupl
             activity.past[past] = value
 
 
-UPDATERS: Final[dict[str, Callable[..., Any]]] = {"see": see, "set_last": set_last, "least": least, "greatest": greatest}
+UPDATERS: Final[dict[str, Callable[..., Any]]] = {
+    "see": see,
+    "set_last": set_last,
+    "least": least,
+    "greatest": greatest,
+}

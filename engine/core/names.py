@@ -22,10 +22,18 @@ def client_names(tiers: tuple[str, ...], segments: tuple[str, ...]) -> list[Name
     return [
         Name("client.type", enum(*CLIENT_TYPES), True, "c.type", "type of client; missing until a profile came"),
         Name("client.tier", enum(*tiers), True, "c.tier", "tier; missing until one is known"),
-        Name("client.days_in_tier", number("days"), True, "days_between(c.tier_since_ms, c.now_ms)", "whole days in this tier"),
+        Name(
+            "client.days_in_tier",
+            number("days"),
+            True,
+            "days_between(c.tier_since_ms, c.now_ms)",
+            "whole days in this tier",
+        ),
         Name("client.age_band", enum(*get_args(events.AgeBand)), True, "c.age_band", "age band from the profile"),
         Name("client.region", enum(*get_args(events.Region)), True, "c.region", "region from the profile"),
-        Name("client.risk_level", enum(*get_args(events.RiskLevel)), True, "c.risk_level", "risk level from the profile"),
+        Name(
+            "client.risk_level", enum(*get_args(events.RiskLevel)), True, "c.risk_level", "risk level from the profile"
+        ),
         Name("client.language", TEXT, True, "c.language", "language from the profile"),
         Name("client.has_advisor", BOOL, False, "(c.advisor_id is not None)", "whether an advisor is assigned"),
         Name("client.segment", enum(*segments), True, "c.segment", "first segment that holds, as of the last event"),
@@ -33,18 +41,54 @@ def client_names(tiers: tuple[str, ...], segments: tuple[str, ...]) -> list[Name
         Name("client.assets_cny", number("cny"), True, "c.assets_fen", "total assets at the last balance event"),
         Name("client.assets_peak_cny", number("cny"), True, "c.assets_peak_fen", "highest total assets ever seen"),
         Name("client.cash_cny", number("cny"), True, "c.cash_fen", "cash at the last balance event that gave it"),
-        Name("client.margin_ratio", number("ratio"), True, "c.margin_ratio", "maintenance ratio at the last balance event"),
-        Name("client.days_known", number("days"), False, "days_between(c.since_ms, c.now_ms)", "whole days since the first event"),
-        Name("client.days_since_trade", number("days"), True, "days_between(c.trades.last_ms, c.now_ms)", "whole days since the last trade before now"),
-        Name("client.days_since_login", number("days"), True, "days_between(c.logins.last_ms, c.now_ms)", "whole days since the last login before now"),
-        Name("client.days_since_balance", number("days"), True, "days_between(c.balances.last_ms, c.now_ms)", "whole days since the last balance event"),
+        Name(
+            "client.margin_ratio",
+            number("ratio"),
+            True,
+            "c.margin_ratio",
+            "maintenance ratio at the last balance event",
+        ),
+        Name(
+            "client.days_known",
+            number("days"),
+            False,
+            "days_between(c.since_ms, c.now_ms)",
+            "whole days since the first event",
+        ),
+        Name(
+            "client.days_since_trade",
+            number("days"),
+            True,
+            "days_between(c.trades.last_ms, c.now_ms)",
+            "whole days since the last trade before now",
+        ),
+        Name(
+            "client.days_since_login",
+            number("days"),
+            True,
+            "days_between(c.logins.last_ms, c.now_ms)",
+            "whole days since the last login before now",
+        ),
+        Name(
+            "client.days_since_balance",
+            number("days"),
+            True,
+            "days_between(c.balances.last_ms, c.now_ms)",
+            "whole days since the last balance event",
+        ),
     ]
 
 
 EVENT_NAMES: Final[dict[str, list[Name]]] = {
     "trades": [
         Name("trade.symbol", TEXT, False, "e.symbol", "security traded"),
-        Name("trade.product", enum(*get_args(events.Trade.model_fields["product"].annotation)), False, "e.product", "kind of product"),
+        Name(
+            "trade.product",
+            enum(*get_args(events.Trade.model_fields["product"].annotation)),
+            False,
+            "e.product",
+            "kind of product",
+        ),
         Name("trade.side", enum("buy", "sell"), False, "e.side", "buy or sell"),
         Name("trade.quantity", number("shares"), False, "e.quantity", "shares, units or contracts"),
         Name("trade.amount_cny", number("cny"), False, "e.amount_fen", "turnover"),
@@ -57,7 +101,13 @@ EVENT_NAMES: Final[dict[str, list[Name]]] = {
         Name("login.device_id", TEXT, True, "e.device_id", "device"),
     ],
     "balances": [
-        Name("balance.kind", enum(*get_args(events.Balance.model_fields["kind"].annotation)), False, "e.kind", "kind of change"),
+        Name(
+            "balance.kind",
+            enum(*get_args(events.Balance.model_fields["kind"].annotation)),
+            False,
+            "e.kind",
+            "kind of change",
+        ),
         Name("balance.amount_cny", number("cny"), False, "e.amount_fen", "size of the change"),
         Name("balance.assets_cny", number("cny"), False, "e.assets_fen", "total assets after it"),
         Name("balance.cash_cny", number("cny"), True, "e.cash_fen", "cash after it"),
@@ -92,7 +142,13 @@ def feature_type(feature: Feature) -> Type:
 def feature_names(features: Iterable[Feature], code: dict[str, str] | None = None) -> list[Name]:
     """One bare name per feature. `code` (feature name -> Python text) is known only to the compiler of the whole set."""
     return [
-        Name(f.name, feature_type(f), f.aggregate not in ("count", "sum", "distinct"), (code or {}).get(f.name, "None"), f.description)
+        Name(
+            f.name,
+            feature_type(f),
+            f.aggregate not in ("count", "sum", "distinct"),
+            (code or {}).get(f.name, "None"),
+            f.description,
+        )
         for f in features
     ]
 

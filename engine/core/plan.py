@@ -49,7 +49,9 @@ class Plan:
     rule_set: RuleSet
     layout: Layout
     update: dict[str, Callable[[ClientState, Any], None]]  # source -> apply an event to its features
-    match: dict[str, Callable[[ClientState, Any, Any], list[int]]]  # trigger -> indexes into `compiled[trigger]` that hold
+    match: dict[
+        str, Callable[[ClientState, Any, Any], list[int]]
+    ]  # trigger -> indexes into `compiled[trigger]` that hold
     compiled: dict[str, tuple[CompiledRule, ...]]
     silences: tuple[tuple[int, str, int], ...]  # (index into compiled["silence"], source, milliseconds)
     ladders: dict[str, CompiledLadder]
@@ -131,10 +133,7 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
 
     triggers = (*EVENT_TRIGGERS, "tier_change", "silence")
     scopes = {trigger: scope_of(trigger) for trigger in (*triggers, "client")}
-    by_trigger = {
-        trigger: tuple(rule for rule in rule_set.rules if trigger in rule.on)
-        for trigger in triggers
-    }
+    by_trigger = {trigger: tuple(rule for rule in rule_set.rules if trigger in rule.on) for trigger in triggers}
     for trigger, rules in by_trigger.items():
         scope = scopes[trigger]
         _match_function(code, f"match_{trigger}", [rule.when for rule in rules], scope)
@@ -168,7 +167,9 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
         )
         for trigger, rules in by_trigger.items()
     }
-    ladders = {t: _ladder(ladder, space[f"measure_{t}"], sources["balances"]) for t, ladder in rule_set.tiers.ladders.items()}
+    ladders = {
+        t: _ladder(ladder, space[f"measure_{t}"], sources["balances"]) for t, ladder in rule_set.tiers.ladders.items()
+    }
     by_balance_alone = all(ladder.daily_mean is not None for ladder in ladders.values())
     return Plan(
         rule_set=rule_set,
@@ -201,7 +202,11 @@ def _ladder(ladder: Ladder, measure: Read, balances: features.SourcePlan) -> Com
 
     daily_mean = None
     if len(ladder.measure.names) == 1 and ladder.measure.text.strip() == ladder.measure.names[0]:
-        position = list(balances.reads).index(ladder.measure.text.strip()) if ladder.measure.text.strip() in balances.reads else -1
+        position = (
+            list(balances.reads).index(ladder.measure.text.strip())
+            if ladder.measure.text.strip() in balances.reads
+            else -1
+        )
         if position >= 0 and balances.layout.windows[position][0] == "daily_mean":
             window = balances.layout.windows[position][1]
             daily_mean = (window.column, window.days)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Final
 
-import ormsgpack
+import msgpack
 
 DAY_MS: Final = 86_400_000
 FIRM_UTC_OFFSET_MS: Final = 8 * 3_600_000  # the firm's calendar day: China keeps UTC+8 all year
@@ -49,6 +49,8 @@ class SourceLayout:
     lasts: tuple[str, ...]  # last: (day, value)
     windows: tuple[tuple[str, Window], ...]  # (aggregate, window), in the order of `Activity.past`
     keep_days: int
+    blank_today: tuple[Any, ...]  # what today's row begins with
+    blank_past: tuple[Any, ...]  # every window's value without past days
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +70,11 @@ class Activity:
         self.last_ms: int | None = None
         self.days: list[int] = []
         self.columns: list[list[Any]] = [[] for _ in layout.columns]
-        self.today: list[Any] = [0 if a in ("count", "sum") else None for _, a in layout.columns]
+        self.today: list[Any] = list(layout.blank_today)
         self.touched = False  # whether today has a row
         self.sets: list[dict[Any, int]] = [{} for _ in layout.sets]
         self.lasts: list[list[Any] | None] = [None for _ in layout.lasts]
-        self.past: list[Any] = []
+        self.past: list[Any] = list(layout.blank_past)
 
     def close_day(self, layout: SourceLayout, day: int, new_day: int) -> None:
         """Today's row becomes a past one, and rows that no window reaches are dropped."""
@@ -87,7 +89,9 @@ class Activity:
             ]
             self.touched = False
         oldest = new_day - layout.keep_days
-        if len(self.days) > 1 and self.days[1] <= oldest:  # one row before the window stays: what daily_mean carries from
+        if (
+            len(self.days) > 1 and self.days[1] <= oldest
+        ):  # one row before the window stays: what daily_mean carries from
             drop = bisect_right(self.days, oldest) - 1
             del self.days[:drop]
             for column in self.columns:
@@ -99,6 +103,9 @@ class Activity:
     def recompute(self, layout: SourceLayout, day: int) -> None:
         """Every feature's value over the days of its window before `day`."""
         days, starts = self.days, {}
+        if not days and not any(self.sets) and not any(self.lasts):
+            self.past = list(layout.blank_past)
+            return
         past: list[Any] = []
         for aggregate, window in layout.windows:
             first_day = day - window.days  # the window is (first_day, day]
@@ -189,7 +196,6 @@ class ClientState:
         self.contacts_day = 0
         self.contacts_today = 0
         self.recent: list[list[Any]] = []  # [ms, rule id, kind, channel, outcome, times], newest last
-        self._recompute(layout)
 
     def advance(self, layout: Layout, moment_ms: int) -> None:
         """Move the client's time to `moment_ms`; never back."""
@@ -265,7 +271,7 @@ def _unpack_activity(layout: SourceLayout, packed: list[Any], day: int) -> Activ
 
 def pack(layout: Layout, client: ClientState) -> bytes:
     """The client's whole state as msgpack."""
-    return ormsgpack.packb(
+    return msgpack.packb(
         [
             STATE_VERSION,
             client.client_id,
@@ -282,7 +288,7 @@ def unpack(layout: Layout, packed: bytes) -> ClientState:
 
     Raises ValueError when another version of the engine wrote it.
     """
-    version, client_id, values, *activities = ormsgpack.unpackb(packed)
+    version, client_id, values, *activities = msgpack.unpackb(packed)
     if version != STATE_VERSION:
         raise ValueError(f"client state has version {version}, this engine reads version {STATE_VERSION}")
     client = ClientState.__new__(ClientState)

@@ -46,7 +46,9 @@ def _private(client: ClientState) -> dict[str, Any]:
         "known_since": rfc3339(client.since_ms),
         "last_event": {name: None if moment is None else rfc3339(moment) for name, moment in last.items()},
         "next_look": None if client.due_ms >= NEVER_MS else rfc3339(client.due_ms),
-        "tier_history": [{"time": rfc3339(at), "from": old, "to": new} for at, old, new in reversed(client.tier_history)],
+        "tier_history": [
+            {"time": rfc3339(at), "from": old, "to": new} for at, old, new in reversed(client.tier_history)
+        ],
         "last_actions": [
             {"time": rfc3339(at), "rule": rule, "kind": kind, "channel": channel, "outcome": outcome, "times": times}
             for at, rule, kind, channel, outcome, times in reversed(client.recent)
@@ -57,7 +59,17 @@ def _private(client: ClientState) -> dict[str, Any]:
 def on_one_screen(record: dict[str, Any]) -> str:
     """The record as text of some thirty lines."""
     lines = [f"client {record['client_id']}", ""]
-    shown = ("tier", "tier_since", "client_type", "segment", "value_score", "advisor", "assets_cny", "assets_peak_cny", "age_band")
+    shown = (
+        "tier",
+        "tier_since",
+        "client_type",
+        "segment",
+        "value_score",
+        "advisor",
+        "assets_cny",
+        "assets_peak_cny",
+        "age_band",
+    )
     shown += ("region", "risk_level", "events", "known_since", "updated_at", "next_look")
     lines += [f"  {name:<16} {'-' if record[name] is None else record[name]}" for name in shown]
     lines.append(f"  {'consents':<16} {', '.join(record['consents']) or '-'}")
@@ -66,7 +78,8 @@ def on_one_screen(record: dict[str, Any]) -> str:
     lines += [f"  {h['time']}  {h['from'] or '-'} -> {h['to']}" for h in record["tier_history"]] or ["  none"]
     lines += ["", "last actions, newest first"]
     lines += [
-        f"  {a['time']}  {a['outcome']:<10} {a['kind']:<10} {a['channel']:<10} {a['rule']}" + (f"  ({a['times']} times)" if a["times"] > 1 else "")
+        f"  {a['time']}  {a['outcome']:<10} {a['kind']:<10} {a['channel']:<10} {a['rule']}"
+        + (f"  ({a['times']} times)" if a["times"] > 1 else "")
         for a in record["last_actions"]
     ] or ["  none"]
     return "\n".join(lines)
@@ -97,6 +110,6 @@ async def _states(redis: Redis, keys: list[bytes], prefix_length: int) -> list[t
     pipe = redis.pipeline(transaction=False)
     for key in keys:
         pipe.hget(key, PACKED_FIELD)
-    return [(key.decode()[prefix_length:], state) for key, state in zip(keys, await pipe.execute(), strict=True) if state]
-
-
+    return [
+        (key.decode()[prefix_length:], state) for key, state in zip(keys, await pipe.execute(), strict=True) if state
+    ]

@@ -68,7 +68,10 @@ def listed(letters: Sequence[DeadLetter], reason: str | None, as_json: bool) -> 
     chosen = [letter for letter in letters if reason is None or letter.reason == reason]
     if as_json:
         for letter in chosen:
-            raw = {name: None if data is None else b64encode(data).decode() for name, data in (("key", letter.key), ("value", letter.value))}
+            raw = {
+                name: None if data is None else b64encode(data).decode()
+                for name, data in (("key", letter.key), ("value", letter.value))
+            }
             yield json.dumps(asdict(letter) | raw, ensure_ascii=False)
     elif reason is not None:
         for letter in chosen:
@@ -99,7 +102,9 @@ async def resend(settings: Settings, ids: Sequence[str], reason: str | None) -> 
                     continue
                 wanted.discard(letter.id)
                 if letter.resent or letter.topic not in INBOUND:
-                    left.append(f"{letter.id}: {'was re-sent before' if letter.resent else 'does not say where it came from'}")
+                    left.append(
+                        f"{letter.id}: {'was re-sent before' if letter.resent else 'does not say where it came from'}"
+                    )
                     continue
                 await _resend_one(settings, producer, letter)
                 sent.append(letter.id)

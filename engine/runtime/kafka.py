@@ -51,7 +51,9 @@ def errors() -> Iterator[None]:
     except (ProducerFenced, InvalidProducerEpoch) as error:
         raise Fenced(str(error)) from error
     except _DENIED as error:
-        raise Refused(f"Kafka refuses the credentials or their rights ({error!r}): see ENGAGE_KAFKA_USERNAME, _PASSWORD and ACLs") from error
+        raise Refused(
+            f"Kafka refuses the credentials or their rights ({error!r}): see ENGAGE_KAFKA_USERNAME, _PASSWORD and ACLs"
+        ) from error
     except (KafkaError, TimeoutError, OSError) as error:
         raise Unavailable("kafka", repr(error)) from error
 
@@ -123,7 +125,9 @@ class KafkaLog:
             async with asyncio.timeout(self._settings.transaction_timeout_s):
                 await producer.begin_transaction()
                 sends = [await self._send(producer, message) for message in messages]
-                sends += [await producer.send(self._ledger.topic, record, partition=self._partition) for record in records]
+                sends += [
+                    await producer.send(self._ledger.topic, record, partition=self._partition) for record in records
+                ]
                 # aiokafka's commit ignores failed batches: whatever was not acknowledged must stop us here
                 acknowledged = await asyncio.gather(*sends)
                 await producer.commit_transaction()
@@ -135,7 +139,7 @@ class KafkaLog:
             self._settings.topic(message.topic),
             message.value,
             key=message.key,
-            headers=message.headers,
+            headers=list(message.headers),
             timestamp_ms=message.timestamp_ms,
         )
 
@@ -188,7 +192,9 @@ async def records_between(consumer: AIOKafkaConsumer, tp: TopicPartition, first:
         if fetched:
             stalled_at = time.monotonic() + 30
         elif time.monotonic() > stalled_at:
-            raise Unavailable("kafka", f"{tp.topic}-{tp.partition} gives no records at {await consumer.position(tp)}, end {end}")
+            raise Unavailable(
+                "kafka", f"{tp.topic}-{tp.partition} gives no records at {await consumer.position(tp)}, end {end}"
+            )
 
 
 class KafkaIntake:

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
-import ormsgpack
+import msgpack
 
 from engine.core.messages import Message
 from engine.core.record import public_fields
@@ -55,7 +55,13 @@ class Position:
 
     def to_bytes(self) -> bytes:
         return json.dumps(
-            {"ledger": self.ledger, "digest": self.digest, "offsets": self.offsets, "clients": self.clients, "tiers": self.tiers},
+            {
+                "ledger": self.ledger,
+                "digest": self.digest,
+                "offsets": self.offsets,
+                "clients": self.clients,
+                "tiers": self.tiers,
+            },
             sort_keys=True,
             separators=(",", ":"),
         ).encode()
@@ -134,11 +140,17 @@ def encode_writes(layout: Layout, changed: Iterable[ClientState]) -> list[bytes]
         rows.append([client.client_id, due, state, *public_fields(client)])
         size += len(state) + 256
         if size > MAX_CHUNK_BYTES:
-            chunks.append(ormsgpack.packb(rows))
+            chunks.append(_packed_for_lua(rows))
             rows, size = [], 0
     if rows or not chunks:
-        chunks.append(ormsgpack.packb(rows))
+        chunks.append(_packed_for_lua(rows))
     return chunks
+
+
+def _packed_for_lua(rows: list[list[Any]]) -> bytes:
+    # Redis's cmsgpack does not know msgpack's binary type: bytes go as the older raw type
+    packed: bytes = msgpack.packb(rows, use_bin_type=False)
+    return packed
 
 
 def encode_unit(
@@ -157,7 +169,7 @@ def encode_unit(
         last = chunk == len(writes) - 1
         audit = [[step.ranges, step.tick_ms, step.due] for step in steps] if last else []
         records.append(
-            ormsgpack.packb(
+            msgpack.packb(
                 [LEDGER_VERSION, chunk, len(writes), begin, offsets, clients, tiers, part, rule_set, published, audit]
             )
         )
@@ -167,7 +179,7 @@ def encode_unit(
 def decode_unit(record: bytes) -> Unit:
     """Read a ledger record. Raises Refused when an incompatible version wrote it."""
     try:
-        version, *values, audit = ormsgpack.unpackb(record)
+        version, *values, audit = msgpack.unpackb(record)
         if version == LEDGER_VERSION:
             steps = (Step({t: (a, b) for t, (a, b) in ranges.items()}, tick, tuple(due)) for ranges, tick, due in audit)
             return Unit(*values, tuple(steps))

@@ -41,6 +41,6 @@ def configure(settings: Settings) -> None:
     root.setLevel(logging.WARNING)
     logging.getLogger("engine").setLevel(level)
     # aiokafka logs every lost connection and retry as an error; the engine says the same once, in its own words
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL if level > logging.DEBUG else logging.DEBUG)
-    logging.getLogger("faust").setLevel(logging.ERROR)
-    logging.getLogger("mode").setLevel(logging.ERROR)
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    for noisy in ("faust", "mode", "engine.runtime.app"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)

@@ -9,11 +9,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
 
 if TYPE_CHECKING:
     from engine.runtime.partition import OpenUnit
 
+disable_created_metrics()  # a second series for each counter, of no use here
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 STATES = ("starting", "recovering", "running", "waiting", "stopped")
 
@@ -26,27 +35,43 @@ class Metrics:
         r = self.registry
         self.events = Counter("engage_events", "Events decided and committed.", ["topic"], registry=r)
         self.rejected = Counter("engage_rejected", "Records sent to the dead letters.", ["topic", "reason"], registry=r)
-        self.rerouted = Counter("engage_rerouted", "Records re-sent to the partition of their key.", ["topic"], registry=r)
-        self.decisions = Counter("engage_decisions", "Rules that matched, by what became of them.", ["rule", "outcome"], registry=r)
-        self.tier_changes = Counter("engage_tier_changes", "Tier changes published.", ["from_tier", "to_tier", "reason"], registry=r)
+        self.rerouted = Counter(
+            "engage_rerouted", "Records re-sent to the partition of their key.", ["topic"], registry=r
+        )
+        self.decisions = Counter(
+            "engage_decisions", "Rules that matched, by what became of them.", ["rule", "outcome"], registry=r
+        )
+        self.tier_changes = Counter(
+            "engage_tier_changes", "Tier changes published.", ["from_tier", "to_tier", "reason"], registry=r
+        )
         self.tier_clients = Gauge("engage_tier_clients", "Clients in each tier.", ["partition", "tier"], registry=r)
         self.lag = Gauge("engage_lag_records", "Records not yet decided.", ["topic", "partition"], registry=r)
         self.assigned = Gauge("engage_partitions_assigned", "Partitions this worker owns.", registry=r)
-        self.state = Gauge("engage_partition_state", "1 for the state a partition is in.", ["partition", "state"], registry=r)
+        self.state = Gauge(
+            "engage_partition_state", "1 for the state a partition is in.", ["partition", "state"], registry=r
+        )
         self.decide_seconds = Histogram("engage_decide_seconds", "Deciding one batch.", buckets=_SECONDS, registry=r)
-        self.commit_seconds = Histogram("engage_commit_seconds", "Committing one unit.", ["step"], buckets=_SECONDS, registry=r)
+        self.commit_seconds = Histogram(
+            "engage_commit_seconds", "Committing one unit.", ["step"], buckets=_SECONDS, registry=r
+        )
         self.unit_records = Histogram(
             "engage_unit_records", "Records in a unit.", buckets=(1, 3, 10, 30, 100, 300, 1000, 3000, 10000), registry=r
         )
         self.units = Counter("engage_units", "Units committed, by what closed them.", ["cause"], registry=r)
         self.ledger_records = Counter("engage_ledger_records", "Ledger records written.", registry=r)
-        self.recoveries = Counter("engage_recoveries", "Starts of a partition, by what led to them.", ["cause"], registry=r)
-        self.recovered_units = Counter("engage_recovered_units", "Units applied from the ledger at a start.", registry=r)
+        self.recoveries = Counter(
+            "engage_recoveries", "Starts of a partition, by what led to them.", ["cause"], registry=r
+        )
+        self.recovered_units = Counter(
+            "engage_recovered_units", "Units applied from the ledger at a start.", registry=r
+        )
         self.ticks = Counter("engage_ticks", "Ticks that woke a client.", registry=r)
         self.waiting = Gauge("engage_waiting", "1 while a system is away.", ["system"], registry=r)
         self.cache_clients = Gauge("engage_cache_clients", "Client states in memory.", registry=r)
         self.rule_set = Gauge("engage_rule_set_info", "1 for the rule set in force.", ["digest"], registry=r)
-        self.rule_set_refused = Counter("engage_rule_set_refused", "Rule sets refused; the last good one stayed.", registry=r)
+        self.rule_set_refused = Counter(
+            "engage_rule_set_refused", "Rule sets refused; the last good one stayed.", registry=r
+        )
         self.rule_set_stale = Gauge("engage_rule_set_stale", "1 while the newest rule set was refused.", registry=r)
         for system in ("kafka", "redis"):
             self.waiting.labels(system).set(0)

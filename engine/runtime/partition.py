@@ -89,16 +89,8 @@ class Partition:
         await self._log.start()
         first, end = await self._log.bounds()
         stored = await self._store.position()
-        if stored is None:
-            if end > 0:
-                raise Refused(
-                    f"partition {self.number}: Redis holds no state but the ledger does (offsets {first} to {end}). Restore Redis from "
-                    "its own backup, or point --redis at the right server; states are never begun anew over a ledger"
-                )
-            position = Position()
-        else:
-            position = Position.from_bytes(stored)
-            self._check_bounds(position, first, end)
+        position = Position() if stored is None else Position.from_bytes(stored)
+        self._check_bounds(position, first, end)
         position = await self._follow(position, stored or b"", max(position.ledger - 1, 0), end)
         self.position = position
         self.offsets = dict(position.offsets)
@@ -109,7 +101,9 @@ class Partition:
         return position
 
     def _check_bounds(self, position: Position, first: int, end: int) -> None:
-        if position.ledger > 0 and (end < position.ledger or first > position.ledger - 1):
+        """The ledger must still hold the record that the position names, or, for a store that holds none, its beginning."""
+        needed = max(position.ledger - 1, 0)
+        if end < position.ledger or first > needed:
             lost = "Kafka has lost the end of it" if end < position.ledger else "its beginning was deleted"
             raise Refused(
                 f"partition {self.number}: Redis stands at ledger offset {position.ledger} but the ledger holds {first} to {end}: {lost}. "
@@ -277,7 +271,14 @@ class Partition:
         self.position = position
         self._unit = OpenUnit()
         self._metrics.committed(self.number, cause, unit, position.tiers, len(records))
-        log.debug("committed", partition=self.number, ledger=last, records=unit.records, messages=len(unit.messages), cause=cause)
+        log.debug(
+            "committed",
+            partition=self.number,
+            ledger=last,
+            records=unit.records,
+            messages=len(unit.messages),
+            cause=cause,
+        )
         self._trim(unit)
         self.take_newest_plan()
 

@@ -11,16 +11,21 @@ from collections.abc import Awaitable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, cast
 
-import ormsgpack
+import msgpack
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, AuthorizationError, RedisError
+from redis.exceptions import AuthenticationError, AuthorizationError, RedisError, ResponseError
 
 from engine.core.record import PACKED_FIELD, PUBLIC_FIELDS
 from engine.runtime.ledger import Refused, Unavailable
 
-_FIELDS: Final = "".join(f", '{name}', row[{index}]" for index, name in enumerate((PACKED_FIELD, *PUBLIC_FIELDS), start=3))
+_FIELDS: Final = "".join(
+    f", '{name}', row[{index}]" for index, name in enumerate((PACKED_FIELD, *PUBLIC_FIELDS), start=3)
+)
+
+# Answers of a Redis that will be well again: starting, failing over, full, unable to write
+_PASSING: Final = ("LOADING", "READONLY", "MASTERDOWN", "OOM", "MISCONF", "BUSY", "NOREPLICAS", "CLUSTERDOWN", "TRYAGAIN", "MOVED", "ASK")
 
 # KEYS[1] position, KEYS[2] due times; ARGV: begin, end, prefix of clients' keys, chunks of writes. Answers the position found.
 APPLY: Final = f"""
@@ -45,18 +50,25 @@ end
 return answer
 """
 
+
 def connect(url: str) -> Redis:
     """A client that answers or fails within seconds and never repeats a command by itself."""
-    return Redis.from_url(url, socket_timeout=10, socket_connect_timeout=3, retry=Retry(NoBackoff(), 0), health_check_interval=0)
+    return Redis.from_url(
+        url, socket_timeout=10, socket_connect_timeout=3, retry=Retry(NoBackoff(), 0), health_check_interval=0
+    )
+
 
 def tag(app_id: str, partition: int) -> str:
     return f"{{{app_id}:{partition}}}"
 
+
 def client_key(app_id: str, partition: int, client_id: str) -> str:
     return f"{tag(app_id, partition)}:client:{client_id}"
 
+
 def position_key(app_id: str, partition: int) -> str:
     return f"{tag(app_id, partition)}:position"
+
 
 class RedisStore:
     """Store of one partition."""
@@ -73,7 +85,7 @@ class RedisStore:
         return cast("bytes | None", await _answer(self._redis.get(self._position)))
 
     async def load(self, client_ids: Sequence[str]) -> tuple[bytes | None, list[bytes | None]]:
-        answer = await _answer(self._load(keys=[self._position], args=[self._clients, ormsgpack.packb(client_ids)]))
+        answer = await _answer(self._load(keys=[self._position], args=[self._clients, msgpack.packb(client_ids)]))
         return answer[0], answer[1:]
 
     async def apply(self, begin: bytes, end: bytes, writes: Sequence[bytes]) -> bytes:
@@ -84,16 +96,21 @@ class RedisStore:
         ids = await _answer(self._redis.zrange(self._due, "-inf", str(until_ms), byscore=True, offset=0, num=limit))
         return [client_id.decode() for client_id in ids]
 
+
 @contextmanager
 def redis_errors() -> Iterator[None]:
     """Redis's errors in the engine's words: wait for it, or refuse with a remedy."""
     try:
         yield
     except (RedisError, OSError) as error:
-        if isinstance(error, AuthenticationError | AuthorizationError) or str(error).startswith(("NOAUTH", "NOPERM", "WRONGPASS")):
+        if isinstance(error, AuthenticationError | AuthorizationError) or str(error).startswith(
+            ("NOAUTH", "NOPERM", "WRONGPASS")
+        ):
             remedy = "set them in ENGAGE_REDIS or the settings file, redis://USER:PASSWORD@HOST:PORT/0"
             raise Refused(f"Redis refuses the credentials ({error}): {remedy}") from error
-        raise Unavailable("redis", repr(error)) from error
+        if isinstance(error, ResponseError) and not str(error).startswith(_PASSING):
+            raise  # a fault of ours, such as in a script: waiting would not mend it
+        raise Unavailable("redis", f"{type(error).__name__}: {error}") from error
 
 
 async def _answer(command: Awaitable[Any]) -> Any:
@@ -105,12 +122,22 @@ async def pinned_partitions(redis: Redis, app_id: str) -> int:
     """How many partitions the state is spread over. Raises Refused when there is no state."""
     pinned = await _answer(redis.get(_partitions_key(app_id)))
     if pinned is None:
-        raise Refused(f"this Redis holds no state of an engine with --app-id {app_id}: start a worker on it first, or name the right one")
+        raise Refused(
+            f"this Redis holds no state of an engine with --app-id {app_id}: start a worker on it first, or name the right one"
+        )
     return int(pinned)
 
 
-async def pin_partitions(redis: Redis, app_id: str, partitions: int) -> None:
-    """Remember how many partitions the state is spread over. Raises Refused when it was another number."""
+async def pin_partitions(redis: Redis, app_id: str, partitions: int, ledger_is_empty: bool) -> None:
+    """Remember how many partitions the state is spread over.
+
+    Raises Refused when it was another number, or when this Redis knows nothing of an engine whose ledger has records.
+    """
+    if not ledger_is_empty and await _answer(redis.get(_partitions_key(app_id))) is None:
+        raise Refused(
+            "this Redis holds no state but the ledger has records: it is another Redis, or it was emptied. Point --redis at the one that "
+            "holds the state, or restore its backup; states are never begun anew over a ledger"
+        )
     await _answer(redis.set(_partitions_key(app_id), partitions, nx=True))
     pinned = await pinned_partitions(redis, app_id)
     if pinned != partitions:

@@ -74,7 +74,9 @@ class Replayed:
         return states_hash(self.states.items())
 
 
-def replay_records(plan: Plan, records: Iterable[Inbound], replayed: Replayed, until_ms: int | None = None) -> Iterator[Message]:
+def replay_records(
+    plan: Plan, records: Iterable[Inbound], replayed: Replayed, until_ms: int | None = None
+) -> Iterator[Message]:
     """Decide the records of a file in their order; then, with `until_ms`, what falls due up to that time."""
     states: dict[str, ClientState] = {}
     for record in records:
@@ -103,7 +105,11 @@ async def replay_ledger(settings: Settings, partitions: int, replayed: Replayed)
 
 
 async def _replay_partition(
-    settings: Settings, partition: int, partition_of: Callable[[bytes], int], archive: RuleSetArchive, replayed: Replayed
+    settings: Settings,
+    partition: int,
+    partition_of: Callable[[bytes], int],
+    archive: RuleSetArchive,
+    replayed: Replayed,
 ) -> list[Message]:
     ledger_tp = TopicPartition(settings.ledger_topic, partition)
     states: dict[str, ClientState] = {}
@@ -114,7 +120,9 @@ async def _replay_partition(
         first = (await consumer.beginning_offsets([ledger_tp]))[ledger_tp]
         end = (await consumer.end_offsets([ledger_tp]))[ledger_tp]
         if first > 0:
-            raise Refused(f"partition {partition}: the ledger is held from offset {first} on; a replay needs its beginning")
+            raise Refused(
+                f"partition {partition}: the ledger is held from offset {first} on; a replay needs its beginning"
+            )
         async for record in records_between(consumer, ledger_tp, first, end):
             unit = ledger.decode_unit(record.value)
             if unit.chunk < unit.chunks - 1:
@@ -125,7 +133,9 @@ async def _replay_partition(
             plan = newer
             decided = await _replay_unit(plan, unit, states, inputs, replayed)
             if ledger.digest_of_messages(decided) != unit.published:
-                replayed.differences.append(f"partition {partition}, ledger offset {record.offset}: the messages differ")
+                replayed.differences.append(
+                    f"partition {partition}, ledger offset {record.offset}: the messages differ"
+                )
             messages += decided
             replayed.units += 1
     if plan is not None:
@@ -164,7 +174,9 @@ def _read(record: Inbound, belongs: Callable[[bytes], bool], replayed: Replayed)
 class _Inputs:
     """The inbound topics of one partition, read again range after range, only forward."""
 
-    def __init__(self, settings: Settings, consumer: AIOKafkaConsumer, partition: int, belongs: Callable[[bytes], bool]) -> None:
+    def __init__(
+        self, settings: Settings, consumer: AIOKafkaConsumer, partition: int, belongs: Callable[[bytes], bool]
+    ) -> None:
         self.belongs = belongs
         self._consumer = consumer
         self._tps = {topic: TopicPartition(settings.topic(topic), partition) for topic in INTAKE_TOPICS}

@@ -87,7 +87,11 @@ class RuleSetArchive:
             try:
                 self._files[key.decode()] = dict(json.loads(value)["files"])
             except (ValueError, KeyError, TypeError) as error:
-                log.error("a record of the rule-set topic cannot be read", key=key.decode("utf-8", "replace"), error=str(error))
+                log.error(
+                    "a record of the rule-set topic cannot be read",
+                    key=key.decode("utf-8", "replace"),
+                    error=str(error),
+                )
 
     def plan(self, digest: str) -> Plan:
         """The rule set of this digest, compiled. Raises Refused when it is not held or not accepted."""
@@ -132,7 +136,9 @@ class RuleSets:
             return
         try:
             self._plan = self._archive.plan(head)
-        except Exception as error:  # whatever is wrong with a published set, it must not stop a worker that has a good one
+        except (
+            Exception
+        ) as error:  # whatever is wrong with a published set, it must not stop a worker that has a good one
             self.refuse(str(error), head)
             return
         self._metrics.rule_set_in_force(head)

@@ -23,22 +23,31 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="ENGAGE_", extra="forbid", frozen=True)
 
     kafka: str = Field("127.0.0.1:9092", description="Kafka bootstrap servers, HOST:PORT[,HOST:PORT]")
-    kafka_security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field("PLAINTEXT", description="security protocol")
-    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field("PLAIN", description="SASL mechanism")
+    kafka_security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="security protocol"
+    )
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        "PLAIN", description="SASL mechanism"
+    )
     kafka_username: str | None = Field(None, description="SASL user")
     kafka_password: SecretStr | None = Field(None, description="SASL password; environment or file only")
     kafka_ca_file: Path | None = Field(None, description="CA certificates for SSL; the system's when left out")
-    redis: SecretStr = Field(SecretStr("redis://127.0.0.1:6379/0"), description="Redis URL; a password goes by environment or file")
+    redis: SecretStr = Field(
+        SecretStr("redis://127.0.0.1:6379/0"), description="Redis URL; a password goes by environment or file"
+    )
     rules: Path | None = Field(None, description="directory of rule files; left out, the rule set on the topic is used")
     watch: bool = Field(False, description="publish the rule files again whenever they change")
     prefix: str = Field("", pattern=r"^[A-Za-z0-9._-]{0,100}$", description="put before every topic's name")
-    app_id: str = Field("engage", pattern=r"^[A-Za-z0-9_-]{1,64}$", description="names the group, the producers and the keys in Redis")
+    app_id: str = Field(
+        "engage", pattern=r"^[A-Za-z0-9_-]{1,64}$", description="names the group, the producers and the keys in Redis"
+    )
     web_host: str = Field("127.0.0.1", description="address of metrics and health")
     web_port: int = Field(6066, ge=0, le=65535, description="port of metrics and health")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level to log")
     log_format: Literal["json", "console"] = Field("json", description="one JSON object a line, or text")
     clock: Literal["wall", "event"] = Field(
-        "wall", description="what ticks go by once caught up: the wall clock, or the latest event time (for playing history)"
+        "wall",
+        description="what ticks go by once caught up: the wall clock, or the latest event time (for playing history)",
     )
     cache_clients: int = Field(20_000, ge=1_000, description="client states kept in memory by this worker")
     batch_records: int = Field(2_000, ge=1, le=5_000, description="records decided at once")

@@ -9,7 +9,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Final
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import TopicAlreadyExistsError, for_code
@@ -64,7 +64,9 @@ async def differences(settings: Settings, partitions: int | None = None) -> tupl
         number = topic.partitions or expected
         same_as_inbound = topic.partitions is None and topic.name not in {settings.topic(t) for t in PUBLISHED}
         if same_as_inbound and number is not None and found[topic.name] != number:
-            lines.append(f"{topic.name}: has {found[topic.name]} partitions, needs {number}, as many as the other inbound topics and the ledger")
+            lines.append(
+                f"{topic.name}: has {found[topic.name]} partitions, needs {number}, as many as the other inbound topics and the ledger"
+            )
     present = [topic for topic in wanted if topic.name in found and topic.configs]
     lines += await _config_differences(settings, present)
     return missing, lines
@@ -73,7 +75,13 @@ async def differences(settings: Settings, partitions: int | None = None) -> tupl
 async def _partition_counts(settings: Settings, names: list[str]) -> dict[str, int]:
     async with reader(settings) as consumer:
         existing = await consumer.topics()
-        return {name: len(consumer.partitions_for_topic(name) or ()) for name in names if name in existing}
+    producer = AIOKafkaProducer(**settings.kafka_client())
+    with errors():
+        try:
+            await asyncio.wait_for(producer.start(), 15)
+            return {name: len(await producer.partitions_for(name)) for name in names if name in existing}
+        finally:
+            await discard(producer)
 
 
 async def _config_differences(settings: Settings, present: list[Needed]) -> list[str]:
@@ -85,7 +93,9 @@ async def _config_differences(settings: Settings, present: list[Needed]) -> list
         for answer in answers:
             for error_code, message, _, name, entries in answer.resources:
                 if error_code:
-                    raise Refused(f"{name}: its configuration cannot be read: {message or for_code(error_code).__name__}")
+                    raise Refused(
+                        f"{name}: its configuration cannot be read: {message or for_code(error_code).__name__}"
+                    )
                 values[name] = {entry[0]: entry[1] for entry in entries}
     for topic in present:
         for key, value in topic.configs.items():
@@ -102,7 +112,8 @@ async def create(settings: Settings, partitions: int, replication_factor: int) -
     partitions = max(counts.values(), default=partitions)
     async with _Admin(settings) as admin:
         new = [
-            NewTopic(topic.name, topic.partitions or partitions, replication_factor, topic_configs=topic.configs) for topic in missing
+            NewTopic(topic.name, topic.partitions or partitions, replication_factor, topic_configs=topic.configs)
+            for topic in missing
         ]
         if new:
             answer = await admin.create_topics(new)
@@ -131,6 +142,13 @@ async def partition_count(settings: Settings) -> int:
             "on different partitions: recreate the odd ones with the number the others have"
         )
     return next(iter(counts.values()))
+
+
+async def ledger_is_empty(settings: Settings, partitions: int) -> bool:
+    """Whether no decision was ever recorded."""
+    tps = [TopicPartition(settings.ledger_topic, partition) for partition in range(partitions)]
+    async with reader(settings) as consumer:
+        return not any((await consumer.end_offsets(tps)).values())
 
 
 async def _touch(settings: Settings, name: str) -> None:

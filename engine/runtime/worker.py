@@ -14,12 +14,11 @@ import time
 from collections.abc import Coroutine
 from typing import Any, Final
 
-import faust
 import structlog
-from faust.app import BootStrategy
 from faust.web import Request, Response, Web
 
 from engine.runtime import redis_store, topics
+from engine.runtime.app import App
 from engine.runtime.kafka import KafkaIntake, KafkaLog, Membership, partitioner
 from engine.runtime.ledger import Unavailable
 from engine.runtime.metrics import Metrics
@@ -35,24 +34,13 @@ AGENTS: Final = 8  # partitions whose batches may be on their way at once
 EXIT_HUNG: Final = 70
 
 
-class _Boot(BootStrategy):  # type: ignore[misc]
-    """Faust's documented switch: its own Kafka clients are not used."""
-
-    enable_kafka_consumer = False
-    enable_kafka_producer = False
-
-
-class _App(faust.App):  # type: ignore[misc]
-    BootStrategy = _Boot
-
-
 class Worker:
     """Runs partitions until `stop` or a failure."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.metrics = Metrics()
-        self.app = _App(
+        self.app = App(
             settings.app_id,
             broker="kafka://unused",  # Faust's Kafka is off; it wants a URL all the same
             web_host=settings.web_host,
@@ -94,7 +82,9 @@ class Worker:
         if self.settings.watch and self.settings.rules:
             directory = self.settings.rules
             self._spawn(self._forever(lambda: self._rule_sets.watch(directory)))
-        log.info("worker started", kafka=self.settings.kafka, web=f"http://{self.settings.web_host}:{self.settings.web_port}")
+        log.info(
+            "worker started", kafka=self.settings.kafka, web=f"http://{self.settings.web_host}:{self.settings.web_port}"
+        )
 
     async def failed(self) -> None:
         """Returns never; raises what ended the worker."""
@@ -113,7 +103,8 @@ class Worker:
 
     async def _check(self) -> None:
         partitions = await topics.partition_count(self.settings)
-        await redis_store.pin_partitions(self._redis, self.settings.app_id, partitions)
+        empty = await topics.ledger_is_empty(self.settings, partitions)
+        await redis_store.pin_partitions(self._redis, self.settings.app_id, partitions, empty)
         self._partition_of = partitioner(partitions)
 
     async def _patiently(self, step: Any) -> None:
@@ -247,7 +238,11 @@ class Worker:
         for system in ("kafka", "redis"):
             if self.metrics.waiting.labels(system)._value.get():
                 reasons.append(f"{system} is away")
-        reasons += [f"partition {number} is not running" for number, (runner, _) in sorted(self._runners.items()) if not runner.ready]
+        reasons += [
+            f"partition {number} is not running"
+            for number, (runner, _) in sorted(self._runners.items())
+            if not runner.ready
+        ]
         return reasons
 
     def _pages(self) -> None:
@@ -292,5 +287,3 @@ async def run(settings: Settings) -> None:
 async def _start_and_watch(worker: Worker) -> None:
     await worker.start()
     await worker.failed()
-
-
