@@ -18,7 +18,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from engine.core.events import INBOUND
 from engine.runtime.intake import DEAD_LETTERS
-from engine.runtime.kafka import MAX_REQUEST_BYTES, discard, errors, reader, records_between
+from engine.runtime.kafka import MAX_REQUEST_BYTES, discard, errors, partition_counts, reader, records_between
 from engine.runtime.ledger import Refused
 from engine.runtime.settings import Settings
 
@@ -44,7 +44,7 @@ async def read_all(settings: Settings) -> AsyncIterator[DeadLetter]:
     name = settings.topic(DEAD_LETTERS)
     async with reader(settings) as consumer:
         resent = await _resent(settings, consumer)
-        for tp in await _partitions(consumer, name):
+        for tp in await _partitions(settings, name):
             first, end = (await consumer.beginning_offsets([tp]))[tp], (await consumer.end_offsets([tp]))[tp]
             async for record in records_between(consumer, tp, first, end):
                 headers = {key: value.decode("utf-8", "replace") for key, value in record.headers}
@@ -122,15 +122,13 @@ async def _resend_one(settings: Settings, producer: AIOKafkaProducer, letter: De
 
 
 async def _resent(settings: Settings, consumer: AIOKafkaConsumer) -> set[str]:
-    tp = TopicPartition(settings.resent_topic, 0)
-    await _partitions(consumer, settings.resent_topic)
+    tp = (await _partitions(settings, settings.resent_topic))[0]
     first, end = (await consumer.beginning_offsets([tp]))[tp], (await consumer.end_offsets([tp]))[tp]
     return {record.key.decode() async for record in records_between(consumer, tp, first, end) if record.key}
 
 
-async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> list[TopicPartition]:
-    await consumer.topics()
-    numbers = consumer.partitions_for_topic(topic)
-    if not numbers:
+async def _partitions(settings: Settings, topic: str) -> list[TopicPartition]:
+    counts = await partition_counts(settings, [topic])
+    if topic not in counts:
         raise Refused(f"the topic {topic} does not exist: create it with `engage topics --create`")
-    return [TopicPartition(topic, number) for number in sorted(numbers)]
+    return [TopicPartition(topic, number) for number in range(counts[topic])]

@@ -197,6 +197,19 @@ async def records_between(consumer: AIOKafkaConsumer, tp: TopicPartition, first:
             )
 
 
+async def partition_counts(settings: Settings, names: list[str]) -> dict[str, int]:
+    """Number of partitions of each topic that exists."""
+    async with reader(settings) as consumer:
+        existing = await consumer.topics()
+    producer = AIOKafkaProducer(**settings.kafka_client())
+    with errors():
+        try:
+            await asyncio.wait_for(producer.start(), 15)
+            return {name: len(await producer.partitions_for(name)) for name in names if name in existing}
+        finally:
+            await discard(producer)
+
+
 class KafkaIntake:
     """The inbound topics of one partition, by a consumer of its own that no group moves."""
 

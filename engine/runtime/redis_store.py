@@ -25,7 +25,19 @@ _FIELDS: Final = "".join(
 )
 
 # Answers of a Redis that will be well again: starting, failing over, full, unable to write
-_PASSING: Final = ("LOADING", "READONLY", "MASTERDOWN", "OOM", "MISCONF", "BUSY", "NOREPLICAS", "CLUSTERDOWN", "TRYAGAIN", "MOVED", "ASK")
+_PASSING: Final = (
+    "LOADING",
+    "READONLY",
+    "MASTERDOWN",
+    "OOM",
+    "MISCONF",
+    "BUSY",
+    "NOREPLICAS",
+    "CLUSTERDOWN",
+    "TRYAGAIN",
+    "MOVED",
+    "ASK",
+)
 
 # KEYS[1] position, KEYS[2] due times; ARGV: begin, end, prefix of clients' keys, chunks of writes. Answers the position found.
 APPLY: Final = f"""

@@ -16,7 +16,7 @@ from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 from engine.core.events import INBOUND
 from engine.runtime.intake import DEAD_LETTERS, REROUTED
-from engine.runtime.kafka import discard, errors, reader
+from engine.runtime.kafka import discard, errors, partition_counts, reader
 from engine.runtime.ledger import Refused
 from engine.runtime.settings import PUBLISHED, Settings
 
@@ -53,7 +53,7 @@ def needed(settings: Settings) -> list[Needed]:
 async def differences(settings: Settings, partitions: int | None = None) -> tuple[list[Needed], list[str]]:
     """(topics that are missing, what differs in those that exist, one line each with the remedy)."""
     wanted = needed(settings)
-    found = await _partition_counts(settings, [topic.name for topic in wanted])
+    found = await partition_counts(settings, [topic.name for topic in wanted])
     counts = {t: found[t] for t in (settings.topic(i) for i in INBOUND) if t in found}
     expected = partitions or (max(counts.values()) if counts else None)
     missing, lines = [], []
@@ -70,18 +70,6 @@ async def differences(settings: Settings, partitions: int | None = None) -> tupl
     present = [topic for topic in wanted if topic.name in found and topic.configs]
     lines += await _config_differences(settings, present)
     return missing, lines
-
-
-async def _partition_counts(settings: Settings, names: list[str]) -> dict[str, int]:
-    async with reader(settings) as consumer:
-        existing = await consumer.topics()
-    producer = AIOKafkaProducer(**settings.kafka_client())
-    with errors():
-        try:
-            await asyncio.wait_for(producer.start(), 15)
-            return {name: len(await producer.partitions_for(name)) for name in names if name in existing}
-        finally:
-            await discard(producer)
 
 
 async def _config_differences(settings: Settings, present: list[Needed]) -> list[str]:
@@ -108,7 +96,7 @@ async def _config_differences(settings: Settings, present: list[Needed]) -> list
 async def create(settings: Settings, partitions: int, replication_factor: int) -> tuple[list[str], list[str]]:
     """Create what is missing. (names created, differences that remain)."""
     missing, lines = await differences(settings, None)
-    counts = await _partition_counts(settings, [settings.topic(t) for t in INBOUND])
+    counts = await partition_counts(settings, [settings.topic(t) for t in INBOUND])
     partitions = max(counts.values(), default=partitions)
     async with _Admin(settings) as admin:
         new = [
@@ -127,11 +115,11 @@ async def partition_count(settings: Settings) -> int:
     """Partitions of the inbound topics and the ledger. Raises Refused when topics are missing or differ in it."""
     names = {topic: settings.topic(topic) for topic in (*INBOUND, REROUTED)}
     wanted = [*names.values(), settings.ledger_topic]
-    counts = await _partition_counts(settings, wanted)
+    counts = await partition_counts(settings, wanted)
     for name in (*wanted, settings.rule_set_topic, *(settings.topic(t) for t in PUBLISHED)):
         if name not in counts:
             await _touch(settings, name)
-    counts = await _partition_counts(settings, wanted)
+    counts = await partition_counts(settings, wanted)
     missing = [name for name in wanted if not counts.get(name)]
     if missing:
         raise Refused(f"topics are missing: {', '.join(missing)}. Create them with `engage topics --create`")

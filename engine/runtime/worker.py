@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Coroutine
@@ -48,6 +49,7 @@ class Worker:
             web_port=settings.web_port,
             web_enabled=True,
             web_in_thread=False,
+            datadir=tempfile.gettempdir(),  # Faust makes one even without tables
         )
         self._work = self.app.channel(value_type=Work, maxsize=1024)
         self.app.agent(self._work, concurrency=AGENTS, name="engagement")(self._engage)
