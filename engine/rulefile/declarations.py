@@ -43,9 +43,9 @@ def read_features(reader: Reader, root: Node) -> tuple[Feature, ...]:
         reader.problem(entries[MAX_FEATURES][0], f"{len(entries)} features", f"declare at most {MAX_FEATURES}")
     features = []
     for key, node in entries:
-        given = len(reader.problems)
+        before = len(reader.problems)
         feature = _feature(reader, key, node)
-        if len(reader.problems) > given:
+        if len(reader.problems) > before:
             reader.unsure.names.add(key.value)
         else:
             features.append(feature)
@@ -60,25 +60,33 @@ def _feature(reader: Reader, key: Scalar, node: Node) -> Feature:
     source = cast(Source, reader.choice(fields.get("source"), SOURCES))
     aggregate = cast(Aggregate, reader.choice(fields.get("aggregate"), AGGREGATES))
     window = reader.choice(fields.get("window"), WINDOWS)
-    scope = names.event_scope(source)
-    where = reader.expression(fields["where"], scope, BOOL) if "where" in fields else None
+    given = len(reader.problems)
+    scope: Scope = names.event_scope(source) if source else {}
+    where = reader.expression(fields["where"], scope, BOOL) if "where" in fields and source else None
     types = {known.name.partition(".")[2]: known.type for known in scope.values()}
-    numeric = tuple(field for field, type_ in types.items() if type_.kind == "number")
-    field = None
-    if aggregate == "count":
-        if "field" in fields:
-            reader.problem(fields["field"], "count takes no field", "remove it, or use where")
-    elif "field" in fields:
-        field = reader.choice(fields["field"], numeric if aggregate in NUMERIC else tuple(types))
-    elif "aggregate" in fields:
-        reader.problem(node, f"{aggregate} needs a field", f"add field: {next(iter(numeric or types))}")
+    field = _field(reader, node, fields.get("field"), aggregate, types) if source and aggregate else None
+    description = reader.words(fields.get("description"), 300)
+    if not (source and aggregate and window) or len(reader.problems) > given:
+        return Feature(name, "trades", "count", None, None, 1)
     money = field is not None and aggregate != "distinct" and types[field].unit == "cny"
     if money and "_cny" not in name:
         reader.problem(key, f'"{name}" holds money', f'put the unit in its name, such as "{name}_cny"')
     elif "_cny" in name and not money:
         reader.problem(key, f'"{name}" holds no money', "leave _cny out of its name")
-    description = reader.words(fields.get("description"), 300)
     return Feature(name, source, aggregate, field, where, int(window[:-1]), description)
+
+
+def _field(reader: Reader, at: Node, node: Node | None, aggregate: Aggregate, types: dict[str, Type]) -> str | None:
+    """The field that an aggregate works on; numbers for all but distinct and last."""
+    usable = tuple(field for field, type_ in types.items() if type_.kind == "number" or aggregate not in NUMERIC)
+    if aggregate == "count":
+        if node is not None:
+            reader.problem(node, "count takes no field", "remove it, or use where")
+        return None
+    if node is None:
+        reader.problem(at, f"{aggregate} needs a field", f"add field, one of: {', '.join(usable)}")
+        return None
+    return reader.choice(node, usable)
 
 
 def read_tiers(reader: Reader, root: Node, features: tuple[Feature, ...]) -> Tiers:

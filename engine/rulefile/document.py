@@ -77,8 +77,8 @@ def read_document(name: str, text: str) -> tuple[Node | None, list[Problem]]:
     except YAMLError as error:
         builder.faults.append((0, f"not YAML: {str(error).splitlines()[0]}", _YAML_REMEDY))
         root = None
-    except _TooDeep as error:
-        builder.faults.append((error.args[0], "nested too deeply", f"nest at most {MAX_DEPTH} deep"))
+    except _Refused as refused:
+        builder.faults.append(refused.args)
         root = None
     if root is None and not builder.faults:
         builder.faults.append((0, "empty file", "write its keys, or remove it"))
@@ -108,8 +108,10 @@ def _unreadable(text: str) -> Iterator[tuple[int, str, str]]:
             return
 
 
-class _TooDeep(Exception):
-    pass
+class _Refused(Exception):
+    """The file cannot be read on: index, message, remedy."""
+
+    args: tuple[int, str, str]
 
 
 class _Builder:
@@ -138,10 +140,9 @@ class _Builder:
     def node(self, event: Any, events: Iterator[Any], depth: int) -> Node:
         index: int = event.start_mark.index
         if depth > MAX_DEPTH:
-            raise _TooDeep(index)
+            raise _Refused(index, "nested too deeply", f"nest at most {MAX_DEPTH} deep")
         if isinstance(event, AliasEvent):
-            self.fault(event, "an alias (*)", "write the value out")
-            return Scalar(index, index, "", "")
+            raise _Refused(index, "an alias (*)", "write the value out")
         if event.anchor is not None:
             self.fault(event, "an anchor (&)", "write the value out where it is used")
         if event.tag is not None:
@@ -164,6 +165,8 @@ class _Builder:
             elif key.value in mapping.entries:
                 self.fault(event, f'key "{key.value}" twice', "keep one")
             else:
+                if isinstance(value, Scalar) and value.index == value.end:
+                    value.index = value.end = key.end  # an empty value is told at its key, not at what follows
                 mapping.entries[key.value] = (key, value)
         return mapping
 

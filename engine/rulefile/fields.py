@@ -33,11 +33,12 @@ class Unsure:
 
     names: set[str] = field(default_factory=set)
     any_name: bool = False
+    values: tuple[str, ...] = ()  # names whose values are declared
 
-    def hides(self, text: str, fault: Fault) -> bool:
-        if self.any_name and fault.message.startswith("unknown name"):
-            return True
-        return any(re.search(rf"(?<![\w.]){re.escape(name)}\b", text) for name in self.names)
+    def hides(self, fault: Fault) -> bool:
+        if fault.message.startswith("unknown name"):
+            return self.any_name or any(fault.message == f'unknown name "{name}"' for name in self.names)
+        return any(fault.message.startswith(f"{name} is never") for name in self.values)
 
 
 @dataclass(slots=True)
@@ -62,12 +63,14 @@ class Reader:
             if node is not None:
                 self.problem(node, "not a mapping", f"write keys: {', '.join(allowed)}")
             return {}
+        meant = []
         for key, (at, _) in node.entries.items():
             if key not in allowed:
-                close = difflib.get_close_matches(key, allowed, n=1)
+                close = difflib.get_close_matches(key, allowed, n=1, cutoff=0.75)
                 remedy = f'did you mean "{close[0]}"?' if close else f"keys here: {', '.join(allowed)}"
                 self.problem(at, f'unknown key "{key}"', remedy)
-        missing = [key for key in required if key not in node.entries]
+                meant += close
+        missing = [key for key in required if key not in node.entries and key not in meant]
         if missing:
             self.problem(node, f"missing {'key' if len(missing) == 1 else 'keys'} {', '.join(missing)}", "add it")
         return {key: value for key, (_, value) in node.entries.items() if key in allowed}
@@ -113,14 +116,15 @@ class Reader:
         return scalar.value
 
     def choice(self, node: Node | None, allowed: tuple[str, ...]) -> str:
+        """One of the allowed values, or "" after a fault."""
         scalar = self.scalar(node)
         if scalar is None:
-            return allowed[0]
+            return ""
         if scalar.value not in allowed:
             close = difflib.get_close_matches(scalar.value, allowed, n=1)
             hint = f'did you mean "{close[0]}"? ' if close else ""
             self.problem(scalar, f'unknown value "{scalar.value[:80]}"', f"{hint}allowed: {', '.join(allowed)}")
-            return allowed[0]
+            return ""
         return scalar.value
 
     def choices(self, node: Node | None, allowed: tuple[str, ...]) -> tuple[str, ...]:
@@ -132,7 +136,7 @@ class Reader:
         written = [item.value for item in nodes if isinstance(item, Scalar)]
         if node is not None and len(set(written)) < len(written):
             self.problem(node, "a value twice", "keep one")
-        return tuple(dict.fromkeys(chosen))
+        return tuple(value for value in dict.fromkeys(chosen) if value)
 
     def number(self, node: Node | None) -> int | float:
         scalar = self.scalar(node)
@@ -185,7 +189,7 @@ class Reader:
                 result = checked
                 continue
             for fault in checked:
-                if not self.unsure.hides(scalar.value, fault):
+                if not self.unsure.hides(fault):
                     blamed.setdefault(fault, []).append(trigger)
         for fault, triggers in blamed.items():
             where = f" on {', '.join(triggers)}" if len(triggers) < len(scopes) else ""

@@ -75,10 +75,8 @@ def load(files: Mapping[str, str]) -> RuleSet | tuple[Problem, ...]:
     features = read_features(readers[FEATURES], roots[FEATURES]) if FEATURES in roots else ()
     unsure.any_name = FEATURES not in roots
     tiers = read_tiers(readers[TIERS], roots[TIERS], features) if TIERS in roots else Tiers({}, (), None)
-    if TIERS not in roots or "" in tiers.names or not all(ladder.steps for ladder in tiers.ladders.values()):
-        unsure.names |= {"client.tier", "tier_change.old", "tier_change.new"}
-    if TIERS not in roots or any(not segment.id for segment in tiers.segments):
-        unsure.names.add("client.segment")
+    if any(problem.file == TIERS for problem in problems):
+        unsure.values = ("client.tier", "tier_change.old", "tier_change.new", "client.segment")
     policy = read_policy(readers[POLICY], roots[POLICY]) if POLICY in roots else ContactPolicy(0)
     placed = {
         name: read_rules(readers[name], roots[name], features, tiers)

@@ -1,7 +1,7 @@
 """What is wrong with a rule file.
 
 Enters: nothing. Leaves: Problem.
-Holds: line and column count from 1, in characters, as editors show them.
+Holds: line and column count from 1, in characters, as editors show them; as text it is one printable line.
 """
 
 from __future__ import annotations
@@ -20,4 +20,5 @@ class Problem:
 
     def __str__(self) -> str:
         rule = f'rule "{self.rule}": ' if self.rule else ""
-        return f"{self.file}:{self.line}:{self.column}: {rule}{self.message}; {self.remedy}"
+        said = f"{self.file}:{self.line}:{self.column}: {rule}{self.message}; {self.remedy}"
+        return "".join(character if character.isprintable() else "?" for character in said)

@@ -68,9 +68,9 @@ def _rule(reader: Reader, node: Node, scopes: dict[str, Scope]) -> Rule:
     kind = reader.choice(fields.get("kind"), KINDS)
     audience = reader.choice(fields.get("audience"), AUDIENCES)
     channels = reader.choices(fields.get("channels"), CHANNELS)
-    if "audience" in fields and audience == "client" and "channels" not in fields:
+    if audience == "client" and "channels" not in fields:
         reader.problem(node, "missing key channels", f"list those to use, best first: {', '.join(CHANNELS)}")
-    elif "audience" in fields and audience != "client":
+    elif audience in ("advisor", "team"):
         if "channels" in fields:
             reader.problem(fields["channels"], f"channels for audience {audience}", "remove them: it has a work queue")
         channels = ("work_queue",)

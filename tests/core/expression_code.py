@@ -1,0 +1,22 @@
+"""A checked expression as a function of its names' values."""
+
+import ast
+
+from engine.core.expressions import HELPERS, Name, Type, to_python
+
+
+def named(name: str, type_: Type, optional: bool = False) -> Name:
+    """A name whose value stands in the mapping `v`."""
+    return Name(name, type_, optional, f"v[{name!r}]")
+
+
+def function(expression, scope, hoisted=None):
+    hoisted = hoisted or {}
+    lines = [f"    {local} = {scope[name].code}" for name, local in hoisted.items()]
+    module = ast.parse("\n".join(["def run(v):", *lines, "    return None"]))
+    definition = module.body[0]
+    assert isinstance(definition, ast.FunctionDef)
+    definition.body[-1] = ast.Return(to_python(expression, scope, hoisted))
+    space = {**HELPERS, "__builtins__": {}}
+    exec(compile(ast.fix_missing_locations(module), "<expression>", "exec"), space)
+    return space["run"]

@@ -1,0 +1,300 @@
+"""The expression language: what it means, what code it becomes, what it refuses and how it says so."""
+
+import ast
+import time
+
+import pytest
+
+from engine.core.expressions import BOOL, TEXT, Expression, Fault, enum, number, parse, to_python
+from tests.core.expression_code import function, named
+
+SCOPE = {
+    name.name: name
+    for name in (
+        named("client.tier", enum("A", "B", "C"), optional=True),
+        named("client.region", enum("east", "west"), optional=True),
+        named("client.assets_cny", number("cny"), optional=True),
+        named("client.days_silent", number("days"), optional=True),
+        named("client.margin_ratio", number("ratio"), optional=True),
+        named("client.has_advisor", BOOL),
+        named("client.vip", BOOL, optional=True),
+        named("trade.amount_cny", number("cny")),
+        named("trade.side", enum("buy", "sell")),
+        named("trade.symbol", TEXT),
+        named("trades_7d", number("count")),
+        named("trades_30d", number("count")),
+        named("assets_peak_cny", number("cny"), optional=True),
+    )
+}
+MISSING = {name: None for name, known in SCOPE.items() if known.optional}
+KNOWN = {
+    "client.has_advisor": True,
+    "trade.amount_cny": 250_050,
+    "trade.side": "sell",
+    "trade.symbol": "600519.SH",
+    "trades_7d": 3,
+    "trades_30d": 10,
+}
+USUAL = KNOWN | {
+    "client.tier": "B",
+    "client.region": "east",
+    "client.assets_cny": 50_000_000,
+    "client.days_silent": 12,
+    "client.margin_ratio": 1.4,
+    "client.vip": True,
+    "assets_peak_cny": 80_000_000,
+}
+ABSENT = KNOWN | MISSING
+
+
+def checked(text, expect=None):
+    result = parse(text, SCOPE, expect)
+    assert isinstance(result, Expression), result
+    return result
+
+
+@pytest.mark.parametrize(
+    ("text", "usual", "absent"),
+    [
+        # a written number takes the unit of what it meets; code counts fen
+        ("client.assets_cny > 499_999.99", True, False),
+        ("client.assets_cny == 500_000", True, False),
+        ("trade.amount_cny == 2_500.50", True, True),
+        ("trade.amount_cny == 2 * 1_250.25", True, True),
+        ("10 * 0.1 + 0.2 + 2_499.3 == trade.amount_cny", True, True),
+        ("trade.amount_cny in (1, 2_500.5)", True, True),
+        ("-trade.amount_cny <= -2_500.50", True, True),
+        ("trade.amount_cny > (1_000 if client.region == 'east' else 2_600)", True, False),
+        ("trade.amount_cny > 2 * (1_000 if client.region == 'east' else 2_000)", True, False),
+        ("min(trade.amount_cny, 3_000) == 2_500.5", True, True),
+        ("100 < trade.amount_cny - 2_000 < 600", True, True),
+        ("1 < 2 < trade.amount_cny", True, True),
+        ("round(trade.amount_cny) == 2_500", True, True),
+        ("client.assets_cny / assets_peak_cny", 0.625, None),
+        ("client.assets_cny / assets_peak_cny <= 0.625", True, False),
+        ("client.assets_cny * 2 - 1", 99_999_900, None),
+        ("trades_7d / trades_30d", 0.3, 0.3),
+        ("0.5 * trades_7d < trades_30d", True, True),
+        ("client.margin_ratio * trades_7d > 4", True, False),
+        # what is missing
+        ("client.tier == 'B'", True, False),
+        ("client.tier != 'A'", True, False),
+        ("client.tier not in ('A', 'C')", True, False),
+        ("client.tier in ('A', 'B')", True, False),
+        ("not client.tier == 'A'", True, True),
+        ("not (client.days_silent > 12)", True, True),
+        ("known(client.tier)", True, False),
+        ("known(trades_7d)", True, True),
+        ("client.vip", True, False),
+        ("not client.vip", False, True),
+        ("client.days_silent + 1", 13, None),
+        ("client.days_silent if known(client.days_silent) else 0", 12, 0),
+        ("1 if client.days_silent > 3 else 0", 1, 0),
+        ("max(client.days_silent, 1)", 12, None),
+        ("'x' if client.vip else client.tier", "x", None),
+        ("client.days_silent if client.vip else 7", 12, 7),
+        ("(client.days_silent if trades_7d > 2 else 7) > 8", True, False),
+        ("trades_7d / (trades_30d - 10)", None, None),
+        ("trades_7d / (trades_30d - 10) > 1", False, False),
+        # plain
+        ("client.has_advisor and trade.side == 'sell' or client.vip", True, True),
+        ("round(2.5)", 2, 2),
+        ("abs(-3) + max(1, 2.5)", 5.5, 5.5),
+        ("3 <= trades_7d < 4", True, True),
+        ("trade.symbol == '600519.SH'", True, True),
+        ("True", True, True),
+        ("7", 7, 7),
+        ("  trades_7d ==\n 3", True, True),
+    ],
+)
+def test_meaning(text, usual, absent):
+    expression = checked(text)
+    hoisted = {name: f"h{i}" for i, name in enumerate(expression.names)}
+    for run in (function(expression, SCOPE), function(expression, SCOPE, hoisted)):
+        for values, expected in ((USUAL, usual), (ABSENT, absent)):
+            result = run(values)
+            assert result == expected
+            assert isinstance(result, bool) == (expression.type == BOOL)
+    assert expression.optional or absent is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("trade.amount_cny > 1_000_000", "v['trade.amount_cny'] > 100000000"),
+        ("client.assets_cny > 2 * 50_000", "(_v0 := v['client.assets_cny']) is not None and _v0 > 10000000"),
+        ("client.tier == 'A'", "v['client.tier'] == 'A'"),
+        ("client.tier in ('A', 'B')", "v['client.tier'] in {'A', 'B'}"),
+        ("trades_7d / trades_30d >= 0.3", "(_v0 := v['trades_30d']) != 0 and v['trades_7d'] / _v0 >= 0.3"),
+        ("client.assets_cny / 3 > 1", "(_v0 := v['client.assets_cny']) is not None and _v0 / 3 > 100"),
+        ("1 < trades_7d < 5 and client.has_advisor", "1 < v['trades_7d'] < 5 and v['client.has_advisor']"),
+        ("known(client.tier)", "v['client.tier'] is not None"),
+    ],
+)
+def test_code_is_plain(text, code):
+    assert ast.unparse(ast.fix_missing_locations(to_python(checked(text), SCOPE))) == code
+
+
+def test_hoisted_names_are_read_from_locals():
+    tree = to_python(checked("client.assets_cny > trade.amount_cny"), SCOPE, {"client.assets_cny": "a"})
+    assert ast.unparse(tree) == "a is not None and a > v['trade.amount_cny']"
+
+
+def test_names_in_order_and_types():
+    expression = checked(
+        "client.vip and trades_7d > 1 and client.assets_cny / trade.amount_cny > trades_7d / trades_30d"
+    )
+    assert expression.names == ("client.vip", "trades_7d", "client.assets_cny", "trade.amount_cny", "trades_30d")
+    assert checked("client.assets_cny / trade.amount_cny").type == number("ratio")
+    assert checked("client.assets_cny / trades_7d").type == number("cny")
+    assert checked("0.5 * trades_7d").type == number("count")
+    assert checked("5", number("cny")).type == number("cny")
+    assert checked("'a' if client.vip else 'b'").type == enum("a", "b")
+
+
+TIERS = 'allowed: "A", "B", "C"'
+NOT_HERE = "is not in the rule language"
+DECLARED = "write a condition over the declared names"
+
+
+@pytest.mark.parametrize(
+    ("text", "faults"),
+    [
+        ('client.teir == "A"', [(0, 'unknown name "client.teir"', 'did you mean "client.tier"?')]),
+        ('"中文" == client.teir', [(8, 'unknown name "client.teir"', 'did you mean "client.tier"?')]),
+        ("zzz > 1", [(0, 'unknown name "zzz"', "known here: client.*, features, trade.*")]),
+        ("client.tier == A", [(15, 'unknown name "A"', 'a text is written in quotes: "A"')]),
+        ("client.vip == true", [
+            (0, "a condition is not compared", "write it alone, or with not"),
+            (14, 'unknown name "true"', "write True"),
+        ]),
+        ("min > 1", [(0, 'unknown name "min"', "min is a function: min(...)")]),
+        ('client.tier == "D"', [(15, 'client.tier is never "D"', TIERS)]),
+        ('trade.side in ("buy", "sel")', [
+            (22, 'trade.side is never "sel"', 'did you mean "sell"? allowed: "buy", "sell"'),
+        ]),
+        ("client.tier == client.region", [(15, 'client.tier is never "east"', TIERS)]),
+        ("client.assets_cny > client.days_silent", [(20, "cannot compare money and days", "bring both to one unit")]),
+        ("trades_7d + trade.amount_cny", [(12, "cannot add a count and money", "bring both to one unit")]),
+        ("trade.amount_cny > trades_7d / client.days_silent", [
+            (19, "cannot compare money and a plain number", "only a written number takes the unit of money"),
+        ]),
+        ("trade.amount_cny * client.assets_cny > 1", [
+            (0, "cannot multiply money by money", "multiply money by a number"),
+        ]),
+        ("1 / trade.amount_cny > 1", [
+            (0, "cannot divide a plain number by money", "divide money by money or by a number"),
+        ]),
+        ("trade.amount_cny > 0.001", [(19, "money with more than two decimals", "write at most two decimals")]),
+        ("client.has_advisor > 1", [(0, "a condition is not compared", "write it alone, or with not")]),
+        ("client.has_advisor + 1", [(0, "cannot calculate with a condition", "write a number")]),
+        ("trade.side > 'buy'", [(0, "texts have no order", "write ==, != or in")]),
+        ("trade.side == 1", [(14, "cannot compare a text and a plain number", "write a text")]),
+        ("trades_7d and client.vip", [(0, "expected a condition, found a count", "compare it, such as x > 0")]),
+        ("trades_7d / 0 > 1", [(12, "division by zero", "write another divisor")]),
+        ("client.tier is None", [
+            (0, f"the operator is {NOT_HERE}", "write ==, or not known(x) for a missing value"),
+        ]),
+        ("client.tier == None", [(15, f"None {NOT_HERE}", "write not known(x) for a missing value")]),
+        ("client.tier in 'AB'", [(15, "in needs a list of written values", 'write a list such as ("A", "B")')]),
+        ("trades_7d in (1, trades_30d)", [(17, "in needs a list of written values", "write a number or a text")]),
+        ("knwon(client.tier)", [(0, 'unknown function "knwon"', 'did you mean "known"?')]),
+        ("known(3)", [(6, "known asks about one name", "write known(x) with a declared name")]),
+        ("max(1)", [(0, "max takes 2 to 20 values", "write max(x, y)")]),
+        ("trades_7d % 2 == 0", [(0, f"the operator % {NOT_HERE}", "compare with / or a feature")]),
+        ("trades_7d > 1 & trades_30d > 1", [(12, f"the operator & {NOT_HERE}", "write: and")]),
+        ("trades_7d = 3", [(10, "not an expression: invalid syntax", "write == to compare")]),
+        ("trades_7d > 1 && True", [(15, "not an expression: invalid syntax", "write: and")]),
+        ("trades_7d >", [(11, "the expression ends too early", 'write an expression such as client.tier == "A"')]),
+        ("trades_7d ＞ 3", [
+            (10, "not an expression: invalid character '＞' (U+FF1E)",
+             "write the ASCII sign; only text in quotes can be in another script"),
+        ]),
+        ("True) or (False", [
+            (4, "not an expression: unmatched ')'", 'write an expression such as client.tier == "A"'),
+        ]),
+        ("trades_7d > 1 # and\n trades_30d > 1", [
+            (14, "comment in an expression", "put it on a line of its own above"),
+        ]),
+        ("", [(0, "empty expression", "write a condition such as True")]),
+        # all at once, by offset
+        ('client.teir == "A" and trade.side == "x" or client.assets_cny > trades_7d', [
+            (0, 'unknown name "client.teir"', 'did you mean "client.tier"?'),
+            (37, 'trade.side is never "x"', 'allowed: "buy", "sell"'),
+            (64, "cannot compare money and a count", "bring both to one unit"),
+        ]),
+    ],
+)  # fmt: skip
+def test_faults(text, faults):
+    assert parse(text, SCOPE) == tuple(Fault(*fault) for fault in faults)
+
+
+def test_the_place_asks_for_a_type():
+    assert parse("trades_7d", SCOPE, BOOL) == (
+        Fault(0, "expected a condition, found a count", "compare it, such as x > 0"),
+    )
+    assert parse("client.vip", SCOPE, number()) == (
+        Fault(0, "expected a plain number, found a condition", "write a plain number"),
+    )
+    assert parse("trades_7d", SCOPE, number("cny")) == (Fault(0, "expected money, found a count", "write money"),)
+
+
+HOSTILE = {
+    "dunder": "client.__class__ == 1",
+    "dunder of a text": "''.__class__.__mro__",
+    "dunder name": "__import__('os').system('true')",
+    "builtin": "eval('1')",
+    "method": "client.tier.upper() == 'A'",
+    "attribute of a call": "min(1, 2).real",
+    "format": "'{0.__class__}'.format(1)",
+    "lambda": "(lambda: 1)()",
+    "comprehension": "[x for x in (1,)] == 1",
+    "generator": "max(x for x in (1, 2))",
+    "f-string": "f'{client.tier}' == 'A'",
+    "walrus": "(x := 1) > 0",
+    "star": "max(*(1, 2))",
+    "keyword": "max(1, 2, key=abs)",
+    "double star": "max(**{})",
+    "subscript": "client.tier[0] == 'A'",
+    "dictionary": "{1: 2} == 1",
+    "await": "await client.tier",
+    "yield": "(yield)",
+    "statement": "import os",
+    "two lines": "True\nimport os",
+    "power": "9**9**9 > 1",
+    "shift": "1 << 999_999_999 > 1",
+    "repeat": "'a' * 999_999_999 == 'a'",
+    "long number": "9" * 5_000,
+    "large number": "9" * 1_500,
+    "large product": "*".join(["999_999_999_999_999"] * 90),
+    "infinity": "1e999 > 1",
+    "bytes": "b'a' == 'a'",
+    "complex": "1j == 1",
+    "ellipsis": "... == 1",
+    "ten megabytes": "1 + " * 2_500_000 + "1",
+    "deep parentheses": "(" * 900 + "1" + ")" * 900,
+    "deep minus": "-" * 1_999 + "1",
+    "deep not": "not " * 499 + "True",
+    "deep sum": "+".join(["trades_7d"] * 180),
+    "deep calls": "abs(" * 300 + "1" + ")" * 300,
+    "wide": f"trades_7d in ({'1,' * 900})",
+    "product of names": "*".join(["trades_7d"] * 30),
+    "null byte": "True\0",
+    "lone surrogate": "'\ud800' == 'a'",
+    "tab": "True\tor True",
+    "other space": "True\u3000or True",
+    "right to left mark": "True \u202e or True",
+    "bad escape": "'\\N{no such}' == 'a'",
+    "backslash": "True \\\n",
+    "unclosed": "(" * 50,
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
+def test_hostile_text_is_refused_in_bounded_time(text):
+    begun = time.perf_counter()
+    faults = parse(text, SCOPE)
+    assert time.perf_counter() - begun < 1
+    assert isinstance(faults, tuple)
+    assert faults
+    assert all(0 <= fault.offset <= len(text) and fault.message and fault.remedy for fault in faults)

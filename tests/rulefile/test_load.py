@@ -1,0 +1,111 @@
+"""Good rule files become the rule set they say."""
+
+from pathlib import Path
+
+import pytest
+
+from engine.core.expressions import number
+from engine.core.plan import compile_rule_set
+from engine.core.ruleset import ContactPolicy, Silence, TierStep
+from engine.rulefile import DirectoryError, digest, read_directory
+from engine.rulefile.document import MAX_BYTES
+from tests.rulefile.sample import FILES, good, problems_of
+
+SHIPPED = Path(__file__).parents[2] / "rules"
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return good(read_directory(SHIPPED))
+
+
+def test_a_rule_set_says_what_the_files_say():
+    rule_set = good()
+    assert [rule.id for rule in rule_set.rules] == ["hello", "vip-winback", "silent-client"]  # priority, then id
+    hello, vip, silent = rule_set.rules
+    assert (vip.version, vip.on, vip.channels, vip.cooldown_s, vip.expires_s) == (
+        2,
+        ("balances",),
+        ("work_queue",),
+        7 * 86_400,
+        12 * 3_600,
+    )
+    assert [(name, value.text, value.type.unit) for name, value in vip.parameters] == [
+        ("money_out_cny", "money_out_cny_7d", "cny"),
+        ("tone", '"warm"', None),
+    ]
+    assert (silent.on, silent.silence, silent.channels) == (("silence",), Silence("logins", 30), ("sms", "email"))
+    assert silent.when.names == ("client.tier", "client.segment")
+    assert (hello.version, hello.on, hello.when.text, hello.channels) == (
+        1,
+        ("logins", "trades"),
+        "True",
+        ("app_push",),
+    )
+    assert [feature.name for feature in rule_set.features] == ["assets_avg_cny_30d", "money_out_cny_7d", "trades_30d"]
+    ladder = rule_set.tiers.ladders["individual"]
+    assert ladder.measure.type == number("cny")
+    assert ladder.steps == (
+        TierStep("A", 1_000_000, 900_000),
+        TierStep("B", 300_000, 270_000.5),
+        TierStep("C", None, None),
+    )
+    assert (ladder.promote_after_days, ladder.demote_after_days) == (0, 30)
+    assert rule_set.policy == ContactPolicy(2)
+    compile_rule_set(rule_set)
+
+
+def test_order_of_files_does_not_matter_and_every_character_does():
+    rule_set = good()
+    other = good(dict(reversed(FILES.items())))
+    assert (other.digest, other.files) == (rule_set.digest, rule_set.files)
+    assert [rule.id for rule in other.rules] == [rule.id for rule in rule_set.rules]
+    assert rule_set.digest == digest(dict(rule_set.files))
+    assert good(FILES | {"policy.yaml": FILES["policy.yaml"] + "\n"}).digest != rule_set.digest
+    assert digest({"a": "bc"}) != digest({"ab": "c"})
+
+
+def test_lines_may_end_as_on_windows_and_words_stay_text():
+    files = {name: text.replace("\n", "\r\n") for name, text in FILES.items()}
+    files["retention.yaml"] = files["retention.yaml"].replace("title: Hello", "title: no")
+    assert good(files).rules[0].title == "no"
+
+
+def test_shipped_rules(shipped):
+    plan = compile_rule_set(shipped)
+    assert len(shipped.rules) >= 20
+    assert len(shipped.features) <= 26  # each costs memory in every client's state
+    assert {rule.kind for rule in shipped.rules} == {"alert", "assignment", "survey", "message", "task"}
+    assert {rule.silence.source for rule in shipped.rules if rule.silence} == {"logins"}
+    on_trades = [compiled.rule for compiled in plan.compiled["trades"]]
+    alone = [
+        rule
+        for rule in on_trades
+        if rule.audience != "client" and not any(name.startswith("client.") for name in rule.when.names)
+    ]
+    assert len(alone) >= 5  # trades without profiles lead to something
+    types = {"mutual_fund", "private_fund", "insurer", "qfii", "social_security_fund", "enterprise_annuity"}
+    text = dict(shipped.files)["institutions.yaml"]
+    assert all(f'"{type_}"' in text for type_ in types)
+
+
+def test_every_declared_feature_is_used(shipped):
+    text = "\n".join(text for name, text in shipped.files if name != "features.yaml")
+    assert [feature.name for feature in shipped.features if feature.name not in text] == []
+
+
+def test_read_directory(tmp_path):
+    with pytest.raises(DirectoryError, match="no such directory; give the directory"):
+        read_directory(tmp_path / "nowhere")
+    with pytest.raises(DirectoryError, match=r"no \*.yaml file in it"):
+        read_directory(tmp_path)
+    (tmp_path / "b.yaml").write_bytes(b"\xef\xbb\xbfrules: []\r\n")
+    (tmp_path / "a.yaml").write_bytes(b"rules: \xff")
+    (tmp_path / "large.yaml").write_bytes(b"#" * (MAX_BYTES + 5))
+    (tmp_path / "notes.txt").write_text("not read")
+    files = read_directory(tmp_path)
+    assert list(files) == ["a.yaml", "b.yaml", "large.yaml"]
+    assert files["b.yaml"] == "rules: []\r\n"
+    problems = [str(problem) for problem in problems_of(files) if problem.file != "b.yaml"]
+    assert "a.yaml:1:8: character U+DCFF; save the file as plain UTF-8 text" in problems
+    assert "large.yaml:1:1: file larger than 1 MiB; split it by concern" in problems
