@@ -23,7 +23,7 @@ import uuid
 from base64 import urlsafe_b64encode
 from pathlib import Path
 
-from tests.services.process import CACHE, Server, ServiceError, free_port, log_tail
+from tests.services.process import CACHE, Server, ServiceError, free_port, log_tail, require_free
 
 POM = Path(__file__).with_name("kafka-pom.xml")
 STARTED = b"Kafka Server started"
@@ -175,6 +175,8 @@ def _pid_by_hand() -> int | None:
 def _start(port: int) -> None:
     if _pid_by_hand() is not None:
         raise ServiceError(f"already running, pid {_pid_by_hand()}; stop it with: python -m tests.services.kafka stop")
+    require_free(port)
+    require_free(port + 1)
     broker = KafkaBroker(BY_HAND, port=port, controller_port=port + 1, detached=True)
     broker.start()
     PID_FILE.write_text(str(broker.pid))

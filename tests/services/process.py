@@ -42,6 +42,15 @@ def free_port() -> int:
             return port
 
 
+def require_free(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise ServiceError(f"port {port} is in use by another program; choose another with --port") from error
+
+
 def log_tail(path: Path, lines: int = 30) -> str:
     if not path.exists():
         return "(no log)"
