@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from engine.core.actions import OUTBOUND
 from engine.core.events import INBOUND
-from engine.record_file import SimulatedRecord, to_json
 from engine.runtime.embedded import (
     PARTITIONS,
     REMEDY,
@@ -33,6 +32,7 @@ from engine.runtime.embedded import (
     die_with_parent,
     free_port,
 )
+from engine.runtime.record_file import SimulatedRecord, to_json
 from engine.simulator import DAY_MS, simulate
 
 if TYPE_CHECKING:
@@ -219,7 +219,9 @@ def _run(seconds: int | None, rules: Path, command: Sequence[str]) -> int:
         os.close(descriptor)
         log = Path(log_name)
         board = Board(kafka.address, redis.url, f"{web}/metrics", log_name)
-        process = _Worker(command, _settings(kafka.address, redis.url, rules, web_port), log)
+        scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="engage-demo-"))
+        settings = _settings(kafka.address, redis.url, rules, web_port) | {"TMPDIR": scratch}
+        process = _Worker(command, settings, log)
         stack.callback(_end, process)
         feed = _Feed(kafka.address, lambda: int(time.time() * 1000), _fast_days_per_s(seconds))
         watch = _Watch(kafka.address, board, web)
@@ -229,10 +231,10 @@ def _run(seconds: int | None, rules: Path, command: Sequence[str]) -> int:
         try:
             with show:
                 _play(board, process, feed, watch, show, ends_s)
+            faults = _finish(board, process, feed, watch)
         except KeyboardInterrupt:
             log.unlink()
             raise
-        faults = _finish(board, process, feed, watch)
         show.console.print(summary(board, faults), soft_wrap=True)
         if faults:
             print(f"The worker's log: {log}")
@@ -281,7 +283,7 @@ def _play(board: Board, process: _Worker, feed: _Feed, watch: _Watch, show: Show
             else:
                 watch.scrape()
         if ready:
-            board.status = "running"
+            board.status = "running" if board.taken else "the worker is joining its group"
             if board.fed - board.taken < MAX_LAG_RECORDS:
                 _count(board, feed.advance(elapsed_s))
             else:

@@ -1,53 +1,5 @@
-"""Inbound records as lines of a file: what `engage simulate` writes, `engage replay` reads, and sed cuts up for kcat.
+"""The old place of engine.runtime.record_file. Enters, leaves, holds: see there."""
 
-Enters: a record, or a line. Leaves: a line, or the bytes a Kafka record would have.
-Holds: fixed order of fields, compact JSON; a value that is not JSON travels as base64, so that nothing is lost.
-"""
+from engine.runtime.record_file import parse_line
 
-from __future__ import annotations
-
-import base64
-import json
-import re
-from typing import Any, Final, NamedTuple
-
-
-class SimulatedRecord(NamedTuple):
-    """One Kafka record. A value of bytes is bad on purpose and goes out as it is."""
-
-    topic: str
-    key: str | None
-    time_ms: int
-    value: dict[str, Any] | bytes
-
-
-_encode: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
-
-
-def to_json(value: object) -> bytes:
-    return _encode(value).encode()
-
-
-def to_line(record: SimulatedRecord) -> str:
-    """One ndjson line in a fixed order of fields, so that sed can cut the value out for tools such as kcat."""
-    if isinstance(record.value, bytes):
-        value = f'"value_base64":"{base64.b64encode(record.value).decode()}"'
-    else:
-        value = f'"value":{_encode(record.value)}'
-    key = "null" if record.key is None else f'"{record.key}"'
-    return f'{{"topic":"{record.topic}","key":{key},"timestamp":{record.time_ms},{value}}}\n'
-
-
-_LINE: Final = re.compile(
-    r'\{"topic":"([^"\\]+)","key":(?:null|"([^"\\]*)"),"timestamp":(\d+),"value(_base64)?":(.*)\}\s*', re.DOTALL
-)
-
-
-def parse_line(line: str) -> tuple[str, bytes | None, int, bytes]:
-    """A line -> topic, key, time of the record, value. The value's bytes are those in the line, not a new rendering."""
-    match = _LINE.fullmatch(line)
-    if match is None:
-        raise ValueError('not a record line: {"topic":"...","key":"...","timestamp":<epoch ms>,"value":{...}}')
-    topic, key, timestamp, is_base64, value = match.groups()
-    raw = base64.b64decode(value.strip('"'), validate=True) if is_base64 else value.encode()
-    return topic, None if key is None else key.encode(), int(timestamp), raw
+__all__ = ["parse_line"]

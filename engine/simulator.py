@@ -29,7 +29,7 @@ from engine.population import (
     pick,
     profile_value,
 )
-from engine.record_file import SimulatedRecord, parse_line, to_json, to_line
+from engine.runtime.record_file import SimulatedRecord, parse_line, to_json, to_line
 
 __all__ = ["SimulatedRecord", "parse_line", "simulate", "spoil", "to_line", "write"]
 

@@ -12,7 +12,7 @@ import pytest
 from engine.core.actions import Rejection
 from engine.core.decode import Rejected, decode
 from engine.core.events import INBOUND
-from engine.record_file import to_json
+from engine.runtime.record_file import to_json
 from engine.simulator import SimulatedRecord, parse_line, simulate, spoil, to_line, write
 
 DAY_MS = 86_400_000

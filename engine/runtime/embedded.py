@@ -2,7 +2,7 @@
 
 Enters: nothing. Leaves: their addresses, as context managers.
 Holds: both listen on loopback only, keep nothing on disk after the end, and end with this process, even when it is
-killed. The broker is librdkafka's in-process one: 4 partitions a topic, made when a topic is first asked for, some 5 MB
+killed (then an empty directory stays). The broker is librdkafka's in-process one: 4 partitions a topic, made when a topic is first asked for, some 5 MB
 each, and no aborts of transactions: for production there is Apache Kafka.
 """
 

@@ -55,13 +55,14 @@ def test_two_of_each_stand_side_by_side():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs PR_SET_PDEATHSIG")
-def test_redis_dies_with_its_parent():
+def test_redis_dies_with_its_parent(tmp_path):
     code = (
         "import time\nfrom engine.runtime.embedded import EmbeddedRedis\n"
         "with EmbeddedRedis() as s:\n print(s.pid, flush=True)\n time.sleep(60)"
     )
     root = str(Path(__file__).parents[2])
-    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=root)
+    environment = os.environ | {"TMPDIR": str(tmp_path)}  # a killed process cannot take its directory away
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=root, env=environment)
     assert parent.stdout is not None
     with parent.stdout:
         pid = int(parent.stdout.readline())
