@@ -1,9 +1,9 @@
 """A Kafka broker and a Redis server that need nothing but Python: for the demo and the tests.
 
 Enters: nothing. Leaves: their addresses, as context managers.
-Holds: both listen on loopback only, keep nothing on disk after the end, and end with this process, even when it is
-killed (then an empty directory stays). The broker is librdkafka's in-process one: 4 partitions a topic, made when a topic is first asked for, some 5 MB
-each, and no aborts of transactions: for production there is Apache Kafka.
+Holds: both listen on loopback only and end with this process, even when it is killed (only then does a directory stay).
+The broker is librdkafka's in-process one: 4 partitions a topic, made when a topic is first asked for, some 5 MB each,
+and no aborts of transactions: for production there is Apache Kafka.
 """
 
 from __future__ import annotations
