@@ -1,4 +1,5 @@
-"""The command line: `engage run | demo | check | topics | client | states | dead-letters | replay | simulate | schemas`.
+"""The command line: `engage run | demo | check | topics | client | states | dead-letters | replay | simulate |
+schemas`.
 
 Enters: arguments, environment, settings file. Leaves: exit status 0 done, 1 refused or found wrong, 2 used wrongly.
 """
@@ -189,7 +190,9 @@ def states(settings_file: Path | None, **given: Any) -> None:
 def replay_command(
     file: Path | None, from_ledger: bool, until: str | None, settings_file: Path | None, **given: Any
 ) -> None:
-    """Decide without publishing: actions go to standard output, a line each; the states' hash comes last, on standard error."""
+    """Decide without publishing: actions go to standard output, a line each; the states' hash comes last, on
+    standard error.
+    """
     settings = _load(settings_file, **given)
     if (file is None) == (not from_ledger):
         raise click.UsageError("give a FILE (- for standard input), or --from-ledger")
@@ -209,7 +212,8 @@ def replay_command(
         if message.topic in replay.SHOWN:
             click.echo(replay.as_line(message))
     click.echo(
-        f"events {replayed.events}\nrejected {replayed.rejected}\nclients {len(replayed.states)}\nstates {replayed.hash}",
+        f"events {replayed.events}\nrejected {replayed.rejected}\nclients {len(replayed.states)}\nstates "
+        f"{replayed.hash}",
         err=True,
     )
     if from_ledger:

@@ -1,13 +1,14 @@
 """Outbound records: the contract with the systems that deliver actions.
 
 Enters: nothing. Leaves: pydantic models of actions and tier changes, and the closed enums of outcomes.
-Holds: a messaging system needs nothing beyond the record; money in `why` and `parameters` is an exact decimal string in CNY.
+Holds: a messaging system needs nothing beyond the record; money in `why` and `parameters` is an exact decimal string
+in CNY.
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -15,6 +16,7 @@ from engine.core.events import Channel, ClientType, Identifier
 
 Kind = Literal["alert", "assignment", "survey", "message", "task"]
 Audience = Literal["client", "advisor", "team"]
+CauseType = Literal["profiles", "balances", "logins", "trades", "timer"]
 Value = str | int | float | bool | None
 
 TOPIC_OF_KIND: Final[dict[str, str]] = {
@@ -72,7 +74,7 @@ class Cause(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    type: Literal["profiles", "balances", "logins", "trades", "timer"]
+    type: CauseType
     event_id: str | None = Field(description="The producer's event id; null for a timer.")
     time: str = Field(json_schema_extra={"format": "date-time"})
 
@@ -86,7 +88,7 @@ class Action(Outbound):
     title: str = Field(description="The rule's title in plain words.")
     audience: Audience = Field(description="Who acts.")
     channel: str = Field(
-        description=f"How to reach a client ({', '.join(Channel.__args__)}), or `work_queue` for advisors and teams."
+        description=f"How to reach a client ({', '.join(get_args(Channel))}), or `work_queue` for advisors and teams."
     )
     owner: str = Field(description="The department the rule belongs to.")
     advisor_id: Identifier | None = Field(description="The client's advisor, when one is known.")
@@ -115,6 +117,6 @@ Outbound.model_rebuild()
 Action.model_rebuild()
 TierChange.model_rebuild()
 
-OUTBOUND_MODEL: Final[dict[str, type[Outbound]]] = {"tier-changes": TierChange} | {
-    t: Action for t in TOPIC_OF_KIND.values()
-}
+OUTBOUND_MODEL: Final[dict[str, type[Outbound]]] = {"tier-changes": TierChange} | dict.fromkeys(
+    TOPIC_OF_KIND.values(), Action
+)

@@ -1,8 +1,8 @@
 """The decision: apply event -> update features -> tier -> match rules -> contact policy -> messages.
 
 Enters: a Plan, the states of the clients named, decoded inputs in order. Leaves: changed states, messages, counts.
-Holds: a pure function of its arguments. A client's timers that fall due before its next event run first, at their own due
-time, so that it does not matter when, or whether, a tick came.
+Holds: a pure function of its arguments. A client's timers that fall due before its next event run first, at their own
+due time, so that it does not matter when, or whether, a tick came.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, MutableMapping
 from dataclasses import dataclass, field
+from typing import cast
 
-from engine.core.actions import Cause, Outcome
+from engine.core.actions import Cause, CauseType, Outcome
 from engine.core.events import Balance, Event, Profile
 from engine.core.messages import Message, action_message, rfc3339, tier_change_message
 from engine.core.plan import CompiledRule, Plan
@@ -28,6 +29,7 @@ class Due:
 
 
 Input = tuple[str, Event] | Due
+Hits = list[tuple[CompiledRule, TierMove | None]]  # a rule, and the tier change it is about
 
 
 @dataclass(slots=True)
@@ -81,12 +83,12 @@ def _apply(plan: Plan, client: ClientState, topic: str, event: Event, decided: D
     matched = plan.match[topic](client, event, None)
     if matched or move is not None:
         rules = plan.compiled[topic]
-        hits = [(rules[index], None) for index in matched]
+        hits: Hits = [(rules[index], None) for index in matched]
         _act(
             plan,
             client,
             event,
-            Cause.model_construct(type=topic, event_id=event.event_id, time=rfc3339(event.time)),
+            Cause.model_construct(type=cast(CauseType, topic), event_id=event.event_id, time=rfc3339(event.time)),
             hits,
             move,
             decided,
@@ -103,7 +105,7 @@ def _run_timers(plan: Plan, client: ClientState, until_ms: int, decided: Decided
         client.sequence += 1
         move = review(plan, client)
         _classify(plan, client)
-        hits = []
+        hits: Hits = []
         candidates = [
             i
             for i, source, length_ms in plan.silences
@@ -169,7 +171,7 @@ def _act(
     client: ClientState,
     event: Event | None,
     cause: Cause,
-    hits: list[tuple[CompiledRule, TierMove | None]],
+    hits: Hits,
     move: TierMove | None,
     decided: Decided,
 ) -> None:

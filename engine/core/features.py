@@ -1,4 +1,5 @@
-"""Features: which columns a client's state keeps for them, the code that updates a column, the code that reads a feature.
+"""Features: which columns a client's state keeps for them, the code that updates a column, the code that reads a
+feature.
 
 Enters: the features of a rule set. Leaves: a SourceLayout per source, Python text of ours for updates and reads.
 Holds: features that differ only in their window share one column; a column's key depends on nothing but what it holds.
@@ -59,7 +60,8 @@ def plan_source(source: Source, features: Iterable[Feature]) -> SourcePlan:
         blank_today=tuple(0 if f.aggregate in ("count", "sum") else None for f in kept["columns"].values()),
         blank_past=tuple(_BLANK_PAST.get(aggregate) for aggregate, _ in windows),
     )
-    return SourcePlan(layout, *(tuple(kept[g].values()) for g in ("columns", "sets", "lasts")), reads)
+    columns, sets, lasts = (tuple(group.values()) for group in (kept["columns"], kept["sets"], kept["lasts"]))
+    return SourcePlan(layout, columns, sets, lasts, reads)
 
 
 def _read(aggregate: str, activity: str, column: int, past: int) -> str:
@@ -97,7 +99,9 @@ READERS: Final[dict[str, Callable[..., Any]]] = {
 
 
 def update_lines(plan: SourcePlan, condition: Callable[[Feature], str]) -> list[str]:
-    """Python text that applies event `e` to Activity `a` of client `c`; `condition` gives the text of a feature's filter."""
+    """Python text that applies event `e` to Activity `a` of client `c`; `condition` gives the text of a feature's
+    filter.
+    """
     lines: list[str] = ["a.touched = True", "t = a.today"]
     for index, feature in enumerate(plan.columns):
         value, cell = _field_code(feature), f"t[{index}]"

@@ -1,7 +1,8 @@
 """Outbound messages: decisions as the bytes that are published.
 
 Enters: what was decided, the client's state at that moment. Leaves: Message (topic, key, value, CloudEvents headers).
-Holds: the bytes follow from the client's own events alone: neither partitions, offsets, batches nor a clock are in them.
+Holds: the bytes follow from the client's own events alone: neither partitions, offsets, batches nor a clock are in
+them.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ def tier_change_message(client: ClientState, move: TierMove, cause: Cause, ordin
         client_type=cast(ClientType, client.type),
         from_tier=move.from_tier,
         to_tier=move.to_tier,
-        reason=move.reason,  # type: ignore[arg-type]
+        reason=move.reason,
         why=why,
     )
     return _message("tier-changes", record, "tier-change")
@@ -107,11 +108,11 @@ def action_message(
         client_id=client.client_id,
         time=rfc3339(client.now_ms),
         cause=cause,
-        kind=rule.kind,  # type: ignore[arg-type]
+        kind=rule.kind,
         rule_id=rule.id,
         rule_version=rule.version,
         title=rule.title,
-        audience=rule.audience,  # type: ignore[arg-type]
+        audience=rule.audience,
         channel=channel,
         owner=rule.owner,
         advisor_id=client.advisor_id,

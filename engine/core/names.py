@@ -1,7 +1,8 @@
 """The names that expressions can use, each with its type and where its value is found.
 
 Enters: the features and tiers of a rule set. Leaves: one Scope per trigger.
-Holds: `Name.code` is the engine's own Python text over `c` (ClientState), `e` (the event), `t` (a TierMove); money is fen there.
+Holds: `Name.code` is the engine's own Python text over `c` (ClientState), `e` (the event), `t` (a TierMove); money is
+fen there.
 """
 
 from __future__ import annotations
@@ -140,7 +141,9 @@ def feature_type(feature: Feature) -> Type:
 
 
 def feature_names(features: Iterable[Feature], code: dict[str, str] | None = None) -> list[Name]:
-    """One bare name per feature. `code` (feature name -> Python text) is known only to the compiler of the whole set."""
+    """One bare name per feature. `code` (feature name -> Python text) is known only to the compiler of the whole
+    set.
+    """
     return [
         Name(
             f.name,
@@ -160,7 +163,9 @@ def rule_scope(
     segments: tuple[str, ...],
     code: dict[str, str] | None = None,
 ) -> Scope:
-    """Names for a rule's condition and parameters when looked at on `trigger`; "client" is the scope of tiers, segments and score."""
+    """Names for a rule's condition and parameters when looked at on `trigger`; "client" is the scope of tiers,
+    segments and score.
+    """
     tiers = (*tiers, *(t for t in CLIENT_TYPES if t not in tiers and t != "individual"))
     names = [*client_names(tiers, segments), *feature_names(features, code), *EVENT_NAMES.get(trigger, [])]
     if trigger == "tier_change":

@@ -1,7 +1,8 @@
 """Compiles a rule set: all rules of a trigger become one generated function, all updates of a source another.
 
 Enters: a RuleSet. Leaves: a Plan, the same rule set as fast functions over ClientState.
-Holds: generated code is built from the engine's own text and from checked trees; nothing of a user's text is ever evaluated.
+Holds: generated code is built from the engine's own text and from checked trees; nothing of a user's text is ever
+evaluated.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """A client's record as other systems read it: the public fields beside the packed state.
 
 Enters: a ClientState. Leaves: field names and texts, in a fixed order.
-Holds: every field is always written, empty when unknown, so that writing a record twice, or over an older one, is harmless.
+Holds: every field is always written, empty when unknown, so that writing a record twice, or over an older one, is
+harmless.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ def _seconds(moment_s: int) -> str:
 
 
 def public_fields(client: ClientState) -> list[str]:
-    """Texts in the order of PUBLIC_FIELDS. Times are RFC 3339 in UTC to the second, money is an exact decimal in CNY."""
+    """Texts in the order of PUBLIC_FIELDS. Times are RFC 3339 in UTC to the second, money is an exact decimal in
+    CNY.
+    """
     score = client.value_score
     return [
         client.tier or "",

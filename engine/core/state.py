@@ -1,8 +1,9 @@
 """What the engine remembers of one client, in memory and as the one packed field it is stored in.
 
 Enters: a layout (which columns the features need) and packed bytes. Leaves: a ClientState, or its packed bytes.
-Holds: `unpack(layout, pack(layout, c))` gives `c` again; the bytes depend only on the client's own events, not on batches,
-partitions or the cache; their size is bounded by the features' windows. Values that follow from others (`past`) are not stored.
+Holds: `unpack(layout, pack(layout, c))` gives `c` again; the bytes depend only on the client's own events, not on
+batches, partitions or the cache; their size is bounded by the features' windows. Values that follow from others
+(`past`) are not stored.
 """
 
 from __future__ import annotations
@@ -102,7 +103,8 @@ class Activity:
 
     def recompute(self, layout: SourceLayout, day: int) -> None:
         """Every feature's value over the days of its window before `day`."""
-        days, starts = self.days, {}
+        days = self.days
+        starts: dict[int, int] = {}
         if not days and not any(self.sets) and not any(self.lasts):
             self.past = list(layout.blank_past)
             return
@@ -134,7 +136,9 @@ class Activity:
         return last[1] if last is not None and last[0] > first_day else None
 
     def _carried(self, column: int, start: int, first_day: int, day: int) -> tuple[int, int]:
-        """(sum, number) of daily closing values for the days of the window before today, each day without one as the last."""
+        """(sum, number) of daily closing values for the days of the window before today, each day without one as the
+        last.
+        """
         days, values = self.days, self.columns[column]
         total = number = 0
         if start > 0:
@@ -158,9 +162,12 @@ class ClientState:
     """One client. Times are epoch milliseconds, money is fen, `day` is the firm's calendar day of `now_ms`."""
 
     __slots__ = (
-        "acted", "advisor_id", "age_band", "assets_fen", "assets_peak_fen", "balances", "cash_fen", "client_id", "consents",
-        "contacts_day", "contacts_today", "day", "due_ms", "language", "logins", "margin_ratio", "now_ms", "recent", "region",
-        "review_ms", "risk_level", "segment", "sequence", "silenced", "since_ms", "tier", "tier_history", "tier_since_ms", "time_zone", "trades",
+        "acted", "advisor_id", "age_band", "assets_fen", "assets_peak_fen", "balances", "cash_fen", "client_id",
+        "consents",
+        "contacts_day", "contacts_today", "day", "due_ms", "language", "logins", "margin_ratio", "now_ms", "recent",
+        "region",
+        "review_ms", "risk_level", "segment", "sequence", "silenced", "since_ms", "tier", "tier_history",
+        "tier_since_ms", "time_zone", "trades",
         "type", "value_score",
     )  # fmt: skip
 
@@ -221,8 +228,10 @@ class ClientState:
 
 
 _PLAIN: Final = (
-    "sequence", "since_ms", "now_ms", "due_ms", "review_ms", "type", "age_band", "region", "risk_level", "consents", "language", "time_zone",
-    "advisor_id", "tier", "tier_since_ms", "tier_history", "segment", "value_score", "assets_fen", "assets_peak_fen", "cash_fen",
+    "sequence", "since_ms", "now_ms", "due_ms", "review_ms", "type", "age_band", "region", "risk_level", "consents",
+    "language", "time_zone",
+    "advisor_id", "tier", "tier_since_ms", "tier_history", "segment", "value_score", "assets_fen", "assets_peak_fen",
+    "cash_fen",
     "margin_ratio", "acted", "silenced", "contacts_day", "contacts_today", "recent",
 )  # fmt: skip
 
@@ -271,7 +280,7 @@ def _unpack_activity(layout: SourceLayout, packed: list[Any], day: int) -> Activ
 
 def pack(layout: Layout, client: ClientState) -> bytes:
     """The client's whole state as msgpack."""
-    return msgpack.packb(
+    packed: bytes = msgpack.packb(
         [
             STATE_VERSION,
             client.client_id,
@@ -281,6 +290,7 @@ def pack(layout: Layout, client: ClientState) -> bytes:
             _pack_activity(layout.balances, client.balances, client.day),
         ]
     )
+    return packed
 
 
 def unpack(layout: Layout, packed: bytes) -> ClientState:

@@ -95,7 +95,9 @@ def _move(
 
 
 def review_due_ms(plan: Plan, client: ClientState) -> int:
-    """When time alone could move the client: at the end of its minimum stay, or on the next day of a sliding measure."""
+    """When time alone could move the client: at the end of its minimum stay, or on the next day of a sliding
+    measure.
+    """
     ladder = plan.ladders.get(client.type) if client.type is not None else None
     if ladder is None:
         return NEVER_MS
@@ -105,7 +107,8 @@ def review_due_ms(plan: Plan, client: ClientState) -> int:
     if last_day is None:
         return NEVER_MS
     if ladder.daily_mean is not None and current is not None:
-        # The mean stays between the lowest and the highest daily value of its window: if neither moves the client, nothing will.
+        # The mean stays between the lowest and the highest daily value of its window: if neither moves the client,
+        # nothing will.
         column, days = ladder.daily_mean
         start = max(bisect_right(balances.days, client.day - days) - 1, 0)
         values = [v for v in balances.columns[column][start:] if v is not None]

@@ -6,7 +6,7 @@ Enters: a Redis and a client's id. Leaves: plain values, or text for a terminal.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
 
 from redis.asyncio import Redis
 
@@ -22,11 +22,13 @@ _NO_RULES = RuleSet("", (), (), Tiers({}, (), None), ContactPolicy(0), ())
 
 
 async def read_client(redis: Redis, app_id: str, client_id: str) -> dict[str, Any] | None:
-    """The public record with tier history and last actions; None for an unknown client. Times are RFC 3339, money is CNY."""
+    """The public record with tier history and last actions; None for an unknown client. Times are RFC 3339, money is
+    CNY.
+    """
     partition = partitioner(await pinned_partitions(redis, app_id))(client_id.encode())
     key = client_key(app_id, partition, client_id)
     with redis_errors():
-        found = await redis.hgetall(key)
+        found = cast(dict[bytes, bytes], await redis.hgetall(key))
     if not found:
         return None
     client = unpack(compile_rule_set(_NO_RULES).layout, found[PACKED_FIELD.encode()])
@@ -60,17 +62,9 @@ def on_one_screen(record: dict[str, Any]) -> str:
     """The record as text of some thirty lines."""
     lines = [f"client {record['client_id']}", ""]
     shown = (
-        "tier",
-        "tier_since",
-        "client_type",
-        "segment",
-        "value_score",
-        "advisor",
-        "assets_cny",
-        "assets_peak_cny",
-        "age_band",
+        *("tier", "tier_since", "client_type", "segment", "value_score", "advisor", "assets_cny", "assets_peak_cny"),
+        *("age_band", "region", "risk_level", "events", "known_since", "updated_at", "next_look"),
     )
-    shown += ("region", "risk_level", "events", "known_since", "updated_at", "next_look")
     lines += [f"  {name:<16} {'-' if record[name] is None else record[name]}" for name in shown]
     lines.append(f"  {'consents':<16} {', '.join(record['consents']) or '-'}")
     lines += [f"  {'last ' + name[:-1]:<16} {moment or '-'}" for name, moment in record["last_event"].items()]

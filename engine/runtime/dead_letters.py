@@ -1,8 +1,8 @@
 """Dead letters: listing them by reason, and sending those one picks once more.
 
 Enters: the dead-letters topic. Leaves: counts, records, and copies on the inbound topics.
-Holds: a letter is re-sent at most once: the copy and the note that it was made are one transaction, and one sender at a time
-can write.
+Holds: a letter is re-sent at most once: the copy and the note that it was made are one transaction, and one sender at
+a time can write.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ from engine.runtime.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """One record of the topic; `id` is its own place, `<partition>/<offset>`. The rest is where and what it was at first."""
+    """One record of the topic; `id` is its own place, `<partition>/<offset>`. The rest is where and what it was at
+    first.
+    """
 
     id: str
     reason: str

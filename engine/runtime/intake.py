@@ -1,8 +1,8 @@
 """Intake: the records of one partition of all inbound topics, merged into batches that know where they begin.
 
 Enters: records as fetched, topic by topic. Leaves: Batch.
-Holds: a batch is a contiguous range of each topic; its order is a function of its records alone: by record time, ties in the
-order of the topics, each topic's offsets in order. So a batch can be made again from its ranges.
+Holds: a batch is a contiguous range of each topic; its order is a function of its records alone: by record time, ties
+in the order of the topics, each topic's offsets in order. So a batch can be made again from its ranges.
 """
 
 from __future__ import annotations
@@ -58,7 +58,9 @@ class Inbound:
 
 
 def read(record: Inbound, belongs: Callable[[bytes], bool]) -> Event | Message:
-    """A record's event, or what becomes of it instead: a copy on the partition that its key belongs to, or a dead letter."""
+    """A record's event, or what becomes of it instead: a copy on the partition that its key belongs to, or a dead
+    letter.
+    """
     if record.key and not record.rerouted and not belongs(record.key):
         return record.to_right_partition()
     event = decode(record.topic, record.key, record.value, record.timestamp_ms)
@@ -153,6 +155,8 @@ class Merger:
 
 
 def merge(records: Mapping[str, Sequence[object]]) -> Iterator[tuple[str, Inbound]]:
-    """k-way merge by record time; ties by the order of INTAKE_TOPICS; each topic's own order is kept even if its times fall."""
+    """k-way merge by record time; ties by the order of INTAKE_TOPICS; each topic's own order is kept even if its
+    times fall.
+    """
     streams = [[(topic, inbound(topic, r)) for r in records[topic]] for topic in sorted(records, key=_RANK.__getitem__)]
     return iter(streams[0]) if len(streams) == 1 else heapq.merge(*streams, key=lambda pair: pair[1].timestamp_ms)

@@ -1,7 +1,8 @@
 """Kafka: the Log of a partition, the inbound topics it reads, and the group that shares partitions out.
 
 Enters: settings. Leaves: KafkaLog, KafkaIntake, Membership.
-Holds: aiokafka is used by its public interface alone; its errors become Fenced, Unavailable or Refused here and go no further.
+Holds: aiokafka is used by its public interface alone; its errors become Fenced, Unavailable or Refused here and go no
+further.
 """
 
 from __future__ import annotations
@@ -148,7 +149,7 @@ class KafkaLog:
         await discard(producer)
 
 
-class reader:  # noqa: N801 - used as a function: `async with reader(settings) as consumer`
+class reader:
     """A group-less read_committed consumer, for a while."""
 
     def __init__(self, settings: Settings, **options: Any) -> None:
@@ -178,7 +179,9 @@ class reader:  # noqa: N801 - used as a function: `async with reader(settings) a
 
 
 async def records_between(consumer: AIOKafkaConsumer, tp: TopicPartition, first: int, end: int) -> AsyncIterator[Any]:
-    """Committed records with offsets in [first, end); control records take offsets too, so it reads while position < end."""
+    """Committed records with offsets in [first, end); control records take offsets too, so it reads while position <
+    end.
+    """
     consumer.assign([tp])
     consumer.seek(tp, first)
     stalled_at = time.monotonic() + 30
@@ -222,7 +225,9 @@ class KafkaIntake:
         self.merger = Merger(dict.fromkeys(INTAKE_TOPICS, 0))
 
     async def start(self, offsets: dict[str, int]) -> dict[str, int]:
-        """Go to the offsets, or to a topic's beginning where there is none. Raises Refused when a topic lost what is needed."""
+        """Go to the offsets, or to a topic's beginning where there is none. Raises Refused when a topic lost what is
+        needed.
+        """
         await self.stop()
         self._reader = reader(self._settings, fetch_max_wait_ms=1000, max_poll_records=self._settings.batch_records)
         consumer = self._consumer = await self._reader.__aenter__()
@@ -234,7 +239,8 @@ class KafkaIntake:
                 begin[topic] = offsets.get(topic, first[tp])
                 if not first[tp] <= begin[topic] <= end[tp]:
                     raise Refused(
-                        f"partition {tp.partition}: {tp.topic} is to be read from offset {begin[topic]} but holds {first[tp]} to {end[tp]}: "
+                        f"partition {tp.partition}: {tp.topic} is to be read from offset {begin[topic]} but holds "
+                        f"{first[tp]} to {end[tp]}: "
                         "events are missing. Restore the topic, or accept the loss by restoring a state from before it"
                     )
             # no await between assign and seek: a fetch from elsewhere must not begin

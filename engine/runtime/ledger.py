@@ -1,8 +1,9 @@
 """The ledger: the write-ahead log of every decision, and the position that says how far Redis has followed it.
 
-Enters: the changed clients of a commit unit and where it began. Leaves: ledger records, and from records the writes again.
-Holds: a record carries the writes themselves, as absolute values, so that recovery decides nothing and applying twice is
-harmless. `Log` and `Store` are all that commit and recovery know of Kafka and Redis.
+Enters: the changed clients of a commit unit and where it began. Leaves: ledger records, and from records the writes
+again.
+Holds: a record carries the writes themselves, as absolute values, so that recovery decides nothing and applying twice
+is harmless. `Log` and `Store` are all that commit and recovery know of Kafka and Redis.
 """
 
 from __future__ import annotations
@@ -84,7 +85,9 @@ class Log(Protocol):
         """Committed records with offsets in [first, end)."""
 
     async def publish(self, messages: Sequence[Message], records: Sequence[bytes]) -> int:
-        """Messages and ledger records in one transaction; the last record's offset. A failure leaves the outcome unknown."""
+        """Messages and ledger records in one transaction; the last record's offset. A failure leaves the outcome
+        unknown.
+        """
 
     async def stop(self) -> None: ...
 
@@ -130,7 +133,9 @@ class Unit:
 
 
 def encode_writes(layout: Layout, changed: Iterable[ClientState]) -> list[bytes]:
-    """Chunks of `[[client id, due or -1, state, public fields...], ...]`: what the ledger holds and the script applies."""
+    """Chunks of `[[client id, due or -1, state, public fields...], ...]`: what the ledger holds and the script
+    applies.
+    """
     chunks: list[bytes] = []
     rows: list[list[Any]] = []
     size = 0
@@ -182,11 +187,13 @@ def decode_unit(record: bytes) -> Unit:
         version, *values, audit = msgpack.unpackb(record)
         if version == LEDGER_VERSION:
             steps = (Step({t: (a, b) for t, (a, b) in ranges.items()}, tick, tuple(due)) for ranges, tick, due in audit)
-            return Unit(*values, tuple(steps))
+            chunk, chunks, begin, offsets, clients, tiers, writes, rule_set, published = values
+            return Unit(chunk, chunks, begin, offsets, clients, tiers, writes, rule_set, published, tuple(steps))
     except (ValueError, TypeError) as error:
         raise Refused(f"a ledger record cannot be read ({error}): was the topic written by another program?") from error
     raise Refused(
-        f"the ledger was written in format {version}, this engine reads format {LEDGER_VERSION}: start the version that wrote it, "
+        f"the ledger was written in format {version}, this engine reads format {LEDGER_VERSION}: start the version "
+        f"that wrote it, "
         "let it finish its partitions, or rebuild under a new application id"
     )
 

@@ -1,8 +1,8 @@
 """One partition: recover, decide, commit. The whole of the exactly-once protocol, over a Log and a Store.
 
 Enters: batches and ticks in order. Leaves: published messages, ledger records, the store's state.
-Holds: publish, then apply; start is the only recovery; a unit's changes are in memory only until both have happened, and any
-surprise throws the memory away. Nothing here knows Kafka, Redis or a clock.
+Holds: publish, then apply; start is the only recovery; a unit's changes are in memory only until both have happened,
+and any surprise throws the memory away. Nothing here knows Kafka, Redis or a clock.
 """
 
 from __future__ import annotations
@@ -82,10 +82,12 @@ class Partition:
         self.reached_ms = 0  # record time of the last record decided
         self.reached_event_ms = 0  # latest event time decided
 
-    # -- recovery -------------------------------------------------------------------------------------------------------
+    # -- recovery ----------------------------------------------------------------------------------
 
     async def recover(self) -> Position:
-        """Fence the predecessor and apply what the ledger holds and the store lacks. Raises Refused, Unavailable, Fenced."""
+        """Fence the predecessor and apply what the ledger holds and the store lacks. Raises Refused, Unavailable,
+        Fenced.
+        """
         await self._log.start()
         first, end = await self._log.bounds()
         stored = await self._store.position()
@@ -101,17 +103,22 @@ class Partition:
         return position
 
     def _check_bounds(self, position: Position, first: int, end: int) -> None:
-        """The ledger must still hold the record that the position names, or, for a store that holds none, its beginning."""
+        """The ledger must still hold the record that the position names, or, for a store that holds none, its
+        beginning.
+        """
         needed = max(position.ledger - 1, 0)
         if end < position.ledger or first > needed:
             lost = "Kafka has lost the end of it" if end < position.ledger else "its beginning was deleted"
             raise Refused(
-                f"partition {self.number}: Redis stands at ledger offset {position.ledger} but the ledger holds {first} to {end}: {lost}. "
+                f"partition {self.number}: Redis stands at ledger offset {position.ledger} but the ledger holds "
+                f"{first} to {end}: {lost}. "
                 "Restore the topic, or the Redis backup that belongs to it"
             )
 
     async def _follow(self, position: Position, stored: bytes, first: int, end: int) -> Position:
-        """Apply the ledger's records from `first`, which includes the last applied one: it must be the one the position names."""
+        """Apply the ledger's records from `first`, which includes the last applied one: it must be the one the
+        position names.
+        """
         chunks: list[Unit] = []
         recovered = 0
         seen_last = position.ledger == 0
@@ -119,15 +126,18 @@ class Partition:
             if offset < position.ledger:
                 if ledger.digest_of(record) != position.digest:
                     raise Refused(
-                        f"partition {self.number}: the ledger record at offset {offset} is not the one that Redis applied last. This Redis "
-                        "belongs to another ledger, or Kafka lost and rewrote its end: restore the pair that belongs together"
+                        f"partition {self.number}: the ledger record at offset {offset} is not the one that Redis "
+                        f"applied last. This Redis "
+                        "belongs to another ledger, or Kafka lost and rewrote its end: restore the pair that belongs "
+                        "together"
                     )
                 seen_last = True
                 continue
             unit = ledger.decode_unit(record)
             if unit.begin != stored:
                 raise Refused(
-                    f"partition {self.number}: the ledger record at offset {offset} does not follow what Redis holds. Restore the Redis "
+                    f"partition {self.number}: the ledger record at offset {offset} does not follow what Redis holds. "
+                    f"Restore the Redis "
                     "backup that belongs to this ledger"
                 )
             chunks.append(unit)
@@ -139,7 +149,8 @@ class Partition:
             recovered += 1
         if not seen_last:
             raise Refused(
-                f"partition {self.number}: the ledger record before offset {position.ledger}, the last that Redis applied, is missing: "
+                f"partition {self.number}: the ledger record before offset {position.ledger}, the last that Redis "
+                f"applied, is missing: "
                 "Kafka lost it. Restore the topic, or the Redis backup that belongs to it"
             )
         if recovered:
@@ -152,7 +163,7 @@ class Partition:
         if found != end:
             raise Surprised(f"Redis stands at {found!r}, not where this unit began")
 
-    # -- deciding -------------------------------------------------------------------------------------------------------
+    # -- deciding ----------------------------------------------------------------------------------
 
     async def take(self, batch: Batch) -> None:
         """Decide a batch; commit when the unit holds a message or is full."""
@@ -229,7 +240,7 @@ class Partition:
         unit.outcomes.update(decided.outcomes)
         unit.moves.update(decided.moves)
 
-    # -- committing -----------------------------------------------------------------------------------------------------
+    # -- committing --------------------------------------------------------------------------------
 
     @property
     def cached(self) -> int:

@@ -1,7 +1,8 @@
-"""Inbound records as lines of a file: what `engage simulate` writes, `engage replay` reads, and sed cuts up for kcat.
+"""Inbound records as lines of a file: what `engage simulate` writes and `engage replay` reads.
 
 Enters: a record, or a line. Leaves: a line, or the bytes a Kafka record would have.
-Holds: fixed order of fields, compact JSON; a value that is not JSON travels as base64, so that nothing is lost.
+Holds: written in a fixed order of fields, compact JSON, so that sed can cut it up for kcat; a value that is not JSON
+travels as base64, so that nothing is lost.
 """
 
 from __future__ import annotations
@@ -44,10 +45,24 @@ _LINE: Final = re.compile(
 
 
 def parse_line(line: str) -> tuple[str, bytes | None, int, bytes]:
-    """A line -> topic, key, time of the record, value. The value's bytes are those in the line, not a new rendering."""
+    """A line -> topic, key, time of the record, value. Raises ValueError.
+
+    The value's bytes are those in the line; of a line laid out otherwise they are written anew.
+    """
     match = _LINE.fullmatch(line)
-    if match is None:
-        raise ValueError('not a record line: {"topic":"...","key":"...","timestamp":<epoch ms>,"value":{...}}')
-    topic, key, timestamp, is_base64, value = match.groups()
-    raw = base64.b64decode(value.strip('"'), validate=True) if is_base64 else value.encode()
-    return topic, None if key is None else key.encode(), int(timestamp), raw
+    if match is not None:
+        topic, key, timestamp, is_base64, value = match.groups()
+        raw = base64.b64decode(value.strip('"'), validate=True) if is_base64 else value.encode()
+        return topic, None if key is None else key.encode(), int(timestamp), raw
+    fields = json.loads(line)
+    if (
+        not isinstance(fields, dict)
+        or not {"topic", "key"} <= set(fields)
+        or not {"value", "value_base64"} & set(fields)
+    ):
+        raise ValueError(
+            'not a record: {"topic":"...","key":"...","timestamp":<epoch ms, may be left out>,"value":{...}}'
+        )
+    raw = base64.b64decode(fields["value_base64"]) if "value_base64" in fields else to_json(fields["value"])
+    key = fields["key"]
+    return str(fields["topic"]), None if key is None else str(key).encode(), int(fields.get("timestamp", -1)), raw

@@ -1,8 +1,8 @@
 """States in Redis: a Store for each partition, and reading by other tools.
 
 Enters: writes as the ledger holds them. Leaves: states, positions, due clients.
-Holds: one script reads or writes everything of a partition, so that nothing is ever half there; all keys of partition p share
-the hash tag `{<app>:<p>}`; no key expires.
+Holds: one script reads or writes everything of a partition, so that nothing is ever half there; all keys of partition
+p share the hash tag `{<app>:<p>}`; no key expires.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ _PASSING: Final = (
     "ASK",
 )
 
-# KEYS[1] position, KEYS[2] due times; ARGV: begin, end, prefix of clients' keys, chunks of writes. Answers the position found.
+# KEYS[1] position, KEYS[2] due times; ARGV: begin, end, prefix of clients' keys, chunks of writes. Answers the
+# position found.
 APPLY: Final = f"""
 local found = redis.call('GET', KEYS[1]) or ''
 if found ~= ARGV[1] then return found end
@@ -101,7 +102,8 @@ class RedisStore:
         return answer[0], answer[1:]
 
     async def apply(self, begin: bytes, end: bytes, writes: Sequence[bytes]) -> bytes:
-        keys, args = [self._position, self._due], [begin, end, self._clients, *writes]
+        keys: list[str] = [self._position, self._due]
+        args: list[bytes | str] = [begin, end, self._clients, *writes]
         return cast(bytes, await _answer(self._apply(keys=keys, args=args)))
 
     async def due(self, until_ms: int, limit: int) -> list[str]:
@@ -135,7 +137,8 @@ async def pinned_partitions(redis: Redis, app_id: str) -> int:
     pinned = await _answer(redis.get(_partitions_key(app_id)))
     if pinned is None:
         raise Refused(
-            f"this Redis holds no state of an engine with --app-id {app_id}: start a worker on it first, or name the right one"
+            f"this Redis holds no state of an engine with --app-id {app_id}: start a worker on it first, or name the "
+            f"right one"
         )
     return int(pinned)
 
@@ -147,15 +150,18 @@ async def pin_partitions(redis: Redis, app_id: str, partitions: int, ledger_is_e
     """
     if not ledger_is_empty and await _answer(redis.get(_partitions_key(app_id))) is None:
         raise Refused(
-            "this Redis holds no state but the ledger has records: it is another Redis, or it was emptied. Point --redis at the one that "
+            "this Redis holds no state but the ledger has records: it is another Redis, or it was emptied. Point "
+            "--redis at the one that "
             "holds the state, or restore its backup; states are never begun anew over a ledger"
         )
     await _answer(redis.set(_partitions_key(app_id), partitions, nx=True))
     pinned = await pinned_partitions(redis, app_id)
     if pinned != partitions:
         raise Refused(
-            f"the state in Redis was built with {pinned} partitions, the topics have {partitions}: clients would be looked for in the "
-            f"wrong place. Recreate the topics with {pinned} partitions, or start under a new --app-id on an empty ledger"
+            f"the state in Redis was built with {pinned} partitions, the topics have {partitions}: clients would be "
+            f"looked for in the "
+            f"wrong place. Recreate the topics with {pinned} partitions, or start under a new --app-id on an empty "
+            f"ledger"
         )
 
 

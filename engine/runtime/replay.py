@@ -1,7 +1,9 @@
 """Deciding again, without publishing: over a file, or over what a running engine recorded in its ledger.
 
-Enters: records of a file, or a ledger and its inbound topics. Leaves: messages in order, and the states' hash at the end.
-Holds: the same decision code as a worker; from the ledger, the same batches, ticks and rule sets, compared digest by digest.
+Enters: records of a file, or a ledger and its inbound topics. Leaves: messages in order, and the states' hash at the
+end.
+Holds: the same decision code as a worker; from the ledger, the same batches, ticks and rule sets, compared digest by
+digest.
 """
 
 from __future__ import annotations
@@ -15,20 +17,19 @@ from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from engine.core.decide import Due, decide
 from engine.core.actions import OUTBOUND
+from engine.core.decide import Due, decide
 from engine.core.events import INBOUND, Event
 from engine.core.messages import Message
 from engine.core.plan import Plan
 from engine.core.state import ClientState, pack, unpack
-from engine.record_file import parse_line
 from engine.runtime import ledger
 from engine.runtime.intake import DEAD_LETTERS, INTAKE_TOPICS, Inbound, merge, read
 from engine.runtime.kafka import partitioner, reader, records_between
 from engine.runtime.ledger import Refused, Unit
+from engine.runtime.record_file import parse_line
 from engine.runtime.rule_sets import RuleSetArchive
 from engine.runtime.settings import Settings
-
 
 SHOWN: Final = frozenset(OUTBOUND)
 
@@ -56,7 +57,8 @@ def read_file(lines: Iterable[bytes], name: str) -> Iterator[Inbound]:
 
 def as_line(message: Message) -> str:
     """An outbound record as an ndjson line; its value is exactly what would be published."""
-    return f'{{"topic":"{message.topic}","key":{json.dumps((message.key or b"").decode())},"value":{(message.value or b"").decode()}}}'
+    key, value = json.dumps((message.key or b"").decode()), (message.value or b"").decode()
+    return f'{{"topic":"{message.topic}","key":{key},"value":{value}}}'
 
 
 @dataclass(slots=True)

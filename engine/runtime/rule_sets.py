@@ -1,7 +1,8 @@
 """Rule sets on their topic: publishing one, and following the newest.
 
 Enters: rule files, records of the rule-set topic. Leaves: the plan in force.
-Holds: a set that cannot be loaded never replaces one that can; whatever is on the topic can be loaded again from it alone.
+Holds: a set that cannot be loaded never replaces one that can; whatever is on the topic can be loaded again from it
+alone.
 """
 
 from __future__ import annotations
@@ -119,7 +120,9 @@ class RuleSets:
         return self._plan
 
     async def start(self) -> None:
-        """Read the topic; publish the rules given unless they are the head already. Raises Refused without a good set."""
+        """Read the topic; publish the rules given unless they are the head already. Raises Refused without a good
+        set.
+        """
         given = load_directory(self._settings.rules) if self._settings.rules else None
         await self._archive.read()
         if given is not None and given.digest != self._archive.head:

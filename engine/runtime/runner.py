@@ -1,7 +1,9 @@
-"""The life of one partition in a worker: recover, read, hand to the agent, tick; again from the start after any surprise.
+"""The life of one partition in a worker: recover, read, hand to the agent, tick; again from the start after any
+surprise.
 
-Enters: an assignment. Leaves: batches for the engagement agent. Holds: one batch of a partition is on its way at a time, so
-order is kept and a slow Redis or Kafka slows intake instead of filling memory; pauses grow while a system is away.
+Enters: an assignment. Leaves: batches for the engagement agent. Holds: one batch of a partition is on its way at a
+time, so order is kept and a slow Redis or Kafka slows intake instead of filling memory; pauses grow while a system is
+away.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Settings of a process: the command line over the environment (ENGAGE_*) over a settings file (YAML).
 
-Enters: the three. Leaves: a frozen Settings. Holds: secrets come by environment or file, never by the command line alone.
+Enters: the three. Leaves: a frozen Settings. Holds: secrets come by environment or file, never by the command line
+alone.
 """
 
 from __future__ import annotations
@@ -114,10 +115,11 @@ def load(settings_file: Path | None = None, **given: Any) -> Settings:
     if settings_file is not None and not settings_file.is_file():
         raise SettingsError(f"{settings_file}: no such settings file")
     try:
-        return Settings(settings_file=settings_file, **{k: v for k, v in given.items() if v is not None})
+        return Settings(**{k: v for k, v in given.items() if v is not None}, settings_file=settings_file)  # type: ignore[call-arg]
     except ValidationError as error:
         faults = [
-            f"{fault['loc'][0] if fault['loc'] else 'settings'}: {fault['msg']} (option --{str(fault['loc'][0]).replace('_', '-')}, "
+            f"{fault['loc'][0] if fault['loc'] else 'settings'}: {fault['msg']} (option "
+            f"--{str(fault['loc'][0]).replace('_', '-')}, "
             f"environment ENGAGE_{str(fault['loc'][0]).upper()}, or the settings file)"
             for fault in error.errors()
         ]

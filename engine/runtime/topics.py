@@ -65,7 +65,8 @@ async def differences(settings: Settings, partitions: int | None = None) -> tupl
         same_as_inbound = topic.partitions is None and topic.name not in {settings.topic(t) for t in PUBLISHED}
         if same_as_inbound and number is not None and found[topic.name] != number:
             lines.append(
-                f"{topic.name}: has {found[topic.name]} partitions, needs {number}, as many as the other inbound topics and the ledger"
+                f"{topic.name}: has {found[topic.name]} partitions, needs {number}, as many as the other inbound "
+                f"topics and the ledger"
             )
     present = [topic for topic in wanted if topic.name in found and topic.configs]
     lines += await _config_differences(settings, present)
@@ -126,7 +127,8 @@ async def partition_count(settings: Settings) -> int:
     if len(set(counts.values())) > 1:
         listed = ", ".join(f"{name} {number}" for name, number in counts.items())
         raise Refused(
-            f"inbound topics and the ledger must have the same number of partitions, but have: {listed}. A client's records would meet "
+            f"inbound topics and the ledger must have the same number of partitions, but have: {listed}. A client's "
+            f"records would meet "
             "on different partitions: recreate the odd ones with the number the others have"
         )
     return next(iter(counts.values()))
@@ -153,7 +155,7 @@ async def _touch(settings: Settings, name: str) -> None:
 
 class _Admin:
     def __init__(self, settings: Settings) -> None:
-        self._client = AIOKafkaAdminClient(**{k: v for k, v in settings.kafka_client().items()})
+        self._client = AIOKafkaAdminClient(**settings.kafka_client())
 
     async def __aenter__(self) -> AIOKafkaAdminClient:
         with errors():

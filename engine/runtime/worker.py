@@ -1,7 +1,7 @@
 """A worker: the Faust app and everything that hangs on it. The one place where things are wired.
 
-Enters: settings. Leaves: a running worker. Holds: Faust gives the app, its lifecycle, the agent, the channel and the web
-server; its own consumer and producer stay off.
+Enters: settings. Leaves: a running worker. Holds: Faust gives the app, its lifecycle, the agent, the channel and the
+web server; its own consumer and producer stay off.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ class Worker:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.metrics = Metrics()
+        self._directory = tempfile.TemporaryDirectory(prefix="engage-")
         self.app = App(
             settings.app_id,
             broker="kafka://unused",  # Faust's Kafka is off; it wants a URL all the same
@@ -49,9 +50,9 @@ class Worker:
             web_port=settings.web_port,
             web_enabled=True,
             web_in_thread=False,
-            datadir=tempfile.gettempdir(),  # Faust makes one even without tables
+            datadir=self._directory.name,  # Faust makes a directory even without tables
         )
-        self._work = self.app.channel(value_type=Work, maxsize=1024)
+        self._work: Any = self.app.channel(maxsize=1024)
         self.app.agent(self._work, concurrency=AGENTS, name="engagement")(self._engage)
         self._pages()
         self._redis = redis_store.connect(settings.redis.get_secret_value())
@@ -66,7 +67,7 @@ class Worker:
         self._beat = time.monotonic()
         self._partition_of = partitioner(1)
 
-    # -- life -----------------------------------------------------------------------------------------------------------
+    # -- life --------------------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Serve metrics and health at once; join when Kafka, Redis, topics and rules are right. Raises Refused."""
@@ -77,7 +78,6 @@ class Worker:
         await self._patiently(self._check)
         await self._patiently(self._rule_sets.start)
         await self._patiently(self._membership.start)
-        self._joined = True
         self._spawn(self._poll_membership())
         self._spawn(self._reconcile())
         self._spawn(self._forever(self._rule_sets.follow))
@@ -101,6 +101,7 @@ class Worker:
         await self._membership.stop()
         await self._redis.aclose()
         await self.app.stop()
+        self._directory.cleanup()
         log.info("worker stopped")
 
     async def _check(self) -> None:
@@ -146,7 +147,7 @@ class Worker:
         if error is not None and not self._failure.done():
             self._failure.set_exception(error)
 
-    # -- partitions -----------------------------------------------------------------------------------------------------
+    # -- partitions --------------------------------------------------------------------------------
 
     async def _engage(self, stream: Any) -> None:
         """The engagement agent. It never leaks an exception: what went wrong is the partition's to handle."""
@@ -161,6 +162,7 @@ class Worker:
                     work.done.set_result(None)
 
     def _assigned(self, partitions: frozenset[int]) -> None:
+        self._joined = True
         self._assignment = partitions
         self._reassigned.set()
 
@@ -219,7 +221,7 @@ class Worker:
     async def _submit(self, work: Work) -> None:
         await self._work.put(work)
 
-    # -- health ---------------------------------------------------------------------------------------------------------
+    # -- health ------------------------------------------------------------------------------------
 
     async def _heartbeat(self) -> None:
         while True:
@@ -227,7 +229,9 @@ class Worker:
             await asyncio.sleep(0.5)
 
     def _watchdog(self) -> None:
-        """Heartbeats to Kafka alone would keep a stuck partition for ever: a loop that does not turn ends its process."""
+        """Heartbeats to Kafka alone would keep a stuck partition for ever: a loop that does not turn ends its
+        process.
+        """
         while True:
             time.sleep(1)
             if time.monotonic() - self._beat > self.settings.unit_deadline_s:
@@ -236,7 +240,7 @@ class Worker:
 
     def not_ready(self) -> list[str]:
         """Why this worker is not ready, empty when it is. A worker without partitions is a ready spare."""
-        reasons = [] if self._joined else ["has not joined its group yet"]
+        reasons = [] if self._joined else ["has no assignment from its group yet"]
         for system in ("kafka", "redis"):
             if self.metrics.waiting.labels(system)._value.get():
                 reasons.append(f"{system} is away")
@@ -248,18 +252,18 @@ class Worker:
         return reasons
 
     def _pages(self) -> None:
-        app = self.app
+        app: Any = self.app  # Faust's types ask of a page what its own pages do not do
 
-        @app.page("/metrics")  # type: ignore[untyped-decorator]
+        @app.page("/metrics")
         async def metrics(web: Web, request: Request) -> Response:
             self.metrics.cache_clients.set(sum(runner.cached for runner, _ in self._runners.values()))
             return web.bytes(self.metrics.text(), content_type="text/plain")
 
-        @app.page("/health/live")  # type: ignore[untyped-decorator]
+        @app.page("/health/live")
         async def live(web: Web, request: Request) -> Response:
             return web.json({"live": True})
 
-        @app.page("/health/ready")  # type: ignore[untyped-decorator]
+        @app.page("/health/ready")
         async def ready(web: Web, request: Request) -> Response:
             reasons = self.not_ready()
             stale = bool(self.metrics.rule_set_stale._value.get())
