@@ -11,8 +11,9 @@ import heapq
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
+from engine.core.actions import Rejection
 from engine.core.decode import Rejected, decode
 from engine.core.events import INBOUND, Event
 from engine.core.messages import Message
@@ -20,6 +21,8 @@ from engine.core.messages import Message
 REROUTED: Final = "rerouted"
 DEAD_LETTERS: Final = "dead-letters"
 INTAKE_TOPICS: Final = (*INBOUND, REROUTED)
+MAX_BATCH_BYTES: Final = 4_000_000
+MAX_KEY_BYTES: Final = 64  # no client's id is longer; a longer key is not hashed, only refused
 _RANK: Final = {topic: rank for rank, topic in enumerate(INTAKE_TOPICS)}
 _HEADER_TOPIC: Final = "engage_topic"
 _HEADER_PARTITION: Final = "engage_partition"
@@ -61,8 +64,17 @@ def read(record: Inbound, belongs: Callable[[bytes], bool]) -> Event | Message:
     """A record's event, or what becomes of it instead: a copy on the partition that its key belongs to, or a dead
     letter.
     """
-    if record.key and not record.rerouted and not belongs(record.key):
-        return record.to_right_partition()
+    key = record.key
+    if record.topic == REROUTED:
+        return record.to_dead_letters(
+            Rejected(Rejection.UNKNOWN_VALUE, "not a copy that the engine made: no such origin")
+        )
+    if key and len(key) <= MAX_KEY_BYTES and not belongs(key):
+        if not record.rerouted:
+            return record.to_right_partition()
+        return record.to_dead_letters(
+            Rejected(Rejection.KEY_MISMATCH, "a copy that is not on the partition of its key")
+        )
     event = decode(record.topic, record.key, record.value, record.timestamp_ms)
     return record.to_dead_letters(event) if isinstance(event, Rejected) else event
 
@@ -73,12 +85,14 @@ def inbound(topic: str, record: object) -> Inbound:
     if topic == REROUTED:
         headers = dict(record.headers)  # type: ignore[attr-defined]
         made.rerouted = True
-        name = headers.get(_HEADER_TOPIC, b"").decode("utf-8", "replace")
+        try:
+            name = headers[_HEADER_TOPIC].decode()
+            origin = [int(headers[h]) for h in (_HEADER_PARTITION, _HEADER_OFFSET, _HEADER_TIMESTAMP)]
+        except (KeyError, ValueError, TypeError, AttributeError):
+            return made  # another program's record: it becomes a dead letter
         if name in INBOUND:
             made.topic = name
-            made.partition = int(headers[_HEADER_PARTITION])
-            made.offset = int(headers[_HEADER_OFFSET])
-            made.timestamp_ms = int(headers[_HEADER_TIMESTAMP])
+            made.partition, made.offset, made.timestamp_ms = origin
     return made
 
 
@@ -96,6 +110,7 @@ class _Queue:
     """What was fetched of one topic and not yet put into a batch."""
 
     records: list[object] = field(default_factory=list)
+    size_bytes: int = 0
     begin: int = 0  # where the next batch begins
     fetched: int = 0  # the consumer's position: after the last record fetched, markers included
     end: int = 0  # the last known end of the topic
@@ -110,16 +125,20 @@ class Merger:
     def add(self, topic: str, records: Sequence[object], position: int, end: int) -> None:
         """Records fetched of a topic, the consumer's position after them, the topic's end as last seen."""
         queue = self._queues[topic]
-        queue.records += [r for r in records if r.offset >= queue.fetched]  # type: ignore[attr-defined]
+        new = [r for r in records if r.offset >= queue.fetched]  # type: ignore[attr-defined]
+        queue.records += new
+        queue.size_bytes += sum(map(_size, new))
         queue.fetched = max(queue.fetched, position)
-        queue.end = end
+        queue.end = max(queue.end, end)
 
     def lacking(self) -> list[str]:
         """Topics with nothing at hand that have more: merging past them would take later records first."""
         return [t for t, q in self._queues.items() if not q.records and q.fetched < q.end]
 
-    def held(self) -> int:
-        return sum(len(q.records) for q in self._queues.values())
+    def held(self) -> tuple[int, int]:
+        """Records at hand, and their bytes."""
+        queues = self._queues.values()
+        return sum(len(q.records) for q in queues), sum(q.size_bytes for q in queues)
 
     @property
     def caught_up(self) -> bool:
@@ -135,23 +154,48 @@ class Merger:
         frontier = min((max(r.timestamp for r in records) for records in behind), default=None)  # type: ignore[attr-defined]
         merged: list[Inbound] = []
         taken: Counter[str] = Counter()
+        size_bytes = 0
         for topic, record in merge({topic: queue.records for topic, queue in self._queues.items() if queue.records}):
-            if len(merged) >= limit or (frontier is not None and record.timestamp_ms > frontier):
+            if (
+                len(merged) >= limit
+                or size_bytes >= MAX_BATCH_BYTES
+                or (frontier is not None and record.timestamp_ms > frontier)
+            ):
                 break
             merged.append(record)
             taken[topic] += 1
+            size_bytes += _size(record)
         if not merged:
             return None
         ranges: dict[str, tuple[int, int]] = {}
         for topic, queue in self._queues.items():
             count = taken[topic]
             last = queue.records[count - 1] if count else None
+            queue.size_bytes -= sum(map(_size, queue.records[:count]))
             del queue.records[:count]
             end = queue.fetched if not queue.records else last.offset + 1 if last else queue.begin  # type: ignore[attr-defined]
             if end > queue.begin:
                 ranges[topic] = (queue.begin, end)
                 queue.begin = end
-        return Batch(merged, ranges, sum(len(r.value or b"") + 100 for r in merged))
+        return Batch(merged, ranges, size_bytes)
+
+
+def _size(record: object) -> int:
+    return len(record.value or b"") + len(record.key or b"") + 100  # type: ignore[attr-defined]
+
+
+class Intake(Protocol):
+    """Where a partition's records come from. Errors: Unavailable, Refused."""
+
+    merger: Merger
+
+    async def start(self, offsets: dict[str, int]) -> dict[str, int]:
+        """Go to the offsets, or to a topic's beginning where there is none; where it begins."""
+
+    async def next(self, wait_s: float) -> Batch | None:
+        """The next batch, or None after waiting."""
+
+    async def stop(self) -> None: ...
 
 
 def merge(records: Mapping[str, Sequence[object]]) -> Iterator[tuple[str, Inbound]]:

@@ -28,13 +28,13 @@ from aiokafka.errors import (
 from aiokafka.partitioner import murmur2
 
 from engine.core.messages import Message
-from engine.runtime.intake import INTAKE_TOPICS, Batch, Merger
-from engine.runtime.ledger import MAX_CHUNK_BYTES, Fenced, Refused, Unavailable
+from engine.runtime.intake import INTAKE_TOPICS, MAX_BATCH_BYTES, Batch, Merger
+from engine.runtime.ledger import Fenced, Refused, Unavailable
 from engine.runtime.settings import Settings
 
 log = structlog.get_logger(__name__)
 
-MAX_REQUEST_BYTES: Final = 8 * MAX_CHUNK_BYTES
+MAX_REQUEST_BYTES: Final = 16_000_000  # a dead letter may be as large as any inbound record
 MERGE_WAIT_S: Final = 0.5
 _DENIED: Final = (
     SaslAuthenticationFailed,
@@ -158,8 +158,7 @@ class reader:
             isolation_level="read_committed",
             enable_auto_commit=False,
             auto_offset_reset="none",
-            max_partition_fetch_bytes=1_048_576,
-            **options,
+            **{"max_partition_fetch_bytes": 1_048_576, **options},
         )
 
     async def __aenter__(self) -> AIOKafkaConsumer:
@@ -216,8 +215,9 @@ async def partition_counts(settings: Settings, names: list[str]) -> dict[str, in
 class KafkaIntake:
     """The inbound topics of one partition, by a consumer of its own that no group moves."""
 
-    def __init__(self, settings: Settings, partition: int) -> None:
+    def __init__(self, settings: Settings, partition: int, fetch_bytes: int = 1_048_576) -> None:
         self._settings = settings
+        self._fetch_bytes = fetch_bytes  # at most so much of each topic is fetched ahead
         self._topics = {topic: TopicPartition(settings.topic(topic), partition) for topic in INTAKE_TOPICS}
         self._names = {tp: topic for topic, tp in self._topics.items()}
         self._reader: reader | None = None
@@ -229,7 +229,12 @@ class KafkaIntake:
         needed.
         """
         await self.stop()
-        self._reader = reader(self._settings, fetch_max_wait_ms=1000, max_poll_records=self._settings.batch_records)
+        self._reader = reader(
+            self._settings,
+            fetch_max_wait_ms=1000,
+            max_poll_records=self._settings.batch_records,
+            max_partition_fetch_bytes=self._fetch_bytes,
+        )
         consumer = self._consumer = await self._reader.__aenter__()
         tps = list(self._topics.values())
         with errors():
@@ -256,10 +261,11 @@ class KafkaIntake:
         """The next batch, or None after waiting. Waits a little for topics that lag behind the others."""
         limit = self._settings.batch_records
         with errors():
-            if self.merger.held() < limit:
+            records, size_bytes = self.merger.held()
+            if records < limit and size_bytes < MAX_BATCH_BYTES:
                 await self._fetch((), wait_s)
             until = time.monotonic() + MERGE_WAIT_S
-            while self.merger.held() and (lacking := self.merger.lacking()) and time.monotonic() < until:
+            while self.merger.held()[0] and (lacking := self.merger.lacking()) and time.monotonic() < until:
                 await self._fetch([self._topics[topic] for topic in lacking], 0.05)
         return self.merger.cut(limit)
 
@@ -329,6 +335,13 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
             consumer.subscribe([self._settings.ledger_topic], listener=self)
         with errors():
             await consumer.getmany(timeout_ms=200)
+
+    async def probe(self) -> None:
+        """Ask Kafka anything: an idle worker would not notice that it is away. Raises Unavailable."""
+        assert self._consumer is not None
+        with errors():
+            tp = TopicPartition(self._settings.ledger_topic, 0)
+            await asyncio.wait_for(self._consumer.end_offsets([tp]), 5)
 
     def rejoin(self) -> None:
         """Ask for a new assignment: the old one was overtaken by another worker."""

@@ -9,15 +9,13 @@ away.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
 import structlog
 
-from engine.runtime.intake import Batch
-from engine.runtime.kafka import KafkaIntake
+from engine.runtime.intake import Batch, Intake
 from engine.runtime.ledger import Fenced, Surprised, Unavailable
 from engine.runtime.metrics import Metrics
 from engine.runtime.partition import Partition
@@ -46,12 +44,13 @@ class Runner:
     def __init__(
         self,
         partition: Partition,
-        intake: KafkaIntake,
+        intake: Intake,
         stop_log: Callable[[], Awaitable[None]],
         submit: Callable[[Work], Awaitable[None]],
         settings: Settings,
         metrics: Metrics,
         fenced: Callable[[], None],
+        wall_ms: Callable[[], int],
     ) -> None:
         self.number = partition.number
         self.ready = False
@@ -62,6 +61,7 @@ class Runner:
         self._settings = settings
         self._metrics = metrics
         self._fenced = fenced
+        self._wall_ms = wall_ms
         self._stopping = asyncio.Event()
         self._log = log.bind(partition=self.number)
 
@@ -70,7 +70,7 @@ class Runner:
         pause_s, cause = FIRST_PAUSE_S, "assigned"
         try:
             while not self._stopping.is_set():
-                began = time.monotonic()
+                began = asyncio.get_running_loop().time()
                 try:
                     self._state("recovering")
                     self._metrics.recoveries.labels(cause).inc()
@@ -90,7 +90,7 @@ class Runner:
                     self._log.warning("waiting", system=error.system, error=str(error), pause_s=round(pause_s, 2))
                     cause = error.system
                 self._state("waiting")
-                if time.monotonic() - began > 2 * LONGEST_PAUSE_S:
+                if asyncio.get_running_loop().time() - began > 2 * LONGEST_PAUSE_S:
                     pause_s = FIRST_PAUSE_S
                 await self._sleep(pause_s)
                 pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
@@ -127,15 +127,15 @@ class Runner:
 
     async def _serve(self) -> None:
         partition, settings = self._partition, self._settings
-        ticked = time.monotonic()
-        committed = time.monotonic()
+        ticked = asyncio.get_running_loop().time()
+        committed = asyncio.get_running_loop().time()
         while not self._stopping.is_set():
             wait_s = min(IDLE_WAIT_S, settings.unit_age_s / 2)
             batch = await self._intake.next(wait_s)
             if batch is not None:
                 async with asyncio.timeout(settings.unit_deadline_s):
                     await self._hand_over(batch)
-            now = time.monotonic()
+            now = asyncio.get_running_loop().time()
             if not partition.uncommitted:
                 committed = now
             if now - committed >= settings.unit_age_s:
@@ -158,7 +158,7 @@ class Runner:
         if self._settings.clock == "event":
             tick_ms = self._partition.reached_event_ms
         elif self._intake.merger.caught_up:
-            tick_ms = int(time.time() * 1000)
+            tick_ms = self._wall_ms()
         else:
             tick_ms = reached_ms  # behind: later logins may wait in the backlog
         if not tick_ms:

@@ -44,7 +44,7 @@ def needed(settings: Settings) -> list[Needed]:
         Needed(settings.ledger_topic, None, _FOREVER),
         *(Needed(settings.topic(t), None, kept) for t in PUBLISHED if t != DEAD_LETTERS),
         # larger than an inbound record can be, so that nothing readable is too large to be put aside
-        Needed(settings.topic(DEAD_LETTERS), None, {"retention.ms": str(90 * DAY_MS), "max.message.bytes": "8388608"}),
+        Needed(settings.topic(DEAD_LETTERS), None, {"retention.ms": str(90 * DAY_MS), "max.message.bytes": "16777216"}),
         Needed(settings.rule_set_topic, 1, {**_COMPACTED, "max.message.bytes": "8388608"}),
         Needed(settings.resent_topic, 1, _COMPACTED),
     ]

@@ -20,6 +20,7 @@ from faust.web import Request, Response, Web
 
 from engine.runtime import redis_store, topics
 from engine.runtime.app import App
+from engine.runtime.intake import INTAKE_TOPICS
 from engine.runtime.kafka import KafkaIntake, KafkaLog, Membership, partitioner
 from engine.runtime.ledger import Unavailable
 from engine.runtime.metrics import Metrics
@@ -32,6 +33,8 @@ from engine.runtime.settings import Settings
 log = structlog.get_logger(__name__)
 
 AGENTS: Final = 8  # partitions whose batches may be on their way at once
+FETCH_AHEAD_BYTES: Final = 64_000_000  # over all partitions of the worker
+PROBE_S: Final = 3.0
 EXIT_HUNG: Final = 70
 
 
@@ -167,10 +170,16 @@ class Worker:
         self._reassigned.set()
 
     async def _poll_membership(self) -> None:
+        probed = time.monotonic()
         while True:
             try:
                 await self._membership.poll()
+                if time.monotonic() - probed > PROBE_S:
+                    probed = time.monotonic()
+                    await self._membership.probe()
+                    self.metrics.waiting.labels("kafka").set(0)
             except Unavailable as error:
+                self.metrics.waiting.labels(error.system).set(1)
                 log.warning("the group cannot be reached", error=str(error))
                 await asyncio.sleep(1)
 
@@ -199,6 +208,8 @@ class Worker:
 
     def _runner(self, number: int) -> Runner:
         settings, partition_of = self.settings, self._partition_of
+        share = max(len(self._assignment), 1)
+        fetch_bytes = min(max(FETCH_AHEAD_BYTES // (share * len(INTAKE_TOPICS)), 131_072), 1_048_576)
         log_ = KafkaLog(settings, number)
         partition = Partition(
             number,
@@ -207,7 +218,7 @@ class Worker:
             lambda: self._rule_sets.plan,
             lambda key: partition_of(key) == number,
             self.metrics,
-            max(settings.cache_clients // max(len(self._assignment), 1), 500),
+            max(settings.cache_clients // share, 500),
             UnitLimits(age_s=settings.unit_age_s),
         )
 
@@ -216,7 +227,16 @@ class Worker:
             self.metrics.forget(number)
             self._membership.rejoin()
 
-        return Runner(partition, KafkaIntake(settings, number), log_.stop, self._submit, settings, self.metrics, fenced)
+        return Runner(
+            partition,
+            KafkaIntake(settings, number, fetch_bytes),
+            log_.stop,
+            self._submit,
+            settings,
+            self.metrics,
+            fenced,
+            lambda: int(time.time() * 1000),
+        )
 
     async def _submit(self, work: Work) -> None:
         await self._work.put(work)
