@@ -97,6 +97,8 @@ class Metrics:
             self.population(partition, tiers)
 
     def population(self, partition: int, tiers: Mapping[str, int]) -> None:
+        """Show a partition's clients by tier; a tier that has lost its last client is shown no longer."""
+        self.tier_clients.remove_by_labels({"partition": str(partition)})
         for tier, clients in tiers.items():
             self.tier_clients.labels(partition, tier).set(clients)
 

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from engine.core.actions import OUTBOUND
 from engine.core.events import INBOUND
@@ -66,9 +68,8 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        file = init_settings.init_kwargs.pop("settings_file", None)  # type: ignore[attr-defined]
-        sources: tuple[PydanticBaseSettingsSource, ...] = (init_settings, env_settings)
-        return (*sources, YamlConfigSettingsSource(settings_cls, yaml_file=file)) if file else sources
+        file = init_settings.init_kwargs.pop("settings_file", {})  # type: ignore[attr-defined]
+        return init_settings, env_settings, InitSettingsSource(settings_cls, file)
 
     def topic(self, name: str) -> str:
         """The real name of a topic of the contract."""
@@ -110,12 +111,26 @@ class SettingsError(Exception):
     """A setting is wrong; the message names it and where it can be set."""
 
 
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        found = YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8"))
+    except MarkedYAMLError as error:  # its own text quotes lines and values, and those may be secret
+        mark, problem = error.problem_mark or error.context_mark, str(error.problem).partition(" with value ")[0]
+        raise SettingsError(f"{file}:{mark.line + 1}:{mark.column + 1}: not YAML: {problem}") from error
+    except (OSError, ValueError, YAMLError) as error:
+        raise SettingsError(f"{file}: not a readable file of UTF-8 text ({type(error).__name__})") from error
+    if found is not None and not isinstance(found, dict):
+        raise SettingsError(f"{file}: needs lines such as `kafka: 127.0.0.1:9092`")
+    return {str(name): value for name, value in (found or {}).items()}
+
+
 def load(settings_file: Path | None = None, **given: Any) -> Settings:
     """Settings from what was given on the command line (None: not given), environment and file."""
     if settings_file is not None and not settings_file.is_file():
         raise SettingsError(f"{settings_file}: no such settings file")
+    file = {} if settings_file is None else _read(settings_file)
     try:
-        return Settings(**{k: v for k, v in given.items() if v is not None}, settings_file=settings_file)  # type: ignore[call-arg]
+        return Settings(**{k: v for k, v in given.items() if v is not None}, settings_file=file)  # type: ignore[call-arg]
     except ValidationError as error:
         faults = [
             f"{fault['loc'][0] if fault['loc'] else 'settings'}: {fault['msg']} (option "
