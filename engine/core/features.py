@@ -82,8 +82,11 @@ def greatest(today: Any, past: Any) -> Any:
 
 
 def daily_mean(today: Any, past: tuple[int, int]) -> Any:
-    """Mean of daily closing values, today's being the value now; whole units (fen), rounded down."""
-    return None if today is None else (past[0] + today) // (past[1] + 1)
+    """Mean of daily closing values, today's being the value now; whole units (fen) stay whole, rounded down."""
+    if today is None:
+        return None
+    total, days = past[0] + today, past[1] + 1
+    return total / days if isinstance(total, float) else total // days
 
 
 def days_between(earlier_ms: int | None, later_ms: int) -> int | None:
