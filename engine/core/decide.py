@@ -94,7 +94,7 @@ def _apply(plan: Plan, client: ClientState, topic: str, event: Event, decided: D
             decided,
         )
     if topic != "profiles":
-        getattr(client, topic).last_ms = client.now_ms
+        getattr(client, topic).saw_event(client.now_ms)
     client.due_ms = _next_due_ms(plan, client)
 
 

@@ -56,6 +56,7 @@ def plan_source(source: Source, features: Iterable[Feature]) -> SourcePlan:
         sets=tuple(kept["sets"]),
         lasts=tuple(kept["lasts"]),
         windows=tuple(windows),
+        keys=[list(kept[group]) for group in ("columns", "sets", "lasts")],
         keep_days=max((w.days for _, w in windows), default=1),
         blank_today=tuple(0 if f.aggregate in ("count", "sum") else None for f in kept["columns"].values()),
         blank_past=tuple(_BLANK_PAST.get(aggregate) for aggregate, _ in windows),

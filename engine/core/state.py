@@ -49,6 +49,7 @@ class SourceLayout:
     sets: tuple[str, ...]  # distinct: value -> last day it was seen
     lasts: tuple[str, ...]  # last: (day, value)
     windows: tuple[tuple[str, Window], ...]  # (aggregate, window), in the order of `Activity.past`
+    keys: list[list[str]]  # of columns, sets and lasts: what is stored to know them again
     keep_days: int
     blank_today: tuple[Any, ...]  # what today's row begins with
     blank_past: tuple[Any, ...]  # every window's value without past days
@@ -65,7 +66,7 @@ class Layout:
 class Activity:
     """What a client did at one source, a row per active day, today apart."""
 
-    __slots__ = ("columns", "days", "last_ms", "lasts", "past", "sets", "today", "touched")
+    __slots__ = ("columns", "days", "last_ms", "lasts", "packed", "packed_past", "past", "sets", "today", "touched")
 
     def __init__(self, layout: SourceLayout) -> None:
         self.last_ms: int | None = None
@@ -75,11 +76,20 @@ class Activity:
         self.touched = False  # whether today has a row
         self.sets: list[dict[Any, int]] = [{} for _ in layout.sets]
         self.lasts: list[list[Any] | None] = [None for _ in layout.lasts]
-        self.past: list[Any] = list(layout.blank_past)
+        self.past: list[Any] = list(layout.blank_past)  # by window, see Layout; follows from the rest
+        self.packed: bytes | None = None  # all of it packed, until it changes
+        self.packed_past: bytes | None = None  # `days` and `columns` packed, until the day closes
+
+    def saw_event(self, moment_ms: int) -> None:
+        """An event was applied; the time is noted apart, since rules ask for the days since the one before."""
+        self.last_ms = moment_ms
+        self.packed = None
 
     def close_day(self, layout: SourceLayout, day: int, new_day: int) -> None:
         """Today's row becomes a past one, and rows that no window reaches are dropped."""
+        self.packed = None
         if self.touched:
+            self.packed_past = None
             self.days.append(day)
             for column, value in zip(self.columns, self.today, strict=True):
                 column.append(value)
@@ -93,6 +103,7 @@ class Activity:
         if (
             len(self.days) > 1 and self.days[1] <= oldest
         ):  # one row before the window stays: what daily_mean carries from
+            self.packed_past = None
             drop = bisect_right(self.days, oldest) - 1
             del self.days[:drop]
             for column in self.columns:
@@ -239,55 +250,57 @@ _PLAIN: Final = (
 _plain: Final = attrgetter(*_PLAIN)
 
 
-def _pack_activity(layout: SourceLayout, activity: Activity, day: int) -> list[Any]:
-    if activity.touched:
-        days = [*activity.days, day]
-        columns = {
-            key: [*column, value]
-            for (key, _), column, value in zip(layout.columns, activity.columns, activity.today, strict=True)
-        }
-    else:
-        days = activity.days
-        columns = {key: column for (key, _), column in zip(layout.columns, activity.columns, strict=True)}
-    return [
-        activity.last_ms,
-        days,
-        columns,
-        {key: list(seen.items()) for key, seen in zip(layout.sets, activity.sets, strict=True)},
-        dict(zip(layout.lasts, activity.lasts, strict=True)),
-    ]
+_pack: Final = msgpack.Packer().pack
 
 
-def _unpack_activity(layout: SourceLayout, packed: list[Any], day: int) -> Activity:
+def _pack_activity(layout: SourceLayout, activity: Activity) -> bytes:
+    """Packing is most of what a write costs: what has not changed since the last time is not packed again."""
+    if activity.packed is None:
+        if activity.packed_past is None:
+            activity.packed_past = _pack([layout.keys, activity.days, activity.columns])
+        activity.packed = _pack(
+            [
+                activity.last_ms,
+                activity.touched,
+                activity.packed_past,
+                activity.today,
+                activity.sets,
+                activity.lasts,
+            ]
+        )
+    return activity.packed
+
+
+def _unpack_activity(layout: SourceLayout, packed: bytes) -> Activity:
     activity = Activity(layout)
-    activity.last_ms, days, columns, sets, lasts = packed
-    activity.days = days
-    for index, (key, aggregate) in enumerate(layout.columns):
-        blank = 0 if aggregate in ("count", "sum") else None
-        activity.columns[index] = columns[key] if key in columns else [blank] * len(days)  # a feature added since
-    if days and days[-1] == day:
-        days.pop()
-        activity.today = [column.pop() for column in activity.columns]
-        activity.touched = True
-    elif days:
-        for index, (_, aggregate) in enumerate(layout.columns):
-            if aggregate == "daily_mean":
-                activity.today[index] = activity.columns[index][-1]
-    activity.sets = [dict(map(tuple, sets.get(key, ()))) for key in layout.sets]
-    activity.lasts = [lasts.get(key) for key in layout.lasts]
+    activity.last_ms, activity.touched, packed_past, today, sets, lasts = msgpack.unpackb(packed)
+    (columns_keys, sets_keys, lasts_keys), activity.days, columns = msgpack.unpackb(packed_past)
+    if [columns_keys, sets_keys, lasts_keys] == layout.keys:
+        activity.columns, activity.today, activity.sets, activity.lasts = columns, today, sets, lasts
+        activity.packed_past, activity.packed = packed_past, packed
+        return activity
+    # written under other features: what is no longer asked for is left behind, what is new begins empty
+    known = {key: (column, value) for key, column, value in zip(columns_keys, columns, today, strict=True)}
+    blanks = zip(layout.columns, layout.blank_today, strict=True)
+    found = [known.get(key, ([blank] * len(activity.days), blank)) for (key, _), blank in blanks]
+    activity.columns, activity.today = [column for column, _ in found], [value for _, value in found]
+    known_sets = dict(zip(sets_keys, sets, strict=True))
+    activity.sets = [known_sets.get(key, {}) for key in layout.sets]
+    known_lasts = dict(zip(lasts_keys, lasts, strict=True))
+    activity.lasts = [known_lasts.get(key) for key in layout.lasts]
     return activity
 
 
 def pack(layout: Layout, client: ClientState) -> bytes:
     """The client's whole state as msgpack."""
-    packed: bytes = msgpack.packb(
+    packed: bytes = _pack(
         [
             STATE_VERSION,
             client.client_id,
             _plain(client),
-            _pack_activity(layout.trades, client.trades, client.day),
-            _pack_activity(layout.logins, client.logins, client.day),
-            _pack_activity(layout.balances, client.balances, client.day),
+            _pack_activity(layout.trades, client.trades),
+            _pack_activity(layout.logins, client.logins),
+            _pack_activity(layout.balances, client.balances),
         ]
     )
     return packed
@@ -308,7 +321,7 @@ def unpack(layout: Layout, packed: bytes) -> ClientState:
     client.consents = tuple(client.consents)
     client.day = day_of(client.now_ms)
     client.trades, client.logins, client.balances = (
-        _unpack_activity(source, activity, client.day)
+        _unpack_activity(source, activity)
         for source, activity in zip((layout.trades, layout.logins, layout.balances), activities, strict=True)
     )
     client._recompute(layout)

@@ -11,14 +11,14 @@ from __future__ import annotations
 import hashlib
 import json
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from engine.core.actions import OUTBOUND
-from engine.core.decide import Due, decide
+from engine.core.decide import Due, Input, decide
 from engine.core.events import INBOUND, Event
 from engine.core.messages import Message
 from engine.core.plan import Plan
@@ -114,9 +114,8 @@ async def _replay_partition(
     replayed: Replayed,
 ) -> list[Message]:
     ledger_tp = TopicPartition(settings.ledger_topic, partition)
-    states: dict[str, ClientState] = {}
+    states = _States()
     messages: list[Message] = []
-    plan: Plan | None = None
     async with reader(settings) as consumer, reader(settings) as source:
         inputs = _Inputs(settings, source, partition, lambda key: partition_of(key) == partition)
         first = (await consumer.beginning_offsets([ledger_tp]))[ledger_tp]
@@ -129,38 +128,64 @@ async def _replay_partition(
             unit = ledger.decode_unit(record.value)
             if unit.chunk < unit.chunks - 1:
                 continue
-            newer = archive.plan(unit.rule_set)
-            if plan is not None and newer is not plan:
-                states = {c.client_id: unpack(newer.layout, pack(plan.layout, c)) for c in states.values()}
-            plan = newer
-            decided = await _replay_unit(plan, unit, states, inputs, replayed)
+            states.go_by(archive.plan(unit.rule_set))
+            decided = await _replay_unit(unit, states, inputs, replayed)
             if ledger.digest_of_messages(decided) != unit.published:
                 replayed.differences.append(
                     f"partition {partition}, ledger offset {record.offset}: the messages differ"
                 )
             messages += decided
             replayed.units += 1
-    if plan is not None:
-        replayed.states |= {client_id: pack(plan.layout, client) for client_id, client in states.items()}
+    replayed.states |= states.packed()
     return messages
 
 
-async def _replay_unit(
-    plan: Plan, unit: Unit, states: dict[str, ClientState], inputs: _Inputs, replayed: Replayed
-) -> list[Message]:
+class _States:
+    """Client states as a worker keeps them: under another rule set only those are written anew that change."""
+
+    def __init__(self) -> None:
+        self._packed: dict[str, bytes] = {}
+        self._open: dict[str, ClientState] = {}
+        self._changed: set[str] = set()
+        self._plan: Plan | None = None
+
+    def go_by(self, plan: Plan) -> None:
+        if plan is not self._plan:
+            self.packed()
+            self._open.clear()
+            self._plan = plan
+
+    def decide(self, inputs: Sequence[Input], client_ids: Iterable[str]) -> list[Message]:
+        assert self._plan is not None
+        for client_id in client_ids:
+            if client_id not in self._open and client_id in self._packed:
+                self._open[client_id] = unpack(self._plan.layout, self._packed[client_id])
+        decided = decide(self._plan, self._open, inputs)
+        self._changed.update(decided.changed)
+        return decided.messages
+
+    def packed(self) -> dict[str, bytes]:
+        for client_id in self._changed:
+            assert self._plan is not None
+            self._packed[client_id] = pack(self._plan.layout, self._open[client_id])
+        self._changed.clear()
+        return self._packed
+
+
+async def _replay_unit(unit: Unit, states: _States, inputs: _Inputs, replayed: Replayed) -> list[Message]:
     messages: list[Message] = []
     for step in unit.steps:
         if step.due:
-            messages += decide(plan, states, [Due(client_id, step.tick_ms) for client_id in step.due]).messages
+            messages += states.decide([Due(client_id, step.tick_ms) for client_id in step.due], step.due)
             continue
-        events = []
+        events: list[tuple[str, Event]] = []
         for record in await inputs.read(step.ranges):
             event = _read(record, inputs.belongs, replayed)
             if isinstance(event, Message):
                 messages.append(event)
             else:
                 events.append((record.topic, event))
-        messages += decide(plan, states, events).messages
+        messages += states.decide(events, {event.client_id for _, event in events})
     return messages
 
 
