@@ -66,6 +66,11 @@ async def discard(client: AIOKafkaProducer | AIOKafkaConsumer | None) -> None:
             await asyncio.wait_for(client.stop(), 3)
         except (KafkaError, TimeoutError, OSError, RuntimeError, AssertionError) as error:
             log.debug("a Kafka client did not stop cleanly", error=repr(error))
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            # aiokafka lets the cancellation of a task of its own through: a member that was just leaving the group
 
 
 def partitioner(partitions: int) -> Callable[[bytes], int]:
