@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.core.plan import CompiledLadder, Plan
-from engine.core.state import DAY_MS, MAX_HISTORY, NEVER_MS, ClientState, day_start_ms
+from engine.core.state import DAY_MS, MAX_HISTORY, NEVER_MS, Activity, ClientState, day_start_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +103,6 @@ def review_due_ms(plan: Plan, client: ClientState) -> int:
         return NEVER_MS
     current = _index_of(ladder, client.tier)
     balances = client.balances
-    last_day = client.day if balances.touched else balances.days[-1] if balances.days else None
-    if last_day is None:
-        return NEVER_MS
     if ladder.daily_mean is not None and current is not None:
         # The mean stays between the lowest and the highest daily value of its window: if neither moves the client,
         # nothing will.
@@ -120,6 +117,12 @@ def review_due_ms(plan: Plan, client: ClientState) -> int:
         target = _step_for(ladder, ladder.measure(client, None, None), current)
         if target != current:  # waits for nothing but its minimum stay
             return max((client.tier_since_ms or 0) + _stay_ms(ladder, current, target), client.now_ms + 1)
-    if client.day - last_day >= plan.longest_window_days:
+    last_day = max(_last_day(client, activity) for activity in (client.trades, client.logins, balances))
+    if client.day - last_day >= plan.longest_window_days:  # every window is empty: nothing slides any more
         return NEVER_MS
     return day_start_ms(client.day + 1)
+
+
+def _last_day(client: ClientState, activity: Activity) -> int:
+    """The last day with an event; far back when there was none."""
+    return client.day if activity.touched else activity.days[-1] if activity.days else 0
