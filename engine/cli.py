@@ -46,9 +46,13 @@ def _settings_options(*names: str) -> Callable[[Command], Command]:
 
 def _load(settings_file: Path | None, **given: Any) -> Settings:
     try:
-        return settings_.load(settings_file, **given)
+        settings = settings_.load(settings_file, **given)
     except SettingsError as error:
         raise click.UsageError(str(error)) from error
+    from engine.runtime import logs
+
+    logs.configure(settings)
+    return settings
 
 
 def _run(work: Coroutine[Any, Any, Any]) -> Any:
@@ -57,6 +61,13 @@ def _run(work: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run(work)
     except (Refused, Unavailable) as error:
         raise click.ClickException(str(error)) from error
+
+
+async def _with_redis(settings: Settings, work: Callable[[Any], Coroutine[Any, Any, Any]]) -> Any:
+    from engine.runtime import redis_store
+
+    async with redis_store.connect(settings.redis.get_secret_value()) as redis:
+        return await work(redis)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
@@ -84,9 +95,8 @@ _CONNECTION = ("kafka", "redis", "prefix", "app_id")
 def run(settings_file: Path | None, **given: Any) -> None:
     """Run a worker until SIGTERM. Start as many as there are cores and machines; they share the partitions."""
     settings = _load(settings_file, **given)
-    from engine.runtime import logs, worker
+    from engine.runtime import worker
 
-    logs.configure(settings)
     gc.collect()
     gc.freeze()  # what is loaded now stays; client states have no cycles, so young objects need few collections
     gc.set_threshold(100_000, 20, 100)
@@ -152,15 +162,10 @@ def topics(settings_file: Path | None, create: bool, partitions: int, replicatio
 @click.option("--json", "as_json", is_flag=True, help="one JSON object")
 def client(client_id: str, settings_file: Path | None, as_json: bool, **given: Any) -> None:
     """Show a client: tier and its history, public fields, last actions and why others were not sent."""
-    from engine.runtime import clients, redis_store
+    from engine.runtime import clients
 
     settings = _load(settings_file, **given)
-
-    async def read() -> dict[str, Any] | None:
-        async with redis_store.connect(settings.redis.get_secret_value()) as redis:
-            return await clients.read_client(redis, settings.app_id, client_id)
-
-    record = _run(read())
+    record = _run(_with_redis(settings, lambda redis: clients.read_client(redis, settings.app_id, client_id)))
     if record is None:
         raise click.ClickException(f"no client {client_id} is known")
     click.echo(json.dumps(record, ensure_ascii=False) if as_json else clients.on_one_screen(record))
@@ -170,15 +175,14 @@ def client(client_id: str, settings_file: Path | None, as_json: bool, **given: A
 @_settings_options("redis", "app_id")
 def states(settings_file: Path | None, **given: Any) -> None:
     """Print the number of clients and the hash of all their states, as a replay does."""
-    from engine.runtime import clients, redis_store, replay
+    from engine.runtime import clients, replay
 
     settings = _load(settings_file, **given)
 
-    async def read() -> dict[str, bytes]:
-        async with redis_store.connect(settings.redis.get_secret_value()) as redis:
-            return {client_id: state async for client_id, state in clients.packed_states(redis, settings.app_id)}
+    async def read(redis: Any) -> dict[str, bytes]:
+        return {client_id: state async for client_id, state in clients.all_states(redis, settings.app_id)}
 
-    found = _run(read())
+    found = _run(_with_redis(settings, read))
     click.echo(f"clients {len(found)}\nstates {replay.states_hash(found.items())}")
 
 
@@ -196,9 +200,8 @@ def replay_command(
     settings = _load(settings_file, **given)
     if (file is None) == (not from_ledger):
         raise click.UsageError("give a FILE (- for standard input), or --from-ledger")
-    from engine.runtime import logs, replay, topics
+    from engine.runtime import replay, topics
 
-    logs.configure(settings)
     replayed = replay.Replayed()
     if from_ledger:
 
@@ -279,16 +282,20 @@ def simulate(
         sys.stderr.close()  # the reader has seen enough
 
 
-@main.group("dead-letters")
-def dead_letters() -> None:
-    """Records that could not be read: list them by reason, send those you pick again."""
+_REASONS = click.Choice([reason.value for reason in Rejection])
+
+
+@main.group("dead-letters", invoke_without_command=True)
+@click.pass_context
+def dead_letters(context: click.Context) -> None:
+    """Records that could not be read: list them by reason (the default), send those you pick again."""
+    if context.invoked_subcommand is None:
+        context.invoke(list_letters)
 
 
 @dead_letters.command("list")
 @_settings_options("kafka", "prefix", "app_id")
-@click.option(
-    "--reason", type=click.Choice([r.value for r in Rejection]), help="list the letters of this reason, not only counts"
-)
+@click.option("--reason", type=_REASONS, help="list the letters of this reason, not only counts")
 @click.option("--json", "as_json", is_flag=True, help="a JSON object a line, with key and value in base64")
 def list_letters(settings_file: Path | None, reason: str | None, as_json: bool, **given: Any) -> None:
     """Count dead letters by reason, or list those of one reason."""
@@ -306,7 +313,7 @@ def list_letters(settings_file: Path | None, reason: str | None, as_json: bool, 
 @dead_letters.command("resend")
 @_settings_options("kafka", "prefix", "app_id")
 @click.argument("ids", nargs=-1)
-@click.option("--reason", type=click.Choice([r.value for r in Rejection]), help="all letters of this reason")
+@click.option("--reason", type=_REASONS, help="all letters of this reason")
 def resend_letters(settings_file: Path | None, ids: tuple[str, ...], reason: str | None, **given: Any) -> None:
     """Send letters (IDS as listed, or all of a reason) to the topic they came from. Each can be re-sent once."""
     from engine.runtime import dead_letters as letters
@@ -321,6 +328,42 @@ def resend_letters(settings_file: Path | None, ids: tuple[str, ...], reason: str
     for line in left:
         click.echo(line)
     sys.exit(1 if left and not reason else 0)
+
+
+@main.command()
+@_settings_options("redis", "app_id")
+@click.argument("file", type=click.Path(path_type=Path))
+def snapshot(file: Path, settings_file: Path | None, **given: Any) -> None:
+    """Write all states to FILE, while workers run."""
+    from engine.runtime import snapshot as snapshots
+
+    settings = _load(settings_file, **given)
+    click.echo(f"clients {_run(_with_redis(settings, lambda redis: snapshots.take(settings, redis, file)))}")
+
+
+@main.command()
+@_settings_options(*_CONNECTION)
+@click.option("--snapshot", "file", type=click.Path(path_type=Path), help="begin with this; else with the whole ledger")
+def rebuild(file: Path | None, settings_file: Path | None, **given: Any) -> None:
+    """Make an emptied Redis whole again from a snapshot and the ledger. Stop all workers first."""
+    from engine.runtime import snapshot as snapshots
+
+    settings = _load(settings_file, **given)
+    rebuilt = _run(_with_redis(settings, lambda redis: snapshots.rebuild(settings, redis, file)))
+    click.echo(f"clients {rebuilt.clients}\nunits {rebuilt.units}")
+
+
+@main.command()
+@_settings_options(*_CONNECTION)
+@click.option("--snapshot", "file", type=click.Path(path_type=Path), required=True, help="the newest; keep it safe")
+def trim(file: Path, settings_file: Path | None, **given: Any) -> None:
+    """Delete what the ledger no longer needs: all that the snapshot covers and Redis has on disk."""
+    from engine.runtime import snapshot as snapshots
+
+    settings = _load(settings_file, **given)
+    beginnings = _run(_with_redis(settings, lambda redis: snapshots.trim(settings, redis, file)))
+    for partition, beginning in beginnings.items():
+        click.echo(f"partition {partition}: the ledger begins at {beginning}")
 
 
 @main.command()

@@ -18,7 +18,8 @@ from engine.core.state import NEVER_MS, ClientState, unpack
 from engine.runtime.kafka import partitioner
 from engine.runtime.redis_store import client_key, pinned_partitions, redis_errors, tag
 
-_NO_RULES = RuleSet("", (), (), Tiers({}, (), None), ContactPolicy(0), ())
+# what is shown, and what a snapshot keeps, needs no feature
+NO_RULES = compile_rule_set(RuleSet("", (), (), Tiers({}, (), None), ContactPolicy(0), ()))
 
 
 async def read_client(redis: Redis, app_id: str, client_id: str) -> dict[str, Any] | None:
@@ -31,7 +32,7 @@ async def read_client(redis: Redis, app_id: str, client_id: str) -> dict[str, An
         found = cast(dict[bytes, bytes], await redis.hgetall(key))
     if not found:
         return None
-    client = unpack(compile_rule_set(_NO_RULES).layout, found[PACKED_FIELD.encode()])
+    client = unpack(NO_RULES.layout, found[PACKED_FIELD.encode()])
     public = {name: found.get(name.encode(), b"").decode() or None for name in PUBLIC_FIELDS}
     return {"client_id": client_id, **public, **_private(client), "redis_key": key, "partition": partition}
 
@@ -79,21 +80,26 @@ def on_one_screen(record: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-async def packed_states(redis: Redis, app_id: str) -> AsyncIterator[tuple[str, bytes]]:
+async def all_states(redis: Redis, app_id: str) -> AsyncIterator[tuple[str, bytes]]:
     """Every client's id and packed state."""
-    partitions = await pinned_partitions(redis, app_id)
-    for partition in range(partitions):
-        prefix = f"{tag(app_id, partition)}:client:"
-        keys: list[bytes] = []
-        with redis_errors():
-            async for key in redis.scan_iter(match=_literal(prefix) + "*", count=1000):
-                keys.append(key)
-                if len(keys) == 500:
-                    for pair in await _states(redis, keys, len(prefix)):
-                        yield pair
-                    keys = []
-            for pair in await _states(redis, keys, len(prefix)):
-                yield pair
+    for partition in range(await pinned_partitions(redis, app_id)):
+        async for pair in packed_states(redis, app_id, partition):
+            yield pair
+
+
+async def packed_states(redis: Redis, app_id: str, partition: int) -> AsyncIterator[tuple[str, bytes]]:
+    """Every client's id and packed state of one partition, at least once, each as of some moment while this runs."""
+    prefix = f"{tag(app_id, partition)}:client:"
+    keys: list[bytes] = []
+    with redis_errors():
+        async for key in redis.scan_iter(match=_literal(prefix) + "*", count=1000):
+            keys.append(key)
+            if len(keys) == 500:
+                for pair in await _states(redis, keys, len(prefix)):
+                    yield pair
+                keys = []
+        for pair in await _states(redis, keys, len(prefix)):
+            yield pair
 
 
 def _literal(text: str) -> str:

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import InvalidProducerEpoch, ProducerFenced
 
 from engine.core.events import INBOUND
 from engine.runtime.intake import DEAD_LETTERS
@@ -44,7 +45,8 @@ class DeadLetter:
 async def read_all(settings: Settings) -> AsyncIterator[DeadLetter]:
     """Every dead letter still held, partition by partition."""
     name = settings.topic(DEAD_LETTERS)
-    async with reader(settings) as consumer:
+    # a fetch that waits at a partition's end holds back whatever is asked of the next one
+    async with reader(settings, fetch_max_wait_ms=20) as consumer:
         resent = await _resent(settings, consumer)
         for tp in await _partitions(settings, name):
             first, end = (await consumer.beginning_offsets([tp]))[tp], (await consumer.end_offsets([tp]))[tp]
@@ -111,6 +113,11 @@ async def resend(settings: Settings, ids: Sequence[str], reason: str | None) -> 
                 await _resend_one(settings, producer, letter)
                 sent.append(letter.id)
             left += [f"{id_}: no such dead letter" for id_ in sorted(wanted)]
+        except (ProducerFenced, InvalidProducerEpoch) as error:
+            raise Refused(
+                f"another resend began and took over after {len(sent)} letters: once it has ended, run this again for "
+                "what it left"
+            ) from error
         finally:
             await discard(producer)
     return sent, left

@@ -186,6 +186,8 @@ async def records_between(consumer: AIOKafkaConsumer, tp: TopicPartition, first:
     """Committed records with offsets in [first, end); control records take offsets too, so it reads while position <
     end.
     """
+    if first >= end:
+        return  # and no assign: aiokafka's stop hangs when it follows at once on a change of assignment
     consumer.assign([tp])
     consumer.seek(tp, first)
     stalled_at = time.monotonic() + 30
@@ -250,8 +252,8 @@ class KafkaIntake:
                 if not first[tp] <= begin[topic] <= end[tp]:
                     raise Refused(
                         f"partition {tp.partition}: {tp.topic} is to be read from offset {begin[topic]} but holds "
-                        f"{first[tp]} to {end[tp]}: "
-                        "events are missing. Restore the topic, or accept the loss by restoring a state from before it"
+                        f"{first[tp]} to {end[tp]}: events are missing. Restore the topic, or accept the loss by "
+                        "restoring a state from before it"
                     )
             # no await between assign and seek: a fetch from elsewhere must not begin
             consumer.assign(tps)

@@ -18,7 +18,7 @@ import msgpack
 
 from engine.core.messages import Message
 from engine.core.record import public_fields
-from engine.core.state import NEVER_MS, ClientState, Layout, pack
+from engine.core.state import NEVER_MS, ClientState
 
 LEDGER_VERSION: Final = 1
 MAX_CHUNK_BYTES: Final = 900_000  # below Kafka's default of 1 MB a record
@@ -132,15 +132,14 @@ class Unit:
     steps: tuple[Step, ...]
 
 
-def encode_writes(layout: Layout, changed: Iterable[ClientState]) -> list[bytes]:
-    """Chunks of `[[client id, due or -1, state, public fields...], ...]`: what the ledger holds and the script
-    applies.
+def encode_writes(changed: Iterable[tuple[ClientState, bytes]]) -> list[bytes]:
+    """Clients with their packed states as chunks of `[[client id, due or -1, state, public fields...], ...]`: what the
+    ledger holds and the script applies.
     """
     chunks: list[bytes] = []
     rows: list[list[Any]] = []
     size = 0
-    for client in changed:
-        state = pack(layout, client)
+    for client, state in changed:
         due = client.due_ms if client.due_ms < NEVER_MS else -1
         rows.append([client.client_id, due, state, *public_fields(client)])
         size += len(state) + 256
@@ -193,8 +192,7 @@ def decode_unit(record: bytes) -> Unit:
         raise Refused(f"a ledger record cannot be read ({error}): was the topic written by another program?") from error
     raise Refused(
         f"the ledger was written in format {version}, this engine reads format {LEDGER_VERSION}: start the version "
-        f"that wrote it, "
-        "let it finish its partitions, or rebuild under a new application id"
+        f"that wrote it, let it finish its partitions, or rebuild under a new application id"
     )
 
 

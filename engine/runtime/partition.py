@@ -17,7 +17,7 @@ from engine.core.decide import Due, Input, decide
 from engine.core.events import Event
 from engine.core.messages import Message
 from engine.core.plan import Plan
-from engine.core.state import ClientState, unpack
+from engine.core.state import ClientState, pack, unpack
 from engine.runtime import ledger
 from engine.runtime.intake import REROUTED, Batch, Inbound, read
 from engine.runtime.ledger import Log, Position, Refused, Step, Store, Surprised, Unit
@@ -111,8 +111,7 @@ class Partition:
             lost = "Kafka has lost the end of it" if end < position.ledger else "its beginning was deleted"
             raise Refused(
                 f"partition {self.number}: Redis stands at ledger offset {position.ledger} but the ledger holds "
-                f"{first} to {end}: {lost}. "
-                "Restore the topic, or the Redis backup that belongs to it"
+                f"{first} to {end}: {lost}. Restore the topic, or the Redis backup that belongs to it"
             )
 
     async def _follow(self, position: Position, stored: bytes, first: int, end: int) -> Position:
@@ -127,9 +126,8 @@ class Partition:
                 if ledger.digest_of(record) != position.digest:
                     raise Refused(
                         f"partition {self.number}: the ledger record at offset {offset} is not the one that Redis "
-                        f"applied last. This Redis "
-                        "belongs to another ledger, or Kafka lost and rewrote its end: restore the pair that belongs "
-                        "together"
+                        "applied last. This Redis belongs to another ledger, or Kafka lost and rewrote its end: "
+                        "restore the pair that belongs together"
                     )
                 seen_last = True
                 continue
@@ -137,8 +135,7 @@ class Partition:
             if unit.begin != stored:
                 raise Refused(
                     f"partition {self.number}: the ledger record at offset {offset} does not follow what Redis holds. "
-                    f"Restore the Redis "
-                    "backup that belongs to this ledger"
+                    f"Restore the Redis backup that belongs to this ledger"
                 )
             chunks.append(unit)
             if len(chunks) < unit.chunks:
@@ -150,8 +147,7 @@ class Partition:
         if not seen_last:
             raise Refused(
                 f"partition {self.number}: the ledger record before offset {position.ledger}, the last that Redis "
-                f"applied, is missing: "
-                "Kafka lost it. Restore the topic, or the Redis backup that belongs to it"
+                f"applied, is missing: Kafka lost it. Restore the topic, or the Redis backup that belongs to it"
             )
         if recovered:
             self._metrics.recovered_units.inc(recovered)
@@ -263,7 +259,8 @@ class Partition:
             if from_tier:
                 tiers[from_tier] -= times
         tiers = Counter({tier: number for tier, number in sorted(tiers.items()) if number})
-        writes = ledger.encode_writes(self._plan.layout, unit.changed.values())
+        layout = self._plan.layout
+        writes = ledger.encode_writes((client, pack(layout, client)) for client in unit.changed.values())
         records = ledger.encode_unit(
             begin,
             self.offsets,

@@ -39,19 +39,29 @@ _PASSING: Final = (
     "ASK",
 )
 
-# KEYS[1] position, KEYS[2] due times; ARGV: begin, end, prefix of clients' keys, chunks of writes. Answers the
-# position found.
-APPLY: Final = f"""
-local found = redis.call('GET', KEYS[1]) or ''
-if found ~= ARGV[1] then return found end
-for chunk = 4, #ARGV do
-  for _, row in ipairs(cmsgpack.unpack(ARGV[chunk])) do
-    redis.call('HSET', ARGV[3] .. row[1]{_FIELDS})
+_WRITE: Final = f"""
+local function write(prefix, packed)
+  for _, row in ipairs(cmsgpack.unpack(packed)) do
+    redis.call('HSET', prefix .. row[1]{_FIELDS})
     if row[2] < 0 then redis.call('ZREM', KEYS[2], row[1]) else redis.call('ZADD', KEYS[2], row[2], row[1]) end
   end
 end
+"""
+
+# KEYS[1] position, KEYS[2] due times; ARGV: begin, end, prefix of clients' keys, chunks of writes.
+# Answers the position found.
+APPLY: Final = f"""{_WRITE}
+local found = redis.call('GET', KEYS[1]) or ''
+if found ~= ARGV[1] then return found end
+for chunk = 4, #ARGV do write(ARGV[3], ARGV[chunk]) end
 redis.call('SET', KEYS[1], ARGV[2])
 return ARGV[2]
+"""
+
+# KEYS as above; ARGV: position or '', prefix of clients' keys, chunks of writes.
+RESTORE: Final = f"""{_WRITE}
+for chunk = 3, #ARGV do write(ARGV[2], ARGV[chunk]) end
+if ARGV[1] ~= '' then redis.call('SET', KEYS[1], ARGV[1]) end
 """
 
 # KEYS[1] position; ARGV: prefix of clients' keys, packed list of client ids. Answers position and states in one step.
@@ -93,6 +103,7 @@ class RedisStore:
         self._clients = f"{tag(app_id, partition)}:client:"
         self._apply = redis.register_script(APPLY)
         self._load = redis.register_script(LOAD)
+        self._restore = redis.register_script(RESTORE)
 
     async def position(self) -> bytes | None:
         return cast("bytes | None", await _answer(self._redis.get(self._position)))
@@ -105,6 +116,11 @@ class RedisStore:
         keys: list[str] = [self._position, self._due]
         args: list[bytes | str] = [begin, end, self._clients, *writes]
         return cast(bytes, await _answer(self._apply(keys=keys, args=args)))
+
+    async def restore(self, writes: Sequence[bytes], position: bytes | None = None) -> None:
+        """Write states as they are, then the position: for a rebuild, when no worker runs."""
+        args: list[bytes | str] = [position or b"", self._clients, *writes]
+        await _answer(self._restore(keys=[self._position, self._due], args=args))
 
     async def due(self, until_ms: int, limit: int) -> list[str]:
         ids = await _answer(self._redis.zrange(self._due, "-inf", str(until_ms), byscore=True, offset=0, num=limit))
@@ -151,18 +167,28 @@ async def pin_partitions(redis: Redis, app_id: str, partitions: int, ledger_is_e
     if not ledger_is_empty and await _answer(redis.get(_partitions_key(app_id))) is None:
         raise Refused(
             "this Redis holds no state but the ledger has records: it is another Redis, or it was emptied. Point "
-            "--redis at the one that "
-            "holds the state, or restore its backup; states are never begun anew over a ledger"
+            "--redis at the one that holds the state, restore its backup, or run `engage rebuild`"
         )
     await _answer(redis.set(_partitions_key(app_id), partitions, nx=True))
     pinned = await pinned_partitions(redis, app_id)
     if pinned != partitions:
         raise Refused(
             f"the state in Redis was built with {pinned} partitions, the topics have {partitions}: clients would be "
-            f"looked for in the "
-            f"wrong place. Recreate the topics with {pinned} partitions, or start under a new --app-id on an empty "
-            f"ledger"
+            f"looked for in the wrong place. Recreate the topics with {pinned} partitions, or start under a new "
+            f"--app-id on an empty ledger"
         )
+
+
+async def flushed(redis: Redis) -> None:
+    """Wait until all that Redis has answered is on its disk. Raises Refused when it keeps no append-only file."""
+    try:
+        local, _ = await redis.execute_command("WAITAOF", 1, 0, 10_000)
+    except ResponseError as error:
+        raise Refused(
+            f"Redis cannot say that its data is on disk ({error}): it needs appendonly yes, Redis 7.2 or Valkey"
+        ) from error
+    if local < 1:
+        raise Unavailable("redis", "the append-only file was not flushed in time")
 
 
 def _partitions_key(app_id: str) -> str:

@@ -134,8 +134,8 @@ def load(settings_file: Path | None = None, **given: Any) -> Settings:
     except ValidationError as error:
         faults = [
             f"{fault['loc'][0] if fault['loc'] else 'settings'}: {fault['msg']} (option "
-            f"--{str(fault['loc'][0]).replace('_', '-')}, "
-            f"environment ENGAGE_{str(fault['loc'][0]).upper()}, or the settings file)"
+            f"--{str(fault['loc'][0]).replace('_', '-')}, environment ENGAGE_{str(fault['loc'][0]).upper()}, or the "
+            "settings file)"
             for fault in error.errors()
         ]
         raise SettingsError("\n".join(faults)) from error

@@ -75,7 +75,7 @@ async def differences(settings: Settings, partitions: int | None = None) -> tupl
 
 async def _config_differences(settings: Settings, present: list[Needed]) -> list[str]:
     lines = []
-    async with _Admin(settings) as admin:
+    async with Admin(settings) as admin:
         resources = [ConfigResource(ConfigResourceType.TOPIC, topic.name) for topic in present]
         answers = await admin.describe_configs(resources) if resources else []
         values: dict[str, dict[str, str]] = {}
@@ -99,7 +99,7 @@ async def create(settings: Settings, partitions: int, replication_factor: int) -
     missing, lines = await differences(settings, None)
     counts = await partition_counts(settings, [settings.topic(t) for t in INBOUND])
     partitions = max(counts.values(), default=partitions)
-    async with _Admin(settings) as admin:
+    async with Admin(settings) as admin:
         new = [
             NewTopic(topic.name, topic.partitions or partitions, replication_factor, topic_configs=topic.configs)
             for topic in missing
@@ -128,8 +128,7 @@ async def partition_count(settings: Settings) -> int:
         listed = ", ".join(f"{name} {number}" for name, number in counts.items())
         raise Refused(
             f"inbound topics and the ledger must have the same number of partitions, but have: {listed}. A client's "
-            f"records would meet "
-            "on different partitions: recreate the odd ones with the number the others have"
+            f"records would meet on different partitions: recreate the odd ones with the number the others have"
         )
     return next(iter(counts.values()))
 
@@ -153,7 +152,9 @@ async def _touch(settings: Settings, name: str) -> None:
         await discard(producer)
 
 
-class _Admin:
+class Admin:
+    """An admin client, for a while."""
+
     def __init__(self, settings: Settings) -> None:
         self._client = AIOKafkaAdminClient(**settings.kafka_client())
 
