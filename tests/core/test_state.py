@@ -1,0 +1,101 @@
+"""The packed state: what changes when the layout does, what another version is told, how large it may grow."""
+
+from __future__ import annotations
+
+import random
+
+import msgpack
+import pytest
+
+from engine.core.plan import Plan
+from engine.core.state import DAY_MS, STATE_VERSION, ClientState, pack, unpack
+from tests.core.making import Desk, at, balance, login, plan_of, profile, rule, shipped_plan, trade
+
+LARGEST_STATE_BYTES = 20_000
+
+
+def counting(*lines: str) -> Plan:
+    """A plan with these features of logins, each a line without its name: a, b, c and so on."""
+    names = [f"f{index}" for index, line in enumerate(lines) if line]
+    features = "".join(f"  f{index}: {{source: logins, {line}}}\n" for index, line in enumerate(lines) if line)
+    reader = rule("reader", parameters="{" + ", ".join(f"{name}: {name}" for name in names) + "}")
+    tiers = "individual:\n  measure: client.assets_cny\n  tiers:\n    - {tier: A}\n"
+    return plan_of(reader, features=features, tiers=tiers)
+
+
+def read(plan: Plan, client: ClientState) -> dict[str, object]:
+    reader = plan.compiled["logins"][0]
+    names = (name for name, _ in reader.parameter_names)
+    return dict(zip(names, reader.parameters(client, None, None), strict=True))
+
+
+WEEK = "aggregate: count, window: 7d"
+MONTH = "aggregate: count, window: 30d"
+GOOD_WEEK = "aggregate: count, where: login.success, window: 7d"
+PLACES = "aggregate: distinct, field: region, window: 7d"
+PLACE = "aggregate: last, field: region, window: 7d"
+
+
+def test_a_feature_added_begins_empty_and_the_others_stay():
+    before, after = counting(WEEK), counting(WEEK, GOOD_WEEK, PLACES, PLACE)
+    desk = Desk(before)
+    desk.take(login(at(0), region="east"), login(at(1), region="west"))
+    client = unpack(after.layout, pack(before.layout, desk.client))
+    assert read(after, client) == {"f0": 2, "f1": 0, "f2": 0, "f3": None}
+    later = Desk(after)
+    later.states["c1"] = client
+    later.take(login(at(1.1), region="east"), login(at(3), region="east"))
+    assert read(after, client) == {"f0": 4, "f1": 2, "f2": 1, "f3": "east"}
+
+
+def test_a_feature_removed_is_left_behind_and_comes_back_empty():
+    both, one = counting(WEEK, GOOD_WEEK), counting(WEEK)
+    desk = Desk(both)
+    desk.take(login(at(0)), login(at(1)))
+    without = unpack(one.layout, pack(both.layout, desk.client))
+    again = unpack(both.layout, pack(one.layout, without))
+    assert read(both, again) == {"f0": 2, "f1": 0}
+
+
+def test_a_longer_window_of_a_column_sees_what_is_still_held():
+    short, long = counting(WEEK), counting(WEEK, MONTH)
+    desk = Desk(short)
+    desk.take(login(at(0)), login(at(3)), login(at(6)))
+    assert read(long, unpack(long.layout, pack(short.layout, desk.client))) == {"f0": 3, "f1": 3}
+
+
+def test_names_and_order_of_features_do_not_matter():
+    before, after = counting(WEEK, GOOD_WEEK), counting(GOOD_WEEK, "", WEEK)
+    desk = Desk(before)
+    desk.take(login(at(0)), login(at(1), success=False))
+    assert read(after, unpack(after.layout, pack(before.layout, desk.client))) == {"f0": 1, "f2": 2}
+
+
+def test_another_version_of_the_state_is_refused():
+    plan = shipped_plan()
+    values = msgpack.unpackb(pack(plan.layout, ClientState(plan.layout, "c1", at(0))))
+    values[0] = STATE_VERSION + 1
+    with pytest.raises(ValueError, match=f"version {STATE_VERSION + 1}, this engine reads version {STATE_VERSION}"):
+        unpack(plan.layout, msgpack.packb(values))
+
+
+def test_a_state_stays_small_however_busy_the_client():
+    """100,000 events over a year, of every kind, with values that hardly ever repeat, under the shipped rules."""
+    desk, rng = Desk(shipped_plan()), random.Random(7)
+    desk.take(profile(at(0), consents=("app_push", "sms", "email", "phone", "wechat")))
+    times = sorted(at(0) + rng.randrange(365 * DAY_MS) for _ in range(100_000))
+    largest = 0
+    for number, time_ms in enumerate(times):
+        amount = rng.randrange(10**11)
+        if number % 3 == 0:
+            products = ["stock", "fund", "option", "robo_portfolio"]
+            item = trade(time_ms, amount, symbol=f"{rng.randrange(10**60):060d}", product=rng.choice(products))
+        elif number % 3 == 1:
+            item = login(time_ms, device_id=f"{rng.randrange(10**60):060d}", success=rng.random() < 0.9)
+        else:
+            kind = rng.choice(["deposit", "withdrawal", "transfer_out", "loss"])
+            item = balance(time_ms, rng.randrange(10**9), kind=kind, amount_fen=amount, cash_fen=amount)
+        desk.take(item)
+        if number % 5_000 == 0:
+            largest = max(largest, len(pack(desk.plan.layout, desk.client)))
+    assert 4_000 < largest < LARGEST_STATE_BYTES

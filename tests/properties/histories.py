@@ -1,0 +1,84 @@
+"""Random histories: what several clients do over some 200 days, out of order at times, often around the edges of days
+and of the shipped tiers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, get_args
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+
+from engine.core.decide import Input
+from engine.core.events import AccessChannel, AgeBand, Balance, Channel, ClientType, Region, RiskLevel, Trade
+from engine.core.state import DAY_MS
+from tests.core.making import HOUR_MS, at, balance, login, profile, trade
+
+LAST_MS = at(200)
+STEPS_MS = (0, 1, 999, 60_000, HOUR_MS, 12 * HOUR_MS, DAY_MS - 1, DAY_MS, DAY_MS + 1, 3 * DAY_MS, 31 * DAY_MS)
+ASSETS_CNY = (0, 5_000, 60_000, 269_999.99, 270_000, 299_999.99, 300_000, 899_999.99, 900_000, 1_000_000, 5_000_000)
+
+
+def quick(examples: int) -> settings:
+    return settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+def words(literal: Any) -> st.SearchStrategy[Any]:
+    return st.sampled_from(get_args(literal))
+
+
+_amounts = st.sampled_from([0, 1, 999, 2_000_000, 60_000_00, 500_000_00, 3_000_000_00]) | st.integers(0, 10**13)
+_logins = st.fixed_dictionaries(
+    {"channel": words(AccessChannel), "success": st.booleans()},
+    optional={"device_id": st.sampled_from("abc"), "region": words(Region)},
+)
+_trades = st.fixed_dictionaries(
+    {
+        "amount_fen": _amounts,
+        "quantity": st.sampled_from([1, 100, 10**12]),
+        "symbol": st.sampled_from(["600000", "000001", "510300"]),
+        "side": st.sampled_from(["buy", "sell"]),
+        "product": words(Trade.model_fields["product"].annotation),
+    }
+)
+_balances = st.fixed_dictionaries(
+    {
+        "kind": words(Balance.model_fields["kind"].annotation),
+        "amount_fen": _amounts,
+        "assets_cny": st.sampled_from(ASSETS_CNY) | st.integers(0, 10**9),
+    },
+    optional={"cash_fen": _amounts, "margin_ratio": st.sampled_from([0.0, 1.29, 1.3, 1.49, 1.5, 3.0])},
+)
+_profiles = st.fixed_dictionaries(
+    {
+        "type": st.just("individual") | words(ClientType),
+        "consents": st.sets(words(Channel)) | st.just(set(get_args(Channel))),
+    },
+    optional={
+        "age_band": words(AgeBand),
+        "region": words(Region),
+        "risk_level": words(RiskLevel),
+        "advisor_id": st.sampled_from(["adv-1", "adv-2"]),
+    },
+)
+_MAKERS: dict[str, Callable[..., Input]] = {"login": login, "trade": trade, "balance": balance, "profile": profile}
+_doings = st.one_of(
+    *(st.tuples(st.just(name), fields) for name, fields in (
+        ("balance", _balances), ("login", _logins), ("trade", _trades), ("profile", _profiles),
+    ))
+)  # fmt: skip
+_late = st.sampled_from([0] * 6 + [1, HOUR_MS, DAY_MS, 40 * DAY_MS])
+
+
+@st.composite
+def histories(draw: st.DrawFn, clients: int = 3, most: int = 40, known: bool = False) -> list[Input]:
+    """Events in the order in which they come. `known`: every client begins with a profile that agrees to everything."""
+    now_ms = at(0, hour=draw(st.sampled_from([0, 12, 23.9999])))
+    names = [f"c{number}" for number in range(1, clients + 1)]
+    history = [profile(now_ms, name, consents=get_args(Channel)) for name in names] if known else []
+    steps = st.tuples(st.sampled_from(names), st.sampled_from(STEPS_MS), _late, _doings)
+    least = draw(st.sampled_from([1, most // 4, most // 2]))  # lists are short unless asked for
+    for name, step_ms, late_ms, (doing, fields) in draw(st.lists(steps, min_size=max(least, 1), max_size=most)):
+        now_ms = min(now_ms + step_ms, LAST_MS)
+        history.append(_MAKERS[doing](now_ms - late_ms, client_id=name, **fields))
+    return history

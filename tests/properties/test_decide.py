@@ -1,0 +1,232 @@
+"""The decision is a function of each client's own events: neither batches, nor other clients, nor ticks, nor where a
+state was stored in between change a byte of what is published or kept.
+
+All with the shipped rules, and with a set that acts on nearly every event.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections import Counter, defaultdict
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.core.decide import Due, Input, decide
+from engine.core.events import parse_time_ms
+from engine.core.messages import Message
+from engine.core.plan import Plan
+from engine.core.state import DAY_MS, ClientState, day_of, pack, unpack
+from tests.core.making import FEATURES, event_of, plan_of, rule, shipped_plan
+from tests.properties.histories import LAST_MS, histories, quick
+
+EAGER = plan_of(
+    rule("hello", on="[logins, trades, balances, profiles]", cooldown="1h", priority=80),
+    rule("again", on="[logins, trades]", cooldown="1m", priority=80, channels="[wechat, email, sms]"),
+    rule("moved", on="tier_change", when="tier_change.new in ('A', 'B', 'C')", cooldown="2d", kind="survey"),
+    rule("task", on="balances", when="balance.assets_cny > 0.01", cooldown="1d", kind="task", audience="team"),
+    rule("quiet", silence="{of: logins, for: 3d}", cooldown="5d"),
+    rule("idle", silence="{of: trades, for: 30d}", cooldown="1m", kind="task", audience="advisor", priority=20),
+    rule("frozen", silence="{of: balances, for: 3d}", cooldown="1m", when='client.tier == "A"'),
+    features=FEATURES + "  devices_7d: {source: logins, aggregate: distinct, field: device_id, window: 7d}\n",
+    daily_cap=2,
+)
+PLANS = {"shipped": shipped_plan(), "eager": EAGER}
+plans = st.sampled_from(list(PLANS))
+States = dict[str, ClientState]
+
+
+def decided_one_by_one(plan: Plan, history: list[Input]) -> tuple[States, list[Message]]:
+    states: States = {}
+    return states, [m for item in history for m in decide(plan, states, [item]).messages]
+
+
+def packed(plan: Plan, states: States) -> dict[str, bytes]:
+    return {id_: pack(plan.layout, client) for id_, client in states.items()}
+
+
+def of_each_client(messages: list[Message]) -> dict[bytes | None, list[Message]]:
+    found = defaultdict(list)
+    for message in messages:
+        found[message.key].append(message)
+    return dict(found)
+
+
+def settled(plan: Plan, states: States) -> None:
+    """Run all that falls due up to the end, so that what differs only in ticks that came too late is compared too."""
+    decide(plan, states, [Due(id_, LAST_MS) for id_ in sorted(states)])
+
+
+@quick(120)
+@given(name=plans, history=histories(known=True), data=st.data())
+def test_neither_batches_nor_ticks_nor_storage_change_a_byte(name, history, data):
+    plan = PLANS[name]
+    expected_states, expected = decided_one_by_one(plan, history)
+    cuts = sorted(data.draw(st.sets(st.integers(0, len(history)), max_size=6)) | {0, len(history)})
+    states: States = {}
+    messages: list[Message] = []
+    for begin, end in itertools.pairwise(cuts):
+        inputs: list[Input] = []
+        for item in history[begin:end]:
+            if data.draw(st.integers(0, 3)) == 0:  # a tick, early or late, but not ahead of the client's next event
+                client_id, latest = event_of(item).client_id, event_of(item).time
+                inputs.append(Due(client_id, latest - data.draw(st.sampled_from([0, 1, DAY_MS, 30 * DAY_MS]))))
+            inputs.append(item)
+        for id_ in sorted(states):
+            if data.draw(st.booleans()):
+                states[id_] = unpack(plan.layout, pack(plan.layout, states[id_]))
+        messages += decide(plan, states, inputs).messages
+    assert messages == expected
+    assert packed(plan, states) == packed(plan, expected_states)
+
+
+@quick(60)
+@given(name=plans, history=histories(known=True), data=st.data())
+def test_other_clients_do_not_matter(name, history, data):
+    """The same events in another order between clients, each client's own kept."""
+    plan = PLANS[name]
+    states, messages = decided_one_by_one(plan, history)
+    waiting = {id_: [i for i in history if event_of(i).client_id == id_] for id_ in states}
+    shuffled = []
+    for id_ in data.draw(st.permutations([event_of(item).client_id for item in history])):
+        shuffled.append(waiting[id_].pop(0))
+    other_states, other = decided_one_by_one(plan, shuffled)
+    assert of_each_client(other) == of_each_client(messages)
+    assert packed(plan, other_states) == packed(plan, states)
+
+
+@quick(60)
+@given(
+    name=plans, history=histories(clients=1, known=True), late_ms=st.sampled_from([0, 1, 999, 3_600_000, 9 * DAY_MS])
+)
+def test_it_does_not_matter_how_late_a_tick_comes(name, history, late_ms):
+    """Each timer runs at its own due time: by a tick at once, by one that comes late, by the next event, by none."""
+    plan = PLANS[name]
+    expected_states, expected = decided_one_by_one(plan, history)
+    expected += decide(plan, expected_states, [Due("c1", LAST_MS)]).messages
+    states: States = {}
+    messages: list[Message] = []
+    for item in history:
+        while "c1" in states and states["c1"].due_ms + late_ms <= event_of(item).time:
+            messages += decide(plan, states, [Due("c1", states["c1"].due_ms + late_ms)]).messages
+        messages += decide(plan, states, [item]).messages
+    messages += decide(plan, states, [Due("c1", LAST_MS)]).messages
+    assert messages == expected
+    assert packed(plan, states) == packed(plan, expected_states)
+
+
+@quick(120)
+@given(name=plans, history=histories(known=True, most=60))
+def test_caps_cooldowns_and_stays_are_kept(name, history):
+    plan = PLANS[name]
+    states, messages = decided_one_by_one(plan, history)
+    settled(plan, states)
+    rules = {r.id: r for r in plan.rule_set.rules}
+    contacts: Counter[tuple[str, int]] = Counter()
+    acted: dict[tuple[str, str], int] = {}
+    moved: dict[str, tuple[str, int]] = {}
+    for message in messages:
+        value = json.loads(message.value or b"")
+        client, now_ms = value["client_id"], parse_time_ms(value["time"])
+        if message.topic == "tier-changes":
+            check_stay(plan, value, moved.get(client), now_ms)
+            moved[client] = (value["to_tier"], now_ms)
+            continue
+        rule_ = rules[value["rule_id"]]
+        last = acted.get((client, rule_.id))
+        assert last is None or now_ms >= last + rule_.cooldown_s * 1000
+        acted[client, rule_.id] = now_ms
+        assert value["channel"] in rule_.channels
+        if rule_.audience == "client":
+            contacts[client, day_of(now_ms)] += 1
+    assert max(contacts.values(), default=0) <= plan.rule_set.policy.daily_cap
+
+
+def check_stay(plan: Plan, change: dict, before: tuple[str, int] | None, now_ms: int) -> None:
+    assert change["from_tier"] == (before[0] if before else None)
+    assert change["to_tier"] != change["from_tier"]
+    ladder = plan.ladders.get(change["client_type"])
+    if before and ladder and change["reason"] == "demoted":
+        assert now_ms >= before[1] + ladder.ladder.demote_after_days * DAY_MS
+
+
+@quick(60)
+@given(name=plans, history=histories(known=True))
+def test_a_client_is_never_left_with_something_already_due(name, history):
+    plan = PLANS[name]
+    states: States = {}
+    for item in history:
+        decide(plan, states, [item])
+        client = states[event_of(item).client_id]
+        assert client.due_ms > client.now_ms
+    settled(plan, states)
+    assert all(client.due_ms > LAST_MS for client in states.values())
+
+
+@quick(60)
+@given(name=plans, history=histories())
+def test_unpack_gives_back_every_attribute(name, history):
+    plan = PLANS[name]
+    states, _ = decided_one_by_one(plan, history)
+    for client in states.values():
+        again = unpack(plan.layout, pack(plan.layout, client))
+        assert attributes(again) == attributes(client)
+
+
+def attributes(client: ClientState) -> dict[str, object]:
+    found = {name: getattr(client, name) for name in ClientState.__slots__}
+    for source in ("trades", "logins", "balances"):
+        activity = found[source]
+        found[source] = {name: getattr(activity, name) for name in type(activity).__slots__}
+    return found
+
+
+@quick(60)
+@given(history=histories(known=True), order=st.randoms(use_true_random=False))
+def test_the_order_in_files_does_not_matter(history, order):
+    """Rules and features in another order: the same messages, the same states."""
+    lines = [
+        FEATURES,
+        "  devices_7d: {source: logins, aggregate: distinct, field: device_id, window: 7d}\n",
+        "  traded_7d: {source: trades, aggregate: count, window: 7d}\n",
+        "  in_cny_7d: {source: balances, aggregate: sum, field: amount_cny, window: 7d}\n",
+    ]
+    rules = [
+        rule("hello", on="[logins, trades, balances]", cooldown="1h", when="traded_7d >= 1"),
+        rule("again", on="[logins, trades]", cooldown="1m", when="devices_7d >= 1"),
+        rule("rich", on="[trades, balances]", cooldown="1m", when="in_cny_7d > 0.01", parameters="{n: in_cny_7d}"),
+    ]
+    expected_states, expected = decided_one_by_one(plan_of(*rules, features="".join(lines)), history)
+    order.shuffle(lines)
+    order.shuffle(rules)
+    plan = plan_of(*rules, features="".join(lines))
+    states, messages = decided_one_by_one(plan, history)
+    assert messages == expected
+    assert packed(plan, states) == packed(plan, expected_states)
+
+
+@pytest.mark.parametrize("name", list(PLANS))
+def test_the_histories_set_off_what_is_looked_at(name):
+    """The properties above mean something only if rules act, are held back, and timers run."""
+    plan, timers = PLANS[name], 0
+    outcomes: Counter[str] = Counter()
+    topics: Counter[str] = Counter()
+
+    @quick(100)
+    @given(history=histories(known=True, most=60))
+    def collect(history):
+        nonlocal timers
+        states: States = {}
+        decided = decide(plan, states, history)
+        decided_late = decide(plan, states, [Due(id_, LAST_MS) for id_ in states])
+        for one in (decided, decided_late):
+            outcomes.update(outcome for _, outcome in one.outcomes.elements())
+            topics.update(message.topic for message in one.messages)
+            timers += sum(b'"type":"timer"' in (message.value or b"") for message in one.messages)
+
+    collect()
+    assert min(outcomes[outcome] for outcome in ("sent", "cooldown", "no_consent", "daily_cap")) > 5, outcomes
+    assert min(topics[topic] for topic in ("tier-changes", "tasks", "messages", "surveys")) > 5, topics
+    assert timers > 5

@@ -1,0 +1,108 @@
+"""decode never raises, whatever the bytes; what it accepts, decide can take."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from engine.core.actions import Rejection
+from engine.core.decide import decide
+from engine.core.decode import Rejected, decode
+from engine.core.events import EARLIEST_MS, INBOUND, LATEST_MS, Balance, Login, Profile, Trade, parse_time_ms
+from engine.core.messages import rfc3339
+from tests.core.making import event_of, shipped_plan, topic_of
+from tests.properties.histories import histories, quick
+
+keys = st.none() | st.binary(max_size=8) | st.just(b"c1")
+moments = st.just(-1) | st.integers(EARLIEST_MS, LATEST_MS)
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.sampled_from([10**20, -(10**400), 2**63, 5.0, 1e308])
+    | st.floats()
+    | st.text(st.characters(exclude_categories=[]), max_size=20)  # surrogates too
+)
+fields = sorted({name for model in INBOUND.values() for name in model.model_fields})
+jsons = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(fields) | st.text(max_size=5), inner),
+    max_leaves=8,
+)
+
+
+def judged(topic: str, key: bytes | None, value: bytes | None, timestamp_ms: int) -> Any:
+    result = decode(topic, key, value, timestamp_ms)
+    if isinstance(result, Rejected):
+        assert isinstance(result.reason, Rejection)
+        assert 0 < len(result.error.encode()) < 2_000
+    else:
+        assert result.client_id.encode() == key
+        assert isinstance(result, INBOUND[topic])
+        decide(shipped_plan(), {}, [(topic, result)])
+    return result
+
+
+@quick(300)
+@given(topic=st.sampled_from(list(INBOUND)), key=keys, value=st.none() | st.binary(max_size=200), moment=moments)
+def test_any_bytes(topic, key, value, moment):
+    judged(topic, key, value, moment)
+
+
+@quick(300)
+@given(topic=st.sampled_from(list(INBOUND)), value=jsons, moment=moments, ascii_only=st.booleans())
+@example(topic="logins", value={"time": "\ud800"}, moment=-1, ascii_only=False)
+def test_any_json(topic, value, moment, ascii_only):
+    text = json.dumps(value, ensure_ascii=ascii_only)
+    judged(topic, b"c1", text.encode("utf-8", "surrogatepass"), moment)
+
+
+@st.composite
+def spoiled(draw: st.DrawFn) -> tuple[str, bytes]:
+    """A good event with fields replaced, added, taken away, or bytes of its text changed."""
+    topic, event = topic_of(item := draw(histories(most=4))[-1]), event_of(item)
+    value: dict[str, Any] = json.loads(event.model_dump_json())
+    for name in draw(st.lists(st.sampled_from([*value, "extra"]), max_size=3)):
+        value[name] = draw(scalars)
+    for name in draw(st.lists(st.sampled_from(list(value)), max_size=1)):
+        del value[name]
+    text = bytearray(json.dumps(value).encode())
+    for _ in range(draw(st.sampled_from([0, 0, 1, 3]))):
+        text[draw(st.integers(0, len(text) - 1))] = draw(st.integers(0, 255))
+    return topic, bytes(text)
+
+
+@quick(500)
+@given(record=spoiled(), moment=moments)
+def test_good_events_spoiled(record, moment):
+    judged(record[0], b"c1", record[1], moment)
+
+
+@quick(100)
+@given(history=histories(most=3))
+def test_what_a_model_writes_is_read_again(history):
+    for item in history:
+        event = event_of(item)
+        assert decode(topic_of(item), event.client_id.encode(), event.model_dump_json().encode(), -1) == event
+
+
+@quick(500)
+@given(st.integers(EARLIEST_MS, LATEST_MS - 1), st.integers(-14 * 60, 14 * 60))
+@example(1_500_000_000_007, 480)
+def test_a_moment_is_the_same_in_both_notations_and_every_offset(moment_ms, offset_minutes):
+    assert parse_time_ms(moment_ms) == moment_ms
+    assert parse_time_ms(rfc3339(moment_ms)) == moment_ms
+    sign, minutes = ("-", -offset_minutes) if offset_minutes < 0 else ("+", offset_minutes)
+    local = rfc3339(moment_ms + offset_minutes * 60_000).replace("Z", f"{sign}{minutes // 60:02d}:{minutes % 60:02d}")
+    assert parse_time_ms(local) == moment_ms
+
+
+@pytest.mark.parametrize("model", [Trade, Login, Balance, Profile])
+def test_every_field_is_tried(model):
+    """The list of fields above is of all models: a model added to the contract is spoiled too."""
+    assert model in INBOUND.values()
+    assert set(model.model_fields) <= set(fields)
