@@ -29,13 +29,15 @@ from aiokafka.partitioner import murmur2
 
 from engine.core.messages import Message
 from engine.runtime.intake import INTAKE_TOPICS, MAX_BATCH_BYTES, Batch, Merger
-from engine.runtime.ledger import Fenced, Refused, Unavailable
+from engine.runtime.ledger import Fenced, Refused, Surprised, Unavailable
 from engine.runtime.settings import Settings
 
 log = structlog.get_logger(__name__)
 
 MAX_REQUEST_BYTES: Final = 16_000_000  # a dead letter may be as large as any inbound record
+FETCH_AHEAD_BYTES: Final = 64_000_000  # over all partitions of a worker
 MERGE_WAIT_S: Final = 0.5
+SLOW_COMMIT_S: Final = 1.0
 _DENIED: Final = (
     SaslAuthenticationFailed,
     TopicAuthorizationFailedError,
@@ -123,7 +125,8 @@ class KafkaLog:
 
     async def publish(self, messages: Sequence[Message], records: Sequence[bytes]) -> int:
         if self._slow:
-            await self.start()
+            # Initialising the producer again and going on would be wrong: another worker may have been here since
+            raise Surprised("the last commit took over a second: its end may come late and end another transaction")
         producer = self._producer
         assert producer is not None
         began = time.monotonic()
@@ -131,27 +134,35 @@ class KafkaLog:
             async with asyncio.timeout(self._settings.transaction_timeout_s):
                 await producer.begin_transaction()
                 sends = [await self._send(producer, message) for message in messages]
-                sends += [
-                    await producer.send(self._ledger.topic, record, partition=self._partition) for record in records
-                ]
+                for record in records:
+                    sends.append(await producer.send(self._ledger.topic, record, partition=self._partition))
+                    sends[-1].add_done_callback(_seen)
                 # aiokafka's commit ignores failed batches: whatever was not acknowledged must stop us here
                 acknowledged = await asyncio.gather(*sends)
                 await producer.commit_transaction()
-        self._slow = time.monotonic() - began > 1
+        self._slow = time.monotonic() - began > SLOW_COMMIT_S
         return int(acknowledged[-1].offset)
 
     async def _send(self, producer: AIOKafkaProducer, message: Message) -> asyncio.Future[Any]:
-        return await producer.send(
+        sent: asyncio.Future[Any] = await producer.send(
             self._settings.topic(message.topic),
             message.value,
             key=message.key,
             headers=list(message.headers),
             timestamp_ms=message.timestamp_ms,
         )
+        sent.add_done_callback(_seen)
+        return sent
 
     async def stop(self) -> None:
         producer, self._producer = self._producer, None
         await discard(producer)
+
+
+def _seen(sent: asyncio.Future[Any]) -> None:
+    """A failure of one send is told by the transaction's; asyncio need not say again that nobody asked."""
+    if not sent.cancelled():
+        sent.exception()
 
 
 class reader:
@@ -222,9 +233,14 @@ async def partition_counts(settings: Settings, names: list[str]) -> dict[str, in
 class KafkaIntake:
     """The inbound topics of one partition, by a consumer of its own that no group moves."""
 
-    def __init__(self, settings: Settings, partition: int, fetch_bytes: int = 1_048_576) -> None:
+    def __init__(self, settings: Settings, partition: int, share: int = 1) -> None:
+        """`share` is the number of partitions that the worker reads: what it may fetch ahead and ask is divided by it."""
         self._settings = settings
-        self._fetch_bytes = fetch_bytes  # at most so much of each topic is fetched ahead
+        ahead = FETCH_AHEAD_BYTES // (share * len(INTAKE_TOPICS))
+        self._fetch_bytes = min(max(ahead, 131_072), 1_048_576)
+        # A fetch asks for the topics with nothing buffered and waits at the broker for one of them; what meanwhile comes on
+        # the others waits for it. So it waits no longer than what idle polling of all partitions may cost.
+        self._fetch_wait_ms = min(max(8 * share, 30), 500)
         self._topics = {topic: TopicPartition(settings.topic(topic), partition) for topic in INTAKE_TOPICS}
         self._names = {tp: topic for topic, tp in self._topics.items()}
         self._reader: reader | None = None
@@ -238,7 +254,7 @@ class KafkaIntake:
         await self.stop()
         self._reader = reader(
             self._settings,
-            fetch_max_wait_ms=1000,
+            fetch_max_wait_ms=self._fetch_wait_ms,
             max_poll_records=self._settings.batch_records,
             max_partition_fetch_bytes=self._fetch_bytes,
         )

@@ -20,7 +20,6 @@ from faust.web import Request, Response, Web
 
 from engine.runtime import redis_store, topics
 from engine.runtime.app import App
-from engine.runtime.intake import INTAKE_TOPICS
 from engine.runtime.kafka import KafkaIntake, KafkaLog, Membership, partitioner
 from engine.runtime.ledger import Unavailable
 from engine.runtime.metrics import Metrics
@@ -33,7 +32,6 @@ from engine.runtime.settings import Settings
 log = structlog.get_logger(__name__)
 
 AGENTS: Final = 8  # partitions whose batches may be on their way at once
-FETCH_AHEAD_BYTES: Final = 64_000_000  # over all partitions of the worker
 PROBE_S: Final = 3.0
 EXIT_HUNG: Final = 70
 
@@ -209,7 +207,6 @@ class Worker:
     def _runner(self, number: int) -> Runner:
         settings, partition_of = self.settings, self._partition_of
         share = max(len(self._assignment), 1)
-        fetch_bytes = min(max(FETCH_AHEAD_BYTES // (share * len(INTAKE_TOPICS)), 131_072), 1_048_576)
         log_ = KafkaLog(settings, number)
         partition = Partition(
             number,
@@ -229,7 +226,7 @@ class Worker:
 
         return Runner(
             partition,
-            KafkaIntake(settings, number, fetch_bytes),
+            KafkaIntake(settings, number, share),
             log_.stop,
             self._submit,
             settings,
