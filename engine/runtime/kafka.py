@@ -1,6 +1,6 @@
-"""Kafka: the Log of a partition, the inbound topics it reads, and the group that shares partitions out.
+"""Kafka: the Log of a partition, and reading what is committed.
 
-Enters: settings. Leaves: KafkaLog, KafkaIntake, Membership.
+Enters: settings. Leaves: KafkaLog, readers, the partition of a key.
 Holds: aiokafka is used by its public interface alone; its errors become Fenced, Unavailable or Refused here and go no
 further.
 """
@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 import structlog
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import (
     GroupAuthorizationFailedError,
     InvalidProducerEpoch,
@@ -28,15 +28,12 @@ from aiokafka.errors import (
 from aiokafka.partitioner import murmur2
 
 from engine.core.messages import Message
-from engine.runtime.intake import INTAKE_TOPICS, MAX_BATCH_BYTES, Batch, Merger
 from engine.runtime.ledger import Fenced, Refused, Surprised, Unavailable
 from engine.runtime.settings import Settings
 
 log = structlog.get_logger(__name__)
 
 MAX_REQUEST_BYTES: Final = 16_000_000  # a dead letter may be as large as any inbound record
-FETCH_AHEAD_BYTES: Final = 64_000_000  # over all partitions of a worker
-MERGE_WAIT_S: Final = 0.5
 SLOW_COMMIT_S: Final = 1.0
 _DENIED: Final = (
     SaslAuthenticationFailed,
@@ -228,148 +225,3 @@ async def partition_counts(settings: Settings, names: list[str]) -> dict[str, in
             return {name: len(await producer.partitions_for(name)) for name in names if name in existing}
         finally:
             await discard(producer)
-
-
-class KafkaIntake:
-    """The inbound topics of one partition, by a consumer of its own that no group moves."""
-
-    def __init__(self, settings: Settings, partition: int, share: int = 1) -> None:
-        """`share` is the number of partitions that the worker reads: what it may fetch ahead and ask is divided by it."""
-        self._settings = settings
-        ahead = FETCH_AHEAD_BYTES // (share * len(INTAKE_TOPICS))
-        self._fetch_bytes = min(max(ahead, 131_072), 1_048_576)
-        # A fetch asks for the topics with nothing buffered and waits at the broker for one of them; what meanwhile comes on
-        # the others waits for it. So it waits no longer than what idle polling of all partitions may cost.
-        self._fetch_wait_ms = min(max(8 * share, 30), 500)
-        self._topics = {topic: TopicPartition(settings.topic(topic), partition) for topic in INTAKE_TOPICS}
-        self._names = {tp: topic for topic, tp in self._topics.items()}
-        self._reader: reader | None = None
-        self._consumer: AIOKafkaConsumer | None = None
-        self.merger = Merger(dict.fromkeys(INTAKE_TOPICS, 0))
-
-    async def start(self, offsets: dict[str, int]) -> dict[str, int]:
-        """Go to the offsets, or to a topic's beginning where there is none. Raises Refused when a topic lost what is
-        needed.
-        """
-        await self.stop()
-        self._reader = reader(
-            self._settings,
-            fetch_max_wait_ms=self._fetch_wait_ms,
-            max_poll_records=self._settings.batch_records,
-            max_partition_fetch_bytes=self._fetch_bytes,
-        )
-        consumer = self._consumer = await self._reader.__aenter__()
-        tps = list(self._topics.values())
-        with errors():
-            first, end = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
-            begin = {}
-            for topic, tp in self._topics.items():
-                begin[topic] = offsets.get(topic, first[tp])
-                if not first[tp] <= begin[topic] <= end[tp]:
-                    raise Refused(
-                        f"partition {tp.partition}: {tp.topic} is to be read from offset {begin[topic]} but holds "
-                        f"{first[tp]} to {end[tp]}: events are missing. Restore the topic, or accept the loss by "
-                        "restoring a state from before it"
-                    )
-            # no await between assign and seek: a fetch from elsewhere must not begin
-            consumer.assign(tps)
-            for topic, tp in self._topics.items():
-                consumer.seek(tp, begin[topic])
-        self.merger = Merger(begin)
-        for topic, tp in self._topics.items():
-            self.merger.add(topic, [], begin[topic], end[tp])
-        return begin
-
-    async def next(self, wait_s: float) -> Batch | None:
-        """The next batch, or None after waiting. Waits a little for topics that lag behind the others."""
-        limit = self._settings.batch_records
-        with errors():
-            records, size_bytes = self.merger.held()
-            if records < limit and size_bytes < MAX_BATCH_BYTES:
-                await self._fetch((), wait_s)
-            until = time.monotonic() + MERGE_WAIT_S
-            while self.merger.held()[0] and (lacking := self.merger.lacking()) and time.monotonic() < until:
-                await self._fetch([self._topics[topic] for topic in lacking], 0.05)
-        return self.merger.cut(limit)
-
-    async def _fetch(self, tps: Sequence[TopicPartition], wait_s: float) -> None:
-        consumer = self._consumer
-        assert consumer is not None
-        fetched = await consumer.getmany(*tps, timeout_ms=int(wait_s * 1000))
-        for tp, topic in self._names.items():
-            end = consumer.last_stable_offset(tp)
-            if end is None or end < 0:
-                end = consumer.highwater(tp)
-            position = await consumer.position(tp)
-            self.merger.add(topic, fetched.get(tp, ()), position, max(end or 0, position))
-
-    async def stop(self) -> None:
-        consumer, self._consumer = self._consumer, None
-        await discard(consumer)
-
-
-class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
-    """The group of workers. It subscribes to the ledger alone: a partition of the ledger is what is shared out.
-
-    `changed` is called with the partitions this worker owns, after every rebalance.
-    """
-
-    def __init__(self, settings: Settings, changed: Callable[[frozenset[int]], None]) -> None:
-        self._settings = settings
-        self._changed = changed
-        self._consumer: AIOKafkaConsumer | None = None
-        self._rejoin = False
-
-    async def start(self) -> None:
-        session_ms = int(self._settings.session_timeout_s * 1000)
-        self._consumer = AIOKafkaConsumer(
-            **self._settings.kafka_client(),
-            group_id=f"{self._settings.app_id}-engagement",
-            session_timeout_ms=session_ms,
-            heartbeat_interval_ms=session_ms // 5,
-            rebalance_timeout_ms=session_ms,
-            max_poll_interval_ms=300_000,
-            enable_auto_commit=False,
-            auto_offset_reset="latest",
-        )
-        with errors():
-            try:
-                await asyncio.wait_for(self._consumer.start(), 15)
-            except BaseException:
-                await self.stop()
-                raise
-        self._consumer.subscribe([self._settings.ledger_topic], listener=self)
-
-    async def on_partitions_revoked(self, revoked: list[TopicPartition]) -> None:
-        """Nothing: what goes is known when the new assignment comes; until then fencing keeps two owners apart."""
-
-    async def on_partitions_assigned(self, assigned: list[TopicPartition]) -> None:
-        assert self._consumer is not None
-        self._consumer.pause(*assigned)  # membership is all that is wanted: nothing is read here
-        self._changed(frozenset(tp.partition for tp in assigned))
-
-    async def poll(self) -> None:
-        """Stay a member. An unpolled member leaves the group while its assignment still shows the partitions."""
-        consumer = self._consumer
-        assert consumer is not None
-        if self._rejoin:
-            self._rejoin = False
-            consumer.unsubscribe()
-            consumer.subscribe([self._settings.ledger_topic], listener=self)
-        with errors():
-            await consumer.getmany(timeout_ms=200)
-
-    async def probe(self) -> None:
-        """Ask Kafka anything: an idle worker would not notice that it is away. Raises Unavailable."""
-        assert self._consumer is not None
-        with errors():
-            tp = TopicPartition(self._settings.ledger_topic, 0)
-            await asyncio.wait_for(self._consumer.end_offsets([tp]), 5)
-
-    def rejoin(self) -> None:
-        """Ask for a new assignment: the old one was overtaken by another worker."""
-        self._rejoin = True
-
-    async def stop(self) -> None:
-        consumer, self._consumer = self._consumer, None
-        await discard(consumer)

@@ -20,8 +20,10 @@ from faust.web import Request, Response, Web
 
 from engine.runtime import redis_store, topics
 from engine.runtime.app import App
-from engine.runtime.kafka import KafkaIntake, KafkaLog, Membership, partitioner
+from engine.runtime.kafka import KafkaLog, partitioner
+from engine.runtime.kafka_intake import KafkaIntake
 from engine.runtime.ledger import Unavailable
+from engine.runtime.membership import Membership
 from engine.runtime.metrics import Metrics
 from engine.runtime.partition import Partition, UnitLimits
 from engine.runtime.redis_store import RedisStore

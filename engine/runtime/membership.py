@@ -1,0 +1,82 @@
+"""The group of workers: who has which partition.
+
+Enters: settings. Leaves: the partitions that this worker owns, after every rebalance.
+Holds: the group subscribes to the ledger alone, and reads nothing: a partition of the ledger is what is shared out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+
+from engine.runtime.kafka import discard, errors
+from engine.runtime.settings import Settings
+
+
+class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
+    """The group of workers. It subscribes to the ledger alone: a partition of the ledger is what is shared out.
+
+    `changed` is called with the partitions this worker owns, after every rebalance.
+    """
+
+    def __init__(self, settings: Settings, changed: Callable[[frozenset[int]], None]) -> None:
+        self._settings = settings
+        self._changed = changed
+        self._consumer: AIOKafkaConsumer | None = None
+        self._rejoin = False
+
+    async def start(self) -> None:
+        session_ms = int(self._settings.session_timeout_s * 1000)
+        self._consumer = AIOKafkaConsumer(
+            **self._settings.kafka_client(),
+            group_id=f"{self._settings.app_id}-engagement",
+            session_timeout_ms=session_ms,
+            heartbeat_interval_ms=session_ms // 5,
+            rebalance_timeout_ms=session_ms,
+            max_poll_interval_ms=300_000,
+            enable_auto_commit=False,
+            auto_offset_reset="latest",
+        )
+        with errors():
+            try:
+                await asyncio.wait_for(self._consumer.start(), 15)
+            except BaseException:
+                await self.stop()
+                raise
+        self._consumer.subscribe([self._settings.ledger_topic], listener=self)
+
+    async def on_partitions_revoked(self, revoked: list[TopicPartition]) -> None:
+        """Nothing: what goes is known when the new assignment comes; until then fencing keeps two owners apart."""
+
+    async def on_partitions_assigned(self, assigned: list[TopicPartition]) -> None:
+        assert self._consumer is not None
+        self._consumer.pause(*assigned)  # membership is all that is wanted: nothing is read here
+        self._changed(frozenset(tp.partition for tp in assigned))
+
+    async def poll(self) -> None:
+        """Stay a member. An unpolled member leaves the group while its assignment still shows the partitions."""
+        consumer = self._consumer
+        assert consumer is not None
+        if self._rejoin:
+            self._rejoin = False
+            consumer.unsubscribe()
+            consumer.subscribe([self._settings.ledger_topic], listener=self)
+        with errors():
+            await consumer.getmany(timeout_ms=200)
+
+    async def probe(self) -> None:
+        """Ask Kafka anything: an idle worker would not notice that it is away. Raises Unavailable."""
+        assert self._consumer is not None
+        with errors():
+            tp = TopicPartition(self._settings.ledger_topic, 0)
+            await asyncio.wait_for(self._consumer.end_offsets([tp]), 5)
+
+    def rejoin(self) -> None:
+        """Ask for a new assignment: the old one was overtaken by another worker."""
+        self._rejoin = True
+
+    async def stop(self) -> None:
+        consumer, self._consumer = self._consumer, None
+        await discard(consumer)
