@@ -1,0 +1,151 @@
+"""One partition over a Log and a Store in memory, driven by hand.
+
+Enters: a history of events. Leaves: batches as the intake cuts them, and what a run without any fault comes to.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+
+from prometheus_client import CollectorRegistry
+
+from engine.core.decide import Input, decide
+from engine.core.messages import Message
+from engine.core.plan import Plan
+from engine.core.state import ClientState, pack
+from engine.runtime.intake import INTAKE_TOPICS, Batch, Inbound, Merger, merge, read
+from engine.runtime.metrics import Metrics
+from engine.runtime.partition import Partition, UnitLimits
+from tests.core.making import event_of, topic_of
+from tests.memory import Data, Faults, Ledger, MemoryLog, MemoryStore
+
+
+class ConsumerRecord:
+    """What a consumer hands out."""
+
+    def __init__(
+        self,
+        offset: int,
+        timestamp: int,
+        key: bytes | None = b"c1",
+        value: bytes | None = b"{}",
+        headers: Sequence[tuple[str, bytes]] = (),
+        partition: int = 0,
+    ) -> None:
+        self.offset, self.timestamp, self.key, self.value = offset, timestamp, key, value
+        self.headers, self.partition = headers, partition
+
+
+Topics = dict[str, list[ConsumerRecord]]
+
+
+def topics_of(history: Iterable[Input], start_ms: int | None = None) -> Topics:
+    """The history as the records of one partition: each event comes a moment after the latest seen so far."""
+    topics: Topics = defaultdict(list)
+    latest_ms = start_ms or 0
+    for item in history:
+        event = event_of(item)
+        latest_ms = max(latest_ms + 1, event.time)
+        records = topics[topic_of(item)]
+        value = event.model_dump_json().encode()
+        records.append(ConsumerRecord(len(records), latest_ms, event.client_id.encode(), value))
+    return dict(topics)
+
+
+def end_of(records: list[ConsumerRecord]) -> int:
+    return records[-1].offset + 1 if records else 0
+
+
+def next_batch(topics: Topics, offsets: dict[str, int], limit: int) -> Batch | None:
+    """What the intake would hand over next."""
+    merger = Merger({topic: offsets.get(topic, 0) for topic in INTAKE_TOPICS})
+    for topic, records in topics.items():
+        at = offsets.get(topic, 0)
+        merger.add(topic, [r for r in records if r.offset >= at], end_of(records), end_of(records))
+    return merger.cut(limit)
+
+
+def all_batches(topics: Topics, limit: int) -> list[Batch]:
+    batches: list[Batch] = []
+    offsets: dict[str, int] = {}
+    while batch := next_batch(topics, offsets, limit):
+        batches.append(batch)
+        offsets |= {topic: end for topic, (_, end) in batch.ranges.items()}
+    return batches
+
+
+class Faultless:
+    """What a run without any fault comes to: decided record by record, in the order of the merge."""
+
+    def __init__(self, plan: Plan, topics: Topics) -> None:
+        self.messages: list[Message] = []
+        self._states: dict[str, ClientState] = {}
+        self._plan = plan
+        for topic, record in merge(topics):
+            event = read(record, lambda _: True)
+            self.messages += (
+                [event] if isinstance(event, Message) else decide(plan, self._states, [(topic, event)]).messages
+            )
+
+    def tick(self, inputs: Iterable[Input]) -> None:
+        self.messages += decide(self._plan, self._states, inputs).messages
+
+    @property
+    def states(self) -> dict[str, bytes]:
+        return {id_: pack(self._plan.layout, client) for id_, client in self._states.items()}
+
+
+def by_client(messages: Iterable[Message]) -> dict[bytes | None, list[tuple[str, bytes | None]]]:
+    found = defaultdict(list)
+    for message in messages:
+        found[message.key].append((message.topic, message.value))
+    return dict(found)
+
+
+class Bench:
+    """A ledger, a store, and workers that come and go."""
+
+    def __init__(
+        self,
+        plan: Plan | Callable[[], Plan],
+        *,
+        publish_faults: Iterable[str] = (),
+        apply_faults: Iterable[str] = (),
+        belongs: Callable[[bytes], bool] = lambda _: True,
+        cache_clients: int = 1000,
+        limits: UnitLimits | None = None,
+    ) -> None:
+        self.ledger = Ledger()
+        self.data = Data()
+        self.registry = CollectorRegistry()
+        self.metrics = Metrics(self.registry)
+        self._plan = plan if callable(plan) else lambda: plan
+        self._publish_faults = Faults(publish_faults)
+        self._apply_faults = Faults(apply_faults)
+        self._belongs = belongs
+        self._cache_clients = cache_clients
+        self._limits = limits or UnitLimits()
+
+    def worker(self) -> Partition:
+        return Partition(
+            7,
+            MemoryLog(self.ledger, self._publish_faults),
+            MemoryStore(self.data, self._apply_faults),
+            self._plan,
+            self._belongs,
+            self.metrics,
+            self._cache_clients,
+            self._limits,
+        )
+
+    async def started(self) -> Partition:
+        worker = self.worker()
+        await worker.recover()
+        return worker
+
+
+def single(topic: str, offset: int, key: bytes | None, value: bytes | None, timestamp_ms: int = -1) -> Batch:
+    """A batch of one record."""
+    record = Inbound(topic, 7, offset, timestamp_ms, key, value)
+    return Batch([record], {topic: (offset, offset + 1)}, len(value or b""))
