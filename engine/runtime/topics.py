@@ -117,9 +117,9 @@ async def partition_count(settings: Settings) -> int:
     names = {topic: settings.topic(topic) for topic in (*INBOUND, REROUTED)}
     wanted = [*names.values(), settings.ledger_topic]
     counts = await partition_counts(settings, wanted)
-    for name in (*wanted, settings.rule_set_topic, *(settings.topic(t) for t in PUBLISHED)):
-        if name not in counts:
-            await _touch(settings, name)
+    others = (settings.rule_set_topic, *(settings.topic(t) for t in PUBLISHED))
+    # at once: where topics are not created on first use, each is waited for in vain
+    await asyncio.gather(*(_touch(settings, name) for name in (*wanted, *others) if name not in counts))
     counts = await partition_counts(settings, wanted)
     missing = [name for name in wanted if not counts.get(name)]
     if missing:
