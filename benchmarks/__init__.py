@@ -1,0 +1,1 @@
+"""Speed on real Kafka and Redis: `make bench`, or `python -m benchmarks --help`."""
