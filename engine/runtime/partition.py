@@ -193,6 +193,8 @@ class Partition:
 
     async def tick(self, time_ms: int, limit: int = 1000) -> bool:
         """Wake clients that are due. True when there may be more."""
+        # who is due would be missing from a Redis that lost its last writes, and no event may come to show it
+        self._check_position(await self._store.position())
         client_ids = await self._store.due(time_ms, limit)
         if not client_ids:
             return False
@@ -216,12 +218,15 @@ class Partition:
         if not missing:
             return
         position, packed = await self._store.load(missing)
-        if (position or b"") != self._stored_position():
-            raise Surprised("Redis moved under this worker: it failed over, or another worker writes here")
+        self._check_position(position)
         layout = self._plan.layout
         for client_id, state in zip(missing, packed, strict=True):
             if state is not None:
                 cache[client_id] = unpack(layout, state)
+
+    def _check_position(self, found: bytes | None) -> None:
+        if (found or b"") != self._stored_position():
+            raise Surprised("Redis moved under this worker: it failed over, or another worker writes here")
 
     def _stored_position(self) -> bytes:
         return b"" if self.position == Position() else self.position.to_bytes()
