@@ -204,6 +204,20 @@ async def test_a_redis_that_moved_is_noticed_before_deciding():
         await worker.take(batch)
 
 
+async def test_a_redis_that_moved_is_noticed_by_a_tick_though_no_event_comes():
+    """What was lost is the very due time that the tick asks for."""
+    bench = Bench(HELLO)
+    worker = await bench.started()
+    await take_all(worker, topics_of([login(at(0))]))
+    await worker.commit("age")
+    bench.data.lose(1)
+    with pytest.raises(Surprised, match="Redis moved under this worker"):
+        await worker.tick(at(31))
+    await worker.recover()
+    await worker.tick(at(31))
+    assert [m.topic for m in bench.ledger.messages] == ["tasks"]
+
+
 async def test_a_redis_that_moved_is_noticed_when_applying():
     bench = Bench(QUIET)
     worker = await bench.started()

@@ -1,0 +1,191 @@
+"""Intake: which record comes first, who waits for whom, what becomes of a record that is no event."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from engine.core.actions import Rejection
+from engine.core.decode import FUTURE_TOLERANCE_MS
+from engine.core.events import Login
+from engine.core.messages import Message
+from engine.runtime.intake import INTAKE_TOPICS, MAX_BATCH_BYTES, Inbound, Merger, inbound, read
+from tests.core.making import at, login
+from tests.runtime.driving import ConsumerRecord, topics_of
+
+
+def merger(**topics: list[int]) -> Merger:
+    """Topics with records at these times, read to their ends."""
+    made = Merger(dict.fromkeys(INTAKE_TOPICS, 0))
+    for topic, times in topics.items():
+        records = [ConsumerRecord(offset, time) for offset, time in enumerate(times)]
+        made.add(topic, records, len(records), len(records))
+    return made
+
+
+def order(merger: Merger, limit: int = 100) -> list[str]:
+    batch = merger.cut(limit)
+    return [f"{record.topic} {record.offset}" for record in batch.records] if batch else []
+
+
+def test_by_time_and_ties_in_the_order_of_the_contract():
+    merged = order(merger(trades=[1, 5], logins=[5, 5], balances=[5], profiles=[5, 6]))
+    assert merged == ["trades 0", "profiles 0", "balances 0", "logins 0", "logins 1", "trades 1", "profiles 1"]
+
+
+def test_a_topics_own_order_is_kept_though_its_times_fall():
+    assert order(merger(trades=[9, 1, 5], logins=[4])) == ["logins 0", "trades 0", "trades 1", "trades 2"]
+
+
+def test_a_topic_that_lags_holds_the_others_back():
+    m = merger(logins=[10, 20, 30])
+    m.add("trades", [ConsumerRecord(0, 12)], 1, 5)  # four more, none of them known to be later than 12
+    assert order(m) == ["logins 0", "trades 0"]
+    assert m.lacking() == ["trades"]
+    m.add("trades", [ConsumerRecord(1, 25)], 2, 5)
+    assert order(m) == ["logins 1", "trades 1"]
+    m.add("trades", [], 5, 5)  # what was left was markers
+    assert m.lacking() == []
+    assert order(m) == ["logins 2"]
+    assert m.caught_up
+
+
+def test_markers_at_the_end_of_a_topic_belong_to_the_batch_that_empties_it():
+    m = Merger(dict.fromkeys(INTAKE_TOPICS, 0))
+    m.add("trades", [ConsumerRecord(2, 5), ConsumerRecord(4, 6)], 7, 7)
+    first, second = m.cut(1), m.cut(1)
+    assert first is not None
+    assert second is not None
+    assert (first.ranges, second.ranges) == ({"trades": (0, 3)}, {"trades": (3, 7)})
+    assert m.lag() == dict.fromkeys(INTAKE_TOPICS, 0)
+
+
+def test_nothing_but_markers_is_no_batch():
+    m = Merger(dict.fromkeys(INTAKE_TOPICS, 0))
+    m.add("trades", [], 3, 3)
+    assert m.cut(10) is None
+    assert m.caught_up
+
+
+def test_lag_is_what_is_not_yet_in_a_batch():
+    m = merger(trades=[1, 2, 3])
+    m.add("logins", [ConsumerRecord(0, 1)], 1, 10)
+    assert m.lag() == {**dict.fromkeys(INTAKE_TOPICS, 0), "trades": 3, "logins": 10}
+    m.cut(2)
+    assert m.lag() == {**dict.fromkeys(INTAKE_TOPICS, 0), "trades": 2, "logins": 9}
+
+
+def test_a_batch_is_bounded_in_bytes():
+    m = Merger(dict.fromkeys(INTAKE_TOPICS, 0))
+    value = b"x" * (MAX_BATCH_BYTES // 3)
+    m.add("trades", [ConsumerRecord(n, n, value=value) for n in range(7)], 7, 7)
+    sizes = []
+    while batch := m.cut(100):
+        sizes.append(len(batch.records))
+        assert batch.size_bytes < MAX_BATCH_BYTES + len(value) + 1000
+    assert sizes == [3, 3, 1]
+
+
+# -- one record -----------------------------------------------------------------------------------
+
+
+def good(**fields: Any) -> Inbound:
+    record = topics_of([login(at(0))])["logins"][0]
+    return Inbound("logins", 3, 9, **{"timestamp_ms": record.timestamp, "key": b"c1", "value": record.value, **fields})
+
+
+def everyone(key: bytes) -> bool:
+    return True
+
+
+def nobody(key: bytes) -> bool:
+    return False
+
+
+def reason(message: object) -> str:
+    assert isinstance(message, Message)
+    assert message.topic == "dead-letters"
+    return dict(message.headers)["engage_reason"].decode()
+
+
+def test_a_good_record_is_its_event():
+    assert isinstance(read(good(), everyone), Login)
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"key": None}, Rejection.NO_KEY),
+        ({"value": None}, Rejection.NO_VALUE),
+        ({"value": b"\xff"}, Rejection.NOT_JSON),
+        ({"key": b"other"}, Rejection.KEY_MISMATCH),
+        ({"timestamp_ms": at(0) - FUTURE_TOLERANCE_MS - 1}, Rejection.FUTURE),
+        ({"value": b"x" * 70_000}, Rejection.TOO_LARGE),
+    ],
+)
+def test_a_dead_letter_carries_the_original_bytes_and_where_they_were(fields, expected):
+    record = good(**fields)
+    letter = read(record, everyone)
+    assert reason(letter) == expected
+    assert isinstance(letter, Message)
+    assert (letter.key, letter.value) == (record.key, record.value)
+    headers = dict(letter.headers)
+    assert headers["engage_topic"] == b"logins"
+    assert headers["engage_partition"] == b"3"
+    assert headers["engage_offset"] == b"9"
+    assert headers["engage_timestamp"] == str(record.timestamp_ms).encode()
+
+
+def copied(message: Message, partition: int = 5) -> Inbound:
+    """The copy as the consumer of the right partition gets it."""
+    record = ConsumerRecord(77, 999, message.key, message.value, message.headers, partition)
+    return inbound("rerouted", record)
+
+
+def test_a_record_of_another_partition_is_copied_once_with_its_origin():
+    record = good()
+    copy = read(record, nobody)
+    assert isinstance(copy, Message)
+    assert copy.topic == "rerouted"
+    arrived = copied(copy)
+    assert (arrived.topic, arrived.partition, arrived.offset, arrived.timestamp_ms) == ("logins", 3, 9, at(0))
+    assert read(arrived, everyone) == read(record, everyone)
+
+
+def test_a_copy_that_is_wrong_again_does_not_travel_for_ever():
+    copy = read(good(), nobody)
+    assert isinstance(copy, Message)
+    assert reason(read(copied(copy), nobody)) == Rejection.KEY_MISMATCH
+
+
+def test_a_copy_of_a_bad_record_names_its_first_place_in_the_dead_letters():
+    copy = read(good(value=b"\xff", key=b"c2"), nobody)
+    assert isinstance(copy, Message)
+    letter = read(copied(copy), everyone)
+    assert reason(letter) == Rejection.NOT_JSON
+    assert isinstance(letter, Message)
+    assert dict(letter.headers)["engage_offset"] == b"9"
+
+
+def test_a_key_too_long_for_any_client_is_not_sent_around():
+    assert reason(read(good(key=b"k" * 65), nobody)) == Rejection.KEY_MISMATCH
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [],
+        [("engage_topic", b"logins")],
+        [("engage_topic", b"no such"), ("engage_partition", b"1"), ("engage_offset", b"1"), ("engage_timestamp", b"1")],
+        [("engage_topic", b"logins"), ("engage_partition", b"x"), ("engage_offset", b"1"), ("engage_timestamp", b"1")],
+        [("engage_topic", b"\xff"), ("engage_partition", b"1"), ("engage_offset", b"1"), ("engage_timestamp", b"1")],
+        [("engage_topic", None), ("engage_partition", b"1"), ("engage_offset", b"1"), ("engage_timestamp", b"1")],
+    ],
+)
+def test_what_another_program_writes_on_the_internal_topic_is_a_dead_letter(headers):
+    record = inbound("rerouted", ConsumerRecord(4, at(0), b"c1", good().value, headers, 2))
+    letter = read(record, everyone)
+    assert reason(letter) == Rejection.UNKNOWN_VALUE
+    assert isinstance(letter, Message)
+    assert dict(letter.headers)["engage_topic"] == b"rerouted"
