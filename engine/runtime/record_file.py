@@ -54,15 +54,15 @@ def parse_line(line: str) -> tuple[str, bytes | None, int, bytes]:
         topic, key, timestamp, is_base64, value = match.groups()
         raw = base64.b64decode(value.strip('"'), validate=True) if is_base64 else value.encode()
         return topic, None if key is None else key.encode(), int(timestamp), raw
-    fields = json.loads(line)
-    if (
-        not isinstance(fields, dict)
-        or not {"topic", "key"} <= set(fields)
-        or not {"value", "value_base64"} & set(fields)
-    ):
-        raise ValueError(
-            'not a record: {"topic":"...","key":"...","timestamp":<epoch ms, may be left out>,"value":{...}}'
-        )
-    raw = base64.b64decode(fields["value_base64"]) if "value_base64" in fields else to_json(fields["value"])
-    key = fields["key"]
-    return str(fields["topic"]), None if key is None else str(key).encode(), int(fields.get("timestamp", -1)), raw
+    try:
+        fields = json.loads(line)
+        topic, key, moment_ms = fields["topic"], fields["key"], fields.get("timestamp", -1)
+        coded = fields.get("value_base64")
+        raw = to_json(fields["value"]) if coded is None else base64.b64decode(coded, validate=True)
+        if type(topic) is str and type(moment_ms) is int and (key is None or type(key) is str):
+            return topic, None if key is None else key.encode(), moment_ms, raw
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        pass
+    raise ValueError(
+        'not a record line: {"topic":"...","key":"...","timestamp":<epoch ms, may be left out>,"value":{...}}'
+    )
