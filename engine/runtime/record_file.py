@@ -44,6 +44,11 @@ _LINE: Final = re.compile(
 )
 
 
+NO_RECORD: Final = (
+    'not a record line: {"topic":"...","key":"..." or null,"timestamp":<epoch ms, may be left out>,"value":{...}}'
+)
+
+
 def parse_line(line: str) -> tuple[str, bytes | None, int, bytes]:
     """A line -> topic, key, time of the record, value. Raises ValueError.
 
@@ -55,14 +60,13 @@ def parse_line(line: str) -> tuple[str, bytes | None, int, bytes]:
         raw = base64.b64decode(value.strip('"'), validate=True) if is_base64 else value.encode()
         return topic, None if key is None else key.encode(), int(timestamp), raw
     try:
+        try:
         fields = json.loads(line)
-        topic, key, moment_ms = fields["topic"], fields["key"], fields.get("timestamp", -1)
-        coded = fields.get("value_base64")
-        raw = to_json(fields["value"]) if coded is None else base64.b64decode(coded, validate=True)
-        if type(topic) is str and type(moment_ms) is int and (key is None or type(key) is str):
-            return topic, None if key is None else key.encode(), moment_ms, raw
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        pass
-    raise ValueError(
-        'not a record line: {"topic":"...","key":"...","timestamp":<epoch ms, may be left out>,"value":{...}}'
-    )
+        topic, key, timestamp_ms = fields["topic"], fields["key"], fields.get("timestamp", -1)
+        given = [isinstance(topic, str), key is None or isinstance(key, str), type(timestamp_ms) is int]
+        if not all(given):
+            raise TypeError
+        raw = base64.b64decode(fields["value_base64"]) if "value_base64" in fields else to_json(fields["value"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ValueError(NO_RECORD) from None
+    return topic, None if key is None else key.encode(), timestamp_ms, raw

@@ -51,7 +51,8 @@ async def publish(settings: Settings, rule_set: RuleSet) -> None:
     producer = AIOKafkaProducer(**settings.kafka_client(), enable_idempotence=True, max_request_size=8_000_000)
     with errors():
         try:
-            await asyncio.wait_for(producer.start(), 15)
+            async with asyncio.timeout(15):
+                await producer.start()
             value = json.dumps({"files": dict(rule_set.files)}, ensure_ascii=False).encode()
             await producer.send_and_wait(settings.rule_set_topic, value, key=rule_set.digest.encode(), partition=0)
             await producer.send_and_wait(settings.rule_set_topic, rule_set.digest.encode(), key=HEAD, partition=0)
@@ -94,6 +95,10 @@ class RuleSetArchive:
                     error=str(error),
                 )
 
+    def newest_first(self) -> list[str]:
+        """Digests in the order of publishing, the last first."""
+        return list(reversed(self._files))
+
     def plan(self, digest: str) -> Plan:
         """The rule set of this digest, compiled. Raises Refused when it is not held or not accepted."""
         plan = self._plans.get(digest)
@@ -128,25 +133,34 @@ class RuleSets:
         if given is not None and given.digest != self._archive.head:
             await publish(self._settings, given)
             await self._archive.read()
-        self._take_head()
+        for digest in dict.fromkeys((*filter(None, [self._archive.head]), *self._archive.newest_first())):
+            if self._take(digest):
+                break
         if self._plan is None:
-            raise Refused("there is no rule set to go by: give --rules DIRECTORY, or publish one first")
+            raise Refused(
+                "there is no rule set to go by that can be loaded: give --rules DIRECTORY, or publish one first"
+            )
+
+    def _take(self, digest: str) -> bool:
+        """Put a rule set in force, if it can be loaded."""
+        try:
+            self._plan = self._archive.plan(digest)
+        except Exception as error:  # whatever is wrong with a published set must not stop a worker that has a good one
+            self.refuse(str(error), digest)
+            return False
+        self._metrics.rule_set_in_force(digest)
+        self._metrics.rule_set_stale.set(digest != self._archive.head)
+        log.info("rule set loaded", digest=digest, rules=len(self._plan.rule_set.rules))
+        return True
 
     def _take_head(self) -> None:
         head = self._archive.head
-        if head is None or (self._plan is not None and self._plan.rule_set.digest == head):
+        if head is None:
+            return
+        if self.plan.rule_set.digest == head:
             self._metrics.rule_set_stale.set(0)
-            return
-        try:
-            self._plan = self._archive.plan(head)
-        except (
-            Exception
-        ) as error:  # whatever is wrong with a published set, it must not stop a worker that has a good one
-            self.refuse(str(error), head)
-            return
-        self._metrics.rule_set_in_force(head)
-        self._metrics.rule_set_stale.set(0)
-        log.info("rule set loaded", digest=head, rules=len(self._plan.rule_set.rules))
+        else:
+            self._take(head)
 
     def refuse(self, reason: str, digest: str | None = None) -> None:
         """Keep the last good set, loudly."""
