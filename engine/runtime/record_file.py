@@ -60,7 +60,6 @@ def parse_line(line: str) -> tuple[str, bytes | None, int, bytes]:
         raw = base64.b64decode(value.strip('"'), validate=True) if is_base64 else value.encode()
         return topic, None if key is None else key.encode(), int(timestamp), raw
     try:
-        try:
         fields = json.loads(line)
         topic, key, timestamp_ms = fields["topic"], fields["key"], fields.get("timestamp", -1)
         given = [isinstance(topic, str), key is None or isinstance(key, str), type(timestamp_ms) is int]
