@@ -66,6 +66,6 @@ def parse_line(line: str) -> tuple[str, bytes | None, int, bytes]:
         if not all(given):
             raise TypeError
         raw = base64.b64decode(fields["value_base64"]) if "value_base64" in fields else to_json(fields["value"])
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ValueError(NO_RECORD) from None
     return topic, None if key is None else key.encode(), timestamp_ms, raw

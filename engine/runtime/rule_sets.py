@@ -88,7 +88,7 @@ class RuleSetArchive:
         elif key and value:
             try:
                 self._files[key.decode()] = dict(json.loads(value)["files"])
-            except (ValueError, KeyError, TypeError) as error:
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
                 log.error(
                     "a record of the rule-set topic cannot be read",
                     key=key.decode("utf-8", "replace"),
