@@ -149,3 +149,7 @@ def single(topic: str, offset: int, key: bytes | None, value: bytes | None, time
     """A batch of one record."""
     record = Inbound(topic, 7, offset, timestamp_ms, key, value)
     return Batch([record], {topic: (offset, offset + 1)}, len(value or b""))
+
+
+def pack_all(plan: Plan, clients: Iterable[ClientState]) -> list[tuple[ClientState, bytes]]:
+    return [(client, pack(plan.layout, client)) for client in clients]

@@ -1,0 +1,203 @@
+"""The command line, as far as it needs no servers: exit status, what goes to standard output and what to error."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+from click.testing import CliRunner, Result
+
+from engine import __version__
+from engine.cli import main
+from engine.runtime.settings import Settings
+from tests.services.process import REPOSITORY
+
+RULES = str(REPOSITORY / "rules")
+FEW = ["simulate", "--clients", "40", "--days", "40", "--seed", "5"]
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ENGAGE_RULES", "ENGAGE_KAFKA", "ENGAGE_REDIS"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def engage(*arguments: str, stdin: str | bytes | None = None) -> Result:
+    return CliRunner().invoke(main, list(arguments), input=stdin, catch_exceptions=False)
+
+
+@pytest.fixture(scope="module")
+def history() -> bytes:
+    return engage(*FEW).stdout_bytes
+
+
+def test_version_and_help():
+    assert engage("--version").output.strip() == f"engage, version {__version__}"
+    shown = engage("-h").output
+    for command in main.commands:
+        assert f"  {command}" in shown
+        assert engage(command, "--help").exit_code == 0
+
+
+@pytest.mark.parametrize("command", ["run", "topics", "client", "states", "replay"])
+def test_help_names_the_environment_of_each_setting(command):
+    shown = " ".join(engage(command, "--help").output.split())
+    settings = [p.name for p in main.commands[command].params if p.name in Settings.model_fields]
+    assert settings
+    for name in settings:
+        assert f"[ENGAGE_{(name or '').upper()}]" in shown
+
+
+# -- check ----------------------------------------------------------------------------------------
+
+
+def test_check_of_good_rules():
+    assert engage("check", RULES).exit_code == 0
+
+
+def test_check_names_every_fault_at_its_place(tmp_path):
+    shutil.copytree(RULES, tmp_path / "rules")
+    file = tmp_path / "rules" / "policy.yaml"
+    file.write_text("contact:\n  daily_cap: many\n  other: 1\n")
+    result = engage("check", str(tmp_path / "rules"))
+    assert result.exit_code == 1
+    assert "policy.yaml:2:14:" in result.stdout
+    assert "policy.yaml:3:3:" in result.stdout
+
+
+def test_check_of_no_directory():
+    result = engage("check", "/nowhere")
+    assert result.exit_code != 0
+    assert "/nowhere" in result.output
+
+
+# -- simulate -------------------------------------------------------------------------------------
+
+
+def test_simulate_is_a_function_of_its_arguments(history):
+    assert engage(*FEW).stdout_bytes == history
+    assert engage(*FEW[:-1], "6").stdout_bytes != history
+    lines = [json.loads(line) for line in history.splitlines()]
+    assert len(lines) > 500
+    assert {line["topic"] for line in lines} == {"profiles", "balances", "logins", "trades"}
+
+
+def test_simulate_some_topics_and_so_many():
+    lines = engage(*FEW, "--topics", "trades,logins", "--count", "50").stdout.splitlines()
+    assert len(lines) == 50
+    assert {json.loads(line)["topic"] for line in lines} <= {"trades", "logins"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["simulate", "--topics", "trades,tardes"], "--topics: unknown tardes; there are profiles, balances"),
+        (["simulate", "--end", "yesterday"], "--end: "),
+        (["simulate", "--clients", "0"], "0 is not in the range"),
+        (["simulate", "--bad-share", "2"], "2.0 is not in the range"),
+        (["replay"], "give a FILE (- for standard input), or --from-ledger"),
+        (["replay", "f", "--from-ledger"], "give a FILE (- for standard input), or --from-ledger"),
+        (["replay", "f"], "a replay of a file needs --rules DIRECTORY"),
+        (["run", "--web-port", "http"], "web_port: Input should be a valid integer"),
+        (["run", "--settings", "/nowhere.yaml"], "/nowhere.yaml: no such settings file"),
+        (["dead-letters", "resend"], "name the letters to re-send"),
+        (["dead-letters", "list", "--reason", "ugly"], "'ugly' is not one of 'too_large', 'no_key'"),
+        (["demo", "--seconds", "1"], "1 is not in the range"),
+        (["nonsense"], "No such command 'nonsense'"),
+    ],
+)
+def test_used_wrongly_is_said_and_ends_with_two(arguments, said):
+    result = engage(*arguments)
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert result.stdout == ""
+
+
+# -- replay ---------------------------------------------------------------------------------------
+
+
+def summary(result: Result) -> dict[str, str]:
+    return dict(line.split() for line in result.stderr.splitlines())
+
+
+def test_replay_of_a_file(history, tmp_path):
+    file = tmp_path / "history.ndjson"
+    file.write_bytes(history)
+    result = engage("replay", str(file), "--rules", RULES)
+    assert result.exit_code == 0
+    actions = [json.loads(line) for line in result.stdout.splitlines()]
+    assert len(actions) > 20
+    assert "dead-letters" not in {action["topic"] for action in actions}
+    said = summary(result)
+    assert list(said) == ["events", "rejected", "clients", "states"]
+    assert int(said["events"]) == len(history.splitlines())
+    assert (said["clients"], said["rejected"], len(said["states"])) == ("40", "0", 64)
+    again = engage("replay", "-", "--rules", RULES, stdin=history)
+    assert (again.stdout, again.stderr) == (result.stdout, result.stderr)
+
+
+def test_replay_goes_on_with_timers(history):
+    plain = engage("replay", "-", "--rules", RULES, stdin=history)
+    longer = engage("replay", "-", "--rules", RULES, "--until", "2027-03-01T00:00:00+08:00", stdin=history)
+    assert longer.stdout.startswith(plain.stdout)
+    assert len(longer.stdout) > len(plain.stdout)
+    assert summary(longer)["events"] == summary(plain)["events"]
+
+
+def test_replay_counts_what_it_rejects(history):
+    bad = b'{"topic":"trades","key":"c","timestamp":1,"value":{"not":"a trade"}}\n'
+    assert summary(engage("replay", "-", "--rules", RULES, stdin=history + bad))["rejected"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("stdin", "arguments", "said"),
+    [
+        (b"garbage\n", [], "-:1: not a record line"),
+        (b'{"topic":"nowhere","key":"c","timestamp":1,"value":{}}\n', [], '-:1: "nowhere" is no inbound topic'),
+        (b"", ["--until", "tomorrow"], "not an RFC 3339 time"),
+        (b"", ["--rules", "/nowhere"], "/nowhere: no such directory"),
+    ],
+)
+def test_what_replay_refuses_ends_with_one(stdin, arguments, said):
+    result = engage("replay", "-", "--rules", RULES, *arguments, stdin=stdin)
+    assert result.exit_code == 1
+    assert said in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_replay_of_a_file_that_is_not_there():
+    result = engage("replay", "/nowhere.ndjson", "--rules", RULES)
+    assert result.exit_code == 1
+    assert "/nowhere.ndjson" in result.stderr
+
+
+# -- schemas --------------------------------------------------------------------------------------
+
+
+def test_schemas_in_the_repository_are_those_of_the_models():
+    result = engage("schemas", "--check", str(REPOSITORY / "schemas"))
+    assert (result.exit_code, result.stdout) == (0, "")
+
+
+def test_schemas_written_and_spoiled(tmp_path):
+    directory = tmp_path / "schemas"
+    assert engage("schemas", str(directory)).exit_code == 0
+    assert engage("schemas", "--check", str(directory)).exit_code == 0
+    (directory / "tasks.json").write_text("{}")
+    (directory / "alerts.json").unlink()
+    result = engage("schemas", "--check", str(directory))
+    assert result.exit_code == 1
+    assert "tasks.json" in result.stdout
+    assert "alerts.json" in result.stdout
+
+
+# -- nobody there ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("arguments", [["client", "c1"], ["states"]])
+def test_a_redis_that_is_away_is_said(arguments):
+    result = engage(*arguments, "--redis", "redis://127.0.0.1:1/0")
+    assert result.exit_code == 1
+    assert "redis is away" in result.stderr
+    assert "Traceback" not in result.output

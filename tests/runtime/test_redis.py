@@ -1,0 +1,161 @@
+"""Redis beyond the Store, on a real Valkey: how many partitions it was built with, its errors, looking at clients."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+
+import pytest
+from click.testing import CliRunner
+from redis.exceptions import AuthenticationError, ConnectionError, ResponseError, TimeoutError
+
+from engine.cli import main
+from engine.core.record import PUBLIC_FIELDS
+from engine.runtime.clients import on_one_screen, packed_states, read_client
+from engine.runtime.kafka import partitioner
+from engine.runtime.ledger import Refused, Unavailable, encode_writes
+from engine.runtime.redis_store import RedisStore, connect, pin_partitions, pinned_partitions, redis_errors
+from engine.runtime.replay import states_hash
+from tests.core.making import Desk, at, balance, login, profile, shipped_plan
+from tests.runtime.driving import pack_all
+
+_apps = itertools.count()
+
+
+@pytest.fixture
+def app_id() -> str:
+    return f"redis-{next(_apps)}"
+
+
+@pytest.fixture
+async def redis(redis_server):
+    async with connect(redis_server.url) as redis:
+        yield redis
+
+
+async def test_the_number_of_partitions_is_pinned_once(redis, app_id):
+    with pytest.raises(Refused, match=f"this Redis holds no state of an engine with --app-id {app_id}"):
+        await pinned_partitions(redis, app_id)
+    await pin_partitions(redis, app_id, 4, ledger_is_empty=True)
+    await pin_partitions(redis, app_id, 4, ledger_is_empty=False)
+    assert await pinned_partitions(redis, app_id) == 4
+    with pytest.raises(Refused, match=r"built with 4 partitions, the topics have 8: .*Recreate the topics with 4"):
+        await pin_partitions(redis, app_id, 8, ledger_is_empty=True)
+    assert await pinned_partitions(redis, app_id) == 4
+
+
+async def test_an_emptied_redis_under_a_ledger_is_refused(redis, app_id):
+    with pytest.raises(Refused, match=r"holds no state but the ledger has records: .*rebuild"):
+        await pin_partitions(redis, app_id, 4, ledger_is_empty=False)
+    with pytest.raises(Refused):
+        await pinned_partitions(redis, app_id)  # and nothing was begun
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [
+        (ConnectionError("refused"), Unavailable),
+        (TimeoutError("slow"), Unavailable),
+        (OSError("no route"), Unavailable),
+        (ResponseError("LOADING Redis is loading the dataset in memory"), Unavailable),
+        (ResponseError("READONLY You can't write against a read only replica."), Unavailable),
+        (ResponseError("OOM command not allowed when used memory > 'maxmemory'."), Unavailable),
+        (ResponseError("MISCONF Valkey is configured to save RDB snapshots"), Unavailable),
+        (ResponseError("CLUSTERDOWN The cluster is down"), Unavailable),
+        (ResponseError("ERR user_script:3: attempt to index nil"), ResponseError),
+        (AuthenticationError("invalid username-password pair"), Refused),
+        (ResponseError("NOAUTH Authentication required."), Refused),
+        (ResponseError("NOPERM this user has no permissions"), Refused),
+    ],
+)
+def test_an_error_says_whether_waiting_helps(error, raised):
+    with pytest.raises(raised), redis_errors():
+        raise error
+
+
+async def test_nobody_there():
+    async with connect("redis://127.0.0.1:1/0") as redis:
+        with pytest.raises(Unavailable, match="redis is away"):
+            await RedisStore(redis, "x", 0).position()
+
+
+async def test_a_script_that_the_server_forgot_is_sent_again(redis, app_id):
+    store = RedisStore(redis, app_id, 0)
+    await store.apply(b"", b"one", encode_writes([]))
+    await redis.script_flush()
+    assert await store.load(["a"]) == (b"one", [None])
+    await redis.script_flush()
+    assert await store.apply(b"one", b"two", encode_writes([])) == b"two"
+
+
+async def filled(redis, app_id: str) -> Desk:
+    """Clients of the shipped rules on four partitions, as workers would leave them."""
+    desk = Desk(shipped_plan())
+    for number in range(30):
+        me = {"client_id": f"c{number}"}
+        desk.take(profile(at(0), **me, advisor_id="adv-1", consents=("sms", "app_push")))
+        desk.take(balance(at(0), 2_000_000, **me, kind="deposit", amount_fen=200_000_000), login(at(1), **me))
+        desk.take(balance(at(2), 100_000, **me, kind="transfer_out", amount_fen=190_000_000))
+    await pin_partitions(redis, app_id, 4, ledger_is_empty=True)
+    for partition in range(4):
+        mine = [c for c in desk.states.values() if partitioner(4)(c.client_id.encode()) == partition]
+        assert mine
+        writes = encode_writes(pack_all(desk.plan, mine))
+        await RedisStore(redis, app_id, partition).apply(b"", b"one", writes)
+    return desk
+
+
+async def test_all_states_and_their_hash(redis, app_id):
+    desk = await filled(redis, app_id)
+    expected = {c.client_id: state for c, state in pack_all(desk.plan, desk.states.values())}
+    found = {pair[0]: pair[1] for number in range(4) async for pair in packed_states(redis, app_id, number)}
+    assert found == expected
+    assert states_hash(found.items()) == states_hash(expected.items())
+
+
+async def test_a_client_on_one_screen(redis, app_id):
+    await filled(redis, app_id)
+    assert await read_client(redis, app_id, "nobody") is None
+    record = await read_client(redis, app_id, "c3")
+    assert record is not None
+    assert set(PUBLIC_FIELDS) <= record.keys()
+    assert (record["tier"], record["advisor"], record["assets_cny"]) == ("A", "adv-1", "100000.00")
+    assert record["tier_history"] == [{"time": "2026-02-16T04:00:00.000Z", "from": None, "to": "A"}]
+    newest = record["last_actions"][0]
+    assert newest["time"] == "2026-02-18T04:00:00.000Z"
+    screen = on_one_screen(record)
+    assert len(screen.splitlines()) <= 45
+    assert "- -> A" in screen
+    assert "transfer-out" in screen
+    assert newest["rule"] in screen
+
+
+async def test_the_record_of_a_client_of_whom_next_to_nothing_is_known(redis, app_id):
+    desk = Desk(shipped_plan())
+    desk.take(login(at(0)))
+    await pin_partitions(redis, app_id, 1, ledger_is_empty=True)
+    writes = encode_writes(pack_all(desk.plan, desk.states.values()))
+    await RedisStore(redis, app_id, 0).apply(b"", b"one", writes)
+    record = await read_client(redis, app_id, "c1")
+    assert record is not None
+    assert record["tier"] is None
+    assert "  tier             -" in on_one_screen(record).splitlines()
+
+
+async def test_the_commands(redis, redis_server, app_id):
+    desk = await filled(redis, app_id)
+
+    def engage(*arguments: str):
+        return CliRunner().invoke(main, [*arguments, "--redis", redis_server.url, "--app-id", app_id])
+
+    shown = await asyncio.to_thread(engage, "client", "c3")
+    assert (shown.exit_code, shown.stdout.splitlines()[0]) == (0, "client c3")
+    record = json.loads((await asyncio.to_thread(engage, "client", "c3", "--json")).stdout)
+    assert record["tier"] == "A"
+    unknown = await asyncio.to_thread(engage, "client", "nobody")
+    assert unknown.exit_code == 1
+    assert "no client nobody is known" in unknown.stderr
+    states = await asyncio.to_thread(engage, "states")
+    packed = [(c.client_id, state) for c, state in pack_all(desk.plan, desk.states.values())]
+    assert states.stdout == f"clients 30\nstates {states_hash(packed)}\n"

@@ -1,0 +1,148 @@
+"""Rule sets as they travel: a bad one never replaces a good one, and the topic alone is enough to load one again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from engine.core.plan import Plan
+from engine.core.ruleset import RuleSet
+from engine.runtime.ledger import Refused
+from engine.runtime.metrics import Metrics
+from engine.runtime.rule_sets import HEAD, RuleSetArchive, RuleSets, load_directory, load_files
+from engine.runtime.settings import load
+from tests.rulefile.sample import FILES, good
+
+OTHER = FILES | {"policy.yaml": "contact:\n  daily_cap: 3\n"}
+BAD = FILES | {"policy.yaml": "contact:\n  daily_cap: many\n"}
+
+
+def add(archive: RuleSetArchive, files: dict[str, Any], digest: str | None = None) -> str:
+    """What publishing these files appends."""
+    digest = digest or good(files).digest
+    archive.add(digest.encode(), json.dumps({"files": files}, ensure_ascii=False).encode())
+    archive.add(HEAD, digest.encode())
+    return digest
+
+
+@pytest.fixture
+def rule_sets(capsys) -> RuleSets:
+    return RuleSets(load(), Metrics(CollectorRegistry()))
+
+
+def state_of(rule_sets: RuleSets) -> tuple[float | None, float | None]:
+    value = rule_sets._metrics.registry.get_sample_value
+    return value("engage_rule_set_refused_total"), value("engage_rule_set_stale")
+
+
+def test_a_directory_is_loaded_or_refused_with_every_problem(tmp_path: Path):
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(text)
+    loaded = load_directory(tmp_path)
+    assert isinstance(loaded, RuleSet)
+    assert loaded.digest == good().digest
+    (tmp_path / "policy.yaml").write_text("contact:\n  daily_cap: many\n  other: 1\n")
+    with pytest.raises(Refused) as error:
+        load_directory(tmp_path)
+    lines = str(error.value).splitlines()
+    assert lines[0] == f"the rules in {tmp_path} are refused, 2 problems:"
+    assert [line.rsplit(": ", 3)[0][:15] for line in lines[1:]] == ["policy.yaml:2:1", "policy.yaml:3:3"]
+    with pytest.raises(Refused, match="no such directory"):
+        load_directory(tmp_path / "nowhere")
+
+
+def test_what_is_on_the_topic_is_enough():
+    archive = RuleSetArchive(load())
+    digest = add(archive, FILES)
+    assert archive.head == digest
+    plan = archive.plan(digest)
+    assert [rule.id for rule in plan.rule_set.rules] == [rule.id for rule in good().rules]
+    assert archive.plan(digest) is plan  # compiled once
+    assert load_files(dict(plan.rule_set.files), "again").digest == digest
+
+
+def test_an_older_rule_set_stays_there_for_replay():
+    archive = RuleSetArchive(load())
+    old, new = add(archive, FILES), add(archive, OTHER)
+    assert archive.head == new
+    assert archive.plan(old).rule_set.policy.daily_cap == 2
+    assert archive.plan(new).rule_set.policy.daily_cap == 3
+
+
+def test_a_rule_set_that_is_not_held_is_refused():
+    archive = RuleSetArchive(load(prefix="p."))
+    with pytest.raises(Refused, match=r"the topic p\.engage-rule-sets does not hold the rule set abc"):
+        archive.plan("abc")
+
+
+@pytest.mark.parametrize(
+    "value", [b"", None, b"\xff", b"[]", b"{}", b'{"files": 5}', b'{"files": ["ab"]}', b"null", b"[" * 99_999]
+)
+def test_any_bytes_on_the_topic_leave_the_rest_usable(value, capsys):
+    archive = RuleSetArchive(load())
+    digest = add(archive, FILES)
+    archive.add(b"another", value)
+    archive.add(b"\xff\xfe", value)
+    archive.add(None, value)
+    assert archive.plan(digest).rule_set.digest == digest
+    with pytest.raises(Refused):
+        archive.plan("another")
+
+
+def started(rule_sets: RuleSets) -> Plan:
+    """As after a start on a topic that holds a good rule set."""
+    assert rule_sets._take(add(rule_sets._archive, FILES))
+    return rule_sets.plan
+
+
+def test_the_rule_set_in_force_is_shown(rule_sets):
+    digest = started(rule_sets).rule_set.digest
+    assert state_of(rule_sets) == (0, 0)
+    value = rule_sets._metrics.registry.get_sample_value
+    assert value("engage_rule_set_info", {"digest": digest}) == 1
+
+
+@pytest.mark.parametrize("bad", [BAD, {"policy.yaml": 5}, {}])
+def test_a_bad_head_leaves_the_last_good_one_in_force_and_says_so(rule_sets, bad):
+    plan = started(rule_sets)
+    add(rule_sets._archive, bad, "bad")
+    rule_sets._take_head()
+    assert rule_sets.plan is plan
+    assert state_of(rule_sets) == (1, 1)
+    add(rule_sets._archive, FILES)  # the head goes back: nothing is stale any more
+    rule_sets._take_head()
+    assert rule_sets.plan is plan
+    assert state_of(rule_sets) == (1, 0)
+    newer = add(rule_sets._archive, OTHER)
+    rule_sets._take_head()
+    assert rule_sets.plan.rule_set.digest == newer
+
+
+def test_a_head_that_is_not_held_changes_nothing(rule_sets):
+    plan = started(rule_sets)
+    rule_sets._archive.add(HEAD, b"never published")
+    rule_sets._take_head()
+    assert rule_sets.plan is plan
+    assert state_of(rule_sets) == (1, 1)
+
+
+def test_the_same_head_again_keeps_the_plan(rule_sets):
+    """States are read again under another plan, so an equal one must not be made for nothing."""
+    plan = started(rule_sets)
+    add(rule_sets._archive, FILES)
+    rule_sets._take_head()
+    assert rule_sets.plan is plan
+
+
+def test_the_newest_comes_first_when_the_head_cannot_be_loaded(rule_sets):
+    archive = rule_sets._archive
+    old, new = add(archive, FILES), add(archive, OTHER)
+    add(archive, BAD, "bad")
+    assert archive.newest_first() == ["bad", new, old]
+    assert not rule_sets._take("bad")
+    assert rule_sets._take(new)
+    assert state_of(rule_sets) == (1, 1)  # not the head, and it shows

@@ -1,0 +1,110 @@
+"""Settings: which source wins, that secrets are not shown, and that an error says where a setting can be made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from engine.runtime.settings import Settings, SettingsError, load
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"ENGAGE_{name.upper()}", raising=False)
+    return tmp_path / "settings.yaml"
+
+
+def refused(file: Path, **given: object) -> str:
+    with pytest.raises(SettingsError) as error:
+        load(file, **given)
+    return str(error.value)
+
+
+def test_command_line_over_environment_over_file_over_default(file, monkeypatch):
+    file.write_text("kafka: file:1\nprefix: file-\nweb_port: 1\n")
+    monkeypatch.setenv("ENGAGE_KAFKA", "environment:1")
+    monkeypatch.setenv("ENGAGE_WEB_PORT", "2")
+    settings = load(file, web_port="3", app_id=None)
+    assert (settings.web_port, settings.kafka, settings.prefix) == (3, "environment:1", "file-")
+    assert settings.app_id == "engage"  # None: not given
+
+
+def test_without_a_file(file):
+    assert load() == Settings()
+    file.write_text("# nothing yet\n")
+    assert load(file) == Settings()
+
+
+@pytest.mark.parametrize("shown", [repr, str, lambda s: s.model_dump_json(), lambda s: f"{s.redis} {s.kafka_password}"])
+def test_secrets_are_not_shown(file, shown):
+    file.write_text("redis: redis://:hunter2@example:6379/0\nkafka_password: hunter2\n")
+    settings = load(file)
+    assert "hunter2" not in shown(settings)
+    assert settings.redis.get_secret_value() == "redis://:hunter2@example:6379/0"
+
+
+def test_an_error_names_the_three_places(file):
+    assert refused(Path("/nowhere/settings.yaml")) == "/nowhere/settings.yaml: no such settings file"
+    file.write_text("")
+    assert refused(file, web_port="http", batch_records=0).splitlines() == [
+        "web_port: Input should be a valid integer, unable to parse string as an integer (option --web-port, "
+        "environment ENGAGE_WEB_PORT, or the settings file)",
+        "batch_records: Input should be greater than or equal to 1 (option --batch-records, environment "
+        "ENGAGE_BATCH_RECORDS, or the settings file)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("kafak: x\n", "kafak: Extra inputs are not permitted"),
+        ("1: x\n", "1: Extra inputs are not permitted"),
+        ("- kafka\n", "settings.yaml: needs lines such as `kafka: 127.0.0.1:9092`"),
+        ("just text\n", "settings.yaml: needs lines such as"),
+        ("kafka: [x\n", "settings.yaml:2:1: not YAML"),
+        ("a: 1\na: 2\n", "settings.yaml:2:1: not YAML"),
+        ("prefix: 'with space'\n", "prefix: String should match pattern"),
+        ("clock: sundial\n", "clock: Input should be 'wall' or 'event'"),
+    ],
+)
+def test_a_wrong_file(file, text, said):
+    file.write_text(text)
+    assert said in refused(file)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "redis: [hunter2]\nkafka_password: {hunter2: 1}\n",
+        "kafka_password: hunter2: x\n",
+        "kafka_password: hunter2\nkafka_password: hunter2\n",
+        "kafka_password: 'hunter2\n",
+        "hunter2\n",
+    ],
+)
+def test_an_error_shows_no_value(file, text):
+    file.write_text(text)
+    assert "hunter2" not in refused(file)
+
+
+def test_a_file_that_is_no_text(file):
+    file.write_bytes(b"kafka: \xff")
+    assert "not a readable file of UTF-8 text" in refused(file)
+
+
+def test_names_of_topics():
+    settings = load(prefix="cn.", app_id="eu")
+    assert settings.topic("trades") == "cn.trades"
+    internal = (settings.topic("rerouted"), settings.ledger_topic, settings.rule_set_topic, settings.resent_topic)
+    assert internal == ("cn.eu-rerouted", "cn.eu-ledger", "cn.eu-rule-sets", "cn.eu-resent")
+
+
+def test_credentials_reach_the_kafka_client():
+    plain = load().kafka_client()
+    assert "sasl_plain_password" not in plain
+    assert "ssl_context" not in plain
+    secured = load(kafka_security="SASL_SSL", kafka_username="engage", kafka_password="hunter2").kafka_client()
+    assert (secured["sasl_plain_username"], secured["sasl_plain_password"]) == ("engage", "hunter2")
+    assert secured["ssl_context"].check_hostname
