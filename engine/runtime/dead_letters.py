@@ -19,7 +19,15 @@ from aiokafka.errors import InvalidProducerEpoch, ProducerFenced
 
 from engine.core.events import INBOUND
 from engine.runtime.intake import DEAD_LETTERS
-from engine.runtime.kafka import MAX_REQUEST_BYTES, discard, errors, partition_counts, reader, records_between
+from engine.runtime.kafka import (
+    MAX_REQUEST_BYTES,
+    TRANSACTION_BACKOFF_MS,
+    discard,
+    errors,
+    partition_counts,
+    reader,
+    records_between,
+)
 from engine.runtime.ledger import Refused
 from engine.runtime.settings import Settings
 
@@ -92,14 +100,17 @@ def listed(letters: Sequence[DeadLetter], reason: str | None, as_json: bool) -> 
 async def resend(settings: Settings, ids: Sequence[str], reason: str | None) -> tuple[list[str], list[str]]:
     """Send letters again to the topic they came from: those named, or all of a reason. (sent, left alone with why)."""
     producer = AIOKafkaProducer(
-        **settings.kafka_client(), transactional_id=f"{settings.app_id}-resend", max_request_size=MAX_REQUEST_BYTES
+        **settings.kafka_client(TRANSACTION_BACKOFF_MS),
+        transactional_id=f"{settings.app_id}-resend",
+        max_request_size=MAX_REQUEST_BYTES,
     )
     sent: list[str] = []
     left: list[str] = []
     with errors():
         try:
             # before reading: initialising fences another sender, so that what is read as not yet re-sent stays so
-            await asyncio.wait_for(producer.start(), 15)
+            async with asyncio.timeout(15):
+                await producer.start()
             wanted = set(ids)
             async for letter in read_all(settings):
                 if letter.id not in wanted and letter.reason != reason:

@@ -34,6 +34,7 @@ from engine.runtime.settings import Settings
 log = structlog.get_logger(__name__)
 
 MAX_REQUEST_BYTES: Final = 16_000_000  # a dead letter may be as large as any inbound record
+TRANSACTION_BACKOFF_MS: Final = 5  # how soon to ask again when the broker has not quite ended the last transaction
 SLOW_COMMIT_S: Final = 1.0
 _DENIED: Final = (
     SaslAuthenticationFailed,
@@ -62,7 +63,8 @@ async def discard(client: AIOKafkaProducer | AIOKafkaConsumer | None) -> None:
     """End a client whose state is no longer of interest; never raises, never waits long."""
     if client is not None:
         try:
-            await asyncio.wait_for(client.stop(), 3)
+            async with asyncio.timeout(3):
+                await client.stop()
         except (KafkaError, TimeoutError, OSError, RuntimeError, AssertionError) as error:
             log.debug("a Kafka client did not stop cleanly", error=repr(error))
         except asyncio.CancelledError:
@@ -95,7 +97,7 @@ class KafkaLog:
     async def start(self) -> None:
         await self.stop()
         producer = AIOKafkaProducer(
-            **self._settings.kafka_client(),
+            **self._settings.kafka_client(TRANSACTION_BACKOFF_MS),
             transactional_id=f"{self._settings.app_id}-engagement-{self._partition}",
             transaction_timeout_ms=int(self._settings.transaction_timeout_s * 1000),
             max_batch_size=1_048_576,
@@ -104,7 +106,8 @@ class KafkaLog:
         )
         self._producer = producer
         with errors():
-            await asyncio.wait_for(producer.start(), 15)
+            async with asyncio.timeout(15):
+                await producer.start()
         self._slow = False
 
     async def bounds(self) -> tuple[int, int]:
@@ -177,7 +180,8 @@ class reader:
     async def __aenter__(self) -> AIOKafkaConsumer:
         with errors():
             try:
-                await asyncio.wait_for(self._consumer.start(), 15)
+                async with asyncio.timeout(15):
+                    await self._consumer.start()
             except BaseException:
                 await discard(self._consumer)
                 raise
@@ -221,7 +225,8 @@ async def partition_counts(settings: Settings, names: list[str]) -> dict[str, in
     producer = AIOKafkaProducer(**settings.kafka_client())
     with errors():
         try:
-            await asyncio.wait_for(producer.start(), 15)
+            async with asyncio.timeout(15):
+                await producer.start()
             return {name: len(await producer.partitions_for(name)) for name in names if name in existing}
         finally:
             await discard(producer)

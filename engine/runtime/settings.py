@@ -87,13 +87,13 @@ class Settings(BaseSettings):
     def resent_topic(self) -> str:
         return f"{self.prefix}{self.app_id}-resent"
 
-    def kafka_client(self) -> dict[str, Any]:
-        """Arguments that every aiokafka client takes."""
+    def kafka_client(self, retry_backoff_ms: int = 100) -> dict[str, Any]:
+        """Arguments that every aiokafka client takes. It asks again after the backoff, also while Kafka is away."""
         arguments: dict[str, Any] = {
             "bootstrap_servers": self.kafka,
             "security_protocol": self.kafka_security,
             "request_timeout_ms": 10_000,
-            "retry_backoff_ms": 5,
+            "retry_backoff_ms": retry_backoff_ms,
         }
         if "SSL" in self.kafka_security.split("_"):
             arguments["ssl_context"] = ssl.create_default_context(cafile=self.kafka_ca_file)
