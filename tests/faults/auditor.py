@@ -1,0 +1,263 @@
+"""The judge: what is on Kafka and in Redis, after the workers have ended, against the promise of exactly once.
+
+Enters: an installation at rest, and how many records were acknowledged to their producers. Leaves: findings, none when
+all is well, and what was counted.
+Holds: it reads as any other system could, read_committed, with other clients than the engine's; it reads the ledger's
+format by itself and uses none of the engine's code for commit and recovery. What a record means (`decode`) and what is
+to be decided (`replay`) are the engine's, since they are not in question here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgpack
+from aiokafka.partitioner import murmur2
+
+from engine.core.actions import OUTBOUND
+from engine.core.decode import Rejected, decode
+from engine.core.events import INBOUND
+from engine.core.record import PACKED_FIELD, PUBLIC_FIELDS
+from engine.runtime.intake import DEAD_LETTERS, REROUTED
+from engine.runtime.replay import Replayed, replay_ledger
+from tests.kafka.installation import Installation, Record, by_client
+
+Coordinates = tuple[str, int, int]
+SHOWN = 5
+
+
+@dataclass
+class Audit:
+    """`lost` and `doubled` count records and actions; every finding is a line of text."""
+
+    findings: list[str] = field(default_factory=list)
+    lost: int = 0
+    doubled: int = 0
+    counted: Counter[str] = field(default_factory=Counter)
+
+    def find(self, text: str, what: Iterable[object] = ()) -> None:
+        shown = [str(one)[:300] for _, one in zip(range(SHOWN), what, strict=False)]
+        self.findings.append("\n      ".join([text, *shown]))
+
+    def same(self, text: str, found: Counter[Any], wanted: Counter[Any]) -> None:
+        """Two multisets must be equal: what is missing is lost, what is too much is doubled."""
+        missing, extra = wanted - found, found - wanted
+        self.lost += missing.total()
+        self.doubled += extra.total()
+        if missing:
+            self.find(f"{text}: {missing.total()} missing", missing)
+        if extra:
+            self.find(f"{text}: {extra.total()} too many", extra)
+
+
+@dataclass
+class _Chain:
+    """One partition's ledger as the auditor reads it."""
+
+    end: bytes = b""  # the position after the last unit
+    offsets: dict[str, int] = field(default_factory=dict)  # where the ranges of each topic end
+    clients: dict[bytes, list[Any]] = field(default_factory=dict)  # last write of each client
+    units: int = 0
+
+
+def audit(installation: Installation, acknowledged: int) -> Audit:
+    """Read everything and judge it. No worker may be running."""
+    found = Audit()
+    everything = installation.read(*INBOUND, REROUTED, DEAD_LETTERS, *OUTBOUND)
+    by_topic: dict[str, list[Record]] = {name: [] for name in (*INBOUND, REROUTED, DEAD_LETTERS, *OUTBOUND)}
+    for record in everything:
+        by_topic[record.topic].append(record)
+    inbound = [record for name in (*INBOUND, REROUTED) for record in by_topic[name]]
+    if (there := sum(len(by_topic[name]) for name in INBOUND)) != acknowledged:
+        found.find(
+            f"{acknowledged} records were acknowledged but the topics hold {there}: the load itself is not whole"
+        )
+    chains = [_chain(installation, partition, found) for partition in range(installation.partitions)]
+    _check_ranges(inbound, chains, found)
+    _check_inbound(inbound, by_topic, installation.partitions, found)
+    replayed = Replayed()
+    messages = asyncio.run(replay_ledger(installation.settings, installation.partitions, replayed))
+    for difference in replayed.differences:
+        found.find(f"a digest in the ledger is not that of the replay: {difference}")
+    _check_published(by_topic, messages, found)
+    _check_store(installation, chains, replayed.states, found)
+    found.counted.update(
+        records=there,
+        rerouted=len(by_topic[REROUTED]),
+        dead_letters=len(by_topic[DEAD_LETTERS]),
+        actions=sum(len(by_topic[name]) for name in OUTBOUND),
+        units=sum(chain.units for chain in chains),
+        clients=len(replayed.states),
+    )
+    return found
+
+
+def _chain(installation: Installation, partition: int, found: Audit) -> _Chain:
+    """Follow one partition's ledger from its first record: each unit begins where the one before it ended."""
+    chain = _Chain()
+    chunks: list[list[Any]] = []
+    for record in _ledger(installation, partition):
+        value = record.value or b""
+        version, *fields = msgpack.unpackb(value)
+        chunk, total, begin, offsets, clients, tiers, writes, _, _, steps = fields
+        where = f"ledger {partition}, offset {record.offset}"
+        if version != 1 or chunk != len(chunks):
+            found.find(f"{where}: chunk {chunk} of {total} comes after {len(chunks)} chunks")
+        if begin != chain.end:
+            found.find(f"{where}: does not begin where the unit before it ended", (begin, chain.end))
+        chunks.append(fields)
+        for client_id, due, state, *public in msgpack.unpackb(writes, raw=True):
+            chain.clients[client_id] = [due, state, public]
+        if len(chunks) < total:
+            continue
+        for ranges, _, _ in steps:
+            for topic, (first, end) in ranges.items():
+                if first != chain.offsets.get(topic, 0) or end < first:
+                    found.find(f"{where}: {topic} [{first}, {end}) follows {chain.offsets.get(topic, 0)}")
+                chain.offsets[topic] = end
+        if {t: o for t, o in offsets.items() if o} != {t: o for t, o in chain.offsets.items() if o}:
+            found.find(f"{where}: its offsets are not where its ranges end", (offsets, chain.offsets))
+        end_position = {
+            "ledger": record.offset + 1,
+            "digest": hashlib.blake2b(value, digest_size=8).hexdigest(),
+            "offsets": offsets,
+            "clients": clients,
+            "tiers": tiers,
+        }
+        if clients != len(chain.clients) or sum(tiers.values()) > clients:
+            found.find(f"{where}: says {clients} clients, {tiers} in tiers, but {len(chain.clients)} were written")
+        chain.end = json.dumps(end_position, sort_keys=True, separators=(",", ":")).encode()
+        chain.units += 1
+        chunks = []
+    if chunks:
+        found.find(f"ledger {partition}: ends within a unit")
+    return chain
+
+
+def _ledger(installation: Installation, partition: int) -> list[Record]:
+    name = installation.settings.ledger_topic.removeprefix(installation.settings.prefix)
+    return [record for record in installation.read(name) if record.partition == partition]
+
+
+def _check_ranges(inbound: list[Record], chains: list[_Chain], found: Audit) -> None:
+    """Ranges follow each other without gap or overlap, so a record is decided once when it lies before their end."""
+    beyond = [record for record in inbound if record.offset >= _wire(chains[record.partition], record.topic)]
+    if beyond:
+        found.lost += len(beyond)
+        found.find(f"{len(beyond)} inbound records were never decided", [record[:4] for record in beyond])
+
+
+def _wire(chain: _Chain, topic: str) -> int:
+    return chain.offsets.get(topic, 0)
+
+
+def _check_inbound(inbound: list[Record], by_topic: dict[str, list[Record]], partitions: int, found: Audit) -> None:
+    """What cannot be read is a dead letter once; what lies on the wrong partition has one copy; nothing else is."""
+    dead: Counter[Coordinates] = Counter()
+    rerouted: Counter[Coordinates] = Counter()
+    for record in inbound:
+        origin, time_ms = _origin(record) if record.topic == REROUTED else (record[:3], record.timestamp_ms)
+        key = record.key
+        if record.topic != REROUTED and key and len(key) <= 64 and _home(key, partitions) != record.partition:
+            rerouted[origin] += 1
+        elif isinstance(decode(origin[0], key, record.value, time_ms), Rejected):
+            dead[origin] += 1
+    found.same("dead letters", Counter(_origin(letter)[0] for letter in by_topic[DEAD_LETTERS]), dead)
+    found.same("copies for the right partition", Counter(_origin(copy)[0] for copy in by_topic[REROUTED]), rerouted)
+    originals = {record[:3]: (record.key, record.value) for record in inbound if record.topic != REROUTED}
+    changed = [
+        record[:3]
+        for record in (*by_topic[DEAD_LETTERS], *by_topic[REROUTED])
+        if originals.get(_origin(record)[0]) != (record.key, record.value)
+    ]
+    if changed:
+        found.find(f"{len(changed)} dead letters or copies have not the bytes of their original", changed)
+
+
+def _origin(record: Record) -> tuple[Coordinates, int]:
+    headers = record.headers
+    partition, offset, time_ms = (int(headers[f"engage_{name}"]) for name in ("partition", "offset", "timestamp"))
+    return (headers["engage_topic"].decode(), partition, offset), time_ms
+
+
+def _home(key: bytes, partitions: int) -> int:
+    return int((murmur2(key) & 0x7FFFFFFF) % partitions)
+
+
+def _check_published(by_topic: dict[str, list[Record]], messages: list[Any], found: Audit) -> None:
+    """Published is what deciding again gives: nothing more, nothing less, and in a client's order."""
+    actions = [record for name in OUTBOUND for record in by_topic[name]]
+    ids = Counter(record.json["id"] for record in actions)
+    repeated = {action_id: times for action_id, times in ids.items() if times > 1}
+    if repeated:
+        found.doubled += sum(repeated.values()) - len(repeated)
+        found.find(f"{len(repeated)} action ids were published more than once", repeated)
+    published = Counter((record.topic, record.key or b"", record.value or b"") for record in actions)
+    wanted = [message for message in messages if message.topic in OUTBOUND]
+    found.same("actions", published, Counter((m.topic, m.key or b"", m.value or b"") for m in wanted))
+    in_order = by_client((r.topic, (r.key or b"").decode(), (r.value or b"").decode()) for r in actions)
+    wanted_order = by_client((m.topic, (m.key or b"").decode(), (m.value or b"").decode()) for m in wanted)
+    disorder = [client for client, values in wanted_order.items() if in_order.get(client, values) != values]
+    if disorder:
+        found.find(f"{len(disorder)} clients' actions are not in their order", disorder)
+
+
+def _check_store(installation: Installation, chains: list[_Chain], states: dict[str, bytes], found: Audit) -> None:
+    """Redis holds the ledger's last writes, no more and no less, and they are the states of the replay."""
+    app = installation.settings.app_id
+    wanted: dict[bytes, object] = {f"{{{app}}}:partitions".encode(): str(installation.partitions).encode()}
+    written: dict[str, bytes] = {}
+    for partition, chain in enumerate(chains):
+        prefix = f"{{{app}:{partition}}}:".encode()
+        if chain.units:
+            wanted[prefix + b"position"] = chain.end
+        due = {client_id: float(row[0]) for client_id, row in chain.clients.items() if row[0] >= 0}
+        if due:
+            wanted[prefix + b"due"] = due
+        for client_id, (_, state, public) in chain.clients.items():
+            names = (PACKED_FIELD, *PUBLIC_FIELDS)
+            values = (state, *(_text(value) for value in public))
+            wanted[prefix + b"client:" + client_id] = dict(zip(map(str.encode, names), values, strict=True))
+            written[client_id.decode()] = state
+    have = _contents(installation)
+    for text, keys in (
+        ("keys that Redis lacks", wanted.keys() - have.keys()),
+        ("keys in Redis that the ledger never wrote", have.keys() - wanted.keys()),
+        (
+            "keys whose value is not what the ledger wrote last",
+            {k for k in wanted if have.get(k, wanted[k]) != wanted[k]},
+        ),
+        ("states that the replay decides otherwise", {c for c in written | states if written.get(c) != states.get(c)}),
+    ):
+        if keys:
+            found.find(f"{len(keys)} {text}", sorted(keys))
+
+
+def _text(value: object) -> bytes:
+    return value if isinstance(value, bytes) else str(value).encode()
+
+
+def _contents(installation: Installation) -> dict[bytes, object]:
+    """Everything in Redis, by key."""
+    contents: dict[bytes, object] = {}
+    with installation.redis() as client:
+        keys = sorted(client.scan_iter(count=1000))
+        for start in range(0, len(keys), 1000):
+            part = keys[start : start + 1000]
+            pipe = client.pipeline(transaction=False)
+            for key in part:
+                if b":client:" in key:
+                    pipe.hgetall(key)
+                elif key.endswith(b":due"):
+                    pipe.zrange(key, 0, -1, withscores=True)
+                else:
+                    pipe.get(key)
+            for key, value in zip(part, pipe.execute(), strict=True):
+                contents[key] = dict(value) if isinstance(value, list) else value
+    return contents

@@ -1,0 +1,163 @@
+"""The faults. Each does its harm, ends it, and says from which moment on the engine could be well again.
+
+Enters: an arena, a seeded random. Leaves: a Harm. Holds: every choice comes from the random; when a fault returns,
+all servers run, nothing is cut or paused, and there are as many workers as before.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+
+from tests.faults.arena import SESSION_TIMEOUT_S, Arena, Slot
+from tests.faults.proxy import Proxy
+
+
+@dataclass(frozen=True)
+class Harm:
+    """What was done, since when, and when it was over or the group knew of it."""
+
+    text: str
+    since: float
+    over: float
+
+
+def kill_worker(arena: Arena, random: Random) -> Harm:
+    slot = random.choice(arena.taken)
+    since = time.monotonic()
+    slot.kill()
+    away_s = random.choice((0.0, random.uniform(0, 6)))
+    time.sleep(away_s)
+    slot.start()
+    return Harm(f"worker {slot.number} killed, back after {away_s:.1f} s", since, since + SESSION_TIMEOUT_S)
+
+
+def zombie(arena: Arena, random: Random) -> Harm:
+    slot = random.choice(arena.taken)
+    since = time.monotonic()
+    slot.signal(signal.SIGSTOP)
+    asleep_s = SESSION_TIMEOUT_S + random.uniform(0.2, 5)
+    time.sleep(asleep_s)
+    slot.signal(signal.SIGCONT)
+    return Harm(f"worker {slot.number} paused for {asleep_s:.1f} s", since, since + SESSION_TIMEOUT_S)
+
+
+def nap(arena: Arena, random: Random) -> Harm:
+    """Paused, but not for so long that the group would notice; or just about."""
+    slot = random.choice(arena.taken)
+    since = time.monotonic()
+    slot.signal(signal.SIGSTOP)
+    asleep_s = random.uniform(0.5, SESSION_TIMEOUT_S)
+    time.sleep(asleep_s)
+    slot.signal(signal.SIGCONT)
+    return Harm(f"worker {slot.number} paused for {asleep_s:.1f} s", since, time.monotonic())
+
+
+def join_and_leave(arena: Arena, random: Random) -> Harm:
+    since = time.monotonic()
+    joining = random.choice(arena.free)
+    joining.start()
+    time.sleep(random.uniform(0, 6))
+    leaving = random.choice(arena.taken)
+    over = time.monotonic()
+    leaving.stop()
+    return Harm(f"worker {joining.number} joined, worker {leaving.number} left", since, over)
+
+
+def kill_kafka(arena: Arena, random: Random) -> Harm:
+    since = time.monotonic()
+    arena.broker.kill()
+    away_s = random.uniform(0, 4)
+    time.sleep(away_s)
+    arena.broker.start()
+    over = time.monotonic()
+    return Harm(f"Kafka killed, back after {over - since:.1f} s", since, over)
+
+
+def kill_redis(arena: Arena, random: Random) -> Harm:
+    since = time.monotonic()
+    arena.store.kill()
+    time.sleep(random.uniform(0, 4))
+    arena.store.start()
+    over = time.monotonic()
+    return Harm(f"Redis killed, back after {over - since:.1f} s", since, over)
+
+
+def redis_loses_writes(arena: Arena, random: Random) -> Harm:
+    """As a failover to a replica that lagged: what was written last is gone."""
+    copy = arena.directory / f"redis-copy-{time.monotonic_ns()}"
+    arena.store.save_data(copy)
+    lost_s = random.uniform(0.5, 5)
+    time.sleep(lost_s)
+    since = time.monotonic()
+    arena.store.kill()
+    arena.store.restore_data(copy)
+    arena.store.start()
+    return Harm(f"Redis back to what it was {lost_s:.1f} s ago", since, time.monotonic())
+
+
+def _connection(slot: Slot, random: Random) -> tuple[str, Proxy]:
+    return random.choice((("Kafka", slot.kafka), ("Redis", slot.redis)))
+
+
+def cut(arena: Arena, random: Random) -> Harm:
+    """Connections reset, again and again; new ones refused for a while in between."""
+    slot = random.choice(arena.taken)
+    name, proxy = _connection(slot, random)
+    since = time.monotonic()
+    times = random.randint(1, 4)
+    for _ in range(times):
+        proxy.cut()
+        time.sleep(random.choice((0.01, random.uniform(0, 3))))
+        proxy.mend()
+        time.sleep(random.uniform(0, 1))
+    return Harm(f"worker {slot.number} cut off from {name} {times} times", since, time.monotonic())
+
+
+def stall(arena: Arena, random: Random) -> Harm:
+    slot = random.choice(arena.taken)
+    name, proxy = _connection(slot, random)
+    since = time.monotonic()
+    stalled_s = random.uniform(0.5, 14)
+    proxy.stall()
+    time.sleep(stalled_s)
+    proxy.mend()
+    return Harm(f"worker {slot.number} hears nothing from {name} for {stalled_s:.1f} s", since, time.monotonic())
+
+
+def slow(arena: Arena, random: Random) -> Harm:
+    slot = random.choice(arena.taken)
+    name, proxy = _connection(slot, random)
+    since = time.monotonic()
+    proxy.delay_s = random.uniform(0.02, 0.6)
+    text = f"worker {slot.number} {2000 * proxy.delay_s:.0f} ms away from {name}"
+    time.sleep(random.uniform(2, 8))
+    proxy.mend()
+    return Harm(text, since, time.monotonic())
+
+
+FAULTS: dict[str, Callable[[Arena, Random], Harm]] = {
+    "kill-worker": kill_worker,
+    "zombie": zombie,
+    "nap": nap,
+    "join-and-leave": join_and_leave,
+    "kill-kafka": kill_kafka,
+    "kill-redis": kill_redis,
+    "redis-loses-writes": redis_loses_writes,
+    "cut": cut,
+    "stall": stall,
+    "slow": slow,
+}
+
+
+def schedule(rounds: int, random: Random) -> list[str]:
+    """Every kind of fault as often as any other, in a random order."""
+    names: list[str] = []
+    while len(names) < rounds:
+        kinds = list(FAULTS)
+        random.shuffle(kinds)
+        names += kinds
+    return names[:rounds]

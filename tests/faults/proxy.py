@@ -1,0 +1,101 @@
+"""A TCP proxy on loopback that cuts, stalls and slows what goes through it.
+
+Enters: a port to forward to. Leaves: a port to connect to. Holds: bytes are never changed or reordered; a connection
+that was cut stays cut.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable
+
+from tests.services.process import free_port
+
+CHUNK_BYTES = 65_536
+
+
+class Proxy:
+    """One port. `delay_s` holds back each chunk, in each direction."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, target: int) -> None:
+        self.port = free_port()
+        self.delay_s = 0.0
+        self._loop = loop
+        self._target = target
+        self._refuses = False
+        self._flows = asyncio.Event()
+        self._flows.set()
+        self._writers: set[asyncio.StreamWriter] = set()
+        asyncio.run_coroutine_threadsafe(asyncio.start_server(self._serve, "127.0.0.1", self.port), loop).result(10)
+
+    def cut(self) -> None:
+        """Reset every connection and take no new one until `mend`."""
+        self._refuses = True
+        self._call(lambda: [writer.transport.abort() for writer in self._writers])
+
+    def stall(self) -> None:
+        """Connections stay open and nothing passes until `mend`."""
+        self._call(self._flows.clear)
+
+    def mend(self) -> None:
+        self._refuses = False
+        self.delay_s = 0.0
+        self._call(self._flows.set)
+
+    def _call(self, work: Callable[[], object]) -> None:
+        self._loop.call_soon_threadsafe(work)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
+        try:
+            if self._refuses:
+                return
+            there_reader, there = await asyncio.open_connection("127.0.0.1", self._target)
+            self._writers.add(there)
+            try:
+                await asyncio.gather(self._pump(reader, there), self._pump(there_reader, writer))
+            finally:
+                self._writers.discard(there)
+                there.close()
+        except OSError:
+            return
+        finally:
+            self._writers.discard(writer)
+            writer.close()
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while chunk := await reader.read(CHUNK_BYTES):
+                if self.delay_s:
+                    await asyncio.sleep(self.delay_s)
+                await self._flows.wait()
+                writer.write(chunk)
+                await writer.drain()
+        finally:
+            writer.close()  # one end that goes away takes the other along
+
+
+class Proxies:
+    """The thread that all proxies run in."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True, name="proxies")
+        self._thread.start()
+
+    def to(self, target: int) -> Proxy:
+        return Proxy(self._loop, target)
+
+    def stop(self) -> None:
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(10)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+
+    async def _end(self) -> None:
+        tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        for task in tasks:
+            task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.gather(*tasks, return_exceptions=True)
