@@ -18,6 +18,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import (
     GroupAuthorizationFailedError,
+    IllegalOperation,
     InvalidProducerEpoch,
     KafkaError,
     ProducerFenced,
@@ -133,10 +134,17 @@ class KafkaLog:
         with errors():
             async with asyncio.timeout(self._settings.transaction_timeout_s):
                 await producer.begin_transaction()
-                sends = [await self._send(producer, message) for message in messages]
-                for record in records:
-                    sends.append(await producer.send(self._ledger.topic, record, partition=self._partition))
-                    sends[-1].add_done_callback(_seen)
+                sends = []
+                try:
+                    for message in messages:
+                        sends.append(await self._send(producer, message))
+                    for record in records:
+                        sends.append(await producer.send(self._ledger.topic, record, partition=self._partition))
+                        sends[-1].add_done_callback(_seen)
+                except IllegalOperation as error:
+                    # an earlier send failed and aiokafka has left the transaction: that send says why
+                    await asyncio.gather(*sends)
+                    raise Surprised(f"the transaction has ended by itself: {error}") from error
                 # aiokafka's commit ignores failed batches: whatever was not acknowledged must stop us here
                 acknowledged = await asyncio.gather(*sends)
                 await producer.commit_transaction()
