@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, AuthorizationError, RedisError, ResponseError
+from redis.maint_notifications import MaintNotificationsConfig
 
 from engine.core.record import PACKED_FIELD, PUBLIC_FIELDS
 from engine.runtime.ledger import Refused, Unavailable
@@ -77,7 +78,13 @@ return answer
 def connect(url: str) -> Redis:
     """A client that answers or fails within seconds and never repeats a command by itself."""
     return Redis.from_url(
-        url, socket_timeout=10, socket_connect_timeout=3, retry=Retry(NoBackoff(), 0), health_check_interval=0
+        url,
+        socket_timeout=10,
+        socket_connect_timeout=3,
+        retry=Retry(NoBackoff(), 0),
+        health_check_interval=0,
+        # on, as they are by default, they make redis-py hand out connections that the server has closed
+        maint_notifications_config=MaintNotificationsConfig(enabled=False),
     )
 
 

@@ -1,0 +1,41 @@
+"""What `python -m tests.faults` found, each held by a test of its own."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from engine.core.actions import OUTBOUND
+from engine.core.messages import Message
+from engine.runtime import redis_store
+from engine.runtime.kafka import KafkaLog
+from engine.runtime.ledger import Fenced
+from tests.kafka.installation import Installation
+from tests.services.redis import RedisServer
+
+
+async def test_a_worker_fenced_between_two_sends_is_fenced(engine: Installation) -> None:
+    """Seed 2, round 9: a zombie's worker ended with aiokafka's IllegalOperation, which is no KafkaError."""
+    old, new = KafkaLog(engine.settings, 0), KafkaLog(engine.settings, 0)
+    first, *others = (Message(topic, b"C1", b"from the zombie", ()) for topic in OUTBOUND)
+    await old.start()
+    try:
+        await old.publish([first], [b"record"])
+        await new.start()
+        # the topics that are new to this producer are looked up first, and meanwhile the first send fails
+        with pytest.raises(Fenced):
+            await old.publish([first, *others], [b"record"])
+    finally:
+        await new.stop()
+        await old.stop()
+
+
+async def test_no_connection_from_before_a_restart_of_redis_is_used_after_it() -> None:
+    """Seed 2, round 6: each connection that the restart had closed cost one partition a failure and its pause."""
+    with RedisServer() as server:
+        async with redis_store.connect(server.url) as redis:
+            await asyncio.gather(*(redis.get("key") for _ in range(4)))
+            server.restart()
+            await asyncio.sleep(0.2)
+            assert await asyncio.gather(*(redis.get("key") for _ in range(4))) == [None] * 4
