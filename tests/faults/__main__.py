@@ -74,16 +74,11 @@ class Trial:
             print(f"round {self.round:3}  {harm.text}; the next at once", flush=True)
             return
         self._wait_well(harm)
-        after_s = arena.watch.recovered_s(harm.over)
-        since_s = arena.watch.recovered_s(harm.since)
+        after_s = arena.watch.recovered_s(harm.since if harm.silent else harm.over)
         assert after_s is not None
-        assert since_s is not None
-        self.recoveries[name].append(max(0.0, harm.since + since_s - harm.over) if "worker" in harm.text else after_s)
-        print(
-            f"round {self.round:3}  {harm.text}; all partitions commit again {self.recoveries[name][-1]:.1f} s after "
-            f"its end ({since_s:.1f} s after its beginning)",
-            flush=True,
-        )
+        recovery_s = max(0.0, harm.since + after_s - harm.over) if harm.silent else after_s
+        self.recoveries[name].append(recovery_s)
+        print(f"round {self.round:3}  {harm.text}; all partitions commit again after {recovery_s:.1f} s", flush=True)
 
     def _wait_well(self, harm: Harm) -> None:
         deadline = harm.over + WELL_S

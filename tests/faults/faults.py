@@ -18,11 +18,14 @@ from tests.faults.proxy import Proxy
 
 @dataclass(frozen=True)
 class Harm:
-    """What was done, since when, and when it was over or the group knew of it."""
+    """What was done, since when, and when it was over. A worker that fell silent is `silent`: from `since` on its
+    partitions commit nothing, and `over` is when the group gives it up.
+    """
 
     text: str
     since: float
     over: float
+    silent: bool = False
 
 
 def kill_worker(arena: Arena, random: Random) -> Harm:
@@ -32,7 +35,9 @@ def kill_worker(arena: Arena, random: Random) -> Harm:
     away_s = random.choice((0.0, random.uniform(0, 6)))
     time.sleep(away_s)
     slot.start()
-    return Harm(f"worker {slot.number} killed, back after {away_s:.1f} s", since, since + SESSION_TIMEOUT_S)
+    return Harm(
+        f"worker {slot.number} killed, back after {away_s:.1f} s", since, since + SESSION_TIMEOUT_S, silent=True
+    )
 
 
 def zombie(arena: Arena, random: Random) -> Harm:
@@ -42,7 +47,7 @@ def zombie(arena: Arena, random: Random) -> Harm:
     asleep_s = SESSION_TIMEOUT_S + random.uniform(0.2, 5)
     time.sleep(asleep_s)
     slot.signal(signal.SIGCONT)
-    return Harm(f"worker {slot.number} paused for {asleep_s:.1f} s", since, since + SESSION_TIMEOUT_S)
+    return Harm(f"worker {slot.number} paused for {asleep_s:.1f} s", since, since + SESSION_TIMEOUT_S, silent=True)
 
 
 def nap(arena: Arena, random: Random) -> Harm:

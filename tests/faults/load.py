@@ -68,6 +68,10 @@ class Load:
         self._stopping.set()
         self.join()
 
+    @property
+    def running(self) -> bool:
+        return self._thread.is_alive()
+
     def join(self, timeout_s: float = 180) -> None:
         self._thread.join(timeout_s)
         if self._failure is not None:

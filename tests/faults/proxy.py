@@ -33,7 +33,7 @@ class Proxy:
     def cut(self) -> None:
         """Reset every connection and take no new one until `mend`."""
         self._refuses = True
-        self._call(lambda: [writer.transport.abort() for writer in self._writers])
+        self._call(self._abort)
 
     def stall(self) -> None:
         """Connections stay open and nothing passes until `mend`."""
@@ -43,6 +43,10 @@ class Proxy:
         self._refuses = False
         self.delay_s = 0.0
         self._call(self._flows.set)
+
+    def _abort(self) -> None:
+        for writer in self._writers:
+            writer.transport.abort()
 
     def _call(self, work: Callable[[], object]) -> None:
         self._loop.call_soon_threadsafe(work)
