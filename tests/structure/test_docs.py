@@ -1,4 +1,4 @@
-"""The documentation names everything that a reader can meet: commands, settings, metrics, reasons, names and functions."""
+"""The documentation names everything that a reader can meet: commands, settings, metrics, reasons, names, functions."""
 
 from __future__ import annotations
 

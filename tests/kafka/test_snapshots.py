@@ -1,0 +1,84 @@
+"""A Redis that was emptied is made whole again, and the ledger can be cut behind a snapshot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.kafka.conftest import MakeInstallation, Offline
+from tests.kafka.installation import Installation
+from tests.services.redis import RedisServer
+
+
+@pytest.fixture
+def alone(install: MakeInstallation, tmp_path: Path) -> tuple[Installation, RedisServer]:
+    """An installation with a Redis of its own, which can be emptied."""
+    with RedisServer(tmp_path / "redis") as store:
+        yield install(redis_url=store.url).create_topics(), store
+
+
+def decided(engine: Installation, trades: Offline, snapshot_at: int, snapshot: Path) -> None:
+    """All trades decided, a snapshot taken in the middle, while the worker runs."""
+    worker = engine.worker(ENGAGE_BATCH_RECORDS=200).wait_ready()
+    engine.produce(trades.records[:snapshot_at])
+    engine.settle()
+    assert engine.engage("snapshot", str(snapshot)).returncode == 0
+    engine.produce(trades.records[snapshot_at:])
+    engine.settle()
+    worker.stop()
+    assert engine.states() == trades.states
+
+
+@pytest.mark.parametrize("with_snapshot", [False, True], ids=["ledger", "snapshot"])
+def test_an_emptied_redis_is_rebuilt(
+    alone: tuple[Installation, RedisServer], trades: Offline, tmp_path: Path, with_snapshot: bool
+) -> None:
+    engine, _ = alone
+    snapshot = tmp_path / "snapshot"
+    decided(engine, trades, 6_000, snapshot)
+    refused = engine.engage("rebuild")
+    assert refused.returncode == 1
+    assert "holds the engine's state already" in refused.stderr
+    engine.redis().flushall()
+    rebuilt = engine.engage("rebuild", *(["--snapshot", str(snapshot)] if with_snapshot else []))
+    assert rebuilt.returncode == 0, rebuilt.stderr
+    assert engine.states() == trades.states
+    worker = engine.worker().wait_ready()  # and it goes on, with nothing left to recover
+    assert worker.metric("engage_recovered_units_total") == 0
+    worker.stop()
+
+
+def test_the_ledger_is_trimmed_behind_a_snapshot(
+    alone: tuple[Installation, RedisServer], trades: Offline, tmp_path: Path
+) -> None:
+    engine, _ = alone
+    snapshot = tmp_path / "snapshot"
+    decided(engine, trades, 6_000, snapshot)
+    trimmed = engine.engage("trim", "--snapshot", str(snapshot))
+    assert trimmed.returncode == 0, trimmed.stderr
+    assert trimmed.stdout.count("the ledger begins at") == 4
+    worker = engine.worker().wait_ready()  # the record that the position names is still there
+    worker.stop()
+    engine.redis().flushall()
+    without = engine.engage("rebuild")
+    assert without.returncode == 1
+    assert "its beginning was deleted" in without.stderr
+    assert engine.engage("rebuild", "--snapshot", str(snapshot)).returncode == 0
+    assert engine.states() == trades.states
+
+
+def test_a_snapshot_that_is_not_whole_is_refused(
+    alone: tuple[Installation, RedisServer], trades: Offline, tmp_path: Path
+) -> None:
+    engine, _ = alone
+    snapshot = tmp_path / "snapshot"
+    decided(engine, trades, 9_000, snapshot)
+    whole = snapshot.read_bytes()
+    engine.redis().flushall()
+    for bad in (whole[: len(whole) // 2], b"", b"no snapshot", whole[:-20]):
+        snapshot.write_bytes(bad)
+        refused = engine.engage("rebuild", "--snapshot", str(snapshot))
+        assert refused.returncode == 1
+        assert "snapshot" in refused.stderr
+        engine.redis().flushall()
