@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 TICK_S: Final = 1.0
 IDLE_WAIT_S: Final = 0.25
 FIRST_PAUSE_S: Final = 0.1
-LONGEST_PAUSE_S: Final = 5.0
+LONGEST_PAUSE_S: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,7 @@ class Runner:
         self._fenced = fenced
         self._wall_ms = wall_ms
         self._stopping = asyncio.Event()
+        self._stood = partition.position
         self._log = log.bind(partition=self.number)
 
     async def run(self) -> None:
@@ -90,7 +91,10 @@ class Runner:
                     self._log.warning("waiting", system=error.system, error=str(error), pause_s=round(pause_s, 2))
                     cause = error.system
                 self._state("waiting")
-                if asyncio.get_running_loop().time() - began > 2 * LONGEST_PAUSE_S:
+                # what has committed since, or ran for long, is not in the same trouble over again
+                committed = self._partition.position != self._stood
+                self._stood = self._partition.position
+                if committed or asyncio.get_running_loop().time() - began > 2 * LONGEST_PAUSE_S:
                     pause_s = FIRST_PAUSE_S
                 await self._sleep(pause_s)
                 pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
@@ -119,7 +123,7 @@ class Runner:
 
     async def _recover(self) -> None:
         await self._intake.stop()
-        position = await self._partition.recover()
+        position = self._stood = await self._partition.recover()
         self._partition.offsets = await self._intake.start(dict(position.offsets))
         for system in ("kafka", "redis"):
             self._metrics.waiting.labels(system).set(0)
