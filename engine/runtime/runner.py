@@ -165,9 +165,7 @@ class Runner:
             tick_ms = self._wall_ms()
         else:
             tick_ms = reached_ms  # behind: later logins may wait in the backlog
-        if not tick_ms:
-            return
-        while await self._partition.tick(tick_ms) and not self._stopping.is_set():
+        while tick_ms and await self._partition.tick(tick_ms) and not self._stopping.is_set():
             if not self._intake.merger.caught_up:
                 return  # more are due, but records wait too: take turns
         if not self._partition.uncommitted:
