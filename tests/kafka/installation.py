@@ -1,0 +1,297 @@
+"""One engine on a real broker and store, as operations would run it: topics, workers as processes, other clients.
+
+Enters: addresses, a name of its own. Leaves: running workers, and what other Kafka and Redis clients see.
+Holds: what was published is judged by confluent_kafka (librdkafka), not by the client the engine uses; only processes
+started here are signalled; a worker ends with the process that started it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import redis
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from engine.core.actions import OUTBOUND
+from engine.runtime import topics
+from engine.runtime.embedded import die_with_parent
+from engine.runtime.intake import INTAKE_TOPICS
+from engine.runtime.redis_store import position_key
+from engine.runtime.settings import Settings
+from tests.kafka.worker_process import WorkerProcess, eventually
+from tests.services.process import REPOSITORY, free_port
+
+RULES = REPOSITORY / "rules"
+
+
+class Record(NamedTuple):
+    """A record as another client reads it; `topic` without the prefix."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: dict[str, bytes]
+
+    @property
+    def json(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.value or b"")
+        return found
+
+
+class Sent(NamedTuple):
+    """A record to produce."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    partition: int = -1  # whatever the producer's partitioner says
+
+
+class Installation:
+    """An engine under its own prefix, application id and topics."""
+
+    def __init__(self, name: str, bootstrap: str, redis_url: str, directory: Path, **given: object) -> None:
+        self.name = name
+        self.directory = directory
+        self.environment = {
+            "ENGAGE_KAFKA": bootstrap,
+            "ENGAGE_REDIS": redis_url,
+            "ENGAGE_PREFIX": f"{name}.",
+            "ENGAGE_APP_ID": name,
+            "ENGAGE_SESSION_TIMEOUT_S": "3",
+            "ENGAGE_CLOCK": "event",  # history is played: what falls due is not the wall clock's to say
+            **{f"ENGAGE_{key.upper()}": str(value) for key, value in given.items()},
+        }
+        self.settings = Settings(
+            **{key.removeprefix("ENGAGE_").lower(): value for key, value in self.environment.items()}  # type: ignore[arg-type]
+        )
+        self.partitions = 0
+        self.workers: list[WorkerProcess] = []
+
+    @cached_property
+    def admin(self) -> AdminClient:
+        return AdminClient({"bootstrap.servers": self.settings.kafka})
+
+    # -- set-up -----------------------------------------------------------------------------------
+
+    def create_topics(self, partitions: int = 4) -> Installation:
+        asyncio.run(topics.create(self.settings, partitions, 1))
+        self.partitions = partitions
+        consumer = self.consumer()
+        for topic in topics.needed(self.settings):  # a new partition has its leader a moment later
+            for partition in range(topic.partitions or partitions):
+                tp = TopicPartition(topic.name, partition)
+                eventually(partial(_answers, consumer, tp), 20, f"a leader of {tp}")
+        consumer.close()
+        return self
+
+    # -- processes --------------------------------------------------------------------------------
+
+    def _environment(self, given: dict[str, object]) -> dict[str, str]:
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("ENGAGE_")}
+        return kept | {"PYTHONPATH": str(REPOSITORY)} | self.environment | {k: str(v) for k, v in given.items()}
+
+    def start(self, *arguments: str, **environment: object) -> subprocess.Popen[str]:
+        """A command of the engine, started; its output is text."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "engine.cli", *arguments],
+            cwd=self.directory,
+            env=self._environment(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=die_with_parent,
+        )
+
+    def engage(self, *arguments: str, timeout_s: float = 60, **environment: object) -> subprocess.CompletedProcess[str]:
+        """A command of the engine, run to its end."""
+        with self.start(*arguments, **environment) as process:
+            try:
+                out, err = process.communicate(timeout=timeout_s)
+            except BaseException:
+                process.kill()
+                raise
+        return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+    def worker(
+        self, *, rules: Path | None = RULES, program: Sequence[str] = ("-m", "engine.cli"), **environment: object
+    ) -> WorkerProcess:
+        """A worker, started; not yet ready."""
+        if rules is not None:
+            environment["ENGAGE_RULES"] = rules
+        port = free_port()
+        log = self.directory / f"worker-{len(self.workers)}.log"
+        everything = self._environment({"ENGAGE_WEB_PORT": port, **environment})
+        worker = WorkerProcess([sys.executable, *program, "run"], everything, port, log)
+        self.workers.append(worker)
+        return worker
+
+    def end(self) -> None:
+        for worker in self.workers:
+            worker.kill()
+            print(f"-- {worker.log.name}\n{worker.log.read_text()[-4000:]}")  # pytest shows it when the test failed
+
+    # -- producing --------------------------------------------------------------------------------
+
+    def producer(self, partitioner: str = "murmur2_random", **options: object) -> Producer:
+        given = {"bootstrap.servers": self.settings.kafka, "partitioner": partitioner, "linger.ms": 2}
+        return Producer(
+            {**given, "enable.idempotence": True, "log_level": 0, "message.max.bytes": 8_000_000, **options}
+        )
+
+    def produce(self, records: Iterable[Sent], partitioner: str = "murmur2_random", rate: float | None = None) -> None:
+        """Send all, in order, at most `rate` a second. Raises when one was not acknowledged."""
+        producer = self.producer(partitioner)
+        failed: list[object] = []
+        began = time.monotonic()
+        for number, record in enumerate(records):
+            producer.produce(
+                self.settings.topic(record.topic),
+                key=record.key,
+                value=record.value,
+                partition=record.partition,
+                on_delivery=lambda error, _: failed.append(error) if error else None,
+            )
+            ahead_s = number / rate - (time.monotonic() - began) if rate else 0
+            producer.poll(ahead_s if ahead_s > 0.01 else 0)
+        assert producer.flush(90) == 0
+        assert not failed, failed[:3]
+
+    # -- what others see --------------------------------------------------------------------------
+
+    def read(self, *names: str, start: dict[tuple[str, int], int] | None = None) -> list[Record]:
+        """Every committed record of the topics, partition by partition, from its beginning or from `start`."""
+        consumer = self.consumer()
+        try:
+            tps = []
+            for name in names:
+                real = self.settings.topic(name)
+                count = len(consumer.list_topics(real, timeout=10).topics[real].partitions)
+                tps += [TopicPartition(real, p, (start or {}).get((name, p), 0)) for p in range(count)]
+            found = _read_to_end(consumer, tps)
+        finally:
+            consumer.close()
+        return [
+            Record(
+                next(name for name in names if self.settings.topic(name) == message.topic()),
+                message.partition(),
+                message.offset(),
+                message.timestamp()[1],
+                message.key(),
+                message.value(),
+                dict(message.headers() or ()),
+            )
+            for message in found
+        ]
+
+    def published(self) -> list[Record]:
+        return self.read(*OUTBOUND)
+
+    def actions(self) -> dict[tuple[str, str], list[str]]:
+        """What was published: topic and client -> values in order. Comparable with `by_client` of a replay."""
+        return by_client((r.topic, (r.key or b"").decode(), (r.value or b"").decode()) for r in self.published())
+
+    def consumer(self, isolation_level: str = "read_committed") -> Consumer:
+        return Consumer(
+            {
+                "bootstrap.servers": self.settings.kafka,
+                "group.id": "judge",
+                "enable.auto.commit": False,
+                "auto.offset.reset": "error",
+                "isolation.level": isolation_level,
+                "enable.partition.eof": True,
+                "fetch.wait.max.ms": 5,
+                "fetch.message.max.bytes": 8_000_000,
+                "log_level": 0,  # an outage is no news here
+            }
+        )
+
+    def redis(self) -> redis.Redis:
+        return redis.Redis.from_url(self.settings.redis.get_secret_value())
+
+    def positions(self) -> list[dict[str, Any]]:
+        """Position of each partition as Redis holds it; {} where there is none."""
+        with self.redis() as client:
+            found = [client.get(position_key(self.name, p)) for p in range(self.partitions)]
+        return [json.loads(text) if text else {} for text in found]
+
+    def settled(self) -> bool:
+        """Whether every inbound record has been decided, published and applied."""
+        try:
+            positions = self.positions()  # before the ends: what a unit re-sent is visible before its position moves
+        except redis.RedisError:
+            return False
+        names = [(topic, p) for topic in INTAKE_TOPICS for p in range(self.partitions)]
+        start = {(topic, p): positions[p].get("offsets", {}).get(topic, 0) for topic, p in names}
+        consumer = self.consumer()
+        try:
+            behind = [
+                TopicPartition(self.settings.topic(topic), p, offset)
+                for (topic, p), offset in start.items()
+                if offset < consumer.get_watermark_offsets(TopicPartition(self.settings.topic(topic), p), timeout=10)[1]
+            ]
+            # what is left may be nothing but the markers of transactions
+            return not behind or not _read_to_end(consumer, behind, limit=1)
+        finally:
+            consumer.close()
+
+    def settle(self, timeout_s: float = 60) -> None:
+        eventually(self.settled, timeout_s, "every inbound record decided and applied")
+
+    def states(self) -> str:
+        """What `engage states` prints: number of clients and the hash of all states."""
+        done = self.engage("states")
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def metric(self, name: str, **labels: str) -> float:
+        """Sum over all running workers."""
+        return sum(worker.metric(name, **labels) for worker in self.workers if worker.running)
+
+
+def by_client(lines: Iterable[tuple[str, str, str]]) -> dict[tuple[str, str], list[str]]:
+    """(topic, client, value) -> topic and client: values in order."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for topic, client_id, value in lines:
+        found.setdefault((topic, client_id), []).append(value)
+    return found
+
+
+def _answers(consumer: Consumer, tp: TopicPartition) -> bool:
+    try:
+        return consumer.get_watermark_offsets(tp, timeout=5) is not None
+    except KafkaException:
+        return False
+
+
+def _read_to_end(consumer: Consumer, tps: list[TopicPartition], limit: int | None = None) -> list[Any]:
+    """Messages up to each partition's end, at most `limit`."""
+    found: list[Any] = []
+    ended: set[tuple[str, int]] = set()
+    consumer.assign(tps)
+    deadline = time.monotonic() + 60
+    while len(ended) < len(tps) and (limit is None or len(found) < limit):
+        assert time.monotonic() < deadline, "the topics could not be read to their end"
+        for message in consumer.consume(1000, timeout=0.2):
+            error = message.error()
+            if error is None:
+                found.append(message)
+            elif error.code() == KafkaError._PARTITION_EOF:
+                ended.add((message.topic(), message.partition()))
+            elif not error.retriable():
+                raise AssertionError(str(error))
+    return found

@@ -1,0 +1,120 @@
+"""What cannot be read is put aside whole, harms nothing beside it, and can be sent once more."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+
+from engine.core.actions import Rejection
+from tests.kafka.installation import Installation, Record, Sent
+from tests.services.process import REPOSITORY
+
+JULY_2025_MS = 1_751_328_000_000
+
+
+def trade(client_id: str, number: int, **fields: object) -> bytes:
+    value = {"event_id": f"T{number}", "client_id": client_id, "time": JULY_2025_MS + number * 1000, "symbol": "600000"}
+    return json.dumps(value | {"side": "buy", "quantity": 100, "amount_fen": 1_000_000} | fields).encode()
+
+
+def without(name: str, value: bytes) -> bytes:
+    return json.dumps({key: field for key, field in json.loads(value).items() if key != name}).encode()
+
+
+PROFILE = {"event_id": "P", "client_id": "B1", "time": JULY_2025_MS, "type": "household"}
+BAD: list[tuple[Rejection, Sent]] = [
+    (Rejection.TOO_LARGE, Sent("trades", b"B1", trade("B1", 1, note="x" * 65_536))),
+    (Rejection.TOO_LARGE, Sent("trades", b"B1", b"\xff\x00" * 524_000)),  # 1 MB, as much as Kafka takes
+    (Rejection.NO_KEY, Sent("trades", None, trade("B1", 2))),
+    (Rejection.NO_KEY, Sent("trades", b"", trade("B1", 3))),
+    (Rejection.NO_VALUE, Sent("trades", b"B1", None)),
+    (Rejection.NOT_JSON, Sent("trades", b"B2", trade("B2", 4)[:-7])),
+    (Rejection.NOT_JSON, Sent("logins", b"B3", b"\xff\xfe\x00")),
+    (Rejection.MISSING_FIELD, Sent("trades", b"B1", without("symbol", trade("B1", 5)))),
+    (Rejection.WRONG_TYPE, Sent("trades", b"B1", trade("B1", 6, quantity="100"))),
+    (Rejection.WRONG_TYPE, Sent("balances", b"B1", b"[1]")),
+    (Rejection.UNKNOWN_VALUE, Sent("profiles", b"B1", json.dumps(PROFILE).encode())),
+    (Rejection.OUT_OF_RANGE, Sent("trades", b"B1", trade("B1", 7, quantity=-100))),
+    (Rejection.KEY_MISMATCH, Sent("trades", b"B1", trade("B2", 8))),
+    (Rejection.FUTURE, Sent("trades", b"B1", trade("B1", 9, time="2099-01-01T00:00:00+08:00"))),
+]
+
+
+def place(record: Record) -> tuple[str, str, str, str]:
+    return record.topic, str(record.partition), str(record.offset), str(record.timestamp_ms)
+
+
+def origin(letter: Record) -> tuple[str, ...]:
+    return tuple(letter.headers[f"engage_{name}"].decode() for name in ("topic", "partition", "offset", "timestamp"))
+
+
+def test_each_kind_of_bad_record(engine: Installation) -> None:
+    assert {reason for reason, _ in BAD} == set(Rejection)
+    good = [Sent("trades", f"G{n}".encode(), trade(f"G{n}", n)) for n in range(len(BAD) + 1)]
+    mixed = [record for n, (_, bad) in enumerate(BAD) for record in (good[n], bad)] + good[-1:]
+    engine.produce(mixed)
+    worker = engine.worker().wait_ready()
+    engine.settle()
+
+    came = {(r.topic, r.key, r.value): r for r in engine.read("trades", "logins", "balances", "profiles")}
+    letters = {origin(letter): letter for letter in engine.read("dead-letters")}
+    assert len(letters) == len(BAD)
+    for reason, sent in BAD:
+        original = came[sent.topic, sent.key, sent.value]
+        letter = letters[place(original)]
+        assert (letter.key, letter.value) == (original.key, original.value), reason  # byte for byte
+        assert letter.headers["engage_reason"].decode() == reason
+        assert letter.headers["engage_error"]
+    assert {letter.headers["engage_reason"].decode() for letter in letters.values()} == set(Rejection)
+
+    assert worker.metric("engage_events_total") == len(good)  # the rest of the batch is unharmed
+    assert worker.metric("engage_rejected_total") == len(BAD)
+    assert worker.metric("engage_rejected_total", topic="logins", reason="not_json") == 1
+    assert engine.states().startswith(f"clients {len(good)}\n")
+    worker.stop()
+
+    listed = engine.engage("dead-letters", "list").stdout.split()
+    assert dict(zip(listed[::4], listed[1::4], strict=False)).items() >= {"too_large": "2", "future": "1"}.items()
+    jsons = [json.loads(line) for line in engine.engage("dead-letters", "list", "--json").stdout.splitlines()]
+    assert Counter(letter["reason"] for letter in jsons) == Counter(reason.value for reason, _ in BAD)
+    assert not any(letter["resent"] for letter in jsons)
+    no_personal_data = worker.log.read_text()
+    assert not any(name in no_personal_data for name in ('"B1"', '"G1"'))
+
+
+def test_resend_once_each_even_when_two_do_it_at_once(engine: Installation) -> None:
+    bad = [Sent("trades", f"C{n}".encode(), b"not json %d" % n) for n in range(30)]
+    engine.produce(bad)
+    worker = engine.worker().wait_ready()
+    engine.settle()
+    worker.stop()
+    command = ("dead-letters", "resend", "--reason", "not_json")
+    both = [engine.start(*command) for _ in range(2)]
+    answers = [(*process.communicate(timeout=60), process.returncode) for process in both]
+    statuses = {status for *_, status in answers}
+    assert 0 in statuses, answers
+    assert statuses <= {0, 1}, answers
+    assert not any(err.startswith("Traceback") for _, err, _ in answers), answers
+
+    again = engine.engage(*command)  # whatever the two left
+    assert "was re-sent before" in again.stdout
+    once_more = engine.engage(*command)
+    assert once_more.stdout.count("was re-sent before") == len(bad)
+    copies = Counter((r.key, r.value) for r in engine.read("trades"))
+    assert copies == Counter({(r.key, r.value): 2 for r in bad})  # the first time, and once again
+
+    one = json.loads(engine.engage("dead-letters", "list", "--json").stdout.splitlines()[0])
+    assert one["resent"] is True
+    picked = engine.engage("dead-letters", "resend", one["id"], "0/999999")
+    assert picked.returncode == 1
+    assert f"{one['id']}: was re-sent before" in picked.stdout
+    assert "0/999999: no such dead letter" in picked.stdout
+
+
+def test_schema_of_headers_names_every_header(engine: Installation) -> None:
+    schema = json.loads((REPOSITORY / "schemas" / "dead-letter-headers.json").read_text())
+    engine.produce([Sent("trades", b"C1", b"{")])
+    engine.worker().wait_ready()
+    engine.settle()
+    (letter,) = engine.read("dead-letters")
+    assert set(letter.headers) == set(schema["properties"]) == set(schema["required"])

@@ -1,0 +1,93 @@
+"""The group of workers: who has which partition, and what becomes of one that was away."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+import time
+
+import pytest
+from aiokafka import AIOKafkaConsumer
+
+from engine.runtime import membership
+from engine.runtime.membership import Membership
+from tests.kafka.conftest import Offline
+from tests.kafka.installation import Installation
+from tests.kafka.worker_process import eventually
+
+
+def shared_out(engine: Installation) -> list[set[tuple[str, int]]]:
+    """Topic and partition of each member, as the broker has it."""
+    group = f"{engine.name}-engagement"
+    described = engine.admin.describe_consumer_groups([group])[group].result(10)
+    return [{(tp.topic, tp.partition) for tp in member.assignment.topic_partitions} for member in described.members]
+
+
+def test_partitions_are_shared_and_taken_over(engine: Installation) -> None:
+    everything = {(engine.settings.ledger_topic, p) for p in range(4)}
+    first = engine.worker(ENGAGE_SESSION_TIMEOUT_S=1).wait_ready()
+    assert shared_out(engine) == [everything]  # the ledger and nothing else
+    second = engine.worker(ENGAGE_SESSION_TIMEOUT_S=1).wait_ready()
+    eventually(lambda: sorted(map(len, shared_out(engine))) == [2, 2], 20, "two partitions each")
+    assert set.union(*shared_out(engine)) == everything
+    eventually(lambda: first.metric("engage_partitions_assigned") == 2, 10, "the first worker gave two away")
+    second.kill()
+    eventually(lambda: shared_out(engine) == [everything], 20, "the first has all of a killed worker's")
+    eventually(lambda: first.metric("engage_partitions_assigned") == 4 and first.ready, 10, "and runs them")
+    third = engine.worker(ENGAGE_SESSION_TIMEOUT_S=1).wait_ready()
+    eventually(lambda: third.metric("engage_partitions_assigned") == 2, 20, "two partitions each")
+    first.stop()
+    eventually(lambda: third.metric("engage_partitions_assigned") == 4 and third.ready, 10, "the third has all")
+    third.stop()
+
+
+async def test_a_member_that_is_polled_stays_and_reads_nothing(
+    engine: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unpolled beyond the interval it leaves; polled it stays, paused all the while."""
+
+    def with_short_interval(*topics: str, **options: object) -> AIOKafkaConsumer:
+        return AIOKafkaConsumer(*topics, **{**options, "max_poll_interval_ms": 1000})
+
+    monkeypatch.setattr(membership, "AIOKafkaConsumer", with_short_interval)
+    assigned: list[frozenset[int]] = []
+    member = Membership(engine.settings, assigned.append)
+    await member.start()
+    try:
+        while not assigned:
+            await member.poll()
+        assert assigned[-1] == frozenset(range(4))
+        until = time.monotonic() + 3
+        while time.monotonic() < until:
+            await member.poll()
+        members = await asyncio.to_thread(shared_out, engine)
+        assert [len(tps) for tps in members] == [4]
+        assert len(assigned) == 1  # never thrown out in between
+        await asyncio.to_thread(eventually, lambda: shared_out(engine) == [], 15, "an unpolled member leaves")
+        while len(assigned) < 2:  # polled again, it is back
+            await member.poll()
+    finally:
+        await member.stop()
+
+
+def test_a_worker_that_was_stopped_and_wakes_writes_no_more(engine: Installation, trades: Offline) -> None:
+    """SIGSTOP past the session timeout: another takes over; the zombie is fenced, joins again, and all adds up."""
+    producing = threading.Thread(target=engine.produce, args=(trades.records,), kwargs={"rate": 1_200})
+    producing.start()
+    zombie = engine.worker(ENGAGE_BATCH_RECORDS=50, ENGAGE_SESSION_TIMEOUT_S=1).wait_ready()
+    eventually(lambda: zombie.metric("engage_events_total") > 200, 30, "the first worker is at work")
+    zombie.signal(signal.SIGSTOP)
+    other = engine.worker(ENGAGE_BATCH_RECORDS=50, ENGAGE_SESSION_TIMEOUT_S=1).wait_ready()
+    assert other.metric("engage_partitions_assigned") == 4
+    eventually(lambda: other.metric("engage_events_total") > 200, 30, "the second worker is at work")
+    zombie.signal(signal.SIGCONT)
+    producing.join()
+    engine.settle()
+    eventually(
+        lambda: zombie.metric("engage_partitions_assigned") == 2 and zombie.ready, 20, "the zombie is a worker again"
+    )
+    assert engine.actions() == trades.actions
+    assert engine.states() == trades.states
+    zombie.stop()
+    other.stop()

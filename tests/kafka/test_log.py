@@ -1,0 +1,121 @@
+"""What commit and recovery rest on: the ledger's log against a real broker, one belief a test."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import InvalidProducerEpoch, ProducerFenced
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import NewTopic
+
+from engine.core.messages import Message
+from engine.runtime.kafka import KafkaLog
+from engine.runtime.ledger import Fenced, Log, Unavailable
+from tests.contract_log import LogContract
+from tests.kafka.conftest import MakeInstallation
+from tests.kafka.installation import Installation
+
+
+class TestKafkaLog(LogContract):
+    @pytest.fixture(autouse=True)
+    def _installation(self, engine: Installation):
+        self.engine = engine
+
+    def open_log(self) -> Log:
+        return KafkaLog(self.engine.settings, 3)
+
+    async def published(self):
+        return [(r.key, r.value) for r in self.engine.read("tasks")]
+
+
+def alert(value: bytes) -> Message:
+    return Message("alerts", b"C1", value, ())
+
+
+async def test_a_new_producer_fences_the_old_and_ends_its_transaction(engine: Installation) -> None:
+    old, new = KafkaLog(engine.settings, 0), KafkaLog(engine.settings, 0)
+    await old.start()
+    await old.publish([alert(b"committed")], [b"record"])
+    zombie = AIOKafkaProducer(
+        bootstrap_servers=engine.settings.kafka, transactional_id=f"{engine.name}-engagement-0", retry_backoff_ms=5
+    )
+    await zombie.start()
+    try:
+        await zombie.begin_transaction()
+        await (await zombie.send(engine.settings.topic("alerts"), b"left open", key=b"C1"))
+        await new.start()
+        await new.publish([alert(b"after")], [b"record"])
+        with pytest.raises((ProducerFenced, InvalidProducerEpoch)):
+            await zombie.commit_transaction()
+        with pytest.raises(Fenced):
+            await old.publish([alert(b"from the zombie")], [b"record"])
+        assert [r.value for r in engine.read("alerts")] == [b"committed", b"after"]
+    finally:
+        await new.stop()
+        await old.stop()
+        await zombie.stop()
+
+
+async def test_recovery_reads_past_markers_and_stops_at_the_last_stable_offset(engine: Installation) -> None:
+    log = KafkaLog(engine.settings, 1)
+    stranger = AIOKafkaProducer(
+        bootstrap_servers=engine.settings.kafka, transactional_id=f"{engine.name}-x", retry_backoff_ms=5
+    )
+    await log.start()
+    await stranger.start()
+    try:
+        offsets = [await log.publish([], [b"first"]), await log.publish([], [b"second", b"third"])]
+        for _ in range(3):  # nothing but aborted records and markers at the end
+            await stranger.begin_transaction()
+            await (await stranger.send(engine.settings.ledger_topic, b"aborted", partition=1))
+            await stranger.abort_transaction()
+        began = time.monotonic()
+        first, end = await log.bounds()
+        assert [pair async for pair in log.read(first, end)] == [
+            (offsets[0], b"first"),
+            (offsets[1] - 1, b"second"),
+            (offsets[1], b"third"),
+        ]
+        assert time.monotonic() - began < 2
+        assert end == offsets[1] + 2 + 3 * 2  # its marker, and three times a record and a marker
+
+        await stranger.begin_transaction()
+        await (await stranger.send(engine.settings.ledger_topic, b"open", partition=1))
+        uncommitted = engine.consumer("read_uncommitted")
+        assert uncommitted.get_watermark_offsets(TopicPartition(engine.settings.ledger_topic, 1), 10)[1] == end + 1
+        uncommitted.close()
+        assert await log.bounds() == (first, end)
+        await stranger.abort_transaction()
+    finally:
+        await stranger.stop()
+        await log.stop()
+
+
+def test_a_failed_send_prevents_the_commit(install: MakeInstallation) -> None:
+    """One message is larger than its topic takes: neither it nor the others nor the ledger record may be seen."""
+    engine = install()
+    alerts = NewTopic(engine.settings.topic("alerts"), 4, config={"max.message.bytes": "2000"})
+    engine.admin.create_topics([alerts])[alerts.topic].result(10)
+    engine.create_topics()
+    asyncio.run(publish_too_large(engine))
+
+
+async def publish_too_large(engine: Installation) -> None:
+    log = KafkaLog(engine.settings, 2)
+    await log.start()
+    try:
+        with pytest.raises(Unavailable):
+            await log.publish([Message("tasks", b"C1", b"small", ()), alert(b"x" * 5000)], [b"record"])
+        await log.start()
+        first, end = await log.bounds()
+        assert [pair async for pair in log.read(first, end)] == []
+        assert engine.read("tasks", "alerts") == []
+        await log.publish([alert(b"small")], [b"record"])
+        first, end = await log.bounds()
+        assert [record async for _, record in log.read(first, end)] == [b"record"]
+        assert [r.value for r in engine.read("tasks", "alerts")] == [b"small"]
+    finally:
+        await log.stop()

@@ -1,0 +1,138 @@
+"""A broker's whole traffic, bad records among it, decided by two workers by the wall clock: what others get of it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections import Counter
+from collections.abc import Iterator
+
+import jsonschema
+import pytest
+
+from engine.core.actions import OUTBOUND
+from engine.core.events import INBOUND
+from tests.kafka.conftest import action_of, as_sent, simulated
+from tests.kafka.installation import Installation, Record, by_client
+from tests.kafka.worker_process import eventually
+from tests.services.kafka import KafkaBroker
+from tests.services.process import REPOSITORY
+from tests.services.redis import RedisServer
+
+SCHEMAS = REPOSITORY / "schemas"
+
+
+@pytest.fixture(scope="module")
+def run(
+    kafka_broker: KafkaBroker, redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Installation]:
+    """60 days of 150 clients, 5% of the records bad, then timers by today's clock; the workers have stopped."""
+    directory = tmp_path_factory.mktemp("mixed")
+    engine = Installation("mixed", kafka_broker.bootstrap, redis_server.url, directory, clock="wall").create_topics()
+    lines = simulated(clients=150, days=60, bad_share=0.05)
+    workers = [engine.worker(ENGAGE_BATCH_RECORDS=500).wait_ready() for _ in range(2)]
+    eventually(lambda: engine.metric("engage_partitions_assigned") == 4, 20, "the partitions are shared out")
+    engine.produce(map(as_sent, lines))
+    engine.settle()
+    eventually(lambda: engine.metric("engage_ticks_total") > 3, 20, "timers have run")
+    eventually(lambda: overdue(engine) == 0, 20, "nothing is due any more")
+    assert all(worker.metric("engage_units_total") > 0 for worker in workers)
+    for worker in workers:
+        worker.stop()
+    yield engine
+    engine.end()
+
+
+def overdue(engine: Installation) -> int:
+    now_ms = int(dt.datetime.now(dt.UTC).timestamp() * 1000)
+    with engine.redis() as client:
+        return sum(int(client.zcount(f"{{{engine.name}:{p}}}:due", "-inf", now_ms)) for p in range(4))
+
+
+@pytest.fixture(scope="module")
+def published(run: Installation) -> list[Record]:
+    return run.published()
+
+
+def schema(name: str) -> jsonschema.Draft202012Validator:
+    found = json.loads((SCHEMAS / name).read_text())
+    return jsonschema.Draft202012Validator(found, format_checker=jsonschema.FormatChecker())
+
+
+def test_replay_from_the_ledger(run: Installation, published: list[Record]) -> None:
+    """Same actions in the same order for each client, same states, no difference."""
+    replayed = run.engage("replay", "--from-ledger")
+    assert replayed.returncode == 0, replayed.stderr
+    summary = dict(line.split(" ", 1) for line in replayed.stderr.splitlines())
+    assert summary["differences"] == "0"
+    assert int(summary["units"]) > 20
+    assert int(summary["rejected"]) == len(run.read("dead-letters")) > 100
+    assert by_client(map(action_of, replayed.stdout.splitlines())) == run.actions()
+    assert f"clients {summary['clients']}\nstates {summary['states']}\n" == run.states()
+    assert {r.topic for r in published} == set(OUTBOUND)
+
+
+def test_every_id_once(published: list[Record]) -> None:
+    ids = Counter(r.json["id"] for r in published)
+    assert len(ids) == len(published) > 100
+    causes = {(r.json["cause"]["type"]) for r in published}
+    assert causes == {*INBOUND, "timer"}
+
+
+def test_outbound_values_and_headers(published: list[Record]) -> None:
+    """CloudEvents 1.0 in Kafka's binary mode; values as schemas/ has them, by a validator that is not pydantic."""
+    validators = {topic: schema(f"{topic}.json") for topic in OUTBOUND}
+    for record in published:
+        validators[record.topic].validate(record.json)
+        headers = {name: value.decode() for name, value in record.headers.items()}
+        kind = record.topic if record.topic == "tier-changes" else record.json["kind"]
+        assert headers == {
+            "ce_specversion": "1.0",
+            "ce_id": record.json["id"],
+            "ce_source": "urn:engage",
+            "ce_type": f"engage.{kind.removesuffix('s')}.v1",
+            "ce_time": record.json["time"],
+            "ce_subject": record.json["client_id"],
+            "ce_dataschema": validators[record.topic].schema["$id"],
+            "content-type": "application/json",
+        }
+        assert (record.key or b"").decode() == record.json["client_id"]
+
+
+def test_outbound_keys_are_partitioned_as_murmur2(run: Installation, published: list[Record]) -> None:
+    """librdkafka's murmur2_random put the client's events on the same partition."""
+    partition_of = {r.key: r.partition for r in run.read("profiles") if r.key and r.value}
+    assert set(partition_of.values()) == set(range(4))
+    for record in published:
+        assert record.partition == partition_of[record.key]
+
+
+def test_client_records_in_redis(run: Installation, published: list[Record]) -> None:
+    validator = schema("client-record.json")
+    public = list(validator.schema["properties"])
+    with run.redis() as client:
+        keys = sorted(client.scan_iter(f"{{{run.name}:*}}:client:*", count=1000))
+        assert len(keys) > 100
+        records = {key.decode(): client.hgetall(key) for key in keys}
+    for fields in records.values():
+        validator.validate({name: fields[name.encode()].decode() for name in public})
+
+    key = f"{{{run.name}:{published[0].partition}}}:client:{published[0].json['client_id']}"
+    shown = run.engage("client", published[0].json["client_id"], "--json")
+    assert shown.returncode == 0, shown.stderr
+    told = json.loads(shown.stdout)
+    assert told["redis_key"] == key
+    assert {name: told[name] or "" for name in public} == {n: records[key][n.encode()].decode() for n in public}
+    assert told["client_type"]
+    changes = [r.json for r in published if r.topic == "tier-changes" and r.json["client_id"] == told["client_id"]]
+    assert [h["to"] for h in reversed(told["tier_history"])][-1:] == [c["to_tier"] for c in changes][-1:]
+    screen = run.engage("client", told["client_id"])
+    assert told["client_id"] in screen.stdout
+    assert run.engage("client", "NOBODY").returncode == 1
+
+
+def test_no_client_is_named_in_the_logs(run: Installation) -> None:
+    clients = {r.key.decode() for r in run.read("profiles") if r.key}
+    text = "".join(worker.log.read_text() for worker in run.workers)
+    assert text
+    assert not [client_id for client_id in clients if f'"{client_id}"' in text or f" {client_id} " in text]

@@ -1,0 +1,169 @@
+"""A worker does not start on what would lose or double events: it says what is wrong and what to do, exit status 1."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import NewTopic
+
+from engine.runtime.redis_store import position_key
+from tests.kafka.conftest import MakeInstallation, Offline
+from tests.kafka.installation import RULES, Installation
+from tests.kafka.worker_process import eventually
+from tests.services.process import free_port
+
+
+def refusal(engine: Installation, **environment: object) -> str:
+    done = engine.engage("run", "--rules", str(RULES), "--web-port", str(free_port()), timeout_s=40, **environment)
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Error: " in done.stderr
+    return done.stderr.partition("Error: ")[2]
+
+
+@pytest.fixture
+def ran(install: MakeInstallation, trades: Offline) -> Installation:
+    """An engine that has decided 400 trades on 2 partitions and was stopped."""
+    engine = install().create_topics(2)
+    engine.produce(trades.records[:400])
+    worker = engine.worker().wait_ready()
+    engine.settle()
+    worker.stop()
+    assert all(position["ledger"] > 0 for position in engine.positions())
+    return engine
+
+
+def test_topics_missing(install: MakeInstallation) -> None:
+    engine = install()
+    text = refusal(engine)
+    assert engine.settings.ledger_topic in text
+    assert engine.settings.topic("trades") in text
+    assert "engage topics --create" in text
+
+
+def test_inbound_topics_differ_in_partitions(install: MakeInstallation) -> None:
+    engine = install()
+    odd = engine.settings.topic("logins")
+    engine.admin.create_topics([NewTopic(odd, 3)])[odd].result(10)
+    engine.create_topics(3)
+    engine.admin.delete_topics([odd])[odd].result(10)
+    eventually(lambda: odd not in engine.admin.list_topics(timeout=10).topics, 20, "the topic is gone")
+    engine.admin.create_topics([NewTopic(odd, 2)])[odd].result(10)
+    text = refusal(engine)
+    assert f"{odd} 2" in text
+    assert f"{engine.settings.topic('trades')} 3" in text
+    assert "recreate the odd ones" in text
+
+
+def test_partition_count_changed(ran: Installation) -> None:
+    async def grow() -> None:
+        admin = AIOKafkaAdminClient(bootstrap_servers=ran.settings.kafka)
+        await admin.start()
+        names = ("profiles", "balances", "logins", "trades", "rerouted")
+        topics = [ran.settings.ledger_topic, *(ran.settings.topic(name) for name in names)]
+        await admin.create_partitions({name: NewPartitions(3) for name in topics})
+        await admin.close()
+
+    asyncio.run(grow())
+    text = refusal(ran)
+    assert "2 partitions, the topics have 3" in text
+    assert "--app-id" in text
+
+
+def test_redis_empty_under_a_ledger(ran: Installation, redis_server_url_of_another_database: str) -> None:
+    text = refusal(ran, ENGAGE_REDIS=redis_server_url_of_another_database)
+    assert "this Redis holds no state but the ledger has records" in text
+    assert "--redis" in text
+    assert "backup" in text
+
+
+@pytest.fixture
+def redis_server_url_of_another_database(ran: Installation) -> str:
+    return ran.settings.redis.get_secret_value().removesuffix("/0") + "/9"
+
+
+def change_position(engine: Installation, partition: int, **changes: object) -> None:
+    with engine.redis() as client:
+        key = position_key(engine.name, partition)
+        position = json.loads(client.get(key) or b"")
+        client.set(key, json.dumps(position | changes, sort_keys=True, separators=(",", ":")))
+
+
+def test_redis_of_another_ledger(ran: Installation) -> None:
+    change_position(ran, 1, digest="0123456789abcdef")
+    text = refusal(ran)
+    assert "partition 1" in text
+    assert "is not the one that Redis applied last" in text
+    assert "restore the pair that belongs together" in text
+
+
+def test_redis_that_lost_a_position(ran: Installation, tmp_path: Path) -> None:
+    """One partition's keys are gone and the others are not: its states cannot be begun anew over its ledger."""
+    with ran.redis() as client:
+        client.delete(position_key(ran.name, 0))
+    # the ledger is whole from its beginning, so this is mended by following it, not refused
+    worker = ran.worker().wait_ready()
+    assert worker.metric("engage_recovered_units_total") > 0
+    worker.stop()
+
+
+def test_ledger_lost_its_end(ran: Installation) -> None:
+    position = ran.positions()[0]["ledger"]
+    change_position(ran, 0, ledger=position + 1000)
+    text = refusal(ran)
+    assert f"stands at ledger offset {position + 1000}" in text
+    assert "Kafka has lost the end of it" in text
+    assert "Restore" in text
+
+
+def test_ledger_lost_its_beginning(ran: Installation) -> None:
+    with ran.redis() as client:
+        client.delete(position_key(ran.name, 0))
+    tp = TopicPartition(ran.settings.ledger_topic, 0, 1)
+    ran.admin.delete_records([tp])[tp].result(10)
+    text = refusal(ran)
+    assert "its beginning was deleted" in text
+    assert "backup" in text
+
+
+def test_inbound_retention_has_passed(ran: Installation, trades: Offline) -> None:
+    ran.produce(trades.records[400:800])
+    topic = ran.settings.topic("trades")
+    consumer = ran.consumer()
+    end = consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=10)[1]
+    consumer.close()
+    position = ran.positions()[0]["offsets"]["trades"]
+    assert position < end - 1
+    ran.admin.delete_records([TopicPartition(topic, 0, end - 1)])[TopicPartition(topic, 0, end - 1)].result(10)
+    text = refusal(ran)
+    assert f"{topic} is to be read from offset {position} but holds {end - 1} to {end}" in text
+    assert "events are missing. Restore the topic" in text
+
+
+def test_wrong_redis_password(engine: Installation) -> None:
+    with engine.redis() as client:
+        client.acl_setuser("operator", enabled=True, passwords=["+right"], keys=["*"], commands=["+@all"])
+    address = engine.settings.redis.get_secret_value().removeprefix("redis://")
+    text = refusal(engine, ENGAGE_REDIS=f"redis://operator:wrong@{address}")
+    assert "Redis refuses the credentials" in text
+    assert "ENGAGE_REDIS" in text
+    assert "wrong@" not in text
+
+
+def test_no_rule_set(engine: Installation) -> None:
+    done = engine.engage("run", "--web-port", str(free_port()), timeout_s=40)
+    assert done.returncode == 1
+    assert "give --rules DIRECTORY" in done.stderr
+
+
+def test_bad_rules(engine: Installation, tmp_path: Path) -> None:
+    (tmp_path / "broken.yaml").write_text("rules:\n  - id: x\n    when: client.teir\n")
+    done = engine.engage("run", "--rules", str(tmp_path), "--web-port", str(free_port()), timeout_s=40)
+    assert done.returncode == 1
+    assert "broken.yaml:2:" in done.stderr
+    assert "Traceback" not in done.stderr

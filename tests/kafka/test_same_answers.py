@@ -1,0 +1,91 @@
+"""What a running engine publishes and holds is what the offline replay says, byte for byte, whatever befalls its
+workers.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.kafka.conftest import Offline
+from tests.kafka.installation import Installation
+from tests.kafka.worker_process import eventually
+
+DYING_WORKER = Path(__file__).with_name("dying_worker.py")
+DYING_WORKER_STATUS = 99
+
+
+def assert_as_offline(engine: Installation, offline: Offline) -> None:
+    engine.settle()
+    assert engine.actions() == offline.actions
+    assert engine.states() == offline.states
+
+
+def test_mis_keyed_trades(engine: Installation, trades: Offline) -> None:
+    """librdkafka's default partitioner is not Java's: most records come on a wrong partition and are re-sent once."""
+    engine.produce(trades.records, partitioner="consistent_random")
+    worker = engine.worker().wait_ready()
+    assert_as_offline(engine, trades)
+    rerouted = engine.read("rerouted")
+    assert 5_000 < len(rerouted) < 10_000
+    first_came = {(r.headers["engage_partition"], r.headers["engage_offset"]) for r in rerouted}
+    assert len(first_came) == len(rerouted)  # each once
+    assert engine.metric("engage_rerouted_total") == len(rerouted)
+    assert engine.metric("engage_events_total", topic="trades") == 10_000
+    eventually(lambda: worker.metric("engage_lag_records") == 0, 10, "no lag is shown")
+    worker.stop()
+
+
+@pytest.mark.parametrize("moment", ["before_apply", "after_apply"])
+def test_worker_that_dies(engine: Installation, trades: Offline, moment: str) -> None:
+    """Dead between publish and apply, the ledger alone knows of the unit; dead after apply, nobody saw it finish."""
+    engine.produce(trades.records)
+    dying = engine.worker(
+        program=[str(DYING_WORKER)],
+        DIE_MOMENT=moment,
+        DIE_AT=20,
+        ENGAGE_BATCH_RECORDS=100,
+        ENGAGE_SESSION_TIMEOUT_S=1,
+    )
+    assert dying.wait() == DYING_WORKER_STATUS
+    assert not engine.settled()
+    worker = engine.worker().wait_ready()
+    if moment == "before_apply":
+        assert worker.metric("engage_recovered_units_total") >= 1
+    assert_as_offline(engine, trades)
+    worker.stop()
+
+
+def test_workers_killed_at_random_moments(engine: Installation, trades: Offline) -> None:
+    seed = random.randrange(1_000_000)
+    print("seed", seed)  # shown when the test fails
+    moments = random.Random(seed)
+    producing = threading.Thread(target=engine.produce, args=(trades.records,), kwargs={"rate": 1_500})
+    producing.start()
+    for _ in range(3):
+        worker = engine.worker(ENGAGE_BATCH_RECORDS=50, ENGAGE_SESSION_TIMEOUT_S=1).wait_ready()
+        time.sleep(moments.uniform(0, 0.7))  # the moment is what is tried, nothing is waited for
+        worker.kill()
+    worker = engine.worker(ENGAGE_SESSION_TIMEOUT_S=1)
+    producing.join()
+    assert_as_offline(engine, trades)
+    worker.stop()
+
+
+def test_sigterm_finishes_the_unit_in_hand(engine: Installation, trades: Offline) -> None:
+    """Nothing is left for the next start to recover."""
+    producing = threading.Thread(target=engine.produce, args=(trades.records,), kwargs={"rate": 2_500})
+    producing.start()
+    first = engine.worker(ENGAGE_BATCH_RECORDS=50).wait_ready()
+    eventually(lambda: first.metric("engage_events_total") > 500, 30, "the worker is at work")
+    first.stop()  # asserts exit status 0
+    assert not engine.settled()
+    second = engine.worker().wait_ready(10)
+    assert second.metric("engage_recovered_units_total") == 0
+    producing.join()
+    assert_as_offline(engine, trades)
+    second.stop()

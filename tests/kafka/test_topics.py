@@ -1,0 +1,40 @@
+"""`engage topics`: creates what the engine needs, says what differs, changes nothing that exists."""
+
+from __future__ import annotations
+
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+
+from engine.core.actions import OUTBOUND
+from engine.core.events import INBOUND
+from tests.kafka.conftest import MakeInstallation
+from tests.kafka.installation import eventually
+
+AS_NEEDED = "all topics are as the engine needs them\n"
+
+
+def test_topics_are_created_once_and_compared(install: MakeInstallation) -> None:
+    engine = install()
+    settings = engine.settings
+    needed = {settings.topic(name) for name in (*INBOUND, *OUTBOUND, "dead-letters", "rerouted")}
+    needed |= {settings.ledger_topic, settings.rule_set_topic, settings.resent_topic}
+
+    before = engine.engage("topics")
+    assert before.returncode == 1
+    missing = {line.split(": missing")[0] for line in before.stdout.splitlines()}
+    assert missing == needed
+
+    created = engine.engage("topics", "--create", "--partitions", "3")
+    assert created.returncode == 0, created.stdout
+    assert {line.removesuffix(": created") for line in created.stdout.removesuffix(AS_NEEDED).splitlines()} == needed
+
+    again = engine.engage("topics", "--create", "--partitions", "5")  # what exists decides
+    assert (again.returncode, again.stdout) == (0, AS_NEEDED)
+    partitions = {name: len(topic.partitions) for name, topic in engine.admin.list_topics(timeout=10).topics.items()}
+    assert all(partitions[settings.topic(name)] == 3 for name in (*INBOUND, "rerouted"))
+    assert partitions[settings.ledger_topic] == 3
+
+    entry = ConfigEntry("retention.ms", "1000", incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ResourceType.TOPIC, settings.ledger_topic, incremental_configs=[entry])
+    engine.admin.incremental_alter_configs([resource])[resource].result(10)
+    differs = eventually(lambda: (done := engine.engage("topics")).returncode and done.stdout, 10, "a difference")
+    assert f"{settings.ledger_topic}: retention.ms is 1000, needs -1\n" == differs
