@@ -41,7 +41,8 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
         )
         with errors():
             try:
-                await asyncio.wait_for(self._consumer.start(), 15)
+                async with asyncio.timeout(15):
+                    await self._consumer.start()
             except BaseException:
                 await self.stop()
                 raise
@@ -71,7 +72,8 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
         assert self._consumer is not None
         with errors():
             tp = TopicPartition(self._settings.ledger_topic, 0)
-            await asyncio.wait_for(self._consumer.end_offsets([tp]), 5)
+            async with asyncio.timeout(5):
+                await self._consumer.end_offsets([tp])
 
     def rejoin(self) -> None:
         """Ask for a new assignment: the old one was overtaken by another worker."""

@@ -145,7 +145,8 @@ async def _touch(settings: Settings, name: str) -> None:
     producer = AIOKafkaProducer(**{**settings.kafka_client(), "request_timeout_ms": 1000})
     try:
         await producer.start()
-        await asyncio.wait_for(producer.partitions_for(name), 1)
+        async with asyncio.timeout(1):
+            await producer.partitions_for(name)
     except Exception:  # the caller looks again and says what is missing
         pass
     finally:
@@ -160,7 +161,8 @@ class Admin:
 
     async def __aenter__(self) -> AIOKafkaAdminClient:
         with errors():
-            await asyncio.wait_for(self._client.start(), 15)
+            async with asyncio.timeout(15):
+                await self._client.start()
         return self._client
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
