@@ -88,10 +88,14 @@ class Partition:
         """Fence the predecessor and apply what the ledger holds and the store lacks. Raises Refused, Unavailable,
         Fenced.
         """
-        await self._log.start()
-        first, end = await self._log.bounds()
-        stored = await self._store.position()
-        position = Position() if stored is None else Position.from_bytes(stored)
+        for _ in range(2):
+            await self._log.start()
+            stored = await self._store.position()
+            first, end = await self._log.bounds()
+            position = Position() if stored is None else Position.from_bytes(stored)
+            if first <= max(position.ledger - 1, 0) and position.ledger <= end:
+                break
+            # Another worker may have taken over, and committed, since this one began: fence it and look again
         self._check_bounds(position, first, end)
         position = await self._follow(position, stored or b"", max(position.ledger - 1, 0), end)
         self.position = position
@@ -176,7 +180,7 @@ class Partition:
             else:
                 inputs.append((record.topic, event))
                 unit.events[record.topic] += 1
-        await self._load({event.client_id for _, event in inputs})
+        await self._load(dict.fromkeys(event.client_id for _, event in inputs))  # in order: so is the cache's
         unit.steps.append(Step(batch.ranges))
         unit.records += len(batch.records)
         unit.size_bytes += batch.size_bytes
