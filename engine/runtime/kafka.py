@@ -130,7 +130,6 @@ class KafkaLog:
             raise Surprised("the last commit took over a second: its end may come late and end another transaction")
         producer = self._producer
         assert producer is not None
-        began = time.monotonic()
         with errors():
             async with asyncio.timeout(self._settings.transaction_timeout_s):
                 await producer.begin_transaction()
@@ -147,6 +146,7 @@ class KafkaLog:
                     raise Surprised(f"the transaction has ended by itself: {error}") from error
                 # aiokafka's commit ignores failed batches: whatever was not acknowledged must stop us here
                 acknowledged = await asyncio.gather(*sends)
+                began = time.monotonic()  # a busy worker's sends may take long: only the end can come late
                 await producer.commit_transaction()
         self._slow = time.monotonic() - began > SLOW_COMMIT_S
         return int(acknowledged[-1].offset)
