@@ -18,6 +18,8 @@ from engine.runtime.ledger import Refused
 from engine.runtime.settings import Settings
 
 FETCH_AHEAD_BYTES: Final = 64_000_000  # over all partitions of a worker
+BATCHES_RECORDS: Final = 20_000  # too: records at hand take memory, and deciding a batch holds all partitions up
+LEAST_BATCH_RECORDS: Final = 500
 MERGE_WAIT_S: Final = 0.5
 
 
@@ -25,9 +27,10 @@ class KafkaIntake:
     """The inbound topics of one partition, by a consumer of its own that no group moves."""
 
     def __init__(self, settings: Settings, partition: int, share: int = 1) -> None:
-        """`share` is the number of partitions that the worker reads: what it may fetch ahead is divided by it."""
+        """`share` is the number of partitions that the worker reads: what it may hold at once is divided by it."""
         self._settings = settings
         ahead = FETCH_AHEAD_BYTES // (share * len(INTAKE_TOPICS))
+        self._batch_records = min(settings.batch_records, max(BATCHES_RECORDS // share, LEAST_BATCH_RECORDS))
         self._fetch_bytes = min(max(ahead, 131_072), 1_048_576)
         # A fetch asks for the topics with nothing buffered and waits at the broker for one of them; what comes on the
         # others meanwhile waits for it. So it waits no longer than what idle polling of all partitions may cost.
@@ -46,7 +49,7 @@ class KafkaIntake:
         self._reader = reader(
             self._settings,
             fetch_max_wait_ms=self._fetch_wait_ms,
-            max_poll_records=self._settings.batch_records,
+            max_poll_records=self._batch_records,
             max_partition_fetch_bytes=self._fetch_bytes,
         )
         consumer = self._consumer = await self._reader.__aenter__()
@@ -73,7 +76,7 @@ class KafkaIntake:
 
     async def next(self, wait_s: float) -> Batch | None:
         """The next batch, or None after waiting. Waits a little for topics that lag behind the others."""
-        limit = self._settings.batch_records
+        limit = self._batch_records
         with errors():
             records, size_bytes = self.merger.held()
             if records < limit and size_bytes < MAX_BATCH_BYTES:
