@@ -23,7 +23,7 @@ from tests.faults.arena import Arena
 from tests.faults.auditor import Audit, audit
 from tests.faults.faults import FAULTS, Harm, schedule
 from tests.faults.load import Load
-from tests.kafka.installation import eventually
+from tests.kafka.worker_process import eventually
 from tests.services.process import ServiceError
 
 WORKERS = 3

@@ -18,7 +18,8 @@ import redis
 
 from engine.runtime.redis_store import position_key
 from tests.faults.proxy import Proxies, Proxy
-from tests.kafka.installation import RULES, Installation, WorkerProcess
+from tests.kafka.installation import RULES, Installation
+from tests.kafka.worker_process import WorkerProcess
 from tests.services.kafka import KafkaBroker
 from tests.services.process import free_port
 from tests.services.redis import RedisServer
