@@ -149,9 +149,15 @@ class Merger:
 
     def cut(self, limit: int) -> Batch | None:
         """The next batch, of at most `limit` records; None when no record can be taken yet."""
-        # What a topic that is behind has not shown yet is later than the latest it has shown.
-        behind = [q.records for q in self._queues.values() if q.records and q.fetched < q.end]
-        frontier = min((max(r.timestamp for r in records) for records in behind), default=None)  # type: ignore[attr-defined]
+        # What a topic that is behind has not shown yet comes, in the order of the merge, after the latest it has shown.
+        frontier = min(
+            (
+                (max(r.timestamp for r in queue.records), _RANK[topic])  # type: ignore[attr-defined]
+                for topic, queue in self._queues.items()
+                if queue.records and queue.fetched < queue.end
+            ),
+            default=None,
+        )
         merged: list[Inbound] = []
         taken: Counter[str] = Counter()
         size_bytes = 0
@@ -159,7 +165,7 @@ class Merger:
             if (
                 len(merged) >= limit
                 or size_bytes >= MAX_BATCH_BYTES
-                or (frontier is not None and record.timestamp_ms > frontier)
+                or (frontier is not None and (record.timestamp_ms, _RANK[topic]) > frontier)
             ):
                 break
             merged.append(record)

@@ -51,6 +51,15 @@ def test_a_topic_that_lags_holds_the_others_back():
     assert m.caught_up
 
 
+def test_what_is_still_to_come_at_the_same_time_goes_first_if_its_topic_does():
+    """Else the order within a millisecond would hang on which topic was fetched first."""
+    m = merger(logins=[10], trades=[10])
+    m.add("balances", [ConsumerRecord(0, 10)], 1, 2)
+    assert order(m) == ["balances 0"]
+    m.add("balances", [ConsumerRecord(1, 10)], 2, 2)
+    assert order(m) == ["balances 1", "logins 0", "trades 0"]
+
+
 def test_markers_at_the_end_of_a_topic_belong_to_the_batch_that_empties_it():
     m = Merger(dict.fromkeys(INTAKE_TOPICS, 0))
     m.add("trades", [ConsumerRecord(2, 5), ConsumerRecord(4, 6)], 7, 7)
@@ -70,7 +79,7 @@ def test_nothing_but_markers_is_no_batch():
 
 def test_lag_is_what_is_not_yet_in_a_batch():
     m = merger(trades=[1, 2, 3])
-    m.add("logins", [ConsumerRecord(0, 1)], 1, 10)
+    m.add("logins", [ConsumerRecord(0, 2)], 1, 10)
     assert m.lag() == {**dict.fromkeys(INTAKE_TOPICS, 0), "trades": 3, "logins": 10}
     m.cut(2)
     assert m.lag() == {**dict.fromkeys(INTAKE_TOPICS, 0), "trades": 2, "logins": 9}
