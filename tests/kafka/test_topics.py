@@ -7,7 +7,7 @@ from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 from engine.core.actions import OUTBOUND
 from engine.core.events import INBOUND
 from tests.kafka.conftest import MakeInstallation
-from tests.kafka.installation import eventually
+from tests.kafka.worker_process import eventually
 
 AS_NEEDED = "all topics are as the engine needs them\n"
 
