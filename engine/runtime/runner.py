@@ -99,7 +99,8 @@ class Runner:
                 await self._sleep(pause_s)
                 pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
         finally:
-            self._state("stopped")
+            self.ready = False
+            self._waits_for_nothing()  # what it waited for is its next owner's to say
             await self._intake.stop()
             await self._stop_log()
 
@@ -115,6 +116,10 @@ class Runner:
         self.ready = state == "running"
         self._metrics.partition_state(self.number, state)
 
+    def _waits_for_nothing(self) -> None:
+        for system in ("kafka", "redis"):
+            self._metrics.waiting.labels(system).set(0)
+
     async def _sleep(self, seconds: float) -> None:
         try:
             async with asyncio.timeout(seconds):
@@ -126,8 +131,7 @@ class Runner:
         await self._intake.stop()
         position = self._stood = await self._partition.recover()
         self._partition.offsets = await self._intake.start(dict(position.offsets))
-        for system in ("kafka", "redis"):
-            self._metrics.waiting.labels(system).set(0)
+        self._waits_for_nothing()
         self._log.info("partition runs", ledger=position.ledger, clients=position.clients)
 
     async def _serve(self) -> None:
