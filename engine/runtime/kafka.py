@@ -21,6 +21,7 @@ from aiokafka.errors import (
     IllegalOperation,
     InvalidProducerEpoch,
     KafkaError,
+    MessageSizeTooLargeError,
     ProducerFenced,
     SaslAuthenticationFailed,
     TopicAuthorizationFailedError,
@@ -55,6 +56,11 @@ def errors() -> Iterator[None]:
     except _DENIED as error:
         raise Refused(
             f"Kafka refuses the credentials or their rights ({error!r}): see ENGAGE_KAFKA_USERNAME, _PASSWORD and ACLs"
+        ) from error
+    except MessageSizeTooLargeError as error:
+        raise Refused(
+            f"a topic does not take a record as large as the engine has to write ({error}): raise max.message.bytes of "
+            "the dead letters and the ledger, as `engage topics` says"
         ) from error
     except (KafkaError, TimeoutError, OSError) as error:
         raise Unavailable("kafka", repr(error)) from error

@@ -13,7 +13,7 @@ from confluent_kafka.admin import NewTopic
 
 from engine.core.messages import Message
 from engine.runtime.kafka import KafkaLog
-from engine.runtime.ledger import Fenced, Log, Unavailable
+from engine.runtime.ledger import Fenced, Log, Refused
 from tests.contract_log import LogContract
 from tests.kafka.conftest import MakeInstallation
 from tests.kafka.installation import Installation
@@ -107,7 +107,7 @@ async def publish_too_large(engine: Installation) -> None:
     log = KafkaLog(engine.settings, 2)
     await log.start()
     try:
-        with pytest.raises(Unavailable):
+        with pytest.raises(Refused, match=r"raise max\.message\.bytes"):
             await log.publish([Message("tasks", b"C1", b"small", ()), alert(b"x" * 5000)], [b"record"])
         await log.start()
         first, end = await log.bounds()
