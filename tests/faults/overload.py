@@ -75,7 +75,7 @@ def _check_undisturbed(worker: WorkerProcess, partitions: int, findings: Finding
     findings.check(assigned == 1, f"{assigned} assignment by the group")
 
 
-def backlog(records: int, latency_ms: float, findings: Findings) -> None:
+def backlog(records: int, latency_ms: float, partitions: int, findings: Findings) -> None:
     """As many records as wait after an outage, taken in through a Redis that answers late."""
 
     def work(arena: Arena) -> None:
@@ -95,8 +95,8 @@ def backlog(records: int, latency_ms: float, findings: Findings) -> None:
         _check_undisturbed(worker, arena.partitions, findings)
         arena.slots[0].stop()
 
-    print(f"a backlog of {records}, Redis answers after {latency_ms:g} ms", flush=True)
-    _with_arena(12, work)
+    print(f"a backlog of {records} on {partitions} partitions, Redis answers after {latency_ms:g} ms", flush=True)
+    _with_arena(partitions, work)
 
 
 def many_partitions(partitions: int, idle_s: float, findings: Findings) -> None:
@@ -182,7 +182,8 @@ def main() -> None:
     arguments = parser.parse_args()
     findings = Findings()
     if arguments.backlog:
-        backlog(arguments.backlog, arguments.latency_ms, findings)
+        for partitions in sorted({12, arguments.partitions or 12}):
+            backlog(arguments.backlog, arguments.latency_ms, partitions, findings)
     if arguments.partitions:
         many_partitions(arguments.partitions, arguments.idle_s, findings)
     if arguments.soak_s:
