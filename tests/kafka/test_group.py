@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaConsumer
 from engine.runtime import membership
 from engine.runtime.membership import Membership
 from tests.kafka.conftest import Offline
-from tests.kafka.installation import Installation
+from tests.kafka.installation import Installation, Sent
 from tests.kafka.worker_process import eventually
 
 
@@ -47,8 +47,21 @@ async def test_a_member_that_is_polled_stays_and_reads_nothing(
 ) -> None:
     """Unpolled beyond the interval it leaves; polled it stays, paused all the while."""
 
+    consumers: list[AIOKafkaConsumer] = []
+    seen: list[object] = []
+
     def with_short_interval(*topics: str, **options: object) -> AIOKafkaConsumer:
-        return AIOKafkaConsumer(*topics, **{**options, "max_poll_interval_ms": 1000})
+        consumer = AIOKafkaConsumer(*topics, **{**options, "max_poll_interval_ms": 2000})
+        getmany = consumer.getmany
+
+        async def watched(*args: object, **kwargs: object) -> object:
+            fetched = await getmany(*args, **kwargs)
+            seen.extend(fetched)
+            return fetched
+
+        consumer.getmany = watched
+        consumers.append(consumer)
+        return consumer
 
     monkeypatch.setattr(membership, "AIOKafkaConsumer", with_short_interval)
     assigned: list[frozenset[int]] = []
@@ -58,9 +71,18 @@ async def test_a_member_that_is_polled_stays_and_reads_nothing(
         while not assigned:
             await member.poll()
         assert assigned[-1] == frozenset(range(4))
-        until = time.monotonic() + 3
+        record = Sent(f"{engine.name}-ledger", None, b"not to be read", 0)
+        until = time.monotonic() + 5
         while time.monotonic() < until:
             await member.poll()
+        # from a thread: what holds up the event loop holds up the polls
+        sending = asyncio.create_task(asyncio.to_thread(engine.produce, [record]))
+        while not sending.done():
+            await member.poll()
+        await sending
+        await member.poll()
+        assert len(consumers[0].paused()) == 4
+        assert seen == []
         members = await asyncio.to_thread(shared_out, engine)
         assert [len(tps) for tps in members] == [4]
         assert len(assigned) == 1  # never thrown out in between
