@@ -5,7 +5,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 UV_VERSION := 0.13.9
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-kafka faults overload check format bench schemas lock clean
+.PHONY: help setup demo test test-kafka faults overload simulate check format bench schemas lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ test-kafka: .venv/.ready  ## the tests on real Apache Kafka (needs Java 17 and M
 
 faults: .venv/.ready  ## kill, pause and cut off everything on real Kafka and Redis, then audit; ROUNDS=20 SEED=7 say how
 	$(BIN)/python -m tests.faults --rounds $(or $(ROUNDS),20) $(if $(SEED),--seed $(SEED))
+
+simulate: .venv/.ready  ## the engine on a virtual clock over a Kafka and Redis in memory, with faults by seed; SEEDS=2000
+	$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),2000)
 
 overload: .venv/.ready  ## a backlog before a slow Redis, 64 partitions, a soak, with figures; BACKLOG=2000000 SOAK=600
 	$(BIN)/python -m tests.faults.overload --backlog $(or $(BACKLOG),300000) --soak-s $(or $(SOAK),60)
