@@ -1,0 +1,238 @@
+"""The auditor: knows what went in, what stands in the ledger, what was published and what Redis holds.
+
+Enters: a World at rest. Leaves: what is wrong, one line each.
+Holds: it shares `decide`, `decode`, `pack` and the ledger's format with the engine, and nothing of how the engine
+reads, merges, re-routes, commits or recovers: that it does itself, in the plainest way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import msgpack
+from aiokafka import TopicPartition
+
+from engine.core.actions import Rejection
+from engine.core.decide import Due, decide
+from engine.core.decode import Rejected, decode
+from engine.core.events import INBOUND, Event
+from engine.core.messages import Message
+from engine.core.plan import Plan
+from engine.core.state import ClientState, pack, unpack
+from engine.runtime.kafka import partitioner
+from engine.runtime.ledger import Unit, decode_unit
+from engine.runtime.settings import PUBLISHED
+from tests.simulation.broker import Entry
+from tests.simulation.redis import Data, write_rows
+from tests.simulation.rule_texts import plans
+from tests.simulation.scenario import INTAKE_TOPICS
+from tests.simulation.world import World
+
+Published = tuple[str, bytes | None, bytes | None, tuple[tuple[str, bytes], ...]]
+
+
+def audit(world: World) -> list[str]:
+    found: list[str] = []
+    expected: Counter[Published] = Counter()
+    for number in range(world.scenario.partitions):
+        auditor = _Partition(world, number)
+        found += auditor.check()
+        expected += auditor.messages
+    published = Counter(_published(world))
+    for what, difference in (("lacks", expected - published), ("has", published - expected)):
+        for (topic, key, value, headers), times in list(difference.items())[:3]:
+            found.append(
+                f"{topic} {what} {times} x {key!r} {(value or b'')[:200]!r} {dict(headers).get('ce_id', b'')!r}"
+            )
+    ids = Counter(dict(headers).get("ce_id") for _, _, _, headers in published.elements())
+    found += [f"the id {name!r} was published {times} times" for name, times in ids.items() if name and times > 1]
+    return found
+
+
+def _published(world: World) -> Iterator[Published]:
+    names = {world.settings.topic(topic): topic for topic in (*PUBLISHED, "rerouted")}
+    for tp, log in world.kafka.logs.items():
+        if tp.topic in names:
+            for entry in log.committed():
+                if names[tp.topic] != "rerouted" or entry.transaction is not None:  # else: upstream's own
+                    yield names[tp.topic], entry.key, entry.value, entry.headers
+
+
+class _Partition:
+    """One partition's ledger, checked record by record and decided again."""
+
+    def __init__(self, world: World, number: int) -> None:
+        self.world = world
+        self.number = number
+        self.found: list[str] = []
+        self.messages: Counter[Published] = Counter()
+        self.position = b""
+        self.offsets: dict[str, int] = {}
+        self.data = Data()  # what Redis must hold
+        self.states: dict[str, ClientState] = {}
+        self.plan: Plan | None = None
+        self.partition_of = partitioner(world.scenario.partitions)
+        self.prefix = f"{{engage:{number}}}:client:"
+        self.due = f"{{engage:{number}}}:due"
+        self.where = f"{{engage:{number}}}:position"
+
+    def check(self) -> list[str]:
+        chunks: list[Unit] = []
+        transaction: Any = None
+        for entry in self.world.kafka.logs[TopicPartition(self.world.settings.ledger_topic, self.number)].committed():
+            unit = decode_unit(entry.value or b"")
+            at = f"ledger-{self.number} offset {entry.offset}"
+            if unit.chunk != len(chunks) or (chunks and entry.transaction is not transaction):
+                return [*self.found, f"{at}: chunk {unit.chunk} where {len(chunks)} was due"]
+            if unit.begin != self.position:
+                return [*self.found, f"{at}: begins from {unit.begin!r}, not from {self.position!r}"]
+            chunks.append(unit)
+            transaction = entry.transaction
+            if len(chunks) == unit.chunks:
+                self._unit(at, entry, chunks)
+                chunks = []
+            if self.found:
+                return self.found
+        self._inputs_decided()
+        self._store()
+        return self.found
+
+    # -- one unit ----------------------------------------------------------------------------------
+
+    def _unit(self, at: str, entry: Entry, chunks: list[Unit]) -> None:
+        unit = chunks[-1]
+        plan = plans().get(unit.rule_set)
+        if plan is None:
+            self.found.append(f"{at}: decided with {unit.rule_set}, which is no good rule set")
+            return
+        if plan is not self.plan:
+            self.plan, self.states = plan, {}  # read again from what is stored, as any reader would
+        messages, changed = self._decide(at, plan, unit)
+        digest = hashlib.blake2b(digest_size=16)
+        for message in messages:
+            self.messages[message.topic, message.key, message.value, message.headers] += 1
+            for part in (message.topic.encode(), message.key or b"", message.value or b""):
+                digest.update(len(part).to_bytes(4, "big") + part)
+        if digest.hexdigest() != unit.published:
+            self.found.append(f"{at}: published something else than deciding again gives")
+        for topic, offset in unit.offsets.items():
+            if offset != self.offsets.get(topic, offset):
+                self.found.append(f"{at}: stands at {topic} {offset}, its steps end at {self.offsets[topic]}")
+        fields = {
+            "ledger": entry.offset + 1,
+            "digest": hashlib.blake2b(entry.value or b"", digest_size=8).hexdigest(),
+            "offsets": unit.offsets,
+            "clients": unit.clients,
+            "tiers": unit.tiers,
+        }
+        self.position = json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()
+        write_rows(self.data, self.due, self.prefix, [chunk.writes for chunk in chunks], self.where, self.position)
+        written = {row[0].decode(): row[2] for chunk in chunks for row in msgpack.unpackb(chunk.writes, raw=True)}
+        decided = {client_id: pack(plan.layout, client) for client_id, client in changed.items()}
+        if written != decided:
+            differ = sorted(c for c in {*written, *decided} if written.get(c) != decided.get(c))
+            self.found.append(f"{at}: writes other states of {', '.join(differ)} than deciding again gives")
+        self._counts(at, unit)
+
+    def _decide(self, at: str, plan: Plan, unit: Unit) -> tuple[list[Message], dict[str, ClientState]]:
+        messages: list[Message] = []
+        changed: dict[str, ClientState] = {}
+        for step in unit.steps:
+            inputs: list[Any] = [Due(client_id, step.tick_ms) for client_id in step.due]
+            for topic, (begin, end) in step.ranges.items():
+                log = self.world.kafka.logs[TopicPartition(self.world.settings.topic(topic), self.number)]
+                if begin != self.offsets.get(topic, 0) or not begin < end <= log.end:
+                    self.found.append(f"{at}: takes {topic} {begin} to {end}, not from {self.offsets.get(topic, 0)}")
+                self.offsets[topic] = end
+            for topic, record in self._merged(step.ranges):
+                event = self._read(topic, record)
+                if isinstance(event, Message):
+                    messages.append(event)
+                else:
+                    inputs.append(event)
+            for item in inputs:
+                self._load(plan, item.client_id if isinstance(item, Due) else item[1].client_id)
+            decided = decide(plan, self.states, inputs)
+            messages += decided.messages
+            changed |= decided.changed
+        return messages, changed
+
+    def _load(self, plan: Plan, client_id: str) -> None:
+        stored = self.data.hashes.get(self.prefix + client_id)
+        if client_id not in self.states and stored is not None:
+            self.states[client_id] = unpack(plan.layout, stored["state"])
+
+    def _counts(self, at: str, unit: Unit) -> None:
+        clients = self.data.hashes
+        tiers = Counter(fields["tier"].decode() for fields in clients.values() if fields["tier"])
+        if unit.clients != len(clients) or unit.tiers != dict(tiers):
+            told = f"{unit.clients} clients, {unit.tiers}"
+            self.found.append(f"{at}: counts {told}, there are {len(clients)}, {dict(tiers)}")
+
+    # -- inputs ------------------------------------------------------------------------------------
+
+    def _merged(self, ranges: dict[str, tuple[int, int]]) -> Iterator[tuple[str, Entry]]:
+        """Earliest record first; ties by the contract's order of topics; a topic's own order stays."""
+        queues = []
+        for topic in INTAKE_TOPICS:
+            if topic in ranges:
+                begin, end = ranges[topic]
+                log = self.world.kafka.logs[TopicPartition(self.world.settings.topic(topic), self.number)]
+                queues.append((topic, [entry for entry in log.entries[begin:end] if entry.readable]))
+        while any(queue for _, queue in queues):
+            times = [_time(queue[0]) if queue else 1 << 62 for _, queue in queues]
+            topic, queue = queues[times.index(min(times))]
+            yield topic, queue.pop(0)
+
+    def _read(self, topic: str, record: Entry) -> tuple[str, Event] | Message:
+        origin = dict(record.headers)
+        copy = topic == "rerouted"
+        coordinates = (topic.encode(), str(record.partition).encode(), str(record.offset).encode())
+        if copy and origin:
+            coordinates = (origin["engage_topic"], origin["engage_partition"], origin["engage_offset"])
+            topic = coordinates[0].decode()
+        time_ms = _time(record)
+        names = ("engage_topic", "engage_partition", "engage_offset", "engage_timestamp")
+        headers = tuple(zip(names, (*coordinates, str(time_ms).encode()), strict=True))
+        right = not record.key or len(record.key) > 64 or self.partition_of(record.key) == self.number
+        if topic not in INBOUND:
+            answer: Any = Rejected(Rejection.UNKNOWN_VALUE, "not a copy that the engine made: no such origin")
+        elif not right and not copy:
+            return Message("rerouted", record.key, record.value, headers, time_ms)
+        elif not right:
+            answer = Rejected(Rejection.KEY_MISMATCH, "a copy that is not on the partition of its key")
+        else:
+            answer = decode(topic, record.key, record.value, time_ms)
+        if isinstance(answer, Rejected):
+            reason = (("engage_reason", answer.reason.value.encode()), ("engage_error", answer.error.encode()))
+            return Message("dead-letters", record.key, record.value, reason + headers)
+        return topic, answer
+
+    def _inputs_decided(self) -> None:
+        for topic in INTAKE_TOPICS:
+            log = self.world.kafka.logs[TopicPartition(self.world.settings.topic(topic), self.number)]
+            missing = [entry.offset for entry in log.entries[self.offsets.get(topic, 0) :] if entry.readable]
+            if missing:
+                self.found.append(f"{topic}-{self.number}: offsets {missing} were never decided")
+
+    # -- Redis -------------------------------------------------------------------------------------
+
+    def _store(self) -> None:
+        held = self.world.redis.data
+        mine = {key: fields for key, fields in held.hashes.items() if key.startswith(self.prefix)}
+        if (held.values.get(self.where) or b"") != self.position:
+            self.found.append(f"Redis stands at {held.values.get(self.where)!r}, the ledger ends at {self.position!r}")
+        if mine != self.data.hashes:
+            differ = sorted(k for k in {*mine, *self.data.hashes} if mine.get(k) != self.data.hashes.get(k))
+            self.found.append(f"Redis holds other states than the ledger wrote: {', '.join(differ)}")
+        if held.sorted_sets.get(self.due, {}) != self.data.sorted_sets.get(self.due, {}):
+            self.found.append(f"Redis holds other due times than the ledger wrote on partition {self.number}")
+
+
+def _time(record: Entry) -> int:
+    origin = dict(record.headers)
+    return int(origin["engage_timestamp"]) if "engage_timestamp" in origin else record.timestamp

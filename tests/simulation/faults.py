@@ -1,0 +1,270 @@
+"""Plays a scenario: inputs and faults at their times; then everything is well again and must come to rest.
+
+Enters: a World. Leaves: it, at rest, or with what kept it from that. Holds: from the end of the faults on, servers
+answer, processes run and are started again when they end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from functools import partial
+
+from aiokafka import TopicPartition
+
+from engine.runtime import ledger
+from tests.simulation.auditor import audit
+from tests.simulation.loop import Process
+from tests.simulation.network import Weather
+from tests.simulation.rule_texts import GOOD, record
+from tests.simulation.scenario import DRAIN_S, INTAKE_TOPICS, Fault, Input
+from tests.simulation.world import World
+
+SYSTEMS = ("kafka", "redis")
+
+
+async def play(world: World) -> None:
+    world.publish(GOOD[0])
+    for slot in world.slots:
+        world.start(slot)
+    for item in sorted([*world.scenario.inputs, *world.scenario.faults], key=lambda item: item.at_s):
+        await asyncio.sleep(max(item.at_s - world.loop.time(), 0))
+        world.network.note(f"-- {item}")
+        if isinstance(item, Input):
+            world.take(item)
+        else:
+            _inflict(world, item)
+    await asyncio.sleep(max(world.scenario.end_s - world.loop.time(), 0))
+    _heal(world)
+    rules = GOOD[world.random.randrange(len(GOOD))]
+    world.publish(rules)
+    world.network.note("-- all is well from here on")
+    if not await _rest(world):
+        return
+    digest = record(rules)[0].decode()
+    until_s = world.loop.time() + 10  # workers hear of the rules by then, and take them at their next tick
+    while world.loop.time() < until_s and any(w._rule_sets.plan.rule_set.digest != digest for w in world.living()):
+        await asyncio.sleep(0.25)
+    await asyncio.sleep(1.5)
+    for number in range(world.scenario.partitions):
+        tp = TopicPartition(world.settings.topic("logins"), number)
+        world.kafka.append(tp, None, b"a probe: every partition is at work")
+    if not await _rest(world):
+        return
+    world.violations += _old_rules(world, digest)
+    await world.stop()
+    await asyncio.sleep(world.settings.transaction_timeout_s + 1)  # what killed workers left open is ended
+    world.violations += audit(world)
+    if world.scenario.refusal:
+        await _refusal(world)
+
+
+async def _rest(world: World) -> bool:
+    """Wait until nothing is left to do. False, and a violation, when that does not come about."""
+    until_s = world.loop.time() + DRAIN_S
+    while waiting := [*_waiting(world, INTAKE_TOPICS), *_unwell(world)]:
+        if world.loop.time() > until_s:
+            world.violations.append(f"no rest after {DRAIN_S:.0f} s: {'; '.join(waiting[:4])}")
+            return False
+        await asyncio.sleep(0.5)
+    return True
+
+
+# -- faults ----------------------------------------------------------------------------------------
+
+
+def _inflict(world: World, fault: Fault) -> None:
+    network, kind = world.network, fault.kind
+    slot = world.slots[fault.who]
+    process = slot.process
+    alive = process is not None and process.alive
+    network.seen[kind] += 1
+    if kind.startswith(SYSTEMS):
+        system, _, what = kind.partition(" ")
+        weather = {"down": Weather(down=True), "slow": Weather(slowness=fault.amount)}
+        network.weather[system] = weather.get(what, Weather(loss=0.02 + 0.4 * fault.amount**2))
+        network.later(fault.seconds, network.weather.__setitem__, system, Weather())
+    elif kind == "retention":
+        _retention(world)
+    elif kind == "failover":
+        _lose(world, int(fault.amount))
+    elif alive:
+        assert process is not None
+        _harm(world, fault, process)
+
+
+def _harm(world: World, fault: Fault, process: Process) -> None:
+    """What happens to one process."""
+    match fault.kind:
+        case "crash":
+            world.kill(process)
+        case "crash at request":
+            process.trap_call, process.trap = process.calls + int(fault.amount), world.kill
+        case "pause at request":
+            process.trap_call = process.calls + int(fault.amount)
+            process.trap = partial(world.pause, seconds=fault.seconds)
+        case "stop":
+            world.loop.signal(process, signal.SIGTERM)
+        case "stop while paused at request":  # what it waits for and its end reach it in the same moment
+            process.trap_call = process.calls + int(fault.amount)
+            process.trap = partial(_pause_and_stop, world, fault.seconds)
+        case "pause":
+            world.pause(process, fault.seconds)
+        case "rebalance":
+            for group in world.kafka.groups.values():
+                group.silent(process)
+        case "slow zombie":
+            process.slowness = fault.amount
+            process.after_commit = partial(_zombie, world)
+            world.network.later(fault.seconds, setattr, process, "slowness", 1.0)
+        case "clock":
+            process.clock_offset_ms += int(fault.amount * 3_600_000)
+        case "crash and failover":
+            # at the moment of the crash, or while the successor starts
+            world.kill(process)
+            world.network.later(fault.seconds * 0.3, _lose, world, int(fault.amount))
+        case "pause and failover":
+            world.pause(process, fault.seconds)
+            world.network.later(fault.seconds * 0.5, _lose, world, int(fault.amount))
+
+
+def _zombie(world: World, process: Process) -> float:
+    """The answer to an EndTxn takes that long; right after it the group gives the process up, while its reads crawl."""
+    process.after_commit = None
+    delay_s = world.random.uniform(0.9, 1.6)
+    for group in world.kafka.groups.values():
+        world.network.later(delay_s + world.random.uniform(0, 0.1), group.silent, process)
+    return delay_s
+
+
+def _pause_and_stop(world: World, seconds: float, process: Process) -> None:
+    world.pause(process, seconds)
+    world.network.later(seconds / 2, world.loop.signal, process, signal.SIGTERM)
+
+
+def _lose(world: World, writes: int) -> None:
+    if world.loop.time() <= world.scenario.end_s:
+        world.network.note(f"Redis fails over and loses {writes} writes")
+        world.redis.lose(writes)
+
+
+def _retention(world: World) -> None:
+    """Inbound records that every Redis may forget of are deleted: those decided, and not by the last units alone."""
+    for number in range(world.scenario.partitions):
+        units = list(world.kafka.logs[TopicPartition(world.settings.ledger_topic, number)].committed())
+        if len(units) > 3 and world.redis.get(f"{{engage:{number}}}:position"):
+            for topic, offset in ledger.decode_unit(units[-3].value or b"").offsets.items():
+                log = world.kafka.logs[TopicPartition(world.settings.topic(topic), number)]
+                log.first = max(log.first, offset)
+
+
+def _heal(world: World) -> None:
+    for system in SYSTEMS:
+        world.network.weather[system] = Weather()
+    for process in world.processes:
+        process.clock_offset_ms = 0
+        process.trap_call = 0
+        process.slowness = 1.0
+        process.after_commit = None
+        if process.paused:
+            world.loop.wake(process)
+
+
+# -- rest ------------------------------------------------------------------------------------------
+
+
+def _waiting(world: World, topics: tuple[str, ...]) -> list[str]:
+    """What keeps the run from being at rest: records not decided, open transactions, a store that is behind."""
+    found = []
+    for number in range(world.scenario.partitions):
+        log = world.kafka.logs[TopicPartition(world.settings.ledger_topic, number)]
+        units = [entry for entry in log.entries if entry.readable]
+        offsets = ledger.decode_unit(units[-1].value or b"").offsets if units else {}
+        for topic in topics:
+            inbound = world.kafka.logs[TopicPartition(world.settings.topic(topic), number)]
+            last = next((e.offset for e in reversed(inbound.entries) if e.readable), -1)
+            if last >= offsets.get(topic, 0):
+                found.append(f"{topic}-{number} is decided to {offsets.get(topic, 0)}, its last record is {last}")
+        if log.open:
+            found.append(f"a transaction is open on ledger-{number}")
+        stored = world.redis.get(f"{{engage:{number}}}:position")
+        stands = ledger.Position.from_bytes(stored).ledger if stored else 0
+        if units and stands != units[-1].offset + 1:
+            found.append(f"Redis stands at {stands}, ledger-{number} ends at {units[-1].offset + 1}")
+    return found
+
+
+def _unwell(world: World) -> list[str]:
+    found = []
+    for slot in world.slots:
+        if slot.process is None or not slot.process.alive:
+            found.append(f"worker {slot.number} is not running")
+    for living in world.living():
+        found += living.not_ready()
+    return found
+
+
+def _old_rules(world: World, digest: str) -> list[str]:
+    """Partitions whose last unit was decided with other rules than those in force."""
+    found = []
+    for number in range(world.scenario.partitions):
+        log = world.kafka.logs[TopicPartition(world.settings.ledger_topic, number)]
+        unit = ledger.decode_unit([entry for entry in log.entries if entry.readable][-1].value or b"")
+        if unit.rule_set != digest:
+            found.append(f"partition {number} decides with {unit.rule_set[:8]}, in force is {digest[:8]}")
+    return found
+
+
+# -- what must be refused ----------------------------------------------------------------------------
+
+
+async def _refusal(world: World) -> None:
+    """Spoil what a worker would start on; one that starts all the same has broken its word."""
+    spoilt = _spoil(world)
+    if spoilt is None:
+        return
+    world.network.note(f"-- {world.scenario.refusal} on partition {spoilt}")
+    world.network.seen[world.scenario.refusal] += 1
+    before = world.redis.get(f"{{engage:{spoilt}}}:position")
+    world.refusals.clear()
+    slot = world.slots[0]
+    slot.stopped = False
+    world.start(slot)
+    until_s = world.loop.time() + 30
+    while not world.refusals and world.loop.time() < until_s:
+        await asyncio.sleep(0.2)
+    await world.stop()
+    if not world.refusals:
+        world.violations.append(f"started on a {world.scenario.refusal}")
+    if world.redis.get(f"{{engage:{spoilt}}}:position") != before:
+        world.violations.append(f"changed the state over a {world.scenario.refusal}")
+    world.refusals.clear()
+
+
+def _spoil(world: World) -> int | None:
+    """The partition it was done to; None when there is nothing to spoil."""
+    numbers = list(range(world.scenario.partitions))
+    world.random.shuffle(numbers)
+    for number in numbers:
+        tp = partial(TopicPartition, partition=number)
+        log = world.kafka.logs[tp(world.settings.ledger_topic)]
+        units = [entry for entry in log.entries if entry.readable]
+        if not units:
+            continue
+        last = units[-1]
+        if world.scenario.refusal == "ledger rewritten":
+            # Kafka lost its end, and other decisions were written in its place
+            fields = ledger.decode_unit(last.value or b"")
+            records = ledger.encode_unit(
+                fields.begin, fields.offsets, fields.clients + 1, fields.tiers, [fields.writes], "", "", fields.steps
+            )
+            last.value = records[0]
+        elif world.scenario.refusal == "ledger cut":
+            del log.entries[last.offset :]
+        else:
+            for topic, offset in ledger.decode_unit(last.value or b"").offsets.items():
+                inbound = world.kafka.logs[tp(world.settings.topic(topic))]
+                world.kafka.append(tp(world.settings.topic(topic)), None, b"")
+                inbound.first = offset + 1
+        return number
+    return None

@@ -1,0 +1,149 @@
+"""A Redis in memory, and redis-py's client over it: the commands and the two scripts that the engine uses.
+
+Enters: commands. Leaves: answers, connection errors.
+Holds: a script runs whole or not at all; every write is kept in order, so that a failover can lose any number of the
+last ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgpack
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from engine.core.record import PACKED_FIELD, PUBLIC_FIELDS
+from engine.runtime.redis_store import APPLY, LOAD
+from tests.simulation.network import Network
+
+FIELDS = (PACKED_FIELD, *PUBLIC_FIELDS)
+
+
+@dataclass(slots=True)
+class Data:
+    """Everything a server holds."""
+
+    values: dict[str, bytes] = field(default_factory=dict)
+    hashes: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    sorted_sets: dict[str, dict[str, int]] = field(default_factory=dict)
+
+
+Write = Callable[[Data], None]
+
+
+class SimRedis:
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.data = Data()
+        self.writes: list[Write] = []
+        self.asked_due: Callable[[str, int], None] = lambda key, until_ms: None  # what the auditor listens to
+
+    def write(self, write: Write) -> None:
+        write(self.data)
+        self.writes.append(write)
+
+    def lose(self, writes: int) -> None:
+        """A replica takes over that has not seen the last writes."""
+        del self.writes[max(len(self.writes) - writes, 0) :]
+        self.data = Data()
+        for write in self.writes:
+            write(self.data)
+
+    # -- commands ----------------------------------------------------------------------------------
+
+    def get(self, key: str) -> bytes | None:
+        return self.data.values.get(key)
+
+    def set(self, key: str, value: bytes, nx: bool) -> None:
+        if not (nx and key in self.data.values):
+            self.write(lambda data: data.values.__setitem__(key, value))
+
+    def due(self, key: str, until_ms: int, limit: int) -> list[bytes]:
+        found = sorted((score, member) for member, score in self.data.sorted_sets.get(key, {}).items())
+        return [member.encode() for score, member in found if score <= until_ms][:limit]
+
+    def apply(self, position: str, due: str, begin: bytes, end: bytes, prefix: str, chunks: list[bytes]) -> bytes:
+        """What APPLY does."""
+        found = self.get(position) or b""
+        if found != begin:
+            return found
+        self.write(lambda data: write_rows(data, due, prefix, chunks, position, end))
+        return end
+
+    def load(self, position: str, prefix: str, ids: list[str]) -> list[bytes | None]:
+        """What LOAD does."""
+        states = [self.data.hashes.get(prefix + client_id, {}).get(PACKED_FIELD) for client_id in ids]
+        return [self.get(position), *states]
+
+
+def write_rows(data: Data, due: str, prefix: str, chunks: list[bytes], position: str, end: bytes) -> None:
+    for chunk in chunks:
+        for client_id, due_ms, *values in msgpack.unpackb(chunk, raw=True):
+            name = client_id.decode()
+            data.hashes.setdefault(prefix + name, {}).update(zip(FIELDS, values, strict=True))
+            times = data.sorted_sets.setdefault(due, {})
+            if due_ms < 0:
+                times.pop(name, None)
+            else:
+                times[name] = due_ms
+    data.values[position] = end
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+class SimRedisClient:
+    """redis.asyncio.Redis."""
+
+    def __init__(self, server: SimRedis) -> None:
+        self._server = server
+        self._network = server.network
+
+    async def _ask(self, what: str, effect: Callable[[], Any]) -> Any:
+        return await self._network.call("redis", what, effect, self._lost)
+
+    def _lost(self) -> Exception:
+        kind = self._network.random.choice((RedisConnectionError, RedisTimeoutError))
+        error: Exception = kind("the connection broke")
+        return error
+
+    async def get(self, key: str) -> bytes | None:
+        answer: bytes | None = await self._ask(f"GET {key}", lambda: self._server.get(key))
+        return answer
+
+    async def set(self, key: str, value: int, nx: bool = False) -> None:
+        await self._ask(f"SET {key}", lambda: self._server.set(key, str(value).encode(), nx))
+
+    async def zrange(self, key: str, first: str, last: str, byscore: bool, offset: int, num: int) -> list[bytes]:
+        assert first == "-inf"
+        assert byscore
+        assert offset == 0
+        self._server.asked_due(key, int(last))
+        answer: list[bytes] = await self._ask(f"ZRANGE {key}", lambda: self._server.due(key, int(last), num))
+        return answer
+
+    def register_script(self, script: str) -> Callable[..., Any]:
+        return {APPLY: self._apply, LOAD: self._load}.get(script, self._unknown)
+
+    async def _apply(self, keys: list[str], args: list[Any]) -> bytes:
+        begin, end, prefix, *chunks = args
+        effect = lambda: self._server.apply(keys[0], keys[1], begin, end, _text(prefix), chunks)  # noqa: E731
+        answer: bytes = await self._ask(f"APPLY {keys[0]}", effect)
+        return answer
+
+    async def _load(self, keys: list[str], args: list[Any]) -> list[bytes | None]:
+        prefix, packed = args
+        ids = msgpack.unpackb(packed)
+        effect = lambda: self._server.load(keys[0], _text(prefix), ids)  # noqa: E731
+        answer: list[bytes | None] = await self._ask(f"LOAD {keys[0]} {' '.join(ids)}", effect)
+        return answer
+
+    async def _unknown(self, keys: list[str], args: list[Any]) -> None:
+        raise NotImplementedError("a script that workers do not run")
+
+    async def aclose(self) -> None:
+        """Nothing is held open."""

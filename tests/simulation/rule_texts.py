@@ -1,0 +1,163 @@
+"""Rule sets for the simulation: small, with something for every kind of trigger.
+
+Enters: nothing. Leaves: texts of rule files. Holds: sets differ in thresholds, versions and features, so that deciding
+with the wrong one shows, and a feature goes and comes back.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from typing import Any, Final
+
+from engine.core.plan import Plan, compile_rule_set
+from engine.core.ruleset import RuleSet
+from engine.rulefile import load
+from engine.rulefile.load import digest
+
+_TIERS: Final = """\
+individual:
+  measure: assets_avg_cny_30d
+  promote_after: 0d
+  demote_after: 1d
+  tiers:
+    - {tier: A, enter: 1_000_000, exit: 900_000}
+    - {tier: B, enter: 300_000, exit: 270_000}
+    - {tier: C}
+segments:
+  - id: active
+    when: trades_7d >= 3
+value_score: 20 * trades_7d / max(trades_7d, 20)
+"""
+_FEATURES: Final = """\
+features:
+  trades_7d: {source: trades, aggregate: count, window: 7d}
+  assets_avg_cny_30d: {source: balances, aggregate: daily_mean, field: assets_cny, window: 30d}
+"""
+_SOLD: Final = "  sold_cny_7d: {source: trades, aggregate: sum, field: amount_cny, window: 7d}\n"
+
+
+def _rules(version: int, threshold: int, extra: str = "") -> str:
+    return f"""\
+rules:
+  - id: large-trade
+    version: {version}
+    title: A large trade
+    owner: wealth
+    on: trades
+    when: trade.amount_cny >= {threshold}
+    kind: alert
+    audience: advisor
+    priority: 90
+    cooldown: 30m
+    expires: 12h
+    template: large_trade
+    parameters: {{trades: trades_7d}}
+    description: Often.
+  - id: silent
+    version: {version}
+    title: No login
+    owner: client_service
+    silence: {{of: logins, for: 1d}}
+    when: client.segment != "active"
+    kind: message
+    audience: client
+    channels: [sms, email]
+    priority: 50
+    cooldown: 1d
+    expires: 7d
+    template: silent
+    description: Silence.
+  - id: welcome
+    version: {version}
+    title: Promoted
+    owner: wealth
+    on: tier_change
+    when: tier_change.reason == "promoted"
+    kind: survey
+    audience: client
+    channels: app_push
+    priority: 70
+    cooldown: 1d
+    expires: 1d
+    template: welcome
+    description: Tier.
+{extra}"""
+
+
+_SELLER: Final = """\
+  - id: seller
+    title: Sells
+    owner: wealth
+    on: [trades, logins]
+    when: sold_cny_7d >= 100_000
+    kind: task
+    audience: team
+    priority: 40
+    cooldown: 1h
+    expires: 1d
+    template: seller
+    parameters: {sold_cny: sold_cny_7d}
+    description: Sum.
+"""
+
+
+def _files(rules: str, features: str) -> dict[str, str]:
+    policy = "contact:\n  daily_cap: 2\n"
+    return {"features.yaml": features, "tiers.yaml": _TIERS, "policy.yaml": policy, "rules.yaml": rules}
+
+
+GOOD: Final = (
+    _files(_rules(1, 50_000, _SELLER), _FEATURES + _SOLD),
+    _files(_rules(2, 20_000), _FEATURES),
+    _files(_rules(3, 80_000, _SELLER.replace("100_000", "60_000")), _FEATURES + _SOLD),
+)
+BAD: Final = _files(_rules(1, 50_000).replace("trades_7d", "trades_77d"), _FEATURES)
+
+
+@lru_cache(maxsize=16)
+def plan_of(number: int) -> Plan:
+    rule_set = load(GOOD[number])
+    assert isinstance(rule_set, RuleSet), "\n".join(map(str, rule_set))
+    return compile_rule_set(rule_set)
+
+
+@lru_cache(maxsize=1)
+def plans() -> dict[str, Plan]:
+    """Every good rule set, by digest."""
+    return {plan.rule_set.digest: plan for plan in map(plan_of, range(len(GOOD)))}
+
+
+_loaded: dict[tuple[tuple[str, str], ...], Any] = {}
+
+
+def load_once(load_files: Any) -> Any:
+    """The engine's own loading, remembered: texts never change and reading YAML is slow."""
+
+    def loading(files: Any, whose: str) -> Any:
+        key = tuple(sorted(files.items()))
+        if key not in _loaded:
+            try:
+                _loaded[key] = load_files(files, whose)
+            except Exception as error:
+                _loaded[key] = error
+        found = _loaded[key]
+        if isinstance(found, Exception):
+            raise type(found)(*found.args)
+        return found
+
+    return loading
+
+
+def compile_once(rule_set: RuleSet) -> Plan:
+    return plans()[rule_set.digest]
+
+
+@lru_cache(maxsize=1)
+def _digests() -> dict[str, bytes]:
+    return {files["rules.yaml"]: digest(files).encode() for files in (*GOOD, BAD)}
+
+
+def record(files: dict[str, str]) -> tuple[bytes, bytes]:
+    """Key and value of a rule set on its topic."""
+    return _digests()[files["rules.yaml"]], json.dumps({"files": files}).encode()

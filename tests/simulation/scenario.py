@@ -1,0 +1,194 @@
+"""What happens to the engine in one run, drawn from a seed: the settings, the inputs, the faults.
+
+Enters: a seed. Leaves: a Scenario. Holds: the same seed gives the same scenario; inputs and faults are lists, so that a
+failing run can be made shorter by leaving some out.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, Final
+
+from engine.core.events import INBOUND
+from engine.runtime.kafka import partitioner
+
+BASE_MS: Final = 1_772_000_000_000
+WALL_MS_PER_S: Final = 4 * 3_600_000  # wall clocks run fast: a simulated second is four hours, so that timers fall due
+INTAKE_TOPICS: Final = (*INBOUND, "rerouted")
+DRAIN_S: Final = 90.0  # all must be decided so long after the last fault
+CLIENTS: Final = tuple(f"c{number}" for number in range(9))
+_POISON: Final = (b"{", b"\xff\xfe", b"[]", b"null", b'{"event_id":"x"}', b"", None)
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """A record that upstream appends, or (topic "rule-sets") a rule set that is published."""
+
+    at_s: float
+    topic: str
+    partition: int
+    key: bytes | None
+    value: bytes | None
+    timestamp_ms: int
+    rule_set: int = -1  # number in rule_texts.GOOD, -1: the bad one
+
+    def __str__(self) -> str:
+        if self.topic == "rule-sets":
+            return f"rule set {self.rule_set} is published"
+        return f"{self.topic}-{self.partition} {self.key!r} time {self.timestamp_ms}: {(self.value or b'')[:160]!r}"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    at_s: float
+    kind: str
+    who: int = 0  # number of the worker
+    seconds: float = 0.0
+    amount: float = 0.0
+
+    def __str__(self) -> str:
+        return f"{self.kind} worker {self.who}, {self.seconds:.2f} s, amount {self.amount:.3g}"
+
+
+@dataclass(slots=True)
+class Scenario:
+    seed: int
+    partitions: int
+    workers: int
+    batch_records: int
+    unit_records: int
+    unit_age_s: float
+    cache_clients: int
+    chunk_bytes: int
+    end_s: float  # inputs and faults are over
+    refusal: str = ""  # the state of affairs that the engine must refuse to start on, made at the end
+    inputs: list[Input] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+
+
+def generate(random: Random, seed: int) -> Scenario:
+    end_s = random.choice((4.0, 8.0, 14.0))
+    scenario = Scenario(
+        seed=seed,
+        partitions=random.choice((1, 2, 2, 3)),
+        workers=random.choice((1, 2, 2, 3)),
+        batch_records=random.choice((1, 3, 10, 50)),
+        unit_records=random.choice((3, 10, 5_000)),
+        unit_age_s=random.choice((0.1, 0.5, 1.0)),
+        cache_clients=random.choice((1, 3, 500)),
+        chunk_bytes=random.choice((300, 1_200, 900_000)),
+        end_s=end_s,
+        refusal=random.choice(("ledger rewritten", "ledger cut", "inbound lost")) if random.random() < 0.04 else "",
+    )
+    scenario.faults = sorted(_faults(random, scenario), key=lambda item: item.at_s)
+    inputs = draw_inputs(random, scenario, random.choice((12, 40, 90)))
+    for fault in scenario.faults:
+        if fault.kind == "slow zombie":  # is of interest only with work to do that needs no states
+            inputs += _unreadable(random, scenario, fault)
+    scenario.inputs = sorted(inputs, key=lambda item: item.at_s)
+    return scenario
+
+
+# -- inputs ----------------------------------------------------------------------------------------
+
+
+def wall_ms(at_s: float) -> int:
+    return BASE_MS + int(at_s * WALL_MS_PER_S)
+
+
+def draw_inputs(random: Random, scenario: Scenario, records: int) -> list[Input]:
+    partition_of = partitioner(scenario.partitions)
+    made: list[Input] = []
+    burst_s = random.uniform(0, scenario.end_s)
+    skew_ms = random.choice((0, 0, 5 * 3_600_000))  # upstream's clocks differ that much: record times fall
+    for number in range(records):
+        at_s = random.uniform(0, scenario.end_s)
+        if random.random() < 0.3:
+            at_s = min(burst_s + random.random() * 0.3, scenario.end_s)
+        topic = random.choice(tuple(INBOUND))
+        client_id = random.choice(CLIENTS)
+        timestamp_ms = wall_ms(at_s) - random.randint(0, skew_ms)
+        late_ms = random.choice((0, 0, 1_000, 86_400_000, -random.randint(0, 300_000)))
+        value = json.dumps(_event(random, topic, client_id, number, timestamp_ms - late_ms)).encode()
+        key: bytes | None = client_id.encode()
+        partition = partition_of(client_id.encode())
+        dice = random.random()
+        if dice < 0.08:
+            partition = random.randrange(scenario.partitions)  # another partitioner, or none
+        elif dice < 0.12:
+            value = random.choice(_POISON) or b""
+        elif dice < 0.14:
+            key = random.choice((None, b"", b"another", b"k" * 70))
+        elif dice < 0.15:
+            topic = "rerouted"  # a stranger's record on the internal topic
+        made.append(Input(at_s, topic, partition, key, value or None, timestamp_ms))
+        if random.random() < 0.05:
+            made.append(Input(at_s + random.random(), topic, partition, key, value or None, timestamp_ms))
+    for _ in range(random.choice((0, 0, 1, 3))):
+        rule_set = random.choice((0, 1, 2, -1))
+        made.append(Input(random.uniform(0, scenario.end_s), "rule-sets", 0, None, None, 0, rule_set))
+    return made
+
+
+def _unreadable(random: Random, scenario: Scenario, fault: Fault) -> list[Input]:
+    made = []
+    for number in range(12):
+        at_s = min(fault.at_s + random.uniform(0, fault.seconds), scenario.end_s)
+        partition = random.randrange(scenario.partitions)
+        made.append(Input(at_s, "logins", partition, None, b"unreadable %d" % number, wall_ms(at_s)))
+    return made
+
+
+def _event(random: Random, topic: str, client_id: str, number: int, time_ms: int) -> dict[str, Any]:
+    event: dict[str, Any] = {"event_id": f"e{number}", "client_id": client_id, "time": time_ms}
+    if topic == "trades":
+        side = random.choice(("buy", "sell"))
+        event |= {"symbol": "600000", "side": side, "quantity": 100, "amount_fen": random.randint(1, 10_000_000)}
+    elif topic == "balances":
+        assets = random.choice((10_000_000, 40_000_000, 200_000_000))
+        event |= {"kind": "deposit", "amount_fen": 100, "assets_fen": assets}
+    elif topic == "profiles":
+        consents = {"sms": random.random() < 0.7, "app_push": random.random() < 0.7}
+        event |= {"type": random.choice(("individual", "individual", "qfii")), "consents": consents}
+    return event
+
+
+# -- faults ----------------------------------------------------------------------------------------
+
+
+def _faults(random: Random, scenario: Scenario) -> list[Fault]:
+    kinds = [
+        "crash", "crash", "crash at request", "crash at request", "stop", "pause",
+        "pause at request", "pause at request", "rebalance", "rebalance",
+        "kafka down", "redis down", "kafka flaky", "kafka flaky", "redis flaky", "redis flaky", "kafka slow",
+        "redis slow", "failover", "failover", "clock", "retention", "crash and failover", "pause and failover",
+        "slow zombie", "slow zombie", "stop while paused at request",
+    ]  # fmt: skip
+    made = []
+    for _ in range(random.choice((0, 1, 2, 4, 7))):
+        kind = random.choice(kinds)
+        amount = random.random()
+        seconds = random.choice((0.3, 1.0, 3.0, 8.0)) * random.random()
+        if kind.endswith("at request"):
+            amount = random.choice((5, 20, 60)) * random.random() + 1
+            seconds = random.choice((0.5, 3.0, 8.0))
+        elif "failover" in kind:
+            amount = random.choice((0, 1, 1, 2, 5, 10_000))  # writes lost
+        elif kind == "slow zombie":
+            amount, seconds = random.choice((60, 120, 240)), random.uniform(1.5, 6)
+        elif "slow" in kind:
+            amount = random.choice((5, 40, 200))
+        elif kind == "clock":
+            amount = random.choice((-48, -3, 3, 48))  # hours
+        made.append(
+            Fault(
+                at_s=random.uniform(0.05, scenario.end_s),
+                kind=kind,
+                who=random.randrange(scenario.workers),
+                seconds=seconds,
+                amount=amount,
+            )
+        )
+    return made

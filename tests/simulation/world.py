@@ -1,0 +1,245 @@
+"""One run: the workers as they are, on a Kafka and a Redis in memory, through a scenario and until all is quiet again.
+
+Enters: a Scenario. Leaves: the servers as they stand at the end, and what went against the engine's word on the way.
+Holds: nothing of the engine is replaced but aiokafka's clients, redis-py's client, Faust's app, threads and clocks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from random import Random
+from types import SimpleNamespace
+from typing import Any, Final
+from unittest.mock import patch
+
+import structlog
+from aiokafka import TopicPartition
+
+from engine.runtime import ledger, partition, redis_store, rule_sets, worker
+from engine.runtime.ledger import Refused
+from engine.runtime.settings import PUBLISHED, Settings
+from tests.simulation import rule_texts
+from tests.simulation.broker import SimKafka
+from tests.simulation.clients import SimConsumer, SimProducer
+from tests.simulation.faust import SimApp
+from tests.simulation.loop import PROCESS, Process, SimLoop
+from tests.simulation.network import Network
+from tests.simulation.redis import SimRedis, SimRedisClient
+from tests.simulation.scenario import DRAIN_S, INTAKE_TOPICS, Input, Scenario, wall_ms
+
+PIN: Final = "{engage}:partitions"
+
+
+class Slot:
+    """A place for a worker: a process, and another when it is gone."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.process: Process | None = None
+        self.stopped = False  # not to be started again
+
+
+class World:
+    def __init__(self, scenario: Scenario, random: Random) -> None:
+        self.scenario = scenario
+        self.random = random
+        self.loop = SimLoop()
+        self.network = Network(self.loop, random, self.kill)
+        self.kafka = SimKafka(self.network, scenario.partitions)
+        self.redis = SimRedis(self.network)
+        self.settings = Settings(
+            transaction_timeout_s=4.0,
+            session_timeout_s=2.0,
+            batch_records=scenario.batch_records,
+            unit_age_s=scenario.unit_age_s,
+        )
+        self.slots = [Slot(number) for number in range(scenario.workers)]
+        self.processes: list[Process] = []
+        self.workers: dict[Process | None, worker.Worker] = {}
+        self.violations: list[str] = []
+        self.refusals: list[str] = []
+        self.kafka.wall_ms = lambda: wall_ms(self.loop.time())
+        self.redis.asked_due = self._asked_due
+        s = self.settings
+        for topic in (*(s.topic(t) for t in (*INTAKE_TOPICS, *PUBLISHED)), s.ledger_topic):
+            self.kafka.create(topic, scenario.partitions)
+        for topic in (s.rule_set_topic, s.resent_topic):
+            self.kafka.create(topic, 1)
+
+    # -- upstream ----------------------------------------------------------------------------------
+
+    def take(self, item: Input) -> None:
+        if item.topic == "rule-sets":
+            self.publish(rule_texts.BAD if item.rule_set < 0 else rule_texts.GOOD[item.rule_set])
+        else:
+            topic = self.settings.topic(item.topic)
+            tp = TopicPartition(topic, item.partition)
+            self.kafka.append(tp, item.key, item.value, (), item.timestamp_ms)
+
+    def publish(self, files: dict[str, str]) -> None:
+        tp = TopicPartition(self.settings.rule_set_topic, 0)
+        digest, value = rule_texts.record(files)
+        self.kafka.append(tp, digest, value)
+        self.kafka.append(tp, b"head", digest)
+
+    # -- workers -----------------------------------------------------------------------------------
+
+    def start(self, slot: Slot) -> None:
+        if slot.stopped or (slot.process is not None and slot.process.alive):
+            return
+        process = Process(f"w{slot.number}.{len(self.processes)}")
+        self.processes.append(process)
+        slot.process = process
+        self.network.note("starts", process)
+        self.loop.spawn(process, lambda: self._life(slot, process))
+
+    async def _life(self, slot: Slot, process: Process) -> None:
+        try:
+            await worker.run(self.settings)
+        except Refused as error:
+            self._refused(str(error))
+        except Exception as error:
+            if process.alive:
+                self.violations.append(f"{process.name} ended with {error!r}")
+        if process.alive:
+            self.network.note("ends", process)
+            process.alive = False
+            self._again(slot)
+
+    def living(self) -> list[worker.Worker]:
+        return [made for process, made in self.workers.items() if process is not None and process.alive]
+
+    def _refused(self, reason: str) -> None:
+        self.network.note(f"refused: {reason}")
+        if PIN not in self.redis.data.values:  # true, and the operator puts a backup back
+            self.network.seen["emptied Redis refused"] += 1
+            self.redis.set(PIN, str(self.scenario.partitions).encode(), False)
+        else:
+            self.refusals.append(reason)
+
+    def _again(self, slot: Slot) -> None:
+        self.network.later(self.random.uniform(0.05, 1.5), self.start, slot)
+
+    def kill(self, process: Process) -> None:
+        if process.alive:
+            self.loop.kill(process)
+            self._silent_later(process)
+            self._again(self.slots[int(process.name[1:].partition(".")[0])])
+
+    def pause(self, process: Process, seconds: float) -> None:
+        self.loop.pause(process)
+        self._silent_later(process)
+        self.network.later(seconds, self.loop.wake, process)
+
+    def _silent_later(self, process: Process) -> None:
+        self.network.later(self.settings.session_timeout_s, self._silent, process)
+
+    def _silent(self, process: Process) -> None:
+        if process.paused or not process.alive:
+            for group in self.kafka.groups.values():
+                group.silent(process)
+
+    def _asked_due(self, key: str, until_ms: int) -> None:
+        """A tick is about to be made: it must not run ahead of records that its worker was told of."""
+        process = PROCESS.get()
+        number = int(key.split("}")[0].rpartition(":")[2])
+        intake = self.kafka.intakes.get((process, number))
+        if intake is not None and intake.behind() and until_ms > intake.latest_ms:
+            self.violations.append(
+                f"{process.name if process else '-'}: tick of partition {number} at {until_ms} while records wait, "
+                f"the latest read is of {intake.latest_ms}"
+            )
+
+    async def stop(self) -> None:
+        """Every worker is asked to end, and does."""
+        for slot in self.slots:
+            slot.stopped = True
+            if slot.process is not None and slot.process.alive:
+                self.loop.signal(slot.process, signal.SIGTERM)
+        until_s = self.loop.time() + DRAIN_S
+        while any(slot.process is not None and slot.process.alive for slot in self.slots):
+            if self.loop.time() > until_s:
+                self.violations.append("a worker does not end when asked to")
+                return
+            await asyncio.sleep(0.1)
+
+
+class _Clock:
+    """The module `time`, on the virtual clock; each process has a wall clock of its own."""
+
+    def monotonic(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def time(self) -> float:
+        process = PROCESS.get()
+        offset_ms = process.clock_offset_ms if process is not None else 0
+        return (wall_ms(asyncio.get_running_loop().time()) + offset_ms) / 1000
+
+
+@contextmanager
+def installed(world: World) -> Iterator[None]:
+    """Put the servers in memory where the engine reaches for real ones."""
+    scenario = world.scenario
+
+    Worker = worker.Worker
+
+    def known(settings: Settings) -> worker.Worker:
+        made = Worker(settings)
+        world.workers[PROCESS.get()] = made
+        return made
+
+    def small_partition(number: int, *parts: Any) -> partition.Partition:
+        *parts_, _, limits = parts
+        small = partition.UnitLimits(records=scenario.unit_records, age_s=limits.age_s)
+        return partition.Partition(number, *parts_, scenario.cache_clients, small)
+
+    nothing = SimpleNamespace(start=lambda: None, cleanup=lambda: None, name="")
+    everywhere = {
+        "AIOKafkaProducer": lambda **options: SimProducer(world.kafka, **options),
+        "AIOKafkaConsumer": lambda **options: SimConsumer(world.kafka, **options),
+        "time": _Clock(),
+    }
+    modules = [module for name, module in sorted(sys.modules.items()) if name.startswith("engine.runtime.")]
+    changes: list[tuple[Any, str, Any]] = [
+        *((module, name, new) for module in modules for name, new in everywhere.items() if hasattr(module, name)),
+        (rule_sets, "load_files", rule_texts.load_once(rule_sets.load_files)),
+        (rule_sets, "compile_rule_set", rule_texts.compile_once),
+        (redis_store, "connect", lambda url: SimRedisClient(world.redis)),
+        (worker, "App", SimApp),
+        (worker, "Worker", known),
+        (worker, "Partition", small_partition),
+        (worker, "tempfile", SimpleNamespace(TemporaryDirectory=lambda **_: nothing)),
+        (worker, "threading", SimpleNamespace(Thread=lambda **_: nothing)),
+        (ledger, "MAX_CHUNK_BYTES", scenario.chunk_bytes),
+    ]
+    before = structlog.get_config()
+    patches = [patch.object(where, name, what) for where, name, what in changes]
+    try:
+        structlog.configure(**_logging(world.network))
+        for one in patches:
+            one.start()
+        yield
+    finally:
+        for one in reversed(patches):
+            one.stop()
+        structlog.configure(**before)
+
+
+def _logging(network: Network) -> dict[str, Any]:
+    if network.trace is None:
+        return {"wrapper_class": structlog.make_filtering_bound_logger(50), "processors": [_drop]}
+
+    def note(logger: Any, level: str, event: dict[str, Any]) -> Any:
+        text = " ".join(f"{name}={value}" for name, value in event.items() if name != "event")
+        network.note(f"log: {event.get('event')} {text}")
+        raise structlog.DropEvent
+
+    return {"processors": [note], "wrapper_class": structlog.make_filtering_bound_logger(10)}
+
+
+def _drop(logger: Any, level: str, event: Any) -> Any:
+    raise structlog.DropEvent
