@@ -5,7 +5,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 UV_VERSION := 0.13.9
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-kafka faults overload simulate check format bench schemas lock clean
+.PHONY: help setup demo test test-kafka test-simulation faults overload simulate check format bench schemas lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ simulate: .venv/.ready  ## the engine on a virtual clock over a Kafka and Redis 
 
 overload: .venv/.ready  ## a backlog before a slow Redis, 64 partitions, a soak, with figures; BACKLOG=2000000 SOAK=600
 	$(BIN)/python -m tests.faults.overload --backlog $(or $(BACKLOG),300000) --soak-s $(or $(SOAK),60)
+
+test-simulation: .venv/.ready  ## the simulation: seeds that pass, and deliberate bugs that its auditor must see
+	$(BIN)/pytest -m simulation
 
 check: .venv/.ready  ## formatting, lint, types, import directions, schema drift, the rule files
 	$(BIN)/ruff format --check .

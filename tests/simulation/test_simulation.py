@@ -17,6 +17,8 @@ from tests.simulation.bugs import BUGS
 from tests.simulation.run import Result, report, run, run_many, run_scenario
 from tests.simulation.scenario import Fault, Scenario, draw_inputs
 
+pytestmark = pytest.mark.simulation
+
 SEEDS = 250
 
 # Which of 1,000 seeds catches a bug first. Only saves time: when it no longer does, the others are tried.
