@@ -1,12 +1,11 @@
-"""The command line: `engage run | demo | check | topics | client | states | dead-letters | replay | simulate |
-schemas`.
+"""The command line: `engage run | demo | topics | client | states | dead-letters | replay | snapshot | rebuild | trim |
+simulate | schemas`, and those about rule files, from cli_rules.py.
 
 Enters: arguments, environment, settings file. Leaves: exit status 0 done, 1 refused or found wrong, 2 used wrongly.
 """
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import json
 import sys
@@ -16,51 +15,12 @@ from typing import Any
 
 import click
 
-from engine import __version__
+from engine import __version__, cli_rules
+from engine.cli_options import load_settings, run_to_the_end, settings_options
 from engine.core.actions import Rejection
 from engine.core.events import INBOUND
-from engine.runtime import settings as settings_
-from engine.runtime.ledger import Refused, Unavailable
-from engine.runtime.settings import Settings, SettingsError
-
-Command = Callable[..., Any]
-
-
-def _settings_options(*names: str) -> Callable[[Command], Command]:
-    """Options for the named settings, their help taken from the settings themselves."""
-
-    def decorate(command: Command) -> Command:
-        for name in reversed(names):
-            described = Settings.model_fields[name]
-            flag = f"--{name.replace('_', '-')}"
-            text = f"{described.description}  [ENGAGE_{name.upper()}]"
-            if described.annotation is bool:
-                command = click.option(flag, is_flag=True, default=None, help=text)(command)
-            else:
-                command = click.option(flag, default=None, help=text)(command)
-        file = click.option("--settings", "settings_file", type=click.Path(path_type=Path), help="settings file, YAML")
-        return file(command)
-
-    return decorate
-
-
-def _load(settings_file: Path | None, **given: Any) -> Settings:
-    try:
-        settings = settings_.load(settings_file, **given)
-    except SettingsError as error:
-        raise click.UsageError(str(error)) from error
-    from engine.runtime import logs
-
-    logs.configure(settings)
-    return settings
-
-
-def _run(work: Coroutine[Any, Any, Any]) -> Any:
-    """Run to the end; what the engine refuses is a message and exit status 1, not a traceback."""
-    try:
-        return asyncio.run(work)
-    except (Refused, Unavailable) as error:
-        raise click.ClickException(str(error)) from error
+from engine.runtime.ledger import Refused
+from engine.runtime.settings import Settings
 
 
 async def _with_redis(settings: Settings, work: Callable[[Any], Coroutine[Any, Any, Any]]) -> Any:
@@ -76,11 +36,14 @@ def main() -> None:
     """Engage: an event-driven engagement engine for securities firms."""
 
 
+for _command in cli_rules.commands.commands.values():
+    main.add_command(_command)
+
 _CONNECTION = ("kafka", "redis", "prefix", "app_id")
 
 
 @main.command()
-@_settings_options(
+@settings_options(
     *_CONNECTION,
     "rules",
     "watch",
@@ -94,13 +57,13 @@ _CONNECTION = ("kafka", "redis", "prefix", "app_id")
 )
 def run(settings_file: Path | None, **given: Any) -> None:
     """Run a worker until SIGTERM. Start as many as there are cores and machines; they share the partitions."""
-    settings = _load(settings_file, **given)
+    settings = load_settings(settings_file, **given)
     from engine.runtime import worker
 
     gc.collect()
     gc.freeze()  # what is loaded now stays; client states have no cycles, so young objects need few collections
     gc.set_threshold(100_000, 20, 100)
-    _run(worker.run(settings))
+    run_to_the_end(worker.run(settings))
 
 
 @main.command()
@@ -118,16 +81,7 @@ def demo(seconds: int | None, rules: Path) -> None:
 
 
 @main.command()
-@click.argument("directory", type=click.Path(path_type=Path))
-def check(directory: Path) -> None:
-    """Check rule files: every error with file, line and column."""
-    from engine.rulefile import check as check_rules
-
-    sys.exit(check_rules(directory, sys.stdout))
-
-
-@main.command()
-@_settings_options("kafka", "prefix", "app_id")
+@settings_options("kafka", "prefix", "app_id")
 @click.option("--create", is_flag=True, help="create what is missing")
 @click.option(
     "--partitions",
@@ -141,13 +95,13 @@ def topics(settings_file: Path | None, create: bool, partitions: int, replicatio
     """Say what the topics lack, or create them. Exit status 1 when something differs from what the engine needs."""
     from engine.runtime import topics as topics_
 
-    settings = _load(settings_file, **given)
+    settings = load_settings(settings_file, **given)
     if create:
-        created, differing = _run(topics_.create(settings, partitions, replication_factor))
+        created, differing = run_to_the_end(topics_.create(settings, partitions, replication_factor))
         for name in created:
             click.echo(f"{name}: created")
     else:
-        missing, differing = _run(topics_.differences(settings))
+        missing, differing = run_to_the_end(topics_.differences(settings))
         differing = [f"{topic.name}: missing; create it with `engage topics --create`" for topic in missing] + differing
     for line in differing:
         click.echo(line)
@@ -158,31 +112,31 @@ def topics(settings_file: Path | None, create: bool, partitions: int, replicatio
 
 @main.command()
 @click.argument("client_id")
-@_settings_options("redis", "app_id")
+@settings_options("redis", "app_id")
 @click.option("--json", "as_json", is_flag=True, help="one JSON object")
 def client(client_id: str, settings_file: Path | None, as_json: bool, **given: Any) -> None:
     """Show a client: tier and its history, public fields, last actions and why others were not sent."""
     from engine.runtime import clients
 
-    settings = _load(settings_file, **given)
-    record = _run(_with_redis(settings, lambda redis: clients.read_client(redis, settings.app_id, client_id)))
+    settings = load_settings(settings_file, **given)
+    record = run_to_the_end(_with_redis(settings, lambda redis: clients.read_client(redis, settings.app_id, client_id)))
     if record is None:
         raise click.ClickException(f"no client {client_id} is known")
     click.echo(json.dumps(record, ensure_ascii=False) if as_json else clients.on_one_screen(record))
 
 
 @main.command()
-@_settings_options("redis", "app_id")
+@settings_options("redis", "app_id")
 def states(settings_file: Path | None, **given: Any) -> None:
     """Print the number of clients and the hash of all their states, as a replay does."""
     from engine.runtime import clients, replay
 
-    settings = _load(settings_file, **given)
+    settings = load_settings(settings_file, **given)
 
     async def read(redis: Any) -> dict[str, bytes]:
         return {client_id: state async for client_id, state in clients.all_states(redis, settings.app_id)}
 
-    found = _run(_with_redis(settings, read))
+    found = run_to_the_end(_with_redis(settings, read))
     click.echo(f"clients {len(found)}\nstates {replay.states_hash(found.items())}")
 
 
@@ -190,14 +144,14 @@ def states(settings_file: Path | None, **given: Any) -> None:
 @click.argument("file", required=False, type=click.Path(path_type=Path, allow_dash=True))
 @click.option("--from-ledger", is_flag=True, help="decide again what a running engine recorded, in its order")
 @click.option("--until", help="RFC 3339 time up to which timers run after the file's last record")
-@_settings_options("rules", "kafka", "prefix", "app_id")
+@settings_options("rules", "kafka", "prefix", "app_id")
 def replay_command(
     file: Path | None, from_ledger: bool, until: str | None, settings_file: Path | None, **given: Any
 ) -> None:
     """Decide without publishing: actions go to standard output, a line each; the states' hash comes last, on
     standard error.
     """
-    settings = _load(settings_file, **given)
+    settings = load_settings(settings_file, **given)
     if (file is None) == (not from_ledger):
         raise click.UsageError("give a FILE (- for standard input), or --from-ledger")
     from engine.runtime import replay, topics
@@ -208,7 +162,7 @@ def replay_command(
         async def decide_again() -> list[Any]:
             return await replay.replay_ledger(settings, await topics.partition_count(settings), replayed)
 
-        messages: Any = _run(decide_again())
+        messages: Any = run_to_the_end(decide_again())
     else:
         messages = _replay_file(settings, file or Path("-"), until, replayed)
     for message in messages:
@@ -294,24 +248,24 @@ def dead_letters(context: click.Context) -> None:
 
 
 @dead_letters.command("list")
-@_settings_options("kafka", "prefix", "app_id")
+@settings_options("kafka", "prefix", "app_id")
 @click.option("--reason", type=_REASONS, help="list the letters of this reason, not only counts")
 @click.option("--json", "as_json", is_flag=True, help="a JSON object a line, with key and value in base64")
 def list_letters(settings_file: Path | None, reason: str | None, as_json: bool, **given: Any) -> None:
     """Count dead letters by reason, or list those of one reason."""
     from engine.runtime import dead_letters as letters
 
-    settings = _load(settings_file, **given)
+    settings = load_settings(settings_file, **given)
 
     async def read() -> list[letters.DeadLetter]:
         return [letter async for letter in letters.read_all(settings)]
 
-    for line in letters.listed(_run(read()), reason, as_json):
+    for line in letters.listed(run_to_the_end(read()), reason, as_json):
         click.echo(line)
 
 
 @dead_letters.command("resend")
-@_settings_options("kafka", "prefix", "app_id")
+@settings_options("kafka", "prefix", "app_id")
 @click.argument("ids", nargs=-1)
 @click.option("--reason", type=_REASONS, help="all letters of this reason")
 def resend_letters(settings_file: Path | None, ids: tuple[str, ...], reason: str | None, **given: Any) -> None:
@@ -322,7 +276,7 @@ def resend_letters(settings_file: Path | None, ids: tuple[str, ...], reason: str
         raise click.UsageError(
             "name the letters to re-send (`engage dead-letters list --reason ...` shows their ids), or give --reason"
         )
-    sent, left = _run(letters.resend(_load(settings_file, **given), ids, reason))
+    sent, left = run_to_the_end(letters.resend(load_settings(settings_file, **given), ids, reason))
     for id_ in sent:
         click.echo(f"{id_}: re-sent")
     for line in left:
@@ -331,37 +285,37 @@ def resend_letters(settings_file: Path | None, ids: tuple[str, ...], reason: str
 
 
 @main.command()
-@_settings_options("redis", "app_id")
+@settings_options("redis", "app_id")
 @click.argument("file", type=click.Path(path_type=Path))
 def snapshot(file: Path, settings_file: Path | None, **given: Any) -> None:
     """Write all states to FILE, while workers run."""
     from engine.runtime import snapshot as snapshots
 
-    settings = _load(settings_file, **given)
-    click.echo(f"clients {_run(_with_redis(settings, lambda redis: snapshots.take(settings, redis, file)))}")
+    settings = load_settings(settings_file, **given)
+    click.echo(f"clients {run_to_the_end(_with_redis(settings, lambda redis: snapshots.take(settings, redis, file)))}")
 
 
 @main.command()
-@_settings_options(*_CONNECTION)
+@settings_options(*_CONNECTION)
 @click.option("--snapshot", "file", type=click.Path(path_type=Path), help="begin with this; else with the whole ledger")
 def rebuild(file: Path | None, settings_file: Path | None, **given: Any) -> None:
     """Make an emptied Redis whole again from a snapshot and the ledger. Stop all workers first."""
     from engine.runtime import snapshot as snapshots
 
-    settings = _load(settings_file, **given)
-    rebuilt = _run(_with_redis(settings, lambda redis: snapshots.rebuild(settings, redis, file)))
+    settings = load_settings(settings_file, **given)
+    rebuilt = run_to_the_end(_with_redis(settings, lambda redis: snapshots.rebuild(settings, redis, file)))
     click.echo(f"clients {rebuilt.clients}\nunits {rebuilt.units}")
 
 
 @main.command()
-@_settings_options(*_CONNECTION)
+@settings_options(*_CONNECTION)
 @click.option("--snapshot", "file", type=click.Path(path_type=Path), required=True, help="the newest; keep it safe")
 def trim(file: Path, settings_file: Path | None, **given: Any) -> None:
     """Delete what the ledger no longer needs: all that the snapshot covers and Redis has on disk."""
     from engine.runtime import snapshot as snapshots
 
-    settings = _load(settings_file, **given)
-    beginnings = _run(_with_redis(settings, lambda redis: snapshots.trim(settings, redis, file)))
+    settings = load_settings(settings_file, **given)
+    beginnings = run_to_the_end(_with_redis(settings, lambda redis: snapshots.trim(settings, redis, file)))
     for partition, beginning in beginnings.items():
         click.echo(f"partition {partition}: the ledger begins at {beginning}")
 
