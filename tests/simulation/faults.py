@@ -21,6 +21,7 @@ from tests.simulation.scenario import DRAIN_S, INTAKE_TOPICS, Fault, Input
 from tests.simulation.world import World
 
 SYSTEMS = ("kafka", "redis")
+LONGEST_PAUSE_S = 8.0
 
 
 async def play(world: World) -> None:
@@ -43,7 +44,7 @@ async def play(world: World) -> None:
         return
     digest = record(rules)[0].decode()
     until_s = world.loop.time() + 10  # workers hear of the rules by then, and take them at their next tick
-    while world.loop.time() < until_s and any(w._rule_sets.plan.rule_set.digest != digest for w in world.living()):
+    while world.loop.time() < until_s and world.behind(digest):
         await asyncio.sleep(0.25)
     await asyncio.sleep(1.5)
     for number in range(world.scenario.partitions):
@@ -105,6 +106,9 @@ def _harm(world: World, fault: Fault, process: Process) -> None:
             process.trap = partial(world.pause, seconds=fault.seconds)
         case "stop":
             world.loop.signal(process, signal.SIGTERM)
+        case "pause in the successor's start":
+            world.slots[fault.who].trap = int(fault.amount), fault.seconds
+            world.kill(process)
         case "stop while paused at request":  # what it waits for and its end reach it in the same moment
             process.trap_call = process.calls + int(fault.amount)
             process.trap = partial(_pause_and_stop, world, fault.seconds)
@@ -149,18 +153,21 @@ def _lose(world: World, writes: int) -> None:
 
 
 def _retention(world: World) -> None:
-    """Inbound records that every Redis may forget of are deleted: those decided, and not by the last units alone."""
+    """Inbound records decided long ago are deleted: longer ago than any worker sleeps in the middle of a start."""
+    old_s = world.loop.time() - LONGEST_PAUSE_S
     for number in range(world.scenario.partitions):
-        units = list(world.kafka.logs[TopicPartition(world.settings.ledger_topic, number)].committed())
-        if len(units) > 3 and world.redis.get(f"{{engage:{number}}}:position"):
-            for topic, offset in ledger.decode_unit(units[-3].value or b"").offsets.items():
-                log = world.kafka.logs[TopicPartition(world.settings.topic(topic), number)]
-                log.first = max(log.first, offset)
+        ledger_log = world.kafka.logs[TopicPartition(world.settings.ledger_topic, number)]
+        old = [entry for entry in ledger_log.committed() if entry.at_s < old_s]
+        for topic, offset in ledger.decode_unit(old[-1].value or b"").offsets.items() if old else ():
+            log = world.kafka.logs[TopicPartition(world.settings.topic(topic), number)]
+            log.first = max(log.first, offset)
 
 
 def _heal(world: World) -> None:
     for system in SYSTEMS:
         world.network.weather[system] = Weather()
+    for slot in world.slots:
+        slot.trap = None
     for process in world.processes:
         process.clock_offset_ms = 0
         process.trap_call = 0

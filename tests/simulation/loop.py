@@ -13,6 +13,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context, ContextVar, copy_context
+from random import Random
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -36,7 +37,7 @@ class Process:
         self.calls = 0  # requests sent
         self.trap_call = 0  # what `trap` does, it does when the process has sent this request; 0: never
         self.trap: Callable[[Process], None] | None = None
-        self.tasks: set[asyncio.Task[Any]] = set()
+        self.tasks: dict[asyncio.Task[Any], None] = {}  # in the order they were made
         self.deferred: list[Handle] = []
         self.signals: dict[int, Callable[[], Any]] = {}
 
@@ -66,7 +67,8 @@ class Handle:
 class SimLoop(asyncio.AbstractEventLoop):
     """As much of an event loop as asyncio's own tasks, futures, timeouts and queues use."""
 
-    def __init__(self) -> None:
+    def __init__(self, random: Random) -> None:
+        self._random = random
         self._now = 0.0
         self._ready: deque[Handle] = deque()
         self._timers: list[tuple[float, int, Handle]] = []
@@ -80,12 +82,12 @@ class SimLoop(asyncio.AbstractEventLoop):
         return self._now
 
     def call_soon(self, callback: Any, *args: Any, context: Context | None = None) -> Any:
-        handle = Handle(callback, args, context or copy_context(), self._now)
+        handle = Handle(callback, args, copy_context() if context is None else context, self._now)
         self._ready.append(handle)
         return handle
 
     def call_at(self, when: float, callback: Any, *args: Any, context: Context | None = None) -> Any:
-        handle = Handle(callback, args, context or copy_context(), when)
+        handle = Handle(callback, args, copy_context() if context is None else context, when)
         self._made += 1
         heapq.heappush(self._timers, (when, self._made, handle))
         return handle
@@ -98,10 +100,10 @@ class SimLoop(asyncio.AbstractEventLoop):
 
     def create_task(self, coro: Any, *, name: str | None = None, context: Context | None = None) -> Any:
         task: asyncio.Task[Any] = asyncio.Task(coro, loop=self, name=name or "task", context=context)
-        process = (context or copy_context()).get(PROCESS)
+        process = (copy_context() if context is None else context).get(PROCESS)
         if process is not None:
-            process.tasks.add(task)
-            task.add_done_callback(process.tasks.discard)
+            process.tasks[task] = None
+            task.add_done_callback(lambda done: process.tasks.pop(done, None))
         return task
 
     def get_debug(self) -> bool:
@@ -187,14 +189,24 @@ class SimLoop(asyncio.AbstractEventLoop):
         process.paused = True
 
     def wake(self, process: Process) -> None:
+        """What has come meanwhile is seen in any order, some of it a few turns of the loop later."""
         process.paused = False
-        self._ready.extend(process.deferred)
-        process.deferred.clear()
+        deferred, process.deferred = process.deferred, []
+        for handle in deferred:
+            self._after_turns(self._random.choice((0, 0, 1, 2, 3, 4, 6)), handle)
+
+    def _after_turns(self, turns: int, handle: Handle) -> None:
+        if turns:
+            self.call_soon(self._after_turns, turns - 1, handle, context=handle.context)
+        else:
+            self._ready.append(handle)
 
     def kill(self, process: Process) -> None:
         """Nothing it does from here on reaches anyone (see Network.call); its tasks are cleared away."""
         process.alive = False
-        self.wake(process)
+        process.paused = False
+        self._ready.extend(process.deferred)
+        process.deferred.clear()
         for task in list(process.tasks):
             task.cancel()
 
@@ -208,7 +220,7 @@ class SimLoop(asyncio.AbstractEventLoop):
                 if not any(process.tasks for process in processes) or not self._step(self._now + 3600):
                     break
                 for process in processes:
-                    for task in process.tasks:
+                    for task in list(process.tasks):
                         if not task.done() and task.cancelling() == 0:
                             task.cancel()
         finally:

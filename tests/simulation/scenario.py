@@ -165,13 +165,16 @@ def _faults(random: Random, scenario: Scenario) -> list[Fault]:
         "kafka down", "redis down", "kafka flaky", "kafka flaky", "redis flaky", "redis flaky", "kafka slow",
         "redis slow", "failover", "failover", "clock", "retention", "crash and failover", "pause and failover",
         "slow zombie", "slow zombie", "stop while paused at request",
+        "pause in the successor's start",
     ]  # fmt: skip
     made = []
     for _ in range(random.choice((0, 1, 2, 4, 7))):
         kind = random.choice(kinds)
         amount = random.random()
         seconds = random.choice((0.3, 1.0, 3.0, 8.0)) * random.random()
-        if kind.endswith("at request"):
+        if kind == "pause in the successor's start":
+            amount, seconds = random.randint(15, 45), random.choice((3.0, 5.0, 8.0))
+        elif kind.endswith("at request"):
             amount = random.choice((5, 20, 60)) * random.random() + 1
             seconds = random.choice((0.5, 3.0, 8.0))
         elif "failover" in kind:

@@ -19,8 +19,9 @@ from engine.runtime.settings import Settings
 from tests.contract_log import LogContract
 from tests.runtime import test_contract_store
 from tests.simulation.broker import SimKafka
-from tests.simulation.clients import SimConsumer, SimProducer
+from tests.simulation.consumer import SimConsumer
 from tests.simulation.network import Network
+from tests.simulation.producer import SimProducer
 from tests.simulation.redis import SimRedis, SimRedisClient
 
 

@@ -20,6 +20,7 @@ from tests.simulation.scenario import Fault, Scenario, draw_inputs
 pytestmark = pytest.mark.simulation
 
 SEEDS = 250
+LOST = "a wait that loses a cancellation"  # needs two things in one turn of the loop: seen below, rarely by chance
 
 # Which of 1,000 seeds catches a bug first. Only saves time: when it no longer does, the others are tried.
 FIRST_SEED: dict[str, int] = {
@@ -61,7 +62,7 @@ def test_seeds() -> None:
     assert {"session ran out", "emptied Redis refused", "ledger rewritten", "kafka answer lost"} <= happened
 
 
-@pytest.mark.parametrize("bug", BUGS)
+@pytest.mark.parametrize("bug", [bug for bug in BUGS if bug != LOST])
 def test_a_deliberate_bug_is_caught(bug: str) -> None:
     if not run(FIRST_SEED.get(bug, 0), bug).violations:
         assert any(run(seed, bug).violations for seed in range(1_000)), "not caught within 1,000 seeds"
@@ -98,10 +99,13 @@ def test_a_failure_says_how_to_see_it_again() -> None:
 
 # -- every moment -----------------------------------------------------------------------------------
 
+REQUESTS = range(1, 60)  # a worker's start and its first units
+VARIANTS = range(3)
 
-def at_request(kind: str, request: int, seconds: float, bug: str = "") -> Result:
+
+def at_request(kind: str, request: int, seconds: float, bug: str = "", variant: int = 0) -> Result:
     """A fault when a worker sends its n-th request, among steady inputs; a second worker is there to take over."""
-    random = Random(request)
+    random = Random(1_000 * variant + request)
     scenario = Scenario(
         seed=request,
         partitions=2,
@@ -118,14 +122,27 @@ def at_request(kind: str, request: int, seconds: float, bug: str = "") -> Result
     return run_scenario(scenario, random, bug)
 
 
+def failing(kind: str, seconds: float, bug: str = "") -> list[tuple[int, int, list[str]]]:
+    results = ((v, n, at_request(kind, n, seconds, bug, v).violations) for v in VARIANTS for n in REQUESTS)
+    return [result for result in results if result[2]]
+
+
 @pytest.mark.parametrize(
     ("kind", "seconds"),
     [("crash at request", 0.0), ("pause at request", 5.0), ("stop while paused at request", 1.0)],
 )
 def test_every_request_of_a_start_and_of_the_first_units(kind: str, seconds: float) -> None:
-    failed = {}
-    for request in range(1, 60):
-        result = at_request(kind, request, seconds)
-        if result.violations:
-            failed[request] = result.violations
-    assert not failed
+    assert not failing(kind, seconds)
+
+
+# -- faults that the simulation found in the engine -----------------------------------------------------
+
+
+def test_a_recovery_that_slept_while_another_worker_committed() -> None:
+    """Seeds 27, 784, 903 and 13 others of the first 4,000: it took the ledger for one that had lost its end."""
+    assert failing("pause at request", 5.0, "look at the ledger's end before the position")
+
+
+def test_a_worker_that_is_told_to_end_while_it_starts() -> None:
+    """Seed 372: the cancellation came with an answer, was lost, and the worker ran on for ever."""
+    assert failing("stop while paused at request", 1.0, LOST)

@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from random import Random
 from types import SimpleNamespace
 from typing import Any, Final
@@ -24,10 +25,11 @@ from engine.runtime.ledger import Refused
 from engine.runtime.settings import PUBLISHED, Settings
 from tests.simulation import rule_texts
 from tests.simulation.broker import SimKafka
-from tests.simulation.clients import SimConsumer, SimProducer
+from tests.simulation.consumer import SimConsumer
 from tests.simulation.faust import SimApp
 from tests.simulation.loop import PROCESS, Process, SimLoop
 from tests.simulation.network import Network
+from tests.simulation.producer import SimProducer
 from tests.simulation.redis import SimRedis, SimRedisClient
 from tests.simulation.scenario import DRAIN_S, INTAKE_TOPICS, Input, Scenario, wall_ms
 
@@ -41,13 +43,14 @@ class Slot:
         self.number = number
         self.process: Process | None = None
         self.stopped = False  # not to be started again
+        self.trap: tuple[int, float] | None = None  # the next process is stopped at this request, for so long
 
 
 class World:
     def __init__(self, scenario: Scenario, random: Random) -> None:
         self.scenario = scenario
         self.random = random
-        self.loop = SimLoop()
+        self.loop = SimLoop(random)
         self.network = Network(self.loop, random, self.kill)
         self.kafka = SimKafka(self.network, scenario.partitions)
         self.redis = SimRedis(self.network)
@@ -94,6 +97,9 @@ class World:
         process = Process(f"w{slot.number}.{len(self.processes)}")
         self.processes.append(process)
         slot.process = process
+        if slot.trap is not None:
+            process.trap_call, seconds = slot.trap
+            process.trap, slot.trap = partial(self.pause, seconds=seconds), None
         self.network.note("starts", process)
         self.loop.spawn(process, lambda: self._life(slot, process))
 
@@ -113,11 +119,18 @@ class World:
     def living(self) -> list[worker.Worker]:
         return [made for process, made in self.workers.items() if process is not None and process.alive]
 
+    def behind(self, digest: str) -> bool:
+        """Whether a worker has not heard of the rules in force."""
+        plans = [made._rule_sets._plan for made in self.living()]
+        return any(plan is None or plan.rule_set.digest != digest for plan in plans)
+
     def _refused(self, reason: str) -> None:
         self.network.note(f"refused: {reason}")
         if PIN not in self.redis.data.values:  # true, and the operator puts a backup back
             self.network.seen["emptied Redis refused"] += 1
             self.redis.set(PIN, str(self.scenario.partitions).encode(), False)
+        elif reason.startswith("this Redis holds no state") and self.network.seen["emptied Redis refused"]:
+            self.network.note("the operator was quicker")
         else:
             self.refusals.append(reason)
 

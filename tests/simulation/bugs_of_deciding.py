@@ -1,0 +1,223 @@
+"""Deliberate bugs in recovery and in deciding. See bugs.py."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from functools import partial
+from itertools import chain, count
+from typing import Any
+
+from engine.core import messages
+from engine.runtime import intake, ledger
+from engine.runtime.intake import INTAKE_TOPICS, REROUTED, Merger, inbound
+from engine.runtime.kafka import KafkaLog
+from engine.runtime.kafka_intake import KafkaIntake
+from engine.runtime.membership import Membership
+from engine.runtime.partition import Partition
+from engine.runtime.runner import Runner
+from tests.simulation.bug import Change, Table, registering
+from tests.simulation.loop import PROCESS
+
+BUGS: Table = {}
+bug = registering(BUGS)
+
+
+# -- recovery ---------------------------------------------------------------------------------------
+
+
+@bug("look at the ledger's end before the position")
+def _() -> list[Change]:
+    original = Partition.recover
+
+    async def recover(self: Any) -> Any:
+        bounds = KafkaLog.bounds
+        await self._log.start()
+        seen = await bounds(self._log)
+        self._log.start, self._log.bounds = _nothing, partial(_answer, seen)
+        try:
+            return await original(self)
+        finally:
+            del self._log.start, self._log.bounds
+
+    return [(Partition, "recover", recover)]
+
+
+async def _nothing() -> None:
+    """Done before."""
+
+
+async def _answer(answer: Any) -> Any:
+    return answer
+
+
+@bug("start without following the ledger")
+def _() -> list[Change]:
+    async def follow(self: Partition, position: Any, *_: Any) -> Any:
+        return position
+
+    return [(Partition, "_follow", follow)]
+
+
+@bug("skip the ledger's digest")
+def _() -> list[Change]:
+    original = Partition._follow
+
+    class Any_(str):
+        __hash__ = str.__hash__
+
+        def __eq__(self, other: object) -> bool:
+            return True
+
+        def __ne__(self, other: object) -> bool:
+            return False
+
+    async def follow(self: Partition, position: Any, *rest: Any) -> Any:
+        blind = replace(position, digest=Any_(position.digest))
+        found = await original(self, blind, *rest)
+        return position if found is blind else found
+
+    return [(Partition, "_follow", follow)]
+
+
+@bug("keep the cache after a failed commit")
+def _() -> list[Change]:
+    original = Partition.recover
+
+    async def recover(self: Partition) -> Any:
+        kept = dict(self._cache)
+        position = await original(self)
+        self._cache.update(kept)
+        return position
+
+    return [(Partition, "recover", recover)]
+
+
+@bug("keep a queued batch over a restart")
+def _() -> list[Change]:
+    original = Runner._hand_over
+
+    async def hand_over(self: Any, batch: Any) -> None:
+        kept, self.kept = getattr(self, "kept", None), batch
+        if kept is not None:
+            self._partition.offsets.update({topic: begin for topic, (begin, _) in kept.ranges.items()})
+            await original(self, kept)
+        await original(self, batch)
+        self.kept = None
+
+    return [(Runner, "_hand_over", hand_over)]
+
+
+@bug("ignore where a batch begins, read on where the consumer stood")
+def _() -> list[Change]:
+    start, take = KafkaIntake.start, Partition.take
+
+    async def stay(self: Any, offsets: dict[str, int]) -> dict[str, int]:
+        stood = {topic: queue.fetched for topic, queue in self.merger._queues.items()}
+        return await start(self, {topic: max(offset, stood[topic]) for topic, offset in offsets.items()})
+
+    async def anywhere(self: Partition, batch: Any) -> None:
+        self.offsets.update({topic: begin for topic, (begin, _) in batch.ranges.items()})
+        await take(self, batch)
+
+    return [(KafkaIntake, "start", stay), (Partition, "take", anywhere)]
+
+
+@bug("never rejoin when fenced")
+def _() -> list[Change]:
+    return [(Membership, "rejoin", lambda self: None)]
+
+
+@bug("what a partition waits for outlives it")
+def _() -> list[Change]:
+    original = Runner._waits_for_nothing
+
+    def only_at_a_start(self: Runner) -> None:
+        if sys._getframe(1).f_code.co_name == "_recover":
+            original(self)
+
+    return [(Runner, "_waits_for_nothing", only_at_a_start)]
+
+
+# -- deciding ---------------------------------------------------------------------------------------
+
+
+@bug("ticks by the clock in a backlog")
+def _() -> list[Change]:
+    return [(Merger, "caught_up", property(lambda self: True))]
+
+
+@bug("ticks are not recorded")
+def _() -> list[Change]:
+    original = ledger.encode_unit
+
+    def encode(*parts: Any) -> list[bytes]:
+        *before, steps = parts
+        return original(*before, [step for step in steps if not step.due])
+
+    return [(ledger, "encode_unit", encode)]
+
+
+@bug("offsets of the last batch's beginning")
+def _() -> list[Change]:
+    original = ledger.encode_unit
+
+    def encode(begin: bytes, offsets: dict[str, int], *rest: Any) -> list[bytes]:
+        ranges = rest[-1][-1].ranges
+        return original(begin, {**offsets, **{topic: first for topic, (first, _) in ranges.items()}}, *rest)
+
+    return [(ledger, "encode_unit", encode)]
+
+
+@bug("lose a step of the open unit")
+def _() -> list[Change]:
+    original = Partition.take
+
+    async def take(self: Partition, batch: Any) -> None:
+        if self._unit.steps:
+            self._unit.steps.pop(0)
+        await original(self, batch)
+
+    return [(Partition, "take", take)]
+
+
+@bug("random action ids")
+def _() -> list[Change]:
+    original, numbers = messages._id, count()
+
+    def id_(*parts: Any) -> str:
+        return original(*parts) if PROCESS.get() is None else f"{next(numbers):032x}"
+
+    return [(messages, "_id", id_)]
+
+
+@bug("re-route twice")
+def _() -> list[Change]:
+    original = Partition._count
+
+    def twice(self: Partition, record: Any, message: Any) -> None:
+        original(self, record, message)
+        if message.topic == REROUTED:
+            self._unit.messages.append(message)
+
+    return [(Partition, "_count", twice)]
+
+
+@bug("rules change in the middle of a unit")
+def _() -> list[Change]:
+    original = Partition._decide
+
+    def decide(self: Partition, inputs: Any) -> None:
+        self._plan = self._newest_plan()
+        original(self, inputs)
+
+    return [(Partition, "_decide", decide)]
+
+
+@bug("merge one topic after another")
+def _() -> list[Change]:
+    def merge(records: Any) -> Any:
+        topics = [topic for topic in INTAKE_TOPICS if topic in records]
+        return chain.from_iterable([(topic, inbound(topic, r)) for r in records[topic]] for topic in topics)
+
+    return [(intake, "merge", merge)]
