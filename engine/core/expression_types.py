@@ -36,15 +36,27 @@ MAX_NAME_LOG10: Final = 19.0  # no name's value is beyond 64 bits
 TINY_LOG10: Final = 30.0  # a quotient whose divisor is nearer to zero than 1e-30 is missing
 
 
+Changes = Literal["event", "day", "hour", "elapsed", "now"]
+
+
 @dataclass(frozen=True, slots=True)
 class Name:
-    """A name that expressions can use. `code` is the engine's own Python text that reads it (None when missing)."""
+    """A name that expressions can use. `code` is the engine's own Python text that reads it (None when missing).
+
+    `changes` says how its value changes while no event comes: never alone (event), at the firm's midnight (day), at
+    the full hour (hour), with every whole day since `base`, Python text of its milliseconds (elapsed), or always (now).
+    A definition or a table has in `reads` the names that its value follows from, none of which has any itself; how it
+    changes is theirs to say, and its own `changes` is "event".
+    """
 
     name: str
     type: Type
     optional: bool
     code: str
     description: str = ""
+    changes: Changes = "event"
+    base: str = ""
+    reads: tuple[Name, ...] = ()
 
 
 Scope = Mapping[str, Name]

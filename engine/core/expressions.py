@@ -23,13 +23,14 @@ from typing import Final
 
 from engine.core.expression_check import Checker
 from engine.core.expression_code import HELPERS, to_python
-from engine.core.expression_types import BOOL, TEXT, Expression, Fault, Name, Scope, Type, enum, number
+from engine.core.expression_types import BOOL, TEXT, Changes, Expression, Fault, Name, Scope, Type, enum, number
 from engine.core.expression_units import Refused
 
 __all__ = [
     "BOOL",
     "HELPERS",
     "TEXT",
+    "Changes",
     "Expression",
     "Fault",
     "Name",

@@ -11,11 +11,16 @@ from collections.abc import Iterable
 from typing import Final, get_args
 
 from engine.core import events
-from engine.core.expressions import BOOL, TEXT, Name, Scope, Type, enum, number
+from engine.core.expressions import BOOL, TEXT, Changes, Name, Scope, Type, enum, number
 from engine.core.ruleset import Feature, Source
 
 CLIENT_TYPES: Final = get_args(events.ClientType)
 TIER_REASONS: Final = ("first", "promoted", "demoted", "type_changed")
+
+
+def _whole_days(name: str, base: str, description: str, *, optional: bool = True) -> Name:
+    code = f"days_between({base}, c.now_ms)"
+    return Name(name, number("days"), optional, code, description, "elapsed", base)
 
 
 def client_names(tiers: tuple[str, ...], segments: tuple[str, ...]) -> list[Name]:
@@ -23,13 +28,7 @@ def client_names(tiers: tuple[str, ...], segments: tuple[str, ...]) -> list[Name
     return [
         Name("client.type", enum(*CLIENT_TYPES), True, "c.type", "type of client; missing until a profile came"),
         Name("client.tier", enum(*tiers), True, "c.tier", "tier; missing until one is known"),
-        Name(
-            "client.days_in_tier",
-            number("days"),
-            True,
-            "days_between(c.tier_since_ms, c.now_ms)",
-            "whole days in this tier",
-        ),
+        _whole_days("client.days_in_tier", "c.tier_since_ms", "whole days in this tier"),
         Name("client.age_band", enum(*get_args(events.AgeBand)), True, "c.age_band", "age band from the profile"),
         Name("client.region", enum(*get_args(events.Region)), True, "c.region", "region from the profile"),
         Name(
@@ -49,34 +48,10 @@ def client_names(tiers: tuple[str, ...], segments: tuple[str, ...]) -> list[Name
             "c.margin_ratio",
             "maintenance ratio at the last balance event",
         ),
-        Name(
-            "client.days_known",
-            number("days"),
-            False,
-            "days_between(c.since_ms, c.now_ms)",
-            "whole days since the first event",
-        ),
-        Name(
-            "client.days_since_trade",
-            number("days"),
-            True,
-            "days_between(c.trades.last_ms, c.now_ms)",
-            "whole days since the last trade before now",
-        ),
-        Name(
-            "client.days_since_login",
-            number("days"),
-            True,
-            "days_between(c.logins.last_ms, c.now_ms)",
-            "whole days since the last login before now",
-        ),
-        Name(
-            "client.days_since_balance",
-            number("days"),
-            True,
-            "days_between(c.balances.last_ms, c.now_ms)",
-            "whole days since the last balance event",
-        ),
+        _whole_days("client.days_known", "c.since_ms", "whole days since the first event", optional=False),
+        _whole_days("client.days_since_trade", "c.trades.last_ms", "whole days since the last trade before now"),
+        _whole_days("client.days_since_login", "c.logins.last_ms", "whole days since the last login before now"),
+        _whole_days("client.days_since_balance", "c.balances.last_ms", "whole days since the last balance event"),
     ]
 
 
@@ -140,6 +115,11 @@ def feature_type(feature: Feature) -> Type:
     return name.type
 
 
+def feature_changes(feature: Feature) -> Changes:
+    """How a feature's value changes while no event comes: its window moves on."""
+    return "day"
+
+
 def feature_names(features: Iterable[Feature], code: dict[str, str] | None = None) -> list[Name]:
     """One bare name per feature. `code` (feature name -> Python text) is known only to the compiler of the whole
     set.
@@ -151,6 +131,7 @@ def feature_names(features: Iterable[Feature], code: dict[str, str] | None = Non
             f.aggregate not in ("count", "sum", "distinct"),
             (code or {}).get(f.name, "None"),
             f.description,
+            feature_changes(f),
         )
         for f in features
     ]
