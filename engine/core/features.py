@@ -15,7 +15,18 @@ from typing import Any, Final
 from engine.core.events import MAX_AMOUNT_FEN
 from engine.core.names import EVENT_NAMES
 from engine.core.ruleset import Feature, Source
-from engine.core.state import DAY_MS, MAX_DISTINCT, MAX_SUM, Activity, SourceLayout, Window
+from engine.core.state import (
+    DAY_MS,
+    MAX_DISTINCT,
+    MAX_SUM,
+    NEVER_MS,
+    Activity,
+    ClientState,
+    Layout,
+    SourceLayout,
+    Window,
+    day_start_ms,
+)
 
 _BLANK_PAST: Final = {"count": 0, "sum": 0, "distinct": 0, "daily_mean": (0, 0)}
 SOURCES: Final[tuple[Source, ...]] = ("trades", "logins", "balances")
@@ -169,3 +180,17 @@ UPDATERS: Final[dict[str, Callable[..., Any]]] = {
     "least": least,
     "greatest": greatest,
 }
+
+
+def next_slide_ms(layout: Layout, client: ClientState) -> int:
+    """The next moment at which a feature of the client can change though no event comes; NEVER_MS when none can."""
+    day = client.day
+    for source, activity in (
+        (layout.trades, client.trades),
+        (layout.logins, client.logins),
+        (layout.balances, client.balances),
+    ):
+        last_day = day if activity.touched else activity.days[-1] if activity.days else day - source.keep_days
+        if source.windows and day - last_day < source.keep_days:
+            return day_start_ms(day + 1)
+    return NEVER_MS
