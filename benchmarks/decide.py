@@ -31,7 +31,7 @@ def _plan(directory: Path, rules: int) -> Plan:
     return compile_rule_set(load_directory(write_rules(directory / str(rules), rules)))
 
 
-def _best_us(prepare: Callable[[], Any], work: Callable[[Any], Any], times: int) -> float:
+def best_us(prepare: Callable[[], Any], work: Callable[[Any], Any], times: int) -> float:
     best = float("inf")
     for _ in range(RUNS):
         given = prepare()
@@ -41,7 +41,7 @@ def _best_us(prepare: Callable[[], Any], work: Callable[[Any], Any], times: int)
     return best / times * 1_000_000
 
 
-def _decide_all(plan: Plan, states: dict[str, ClientState], events: list[Input]) -> int:
+def decide_all(plan: Plan, states: dict[str, ClientState], events: list[Input]) -> int:
     actions = 0
     for begin in range(0, len(events), BATCH):
         actions += len(decide(plan, states, events[begin : begin + BATCH]).messages)
@@ -64,7 +64,7 @@ def main() -> None:
     gc.collect()
     gc.freeze()  # as a worker does
     gc.set_threshold(100_000, 20, 100)
-    print(f"{'decode':<24}{_best_us(lambda: None, lambda _: events(1), TRADES):8.2f} us an event")
+    print(f"{'decode':<24}{best_us(lambda: None, lambda _: events(1), TRADES):8.2f} us an event")
     with tempfile.TemporaryDirectory(prefix="engage-bench-") as directory:
         for rules in RULES:
             plan = _plan(Path(directory), rules)
@@ -75,12 +75,12 @@ def main() -> None:
                 return states
 
             def work(states: dict[str, ClientState], plan: Plan = plan) -> int:
-                return _decide_all(plan, states, trades)
+                return decide_all(plan, states, trades)
 
-            print(f"{f'decide, {rules} rules':<24}{_best_us(known, work, TRADES):8.2f} us an event", flush=True)
+            print(f"{f'decide, {rules} rules':<24}{best_us(known, work, TRADES):8.2f} us an event", flush=True)
         plan = _plan(Path(directory), 100)
     states: dict[str, ClientState] = {}
-    _decide_all(plan, states, portraits + trades)
+    decide_all(plan, states, portraits + trades)
     packed = [pack(plan.layout, client) for client in states.values()]
 
     def fresh() -> list[ClientState]:
@@ -92,8 +92,8 @@ def main() -> None:
         for client in clients:
             pack(plan.layout, client)
 
-    print(f"{'pack, after a trade':<24}{_best_us(fresh, repack, len(packed)):8.2f} us a state")
-    unpack_us = _best_us(lambda: None, lambda _: [unpack(plan.layout, state) for state in packed], len(packed))
+    print(f"{'pack, after a trade':<24}{best_us(fresh, repack, len(packed)):8.2f} us a state")
+    unpack_us = best_us(lambda: None, lambda _: [unpack(plan.layout, state) for state in packed], len(packed))
     print(f"{'unpack':<24}{unpack_us:8.2f} us a state")
     print(f"{'size':<24}{sum(map(len, packed)) / len(packed):8.0f} bytes a state")
 

@@ -1,20 +1,19 @@
-"""Compiles a rule set: all rules of a trigger become one generated function, all updates of a source another.
+"""Compiles a rule set: all rules of a trigger become one matcher, all updates of a source one generated function.
 
 Enters: a RuleSet. Leaves: a Plan, the same rule set as fast functions over ClientState.
-Holds: generated code is built from the engine's own text and from checked trees; nothing of a user's text is ever
-evaluated.
+Holds: generated code is built from the engine's own text and from checked trees.
 """
 
 from __future__ import annotations
 
-import ast
-from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from engine.core import features, names
-from engine.core.expressions import HELPERS, Expression, Scope, to_python
+from engine.core import features, matching, names
+from engine.core.expressions import Scope, to_python
+from engine.core.generated import Code
+from engine.core.matching import Matcher
 from engine.core.ruleset import Feature, Ladder, Rule, RuleSet
 from engine.core.state import DAY_MS, ClientState, Layout
 
@@ -50,66 +49,19 @@ class Plan:
     rule_set: RuleSet
     layout: Layout
     update: dict[str, Callable[[ClientState, Any], None]]  # source -> apply an event to its features
-    match: dict[
-        str, Callable[[ClientState, Any, Any], list[int]]
-    ]  # trigger -> indexes into `compiled[trigger]` that hold
+    match: dict[str, Matcher]  # trigger -> indexes into `compiled[trigger]` that hold
     compiled: dict[str, tuple[CompiledRule, ...]]
     silences: tuple[tuple[int, str, int], ...]  # (index into compiled["silence"], source, milliseconds)
     ladders: dict[str, CompiledLadder]
     segments: tuple[str, ...]
-    segment: Callable[[ClientState, Any, Any], list[int]]
+    segment: Matcher
     value_score: Read | None
     longest_window_days: int
     review_on: frozenset[str]  # the topics that can move a tier at once
 
 
-class _Fill(ast.NodeTransformer):
-    """Puts trees in the places that names such as `_x3` keep for them."""
-
-    def __init__(self, trees: dict[str, ast.expr]) -> None:
-        self.trees = trees
-
-    def visit_Name(self, node: ast.Name) -> ast.expr:
-        return self.trees.get(node.id, node)
-
-
-class _Code:
-    """Text of ours with places for expressions, collected and compiled at once."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.trees: dict[str, ast.expr] = {}
-
-    def place(self, tree: ast.expr) -> str:
-        name = f"_x{len(self.trees)}"
-        self.trees[name] = tree
-        return name
-
-    def function(self, name: str, arguments: str, body: Iterable[str]) -> None:
-        self.lines += [f"def {name}({arguments}):", *(f"    {line}" for line in body)]
-
-    def run(self, extra: dict[str, Any]) -> dict[str, Any]:
-        module = ast.parse("\n".join(self.lines))
-        module = ast.fix_missing_locations(_Fill(self.trees).visit(module))
-        space: dict[str, Any] = {**HELPERS, **features.READERS, **extra}
-        exec(compile(module, "<rule set>", "exec"), space)  # our own generated tree
-        return space
-
-
 def _tuple(places: list[str]) -> str:
     return f"({', '.join(places)}{',' if len(places) == 1 else ''})"
-
-
-def _match_function(code: _Code, name: str, conditions: list[Expression], scope: Scope) -> None:
-    """One function that returns the indexes of the conditions that hold; names used twice are read once."""
-    used = Counter(n for condition in conditions for n in dict.fromkeys(condition.names))
-    hoisted = {n: f"h{i}" for i, n in enumerate(n for n, times in used.items() if times > 1)}
-    body = [f"{local} = {scope[n].code}" for n, local in hoisted.items()]
-    body.append("out = []")
-    for index, condition in enumerate(conditions):
-        body.append(f"if {code.place(to_python(condition, scope, hoisted))}: out.append({index})")
-    body.append("return out")
-    code.function(name, "c, e, t", body)
 
 
 def compile_rule_set(rule_set: RuleSet) -> Plan:
@@ -121,7 +73,7 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
     def scope_of(trigger: str) -> Scope:
         return names.rule_scope(trigger, rule_set.features, tiers, segments, reads)
 
-    code = _Code()
+    code = Code()
     for source, plan in sources.items():
         event_scope = names.event_scope(source)
 
@@ -137,7 +89,7 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
     by_trigger = {trigger: tuple(rule for rule in rule_set.rules if trigger in rule.on) for trigger in triggers}
     for trigger, rules in by_trigger.items():
         scope = scopes[trigger]
-        _match_function(code, f"match_{trigger}", [rule.when for rule in rules], scope)
+        matching.add(code, f"match_{trigger}", [rule.when for rule in rules], scope)
         for index, rule in enumerate(rules):
             why = [scope[n].code for n in rule.when.names]
             parameters = [code.place(to_python(expression, scope)) for _, expression in rule.parameters]
@@ -145,7 +97,7 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
             code.function(f"parameters_{trigger}_{index}", "c, e, t", [f"return {_tuple(parameters)}"])
 
     scope = scopes["client"]
-    _match_function(code, "segment", [s.when for s in rule_set.tiers.segments], scope)
+    matching.add(code, "segment", [s.when for s in rule_set.tiers.segments], scope)
     if rule_set.tiers.value_score is not None:
         score = code.place(to_python(rule_set.tiers.value_score, scope))
         code.function("value_score", "c, e, t", [f"return {score}"])
@@ -153,7 +105,8 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
         measure = code.place(to_python(ladder.measure, scope))
         code.function(f"measure_{client_type}", "c, e, t", [f"return {measure}"])
 
-    space = code.run({**features.UPDATERS, **{f"windows_{s}": plan.layout.windows for s, plan in sources.items()}})
+    code.constants |= features.UPDATERS | {f"windows_{s}": plan.layout.windows for s, plan in sources.items()}
+    space = code.run()
 
     compiled = {
         trigger: tuple(
