@@ -155,6 +155,11 @@ async def _answer(command: Awaitable[Any]) -> Any:
         return await command
 
 
+async def is_pinned(redis: Redis, app_id: str) -> bool:
+    """Whether this Redis knows the engine at all."""
+    return await _answer(redis.get(_partitions_key(app_id))) is not None
+
+
 async def pinned_partitions(redis: Redis, app_id: str) -> int:
     """How many partitions the state is spread over. Raises Refused when there is no state."""
     pinned = await _answer(redis.get(_partitions_key(app_id)))
@@ -171,7 +176,7 @@ async def pin_partitions(redis: Redis, app_id: str, partitions: int, ledger_is_e
 
     Raises Refused when it was another number, or when this Redis knows nothing of an engine whose ledger has records.
     """
-    if not ledger_is_empty and await _answer(redis.get(_partitions_key(app_id))) is None:
+    if not ledger_is_empty and not await is_pinned(redis, app_id):
         raise Refused(
             "this Redis holds no state but the ledger has records: it is another Redis, or it was emptied. Point "
             "--redis at the one that holds the state, restore its backup, or run `engage rebuild`"

@@ -39,7 +39,9 @@ class Work:
 
 
 class Runner:
-    """Drives one partition until told to stop. `fenced` is called when another worker took it over."""
+    """Drives one partition until told to stop. `check` refuses a Redis that was emptied; `fenced` is called when
+    another worker took the partition over.
+    """
 
     def __init__(
         self,
@@ -49,6 +51,7 @@ class Runner:
         submit: Callable[[Work], Awaitable[None]],
         settings: Settings,
         metrics: Metrics,
+        check: Callable[[], Awaitable[None]],
         fenced: Callable[[], None],
         wall_ms: Callable[[], int],
     ) -> None:
@@ -60,6 +63,7 @@ class Runner:
         self._submit = submit
         self._settings = settings
         self._metrics = metrics
+        self._check = check
         self._fenced = fenced
         self._wall_ms = wall_ms
         self._stopping = asyncio.Event()
@@ -129,6 +133,7 @@ class Runner:
 
     async def _recover(self) -> None:
         await self._intake.stop()
+        await self._check()
         position = self._stood = await self._partition.recover()
         self._partition.offsets = await self._intake.start(dict(position.offsets))
         self._waits_for_nothing()

@@ -26,7 +26,7 @@ from engine.runtime.kafka import KafkaLog
 from engine.runtime.ledger import Position, Refused
 from engine.runtime.metrics import Metrics
 from engine.runtime.partition import Partition, UnitLimits
-from engine.runtime.redis_store import RedisStore, flushed, pin_partitions, pinned_partitions, redis_errors
+from engine.runtime.redis_store import RedisStore, flushed, is_pinned, pin_partitions, pinned_partitions
 from engine.runtime.settings import Settings
 
 FORMAT: Final = "engage-snapshot-1"
@@ -112,12 +112,11 @@ async def rebuild(settings: Settings, redis: Redis, path: Path | None) -> Rebuil
     ledger do not fit.
     """
     partitions = await topics.partition_count(settings)
-    with redis_errors():
-        if await redis.exists(f"{{{settings.app_id}}}:partitions"):
-            raise Refused(
-                "this Redis holds the engine's state already; a rebuild is for an emptied one. Workers bring a Redis "
-                "that only lost its last writes up to date by themselves"
-            )
+    if await is_pinned(redis, settings.app_id):
+        raise Refused(
+            "this Redis holds the engine's state already; a rebuild is for an emptied one. Workers bring a Redis "
+            "that only lost its last writes up to date by themselves"
+        )
     if path is not None:
         await _restore(settings, redis, path, partitions)
     metrics, rebuilt = Metrics(), Rebuilt()

@@ -20,7 +20,7 @@ from faust.web import Request, Response, Web
 
 from engine.runtime import redis_store, topics
 from engine.runtime.app import App
-from engine.runtime.kafka import KafkaLog, partitioner
+from engine.runtime.kafka import KafkaLog, partitioner, tell_later
 from engine.runtime.kafka_intake import KafkaIntake
 from engine.runtime.ledger import Unavailable
 from engine.runtime.membership import Membership
@@ -112,6 +112,11 @@ class Worker:
         empty = await topics.ledger_is_empty(self.settings, partitions)
         await redis_store.pin_partitions(self._redis, self.settings.app_id, partitions, empty)
         self._partition_of = partitioner(partitions)
+
+    async def _check_redis(self) -> None:
+        """What Redis forgot is refused while a worker runs, too: which backup to go by is the operator's to say."""
+        if not await redis_store.is_pinned(self._redis, self.settings.app_id):
+            await self._check()
 
     async def _patiently(self, step: Any) -> None:
         """Repeat a step of the start with growing pauses while Kafka or Redis is away."""
@@ -233,6 +238,7 @@ class Worker:
             self._submit,
             settings,
             self.metrics,
+            self._check_redis,
             fenced,
             lambda: int(time.time() * 1000),
         )
@@ -295,6 +301,7 @@ async def run(settings: Settings) -> None:
     worker = Worker(settings)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(tell_later)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     waiting = [loop.create_task(stop.wait()), loop.create_task(_start_and_watch(worker))]

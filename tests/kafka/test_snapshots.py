@@ -49,6 +49,27 @@ def test_an_emptied_redis_is_rebuilt(
     worker.stop()
 
 
+def test_redis_emptied_under_a_running_worker(alone: tuple[Installation, RedisServer], trades: Offline) -> None:
+    """It ends and says what to do, rather than bring back what it can and leave what another start would refuse."""
+    engine, _ = alone
+    worker = engine.worker().wait_ready()
+    engine.produce(trades.records[:5_000])
+    engine.settle()
+    engine.redis().flushall()
+    assert worker.wait() == 1
+    refusal = worker.log.read_text().partition("Error: ")[2]
+    assert "this Redis holds no state but the ledger has records" in refusal
+    assert "engage rebuild" in refusal
+    rebuilt = engine.engage("rebuild")
+    assert rebuilt.returncode == 0, rebuilt.stderr
+    worker = engine.worker().wait_ready()
+    engine.produce(trades.records[5_000:])
+    engine.settle()
+    assert engine.actions() == trades.actions
+    assert engine.states() == trades.states
+    worker.stop()
+
+
 def test_the_ledger_is_trimmed_behind_a_snapshot(
     alone: tuple[Installation, RedisServer], trades: Offline, tmp_path: Path
 ) -> None:
