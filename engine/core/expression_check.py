@@ -1,8 +1,7 @@
 """Checks a syntax tree against a scope: allowed parts only, names, types, units; and makes the tree normal.
 
 Enters: a tree of `ast.parse` and a Scope. Leaves: a Checked tree with its type, or Refused with every fault.
-Holds: the tree that leaves has only nodes that `expression_code` knows; numbers that compiled code can reach stay below
-1e250, so that no arithmetic in it overflows.
+Holds: the tree that leaves has only nodes that `expression_code` knows.
 """
 
 from __future__ import annotations
@@ -16,29 +15,21 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Final, Never
 
-from engine.core.expression_types import BOOL, MAX_NAME_LOG10, MONEY, TINY_LOG10, Scope, Type, enum, number
-from engine.core.expression_units import (
-    Checked,
-    Refused,
-    agree,
-    constant,
-    log10_of,
-    product_unit,
-    quotient_unit,
-    take_unit,
-    unit_of,
-    words,
+from engine.core.expression_arithmetic import MAX_LITERAL, calculate, negative, written
+from engine.core.expression_functions import (
+    FUNCTIONS,
+    TEXT_FUNCTIONS,
+    TIME_FUNCTIONS,
+    WRITTEN_FUNCTIONS,
+    a_number,
+    call_numbers,
+    call_text,
+    call_time,
+    call_written,
 )
+from engine.core.expression_types import BOOL, DURATION, TIME, Name, Scope, Type, enum, number
+from engine.core.expression_units import Checked, Refused, agree, constant, take_unit, unit_of, words
 
-MAX_LITERAL: Final = 10**15
-MAX_LOG10: Final = 250.0
-FUNCTIONS: Final = {"known": (1, 1), "abs": (1, 1), "round": (1, 1), "min": (2, 20), "max": (2, 20)}
-CALCULATE: Final[dict[type[ast.operator], Callable[[Fraction, Fraction], Fraction]]] = {
-    ast.Add: Fraction.__add__,
-    ast.Sub: Fraction.__sub__,
-    ast.Mult: Fraction.__mul__,
-    ast.Div: Fraction.__truediv__,
-}
 REFUSED: Final[dict[type[ast.AST], tuple[str, str]]] = {
     ast.Lambda: ("a lambda", "write a condition over the declared names"),
     ast.ListComp: ("a comprehension", "declare a feature for what is counted"),
@@ -73,6 +64,7 @@ class Checker:
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
         self.names: dict[str, None] = {}  # as met, in order
+        self.lists: dict[str, None] = {}
 
     def run(self, body: ast.expr, expect: Type | None) -> Checked:
         result = self.check(body)
@@ -92,10 +84,7 @@ class Checker:
             case ast.UnaryOp(op=ast.Not()):
                 return Checked(node, ast.UnaryOp(ast.Not(), self.condition(node.operand).tree), BOOL)
             case ast.UnaryOp(op=ast.USub()):
-                operand = self.number(node.operand)
-                value = operand.value
-                tree = ast.UnaryOp(ast.USub(), operand.tree) if value is None else constant(-value)
-                return replace(operand, node=node, tree=tree)
+                return negative(node, self.number(node.operand))
             case ast.BinOp():
                 return self.arithmetic(node)
             case ast.Compare():
@@ -108,10 +97,13 @@ class Checker:
                 return _refuse(node, node.op if isinstance(node, ast.UnaryOp) else node)
 
     def each(self, check: Callable[[ast.expr], Checked], nodes: Iterable[ast.expr]) -> list[Checked]:
+        return self.each_of(*((check, node) for node in nodes))
+
+    def each_of(self, *parts: tuple[Callable[[ast.expr], Checked], ast.expr]) -> list[Checked]:
         """All of them, so that the faults of all are told at once."""
         items: list[Checked] = []
         faults: list[tuple[ast.AST, str, str]] = []
-        for node in nodes:
+        for check, node in parts:
             try:
                 items.append(check(node))
             except Refused as refused:
@@ -124,10 +116,7 @@ class Checker:
         return _expected(self.check(node), BOOL)
 
     def number(self, node: ast.expr) -> Checked:
-        result = self.check(node)
-        if result.type.kind != "number":
-            raise Refused((node, f"cannot calculate with {words(result.type)}", "write a number"))
-        return result
+        return a_number(self.check(node))
 
     def constant(self, node: ast.Constant) -> Checked:
         value: Any = node.value
@@ -136,13 +125,13 @@ class Checker:
         if isinstance(value, str):
             return Checked(node, constant(value), enum(value), literal=True)
         if isinstance(value, int):
-            return _written(node, Fraction(value))
+            return written(node, Fraction(value))
         if isinstance(value, float):
-            return _written(node, Fraction(Decimal(repr(value))) if math.isfinite(value) else Fraction(MAX_LITERAL + 1))
+            return written(node, Fraction(Decimal(repr(value))) if math.isfinite(value) else Fraction(MAX_LITERAL + 1))
         remedy = "write not known(x) for a missing value" if value is None else "write a number or a text"
         raise Refused((node, f"{value if value is None else type(value).__name__} is not in the rule language", remedy))
 
-    def name(self, node: ast.expr) -> Checked:
+    def declared(self, node: ast.expr) -> Name:
         """A chain of attributes is looked up whole, as one name; there is no attribute access."""
         parts: list[str] = []
         at = node
@@ -155,16 +144,23 @@ class Checker:
         known = self.scope.get(name)
         if known is None:
             raise Refused((node, f'unknown name "{name}"', self.meant(name)))
-        self.names[name] = None
-        tree = ast.Name(name, ast.Load())
-        return Checked(node, tree, known.type, optional=known.optional, log10=MAX_NAME_LOG10)
+        return known
+
+    def name(self, node: ast.expr) -> Checked:
+        known = self.declared(node)
+        if known.type.kind in ("set", "list"):
+            remedy = f"write: x in {known.name}" if known.type.kind == "set" else "name it as a rule's channels"
+            raise Refused((node, f"{known.name} is a list, not a value", remedy))
+        self.names[known.name] = None
+        tree = ast.Name(known.name, ast.Load())
+        return Checked(node, tree, known.type, optional=known.optional, log10=known.log10)
 
     def meant(self, name: str) -> str:
         if name in ("true", "false"):
             return f"write {name.title()}"
         if name in FUNCTIONS:
-            return f"{name} is a function: {name}(...)"
-        if any(name in (known.type.values or ()) for known in self.scope.values()):
+            return f"{name} is a function: {FUNCTIONS[name][2]}"
+        if any(name in (known.type.values or ()) for known in self.scope.values() if known.type.kind == "text"):
             return f'a text is written in quotes: "{name}"'
         close = difflib.get_close_matches(name, self.scope, n=1)
         if close:
@@ -173,27 +169,10 @@ class Checker:
         return f"known here: {', '.join(groups)}"
 
     def arithmetic(self, node: ast.BinOp) -> Checked:
-        if type(node.op) not in CALCULATE:
+        if not isinstance(node.op, (ast.Add, ast.Sub, ast.Mult, ast.Div)):
             _refuse(node, node.op)
         left, right = self.each(self.number, (node.left, node.right))
-        divides = isinstance(node.op, ast.Div)
-        if divides and right.value == 0:
-            raise Refused((node.right, "division by zero", "write another divisor"))
-        if left.value is not None and right.value is not None:
-            return _written(node, CALCULATE[type(node.op)](left.value, right.value))
-        literal, optional = left.literal and right.literal, left.optional or right.optional
-        if divides:
-            unit = quotient_unit(node, left, right)
-            log10 = left.log10 + (TINY_LOG10 if right.value is None else max(0.0, -math.log10(abs(right.value))))
-            optional = optional or right.value is None
-        elif isinstance(node.op, ast.Mult):
-            unit, log10 = product_unit(node, left, right), left.log10 + right.log10
-        else:
-            left, right = agree((left, right), "add" if isinstance(node.op, ast.Add) else "subtract")
-            unit, log10 = unit_of((left, right)), max(left.log10, right.log10) + 1
-        if log10 > MAX_LOG10:
-            raise Refused((node, "a product of too many values", "declare a feature or split the rule"))
-        return Checked(node, ast.BinOp(left.tree, node.op, right.tree), number(unit), literal, optional, log10)
+        return calculate(node, left, right)
 
     def comparison(self, node: ast.Compare) -> Checked:
         for op in node.ops:
@@ -216,15 +195,27 @@ class Checker:
     def membership(self, node: ast.Compare) -> Checked:
         if len(node.ops) > 1:
             raise Refused((node, "in stands within a chain of comparisons", "join two comparisons with and"))
-        listed = node.comparators[0]
-        if not isinstance(listed, (ast.Tuple, ast.List, ast.Set)) or not listed.elts:
-            raise Refused((listed, "in needs a list of written values", 'write a list such as ("A", "B")'))
-        items = self.each(self.comparable, (node.left, *listed.elts))
-        for item in items[1:]:
+        left, listed = self.each_of((self.comparable, node.left), (self.listed, node.comparators[0]))
+        if isinstance(listed.tree, ast.Name):
+            agree((left, listed), "compare")
+            return Checked(node, ast.Compare(left.tree, node.ops, [listed.tree]), BOOL)
+        left, *values = agree((left, *listed.items), "compare")
+        return Checked(node, ast.Compare(left.tree, node.ops, [ast.Set([value.tree for value in values])]), BOOL)
+
+    def listed(self, node: ast.expr) -> Checked:
+        """What stands after in: a written list, its values in `items`, or the name of a declared one."""
+        if isinstance(node, (ast.Name, ast.Attribute)):
+            known = self.declared(node)
+            if known.type.kind == "set":
+                self.lists[known.name] = None
+                return Checked(node, ast.Name(known.name, ast.Load()), enum(*known.type.values or ()), literal=True)
+        if not isinstance(node, (ast.Tuple, ast.List, ast.Set)) or not node.elts:
+            raise Refused((node, "in needs a list of written values", 'write a list such as ("A", "B")'))
+        items = self.each(self.comparable, node.elts)
+        for item in items:
             if not isinstance(item.tree, ast.Constant):
                 raise Refused((item.node, "in needs a list of written values", "write a number or a text"))
-        left, *values = agree(items, "compare")
-        return Checked(node, ast.Compare(left.tree, node.ops, [ast.Set([value.tree for value in values])]), BOOL)
+        return Checked(node, node, items[0].type, items=tuple(items))
 
     def conditional(self, node: ast.IfExp) -> Checked:
         body, test, orelse = self.each(self.check, (node.body, node.test, node.orelse))
@@ -246,27 +237,28 @@ class Checker:
             close = difflib.get_close_matches(function, FUNCTIONS, n=1)
             remedy = f'did you mean "{close[0]}"?' if close else f"functions are {', '.join(FUNCTIONS)}"
             raise Refused((node, f'unknown function "{function}"', remedy))
-        least, most = FUNCTIONS[function]
+        least, most, example = FUNCTIONS[function]
         if node.keywords or not least <= len(node.args) <= most:
-            wanted = "one value" if most == 1 else f"{least} to {most} values"
-            raise Refused((node, f"{function} takes {wanted}", f"write {function}({'x' if most == 1 else 'x, y'})"))
+            wanted = ("one value" if most == 1 else "two values") if least == most else f"{least} to {most} values"
+            raise Refused((node, f"{function} takes {wanted}", f"write {example}"))
         if function == "known":
             return self.known(node, node.args[0])
-        items = self.each(self.number, node.args)
-        literal, optional = all(item.literal for item in items), any(item.optional for item in items)
-        values = [item.value for item in items if item.value is not None]
-        if len(values) == len(items):
-            return _written(node, _fold(function, values))
-        items = agree(items, f"take the {function} of")
-        unit, log10 = unit_of(items), max(item.log10 for item in items)
-        arguments = [item.tree for item in items]
-        whole_cny = function == "round" and unit == MONEY  # to whole CNY, while code counts fen
-        if whole_cny:
-            arguments = [ast.BinOp(arguments[0], ast.Div(), constant(Fraction(100)))]
-        tree: ast.expr = ast.Call(ast.Name(function, ast.Load()), arguments, [])
-        if whole_cny:
-            tree = ast.BinOp(tree, ast.Mult(), constant(Fraction(100)))
-        return Checked(node, tree, number(unit), literal, optional, log10)
+        if function in TEXT_FUNCTIONS:
+            return self.text_call(node, function)
+        items = self.each(self.check, node.args)
+        if function in WRITTEN_FUNCTIONS:
+            return call_written(node, function, items[0])
+        return (
+            call_time(node, function, items[0]) if function in TIME_FUNCTIONS else call_numbers(node, function, items)
+        )
+
+    def text_call(self, node: ast.Call, function: str) -> Checked:
+        text, given = node.args
+        if isinstance(given, (ast.Tuple, ast.List, ast.Set, ast.Name, ast.Attribute)):
+            value, listed = self.each_of((self.check, text), (self.listed, given))
+        else:
+            value, listed = self.each(self.check, (text, given))
+        return call_text(node, function, value, listed)
 
     def known(self, node: ast.expr, argument: ast.expr) -> Checked:
         if not isinstance(argument, (ast.Name, ast.Attribute)):
@@ -282,24 +274,13 @@ def _refuse(at: ast.expr, what: ast.AST) -> Never:
 
 
 def _expected(result: Checked, expect: Type) -> Checked:
-    if result.type.kind == expect.kind and (expect.unit is None or expect.unit == result.type.unit):
-        return result
-    if result.type.kind == expect.kind and result.literal:
+    same = result.type.kind == expect.kind
+    if same and result.literal:
         return take_unit(result, expect.unit)
+    if same and (expect.unit == result.type.unit or (expect.unit is None and result.type.unit not in (TIME, DURATION))):
+        return result
     remedy = "compare it, such as x > 0" if expect == BOOL else f"write {words(expect)}"
     raise Refused((result.node, f"expected {words(expect)}, found {words(result.type)}", remedy))
-
-
-def _written(node: ast.expr, value: Fraction) -> Checked:
-    if abs(value) > MAX_LITERAL:
-        raise Refused((node, "number too large", f"stay within {MAX_LITERAL:,}"))
-    return Checked(node, constant(value), number(), literal=True, log10=log10_of(value))
-
-
-def _fold(function: str, values: list[Fraction]) -> Fraction:
-    if function in ("min", "max"):
-        return min(values) if function == "min" else max(values)
-    return abs(values[0]) if function == "abs" else Fraction(round(values[0]))
 
 
 class _Finish(ast.NodeTransformer):

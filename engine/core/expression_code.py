@@ -2,28 +2,30 @@
 
 Enters: an Expression and the Scope that tells where values are found. Leaves: an `ast.expr` for a function's body.
 Holds: it evaluates to a real bool, a number, a text, or None when missing; it never raises; its temporaries are locals
-named _v0, _v1, ..., each assigned before it is read, so that several expressions of one function may share them.
+named _v0, _v1, ..., each assigned before it is read, so that several expressions of one function may share them; the
+code of a declared name has a prefix of its own in place of _v.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
+from engine.core.expression_functions import TEXT_FUNCTIONS, TIME_FUNCTIONS
 from engine.core.expression_types import BOOL, INTEGER_UNITS, Expression, Scope
 
-# What the globals of compiled code must hold.
-HELPERS: Final[dict[str, Callable[..., Any]]] = {"min": min, "max": max, "abs": abs, "round": round}
 TINY: Final = 1e-30
 NOTHING_HOISTED: Final[Mapping[str, str]] = MappingProxyType({})
 
 
-def to_python(expression: Expression, scope: Scope, hoisted: Mapping[str, str] = NOTHING_HOISTED) -> ast.expr:
+def to_python(
+    expression: Expression, scope: Scope, hoisted: Mapping[str, str] = NOTHING_HOISTED, temporary: str = "_v"
+) -> ast.expr:
     """The expression over the engine's own code; `hoisted` gives names that a local variable already holds."""
-    return _materialise(_Emitter(scope, hoisted).emit(expression.tree))
+    return _materialise(_Emitter(scope, hoisted, temporary).emit(expression.tree))
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +37,10 @@ class _Code:
 
 
 class _Emitter:
-    def __init__(self, scope: Scope, hoisted: Mapping[str, str]) -> None:
+    def __init__(self, scope: Scope, hoisted: Mapping[str, str], temporary: str) -> None:
         self.scope = scope
         self.hoisted = hoisted
+        self.temporary = temporary
         self.temporaries = 0
 
     def emit(self, node: ast.expr) -> _Code:
@@ -61,6 +64,17 @@ class _Emitter:
                 return self.guarded(tree) if body.guards or orelse.guards else _Code((), tree)
             case ast.Call(func=ast.Name(id="known")):
                 return _Code((), _is_not_none(self.read(node.args[0])))
+            case ast.Call(func=ast.Name(id=function)) if function in TEXT_FUNCTIONS:
+                text, given = self.emit(node.args[0]), node.args[1]
+                second = self.read(given) if isinstance(given, ast.Name) else given
+                return _Code((), _join(ast.And(), [*text.guards, ast.Call(node.func, [text.value, second], [])]))
+            case ast.Call(func=ast.Name(id=function)) if function in TIME_FUNCTIONS:
+                moment = self.emit(node.args[0])
+                call = ast.Call(node.func, [moment.value], [])
+                if isinstance(node.args[0], ast.Name):  # a name's time is on the calendar, a calculated one may not be
+                    return _Code(moment.guards, call)
+                code = self.guarded(call)
+                return _Code(moment.guards + code.guards, code.value)
             case ast.Call():
                 arguments = [self.emit(argument) for argument in node.args]
                 guards = tuple(guard for argument in arguments for guard in argument.guards)
@@ -91,7 +105,7 @@ class _Emitter:
         """Evaluate once, use twice."""
         if isinstance(code, ast.Name):
             return code, code
-        local = f"_v{self.temporaries}"
+        local = f"{self.temporary}{self.temporaries}"
         self.temporaries += 1
         return ast.NamedExpr(ast.Name(local, ast.Store()), code), ast.Name(local, ast.Load())
 
@@ -100,8 +114,8 @@ class _Emitter:
         guards, divisor = left.guards + right.guards, right.value
         if isinstance(node.op, ast.Div) and not isinstance(divisor, ast.Constant):
             kept, divisor = self.keep(divisor)
-            whole = isinstance(node.right, ast.Name) and self.scope[node.right.id].type.unit in INTEGER_UNITS
-            if whole:
+            name = self.scope[node.right.id] if isinstance(node.right, ast.Name) else None
+            if name is not None and name.reads is None and name.type.unit in INTEGER_UNITS:
                 guard: ast.expr = ast.Compare(kept, [ast.NotEq()], [ast.Constant(0)])
             else:  # a quotient beyond all bounds would overflow further on
                 inside = ast.Compare(ast.Constant(-TINY), [ast.Lt(), ast.Lt()], [kept, ast.Constant(TINY)])
@@ -122,7 +136,10 @@ class _Emitter:
                 for n, operand in zip(nodes, operands, strict=True)
             ]
         guards = [guard for operand in operands for guard in operand.guards]
-        rest = node.comparators if len(nodes) == 1 else [operand.value for operand in operands[1:]]
+        rest = [operand.value for operand in operands[1:]]
+        if len(nodes) == 1:
+            listed = node.comparators[0]
+            rest = [self.read(listed) if isinstance(listed, ast.Name) else listed]
         return _Code((), _join(ast.And(), [*guards, ast.Compare(operands[0].value, node.ops, rest)]))
 
 

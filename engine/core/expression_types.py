@@ -13,9 +13,11 @@ from typing import Final, Literal
 
 @dataclass(frozen=True, slots=True)
 class Type:
-    """What a value is. `unit` is for numbers (cny, days, ratio, count, shares, score), `values` for enums."""
+    """What a value is. `unit` is for numbers (cny, days, ratio, count, shares, score, time, duration); `values` for
+    enums, for a set (a list of texts that stands after `in`), and for a list (one of the choices of a table).
+    """
 
-    kind: Literal["number", "text", "bool"]
+    kind: Literal["number", "text", "bool", "set", "list"]
     unit: str | None = None
     values: tuple[str, ...] | None = None
 
@@ -31,7 +33,9 @@ def enum(*values: str) -> Type:
 TEXT: Final = Type("text")
 BOOL: Final = Type("bool")
 MONEY: Final = "cny"  # the unit whose values are integer fen in code
-INTEGER_UNITS: Final = (MONEY, "days", "count", "shares")  # a name in one of these is an integer
+TIME: Final = "time"  # epoch milliseconds in code
+DURATION: Final = "duration"  # milliseconds in code
+INTEGER_UNITS: Final = (MONEY, "days", "count", "shares", TIME)  # a name in one of these is an integer
 MAX_NAME_LOG10: Final = 19.0  # no name's value is beyond 64 bits
 TINY_LOG10: Final = 30.0  # a quotient whose divisor is nearer to zero than 1e-30 is missing
 
@@ -56,7 +60,8 @@ class Name:
     description: str = ""
     changes: Changes = "event"
     base: str = ""
-    reads: tuple[Name, ...] = ()
+    reads: tuple[Name, ...] | None = None
+    log10: float = MAX_NAME_LOG10  # no value of it is beyond 10 ** log10
 
 
 Scope = Mapping[str, Name]
@@ -67,7 +72,7 @@ class Expression:
     """A checked expression: its text, its tree, its type, whether it can be missing, the names it reads in order.
 
     The tree is normal: every name is one `ast.Name` with its whole dotted name as id, numbers written against money
-    are fen, arithmetic between written numbers is done.
+    are fen, arithmetic between written numbers is done. No value of it is beyond 10 ** log10.
     """
 
     text: str
@@ -75,6 +80,8 @@ class Expression:
     type: Type
     optional: bool
     names: tuple[str, ...]
+    log10: float = 0.0
+    lists: tuple[str, ...] = ()  # the lists of texts that it asks, which are no values
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,8 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, Final
 
-from engine.core.expression_types import MONEY, Type, number, quoted
+from engine.core.expression_types import DURATION, MONEY, TIME, Type, number, quoted
 
-DIMENSIONLESS: Final = (None, "ratio")
 UNIT_WORDS: Final = {
     None: "a plain number",
     MONEY: "money",
@@ -25,7 +24,16 @@ UNIT_WORDS: Final = {
     "count": "a count",
     "shares": "a number of shares",
     "score": "a score",
+    TIME: "a time",
+    DURATION: "a duration",
+    "hour": "an hour of the day",
+    "day": "a day of the month",
+    "month": "a month of the year",
+    "year": "a year",
 }
+KIND_WORDS: Final = {"text": "a text", "bool": "a condition", "set": "a list", "list": "a list"}
+# Units that a written number does not take, and how a value of them is written.
+WRITTEN: Final = {TIME: 'write a time such as date("2026-10-01")', DURATION: "write a duration such as days(7)"}
 
 
 class Refused(Exception):
@@ -39,6 +47,7 @@ class Refused(Exception):
 @dataclass(frozen=True, slots=True)
 class Checked:
     """A checked part. A `literal` is made of written values only: it takes the unit of what it meets; its own is None.
+    What is written with its unit, such as cny(5) or days(7), is none.
 
     In a tree under check a written number is a Fraction, so that 0.1 * 3 CNY is exactly 30 fen.
     """
@@ -49,6 +58,7 @@ class Checked:
     literal: bool = False
     optional: bool = False
     log10: float = 0.0  # no value of it is beyond 10 ** log10
+    items: tuple[Checked, ...] = ()  # the values of a written list
 
     @property
     def value(self) -> Fraction | None:
@@ -60,7 +70,7 @@ class Checked:
 def words(type_: Type) -> str:
     if type_.kind == "number":
         return UNIT_WORDS.get(type_.unit, str(type_.unit))
-    return "a text" if type_.kind == "text" else "a condition"
+    return KIND_WORDS[type_.kind]
 
 
 def constant(value: Any) -> ast.Constant:
@@ -80,10 +90,15 @@ def agree(items: Sequence[Checked], verb: str) -> list[Checked]:
         return list(items)
     unit = unit_of(items)
     for item in items:
-        if not (item.literal or item.type.unit == unit or (item.type.unit is None and unit != MONEY)):
-            plain = item.type.unit is None
-            remedy = "only a written number takes the unit of money" if plain else "bring both to one unit"
-            raise Refused((item.node, f"cannot {verb} {words(number(unit))} and {words(item.type)}", remedy))
+        own = item.type.unit
+        if own == unit or (own is None and unit not in WRITTEN and (item.literal or unit != MONEY)):
+            continue
+        if own is not None:
+            days = {own, unit} == {"days", DURATION}
+            remedy = "subtract times: now - client.tier_since > days(7)" if days else "bring both to one unit"
+        else:
+            remedy = WRITTEN.get(unit or "", "only a written number takes the unit of money")
+        raise Refused((item.node, f"cannot {verb} {words(number(unit))} and {words(item.type)}", remedy))
     return [take_unit(item, unit) if item.literal else item for item in items]
 
 
@@ -127,26 +142,6 @@ def _fen(node: ast.expr, tree: ast.expr) -> ast.expr:
     if isinstance(tree, ast.IfExp):
         return ast.IfExp(tree.test, _fen(node, tree.body), _fen(node, tree.orelse))
     return ast.BinOp(tree, ast.Mult(), constant(Fraction(100)))
-
-
-def product_unit(node: ast.expr, left: Checked, right: Checked) -> str | None:
-    units = (left.type.unit, right.type.unit)
-    if units == (MONEY, MONEY):
-        raise Refused((node, "cannot multiply money by money", "multiply money by a number"))
-    if MONEY in units:
-        return MONEY
-    if units[0] in DIMENSIONLESS:
-        return units[1] or units[0]
-    return units[0] if units[1] in DIMENSIONLESS else None
-
-
-def quotient_unit(node: ast.expr, left: Checked, right: Checked) -> str | None:
-    dividend, divisor = left.type.unit, right.type.unit
-    if divisor == MONEY and dividend != MONEY:
-        raise Refused((node, f"cannot divide {words(left.type)} by money", "divide money by money or by a number"))
-    if dividend == divisor and dividend is not None:
-        return "ratio"
-    return dividend if divisor in DIMENSIONLESS or dividend == MONEY else None
 
 
 def log10_of(value: Fraction) -> float:

@@ -4,11 +4,13 @@ Enters: a text and the Scope of names it may use. Leaves: an Expression, or ever
 Holds: what is not on the allow-list is refused; `parse` never raises and its time is bounded; compiled code never
 raises, and nothing of the user's text but checked constants is in it.
 
-Allowed: `and or not`, comparison chains, `+ - * /`, `in` and `not in` a written list, `a if test else b`, numbers,
-text, True and False, names such as client.tier, and known(x), min(x, y), max(x, y), abs(x), round(x).
+Allowed: `and or not`, comparison chains, `+ - * /`, `in` and `not in` a written or a declared list, `a if test else b`,
+numbers, text, True and False, names such as client.tier, and the functions of `expression_functions`.
 
 Units: a written number takes the unit of what it meets, so that `client.assets_cny > 1_000_000` compares CNY although
-code counts fen. Money / money is a ratio; money times or by a number is money; unlike units are not compared or added.
+code counts fen; cny(5) has it already. Money / money is a ratio; money times or by a number is money; unlike units are
+not compared or added. Times and durations take no written number: time - time is a duration, time +- duration a time,
+duration / duration a ratio; they are written date("2026-10-01") and days(7), hours(2), minutes(30).
 
 Missing: a comparison with a missing value is false (`!=` and `not in` too), so `not (x > 3)` holds when x is missing.
 Arithmetic with a missing value is missing; so is division by zero. known(x) asks. A missing bool counts as false.
@@ -22,7 +24,8 @@ import warnings
 from typing import Final
 
 from engine.core.expression_check import Checker
-from engine.core.expression_code import HELPERS, to_python
+from engine.core.expression_code import to_python
+from engine.core.expression_helpers import HELPERS
 from engine.core.expression_types import BOOL, TEXT, Changes, Expression, Fault, Name, Scope, Type, enum, number
 from engine.core.expression_units import Refused
 
@@ -75,7 +78,8 @@ def parse(text: str, scope: Scope, expect: Type | None = None) -> Expression | t
     except Refused as refused:
         faults = {Fault(offset(node), message, remedy) for node, message, remedy in refused.faults}
         return tuple(sorted(faults, key=lambda fault: (fault.offset, fault.message)))
-    return Expression(text, result.tree, result.type, result.optional, tuple(checker.names))
+    names, lists = tuple(checker.names), tuple(checker.lists)
+    return Expression(text, result.tree, result.type, result.optional, names, result.log10, lists)
 
 
 def _syntax(text: str) -> ast.expr | Fault:

@@ -15,6 +15,7 @@ from engine.core.expressions import BOOL, TEXT, Changes, Name, Scope, Type, enum
 from engine.core.ruleset import Feature, Source
 
 CLIENT_TYPES: Final = get_args(events.ClientType)
+TIME: Final = number("time")
 TIER_REASONS: Final = ("first", "promoted", "demoted", "type_changed")
 
 
@@ -52,6 +53,12 @@ def client_names(tiers: tuple[str, ...], segments: tuple[str, ...]) -> list[Name
         _whole_days("client.days_since_trade", "c.trades.last_ms", "whole days since the last trade before now"),
         _whole_days("client.days_since_login", "c.logins.last_ms", "whole days since the last login before now"),
         _whole_days("client.days_since_balance", "c.balances.last_ms", "whole days since the last balance event"),
+        Name("client.last_trade_at", TIME, True, "c.trades.last_ms", "time of the last trade before now"),
+        Name("client.last_login_at", TIME, True, "c.logins.last_ms", "time of the last login before now"),
+        Name("client.last_balance_at", TIME, True, "c.balances.last_ms", "time of the last balance event"),
+        Name("client.tier_since", TIME, True, "c.tier_since_ms", "when the client came into this tier"),
+        Name("client.known_since", TIME, False, "c.since_ms", "time of the first event"),
+        Name("now", TIME, False, "c.now_ms", "time of the event, or when a rule is due by itself", "now"),
     ]
 
 

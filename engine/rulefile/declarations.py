@@ -11,7 +11,7 @@ import keyword
 from typing import Final, cast, get_args
 
 from engine.core import names
-from engine.core.expression_check import FUNCTIONS
+from engine.core.expression_functions import FUNCTIONS
 from engine.core.expressions import BOOL, Scope, Type, number
 from engine.core.ruleset import (
     WINDOW_DAYS,

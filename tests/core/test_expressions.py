@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from engine.core.expressions import BOOL, TEXT, Expression, Fault, enum, number, parse, to_python
+from engine.core.expressions import BOOL, TEXT, Expression, Fault, Type, enum, number, parse, to_python
 from tests.core.expression_code import function, named
 
 SCOPE = {
@@ -24,6 +24,11 @@ SCOPE = {
         named("trades_7d", number("count")),
         named("trades_30d", number("count")),
         named("assets_peak_cny", number("cny"), optional=True),
+        named("now", number("time")),
+        named("client.last_trade_at", number("time"), optional=True),
+        named("watched", Type("set", None, ("600519.SH", "000001.SZ"))),
+        named("regions", Type("set", None, ("east", "north"))),
+        named("many", Type("set", None, tuple(map(str, range(1001))))),
     )
 }
 MISSING = {name: None for name, known in SCOPE.items() if known.optional}
@@ -34,6 +39,9 @@ KNOWN = {
     "trade.symbol": "600519.SH",
     "trades_7d": 3,
     "trades_30d": 10,
+    "now": 1_790_830_800_000,  # Thursday 2026-10-01, 13:00 for the firm
+    "watched": frozenset(("600519.SH", "000001.SZ")),
+    "many": frozenset(map(str, range(1001))),
 }
 USUAL = KNOWN | {
     "client.tier": "B",
@@ -43,6 +51,7 @@ USUAL = KNOWN | {
     "client.margin_ratio": 1.4,
     "client.vip": True,
     "assets_peak_cny": 80_000_000,
+    "client.last_trade_at": 1_790_740_800_000,  # 25 hours before now
 }
 ABSENT = KNOWN | MISSING
 
@@ -96,6 +105,46 @@ def checked(text, expect=None):
         ("(client.days_silent if trades_7d > 2 else 7) > 8", True, False),
         ("trades_7d / (trades_30d - 10)", None, None),
         ("trades_7d / (trades_30d - 10) > 1", False, False),
+        # times
+        ("hour(now)", 13, 13),
+        ("weekday(now) in ('mon', 'thu')", True, True),
+        ("day(now)", 1, 1),
+        ("month(now)", 10, 10),
+        ("year(now)", 2026, 2026),
+        ("date_of(now)", "2026-10-01", "2026-10-01"),
+        ("hour(client.last_trade_at)", 12, None),
+        ("date_of(now - days(1)) == '2026-09-30'", True, True),
+        ("month(now - days(30) * trades_7d)", 7, 7),
+        ("year(now + days(10_000_000))", None, None),
+        ("weekday(date('0001-01-01') - days(1))", None, None),
+        ("now - client.last_trade_at", 90_000_000, None),
+        ("now - client.last_trade_at > days(1)", True, False),
+        ("now - client.last_trade_at >= hours(25)", True, False),
+        ("now > date('2026-10-01') + hours(12.5)", True, True),
+        ("(now - client.last_trade_at) / days(1)", 25 / 24, None),
+        ("days(2) / hours(6)", 8, 8),
+        ("-days(1) < minutes(30) * 2 - hours(1)", True, True),
+        ("max(client.last_trade_at, date('2026-10-01')) == date('2026-10-01')", True, False),
+        ("abs(hours(1) - days(1))", 82_800_000, 82_800_000),
+        ("known(client.last_trade_at)", True, False),
+        # money with its unit
+        ("client.assets_cny == cny(500_000)", True, False),
+        ("cny(1.50) + 2", 350, 350),
+        ("cny(3) / cny(1.5)", 2, 2),
+        ("round(cny(2.5))", 200, 200),
+        ("trades_7d * cny(10)", 3_000, 3_000),
+        # texts and lists
+        ("starts_with(trade.symbol, '60')", True, True),
+        ("starts_with(trade.symbol, ('00', '60'))", True, True),
+        ("ends_with(trade.symbol, '.SZ')", False, False),
+        ("contains(trade.symbol, ['X', '0519'])", True, True),
+        ("starts_with(client.region, 'ea')", True, False),
+        ("not contains(client.region, 'ea')", False, True),
+        ("trade.symbol in watched", True, True),
+        ("trade.symbol not in watched", False, False),
+        ("ends_with(trade.symbol, watched)", True, True),
+        ("starts_with(trade.symbol, watched) and contains(trade.symbol, watched)", True, True),
+        ("starts_with(trade.symbol, many)", True, True),
         # plain
         ("client.has_advisor and trade.side == 'sell' or client.vip", True, True),
         ("round(2.5)", 2, 2),
@@ -168,7 +217,7 @@ DECLARED = "write a condition over the declared names"
             (0, "a condition is not compared", "write it alone, or with not"),
             (14, 'unknown name "true"', "write True"),
         ]),
-        ("min > 1", [(0, 'unknown name "min"', "min is a function: min(...)")]),
+        ("min > 1", [(0, 'unknown name "min"', "min is a function: min(x, y)")]),
         ('client.tier == "D"', [(15, 'client.tier is never "D"', TIERS)]),
         ('trade.side in ("buy", "sel")', [
             (22, 'trade.side is never "sel"', 'did you mean "sell"? allowed: "buy", "sell"'),
@@ -217,6 +266,62 @@ DECLARED = "write a condition over the declared names"
             (14, "comment in an expression", "put it on a line of its own above"),
         ]),
         ("", [(0, "empty expression", "write a condition such as True")]),
+        ("now - client.last_trade_at > 7", [
+            (29, "cannot compare a duration and a plain number", "write a duration such as days(7)"),
+        ]),
+        ("now > 7", [(6, "cannot compare a time and a plain number", 'write a time such as date("2026-10-01")')]),
+        ("now - client.last_trade_at > client.days_silent", [
+            (29, "cannot compare a duration and days", "subtract times: now - client.tier_since > days(7)"),
+        ]),
+        ("now + 7 > now", [(0, "cannot add a time and a plain number", "write a duration such as days(7)")]),
+        ("now + now > now", [
+            (0, "cannot add a time and a time", "subtract them, or add a duration such as days(7)"),
+        ]),
+        ("days(7) - now > now", [(0, "cannot subtract a duration and a time", "write the time first")]),
+        ("now * 2 > now", [(0, "cannot multiply a time", "subtract two times for a duration")]),
+        ("now / days(1) > 2", [(0, "cannot divide a time, or by one", "subtract two times for a duration")]),
+        ("-now < now", [(0, "a time has no sign", "subtract two times for a duration")]),
+        ("abs(now) < now", [(0, "abs takes a number, found a time", "such as round(x / days(1))")]),
+        ("days(1) * days(1) > 1", [(0, "cannot multiply a duration by a duration", "multiply a duration by a number")]),
+        ("trades_7d / days(1) > 1", [
+            (0, "cannot divide a count by a duration", "divide a duration by a duration or by a number"),
+        ]),
+        ("days(trades_7d) > days(1)", [
+            (5, "days takes a written number", "write days(7), or days(1) * x"),
+        ]),
+        ("cny(trades_7d) > 1", [(4, "cny takes a written number", "write cny(50_000)")]),
+        ("cny(0.001) > 1", [(4, "money with more than two decimals", "write at most two decimals")]),
+        ("hour(7) > 1", [
+            (5, "hour takes a time, found a plain number", "write a time such as now or client.last_trade_at"),
+        ]),
+        ("hour(now) > day(now)", [
+            (12, "cannot compare an hour of the day and a day of the month", "bring both to one unit"),
+        ]),
+        ("weekday(now) == 'sunday'", [
+            (16, 'weekday(now) is never "sunday"',
+             'did you mean "sun"? allowed: "mon", "tue", "wed", "thu", "fri", "sat", "sun"'),
+        ]),
+        ("now > date('2026-13-01')", [
+            (11, 'no such day: "2026-13-01"', 'write year, month and day: date("2026-10-01")'),
+        ]),
+        ("now > date(2026)", [(11, "date takes a written day", 'write a time such as date("2026-10-01")')]),
+        ("starts_with(trade.symbol)", [
+            (0, "starts_with takes two values", 'write starts_with(x, "60")'),
+        ]),
+        ("starts_with(trade.symbol, trade.side)", [
+            (26, "in needs a list of written values", 'write a list such as ("A", "B")'),
+        ]),
+        ("contains(trades_7d, 'A')", [(9, "contains takes a text, found a count", "write a name that is a text")]),
+        ("contains(trade.symbol, '')", [
+            (23, "contains looks for written texts", 'write contains(x, "60"), or the name of a list'),
+        ]),
+        ("contains(trade.symbol, many)", [
+            (23, "contains with a list of more than 1,000 texts", "use starts_with, ends_with or in"),
+        ]),
+        ("watched == 'A'", [(0, "watched is a list, not a value", "write: x in watched")]),
+        ("trades_7d in watched", [(13, "cannot compare a count and a text", "write a count")]),
+        ("client.region in regions", [(17, 'client.region is never "north"', 'allowed: "east", "west"')]),
+        ("trade.symbol in wached", [(16, 'unknown name "wached"', 'did you mean "watched"?')]),
         # all at once, by offset
         ('client.teir == "A" and trade.side == "x" or client.assets_cny > trades_7d', [
             (0, 'unknown name "client.teir"', 'did you mean "client.tier"?'),
@@ -236,6 +341,7 @@ def test_the_place_asks_for_a_type():
     assert parse("client.vip", SCOPE, number()) == (
         Fault(0, "expected a plain number, found a condition", "write a plain number"),
     )
+    assert parse("now", SCOPE, number()) == (Fault(0, "expected a plain number, found a time", "write a plain number"),)
     assert parse("trades_7d", SCOPE, number("cny")) == (Fault(0, "expected money, found a count", "write money"),)
 
 

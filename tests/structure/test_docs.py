@@ -10,7 +10,7 @@ import pytest
 
 from engine import __version__
 from engine.cli import main
-from engine.core import expression_check, names
+from engine.core import expression_functions, names
 from engine.core.actions import OUTBOUND, Outcome, Rejection
 from engine.core.events import INBOUND
 from engine.runtime.metrics import Metrics
@@ -47,7 +47,7 @@ ALL_NAMES = [*names.client_names((), ()), *EVENT_NAMES, *names.tier_change_names
         pytest.param(OPERATIONS, [*Outcome, *Rejection], id="reasons"),
         pytest.param(OPERATIONS, [*INBOUND, *OUTBOUND, "dead-letters"], id="topics"),
         pytest.param(RULES, [name.name for name in ALL_NAMES], id="names"),
-        pytest.param(RULES, list(expression_check.FUNCTIONS), id="functions"),
+        pytest.param(RULES, list(expression_functions.FUNCTIONS), id="functions"),
     ],
 )
 def test_the_documentation_has_a_word_on_each(text: str, words: list[str]) -> None:

@@ -1,0 +1,94 @@
+"""The functions that compiled expressions call.
+
+Enters: times in epoch milliseconds, numbers, texts. Leaves: a number, a text, a bool, or None for missing.
+Holds: none of them raises. The calendar is the firm's (UTC+8); a time beyond the years 1 to 9999 is on no
+day of it.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from typing import Any, Final
+
+from engine.core.state import DAY_MS, FIRM_UTC_OFFSET_MS, day_start_ms
+
+HOUR_MS: Final = 3_600_000
+WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_EPOCH: Final = dt.date(1970, 1, 1).toordinal()
+_FIRST_MS: Final = day_start_ms(1 - _EPOCH)
+_END_MS: Final = day_start_ms(dt.date.max.toordinal() + 1 - _EPOCH)
+
+
+def date_ms(text: str) -> int:
+    """The start of a day written 2026-10-01; ValueError when there is none such."""
+    return day_start_ms(dt.date.fromisoformat(text).toordinal() - _EPOCH)
+
+
+def _firm_ms(time_ms: float) -> int | None:
+    """Whole milliseconds since 1970 began for the firm. Times that were calculated can be floats of any size."""
+    return int(time_ms // 1) + FIRM_UTC_OFFSET_MS if _FIRST_MS <= time_ms < _END_MS else None
+
+
+def _date(time_ms: float) -> dt.date | None:
+    moment_ms = _firm_ms(time_ms)
+    return None if moment_ms is None else dt.date.fromordinal(moment_ms // DAY_MS + _EPOCH)
+
+
+def hour(time_ms: float) -> int | None:
+    moment_ms = _firm_ms(time_ms)
+    return None if moment_ms is None else moment_ms % DAY_MS // HOUR_MS
+
+
+def weekday(time_ms: float) -> str | None:
+    date = _date(time_ms)
+    return None if date is None else WEEKDAYS[date.weekday()]
+
+
+def day(time_ms: float) -> int | None:
+    date = _date(time_ms)
+    return None if date is None else date.day
+
+
+def month(time_ms: float) -> int | None:
+    date = _date(time_ms)
+    return None if date is None else date.month
+
+
+def year(time_ms: float) -> int | None:
+    date = _date(time_ms)
+    return None if date is None else date.year
+
+
+def date_of(time_ms: float) -> str | None:
+    date = _date(time_ms)
+    return None if date is None else date.isoformat()
+
+
+Texts = str | tuple[str, ...] | frozenset[str]  # one, some that are written, or a list of a file, which can be long
+
+
+def starts_with(text: str, given: Texts) -> bool:
+    if isinstance(given, frozenset):
+        return any(text[:end] in given for end in range(1, len(text) + 1))
+    return text.startswith(given)
+
+
+def ends_with(text: str, given: Texts) -> bool:
+    if isinstance(given, frozenset):
+        return any(text[start:] in given for start in range(len(text)))
+    return text.endswith(given)
+
+
+def contains(text: str, given: Texts) -> bool:
+    return given in text if isinstance(given, str) else any(part in text for part in given)
+
+
+# What the globals of compiled code must hold.
+HELPERS: Final[dict[str, Callable[..., Any]]] = {
+    "min": min,
+    "max": max,
+    "abs": abs,
+    "round": round,
+    **{f.__name__: f for f in (hour, weekday, day, month, year, date_of, starts_with, ends_with, contains)},
+}
