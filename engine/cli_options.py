@@ -50,7 +50,11 @@ def load_settings(settings_file: Path | None, **given: Any) -> Settings:
 
 def run_to_the_end(work: Coroutine[Any, Any, Any]) -> Any:
     """Run to the end; what the engine refuses is a message and exit status 1, not a traceback."""
+    from engine.runtime.kafka import tell_later
+
     try:
-        return asyncio.run(work)
+        with asyncio.Runner() as runner:
+            runner.get_loop().set_exception_handler(tell_later)
+            return runner.run(work)
     except (Refused, Unavailable) as error:
         raise click.ClickException(str(error)) from error

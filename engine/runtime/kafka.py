@@ -180,14 +180,14 @@ def _seen(sent: asyncio.Future[Any]) -> None:
 
 
 def tell_later(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """The event loop's exception handler. asyncio calls it for a failure that nobody asked for, in the middle of a
-    garbage collection.
+    """The exception handler of every command's event loop. asyncio calls it for a failure that nobody asked for, in
+    the middle of a garbage collection.
 
     Formatting a traceback there parses source, and when it is a parser that the collection interrupted, that one fails
-    (SystemError, CPython before 3.11.8). So it is told a turn later; what clients inside aiokafka leave behind when
+    (SystemError, seen with CPython 3.11.7). So it is told a turn later; what clients inside aiokafka leave behind when
     they are fenced or cut off was told by the partition already.
     """
-    said = {name: context[name] for name in ("message", "exception") if name in context}
+    said: dict[str, Any] = {name: context[name] for name in ("message", "exception") if name in context}
     if loop.is_closed() or isinstance(context.get("exception"), KafkaError | OSError):
         return
     loop.call_soon(loop.default_exception_handler, said)

@@ -20,7 +20,7 @@ from faust.web import Request, Response, Web
 
 from engine.runtime import redis_store, topics
 from engine.runtime.app import App
-from engine.runtime.kafka import KafkaLog, partitioner, tell_later
+from engine.runtime.kafka import KafkaLog, partitioner
 from engine.runtime.kafka_intake import KafkaIntake
 from engine.runtime.ledger import Unavailable
 from engine.runtime.membership import Membership
@@ -301,7 +301,6 @@ async def run(settings: Settings) -> None:
     worker = Worker(settings)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    loop.set_exception_handler(tell_later)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     waiting = [loop.create_task(stop.wait()), loop.create_task(_start_and_watch(worker))]
