@@ -1,13 +1,14 @@
 """What the faults are done to: a broker, a store, and workers that reach both through proxies of their own.
 
-Enters: a directory, a seed. Leaves: slots with running workers, and how far each partition has come, moment by moment.
+Enters: a directory. Leaves: slots with running workers, and how far each partition has come, moment by moment.
 Holds: a slot's listener at the broker advertises the slot's proxy, so that all of its worker's traffic goes through it;
-what watches and judges goes to broker and store directly.
+what watches and judges goes to broker and store directly. Workers watch a copy of the shipped rules, which may change.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import threading
 import time
@@ -32,20 +33,22 @@ SAMPLE_S = 0.05
 class Slot:
     """A place for one worker, with its two proxies."""
 
-    def __init__(self, number: int, installation: Installation, kafka: Proxy, redis_: Proxy) -> None:
+    def __init__(self, number: int, installation: Installation, rules: Path, kafka: Proxy, redis_: Proxy) -> None:
         self.number = number
         self.kafka = kafka
         self.redis = redis_
         self._installation = installation
+        self._rules = rules
         self.worker: WorkerProcess | None = None
 
     def start(self, **environment: object) -> None:
         given: dict[str, Any] = {
             "ENGAGE_KAFKA": f"127.0.0.1:{self.kafka.port}",
             "ENGAGE_REDIS": f"redis://127.0.0.1:{self.redis.port}/0",
+            "ENGAGE_WATCH": "true",
             **environment,
         }
-        self.worker = self._installation.worker(rules=RULES, **given)
+        self.worker = self._installation.worker(rules=self._rules, **given)
 
     @property
     def taken(self) -> bool:
@@ -61,6 +64,15 @@ class Slot:
         assert self.worker is not None
         worker, self.worker = self.worker, None
         worker.stop()
+
+    def refuses(self, remedy: str) -> None:
+        """The worker ends by itself, and says what to do."""
+        assert self.worker is not None
+        status, text = self.worker.wait(), self.worker.log.read_text()
+        assert status == 1, f"worker {self.number} ended with status {status}: {self.worker.log}\n{text[-2000:]}"
+        refusal = text.partition("Error: ")[2]
+        assert remedy in refusal, f"worker {self.number} said {refusal!r}: {self.worker.log}"
+        self.worker = None
 
     def signal(self, number: signal.Signals) -> None:
         assert self.worker is not None
@@ -88,9 +100,10 @@ class Arena:
         self.broker = KafkaBroker(directory / "kafka", port=port, controller_port=controller_port, config=config)
         self.store = RedisServer(directory / "redis", appendfsync="everysec")
         given = {"session_timeout_s": SESSION_TIMEOUT_S, "clock": "wall", **settings}
+        self.rules = shutil.copytree(RULES, directory / "rules")
         self.installation = Installation("faults", self.broker.bootstrap, self.store.url, directory, **given)
         self.slots = [
-            Slot(number, self.installation, front, self.proxies.to(self.store.port))
+            Slot(number, self.installation, self.rules, front, self.proxies.to(self.store.port))
             for number, front in enumerate(fronts)
         ]
         self.watch = Watch(self.store.url, partitions)
@@ -119,6 +132,12 @@ class Arena:
                 raise AssertionError(
                     f"worker {slot.number} has ended, status {slot.worker.wait()}: {slot.worker.log}\n{tail}"
                 )
+
+    def engage(self, *arguments: str) -> str:
+        """What a command of the engine says, which must succeed."""
+        done = self.installation.engage(*arguments, timeout_s=120)
+        assert done.returncode == 0, f"engage {' '.join(arguments)}: {done.stderr[-2000:]}"
+        return done.stdout
 
     def ready(self) -> bool:
         return all(slot.worker is not None and slot.worker.get("/health/ready")[0] == 200 for slot in self.taken)

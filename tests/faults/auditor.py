@@ -78,7 +78,10 @@ def audit(installation: Installation, acknowledged: int) -> Audit:
         found.find(
             f"{acknowledged} records were acknowledged but the topics hold {there}: the load itself is not whole"
         )
-    chains = [_chain(installation, partition, found) for partition in range(installation.partitions)]
+    ledger: list[list[Record]] = [[] for _ in range(installation.partitions)]
+    for record in installation.read(installation.settings.ledger_topic.removeprefix(installation.settings.prefix)):
+        ledger[record.partition].append(record)
+    chains = [_chain(partition, records, found) for partition, records in enumerate(ledger)]
     _check_inbound(_decided(inbound, chains, found), by_topic, installation.partitions, found)
     replayed = Replayed()
     messages = asyncio.run(replay_ledger(installation.settings, installation.partitions, replayed))
@@ -97,11 +100,11 @@ def audit(installation: Installation, acknowledged: int) -> Audit:
     return found
 
 
-def _chain(installation: Installation, partition: int, found: Audit) -> _Chain:
+def _chain(partition: int, records: list[Record], found: Audit) -> _Chain:
     """Follow one partition's ledger from its first record: each unit begins where the one before it ended."""
     chain = _Chain()
     chunks: list[list[Any]] = []
-    for record in _ledger(installation, partition):
+    for record in records:
         value = record.value or b""
         version, *fields = msgpack.unpackb(value)
         chunk, total, begin, offsets, clients, tiers, writes, _, _, steps = fields
@@ -137,11 +140,6 @@ def _chain(installation: Installation, partition: int, found: Audit) -> _Chain:
     if chunks:
         found.find(f"ledger {partition}: ends within a unit")
     return chain
-
-
-def _ledger(installation: Installation, partition: int) -> list[Record]:
-    name = installation.settings.ledger_topic.removeprefix(installation.settings.prefix)
-    return [record for record in installation.read(name) if record.partition == partition]
 
 
 def _decided(inbound: list[Record], chains: list[_Chain], found: Audit) -> list[Record]:

@@ -6,14 +6,37 @@ all servers run, nothing is cut or paused, and there are as many workers as befo
 
 from __future__ import annotations
 
+import shutil
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 
 from tests.faults.arena import SESSION_TIMEOUT_S, Arena, Slot
 from tests.faults.proxy import Proxy
+from tests.kafka.installation import RULES
+from tests.kafka.worker_process import eventually
+
+EXTRA_FEATURE = """\
+  extra_DAYSd: {source: trades, where: trade.amount_cny >= AMOUNT, aggregate: count, window: DAYSd, description: extra}
+"""
+EXTRA_RULE = """\
+rules:
+  - id: extra
+    title: For this run
+    owner: trading
+    on: trades
+    when: extra_DAYSd >= 1
+    kind: alert
+    audience: team
+    priority: 1
+    cooldown: 1h
+    expires: 1d
+    template: extra
+    description: For this run.
+"""
 
 
 @dataclass(frozen=True)
@@ -100,8 +123,68 @@ def redis_loses_writes(arena: Arena, random: Random) -> Harm:
     since = time.monotonic()
     arena.store.kill()
     arena.store.restore_data(copy)
+    arena.store.cut_data(random.choice((0, random.randint(1, 500))))
     arena.store.start()
+    shutil.rmtree(copy)
     return Harm(f"Redis back to what it was {lost_s:.1f} s ago", since, time.monotonic())
+
+
+def redis_emptied(arena: Arena, random: Random) -> Harm:
+    """All is gone. Workers refuse, those that run and those that start; `engage rebuild` mends it."""
+    snapshot = arena.directory / "snapshot" if random.random() < 0.5 else None
+    if snapshot is not None:
+        arena.engage("snapshot", str(snapshot))
+        time.sleep(random.uniform(0, 3))
+    since = time.monotonic()
+    workers = arena.taken
+    running = random.random() < 0.5
+    if not running:
+        for slot in workers:
+            slot.kill()
+    arena.store.kill()
+    arena.store.clear_data()
+    arena.store.start()
+    if not running:
+        workers[0].start()
+    for slot in arena.taken:
+        slot.refuses("engage rebuild")
+    arena.engage("rebuild", *(("--snapshot", str(snapshot)) if snapshot else ()))
+    for slot in workers:
+        slot.start()
+    eventually(arena.ready, 60, "all workers are ready after the rebuild")
+    over = time.monotonic()
+    source = "a snapshot and the ledger after it" if snapshot else "the ledger"
+    under = "under workers" if running else "between workers"
+    return Harm(f"Redis emptied {under}, rebuilt from {source} after {over - since:.1f} s", since, over)
+
+
+def publish_rules(arena: Arena, random: Random) -> Harm:
+    """Rule files edited under load, wrong ones among them: the last good set is in force everywhere at the end."""
+    since = time.monotonic()
+    times = random.randint(1, 4)
+    for _ in range(times):
+        days, amount = random.choice(("1", "7", "30", "90")), str(random.randint(1, 10_000))
+        feature = EXTRA_FEATURE.replace("DAYS", days).replace("AMOUNT", amount)  # the states' layout changes with it
+        rule = EXTRA_RULE.replace("DAYS", days)
+        if random.random() < 0.3:
+            (arena.rules / "extra.yaml").write_text(rule.replace("extra_", "exrta_"))
+            time.sleep(random.uniform(0, 2))
+        (arena.rules / "features.yaml").write_text((RULES / "features.yaml").read_text() + feature)
+        (arena.rules / "extra.yaml").write_text(rule)
+        time.sleep(random.uniform(0, 3))
+    over = time.monotonic()
+    digest = arena.engage("check", str(arena.rules)).rpartition("digest ")[2].strip()
+    for slot in arena.taken:
+        eventually(
+            partial(_in_force, arena, slot, digest), 30, f"worker {slot.number} goes by the last rules published"
+        )
+    return Harm(f"rules changed {times} times", since, over)
+
+
+def _in_force(arena: Arena, slot: Slot, digest: str) -> bool:
+    arena.check_alive()
+    assert slot.worker is not None
+    return slot.worker.metric("engage_rule_set_info", digest=digest) == 1
 
 
 def _connection(slot: Slot, random: Random) -> tuple[str, Proxy]:
@@ -152,17 +235,17 @@ FAULTS: dict[str, Callable[[Arena, Random], Harm]] = {
     "kill-kafka": kill_kafka,
     "kill-redis": kill_redis,
     "redis-loses-writes": redis_loses_writes,
+    "redis-emptied": redis_emptied,
+    "publish-rules": publish_rules,
     "cut": cut,
     "stall": stall,
     "slow": slow,
 }
 
 
-def schedule(rounds: int, random: Random) -> list[str]:
+def schedule(rounds: int, kinds: Collection[str], random: Random) -> list[str]:
     """Every kind of fault as often as any other, in a random order."""
     names: list[str] = []
     while len(names) < rounds:
-        kinds = list(FAULTS)
-        random.shuffle(kinds)
-        names += kinds
+        names += random.sample(sorted(kinds), len(kinds))
     return names[:rounds]

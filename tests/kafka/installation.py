@@ -287,6 +287,7 @@ def _read_to_end(consumer: Consumer, tps: list[TopicPartition], limit: int | Non
     while len(ended) < len(tps) and (limit is None or len(found) < limit):
         assert time.monotonic() < deadline, "the topics could not be read to their end"
         for message in consumer.consume(1000, timeout=0.2):
+            deadline = time.monotonic() + 60
             error = message.error()
             if error is None:
                 found.append(message)

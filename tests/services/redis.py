@@ -9,6 +9,7 @@ By hand: `python -m tests.services.redis` runs one until Ctrl-C.
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import signal
 import socket
@@ -71,10 +72,19 @@ class RedisServer(Server):
 
     def restore_data(self, copy: Path) -> None:
         """Put its data back to what `save_data` copied; it must not be running."""
+        self.clear_data()
+        shutil.copytree(copy, self.directory / DATA)
+
+    def clear_data(self) -> None:
+        """Forget everything; it must not be running."""
         if self.running:
             raise ServiceError("stop or kill the server before its data is put back")
         shutil.rmtree(self.directory / DATA)
-        shutil.copytree(copy, self.directory / DATA)
+
+    def cut_data(self, size_bytes: int) -> None:
+        """Take so many bytes off the end of its append-only file, as a crash in the middle of a write leaves it."""
+        file = max((self.directory / DATA / "appendonlydir").glob("*.incr.aof"))
+        os.truncate(file, max(0, file.stat().st_size - size_bytes))
 
 
 def main() -> None:
