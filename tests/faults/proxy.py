@@ -25,8 +25,9 @@ class Proxy:
         self._loop = loop
         self._target = target
         self._refuses = False
-        self._flows = asyncio.Event()
-        self._flows.set()
+        self._requests, self._answers = asyncio.Event(), asyncio.Event()  # set: they pass
+        self._requests.set()
+        self._answers.set()
         self._writers: set[asyncio.StreamWriter] = set()
         asyncio.run_coroutine_threadsafe(asyncio.start_server(self._serve, "127.0.0.1", self.port), loop).result(10)
 
@@ -35,14 +36,17 @@ class Proxy:
         self._refuses = True
         self._call(self._abort)
 
-    def stall(self) -> None:
-        """Connections stay open and nothing passes until `mend`."""
-        self._call(self._flows.clear)
+    def stall(self, *, requests: bool = True, answers: bool = True) -> None:
+        """Connections stay open and nothing passes in these directions until `mend`."""
+        for flow, stalls in ((self._requests, requests), (self._answers, answers)):
+            if stalls:
+                self._call(flow.clear)
 
     def mend(self) -> None:
         self._refuses = False
         self.delay_s = 0.0
-        self._call(self._flows.set)
+        self._call(self._requests.set)
+        self._call(self._answers.set)
 
     def _abort(self) -> None:
         for writer in self._writers:
@@ -59,7 +63,9 @@ class Proxy:
             there_reader, there = await asyncio.open_connection("127.0.0.1", self._target)
             self._writers.add(there)
             try:
-                await asyncio.gather(self._pump(reader, there), self._pump(there_reader, writer))
+                await asyncio.gather(
+                    self._pump(reader, there, self._requests), self._pump(there_reader, writer, self._answers)
+                )
             finally:
                 self._writers.discard(there)
                 there.close()
@@ -69,12 +75,12 @@ class Proxy:
             self._writers.discard(writer)
             writer.close()
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, flow: asyncio.Event) -> None:
         try:
             while chunk := await reader.read(CHUNK_BYTES):
                 if self.delay_s:
                     await asyncio.sleep(self.delay_s)
-                await self._flows.wait()
+                await flow.wait()
                 writer.write(chunk)
                 await writer.drain()
         finally:

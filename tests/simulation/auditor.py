@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 import msgpack
 from aiokafka import TopicPartition
@@ -32,6 +32,7 @@ from tests.simulation.rule_texts import plans
 from tests.simulation.scenario import INTAKE_TOPICS
 from tests.simulation.world import World
 
+MAX_DECISIONS: Final = 32  # from one event; far more than the rules here can make
 Published = tuple[str, bytes | None, bytes | None, tuple[tuple[str, bytes], ...]]
 
 
@@ -154,17 +155,34 @@ class _Partition:
                     messages.append(event)
                 else:
                     inputs.append(event)
-            for item in inputs:
-                self._load(plan, item.client_id if isinstance(item, Due) else item[1].client_id)
-            decided = decide(plan, self.states, inputs)
-            messages += decided.messages
-            changed |= decided.changed
+            for item in inputs:  # one at a time: what came in one batch must not matter
+                client_id = item.client_id if isinstance(item, Due) else item[1].client_id
+                before = self._load(plan, client_id)
+                decided = decide(plan, self.states, [item])
+                messages += decided.messages
+                changed |= decided.changed
+                for message in decided.messages:
+                    self._named(at, message, client_id, range(before + 1, self.states[client_id].sequence + 1))
         return messages, changed
 
-    def _load(self, plan: Plan, client_id: str) -> None:
+    def _load(self, plan: Plan, client_id: str) -> int:
+        """How many events and timers the client has had."""
         stored = self.data.hashes.get(self.prefix + client_id)
         if client_id not in self.states and stored is not None:
             self.states[client_id] = unpack(plan.layout, stored["state"])
+        return self.states[client_id].sequence if client_id in self.states else 0
+
+    def _named(self, at: str, message: Message, client_id: str, causes: range) -> None:
+        """The id must follow from the cause: the rule, the client, which of its events and timers, which of its
+        decisions.
+        """
+        value = json.loads(message.value or b"")
+        what = [value["rule_id"], str(value["rule_version"])] if "rule_id" in value else ["tier-change"]
+        numbers = ((str(cause), str(nth)) for cause in causes for nth in range(MAX_DECISIONS))
+        names = ("\0".join((*what, client_id, *pair)) for pair in numbers)
+        ids = (hashlib.blake2b(name.encode(), digest_size=16).hexdigest() for name in names)
+        if value["id"] not in ids or dict(message.headers)["ce_id"].decode() != value["id"]:
+            self.found.append(f"{at}: the id {value['id']} does not follow from its cause")
 
     def _counts(self, at: str, unit: Unit) -> None:
         clients = self.data.hashes

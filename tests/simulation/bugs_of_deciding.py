@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from dataclasses import replace
 from functools import partial
@@ -93,19 +94,35 @@ def _() -> list[Change]:
     return [(Partition, "recover", recover)]
 
 
-@bug("keep a queued batch over a restart")
+@bug("keep a queued batch over a rebalance")
 def _() -> list[Change]:
-    original = Runner._hand_over
+    """What a worker had in hand of a partition when it lost it is still there when it gets it back."""
+    original, queued = Runner._hand_over, dict[Any, Any]()
 
     async def hand_over(self: Any, batch: Any) -> None:
-        kept, self.kept = getattr(self, "kept", None), batch
+        place = PROCESS.get(), self.number
+        kept, queued[place] = queued.get(place), batch
         if kept is not None:
             self._partition.offsets.update({topic: begin for topic, (begin, _) in kept.ranges.items()})
             await original(self, kept)
         await original(self, batch)
-        self.kept = None
+        del queued[place]
 
     return [(Runner, "_hand_over", hand_over)]
+
+
+@bug("take again what is read again")
+def _() -> list[Change]:
+    original = Merger.add
+
+    def add(self: Merger, topic: str, records: Any, position: int, end: int) -> None:
+        queue = self._queues[topic]
+        fetched = queue.fetched
+        queue.fetched = min([fetched, *(record.offset for record in records)])
+        original(self, topic, records, position, end)
+        queue.fetched = max(queue.fetched, fetched)
+
+    return [(Merger, "add", add)]
 
 
 @bug("ignore where a batch begins, read on where the consumer stood")
@@ -187,6 +204,16 @@ def _() -> list[Change]:
 
     def id_(*parts: Any) -> str:
         return original(*parts) if PROCESS.get() is None else f"{next(numbers):032x}"
+
+    return [(messages, "_id", id_)]
+
+
+@bug("ids that leave out which event it was")
+def _() -> list[Change]:
+    """The auditor decides with this, too: it must see it by the id alone."""
+
+    def id_(client: Any, ordinal: int, *what: str) -> str:
+        return hashlib.blake2b("\0".join((*what, client.client_id, str(ordinal))).encode(), digest_size=16).hexdigest()
 
     return [(messages, "_id", id_)]
 

@@ -1,8 +1,8 @@
 """aiokafka's consumer over the Kafka in memory: the part of its interface that the engine uses.
 
 Enters: the engine's calls. Leaves: records, offsets, assignments.
-Holds: a read never raises for a broker that is away; a fetch may leave out a partition or give less than there is; ends
-of partitions are those of the last fetch.
+Holds: a read never raises for a broker that is away; a fetch may leave out a partition, give less than there is, or, of
+inbound topics, something again; ends of partitions are those of the last fetch.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ class SimConsumer:
         """One round trip; empty when it goes wrong."""
         network, random, weather = self._network, self._network.random, self._network.weather["kafka"]
         future: asyncio.Future[Any] = network.loop.create_future()
-        if weather.down or (weather.loss and random.random() < weather.loss):
+        if weather.down or weather.mute or (weather.loss and random.random() < weather.loss):
             network.later(random.choice((0.02, 0.5)), self._arrive, future, ())
         else:
             network.later(2 * network.latency_s("kafka", self.process), self._arrive, future, tuple(tps))
@@ -152,6 +152,9 @@ class SimConsumer:
             if random.random() < 0.15:
                 continue
             limit = self._limit if random.random() < 0.5 else random.randint(1, 8)
+            if len(self._positions) > 1 and random.random() < 0.05:
+                self._network.seen["read again"] += 1
+                position = max(position - random.randint(1, 4), self._kafka.logs[tp].first)
             answer[tp] = self._kafka.fetch(tp, position, limit)
         if not future.done():
             future.set_result((answer, broken))

@@ -30,6 +30,8 @@ async def play(world: World) -> None:
         world.start(slot)
     for item in sorted([*world.scenario.inputs, *world.scenario.faults], key=lambda item: item.at_s):
         await asyncio.sleep(max(item.at_s - world.loop.time(), 0))
+        if world.violations:
+            return
         world.network.note(f"-- {item}")
         if isinstance(item, Input):
             world.take(item)
@@ -64,6 +66,8 @@ async def _rest(world: World) -> bool:
     """Wait until nothing is left to do. False, and a violation, when that does not come about."""
     until_s = world.loop.time() + DRAIN_S
     while waiting := [*_waiting(world, INTAKE_TOPICS), *_unwell(world)]:
+        if world.violations:
+            return False
         if world.loop.time() > until_s:
             world.violations.append(f"no rest after {DRAIN_S:.0f} s: {'; '.join(waiting[:4])}")
             return False
@@ -82,8 +86,8 @@ def _inflict(world: World, fault: Fault) -> None:
     network.seen[kind] += 1
     if kind.startswith(SYSTEMS):
         system, _, what = kind.partition(" ")
-        weather = {"down": Weather(down=True), "slow": Weather(slowness=fault.amount)}
-        network.weather[system] = weather.get(what, Weather(loss=0.02 + 0.4 * fault.amount**2))
+        weather = {"down": Weather(down=True), "mute": Weather(mute=True), "slow": Weather(slowness=fault.amount)}
+        network.weather[system] = weather.get(what, Weather(loss=0.04 + 0.4 * fault.amount**2))
         network.later(fault.seconds, network.weather.__setitem__, system, Weather())
     elif kind == "retention":
         _retention(world)
@@ -268,6 +272,8 @@ def _spoil(world: World) -> int | None:
             last.value = records[0]
         elif world.scenario.refusal == "ledger cut":
             del log.entries[last.offset :]
+        elif world.scenario.refusal == "ledger trimmed too far":
+            log.first = log.end
         else:
             for topic, offset in ledger.decode_unit(last.value or b"").offsets.items():
                 inbound = world.kafka.logs[tp(world.settings.topic(topic))]

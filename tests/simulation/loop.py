@@ -14,10 +14,11 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context, ContextVar, copy_context
 from random import Random
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
 PROCESS: ContextVar[Process | None] = ContextVar("process", default=None)
+MAX_ASKED: Final = 20_000
 
 
 class Stalled(Exception):
@@ -74,11 +75,16 @@ class SimLoop(asyncio.AbstractEventLoop):
         self._timers: list[tuple[float, int, Handle]] = []
         self._made = 0
         self.steps = 0
+        self._asked = 0  # for the time, by the callback that runs
         self.error: BaseException | None = None  # what a callback raised: always a fault
 
     # -- what asyncio calls ------------------------------------------------------------------------
 
     def time(self) -> float:
+        self._asked += 1
+        if self._asked > MAX_ASKED:
+            self._asked = 0
+            raise Stalled(f"the time was asked for {MAX_ASKED} times without an await: something turns without end")
         return self._now
 
     def call_soon(self, callback: Any, *args: Any, context: Context | None = None) -> Any:
@@ -119,6 +125,9 @@ class SimLoop(asyncio.AbstractEventLoop):
         process = PROCESS.get()
         assert process is not None
         process.signals[number] = callback
+
+    def set_exception_handler(self, handler: Any) -> None:
+        """See below."""
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """An error nobody asked for, such as that of a task whose process was killed: of no interest."""
@@ -164,6 +173,7 @@ class SimLoop(asyncio.AbstractEventLoop):
             process.deferred.append(handle)
             return True
         self.steps += 1
+        self._asked = 0
         try:
             handle.context.run(handle.callback, *handle.args)
         except Exception as error:

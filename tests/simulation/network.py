@@ -25,6 +25,7 @@ class Weather:
     """How things stand on the way to one server."""
 
     down: bool = False
+    mute: bool = False  # requests arrive, no answer comes back
     loss: float = 0.0  # part of requests that go wrong
     slowness: float = 1.0
 
@@ -111,15 +112,18 @@ class Network:
             self.later(delay_s, self._perform, f"late: {what}", effect, process)
             return
         answer, error = self._perform(what, effect, process)
-        if dice < 0.8:
+        if weather.mute or dice < 0.8:
             self.seen[f"{system} answer lost"] += 1
             self.note(f"answer lost: {what}", process)
             self.later(self.random.choice((0.001, TIMEOUT_S)), _fail, future, lost)
-        elif dice < 1.0:
+        elif dice < 0.9:
             self.seen[f"{system} answer slow"] += 1
             self.later(self.random.random() * 2 * TIMEOUT_S, _answer, future, answer, error)
         else:
             self.later(self.latency_s(system, process), _answer, future, answer, error)
+            if dice < 1.0 and system == "redis":  # something on the way sends it again
+                self.seen["redis request repeated"] += 1
+                self.later(self.random.random() * 2.0, self._perform, f"again: {what}", effect, process)
 
     def _perform(
         self, what: str, effect: Callable[[], T], process: Process | None

@@ -19,6 +19,7 @@ WALL_MS_PER_S: Final = 4 * 3_600_000  # wall clocks run fast: a simulated second
 INTAKE_TOPICS: Final = (*INBOUND, "rerouted")
 DRAIN_S: Final = 90.0  # all must be decided so long after the last fault
 CLIENTS: Final = tuple(f"c{number}" for number in range(9))
+REFUSALS: Final = ("ledger rewritten", "ledger cut", "ledger trimmed too far", "inbound lost")
 _POISON: Final = (b"{", b"\xff\xfe", b"[]", b"null", b'{"event_id":"x"}', b"", None)
 
 
@@ -80,7 +81,7 @@ def generate(random: Random, seed: int) -> Scenario:
         cache_clients=random.choice((1, 3, 500)),
         chunk_bytes=random.choice((300, 1_200, 900_000)),
         end_s=end_s,
-        refusal=random.choice(("ledger rewritten", "ledger cut", "inbound lost")) if random.random() < 0.04 else "",
+        refusal=random.choice(REFUSALS) if random.random() < 0.05 else "",
     )
     scenario.faults = sorted(_faults(random, scenario), key=lambda item: item.at_s)
     inputs = draw_inputs(random, scenario, random.choice((12, 40, 90)))
@@ -162,9 +163,9 @@ def _faults(random: Random, scenario: Scenario) -> list[Fault]:
     kinds = [
         "crash", "crash", "crash at request", "crash at request", "stop", "pause",
         "pause at request", "pause at request", "rebalance", "rebalance",
-        "kafka down", "redis down", "kafka flaky", "kafka flaky", "redis flaky", "redis flaky", "kafka slow",
-        "redis slow", "failover", "failover", "clock", "retention", "crash and failover", "pause and failover",
-        "slow zombie", "slow zombie", "stop while paused at request",
+        "kafka down", "redis down", "kafka mute", "redis mute", "kafka flaky", "kafka flaky", "redis flaky",
+        "redis flaky", "kafka slow", "redis slow", "failover", "failover", "clock", "retention", "crash and failover",
+        "pause and failover", "slow zombie", "slow zombie", "stop while paused at request",
         "pause in the successor's start",
     ]  # fmt: skip
     made = []

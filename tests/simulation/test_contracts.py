@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 from random import Random
 from typing import Any
 from unittest.mock import patch
@@ -13,14 +12,14 @@ from aiokafka import TopicPartition
 
 from engine.runtime import kafka
 from engine.runtime.kafka import KafkaLog
-from engine.runtime.ledger import Log
+from engine.runtime.ledger import Log, Store
 from engine.runtime.redis_store import RedisStore
 from engine.runtime.settings import Settings
 from tests.contract_log import LogContract
-from tests.runtime import test_contract_store
+from tests.contract_store import StoreContract
 from tests.simulation.broker import SimKafka
 from tests.simulation.consumer import SimConsumer
-from tests.simulation.network import Network
+from tests.simulation.network import Network, Weather
 from tests.simulation.producer import SimProducer
 from tests.simulation.redis import SimRedis, SimRedisClient
 
@@ -51,17 +50,20 @@ class TestSimulatedLog(LogContract):
         return [(entry.key, entry.value) for entry in self.kafka.logs[TopicPartition("tasks", 0)].committed()]
 
 
-@pytest.fixture
-async def store() -> RedisStore:
-    client: Any = SimRedisClient(SimRedis(network()))
-    return RedisStore(client, "contract", 3)
+class TestSimulatedStore(StoreContract):
+    async def open_store(self) -> Store:
+        self.redis = SimRedis(network())
+        client: Any = SimRedisClient(self.redis)
+        return RedisStore(client, "contract", 3)
 
+    async def lose_requests(self) -> None:
+        self.redis.network.weather["redis"] = Weather(down=True)
 
-# The tests of every Store, with the store above
-globals().update(
-    {
-        name: test
-        for name, test in vars(test_contract_store).items()
-        if name.startswith("test_") and set(inspect.signature(test).parameters) == {"store"}
-    }
-)
+    async def lose_answers(self) -> None:
+        self.redis.network.weather["redis"] = Weather(mute=True)
+
+    async def mend(self) -> None:
+        self.redis.network.weather["redis"] = Weather()
+
+    async def lose_last_unit(self) -> None:
+        self.redis.lose(1)

@@ -1,0 +1,142 @@
+"""What every Store keeps, whatever is below it. A test module derives from StoreContract and says how to open one.
+
+`open_store()` gives a new Store, empty at first. `lose_requests()` and `lose_answers()` say what becomes of the next
+`apply`; `mend()` ends that. `lose_last_unit()` is a failover: what was written last is gone.
+"""
+
+from __future__ import annotations
+
+import msgpack
+import pytest
+
+from engine.core.record import PUBLIC_FIELDS
+from engine.runtime.ledger import Store, Unavailable, encode_writes
+from tests.core.making import at
+
+
+def writes(**clients: tuple[int, bytes]) -> bytes:
+    """One chunk, as the ledger holds it: client id -> (due or -1, state)."""
+    rows = [[id_, due, state, *PUBLIC_FIELDS] for id_, (due, state) in clients.items()]
+    return bytes(msgpack.packb(rows, use_bin_type=False))
+
+
+class StoreContract:
+    async def open_store(self) -> Store:
+        raise NotImplementedError
+
+    async def lose_requests(self) -> None:
+        raise NotImplementedError
+
+    async def lose_answers(self) -> None:
+        raise NotImplementedError
+
+    async def mend(self) -> None:
+        raise NotImplementedError
+
+    async def lose_last_unit(self) -> None:
+        raise NotImplementedError
+
+    @pytest.fixture
+    async def store(self):
+        return await self.open_store()
+
+    async def test_a_new_store_knows_nothing(self, store: Store):
+        assert await store.position() is None
+        assert await store.load(["a", "b"]) == (None, [None, None])
+        assert await store.due(1 << 60, 10) == []
+
+    async def test_states_come_back_byte_for_byte_in_the_order_asked_for(self, store: Store):
+        every_byte, large = bytes(range(256)), b"\xc3\x28\x00" * 100_000
+        assert await store.apply(b"", b"one", [writes(a=(-1, every_byte), b=(-1, b""), c=(-1, large))]) == b"one"
+        assert await store.position() == b"one"
+        assert await store.load(["c", "unknown", "a", "b"]) == (b"one", [large, None, every_byte, b""])
+
+    async def test_an_answer_that_was_lost_is_asked_for_again(self, store: Store):
+        one = [writes(a=(5, b"A"))]
+        await store.apply(b"", b"one", one)
+        assert await store.apply(b"", b"one", one) == b"one"
+        assert await store.load(["a"]) == (b"one", [b"A"])
+
+    async def test_a_unit_that_does_not_begin_here_writes_nothing(self, store: Store):
+        await store.apply(b"", b"one", [writes(a=(5, b"A"))])
+        assert await store.apply(b"zero", b"two", [writes(a=(7, b"other"), b=(7, b"B"))]) == b"one"
+        assert await store.load(["a", "b"]) == (b"one", [b"A", None])
+        assert await store.due(10, 10) == ["a"]
+        assert await store.apply(b"", b"two", [writes(b=(7, b"B"))]) == b"one"
+        assert await store.apply(b"one", b"two", [writes(b=(7, b"B"))]) == b"two"
+
+    async def test_a_unit_of_many_chunks_is_one_step(self, store: Store):
+        chunks = [writes(**{f"c{n}-{m}": (n * 100 + m, b"%d" % m) for m in range(100)}) for n in range(30)]
+        await store.apply(b"", b"one", chunks)
+        _, states = await store.load([f"c{n}-{m}" for n in range(30) for m in range(100)])
+        assert states == [b"%d" % m for _ in range(30) for m in range(100)]
+        assert len(await store.due(10_000, 5_000)) == 3_000
+
+    async def test_later_writes_replace_earlier_ones(self, store: Store):
+        await store.apply(b"", b"one", [writes(a=(5, b"long ago"), b=(5, b"B"))])
+        await store.apply(b"one", b"two", [writes(a=(9, b"now")), writes(a=(8, b"later in the same unit"))])
+        assert await store.load(["a", "b"]) == (b"two", [b"later in the same unit", b"B"])
+        assert await store.due(8, 10) == ["b", "a"]
+
+    async def test_who_is_due_earliest_first_and_no_more_than_asked_for(self, store: Store):
+        moment = at(0) + 123  # no digit of a millisecond is lost
+        await store.apply(
+            b"",
+            b"one",
+            [writes(z=(moment, b""), a=(moment, b""), first=(0, b""), after=(moment + 1, b""), never=(-1, b""))],
+        )
+        assert await store.due(moment, 10) == ["first", "a", "z"]
+        assert await store.due(moment - 1, 10) == ["first"]
+        assert await store.due(moment + 1, 3) == ["first", "a", "z"]
+        await store.apply(b"one", b"two", [writes(first=(-1, b""), a=(moment + 2, b""))])
+        assert await store.due(moment + 5, 10) == ["z", "after", "a"]
+
+    async def test_any_client_id_that_the_contract_allows(self, store: Store):
+        ids = ["{a}", "*", "a:b", '"', "\\", "%s", "KEYS[1]", "a" * 64, "".join(map(chr, range(33, 97)))]
+        await store.apply(b"", b"one", [writes(**{id_: (n, b"%d" % n) for n, id_ in enumerate(ids)})])
+        assert await store.load(ids) == (b"one", [b"%d" % n for n in range(len(ids))])
+        assert await store.due(100, 100) == ids
+
+    async def test_a_unit_without_changes_moves_the_position(self, store: Store):
+        await store.apply(b"", b"one", encode_writes([]))
+        assert await store.position() == b"one"
+
+    # -- what can go wrong -------------------------------------------------------------------------
+
+    async def test_a_request_that_was_lost_did_nothing(self, store: Store):
+        await store.apply(b"", b"one", [writes(a=(5, b"A"))])
+        await self.lose_requests()
+        with pytest.raises(Unavailable):
+            await store.apply(b"one", b"two", [writes(a=(7, b"AA"), b=(7, b"B"))])
+        await self.mend()
+        assert await store.load(["a", "b"]) == (b"one", [b"A", None])
+        assert await store.due(10, 10) == ["a"]
+        assert await store.apply(b"one", b"two", [writes(b=(7, b"B"))]) == b"two"
+
+    async def test_an_answer_that_was_lost_says_nothing_and_all_was_done(self, store: Store):
+        two = [writes(a=(7, b"AA"), b=(6, b"B"))]
+        await store.apply(b"", b"one", [writes(a=(5, b"A"))])
+        await self.lose_answers()
+        with pytest.raises(Unavailable):
+            await store.apply(b"one", b"two", two)
+        await self.mend()
+        assert await store.load(["a", "b"]) == (b"two", [b"AA", b"B"])
+        assert await store.due(10, 10) == ["b", "a"]
+        assert await store.apply(b"one", b"two", two) == b"two"  # asked again, as a recovery does
+
+    async def test_what_a_failover_loses_is_whole_units_from_the_end(self, store: Store):
+        await store.apply(b"", b"one", [writes(a=(5, b"A"))])
+        await store.apply(b"one", b"two", [writes(a=(-1, b"AA"), b=(6, b"B"))])
+        await store.apply(b"two", b"three", [writes(a=(8, b"AAA")), writes(c=(9, b"C"))])
+        await self.lose_last_unit()
+        assert await store.load(["a", "b", "c"]) == (b"two", [b"AA", b"B", None])
+        assert await store.due(10, 10) == ["b"]
+        assert await store.apply(b"three", b"four", [writes(a=(1, b"no"))]) == b"two"
+        await self.lose_last_unit()
+        assert await store.load(["a", "b", "c"]) == (b"one", [b"A", None, None])
+        assert await store.due(10, 10) == ["a"]
+        await self.lose_last_unit()
+        assert await store.position() is None
+        assert await store.load(["a"]) == (None, [None])
+        assert await store.due(10, 10) == []
+        assert await store.apply(b"", b"one", [writes(a=(5, b"A"))]) == b"one"
