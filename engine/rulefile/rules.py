@@ -13,6 +13,7 @@ from engine.core.actions import Audience, Kind
 from engine.core.events import Channel
 from engine.core.expressions import BOOL, Scope
 from engine.core.ruleset import Feature, Rule, Silence, Source, Tiers, Trigger
+from engine.rulefile.cases import read_tests
 from engine.rulefile.document import Mapping, Node, Scalar
 from engine.rulefile.fields import ALWAYS, IDENTIFIER, KEBAB, TEMPLATE, Reader
 
@@ -33,7 +34,7 @@ REQUIRED: Final = (
     "template",
     "description",
 )
-OPTIONAL: Final = ("version", "on", "silence", "when", "channels", "parameters")
+OPTIONAL: Final = ("version", "on", "silence", "when", "channels", "parameters", "tests")
 MINUTE_S: Final = 60
 DAY_S: Final = 86_400
 MAX_COOLDOWN_S: Final = 365 * DAY_S
@@ -50,12 +51,12 @@ def read_rules(
     for node in reader.items(reader.mapping(root, ("rules",)).get("rules")):
         id_ = node.entries["id"][1] if isinstance(node, Mapping) and "id" in node.entries else None
         reader.rule = id_.value if isinstance(id_, Scalar) and id_.value.isprintable() else None
-        rules.append((id_ if isinstance(id_, Scalar) else None, _rule(reader, node, scopes)))
+        rules.append((id_ if isinstance(id_, Scalar) else None, _rule(reader, node, scopes, tiers)))
         reader.rule = None
     return rules
 
 
-def _rule(reader: Reader, node: Node, scopes: dict[str, Scope]) -> Rule:
+def _rule(reader: Reader, node: Node, scopes: dict[str, Scope], tiers: Tiers) -> Rule:
     fields = reader.mapping(node, REQUIRED, OPTIONAL)
     silence = _silence(reader, fields.get("silence"))
     on = reader.choices(fields.get("on"), TRIGGERS)
@@ -74,7 +75,7 @@ def _rule(reader: Reader, node: Node, scopes: dict[str, Scope]) -> Rule:
         if "channels" in fields:
             reader.problem(fields["channels"], f"channels for audience {audience}", "remove them: it has a work queue")
         channels = ("work_queue",)
-    return Rule(
+    rule = Rule(
         id=reader.word(fields.get("id"), KEBAB),
         version=reader.integer(fields["version"], 1, 1_000_000) if "version" in fields else 1,
         title=reader.words(fields.get("title"), 120),
@@ -95,6 +96,8 @@ def _rule(reader: Reader, node: Node, scopes: dict[str, Scope]) -> Rule:
         ),
         description=reader.words(fields.get("description"), 500),
     )
+    read_tests(reader, fields.get("tests"), rule, tiers)
+    return rule
 
 
 def _silence(reader: Reader, node: Node | None) -> Silence | None:

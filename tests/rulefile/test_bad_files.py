@@ -16,7 +16,7 @@ HELLO = 'rule "hello": '
 TIERS = 'allowed: "A", "B", "C", "mutual_fund", "private_fund", "insurer", "qfii", "social_security_fund", "enterprise_annuity"'
 CONDITION = 'when: client.tier == "A" and money_out_cny_7d >= 0.3 * client.assets_peak_cny'
 FOLDED = '>\n      client.tier in ("B", "C")\n      and client.segment != "active"'
-RULE_KEYS = "id, title, owner, kind, audience, priority, cooldown, expires, template, description, version, on, silence, when, channels, parameters"
+RULE_KEYS = "id, title, owner, kind, audience, priority, cooldown, expires, template, description, version, on, silence, when, channels, parameters, tests"
 YAML = "check indentation, colons and quotes near here"
 
 # (file, what to replace, with what, the one problem)
