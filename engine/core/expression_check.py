@@ -65,6 +65,8 @@ class Checker:
         self.scope = scope
         self.names: dict[str, None] = {}  # as met, in order
         self.lists: dict[str, None] = {}
+        self.size = 0  # of the names' code
+        self.depth = 0
 
     def run(self, body: ast.expr, expect: Type | None) -> Checked:
         result = self.check(body)
@@ -152,6 +154,8 @@ class Checker:
             remedy = f"write: x in {known.name}" if known.type.kind == "set" else "name it as a rule's channels"
             raise Refused((node, f"{known.name} is a list, not a value", remedy))
         self.names[known.name] = None
+        self.size += known.size
+        self.depth = max(self.depth, known.depth)
         tree = ast.Name(known.name, ast.Load())
         return Checked(node, tree, known.type, optional=known.optional, log10=known.log10)
 

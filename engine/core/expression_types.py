@@ -62,6 +62,8 @@ class Name:
     base: str = ""
     reads: tuple[Name, ...] | None = None
     log10: float = MAX_NAME_LOG10  # no value of it is beyond 10 ** log10
+    size: int = 1  # parts of its code, and how deep they are nested
+    depth: int = 1
 
 
 Scope = Mapping[str, Name]
@@ -82,6 +84,8 @@ class Expression:
     names: tuple[str, ...]
     log10: float = 0.0
     lists: tuple[str, ...] = ()  # the lists of texts that it asks, which are no values
+    size: int = 1  # with the definitions and tables in it written out
+    depth: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,8 @@ __all__ = [
 MAX_LENGTH: Final = 2000
 MAX_DEPTH: Final = 40
 MAX_NODES: Final = 500
+MAX_WRITTEN_OUT: Final = 20_000
+MAX_DEPTH_WRITTEN_OUT: Final = 100
 
 # What people write who know another language, and what to write here; the first that is near the fault is shown.
 FOREIGN: Final = (
@@ -66,6 +68,7 @@ def parse(text: str, scope: Scope, expect: Type | None = None) -> Expression | t
     body = _syntax(text)
     if isinstance(body, Fault):
         return (body,)
+    levels, nodes = _extent(body)
     encoded = None if text.isascii() else text.encode()
 
     def offset(node: ast.AST) -> int:
@@ -78,8 +81,21 @@ def parse(text: str, scope: Scope, expect: Type | None = None) -> Expression | t
     except Refused as refused:
         faults = {Fault(offset(node), message, remedy) for node, message, remedy in refused.faults}
         return tuple(sorted(faults, key=lambda fault: (fault.offset, fault.message)))
-    names, lists = tuple(checker.names), tuple(checker.lists)
-    return Expression(text, result.tree, result.type, result.optional, names, result.log10, lists)
+    size, depth = nodes + checker.size, levels + checker.depth
+    if size > MAX_WRITTEN_OUT or depth > MAX_DEPTH_WRITTEN_OUT:
+        message = f"expression of {size} parts, {depth} deep, with its definitions written out"
+        return (Fault(0, message, "use fewer or smaller definitions and tables"),)
+    return Expression(
+        text,
+        result.tree,
+        result.type,
+        result.optional,
+        names=tuple(checker.names),
+        log10=result.log10,
+        lists=tuple(checker.lists),
+        size=size,
+        depth=depth,
+    )
 
 
 def _syntax(text: str) -> ast.expr | Fault:
@@ -127,24 +143,31 @@ def _syntax_fault(text: str, error: SyntaxError, start: int) -> Fault:
     return Fault(offset, message, remedy)
 
 
-def _within_bounds(body: ast.expr, line: str) -> Fault | None:
-    """Depth and size, without recursion; and no comment, which would hide the rest of a folded condition."""
+def _extent(body: ast.expr) -> tuple[int, int]:
+    """Depth and number of parts, without recursion."""
     level: list[ast.AST] = [body]
     depth = nodes = 0
-    strings: list[tuple[int, int]] = []
     while level:
         depth, nodes = depth + 1, nodes + len(level)
-        for node in level:
-            if isinstance(node, (ast.Constant, ast.JoinedStr)):
-                strings.append((node.col_offset, node.end_col_offset or 0))
-        if depth > MAX_DEPTH:
-            return Fault(0, "expression too deeply nested", f"nest at most {MAX_DEPTH} deep")
         level = [
             c
             for n in level
             for c in ast.iter_child_nodes(n)
             if isinstance(c, (ast.expr, ast.comprehension, ast.keyword))
         ]
+    return depth, nodes
+
+
+def _within_bounds(body: ast.expr, line: str) -> Fault | None:
+    """Depth and size; and no comment, which would hide the rest of a folded condition."""
+    depth, nodes = _extent(body)
+    if depth > MAX_DEPTH:
+        return Fault(0, "expression too deeply nested", f"nest at most {MAX_DEPTH} deep")
+    strings = [
+        (node.col_offset, node.end_col_offset or 0)
+        for node in ast.walk(body)
+        if isinstance(node, (ast.Constant, ast.JoinedStr))
+    ]
     if nodes > MAX_NODES:
         return Fault(0, f"expression of {nodes} parts", f"stay within {MAX_NODES}; declare a feature or split the rule")
     encoded = line.encode()

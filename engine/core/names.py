@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Final, get_args
 
 from engine.core import events
+from engine.core.declared import NOTHING, Declared, with_declared
 from engine.core.expressions import BOOL, TEXT, Changes, Name, Scope, Type, enum, number
 from engine.core.ruleset import Feature, Source
 
@@ -150,6 +151,7 @@ def rule_scope(
     tiers: tuple[str, ...],
     segments: tuple[str, ...],
     code: dict[str, str] | None = None,
+    declared: Declared = NOTHING,
 ) -> Scope:
     """Names for a rule's condition and parameters when looked at on `trigger`; "client" is the scope of tiers,
     segments and score.
@@ -158,4 +160,4 @@ def rule_scope(
     names = [*client_names(tiers, segments), *feature_names(features, code), *EVENT_NAMES.get(trigger, [])]
     if trigger == "tier_change":
         names += tier_change_names(tiers)
-    return {name.name: name for name in names}
+    return with_declared({name.name: name for name in names}, declared, trigger, compiling=code is not None)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from engine.core import features, matching, names
+from engine.core.declared import list_globals
 from engine.core.expressions import Scope, to_python
 from engine.core.generated import Code
 from engine.core.matching import Matcher
@@ -71,9 +72,10 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
     tiers, segments = rule_set.tiers.names, tuple(s.id for s in rule_set.tiers.segments)
 
     def scope_of(trigger: str) -> Scope:
-        return names.rule_scope(trigger, rule_set.features, tiers, segments, reads)
+        return names.rule_scope(trigger, rule_set.features, tiers, segments, reads, rule_set.declared)
 
     code = Code()
+    code.constants |= list_globals(rule_set.lists)
     for source, plan in sources.items():
         event_scope = names.event_scope(source)
 

@@ -6,9 +6,11 @@ Holds: a RuleSet exists only if every part of it passed every check; its digest 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from engine.core.declared import Declared, Definition, Table
 from engine.core.expressions import Expression
 
 Source = Literal["trades", "logins", "balances"]
@@ -111,3 +113,10 @@ class RuleSet:
     tiers: Tiers
     policy: ContactPolicy
     rules: tuple[Rule, ...]  # by priority (highest first), then id
+    lists: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # of texts, by name
+    tables: tuple[Table, ...] = ()
+    definitions: tuple[Definition, ...] = ()
+
+    @property
+    def declared(self) -> Declared:
+        return Declared(self.lists, self.tables, self.definitions)
