@@ -6,7 +6,7 @@ partitions), never from a client.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from prometheus_client import (
@@ -73,6 +73,16 @@ class Metrics:
             "engage_rule_set_refused", "Rule sets refused; the last good one stayed.", registry=r
         )
         self.rule_set_stale = Gauge("engage_rule_set_stale", "1 while the newest rule set was refused.", registry=r)
+        self.rule_sampled_events = Counter(
+            "engage_rule_sampled_events", "Events whose rules' tests were timed one by one.", registry=r
+        )
+        self.rule_sampled_tests = Counter(
+            "engage_rule_sampled_tests", "Tests of a rule's condition that were timed.", ["rule"], registry=r
+        )
+        self.rule_sampled_seconds = Counter(
+            "engage_rule_sampled_seconds", "Time that these tests took.", ["rule"], registry=r
+        )
+        self._rules_tested: set[str] = set()
         for system in ("kafka", "redis"):
             self.waiting.labels(system).set(0)
         for step in ("publish", "apply"):
@@ -101,6 +111,18 @@ class Metrics:
         self.tier_clients.remove_by_labels({"partition": str(partition)})
         for tier, clients in tiers.items():
             self.tier_clients.labels(partition, tier).set(clients)
+
+    def rule_tested(self, rule: str, seconds: float) -> None:
+        self._rules_tested.add(rule)
+        self.rule_sampled_tests.labels(rule).inc()
+        self.rule_sampled_seconds.labels(rule).inc(seconds)
+
+    def keep_rules(self, rules: Collection[str]) -> None:
+        """A rule that was removed is shown no longer."""
+        for rule in self._rules_tested.difference(rules):
+            self.rule_sampled_tests.remove(rule)
+            self.rule_sampled_seconds.remove(rule)
+        self._rules_tested.intersection_update(rules)
 
     def partition_state(self, partition: int, state: str) -> None:
         for known in STATES:

@@ -22,6 +22,7 @@ from engine.runtime import ledger
 from engine.runtime.intake import REROUTED, Batch, Inbound, read
 from engine.runtime.ledger import Log, Position, Refused, Step, Store, Surprised, Unit
 from engine.runtime.metrics import Metrics
+from engine.runtime.rule_costs import CostSampler
 
 log = structlog.get_logger(__name__)
 
@@ -73,6 +74,7 @@ class Partition:
         self._plan = plan()
         self._belongs = belongs
         self._metrics = metrics
+        self._costs = CostSampler(metrics)
         self._cache_clients = cache_clients
         self._limits = limits
         self.position = Position()
@@ -102,7 +104,7 @@ class Partition:
         self.offsets = dict(position.offsets)
         self._cache.clear()
         self._unit = OpenUnit()
-        self._plan = self._newest_plan()
+        self._use(self._newest_plan())
         self._metrics.population(self.number, position.tiers)
         return position
 
@@ -239,6 +241,7 @@ class Partition:
         unit, known = self._unit, len(self._cache)
         with self._metrics.decide_seconds.time():
             decided = decide(self._plan, self._cache, inputs)
+        self._costs.take(self._plan, self._cache, inputs)
         unit.clients_added += len(self._cache) - known
         unit.messages += decided.messages
         unit.changed.update(decided.changed)
@@ -311,6 +314,10 @@ class Partition:
         """A unit's boundary: the only place where rules change. States are read again under the new layout."""
         plan = self._newest_plan()
         if plan is not self._plan:
-            self._plan = plan
+            self._use(plan)
             self._cache.clear()
             log.info("rule set in force", partition=self.number, digest=plan.rule_set.digest)
+
+    def _use(self, plan: Plan) -> None:
+        self._plan = plan
+        self._metrics.keep_rules([rule.id for rule in plan.rule_set.rules])
