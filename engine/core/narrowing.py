@@ -191,6 +191,8 @@ class _Narrowing:
         signs = set(HOLDING_SIGNS[op])
         if self.key(left) == self.key(right):
             signs &= {"="}
+        signs -= {">"} if (self.key(left), self.key(right)) in self.world.at_most else set()
+        signs -= {"<"} if (self.key(right), self.key(left)) in self.world.at_most else set()
         one, two = self.domain(left, box, NUMBERS), self.domain(right, box, NUMBERS)
         (a, b), (c, d) = one.hull(), two.hull()
         out = {sign for sign, never in (("<", a >= d), (">", b <= c), ("=", a > d or b < c)) if never}

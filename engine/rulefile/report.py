@@ -7,16 +7,24 @@ from __future__ import annotations
 
 import unicodedata
 from pathlib import Path
-from typing import Final, TextIO
+from typing import Final, Protocol, TextIO
 
 from engine.core.ruleset import RuleSet
 from engine.rulefile.load import DirectoryError, load, read_directory
-from engine.rulefile.problem import Problem
 
 GOOD: Final = 0
 FAULTY: Final = 1
 UNUSABLE: Final = 2
 MAX_SHOWN_LINE: Final = 160
+
+
+class Placed(Protocol):
+    """What stands at a line and column, counted from 1."""
+
+    @property
+    def line(self) -> int: ...
+    @property
+    def column(self) -> int: ...
 
 
 def check(directory: Path, out: TextIO) -> int:
@@ -34,7 +42,7 @@ def check(directory: Path, out: TextIO) -> int:
         return GOOD
     for problem in result:
         print(f"{directory / problem.file}{str(problem)[len(problem.file) :]}", file=out)
-        print(_excerpt(problem, files.get(problem.file, "")), end="", file=out)
+        print(excerpt(problem, files.get(problem.file, "")), end="", file=out)
     in_files = len({problem.file for problem in result})
     print(
         f"{len(result)} problem{'s' if len(result) > 1 else ''} in {in_files} file{'s' if in_files > 1 else ''}",
@@ -43,14 +51,14 @@ def check(directory: Path, out: TextIO) -> int:
     return FAULTY
 
 
-def _excerpt(problem: Problem, text: str) -> str:
+def excerpt(at: Placed, text: str) -> str:
     """The source line with a caret under the column."""
     lines = text.split("\n")
-    if problem.line > len(lines) or not lines[problem.line - 1].strip():
+    if at.line > len(lines) or not lines[at.line - 1].strip():
         return ""
-    line = lines[problem.line - 1].rstrip()
-    start = max(0, problem.column - MAX_SHOWN_LINE // 2)
+    line = lines[at.line - 1].rstrip()
+    start = max(0, at.column - MAX_SHOWN_LINE // 2)
     shown = "".join(c if c.isprintable() else "?" for c in line[start : start + MAX_SHOWN_LINE])
-    before = shown[: problem.column - 1 - start]
+    before = shown[: at.column - 1 - start]
     width = sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in before)
     return f"    {shown}\n    {' ' * width}^\n"

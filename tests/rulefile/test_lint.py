@@ -1,0 +1,204 @@
+"""Lint finds what is doubtful, at its place, and is silent on what is not."""
+
+import json
+
+import pytest
+
+from engine.rulefile.formats import FORMATS, formatted
+from engine.rulefile.lint import CODES, lint
+from tests.core.making import TIERS, rule
+from tests.rulefile.sample import good
+
+FEATURES = """\
+features:
+  assets_avg_cny_30d: {source: balances, aggregate: daily_mean, field: assets_cny, window: 30d}
+  trades_7d: {source: trades, aggregate: count, window: 7d}
+  trades_30d: {source: trades, aggregate: count, window: 30d}
+  robo_30d: {source: trades, aggregate: count, where: trade.product == "robo_portfolio", window: 30d}
+  symbols_30d: {source: trades, aggregate: distinct, field: symbol, window: 30d}
+"""
+ORDER = ("L301", "L302", "L306")  # good order: not what these tests are about
+CLIENT = {"kind": "message", "audience": "client", "cooldown": "1d"}
+
+
+def files(*rules, tiers=TIERS, features=FEATURES, cap=2):
+    return {
+        "features.yaml": features,
+        "tiers.yaml": tiers,
+        "policy.yaml": f"contact:\n  daily_cap: {cap}\n",
+        "rules.yaml": "rules:\n" + "".join(rules) if rules else "rules: []\n",
+    }
+
+
+def found(*rules, but=ORDER, **more):
+    return [finding for finding in lint(good(files(*rules, **more))) if finding.code not in but]
+
+
+def one(when, on="logins"):
+    return rule("x", on=on, when=f"'{when}'", audience="team", kind="task", cooldown="1d")
+
+
+@pytest.mark.parametrize(
+    ("on", "when", "said"),
+    [
+        ("logins", 'client.tier == "A" and client.type == "insurer"', "exclude each other"),
+        ("logins", 'client.tier == "A" and client.days_known > 3 and client.type == "qfii"', "exclude each other"),
+        ("logins", 'client.tier == "insurer" and not known(client.type)', "exclude each other"),
+        ("balances", "balance.amount_cny > 5 and balance.amount_cny < 3", "exclude each other"),
+        ("balances", "balance.amount_cny > 200_000_000_000", "balance.amount_cny is from 0 to 100,000,000,000"),
+        ("balances", "balance.margin_ratio >= 1001", "from 0 to 1,000"),
+        ("balances", "client.margin_ratio < 1 and balance.margin_ratio > 2", "exclude each other"),
+        ("balances", "client.assets_peak_cny < balance.assets_cny", ""),
+        ("logins", "trades_7d < 0", "trades_7d is 0 or more"),
+        ("logins", "symbols_30d > 64", "symbols_30d is from 0 to 64"),
+        ("logins", "trades_7d > 10 and trades_30d < 5", "exclude each other"),
+        ("logins", "trades_7d > 2 and trades_7d < 3", "exclude each other"),
+        ("logins", "client.days_known > 100_000", "client.days_known is 0 or more"),
+        ("logins", "known(client.risk_level) and not known(client.risk_level)", "exclude each other"),
+        ("logins", "login.success and not login.success", "exclude each other"),
+        ("trades", "trades_30d == 0", "trades_30d is 1 or more"),
+        ("trades", 'trade.product == "robo_portfolio" and robo_30d == 0', "exclude each other"),
+        ("profiles", "not known(client.type)", ""),
+        ("tier_change", 'tier_change.new == "A" and tier_change.reason == "demoted"', "exclude each other"),
+        ("tier_change", 'tier_change.new == "A" and client.tier == "B"', "exclude each other"),
+        ("tier_change", 'tier_change.reason == "first" and known(tier_change.old)', "exclude each other"),
+        ("tier_change", "client.days_in_tier > 30", ""),
+    ],
+)
+def test_conditions_that_never_hold(on, when, said):
+    (finding,) = found(one(when, on))
+    assert finding.code == "L101"
+    assert finding.severity == "error"
+    assert said in finding.message
+    assert finding.subject == 'rule "x"'
+
+
+@pytest.mark.parametrize(
+    ("on", "when", "codes"),
+    [
+        ("logins", "client.days_known >= 0", ["L102"]),
+        ("tier_change", "known(tier_change.new)", ["L102"]),
+        ("logins", "login.success or trades_7d < 0", ["L103"]),
+        ("logins", "login.success and trades_7d >= 0", ["L104"]),
+        ("trades", "trades_7d >= 1 and trade.amount_cny >= 100", ["L104"]),
+        ("[trades, logins]", "trades_7d >= 1", []),
+        ("[trades, logins]", "trades_7d == 0", ["L101"]),  # never on trades
+        ("logins", "True", []),
+        ("logins", "client.assets_cny >= 0", []),  # missing until a balance came
+        ("logins", 'client.tier == "insurer" and client.type == "individual"', []),  # until it can be measured
+        ("logins", 'client.tier != "A"', []),
+        ("balances", "balance.amount_cny / client.cash_cny > 1000", []),
+        ("logins", "trades_7d == trades_30d", []),
+        ("tier_change", 'tier_change.reason == "type_changed" and tier_change.new == "insurer"', []),
+    ],
+)
+def test_what_always_holds_and_what_may_hold(on, when, codes):
+    assert [finding.code for finding in found(one(when, on))] == codes
+
+
+def test_a_silence_tells_how_long_it_was():
+    silence = {"silence": "{of: logins, for: 30d}", "audience": "team", "kind": "task", "cooldown": "1d"}
+    never = rule("x", when="client.days_since_login < 30", **silence)
+    always = rule("x", when="client.days_since_login >= 30 and client.days_known > 9", **silence)
+    assert [finding.code for finding in found(never)] == ["L101"]
+    assert [finding.code for finding in found(always)] == ["L104"]
+
+
+def test_the_place_is_the_part_at_fault():
+    texts = files(one("login.success and trades_7d < 0"))
+    (finding,) = [finding for finding in lint(good(texts)) if finding.code == "L101"]
+    line = texts["rules.yaml"].split("\n")[finding.line - 1]
+    assert line[finding.column - 1 :].startswith("trades_7d < 0")
+
+
+def test_rules_that_only_repeat_another():
+    fields = {**CLIENT, "kind": "task", "audience": "team", "template": "t"}
+    wide = rule("wide", when="login.success", priority=60, **fields)
+    narrow = rule("narrow", when="login.success and client.days_known > 9", priority=50, **fields)
+    assert [(f.code, f.subject) for f in found(wide, narrow)] == [("L201", 'rule "narrow"')]
+    assert [(f.code, f.subject) for f in found(rule("first", when="login.success", **fields), wide)] == [
+        ("L201", 'rule "first"')  # of two that are equal, the one of lower priority
+    ]
+    other = rule("narrow", when="login.success and client.days_known > 9", priority=50, **{**fields, "template": "u"})
+    assert found(wide, other) == []
+    also = rule("narrow", on="[logins, trades]", when="client.days_known > 9", priority=50, **fields)
+    assert found(rule("wide", when="True", **fields), also) == []
+
+
+def test_rules_that_others_use_the_cap_up_for():
+    first = rule("first", when="login.success", priority=60, **CLIENT)
+    second = rule("second", when="login.success", priority=59, template="u", **CLIENT)
+    third = rule("third", when="login.success and trades_7d > 3", priority=50, template="v", **CLIENT)
+    (finding,) = found(first, second, third)
+    assert (finding.code, finding.subject) == ("L202", 'rule "third"')
+    assert found(first, second, third, cap=3) == []
+    elsewhere = rule("third", when="login.success", priority=50, template="v", channels="[email]", **CLIENT)
+    assert found(first, second, elsewhere) == []  # a client may have agreed to e-mail alone
+
+
+def test_rules_of_one_priority_are_shown_by_values_that_meet_both():
+    one_ = rule("one", when='client.tier == "A" and login.success', **CLIENT)
+    two = rule("two", when="trades_7d >= 5 and client.assets_cny > 1_000", template="u", **CLIENT)
+    (finding,) = found(one_, two)
+    assert (finding.code, finding.subject) == ("L203", 'rule "two"')
+    assert 'client.tier "A"' in finding.message
+    assert "trades_7d 5" in finding.message
+    assert "client.assets_cny 1,000.01" in finding.message
+    assert found(one_, rule("two", when='client.type == "insurer"', template="u", **CLIENT)) == []
+    assert found(one_, rule("two", when="trades_7d >= 5", priority=51, template="u", **CLIENT)) == []
+
+
+def test_segments_and_filters():
+    tiers = TIERS + "segments:\n  - {id: many, when: trades_7d > 3}\n  - {id: more, when: trades_7d > 5}\n"
+    assert [(f.code, f.subject) for f in found(tiers=tiers + "", but=(*ORDER,))] == [("L204", 'segment "more"')]
+    features = FEATURES + "  odd: {source: trades, aggregate: count, where: trade.quantity < 1, window: 7d}\n"
+    assert [(f.code, f.subject) for f in found(features=features)] == [("L101", 'feature "odd"')]
+
+
+def test_nothing_is_sent_under_a_cap_of_nought():
+    assert [finding.code for finding in found(rule("x", when="login.success", **CLIENT), cap=0)] == ["L205"]
+
+
+def test_good_order():
+    rules = [rule(f"r{n}", when="True", owner="wealth", template=f"t{n}", kind="task", audience="team") for n in (1, 2)]
+    odd = rule("odd", when="True", owner="weatlh", kind="task", audience="team")
+    codes = [(finding.code, finding.subject) for finding in found(*rules, odd, but=("L301", "L302"))]
+    assert codes == [
+        ("L306", 'feature "trades_7d"'),
+        ("L306", 'feature "trades_30d"'),
+        ("L306", 'feature "robo_30d"'),
+        ("L306", 'feature "symbols_30d"'),
+        ("L305", 'rule "odd"'),
+    ]
+    (quick,) = found(rule("hasty", when="login.success", cooldown="30m"))
+    assert quick.code == "L304"
+
+
+def test_a_comment_with_a_reason_allows_a_finding():
+    said = one("trades_7d < 0")
+    text = "rules:\n  # lint: allow L101 shows what lint says\n" + said
+    assert _codes(text) == []
+    assert _codes(text.replace(" shows what lint says", "")) == ["L001", "L101"]
+    assert _codes(text.replace("L101", "L999")) == ["L001", "L101"]
+    assert _codes(text.replace("L101", "L104")) == ["L002", "L101"]
+    line = next(line for line in said.split("\n") if "when" in line)
+    assert _codes("rules:\n" + said.replace(line, line + "  # lint: allow L101 a reason")) == []
+    assert _codes("rules:\n" + said.replace(line, line + "  # lint: allowed L101 a reason")) == ["L101"]
+
+
+def _codes(rules):
+    texts = {**files(), "rules.yaml": rules}
+    return [finding.code for finding in lint(good(texts)) if finding.code not in ORDER]
+
+
+def test_formats(tmp_path):
+    texts = files(one("trades_7d < 0"))
+    findings = lint(good(texts))
+    out = {format_: formatted(format_, tmp_path, texts, findings) for format_ in FORMATS}
+    assert out["text"].count("^") == len(findings)
+    assert [entry["code"] for entry in json.loads(out["json"])] == [finding.code for finding in findings]
+    (run,) = json.loads(out["sarif"])["runs"]
+    assert {rule_["id"] for rule_ in run["tool"]["driver"]["rules"]} == set(CODES)
+    assert [result["ruleId"] for result in run["results"]] == [finding.code for finding in findings]
+    assert out["github"].startswith(f"::notice file={tmp_path}/features.yaml,line=4,col=3,title=L306::feature ")
+    assert formatted("text", tmp_path, texts, []) == f"{tmp_path}: nothing to remark"
