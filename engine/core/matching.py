@@ -78,9 +78,9 @@ class Matcher:
 
 def add(code: Code, name: str, conditions: Sequence[Expression], scope: Scope) -> None:
     """Make a Matcher called `name` of `code`: a test of each condition, and a function that gives the rows to test."""
-    asked: dict[str, ast.expr] = {}
-    split = [(at, row) for at, condition in enumerate(conditions) for row in _rows(condition.tree, asked)]
-    code.function(f"candidates_{name}", "c, e, t", _candidates(code, name, [row for _, row in split], asked, scope))
+    analysis = _Analysis(scope)
+    split = [(at, row) for at, condition in enumerate(conditions) for row in analysis.rows(condition.tree)]
+    code.function(f"candidates_{name}", "c, e, t", _candidates(code, name, [row for _, row in split], analysis))
     for at, condition in enumerate(conditions):
         code.function(f"test_{name}_{at}", "c, e, t", [f"return {code.place(to_python(condition, scope))}"])
 
@@ -91,15 +91,14 @@ def add(code: Code, name: str, conditions: Sequence[Expression], scope: Scope) -
     code.made[name] = make
 
 
-def _candidates(
-    code: Code, name: str, rows: Sequence[Row], asked: Mapping[str, ast.expr], scope: Scope
-) -> Iterator[str]:
+def _candidates(code: Code, name: str, rows: Sequence[Row], analysis: _Analysis) -> Iterator[str]:
+    scope = analysis.scope
     code.constants["bisect_right"] = bisect_right
     code.constants[f"{name}_all"] = (1 << len(rows)) - 1
     yield f"mask = {name}_all"
     for position, key in enumerate(_worth(rows, scope)):
         table, rest, bounds = (f"{name}_{part}_{position}" for part in ("table", "rest", "bounds"))
-        tree = asked[key]
+        tree = analysis.asked[key]
         known = scope[tree.id] if isinstance(tree, ast.Name) else None
         value = known.code if known else code.place(to_python(Expression(key, tree, number(), True, ()), scope))
         code.constants[rest] = others = sum(1 << row for row, asks in enumerate(rows) if key not in asks)
@@ -118,75 +117,71 @@ def _candidates(
 # -- what a condition asks ---------------------------------------------------------------------------------------------
 
 
-def _rows(node: ast.expr, asked: dict[str, ast.expr]) -> list[Row]:
-    """The condition is false whenever what each row asks is not so; no row: it is never true."""
-    match node:
-        case ast.BoolOp(op=ast.And()):
-            rows: list[Row] = [{}]
-            for part in node.values:
-                more = _rows(part, asked)
-                if len(rows) * len(more) <= MAX_ROWS:
-                    rows = [both for a in rows for b in more if (both := _both(a, b)) is not None]
-            return rows
-        case ast.BoolOp():
-            rows = [row for part in node.values for row in _rows(part, asked)]
-            return rows if len(rows) <= MAX_ROWS and {} not in rows else [{}]
-        case ast.Constant(value=False):
-            return []
-        case ast.Name():
-            asked[node.id] = node
-            return [{node.id: frozenset((True,))}]
-        case ast.UnaryOp(op=ast.Not(), operand=ast.Name(id=name)):
-            asked[name] = node.operand
-            return [{name: frozenset((False, None))}]
-        case ast.Compare(left=left, ops=[ast.In()], comparators=[ast.Set(elts=items)]):
-            values = [item.value for item in items if isinstance(item, ast.Constant)]
-            return [_one(left, values, asked) if len(values) == len(items) else {}]
-        case ast.Compare():
-            row: Row | None = {}
-            for left, op, right in zip([node.left, *node.comparators], node.ops, node.comparators, strict=False):
-                row = _both(row, _compared(left, op, right, asked)) if row is not None else None
-            return [] if row is None else [row]
-    return [{}]
+class _Analysis:
+    """What conditions ask of single values; `asked` has the tree of each."""
 
+    def __init__(self, scope: Scope) -> None:
+        self.scope = scope
+        self.asked: dict[str, ast.expr] = {}
 
-def _one(node: ast.expr, values: list[Any], asked: dict[str, ast.expr]) -> Row:
-    """`node` is one of some written values."""
-    key = _key(node, asked)
-    if all(isinstance(value, str) for value in values):
-        return {key: frozenset(values)}
-    return {key: (min(values), _above(max(values)))} if all(map(_is_number, values)) else {}
+    def rows(self, node: ast.expr) -> list[Row]:
+        """The condition is false whenever what each row asks is not so; no row: it is never true."""
+        match node:
+            case ast.BoolOp(op=ast.And()):
+                rows: list[Row] = [{}]
+                for part in node.values:
+                    more = self.rows(part)
+                    if len(rows) * len(more) <= MAX_ROWS:
+                        rows = [both for a in rows for b in more if (both := _both(a, b)) is not None]
+                return rows
+            case ast.BoolOp():
+                rows = [row for part in node.values for row in self.rows(part)]
+                return rows if len(rows) <= MAX_ROWS and {} not in rows else [{}]
+            case ast.Constant(value=False):
+                return []
+            case ast.Name():
+                return [{self.key(node): frozenset((True,))}]
+            case ast.UnaryOp(op=ast.Not(), operand=ast.Name() as name):
+                return [{self.key(name): frozenset((False, None))}]
+            case ast.Compare():
+                row: Row | None = {}
+                for left, op, right in zip([node.left, *node.comparators], node.ops, node.comparators, strict=False):
+                    row = _both(row, self.comparison(left, op, right)) if row is not None else None
+                return [] if row is None else [row]
+        return [{}]
 
-
-def _compared(left: ast.expr, op: ast.cmpop, right: ast.expr, asked: dict[str, ast.expr]) -> Row:
-    if isinstance(left, ast.Constant) and type(op) in FLIPPED:
-        left, op, right = right, FLIPPED[type(op)](), left
-    if not isinstance(right, ast.Constant) or isinstance(left, ast.Constant):
+    def comparison(self, left: ast.expr, op: ast.cmpop, right: ast.expr) -> Row:
+        if isinstance(left, ast.Constant) and type(op) in FLIPPED:
+            left, op, right = right, FLIPPED[type(op)](), left
+        if isinstance(left, ast.Constant):
+            return {}
+        match op, right:
+            case ast.In(), ast.Set(elts=items) if all(isinstance(item, ast.Constant) for item in items):
+                return self.one_of(left, [item.value for item in items if isinstance(item, ast.Constant)])
+            case ast.In(), ast.Name(id=listed) if self.scope[listed].type.values:
+                return self.one_of(left, list(self.scope[listed].type.values or ()))
+            case ast.Eq(), ast.Constant(value=value):
+                return self.one_of(left, [value])
+            case ast.Lt(), ast.Constant(value=float() | int() as value):
+                return {self.key(left): (-math.inf, value)}
+            case ast.LtE(), ast.Constant(value=float() | int() as value):
+                return {self.key(left): (-math.inf, _above(value))}
+            case ((ast.Gt() | ast.GtE()), ast.Constant(value=float() | int() as value)):  # equality is left to the test
+                return {self.key(left): (value, math.inf)}
         return {}
-    value: Any = right.value
-    if isinstance(op, ast.Eq):
-        return _one(left, [value], asked)
-    if not _is_number(value):
+
+    def one_of(self, node: ast.expr, values: list[Any]) -> Row:
+        """`node` is one of some written values."""
+        if all(isinstance(value, str) for value in values):
+            return {self.key(node): frozenset(values)}
+        if all(isinstance(value, (int, float)) for value in values):
+            return {self.key(node): (min(values), _above(max(values)))}
         return {}
-    key = _key(left, asked)
-    match op:
-        case ast.Lt():
-            return {key: (-math.inf, value)}
-        case ast.LtE():
-            return {key: (-math.inf, _above(value))}
-        case ast.Gt() | ast.GtE():  # equality is left to the test
-            return {key: (value, math.inf)}
-    return {}
 
-
-def _key(node: ast.expr, asked: dict[str, ast.expr]) -> str:
-    key = node.id if isinstance(node, ast.Name) else ast.unparse(node)
-    asked[key] = node
-    return key
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    def key(self, node: ast.expr) -> str:
+        key = node.id if isinstance(node, ast.Name) else ast.unparse(node)
+        self.asked[key] = node
+        return key
 
 
 def _above(value: float) -> float:

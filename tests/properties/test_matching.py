@@ -14,12 +14,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.core import matching
+from engine.core.declared import list_globals, list_name
 from engine.core.expressions import BOOL, Expression, parse
 from engine.core.generated import Code
 from engine.core.matching import Matcher
 from tests.properties.test_expressions import SCOPE, Part, Values, all_values, conditions
 
+LISTS = {"watched": ("A", "C")}
 C_SCOPE = {name: replace(known, code=f"c[{name!r}]") for name, known in SCOPE.items()}
+C_SCOPE |= {name: list_name(name, values) for name, values in LISTS.items()}
 QUICK = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 NUMBERS = ("c.days", "count_7d", "c.ratio")
 BOUNDS = (0, 1, 2, 2.5, 7)
@@ -30,6 +33,7 @@ def matcher(texts: list[str]) -> Matcher:
     wrong = [found for found in parsed if not isinstance(found, Expression)]
     assert not wrong, wrong
     code = Code()
+    code.constants |= list_globals(LISTS)
     matching.add(code, "some", [found for found in parsed if isinstance(found, Expression)], C_SCOPE)
     found = code.run()["some"]
     assert isinstance(found, Matcher)
@@ -81,7 +85,8 @@ ratios = st.builds(
     ),
     st.sampled_from([0.5, 1, 2]),
 )
-terms = numbers | texts | flags | ratios
+listed = st.just(Part("c.tier in watched", lambda v: v["c.tier"] in LISTS["watched"]))
+terms = numbers | texts | flags | ratios | listed
 
 
 def joined(word: str, parts: list[Part]) -> Part:
@@ -125,6 +130,7 @@ VALUES: Values = {"c.tier": "B", "count_7d": 3, "e.side": "buy", "c.days": None,
     ("texts", "tested"),
     [
         pytest.param(['c.tier == "A"', 'c.tier == "B"', 'c.tier in ("A", "C")'], {1}, id="by value"),
+        pytest.param(["c.tier in watched", 'c.tier == "B"', "c.tier not in watched"], {1, 2}, id="by list"),
         pytest.param(["count_7d >= 4", "count_7d < 4", "2 < count_7d <= 3", "count_7d == 2"], {1, 2}, id="by bound"),
         pytest.param(["c.days >= 0", "c.days < 5", "e.flag"], {2}, id="missing"),
         pytest.param(
