@@ -136,6 +136,7 @@ ACTION = OUT | {
     "rule_id": "money-leaving",
     "rule_version": 1,
     "title": "Money is leaving",
+    "description": "The advisor calls.",
     "audience": "advisor",
     "channel": "work_queue",
     "owner": "wealth",

@@ -86,6 +86,7 @@ class Action(Outbound):
     rule_id: str
     rule_version: Annotated[int, Field(ge=1)]
     title: str = Field(description="The rule's title in plain words.")
+    description: str = Field(description="What the rule is for, in plain words.")
     audience: Audience = Field(description="Who acts.")
     channel: str = Field(
         description=f"How to reach a client ({', '.join(get_args(Channel))}), or `work_queue` for advisors and teams."

@@ -1,60 +1,34 @@
-"""What the engine remembers of a client's events at one source: columns of values by day.
+"""What the engine remembers of a client's events at one source: rows of values by day and by hour, and running totals.
 
-Enters: a layout (which columns the features need), values, the day's turn. Leaves: Activity, or its packed bytes.
-Holds: rows that no window reaches are dropped; values that follow from others (`past`) are not stored.
+Enters: a layout (which columns the features need), values, the turn of days and hours. Leaves: Activity, or its packed
+bytes.
+Holds: a slot is a day, or an hour in `Activity.hours`; rows that no window reaches are dropped; values that follow from
+others (`past`, `slide`) are not stored; what no feature asks for costs nothing.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass
 from typing import Any, Final
 
 import msgpack
 
-DAY_MS: Final = 86_400_000
-FIRM_UTC_OFFSET_MS: Final = 8 * 3_600_000  # the firm's calendar day: China keeps UTC+8 all year
-NEVER_MS: Final = 1 << 62
+from engine.core.layout import NEVER_MS, SourceLayout, Window, month_start, next_month
+
 MAX_DISTINCT: Final = 64
 MAX_SUM: Final = (1 << 63) - 1
 
 
-def day_of(moment_ms: int) -> int:
-    """Days since 1970-01-01 in the firm's time zone."""
-    return (moment_ms + FIRM_UTC_OFFSET_MS) // DAY_MS
-
-
-def day_start_ms(day: int) -> int:
-    return day * DAY_MS - FIRM_UTC_OFFSET_MS
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """One feature over a column: `past[index]` holds its value over the days before today."""
-
-    column: int
-    days: int
-
-
-@dataclass(frozen=True, slots=True)
-class SourceLayout:
-    """The columns one source keeps, each named by a key that outlives the order of features."""
-
-    columns: tuple[tuple[str, str], ...]  # (key, aggregate): count, sum, min, max, daily_mean: one value a day
-    sets: tuple[str, ...]  # distinct: value -> last day it was seen
-    lasts: tuple[str, ...]  # last: (day, value)
-    windows: tuple[tuple[str, Window], ...]  # (aggregate, window), in the order of `Activity.past`
-    keys: list[list[str]]  # of columns, sets and lasts: what is stored to know them again
-    keep_days: int
-    blank_today: tuple[Any, ...]  # what today's row begins with
-    blank_past: tuple[Any, ...]  # every window's value without past days
+def blank_total(aggregate: str) -> Any:
+    return {"count": 0, "sum": 0, "distinct": {}}.get(aggregate)
 
 
 class Activity:
-    """What a client did at one source, a row per active day, today apart."""
+    """What a client did at one source, a row per active slot, the present one apart."""
 
     __slots__ = (
-        "before_ms", "columns", "days", "last_ms", "lasts", "packed", "packed_past", "past", "sets", "today", "touched",
+        "before_ms", "closed", "columns", "days", "hours", "last_ms", "lasts", "packed", "packed_past", "past", "sets",
+        "slide", "today", "totals", "touched",
     )  # fmt: skip
 
     def __init__(self, layout: SourceLayout) -> None:
@@ -63,12 +37,16 @@ class Activity:
         self.days: list[int] = []
         self.columns: list[list[Any]] = [[] for _ in layout.columns]
         self.today: list[Any] = list(layout.blank_today)
-        self.touched = False  # whether today has a row
+        self.touched = False  # whether the present slot has a row
         self.sets: list[dict[Any, int]] = [{} for _ in layout.sets]
         self.lasts: list[list[Any] | None] = [None for _ in layout.lasts]
+        self.closed: list[list[Any] | None] = [None for _ in layout.closings]  # [first day of the month after, value]
+        self.totals: list[Any] = [blank_total(aggregate) for _, aggregate in layout.totals]
+        self.hours: Activity | None = Activity(layout.hours) if layout.hours else None
         self.past: list[Any] = list(layout.blank_past)  # by window, see Layout; follows from the rest
+        self.slide: int | None = None  # what `next_slide` found of the past slots, until it changes
         self.packed: bytes | None = None  # all of it packed, until it changes
-        self.packed_past: bytes | None = None  # `days` and `columns` packed, until the day closes
+        self.packed_past: bytes | None = None  # `days` and `columns` packed, until the slot closes
 
     def saw_event(self, moment_ms: int) -> None:
         """An event comes. A rule on it asks for the days since the one before."""
@@ -78,6 +56,8 @@ class Activity:
     def close_day(self, layout: SourceLayout, day: int, new_day: int) -> None:
         """Today's row becomes a past one, and rows that no window reaches are dropped."""
         self.packed = None
+        if layout.closings and new_day >= next_month(day):
+            self._close_month(layout, day, new_day)
         if self.touched:
             self.packed_past = None
             self.days.append(day)
@@ -89,7 +69,7 @@ class Activity:
                 for (_, a), v in zip(layout.columns, self.today, strict=True)
             ]
             self.touched = False
-        oldest = new_day - layout.keep_days
+        oldest = new_day - layout.keep
         if (
             len(self.days) > 1 and self.days[1] <= oldest
         ):  # one row before the window stays: what daily_mean carries from
@@ -102,26 +82,54 @@ class Activity:
             for value in [v for v, last in seen.items() if last <= oldest]:
                 del seen[value]
 
+    def _close_month(self, layout: SourceLayout, day: int, new_day: int) -> None:
+        """Keep what a month came to that columns do not hold by day; a month without an event came to nothing."""
+        start = next_month(day)
+        self.closed = [None] * len(layout.closings)
+        if new_day < next_month(start):
+            self.closed = [
+                [start, self.window_value(aggregate, index, month_start(day) - 1)]
+                for _, aggregate, index in layout.closings
+            ]
+
+    def turn_hour(self, layout: SourceLayout, hour: int, new_hour: int) -> None:
+        """As `close_day` and `recompute`, for the columns by hour."""
+        hours = self.hours
+        if layout.hours and hours and (hours.touched or hours.days or any(hours.sets) or any(hours.lasts)):
+            hours.close_day(layout.hours, hour, new_hour)
+            hours.recompute(layout.hours, new_hour)
+            self.packed = None
+
+    def recompute_hours(self, layout: SourceLayout, hour: int) -> None:
+        if layout.hours and self.hours:
+            self.hours.recompute(layout.hours, hour)
+
     def recompute(self, layout: SourceLayout, day: int) -> None:
-        """Every feature's value over the days of its window before `day`."""
+        """Every feature's value over the slots of its window before the present one."""
+        self.slide = None
         days = self.days
         starts: dict[int, int] = {}
-        if not days and not any(self.sets) and not any(self.lasts):
+        if not days and not any(self.sets) and not any(self.lasts) and not any(self.closed):
             self.past = list(layout.blank_past)
             return
         past: list[Any] = []
         for aggregate, window in layout.windows:
-            first_day = day - window.days  # the window is (first_day, day]
+            if aggregate == "closed":
+                past.append(self._closed_value(layout, window.column, day))
+                continue
+            first_day = day - window.slots if window.unit == "slot" else window.first(day)  # the window is after it
             if aggregate in ("distinct", "last"):
                 past.append(self.window_value(aggregate, window.column, first_day))
                 continue
             start = starts.get(first_day)
             if start is None:
                 start = starts[first_day] = bisect_right(days, first_day)
+            until = day if window.unit != "previous_month" else month_start(day)
+            end = len(days) if until == day else bisect_right(days, until - 1)
             if aggregate == "daily_mean":
-                past.append(self._carried(window.column, start, first_day, day))
+                past.append(self._carried(window.column, start, end, first_day, until))
                 continue
-            values = self.columns[window.column][start:]
+            values = self.columns[window.column][start:end]
             if aggregate in ("count", "sum"):
                 past.append(min(sum(values), MAX_SUM))
             else:
@@ -130,33 +138,85 @@ class Activity:
         self.past = past
 
     def window_value(self, aggregate: str, index: int, first_day: int) -> Any:
-        """distinct or last over the days after `first_day`, today included."""
+        """distinct or last over the slots after `first_day`, the present one included."""
         if aggregate == "distinct":
             return sum(1 for last in self.sets[index].values() if last > first_day)
         last = self.lasts[index]
         return last[1] if last is not None and last[0] > first_day else None
 
-    def _carried(self, column: int, start: int, first_day: int, day: int) -> tuple[int, int]:
-        """(sum, number) of daily closing values for the days of the window before today, each day without one as the
-        last.
+    def _closed_value(self, layout: SourceLayout, index: int, day: int) -> Any:
+        """distinct or last over the month before the day's."""
+        entry = self.closed[index]
+        if entry is not None and entry[0] == month_start(day):
+            return entry[1]
+        return 0 if layout.closings[index][1] == "distinct" else None
+
+    def _carried(self, column: int, start: int, end: int, first_day: int, until: int) -> tuple[int, int]:
+        """(sum, number) of daily closing values for the days of the window before `until`, each day without one as
+        the last.
         """
         days, values = self.days, self.columns[column]
         total = number = 0
         if start > 0:
             reached, value = first_day + 1, values[start - 1]
-        elif days:
+        elif end > 0:
             reached, value = days[0], values[0]
         else:
             return 0, 0
-        for index in range(start, len(days)):
+        for index in range(start, end):
             if value is not None:
                 total += value * (days[index] - reached)
                 number += days[index] - reached
             reached, value = days[index], values[index]
         if value is not None:
-            total += value * (day - reached)
-            number += day - reached
+            total += value * (until - reached)
+            number += until - reached
         return total, number
+
+    def next_slide(self, layout: SourceLayout, now: int) -> int:
+        """The slot at whose beginning a value can change though no event comes; NEVER_MS when none can."""
+        if self.slide is None:
+            self.slide = self._slide_of_rows(layout, now)
+        slide = self.slide
+        for aggregate, window in layout.windows:
+            if aggregate == "distinct" or aggregate == "last":
+                if (seen := self._first_seen(aggregate, window.column, window.first(now))) is not None:
+                    slide = min(slide, seen + window.slots if window.unit == "slot" else next_month(now))
+            elif aggregate == "closed":
+                _, kept, index = layout.closings[window.column]
+                entry = self.closed[window.column]
+                month = self._first_seen(kept, index, month_start(now) - 1)
+                if month is not None or (entry is not None and entry[0] == month_start(now)):
+                    slide = min(slide, next_month(now))
+            elif self.touched:
+                slide = min(slide, _slide(aggregate, window, now, now))
+        return slide
+
+    def _slide_of_rows(self, layout: SourceLayout, now: int) -> int:
+        slide = NEVER_MS
+        for aggregate, window in layout.windows:
+            if aggregate in ("distinct", "last", "closed"):
+                continue
+            start = bisect_right(self.days, window.first(now))
+            if start < len(self.days):
+                slide = min(slide, _slide(aggregate, window, self.days[start], now))
+        return slide
+
+    def _first_seen(self, aggregate: str, index: int, first: int) -> int | None:
+        """The earliest slot after `first` with a value that counts."""
+        if aggregate == "distinct":  # kept in order of the slot last seen
+            return next((last for last in self.sets[index].values() if last > first), None)
+        last = self.lasts[index]
+        return last[0] if last is not None and last[0] > first else None
+
+
+def _slide(aggregate: str, window: Window, row: int, now: int) -> int:
+    """When the row that is the first of a window changes its value without an event."""
+    if window.unit == "previous_month":
+        return next_month(now)
+    if aggregate == "daily_mean":
+        return now + 1
+    return row + window.slots if window.unit == "slot" else next_month(now)
 
 
 _pack: Final = msgpack.Packer().pack
@@ -167,26 +227,38 @@ def pack_activity(layout: SourceLayout, activity: Activity) -> bytes:
     if activity.packed is None:
         if activity.packed_past is None:
             activity.packed_past = _pack([layout.keys, activity.days, activity.columns])
-        activity.packed = _pack(
-            [
-                activity.last_ms,
-                activity.touched,
-                activity.packed_past,
-                activity.today,
-                activity.sets,
-                activity.lasts,
-            ]
-        )
+        parts = [
+            activity.last_ms,
+            activity.touched,
+            activity.packed_past,
+            activity.today,
+            activity.sets,
+            activity.lasts,
+        ]
+        if layout.extended:
+            parts.append(_pack_more(layout, activity))
+        activity.packed = _pack(parts)
     return activity.packed
+
+
+def _pack_more(layout: SourceLayout, activity: Activity) -> list[Any]:
+    hours = None
+    if layout.hours and activity.hours:
+        activity.hours.packed = None
+        hours = pack_activity(layout.hours, activity.hours)
+    totals = {key: value for (key, _), value in zip(layout.totals, activity.totals, strict=True)}
+    closed = {key: value for (key, _, _), value in zip(layout.closings, activity.closed, strict=True)}
+    return [hours, totals, closed]
 
 
 def unpack_activity(layout: SourceLayout, packed: bytes) -> Activity:
     activity = Activity(layout)
-    activity.last_ms, activity.touched, packed_past, today, sets, lasts = msgpack.unpackb(packed)
-    (columns_keys, sets_keys, lasts_keys), activity.days, columns = msgpack.unpackb(packed_past)
+    activity.last_ms, activity.touched, packed_past, today, sets, lasts, *more = _unpack(packed)
+    (columns_keys, sets_keys, lasts_keys), activity.days, columns = _unpack(packed_past)
+    same = _unpack_more(layout, activity, *more) if layout.extended else not more
     if [columns_keys, sets_keys, lasts_keys] == layout.keys:
         activity.columns, activity.today, activity.sets, activity.lasts = columns, today, sets, lasts
-        activity.packed_past, activity.packed = packed_past, packed
+        activity.packed_past, activity.packed = packed_past, packed if same else None
         return activity
     # written under other features: what is no longer asked for is left behind, what is new begins empty
     known = {key: (column, value) for key, column, value in zip(columns_keys, columns, today, strict=True)}
@@ -198,3 +270,22 @@ def unpack_activity(layout: SourceLayout, packed: bytes) -> Activity:
     known_lasts = dict(zip(lasts_keys, lasts, strict=True))
     activity.lasts = [known_lasts.get(key) for key in layout.lasts]
     return activity
+
+
+def _unpack_more(layout: SourceLayout, activity: Activity, more: Any = (None, {}, {})) -> bool:
+    """Whether all of it was written under this layout."""
+    hours, totals, closed = more
+    if layout.hours and hours:
+        activity.hours = unpack_activity(layout.hours, hours)
+    activity.totals = [totals.get(key, blank_total(aggregate)) for key, aggregate in layout.totals]
+    activity.closed = [closed.get(key) for key, _, _ in layout.closings]
+    kept = activity.hours is None or activity.hours.packed is not None
+    return (
+        kept
+        and list(totals) == [key for key, _ in layout.totals]
+        and list(closed) == [k for k, _, _ in layout.closings]
+    )
+
+
+def _unpack(packed: bytes) -> Any:
+    return msgpack.unpackb(packed, strict_map_key=False)  # distinct values may be numbers

@@ -7,17 +7,20 @@ due time, so that it does not matter when, or whether, a tick came.
 
 from __future__ import annotations
 
+import datetime as dt
 from collections import Counter
 from collections.abc import Iterable, MutableMapping
 from dataclasses import dataclass, field
 from typing import cast
 
 from engine.core.actions import Cause, CauseType, Outcome
-from engine.core.events import Balance, Event, Profile
+from engine.core.calendars import day_number
+from engine.core.events import Balance, Event, Profile, Trade
 from engine.core.messages import Message, action_message, rfc3339, tier_change_message
 from engine.core.plan import CompiledRule, Plan
-from engine.core.state import MAX_HISTORY, NEVER_MS, ClientState
+from engine.core.state import MAX_HISTORY, MAX_MATURITIES, ClientState
 from engine.core.tiers import TierMove, review, review_due_ms
+from engine.core.timers import Hit, became_hits, due_hits, next_due_ms, sequence_hits
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,6 @@ class Due:
 
 
 Input = tuple[str, Event] | Due
-Hits = list[tuple[CompiledRule, TierMove | None]]  # a rule, and the tier change it is about
 
 
 @dataclass(slots=True)
@@ -73,29 +75,26 @@ def _apply(plan: Plan, client: ClientState, topic: str, event: Event, decided: D
     else:
         if isinstance(event, Balance):
             _take_balance(client, event)
+        elif isinstance(event, Trade):
+            _take_term(client, event)
         plan.update[topic](client, event)
+        getattr(client, topic).saw_event(client.now_ms)
     move = None
     if topic in plan.review_on:
         move = review(plan, client)
         client.review_ms = review_due_ms(plan, client)
     if move is not None or topic == "balances" or topic == "profiles" or day != client.day or client.sequence == 1:
         _classify(plan, client)
-    matched = plan.match[topic](client, event, None)
-    if matched or move is not None:
-        rules = plan.compiled[topic]
-        hits: Hits = [(rules[index], None) for index in matched]
-        _act(
-            plan,
-            client,
-            event,
-            Cause.model_construct(type=cast(CauseType, topic), event_id=event.event_id, time=rfc3339(event.time)),
-            hits,
-            move,
-            decided,
-        )
-    if topic != "profiles":
-        getattr(client, topic).saw_event(client.now_ms)
-    client.due_ms = _next_due_ms(plan, client)
+    rules = plan.compiled[topic]
+    hits = [Hit(rules[index], event) for index in plan.match[topic](client, event, None)]
+    if topic in plan.timed.steps:
+        hits += sequence_hits(plan, client, topic, event)
+    if plan.timed.becomes:
+        hits += became_hits(plan, client)
+    if hits or move is not None:
+        cause = Cause.model_construct(type=cast(CauseType, topic), event_id=event.event_id, time=rfc3339(event.time))
+        _act(plan, client, event, cause, hits, move, decided)
+    client.due_ms = next_due_ms(plan, client)
 
 
 def _run_timers(plan: Plan, client: ClientState, until_ms: int, decided: Decided) -> None:
@@ -105,39 +104,14 @@ def _run_timers(plan: Plan, client: ClientState, until_ms: int, decided: Decided
         client.sequence += 1
         move = review(plan, client)
         _classify(plan, client)
-        hits: Hits = []
-        candidates = [
-            i
-            for i, source, length_ms in plan.silences
-            if _silent_since(plan, client, i, source, length_ms) <= client.now_ms
-        ]
-        if candidates:
-            rules = plan.compiled["silence"]
-            matched = plan.match["silence"](client, None, None)
-            hits = [(rules[i], None) for i in candidates if i in matched]
-            for index, source, _ in plan.silences:
-                if index in candidates:
-                    client.silenced[rules[index].rule.id] = getattr(client, source).last_ms
+        hits = due_hits(plan, client)
+        if plan.timed.becomes:
+            hits += became_hits(plan, client)
         if hits or move is not None:
             cause = Cause.model_construct(type="timer", event_id=None, time=rfc3339(client.now_ms))
             _act(plan, client, None, cause, hits, move, decided)
         client.review_ms = review_due_ms(plan, client)
-        client.due_ms = _next_due_ms(plan, client)
-
-
-def _silent_since(plan: Plan, client: ClientState, index: int, source: str, length_ms: int) -> int:
-    """When this silence falls due; NEVER_MS when it was already seen, or nothing has been heard yet."""
-    last_ms: int | None = getattr(client, source).last_ms
-    if last_ms is None or client.silenced.get(plan.compiled["silence"][index].rule.id) == last_ms:
-        return NEVER_MS
-    return last_ms + length_ms
-
-
-def _next_due_ms(plan: Plan, client: ClientState) -> int:
-    due_ms = client.review_ms
-    for index, source, length_ms in plan.silences:
-        due_ms = min(due_ms, _silent_since(plan, client, index, source, length_ms))
-    return due_ms
+        client.due_ms = next_due_ms(plan, client)
 
 
 def _take_profile(client: ClientState, event: Profile) -> None:
@@ -149,6 +123,9 @@ def _take_profile(client: ClientState, event: Profile) -> None:
     client.language = event.language
     client.time_zone = event.time_zone
     client.advisor_id = event.advisor_id
+    if client.birth_date != event.birth_date:
+        client.birth_date = event.birth_date
+        client.calendar_ms = 0
 
 
 def _take_balance(client: ClientState, event: Balance) -> None:
@@ -157,6 +134,19 @@ def _take_balance(client: ClientState, event: Balance) -> None:
     if event.cash_fen is not None:
         client.cash_fen = event.cash_fen
     client.margin_ratio = event.margin_ratio
+
+
+def _take_term(client: ClientState, trade: Trade) -> None:
+    """Remember what was bought until a day, forget what is sold. A part sold counts as all."""
+    held = client.maturities
+    if trade.side == "sell":
+        held = [entry for entry in held if entry[1] != trade.symbol]
+    elif trade.matures_on is not None:
+        day = day_number(dt.date.fromisoformat(trade.matures_on))
+        if day >= client.day:
+            held = sorted([*held, [day, trade.symbol, trade.amount_fen]])[:MAX_MATURITIES]
+    if held != client.maturities:
+        client.maturities, client.calendar_ms = held, 0
 
 
 def _classify(plan: Plan, client: ClientState) -> None:
@@ -171,7 +161,7 @@ def _act(
     client: ClientState,
     event: Event | None,
     cause: Cause,
-    hits: Hits,
+    hits: list[Hit],
     move: TierMove | None,
     decided: Decided,
 ) -> None:
@@ -182,16 +172,17 @@ def _act(
         decided.messages.append(tier_change_message(client, move, cause, ordinal))
         ordinal += 1
         rules = plan.compiled["tier_change"]
-        hits = hits + [(rules[i], move) for i in plan.match["tier_change"](client, event, move)]
-        hits.sort(key=lambda hit: (-hit[0].rule.priority, hit[0].rule.id))
-    for compiled, about in hits:
+        hits += [Hit(rules[i], event, move) for i in plan.match["tier_change"](client, event, move)]
+    if len(hits) > 1:
+        hits.sort(key=lambda hit: (-hit.compiled.rule.priority, hit.compiled.rule.id))
+    for compiled, about, change in hits:
         rule = compiled.rule
         outcome, channel = _contact(plan, client, compiled)
         decided.outcomes[rule.id, outcome] += 1
         _remember(client, rule.id, rule.kind, channel, outcome)
         if outcome is Outcome.SENT:
             client.acted[rule.id] = client.now_ms
-            decided.messages.append(action_message(compiled, client, event, about, channel, cause, ordinal))
+            decided.messages.append(action_message(compiled, client, about, change, channel, cause, ordinal))
         ordinal += 1
 
 

@@ -11,7 +11,7 @@ import datetime as dt
 import re
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 EARLIEST_MS: Final = (
@@ -69,6 +69,21 @@ TimeMs = Annotated[
         }
     ),
 ]
+
+
+def _existing_date(text: str) -> str:
+    try:
+        dt.date.fromisoformat(text)
+    except ValueError as error:
+        raise PydanticCustomError("date_value", "there is no such day; write 2026-03-02") from error
+    return text
+
+
+Date = Annotated[
+    str,
+    Field(pattern=r"^(19|20)[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$", json_schema_extra={"format": "date"}),
+    AfterValidator(_existing_date),
+]
 Identifier = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[!-~]+$")]  # printable ASCII without space
 AmountFen = Annotated[int, Field(ge=0, le=MAX_AMOUNT_FEN)]
 DecimalCny = Annotated[
@@ -105,6 +120,7 @@ class Trade(Inbound):
     price_cny: DecimalCny | None = None
     amount_fen: AmountFen = Field(description="Turnover in fen.")
     channel: AccessChannel = "app"
+    matures_on: Date | None = Field(default=None, description="The last day of what was bought, when it has a term.")
 
 
 class Login(Inbound):
@@ -162,6 +178,7 @@ class Profile(Inbound):
     language: Annotated[str, Field(pattern=r"^[a-z]{2}(-[A-Z]{2})?$")] = "zh-CN"
     time_zone: Annotated[str, Field(pattern=r"^[A-Za-z_]+(/[A-Za-z0-9_+-]+)*$", max_length=64)] = "Asia/Shanghai"
     advisor_id: Identifier | None = None
+    birth_date: Date | None = None
 
 
 Event = Trade | Login | Balance | Profile

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from engine.core.actions import TOPIC_OF_KIND, Action, Cause, Outbound, TierChange, Value
-from engine.core.events import ClientType, Event
+from engine.core.events import ClientType
 from engine.core.plan import CompiledRule
 from engine.core.state import ClientState
 from engine.core.tiers import TierMove
@@ -96,7 +96,7 @@ def tier_change_message(client: ClientState, move: TierMove, cause: Cause, ordin
 def action_message(
     compiled: CompiledRule,
     client: ClientState,
-    event: Event | None,
+    event: Any,
     move: TierMove | None,
     channel: str,
     cause: Cause,
@@ -112,6 +112,7 @@ def action_message(
         rule_id=rule.id,
         rule_version=rule.version,
         title=rule.title,
+        description=rule.description,
         audience=rule.audience,
         channel=channel,
         owner=rule.owner,

@@ -8,12 +8,13 @@ fen there.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final, get_args
 
 from engine.core import events
 from engine.core.declared import NOTHING, Declared, with_declared
 from engine.core.expressions import BOOL, TEXT, Changes, Name, Scope, Type, enum, number
-from engine.core.ruleset import Feature, Source
+from engine.core.ruleset import Feature, Since, Source
 
 CLIENT_TYPES: Final = get_args(events.ClientType)
 TIME: Final = number("time")
@@ -98,7 +99,11 @@ EVENT_NAMES: Final[dict[str, list[Name]]] = {
         Name("balance.margin_ratio", number("ratio"), True, "e.margin_ratio", "maintenance ratio after it"),
     ],
     "profiles": [],  # a profile becomes the client's own fields before rules are looked at
-    "silence": [],
+    "maturity": [
+        Name("maturity.symbol", TEXT, False, "e.symbol", "security that comes to its term"),
+        Name("maturity.amount_cny", number("cny"), False, "e.amount_fen", "turnover it was bought for"),
+        Name("maturity.days", number("days"), False, "e.days", "days until its last day"),
+    ],
 }
 
 
@@ -125,7 +130,9 @@ def feature_type(feature: Feature) -> Type:
 
 def feature_changes(feature: Feature) -> Changes:
     """How a feature's value changes while no event comes: its window moves on."""
-    return "day"
+    if isinstance(feature.window, Since):
+        return "event"
+    return "hour" if feature.window.unit == "hour" else "day"
 
 
 def feature_names(features: Iterable[Feature], code: dict[str, str] | None = None) -> list[Name]:
@@ -145,6 +152,12 @@ def feature_names(features: Iterable[Feature], code: dict[str, str] | None = Non
     ]
 
 
+def _before(topic: str, name: Name) -> Name:
+    """On an event, what is asked of the last one means the one before it."""
+    last, before = f"c.{topic}.last_ms", f"c.{topic}.before_ms"
+    return replace(name, code=name.code.replace(last, before), base=name.base.replace(last, before))
+
+
 def rule_scope(
     trigger: str,
     features: Iterable[Feature],
@@ -154,10 +167,12 @@ def rule_scope(
     declared: Declared = NOTHING,
 ) -> Scope:
     """Names for a rule's condition and parameters when looked at on `trigger`; "client" is the scope of tiers,
-    segments and score.
+    segments and score. The second step of a sequence has the names of its event.
     """
     tiers = (*tiers, *(t for t in CLIENT_TYPES if t not in tiers and t != "individual"))
-    names = [*client_names(tiers, segments), *feature_names(features, code), *EVENT_NAMES.get(trigger, [])]
+    topic = trigger.removeprefix("after_")
+    client = [_before(topic, name) for name in client_names(tiers, segments)]
+    names = [*client, *feature_names(features, code), *EVENT_NAMES.get(topic, [])]
     if trigger == "tier_change":
         names += tier_change_names(tiers)
-    return with_declared({name.name: name for name in names}, declared, trigger, compiling=code is not None)
+    return with_declared({name.name: name for name in names}, declared, topic, compiling=code is not None)

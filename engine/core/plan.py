@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from engine.core import features, matching, names
 from engine.core.declared import list_globals
-from engine.core.expressions import Scope, to_python
+from engine.core.expressions import Expression, Scope, to_python
 from engine.core.generated import Code
 from engine.core.matching import Matcher
-from engine.core.ruleset import Feature, Ladder, Rule, RuleSet
-from engine.core.state import DAY_MS, ClientState, Layout
+from engine.core.ruleset import Ladder, Rule, RuleSet, Trigger
+from engine.core.state import ClientState, Layout
+from engine.core.timed import TOPICS, Read, Steps, Timed, steps_of, timed
 
-EVENT_TRIGGERS: Final = ("profiles", "balances", "logins", "trades")
-Read = Callable[[ClientState, Any, Any], Any]
+TRIGGERS: Final[tuple[str, ...]] = get_args(Trigger)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +52,13 @@ class Plan:
     update: dict[str, Callable[[ClientState, Any], None]]  # source -> apply an event to its features
     match: dict[str, Matcher]  # trigger -> indexes into `compiled[trigger]` that hold
     compiled: dict[str, tuple[CompiledRule, ...]]
-    silences: tuple[tuple[int, str, int], ...]  # (index into compiled["silence"], source, milliseconds)
+    timed: Timed
     ladders: dict[str, CompiledLadder]
     segments: tuple[str, ...]
     segment: Matcher
     value_score: Read | None
-    longest_window_days: int
     review_on: frozenset[str]  # the topics that can move a tier at once
+    scopes: dict[str, Scope]  # trigger, or client -> the names that expressions use there
 
 
 def _tuple(places: list[str]) -> str:
@@ -76,19 +76,16 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
 
     code = Code()
     code.constants |= list_globals(rule_set.lists)
-    for source, plan in sources.items():
+    for source in sources:
         event_scope = names.event_scope(source)
 
-        def condition(feature: Feature, event_scope: Scope = event_scope) -> str:
-            assert feature.where is not None
-            return code.place(to_python(feature.where, event_scope))
+        def condition(expression: Expression, event_scope: Scope = event_scope) -> str:
+            return code.place(to_python(expression, event_scope))
 
-        body = features.update_lines(plan, condition)
-        code.function(f"update_{source}", "c, e", [f"a = c.{source}", f"windows = windows_{source}", *body])
+        code.function(f"update_{source}", "c, e", features.update_lines(source, sources, condition))
 
-    triggers = (*EVENT_TRIGGERS, "tier_change", "silence")
-    scopes = {trigger: scope_of(trigger) for trigger in (*triggers, "client")}
-    by_trigger = {trigger: tuple(rule for rule in rule_set.rules if trigger in rule.on) for trigger in triggers}
+    scopes = {trigger: scope_of(trigger) for trigger in (*TRIGGERS, "client")}
+    by_trigger = {trigger: tuple(rule for rule in rule_set.rules if trigger in rule.on) for trigger in TRIGGERS}
     for trigger, rules in by_trigger.items():
         scope = scopes[trigger]
         matching.add(code, f"match_{trigger}", [rule.when for rule in rules], scope)
@@ -98,7 +95,15 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
             code.function(f"why_{trigger}_{index}", "c, e, t", [f"return {_tuple(why)}"])
             code.function(f"parameters_{trigger}_{index}", "c, e, t", [f"return {_tuple(parameters)}"])
 
+    steps = {topic: steps_of(rule_set.rules, topic) for topic in TOPICS}
+    for topic, both in steps.items():
+        for place, found in zip(("first", "then"), both, strict=True):
+            matching.add(code, f"{place}_{topic}", [step.when for _, step in found], scopes[topic])
+
     scope = scopes["client"]
+    bases = [name for name in scope.values() if name.base]
+    for name in bases:
+        code.function(f"base_{name.name.partition('.')[2]}", "c, e, t", [f"return {name.base}"])
     matching.add(code, "segment", [s.when for s in rule_set.tiers.segments], scope)
     if rule_set.tiers.value_score is not None:
         score = code.place(to_python(rule_set.tiers.value_score, scope))
@@ -107,7 +112,7 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
         measure = code.place(to_python(ladder.measure, scope))
         code.function(f"measure_{client_type}", "c, e, t", [f"return {measure}"])
 
-    code.constants |= features.UPDATERS | {f"windows_{s}": plan.layout.windows for s, plan in sources.items()}
+    code.constants |= features.UPDATERS | features.constants(sources)
     space = code.run()
 
     compiled = {
@@ -136,17 +141,27 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
         update={source: space[f"update_{source}"] for source in features.SOURCES},
         match={trigger: space[f"match_{trigger}"] for trigger in by_trigger},
         compiled=compiled,
-        silences=tuple(
-            (index, rule.silence.source, rule.silence.days * DAY_MS)
-            for index, rule in enumerate(by_trigger["silence"])
-            if rule.silence is not None
+        timed=timed(
+            by_trigger,
+            scope,
+            {
+                topic: Steps(
+                    space[f"first_{topic}"],
+                    tuple(rule_id for rule_id, _ in first),
+                    space[f"then_{topic}"],
+                    tuple(rule_id for rule_id, _ in then),
+                )
+                for topic, (first, then) in steps.items()
+                if first or then
+            },
+            {name.name: space[f"base_{name.name.partition('.')[2]}"] for name in bases},
         ),
         ladders=ladders,
         segments=segments,
         segment=space["segment"],
         value_score=space.get("value_score"),
-        longest_window_days=max((f.window_days for f in rule_set.features), default=1),
-        review_on=frozenset(("profiles", "balances") if by_balance_alone else EVENT_TRIGGERS),
+        review_on=frozenset(("profiles", "balances") if by_balance_alone else TOPICS),
+        scopes=scopes,
     )
 
 
@@ -156,21 +171,11 @@ def _ladder(ladder: Ladder, measure: Read, balances: features.SourcePlan) -> Com
     def stored(threshold: float | None) -> float | None:
         return round(threshold * 100) if money and threshold is not None else threshold
 
-    daily_mean = None
-    if len(ladder.measure.names) == 1 and ladder.measure.text.strip() == ladder.measure.names[0]:
-        position = (
-            list(balances.reads).index(ladder.measure.text.strip())
-            if ladder.measure.text.strip() in balances.reads
-            else -1
-        )
-        if position >= 0 and balances.layout.windows[position][0] == "daily_mean":
-            window = balances.layout.windows[position][1]
-            daily_mean = (window.column, window.days)
     return CompiledLadder(
         ladder,
         measure,
         money,
         tuple(stored(step.enter) for step in ladder.steps),
         tuple(stored(step.exit) for step in ladder.steps),
-        daily_mean,
+        balances.daily_means.get(ladder.measure.text.strip()),
     )

@@ -8,27 +8,64 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Literal
 
 from engine.core.declared import Declared, Definition, Table
 from engine.core.expressions import Expression
 
 Source = Literal["trades", "logins", "balances"]
 Aggregate = Literal["count", "sum", "min", "max", "distinct", "last", "daily_mean"]
-WINDOW_DAYS: Final = (1, 7, 30, 90)
-Trigger = Literal["profiles", "balances", "logins", "trades", "tier_change", "silence"]
+Topic = Literal["profiles", "balances", "logins", "trades"]
+# What a rule is looked at on. The first four are events; `tier_change` comes with the event that moved the tier; the
+# rest are the client's own timers, or follow from state: `after_<topic>` is the second step of a sequence, `timeout`
+# the end of a wait in which it did not come.
+Trigger = Literal[
+    "profiles",
+    "balances",
+    "logins",
+    "trades",
+    "tier_change",
+    "silence",
+    "becomes",
+    "at",
+    "maturity",
+    "after_profiles",
+    "after_balances",
+    "after_logins",
+    "after_trades",
+    "timeout",
+]
+Every = Literal["day", "week", "month", "quarter", "year", "birthday", "maturity"]
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What of the past counts, by the firm's clock: this day or hour and the `length` - 1 before; the calendar month up
+    to now; the whole month before it.
+    """
+
+    unit: Literal["day", "hour", "month", "previous_month"]
+    length: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Since:
+    """What counts is what came after the last event of `on` for which `when` holds; all of it before there was one."""
+
+    on: Source
+    when: Expression | None  # over that event alone; None: any
 
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """One windowed value per client. A window of N days is today and the N-1 days before, in the firm's time zone."""
+    """One value per client over part of its past."""
 
     name: str
     source: Source
     aggregate: Aggregate
     field: str | None  # the event's field without its unit, as in expressions ("amount_cny"); None for count
     where: Expression | None  # over the event alone
-    window_days: int
+    window: Window | Since
     description: str = ""
 
 
@@ -86,6 +123,48 @@ class Silence:
 
 
 @dataclass(frozen=True, slots=True)
+class Becomes:
+    """Fires when the condition has become true and stayed so for `for_s`, once; then again every `repeat_s` while it
+    stays true, unless that is 0.
+    """
+
+    for_s: int
+    repeat_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Calendar:
+    """Fires at a time of the firm's calendar (UTC+8), `before_days` earlier than the day that the rest names."""
+
+    every: Every
+    day: int  # of the week (1 is Monday), the month, or the quarter's or year's first month; 1 where it has no meaning
+    month: int  # of the year, for `year`; else 1
+    minute: int  # of the day
+    before_days: int  # for birthday and maturity
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """An event of a sequence."""
+
+    on: Topic
+    when: Expression  # over the client and the event
+
+
+@dataclass(frozen=True, slots=True)
+class Sequence:
+    """`first` begins a wait of `within_s`. Fires when `then` comes within it, or with `absent` when it does not.
+
+    Without `absent` a further `first` begins the wait anew; with it the wait that began goes on.
+    """
+
+    first: Step
+    then: Step
+    within_s: int
+    absent: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Rule:
     id: str
     version: int
@@ -93,6 +172,9 @@ class Rule:
     owner: str
     on: tuple[Trigger, ...]
     silence: Silence | None  # set exactly when on == ("silence",)
+    becomes: Becomes | None  # set exactly when on == ("becomes",)
+    at: Calendar | None  # set exactly when on is ("at",) or ("maturity",)
+    sequence: Sequence | None  # set exactly when on is ("timeout",) or ("after_<topic>",)
     when: Expression
     kind: str
     audience: str

@@ -8,30 +8,28 @@ batches, partitions or the cache; their size is bounded by the features' windows
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any, Final
 
 import msgpack
 
-from engine.core.activity import (
+from engine.core.activity import MAX_DISTINCT, MAX_SUM, Activity, pack_activity, unpack_activity
+from engine.core.layout import (
     DAY_MS,
     FIRM_UTC_OFFSET_MS,
-    MAX_DISTINCT,
-    MAX_SUM,
+    HOUR_MS,
     NEVER_MS,
-    Activity,
     SourceLayout,
     Window,
     day_of,
     day_start_ms,
-    pack_activity,
-    unpack_activity,
 )
 
 __all__ = [
     "DAY_MS",
     "FIRM_UTC_OFFSET_MS",
+    "HOUR_MS",
     "MAX_DISTINCT",
     "MAX_HISTORY",
     "MAX_MATURITIES",
@@ -60,6 +58,11 @@ class Layout:
     logins: SourceLayout
     balances: SourceLayout
     cooldowns_s: dict[str, int]  # rule id -> cooldown: what `acted` may forget
+    by_hour: tuple[tuple[str, SourceLayout], ...] = field(init=False)  # the sources that keep values by hour
+
+    def __post_init__(self) -> None:
+        sources = (("trades", self.trades), ("logins", self.logins), ("balances", self.balances))
+        object.__setattr__(self, "by_hour", tuple(pair for pair in sources if pair[1].hours is not None))
 
 
 class ClientState:
@@ -115,6 +118,9 @@ class ClientState:
         """Move the client's time to `moment_ms`; never back."""
         if moment_ms <= self.now_ms:
             return
+        if layout.by_hour and moment_ms // HOUR_MS != self.now_ms // HOUR_MS:
+            for source, kept in layout.by_hour:
+                getattr(self, source).turn_hour(kept, self.now_ms // HOUR_MS, moment_ms // HOUR_MS)
         self.now_ms = moment_ms
         day = day_of(moment_ms)
         if day == self.day:
@@ -136,6 +142,8 @@ class ClientState:
         self.trades.recompute(layout.trades, self.day)
         self.logins.recompute(layout.logins, self.day)
         self.balances.recompute(layout.balances, self.day)
+        for source, kept in layout.by_hour:
+            getattr(self, source).recompute_hours(kept, self.now_ms // HOUR_MS)
 
 
 _PLAIN: Final = (

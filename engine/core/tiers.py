@@ -10,8 +10,9 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from typing import Any
 
+from engine.core.features import next_slide_ms
 from engine.core.plan import CompiledLadder, Plan
-from engine.core.state import DAY_MS, MAX_HISTORY, NEVER_MS, Activity, ClientState, day_start_ms
+from engine.core.state import DAY_MS, MAX_HISTORY, NEVER_MS, ClientState, day_start_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +118,5 @@ def review_due_ms(plan: Plan, client: ClientState) -> int:
         target = _step_for(ladder, ladder.measure(client, None, None), current)
         if target != current:  # waits for nothing but its minimum stay
             return max((client.tier_since_ms or 0) + _stay_ms(ladder, current, target), client.now_ms + 1)
-    last_day = max(_last_day(client, activity) for activity in (client.trades, client.logins, balances))
-    if client.day - last_day >= plan.longest_window_days:  # every window is empty: nothing slides any more
-        return NEVER_MS
-    return day_start_ms(client.day + 1)
-
-
-def _last_day(client: ClientState, activity: Activity) -> int:
-    """The last day with an event; far back when there was none."""
-    return client.day if activity.touched else activity.days[-1] if activity.days else 0
+    slide_ms = next_slide_ms(plan.layout, client)
+    return min(slide_ms, day_start_ms(client.day + 1)) if slide_ms < NEVER_MS else NEVER_MS

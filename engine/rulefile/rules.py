@@ -6,22 +6,22 @@ Holds: a rule with several triggers fits the names of each of them.
 
 from __future__ import annotations
 
-from typing import Final, cast, get_args
+from typing import Final, get_args
 
 from engine.core import names
 from engine.core.actions import Audience, Kind
+from engine.core.declared import NOTHING, Declared
 from engine.core.events import Channel
-from engine.core.expressions import BOOL, Scope
-from engine.core.ruleset import Feature, Rule, Silence, Source, Tiers, Trigger
+from engine.core.expressions import Scope
+from engine.core.ruleset import Feature, Rule, Tiers, Trigger
 from engine.rulefile.cases import read_tests
 from engine.rulefile.document import Mapping, Node, Scalar
-from engine.rulefile.fields import ALWAYS, IDENTIFIER, KEBAB, TEMPLATE, Reader
+from engine.rulefile.fields import IDENTIFIER, KEBAB, TEMPLATE, Reader
+from engine.rulefile.occasions import OCCASION_KEYS, read_occasion
 
-TRIGGERS: Final[tuple[str, ...]] = tuple(t for t in get_args(Trigger) if t != "silence")
 KINDS: Final[tuple[str, ...]] = get_args(Kind)
 AUDIENCES: Final[tuple[str, ...]] = get_args(Audience)
 CHANNELS: Final[tuple[str, ...]] = get_args(Channel)
-SOURCES: Final[tuple[str, ...]] = get_args(Source)
 REQUIRED: Final = (
     "id",
     "title",
@@ -34,7 +34,7 @@ REQUIRED: Final = (
     "template",
     "description",
 )
-OPTIONAL: Final = ("version", "on", "silence", "when", "channels", "parameters", "tests")
+OPTIONAL: Final = ("version", *OCCASION_KEYS, "channels", "parameters", "tests")
 MINUTE_S: Final = 60
 DAY_S: Final = 86_400
 MAX_COOLDOWN_S: Final = 365 * DAY_S
@@ -42,11 +42,14 @@ MAX_EXPIRES_S: Final = 90 * DAY_S
 
 
 def read_rules(
-    reader: Reader, root: Node, features: tuple[Feature, ...], tiers: Tiers
+    reader: Reader, root: Node, features: tuple[Feature, ...], tiers: Tiers, declared: Declared = NOTHING
 ) -> list[tuple[Scalar | None, Rule]]:
     """Each rule with the node of its id."""
     segments = tuple(segment.id for segment in tiers.segments)
-    scopes = {trigger: names.rule_scope(trigger, features, tiers.names, segments) for trigger in get_args(Trigger)}
+    scopes = {
+        trigger: names.rule_scope(trigger, features, tiers.names, segments, declared=declared)
+        for trigger in get_args(Trigger)
+    }
     rules = []
     for node in reader.items(reader.mapping(root, ("rules",)).get("rules")):
         id_ = node.entries["id"][1] if isinstance(node, Mapping) and "id" in node.entries else None
@@ -58,14 +61,8 @@ def read_rules(
 
 def _rule(reader: Reader, node: Node, scopes: dict[str, Scope], tiers: Tiers) -> Rule:
     fields = reader.mapping(node, REQUIRED, OPTIONAL)
-    silence = _silence(reader, fields.get("silence"))
-    on = reader.choices(fields.get("on"), TRIGGERS)
-    if isinstance(node, Mapping) and ("on" in fields) == ("silence" in fields):
-        both = "on" in fields
-        message = "both on and silence" if both else "missing key on, or silence"
-        reader.problem(fields["silence"] if both else node, message, "a rule has one of them")
-    triggers = ("silence",) if silence else on
-    known = {trigger: scopes[trigger] for trigger in triggers}
+    occasion = read_occasion(reader, node, fields, scopes)
+    known: dict[str, Scope] = {trigger: scopes[trigger] for trigger in occasion.on}
     kind = reader.choice(fields.get("kind"), KINDS)
     audience = reader.choice(fields.get("audience"), AUDIENCES)
     channels = reader.choices(fields.get("channels"), CHANNELS)
@@ -80,9 +77,12 @@ def _rule(reader: Reader, node: Node, scopes: dict[str, Scope], tiers: Tiers) ->
         version=reader.integer(fields["version"], 1, 1_000_000) if "version" in fields else 1,
         title=reader.words(fields.get("title"), 120),
         owner=reader.word(fields.get("owner"), IDENTIFIER),
-        on=cast(tuple[Trigger, ...], triggers),
-        silence=silence,
-        when=reader.expression_in(fields["when"], known, BOOL) if "when" in fields else ALWAYS,
+        on=occasion.on,
+        silence=occasion.silence,
+        becomes=occasion.becomes,
+        at=occasion.at,
+        sequence=occasion.sequence,
+        when=occasion.when,
         kind=kind,
         audience=audience,
         channels=channels,
@@ -98,11 +98,3 @@ def _rule(reader: Reader, node: Node, scopes: dict[str, Scope], tiers: Tiers) ->
     )
     read_tests(reader, fields.get("tests"), rule, tiers)
     return rule
-
-
-def _silence(reader: Reader, node: Node | None) -> Silence | None:
-    if node is None:
-        return None
-    fields = reader.mapping(node, ("of", "for"))
-    days = reader.duration(fields.get("for"), "d", DAY_S, 366 * DAY_S) // DAY_S
-    return Silence(cast(Source, reader.choice(fields.get("of"), SOURCES)), days)

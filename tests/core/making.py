@@ -15,6 +15,7 @@ from engine.core.plan import Plan, compile_rule_set
 from engine.core.ruleset import RuleSet
 from engine.core.state import DAY_MS, ClientState, day_start_ms
 from engine.rulefile import load, read_directory
+from engine.rulefile.occasions import KINDS
 from tests.services.process import REPOSITORY
 
 HOUR_MS = 3_600_000
@@ -50,9 +51,9 @@ def rule(id_: str, **fields: Any) -> str:
     """One rule in YAML. It has all fields; None leaves one out. Works on logins unless told otherwise."""
     if fields.get("audience", "client") != "client":
         fields = {"channels": None, **fields}
-    if "silence" not in fields:
+    if not fields.keys() & set(KINDS):
         fields = {"on": "logins", **fields}
-    known = {"id": id_, **_DEFAULTS, "when": "client.days_known >= 0", **fields}
+    known = {"id": id_, **_DEFAULTS, "when": None if "becomes" in fields else "client.days_known >= 0", **fields}
     return "  - " + "\n    ".join(f"{name}: {value}" for name, value in known.items() if value is not None) + "\n"
 
 

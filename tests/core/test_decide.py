@@ -268,7 +268,7 @@ def test_an_action_says_all_that_a_messaging_system_needs():
     assert action == {
         "topic": "surveys", "client_id": "c1", "time": "2026-02-17T04:00:00.000Z", "kind": "survey", "rule_id": "r",
         "cause": {"type": "logins", "event_id": event_of(item).event_id, "time": "2026-02-17T04:00:00.000Z"},
-        "rule_version": 3, "title": "标题", "audience": "client", "channel": "sms", "owner": "trading",
+        "rule_version": 3, "title": "标题", "description": "D.", "audience": "client", "channel": "sms", "owner": "trading",
         "advisor_id": "adv-7", "tier": "B", "language": "en", "priority": 50, "template": "welcome", "parameters": {},
         "why": {"client.days_known": 1}, "expires_at": "2026-02-17T06:00:00.000Z",
     }  # fmt: skip

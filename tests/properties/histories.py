@@ -39,7 +39,8 @@ _trades = st.fixed_dictionaries(
         "symbol": st.sampled_from(["600000", "000001", "510300"]),
         "side": st.sampled_from(["buy", "sell"]),
         "product": words(Trade.model_fields["product"].annotation),
-    }
+    },
+    optional={"matures_on": st.sampled_from(["2026-02-16", "2026-02-20", "2026-03-31", "2026-12-31"])},
 )
 _balances = st.fixed_dictionaries(
     {
@@ -59,6 +60,7 @@ _profiles = st.fixed_dictionaries(
         "region": words(Region),
         "risk_level": words(RiskLevel),
         "advisor_id": st.sampled_from(["adv-1", "adv-2"]),
+        "birth_date": st.sampled_from(["1990-02-16", "1990-02-28", "1988-02-29", "1970-06-01"]),
     },
 )
 _MAKERS: dict[str, Callable[..., Input]] = {"login": login, "trade": trade, "balance": balance, "profile": profile}

@@ -16,7 +16,7 @@ HELLO = 'rule "hello": '
 TIERS = 'allowed: "A", "B", "C", "mutual_fund", "private_fund", "insurer", "qfii", "social_security_fund", "enterprise_annuity"'
 CONDITION = 'when: client.tier == "A" and money_out_cny_7d >= 0.3 * client.assets_peak_cny'
 FOLDED = '>\n      client.tier in ("B", "C")\n      and client.segment != "active"'
-RULE_KEYS = "id, title, owner, kind, audience, priority, cooldown, expires, template, description, version, on, silence, when, channels, parameters, tests"
+RULE_KEYS = "id, title, owner, kind, audience, priority, cooldown, expires, template, description, version, on, silence, becomes, at, sequence, when, for, repeat_every, channels, parameters, tests"
 YAML = "check indentation, colons and quotes near here"
 
 # (file, what to replace, with what, the one problem)
@@ -56,7 +56,7 @@ BAD = [
     (R, "version: 2", 'version: "2"', f'3:14: {VIP}not a number: "2"; write digits such as 1_000_000 or 0.5'),
     (R, "on: balances", "on: balance",
      f'6:9: {VIP}unknown value "balance"; did you mean "balances"? allowed: profiles, balances, logins, trades, tier_change'),
-    (R, "    on: balances\n", "", f"2:5: {VIP}missing key on, or silence; a rule has one of them"),
+    (R, "    on: balances\n", "", f"2:5: {VIP}missing key on, silence, becomes, at or sequence; a rule has one of them"),
     (R, "on: [logins, trades]", "on: []", f"36:9: {HELLO}empty list; allowed: profiles, balances, logins, trades, tier_change"),
     (R, "on: [logins, trades]", "on: [logins, logins]", f"36:9: {HELLO}a value twice; keep one"),
     (R, "on: [logins, trades]", "on: logins\n    silence: {of: logins, for: 3d}",
@@ -116,6 +116,10 @@ BAD = [
     (T, "individual:", "persons:", '1:1: unknown key "persons"; keys here: individual, mutual_fund, private_fund, '
      "insurer, qfii, social_security_fund, enterprise_annuity, segments, value_score"),
     (P, "daily_cap: 2", "daily_cap: many", '2:14: not a number: "many"; write digits such as 1_000_000 or 0.5'),
+    (P, "  daily_cap: 2", "  daily_cap: 2\npublishing: {approval: yes}",
+     '3:24: unknown value "yes"; allowed: true, false'),
+    (P, "contact:", "publising: {approval: true}\ncontact:",
+     '1:1: unknown key "publising"; did you mean "publishing"?'),
     (P, FILES[P], "# nothing\n", "1:1: empty file; write its keys, or remove it"),
     # YAML
     (P, "contact:", "contact:\n  daily_cap: 1", '3:3: key "daily_cap" twice; keep one'),
