@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
@@ -26,6 +27,12 @@ def to_python(
 ) -> ast.expr:
     """The expression over the engine's own code; `hoisted` gives names that a local variable already holds."""
     return _materialise(_Emitter(scope, hoisted, temporary).emit(expression.tree))
+
+
+@lru_cache(maxsize=4096)
+def _parsed(code: str) -> ast.expr:
+    """Names are read by many rules; nobody changes these trees."""
+    return ast.parse(code, mode="eval").body
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +91,7 @@ class _Emitter:
     def read(self, node: ast.expr) -> ast.expr:
         assert isinstance(node, ast.Name)
         local = self.hoisted.get(node.id)
-        return ast.Name(local, ast.Load()) if local else ast.parse(self.scope[node.id].code, mode="eval").body
+        return ast.Name(local, ast.Load()) if local else _parsed(self.scope[node.id].code)
 
     def name(self, node: ast.Name) -> _Code:
         name, code = self.scope[node.id], self.read(node)
