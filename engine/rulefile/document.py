@@ -63,7 +63,7 @@ def place(text: str, index: int) -> tuple[int, int]:
 def read_document(name: str, text: str) -> tuple[Node | None, list[Problem]]:
     """The tree of one file; None when it cannot be used at all."""
     problems = [
-        Problem(name, *place(text, index), None, message, remedy) for index, message, remedy in _unreadable(text)
+        Problem(name, *place(text, index), None, message, remedy) for index, message, remedy in unreadable(text)
     ]
     if problems:
         return None, problems
@@ -88,7 +88,7 @@ def read_document(name: str, text: str) -> tuple[Node | None, list[Problem]]:
 _YAML_REMEDY: Final = "check indentation, colons and quotes near here"
 
 
-def _unreadable(text: str) -> Iterator[tuple[int, str, str]]:
+def unreadable(text: str) -> Iterator[tuple[int, str, str]]:
     if len(text.encode(errors="replace")) > MAX_BYTES:
         yield 0, "file larger than 1 MiB", "split it by concern"
         return

@@ -10,12 +10,13 @@ from __future__ import annotations
 import ast
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from collections.abc import Mapping as Scopes
 from dataclasses import dataclass, field
 from typing import Final
 
-from engine.core.expressions import BOOL, Expression, Fault, Scope, Type, parse
+from engine.core.expressions import BOOL, Expression, Fault, Scope, Type, number, parse
+from engine.core.names import EVENT_NAMES
 from engine.rulefile.document import Listing, Mapping, Node, Scalar, index_within, place
 from engine.rulefile.problem import Problem
 
@@ -23,6 +24,7 @@ KEBAB: Final = ("[a-z][a-z0-9]*(-[a-z0-9]+)*", "lower-case words joined by hyphe
 IDENTIFIER: Final = ("[a-z][a-z0-9_]*", "lower-case words joined by underscores, such as trades_30d")
 TIER: Final = ("[A-Za-z][A-Za-z0-9_]*", "a letter or word, such as A")
 TEMPLATE: Final = ("[a-z0-9][a-z0-9._/-]*", "the template's name in the messaging system, such as welcome_v2")
+TOPICS: Final = (*(topic for topic, known in EVENT_NAMES.items() if known), "tier_change")
 SECONDS: Final = {"m": 60, "h": 3600, "d": 86_400}
 ALWAYS: Final = Expression("True", ast.Constant(True), BOOL, False, ())
 
@@ -34,11 +36,24 @@ class Unsure:
     names: set[str] = field(default_factory=set)
     any_name: bool = False
     values: tuple[str, ...] = ()  # names whose values are declared
+    known_on: dict[str, str] = field(default_factory=dict)  # what is declared for one topic
 
     def hides(self, fault: Fault) -> bool:
         if fault.message.startswith("unknown name"):
             return self.any_name or any(fault.message == f'unknown name "{name}"' for name in self.names)
         return any(fault.message.startswith(f"{name} is never") for name in self.values)
+
+    def remedy(self, fault: Fault) -> str:
+        """A name that is declared for one topic is unknown elsewhere."""
+        topic = self.known_on.get(fault.message.removeprefix('unknown name "').removesuffix('"'))
+        return f"it is declared for {topic} alone" if topic else fault.remedy
+
+
+def nearest(value: str, allowed: Sequence[str]) -> str:
+    """The remedy for a value that is not allowed."""
+    close = difflib.get_close_matches(value, allowed, n=1)
+    shown = ", ".join(allowed[:30]) + (", ..." if len(allowed) > 30 else "")
+    return (f'did you mean "{close[0]}"? ' if close else "") + f"allowed: {shown}"
 
 
 @dataclass(slots=True)
@@ -121,9 +136,7 @@ class Reader:
         if scalar is None:
             return ""
         if scalar.value not in allowed:
-            close = difflib.get_close_matches(scalar.value, allowed, n=1)
-            hint = f'did you mean "{close[0]}"? ' if close else ""
-            self.problem(scalar, f'unknown value "{scalar.value[:80]}"', f"{hint}allowed: {', '.join(allowed)}")
+            self.problem(scalar, f'unknown value "{scalar.value[:80]}"', nearest(scalar.value, allowed))
             return ""
         return scalar.value
 
@@ -158,6 +171,10 @@ class Reader:
             return least
         return value
 
+    def topic(self, node: Node | None) -> str | None:
+        """What a declaration is about, when it uses the names of an event."""
+        return self.choice(node, TOPICS) or None
+
     def duration(self, node: Node | None, units: str, least_s: int, most_s: int) -> int:
         """Seconds."""
         scalar = self.scalar(node)
@@ -172,6 +189,14 @@ class Reader:
             self.problem(scalar, message, f"write {forms}, from {bounds}")
             return least_s
         return seconds
+
+    def unknown(self, node: Node, name: str, known: Iterable[str]) -> None:
+        """A name that is not known here."""
+        close = difflib.get_close_matches(name, list(known), n=1)
+        remedy = f'did you mean "{close[0]}"?' if close else "see the names of docs/rules.md"
+        fault = Fault(0, f'unknown name "{name[:80]}"', remedy)
+        if not self.unsure.hides(fault):
+            self.problem(node, fault.message, self.unsure.remedy(fault))
 
     def expression(self, node: Node | None, scope: Scope, expect: Type | None) -> Expression:
         return self.expression_in(node, {"": scope}, expect)
@@ -193,5 +218,27 @@ class Reader:
                     blamed.setdefault(fault, []).append(trigger)
         for fault, triggers in blamed.items():
             where = f" on {', '.join(triggers)}" if len(triggers) < len(scopes) else ""
-            self.problem(index_within(self.text, scalar, fault.offset), fault.message + where, fault.remedy)
+            remedy = self.unsure.remedy(fault)
+            self.problem(index_within(self.text, scalar, fault.offset), fault.message + where, remedy)
         return result
+
+    def duration_or_days(
+        self, node: Node | None, scope: Scope, units: str, least_s: int, most_s: int
+    ) -> int | Expression:
+        """A written duration in seconds; or an expression that gives a number of days, such as the name of a table."""
+        scalar = self.scalar(node)
+        if scalar is None or not re.match(r"[A-Za-z_(]", scalar.value):
+            return self.duration(node, units, least_s, most_s)
+        return self.expression(scalar, scope, number("days"))
+
+    def choices_or_table(
+        self, node: Node | None, scope: Scope, allowed: tuple[str, ...]
+    ) -> tuple[str, ...] | Expression:
+        """One value or a list of values; or the name of a table whose values are such, or lists of such."""
+        known = scope.get(node.value) if isinstance(node, Scalar) else None
+        if known is None or known.reads is None or known.type.kind not in ("text", "list"):
+            return self.choices(node, allowed)
+        for value in known.type.values or ():
+            if value not in allowed:
+                self.problem(node or 0, f'table {known.name} has the value "{value[:80]}"', nearest(value, allowed))
+        return Expression(known.name, ast.Name(known.name, ast.Load()), known.type, known.optional, (known.name,))

@@ -8,11 +8,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Final
 
+from engine.core.declared import NOTHING
+from engine.core.expressions import Scope
+from engine.core.names import rule_scope
 from engine.core.ruleset import ContactPolicy, Rule, RuleSet, Tiers
+from engine.rulefile.csv_file import SUFFIX, Sheets
 from engine.rulefile.declarations import read_features, read_policy, read_tiers
+from engine.rulefile.definitions import read_definitions
 from engine.rulefile.document import MAX_BYTES, Node, Scalar, place, read_document
 from engine.rulefile.fields import Reader, Unsure
 from engine.rulefile.problem import Problem
@@ -21,6 +27,7 @@ from engine.rulefile.rules import read_rules
 FEATURES: Final = "features.yaml"
 TIERS: Final = "tiers.yaml"
 POLICY: Final = "policy.yaml"
+DEFINITIONS: Final = "definitions.yaml"
 
 
 class DirectoryError(Exception):
@@ -28,19 +35,19 @@ class DirectoryError(Exception):
 
 
 def read_directory(path: str | Path) -> dict[str, str]:
-    """The texts of all *.yaml files of a directory, by file name, sorted."""
+    """The texts of all *.yaml and *.csv files of a directory, by file name, sorted."""
     directory = Path(path)
     if not directory.is_dir():
         raise DirectoryError(f"{directory}: no such directory; give the directory that holds the rule files")
     files = {}
-    for file in sorted(directory.glob("*.yaml")):
+    for file in sorted((*directory.glob("*.yaml"), *directory.glob(f"*{SUFFIX}"))):
         try:
             with file.open("rb") as stream:
                 # One byte beyond the bound is enough to refuse it; bytes that are no UTF-8 are refused at their place.
                 files[file.name] = stream.read(MAX_BYTES + 1).decode("utf-8-sig", errors="surrogateescape")
         except OSError as error:
             raise DirectoryError(f"{file}: {error.strerror}; make it readable") from error
-    if not files:
+    if not any(name.endswith(".yaml") for name in files):
         raise DirectoryError(f"{directory}: no *.yaml file in it; give the directory that holds the rule files")
     return files
 
@@ -60,6 +67,8 @@ def load(files: Mapping[str, str]) -> RuleSet | tuple[Problem, ...]:
     problems: list[Problem] = []
     roots: dict[str, Node] = {}
     for name, text in sorted(files.items()):
+        if name.endswith(SUFFIX):
+            continue
         root, found = read_document(name, text)
         problems += found
         if root is not None:
@@ -78,10 +87,24 @@ def load(files: Mapping[str, str]) -> RuleSet | tuple[Problem, ...]:
     if any(problem.file == TIERS for problem in problems):
         unsure.values = ("client.tier", "tier_change.old", "tier_change.new", "client.segment")
     policy = read_policy(readers[POLICY], roots[POLICY]) if POLICY in roots else ContactPolicy(0)
+    sheets = Sheets(files, unsure, problems)
+    declared = NOTHING
+    if DEFINITIONS in roots:
+        segments = tuple(segment.id for segment in tiers.segments)
+
+        @cache
+        def scopes(topic: str | None) -> Scope:
+            return rule_scope(topic or "client", features, tiers.names, segments)
+
+        declared = read_definitions(readers[DEFINITIONS], roots[DEFINITIONS], scopes, sheets)
+    if DEFINITIONS in files and DEFINITIONS not in roots:
+        unsure.any_name = True
+    else:
+        sheets.tell_unused()
     placed = {
-        name: read_rules(readers[name], roots[name], features, tiers)
+        name: read_rules(readers[name], roots[name], features, tiers, declared)
         for name in roots
-        if name not in (FEATURES, TIERS, POLICY)
+        if name not in (FEATURES, TIERS, POLICY, DEFINITIONS)
     }
     rules = _distinct(placed, readers)
     if problems:
@@ -93,6 +116,9 @@ def load(files: Mapping[str, str]) -> RuleSet | tuple[Problem, ...]:
         tiers=tiers,
         policy=policy,
         rules=tuple(sorted(rules, key=lambda rule: (-rule.priority, rule.id))),
+        lists=declared.lists,
+        tables=declared.tables,
+        definitions=declared.definitions,
     )
 
 
