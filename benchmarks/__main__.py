@@ -26,7 +26,7 @@ from benchmarks.wire import action_ids
 from engine.core.plan import compile_rule_set
 from engine.runtime.intake import Inbound
 from engine.runtime.replay import Replayed, replay_records
-from engine.runtime.rule_sets import load_directory
+from engine.runtime.rule_set_archive import load_directory
 from tests.services.kafka import KafkaBroker
 from tests.services.process import ServiceError
 from tests.services.redis import RedisServer

@@ -18,7 +18,7 @@ from engine.core.decide import Input, decide
 from engine.core.decode import Rejected, decode
 from engine.core.plan import Plan, compile_rule_set
 from engine.core.state import ClientState, pack, unpack
-from engine.runtime.rule_sets import load_directory
+from engine.runtime.rule_set_archive import load_directory
 
 CLIENTS = 4_000
 TRADES = 60_000

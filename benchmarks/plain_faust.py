@@ -23,7 +23,7 @@ from engine.core.decide import decide
 from engine.core.decode import Rejected, decode
 from engine.core.plan import Plan, compile_rule_set
 from engine.core.state import pack, unpack
-from engine.runtime.rule_sets import load_directory
+from engine.runtime.rule_set_archive import load_directory
 
 COMMIT_S = 4.0  # longer than Faust's commit interval
 

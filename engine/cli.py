@@ -184,7 +184,7 @@ def _replay_file(settings: Settings, file: Path, until: str | None, replayed: An
     from engine.core.events import parse_time_ms
     from engine.core.plan import compile_rule_set
     from engine.runtime import replay
-    from engine.runtime.rule_sets import load_directory
+    from engine.runtime.rule_set_archive import load_directory
 
     if settings.rules is None:
         raise click.UsageError("a replay of a file needs --rules DIRECTORY")

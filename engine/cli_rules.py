@@ -1,17 +1,28 @@
-"""Commands about rule files: `engage check`.
+"""Commands about rule files: `engage check | publish | rules history, show, revert, approve, status, top`.
 
-Enters: arguments, rule files. Leaves: exit status 0 good, 1 refused or found wrong, 2 used wrongly.
+Enters: arguments, rule files, the rule-set topic. Leaves: exit status 0 good, 1 refused or found wrong, 2 used wrongly.
 Holds: nothing is decided here; each command imports what it needs when it runs, so that the others start at once.
 """
 
 from __future__ import annotations
 
+import getpass
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from engine.cli_options import load_settings, run_to_the_end, settings_options
+
+if TYPE_CHECKING:
+    from engine.runtime.rule_set_archive import Entry, RuleSetArchive
+
 commands = click.Group()  # cli.py hangs each of them on `engage`
+
+_TOPIC = settings_options("kafka", "prefix", "app_id")
+_NAME = click.option("--as", "by", metavar="NAME", default=getpass.getuser, help="who does it  [your login name]")
+_NOTE = click.option("--note", required=True, help="why, in one line; the history keeps it")
 
 
 @commands.command()
@@ -21,3 +32,166 @@ def check(directory: Path) -> None:
     from engine.rulefile import check as check_rules
 
     sys.exit(check_rules(directory, sys.stdout))
+
+
+@commands.command()
+@click.argument("directory", type=click.Path(path_type=Path))
+@_TOPIC
+@_NAME
+@_NOTE
+def publish(directory: Path, settings_file: Path | None, by: str, note: str, **given: Any) -> None:
+    """Check rule files, then put them in force; or, where the set in force asks for it, before a second person."""
+    from engine.runtime import publishing
+    from engine.runtime.ledger import Refused
+    from engine.runtime.rule_set_archive import load_directory
+
+    settings = load_settings(settings_file, **given)
+    try:
+        rule_set = load_directory(directory)
+    except Refused as error:
+        raise click.ClickException(str(error)) from error
+    _say(run_to_the_end(publishing.publish(settings, rule_set, by, note)), rule_set.digest)
+
+
+@commands.group()
+def rules() -> None:
+    """The rule sets that were published: what happened, what is in force, one of them again."""
+
+
+@rules.command()
+@_TOPIC
+@click.option("--json", "as_json", is_flag=True, help="a JSON object a line")
+def history(settings_file: Path | None, as_json: bool, **given: Any) -> None:
+    """Who published what, when and why, newest first."""
+    archive = _archive(settings_file, given)
+    for entry in reversed(archive.history):
+        standing = archive.standing(entry)
+        click.echo(entry.encode() if as_json else f"{entry}{f'  [{standing}]' if standing else ''}")
+    if not archive.history and not as_json:
+        click.echo(f"nothing was published; in force: {archive.head or 'nothing'}")
+
+
+@rules.command()
+@_TOPIC
+@click.argument("digest")
+@click.option(
+    "--into", type=click.Path(path_type=Path), help="write the files into this directory, which must not exist"
+)
+def show(digest: str, settings_file: Path | None, into: Path | None, **given: Any) -> None:
+    """The history and the files of a rule set. DIGEST may be its first digits."""
+    from engine.runtime.ledger import Refused
+
+    archive = _archive(settings_file, given)
+    try:
+        whole = archive.find(digest)
+        files = archive.files(whole)
+    except Refused as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"# rule set {whole}{', in force' if whole == archive.head else ''}")
+    for entry in archive.history:
+        if entry.digest == whole:
+            click.echo(f"# {entry}")
+    if into is None:
+        for name, text in sorted(files.items()):
+            click.echo(f"\n# --- {name}\n{text}", nl=False)
+        return
+    if unsafe := [name for name in files if Path(name).name != name or not name.endswith(".yaml")]:
+        raise click.ClickException(f"not written: {unsafe[0]!r} is no name of a rule file")
+    try:
+        into.mkdir(parents=True)
+        for name, text in files.items():
+            (into / name).write_bytes(text.encode("utf-8", "surrogateescape"))
+    except OSError as error:
+        raise click.ClickException(f"{into}: {error.strerror}; name a new directory") from error
+    click.echo(f"{into}: {len(files)} files written")
+
+
+@rules.command()
+@_TOPIC
+@_NAME
+@_NOTE
+@click.argument("digest")
+def revert(digest: str, settings_file: Path | None, by: str, note: str, **given: Any) -> None:
+    """Put a rule set that was published before in force again, as a new step of the history."""
+    from engine.runtime import publishing
+
+    _say(run_to_the_end(publishing.revert(load_settings(settings_file, **given), digest, by, note)), digest)
+
+
+@rules.command()
+@_TOPIC
+@_NAME
+@click.option("--note", default="", help="one line; the history keeps it")
+@click.argument("digest")
+def approve(digest: str, settings_file: Path | None, by: str, note: str, **given: Any) -> None:
+    """Put a rule set in force that waits for a second person. Look at it first: `engage rules show DIGEST`."""
+    from engine.runtime import publishing
+
+    _say(run_to_the_end(publishing.approve(load_settings(settings_file, **given), digest, by, note)), digest)
+
+
+@rules.command()
+@_TOPIC
+@click.argument("workers", nargs=-1, metavar="[URL]...")
+def status(workers: tuple[str, ...], settings_file: Path | None, **given: Any) -> None:
+    """The set in force, what waits for approval, and by which set each worker goes. Exit status 1 when one differs.
+
+    URL is where a worker shows its metrics, such as http://worker-1:6066.
+    """
+    from engine.runtime.worker_pages import rule_set_of
+
+    archive = _archive(settings_file, given)
+    click.echo(f"in force: {archive.head or 'nothing'}")
+    for entry in archive.waiting():
+        click.echo(f"waits for approval: {entry}")
+    behind = 0
+    for url in workers:
+        digest, said = rule_set_of(url, archive.head)
+        behind += digest != archive.head
+        click.echo(said)
+    sys.exit(1 if behind else 0)
+
+
+@rules.command()
+@click.argument("workers", nargs=-1, required=True, metavar="URL...")
+@click.option("--count", type=click.IntRange(min=1), default=20, show_default=True, help="how many rules to show")
+def top(workers: tuple[str, ...], count: int) -> None:
+    """The dearest rules, by what workers have measured on one event in 1,000 since they started.
+
+    URL is where a worker shows its metrics, such as http://worker-1:6066.
+    """
+    from engine.runtime.rule_costs import top as dearest
+    from engine.runtime.worker_pages import Unreadable, metrics_text
+
+    try:
+        costs = dearest([metrics_text(url) for url in workers])
+    except Unreadable as error:
+        raise click.ClickException(str(error)) from error
+    if not costs:
+        click.echo("nothing was measured yet: one event in 1,000 is")
+        return
+    click.echo(f"{'us an event':>12}{'us a test':>12}{'tests an event':>16}{'share':>8}  rule")
+    for cost in costs[:count]:
+        measured = f"{cost.us_per_event:12.3f}{cost.us_per_test:12.2f}{cost.tests_per_event:16.3f}{cost.share:8.1%}"
+        click.echo(f"{measured}  {cost.rule}")
+
+
+def _archive(settings_file: Path | None, given: dict[str, Any]) -> RuleSetArchive:
+    from engine.runtime.rule_set_archive import RuleSetArchive
+
+    archive = RuleSetArchive(load_settings(settings_file, **given))
+    run_to_the_end(archive.read())
+    return archive
+
+
+def _say(entry: Entry | None, digest: str) -> None:
+    from engine.runtime.rule_set_archive import SHOWN_DIGITS
+
+    if entry is None:
+        click.echo(f"nothing to do: {digest[:SHOWN_DIGITS]} is in force already, or waits for approval")
+        return
+    click.echo(entry)
+    if entry.in_force:
+        click.echo("in force; workers take it within seconds: `engage rules status URL...` shows each")
+    else:
+        click.echo(f"waits for somebody else: `engage rules approve {entry.digest[:SHOWN_DIGITS]} --as NAME`")

@@ -6,7 +6,7 @@ partitions), never from a client.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from prometheus_client import (
@@ -69,6 +69,12 @@ class Metrics:
         self.waiting = Gauge("engage_waiting", "1 while a system is away.", ["system"], registry=r)
         self.cache_clients = Gauge("engage_cache_clients", "Client states in memory.", registry=r)
         self.rule_set = Gauge("engage_rule_set_info", "1 for the rule set in force.", ["digest"], registry=r)
+        self.rule_set_partitions = Gauge(
+            "engage_rule_set_partitions",
+            "Partitions of this worker, by the rule set they decide by.",
+            ["digest"],
+            registry=r,
+        )
         self.rule_set_refused = Counter(
             "engage_rule_set_refused", "Rule sets refused; the last good one stayed.", registry=r
         )
@@ -136,6 +142,11 @@ class Metrics:
     def rule_set_in_force(self, digest: str) -> None:
         self.rule_set.clear()
         self.rule_set.labels(digest).set(1)
+
+    def rule_sets_by_partition(self, digests: Iterable[str]) -> None:
+        self.rule_set_partitions.clear()
+        for digest in digests:
+            self.rule_set_partitions.labels(digest).inc()
 
     def text(self) -> bytes:
         return generate_latest(self.registry)

@@ -255,6 +255,10 @@ class Partition:
         return len(self._cache)
 
     @property
+    def rule_set(self) -> str:
+        return self._plan.rule_set.digest
+
+    @property
     def uncommitted(self) -> bool:
         return bool(self._unit.steps)
 

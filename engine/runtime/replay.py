@@ -28,7 +28,7 @@ from engine.runtime.intake import DEAD_LETTERS, INTAKE_TOPICS, Inbound, merge, r
 from engine.runtime.kafka import partitioner, reader, records_between
 from engine.runtime.ledger import Refused, Unit
 from engine.runtime.record_file import parse_line
-from engine.runtime.rule_sets import RuleSetArchive
+from engine.runtime.rule_set_archive import RuleSetArchive
 from engine.runtime.settings import Settings
 
 SHOWN: Final = frozenset(OUTBOUND)

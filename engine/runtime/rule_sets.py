@@ -1,113 +1,30 @@
-"""Rule sets on their topic: publishing one, and following the newest.
+"""The rule set that a worker goes by: the head of the rule-set topic, or the last good one.
 
-Enters: rule files, records of the rule-set topic. Leaves: the plan in force.
-Holds: a set that cannot be loaded never replaces one that can; whatever is on the topic can be loaded again from it
-alone.
+Enters: records of the rule-set topic, a directory of rule files to publish. Leaves: the plan in force.
+Holds: a set that cannot be loaded never replaces one that can, and a worker that does not go by the head says so.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Mapping
+import socket
 from pathlib import Path
 from typing import Final
 
 import structlog
-from aiokafka import AIOKafkaProducer, TopicPartition
 
-from engine.core.plan import Plan, compile_rule_set
+from engine.core.plan import Plan
 from engine.core.ruleset import RuleSet
-from engine.rulefile import DirectoryError, load, read_directory
-from engine.runtime.kafka import discard, errors, reader, records_between
+from engine.runtime.kafka import reader
 from engine.runtime.ledger import Refused
 from engine.runtime.metrics import Metrics
+from engine.runtime.publishing import publish
+from engine.runtime.rule_set_archive import READ_WITH, Action, RuleSetArchive, load_directory
 from engine.runtime.settings import Settings
 
 log = structlog.get_logger(__name__)
 
-HEAD: Final = b"head"
 WATCH_S: Final = 1.0
-
-
-def load_directory(directory: Path) -> RuleSet:
-    """The rule set of a directory. Raises Refused with every problem of every file."""
-    try:
-        files = read_directory(directory)
-    except DirectoryError as error:
-        raise Refused(str(error)) from error
-    return load_files(files, f"the rules in {directory}")
-
-
-def load_files(files: Mapping[str, str], whose: str) -> RuleSet:
-    rule_set = load(files)
-    if isinstance(rule_set, RuleSet):
-        return rule_set
-    raise Refused(f"{whose} are refused, {len(rule_set)} problems:\n" + "\n".join(map(str, rule_set)))
-
-
-async def publish(settings: Settings, rule_set: RuleSet) -> None:
-    """Append a rule set and move the head to it. Harmless when it is there already."""
-    producer = AIOKafkaProducer(**settings.kafka_client(), enable_idempotence=True, max_request_size=8_000_000)
-    with errors():
-        try:
-            async with asyncio.timeout(15):
-                await producer.start()
-            value = json.dumps({"files": dict(rule_set.files)}, ensure_ascii=False).encode()
-            await producer.send_and_wait(settings.rule_set_topic, value, key=rule_set.digest.encode(), partition=0)
-            await producer.send_and_wait(settings.rule_set_topic, rule_set.digest.encode(), key=HEAD, partition=0)
-        finally:
-            await discard(producer)
-    log.info("rule set published", digest=rule_set.digest, rules=len(rule_set.rules))
-
-
-class RuleSetArchive:
-    """Every rule set that the topic holds, and which is the head."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self.tp = TopicPartition(settings.rule_set_topic, 0)
-        self.head: str | None = None
-        self.next = 0
-        self._files: dict[str, dict[str, str]] = {}
-        self._plans: dict[str, Plan] = {}
-
-    async def read(self) -> None:
-        """Read the topic to its end."""
-        async with reader(self._settings) as consumer:
-            first = (await consumer.beginning_offsets([self.tp]))[self.tp]
-            end = (await consumer.end_offsets([self.tp]))[self.tp]
-            async for record in records_between(consumer, self.tp, max(first, self.next), end):
-                self.add(record.key, record.value)
-            self.next = max(self.next, end)
-
-    def add(self, key: bytes | None, value: bytes | None) -> None:
-        """Take one record of the topic."""
-        if key == HEAD and value:
-            self.head = value.decode("utf-8", "replace")
-        elif key and value:
-            try:
-                self._files[key.decode()] = dict(json.loads(value)["files"])
-            except (ValueError, KeyError, TypeError, RecursionError) as error:
-                log.error(
-                    "a record of the rule-set topic cannot be read",
-                    key=key.decode("utf-8", "replace"),
-                    error=str(error),
-                )
-
-    def newest_first(self) -> list[str]:
-        """Digests in the order of publishing, the last first."""
-        return list(reversed(self._files))
-
-    def plan(self, digest: str) -> Plan:
-        """The rule set of this digest, compiled. Raises Refused when it is not held or not accepted."""
-        plan = self._plans.get(digest)
-        if plan is None:
-            files = self._files.get(digest)
-            if files is None:
-                raise Refused(f"the topic {self.tp.topic} does not hold the rule set {digest}")
-            plan = self._plans[digest] = compile_rule_set(load_files(files, f"the rules of rule set {digest}"))
-        return plan
 
 
 class RuleSets:
@@ -118,27 +35,43 @@ class RuleSets:
         self._metrics = metrics
         self._archive = RuleSetArchive(settings)
         self._plan: Plan | None = None
+        self.trouble: str | None = None  # why the newest rules are not in force here
 
     @property
     def plan(self) -> Plan:
         assert self._plan is not None
         return self._plan
 
+    def in_words(self) -> dict[str, str | None]:
+        """What the health page shows."""
+        return {"in_force": self._plan.rule_set.digest if self._plan else None, "head": self._archive.head}
+
     async def start(self) -> None:
-        """Read the topic; publish the rules given unless they are the head already. Raises Refused without a good
-        set.
+        """Read the topic; publish the rules given unless they are the head already. Raises Refused without a good set.
+
+        A worker that cannot load the head goes by the newest set that was in force and that it can load, as one does
+        that ran when the head came: yesterday's rules are better than none, and both are told in the same way.
         """
         given = load_directory(self._settings.rules) if self._settings.rules else None
         await self._archive.read()
         if given is not None and given.digest != self._archive.head:
-            await publish(self._settings, given)
+            await self._publish(given, "start", f"--rules {self._settings.rules}")
             await self._archive.read()
         for digest in dict.fromkeys((*filter(None, [self._archive.head]), *self._archive.newest_first())):
             if self._take(digest):
                 break
         if self._plan is None:
             raise Refused(
-                "there is no rule set to go by that can be loaded: give --rules DIRECTORY, or publish one first"
+                "there is no rule set to go by that can be loaded: give --rules DIRECTORY, or run `engage publish`"
+            )
+
+    async def _publish(self, rule_set: RuleSet, action: Action, note: str) -> None:
+        entry = await publish(self._settings, rule_set, f"worker {socket.gethostname()}"[:100], note[:500], action)
+        if entry is None:
+            log.warning(
+                "the rules given are not put in force: those in force were published by a person or need approval; "
+                "use `engage publish` or `engage rules revert`",
+                digest=rule_set.digest,
             )
 
     def _take(self, digest: str) -> bool:
@@ -149,21 +82,32 @@ class RuleSets:
             self.refuse(str(error), digest)
             return False
         self._metrics.rule_set_in_force(digest)
-        self._metrics.rule_set_stale.set(digest != self._archive.head)
+        if digest == self._archive.head:
+            self._well()
         log.info("rule set loaded", digest=digest, rules=len(self._plan.rule_set.rules))
         return True
 
     def _take_head(self) -> None:
-        head = self._archive.head
-        if head is None:
+        archive = self._archive
+        if archive.head is None:
             return
-        if self.plan.rule_set.digest == head:
-            self._metrics.rule_set_stale.set(0)
+        if self.plan.rule_set.digest == archive.head:
+            self._well()
         else:
-            self._take(head)
+            self._take(archive.head)
+
+    def _well(self) -> None:
+        """The head is in force here."""
+        named = self._archive.named_head
+        if named is not None and named != self._archive.head:
+            self.refuse("it became the head without the approval that the set in force asks for", named)
+            return
+        self.trouble = None
+        self._metrics.rule_set_stale.set(0)
 
     def refuse(self, reason: str, digest: str | None = None) -> None:
         """Keep the last good set, loudly."""
+        self.trouble = f"rule set {digest} refused: {reason}" if digest else reason
         self._metrics.rule_set_refused.inc()
         self._metrics.rule_set_stale.set(1)
         log.error("rule set refused, the last good one stays in force", digest=digest, reason=reason)
@@ -171,7 +115,7 @@ class RuleSets:
     async def follow(self) -> None:
         """Keep up with the topic, for ever. Raises Unavailable when Kafka is away; call again."""
         archive = self._archive
-        async with reader(self._settings, fetch_max_wait_ms=2000) as consumer:
+        async with reader(self._settings, fetch_max_wait_ms=2000, **READ_WITH) as consumer:
             consumer.assign([archive.tp])
             consumer.seek(archive.tp, archive.next)
             while True:
@@ -193,13 +137,12 @@ class RuleSets:
             seen = now
             try:
                 rule_set = load_directory(directory)
+                if rule_set.digest != self._archive.head:
+                    await self._publish(rule_set, "watch", f"--watch {directory}")
+                else:
+                    self._well()
             except Refused as error:
                 self.refuse(str(error))
-                continue
-            if rule_set.digest != self._archive.head:
-                await publish(self._settings, rule_set)
-            else:
-                self._metrics.rule_set_stale.set(0)
 
 
 def _fingerprint(directory: Path) -> object:

@@ -112,6 +112,11 @@ class Runner:
     def cached(self) -> int:
         return self._partition.cached
 
+    @property
+    def rule_set(self) -> str:
+        """Digest of the rule set that the partition decides by; a newer one waits for its unit's end."""
+        return self._partition.rule_set
+
     def stop(self) -> None:
         """Finish the unit in hand, commit, and end."""
         self._stopping.set()

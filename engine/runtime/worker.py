@@ -276,12 +276,26 @@ class Worker:
         ]
         return reasons
 
+    def health(self) -> dict[str, Any]:
+        """Amber: it works, but not by the newest rules."""
+        reasons, trouble = self.not_ready(), self._rule_sets.trouble
+        return {
+            "state": "red" if reasons else "amber" if trouble else "green",
+            "ready": not reasons,
+            "reasons": reasons,
+            "warnings": [trouble[:2000]] if trouble else [],
+            "rule_set": self._rule_sets.in_words(),
+            "rule_set_stale": trouble is not None,
+        }
+
     def _pages(self) -> None:
         app: Any = self.app  # Faust's types ask of a page what its own pages do not do
 
         @app.page("/metrics")
         async def metrics(web: Web, request: Request) -> Response:
-            self.metrics.cache_clients.set(sum(runner.cached for runner, _ in self._runners.values()))
+            runners = [runner for runner, _ in self._runners.values()]
+            self.metrics.cache_clients.set(sum(runner.cached for runner in runners))
+            self.metrics.rule_sets_by_partition(runner.rule_set for runner in runners)
             return web.bytes(self.metrics.text(), content_type="text/plain")
 
         @app.page("/health/live")
@@ -290,10 +304,8 @@ class Worker:
 
         @app.page("/health/ready")
         async def ready(web: Web, request: Request) -> Response:
-            reasons = self.not_ready()
-            stale = bool(self.metrics.rule_set_stale._value.get())
-            body = {"ready": not reasons, "reasons": reasons, "rule_set_stale": stale}
-            return web.json(body, status=503 if reasons else 200)
+            body = self.health()
+            return web.json(body, status=200 if body["ready"] else 503)
 
 
 async def run(settings: Settings) -> None:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 from pathlib import Path
 
-from engine.runtime.rule_sets import load_directory
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from engine.rulefile import digest, read_directory
+from engine.runtime import publishing
+from engine.runtime.kafka import discard
+from engine.runtime.ledger import Refused
+from engine.runtime.rule_set_archive import HEAD, Entry, RuleSetArchive, load_directory
 from tests.kafka.installation import RULES, Installation, Sent, WorkerProcess
 from tests.kafka.worker_process import eventually
+from tests.rulefile.sample import FILES, good
 
 JULY_2025_MS = 1_751_328_000_000
 RULE = """\
@@ -85,3 +94,103 @@ def test_watched_files(engine: Installation, tmp_path: Path) -> None:
     assert replayed.returncode == 0, replayed.stderr
     assert "differences 0" in replayed.stderr
     assert engine.states().split()[-1] in replayed.stderr
+
+
+def archive(engine: Installation) -> RuleSetArchive:
+    found = RuleSetArchive(engine.settings)
+    asyncio.run(found.read())
+    return found
+
+
+def with_cap(cap: int) -> dict[str, str]:
+    return FILES | {"policy.yaml": f"contact:\n  daily_cap: {cap}\n"}
+
+
+def append(engine: Installation, records: list[tuple[bytes, bytes]], commit: bool = True) -> None:
+    """As another publisher does, of a later version, say; without commit it dies between two records."""
+
+    async def send() -> None:
+        producer = AIOKafkaProducer(
+            **engine.settings.kafka_client(), transactional_id=f"{engine.settings.app_id}-rule-sets"
+        )
+        await producer.start()
+        await producer.begin_transaction()
+        for key, value in records:
+            await producer.send_and_wait(engine.settings.rule_set_topic, value, key=key, partition=0)
+        if commit:
+            await producer.commit_transaction()
+        await discard(producer)
+
+    asyncio.run(send())
+
+
+def as_published(number: int, files: dict[str, str], over: str) -> list[tuple[bytes, bytes]]:
+    name = digest(files)
+    entry = Entry(number, 1_751_328_000_000, "publish", name, "ann", "of a later version", over, in_force=True)
+    return [
+        (name.encode(), json.dumps({"files": files}).encode()),
+        (entry.key, entry.encode()),
+        (HEAD, name.encode()),
+    ]
+
+
+def test_two_at_once_are_one_after_the_other(engine: Installation) -> None:
+    """Whoever is fenced reads again; a person's command then stops, since it is not the set it saw that it replaces."""
+
+    async def publish(cap: int) -> Entry | None:
+        return await publishing.publish(engine.settings, good(with_cap(cap)), f"p{cap}", "why")
+
+    async def all_at_once() -> list[Entry | BaseException | None]:
+        return await asyncio.gather(*(publish(cap) for cap in range(3, 8)), return_exceptions=True)
+
+    assert asyncio.run(publish(2))
+    outcomes = asyncio.run(all_at_once())
+    done = [outcome for outcome in outcomes if isinstance(outcome, Entry)]
+    refused = [outcome for outcome in outcomes if isinstance(outcome, Refused)]
+    assert len(done) + len(refused) == 5, outcomes
+    assert done
+    history = archive(engine).history
+    assert history[1:] == sorted(done, key=lambda entry: entry.number)
+    assert [entry.over for entry in history[1:]] == [entry.digest for entry in history[:-1]]
+    assert archive(engine).head == history[-1].digest
+
+
+def test_a_publisher_that_dies_in_between_leaves_nothing(engine: Installation) -> None:
+    first = asyncio.run(publishing.publish(engine.settings, good(with_cap(2)), "ann", "why"))
+    assert first is not None
+    append(engine, as_published(2, with_cap(3), first.digest), commit=False)
+    second = asyncio.run(publishing.publish(engine.settings, good(with_cap(4)), "bob", "why"))  # and waits for nobody
+    held = archive(engine)
+    assert held.history == [first, second]
+    assert not held.holds(digest(with_cap(3)))
+
+
+@pytest.mark.timeout(180)
+def test_a_set_that_a_worker_cannot_load(engine: Installation, tmp_path: Path) -> None:
+    """The last good one stays in force, also for a worker that starts now; and everyone can see it."""
+    done = engine.engage("publish", str(RULES), "--note", "the first", "--as", "ann")
+    assert done.returncode == 0, done.stderr
+    good_digest = load_directory(RULES).digest
+    running = engine.worker(rules=None).wait_ready()
+    assert json.loads(running.get("/health/ready")[1])["state"] == "green"
+    later = read_directory(RULES) | {"policy.yaml": "contact:\n  daily_cap: 2\nof_a_later_version: 1\n"}
+    append(engine, as_published(2, later, good_digest))
+    eventually(lambda: running.metric("engage_rule_set_stale") == 1, 20, "the worker refuses it")
+    starting = engine.worker(rules=None).wait_ready()
+    for worker in (running, starting):
+        assert in_force(worker, good_digest)
+        health = json.loads(worker.get("/health/ready")[1])
+        assert (health["ready"], health["state"]) == (True, "amber")
+        assert health["rule_set"] == {"in_force": good_digest, "head": digest(later)}
+        assert 'unknown key "of_a_later_version"' in health["warnings"][0]
+        refused = worker.logged("rule set refused, the last good one stays in force")
+        assert [line["level"] for line in refused] == ["error"]
+    urls = [f"http://127.0.0.1:{worker.port}" for worker in (running, starting)]
+    status = engine.engage("rules", "status", *urls)
+    assert status.returncode == 1
+    assert status.stdout.count("it refused newer rules") == 2
+    back = engine.engage("rules", "revert", good_digest[:12], "--note", "workers first", "--as", "ann")
+    assert back.returncode == 0, back.stderr
+    eventually(lambda: engine.metric("engage_rule_set_stale") == 0, 20, "all is well again")
+    assert engine.engage("rules", "status", *urls).returncode == 0
+    assert engine.metric("engage_rule_set_partitions", digest=good_digest) == engine.partitions

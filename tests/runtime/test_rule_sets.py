@@ -13,7 +13,8 @@ from engine.core.plan import Plan
 from engine.core.ruleset import RuleSet
 from engine.runtime.ledger import Refused
 from engine.runtime.metrics import Metrics
-from engine.runtime.rule_sets import HEAD, RuleSetArchive, RuleSets, load_directory, load_files
+from engine.runtime.rule_set_archive import HEAD, RuleSetArchive, load_directory, load_files
+from engine.runtime.rule_sets import RuleSets
 from engine.runtime.settings import load
 from tests.rulefile.sample import FILES, good
 

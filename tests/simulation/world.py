@@ -20,7 +20,7 @@ from unittest.mock import patch
 import structlog
 from aiokafka import TopicPartition
 
-from engine.runtime import ledger, partition, redis_store, rule_sets, worker
+from engine.runtime import ledger, partition, redis_store, rule_set_archive, worker
 from engine.runtime.ledger import Refused
 from engine.runtime.settings import PUBLISHED, Settings
 from tests.simulation import rule_texts
@@ -219,8 +219,8 @@ def installed(world: World) -> Iterator[None]:
     modules = [module for name, module in sorted(sys.modules.items()) if name.startswith("engine.runtime.")]
     changes: list[tuple[Any, str, Any]] = [
         *((module, name, new) for module in modules for name, new in everywhere.items() if hasattr(module, name)),
-        (rule_sets, "load_files", rule_texts.load_once(rule_sets.load_files)),
-        (rule_sets, "compile_rule_set", rule_texts.compile_once),
+        (rule_set_archive, "load_files", rule_texts.load_once(rule_set_archive.load_files)),
+        (rule_set_archive, "compile_rule_set", rule_texts.compile_once),
         (redis_store, "connect", lambda url: SimRedisClient(world.redis)),
         (worker, "App", SimApp),
         (worker, "Worker", known),

@@ -1,0 +1,256 @@
+"""Publishing on a broker in this process: who did what is kept, and a second person is asked where it is said."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from click.testing import CliRunner, Result
+from prometheus_client import CollectorRegistry
+
+from engine.cli import main
+from engine.runtime import publishing
+from engine.runtime.embedded import EmbeddedKafka
+from engine.runtime.kafka import discard
+from engine.runtime.ledger import Refused
+from engine.runtime.metrics import Metrics
+from engine.runtime.rule_set_archive import HEAD, Entry, RuleSetArchive
+from engine.runtime.rule_sets import RuleSets
+from engine.runtime.settings import Settings, load
+from tests.rulefile.sample import FILES, good
+
+POLICY = "policy.yaml"
+FOUR_EYES = FILES[POLICY] + "publishing:\n  approval: true\n"
+
+
+@pytest.fixture(scope="module")
+def broker() -> Iterator[EmbeddedKafka]:
+    with EmbeddedKafka() as started:
+        yield started
+
+
+@pytest.fixture
+def settings(broker: EmbeddedKafka, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """An engine of its own for each test."""
+    prefix = re.sub(r"[^a-z_]", "-", request.node.name) + "."
+    monkeypatch.setenv("ENGAGE_KAFKA", broker.address)
+    monkeypatch.setenv("ENGAGE_PREFIX", prefix)
+    settings = load(kafka=broker.address, prefix=prefix)
+    broker.create_topics([settings.rule_set_topic])
+    return settings
+
+
+def with_cap(cap: int, approval: bool = False) -> dict[str, str]:
+    return FILES | {POLICY: (FOUR_EYES if approval else FILES[POLICY]).replace("daily_cap: 2", f"daily_cap: {cap}")}
+
+
+def archive(settings: Settings) -> RuleSetArchive:
+    found = RuleSetArchive(settings)
+    asyncio.run(found.read())
+    return found
+
+
+def publish(
+    settings: Settings, files: dict[str, str], by: str = "ann", note: str = "why", **given: str
+) -> Entry | None:
+    return asyncio.run(publishing.publish(settings, good(files), by, note, **given))  # type: ignore[arg-type]
+
+
+def engage(*arguments: str) -> Result:
+    return CliRunner().invoke(main, list(arguments), catch_exceptions=False)
+
+
+def written(directory: Path, files: dict[str, str]) -> str:
+    directory.mkdir()
+    for name, text in files.items():
+        (directory / name).write_text(text, encoding="utf-8")
+    return str(directory)
+
+
+def test_who_did_what_is_kept(settings: Settings) -> None:
+    first = publish(settings, FILES)
+    assert first is not None
+    assert (first.number, first.over, first.in_force, first.added, first.changed) == (1, None, True, 3, 0)
+    changed = FILES | {"retention.yaml": FILES["retention.yaml"].replace("priority: 50", "priority: 51")}
+    changed["retention.yaml"] = changed["retention.yaml"].replace("id: hello", "id: hello-again")
+    second = publish(settings, changed, "bob", "louder")
+    assert second is not None
+    assert (second.added, second.changed, second.removed, second.parts) == (1, 1, 1, ())
+    third = publish(settings, with_cap(3))
+    assert third is not None
+    assert third.parts == ("policy",)
+    held = archive(settings)
+    assert held.history == [first, second, third]
+    assert held.head == third.digest == good(with_cap(3)).digest
+    assert held.newest_first() == [third.digest, second.digest, first.digest]
+    assert "2  20" in str(second)
+    assert 'publish by bob: "louder" (rules 1 added, 1 changed, 1 removed)' in str(second)
+
+
+def test_what_is_in_force_is_not_published_again(settings: Settings) -> None:
+    assert publish(settings, FILES)
+    assert publish(settings, FILES) is None
+    comments = FILES | {POLICY: "# the same\n" + FILES[POLICY]}
+    other = publish(settings, comments)  # other texts, the same meaning: a set of its own, and no rule differs
+    assert other is not None
+    assert (other.added, other.changed, other.removed, other.parts) == (0, 0, 0, ())
+
+
+def test_an_old_set_again_is_a_new_step(settings: Settings) -> None:
+    first, second = publish(settings, FILES), publish(settings, with_cap(3))
+    assert first
+    assert second
+    entry = asyncio.run(publishing.revert(settings, first.digest[:8], "ann", "too many contacts"))
+    assert entry is not None
+    assert (entry.action, entry.digest, entry.over, entry.number) == ("revert", first.digest, second.digest, 3)
+    assert archive(settings).head == first.digest
+    assert asyncio.run(publishing.revert(settings, first.digest, "ann", "again")) is None
+    with pytest.raises(Refused, match="no rule set on the topic begins with 00000000"):
+        asyncio.run(publishing.revert(settings, "00000000", "ann", "why"))
+    with pytest.raises(Refused, match="at least 4 digits"):
+        asyncio.run(publishing.revert(settings, "", "ann", "why"))
+
+
+@pytest.mark.parametrize(("by", "note"), [("", "x"), (" ", "x"), ("a\nb", "x"), ("ann", "x\x1b"), ("ann", "x" * 501)])
+def test_name_and_note_are_one_line(settings: Settings, by: str, note: str) -> None:
+    with pytest.raises(Refused, match="must be one line"):
+        publish(settings, FILES, by, note)
+
+
+def test_a_second_person(settings: Settings) -> None:
+    """What asks for approval is the set in force, so nobody's own settings or new files take it away."""
+    assert publish(settings, with_cap(2, approval=True))
+    waits = publish(settings, with_cap(9), "Ann")  # without the policy: it has to be approved all the same
+    assert waits is not None
+    assert not waits.in_force
+    held = archive(settings)
+    assert held.head != waits.digest
+    assert held.waiting() == [waits]
+    assert publish(settings, with_cap(9), "bob") is None  # it waits already
+    with pytest.raises(Refused, match="somebody else has to approve"):
+        asyncio.run(publishing.approve(settings, waits.digest[:8], " ann ", ""))
+    approved = asyncio.run(publishing.approve(settings, waits.digest[:8], "bob", "seen"))
+    assert approved is not None
+    assert (approved.approves, approved.in_force, approved.by) == (waits.number, True, "bob")
+    held = archive(settings)
+    assert held.head == waits.digest
+    assert held.standing(waits) == "approved by bob"
+    assert held.standing(held.history[-1]) == "in force"
+    now_free = publish(settings, FILES)
+    assert now_free is not None
+    assert now_free.in_force
+
+
+def test_what_waited_while_another_took_effect_has_lapsed(settings: Settings) -> None:
+    assert publish(settings, with_cap(2, approval=True))
+    one, other = publish(settings, with_cap(3, approval=True)), publish(settings, with_cap(4, approval=True))
+    assert one
+    assert other
+    assert archive(settings).waiting() == [other, one]
+    assert asyncio.run(publishing.approve(settings, one.digest, "bob", ""))
+    held = archive(settings)
+    assert held.standing(other) == "lapsed"
+    with pytest.raises(Refused, match="does not wait for approval"):
+        asyncio.run(publishing.approve(settings, other.digest, "bob", ""))
+    reverted = asyncio.run(publishing.revert(settings, good(with_cap(2, approval=True)).digest, "ann", "back"))
+    assert reverted is not None
+    assert not reverted.in_force  # going back needs the second person too
+
+
+def test_a_worker_publishes_nothing_that_needs_approval(settings: Settings) -> None:
+    assert publish(settings, with_cap(2, approval=True))
+    assert publish(settings, with_cap(3), action="start") is None
+    assert publish(settings, with_cap(3), action="watch") is None
+    assert len(archive(settings).history) == 1
+
+
+def test_a_worker_does_not_undo_at_its_start_what_a_person_published(settings: Settings) -> None:
+    assert publish(settings, FILES, action="start")
+    assert publish(settings, with_cap(3), action="start")
+    assert publish(settings, FILES, action="start")  # as somebody's files go back and forth
+    assert publish(settings, with_cap(4))
+    assert publish(settings, FILES, action="start") is None
+    assert publish(settings, with_cap(5), action="start")  # never seen before: new rules came with the worker
+
+
+def test_a_head_that_skips_the_approval_does_not_count(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    """As a worker of an earlier version moves it, which writes no history."""
+    first = publish(settings, with_cap(2, approval=True))
+    assert first is not None
+    forged = good(with_cap(99))
+
+    async def append() -> None:
+        producer = AIOKafkaProducer(**settings.kafka_client())
+        await producer.start()
+        for key, value in (
+            (forged.digest.encode(), json.dumps({"files": dict(forged.files)}).encode()),
+            (HEAD, forged.digest.encode()),
+        ):
+            await producer.send_and_wait(settings.rule_set_topic, value, key=key, partition=0)
+        await discard(producer)
+
+    asyncio.run(append())
+    assert archive(settings).head == first.digest
+    following = RuleSets(settings, Metrics(CollectorRegistry()))
+    asyncio.run(following.start())
+    assert following.plan.rule_set.digest == first.digest
+    assert following.trouble is not None
+    assert "without the approval" in following.trouble
+
+
+def test_the_commands(settings: Settings, tmp_path: Path) -> None:
+    one, two = written(tmp_path / "one", FILES), written(tmp_path / "two", with_cap(3, approval=True))
+    bad = written(tmp_path / "bad", FILES | {POLICY: "contact:\n  daily_cap: many\n"})
+    assert "nothing was published" in engage("rules", "history").output
+    refused = engage("publish", bad, "--note", "x", "--as", "ann")
+    assert refused.exit_code == 1
+    assert "policy.yaml:2:14" in refused.output
+    assert engage("publish", one).exit_code == 2  # no note
+    done = engage("publish", one, "--note", "the first", "--as", "ann")
+    assert done.exit_code == 0, done.output
+    assert "in force" in done.output
+    assert "nothing to do" in engage("publish", one, "--note", "again").output
+    assert engage("publish", two, "--note", "control", "--as", "ann").exit_code == 0
+    waits = engage("rules", "revert", good(FILES).digest[:8], "--note", "back", "--as", "ann")
+    assert f"`engage rules approve {good(FILES).digest[:12]} --as NAME`" in waits.output
+    own = engage("rules", "approve", good(FILES).digest[:8], "--as", "Ann")
+    assert own.exit_code == 1
+    assert "somebody else" in own.output
+    assert "waits for approval" in engage("rules", "status").output
+    assert engage("rules", "approve", good(FILES).digest[:8], "--as", "bob").exit_code == 0
+    lines = engage("rules", "history").output.splitlines()
+    assert [line.split()[4:7] for line in lines] == [["approve", "by", "bob"], ["revert", "by", "ann:"]] + [
+        ["publish", "by", "ann:"]
+    ] * 2
+    assert lines[0].endswith("[in force]")
+    assert lines[1].endswith("[approved by bob]")
+    assert json.loads(engage("rules", "history", "--json").output.splitlines()[-1])["note"] == "the first"
+    shown = engage("rules", "show", good(FILES).digest[:8])
+    assert f"\n# --- {POLICY}\n{FILES[POLICY]}" in shown.output
+    into = tmp_path / "out"
+    assert engage("rules", "show", good(FILES).digest[:8], "--into", str(into)).exit_code == 0
+    assert {file.name: file.read_text(encoding="utf-8") for file in into.iterdir()} == FILES
+    assert engage("rules", "show", good(FILES).digest[:8], "--into", str(into)).exit_code == 1
+    assert engage("rules", "show", "0000").exit_code == 1
+    nobody = engage("rules", "status", "http://127.0.0.1:1")
+    assert nobody.exit_code == 1
+    assert "cannot be read" in nobody.output
+
+
+def test_failing_tests_are_not_published(settings: Settings) -> None:
+    rules = FILES["retention.yaml"]
+    tests = """\
+    tests:
+      - name: acts on a login
+        event: {logins: {}}
+        expect: {not: condition}
+"""
+    with pytest.raises(Refused, match="not published, 1 of the rules' tests fail") as error:
+        publish(settings, FILES | {"retention.yaml": rules + tests})
+    assert 'rule "hello", test "acts on a login"' in str(error.value)
+    assert archive(settings).head is None
