@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import itertools
 import keyword
-from typing import Final, cast, get_args
+import re
+from typing import Final, Literal, cast, get_args
 
 from engine.core import names
 from engine.core.expression_functions import FUNCTIONS
 from engine.core.expressions import BOOL, Scope, Type, number
 from engine.core.ruleset import (
-    WINDOW_DAYS,
     Aggregate,
     ContactPolicy,
     Feature,
     Ladder,
     Segment,
+    Since,
     Source,
     Tiers,
     TierStep,
+    Window,
 )
 from engine.rulefile.document import Node, Scalar
 from engine.rulefile.fields import IDENTIFIER, KEBAB, TIER, Reader
@@ -30,7 +32,9 @@ from engine.rulefile.fields import IDENTIFIER, KEBAB, TIER, Reader
 SOURCES: Final[tuple[str, ...]] = get_args(Source)
 AGGREGATES: Final[tuple[str, ...]] = get_args(Aggregate)
 NUMERIC: Final = ("sum", "min", "max", "daily_mean")
-WINDOWS: Final = tuple(f"{days}d" for days in WINDOW_DAYS)
+MONTHS: Final[dict[str, Literal["month", "previous_month"]]] = {"month": "month", "previous_month": "previous_month"}
+LONGEST: Final[dict[str, tuple[Literal["day", "hour"], int]]] = {"d": ("day", 366), "h": ("hour", 72)}
+WINDOW_FORMS: Final = "write 7d (1d to 366d), 24h (1h to 72h), month or previous_month"
 MAX_FEATURES: Final = 60  # each costs memory in every client's state
 DAY_S: Final = 86_400
 MAX_STAY_S: Final = 366 * DAY_S
@@ -56,24 +60,52 @@ def _feature(reader: Reader, key: Scalar, node: Node) -> Feature:
     name = reader.word(key, IDENTIFIER)
     if name in FUNCTIONS or keyword.iskeyword(name):
         reader.problem(key, f'"{name}" is a word of the rule language', "choose another name")
-    fields = reader.mapping(node, ("source", "aggregate", "window"), ("field", "where", "description"))
+    fields = reader.mapping(node, ("source", "aggregate"), ("window", "since", "field", "where", "description"))
     source = cast(Source, reader.choice(fields.get("source"), SOURCES))
     aggregate = cast(Aggregate, reader.choice(fields.get("aggregate"), AGGREGATES))
-    window = reader.choice(fields.get("window"), WINDOWS)
     given = len(reader.problems)
+    window = _window(reader, key, fields.get("window"), fields.get("since"), aggregate)
     scope: Scope = names.event_scope(source) if source else {}
     where = reader.expression(fields["where"], scope, BOOL) if "where" in fields and source else None
     types = {known.name.partition(".")[2]: known.type for known in scope.values()}
     field = _field(reader, node, fields.get("field"), aggregate, types) if source and aggregate else None
     description = reader.words(fields.get("description"), 300)
     if not (source and aggregate and window) or len(reader.problems) > given:
-        return Feature(name, "trades", "count", None, None, 1)
+        return Feature(name, "trades", "count", None, None, Window("day"))
     money = field is not None and aggregate != "distinct" and types[field].unit == "cny"
     if money and "_cny" not in name:
         reader.problem(key, f'"{name}" holds money', f'put the unit in its name, such as "{name}_cny"')
     elif "_cny" in name and not money:
         reader.problem(key, f'"{name}" holds no money', "leave _cny out of its name")
-    return Feature(name, source, aggregate, field, where, int(window[:-1]), description)
+    return Feature(name, source, aggregate, field, where, window, description)
+
+
+def _window(
+    reader: Reader, at: Node, window: Node | None, since: Node | None, aggregate: Aggregate | None
+) -> Window | Since | None:
+    """What of the past the feature covers."""
+    if window is not None and since is not None:
+        reader.problem(since, "both window and since", "keep the one that is meant")
+    elif since is not None:
+        if aggregate == "daily_mean":
+            reader.problem(since, "daily_mean goes by days, since by events", "use a window of days, or last")
+        fields = reader.mapping(since, ("on",), ("when",))
+        on = cast(Source, reader.choice(fields.get("on"), SOURCES))
+        when = reader.expression(fields["when"], names.event_scope(on), BOOL) if on and "when" in fields else None
+        return Since(on, when) if on else None
+    elif window is None:
+        reader.problem(at, "neither window nor since", "add window: 7d, or since: {on: balances, when: ...}")
+    elif (scalar := reader.scalar(window)) is not None:
+        found = re.fullmatch(r"([1-9][0-9]{0,2})([dh])", scalar.value)
+        if scalar.value in MONTHS:
+            return Window(MONTHS[scalar.value])
+        if found is None or int(found[1]) > LONGEST[found[2]][1]:
+            reader.problem(scalar, f'not a window: "{scalar.value[:80]}"', WINDOW_FORMS)
+        elif found[2] == "h" and aggregate == "daily_mean":
+            reader.problem(scalar, "daily_mean goes by days, this window by hours", "use a window of days, or last")
+        else:
+            return Window(LONGEST[found[2]][0], int(found[1]))
+    return None
 
 
 def _field(reader: Reader, at: Node, node: Node | None, aggregate: Aggregate, types: dict[str, Type]) -> str | None:
