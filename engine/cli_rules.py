@@ -1,4 +1,4 @@
-"""Commands about rule files: `engage check | publish | rules history, show, revert, approve, status, top`.
+"""Commands about rule files: `engage check | lint | publish | rules history, show, revert, approve, status, top`.
 
 Enters: arguments, rule files, the rule-set topic. Leaves: exit status 0 good, 1 refused or found wrong, 2 used wrongly.
 Holds: nothing is decided here; each command imports what it needs when it runs, so that the others start at once.
@@ -18,6 +18,7 @@ from engine.cli_options import load_settings, run_to_the_end, settings_options
 if TYPE_CHECKING:
     from engine.runtime.rule_set_archive import Entry, RuleSetArchive
 
+FORMATS = ("text", "json", "sarif", "github")
 commands = click.Group()  # cli.py hangs each of them on `engage`
 
 _TOPIC = settings_options("kafka", "prefix", "app_id")
@@ -32,6 +33,36 @@ def check(directory: Path) -> None:
     from engine.rulefile import check as check_rules
 
     sys.exit(check_rules(directory, sys.stdout))
+
+
+@commands.command()
+@click.argument("directory", type=click.Path(path_type=Path))
+@click.option("--format", "format_", type=click.Choice(FORMATS), default="text", show_default=True)
+def lint(directory: Path, format_: str) -> None:
+    """Say what is doubtful in rule files without errors. Exit status 1 when something is, 2 when they have errors."""
+    from engine.core.ruleset import RuleSet
+    from engine.rulefile import DirectoryError, load, read_directory
+    from engine.rulefile.formats import formatted
+    from engine.rulefile.lint import lint as findings_of
+
+    try:
+        files = read_directory(directory)
+    except DirectoryError as error:
+        raise _unusable(str(error)) from error
+    rule_set = load(files)
+    if not isinstance(rule_set, RuleSet):
+        raise _unusable(f"{directory} has {len(rule_set)} errors: see `engage check {directory}`")
+    findings = findings_of(rule_set)
+    if said := formatted(format_, directory, files, findings):
+        click.echo(said)
+    sys.exit(1 if findings else 0)
+
+
+def _unusable(message: str) -> click.ClickException:
+    """Ends with exit status 2."""
+    error = click.ClickException(message)
+    error.exit_code = 2
+    return error
 
 
 @commands.command()

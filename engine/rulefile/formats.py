@@ -15,7 +15,6 @@ from engine import __version__
 from engine.rulefile.lint import CODES, Finding
 from engine.rulefile.report import excerpt
 
-FORMATS: Final = ("text", "json", "sarif", "github")
 SARIF_SCHEMA: Final = "https://json.schemastore.org/sarif-2.1.0.json"
 ANNOTATION: Final = {"error": "error", "warning": "warning", "note": "notice"}
 

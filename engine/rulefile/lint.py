@@ -26,7 +26,10 @@ CODES: Final[dict[str, tuple[str, str]]] = {
     "L102": (WARNING, "a condition that always holds"),
     "L103": (WARNING, "a part of a condition that can never hold"),
     "L104": (NOTE, "a part of a condition that always holds"),
-    "L201": (WARNING, "a rule that only repeats another: whenever it fires, so does that one, with the same template"),
+    "L201": (
+        WARNING,
+        "a rule that only repeats another: whenever its condition holds, so does that one's, with the same template",
+    ),
     "L202": (WARNING, "a rule for the client that others use up the daily cap for, whenever it fires"),
     "L203": (NOTE, "two rules for the client that fire on one event with the same priority"),
     "L204": (ERROR, "a segment that no client is in: those above it take them all"),
@@ -37,6 +40,7 @@ CODES: Final[dict[str, tuple[str, str]]] = {
     "L304": (WARNING, "a rule for the client with a cooldown under an hour"),
     "L305": (NOTE, "an owner with one rule whose name is nearly that of another"),
     "L306": (NOTE, "a feature, definition, list or table that nothing uses"),
+    "L401": (WARNING, "a row of a decision table that no case reaches"),
 }
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from engine.core.activity import MAX_SUM
-from engine.core.expressions import Expression
+from engine.core.expressions import BOOL, Expression
 from engine.core.narrowing import World, impossible
 from engine.core.ranges import INF, Choice
 from engine.core.ruleset import Rule, RuleSet
@@ -38,6 +38,12 @@ def look(rule_set: RuleSet, findings: Findings) -> None:
         if home is not None and at is not None:
             worlds = {"": world_of(rule_set, "client")}
             _Look(findings, f'segment "{segment.id}"', home, at, worlds).condition(segment.when)
+    for definition in rule_set.definitions:
+        home = places.declared["define"].get(definition.name)
+        at = places.roots[home.file].key("define", definition.name, "is") if home else None
+        if home is not None and at is not None and definition.expression.type == BOOL:
+            worlds = {"": world_of(rule_set, definition.on or "client")}
+            _Look(findings, f'definition "{definition.name}"', home, at, worlds).condition(definition.expression)
     for feature in rule_set.features:
         home = places.declared["features"].get(feature.name)
         at = places.roots[home.file].key("features", feature.name, "where") if home else None

@@ -1,4 +1,4 @@
-"""What keeps a rule set in good order: tests, needs, owners, cooldowns, nothing unused. L301 to L306.
+"""What keeps a rule set in good order: tests, needs, owners, cooldowns, nothing unused: L301 to L306, L401.
 
 Enters: a RuleSet. Leaves: findings.
 """
@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from typing import Final
+from dataclasses import fields, is_dataclass
+from typing import Any, Final
 
+from engine.core.expressions import Expression
 from engine.core.ruleset import Rule, RuleSet
 from engine.rulefile.lint import Findings
 from engine.rulefile.places import Place
+from engine.rulefile.table_checks import unreachable
+from engine.rulefile.worlds import scope_of
 
 HOUR_S: Final = 3600
 DAY_S: Final = 86_400
@@ -27,6 +31,7 @@ def look(rule_set: RuleSet, findings: Findings) -> None:
         if home is not None:
             _rule(rule, home, owners, findings)
     _unused(rule_set, findings)
+    _rows(rule_set, findings)
 
 
 def _rule(rule: Rule, home: Place, owners: Counter[str], findings: Findings) -> None:
@@ -35,7 +40,7 @@ def _rule(rule: Rule, home: Place, owners: Counter[str], findings: Findings) -> 
 
     if home.key("tests") is None:
         add("L301", "id", "no tests", "add tests: what is given, what is expected")
-    if home.key("serves") is None:
+    if rule.serves is None:
         add("L302", "id", "does not say which need it serves", "add serves")
     rhythm_s, every = _rhythm(rule)
     if rhythm_s and rule.cooldown_s > rhythm_s:
@@ -61,16 +66,56 @@ def _rhythm(rule: Rule) -> tuple[int, str]:
 
 
 def _unused(rule_set: RuleSet, findings: Findings) -> None:
-    tiers = rule_set.tiers
-    expressions = [ladder.measure for ladder in tiers.ladders.values()] + [segment.when for segment in tiers.segments]
-    expressions += [tiers.value_score] if tiers.value_score is not None else []
-    for rule in rule_set.rules:
-        expressions += [rule.when, *(expression for _, expression in rule.parameters)]
-        if rule.sequence is not None:
-            expressions += [rule.sequence.first.when, rule.sequence.then.when]
-    used = {name for expression in expressions for name in expression.names}
-    for feature in rule_set.features:
-        at = findings.places.declared["features"].get(feature.name)
-        if feature.name not in used and at is not None:
-            remedy = "remove it, or use it: it costs memory in every client's state"
-            findings.add("L306", at, f'feature "{feature.name}"', "nothing uses it", remedy, home=at)
+    """What no rule, tier, segment or score needs, be it through other declarations."""
+    declared = rule_set.declared
+    needs = {definition.name: _named(definition.expression) for definition in declared.definitions}
+    needs |= {table.name: {*table.inputs} for table in declared.tables}
+    pending = _named((rule_set.rules, rule_set.tiers))
+    used: set[str] = set()
+    while pending:
+        name = pending.pop()
+        if name not in used:
+            used.add(name)
+            pending |= needs.get(name, set())
+    for kind, key, found in (
+        ("feature", "features", [feature.name for feature in rule_set.features]),
+        ("definition", "define", [definition.name for definition in declared.definitions]),
+        ("list", "lists", list(declared.lists)),
+        ("table", "tables", [table.name for table in declared.tables]),
+    ):
+        for name in found:
+            at = findings.places.declared[key].get(name)
+            if name not in used and at is not None:
+                cost = ": it costs memory in every client's state" if kind == "feature" else ""
+                findings.add("L306", at, f'{kind} "{name}"', "nothing uses it", f"use it, or remove it{cost}", home=at)
+
+
+def _named(value: Any) -> set[str]:
+    """The names that the expressions in it use. A word of a rule may be a table's name too."""
+    if isinstance(value, Expression):
+        return {*value.names, *value.lists}
+    if isinstance(value, str):
+        return {value}
+    if isinstance(value, dict):
+        return _named(tuple(value.values()))
+    if isinstance(value, tuple):
+        return {name for item in value for name in _named(item)}
+    if is_dataclass(value):
+        return {name for field in fields(value) for name in _named(getattr(value, field.name))}
+    return set()
+
+
+def _rows(rule_set: RuleSet, findings: Findings) -> None:
+    for table in rule_set.tables:
+        home = findings.places.declared["tables"].get(table.name)
+        if home is None or table.hit != "first":
+            continue
+        for row in unreachable(table, scope_of(rule_set, table.on or "client")):
+            subject, remedy = f'table "{table.name}"', "remove it, or move it up"
+            if row == len(table.rows):
+                at = findings.places.roots[home.file].key("tables", table.name, "otherwise") or home
+                message = "no case is left for otherwise: the rows match them all"
+                findings.add("L401", at, subject, message, "remove it, so that a gap is told one day", home=home)
+            else:
+                message = f"no case reaches the row at {table.rows[row].place}: those above it match them all"
+                findings.add("L401", home, subject, message, remedy, home=home)

@@ -7,6 +7,7 @@ count the event at hand. They hold for clients whose tiers were set under this r
 
 from __future__ import annotations
 
+import ast
 import itertools
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,6 +15,7 @@ from typing import Any, Final
 
 from engine.core import names
 from engine.core.activity import MAX_DISTINCT, MAX_SUM
+from engine.core.declared import Declared, row_tree
 from engine.core.events import EARLIEST_MS, LATEST_MS, MAX_AMOUNT_FEN, MAX_QUANTITY
 from engine.core.expression_types import INTEGER_UNITS
 from engine.core.expressions import Name, Scope
@@ -25,13 +27,15 @@ from engine.core.state import DAY_MS
 
 MAX_DAYS: Final = (LATEST_MS - EARLIEST_MS) // DAY_MS + 3_660  # timers go on after the last event
 MAX_RATIO: Final = 1000
+MAX_ROWS: Final = 30  # of a table that is looked into
+MAX_VALUES: Final = 5000  # of a list
 GROWING: Final = ("count", "sum", "distinct")  # never less in a longer window
 ALWAYS_GIVEN: Final = {"trades": ("symbol", "amount_cny", "quantity"), "balances": ("amount_cny", "assets_cny")}
 
 
 def scope_of(rule_set: RuleSet, trigger: str) -> Scope:
     segments = tuple(segment.id for segment in rule_set.tiers.segments)
-    return names.rule_scope(trigger, rule_set.features, rule_set.tiers.names, segments)
+    return names.rule_scope(trigger, rule_set.features, rule_set.tiers.names, segments, declared=rule_set.declared)
 
 
 def world_of(rule_set: RuleSet, trigger: str, rule: Rule | None = None) -> World:
@@ -73,6 +77,7 @@ def world_of(rule_set: RuleSet, trigger: str, rule: Rule | None = None) -> World
         domains,
         frozenset(name for name, known in scope.items() if known.type.unit in INTEGER_UNITS and known.reads is None),
         same,
+        _meanings(rule_set.declared, scope),
         relations=tuple(relations),
         at_most=tuple(at_most),
         implied=tuple(implied),
@@ -109,8 +114,25 @@ def _values(name: Name, feature: Feature | None) -> Values:
     return (Span(*bounds[type_.unit]),) if type_.unit in bounds else NUMBERS
 
 
+def _meanings(declared: Declared, scope: Scope) -> dict[str, ast.expr]:
+    """What definitions, short tables and short lists stand for; of long ones only the names are known."""
+    meanings = {d.name: d.expression.tree for d in declared.definitions if d.name in scope}
+    for table in declared.tables:
+        if table.name in scope and table.type.kind != "list" and len(table.rows) <= MAX_ROWS:
+            value: Any = table.rows[-1].then if table.otherwise is None else table.otherwise
+            tree: ast.expr = ast.Constant(value)  # some row matches when there is no `otherwise`
+            for row in reversed(table.rows):
+                value = row.then
+                tree = ast.IfExp(row_tree(table.inputs, row, scope), ast.Constant(value), tree)
+            meanings[table.name] = tree
+    for name, values in declared.lists.items():
+        if len(values) <= MAX_VALUES:
+            meanings[name] = ast.Set([ast.Constant(value) for value in values])
+    return meanings
+
+
 def _has_today(feature: Feature) -> bool:
-    """Whether its window holds the event at hand."""
+    """Whether the event at hand is surely in its window."""
     return isinstance(feature.window, Window) and feature.window.unit != "previous_month"
 
 
@@ -124,12 +146,13 @@ def _having_seen_one(feature: Feature, before: Domain) -> Domain:
 
 def _longer_windows(features: tuple[Feature, ...]) -> list[tuple[str, str]]:
     """Features of one column by window: what a shorter one counts, a longer one does too."""
-    kept = sorted(
-        (column_key(f), f.window.unit, f.window.length, f.name)
-        for f in features
-        if f.aggregate in GROWING and isinstance(f.window, Window) and f.window.unit in ("day", "hour")
-    )
-    return [(a[-1], b[-1]) for a, b in itertools.pairwise(kept) if a[:2] == b[:2]]
+    columns: dict[tuple[str, str], list[tuple[int, str]]] = {}
+    for feature in features:
+        window = feature.window
+        if feature.aggregate in GROWING and isinstance(window, Window) and window.unit in ("day", "hour"):
+            columns.setdefault((column_key(feature), window.unit), []).append((window.length, feature.name))
+    pairs = (pair for column in columns.values() for pair in itertools.combinations(sorted(column), 2))
+    return [(shorter, longer) for (_, shorter), (_, longer) in pairs]
 
 
 def _tiers_by_type(tiers: Tiers, every: tuple[str, ...]) -> list[tuple[str | None, str | None]]:

@@ -3,11 +3,15 @@
 import json
 
 import pytest
+from click.testing import CliRunner
 
-from engine.rulefile.formats import FORMATS, formatted
+from engine.cli import main
+from engine.cli_rules import FORMATS
+from engine.rulefile.formats import formatted
 from engine.rulefile.lint import CODES, lint
 from tests.core.making import TIERS, rule
 from tests.rulefile.sample import good
+from tests.services.process import REPOSITORY
 
 FEATURES = """\
 features:
@@ -202,3 +206,83 @@ def test_formats(tmp_path):
     assert [result["ruleId"] for result in run["results"]] == [finding.code for finding in findings]
     assert out["github"].startswith(f"::notice file={tmp_path}/features.yaml,line=4,col=3,title=L306::feature ")
     assert formatted("text", tmp_path, texts, []) == f"{tmp_path}: nothing to remark"
+    assert formatted("github", tmp_path, texts, []) == ""
+
+
+def test_the_command_ends_with_0_1_or_2(tmp_path):
+    def run(*arguments):
+        result = CliRunner().invoke(main, ["lint", *map(str, arguments)])
+        return result.exit_code, result.output
+
+    def write(**texts):
+        for name, text in texts.items():
+            (tmp_path / f"{name}.yaml").write_text(text)
+
+    assert run(tmp_path)[0] == 2
+    write(**{name.removesuffix(".yaml"): text for name, text in files(one("trades_7d < 0")).items()})
+    code, said = run(tmp_path)
+    assert (code, "rules.yaml:12:" in said, "L101 error" in said) == (1, True, True)
+    assert json.loads(run(tmp_path, "--format", "json")[1])
+    write(rules="rules: []", features="features:\n" + FEATURES.split("\n")[1] + "\n")
+    assert run(tmp_path) == (0, f"{tmp_path}: nothing to remark\n")
+    write(rules="rules: [1]")
+    assert run(tmp_path) == (2, f"Error: {tmp_path} has 1 errors: see `engage check {tmp_path}`\n")
+
+
+DEFINITIONS = """\
+define:
+  rich: {is: client.assets_cny >= large_cny, description: much}
+  small: {is: client.assets_cny < 1_000, description: little}
+  unused: {is: client.tier == "A", description: of no use}
+  broken: {is: trades_7d < 0, description: never}
+lists:
+  watched: {values: ["600000", "000001"], description: under watch}
+  forgotten: {values: ["600000"], description: of no use}
+tables:
+  large_cny:
+    hit: first
+    unit: cny
+    otherwise: 10_000
+    rows:
+      - {client.tier: A, then: 1_000_000}
+      - {client.tier: A | B, then: 300_000}
+      - {client.tier: A, then: 5}
+"""
+
+
+@pytest.mark.parametrize(
+    ("on", "when", "codes"),
+    [
+        ("logins", "rich and small", ["L101"]),
+        ("logins", 'rich and client.tier == "B" and client.assets_cny < 200_000', ["L101"]),
+        ("logins", 'rich and client.tier == "C" and client.assets_cny < 200_000', []),
+        ("logins", "large_cny > 1_000_000", ["L101"]),
+        ("logins", "large_cny >= 10_000", ["L102"]),  # no case reaches the row that says 5
+        ("trades", 'trade.symbol in watched and trade.symbol == "510300"', ["L101"]),
+        ("trades", "trade.symbol in watched", []),
+        ("logins", "broken or rich", ["L103"]),
+    ],
+)
+def test_definitions_lists_and_tables_are_looked_into(on, when, codes):
+    texts = {**files(one(when, on)), "definitions.yaml": DEFINITIONS}
+    findings = [f for f in lint(good(texts)) if f.subject == 'rule "x"' and f.code not in ORDER]
+    assert [finding.code for finding in findings] == codes
+
+
+def test_what_is_declared_and_of_no_use():
+    texts = {**files(one("rich and small")), "definitions.yaml": DEFINITIONS}
+    findings = [(f.code, f.subject) for f in lint(good(texts)) if f.file == "definitions.yaml"]
+    assert findings == [
+        ("L306", 'definition "unused"'),
+        ("L306", 'definition "broken"'),
+        ("L101", 'definition "broken"'),
+        ("L306", 'list "watched"'),
+        ("L306", 'list "forgotten"'),
+        ("L401", 'table "large_cny"'),
+    ]
+
+
+def test_the_manual_has_every_code():
+    manual = (REPOSITORY / "docs/rules.md").read_text(encoding="utf-8")
+    table = [line for line in manual.split("\n") if line.startswith("| `L")]
+    assert table == [f"| `{code}` | {severity} | {said} |" for code, (severity, said) in CODES.items()]
