@@ -9,24 +9,19 @@ code of a declared name has a prefix of its own in place of _v.
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from types import MappingProxyType
 from typing import Final
 
 from engine.core.expression_functions import TEXT_FUNCTIONS, TIME_FUNCTIONS
 from engine.core.expression_types import BOOL, INTEGER_UNITS, Expression, Scope
 
 TINY: Final = 1e-30
-NOTHING_HOISTED: Final[Mapping[str, str]] = MappingProxyType({})
 
 
-def to_python(
-    expression: Expression, scope: Scope, hoisted: Mapping[str, str] = NOTHING_HOISTED, temporary: str = "_v"
-) -> ast.expr:
-    """The expression over the engine's own code; `hoisted` gives names that a local variable already holds."""
-    return _materialise(_Emitter(scope, hoisted, temporary).emit(expression.tree))
+def to_python(expression: Expression, scope: Scope, temporary: str = "_v") -> ast.expr:
+    """The expression over the engine's own code."""
+    return _materialise(_Emitter(scope, temporary).emit(expression.tree))
 
 
 @lru_cache(maxsize=4096)
@@ -44,9 +39,8 @@ class _Code:
 
 
 class _Emitter:
-    def __init__(self, scope: Scope, hoisted: Mapping[str, str], temporary: str) -> None:
+    def __init__(self, scope: Scope, temporary: str) -> None:
         self.scope = scope
-        self.hoisted = hoisted
         self.temporary = temporary
         self.temporaries = 0
 
@@ -90,8 +84,7 @@ class _Emitter:
 
     def read(self, node: ast.expr) -> ast.expr:
         assert isinstance(node, ast.Name)
-        local = self.hoisted.get(node.id)
-        return ast.Name(local, ast.Load()) if local else _parsed(self.scope[node.id].code)
+        return _parsed(self.scope[node.id].code)
 
     def name(self, node: ast.Name) -> _Code:
         name, code = self.scope[node.id], self.read(node)

@@ -10,13 +10,11 @@ def named(name: str, type_: Type, optional: bool = False) -> Name:
     return Name(name, type_, optional, f"v[{name!r}]")
 
 
-def function(expression, scope, hoisted=None):
-    hoisted = hoisted or {}
-    lines = [f"    {local} = {scope[name].code}" for name, local in hoisted.items()]
-    module = ast.parse("\n".join(["def run(v):", *lines, "    return None"]))
+def function(expression, scope):
+    module = ast.parse("def run(v):\n    return None")
     definition = module.body[0]
     assert isinstance(definition, ast.FunctionDef)
-    definition.body[-1] = ast.Return(to_python(expression, scope, hoisted))
+    definition.body[-1] = ast.Return(to_python(expression, scope))
     space = {**HELPERS, "__builtins__": {}}
     exec(compile(ast.fix_missing_locations(module), "<expression>", "exec"), space)
     return space["run"]

@@ -158,12 +158,11 @@ def checked(text, expect=None):
 )
 def test_meaning(text, usual, absent):
     expression = checked(text)
-    hoisted = {name: f"h{i}" for i, name in enumerate(expression.names)}
-    for run in (function(expression, SCOPE), function(expression, SCOPE, hoisted)):
-        for values, expected in ((USUAL, usual), (ABSENT, absent)):
-            result = run(values)
-            assert result == expected
-            assert isinstance(result, bool) == (expression.type == BOOL)
+    run = function(expression, SCOPE)
+    for values, expected in ((USUAL, usual), (ABSENT, absent)):
+        result = run(values)
+        assert result == expected
+        assert isinstance(result, bool) == (expression.type == BOOL)
     assert expression.optional or absent is not None
 
 
@@ -182,11 +181,6 @@ def test_meaning(text, usual, absent):
 )
 def test_code_is_plain(text, code):
     assert ast.unparse(ast.fix_missing_locations(to_python(checked(text), SCOPE))) == code
-
-
-def test_hoisted_names_are_read_from_locals():
-    tree = to_python(checked("client.assets_cny > trade.amount_cny"), SCOPE, {"client.assets_cny": "a"})
-    assert ast.unparse(tree) == "a is not None and a > v['trade.amount_cny']"
 
 
 def test_names_in_order_and_types():
