@@ -17,7 +17,7 @@ from engine.runtime.kafka import discard, errors, reader
 from engine.runtime.ledger import Refused
 from engine.runtime.settings import Settings
 
-FETCH_AHEAD_BYTES: Final = 64_000_000  # over all partitions of a worker
+FETCH_AHEAD_BYTES: Final = 24_000_000  # over all partitions of a worker
 BATCHES_RECORDS: Final = 20_000  # too: records at hand take memory, and deciding a batch holds all partitions up
 LEAST_BATCH_RECORDS: Final = 500
 MERGE_WAIT_S: Final = 0.5

@@ -38,6 +38,18 @@ class Work:
     done: asyncio.Future[None]
 
 
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """How many partitions of a worker start, and how many work, at once.
+
+    A transaction or a start waits, at each of its steps, for whatever else the event loop has to do: with 64 partitions
+    deciding and committing at once each step takes so long that transactions run out of time.
+    """
+
+    starting: asyncio.Semaphore
+    working: asyncio.Semaphore
+
+
 class Runner:
     """Drives one partition until told to stop. `check` refuses a Redis that was emptied; `fenced` is called when
     another worker took the partition over.
@@ -49,6 +61,7 @@ class Runner:
         intake: Intake,
         stop_log: Callable[[], Awaitable[None]],
         submit: Callable[[Work], Awaitable[None]],
+        turns: Turns,
         settings: Settings,
         metrics: Metrics,
         check: Callable[[], Awaitable[None]],
@@ -61,6 +74,7 @@ class Runner:
         self._intake = intake
         self._stop_log = stop_log
         self._submit = submit
+        self._turns = turns
         self._settings = settings
         self._metrics = metrics
         self._check = check
@@ -79,7 +93,10 @@ class Runner:
                 try:
                     self._state("recovering")
                     self._metrics.recoveries.labels(cause).inc()
-                    await self._recover()
+                    async with self._turns.starting:
+                        if self._stopping.is_set():
+                            return
+                        await self._recover()
                     self._state("running")
                     await self._serve()
                     return
@@ -151,17 +168,18 @@ class Runner:
         while not self._stopping.is_set():
             wait_s = min(IDLE_WAIT_S, settings.unit_age_s / 2)
             batch = await self._intake.next(wait_s)
-            if batch is not None:
-                async with asyncio.timeout(settings.unit_deadline_s):
-                    await self._hand_over(batch)
-            now = asyncio.get_running_loop().time()
-            if not partition.uncommitted:
-                committed = now
-            if now - committed >= settings.unit_age_s:
-                await partition.commit("age")
-            if now - ticked >= TICK_S:
-                ticked = now
-                await self._tick()
+            async with self._turns.working:
+                if batch is not None:
+                    async with asyncio.timeout(settings.unit_deadline_s):
+                        await self._hand_over(batch)
+                now = asyncio.get_running_loop().time()
+                if not partition.uncommitted:
+                    committed = now
+                if now - committed >= settings.unit_age_s:
+                    await partition.commit("age")
+                if now - ticked >= TICK_S:
+                    ticked = now
+                    await self._tick()
         if partition.uncommitted:
             await partition.commit("handover")
 

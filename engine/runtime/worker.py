@@ -28,12 +28,12 @@ from engine.runtime.metrics import Metrics
 from engine.runtime.partition import Partition, UnitLimits
 from engine.runtime.redis_store import RedisStore
 from engine.runtime.rule_sets import RuleSets
-from engine.runtime.runner import FIRST_PAUSE_S, LONGEST_PAUSE_S, Runner, Work
+from engine.runtime.runner import FIRST_PAUSE_S, LONGEST_PAUSE_S, Runner, Turns, Work
 from engine.runtime.settings import Settings
 
 log = structlog.get_logger(__name__)
 
-AGENTS: Final = 8  # partitions whose batches may be on their way at once
+AT_ONCE: Final = 8  # partitions that work, and partitions that start
 PROBE_S: Final = 3.0
 EXIT_HUNG: Final = 70
 
@@ -56,13 +56,14 @@ class Worker:
             datadir=self._directory.name,  # Faust makes a directory even without tables
         )
         self._work: Any = self.app.channel(maxsize=1024)
-        self.app.agent(self._work, concurrency=AGENTS, name="engagement")(self._engage)
+        self.app.agent(self._work, concurrency=AT_ONCE, name="engagement")(self._engage)
         self._pages()
         self._redis = redis_store.connect(settings.redis.get_secret_value())
         self._rule_sets = RuleSets(settings, self.metrics)
         self._membership = Membership(settings, self._assigned)
         self._assignment: frozenset[int] = frozenset()
         self._reassigned = asyncio.Event()
+        self._turns = Turns(asyncio.Semaphore(AT_ONCE), asyncio.Semaphore(AT_ONCE))
         self._runners: dict[int, tuple[Runner, asyncio.Task[None]]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -236,6 +237,7 @@ class Worker:
             KafkaIntake(settings, number, share),
             log_.stop,
             self._submit,
+            self._turns,
             settings,
             self.metrics,
             self._check_redis,
