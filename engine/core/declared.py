@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 from engine.core.expressions import BOOL, Expression, Name, Scope, Type, to_python
@@ -149,10 +149,11 @@ def _table_code(table: Table, scope: Scope) -> str:
     """Each input is read once; then row after row, in one flat `or`, since a table can be long."""
     held = {name: f"_{table.name}_i{index}" for index, name in enumerate(table.inputs)}
     reads = ", ".join(f"({local} := {scope[name].code})" for name, local in held.items())
+    at_hand = {**scope, **{name: replace(scope[name], code=local) for name, local in held.items()}}
     rows = []
     for row in table.rows:
         condition = Expression("", row_tree(table.inputs, row, scope), BOOL, False, ())
-        rows.append(f"({_text(to_python(condition, scope, held, f'_{table.name}_v'))}) and ({row.then!r},)")
+        rows.append(f"({_text(to_python(condition, at_hand, f'_{table.name}_v'))}) and ({row.then!r},)")
     return f"(({reads},) and ({' or '.join([*rows, f'({table.otherwise!r},)'])}))[0]"
 
 
