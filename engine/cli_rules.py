@@ -1,4 +1,5 @@
-"""Commands about rule files: `engage check | lint | publish | rules history, show, revert, approve, status, top`.
+"""Commands about rule files: `engage check | lint | diff | publish`, `engage rules history | show | revert | approve |
+status | top`.
 
 Enters: arguments, rule files, the rule-set topic. Leaves: exit status 0 good, 1 refused or found wrong, 2 used wrongly.
 Holds: nothing is decided here; each command imports what it needs when it runs, so that the others start at once.
@@ -7,7 +8,9 @@ Holds: nothing is decided here; each command imports what it needs when it runs,
 from __future__ import annotations
 
 import getpass
+import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +19,7 @@ import click
 from engine.cli_options import load_settings, run_to_the_end, settings_options
 
 if TYPE_CHECKING:
+    from engine.core.ruleset import RuleSet
     from engine.runtime.rule_set_archive import Entry, RuleSetArchive
 
 FORMATS = ("text", "json", "sarif", "github")
@@ -56,6 +60,43 @@ def lint(directory: Path, format_: str) -> None:
     if said := formatted(format_, directory, files, findings):
         click.echo(said)
     sys.exit(1 if findings else 0)
+
+
+@commands.command()
+@click.argument("old")
+@click.argument("new")
+@_TOPIC
+@click.option("--json", "as_json", is_flag=True, help="one JSON array")
+def diff(old: str, new: str, settings_file: Path | None, as_json: bool, **given: Any) -> None:
+    """Say what changed from rule set OLD to NEW, in words. Each is a directory, `live`, or a digest on the topic.
+
+    Exit status 0 when they do the same, 1 when they differ, 2 when one cannot be used.
+    """
+    from engine.rulefile.diff import differences
+
+    one, other = (_rule_set(which, settings_file, given) for which in (old, new))
+    found = differences(one, other)
+    if as_json:
+        click.echo(json.dumps([asdict(difference) for difference in found], indent=2, ensure_ascii=False))
+    else:
+        click.echo("\n".join(map(str, found)) if found else "no difference in what they do")
+    sys.exit(1 if found else 0)
+
+
+def _rule_set(which: str, settings_file: Path | None, given: dict[str, Any]) -> RuleSet:
+    from engine.runtime.ledger import Refused
+    from engine.runtime.rule_set_archive import load_directory, load_files
+
+    try:
+        if Path(which).is_dir():
+            return load_directory(Path(which))
+        archive = _archive(settings_file, given)
+        digest = archive.head if which == "live" else archive.find(which)
+        if digest is None:
+            raise Refused("no rule set is in force; publish one first")
+        return load_files(archive.files(digest), f"the rules of rule set {digest}")
+    except (Refused, click.ClickException) as error:
+        raise _unusable(str(error)) from error
 
 
 def _unusable(message: str) -> click.ClickException:

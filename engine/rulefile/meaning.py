@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from engine.core.ruleset import RuleSet
 
-SOURCE: Final = frozenset({"digest", "files", "text"})  # how it is written; `text` is an expression's
+SOURCE: Final = frozenset({"digest", "files", "text", "place"})  # how and where it is written
 
 
 def meaning(value: Any) -> Any:

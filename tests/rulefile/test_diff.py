@@ -1,0 +1,132 @@
+"""What changed between two rule sets, in words."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from engine.cli import main
+from engine.rulefile.diff import differences
+from tests.rulefile.sample import FILES, good
+
+RULES = "retention.yaml"
+DEFINITIONS = """\
+define:
+  rich: {is: client.assets_cny >= 500_000, description: much}
+lists:
+  watched: {values: ["600000", "000001"], description: under watch}
+tables:
+  large_cny:
+    hit: first
+    unit: cny
+    rows:
+      - {client.tier: A, then: 1_000_000}
+      - {client.tier: B, then: 300_000}
+      - {then: 50_000}
+"""
+WITH = {**FILES, "definitions.yaml": DEFINITIONS}
+
+
+def said(*edits, of=FILES):
+    """The differences after replacing texts in files."""
+    files = dict(of)
+    for name, old, new in edits:
+        assert old in files[name]
+        files[name] = files[name].replace(old, new, 1)
+    return [str(difference) for difference in differences(good(of), good(files))]
+
+
+VIP = 'rule "vip-winback" (A tier A client moves money out):'
+RAISE = "  its meaning changed, and its version is 2 as before: raise it"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "lines"),
+    [
+        ("0.3 * client.assets", "0.25 * client.assets", [
+            "  when: `money_out_cny_7d >= 0.3 * client.assets_peak_cny` becomes `0.25`", RAISE]),
+        ("cooldown: 7d", "cooldown: 36h", ["  cooldown: 7d becomes 36h", RAISE]),
+        ("audience: advisor", "audience: team", ["  audience: advisor becomes team", RAISE]),
+        ("priority: 90", "priority: 91", ["  priority: 90 becomes 91", RAISE]),
+        ("on: balances", "on: [balances, trades]", ["  on: trades added", RAISE]),
+        ('when: client.tier == "A" and ', "when: ", ['  when: `client.tier == "A"` no longer asked', RAISE]),
+        ('client.tier == "A" and ', 'client.tier == "A" and known(client.type) and ', [
+            "  when: `known(client.type)` asked too", RAISE]),
+        ('client.tier == "A" and ', 'client.tier in ("A", "B") and ', [
+            '  when: `client.tier == "A"` becomes `client.tier in ("A", "B")`', RAISE]),
+        ("tone: '\"warm\"'", "tone: '\"cool\"'", ['  parameters tone: `"warm"` becomes `"cool"`', RAISE]),
+        ("      tone: '\"warm\"'\n", "", ["  parameters tone: removed", RAISE]),
+        ("owner: wealth", "owner: research", ["  owner: wealth becomes research"]),
+        ("version: 2", "version: 3", ["  version: 2 becomes 3"]),
+        ("description: Retention.", "description: Retention!", ["  description: Retention. becomes Retention!"]),
+    ],
+)  # fmt: skip
+def test_a_rule(old, new, lines):
+    assert said((RULES, old, new)) == ["\n".join([VIP, *lines])]
+
+
+def test_a_version_that_was_raised_needs_no_word():
+    (text,) = said((RULES, "version: 2", "version: 3"), (RULES, "cooldown: 7d", "cooldown: 1d"))
+    assert text == "\n".join([VIP, "  version: 2 becomes 3", "  cooldown: 7d becomes 1d"])
+
+
+def test_rules_that_come_and_go():
+    assert said((RULES, "id: hello", "id: howdy")) == [
+        'rule "hello": removed\n  Hello\n  survey to client, on logins, trades, when True',
+        'rule "howdy": added\n  Hello\n  survey to client, on logins, trades, when True',
+    ]
+
+
+def test_layout_comments_and_order_in_files_are_no_difference():
+    text = FILES[RULES]
+    head, vip, silent, hello = text.replace("  - id:", "\0  - id:").split("\0")
+    moved = {**FILES, RULES: head + "  # a comment\n" + hello + silent.replace("[sms, email]", "[ sms,  email ]") + vip}
+    assert differences(good(), good(moved)) == []
+    spaced = {**WITH, "definitions.yaml": "# more lines\n\n" + DEFINITIONS}
+    assert differences(good(WITH), good(spaced)) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "text"),
+    [
+        (RULES, "{of: logins, for: 30d}", "{of: logins, for: 60d}", 'rule "silent-client" (久未登录):\n'
+         "  silence days: 30d becomes 60d\n  its meaning changed, and its version is 1 as before: raise it"),
+        (RULES, "[sms, email]", "[email, sms]", 'rule "silent-client" (久未登录):\n'
+         "  channels: order becomes email, sms\n  its meaning changed, and its version is 1 as before: raise it"),
+        ("features.yaml", "count, window: 30d", "count, window: 90d", 'feature "trades_30d":\n'
+         "  window length: 30 becomes 90"),
+        ("tiers.yaml", "enter: 1_000_000", "enter: 950_000", "tiers:\n"
+         "  ladders individual steps A enter: 1,000,000 becomes 950,000"),
+        ("tiers.yaml", "demote_after: 30d", "demote_after: 10d", "tiers:\n"
+         "  ladders individual demote after: 30d becomes 10d"),
+        ("tiers.yaml", "trades_30d >= 20", "trades_30d >= 25", "tiers:\n"
+         "  segments active when: `trades_30d >= 20` becomes `25`"),
+        ("policy.yaml", "daily_cap: 2", "daily_cap: 3", "policy:\n  daily cap: 2 becomes 3"),
+        ("definitions.yaml", "500_000", "300_000", 'definition "rich":\n'
+         "  expression: `client.assets_cny >= 500_000` becomes `300_000`"),
+        ("definitions.yaml", '"000001"', '"510300"', 'list "watched":\n  510300 added\n  000001 removed'),
+        ("definitions.yaml", "then: 300_000", "then: 250_000", 'table "large_cny":\n'
+         "  row client.tier B: 300_000 becomes 250_000"),
+        ("definitions.yaml", "client.tier: B, ", "client.tier: C, ", 'table "large_cny":\n'
+         "  row client.tier B, then 300_000: removed\n  row client.tier C, then 300_000: added"),
+    ],
+)  # fmt: skip
+def test_declarations(file, old, new, text):
+    assert said((file, old, new), of=WITH) == [text]
+
+
+def test_the_command_ends_with_0_1_or_2(tmp_path):
+    for name, files in (("a", FILES), ("b", {**FILES, "policy.yaml": "contact:\n  daily_cap: 3\n"}), ("c", {})):
+        (tmp_path / name).mkdir()
+        for file, text in files.items():
+            (tmp_path / name / file).write_text(text, encoding="utf-8")
+
+    def run(one, other, *options):
+        return CliRunner().invoke(main, ["diff", str(tmp_path / one), str(tmp_path / other), *options])
+
+    assert (run("a", "a").exit_code, run("a", "a").output) == (0, "no difference in what they do\n")
+    assert (run("a", "b").exit_code, run("a", "b").output) == (1, "policy:\n  daily cap: 2 becomes 3\n")
+    assert json.loads(run("a", "b", "--json").output) == [
+        {"what": "policy", "name": "", "change": "changed", "lines": ["daily cap: 2 becomes 3"]}
+    ]
+    assert run("a", "c").exit_code == 2
