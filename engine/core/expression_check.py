@@ -42,7 +42,7 @@ REFUSED: Final[dict[type[ast.AST], tuple[str, str]]] = {
     ast.Subscript: ("an index in brackets", "use a declared name"),
     ast.Dict: ("a dictionary", 'write a list after in, such as ("A", "B")'),
     ast.Attribute: ("an attribute of a value", "use a declared name"),
-    ast.Tuple: ("a list", "write it after in"),
+    ast.Tuple: ("a list", "write it after in; a large number is 1_000_000, a part of one 0.3"),
     ast.List: ("a list", "write it after in"),
     ast.Set: ("a list", "write it after in"),
     ast.Pow: ("the operator **", "multiply, or write the number out"),

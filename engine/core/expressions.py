@@ -56,6 +56,10 @@ FOREIGN: Final = (
     ("&&", "write: and"),
     ("||", "write: or"),
     ("<>", "write: !="),
+    ("=>", "write: >="),
+    ("AND", "write: and"),
+    ("OR", "write: or"),
+    ("NOT", "write: not"),
     ("?", "write: a if test else b"),
     ("!", "write: not"),
     ("=", "write == to compare"),
@@ -131,7 +135,7 @@ def _syntax(text: str) -> ast.expr | Fault:
 def _syntax_fault(text: str, error: SyntaxError, start: int) -> Fault:
     offset = (error.offset or 0) - 1
     offset = min(offset + start, len(text)) if offset >= 0 else len(text)
-    near = text[max(offset - 1, 0) : offset + 2]
+    near = text[max(offset - 1, 0) : offset + 3]
     remedy = next((say for sign, say in FOREIGN if sign in near), 'write an expression such as client.tier == "A"')
     if offset < len(text) and not text[offset].isascii():
         remedy = "write the ASCII sign; only text in quotes can be in another script"

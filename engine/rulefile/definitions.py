@@ -116,7 +116,7 @@ def _list(reader: Reader, node: Node, sheets: Sheets) -> tuple[str, ...]:
 def _written(reader: Reader, node: Node) -> list[Scalar]:
     if isinstance(node, Listing) and not node.items:
         reader.problem(node, "empty list", "write at least one value")
-    return [scalar for item in reader.items(node) if (scalar := reader.scalar(item)) is not None]
+    return [scalar for item in reader.items(node) if (scalar := reader.text_value(item)) is not None]
 
 
 def _column(reader: Reader, file: Node, column: Node | None, sheets: Sheets) -> tuple[Reader | None, list[Scalar]]:

@@ -8,8 +8,10 @@ twice; size and depth are bounded before anything is built.
 from __future__ import annotations
 
 import unicodedata
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final
 
 from ruamel.yaml import YAML
@@ -29,6 +31,10 @@ from engine.rulefile.problem import Problem
 MAX_BYTES: Final = 1 << 20
 MAX_DEPTH: Final = 20
 SPACE: Final = " \n\r"
+# Other programs read these as something else than text: YAML 1.1 as true, false or nothing
+NORWAY: Final = frozenset(
+    form for word in ("yes", "no", "on", "off", "true", "false", "null") for form in (word, word.title(), word.upper())
+) | {"~"}
 LONG_ESCAPES: Final = {"x": 4, "u": 6, "U": 10}
 
 
@@ -55,9 +61,16 @@ class Mapping:
 Node = Scalar | Listing | Mapping
 
 
+@lru_cache(maxsize=64)
+def _line_ends(text: str) -> list[int]:
+    return [index for index, character in enumerate(text) if character == "\n"]
+
+
 def place(text: str, index: int) -> tuple[int, int]:
     """Line and column, from 1."""
-    return text.count("\n", 0, index) + 1, index - text.rfind("\n", 0, index)
+    ends = _line_ends(text)  # looked up, not counted: a file may have as many faults as lines
+    line = bisect_left(ends, index)
+    return line + 1, index - (ends[line - 1] if line else -1)
 
 
 def read_document(name: str, text: str) -> tuple[Node | None, list[Problem]]:
@@ -71,8 +84,7 @@ def read_document(name: str, text: str) -> tuple[Node | None, list[Problem]]:
     try:
         root = builder.document(text)
     except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        builder.faults.append((mark.index if mark else 0, f"not YAML: {error.problem or error.context}", _YAML_REMEDY))
+        builder.faults.append(_in_plain_words(error))
         root = None
     except YAMLError as error:
         builder.faults.append((0, f"not YAML: {str(error).splitlines()[0]}", _YAML_REMEDY))
@@ -86,6 +98,32 @@ def read_document(name: str, text: str) -> tuple[Node | None, list[Problem]]:
 
 
 _YAML_REMEDY: Final = "check indentation, colons and quotes near here"
+# The parser's words -> whether its context is the better place, what it comes from, what to do.
+_FAULTS: Final = (
+    ("mapping values are not allowed", False, "a colon where no key can stand", 'put a text with ": " in it in quotes; '
+     "a key stands under its neighbours"),
+    ("but found '<scalar>'", False, "text after a closing quote", "put the whole value in single quotes, or in none"),
+    ("but found '?'", False, "this line is not under its neighbours, or lacks its hyphen and space",
+     "begin it in their column; an item of a list begins with a hyphen and a space"),
+    ("expected <block end>", False, "this line is not under its neighbours", "begin it in their column"),
+    ("could not find expected ':'", True, "a line without a colon", "write key: value, with a space after the colon; "
+     "what continues a text is indented more than its key"),
+    ("unexpected end of stream", True, "a quote that is never closed", "close it; write '' for a ' within ' '"),
+    ("that cannot start any token", False, "a text cannot begin with this sign", "put the text in quotes"),
+    ("expected ',' or ']'", True, "a list in brackets that is not closed, or lacks a comma", "mend it, or write "
+     "one item a line, each after a hyphen"),
+    ("expected ',' or '}'", True, "braces that are not closed, or lack a comma", "mend it, or write a key a line"),
+)  # fmt: skip
+
+
+def _in_plain_words(error: MarkedYAMLError) -> tuple[int, str, str]:
+    said = str(error.problem or error.context)
+    for words, at_context, message, remedy in _FAULTS:
+        if words in said:
+            mark = (error.context_mark if at_context else None) or error.problem_mark
+            return (mark.index if mark else 0), f"not YAML: {message}", remedy
+    mark = error.problem_mark or error.context_mark
+    return (mark.index if mark else 0), f"not YAML: {said}", _YAML_REMEDY
 
 
 def unreadable(text: str) -> Iterator[tuple[int, str, str]]:
@@ -142,11 +180,13 @@ class _Builder:
         if depth > MAX_DEPTH:
             raise _Refused(index, "nested too deeply", f"nest at most {MAX_DEPTH} deep")
         if isinstance(event, AliasEvent):
-            raise _Refused(index, "an alias (*)", "write the value out")
+            raise _Refused(index, "an alias (*)", "write the value out; a text that begins with * goes in quotes")
         if event.anchor is not None:
-            self.fault(event, "an anchor (&)", "write the value out where it is used")
+            self.fault(
+                event, "an anchor (&)", "write the value out where it is used; a text that begins with & goes in quotes"
+            )
         if event.tag is not None:
-            self.fault(event, "a tag (!)", "write the value without it")
+            self.fault(event, "a tag (!)", "write the value without it; a text that begins with ! goes in quotes")
         if isinstance(event, ScalarEvent):
             return Scalar(index, event.end_mark.index, event.value, event.style or "")
         if isinstance(event, SequenceStartEvent):

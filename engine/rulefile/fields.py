@@ -17,7 +17,7 @@ from typing import Final
 
 from engine.core.expressions import BOOL, Expression, Fault, Scope, Type, number, parse
 from engine.core.names import EVENT_NAMES
-from engine.rulefile.document import Listing, Mapping, Node, Scalar, index_within, place
+from engine.rulefile.document import NORWAY, Listing, Mapping, Node, Scalar, index_within, place
 from engine.rulefile.problem import Problem
 
 KEBAB: Final = ("[a-z][a-z0-9]*(-[a-z0-9]+)*", "lower-case words joined by hyphens, such as vip-winback")
@@ -113,8 +113,18 @@ class Reader:
             self.problem(node, "no single value" if not isinstance(node, Scalar) else "empty value", "write one value")
         return None
 
-    def words(self, node: Node | None, most: int) -> str:
+    def text_value(self, node: Node | None) -> Scalar | None:
+        """A value that is text, and that no other program reads as anything else."""
         scalar = self.scalar(node)
+        if scalar is not None and not scalar.style and scalar.value in NORWAY:
+            meant = "nothing" if scalar.value.lower() in ("null", "~") else "true or false"
+            remedy = f'write "{scalar.value}", or another text'
+            self.problem(scalar, f"{scalar.value} without quotes, which other programs read as {meant}", remedy)
+            return None
+        return scalar
+
+    def words(self, node: Node | None, most: int) -> str:
+        scalar = self.text_value(node)
         if scalar is None:
             return ""
         if len(scalar.value) > most:
@@ -123,7 +133,7 @@ class Reader:
 
     def word(self, node: Node | None, form: tuple[str, str]) -> str:
         """A name of a given form."""
-        scalar = self.scalar(node)
+        scalar = self.text_value(node)
         if scalar is None:
             return ""
         if not re.fullmatch(form[0], scalar.value) or len(scalar.value) > 64:

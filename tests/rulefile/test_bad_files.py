@@ -17,7 +17,8 @@ TIERS = 'allowed: "A", "B", "C", "mutual_fund", "private_fund", "insurer", "qfii
 CONDITION = 'when: client.tier == "A" and money_out_cny_7d >= 0.3 * client.assets_peak_cny'
 FOLDED = '>\n      client.tier in ("B", "C")\n      and client.segment != "active"'
 RULE_KEYS = "id, title, owner, kind, audience, priority, cooldown, expires, template, description, version, on, silence, becomes, at, sequence, when, for, repeat_every, channels, parameters, tests"
-YAML = "check indentation, colons and quotes near here"
+COLON = 'put a text with ": " in it in quotes; a key stands under its neighbours'
+QUOTED = "a text that begins with {} goes in quotes"
 
 # (file, what to replace, with what, the one problem)
 BAD = [
@@ -124,14 +125,35 @@ BAD = [
     # YAML
     (P, "contact:", "contact:\n  daily_cap: 1", '3:3: key "daily_cap" twice; keep one'),
     (P, "  daily_cap", "\tdaily_cap", "2:1: a tab; use spaces"),
-    (P, "daily_cap: 2", "daily_cap: &two 2", "2:14: an anchor (&); write the value out where it is used"),
-    (P, "daily_cap: 2", "daily_cap: *two", "2:14: an alias (*); write the value out"),
+    (P, "daily_cap: 2", "daily_cap: &two 2", "2:14: an anchor (&); write the value out where it is used; " + QUOTED.format("&")),
+    (P, "daily_cap: 2", "daily_cap: *two", "2:14: an alias (*); write the value out; " + QUOTED.format("*")),
     (P, "daily_cap: 2", "<<: {daily_cap: 2}\n  daily_cap: 2", "2:3: a merge key (<<); write the keys out"),
-    (P, "daily_cap: 2", "daily_cap: !!python/object:os.system 2", "2:14: a tag (!); write the value without it"),
+    (P, "daily_cap: 2", "daily_cap: !!python/object:os.system 2", "2:14: a tag (!); write the value without it; " + QUOTED.format("!")),
     (P, "contact:", "%YAML 1.1\n---\ncontact:", "2:1: a directive; remove the line that starts with %"),
     (P, "  daily_cap: 2", "  daily_cap: 2\n---\nx: 1", "3:1: a second document; one document a file: remove ---"),
-    (P, "daily_cap: 2", "daily_cap: 2\n   x: 1", f"3:5: not YAML: mapping values are not allowed here; {YAML}"),
-    (P, "daily_cap: 2", "daily_cap: [2", f"3:1: not YAML: expected ',' or ']', but got '<stream end>'; {YAML}"),
+    (P, "daily_cap: 2", "daily_cap: 2\n   x: 1", f"3:5: not YAML: a colon where no key can stand; {COLON}"),
+    (P, "daily_cap: 2", "daily_cap: [2", "2:14: not YAML: a list in brackets that is not closed, or lacks a comma; mend it, or write one item a line, "
+     "each after a hyphen"),
+    (R, "title: Hello", "title: Hello: world", f"34:17: not YAML: a colon where no key can stand; {COLON}"),
+    (R, "title: Hello", "title: 'Hello",
+     "34:12: not YAML: a quote that is never closed; close it; write '' for a ' within ' '"),
+    (R, "title: Hello", "title: @Hello", "34:12: not YAML: a text cannot begin with this sign; put the text in quotes"),
+    (R, "    title: Hello", "   title: Hello",
+     "34:4: not YAML: this line is not under its neighbours; begin it in their column"),
+    (R, "    title: Hello", "    title Hello", "34:5: not YAML: a line without a colon; write key: value, with a space "
+     "after the colon; what continues a text is indented more than its key"),
+    (R, "  - id: hello", "  -id: hello", "33:3: not YAML: this line is not under its neighbours, or lacks its hyphen and "
+     "space; begin it in their column; an item of a list begins with a hyphen and a space"),
+    (R, "channels: app_push", "channels: {app_push", "39:15: not YAML: braces that are not closed, or lack a comma; "
+     "mend it, or write a key a line"),
+    (R, 'when: client.tier == "A"', 'when: "A" == client.tier',
+     "7:15: not YAML: text after a closing quote; put the whole value in single quotes, or in none"),
+    (R, "owner: wealth", "owner: no",
+     f'5:12: {VIP}no without quotes, which other programs read as true or false; write "no", or another text'),
+    (R, "description: Both.", "description: ~",
+     f'44:18: {HELLO}~ without quotes, which other programs read as nothing; write "~", or another text'),
+    (R, 'client.tier == "A" and', 'client.tier == "A" AND', f"7:30: {VIP}not an expression: invalid syntax; write: and"),
+    (R, ">= 0.3", "=> 0.3", f"7:51: {VIP}not an expression: invalid syntax; write: >="),
     (P, "daily_cap: 2", "? [a]\n  : 2\n  daily_cap: 2", "2:5: a key that is not plain text; write a name before the colon"),
     (P, "daily_cap: 2", "daily_cap: " + "[" * 30 + "]" * 30, "2:32: nested too deeply; nest at most 20 deep"),
     (P, "daily_cap: 2", "daily_cap: 2 # \x07", "2:18: character U+0007; save the file as plain UTF-8 text"),
