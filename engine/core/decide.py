@@ -18,7 +18,7 @@ from engine.core.calendars import day_number
 from engine.core.events import Balance, Event, Profile, Trade
 from engine.core.messages import Message, action_message, rfc3339, tier_change_message
 from engine.core.plan import CompiledRule, Plan
-from engine.core.state import MAX_HISTORY, MAX_MATURITIES, ClientState
+from engine.core.state import DAY_MS, MAX_HISTORY, MAX_MATURITIES, ClientState
 from engine.core.tiers import TierMove, review, review_due_ms
 from engine.core.timers import Hit, became_hits, due_hits, next_due_ms, sequence_hits
 
@@ -177,7 +177,7 @@ def _act(
         hits.sort(key=lambda hit: (-hit.compiled.rule.priority, hit.compiled.rule.id))
     for compiled, about, change in hits:
         rule = compiled.rule
-        outcome, channel = _contact(plan, client, compiled)
+        outcome, channel = contact(plan, client, compiled)
         decided.outcomes[rule.id, outcome] += 1
         _remember(client, rule.id, rule.kind, channel, outcome)
         if outcome is Outcome.SENT:
@@ -186,17 +186,27 @@ def _act(
         ordinal += 1
 
 
-def _contact(plan: Plan, client: ClientState, compiled: CompiledRule) -> tuple[Outcome, str]:
+def cooldown_ends_ms(client: ClientState, compiled: CompiledRule) -> int:
+    """Until when the rule may not act for this client again; 0 when it has not acted."""
+    acted_ms = client.acted.get(compiled.rule.id)
+    if acted_ms is None:
+        return 0
+    days, _ = compiled.contact(client, None, None)
+    most_ms = compiled.rule.cooldown_s * 1000
+    return acted_ms + (most_ms if days is None else min(round(days * DAY_MS), most_ms))
+
+
+def contact(plan: Plan, client: ClientState, compiled: CompiledRule) -> tuple[Outcome, str]:
     """The contact policy, in the order of `Outcome`: what becomes of the action, and the channel it would take."""
     rule = compiled.rule
-    acted_ms = client.acted.get(rule.id)
-    if acted_ms is not None and client.now_ms < acted_ms + rule.cooldown_s * 1000:
-        return Outcome.COOLDOWN, rule.channels[0]
+    channels: tuple[str, ...] = compiled.contact(client, None, None)[1] or rule.channels
+    if client.now_ms < cooldown_ends_ms(client, compiled):
+        return Outcome.COOLDOWN, channels[0]
     if rule.audience != "client":
-        return Outcome.SENT, rule.channels[0]
-    channel = next((channel for channel in rule.channels if channel in client.consents), None)
+        return Outcome.SENT, channels[0]
+    channel = next((channel for channel in channels if channel in client.consents), None)
     if channel is None:
-        return Outcome.NO_CONSENT, rule.channels[0]
+        return Outcome.NO_CONSENT, channels[0]
     if client.contacts_day != client.day:
         client.contacts_day, client.contacts_today = client.day, 0
     if client.contacts_today >= plan.rule_set.policy.daily_cap:

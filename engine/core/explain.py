@@ -17,7 +17,7 @@ from typing import Any, Final, Literal
 
 from engine.core import features, names
 from engine.core.actions import Outcome
-from engine.core.decide import _contact
+from engine.core.decide import contact, cooldown_ends_ms
 from engine.core.expressions import BOOL, Expression, Name, Scope, parse, to_python
 from engine.core.flips import Flip, flips
 from engine.core.generated import Code
@@ -119,9 +119,7 @@ class Explainer:
             now = {n: _run(ast.parse(scope[n].code, mode="eval").body)(client, event, move) for n in rule.when.names}
             found = flips(rule.when, scope, now)
         compiled = next(c for c in self.plan.compiled[trigger] if c.rule.id == rule.id)
-        outcome, channel = _contact(self.plan, copy.copy(client), compiled)
-        acted_ms = client.acted.get(rule.id)
-        cooling = outcome is Outcome.COOLDOWN and acted_ms is not None
+        outcome, channel = contact(self.plan, copy.copy(client), compiled)
         return Explanation(
             rule=rule,
             trigger=trigger,
@@ -130,7 +128,7 @@ class Explainer:
             flips=found,
             stopped=None if outcome is Outcome.SENT else outcome,
             channel=channel,
-            until_ms=(acted_ms or 0) + rule.cooldown_s * 1000 if cooling else None,
+            until_ms=cooldown_ends_ms(client, compiled) if outcome is Outcome.COOLDOWN else None,
         )
 
 

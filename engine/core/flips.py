@@ -12,7 +12,7 @@ import ast
 import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, Final
 
@@ -75,7 +75,8 @@ def _over_names(condition: Expression, scope: Scope) -> Decide:
     """The compiled condition as a function of the values of its names."""
     places = {name: f"h{index}" for index, name in enumerate(condition.names)}
     code = Code()
-    code.function("decide", ", ".join(places.values()), [f"return {code.place(to_python(condition, scope, places))}"])
+    read = {name: replace(scope[name], code=place) for name, place in places.items()}
+    code.function("decide", ", ".join(places.values()), [f"return {code.place(to_python(condition, read))}"])
     function: Decide = code.run()["decide"]
     return function
 

@@ -24,13 +24,14 @@ TRIGGERS: Final[tuple[str, ...]] = get_args(Trigger)
 
 @dataclass(frozen=True, slots=True)
 class CompiledRule:
-    """A rule looked at on one trigger. `why` and `parameters` read their values only when it fires."""
+    """A rule looked at on one trigger. What it reads, it reads only when it fires."""
 
     rule: Rule
     why: Read
     why_names: tuple[tuple[str, bool], ...]  # (name, whether it is money in fen)
     parameters: Read
     parameter_names: tuple[tuple[str, bool], ...]
+    contact: Read  # (days of its cooldown, channels), each None when it is always the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,9 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
             parameters = [code.place(to_python(expression, scope)) for _, expression in rule.parameters]
             code.function(f"why_{trigger}_{index}", "c, e, t", [f"return {_tuple(why)}"])
             code.function(f"parameters_{trigger}_{index}", "c, e, t", [f"return {_tuple(parameters)}"])
+            given = (rule.cooldown_by, rule.channels_by)
+            contact = [code.place(to_python(by, scopes["becomes"])) if by else "None" for by in given]
+            code.function(f"contact_{trigger}_{index}", "c, e, t", [f"return {_tuple(contact)}"])
 
     steps = {topic: steps_of(rule_set.rules, topic) for topic in TOPICS}
     for topic, both in steps.items():
@@ -123,6 +127,7 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
                 tuple((n, scopes[trigger][n].type.unit == "cny") for n in rule.when.names),
                 space[f"parameters_{trigger}_{index}"],
                 tuple((n, expression.type.unit == "cny") for n, expression in rule.parameters),
+                space[f"contact_{trigger}_{index}"],
             )
             for index, rule in enumerate(rules)
         )
@@ -144,6 +149,7 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
         timed=timed(
             by_trigger,
             scope,
+            {definition.name: definition.expression for definition in rule_set.definitions},
             {
                 topic: Steps(
                     space[f"first_{topic}"],

@@ -164,6 +164,22 @@ class Sequence:
     absent: bool
 
 
+# What the firm does for its clients, and a rule is part of.
+Service = Literal[
+    "tiers",
+    "portrait",
+    "service",
+    "contact",
+    "listening",
+    "retention",
+    "offers",
+    "risk",
+    "departments",
+    "limits",
+    "measuring",
+]
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     id: str
@@ -179,12 +195,15 @@ class Rule:
     kind: str
     audience: str
     channels: tuple[str, ...]  # in order of preference; ("work_queue",) unless the audience is the client
+    channels_by: Expression | None  # a table's lists; then `channels` has all that are in them
     priority: int
-    cooldown_s: int
+    cooldown_s: int  # at most, when `cooldown_by` gives it
+    cooldown_by: Expression | None  # in days
     expires_s: int
     template: str
     parameters: tuple[tuple[str, Expression], ...]
     description: str = ""
+    serves: Service | None = None
 
 
 @dataclass(frozen=True, slots=True)

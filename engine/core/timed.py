@@ -71,7 +71,11 @@ def steps_of(rules: Iterable[Rule], topic: str) -> tuple[list[tuple[str, Step]],
 
 
 def timed(
-    by_trigger: Mapping[str, tuple[Rule, ...]], scope: Scope, steps: dict[str, Steps], bases: Mapping[str, Read]
+    by_trigger: Mapping[str, tuple[Rule, ...]],
+    scope: Scope,
+    definitions: Mapping[str, Expression],
+    steps: dict[str, Steps],
+    bases: Mapping[str, Read],
 ) -> Timed:
     """`scope` is that of `becomes`; `bases` reads the base of each name that counts days, by the name."""
     waits = {
@@ -89,7 +93,7 @@ def timed(
             if rule.silence is not None
         ),
         becomes={rule.id: rule.becomes for rule in by_trigger["becomes"] if rule.becomes is not None},
-        wakes=tuple(Wake(bases[name], days) for name, days in flips(by_trigger["becomes"], scope).items()),
+        wakes=tuple(Wake(bases[name], days) for name, days in flips(by_trigger["becomes"], scope, definitions).items()),
         slides=any(name.changes in ("day", "hour") for name in names),
         calendars=_calendars(by_trigger["at"]),
         maturities=_calendars(by_trigger["maturity"]),
@@ -107,16 +111,23 @@ def read_by(expression: Expression, scope: Scope) -> list[Name]:
     return [inner for name in expression.names for inner in (scope[name].reads or (scope[name],))]
 
 
-def flips(rules: Iterable[Rule], scope: Scope) -> dict[str, tuple[int, ...] | None]:
+def flips(
+    rules: Iterable[Rule], scope: Scope, definitions: Mapping[str, Expression]
+) -> dict[str, tuple[int, ...] | None]:
     """For each name that counts whole days: the counts at which a comparison with it can change; None: at any."""
     found: dict[str, set[int] | None] = {}
-    for rule in rules:
+    waiting = [rule.when for rule in rules]
+    while waiting:
+        tree = waiting.pop().tree
         compared: dict[int, set[int]] = {}
-        for node in ast.walk(rule.when.tree):
+        for node in ast.walk(tree):
             if isinstance(node, ast.Compare):
                 compared |= _compared(node)
-        for node in ast.walk(rule.when.tree):
+        for node in ast.walk(tree):
             if not isinstance(node, ast.Name) or node.id not in scope:
+                continue
+            if node.id in definitions:
+                waiting.append(definitions[node.id])
                 continue
             for inner in scope[node.id].reads or ():
                 if inner.changes == "elapsed":

@@ -6,14 +6,15 @@ Holds: a rule with several triggers fits the names of each of them.
 
 from __future__ import annotations
 
-from typing import Final, get_args
+import ast
+from typing import Final, cast, get_args
 
 from engine.core import names
 from engine.core.actions import Audience, Kind
 from engine.core.declared import NOTHING, Declared
 from engine.core.events import Channel
-from engine.core.expressions import Scope
-from engine.core.ruleset import Feature, Rule, Tiers, Trigger
+from engine.core.expressions import Expression, Scope, number
+from engine.core.ruleset import Feature, Rule, Service, Tiers, Trigger
 from engine.rulefile.cases import read_tests
 from engine.rulefile.document import Mapping, Node, Scalar
 from engine.rulefile.fields import IDENTIFIER, KEBAB, TEMPLATE, Reader
@@ -22,6 +23,7 @@ from engine.rulefile.occasions import OCCASION_KEYS, read_occasion
 KINDS: Final[tuple[str, ...]] = get_args(Kind)
 AUDIENCES: Final[tuple[str, ...]] = get_args(Audience)
 CHANNELS: Final[tuple[str, ...]] = get_args(Channel)
+SERVICES: Final[tuple[str, ...]] = get_args(Service)
 REQUIRED: Final = (
     "id",
     "title",
@@ -34,7 +36,7 @@ REQUIRED: Final = (
     "template",
     "description",
 )
-OPTIONAL: Final = ("version", *OCCASION_KEYS, "channels", "parameters", "tests")
+OPTIONAL: Final = ("version", *OCCASION_KEYS, "channels", "parameters", "serves", "tests")
 MINUTE_S: Final = 60
 DAY_S: Final = 86_400
 MAX_COOLDOWN_S: Final = 365 * DAY_S
@@ -65,7 +67,8 @@ def _rule(reader: Reader, node: Node, scopes: dict[str, Scope], tiers: Tiers) ->
     known: dict[str, Scope] = {trigger: scopes[trigger] for trigger in occasion.on}
     kind = reader.choice(fields.get("kind"), KINDS)
     audience = reader.choice(fields.get("audience"), AUDIENCES)
-    channels = reader.choices(fields.get("channels"), CHANNELS)
+    channels, channels_by = _channels(reader, fields.get("channels"), scopes["becomes"])
+    cooldown_s, cooldown_by = _cooldown(reader, fields.get("cooldown"), scopes["becomes"])
     if audience == "client" and "channels" not in fields:
         reader.problem(node, "missing key channels", f"list those to use, best first: {', '.join(CHANNELS)}")
     elif audience in ("advisor", "team"):
@@ -86,8 +89,10 @@ def _rule(reader: Reader, node: Node, scopes: dict[str, Scope], tiers: Tiers) ->
         kind=kind,
         audience=audience,
         channels=channels,
+        channels_by=channels_by,
         priority=reader.integer(fields.get("priority"), 0, 100),
-        cooldown_s=reader.duration(fields.get("cooldown"), "mhd", MINUTE_S, MAX_COOLDOWN_S),
+        cooldown_s=cooldown_s,
+        cooldown_by=cooldown_by,
         expires_s=reader.duration(fields.get("expires"), "mhd", MINUTE_S, MAX_EXPIRES_S),
         template=reader.word(fields.get("template"), TEMPLATE),
         parameters=tuple(
@@ -95,6 +100,36 @@ def _rule(reader: Reader, node: Node, scopes: dict[str, Scope], tiers: Tiers) ->
             for key, value in reader.entries(fields.get("parameters"))
         ),
         description=reader.words(fields.get("description"), 500),
+        serves=cast(Service, reader.choice(fields["serves"], SERVICES) or None) if "serves" in fields else None,
     )
     read_tests(reader, fields.get("tests"), rule, tiers)
     return rule
+
+
+def _channels(reader: Reader, node: Node | None, scope: Scope) -> tuple[tuple[str, ...], Expression | None]:
+    """A list, or the name of a table whose values are lists."""
+    if not isinstance(node, Scalar) or node.value in CHANNELS or not node.value.strip():
+        return reader.choices(node, CHANNELS), None
+    known = scope.get(node.value)
+    if known is None or known.type.kind != "list":
+        lists = [name for name, known in scope.items() if known.type.kind == "list"]
+        remedy = f"write a list such as [sms, email]{', or one of ' + ', '.join(lists) if lists else ''}"
+        reader.problem(node, f'"{node.value[:80]}" is neither a list nor a table of lists', remedy)
+        return (), None
+    listed = Expression(node.value, ast.Name(node.value, ast.Load()), known.type, False, (node.value,))
+    values = known.type.values or ()
+    for value in values:
+        if value not in CHANNELS:
+            reader.problem(node, f'"{value}" in {node.value} is no channel', f"channels are {', '.join(CHANNELS)}")
+    return values, listed
+
+
+def _cooldown(reader: Reader, node: Node | None, scope: Scope) -> tuple[int, Expression | None]:
+    """A length of time, or a number of days that follows from the client."""
+    if not isinstance(node, Scalar) or node.value[:1].isdigit() or not node.value.strip():
+        return reader.duration(node, "mhd", MINUTE_S, MAX_COOLDOWN_S), None
+    given = len(reader.problems)
+    days = reader.expression(node, scope, number("days"))
+    if days.optional and len(reader.problems) == given:
+        reader.problem(node, "a cooldown that can be missing", "give a table with otherwise, or: x if known(x) else 30")
+    return MAX_COOLDOWN_S, days

@@ -58,7 +58,9 @@ def rule(id_: str, **fields: Any) -> str:
 
 
 @lru_cache(maxsize=64)
-def plan_of(*rules: str, features: str = FEATURES, tiers: str = TIERS, daily_cap: int = 2) -> Plan:
+def plan_of(
+    *rules: str, features: str = FEATURES, tiers: str = TIERS, daily_cap: int = 2, definitions: str = ""
+) -> Plan:
     """Rule files -> checked rule set -> plan, as a worker does it."""
     texts = {
         "features.yaml": f"features:\n{features}",
@@ -66,6 +68,8 @@ def plan_of(*rules: str, features: str = FEATURES, tiers: str = TIERS, daily_cap
         "policy.yaml": f"contact:\n  daily_cap: {daily_cap}\n",
         "rules.yaml": "rules:\n" + "".join(rules) if rules else "rules: []\n",
     }
+    if definitions:
+        texts["definitions.yaml"] = definitions
     result = load(texts)
     assert isinstance(result, RuleSet), "\n".join(map(str, result))
     return compile_rule_set(result)

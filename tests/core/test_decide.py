@@ -57,6 +57,31 @@ def test_the_first_channel_agreed_to_in_the_rules_order(consents, channel):
     assert desk.outcomes == [("r", "sent" if channel else "no_consent")]
 
 
+def test_cooldown_and_channels_that_follow_from_the_client():
+    definitions = """\
+tables:
+  contact_every:
+    unit: days
+    hit: first
+    otherwise: 30
+    rows: [{client.region: east, then: 2}]
+  contact_by:
+    hit: first
+    otherwise: [email]
+    rows: [{client.region: east, then: [sms, app_push]}]
+"""
+    desk = Desk(plan_of(rule("r", cooldown="contact_every", channels="contact_by"), definitions=definitions))
+    agreed = ("sms", "email")
+    desk.take(profile(at(0), consents=agreed), profile(at(0), client_id="c2", consents=agreed, region="east"))
+    published = [m for day in range(1, 7) for id_ in ("c1", "c2") for m in desk.take(login(at(day), client_id=id_))]
+    assert [(m["client_id"], m["time"][8:10], m["channel"]) for m in published] == [
+        ("c1", "17", "email"),
+        ("c2", "17", "sms"),
+        ("c2", "19", "sms"),
+        ("c2", "21", "sms"),
+    ]
+
+
 def test_nobody_asks_a_client_for_consent_to_tell_the_advisor():
     desk = desk_with(rule("r", kind="alert", audience="advisor"), consents=(), daily_cap=1)
     assert [m["channel"] for m in desk.take(login(at(0)))] == ["work_queue"]

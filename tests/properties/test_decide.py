@@ -41,7 +41,7 @@ TIMED = plan_of(
     ),
     rule("rich", becomes="client.assets_cny > 300_000", repeat_every="25h", **_SEEN),
     rule("odd", becomes="client.days_known / 2 > client.days_since_login", **_SEEN),
-    rule("active", becomes="logins_7d > 0", repeat_every="1h", cooldown="7h", priority=20),
+    rule("active", becomes="logins_7d > 0", repeat_every="12h", cooldown="13h", priority=20),
     rule("review", at='{every: month, day: 31, time: "09:00"}', when='client.tier != "A"', cooldown="1h"),
     rule("birthday", at='{every: birthday, time: "00:00", before: 2d}', cooldown="1h", kind="survey"),
     rule("term", at='{every: maturity, time: "10:00", before: 1d}', when="maturity.amount_cny > 1", **_SEEN),

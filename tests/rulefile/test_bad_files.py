@@ -16,7 +16,7 @@ HELLO = 'rule "hello": '
 TIERS = 'allowed: "A", "B", "C", "mutual_fund", "private_fund", "insurer", "qfii", "social_security_fund", "enterprise_annuity"'
 CONDITION = 'when: client.tier == "A" and money_out_cny_7d >= 0.3 * client.assets_peak_cny'
 FOLDED = '>\n      client.tier in ("B", "C")\n      and client.segment != "active"'
-RULE_KEYS = "id, title, owner, kind, audience, priority, cooldown, expires, template, description, version, on, silence, becomes, at, sequence, when, for, repeat_every, channels, parameters, tests"
+RULE_KEYS = "id, title, owner, kind, audience, priority, cooldown, expires, template, description, version, on, silence, becomes, at, sequence, when, for, repeat_every, channels, parameters, serves, tests"
 COLON = 'put a text with ": " in it in quotes; a key stands under its neighbours'
 QUOTED = "a text that begins with {} goes in quotes"
 
@@ -87,7 +87,6 @@ BAD = [
     (R, FILES[R], "rules: [5]\n", f"1:9: not a mapping; write keys: {RULE_KEYS}"),
     # Features
     (F, "source: trades", "source: trade", '2:24: unknown value "trade"; did you mean "trades"? allowed: trades, logins, balances'),
-    (F, "window: 7d", "window: 8d", '8:13: unknown value "8d"; allowed: 1d, 7d, 30d, 90d'),
     (F, "aggregate: count", "aggregate: median",
      '2:43: unknown value "median"; did you mean "min"? allowed: count, sum, min, max, distinct, last, daily_mean'),
     (F, "    field: amount_cny\n", "", "4:5: sum needs a field; add field, one of: amount_cny, assets_cny, cash_cny, margin_ratio"),
