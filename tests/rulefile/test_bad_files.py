@@ -185,7 +185,7 @@ def test_all_problems_of_all_files_by_file_and_line():
         .replace("client.tier ==", "client.teir ==")
         .replace("kind: survey", "kind: form")
         .replace("30m", "30"),
-        F: FILES[F].replace("window: 7d", "window: 6d"),
+        F: FILES[F].replace("window: 7d", "window: 6w"),
         "zz.yaml": "rules:\n" + FILES[R][FILES[R].index("  - id: hello") :],
     }
     problems = problems_of(FILES | bad)
