@@ -252,9 +252,9 @@ class Checker:
         items = self.each(self.check, node.args)
         if function in WRITTEN_FUNCTIONS:
             return call_written(node, function, items[0])
-        return (
-            call_time(node, function, items[0]) if function in TIME_FUNCTIONS else call_numbers(node, function, items)
-        )
+        if function in TIME_FUNCTIONS:
+            return call_time(node, function, items[0], self.scope)
+        return call_numbers(node, function, items)
 
     def text_call(self, node: ast.Call, function: str) -> Checked:
         text, given = node.args

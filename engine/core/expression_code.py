@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from engine.core.expression_functions import TEXT_FUNCTIONS, TIME_FUNCTIONS
+from engine.core.expression_functions import TEXT_FUNCTIONS, TIME_FUNCTIONS, on_calendar
 from engine.core.expression_types import BOOL, INTEGER_UNITS, Expression, Scope
 
 TINY: Final = 1e-30
@@ -72,7 +72,7 @@ class _Emitter:
             case ast.Call(func=ast.Name(id=function)) if function in TIME_FUNCTIONS:
                 moment = self.emit(node.args[0])
                 call = ast.Call(node.func, [moment.value], [])
-                if isinstance(node.args[0], ast.Name):  # a name's time is on the calendar, a calculated one may not be
+                if on_calendar(node.args[0], self.scope):
                     return _Code(moment.guards, call)
                 code = self.guarded(call)
                 return _Code(moment.guards + code.guards, code.value)
@@ -112,7 +112,7 @@ class _Emitter:
     def arithmetic(self, node: ast.BinOp) -> _Code:
         left, right = self.emit(node.left), self.emit(node.right)
         guards, divisor = left.guards + right.guards, right.value
-        if isinstance(node.op, ast.Div) and not isinstance(divisor, ast.Constant):
+        if isinstance(node.op, ast.Div) and not isinstance(node.right, ast.Constant):
             kept, divisor = self.keep(divisor)
             name = self.scope[node.right.id] if isinstance(node.right, ast.Name) else None
             if name is not None and name.reads is None and name.type.unit in INTEGER_UNITS:

@@ -14,7 +14,7 @@ from typing import Final
 
 from engine.core.expression_arithmetic import written
 from engine.core.expression_helpers import HOUR_MS, WEEKDAYS, date_ms
-from engine.core.expression_types import BOOL, DURATION, MONEY, TEXT, TIME, Type, enum, number
+from engine.core.expression_types import BOOL, DURATION, MONEY, TEXT, TIME, Scope, Type, enum, number
 from engine.core.expression_units import WRITTEN, Checked, Refused, agree, constant, unit_of, words
 
 TIME_FUNCTIONS: Final[dict[str, Type]] = {
@@ -84,13 +84,18 @@ def _fold(function: str, values: list[Fraction], scale: int) -> Fraction:
     return abs(values[0]) if function == "abs" else Fraction(round(values[0] / scale) * scale)
 
 
-def call_time(node: ast.Call, function: str, item: Checked) -> Checked:
-    """The calendar functions. A time that was calculated can lie beyond the calendar; a name's does not."""
+def on_calendar(tree: ast.expr, scope: Scope) -> bool:
+    """Whether a time is one of the engine's own; one that was calculated can lie beyond the calendar."""
+    return isinstance(tree, ast.Name) and scope[tree.id].reads is None
+
+
+def call_time(node: ast.Call, function: str, item: Checked, scope: Scope) -> Checked:
+    """The calendar functions."""
     if item.type != number(TIME):
         message = f"{function} takes a time, found {words(item.type)}"
         raise Refused((item.node, message, "write a time such as now or client.last_trade_at"))
     tree = ast.Call(ast.Name(function, ast.Load()), [item.tree], [])
-    optional = item.optional or not isinstance(item.tree, ast.Name)
+    optional = item.optional or not on_calendar(item.tree, scope)
     return Checked(node, tree, TIME_FUNCTIONS[function], optional=optional, log10=4.0)
 
 

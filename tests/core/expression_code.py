@@ -2,6 +2,7 @@
 
 import ast
 
+from engine.core.declared import list_globals
 from engine.core.expressions import HELPERS, Name, Type, to_python
 
 
@@ -10,11 +11,11 @@ def named(name: str, type_: Type, optional: bool = False) -> Name:
     return Name(name, type_, optional, f"v[{name!r}]")
 
 
-def function(expression, scope):
+def function(expression, scope, lists=None):
     module = ast.parse("def run(v):\n    return None")
     definition = module.body[0]
     assert isinstance(definition, ast.FunctionDef)
     definition.body[-1] = ast.Return(to_python(expression, scope))
-    space = {**HELPERS, "__builtins__": {}}
+    space = {**HELPERS, **list_globals(lists or {}), "__builtins__": {}}
     exec(compile(ast.fix_missing_locations(module), "<expression>", "exec"), space)
     return space["run"]

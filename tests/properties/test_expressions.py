@@ -1,217 +1,27 @@
-"""Random expressions: compiled code gives what a slow walk over a model of them gives; a fault anywhere refuses the
-whole; no text whatever raises.
-
-The model is built with its types known and evaluated without the engine's parser, checker or compiler.
+"""Random expressions: compiled code gives what a slow walk over the syntax gives, or both refuse; a fault anywhere
+refuses the whole; no text whatever raises.
 """
 
-from __future__ import annotations
+import random
 
-import operator
-from collections.abc import Callable
-from dataclasses import dataclass
-from fractions import Fraction
-from typing import Any
-
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.core.expressions import BOOL, Expression, enum, number, parse
-from tests.core.expression_code import function, named
+from engine.core.declared import Declared, with_declared
+from engine.core.expressions import BOOL, Expression, parse
+from tests.core.expression_code import function
+from tests.fuzz.expressions import LISTS, NAMES, Writer, fuzz, value_of
 
-NAMES = [
-    named("c.money", number("cny"), optional=True),
-    named("e.money", number("cny")),
-    named("c.days", number("days"), optional=True),
-    named("count_7d", number("count")),
-    named("count_30d", number("count")),
-    named("c.ratio", number("ratio"), optional=True),
-    named("c.tier", enum("A", "B", "C"), optional=True),
-    named("e.side", enum("buy", "sell")),
-    named("c.flag", BOOL, optional=True),
-    named("e.flag", BOOL),
-]
-SCOPE = {name.name: name for name in NAMES}
-UNITS = ("cny", "days", "count", "ratio")
-QUICK = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-
-Values = dict[str, Any]
+SCOPE = with_declared({name.name: name for name in NAMES}, Declared(LISTS), None, compiling=True)
 
 
-@dataclass
-class Part:
-    """A text and what it means: a Fraction when `literal`, else a number, a text, a bool or None."""
-
-    text: str
-    mean: Callable[[Values], Any]
-    literal: bool = False
-
-
-def value_of(name: str) -> st.SearchStrategy[Any]:
-    known = SCOPE[name]
-    if known.type == BOOL:
-        some: st.SearchStrategy[Any] = st.booleans()
-    elif known.type.values:
-        some = st.sampled_from(known.type.values)
-    elif known.type.unit == "ratio":
-        some = st.floats(0, 1000)
-    else:
-        some = st.integers(0, 50) | st.integers(0, 10**13)
-    return st.none() | some if known.optional else some
-
-
-all_values = st.fixed_dictionaries({name: value_of(name) for name in SCOPE})
-
-
-def plain(value: Any) -> Any:
-    """A written number as it is once it meets a value."""
-    if isinstance(value, Fraction):
-        return value.numerator if value.denominator == 1 else float(value)
-    return value
-
-
-def meets(part: Part, unit: str | None, values: Values) -> Any:
-    value = part.mean(values)
-    if part.literal and unit == "cny":
-        value *= 100
-    return plain(value)
-
-
-@st.composite
-def literals(draw: st.DrawFn) -> Part:
-    cents = draw(st.integers(0, 10**6))
-    value = Fraction(cents, 100)
-    text = f"{cents // 100}.{cents % 100:02d}" if cents % 100 or draw(st.booleans()) else str(cents // 100)
-    times = draw(st.integers(1, 9))
-    form = draw(st.sampled_from(("{}", "{}", "-{}", "(0 - {})", "({t} * {})", "({} + {t})", "max({}, {t})")))
-    value = {
-        "-{}": -value,
-        "(0 - {})": -value,
-        "({t} * {})": times * value,
-        "({} + {t})": value + times,
-        "max({}, {t})": max(value, Fraction(times)),
-    }.get(form, value)
-    return Part(form.format(text, t=times), lambda values: value, literal=True)
-
-
-def lift(act: Callable[..., Any]) -> Callable[..., Any]:
-    """Missing in, missing out."""
-    return lambda *given: None if None in given else act(*given)
-
-
-def divide(left: Any, right: Any) -> Any:
-    return None if -1e-30 < right < 1e-30 else left / right
-
-
-@st.composite
-def numbers(draw: st.DrawFn, unit: str, depth: int = 3) -> Part:
-    """A part with a unit: never a bare literal."""
-    names = [name.name for name in NAMES if name.type == number(unit)]
-    forms = ["name"] if depth == 0 else ["name", "add", "scale", "min", "sign", "round", "if"]
-    if depth and unit == "ratio":
-        forms += ["ratio", "ratio"]
-    form = draw(st.sampled_from(forms))
-    if form == "name":
-        name = draw(st.sampled_from(names))
-        return Part(name, lambda values: values[name])
-    if form == "ratio":
-        other = draw(st.sampled_from(("cny", "count")))
-        a, b = draw(numbers(other, depth - 1)), draw(numbers(other, depth - 1))
-        return Part(f"({a.text} / {b.text})", lambda v: lift(divide)(a.mean(v), b.mean(v)))
-    a = draw(numbers(unit, depth - 1))
-    if form == "sign":
-        if draw(st.booleans()):
-            return Part(f"(-{a.text})", lambda v: lift(operator.neg)(a.mean(v)))
-        return Part(f"abs({a.text})", lambda v: lift(abs)(a.mean(v)))
-    if form == "round":
-        whole = lift(lambda x: round(x / 100) * 100 if unit == "cny" else round(x))
-        return Part(f"round({a.text})", lambda v: whole(a.mean(v)))
-    if form == "scale":
-        b = draw(literals() | numbers("ratio", depth - 1))
-        if draw(st.booleans()):
-            return Part(f"({a.text} * {b.text})", lambda v: lift(operator.mul)(a.mean(v), meets(b, None, v)))
-        if b.literal and b.mean({}) == 0:
-            return a
-        return Part(f"({a.text} / {b.text})", lambda v: lift(divide)(a.mean(v), meets(b, None, v)))
-    b = draw(literals() | numbers(unit, depth - 1))
-    if form == "if":
-        test = draw(conditions(depth - 1))
-        return Part(
-            f"({a.text} if {test.text} else {b.text})", lambda v: a.mean(v) if test.mean(v) else meets(b, unit, v)
-        )
-    if form == "min":
-        act = draw(st.sampled_from((min, max)))
-        return Part(f"{act.__name__}({a.text}, {b.text})", lambda v: lift(act)(a.mean(v), meets(b, unit, v)))
-    sign, act = draw(st.sampled_from((("+", operator.add), ("-", operator.sub))))
-    return Part(f"({a.text} {sign} {b.text})", lambda v: lift(act)(a.mean(v), meets(b, unit, v)))
-
-
-ORDER = {"==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
-
-
-def compare(act: Callable[[Any, Any], bool], left: Any, right: Any) -> bool:
-    return left is not None and right is not None and act(left, right)
-
-
-@st.composite
-def conditions(draw: st.DrawFn, depth: int = 3) -> Part:
-    form = draw(
-        st.sampled_from(["flag", "order", "chain", "text", "list", "known"] + ["and", "or", "not"] * (depth > 0))
-    )
-    if form == "flag":
-        name = draw(st.sampled_from(("c.flag", "e.flag")))
-        return Part(name, lambda v: v[name] is True)
-    if form == "known":
-        name = draw(st.sampled_from([name.name for name in NAMES]))
-        return Part(f"known({name})", lambda v: v[name] is not None)
-    if form in ("and", "or"):
-        a, b = draw(conditions(depth - 1)), draw(conditions(depth - 1))
-        act = all if form == "and" else any
-        return Part(f"({a.text} {form} {b.text})", lambda v: act([a.mean(v), b.mean(v)]))
-    if form == "not":
-        a = draw(conditions(depth - 1))
-        return Part(f"(not {a.text})", lambda v: not a.mean(v))
-    if form == "text":
-        sign = draw(st.sampled_from(("==", "!=")))
-        value = draw(st.sampled_from(("A", "B", "C")))
-        return Part(f'(c.tier {sign} "{value}")', lambda v: compare(ORDER[sign], v["c.tier"], value))
-    if form == "list":
-        no = draw(st.booleans())
-        values = draw(st.lists(st.sampled_from(("A", "B", "C")), min_size=1))
-        listed = ", ".join(f'"{value}"' for value in values)
-        return Part(
-            f"(c.tier {'not ' * no}in ({listed},))",
-            lambda v: v["c.tier"] is not None and (v["c.tier"] in values) is not no,
-        )
-    unit = draw(st.sampled_from(UNITS))
-    a, b = draw(numbers(unit, depth)), draw(literals() | numbers(unit, depth))
-    sign = draw(st.sampled_from(list(ORDER)))
-    if form == "order":
-        return Part(f"({a.text} {sign} {b.text})", lambda v: compare(ORDER[sign], a.mean(v), meets(b, unit, v)))
-    c, second = draw(literals() | numbers(unit, depth)), draw(st.sampled_from(list(ORDER)))
-
-    def chain(v: Values) -> bool:
-        middle, last = a.mean(v), meets(c, unit, v)
-        first = meets(b, unit, v)
-        return compare(ORDER[sign], first, middle) and compare(ORDER[second], middle, last)
-
-    return Part(f"({b.text} {sign} {a.text} {second} {c.text})", chain)
-
-
-@QUICK
-@given(conditions() | st.sampled_from(UNITS).flatmap(numbers), st.lists(all_values, min_size=1, max_size=4))
-def test_compiled_code_means_what_the_model_means(part, cases):
-    expression = parse(part.text, SCOPE)
-    if isinstance(expression, tuple):
-        # only the bounds refuse what is well typed
-        assert {fault.message.split()[0] for fault in expression} <= {"expression", "a"}, expression
-        return
-    run = function(expression, SCOPE)
-    for values in cases:
-        expected = plain(part.mean(values))
-        result = run(values)
-        assert result == expected
-        assert (result is None) <= expression.optional
-        assert isinstance(result, bool) == (expression.type == BOOL)
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_compiled_code_means_what_the_model_means(seed):
+    outcomes, found = fuzz(1000, seed)
+    assert not found, "\n".join(found)
+    assert outcomes["taken"] > 500
+    assert outcomes["refused"] > 100
 
 
 FAULTY = (
@@ -224,74 +34,89 @@ FAULTY = (
     "count_7d % 2 == 1",
     "c.money * e.money > 1",
     "e.money > 0.005",
+    "now > 7",
+    "hour(c.days) > 7",
+    "c.tier in odd",
+    "watched == e.symbol",
     "count_7d",
 )
 
 
-@QUICK
-@given(conditions(2), st.sampled_from(FAULTY), conditions(2), st.sampled_from(("and", "or")))
-def test_a_fault_anywhere_refuses_the_whole_at_its_place(before, faulty, after, join):
-    text = f"{before.text} {join} ({faulty}) {join} {after.text}"
-    begin = len(before.text) + len(join) + 3
-    faults = parse(text, SCOPE, BOOL)
-    assert isinstance(faults, tuple)
-    assert all(begin <= fault.offset < begin + len(faulty) for fault in faults) or "expression" in faults[0].message
+@pytest.mark.parametrize("faulty", FAULTY)
+def test_a_fault_anywhere_refuses_the_whole_at_its_place(faulty):
+    chance = random.Random(faulty)
+    writer = Writer(chance, SCOPE)
+    sound = [
+        text for text in (writer.part("bool", 2) for _ in range(60)) if isinstance(parse(text, SCOPE, BOOL), Expression)
+    ]
+    for before, after in zip(sound[::2], sound[1::2], strict=False):
+        join = chance.choice(("and", "or"))
+        begin = len(before) + len(join) + 3
+        faults = parse(f"{before} {join} ({faulty}) {join} {after}", SCOPE, BOOL)
+        assert isinstance(faults, tuple)
+        assert all(begin <= fault.offset < begin + len(faulty) for fault in faults)
 
 
-TOKENS = (
-    *SCOPE,
-    *(
-        "and",
-        "or",
-        "not",
-        "in",
-        "if",
-        "else",
-        "is",
-        "lambda",
-        "for",
-        "None",
-        "True",
-        "min(",
-        "known(",
-        "round(",
-        "abs(",
-    ),
-    *(
-        "==",
-        "<",
-        "!=",
-        "+",
-        "-",
-        "*",
-        "/",
-        "**",
-        "%",
-        "(",
-        ")",
-        "[",
-        "]",
-        "{",
-        "}",
-        ",",
-        ".",
-        ":",
-        ":=",
-        "'",
-        '"',
-        "#",
-        "\\",
-    ),
-    *("1", "0", "0.5", "1_000", "1e300", "9" * 20, '"A"', "'buy'", "\n", "\t", "\0", "\ud800", "中", "f'", "__class__"),
+WORDS = [
+    "and",
+    "or",
+    "not",
+    "in",
+    "if",
+    "else",
+    "is",
+    "lambda",
+    "for",
+    "None",
+    "True",
+    "min(",
+    "known(",
+    "round(",
+    "abs(",
+    "hour(",
+    "days(",
+    "date(",
+    "cny(",
+    "starts_with(",
+]
+SIGNS = [
+    "==",
+    "<",
+    "!=",
+    "+",
+    "-",
+    "*",
+    "/",
+    "**",
+    "%",
+    "(",
+    ")",
+    "[",
+    "]",
+    "{",
+    "}",
+    ",",
+    ".",
+    ":",
+    ":=",
+    "'",
+    '"',
+    "#",
+    "\\",
+]
+ODD = ("1", "0", "0.5", "1_000", "1e300", "9" * 20, '"A"', "'buy'", "\n", "\t", "\0", "\ud800", "中", "f'", "__class__")
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    st.lists(st.sampled_from((*SCOPE, *WORDS, *SIGNS, *ODD)), max_size=12).map(" ".join) | st.text(max_size=40),
+    st.integers(0, 10**9),
 )
-
-
-@QUICK
-@given(st.lists(st.sampled_from(TOKENS), max_size=12).map(" ".join) | st.text(max_size=40), all_values)
-def test_no_text_raises(text, values):
+def test_no_text_raises(text, seed):
     result = parse(text, SCOPE)
     if isinstance(result, Expression):
-        outcome = function(result, SCOPE)(values)
+        chance = random.Random(seed)
+        outcome = function(result, SCOPE, LISTS)({name.name: value_of(chance, name) for name in NAMES})
         assert isinstance(outcome, bool) == (result.type == BOOL)
     else:
         assert result

@@ -18,7 +18,7 @@ from engine.core.declared import list_globals, list_name
 from engine.core.expressions import BOOL, Expression, parse
 from engine.core.generated import Code
 from engine.core.matching import Matcher
-from tests.properties.test_expressions import SCOPE, Part, Values, all_values, conditions
+from tests.properties.conditions import SCOPE, Part, Values, all_values, conditions
 
 LISTS = {"watched": ("A", "C")}
 C_SCOPE = {name: replace(known, code=f"c[{name!r}]") for name, known in SCOPE.items()}

@@ -43,6 +43,10 @@ define:
   large: {is: balance.amount_cny >= large_cny and is_vip, on: balances}
   share: {is: client.cash_cny / client.assets_cny}
   limit_cny: {is: cny(500)}
+  nought: {is: hours(0) / hours(1)}
+  by_nought: {is: client.cash_cny / nought}
+  far_away: {is: now + days(10_000_000)}
+  far_year: {is: year(far_away)}
 """
 CSV = {
     "watched.csv": 'symbol,name\r\n600519.SH,"Moutai, ""big"""\r\n\r\n000001.SZ,Ping An\r\n',
@@ -93,6 +97,8 @@ def value(name, client, rule_set, trigger):
         ("share", Client(cash_fen=1, assets_fen=0), None),
         ("watched", Client(), frozenset(("600519.SH", "000001.SZ"))),
         ("limit_cny", Client(), 50_000),
+        ("by_nought", Client(cash_fen=5), None),
+        ("far_year", Client(), None),
     ],
 )
 def test_meaning(name, client, expected):
