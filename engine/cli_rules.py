@@ -22,26 +22,83 @@ if TYPE_CHECKING:
     from engine.core.ruleset import RuleSet
     from engine.runtime.rule_set_archive import Entry, RuleSetArchive
 
-FORMATS = ("text", "json", "sarif", "github")
 commands = click.Group()  # cli.py hangs each of them on `engage`
 
 _TOPIC = settings_options("kafka", "prefix", "app_id")
 _NAME = click.option("--as", "by", metavar="NAME", default=getpass.getuser, help="who does it  [your login name]")
+_FORMAT = click.option(
+    "--format", "format_", type=click.Choice(["text", "json", "sarif", "github"]), default="text", show_default=True
+)
 _NOTE = click.option("--note", required=True, help="why, in one line; the history keeps it")
 
 
 @commands.command()
 @click.argument("directory", type=click.Path(path_type=Path))
-def check(directory: Path) -> None:
-    """Check rule files: every error with file, line and column."""
+@_FORMAT
+def check(directory: Path, format_: str) -> None:
+    """Check rule files: every error with file, line and column. Exit status 1 when there is one, 2 without files."""
+    from engine.core.ruleset import RuleSet
+    from engine.rulefile import DirectoryError, load, read_directory
     from engine.rulefile import check as check_rules
+    from engine.rulefile.formats import errors, formatted
 
-    sys.exit(check_rules(directory, sys.stdout))
+    if format_ == "text":
+        sys.exit(check_rules(directory, sys.stdout))
+
+
+@commands.command("test")
+@click.argument("directory", type=click.Path(path_type=Path))
+@click.option("--rule", metavar="ID", help="the tests of one rule")
+@click.option("--json", "as_json", is_flag=True, help="one JSON object")
+@click.option("--junit", metavar="FILE", type=click.Path(path_type=Path), help="write the results for a pipeline, too")
+def test_rules(directory: Path, rule: str | None, as_json: bool, junit: Path | None) -> None:
+    """Run the tests in rule files: each failure term by term, the branches that no test takes, rules without tests."""
+    from engine.rulefile.testing_report import report_tests
+
+    sys.exit(report_tests(directory, sys.stdout, rule, as_json, junit))
+
+
+@commands.command()
+@click.argument("client_id", metavar="CLIENT")
+@click.option("--rule", metavar="ID", help="this rule in full, not a line for each")
+@click.option("--at", metavar="TIME", help="a later time, such as '2026-11-02 10:00' (UTC+8); timers run up to it")
+@click.option("--event", metavar="EVENT", help="what if: an event as tests write it, or a file that holds one")
+@click.option("--snapshot", metavar="FILE", type=click.Path(path_type=Path), help="the client as a snapshot has it")
+@click.option("--records", metavar="FILE", type=click.Path(path_type=Path), help="the client by its records, ndjson")
+@click.option("--json", "as_json", is_flag=True, help="one JSON object")
+@settings_options("rules", "kafka", "redis", "prefix", "app_id")
+def explain(client_id: str, settings_file: Path | None, as_json: bool, rule: str | None, **given: Any) -> None:
+    """Why rules fire for CLIENT or do not: each condition term by term, and what would change the answer.
+
+    The client is read from Redis, unless a snapshot or records are named; the rules are those in force, unless
+    --rules names a directory.
+    """
+    from engine.runtime import explaining, explaining_text
+    from engine.runtime.ledger import Refused
+
+    source = {key: given.pop(key) for key in ("at", "event", "snapshot", "records")}
+    settings = load_settings(settings_file, **given)
+    try:
+        account = run_to_the_end(explaining.account(settings, client_id, **source))
+        lines = explaining_text.lines(account, rule, as_json)
+    except (Refused, ValueError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+    for line in lines:
+        click.echo(line)
+    try:
+        files = read_directory(directory)
+    except DirectoryError as error:
+        raise _unusable(str(error)) from error
+    result = load(files)
+    found = [] if isinstance(result, RuleSet) else errors(result)
+    if said := formatted(format_, directory, files, found):
+        click.echo(said)
+    sys.exit(1 if found else 0)
 
 
 @commands.command()
 @click.argument("directory", type=click.Path(path_type=Path))
-@click.option("--format", "format_", type=click.Choice(FORMATS), default="text", show_default=True)
+@_FORMAT
 def lint(directory: Path, format_: str) -> None:
     """Say what is doubtful in rule files without errors. Exit status 1 when something is, 2 when they have errors."""
     from engine.core.ruleset import RuleSet

@@ -1,22 +1,44 @@
-"""Findings as people and pipelines read them: text with the source line, JSON, SARIF 2.1.0, GitHub annotations.
+"""Problems and findings as people and pipelines read them: text with the source line, JSON, SARIF 2.1.0, GitHub
+annotations.
 
-Enters: findings, the files that they stand in, their directory. Leaves: text.
+Enters: problems or findings, the files that they stand in, their directory. Leaves: text.
 Holds: every format has each finding's place, code, severity and what to do.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 from engine import __version__
 from engine.rulefile.lint import CODES, Finding
+from engine.rulefile.problem import Problem
 from engine.rulefile.report import excerpt
 
 SARIF_SCHEMA: Final = "https://json.schemastore.org/sarif-2.1.0.json"
+ERROR_CODE: Final = "E001"
+SARIF_RULES: Final = {ERROR_CODE: ("error", "an error in a rule file, which is refused")} | CODES
 ANNOTATION: Final = {"error": "error", "warning": "warning", "note": "notice"}
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Error(Finding):
+    """A problem, beside which there is no finding: files with errors are not looked at any further."""
+
+    @property
+    def severity(self) -> str:
+        return "error"
+
+
+def errors(problems: Iterable[Problem]) -> list[Finding]:
+    return [
+        Error(p.file, p.line, p.column, ERROR_CODE, f'rule "{p.rule}"' if p.rule else "", p.message, p.remedy)
+        for p in problems
+    ]
 
 
 def formatted(format_: str, directory: Path, files: Mapping[str, str], findings: Sequence[Finding]) -> str:
@@ -57,7 +79,7 @@ def _said(finding: Finding) -> str:
 def _sarif(directory: Path, findings: Sequence[Finding]) -> dict[str, Any]:
     rules = [
         {"id": code, "shortDescription": {"text": said}, "defaultConfiguration": {"level": severity}}
-        for code, (severity, said) in CODES.items()
+        for code, (severity, said) in SARIF_RULES.items()
     ]
     results = [
         {
@@ -67,7 +89,7 @@ def _sarif(directory: Path, findings: Sequence[Finding]) -> dict[str, Any]:
             "locations": [
                 {
                     "physicalLocation": {
-                        "artifactLocation": {"uri": (directory / finding.file).as_posix()},
+                        "artifactLocation": {"uri": _uri(directory / finding.file)},
                         "region": {"startLine": finding.line, "startColumn": finding.column},
                     }
                 }
@@ -75,8 +97,19 @@ def _sarif(directory: Path, findings: Sequence[Finding]) -> dict[str, Any]:
         }
         for finding in findings
     ]
-    tool = {"driver": {"name": "engage lint", "version": __version__, "rules": rules}}
-    return {"$schema": SARIF_SCHEMA, "version": "2.1.0", "runs": [{"tool": tool, "results": results}]}
+    tool = {"driver": {"name": "engage", "version": __version__, "rules": rules}}
+    return {
+        "$schema": SARIF_SCHEMA,
+        "version": "2.1.0",
+        "runs": [{"tool": tool, "columnKind": "unicodeCodePoints", "results": results}],
+    }
+
+
+def _uri(path: Path) -> str:
+    """Relative to where the command runs, as a pipeline wants it, if it lies below."""
+    if path.is_absolute() and not path.is_relative_to(Path.cwd()):
+        return path.as_uri()
+    return quote((path.relative_to(Path.cwd()) if path.is_absolute() else path).as_posix())
 
 
 def _annotation(directory: Path, finding: Finding) -> str:
