@@ -1,15 +1,25 @@
 """What every Log keeps, whatever is below it. A test module derives from LogContract and says how to open one.
 
 `open_log()` gives a new Log of the same, at first empty, ledger partition; `published()` what a read_committed consumer
-sees on the messages' topic.
+sees on the messages' topic. A KafkaContract goes on to what lies below a KafkaLog: `producer()` gives a started
+transactional producer with aiokafka's interface; `lose_requests()` and `lose_answers()` say what becomes of whatever
+is sent from then on, until `mend()`.
 """
 
 from __future__ import annotations
 
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
 import pytest
+from aiokafka import TopicPartition
+from aiokafka.errors import InvalidProducerEpoch, InvalidTxnState, ProducerFenced
 
 from engine.core.messages import Message
-from engine.runtime.ledger import Fenced, Log
+from engine.runtime.kafka import KafkaLog
+from engine.runtime.ledger import Fenced, Log, Unavailable
 
 
 def message(number: int) -> Message:
@@ -91,3 +101,115 @@ class LogContract:
     async def test_stopping_twice_is_harmless(self, log):
         await log.stop()
         await log.stop()
+
+
+class KafkaContract(LogContract):
+    ledger: TopicPartition
+    tasks: str  # the messages' topic
+
+    def open_log(self) -> KafkaLog:
+        """With a `transaction_timeout_s` of 2."""
+        raise NotImplementedError
+
+    async def producer(self, transactional_id: str, timeout_ms: int = 60_000) -> Any:
+        raise NotImplementedError
+
+    async def lose_requests(self) -> None:
+        raise NotImplementedError
+
+    async def lose_answers(self) -> None:
+        raise NotImplementedError
+
+    async def mend(self) -> None:
+        raise NotImplementedError
+
+    @staticmethod
+    async def ends_at(log: Log, offset: int) -> None:
+        """Markers follow the answer."""
+        until = time.monotonic() + 15
+        while (end := (await log.bounds())[1]) != offset and time.monotonic() < until:
+            await asyncio.sleep(0.05)
+        assert end == offset
+
+    async def test_a_marker_takes_an_offset(self, log):
+        last = await log.publish([], [b"one", b"two"])
+        await self.ends_at(log, last + 2)
+        assert await log.publish([], [b"three"]) == last + 2
+
+    async def test_what_is_open_hides_itself_and_all_that_comes_after(self, log):
+        before = await log.publish([message(1)], [b"before"])
+        stranger = await self.producer("a-stranger")
+        await stranger.begin_transaction()
+        await (await stranger.send(self.ledger.topic, b"open", partition=self.ledger.partition))
+        await (await stranger.send(self.tasks, b"open", key=message(2).key))
+        last = await log.publish([message(2)], [b"behind"])
+        await asyncio.sleep(0.2)  # the log's own markers are there by now
+        assert (await log.bounds())[1] == before + 2
+        assert await self.held(log) == [(before, b"before")]
+        assert [key for key, _ in await self.published()] == [b"client-1"]
+        successor = await self.producer("a-stranger")  # ends what its predecessor left open
+        await self.ends_at(log, last + 3)  # two markers: the log's own, and that of the abort
+        assert await self.held(log) == [(before, b"before"), (last, b"behind")]
+        assert sorted(await self.published()) == [(message(n).key, message(n).value) for n in (1, 2)]
+        with pytest.raises((ProducerFenced, InvalidProducerEpoch)):
+            await stranger.commit_transaction()
+        await stranger.stop()
+        await successor.stop()
+
+    async def test_a_transaction_that_is_left_alone_is_ended(self, log):
+        sleeper = await self.producer("a-sleeper", timeout_ms=1_000)
+        await sleeper.begin_transaction()
+        await (await sleeper.send(self.ledger.topic, b"open", partition=self.ledger.partition))
+        last = await log.publish([], [b"behind"])
+        assert await self.held(log) == []
+        await self.ends_at(log, last + 3)
+        assert await self.held(log) == [(last, b"behind")]
+        with pytest.raises((ProducerFenced, InvalidProducerEpoch, InvalidTxnState)):
+            await sleeper.commit_transaction()
+        await sleeper.stop()
+
+    async def test_an_end_whose_answer_is_lost_is_done(self, log, monkeypatch):
+        await log.publish([message(1)], [b"one"])
+        before_the_end(monkeypatch, log, self.lose_answers)
+        with pytest.raises(Unavailable):
+            await log.publish([message(2)], [b"two"])
+        await log.stop()  # or the client inside would try again as soon as it can
+        await self.mend()
+        await log.start()
+        assert [record for _, record in await self.held(log)] == [b"one", b"two"]
+        assert {key for key, _ in await self.published()} == {b"client-1", b"client-2"}
+
+    async def test_an_end_that_is_lost_is_not_done(self, log, monkeypatch):
+        await log.publish([message(1)], [b"one"])
+        before_the_end(monkeypatch, log, self.lose_requests)
+        with pytest.raises(Unavailable):
+            await log.publish([message(2)], [b"two"])
+        await log.stop()  # or the client inside would try again as soon as it can
+        await self.mend()
+        await log.start()
+        assert [record for _, record in await self.held(log)] == [b"one"]
+        await log.publish([message(3)], [b"three"])
+        assert [record for _, record in await self.held(log)] == [b"one", b"three"]
+        assert {key for key, _ in await self.published()} == {b"client-1", b"client-3"}
+
+    async def test_sends_without_an_answer_are_no_commit(self, log):
+        await log.publish([message(1)], [b"one"])
+        await self.lose_answers()
+        with pytest.raises(Unavailable):
+            await log.publish([message(2)], [b"two"])
+        await self.mend()
+        await log.start()
+        assert [record for _, record in await self.held(log)] == [b"one"]
+        assert [key for key, _ in await self.published()] == [b"client-1"]
+
+
+def before_the_end(monkeypatch: pytest.MonkeyPatch, log: KafkaLog, what: Callable[[], Awaitable[None]]) -> None:
+    """All sends are acknowledged; then this; then EndTxn is sent."""
+    producer: Any = log._producer
+    commit = producer.commit_transaction
+
+    async def commit_after() -> None:
+        await what()
+        await commit()
+
+    monkeypatch.setattr(producer, "commit_transaction", commit_after)

@@ -92,8 +92,8 @@ class Arena:
         port, controller_port = free_port(), free_port()
         names = [f"SLOT{number}" for number in range(slots)]
         config = {
-            "listeners": _listeners(names, behind, port) + f",CONTROLLER://127.0.0.1:{controller_port}",
-            "advertised.listeners": _listeners(names, [front.port for front in fronts], port),
+            "listeners": listeners(names, behind, port) + f",CONTROLLER://127.0.0.1:{controller_port}",
+            "advertised.listeners": listeners(names, [front.port for front in fronts], port),
             "listener.security.protocol.map": ",".join(f"{n}:PLAINTEXT" for n in (*names, "PLAINTEXT", "CONTROLLER")),
             "inter.broker.listener.name": "PLAINTEXT",
         }
@@ -152,7 +152,7 @@ class Arena:
         self.proxies.stop()
 
 
-def _listeners(names: list[str], ports: list[int], plain: int) -> str:
+def listeners(names: list[str], ports: list[int], plain: int) -> str:
     pairs = [("PLAINTEXT", plain), *zip(names, ports, strict=True)]
     return ",".join(f"{name}://127.0.0.1:{port}" for name, port in pairs)
 

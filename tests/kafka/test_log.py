@@ -13,22 +13,9 @@ from confluent_kafka.admin import NewTopic
 
 from engine.core.messages import Message
 from engine.runtime.kafka import KafkaLog
-from engine.runtime.ledger import Fenced, Log, Refused
-from tests.contract_log import LogContract
+from engine.runtime.ledger import Fenced, Refused
 from tests.kafka.conftest import MakeInstallation
 from tests.kafka.installation import Installation
-
-
-class TestKafkaLog(LogContract):
-    @pytest.fixture(autouse=True)
-    def _installation(self, engine: Installation):
-        self.engine = engine
-
-    def open_log(self) -> Log:
-        return KafkaLog(self.engine.settings, 3)
-
-    async def published(self):
-        return [(r.key, r.value) for r in self.engine.read("tasks")]
 
 
 def alert(value: bytes) -> Message:

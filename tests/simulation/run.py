@@ -25,7 +25,7 @@ from tests.simulation.loop import Stalled
 from tests.simulation.scenario import DRAIN_S, Scenario, generate
 from tests.simulation.world import World, installed
 
-MAX_STEPS: Final = 1_500_000  # of the event loop; a run takes some 3,000
+MAX_STEPS: Final = 150_000  # of the event loop; a run takes some 3,000
 MAX_TRACE: Final = 400  # lines shown
 
 

@@ -12,10 +12,10 @@ from aiokafka import TopicPartition
 
 from engine.runtime import kafka
 from engine.runtime.kafka import KafkaLog
-from engine.runtime.ledger import Log, Store
+from engine.runtime.ledger import Store
 from engine.runtime.redis_store import RedisStore
 from engine.runtime.settings import Settings
-from tests.contract_log import LogContract
+from tests.contract_log import KafkaContract
 from tests.contract_store import StoreContract
 from tests.simulation.broker import SimKafka
 from tests.simulation.consumer import SimConsumer
@@ -29,10 +29,12 @@ def network() -> Network:
     return Network(asyncio.get_running_loop(), Random(1), lambda process: None)  # type: ignore[arg-type]
 
 
-class TestSimulatedLog(LogContract):
+class TestSimulatedLog(KafkaContract):
+    ledger, tasks = TopicPartition(Settings().ledger_topic, 0), Settings().topic("tasks")
+
     @pytest.fixture(autouse=True)
     async def _kafka(self):
-        settings = Settings()
+        settings = Settings(transaction_timeout_s=2)
         self.settings, self.kafka = settings, SimKafka(network(), 1)
         for topic in (settings.ledger_topic, "tasks"):
             self.kafka.create(topic, 1)
@@ -42,8 +44,22 @@ class TestSimulatedLog(LogContract):
         ):
             yield
 
-    def open_log(self) -> Log:
+    def open_log(self) -> KafkaLog:
         return KafkaLog(self.settings, 0)
+
+    async def producer(self, transactional_id: str, timeout_ms: int = 60_000) -> SimProducer:
+        producer = SimProducer(self.kafka, transactional_id, timeout_ms)
+        await producer.start()
+        return producer
+
+    async def lose_requests(self) -> None:
+        self.kafka.network.weather["kafka"] = Weather(down=True)
+
+    async def lose_answers(self) -> None:
+        self.kafka.network.weather["kafka"] = Weather(mute=True)
+
+    async def mend(self) -> None:
+        self.kafka.network.weather["kafka"] = Weather()
 
     async def published(self) -> list[tuple[bytes | None, bytes | None]]:
         await asyncio.sleep(0.1)  # markers follow the answer

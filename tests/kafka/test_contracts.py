@@ -1,0 +1,79 @@
+"""The log's contract on a real broker, behind a proxy that holds back requests or answers: tests/contract_log.py."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaProducer, TopicPartition
+
+from engine.runtime.kafka import KafkaLog, tell_later
+from tests.contract_log import KafkaContract
+from tests.faults.arena import listeners
+from tests.faults.proxy import Proxies, Proxy
+from tests.kafka.conftest import MakeInstallation
+from tests.services.kafka import KafkaBroker
+from tests.services.process import free_port
+
+
+@pytest.fixture(scope="module")
+def behind_a_proxy() -> Iterator[tuple[KafkaBroker, Proxy]]:
+    proxies, plain, behind, controller = Proxies(), free_port(), free_port(), free_port()
+    proxy = proxies.to(behind)
+    config = {
+        "listeners": f"{listeners(['FRONT'], [behind], plain)},CONTROLLER://127.0.0.1:{controller}",
+        "advertised.listeners": listeners(["FRONT"], [proxy.port], plain),
+        "listener.security.protocol.map": "FRONT:PLAINTEXT,PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "inter.broker.listener.name": "PLAINTEXT",
+        "transaction.abort.timed.out.transaction.cleanup.interval.ms": "500",
+    }
+    with KafkaBroker(port=plain, controller_port=controller, config=config) as broker:
+        yield broker, proxy
+    proxies.stop()
+
+
+class TestKafkaLog(KafkaContract):
+    @pytest.fixture(autouse=True)
+    def _installation(self, install: MakeInstallation, behind_a_proxy: tuple[KafkaBroker, Proxy]) -> None:
+        broker, self.proxy = behind_a_proxy
+        self.engine = install(kafka=broker.bootstrap, transaction_timeout_s=2).create_topics(1)
+        self.ledger = TopicPartition(self.engine.settings.ledger_topic, 0)
+        self.tasks = self.engine.settings.topic("tasks")
+
+    @pytest.fixture(autouse=True)
+    async def _forgotten(self) -> None:
+        """What clients that were cut off leave behind is handled as a worker does it."""
+        asyncio.get_running_loop().set_exception_handler(tell_later)
+
+    def open_log(self) -> KafkaLog:
+        return KafkaLog(self.engine.settings.model_copy(update={"kafka": f"127.0.0.1:{self.proxy.port}"}), 0)
+
+    async def published(self) -> list[tuple[bytes | None, bytes | None]]:
+        return [(record.key, record.value) for record in self.engine.read("tasks")]
+
+    async def producer(self, transactional_id: str, timeout_ms: int = 60_000) -> Any:
+        producer = AIOKafkaProducer(
+            bootstrap_servers=self.engine.settings.kafka,
+            transactional_id=f"{self.engine.name}-{transactional_id}",
+            transaction_timeout_ms=timeout_ms,
+            retry_backoff_ms=5,
+        )
+        await producer.start()
+        return producer
+
+    async def lose_requests(self) -> None:
+        self.proxy.stall(answers=False)
+        await asyncio.sleep(0.1)
+
+    async def lose_answers(self) -> None:
+        self.proxy.stall(requests=False)
+        await asyncio.sleep(0.1)
+
+    async def mend(self) -> None:
+        """What was held back is lost, with its connections."""
+        self.proxy.cut()
+        await asyncio.sleep(0.1)
+        self.proxy.mend()
+        await asyncio.sleep(0.1)
