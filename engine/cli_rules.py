@@ -1,5 +1,5 @@
-"""Commands about rule files: `engage check | lint | diff | publish`, `engage rules history | show | revert | approve |
-status | top`.
+"""Commands about rule files: `engage check | fmt | test | explain | lint | diff | publish`, and `engage rules history |
+show | revert | approve | status | top`.
 
 Enters: arguments, rule files, the rule-set topic. Leaves: exit status 0 good, 1 refused or found wrong, 2 used wrongly.
 Holds: nothing is decided here; each command imports what it needs when it runs, so that the others start at once.
@@ -44,6 +44,15 @@ def check(directory: Path, format_: str) -> None:
 
     if format_ == "text":
         sys.exit(check_rules(directory, sys.stdout))
+    try:
+        files = read_directory(directory)
+    except DirectoryError as error:
+        raise _unusable(str(error)) from error
+    result = load(files)
+    found = [] if isinstance(result, RuleSet) else errors(result)
+    if said := formatted(format_, directory, files, found):
+        click.echo(said)
+    sys.exit(1 if found else 0)
 
 
 @commands.command("test")
@@ -85,15 +94,6 @@ def explain(client_id: str, settings_file: Path | None, as_json: bool, rule: str
         raise click.ClickException(str(error)) from error
     for line in lines:
         click.echo(line)
-    try:
-        files = read_directory(directory)
-    except DirectoryError as error:
-        raise _unusable(str(error)) from error
-    result = load(files)
-    found = [] if isinstance(result, RuleSet) else errors(result)
-    if said := formatted(format_, directory, files, found):
-        click.echo(said)
-    sys.exit(1 if found else 0)
 
 
 @commands.command()
