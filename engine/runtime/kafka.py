@@ -8,6 +8,7 @@ further.
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,16 +17,19 @@ from typing import Any, Final
 
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.conn import collect_hosts, create_conn
 from aiokafka.errors import (
     GroupAuthorizationFailedError,
     IllegalOperation,
     InvalidProducerEpoch,
+    KafkaConnectionError,
     KafkaError,
     MessageSizeTooLargeError,
     ProducerFenced,
     SaslAuthenticationFailed,
     TopicAuthorizationFailedError,
     TransactionalIdAuthorizationFailed,
+    UnsupportedSaslMechanismError,
 )
 from aiokafka.partitioner import murmur2
 
@@ -43,6 +47,7 @@ _DENIED: Final = (
     TopicAuthorizationFailedError,
     GroupAuthorizationFailedError,
     TransactionalIdAuthorizationFailed,
+    UnsupportedSaslMechanismError,
 )
 
 
@@ -55,7 +60,12 @@ def errors() -> Iterator[None]:
         raise Fenced(str(error)) from error
     except _DENIED as error:
         raise Refused(
-            f"Kafka refuses the credentials or their rights ({error!r}): see ENGAGE_KAFKA_USERNAME, _PASSWORD and ACLs"
+            f"Kafka refuses the credentials or their rights ({error!r}): see ENGAGE_KAFKA_USERNAME, "
+            "ENGAGE_KAFKA_PASSWORD, ENGAGE_KAFKA_SASL_MECHANISM and Kafka's ACLs"
+        ) from error
+    except ssl.SSLCertVerificationError as error:
+        raise Refused(
+            f"Kafka's certificate is not accepted ({error.verify_message}): name the CA's file in ENGAGE_KAFKA_CA_FILE"
         ) from error
     except MessageSizeTooLargeError as error:
         raise Refused(
@@ -64,6 +74,35 @@ def errors() -> Iterator[None]:
         ) from error
     except (KafkaError, TimeoutError, OSError) as error:
         raise Unavailable("kafka", repr(error)) from error
+
+
+async def start(client: Any, settings: Settings) -> None:
+    """Start a client of aiokafka. Raises Refused for wrong credentials, which aiokafka itself reports as no connection
+    at all.
+    """
+    with errors():
+        try:
+            async with asyncio.timeout(15):
+                await client.start()
+        except KafkaConnectionError:
+            await _try_credentials(settings)
+            raise
+
+
+async def _try_credentials(settings: Settings) -> None:
+    """Connect once as a client does; its errors, but not those of a broker that is away."""
+    if settings.kafka_security == "PLAINTEXT":
+        return
+    names = ("request_timeout_ms", "security_protocol", "ssl_context", "sasl_")
+    arguments = {name: value for name, value in settings.kafka_client().items() if name.startswith(names)}
+    for host, port, _ in collect_hosts(settings.kafka):
+        try:
+            async with asyncio.timeout(5):
+                (await create_conn(host, port, **arguments)).close()
+        except (*_DENIED, ssl.SSLCertVerificationError):
+            raise
+        except (KafkaError, TimeoutError, OSError):
+            continue
 
 
 async def discard(client: AIOKafkaProducer | AIOKafkaConsumer | None) -> None:
@@ -105,16 +144,14 @@ class KafkaLog:
         await self.stop()
         producer = AIOKafkaProducer(
             **self._settings.kafka_client(TRANSACTION_BACKOFF_MS),
-            transactional_id=f"{self._settings.app_id}-engagement-{self._partition}",
+            transactional_id=f"{self._settings.group}-{self._partition}",
             transaction_timeout_ms=int(self._settings.transaction_timeout_s * 1000),
             max_batch_size=1_048_576,
             max_request_size=MAX_REQUEST_BYTES,
             linger_ms=0,
         )
         self._producer = producer
-        with errors():
-            async with asyncio.timeout(15):
-                await producer.start()
+        await start(producer, self._settings)
         self._slow = False
 
     async def bounds(self) -> tuple[int, int]:
@@ -197,6 +234,7 @@ class reader:
     """A group-less read_committed consumer, for a while."""
 
     def __init__(self, settings: Settings, **options: Any) -> None:
+        self._settings = settings
         self._consumer = AIOKafkaConsumer(
             **settings.kafka_client(),
             isolation_level="read_committed",
@@ -206,13 +244,11 @@ class reader:
         )
 
     async def __aenter__(self) -> AIOKafkaConsumer:
-        with errors():
-            try:
-                async with asyncio.timeout(15):
-                    await self._consumer.start()
-            except BaseException:
-                await discard(self._consumer)
-                raise
+        try:
+            await start(self._consumer, self._settings)
+        except BaseException:
+            await discard(self._consumer)
+            raise
         return self._consumer
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
@@ -253,8 +289,7 @@ async def partition_counts(settings: Settings, names: list[str]) -> dict[str, in
     producer = AIOKafkaProducer(**settings.kafka_client())
     with errors():
         try:
-            async with asyncio.timeout(15):
-                await producer.start()
+            await start(producer, settings)
             return {name: len(await producer.partitions_for(name)) for name in names if name in existing}
         finally:
             await discard(producer)

@@ -31,7 +31,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
         session_ms = int(self._settings.session_timeout_s * 1000)
         self._consumer = AIOKafkaConsumer(
             **self._settings.kafka_client(),
-            group_id=f"{self._settings.app_id}-engagement",
+            group_id=self._settings.group,
             session_timeout_ms=session_ms,
             heartbeat_interval_ms=session_ms // 5,
             rebalance_timeout_ms=session_ms,

@@ -15,7 +15,7 @@ import msgpack
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, AuthorizationError, RedisError, ResponseError
+from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissionError, RedisError, ResponseError
 from redis.maint_notifications import MaintNotificationsConfig
 
 from engine.core.record import PACKED_FIELD, PUBLIC_FIELDS
@@ -140,7 +140,7 @@ def redis_errors() -> Iterator[None]:
     try:
         yield
     except (RedisError, OSError) as error:
-        if isinstance(error, AuthenticationError | AuthorizationError) or str(error).startswith(
+        if isinstance(error, AuthenticationError | AuthorizationError | NoPermissionError) or str(error).startswith(
             ("NOAUTH", "NOPERM", "WRONGPASS")
         ):
             remedy = "set them in ENGAGE_REDIS or the settings file, redis://USER:PASSWORD@HOST:PORT/0"
@@ -188,6 +188,18 @@ async def pin_partitions(redis: Redis, app_id: str, partitions: int, ledger_is_e
             f"the state in Redis was built with {pinned} partitions, the topics have {partitions}: clients would be "
             f"looked for in the wrong place. Recreate the topics with {pinned} partitions, or start under a new "
             f"--app-id on an empty ledger"
+        )
+
+
+async def pin_ledger(redis: Redis, app_id: str, ledger_topic: str) -> None:
+    """Remember whose state this is. Raises Refused when it is that of an engine with another ledger."""
+    key = f"{{{app_id}}}:ledger"
+    await _answer(redis.set(key, ledger_topic, nx=True))
+    pinned = (await _answer(redis.get(key)) or b"").decode()
+    if pinned != ledger_topic:
+        raise Refused(
+            f"this Redis holds the state of another engine with --app-id {app_id}: its ledger is {pinned}, this one's "
+            f"{ledger_topic}. Give one of them another --app-id or another Redis"
         )
 
 

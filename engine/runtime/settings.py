@@ -6,11 +6,13 @@ alone.
 
 from __future__ import annotations
 
+import os
 import ssl
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, FilePath, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -34,7 +36,7 @@ class Settings(BaseSettings):
     )
     kafka_username: str | None = Field(None, description="SASL user")
     kafka_password: SecretStr | None = Field(None, description="SASL password; environment or file only")
-    kafka_ca_file: Path | None = Field(None, description="CA certificates for SSL; the system's when left out")
+    kafka_ca_file: FilePath | None = Field(None, description="CA certificates for SSL; the system's when left out")
     redis: SecretStr = Field(
         SecretStr("redis://127.0.0.1:6379/0"), description="Redis URL; a password goes by environment or file"
     )
@@ -71,6 +73,12 @@ class Settings(BaseSettings):
         file = init_settings.init_kwargs.pop("settings_file", {})  # type: ignore[attr-defined]
         return init_settings, env_settings, InitSettingsSource(settings_cls, file)
 
+    @model_validator(mode="after")
+    def _has_credentials(self) -> Self:
+        if self.kafka_security.startswith("SASL") and (self.kafka_username is None or self.kafka_password is None):
+            raise ValueError(f"kafka_security {self.kafka_security} needs kafka_username and kafka_password as well")
+        return self
+
     def topic(self, name: str) -> str:
         """The real name of a topic of the contract."""
         return f"{self.prefix}{self.app_id}-{name}" if name == REROUTED else self.prefix + name
@@ -78,6 +86,13 @@ class Settings(BaseSettings):
     @property
     def ledger_topic(self) -> str:
         return f"{self.prefix}{self.app_id}-ledger"
+
+    @property
+    def group(self) -> str:
+        """Of the workers; a partition's producer is this and its number. With the prefix, as all topics have it: two
+        engines that differ only in that must not throw each other out.
+        """
+        return f"{self.prefix}{self.app_id}-engagement"
 
     @property
     def rule_set_topic(self) -> str:
@@ -129,16 +144,28 @@ def load(settings_file: Path | None = None, **given: Any) -> Settings:
     if settings_file is not None and not settings_file.is_file():
         raise SettingsError(f"{settings_file}: no such settings file")
     file = {} if settings_file is None else _read(settings_file)
+    given = {name: value for name, value in given.items() if value is not None}
     try:
-        return Settings(**{k: v for k, v in given.items() if v is not None}, settings_file=file)  # type: ignore[call-arg]
+        return Settings(**given, settings_file=file)  # type: ignore[call-arg]
     except ValidationError as error:
-        faults = [
-            f"{fault['loc'][0] if fault['loc'] else 'settings'}: {fault['msg']} (option "
-            f"--{str(fault['loc'][0]).replace('_', '-')}, environment ENGAGE_{str(fault['loc'][0]).upper()}, or the "
-            "settings file)"
-            for fault in error.errors()
-        ]
+        faults = []
+        for fault in error.errors():
+            if not fault["loc"]:  # of several settings together
+                faults.append(f"settings: {fault['msg']}")
+                continue
+            name = str(fault["loc"][0])
+            faults.append(f"{name}: {fault['msg']} ({_source(name, given, settings_file)})")
         raise SettingsError("\n".join(faults)) from error
+
+
+def _source(name: str, given: Collection[str], settings_file: Path | None) -> str:
+    """Where the value came from: the first of the places that has one."""
+    if name in given:
+        return f"option --{name.replace('_', '-')}"
+    variable = f"ENGAGE_{name.upper()}"
+    if settings_file is None or variable in map(str.upper, os.environ):
+        return f"environment {variable}"
+    return str(settings_file)
 
 
 INTAKE: tuple[str, ...] = (*INBOUND, REROUTED)

@@ -26,7 +26,7 @@ from engine.runtime.kafka import KafkaLog
 from engine.runtime.ledger import Position, Refused
 from engine.runtime.metrics import Metrics
 from engine.runtime.partition import Partition, UnitLimits
-from engine.runtime.redis_store import RedisStore, flushed, is_pinned, pin_partitions, pinned_partitions
+from engine.runtime.redis_store import RedisStore, flushed, is_pinned, pin_ledger, pin_partitions, pinned_partitions
 from engine.runtime.settings import Settings
 
 FORMAT: Final = "engage-snapshot-1"
@@ -129,6 +129,7 @@ async def rebuild(settings: Settings, redis: Redis, path: Path | None) -> Rebuil
         finally:
             await log.stop()
     rebuilt.units = int(metrics.recovered_units._value.get())
+    await pin_ledger(redis, settings.app_id, settings.ledger_topic)
     await pin_partitions(redis, settings.app_id, partitions, ledger_is_empty=True)
     return rebuilt
 

@@ -16,7 +16,7 @@ from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 from engine.core.events import INBOUND
 from engine.runtime.intake import DEAD_LETTERS, REROUTED
-from engine.runtime.kafka import discard, errors, partition_counts, reader
+from engine.runtime.kafka import discard, errors, partition_counts, reader, start
 from engine.runtime.ledger import Refused
 from engine.runtime.settings import PUBLISHED, Settings
 
@@ -113,17 +113,19 @@ async def create(settings: Settings, partitions: int, replication_factor: int) -
 
 
 async def partition_count(settings: Settings) -> int:
-    """Partitions of the inbound topics and the ledger. Raises Refused when topics are missing or differ in it."""
+    """Partitions of the inbound topics and the ledger. Raises Refused when any topic is missing, or these differ."""
     names = {topic: settings.topic(topic) for topic in (*INBOUND, REROUTED)}
     wanted = [*names.values(), settings.ledger_topic]
-    counts = await partition_counts(settings, wanted)
-    others = (settings.rule_set_topic, *(settings.topic(t) for t in PUBLISHED))
-    # at once: where topics are not created on first use, each is waited for in vain
-    await asyncio.gather(*(_touch(settings, name) for name in (*wanted, *others) if name not in counts))
-    counts = await partition_counts(settings, wanted)
-    missing = [name for name in wanted if not counts.get(name)]
+    everything = [*wanted, settings.rule_set_topic, *(settings.topic(t) for t in PUBLISHED)]
+    found = await partition_counts(settings, everything)
+    if any(name not in found for name in everything):
+        # at once: where topics are not created on first use, each is waited for in vain
+        await asyncio.gather(*(_touch(settings, name) for name in everything if name not in found))
+        found = await partition_counts(settings, everything)
+    missing = [name for name in everything if not found.get(name)]
     if missing:
         raise Refused(f"topics are missing: {', '.join(missing)}. Create them with `engage topics --create`")
+    counts = {name: found[name] for name in wanted}
     if len(set(counts.values())) > 1:
         listed = ", ".join(f"{name} {number}" for name, number in counts.items())
         raise Refused(
@@ -157,12 +159,11 @@ class Admin:
     """An admin client, for a while."""
 
     def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self._client = AIOKafkaAdminClient(**settings.kafka_client())
 
     async def __aenter__(self) -> AIOKafkaAdminClient:
-        with errors():
-            async with asyncio.timeout(15):
-                await self._client.start()
+        await start(self._client, self._settings)
         return self._client
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:

@@ -112,6 +112,7 @@ class Worker:
         partitions = await topics.partition_count(self.settings)
         empty = await topics.ledger_is_empty(self.settings, partitions)
         await redis_store.pin_partitions(self._redis, self.settings.app_id, partitions, empty)
+        await redis_store.pin_ledger(self._redis, self.settings.app_id, self.settings.ledger_topic)
         self._partition_of = partitioner(partitions)
 
     async def _check_redis(self) -> None:

@@ -210,7 +210,10 @@ def _check_published(by_topic: dict[str, list[Record]], messages: list[Any], fou
 def _check_store(installation: Installation, chains: list[_Chain], states: dict[str, bytes], found: Audit) -> None:
     """Redis holds the ledger's last writes, no more and no less, and they are the states of the replay."""
     app = installation.settings.app_id
-    wanted: dict[bytes, object] = {f"{{{app}}}:partitions".encode(): str(installation.partitions).encode()}
+    wanted: dict[bytes, object] = {
+        f"{{{app}}}:partitions".encode(): str(installation.partitions).encode(),
+        f"{{{app}}}:ledger".encode(): installation.settings.ledger_topic.encode(),
+    }
     written: dict[str, bytes] = {}
     for partition, chain in enumerate(chains):
         prefix = f"{{{app}:{partition}}}:".encode()

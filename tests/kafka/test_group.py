@@ -19,7 +19,7 @@ from tests.kafka.worker_process import eventually
 
 def shared_out(engine: Installation) -> list[set[tuple[str, int]]]:
     """Topic and partition of each member, as the broker has it."""
-    group = f"{engine.name}-engagement"
+    group = engine.settings.group
     described = engine.admin.describe_consumer_groups([group])[group].result(10)
     return [{(tp.topic, tp.partition) for tp in member.assignment.topic_partitions} for member in described.members]
 

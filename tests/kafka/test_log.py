@@ -27,7 +27,7 @@ async def test_a_new_producer_fences_the_old_and_ends_its_transaction(engine: In
     await old.start()
     await old.publish([alert(b"committed")], [b"record"])
     zombie = AIOKafkaProducer(
-        bootstrap_servers=engine.settings.kafka, transactional_id=f"{engine.name}-engagement-0", retry_backoff_ms=5
+        bootstrap_servers=engine.settings.kafka, transactional_id=f"{engine.settings.group}-0", retry_backoff_ms=5
     )
     await zombie.start()
     try:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
+import msgpack
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 from confluent_kafka import TopicPartition
@@ -15,6 +17,7 @@ from engine.runtime.redis_store import position_key
 from tests.kafka.conftest import MakeInstallation, Offline
 from tests.kafka.installation import RULES, Installation
 from tests.kafka.worker_process import eventually
+from tests.services.kafka import KafkaBroker
 from tests.services.process import free_port
 
 
@@ -44,6 +47,13 @@ def test_topics_missing(install: MakeInstallation) -> None:
     assert engine.settings.ledger_topic in text
     assert engine.settings.topic("trades") in text
     assert "engage topics --create" in text
+
+
+def test_a_topic_published_to_is_missing(engine: Installation) -> None:
+    gone = engine.settings.topic("alerts")
+    engine.admin.delete_topics([gone])[gone].result(10)
+    eventually(lambda: gone not in engine.admin.list_topics(timeout=10).topics, 20, "the topic is gone")
+    assert refusal(engine).startswith(f"topics are missing: {gone}. Create them with `engage topics --create`")
 
 
 def test_inbound_topics_differ_in_partitions(install: MakeInstallation) -> None:
@@ -112,6 +122,25 @@ def test_redis_that_lost_a_position(ran: Installation, tmp_path: Path) -> None:
     worker.stop()
 
 
+def test_ledger_of_an_incompatible_version(ran: Installation) -> None:
+    producer = ran.producer()
+    producer.produce(ran.settings.ledger_topic, value=msgpack.packb([99, "whatever came later"]), partition=1)
+    assert producer.flush(10) == 0
+    text = refusal(ran)
+    assert "the ledger was written in format 99, this engine reads format 1" in text
+    assert "start the version that wrote it" in text
+
+
+def test_two_engines_with_one_id_on_one_redis(ran: Installation) -> None:
+    """They differ in the prefix of their topics, and would write each other's keys."""
+    other = {"ENGAGE_PREFIX": "other.", "ENGAGE_APP_ID": ran.name}
+    assert ran.engage("topics", "--create", "--partitions", "2", **other).returncode == 0
+    text = refusal(ran, **other)
+    assert f"its ledger is {ran.settings.ledger_topic}, this one's other.{ran.name}-ledger" in text
+    assert "another --app-id or another Redis" in text
+    ran.worker().wait_ready().stop()  # and the first one is unharmed
+
+
 def test_ledger_lost_its_end(ran: Installation) -> None:
     position = ran.positions()[0]["ledger"]
     change_position(ran, 0, ledger=position + 1000)
@@ -153,6 +182,51 @@ def test_wrong_redis_password(engine: Installation) -> None:
     assert "Redis refuses the credentials" in text
     assert "ENGAGE_REDIS" in text
     assert "wrong@" not in text
+
+
+def test_missing_redis_rights(engine: Installation) -> None:
+    with engine.redis() as client:
+        client.acl_setuser(
+            "reader", enabled=True, passwords=["+right"], keys=["*"], commands=["+@read", "+@connection"]
+        )
+    address = engine.settings.redis.get_secret_value().removeprefix("redis://")
+    text = refusal(engine, ENGAGE_REDIS=f"redis://reader:right@{address}")
+    assert "Redis refuses the credentials" in text
+    assert "right@" not in text
+
+
+@pytest.fixture(scope="module")
+def sasl_broker() -> Iterator[tuple[KafkaBroker, str]]:
+    """A broker that also listens where a user and a password are asked for."""
+    port, asks, controller = free_port(), free_port(), free_port()
+    login = 'org.apache.kafka.common.security.plain.PlainLoginModule required user_engage="right";'
+    config = {
+        "listeners": f"PLAINTEXT://127.0.0.1:{port},ASKS://127.0.0.1:{asks},CONTROLLER://127.0.0.1:{controller}",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,ASKS:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "listener.name.asks.sasl.enabled.mechanisms": "PLAIN",
+        "listener.name.asks.plain.sasl.jaas.config": login,
+    }
+    with KafkaBroker(port=port, controller_port=controller, config=config) as broker:
+        yield broker, f"127.0.0.1:{asks}"
+
+
+def test_kafka_credentials(install: MakeInstallation, sasl_broker: tuple[KafkaBroker, str]) -> None:
+    broker, address = sasl_broker
+    engine = install(kafka=broker.bootstrap).create_topics(1)
+    right = {
+        "ENGAGE_KAFKA": address,
+        "ENGAGE_KAFKA_SECURITY": "SASL_PLAINTEXT",
+        "ENGAGE_KAFKA_USERNAME": "engage",
+        "ENGAGE_KAFKA_PASSWORD": "right",
+    }
+    for wrong in ({"ENGAGE_KAFKA_PASSWORD": "wrong"}, {"ENGAGE_KAFKA_SASL_MECHANISM": "SCRAM-SHA-256"}):
+        text = refusal(engine, **(right | wrong))
+        assert "Kafka refuses the credentials" in text
+        assert "ENGAGE_KAFKA_USERNAME, ENGAGE_KAFKA_PASSWORD" in text
+    topics = engine.engage("topics", **(right | {"ENGAGE_KAFKA_PASSWORD": "wrong"}))
+    assert topics.returncode == 1
+    assert "Kafka refuses the credentials" in topics.stderr
+    engine.worker(**right).wait_ready().stop()
 
 
 def test_no_rule_set(engine: Installation) -> None:

@@ -45,15 +45,23 @@ def test_secrets_are_not_shown(file, shown):
     assert settings.redis.get_secret_value() == "redis://:hunter2@example:6379/0"
 
 
-def test_an_error_names_the_three_places(file):
+def test_an_error_names_the_place_that_the_value_came_from(file, monkeypatch):
     assert refused(Path("/nowhere/settings.yaml")) == "/nowhere/settings.yaml: no such settings file"
-    file.write_text("")
-    assert refused(file, web_port="http", batch_records=0).splitlines() == [
-        "web_port: Input should be a valid integer, unable to parse string as an integer (option --web-port, "
-        "environment ENGAGE_WEB_PORT, or the settings file)",
-        "batch_records: Input should be greater than or equal to 1 (option --batch-records, environment "
-        "ENGAGE_BATCH_RECORDS, or the settings file)",
+    file.write_text("batch_records: 0\nunit_age_s: 99\nweb_port: 1\n")
+    monkeypatch.setenv("ENGAGE_UNIT_AGE_S", "0")
+    assert refused(file, web_port="http").splitlines() == [
+        "web_port: Input should be a valid integer, unable to parse string as an integer (option --web-port)",
+        f"batch_records: Input should be greater than or equal to 1 ({file})",
+        "unit_age_s: Input should be greater than 0 (environment ENGAGE_UNIT_AGE_S)",
     ]
+
+
+def test_settings_that_need_each_other(file):
+    said = "settings: Value error, kafka_security SASL_SSL needs kafka_username and kafka_password as well"
+    file.write_text("kafka_security: SASL_SSL\nkafka_username: engage\n")
+    assert refused(file) == said
+    file.write_text("kafka_ca_file: /nowhere/ca.pem\n")
+    assert refused(file) == f"kafka_ca_file: Path does not point to a file ({file})"
 
 
 @pytest.mark.parametrize(
