@@ -224,7 +224,7 @@ def show(digest: str, settings_file: Path | None, into: Path | None, **given: An
         for name, text in sorted(files.items()):
             click.echo(f"\n# --- {name}\n{text}", nl=False)
         return
-    if unsafe := [name for name in files if Path(name).name != name or not name.endswith(".yaml")]:
+    if unsafe := [name for name in files if Path(name).name != name or not name.endswith((".yaml", ".csv"))]:
         raise click.ClickException(f"not written: {unsafe[0]!r} is no name of a rule file")
     try:
         into.mkdir(parents=True)

@@ -147,7 +147,7 @@ class RuleSets:
 
 def _fingerprint(directory: Path) -> object:
     found = []
-    for path in sorted(directory.glob("*.yaml")):
+    for path in sorted((*directory.glob("*.yaml"), *directory.glob("*.csv"))):
         try:
             stat = path.stat()
         except FileNotFoundError:

@@ -1,6 +1,7 @@
 """definitions.yaml: lists, tables and named expressions mean what they say; each fault is told at its place."""
 
 import ast
+import re
 import time
 
 import pytest
@@ -12,6 +13,7 @@ from engine.core.plan import compile_rule_set
 from engine.rulefile import digest
 from engine.rulefile.table_checks import unreachable
 from tests.rulefile.sample import FILES, good, problems_of
+from tests.services.process import REPOSITORY
 
 DEFINITIONS = """\
 lists:
@@ -342,3 +344,13 @@ def test_the_code_of_a_declared_name_is_an_expression():
     for name in ("large_cny", "pause", "reach", "tone", "share"):
         assert isinstance(scope[name], Name)
         ast.parse(scope[name].code, mode="eval")
+
+
+def test_what_the_manual_shows_is_right():
+    manual = (REPOSITORY / "docs/rules.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```(?:yaml)?\n(.*?)```", manual, re.DOTALL)
+    shown = next(block for block in blocks if block.startswith("lists:"))
+    sheet = next(block for block in blocks if block.startswith("client.tier;"))
+    text = shown.replace("define:", "  pause: {hit: first, unit: days, file: pause.csv}\n\ndefine:")
+    rule_set = good(FILES | {D: text, "watched_securities.csv": "symbol\n600519.SH\n", "pause.csv": sheet})
+    assert [len(table.rows) for table in rule_set.tables] == [3, 4]
