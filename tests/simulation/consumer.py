@@ -8,6 +8,7 @@ inbound topics, something again; ends of partitions are those of the last fetch.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
@@ -54,13 +55,15 @@ class SimConsumer:
     def subscribe(self, topics: list[str], listener: Any) -> None:
         assert self.process is not None
         process: Process = self.process
+        shares: deque[list[TopicPartition]] = deque()
 
-        async def tell(share: list[TopicPartition]) -> None:
+        async def tell() -> None:
             await listener.on_partitions_revoked([])
-            await listener.on_partitions_assigned(share)
+            await listener.on_partitions_assigned(shares.popleft())  # one after another, however long it was stopped
 
         def begin(share: list[TopicPartition]) -> None:
-            self._network.loop.spawn(process, lambda: tell(share))
+            shares.append(share)
+            self._network.loop.spawn(process, tell)
 
         self._member = Member(process, begin)
         if self._alive():
