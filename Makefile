@@ -48,8 +48,9 @@ format: .venv/.ready  ## format the code and repair what lint can repair
 bench: .venv/.ready  ## speed and latency on real Kafka and Redis, against a plain Faust agent (needs Java and Maven)
 	$(BIN)/python -m benchmarks
 
-schemas: .venv/.ready  ## write schemas/ anew from the models
+schemas: .venv/.ready  ## write schemas/ and docs/rules-reference.md anew from the models
 	$(BIN)/engage schemas
+	$(BIN)/python -m engine.reference >docs/rules-reference.md
 
 lock: .cache/uv/bin/uv  ## choose the newest allowed versions anew and write both lock files
 	rm -f requirements.lock requirements-runtime.lock

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import pytest
 
-from engine import __version__
+from engine import __version__, reference
 from engine.cli import main
 from engine.core import expression_functions, names
 from engine.core.actions import OUTBOUND, Outcome, Rejection
@@ -18,7 +18,7 @@ from engine.runtime.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 OPERATIONS = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
-RULES = (ROOT / "docs/rules.md").read_text(encoding="utf-8")
+REFERENCE = (ROOT / "docs/rules-reference.md").read_text(encoding="utf-8")
 
 
 def commands(group: click.Group, path: str = "engage") -> list[str]:
@@ -46,14 +46,18 @@ ALL_NAMES = [*names.client_names((), ()), *EVENT_NAMES, *names.tier_change_names
         pytest.param(OPERATIONS, metrics(), id="metrics"),
         pytest.param(OPERATIONS, [*Outcome, *Rejection], id="reasons"),
         pytest.param(OPERATIONS, [*INBOUND, *OUTBOUND, "dead-letters"], id="topics"),
-        pytest.param(RULES, [name.name for name in ALL_NAMES], id="names"),
-        pytest.param(RULES, list(expression_functions.FUNCTIONS), id="functions"),
+        pytest.param(REFERENCE, [name.name for name in ALL_NAMES], id="names"),
+        pytest.param(REFERENCE, list(expression_functions.FUNCTIONS), id="functions"),
     ],
 )
 def test_the_documentation_has_a_word_on_each(text: str, words: list[str]) -> None:
     missing = [word for word in words if not re.search(rf"`[^`\n]*(?<![\w.-]){re.escape(word)}(?![\w-])", text)]
     assert words
     assert not missing
+
+
+def test_the_reference_is_that_of_the_code() -> None:
+    assert reference.render() == REFERENCE, "run make schemas"
 
 
 def test_the_changelog_names_the_version() -> None:
