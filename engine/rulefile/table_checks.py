@@ -60,6 +60,7 @@ def unreachable(table: Table, scope: Scope) -> tuple[int, ...]:
 class Cases:
     def __init__(self, table: Table, scope: Scope) -> None:
         self.table = table
+        self.steps = 0  # of all that is asked
         self.names = [scope[name] for name in table.inputs]
         columns = [[row.cells[i] for row in table.rows] for i in range(len(self.names))]
         self.pieces = [_pieces(name, cells) for name, cells in zip(self.names, columns, strict=True)]
@@ -77,15 +78,14 @@ class Cases:
         """A case that no row matches, of those before one; and that row `within` does."""
         among = (1 << (len(self.table.rows) if before is None else before)) - 1
         states: dict[int, tuple[Any, ...]] = {among: ()}
-        steps = 0
         for i, pieces in enumerate(self.pieces):
             after: dict[int, tuple[Any, ...]] = {}
             choices: dict[int, Any] = {}
             for rows, piece in zip(self.rows[i], pieces, strict=True):
                 if within is None or rows >> within & 1:
                     choices.setdefault(rows & among, piece)
-            steps += len(states) * len(choices)
-            if steps > MAX_STEPS:
+            self.steps += len(states) * len(choices)
+            if self.steps > MAX_STEPS:
                 raise TooMany
             for matching, example in states.items():
                 for rows, piece in choices.items():

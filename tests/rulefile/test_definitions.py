@@ -1,6 +1,7 @@
 """definitions.yaml: lists, tables and named expressions mean what they say; each fault is told at its place."""
 
 import ast
+import random
 import re
 import time
 
@@ -318,6 +319,24 @@ def test_a_list_of_100_000_is_read_and_compiled_fast():
     compile_rule_set(rule_set)
     assert time.process_time() - begun < 5
     assert len(rule_set.lists["watched"]) == 100_000
+
+
+def test_a_table_of_too_many_combinations_is_refused_in_bounded_time():
+    chance = random.Random(1)
+    inputs = ("client.assets_cny", "client.assets_peak_cny", "client.cash_cny", "client.days_known", "trades_30d")
+
+    def row(then):
+        cells = [f"{low} .. {low + chance.randrange(1, 500)}" for low in (chance.randrange(1000) for _ in inputs)]
+        return ",".join((*cells, str(then)))
+
+    sheet = "\n".join([",".join((*inputs, "then")), *map(row, range(900))])
+    begun = time.process_time()
+    told = problems_of(FILES | {D: "tables: {wide: {hit: first, file: wide.csv}}\n", "wide.csv": sheet})
+    assert "has too many combinations to check" in told[0].message
+    rule_set = good(FILES | {D: "tables: {wide: {hit: first, otherwise: 1, file: wide.csv}}\n", "wide.csv": sheet})
+    scope = names.rule_scope("client", rule_set.features, (), (), declared=rule_set.declared)
+    assert unreachable(rule_set.tables[0], scope) == ()
+    assert time.process_time() - begun < 20
 
 
 def test_definitions_that_grow_without_bound_are_refused_in_bounded_time():
