@@ -72,11 +72,14 @@ BEHAVIOURS_OF_TIER: Final = {
 }
 INSTITUTION_ASSETS_CNY: Final = (50_000_000, 10_000_000_000)
 INSTITUTION_SHARE: Final = 0.03
+ADVISED_SHARE: Final = {"A": 0.6, "B": 0.0, "C": 0.0, "institution": 0.9}
+UNFUNDED_SHARE: Final = 0.25  # of new accounts: opened without money, which comes later, little by little, or never
 INSTITUTIONS: Final = (
     *(("mutual_fund", 40), ("private_fund", 35), ("insurer", 9)),
     *(("qfii", 8), ("social_security_fund", 4), ("enterprise_annuity", 4)),
 )
 AGE_BANDS: Final = (("under_25", 6), ("25_35", 22), ("36_45", 28), ("46_60", 30), ("over_60", 14))
+AGES: Final = {"under_25": (18, 24), "25_35": (25, 35), "36_45": (36, 45), "46_60": (46, 60), "over_60": (61, 85)}
 RISK_LEVELS: Final = (("R1", 10), ("R2", 25), ("R3", 35), ("R4", 20), ("R5", 10))
 MARKET_SHARE_OF_RISK: Final = {
     "R1": 0.3,
@@ -98,7 +101,10 @@ _PRICES_FEN: Final[dict[str, dict[str, int]]] = {
     },
     "etf": {"510300.SH": 412, "510500.SH": 623, "159915.SZ": 231, "588000.SH": 108},
     "fund": {"F000198": 100, "F110022": 341, "F161725": 96, "F003095": 187},
-    "bond": {"019733.SH": 10_120, "113052.SH": 11_860, "127045.SZ": 12_340},
+    "bond": {
+        **{"019733.SH": 10_120, "113052.SH": 11_860, "127045.SZ": 12_340},
+        **{"204028.SH": 10_000, "204091.SH": 10_000},  # repurchase agreements
+    },
     "robo_portfolio": {"ROBO-STEADY": 100, "ROBO-GROWTH": 100},
     "future": {"IF2612": 46_120, "IC2612": 61_480, "T2612": 10_840},
     "option": {"10007415.SH": 880, "10007416.SH": 1_430},
@@ -106,6 +112,7 @@ _PRICES_FEN: Final[dict[str, dict[str, int]]] = {
 SECURITIES: Final[dict[str, tuple[Security, ...]]] = {
     product: tuple((symbol, product, fen) for symbol, fen in prices.items()) for product, prices in _PRICES_FEN.items()
 }
+TERM_DAYS: Final = {"204028.SH": 28, "204091.SH": 91}  # from the purchase
 TASTES: Final[dict[str, tuple[tuple[str, int], ...]]] = {
     "individual": (("stock", 66), ("etf", 14), ("fund", 14), ("bond", 4), ("option", 1), ("robo_portfolio", 1)),
     "young": (("stock", 30), ("etf", 20), ("fund", 25), ("robo_portfolio", 25)),
@@ -129,6 +136,7 @@ class Client:
     phase_until_day: int
     region: str
     age_band: str | None
+    birth_date: str | None
     risk_level: str
     consents: dict[str, bool]
     language: str
@@ -137,6 +145,7 @@ class Client:
     securities: tuple[Security, ...]
     born_ms: int
     existing: bool  # a client from before the simulation, in contrast to a new account
+    funded: bool  # whether a new account's money comes with it
     assets_fen: int
     cash_fen: int
     debt_fen: int  # of a margin account
@@ -154,7 +163,16 @@ def pick(uniform: Uniform, weights: Sequence[tuple[T, int]]) -> T:
     return weights[-1][0]
 
 
-def found_client(uniform: Uniform, index: int, clients: int, born_ms: int, born_day: int, existing: bool) -> Client:
+def birth_date(uniform: Uniform, age_band: str, year: int) -> str:
+    """Of someone who is of the age band through all of `year`, or nearly so."""
+    low, high = AGES[age_band]
+    born = year - low - int((high - low) * uniform())
+    return f"{born}-{1 + int(12 * uniform()):02d}-{1 + int(28 * uniform()):02d}"
+
+
+def found_client(
+    uniform: Uniform, index: int, clients: int, born_ms: int, born_day: int, year: int, existing: bool
+) -> Client:
     region = pick(uniform, REGIONS)
     institution = uniform() < INSTITUTION_SHARE
     tier = pick(uniform, TIERS_OF_REGION[region])
@@ -166,7 +184,7 @@ def found_client(uniform: Uniform, index: int, clients: int, born_ms: int, born_
     skew = uniform()
     assets_fen = int(low + (high - low) * skew * skew * skew) * CNY
     cash_fen = int(assets_fen * (0.1 + 0.4 * uniform()))
-    advised = institution or (tier == "A" and uniform() < 0.6)
+    advised = uniform() < ADVISED_SHARE["institution" if institution else tier]
     if behaviour == "young":
         age_band: str | None = pick(uniform, (("under_25", 30), ("25_35", 70)))
     else:
@@ -184,6 +202,7 @@ def found_client(uniform: Uniform, index: int, clients: int, born_ms: int, born_
         phase_until_day=born_day + 5 + int(uniform() * 60),
         region=region,
         age_band=age_band,
+        birth_date=birth_date(uniform, age_band, year) if age_band else None,
         risk_level=pick(uniform, RISK_LEVELS[3:] if behaviour == "margin" else RISK_LEVELS),
         consents={channel: uniform() < share for channel, share in CONSENT_SHARES.items()},
         language="en" if client_type == "qfii" else "zh-CN",
@@ -192,6 +211,7 @@ def found_client(uniform: Uniform, index: int, clients: int, born_ms: int, born_
         securities=securities,
         born_ms=born_ms,
         existing=existing,
+        funded=existing or uniform() >= UNFUNDED_SHARE,
         assets_fen=assets_fen,
         cash_fen=cash_fen,
         debt_fen=int(assets_fen / (1.28 + 0.5 * uniform())) if behaviour == "margin" else 0,
@@ -225,4 +245,5 @@ def profile_value(client: Client) -> dict[str, Any]:
         "language": client.language,
         "time_zone": "Asia/Shanghai",
         "advisor_id": client.advisor_id,
+        "birth_date": client.birth_date,
     }

@@ -22,6 +22,7 @@ from engine.population import (
     MARKET_SHARE_OF_RISK,
     MAX_ASSETS_FEN,
     REGIONS,
+    TERM_DAYS,
     Client,
     Habit,
     found_client,
@@ -74,11 +75,12 @@ class _Broker:
         self.calendar: dict[int, list[Client]] = {}
         self.born: list[Client] = []
         settled_ms = min(2 * HOUR_MS, (end_ms - start_ms) // 20)  # existing clients become known at the very start
+        year = _date(_day_of(start_ms)).year
         for index in range(clients):
             existing = uniform() >= NEW_ACCOUNT_SHARE
             within_ms = settled_ms if existing else min(NEW_ACCOUNTS_WITHIN_MS, end_ms - start_ms)
             born_ms = start_ms + int(uniform() * within_ms)
-            client = found_client(uniform, index, clients, born_ms, _day_of(born_ms), existing)
+            client = found_client(uniform, index, clients, born_ms, _day_of(born_ms), year, existing)
             self.calendar.setdefault(_day_of(born_ms), []).append(client)
 
     def day(self, day: int) -> list[SimulatedRecord]:
@@ -105,7 +107,8 @@ class _Broker:
             self._balance(client, client.born_ms, "snapshot", 0)
         else:
             opening_fen, client.assets_fen, client.cash_fen, client.debt_fen = client.assets_fen, 0, 0, 0
-            self._flow(client, client.born_ms + 10 * MINUTE_MS, "deposit", opening_fen)
+            if client.funded:
+                self._flow(client, client.born_ms + 10 * MINUTE_MS, "deposit", opening_fen)
 
     def _active_day(self, client: Client, day: int, opens: bool) -> None:
         uniform = self.uniform
@@ -231,6 +234,8 @@ class _Broker:
             "amount_fen": amount_fen,
             "channel": "app" if client.type == "individual" else "api",
         }
+        if buys and symbol in TERM_DAYS:
+            value["matures_on"] = _date(_day_of(time_ms) + TERM_DAYS[symbol]).isoformat()
         self._emit("trades", client, time_ms, value)
 
     def _value(self, client: Client, day: int) -> None:
@@ -307,6 +312,10 @@ def simulate(
 
 def _day_of(time_ms: int) -> int:
     return (time_ms + CHINA_OFFSET_MS) // DAY_MS
+
+
+def _date(day: int) -> dt.date:
+    return dt.date(1970, 1, 1) + dt.timedelta(days=day)
 
 
 def _rfc3339(time_ms: int) -> str:
