@@ -15,7 +15,7 @@ from collections.abc import Mapping as Scopes
 from dataclasses import dataclass, field
 from typing import Final
 
-from engine.core.expressions import BOOL, Expression, Fault, Scope, Type, number, parse
+from engine.core.expressions import BOOL, Expression, Fault, Scope, Type, parse
 from engine.core.names import EVENT_NAMES
 from engine.rulefile.document import NORWAY, Listing, Mapping, Node, Scalar, index_within, place
 from engine.rulefile.problem import Problem
@@ -231,24 +231,3 @@ class Reader:
             remedy = self.unsure.remedy(fault)
             self.problem(index_within(self.text, scalar, fault.offset), fault.message + where, remedy)
         return result
-
-    def duration_or_days(
-        self, node: Node | None, scope: Scope, units: str, least_s: int, most_s: int
-    ) -> int | Expression:
-        """A written duration in seconds; or an expression that gives a number of days, such as the name of a table."""
-        scalar = self.scalar(node)
-        if scalar is None or not re.match(r"[A-Za-z_(]", scalar.value):
-            return self.duration(node, units, least_s, most_s)
-        return self.expression(scalar, scope, number("days"))
-
-    def choices_or_table(
-        self, node: Node | None, scope: Scope, allowed: tuple[str, ...]
-    ) -> tuple[str, ...] | Expression:
-        """One value or a list of values; or the name of a table whose values are such, or lists of such."""
-        known = scope.get(node.value) if isinstance(node, Scalar) else None
-        if known is None or known.reads is None or known.type.kind not in ("text", "list"):
-            return self.choices(node, allowed)
-        for value in known.type.values or ():
-            if value not in allowed:
-                self.problem(node or 0, f'table {known.name} has the value "{value[:80]}"', nearest(value, allowed))
-        return Expression(known.name, ast.Name(known.name, ast.Load()), known.type, known.optional, (known.name,))
