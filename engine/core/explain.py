@@ -8,38 +8,36 @@ has been tried on the compiled condition. Without the event its terms are open, 
 
 from __future__ import annotations
 
-import ast
 import copy
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
-from typing import Any, Final, Literal
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
-from engine.core import features, names
 from engine.core.actions import Outcome
 from engine.core.decide import contact, cooldown_ends_ms
-from engine.core.expressions import BOOL, Expression, Name, Scope, parse, to_python
-from engine.core.flips import Flip, flips
-from engine.core.generated import Code
+from engine.core.flips import Flip, Flipper
 from engine.core.matching import Matcher
 from engine.core.plan import Plan
 from engine.core.ruleset import Rule
-from engine.core.shown import shown
-from engine.core.state import ClientState
+from engine.core.shown import duration, firm_time, shown
+from engine.core.state import DAY_MS, ClientState
+from engine.core.terms import Joins, Part, Reading, parts_of
 
-Read = Callable[[ClientState, Any, Any], Any]
 Look = Callable[[str, ClientState, Any, Any], None]  # trigger, client, event, tier change
-OF_THE_EVENT: Final = re.compile(r"\b[et]\.")  # in a name's code
+OF_THE_EVENT: Final = re.compile(r"\b[et]\.")  # in the code of a name that is not declared
 OPEN: Final = "depends on the event"
 
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A name, or a part that is calculated, with what it is now."""
+    """A name, or a part that is calculated, with what it is now; and what a definition or table made it from."""
 
     text: str
     shown: str
     description: str = ""
+    row: str = ""  # of a table: the row that gave it
+    values: tuple[Value, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +46,7 @@ class Term:
 
     text: str
     offset: int  # where it stands in the condition's text
-    joins: Literal["", "and", "or", "not", "if"]
+    joins: Joins  # how its parts make it; a definition has one part, what it stands for
     holds: bool | None
     values: tuple[Value, ...] = ()  # of a term that has no parts
     parts: tuple[Term, ...] = ()
@@ -64,24 +62,7 @@ class Explanation:
     stopped: Outcome | None  # what of the contact policy would stop it now
     channel: str
     until_ms: int | None  # the end of its cooldown
-
-
-@dataclass(slots=True)
-class _Part:
-    """A term before it has values."""
-
-    text: str
-    offset: int
-    joins: Literal["", "and", "or", "not", "if"]
-    read: Read
-    reads: frozenset[str]
-    values: list[tuple[str, Expression, Read]] = field(default_factory=list)
-    parts: list[_Part] = field(default_factory=list)
-
-    def all(self) -> Iterable[_Part]:
-        yield self
-        for part in self.parts:
-            yield from part.all()
+    standing: str  # what the rule waits for, or has seen, when that is not an event alone
 
 
 class Explainer:
@@ -89,35 +70,28 @@ class Explainer:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self._scopes: dict[str, Scope] = {}
-        self._parts: dict[tuple[str, str], _Part] = {}
+        self._parts: dict[tuple[str, str], Part] = {}
+        self._flippers: dict[tuple[str, str], Flipper] = {}
 
-    def scope(self, trigger: str) -> Scope:
-        if trigger not in self._scopes:
-            rule_set = self.plan.rule_set
-            reads: dict[str, str] = {}
-            for source in features.SOURCES:
-                reads |= features.plan_source(source, rule_set.features).reads
-            segments = tuple(segment.id for segment in rule_set.tiers.segments)
-            self._scopes[trigger] = names.rule_scope(trigger, rule_set.features, rule_set.tiers.names, segments, reads)
-        return self._scopes[trigger]
-
-    def part(self, rule: Rule, trigger: str) -> _Part:
+    def part(self, rule: Rule, trigger: str) -> Part:
         key = (rule.id, trigger)
         if key not in self._parts:
-            self._parts[key] = _Reader(rule.when.text, self.scope(trigger)).whole()
+            self._parts[key] = parts_of(rule.when, self.plan.scopes[trigger], self.plan.rule_set.declared)
         return self._parts[key]
 
+    def flipper(self, rule: Rule, trigger: str) -> Flipper:
+        key = (rule.id, trigger)
+        if key not in self._flippers:
+            scope, declared = self.plan.scopes[trigger], self.plan.rule_set.declared
+            self._flippers[key] = Flipper(rule.when, scope, declared, trigger.removeprefix("after_"))
+        return self._flippers[key]
+
     def explain(self, rule: Rule, trigger: str, client: ClientState, event: Any, move: Any) -> Explanation:
-        scope = self.scope(trigger)
-        open_names = frozenset(
-            n for n in rule.when.names if event is None and move is None and OF_THE_EVENT.search(scope[n].code)
-        )
-        term = _term(self.part(rule, trigger), scope, client, event, move, open_names)
-        found: tuple[Flip, ...] = ()
-        if not open_names:
-            now = {n: _run(ast.parse(scope[n].code, mode="eval").body)(client, event, move) for n in rule.when.names}
-            found = flips(rule.when, scope, now)
+        flipper = self.flipper(rule, trigger)
+        lacking = event is None and move is None
+        scope = self.plan.scopes[trigger]
+        open_names = frozenset(n for n in flipper.names if lacking and OF_THE_EVENT.search(scope[n].code))
+        term = _term(self.part(rule, trigger), client, event, move, open_names)
         compiled = next(c for c in self.plan.compiled[trigger] if c.rule.id == rule.id)
         outcome, channel = contact(self.plan, copy.copy(client), compiled)
         return Explanation(
@@ -125,16 +99,48 @@ class Explainer:
             trigger=trigger,
             now_ms=client.now_ms,
             term=term,
-            flips=found,
+            flips=() if open_names else flipper.flips(client, event, move),
             stopped=None if outcome is Outcome.SENT else outcome,
             channel=channel,
             until_ms=cooldown_ends_ms(client, compiled) if outcome is Outcome.COOLDOWN else None,
+            standing=standing(rule, client),
         )
+
+
+def standing(rule: Rule, client: ClientState) -> str:
+    """Where the client stands with a rule that waits for time, in a sentence; empty for one on events alone."""
+    if rule.silence is not None:
+        last_ms = getattr(client, rule.silence.source).last_ms
+        what = f"silence of {rule.silence.source} for {duration(rule.silence.days * DAY_MS)}"
+        if last_ms is None:
+            return f"{what}: not begun, there were none yet"
+        if client.silenced.get(rule.id) == last_ms:
+            return f"{what}: seen already; begins anew with the next"
+        return f"{what}: since {firm_time(last_ms)}, complete at {firm_time(last_ms + rule.silence.days * DAY_MS)}"
+    if rule.becomes is not None:
+        since_ms, acted_ms = client.held.get(rule.id, (None, 0))
+        if since_ms is None:
+            return "the condition did not hold when it was last looked at"
+        said = f"the condition holds since {firm_time(since_ms)}"
+        if acted_ms and rule.becomes.repeat_s:
+            return (
+                f"{said}; the rule acted at {firm_time(acted_ms)}, again every {duration(rule.becomes.repeat_s * 1000)}"
+            )
+        if acted_ms:
+            return f"{said}; the rule acted at {firm_time(acted_ms)}, again when it has been false meanwhile"
+        return f"{said}; the rule acts at {firm_time(since_ms + rule.becomes.for_s * 1000)}"
+    if rule.sequence is not None:
+        start_ms = client.waits.get(rule.id)
+        if start_ms is None:
+            return f"the first step, on {rule.sequence.first.on}, has not come: {rule.sequence.first.when.text}"
+        until = firm_time(start_ms + rule.sequence.within_s * 1000)
+        then = f"{rule.sequence.then.on}: {rule.sequence.then.when.text}"
+        return f"the first step came at {firm_time(start_ms)}; until {until} it waits for {then}"
+    return ""
 
 
 def watched(plan: Plan, look: Look) -> Plan:
     """The same plan, with a word to `look` at every moment at which rules are looked at, before they are."""
-
     return replace(plan, match={trigger: _Watched(trigger, match, look) for trigger, match in plan.match.items()})
 
 
@@ -149,10 +155,9 @@ class _Watched(Matcher):
         return self.match(client, event, move)
 
 
-def reached(part: _Part, client: ClientState, event: Any, move: Any) -> Iterable[tuple[_Part, bool]]:
+def reached(part: Part, client: ClientState, event: Any, move: Any) -> Iterable[tuple[Part, bool]]:
     """The terms that decide, read from left to right as they would be, each with whether it holds."""
-    holds = bool(part.read(client, event, move))
-    yield part, holds
+    yield part, bool(part.read(client, event, move))
     if part.joins in ("and", "or"):
         for inner in part.parts:
             yield from reached(inner, client, event, move)
@@ -166,134 +171,44 @@ def reached(part: _Part, client: ClientState, event: Any, move: Any) -> Iterable
         yield from reached(body if test.read(client, event, move) else orelse, client, event, move)
 
 
-# -- the parts of a condition ------------------------------------------------------------------------------------------
-
-
-class _Reader:
-    """Takes a condition's text apart. Each part is checked and compiled by itself: it means the same alone."""
-
-    def __init__(self, text: str, scope: Scope) -> None:
-        self.text = text
-        self.scope = scope
-        self.line = text.replace("\n", " ")
-        self.start = len(self.line) - len(self.line.lstrip())
-        self.encoded = self.line.strip().encode()
-
-    def whole(self) -> _Part:
-        return self.part(ast.parse(self.line.strip(), mode="eval").body)
-
-    def written(self, node: ast.expr) -> tuple[str, int]:
-        """A node's text on one line, and where it stands."""
-        begin, end = node.col_offset, node.end_col_offset
-        text = self.encoded[begin:end].decode()
-        return re.sub(r"\s+", " ", text), self.start + len(self.encoded[:begin].decode())
-
-    def part(self, node: ast.expr) -> _Part:
-        text, offset = self.written(node)
-        expression = _checked(text, self.scope, BOOL)
-        part = _Part(text, offset, "", _function(expression, self.scope), frozenset(expression.names))
-        match node:
-            case ast.BoolOp():
-                part.joins = "and" if isinstance(node.op, ast.And) else "or"
-                part.parts = [self.part(value) for value in node.values]
-            case ast.UnaryOp(op=ast.Not()):
-                part.joins, part.parts = "not", [self.part(node.operand)]
-            case ast.IfExp():
-                part.joins, part.parts = "if", [self.part(n) for n in (node.test, node.body, node.orelse)]
-            case _:
-                for inner in _calculated(node):
-                    words, _ = self.written(inner)
-                    value = _checked(words, self.scope, None)
-                    part.values.append((words, value, _function(value, self.scope)))
-        return part
-
-
-def _calculated(node: ast.expr) -> Iterable[ast.expr]:
-    """Names, and the sides of a comparison that are calculated from names, in the order of the text."""
-    sides = [node.left, *node.comparators] if isinstance(node, ast.Compare) else [node]
-    for side in sides:
-        if isinstance(side, (ast.BinOp, ast.IfExp, ast.Call, ast.UnaryOp)) and side is not node:
-            inner = list(_names(side))
-            yield from inner
-            if inner:
-                yield side
-        else:
-            yield from _names(side)
-
-
-def _names(node: ast.AST) -> Iterable[ast.expr]:
-    if isinstance(node, (ast.Attribute, ast.Name)):
-        yield node
-        return
-    for key, child in ast.iter_fields(node):
-        if key != "func":
-            for inner in child if isinstance(child, list) else [child]:
-                if isinstance(inner, ast.AST):
-                    yield from _names(inner)
-
-
-def _checked(text: str, scope: Scope, expect: Any) -> Expression:
-    expression = parse(text, scope, expect)
-    if not isinstance(expression, Expression):
-        raise AssertionError(f"a part of a checked condition is refused: {text!r}: {expression}")
-    return expression
-
-
-def _function(expression: Expression, scope: Scope) -> Read:
-    return _run(to_python(expression, scope))
-
-
-def _run(tree: ast.expr) -> Read:
-    code = Code()
-    code.function("read", "c, e, t", [f"return {code.place(tree)}"])
-    function: Read = code.run()["read"]
-    return function
-
-
-# -- with values -------------------------------------------------------------------------------------------------------
-
-
-def _term(part: _Part, scope: Scope, client: ClientState, event: Any, move: Any, open_names: frozenset[str]) -> Term:
-    parts = tuple(_term(inner, scope, client, event, move, open_names) for inner in part.parts)
+def _term(part: Part, client: ClientState, event: Any, move: Any, open_names: frozenset[str]) -> Term:
+    parts = tuple(_term(inner, client, event, move, open_names) for inner in part.parts)
     if part.reads & open_names:
-        holds = _open(part.joins, [inner.holds for inner in parts])
+        holds = _certain(part.joins, [inner.holds for inner in parts])
     else:
         holds = bool(part.read(client, event, move))
-    values = []
-    for text, expression, read in part.values:
-        if open_names.intersection(expression.names):
-            values.append(Value(text, OPEN))
-            continue
-        name: Name | None = scope.get(text)
-        said = shown(read(client, event, move), expression.type)
-        values.append(Value(text, said, name.description if name else ""))
-    unique = tuple({value.text: value for value in values}.values())
-    return Term(part.text, part.offset, part.joins, holds, unique, parts)
+    values = tuple(_value(reading, client, event, move, open_names) for reading in part.readings)
+    return Term(part.text, part.offset, part.joins, holds, values, parts)
 
 
-def _open(joins: str, parts: list[bool | None]) -> bool | None:
-    """What is certain though some parts are open."""
-    match joins:
-        case "and":
-            return False if False in parts else None
-        case "or":
-            return True if True in parts else None
-    return None
+def _certain(joins: Joins, parts: list[bool | None]) -> bool | None:
+    """What is so whatever the parts that are open come to."""
+    if joins == "and" and False in parts:
+        return False
+    if joins == "or" and True in parts:
+        return True
+    if joins == "not" and parts[0] is not None:
+        return not parts[0]
+    return parts[0] if joins == "is" else None
+
+
+def _value(reading: Reading, client: ClientState, event: Any, move: Any, open_names: frozenset[str]) -> Value:
+    values = tuple(_value(inner, client, event, move, open_names) for inner in reading.made_of)
+    if reading.reads & open_names:
+        return Value(reading.text, OPEN, reading.description, "", values)
+    said = shown(reading.read(client, event, move), reading.type)
+    row = ""
+    if reading.table is not None:
+        row = reading.table.hit_by([inner.read(client, event, move) for inner in reading.made_of])
+    return Value(reading.text, said, reading.description, row, values)
 
 
 def failing(term: Term, wanted: bool = True) -> list[Term]:
     """The smallest terms that keep the whole from being `wanted`."""
     if term.holds is wanted:
         return []
-    if term.joins == "not":
+    if term.joins == "not" and term.parts[0].parts:
         return failing(term.parts[0], not wanted)
-    if term.joins in ("and", "or"):
+    if term.joins in ("and", "or", "is"):
         return [inner for part in term.parts for inner in failing(part, wanted)]
     return [term]
-
-
-def open_terms(term: Term) -> list[Term]:
-    """The smallest terms that depend on the event."""
-    if term.holds is not None:
-        return []
-    return [inner for part in term.parts for inner in open_terms(part)] or [term]

@@ -10,7 +10,7 @@ from engine.core.messages import cny
 from engine.core.state import DAY_MS, FIRM_UTC_OFFSET_MS
 
 MISSING: Final = "missing"
-_FIRM: Final = dt.timezone(dt.timedelta(milliseconds=FIRM_UTC_OFFSET_MS))
+_EPOCH: Final = dt.datetime.fromtimestamp(0, dt.timezone(dt.timedelta(milliseconds=FIRM_UTC_OFFSET_MS)))
 
 
 def shown(value: Any, type_: Type) -> str:
@@ -27,7 +27,7 @@ def shown(value: Any, type_: Type) -> str:
         whole, _, cents = cny(value).rpartition(".")
         return f"{'-' if whole == '-0' else ''}{int(whole):,}.{cents} CNY"
     if type_.unit == "time":
-        return firm_time(round(value))
+        return _exact_time(round(value))
     if type_.unit == "duration":
         return duration(value)
     said = f"{value:,}" if isinstance(value, int) else f"{value:,.6f}".rstrip("0").rstrip(".")
@@ -37,8 +37,13 @@ def shown(value: Any, type_: Type) -> str:
 
 
 def firm_time(moment_ms: int) -> str:
-    """To the minute, or as far as it is not zero, in the firm's time zone."""
-    moment = dt.datetime.fromtimestamp(0, _FIRM) + dt.timedelta(milliseconds=moment_ms)
+    """To the minute, in the firm's time zone."""
+    return (_EPOCH + dt.timedelta(milliseconds=moment_ms)).strftime("%Y-%m-%d %H:%M")
+
+
+def _exact_time(moment_ms: int) -> str:
+    """As far as it is not zero."""
+    moment = _EPOCH + dt.timedelta(milliseconds=moment_ms)
     if moment.microsecond:
         return moment.strftime("%Y-%m-%d %H:%M:%S.") + f"{moment.microsecond // 1000:03d}"
     return moment.strftime("%Y-%m-%d %H:%M:%S" if moment.second else "%Y-%m-%d %H:%M")

@@ -90,7 +90,7 @@ class Story:
         self.profile = {"type": "individual", "consents": dict.fromkeys(CHANNELS, True)}
         self.profile |= {key: self.value(fields[key], "profiles", key) for key in PROFILE_KEYS if key in fields}
         self.put("profiles", dict(self.profile), since_ms, node, fields)
-        peak, assets, cash = (money_fen(reader, fields.get(key)) for key in MONEY_KEYS)
+        assets, peak, cash = (money_fen(reader, fields.get(key)) for key in MONEY_KEYS)
         if "margin_ratio" in fields:
             self.margin_ratio = float(reader.number(fields["margin_ratio"]))
         tier, of_tier = self.tier(fields.get("tier"), assets, str(self.profile["type"]))

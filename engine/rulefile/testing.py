@@ -151,10 +151,10 @@ class _Runner:
     def _decide(self, test: RuleTest, look: Look) -> str:
         """What is not as expected; empty when all is."""
         states: dict[str, ClientState] = {}
-        decide(self.plan, states, test.history)
+        # what falls due before the test's time is none of its concern
+        decide(self.plan, states, [*test.history, Due(CLIENT_ID, test.at_ms - 1)])
         if test.tier is not None and (tier := states[CLIENT_ID].tier) != test.tier:
             return f"the client is given as tier {test.tier}, but its events put it in {tier or 'none'}"
-        decide(self.plan, states, [Due(CLIENT_ID, test.at_ms - 1)])  # what falls due before is none of its concern
         inputs: list[Input] = [test.event] if test.event else []
         if test.wait_ms:
             inputs.append(Due(CLIENT_ID, test.at_ms + test.wait_ms))
