@@ -3,9 +3,10 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 UV_VERSION := 0.13.9
+ATHERIS_VERSION := 3.0.0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-kafka test-simulation faults overload simulate check format bench schemas lock clean
+.PHONY: help setup demo test test-kafka test-simulation faults overload simulate fuzz check format bench schemas lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +30,9 @@ simulate: .venv/.ready  ## the engine on a virtual clock over a Kafka and Redis 
 
 overload: .venv/.ready  ## a backlog before a slow Redis, 64 partitions, a soak, with figures; BACKLOG=2000000 SOAK=600
 	$(BIN)/python -m tests.faults.overload --backlog $(or $(BACKLOG),300000) --soak-s $(or $(SOAK),60)
+
+fuzz: .cache/fuzz/.ready  ## coverage-guided bytes into the decoder; RUNS=1000000 (installs atheris into .cache/fuzz, once)
+	.cache/fuzz/bin/python -m tests.fuzz.decode -runs=$(or $(RUNS),1000000)
 
 test-simulation: .venv/.ready  ## the simulation: seeds that pass, and deliberate bugs that its auditor must see
 	$(BIN)/pytest -m simulation
@@ -68,6 +72,12 @@ LOCK = .cache/uv/bin/uv pip compile pyproject.toml --universal --python-version 
 .cache/uv/bin/uv: Makefile
 	$(PYTHON) -m venv .cache/uv
 	.cache/uv/bin/python -m pip --disable-pip-version-check install --quiet "uv==$(UV_VERSION)"
+	touch $@
+
+.cache/fuzz/.ready: requirements-runtime.lock Makefile
+	$(PYTHON) -m venv --clear .cache/fuzz
+	.cache/fuzz/bin/python -m pip --disable-pip-version-check install --quiet --requirement requirements-runtime.lock
+	.cache/fuzz/bin/python -m pip --disable-pip-version-check install --quiet "atheris==$(ATHERIS_VERSION)"
 	touch $@
 
 .venv/.locked: requirements.lock

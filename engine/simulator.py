@@ -13,7 +13,7 @@ from operator import attrgetter
 from random import Random
 from typing import Any, BinaryIO, Final
 
-from engine.core.events import INBOUND
+from engine.core.events import INBOUND, parse_time_ms
 from engine.population import (
     CHANNELS,
     CNY,
@@ -368,10 +368,7 @@ def write(
     bad_share: float = 0.0,
 ) -> int:
     """Write `days` of records before `end` (RFC 3339 with an offset) as lines; how many there were."""
-    moment = dt.datetime.fromisoformat(end)
-    if moment.tzinfo is None:
-        raise ValueError(f"{end}: the time has no UTC offset; write 2026-11-01T00:00:00Z")
-    end_ms = (moment - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)) // dt.timedelta(milliseconds=1)
+    end_ms = parse_time_ms(end)
     written = 0
     for record in simulate(seed, clients, end_ms - int(days * DAY_MS), end_ms, topics, count, bad_share):
         out.write(to_line(record).encode())

@@ -182,6 +182,8 @@ def test_sed_cuts_key_and_value_out_for_kcat():
 def test_a_time_without_offset_is_refused():
     with pytest.raises(ValueError, match="no UTC offset"):
         text(end="2026-11-01T00:00:00")
+    with pytest.raises(ValueError, match="not an RFC 3339 time such as"):
+        text(end="yesterday")
 
 
 def test_ids_and_topics_need_no_escaping_in_lines(history):

@@ -1,6 +1,6 @@
-"""`python -m tests.fuzz.decode -runs=1000000`: coverage-guided bytes into `decode`; needs the package atheris.
+"""`make fuzz RUNS=1000000`: coverage-guided bytes into `decode`, by the package atheris.
 
-Holds: decode never raises and never hangs; what it accepts can be decided and stored, and read again the same.
+Holds: decode never raises and never hangs; what it answers is an event of the topic, or a Rejected.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ SEEDS = (
 
 
 def mutate(data: bytes, max_size: int, seed: int) -> bytes:
-    """Half of the time begin again from a good event, so that mutations stay near what is accepted."""
+    """One time in four begin again from a good event, so that mutations stay near what is accepted."""
     if seed % 4 == 0:
         data = bytes([seed % len(TOPICS)]) + json.dumps(SEEDS[seed // 4 % len(SEEDS)]).encode()
     return atheris.Mutate(data, max_size)
