@@ -176,7 +176,7 @@ def publish_rules(arena: Arena, random: Random) -> Harm:
     digest = arena.engage("check", str(arena.rules)).rpartition("digest ")[2].strip()
     for slot in arena.taken:
         eventually(
-            partial(_in_force, arena, slot, digest), 30, f"worker {slot.number} goes by the last rules published"
+            partial(_in_force, arena, slot, digest), 60, f"worker {slot.number} goes by the last rules published"
         )
     return Harm(f"rules changed {times} times", since, over)
 
