@@ -1,5 +1,5 @@
 """Commands about rule files: `engage check | fmt | test | explain | lint | diff | publish`, and `engage rules history |
-show | revert | approve | status | top`.
+show | revert | approve | status | top`, `engage backfill`.
 
 Enters: arguments, rule files, the rule-set topic. Leaves: exit status 0 good, 1 refused or found wrong, 2 used wrongly.
 Holds: nothing is decided here; each command imports what it needs when it runs, so that the others start at once.
@@ -303,6 +303,27 @@ def top(workers: tuple[str, ...], count: int) -> None:
     for cost in costs[:count]:
         measured = f"{cost.us_per_event:12.3f}{cost.us_per_test:12.2f}{cost.tests_per_event:16.3f}{cost.share:8.1%}"
         click.echo(f"{measured}  {cost.rule}")
+
+
+@commands.command()
+@settings_options("kafka", "redis", "prefix", "app_id")
+@click.argument("features", metavar="FEATURE...", nargs=-1, required=True)
+def backfill(features: tuple[str, ...], settings_file: Path | None, **given: Any) -> None:
+    """Give features that the rule set in force declares the past they would have had, while workers run.
+
+    Publish them first, with no rule that uses them yet. It can be run again at any time, and after any failure.
+    """
+    from engine.runtime import backfill as backfills
+    from engine.runtime import redis_store
+
+    settings = load_settings(settings_file, **given)
+
+    async def fill() -> backfills.Filled:
+        async with redis_store.connect(settings.redis.get_secret_value()) as redis:
+            return await backfills.run(settings, redis, features, lambda line: click.echo(line, err=True))
+
+    filled = run_to_the_end(fill())
+    click.echo(f"clients {filled.clients}\nchanged {filled.changed}\nunits {filled.units}")
 
 
 def _archive(settings_file: Path | None, given: dict[str, Any]) -> RuleSetArchive:

@@ -86,11 +86,12 @@ class Activity:
         """Keep what a month came to that columns do not hold by day; a month without an event came to nothing."""
         start = next_month(day)
         self.closed = [None] * len(layout.closings)
-        if new_day < next_month(start):
-            self.closed = [
-                [start, self.window_value(aggregate, index, month_start(day) - 1)]
-                for _, aggregate, index in layout.closings
-            ]
+        if new_day >= next_month(start):
+            return
+        for index, (_, aggregate, column) in enumerate(layout.closings):
+            value = self.window_value(aggregate, column, month_start(day) - 1)
+            if value != (0 if aggregate == "distinct" else None):
+                self.closed[index] = [start, value]
 
     def turn_hour(self, layout: SourceLayout, hour: int, new_hour: int) -> None:
         """As `close_day` and `recompute`, for the columns by hour."""

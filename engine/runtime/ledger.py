@@ -109,11 +109,15 @@ class Store(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One batch or tick of a unit, for audit and replay: inbound ranges [from, to) and who was due at which time."""
+    """One batch or tick of a unit, for audit and replay: inbound ranges [from, to) and who was due at which time.
+
+    A backfill's step has no inputs: its unit's writes are the states with the columns of these features replaced.
+    """
 
     ranges: dict[str, tuple[int, int]]
     tick_ms: int = 0
     due: tuple[str, ...] = ()
+    backfilled: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +175,7 @@ def encode_unit(
     records = []
     for chunk, part in enumerate(writes):
         last = chunk == len(writes) - 1
-        audit = [[step.ranges, step.tick_ms, step.due] for step in steps] if last else []
+        audit = [[step.ranges, step.tick_ms, step.due, *_backfilled(step)] for step in steps] if last else []
         records.append(
             msgpack.packb(
                 [LEDGER_VERSION, chunk, len(writes), begin, offsets, clients, tiers, part, rule_set, published, audit]
@@ -180,12 +184,19 @@ def encode_unit(
     return records
 
 
+def _backfilled(step: Step) -> tuple[tuple[str, ...], ...]:
+    return (step.backfilled,) if step.backfilled else ()
+
+
 def decode_unit(record: bytes) -> Unit:
     """Read a ledger record. Raises Refused when an incompatible version wrote it."""
     try:
         version, *values, audit = msgpack.unpackb(record)
         if version == LEDGER_VERSION:
-            steps = (Step({t: (a, b) for t, (a, b) in ranges.items()}, tick, tuple(due)) for ranges, tick, due in audit)
+            steps = (
+                Step({t: (a, b) for t, (a, b) in ranges.items()}, tick, tuple(due), *map(tuple, more))
+                for ranges, tick, due, *more in audit
+            )
             chunk, chunks, begin, offsets, clients, tiers, writes, rule_set, published = values
             return Unit(chunk, chunks, begin, offsets, clients, tiers, writes, rule_set, published, tuple(steps))
     except (ValueError, TypeError) as error:

@@ -17,7 +17,7 @@ from engine.core.decide import Due, Input, decide
 from engine.core.events import Event
 from engine.core.messages import Message
 from engine.core.plan import Plan
-from engine.core.state import ClientState, pack, unpack
+from engine.core.state import ClientState, Layout, pack, unpack
 from engine.runtime import ledger
 from engine.runtime.intake import REROUTED, Batch, Inbound, read
 from engine.runtime.ledger import Log, Position, Refused, Step, Store, Surprised, Unit
@@ -210,6 +210,18 @@ class Partition:
         self._decide([Due(client_id, time_ms) for client_id in client_ids])
         await self.commit("tick")
         return len(client_ids) == limit
+
+    async def revise(self, client_ids: Sequence[str], change: Callable[[Layout, ClientState], bool], step: Step) -> int:
+        """Change states in a unit of their own, without an input; how many `change` says it changed."""
+        await self._load(client_ids)
+        known = [self._cache[client_id] for client_id in client_ids if client_id in self._cache]
+        self._unit.changed = {c.client_id: c for c in known if change(self._plan.layout, c)}
+        changed = len(self._unit.changed)
+        if changed:
+            self._unit.steps.append(step)
+            await self.commit("backfill")
+        self._cache.clear()
+        return changed
 
     def _count(self, record: Inbound, message: Message) -> None:
         if message.topic == REROUTED:

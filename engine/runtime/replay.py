@@ -10,24 +10,26 @@ from __future__ import annotations
 
 import hashlib
 import json
-from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+import msgpack
+from aiokafka import TopicPartition
 
 from engine.core.actions import OUTBOUND
+from engine.core.columns import plan_of_features, put_columns
 from engine.core.decide import Due, Input, decide
 from engine.core.events import INBOUND, Event
 from engine.core.messages import Message
 from engine.core.plan import Plan
 from engine.core.state import ClientState, pack, unpack
 from engine.runtime import ledger
-from engine.runtime.intake import DEAD_LETTERS, INTAKE_TOPICS, Inbound, merge, read
+from engine.runtime.intake import DEAD_LETTERS, Inbound, read
 from engine.runtime.kafka import partitioner, reader, records_between
 from engine.runtime.ledger import Refused, Unit
 from engine.runtime.record_file import parse_line
+from engine.runtime.recorded import RecordedInputs
 from engine.runtime.rule_set_archive import RuleSetArchive
 from engine.runtime.settings import Settings
 
@@ -117,7 +119,8 @@ async def _replay_partition(
     states = _States()
     messages: list[Message] = []
     async with reader(settings) as consumer, reader(settings) as source:
-        inputs = _Inputs(settings, source, partition, lambda key: partition_of(key) == partition)
+        inputs = RecordedInputs(settings, source, partition)
+        chunks: list[bytes] = []
         first = (await consumer.beginning_offsets([ledger_tp]))[ledger_tp]
         end = (await consumer.end_offsets([ledger_tp]))[ledger_tp]
         if first > 0:
@@ -126,10 +129,17 @@ async def _replay_partition(
             )
         async for record in records_between(consumer, ledger_tp, first, end):
             unit = ledger.decode_unit(record.value)
+            chunks.append(unit.writes)
             if unit.chunk < unit.chunks - 1:
                 continue
             states.go_by(archive.plan(unit.rule_set))
-            decided = await _replay_unit(unit, states, inputs, replayed)
+            decided = await _replay_unit(unit, states, inputs, lambda key: partition_of(key) == partition, replayed)
+            for name in states.backfill(unit, chunks):
+                replayed.differences.append(
+                    f"partition {partition}, ledger offset {record.offset}: a backfill changed more of {name} than "
+                    "its columns"
+                )
+            chunks = []
             if ledger.digest_of_messages(decided) != unit.published:
                 replayed.differences.append(
                     f"partition {partition}, ledger offset {record.offset}: the messages differ"
@@ -155,14 +165,33 @@ class _States:
             self._open.clear()
             self._plan = plan
 
-    def decide(self, inputs: Sequence[Input], client_ids: Iterable[str]) -> list[Message]:
+    def _load(self, client_ids: Iterable[str]) -> Plan:
         assert self._plan is not None
         for client_id in client_ids:
             if client_id not in self._open and client_id in self._packed:
                 self._open[client_id] = unpack(self._plan.layout, self._packed[client_id])
-        decided = decide(self._plan, self._open, inputs)
+        return self._plan
+
+    def decide(self, inputs: Sequence[Input], client_ids: Iterable[str]) -> list[Message]:
+        decided = decide(self._load(client_ids), self._open, inputs)
         self._changed.update(decided.changed)
         return decided.messages
+
+    def backfill(self, unit: Unit, chunks: Iterable[bytes]) -> list[str]:
+        """Take the columns that a backfill wrote; the clients of which it wrote anything else, too."""
+        names = {name for step in unit.steps for name in step.backfilled}
+        rows = [row for chunk in chunks for row in msgpack.unpackb(chunk, raw=True)] if names else []
+        written = {row[0].decode(): row[2] for row in rows}
+        plan = self._load(written)
+        features = plan_of_features(plan.rule_set, names) if names else plan
+        differing = []
+        for client_id, state in written.items():
+            client = self._open[client_id]
+            put_columns(plan.layout, client, features.layout, unpack(features.layout, state))
+            if pack(plan.layout, client) != state:
+                differing.append(client_id)
+        self._changed.update(written)
+        return differing
 
     def packed(self) -> dict[str, bytes]:
         for client_id in self._changed:
@@ -172,7 +201,9 @@ class _States:
         return self._packed
 
 
-async def _replay_unit(unit: Unit, states: _States, inputs: _Inputs, replayed: Replayed) -> list[Message]:
+async def _replay_unit(
+    unit: Unit, states: _States, inputs: RecordedInputs, belongs: Callable[[bytes], bool], replayed: Replayed
+) -> list[Message]:
     messages: list[Message] = []
     for step in unit.steps:
         if step.due:
@@ -180,7 +211,7 @@ async def _replay_unit(unit: Unit, states: _States, inputs: _Inputs, replayed: R
             continue
         events: list[tuple[str, Event]] = []
         for record in await inputs.read(step.ranges):
-            event = _read(record, inputs.belongs, replayed)
+            event = _read(record, belongs, replayed)
             if isinstance(event, Message):
                 messages.append(event)
             else:
@@ -196,39 +227,3 @@ def _read(record: Inbound, belongs: Callable[[bytes], bool], replayed: Replayed)
     elif event.topic == DEAD_LETTERS:
         replayed.rejected += 1
     return event
-
-
-class _Inputs:
-    """The inbound topics of one partition, read again range after range, only forward."""
-
-    def __init__(
-        self, settings: Settings, consumer: AIOKafkaConsumer, partition: int, belongs: Callable[[bytes], bool]
-    ) -> None:
-        self.belongs = belongs
-        self._consumer = consumer
-        self._tps = {topic: TopicPartition(settings.topic(topic), partition) for topic in INTAKE_TOPICS}
-        self._held: dict[str, list[Any]] = {topic: [] for topic in INTAKE_TOPICS}
-        self._begun = False
-
-    async def _begin(self) -> None:
-        """Go to the first offset that any unit can have read."""
-        tps = list(self._tps.values())
-        first = await self._consumer.beginning_offsets(tps)
-        self._consumer.assign(tps)
-        for tp in tps:
-            self._consumer.seek(tp, first[tp])
-        self._begun = True
-
-    async def read(self, ranges: Mapping[str, tuple[int, int]]) -> list[Inbound]:
-        if not self._begun:
-            await self._begin()
-        found = {}
-        for topic, (begin, end) in ranges.items():
-            held, tp = self._held[topic], self._tps[topic]
-            while await self._consumer.position(tp) < end:
-                fetched = await self._consumer.getmany(tp, timeout_ms=100)
-                held += fetched.get(tp, ())
-            count = bisect_left(held, end, key=lambda record: record.offset)
-            found[topic] = [record for record in held[:count] if record.offset >= begin]
-            del held[:count]
-        return [record for _, record in merge({topic: records for topic, records in found.items() if records})]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable
@@ -10,9 +11,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.core.ruleset import WINDOW_DAYS
-from engine.core.state import day_of, pack, unpack
-from tests.core.making import Desk, event_of, plan_of, rule, topic_of
+from engine.core.features import next_slide_ms
+from engine.core.state import DAY_MS, HOUR_MS, NEVER_MS, ClientState, day_of, day_start_ms, pack, unpack
+from tests.core.making import Desk, at, event_of, plan_of, rule, topic_of
 from tests.properties.histories import histories, quick
 
 # name, source, aggregate, field in the file, value of an event, filter in the file, filter
@@ -52,41 +53,96 @@ KINDS: list[Kind] = [
     ("ratio_low", "balances", "min", "margin_ratio", lambda e: e.margin_ratio, "", every),
     ("cash_high_cny", "balances", "max", "cash_cny", lambda e: e.cash_fen, "", every),
 ]  # fmt: skip
-FEATURES = "".join(
-    f"  {name}_{days}d: {{source: {source}, aggregate: {aggregate}, window: {days}d"
-    + (f", field: {field}" if field else "")
-    + (f", where: '{where}'" if where else "")
-    + "}\n"
-    for name, source, aggregate, field, _, where, _ in KINDS
-    for days in WINDOW_DAYS
-)
-NAMES = [f"{name}_{days}d" for name, *_ in KINDS for days in WINDOW_DAYS]
-READERS = [  # a rule takes a bounded number of parameters
-    rule(f"reader-{first}", on="tier_change", when='tier_change.new == "A"',
-         parameters="{" + ", ".join(f"{name}: {name}" for name in NAMES[first : first + 12]) + "}")
-    for first in range(0, len(NAMES), 12)
-]  # fmt: skip
-PLAN = plan_of(
-    *READERS,
-    features=FEATURES,
-    tiers="individual:\n  measure: client.assets_cny\n  tiers:\n    - {tier: A}\n",
-)
-
-Log = list[tuple[int, Any]]  # (the client's day when the event came, the event)
+# how it is written in the file, and in a feature's name
+DAYS = ("1d", "2d", "7d", "30d", "90d", "366d")
+HOURS = ("1h", "5h", "24h", "72h")
+MONTHS = ("month", "previous_month")
+SINCE: dict[str, tuple[str, str, Callable[[Any], bool]]] = {
+    "deposit": ("balances", 'balance.kind == "deposit"', deposits),
+    "sale": ("trades", 'trade.side == "sell"', sells),
+    "login": ("logins", "", every),
+}
+Log = list[tuple[int, str, Any]]  # (the client's time when the event came, its topic, the event)
 
 
-def modelled(kind: Kind, days: int, log: Log, today: int) -> Any:
-    _, _, aggregate, _, value_of, _, keeps = kind
-    known = [(day, value_of(e)) for day, e in log if keeps(e) and value_of(e) is not None]
-    inside = [value for day, value in known if today - days < day <= today]
+def spans(kind: Kind) -> list[str]:
+    """What a kind of feature is tried with."""
+    return [*DAYS, *MONTHS] if kind[2] == "daily_mean" else [*DAYS, *HOURS, *MONTHS, *SINCE]
+
+
+def written(kind: Kind, span: str) -> str:
+    name, source, aggregate, field, _, where, _ = kind
+    reach = f"window: {span}"
+    if span in SINCE:
+        on, when, _ = SINCE[span]
+        reach = f"since: {{on: {on}" + (f", when: '{when}'" if when else "") + "}"
+    return (
+        f"  {name}_{span}: {{source: {source}, aggregate: {aggregate}, {reach}"
+        + (f", field: {field}" if field else "")
+        + (f", where: '{where}'" if where else "")
+        + "}\n"
+    )
+
+
+def plan_for(pairs: list[tuple[Kind, str]]) -> Any:
+    names = [f"{kind[0]}_{span}" for kind, span in pairs]
+    readers = [  # a rule takes a bounded number of parameters
+        rule(f"reader-{first}", on="tier_change", when='tier_change.new == "A"',
+             parameters="{" + ", ".join(f"{name}: {name}" for name in names[first : first + 12]) + "}")
+        for first in range(0, len(names), 12)
+    ]  # fmt: skip
+    tiers = "individual:\n  measure: client.assets_cny\n  tiers:\n    - {tier: A}\n"
+    return plan_of(*readers, features="".join(written(*pair) for pair in pairs), tiers=tiers)
+
+
+PAIRS = [(kind, span) for kind in KINDS for span in spans(kind)]
+PLANS = [(PAIRS[first::20], plan_for(PAIRS[first::20])) for first in range(20)]
+
+
+def read(plan: Any, client: ClientState) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for reader in plan.compiled["tier_change"]:
+        values = reader.parameters(client, None, None)
+        found |= {name: value for (name, _), value in zip(reader.parameter_names, values, strict=True)}
+    return found
+
+
+def first_of_month(day: int, months_before: int = 0) -> int:
+    date = dt.date(1970, 1, 1) + dt.timedelta(days=day)
+    year, month = divmod(date.year * 12 + date.month - 1 - months_before, 12)
+    return (dt.date(year, month + 1, 1) - dt.date(1970, 1, 1)).days
+
+
+def modelled(kind: Kind, span: str, log: Log, now_ms: int) -> Any:
+    _, source, aggregate, _, value_of, _, keeps = kind
+    today = day_of(now_ms)
+    begin_ms, end_ms = 0, NEVER_MS  # what counts came at a time of [begin, end)
+    if span in SINCE:
+        on, _, holds = SINCE[span]
+        starts = [index for index, (_, topic, event) in enumerate(log) if topic == on and holds(event)]
+        log = log[starts[-1] + 1 :] if starts else log
+    elif span in MONTHS:
+        begin_ms = day_start_ms(first_of_month(today, int(span == "previous_month")))
+        end_ms = day_start_ms(first_of_month(today)) if span == "previous_month" else NEVER_MS
+    elif span.endswith("h"):
+        begin_ms = (now_ms // HOUR_MS - int(span[:-1]) + 1) * HOUR_MS
+    else:
+        begin_ms = day_start_ms(today - int(span[:-1]) + 1)
+    known = [
+        (at_ms, value_of(e)) for at_ms, topic, e in log if topic == source and keeps(e) and value_of(e) is not None
+    ]
+    inside = [value for at_ms, value in known if begin_ms <= at_ms < end_ms]
     if aggregate in ("count", "sum"):
         return sum(inside)
     if aggregate == "distinct":
         return len(set(inside))
     if aggregate == "daily_mean":
-        on = [day for day, _ in known]
+        on_days = [day_of(at_ms) for at_ms, _ in known]
+        until = min(today, day_of(end_ms - 1))
         closing = [
-            known[bisect_right(on, day) - 1][1] for day in range(today - days + 1, today + 1) if on and day >= on[0]
+            known[bisect_right(on_days, day) - 1][1]
+            for day in range(day_of(begin_ms), until + 1)
+            if on_days and day >= on_days[0]
         ]
         mean = sum(closing) / len(closing) if closing and isinstance(closing[0], float) else None
         return mean if mean is not None else sum(closing) // len(closing) if closing else None
@@ -97,30 +153,65 @@ def modelled(kind: Kind, days: int, log: Log, today: int) -> Any:
     return min(inside) if aggregate == "min" else max(inside)
 
 
-@quick(150)
-@given(history=histories(), store=st.lists(st.booleans(), min_size=1, max_size=5))
-def test_features_are_what_a_search_through_all_events_finds(history, store):
-    desk = Desk(PLAN)
-    logs: dict[tuple[str, str], Log] = defaultdict(list)
+def assert_as_modelled(plan: Any, pairs: list[tuple[Kind, str]], client: ClientState, log: Log, now_ms: int) -> None:
+    found = read(plan, client)
+    assert len(found) == len(pairs)
+    for kind, span in pairs:
+        name, expected = f"{kind[0]}_{span}", modelled(kind, span, log, now_ms)
+        value = found[name]
+        same = abs(value - expected) < 1e-9 if isinstance(value, float) and expected is not None else value == expected
+        assert same, f"{name} is {value}, should be {expected}"
+
+
+@quick(120)
+@given(history=histories(), store=st.lists(st.booleans(), min_size=1, max_size=5), part=st.sampled_from(PLANS))
+def test_features_are_what_a_search_through_all_events_finds(history, store, part):
+    pairs, plan = part
+    desk = Desk(plan)
+    logs: dict[str, Log] = defaultdict(list)
     reached: dict[str, int] = {}
     for number, item in enumerate(history):
         topic, event = topic_of(item), event_of(item)
         desk.take(item)
         id_ = event.client_id
         reached[id_] = max(reached.get(id_, 0), event.time)
-        today = day_of(reached[id_])
-        logs[id_, topic].append((today, event))
+        logs[id_].append((reached[id_], topic, event))
         client = desk.states[id_]
         if store[number % len(store)]:
-            client = desk.states[id_] = unpack(PLAN.layout, pack(PLAN.layout, client))
-        found = [value for reader in PLAN.compiled["tier_change"] for value in reader.parameters(client, None, None)]
-        names = [name for reader in PLAN.compiled["tier_change"] for name, _ in reader.parameter_names]
-        expected = {
-            f"{kind[0]}_{days}d": modelled(kind, days, logs[id_, kind[1]], today)
-            for kind in KINDS
-            for days in WINDOW_DAYS
-        }
-        for name, value in zip(names, found, strict=True):
-            same = abs(value - expected[name]) < 1e-9 if isinstance(value, float) else value == expected[name]
-            assert same, f"{name} is {value}, should be {expected[name]}"
-        assert len(found) == len(expected)
+            client = desk.states[id_] = unpack(plan.layout, pack(plan.layout, client))
+        if number % 3 == 0 or number == len(history) - 1:
+            assert_as_modelled(plan, pairs, client, logs[id_], reached[id_])
+
+
+@quick(40)
+@given(history=histories(clients=1, most=12), part=st.sampled_from(PLANS), store=st.booleans())
+def test_no_window_slides_before_it_is_said_to(history, part, store):
+    """After the last event: up to each moment said nothing changes, at it all is as modelled, and it ends some day."""
+    pairs, plan = part
+    desk = Desk(plan)
+    log: Log = []
+    now_ms = 0
+    for item in history:
+        desk.take(item)
+        now_ms = max(now_ms, event_of(item).time)
+        log.append((now_ms, topic_of(item), event_of(item)))
+    client = desk.client
+    steps = 0
+    while (slide_ms := next_slide_ms(plan.layout, client)) < NEVER_MS:
+        assert slide_ms > client.now_ms
+        before = read(plan, client)
+        client.advance(plan.layout, slide_ms - 1)
+        assert read(plan, client) == before
+        assert next_slide_ms(plan.layout, client) == slide_ms
+        if store:
+            client = unpack(plan.layout, pack(plan.layout, client))
+            assert next_slide_ms(plan.layout, client) == slide_ms
+        client.advance(plan.layout, slide_ms)
+        if steps < 10 or steps % 30 == 0:
+            assert_as_modelled(plan, pairs, client, log, slide_ms)
+        steps += 1
+    assert steps < 1000
+    assert_as_modelled(plan, pairs, client, log, client.now_ms)
+    later = read(plan, client)
+    client.advance(plan.layout, at(0) + 3000 * DAY_MS)
+    assert read(plan, client) == later

@@ -1,0 +1,270 @@
+"""Backfill over a Log and a Store in memory: features that came later are as if they had always been there."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.core.plan import Plan
+from engine.core.state import DAY_MS, HOUR_MS, unpack
+from engine.runtime import backfill
+from engine.runtime.backfill import Backfill, Filled, chosen_features, reach
+from engine.runtime.intake import INTAKE_TOPICS, Inbound, Merger, merge
+from engine.runtime.ledger import Refused, Unavailable
+from tests.core.making import FEATURES, at, balance, event_of, login, plan_of, profile, rule, trade
+from tests.memory import AFTER, BEFORE, Faults, MemoryLog, MemoryStore
+from tests.properties.histories import histories, quick
+from tests.runtime.driving import Bench, Topics, all_batches, topics_of
+
+OLD = FEATURES + "  trades_7d: {source: trades, aggregate: count, window: 7d}\n"
+NEW = OLD + "".join(
+    f"  {line}\n"
+    for line in (
+        "trades_90d: {source: trades, aggregate: count, window: 90d}",  # of a column that is there
+        "sold_cny: {source: trades, aggregate: sum, field: amount_cny, where: trade.side == 'sell', window: month}",
+        "trades_before: {source: trades, aggregate: count, window: previous_month}",
+        "symbols_before: {source: trades, aggregate: distinct, field: symbol, window: previous_month}",
+        "symbols_since: {source: trades, aggregate: distinct, field: symbol, since: {on: logins, when: login.success}}",
+        "logins_24h: {source: logins, aggregate: count, window: 24h}",
+        "device: {source: logins, aggregate: last, field: device_id, window: 200d}",
+        "devices_3h: {source: logins, aggregate: distinct, field: device_id, window: 3h}",
+        "cash_mean_cny: {source: balances, aggregate: daily_mean, field: cash_cny, window: 45d}",
+        "worst_cny: {source: balances, aggregate: min, field: assets_cny, window: 10d}",
+        "in_cny: {source: balances, aggregate: sum, field: amount_cny, since: {on: trades}}",
+    )
+)
+NAMES = tuple(line.split(":")[0].strip() for line in NEW.removeprefix(OLD).splitlines())
+READER = rule(
+    "reader",
+    on="tier_change",
+    when='tier_change.new == "A"',
+    parameters="{" + ", ".join(f"p{i}: {name}" for i, name in enumerate(NAMES)) + "}",
+)
+QUIET = rule("quiet", on=None, silence="{of: logins, for: 1d}")  # timers move time on between events
+BEFORE_PLAN, AFTER_PLAN = plan_of(QUIET, features=OLD), plan_of(QUIET, READER, features=NEW)
+
+
+class MemoryInputs:
+    """The history of the inbound topics, as RecordedInputs reads it."""
+
+    def __init__(self, topics: Topics) -> None:
+        self._topics = topics
+
+    async def read(self, ranges: Mapping[str, tuple[int, int]]) -> list[Inbound]:
+        found = {
+            t: [r for r in self._topics[t] if a <= r.offset < b] for t, (a, b) in ranges.items() if t in self._topics
+        }
+        return [record for _, record in merge({topic: records for topic, records in found.items() if records})]
+
+    async def read_until(self, offsets: Mapping[str, int]) -> AsyncIterator[list[Inbound]]:
+        merger = Merger(dict.fromkeys(INTAKE_TOPICS, 0))
+        for topic, end in offsets.items():
+            merger.add(topic, [r for r in self._topics.get(topic, []) if r.offset < end], end, end)
+        while batch := merger.cut(7):
+            yield list(batch.records)
+
+
+class Scene:
+    """A partition whose worker took some batches under the old rules and some under the new ones."""
+
+    def __init__(self, topics: Topics) -> None:
+        self.topics = topics
+        self.batches = all_batches(topics, 5)
+        self.plan = BEFORE_PLAN
+        self.bench = Bench(lambda: self.plan)
+        self.always = Bench(AFTER_PLAN)
+        self.taken = 0
+
+    async def go_on(self, batches: int) -> None:
+        """Take batches and ticks with a worker that starts anew; and so where the features always were."""
+        pairs = (await self.bench.started(), await self.always.started())
+        for batch in self.batches[self.taken : self.taken + batches]:
+            for partition in pairs:
+                await partition.take(batch)
+                await partition.commit("age")
+                while await partition.tick(partition.reached_event_ms + HOUR_MS, limit=1):
+                    pass
+        self.taken += batches
+
+    async def fill(
+        self, *, publish: tuple[str, ...] = (), apply: tuple[str, ...] = (), at_once: int = 100, between: Any = None
+    ) -> Filled:
+        log, store = MemoryLog(self.bench.ledger, Faults(publish)), MemoryStore(self.bench.data, Faults(apply))
+        partition = self.bench.worker()
+        partition._log, partition._store = log, store
+
+        @asynccontextmanager
+        async def inputs() -> AsyncIterator[MemoryInputs]:
+            yield MemoryInputs(self.topics)
+
+        async def head() -> Plan:
+            if between is not None:
+                await between()
+            return self.plan
+
+        filled = Filled()
+        await Backfill(NAMES, partition, log, store, inputs, lambda _: True, head, at_once).run(filled)
+        return filled
+
+    def values(self, bench: Bench, advance_ms: int = 0) -> dict[str, Any]:
+        found = {}
+        for client_id, state in bench.data.states().items():
+            client = unpack(AFTER_PLAN.layout, state)
+            client.advance(AFTER_PLAN.layout, client.now_ms + advance_ms)
+            values = AFTER_PLAN.compiled["tier_change"][0].parameters(client, None, None)
+            found[client_id] = (client.now_ms, dict(zip(NAMES, values, strict=True)))
+        return found
+
+    def assert_as_always(self) -> None:
+        for advance_ms in (0, HOUR_MS, DAY_MS, 20 * DAY_MS, 40 * DAY_MS):
+            assert self.values(self.bench, advance_ms) == self.values(self.always, advance_ms)
+
+
+@pytest.fixture(autouse=True)
+def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backfill, "PAUSE_S", 0)
+
+
+def some_history() -> list[Any]:
+    history: list[Any] = []
+    for day in range(0, 80, 2):
+        id_ = f"c{day % 3}"
+        history += [
+            trade(at(day), 100 + day, id_, side="sell", symbol=f"s{day % 7}"),
+            login(at(day, 13), id_, device_id=f"d{day % 5}", success=day % 4 == 0),
+            balance(at(day, 14), 100_000 + day, id_, cash_fen=day * 100, kind="deposit", amount_fen=500 + day),
+            login(at(day, 9), id_, device_id="late"),
+        ]
+        if day % 10 == 0:
+            history.append(profile(at(day, 15), id_))
+    return history
+
+
+@pytest.fixture
+async def scene() -> Scene:
+    scene = Scene(topics_of(some_history()))
+    await scene.go_on(20)
+    scene.plan = AFTER_PLAN
+    await scene.go_on(5)
+    return scene
+
+
+async def test_a_backfilled_feature_is_as_if_always_there_and_goes_on_so(scene):
+    assert scene.values(scene.bench) != scene.values(scene.always)
+    filled = await scene.fill()
+    assert (filled.clients, filled.changed) == (3, 3)
+    scene.assert_as_always()
+    await scene.go_on(100)
+    scene.assert_as_always()
+
+
+async def test_a_second_run_writes_nothing(scene):
+    await scene.fill()
+    states, units = scene.bench.data.states(), len(scene.bench.ledger.units())
+    assert await scene.fill() == Filled(clients=3)
+    assert scene.bench.data.states() == states
+    assert len(scene.bench.ledger.units()) == units
+
+
+async def test_a_partition_read_in_several_passes_comes_to_the_same(scene):
+    filled = await scene.fill(at_once=1)
+    assert filled.clients == 3
+    scene.assert_as_always()
+
+
+@pytest.mark.parametrize("fault", [BEFORE, AFTER])
+@pytest.mark.parametrize("where", ["publish", "apply"])
+async def test_run_again_after_a_failure_it_comes_to_the_same(scene, monkeypatch, where, fault):
+    monkeypatch.setattr(backfill, "UNIT_CLIENTS", 1)
+    with pytest.raises(Unavailable):
+        await scene.fill(**{where: ("", fault)})
+    await scene.fill()
+    scene.assert_as_always()
+    await scene.go_on(100)
+    scene.assert_as_always()
+
+
+async def test_a_worker_takes_the_partition_back_in_the_middle_and_goes_on(scene, monkeypatch):
+    """Each time the backfill has taken the partition, a worker takes it and decides; three times."""
+    monkeypatch.setattr(backfill, "UNIT_CLIENTS", 1)
+    calls = 0
+
+    async def between() -> None:
+        nonlocal calls
+        calls += 1
+        if 2 <= calls <= 4:
+            await scene.go_on(3)
+
+    await scene.fill(between=between)
+    assert calls == 5
+    scene.assert_as_always()
+    await scene.go_on(100)
+    scene.assert_as_always()
+
+
+async def test_features_that_changed_meanwhile_are_refused(scene):
+    calls = 0
+
+    async def between() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            scene.plan = BEFORE_PLAN
+
+    with pytest.raises(Refused, match="the features have changed in the rule set in force meanwhile"):
+        await scene.fill(between=between)
+
+
+async def test_a_trimmed_ledger_leaves_the_order_of_time(scene):
+    """What came before its beginning is taken from the topics alone: the same, when no event was late."""
+    scene = Scene(topics_of(sorted(some_history(), key=lambda item: event_of(item).time)))
+    await scene.go_on(10)
+    scene.plan = AFTER_PLAN
+    await scene.go_on(10)
+    units = scene.bench.ledger.units()
+    scene.bench.ledger.first = units[len(units) // 2][0]
+    scene.bench.ledger.records[: scene.bench.ledger.first] = [None] * scene.bench.ledger.first
+    await scene.fill()
+    scene.assert_as_always()
+
+
+async def test_an_empty_partition_has_nothing_to_fill():
+    scene = Scene({})
+    assert await scene.fill() == Filled()
+
+
+@quick(40)
+@given(data=st.data())
+async def test_any_history(data):
+    history = data.draw(histories(most=40))
+    scene = Scene(topics_of(history))
+    await scene.go_on(data.draw(st.integers(0, len(scene.batches))))
+    scene.plan = AFTER_PLAN
+    await scene.go_on(data.draw(st.integers(0, len(scene.batches))))
+    await scene.fill()
+    scene.assert_as_always()
+    await scene.go_on(len(scene.batches))
+    scene.assert_as_always()
+
+
+def test_a_feature_that_is_not_in_force_is_refused_with_a_remedy():
+    with pytest.raises(Refused, match=r'declares no feature "trades_9d": did you mean "trades_90d"\? Publish rules'):
+        chosen_features(AFTER_PLAN, ["trades_90d", "trades_9d"])
+
+
+def test_a_window_longer_than_the_history_is_told():
+    features = chosen_features(AFTER_PLAN, ["trades_90d", "logins_24h", "in_cny"])
+    since = dict.fromkeys(INTAKE_TOPICS) | {"trades": at(-30), "logins": at(-30)}
+    lines = reach(features, since, at(0))
+    assert [line for line in lines if line.startswith("warning")] == [
+        "warning: trades_90d needs trades of a longer time than it is held: what came before 2026-01-17T04:00:00Z does "
+        "not count",
+        "warning: in_cny needs trades of a longer time than it is held: what came before 2026-01-17T04:00:00Z does not "
+        "count",
+    ]
+    assert "balances: held from its beginning" in lines
