@@ -23,7 +23,7 @@ from tests.simulation.scenario import REFUSALS, Fault, Scenario, draw_inputs
 
 pytestmark = pytest.mark.simulation
 
-SEEDS = 250
+SEEDS = 400
 LOST = "a wait that loses a cancellation"  # needs two things in one turn of the loop: seen below, rarely by chance
 
 # The first of the seeds from 0 that catches a bug. When the engine or the scenarios change so that it no longer does,
@@ -63,7 +63,7 @@ FIRST_SEED: dict[str, int] = {
 }
 
 
-# Of what a scenario or the network can do, 250 seeds must show each.
+# Of what a scenario or the network can do, 400 seeds must show each.
 EVERYTHING = {
     *("crash", "crash at request", "stop", "pause", "pause at request", "stop while paused at request"),
     *("pause in the successor's start", "rebalance", "slow zombie", "session ran out", "clock", "retention"),
