@@ -59,6 +59,7 @@ class Explanation:
     now_ms: int
     term: Term
     flips: tuple[Flip, ...]  # the smallest change first; one for each name that can do it alone
+    all_tried: bool  # no other name can do it alone
     stopped: Outcome | None  # what of the contact policy would stop it now
     channel: str
     until_ms: int | None  # the end of its cooldown
@@ -100,6 +101,7 @@ class Explainer:
             now_ms=client.now_ms,
             term=term,
             flips=() if open_names else flipper.flips(client, event, move),
+            all_tried=flipper.complete,
             stopped=None if outcome is Outcome.SENT else outcome,
             channel=channel,
             until_ms=cooldown_ends_ms(client, compiled) if outcome is Outcome.COOLDOWN else None,

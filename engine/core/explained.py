@@ -66,6 +66,8 @@ def flip_lines(explanation: Explanation) -> Iterator[str]:
         yield from (f"  {flip}" for flip in explanation.flips[:MAX_FLIPS])
     elif explanation.term.text in ("True", "False"):
         return
+    elif not explanation.all_tried:
+        yield f"no change of one value alone was found that would make it {'false' if holds else 'hold'}"
     elif holds:
         yield "no change of one value alone would make it false"
     else:

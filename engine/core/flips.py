@@ -32,6 +32,7 @@ Distance = tuple[int, float, float]
 STEP: Final = Fraction(1, 10_000)  # between neighbours of a value that is no whole number
 OTHER: Final = "something else"  # a text that no rule writes
 ANY: Final = "with a value such as"
+SOLVED: Final = {"known", "min", "max", "abs", "round"}
 MAX_FORMS: Final = 16
 MAX_TEXTS: Final = 100
 MAX_ROWS: Final = 200
@@ -83,6 +84,8 @@ class Flipper:
         self._inline = {entry.name: entry.expression.tree for entry in used if isinstance(entry, Definition)}
         rows = [row_tree(table.inputs, row, scope) for table in tables for row in table.rows[:MAX_ROWS]]
         self._trees = [condition.tree, *self._inline.values(), *rows]
+        calls = {ast.unparse(n.func) for tree in self._trees for n in ast.walk(tree) if isinstance(n, ast.Call)}
+        self.complete = calls <= SOLVED  # otherwise a change that would do may be overlooked
 
     def flips(self, client: Any, event: Any, move: Any) -> tuple[Flip, ...]:
         """At most one for each name, the smallest change first."""

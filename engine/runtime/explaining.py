@@ -6,6 +6,7 @@ Holds: the engine's own `decide` is watched, on a copy; nothing is written or pu
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -79,6 +80,8 @@ async def account(
     else:
         async with connect(settings.redis.get_secret_value()) as redis:
             packed = await from_redis(redis, settings.app_id, client_id)
+        if at_ms is None and packed is not None:  # a live client is asked about now
+            at_ms = max(time.time_ns() // 1_000_000, unpack(plan.layout, packed).now_ms)
     if packed is None:
         raise Refused(f"no client {client_id} is known")
     return account_of(plan, packed, at_ms, event)

@@ -133,6 +133,11 @@ def test_no_single_change_would_do() -> None:
     assert "no change of one value alone would make it hold" in said
 
 
+def test_where_not_all_can_be_tried_that_is_said() -> None:
+    assert explained("hour(now) == 3", event=deposit()).flips == ()
+    assert "alone was found" in "\n".join(in_full(explained("hour(now) == 3", event=deposit())))
+
+
 def test_terms_have_their_text_and_values() -> None:
     explanation = explained(
         '(client.tier == "B" or not known(client.age_band)) and balance.amount_cny\n      >= 0.5 * client.assets_cny',

@@ -1,0 +1,166 @@
+"""What `engage explain` says of a client, from records, a snapshot, a state; at a later time; with an event."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from engine.cli import main
+from engine.core.state import ClientState, pack
+from engine.runtime import explaining, snapshot
+from engine.runtime.explaining_text import lines
+from engine.runtime.ledger import Refused, encode_writes
+from engine.runtime.record_file import SimulatedRecord, to_line
+from engine.runtime.redis_store import RedisStore, connect, pin_partitions
+from tests.core.making import Desk, at, balance, login, plan_of, profile, rule, trade
+
+PLAN = plan_of(
+    rule("large", on="balances", when="balance.amount_cny >= 500 and client.tier == 'C'", cooldown="30d"),
+    rule("quiet", silence="{of: logins, for: 30d}", when="client.assets_cny >= 100"),
+    rule("gone", silence="{of: logins, for: 60d}", when=None, cooldown="7d"),
+    rule("late", on="trades", when="client.tier == 'A'"),
+)
+
+
+@lru_cache(maxsize=1)
+def state() -> bytes:
+    desk = Desk(PLAN)
+    desk.take(profile(at(0)), balance(at(0), 1_000), login(at(1)))
+    return pack(PLAN.layout, desk.client)
+
+
+def said(at_ms: int | None = None, event: str | None = None, rule_id: str | None = None) -> str:
+    return "\n".join(lines(explaining.account_of(PLAN, state(), at_ms, event), rule_id, False))
+
+
+def test_every_rule_has_a_line() -> None:
+    text = said()
+    assert text.startswith("client c1 at 2026-02-17 12:00: tier C\n")
+    assert "large  on balances: depends on the event" in text
+    assert "late   on trades: fails at client.tier == 'A' (client.tier is C)" in text
+    assert "quiet  fires at 2026-03-19 12:00 if nothing comes" in text
+    assert "gone   fires at 2026-04-18 12:00 if nothing comes" in text
+
+
+def test_timers_run_up_to_a_later_time() -> None:
+    text = said(at_ms=at(40))
+    assert "what time alone brings until then\n  2026-03-19 12:00  quiet: sent\n" in text
+    assert "client c1 at 2026-03-28 12:00" in text
+    assert "seen already; begins anew with the next" in said(at_ms=at(40), rule_id="quiet")
+    with pytest.raises(Refused, match=r"the state is of 2026-02-17 12:00.*--records"):
+        said(at_ms=at(0))
+
+
+def test_an_event_that_might_come() -> None:
+    assert "fired\n  large" in said(event="{balances: {kind: deposit, amount_cny: 600}}")
+    in_full = said(event='{"balances": {"kind": "deposit", "amount_cny": 300}}', rule_id="large")
+    assert "it did not fire: the condition is false" in in_full
+    assert "balance.amount_cny at least 500.00 CNY (now 300.00 CNY)" in in_full
+    assert state() == pack(PLAN.layout, explaining.account_of(PLAN, state(), None, None).client)
+    with pytest.raises(Refused, match=r'event:1:13: unknown key "colour"'):
+        said(event="{balances: {colour: red}}")
+    with pytest.raises(Refused, match=r"write an event as tests do"):
+        said(event="{}")
+
+
+def test_a_rule_that_is_not_there() -> None:
+    with pytest.raises(Refused, match="no rule nowhere"):
+        said(rule_id="nowhere")
+
+
+def test_a_snapshot_gives_the_client(tmp_path: Path) -> None:
+    path = tmp_path / "snapshot"
+    client: ClientState = explaining.account_of(PLAN, state(), None, None).client
+    with path.open("wb") as out:
+        for row in (
+            [snapshot.FORMAT, "engage", 1],
+            ["partition", 0, None],
+            ["states", encode_writes([(client, state())])],
+            ["end", 1],
+        ):
+            snapshot._put(out, row)
+    assert explaining.from_snapshot(path, "c1") == state()
+    assert explaining.from_snapshot(path, "c2") is None
+
+
+async def test_redis_gives_the_client(redis_server: Any) -> None:
+    client = explaining.account_of(PLAN, state(), None, None).client
+    async with connect(redis_server.url) as redis:
+        await pin_partitions(redis, "explained", 1, ledger_is_empty=True)
+        await RedisStore(redis, "explained", 0).restore(encode_writes([(client, state())]))
+        assert await explaining.from_redis(redis, "explained", "c1") == state()
+        assert await explaining.from_redis(redis, "explained", "c2") is None
+    result = await asyncio.to_thread(explain, "--redis", redis_server.url, "--app-id", "explained")
+    assert result.output.startswith("client c1 at 2")  # now, whenever that is
+    assert "tier C" in result.output.splitlines()[0]
+
+
+RULES = str(Path(__file__).parents[2] / "rules")
+
+
+def record(topic: str, time_ms: int, **fields: Any) -> str:
+    value = {"event_id": f"e{time_ms}", "client_id": "c1", "time": time_ms, **fields}
+    return to_line(SimulatedRecord(topic, "c1", time_ms, value))
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> str:
+    path = tmp_path / "records.ndjson"
+    moved = {"kind": "deposit", "amount_fen": 60_000_000, "assets_fen": 60_000_000}
+    path.write_text(
+        record("profiles", at(0), type="individual", consents={"sms": True})
+        + record("balances", at(1), **moved)
+        + record("balances", at(20), **moved | {"kind": "withdrawal", "assets_fen": 0})
+        + record("logins", at(30), channel="app")
+    )
+    return str(path)
+
+
+def explain(*arguments: str) -> Any:
+    return CliRunner().invoke(main, ["explain", "c1", "--rules", RULES, *arguments])
+
+
+def test_records_show_each_rule_as_it_was_last_looked_at(records: str) -> None:
+    result = explain("--records", records, "--rule", "first-large-deposit")
+    assert result.exit_code == 0, result.output
+    assert "client c1 at 2026-03-08 12:00, looked at on balances" in result.output
+    earlier = explain("--records", records, "--at", "2026-02-20", "--rule", "first-large-deposit")
+    assert "client c1 at 2026-02-17 12:00, looked at on balances\nit fired" in earlier.output
+    found = json.loads(explain("--records", records, "--rule", "first-large-deposit", "--json").output)
+    (told,) = found["rules"]
+    assert (told["looked_at"], told["holds"], told["outcome"]) == (True, False, None)
+    event = ("--event", "{balances: {kind: deposit, amount_cny: 700_000}}")
+    assert (
+        "balance.amount_cny is 700,000.00 CNY"
+        in explain("--records", records, "--rule", "first-large-deposit", *event).output
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--records", "RECORDS", "--rule", "nix"], "no rule nix"),
+        (["--records", "nowhere.ndjson"], "No such file"),
+        (["--records", "RECORDS", "--snapshot", "x"], "both a snapshot and records"),
+        (["--records", "RECORDS", "--at", "soon"], 'not a time: "soon"'),
+        (["--records", "RECORDS", "--at", "2020-01-01"], "no record of a client c1"),
+    ],
+)
+def test_what_cannot_be_explained_is_said(records: str, arguments: list[str], message: str) -> None:
+    result = explain(*(records if argument == "RECORDS" else argument for argument in arguments))
+    assert result.exit_code == 1
+    assert message in result.output
+
+
+def test_a_trade_shows_what_the_one_before_it_was() -> None:
+    plan = plan_of(rule("back", on="trades", when="client.days_since_trade >= 30"))
+    desk = Desk(plan)
+    desk.take(profile(at(0)), trade(at(1)))
+    account = explaining.account_of(plan, pack(plan.layout, desk.client), at(41), "{trades: {}}")
+    assert "client.days_since_trade is 40 days" in "\n".join(lines(account, "back", False))
