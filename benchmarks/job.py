@@ -41,8 +41,9 @@ class Job:
         self._random = random.Random(SEED)
         self.day = day_of(int(dt.datetime.now(dt.UTC).timestamp() * 1000)) - 1
         opened_ms = day_start_ms(self.day) - 400 * DAY_MS
+        year = dt.datetime.now(dt.UTC).year
         self.clients = [
-            found_client(self._random.random, index, clients, opened_ms, self.day - 400, True)
+            found_client(self._random.random, index, clients, opened_ms, self.day - 400, year, True)
             for index in range(clients)
         ]
 

@@ -14,11 +14,14 @@ from typing import Any, Final, cast
 
 from engine.core.actions import TOPIC_OF_KIND, Action, Cause, Outbound, TierChange, Value
 from engine.core.events import ClientType
+from engine.core.expression_types import DURATION, MONEY, TIME
 from engine.core.plan import CompiledRule
 from engine.core.state import ClientState
 from engine.core.tiers import TierMove
 
 SOURCE: Final = "urn:engage"
+FIRST_MS: Final = -62_135_596_800_000  # the year 1
+LAST_MS: Final = 253_402_300_799_999  # the year 9999
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
@@ -45,8 +48,16 @@ def cny(amount_fen: int | float) -> str:
     return f"{sign}{fen // 100}.{fen % 100:02d}"
 
 
-def _value(value: Any, money: bool) -> Value:
-    return cny(value) if money and value is not None else value
+def _value(value: Any, unit: str | None) -> Value:
+    """A value as it is published: money as CNY, a time as RFC 3339, a duration as whole seconds."""
+    published: Value = value
+    if value is not None and unit == MONEY:
+        published = cny(value)
+    elif value is not None and unit == TIME:  # one that was calculated can lie beyond what can be written
+        published = rfc3339(min(max(round(value), FIRST_MS), LAST_MS))
+    elif value is not None and unit == DURATION:
+        published = round(value / 1000)
+    return published
 
 
 def _id(client: ClientState, ordinal: int, *what: str) -> str:
@@ -76,7 +87,8 @@ def _message(topic: str, record: Outbound, type_: str) -> Message:
 def tier_change_message(client: ClientState, move: TierMove, cause: Cause, ordinal: int) -> Message:
     why: dict[str, Value] = {}
     if move.measure_name is not None:
-        why = {move.measure_name: _value(move.measure, move.money), "threshold": _value(move.threshold, move.money)}
+        unit = MONEY if move.money else None
+        why = {move.measure_name: _value(move.measure, unit), "threshold": _value(move.threshold, unit)}
     if move.since_ms is not None:
         why["since"] = rfc3339(move.since_ms)
     record = TierChange(
@@ -128,5 +140,5 @@ def action_message(
     return _message(TOPIC_OF_KIND[rule.kind], record, rule.kind)
 
 
-def _named(names: tuple[tuple[str, bool], ...], values: tuple[Any, ...]) -> dict[str, Value]:
-    return {name: _value(value, money) for (name, money), value in zip(names, values, strict=True)}
+def _named(names: tuple[tuple[str, str | None], ...], values: tuple[Any, ...]) -> dict[str, Value]:
+    return {name: _value(value, unit) for (name, unit), value in zip(names, values, strict=True)}

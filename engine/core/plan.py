@@ -28,9 +28,9 @@ class CompiledRule:
 
     rule: Rule
     why: Read
-    why_names: tuple[tuple[str, bool], ...]  # (name, whether it is money in fen)
+    why_names: tuple[tuple[str, str | None], ...]  # (name, unit)
     parameters: Read
-    parameter_names: tuple[tuple[str, bool], ...]
+    parameter_names: tuple[tuple[str, str | None], ...]
     contact: Read  # (days of its cooldown, channels), each None when it is always the same
 
 
@@ -124,9 +124,9 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
             CompiledRule(
                 rule,
                 space[f"why_{trigger}_{index}"],
-                tuple((n, scopes[trigger][n].type.unit == "cny") for n in rule.when.names),
+                tuple((n, scopes[trigger][n].type.unit) for n in rule.when.names),
                 space[f"parameters_{trigger}_{index}"],
-                tuple((n, expression.type.unit == "cny") for n, expression in rule.parameters),
+                tuple((n, expression.type.unit) for n, expression in rule.parameters),
                 space[f"contact_{trigger}_{index}"],
             )
             for index, rule in enumerate(rules)

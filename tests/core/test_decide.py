@@ -82,6 +82,16 @@ tables:
     ]
 
 
+def test_times_and_durations_leave_as_such():
+    parameters = "{at: now, since: now - client.known_since, day: date_of(now), never: client.last_trade_at}"
+    far = "{far: now + days(10_000_000)}"
+    desk = desk_with(rule("r", parameters=parameters), rule("s", parameters=far, when="now > date('2026-02-16')"))
+    near, beyond = desk.take(login(at(0)))
+    assert near["parameters"] == {"at": "2026-02-16T04:00:00.000Z", "since": 43_200, "day": "2026-02-16", "never": None}
+    assert beyond["parameters"] == {"far": "9999-12-31T23:59:59.999Z"}
+    assert beyond["why"] == {"now": "2026-02-16T04:00:00.000Z"}
+
+
 def test_nobody_asks_a_client_for_consent_to_tell_the_advisor():
     desk = desk_with(rule("r", kind="alert", audience="advisor"), consents=(), daily_cap=1)
     assert [m["channel"] for m in desk.take(login(at(0)))] == ["work_queue"]
@@ -293,8 +303,9 @@ def test_an_action_says_all_that_a_messaging_system_needs():
     assert action == {
         "topic": "surveys", "client_id": "c1", "time": "2026-02-17T04:00:00.000Z", "kind": "survey", "rule_id": "r",
         "cause": {"type": "logins", "event_id": event_of(item).event_id, "time": "2026-02-17T04:00:00.000Z"},
-        "rule_version": 3, "title": "标题", "description": "D.", "audience": "client", "channel": "sms", "owner": "trading",
-        "advisor_id": "adv-7", "tier": "B", "language": "en", "priority": 50, "template": "welcome", "parameters": {},
+        "rule_version": 3, "title": "标题", "description": "D.", "audience": "client", "channel": "sms",
+        "owner": "trading", "advisor_id": "adv-7", "tier": "B", "language": "en", "priority": 50, "template": "welcome",
+        "parameters": {},
         "why": {"client.days_known": 1}, "expires_at": "2026-02-17T06:00:00.000Z",
     }  # fmt: skip
 
