@@ -324,12 +324,25 @@ def trim(file: Path, settings_file: Path | None, **given: Any) -> None:
 @click.option(
     "--check", "check_only", is_flag=True, help="change nothing; exit status 1 when a file differs from the models"
 )
+@click.option(
+    "--rules",
+    type=click.Path(path_type=Path),
+    help="rule files whose names, such as features and tiers, the schemas of rule files are to have",
+)
 @click.argument("directory", type=click.Path(path_type=Path), default=Path("schemas"))
-def schemas(check_only: bool, directory: Path) -> None:
-    """Write the JSON Schemas and the AsyncAPI document of all that crosses the border."""
+def schemas(check_only: bool, rules: Path | None, directory: Path) -> None:
+    """Write the JSON Schemas and the AsyncAPI document of all that crosses the border, and those of rule files."""
     from engine import schemas as schemas_
 
-    lines = schemas_.check(directory) if check_only else schemas_.write(directory)
+    rule_set = None
+    if rules is not None:
+        from engine.runtime.rule_set_archive import load_directory
+
+        try:
+            rule_set = load_directory(rules)
+        except Refused as error:
+            raise click.ClickException(str(error)) from error
+    lines = schemas_.check(directory, rule_set) if check_only else schemas_.write(directory, rule_set)
     for line in lines:
         click.echo(line)
     sys.exit(1 if check_only and lines else 0)

@@ -1,6 +1,8 @@
-"""The published contract: JSON Schema 2020-12 for everything that crosses the border, and one AsyncAPI 3 document.
+"""The published contract: JSON Schema 2020-12 for everything that crosses the border, one AsyncAPI 3 document, and JSON
+Schema of the rule files.
 
-Enters: the models of the core. Leaves: file name -> text, the same files in a directory, or how a directory differs.
+Enters: the models of the core, what the readers of rule files go by. Leaves: file name -> text, the same files in a
+directory, or how a directory differs.
 Holds: the files say what the models say: inbound ones what is accepted, outbound ones what is published. Two limits of
 JSON Schema are known: it takes 5.0 for an integer, which the engine does not, and it knows no rule across two fields.
 """
@@ -19,6 +21,8 @@ from ruamel.yaml.scalarstring import LiteralScalarString
 from engine.core.actions import OUTBOUND, OUTBOUND_MODEL, TOPIC_OF_KIND, Rejection, TierChange
 from engine.core.events import INBOUND, ClientType
 from engine.core.record import PUBLIC_FIELDS
+from engine.core.ruleset import RuleSet
+from engine.rulefile.schema import rule_file_schemas
 
 BASE: Final = "https://engage.example/schemas"
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -27,6 +31,7 @@ RFC3339_PATTERN: Final = r"^\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(\.\d+)?([Zz]
 DATE_TIME: Final[dict[str, Any]] = {"type": "string", "format": "date-time", "pattern": RFC3339_PATTERN}
 DECIMAL_TEXT: Final[dict[str, Any]] = {"type": "string", "pattern": r"^-?\d+(\.\d+)?$"}
 DEAD_LETTERS: Final = "dead-letters"
+RULE_FILES: Final = "rule-files"
 
 Schema = dict[str, Any]
 
@@ -220,11 +225,12 @@ def asyncapi() -> Schema:
     return {**head, "servers": {"kafka": server}, "channels": channels, "operations": operations}
 
 
-def generate() -> dict[str, str]:
-    """File name -> text of every file under schemas/."""
+def generate(rule_set: RuleSet | None = None) -> dict[str, str]:
+    """File name -> text of every file under schemas/; those of rule files with the names of a rule set."""
     schemas = {inbound_file(topic): _inbound(topic) for topic in INBOUND}
     schemas |= {outbound_file(topic): _outbound(topic) for topic in OUTBOUND}
     schemas |= {"dead-letter-headers.json": _dead_letter_headers(), "client-record.json": _client_record()}
+    schemas |= {f"{RULE_FILES}/{name}": schema for name, schema in rule_file_schemas(rule_set, BASE).items()}
     files = {name: json.dumps(schema, indent=2, ensure_ascii=False) + "\n" for name, schema in schemas.items()}
     yaml = YAML()
     yaml.width = 120
@@ -235,10 +241,10 @@ def generate() -> dict[str, str]:
     return files | {"asyncapi.yaml": out.getvalue()}
 
 
-def write(directory: Path) -> list[str]:
+def write(directory: Path, rule_set: RuleSet | None = None) -> list[str]:
     """Make the directory's schema files be those generated; the names of the files written or removed."""
-    directory.mkdir(parents=True, exist_ok=True)
-    files = generate()
+    (directory / RULE_FILES).mkdir(parents=True, exist_ok=True)
+    files = generate(rule_set)
     changed = []
     for name, text in files.items():
         path = directory / name
@@ -247,13 +253,13 @@ def write(directory: Path) -> list[str]:
             changed.append(name)
     for path in _strangers(directory, files):
         path.unlink()
-        changed.append(path.name)
+        changed.append(path.relative_to(directory).as_posix())
     return changed
 
 
-def check(directory: Path) -> list[str]:
+def check(directory: Path, rule_set: RuleSet | None = None) -> list[str]:
     """What differs between the directory and what the models say, a line each, with the remedy; empty when nothing."""
-    files = generate()
+    files = generate(rule_set)
     faults = []
     for name, text in files.items():
         path = directory / name
@@ -266,5 +272,10 @@ def check(directory: Path) -> list[str]:
 
 
 def _strangers(directory: Path, files: dict[str, str]) -> list[Path]:
-    found = (*directory.glob("*.json"), *directory.glob("*.yaml")) if directory.is_dir() else ()
-    return sorted(path for path in found if path.name not in files)
+    found = [
+        path
+        for place in ("", f"{RULE_FILES}/")
+        for end in ("json", "yaml")
+        for path in directory.glob(f"{place}*.{end}")
+    ]
+    return sorted(path for path in found if path.relative_to(directory).as_posix() not in files)

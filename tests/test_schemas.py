@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from jsonschema import Draft202012Validator, FormatChecker
+from jsonschema import Draft7Validator, Draft202012Validator, FormatChecker
 from pydantic import ValidationError
 from ruamel.yaml import YAML
 
@@ -26,8 +26,9 @@ def validator(name):
 @pytest.mark.parametrize("name", [name for name in FILES if name.endswith(".json")])
 def test_each_is_a_valid_schema_with_its_own_id(name):
     schema = json.loads(FILES[name])
-    Draft202012Validator.check_schema(schema)
-    assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    validates = Draft7Validator if name.startswith("rule-files/") else Draft202012Validator  # editors know draft 7
+    validates.check_schema(schema)
+    assert schema["$schema"] == validates.META_SCHEMA["$schema"]
     assert schema["$id"] == f"https://engage.example/schemas/{name}"
     assert schema["title"]
     assert schema["description"]
@@ -43,10 +44,16 @@ def test_drift_is_found_and_mended(tmp_path):
     (tmp_path / "alerts.json").write_text("{}")
     (tmp_path / "tasks.json").unlink()
     (tmp_path / "old.json").write_text("{}")
+    (tmp_path / "rule-files/old.json").write_text("{}")
     faults = check(tmp_path)
-    assert [fault.split(":")[0].rpartition("/")[2] for fault in faults] == ["alerts.json", "tasks.json", "old.json"]
+    assert [fault.split(":")[0].rpartition("/")[2] for fault in faults] == [
+        "alerts.json",
+        "tasks.json",
+        "old.json",
+        "old.json",
+    ]
     assert all("run `engage schemas" in fault for fault in faults)
-    assert set(write(tmp_path)) == {"alerts.json", "tasks.json", "old.json"}
+    assert set(write(tmp_path)) == {"alerts.json", "tasks.json", "old.json", "rule-files/old.json"}
     assert check(tmp_path) == []
     assert len(check(tmp_path / "nowhere")) == len(FILES)
 
