@@ -205,6 +205,11 @@ def test_not_dated_in_the_future(timestamp_ms):
     assert isinstance(take("logins", LOGIN, timestamp_ms=timestamp_ms), Login)
 
 
+@pytest.mark.parametrize("value", [b"[" * 1_000_000, b"\xff" * 1_000_000, b'{"a":' * 200_000, b"9" * 1_000_000])
+def test_a_megabyte_is_refused_unread(value):
+    assert refused("logins", value).reason is Rejection.TOO_LARGE
+
+
 def test_largest_accepted():
     value = json.dumps(LOGIN).encode()
     assert isinstance(take("logins", value + b" " * (MAX_EVENT_BYTES - len(value))), Login)
@@ -235,6 +240,7 @@ def test_accepted(topic, fields):
 
 
 def test_a_key_given_twice_counts_as_its_last():
+    assert refused("logins", raw('"app", "channel": "fax"')).reason is VALUE
     event = take("logins", raw('"web", "channel": "app"'))
     assert isinstance(event, Login)
     assert event.channel == "app"

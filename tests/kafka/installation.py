@@ -281,7 +281,7 @@ def _answers(consumer: Consumer, tp: TopicPartition) -> bool:
 def _read_to_end(consumer: Consumer, tps: list[TopicPartition], limit: int | None = None) -> list[Any]:
     """Messages up to each partition's end, at most `limit`."""
     found: list[Any] = []
-    ended: set[tuple[str, int]] = set()
+    ended: set[tuple[str | None, int | None]] = set()
     consumer.assign(tps)
     deadline = time.monotonic() + 60
     while len(ended) < len(tps) and (limit is None or len(found) < limit):

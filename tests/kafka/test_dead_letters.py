@@ -21,6 +21,18 @@ def without(name: str, value: bytes) -> bytes:
     return json.dumps({key: field for key, field in json.loads(value).items() if key != name}).encode()
 
 
+def spoiled(number: int, note: bytes) -> bytes:
+    return trade("B1", number, note=0).replace(b'"note": 0', b'"note": ' + note)
+
+
+BALANCE = {
+    "event_id": "B",
+    "client_id": "B1",
+    "time": JULY_2025_MS,
+    "kind": "deposit",
+    "amount_fen": 1,
+    "assets_fen": 1,
+}
 PROFILE = {"event_id": "P", "client_id": "B1", "time": JULY_2025_MS, "type": "household"}
 BAD: list[tuple[Rejection, Sent]] = [
     (Rejection.TOO_LARGE, Sent("trades", b"B1", trade("B1", 1, note="x" * 65_536))),
@@ -37,6 +49,23 @@ BAD: list[tuple[Rejection, Sent]] = [
     (Rejection.OUT_OF_RANGE, Sent("trades", b"B1", trade("B1", 7, quantity=-100))),
     (Rejection.KEY_MISMATCH, Sent("trades", b"B1", trade("B2", 8))),
     (Rejection.FUTURE, Sent("trades", b"B1", trade("B1", 9, time="2099-01-01T00:00:00+08:00"))),
+    # what is made to break a parser
+    (Rejection.TOO_LARGE, Sent("trades", b"B1", b"[" * 1_000_000)),
+    (Rejection.NOT_JSON, Sent("trades", b"B1", spoiled(10, b"[" * 30_000 + b"]" * 30_000))),
+    (Rejection.NOT_JSON, Sent("trades", b"B1", spoiled(11, b"1" * 5_000))),
+    (Rejection.NOT_JSON, Sent("trades", b"B1", spoiled(12, b'"\\ud800"'))),
+    (Rejection.NOT_JSON, Sent("trades", b"B1", spoiled(13, b'"\xed\xa0\x80"'))),
+    (Rejection.NOT_JSON, Sent("trades", b"B1", trade("B1", 14).decode().encode("utf-16"))),
+    (Rejection.NOT_JSON, Sent("trades", b"B1", b"\xef\xbb\xbf" + trade("B1", 15))),
+    (Rejection.NOT_JSON, Sent("trades", b"B1", spoiled(16, '"客户"'.encode("gb18030")))),
+    (Rejection.OUT_OF_RANGE, Sent("trades", b"B1", trade("B1", 17, quantity=10**400))),
+    (Rejection.OUT_OF_RANGE, Sent("balances", b"B1", json.dumps(BALANCE | {"margin_ratio": float("nan")}).encode())),
+    (Rejection.WRONG_TYPE, Sent("trades", b"B1", trade("B1", 18, time=None))),
+    (Rejection.WRONG_TYPE, Sent("trades", b"B1", b"null")),
+    (
+        Rejection.UNKNOWN_VALUE,
+        Sent("trades", b"B1", trade("B1", 19)[:-1] + b', "side": "hold"}'),
+    ),  # the last one counts
 ]
 
 
@@ -74,7 +103,7 @@ def test_each_kind_of_bad_record(engine: Installation) -> None:
     worker.stop()
 
     listed = engine.engage("dead-letters", "list").stdout.split()
-    assert dict(zip(listed[::4], listed[1::4], strict=False)).items() >= {"too_large": "2", "future": "1"}.items()
+    assert dict(zip(listed[::4], listed[1::4], strict=False)).items() >= {"too_large": "3", "future": "1"}.items()
     jsons = [json.loads(line) for line in engine.engage("dead-letters", "list", "--json").stdout.splitlines()]
     assert Counter(letter["reason"] for letter in jsons) == Counter(reason.value for reason, _ in BAD)
     assert not any(letter["resent"] for letter in jsons)
