@@ -62,11 +62,11 @@ def rules_schema(rule_set: RuleSet | None) -> Schema:
         ),
         "priority": (number(0, 100), "Higher goes first when a cap leaves room for one."),
         "cooldown": (
-            either(duration("mhd"), expression(known)),
-            "Not again for this client within; or days by a table.",
+            either(duration("mhd"), {"type": "string", "pattern": "^[^0-9]"}),
+            "Not again for this client within; or days, by a table or another expression.",
         ),
         "expires": (duration("mhd"), "Not to be delivered after."),
-        "template": (word(TEMPLATE), "What the messaging system renders."),
+        "template": ({**word(TEMPLATE), "type": ["string", "number"]}, "What the messaging system renders."),
         "parameters": (named(IDENTIFIER, expression(known)), "Its values: expressions; a text is quoted twice."),
         "tests": (items(_test(rule_set)), "What is given, what happens, what is expected."),
     }
