@@ -55,6 +55,16 @@ def check(directory: Path, format_: str) -> None:
     sys.exit(1 if found else 0)
 
 
+@commands.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path), metavar="PATH...")
+@click.option("--check", "check_only", is_flag=True, help="write nothing; exit status 1 when a file would change")
+def fmt(paths: tuple[Path, ...], check_only: bool) -> None:
+    """Lay out rule files, or all of a directory's, in one way; comments stay, and nothing changes its meaning."""
+    from engine.rulefile.format import lay_out
+
+    sys.exit(lay_out(paths, check_only, sys.stdout))
+
+
 @commands.command("test")
 @click.argument("directory", type=click.Path(path_type=Path))
 @click.option("--rule", metavar="ID", help="the tests of one rule")

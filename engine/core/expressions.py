@@ -129,7 +129,23 @@ def _syntax(text: str) -> ast.expr | Fault:
         if isinstance(node, ast.expr):
             node.col_offset += start  # leading spaces are single bytes
             node.end_col_offset = (node.end_col_offset or 0) + start
-    return _within_bounds(body, line) or body
+    return _foreign_letter(body, line) or _within_bounds(body, line) or body
+
+
+def _foreign_letter(body: ast.expr, line: str) -> Fault | None:
+    """Python reads a wide or ornate letter as its plain form: a name would not be what it looks like."""
+    if line.isascii():
+        return None
+    left = bytearray(line.encode())
+    for node in ast.walk(body):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            end = node.end_col_offset or 0
+            left[node.col_offset : end] = b" " * (end - node.col_offset)
+    at = next((index for index, byte in enumerate(left) if byte > 127), None)
+    if at is None:
+        return None
+    offset = len(line.encode()[:at].decode())
+    return Fault(offset, f"character U+{ord(line[offset]):04X} outside of quotes", "write the ASCII sign")
 
 
 def _syntax_fault(text: str, error: SyntaxError, start: int) -> Fault:

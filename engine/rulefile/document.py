@@ -30,6 +30,7 @@ from engine.rulefile.problem import Problem
 
 MAX_BYTES: Final = 1 << 20
 MAX_DEPTH: Final = 20
+MAX_FAULTS: Final = 100
 SPACE: Final = " \n\r"
 # Other programs read these as something else than text: YAML 1.1 as true, false or nothing
 NORWAY: Final = frozenset(
@@ -173,6 +174,8 @@ class _Builder:
         return None if isinstance(root, Scalar) and not root.value else root
 
     def fault(self, event: Any, message: str, remedy: str) -> None:
+        if len(self.faults) == MAX_FAULTS:
+            raise _Refused(event.start_mark.index, f"more than {MAX_FAULTS} faults", "mend these first")
         self.faults.append((event.start_mark.index, message, remedy))
 
     def node(self, event: Any, events: Iterator[Any], depth: int) -> Node:

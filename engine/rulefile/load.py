@@ -27,6 +27,7 @@ from engine.rulefile.rules import read_rules
 FEATURES: Final = "features.yaml"
 TIERS: Final = "tiers.yaml"
 POLICY: Final = "policy.yaml"
+MAX_ALL: Final = 7_000_000  # what a record of the rule-set topic holds, and what is read in bounded time
 DEFINITIONS: Final = "definitions.yaml"
 
 
@@ -64,6 +65,9 @@ def digest(files: Mapping[str, str]) -> str:
 
 def load(files: Mapping[str, str]) -> RuleSet | tuple[Problem, ...]:
     """The rule set of these files (name to text), or all that is wrong with them, by file and line."""
+    size = sum(map(len, files.values()))
+    if size > MAX_ALL:
+        return (Problem(min(files), 1, 1, None, f"{size} characters in all files", f"stay within {MAX_ALL} together"),)
     problems: list[Problem] = []
     roots: dict[str, Node] = {}
     for name, text in sorted(files.items()):
