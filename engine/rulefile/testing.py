@@ -13,18 +13,20 @@ from typing import Any, Final
 
 from engine.core.actions import TOPIC_OF_KIND, Outcome
 from engine.core.decide import Due, Input, decide
+from engine.core.events import Event
 from engine.core.explain import Explainer, Explanation, Look, reached, watched
 from engine.core.messages import Message
 from engine.core.plan import Plan, compile_rule_set
 from engine.core.ruleset import Rule, RuleSet
 from engine.core.shown import MISSING
-from engine.core.state import ClientState
+from engine.core.state import DAY_MS, ClientState, pack, unpack
 from engine.rulefile.cases import Expected, RuleTest, read_tests
 from engine.rulefile.document import Mapping, Scalar, index_within, place, read_document
 from engine.rulefile.fields import Reader, Unsure
 from engine.rulefile.story import CLIENT_ID
 
 Key = tuple[int, str]  # where a term begins, and its text
+MILESTONES: Final = (100, 32, 8, 2)  # days before a test's time
 ACTIONS: Final = frozenset(TOPIC_OF_KIND.values())
 
 
@@ -127,6 +129,7 @@ class _Runner:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.explainer = Explainer(plan)
+        self.kept: dict[tuple[tuple[tuple[str, Event], ...], int], bytes] = {}
 
     def run(self, test: RuleTest, rule: Rule, seen: dict[Key, set[bool]]) -> Result:
         def note(trigger: str, client: ClientState, event: Any, move: Any) -> None:
@@ -150,9 +153,7 @@ class _Runner:
 
     def _decide(self, test: RuleTest, look: Look) -> str:
         """What is not as expected; empty when all is."""
-        states: dict[str, ClientState] = {}
-        # what falls due before the test's time is none of its concern
-        decide(self.plan, states, [*test.history, Due(CLIENT_ID, test.at_ms - 1)])
+        states = self._given(test)
         if test.tier is not None and (tier := states[CLIENT_ID].tier) != test.tier:
             return f"the client is given as tier {test.tier}, but its events put it in {tier or 'none'}"
         inputs: list[Input] = [test.event] if test.event else []
@@ -162,6 +163,26 @@ class _Runner:
         outcomes = {outcome: n for (id_, outcome), n in decided.outcomes.items() if id_ == test.rule}
         actions = [action for action in _actions(decided.messages) if action["rule_id"] == test.rule]
         return _failure(test.expected, outcomes, actions)
+
+    def _given(self, test: RuleTest) -> dict[str, ClientState]:
+        """The client just before the test's time: what falls due until then is none of its concern.
+
+        Tests give much the same clients, and a year has many timers: states on the way are kept.
+        """
+        states: dict[str, ClientState] = {}
+        done = 0
+        for moment_ms in (*(test.at_ms - days * DAY_MS for days in MILESTONES), test.at_ms - 1):
+            events = tuple(item for item in test.history if item[1].time <= moment_ms)
+            key = (events, moment_ms)
+            if key in self.kept:
+                states = {CLIENT_ID: unpack(self.plan.layout, self.kept[key])}
+            else:
+                decide(self.plan, states, [*events[done:], Due(CLIENT_ID, moment_ms)])
+                if states:
+                    self.kept[key] = pack(self.plan.layout, states[CLIENT_ID])
+            done = len(events)
+        decide(self.plan, states, test.history[done:])
+        return states
 
 
 def _actions(messages: Iterable[Message]) -> Iterable[dict[str, Any]]:
