@@ -299,7 +299,7 @@ def test_the_manual_has_every_code():
         ({"becomes": "trades_7d > 9", "repeat_every": "30d"}, "30d", []),
         ({"sequence": "{first: {on: trades, when: trades_7d == 0}, then: {on: logins}, within: 3d}"}, "1d", ["L101"]),
         ({"sequence": "{first: {on: logins}, without: {on: trades}, within: 3d}", "when": "trades_7d == 0"}, "1d", []),
-        ({"sequence": "{first: {on: logins}, then: {on: trades}, within: 3d}", "when": "trades_7d < 1"}, "1d", ["L101"]),
+        ({"sequence": "{first: {on: logins}, then: {on: trades}, within: 3d}", "when": "trades_7d<1"}, "1d", ["L101"]),
         ({"at": '{every: maturity, before: 3d, time: "09:00"}', "when": "maturity.amount_cny < 0"}, "1d", []),
         ({"on": "logins", "when": "hour(now) >= 24"}, "1d", ["L101"]),
         ({"on": "logins", "when": 'weekday(now) == "sat" and weekday(now) == "sun"'}, "1d", ["L101"]),
