@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+import shlex
+import subprocess
+import sys
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -164,3 +168,18 @@ def test_a_trade_shows_what_the_one_before_it_was() -> None:
     desk.take(profile(at(0)), trade(at(1)))
     account = explaining.account_of(plan, pack(plan.layout, desk.client), at(41), "{trades: {}}")
     assert "client.days_since_trade is 40 days" in "\n".join(lines(account, "back", False))
+
+
+def test_the_example_of_the_manual_is_what_it_prints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    manual = (Path(__file__).parents[2] / "docs/rules.md").read_text(encoding="utf-8")
+    block = re.search(
+        r"```console\n\$ engage (simulate .*) > records.ndjson\n\$ engage (explain .*)\n((?s:.*?))\n```", manual
+    )
+    assert block is not None
+    records, asked, printed = block.groups()
+    monkeypatch.chdir(tmp_path)
+    Path("rules").symlink_to(RULES)
+    # in a process of its own: it writes to the real standard output
+    engage = [sys.executable, "-m", "engine.cli", *shlex.split(records)]
+    Path("records.ndjson").write_bytes(subprocess.run(engage, check=True, capture_output=True).stdout)
+    assert CliRunner().invoke(main, shlex.split(asked)).output.rstrip() == printed
