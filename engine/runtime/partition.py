@@ -8,8 +8,9 @@ and any surprise throws the memory away. Nothing here knows Kafka, Redis or a cl
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence, Set
 from dataclasses import dataclass, field
+from itertools import islice
 
 import structlog
 
@@ -229,18 +230,27 @@ class Partition:
         else:
             self._unit.rejected[record.topic, dict(message.headers)["engage_reason"].decode()] += 1
 
-    async def _load(self, client_ids: Iterable[str]) -> None:
+    async def _load(self, client_ids: Collection[str]) -> None:
         """Bring the clients' states into the cache. No await between here and the end of the decision."""
         cache = self._cache
+        wanted = set(client_ids)
         missing = [client_id for client_id in client_ids if client_id not in cache]
         if not missing:
             return
         position, packed = await self._store.load(missing)
         self._check_position(position)
+        self._make_room(len(missing), wanted)
         layout = self._plan.layout
         for client_id, state in zip(missing, packed, strict=True):
             if state is not None:
                 cache[client_id] = unpack(layout, state)
+
+    def _make_room(self, clients: int, wanted: Set[str]) -> None:
+        """Forget who was used longest ago, as far as the cache's bound asks for it; never what is not committed yet."""
+        excess = len(self._cache) + clients - self._cache_clients
+        if excess > 0 and not self._unit.changed:
+            for client_id in list(islice((c for c in self._cache if c not in wanted), excess)):
+                del self._cache[client_id]
 
     def _check_position(self, found: bytes | None) -> None:
         if (found or b"") != self._stored_position():
