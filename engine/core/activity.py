@@ -110,23 +110,28 @@ class Activity:
         self.slide = None
         days = self.days
         starts: dict[int, int] = {}
-        if not days and not any(self.sets) and not any(self.lasts) and not any(self.closed):
+        if not days and not self.closed and not any(self.sets) and not any(self.lasts):
             self.past = list(layout.blank_past)
             return
         past: list[Any] = []
         for aggregate, window in layout.windows:
-            if aggregate == "closed":
+            until, end = day, len(days)
+            if window.unit == "slot":
+                first_day = day - window.slots  # the window is what comes after it
+            elif aggregate == "closed":
                 past.append(self._closed_value(layout, window.column, day))
                 continue
-            first_day = day - window.slots if window.unit == "slot" else window.first(day)  # the window is after it
+            else:
+                first_day = window.first(day)
+                if window.unit == "previous_month":
+                    until = month_start(day)
+                    end = bisect_right(days, until - 1)
             if aggregate in ("distinct", "last"):
                 past.append(self.window_value(aggregate, window.column, first_day))
                 continue
             start = starts.get(first_day)
             if start is None:
                 start = starts[first_day] = bisect_right(days, first_day)
-            until = day if window.unit != "previous_month" else month_start(day)
-            end = len(days) if until == day else bisect_right(days, until - 1)
             if aggregate == "daily_mean":
                 past.append(self._carried(window.column, start, end, first_day, until))
                 continue

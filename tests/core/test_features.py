@@ -8,7 +8,8 @@ from __future__ import annotations
 import pytest
 
 from engine.core.events import MAX_AMOUNT_FEN
-from engine.core.state import MAX_DISTINCT, MAX_SUM, day_of, day_start_ms
+from engine.core.features import next_slide_ms
+from engine.core.state import MAX_DISTINCT, MAX_SUM, NEVER_MS, day_of, day_start_ms, pack, unpack
 from tests.core.making import Desk, at, balance, login, plan_of, profile, rule, trade
 
 
@@ -154,3 +155,83 @@ def test_days_since_the_last_of_a_kind_are_of_the_one_before():
     assert d.take(login(at(0)))[0]["parameters"] == {"days": None, "trade": None}
     d.take(trade(at(1)))
     assert d.take(login(at(3.5)))[0]["parameters"] == {"days": 3, "trade": 2}
+
+
+def test_hours_slide_with_the_clock():
+    d = desk(
+        "  n: {source: logins, aggregate: count, window: 3h}\n  today: {source: logins, aggregate: count, window: 1d}\n"
+    )
+    d.take(login(at(0, hour=22.2)), login(at(0, hour=23.9)))
+    assert values(d) == (2, 2)
+    d.take(login(at(1, hour=0.99)))  # 22, 23 and 0 o'clock; the day is a new one
+    assert values(d) == (3, 1)
+    d.take(profile(at(1, hour=1)))
+    assert values(d) == (2, 1)
+    d.take(profile(at(1, hour=3)))
+    assert values(d) == (0, 1)
+
+
+def test_a_calendar_month_and_the_one_before():
+    """The first day is 16 February: 28 February is 12 days after it, 1 April 44."""
+    d = desk(
+        "  n: {source: trades, aggregate: count, window: month}\n"
+        "  before: {source: trades, aggregate: count, window: previous_month}\n"
+        "  symbols: {source: trades, aggregate: distinct, field: symbol, window: previous_month}\n"
+        "  latest: {source: trades, aggregate: last, field: symbol, window: previous_month}\n"
+    )
+    d.take(trade(at(12), symbol="a"), trade(at(12), symbol="b"))
+    assert values(d) == (2, 0, 0, None)
+    d.take(trade(at(13, hour=0), symbol="b"))  # 1 March
+    assert values(d) == (1, 2, 2, "b")
+    d.take(profile(at(44, hour=0)))  # 1 April
+    assert values(d) == (0, 1, 1, "b")
+    d.take(profile(at(74, hour=0)))  # 1 May
+    assert values(d) == (0, 0, 0, None)
+
+
+def test_what_counts_since_an_event():
+    d = desk(
+        "  bought_cny: {source: trades, aggregate: sum, field: amount_cny, "
+        "since: {on: balances, when: balance.kind == 'deposit'}}\n"
+        "  after_sale: {source: trades, aggregate: count, since: {on: trades, when: trade.side == 'sell'}}\n"
+        "  symbols: {source: trades, aggregate: distinct, field: symbol, since: {on: logins}}\n"
+    )
+    d.take(trade(at(0), 100), trade(at(1), 200, symbol="x"))  # since the client is known
+    assert values(d) == (300, 2, 2)
+    d.take(balance(at(2), 10, kind="withdrawal"), trade(at(3), 50, side="sell"), login(at(3)))
+    assert values(d) == (350, 0, 0)
+    d.take(balance(at(500), 10, kind="deposit"), trade(at(900), 7))
+    assert values(d) == (7, 1, 1)
+    packed = pack(d.plan.layout, d.client)
+    assert d.plan.compiled["tier_change"][0].parameters(unpack(d.plan.layout, packed), None, None) == (7, 1, 1)
+
+
+def test_distinct_numbers_are_stored():
+    d = desk("  sizes: {source: trades, aggregate: distinct, field: quantity, window: 7d}")
+    d.take(trade(at(0), quantity=5), trade(at(1), quantity=7))
+    assert unpack(d.plan.layout, pack(d.plan.layout, d.client)).trades.sets == [{5: day_of(at(0)), 7: day_of(at(1))}]
+
+
+def test_the_next_slide_is_the_first_moment_at_which_a_value_can_change():
+    d = desk(
+        "  week: {source: trades, aggregate: count, window: 7d}\n"
+        "  recent: {source: logins, aggregate: count, window: 24h}\n"
+        "  mean_cny: {source: balances, aggregate: daily_mean, field: assets_cny, window: 3d}\n"
+        "  after: {source: balances, aggregate: count, since: {on: trades}}\n"
+    )
+
+    def slide() -> int:
+        return next_slide_ms(d.plan.layout, d.client)
+
+    d.take(profile(at(0)))
+    assert slide() == NEVER_MS
+    d.take(trade(at(0)))
+    assert slide() == at(7, hour=0)
+    d.take(login(at(1, hour=12.5)))
+    assert slide() == at(2, hour=12)
+    d.take(balance(at(1, hour=13), 100))
+    assert slide() == at(2, hour=0)  # a mean can change every day
+    d.take(profile(at(4)))
+    assert slide() == at(7, hour=0)
+    d.take(profile(at(7)))
+    assert slide() == NEVER_MS

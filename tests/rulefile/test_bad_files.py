@@ -87,6 +87,13 @@ BAD = [
     (R, FILES[R], "rules: [5]\n", f"1:9: not a mapping; write keys: {RULE_KEYS}"),
     # Features
     (F, "source: trades", "source: trade", '2:24: unknown value "trade"; did you mean "trades"? allowed: trades, logins, balances'),
+    (F, "window: 7d", "window: 367d", '8:13: not a window: "367d"; write 7d (1d to 366d), 24h (1h to 72h), month or previous_month'),
+    (F, "window: 7d", "window: 73h", '8:13: not a window: "73h"; write 7d (1d to 366d), 24h (1h to 72h), month or previous_month'),
+    (F, "    window: 7d\n", "", "3:3: neither window nor since; add window: 7d, or since: {on: balances, when: ...}"),
+    (F, "window: 7d", "window: 7d\n    since: {on: trades}", "9:12: both window and since; keep the one that is meant"),
+    (F, "window: 7d", "since: {on: profiles}", '8:17: unknown value "profiles"; allowed: trades, logins, balances'),
+    (F, "window: 7d", "since: {on: balances, when: trade.side == 'buy'}",
+     '8:33: unknown name "trade.side"; known here: balance.*'),
     (F, "aggregate: count", "aggregate: median",
      '2:43: unknown value "median"; did you mean "min"? allowed: count, sum, min, max, distinct, last, daily_mean'),
     (F, "    field: amount_cny\n", "", "4:5: sum needs a field; add field, one of: amount_cny, assets_cny, cash_cny, margin_ratio"),
