@@ -100,7 +100,7 @@ EXPRESSIONS: Final = {
     "comparison chain": " < ".join(["1"] * 900),
     "tuple": "client.tier in (" + "'A', " * 100_000 + ")",
     "long text": "client.tier == '" + "A" * 1_000_000 + "'",
-    "ten million characters": "client.tier == 'A' or " * 500_000 + "client.has_advisor",
+    "six million characters": "client.tier == 'A' or " * 300_000 + "client.has_advisor",
     # -- Not what it looks like ----------------------------------------------------------------------------------
     "homoglyph": "client.tiеr == 'A'",  # a Cyrillic e
     "fullwidth": "ｃlient.tier == 'A'",  # Python's own parser reads these as ASCII (NFKC)
