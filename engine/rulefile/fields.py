@@ -203,7 +203,7 @@ class Reader:
     def unknown(self, node: Node, name: str, known: Iterable[str]) -> None:
         """A name that is not known here."""
         close = difflib.get_close_matches(name, list(known), n=1)
-        remedy = f'did you mean "{close[0]}"?' if close else "see the names of docs/rules.md"
+        remedy = f'did you mean "{close[0]}"?' if close else "see the names in docs/rules-reference.md"
         fault = Fault(0, f'unknown name "{name[:80]}"', remedy)
         if not self.unsure.hides(fault):
             self.problem(node, fault.message, self.unsure.remedy(fault))

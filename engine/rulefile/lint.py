@@ -18,7 +18,6 @@ ERROR: Final = "error"  # certainly not what was meant
 WARNING: Final = "warning"  # most likely not
 NOTE: Final = "note"  # good order
 
-# docs/rules.md has these in its table; a test compares.
 CODES: Final[dict[str, tuple[str, str]]] = {
     "L001": (WARNING, "a comment that allows a finding without a reason, or names no code"),
     "L002": (NOTE, "a comment that allows what is not found"),

@@ -1,4 +1,4 @@
-"""Every recipe of the cookbook is what it says: its files load beside the smallest of the others, and its tests pass."""
+"""Every recipe of the cookbook is what it says: its files load beside small others, and its tests pass."""
 
 from __future__ import annotations
 
