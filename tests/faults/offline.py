@@ -13,7 +13,7 @@ from engine.core.actions import OUTBOUND
 from engine.core.plan import compile_rule_set
 from engine.core.record import PACKED_FIELD
 from engine.runtime.replay import Replayed, read_file, replay_records
-from engine.runtime.rule_sets import load_directory
+from engine.runtime.rule_set_archive import load_directory
 from tests.faults.auditor import Audit
 from tests.kafka.installation import RULES, Installation, by_client
 
