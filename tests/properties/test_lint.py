@@ -13,7 +13,7 @@ from engine.core.decide import Due, decide
 from engine.core.narrowing import impossible
 from engine.core.ruleset import Rule
 from engine.rulefile.lint_conditions import implied
-from engine.rulefile.worlds import world_of
+from engine.rulefile.worlds import scope_of, world_of
 from tests.core.making import plan_of, rule
 from tests.properties.histories import LAST_MS, histories, quick
 
@@ -141,3 +141,50 @@ def test_the_engine_never_does_what_lint_says_cannot_be(texts, history):
 
 def _covers(world: Any, one: Rule, other: Rule) -> bool:
     return one is not other and implied([world], one.when, other.when)
+
+
+def _reading(trigger: str) -> str:
+    """A rule whose parameters are all names of its trigger, and what the features' filters say."""
+    rule_set = plan_of(features=FEATURES).rule_set
+    names = {name.replace(".", "_"): name for name, known in scope_of(rule_set, trigger).items()}
+    where = {f"where_{f.name}": f.where.text for f in rule_set.features if f.where and f.source == trigger}
+    parameters = "".join(f"\n      {key}: '{text}'" for key, text in {**names, **where}.items())
+    occasion: dict[str, Any] = {"silence": "{of: logins, for: 30d}"} if trigger == "silence" else {"on": trigger}
+    return rule(f"reads-{trigger.replace('_', '-')}", audience="team", kind="task", parameters=parameters, **occasion)
+
+
+READING = tuple(_reading(trigger) for trigger in [*ON, *TIMED])
+
+
+@quick(60)
+@given(histories(most=60))
+def test_what_lint_takes_for_certain_is_so(history):
+    plan = plan_of(*READING, features=FEATURES)
+
+    def watched(trigger: str) -> Callable[..., list[int]]:
+        (compiled,) = plan.compiled[trigger]
+        world = world_of(plan.rule_set, trigger, compiled.rule)
+        scope = scope_of(plan.rule_set, trigger)
+
+        def match(client: Any, event: Any, move: Any) -> list[int]:
+            read = dict(
+                zip((n for n, *_ in compiled.parameter_names), compiled.parameters(client, event, move), strict=True)
+            )
+            values = {name: read[name.replace(".", "_")] for name in scope}
+            for name, value in values.items():
+                assert world.domains[name].holds(value), (trigger, name, value)
+            for one, other in world.same.items():
+                assert values[one] == values[other], (trigger, one, other)
+            for lesser, greater in world.at_most:
+                assert values[lesser] <= values[greater], (trigger, lesser, greater)
+            for names, rows in world.relations:
+                assert tuple(values[name] for name in names) in rows, trigger
+            for _, name, domain in world.implied:
+                assert not read[f"where_{name}"] or domain.holds(values[name]), (trigger, name)
+            return list(plan.match[trigger](client, event, move))
+
+        return match
+
+    watching = {trigger: watched(trigger) for trigger in [*ON, *TIMED]}
+    ticks = [Due(f"c{n}", LAST_MS) for n in (1, 2, 3)]
+    decide(replace(plan, match={**plan.match, **watching}), {}, [*history, *ticks])
