@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Final
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 
 from engine.runtime.kafka import discard, errors
 from engine.runtime.settings import Settings
+
+REJOIN_S: Final = 1.0
 
 
 class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -25,7 +28,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
         self._settings = settings
         self._changed = changed
         self._consumer: AIOKafkaConsumer | None = None
-        self._rejoin = False
+        self._rejoin_at: float | None = None
 
     async def start(self) -> None:
         session_ms = int(self._settings.session_timeout_s * 1000)
@@ -54,14 +57,15 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
     async def on_partitions_assigned(self, assigned: list[TopicPartition]) -> None:
         assert self._consumer is not None
         self._consumer.pause(*assigned)  # membership is all that is wanted: nothing is read here
+        self._rejoin_at = None
         self._changed(frozenset(tp.partition for tp in assigned))
 
     async def poll(self) -> None:
         """Stay a member. An unpolled member leaves the group while its assignment still shows the partitions."""
         consumer = self._consumer
         assert consumer is not None
-        if self._rejoin:
-            self._rejoin = False
+        if self._rejoin_at is not None and asyncio.get_running_loop().time() >= self._rejoin_at:
+            self._rejoin_at = None
             consumer.unsubscribe()
             consumer.subscribe([self._settings.ledger_topic], listener=self)
         with errors():
@@ -76,8 +80,11 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
                 await self._consumer.end_offsets([tp])
 
     def rejoin(self) -> None:
-        """Ask for a new assignment: the old one was overtaken by another worker."""
-        self._rejoin = True
+        """Ask for a new assignment, unless one comes by itself: in a rebalance a worker may learn from the fence,
+        before the group tells it, that a partition has moved. Each asking moves everybody's partitions again.
+        """
+        if self._rejoin_at is None:
+            self._rejoin_at = asyncio.get_running_loop().time() + REJOIN_S
 
     async def stop(self) -> None:
         consumer, self._consumer = self._consumer, None

@@ -27,8 +27,8 @@ from tests.kafka.worker_process import eventually
 from tests.services.process import ServiceError
 
 WORKERS = 3
-WELL_S = 60.0  # a partition that has not committed anything this long after a fault hangs
-DRAIN_S = 120.0
+WELL_S = 180.0  # a partition that has not committed anything this long after a fault hangs
+DRAIN_S = 300.0
 AIM_S = 5.0
 
 
