@@ -18,7 +18,7 @@ from engine.core.expressions import Name
 from engine.core.ruleset import RuleSet
 from engine.core.state import MAX_DISTINCT, MAX_MATURITIES
 from engine.rulefile import declarations, definitions, document, schema
-from engine.rulefile.lint import CODES
+from engine.rulefile.findings import CODES
 
 HEAD: Final = """\
 # Rules: reference

@@ -98,7 +98,7 @@ class Action(Outbound):
     priority: Annotated[int, Field(ge=0, le=100)] = Field(description="100 is the most urgent.")
     template: str = Field(description="What the messaging system renders.")
     parameters: dict[str, Value] = Field(
-        description="Values for the template: money as a decimal string in CNY, times as RFC 3339, durations in seconds."
+        description="Values for the template: money as decimal text in CNY, times as RFC 3339, durations in seconds."
     )
     why: dict[str, Value] = Field(description="Every name in the rule's condition with its value at the decision.")
     expires_at: str = Field(description="Not to be delivered after this.", json_schema_extra={"format": "date-time"})

@@ -15,7 +15,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from engine import __version__
-from engine.rulefile.lint import CODES, Finding
+from engine.rulefile.findings import CODES, Finding
 from engine.rulefile.problem import Problem
 from engine.rulefile.report import excerpt
 

@@ -16,7 +16,7 @@ from engine.core.expressions import BOOL, Expression
 from engine.core.narrowing import World, impossible
 from engine.core.ranges import INF, Choice
 from engine.core.ruleset import Rule, RuleSet
-from engine.rulefile.lint import Findings
+from engine.rulefile.findings import Findings
 from engine.rulefile.parts import Part, conjuncts, leaves
 from engine.rulefile.places import Place
 from engine.rulefile.worlds import MAX_DAYS, event_world, world_of

@@ -16,7 +16,7 @@ from engine.core.expressions import HELPERS, Expression, Scope, to_python
 from engine.core.narrowing import Box, Unsettled, World, boxes, impossible
 from engine.core.ranges import INF, Choice, Domain
 from engine.core.ruleset import Rule, RuleSet
-from engine.rulefile.lint import Findings
+from engine.rulefile.findings import Findings
 from engine.rulefile.lint_conditions import implied
 from engine.rulefile.worlds import example, scope_of, world_of
 
@@ -81,6 +81,7 @@ def _used_up(rule_set: RuleSet, rules: list[Rule], worlds: Mapping[str, World], 
             other
             for other in rules[:position]
             if other.audience == "client"
+            and other.channels_by is None
             and {*rule.channels} <= {*other.channels}
             and (on := _together(rule, other, worlds))
             and implied(on, rule.when, other.when)

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from engine.core.expressions import Expression
 from engine.core.ruleset import Rule, RuleSet
-from engine.rulefile.lint import Findings
+from engine.rulefile.findings import Findings
 from engine.rulefile.places import Place
 from engine.rulefile.table_checks import unreachable
 from engine.rulefile.worlds import scope_of
@@ -43,7 +43,7 @@ def _rule(rule: Rule, home: Place, owners: Counter[str], findings: Findings) -> 
     if rule.serves is None:
         add("L302", "id", "does not say which need it serves", "add serves")
     rhythm_s, every = _rhythm(rule)
-    if rhythm_s and rule.cooldown_s > rhythm_s:
+    if rhythm_s and rule.cooldown_by is None and rule.cooldown_s > rhythm_s:
         message = f"is looked at every {every}, and its cooldown outlasts that: it is passed over"
         add("L303", "cooldown", message, "shorten the cooldown, or look more seldom")
     if rule.audience == "client" and rule.cooldown_s < HOUR_S and set(rule.on) & {*ON_EVENTS}:

@@ -6,9 +6,10 @@ import pytest
 from click.testing import CliRunner
 
 from engine.cli import main
+from engine.rulefile.findings import CODES
 from engine.rulefile.formats import formatted
-from engine.rulefile.lint import CODES, lint
-from tests.core.making import TIERS, rule
+from engine.rulefile.lint import lint
+from tests.core.making import TIERS, plan_of, rule
 from tests.rulefile.sample import good
 
 FEATURES = """\
@@ -304,3 +305,20 @@ def test_other_occasions(occasion, cooldown, codes):
     fields = {"when": None, "on": None, "audience": "team", "kind": "task", "cooldown": cooldown, **occasion}
     quoted = {key: f"'{value}'" if key in ("when", "becomes") and value else value for key, value in fields.items()}
     assert [finding.code for finding in found(rule("x", **quoted))] == codes
+
+
+def test_what_a_cooldown_or_channels_name_is_used_and_no_fixed_length():
+    definitions = """\
+tables:
+  every_days: {hit: first, unit: days, otherwise: 30, rows: [{client.region: east, then: 2}]}
+  reached_by: {hit: first, otherwise: [email], rows: [{client.region: east, then: [sms]}]}
+"""
+    weekly = {
+        "on": None,
+        "when": None,
+        "at": '{every: week, time: "09:00"}',
+        "cooldown": "every_days",
+        "channels": "reached_by",
+    }
+    plan = plan_of(rule("x", **weekly), definitions=definitions)
+    assert [finding.code for finding in lint(plan.rule_set) if finding.code not in ("L301", "L302")] == []
