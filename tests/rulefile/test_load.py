@@ -73,10 +73,11 @@ def test_lines_may_end_as_on_windows_and_words_stay_text():
 
 def test_shipped_rules(shipped):
     plan = compile_rule_set(shipped)
-    assert len(shipped.rules) >= 20
+    assert 50 <= len(shipped.rules) <= 60
     assert len(shipped.features) <= 26  # each costs memory in every client's state
     assert {rule.kind for rule in shipped.rules} == {"alert", "assignment", "survey", "message", "task"}
-    assert {rule.silence.source for rule in shipped.rules if rule.silence} == {"logins"}
+    occasions = ("silence", "becomes", "at", "sequence")
+    assert all(any(getattr(rule, occasion) for rule in shipped.rules) for occasion in occasions)
     on_trades = [compiled.rule for compiled in plan.compiled["trades"]]
     alone = [
         rule
@@ -85,8 +86,8 @@ def test_shipped_rules(shipped):
     ]
     assert len(alone) >= 5  # trades without profiles lead to something
     types = {"mutual_fund", "private_fund", "insurer", "qfii", "social_security_fund", "enterprise_annuity"}
-    text = dict(shipped.files)["institutions.yaml"]
-    assert all(f'"{type_}"' in text for type_ in types)
+    served = next(table for table in shipped.tables if table.name == "meeting_topic")
+    assert {row.cells[0].text for row in served.rows} == types
 
 
 def test_every_declared_feature_is_used(shipped):
