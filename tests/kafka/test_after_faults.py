@@ -11,6 +11,7 @@ from engine.core.messages import Message
 from engine.runtime import redis_store
 from engine.runtime.kafka import KafkaLog
 from engine.runtime.ledger import Fenced
+from engine.runtime.membership import REJOIN_S, Membership
 from tests.kafka.installation import Installation
 from tests.services.redis import RedisServer
 
@@ -39,3 +40,34 @@ async def test_no_connection_from_before_a_restart_of_redis_is_used_after_it() -
             server.restart()
             await asyncio.sleep(0.2)
             assert await asyncio.gather(*(redis.get("key") for _ in range(4))) == [None] * 4
+
+
+async def test_a_fence_asks_for_an_assignment_only_when_none_comes_by_itself(engine: Installation) -> None:
+    """Seed 2027, round 38: fences in a rebalance led to rebalances, and those to fences, for 51 s."""
+    assigned: list[frozenset[int]] = []
+    member = Membership(engine.settings, assigned.append)
+
+    async def poll() -> None:
+        while True:
+            await member.poll()
+
+    async def until_assigned(times: int) -> None:
+        async with asyncio.timeout(20):
+            while len(assigned) < times:
+                await asyncio.sleep(0.01)
+
+    await member.start()
+    polling = asyncio.create_task(poll())
+    try:
+        await until_assigned(1)
+        member.rejoin()
+        await member.on_partitions_assigned([])  # what the group says after a rebalance
+        assert len(assigned) == 2
+        await asyncio.sleep(2 * REJOIN_S)
+        assert len(assigned) == 2
+        member.rejoin()  # fenced by somebody outside the group, such as a rebuild
+        await until_assigned(3)
+    finally:
+        polling.cancel()
+        await asyncio.gather(polling, return_exceptions=True)
+        await member.stop()
