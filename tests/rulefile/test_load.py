@@ -1,12 +1,14 @@
 """Good rule files become the rule set they say."""
 
+import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from engine.core.expressions import number
 from engine.core.plan import compile_rule_set
-from engine.core.ruleset import ContactPolicy, Silence, TierStep
+from engine.core.ruleset import ContactPolicy, Service, Silence, TierStep
 from engine.rulefile import DirectoryError, digest, read_directory
 from engine.rulefile.document import MAX_BYTES
 from tests.rulefile.sample import FILES, good, problems_of
@@ -88,6 +90,17 @@ def test_shipped_rules(shipped):
     types = {"mutual_fund", "private_fund", "insurer", "qfii", "social_security_fund", "enterprise_annuity"}
     served = next(table for table in shipped.tables if table.name == "meeting_topic")
     assert {row.cells[0].text for row in served.rows} == types
+
+
+def test_the_manual_says_which_need_each_shipped_rule_serves(shipped):
+    manual = (SHIPPED.parent / "docs/shipped-rules.md").read_text(encoding="utf-8")
+    assert f"\n{len(shipped.rules)} rules in files" in manual
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*)$", manual, re.MULTILINE))
+    assert set(rows) == set(get_args(Service))
+    for rule in shipped.rules:
+        assert [need for need, row in rows.items() if f"`{rule.id}`" in row] == [rule.serves], rule.id
+    known = {rule.id for rule in shipped.rules}
+    assert set(re.findall(r"`([a-z]+(?:-[a-z]+)+)`", manual)) <= known
 
 
 def test_every_declared_feature_is_used(shipped):
