@@ -82,6 +82,48 @@ rules:
     expires: 1d
     template: welcome
     description: Tier.
+  - id: idle
+    version: {version}
+    title: No trade for a day
+    owner: trading
+    becomes: client.days_since_trade >= 1 and trades_7d >= 1
+    for: 1h
+    repeat_every: 12h
+    kind: task
+    audience: team
+    priority: 30
+    cooldown: 1h
+    expires: 1d
+    template: idle
+    description: A condition that becomes true.
+  - id: unused-deposit
+    version: {version}
+    title: A deposit and no trade
+    owner: wealth
+    sequence:
+      first: {{on: balances, when: balance.kind == "deposit"}}
+      without: {{on: trades}}
+      within: 6h
+    kind: task
+    audience: advisor
+    priority: 60
+    cooldown: 1h
+    expires: 1d
+    template: unused
+    description: A sequence.
+  - id: morning
+    version: {version}
+    title: Every morning
+    owner: wealth
+    at: {{every: day, time: "09:00"}}
+    when: client.tier == "A"
+    kind: alert
+    audience: team
+    priority: 20
+    cooldown: 1h
+    expires: 1d
+    template: morning
+    description: The calendar.
 {extra}"""
 
 

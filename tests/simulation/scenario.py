@@ -165,8 +165,8 @@ def _faults(random: Random, scenario: Scenario) -> list[Fault]:
         "pause at request", "pause at request", "rebalance", "rebalance",
         "kafka down", "redis down", "kafka mute", "redis mute", "kafka flaky", "kafka flaky", "redis flaky",
         "redis flaky", "kafka slow", "redis slow", "failover", "failover", "clock", "retention", "crash and failover",
-        "pause and failover", "slow zombie", "slow zombie", "stop while paused at request",
-        "pause in the successor's start",
+        "pause and failover", "slow zombie", "slow zombie", "slow zombie", "slow zombie",
+        "stop while paused at request", "pause in the successor's start",
     ]  # fmt: skip
     made = []
     for _ in range(random.choice((0, 1, 2, 4, 7))):
