@@ -44,6 +44,9 @@ check: .venv/.ready  ## formatting, lint, types, import directions, schema drift
 	$(BIN)/pytest -q tests/structure tests/deploy
 	$(BIN)/engage schemas --check
 	$(BIN)/engage check rules
+	$(BIN)/engage lint rules
+	$(BIN)/engage fmt --check rules
+	$(BIN)/engage test rules
 
 format: .venv/.ready  ## format the code and repair what lint can repair
 	$(BIN)/ruff check --fix .
