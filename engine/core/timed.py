@@ -56,6 +56,7 @@ class Timed:
     wakes: tuple[Wake, ...]
     slides: bool  # whether a condition that becomes true reads a window
     calendars: tuple[tuple[int, Calendar], ...]  # (index into `at`, when)
+    moments: tuple[Calendar, ...]  # those of `calendars`, each once
     maturities: tuple[tuple[int, Calendar], ...]  # (index into `maturity`, when)
     waits: dict[str, Wait]  # by rule id
     steps: dict[str, Steps]  # by topic
@@ -96,6 +97,7 @@ def timed(
         wakes=tuple(Wake(bases[name], days) for name, days in flips(by_trigger["becomes"], scope, definitions).items()),
         slides=any(name.changes in ("day", "hour") for name in names),
         calendars=_calendars(by_trigger["at"]),
+        moments=tuple(dict.fromkeys(when for _, when in _calendars(by_trigger["at"]))),
         maturities=_calendars(by_trigger["maturity"]),
         waits=waits,
         steps=steps,

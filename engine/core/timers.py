@@ -41,9 +41,8 @@ def due_hits(plan: Plan, client: ClientState) -> list[Hit]:
     hits = _silences(plan, client)
     if client.waits:
         hits += _timeouts(plan, client)
-    if plan.timed.calendars:
+    if client.calendar_ms <= client.now_ms:  # else it is known that no calendar time has come
         hits += _on_calendar(plan, client)
-    if plan.timed.maturities:
         hits += _matured(plan, client)
     return hits
 
@@ -135,11 +134,9 @@ def _timeouts(plan: Plan, client: ClientState) -> list[Hit]:
 
 
 def _on_calendar(plan: Plan, client: ClientState) -> list[Hit]:
-    candidates = [
-        index
-        for index, when in plan.timed.calendars
-        if calendars.next_ms(when, client.now_ms - 1, client.birth_date) == client.now_ms
-    ]
+    before_ms, now_ms, birth_date = client.now_ms - 1, client.now_ms, client.birth_date
+    due = [when for when in plan.timed.moments if calendars.next_ms(when, before_ms, birth_date) == now_ms]
+    candidates = [index for index, when in plan.timed.calendars if when in due] if due else []
     return _holding(plan, "at", candidates, client)
 
 
@@ -153,7 +150,7 @@ def _matured(plan: Plan, client: ClientState) -> list[Hit]:
 
 def _next_calendar_ms(plan: Plan, client: ClientState) -> int:
     due_ms = NEVER_MS
-    for _, when in plan.timed.calendars:
+    for when in plan.timed.moments:
         due_ms = min(due_ms, calendars.next_ms(when, client.now_ms, client.birth_date))
     for _, when in plan.timed.maturities:
         for day, _, _ in client.maturities:
