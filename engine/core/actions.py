@@ -100,7 +100,9 @@ class Action(Outbound):
     parameters: dict[str, Value] = Field(
         description="Values for the template: money as decimal text in CNY, times as RFC 3339, durations in seconds."
     )
-    why: dict[str, Value] = Field(description="Every name in the rule's condition with its value at the decision.")
+    why: dict[str, Value] = Field(
+        description="The names of the rule's condition, and what its definitions and tables follow from, with values."
+    )
     expires_at: str = Field(description="Not to be delivered after this.", json_schema_extra={"format": "date-time"})
 
 

@@ -66,6 +66,16 @@ def _tuple(places: list[str]) -> str:
     return f"({', '.join(places)}{',' if len(places) == 1 else ''})"
 
 
+def _told(condition: Expression, scope: Scope) -> tuple[str, ...]:
+    """The names whose values say why a condition holds: its own, and those that its definitions and tables follow
+    from.
+    """
+    found: dict[str, None] = {}
+    for name in condition.names:
+        found |= dict.fromkeys((name, *(read.name for read in scope[name].reads or ())))
+    return tuple(found)
+
+
 def compile_rule_set(rule_set: RuleSet) -> Plan:
     """Compile every part. Takes about a millisecond a rule."""
     sources = {source: features.plan_source(source, rule_set.features) for source in features.SOURCES}
@@ -91,7 +101,7 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
         scope = scopes[trigger]
         matching.add(code, f"match_{trigger}", [rule.when for rule in rules], scope)
         for index, rule in enumerate(rules):
-            why = [scope[n].code for n in rule.when.names]
+            why = [scope[n].code for n in _told(rule.when, scope)]
             parameters = [code.place(to_python(expression, scope)) for _, expression in rule.parameters]
             code.function(f"why_{trigger}_{index}", "c, e, t", [f"return {_tuple(why)}"])
             code.function(f"parameters_{trigger}_{index}", "c, e, t", [f"return {_tuple(parameters)}"])
@@ -124,7 +134,7 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
             CompiledRule(
                 rule,
                 space[f"why_{trigger}_{index}"],
-                tuple((n, scopes[trigger][n].type.unit) for n in rule.when.names),
+                tuple((n, scopes[trigger][n].type.unit) for n in _told(rule.when, scopes[trigger])),
                 space[f"parameters_{trigger}_{index}"],
                 tuple((n, expression.type.unit) for n, expression in rule.parameters),
                 space[f"contact_{trigger}_{index}"],

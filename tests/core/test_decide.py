@@ -92,6 +92,18 @@ def test_times_and_durations_leave_as_such():
     assert beyond["why"] == {"now": "2026-02-16T04:00:00.000Z"}
 
 
+def test_why_tells_what_definitions_and_tables_follow_from():
+    definitions = """\
+tables: {least_cny: {hit: first, unit: cny, otherwise: 5, rows: [{client.region: east, then: 2}]}}
+define: {is_rich: {is: client.assets_cny > least_cny}}
+"""
+    desk = Desk(plan_of(rule("r", when='is_rich and login.channel == "app"', audience="team"), definitions=definitions))
+    desk.take(profile(at(0), region="east"), balance(at(0), 3))
+    (message,) = desk.take(login(at(1)))
+    told = {"is_rich": True, "client.assets_cny": "3.00", "client.region": "east", "login.channel": "app"}
+    assert message["why"] == told
+
+
 def test_nobody_asks_a_client_for_consent_to_tell_the_advisor():
     desk = desk_with(rule("r", kind="alert", audience="advisor"), consents=(), daily_cap=1)
     assert [m["channel"] for m in desk.take(login(at(0)))] == ["work_queue"]

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.core.activity import Activity
 from engine.core.decide import Due, Input, decide
 from engine.core.events import parse_time_ms
 from engine.core.messages import Message
@@ -214,15 +215,21 @@ def test_unpack_gives_back_every_attribute(name, history):
         assert attributes(again) == attributes(client)
 
 
-PASSING = ("before_ms", "calendar_ms")  # have a meaning while an event is decided, or are found again when missing
+PASSING = (
+    "before_ms",
+    "calendar_ms",
+    "slide",
+)  # have a meaning while an event is decided, or are found again when missing
 
 
 def attributes(client: ClientState) -> dict[str, object]:
     found = {name: getattr(client, name) for name in ClientState.__slots__ if name not in PASSING}
-    for source in ("trades", "logins", "balances"):
-        activity = found[source]
-        found[source] = {name: getattr(activity, name) for name in type(activity).__slots__ if name not in PASSING}
-    return found
+    return found | {source: of_activity(found[source]) for source in ("trades", "logins", "balances")}
+
+
+def of_activity(activity: Activity) -> dict[str, object]:
+    found = {name: getattr(activity, name) for name in Activity.__slots__ if name not in PASSING}
+    return found | {"hours": activity.hours and of_activity(activity.hours)}
 
 
 @quick(60)
