@@ -22,7 +22,8 @@ from engine.core.state import ClientState, Layout
 def plan_of_features(rule_set: RuleSet, names: Collection[str]) -> Plan:
     """A plan that keeps these features and decides nothing."""
     chosen = tuple(feature for feature in rule_set.features if feature.name in names)
-    return compile_rule_set(replace(rule_set, features=chosen, rules=(), tiers=Tiers({}, (), None)))
+    alone = replace(rule_set, features=chosen, rules=(), tiers=Tiers({}, (), None), lists={}, tables=(), definitions=())
+    return compile_rule_set(alone)  # definitions and tables can ask for features that are not chosen
 
 
 def put_columns(layout: Layout, client: ClientState, found_layout: Layout, found: ClientState) -> None:

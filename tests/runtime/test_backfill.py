@@ -46,7 +46,12 @@ READER = rule(
     parameters="{" + ", ".join(f"p{i}: {name}" for i, name in enumerate(NAMES)) + "}",
 )
 QUIET = rule("quiet", on=None, silence="{of: logins, for: 1d}")  # timers move time on between events
-BEFORE_PLAN, AFTER_PLAN = plan_of(QUIET, features=OLD), plan_of(QUIET, READER, features=NEW)
+ASKED = """\
+define: {busy: {is: trades_7d > 3}}
+tables: {pace: {hit: first, otherwise: 30, rows: [{trades_7d: "> 3", then: 7}]}}
+"""  # of a feature that is not new
+BEFORE_PLAN = plan_of(QUIET, features=OLD, definitions=ASKED)
+AFTER_PLAN = plan_of(QUIET, READER, features=NEW, definitions=ASKED)
 
 
 class MemoryInputs:
