@@ -180,11 +180,11 @@ class Activity:
         return total, number
 
     def next_slide(self, layout: SourceLayout, now: int) -> int:
-        """The slot at whose beginning a value can change though no event comes; NEVER_MS when none can."""
+        """The slot at whose beginning a watched value can change though no event comes; NEVER_MS when none can."""
         if self.slide is None:
             self.slide = self._slide_of_rows(layout, now)
         slide = self.slide
-        for aggregate, window in layout.windows:
+        for aggregate, window in layout.watched:
             if aggregate == "distinct" or aggregate == "last":
                 if (seen := self._first_seen(aggregate, window.column, window.first(now))) is not None:
                     slide = min(slide, seen + window.slots if window.unit == "slot" else next_month(now))
@@ -194,16 +194,19 @@ class Activity:
                 month = self._first_seen(kept, index, month_start(now) - 1)
                 if month is not None or (entry is not None and entry[0] == month_start(now)):
                     slide = min(slide, next_month(now))
-            elif self.touched:
+            elif self.touched and (self.today[window.column] or aggregate not in ("count", "sum")):
                 slide = min(slide, _slide(aggregate, window, now, now))
         return slide
 
     def _slide_of_rows(self, layout: SourceLayout, now: int) -> int:
         slide = NEVER_MS
-        for aggregate, window in layout.windows:
+        for aggregate, window in layout.watched:
             if aggregate in ("distinct", "last", "closed"):
                 continue
             start = bisect_right(self.days, window.first(now))
+            if aggregate in ("count", "sum"):  # a row without what they add changes nothing when it leaves
+                values = self.columns[window.column]
+                start = next((row for row in range(start, len(values)) if values[row]), len(values))
             if start < len(self.days):
                 slide = min(slide, _slide(aggregate, window, self.days[start], now))
         return slide

@@ -87,9 +87,9 @@ def _apply(plan: Plan, client: ClientState, topic: str, event: Event, decided: D
         _classify(plan, client)
     rules = plan.compiled[topic]
     hits = [Hit(rules[index], event) for index in plan.match[topic](client, event, None)]
-    if topic in plan.timed.steps:
+    if client.waits or topic in plan.timed.steps:
         hits += sequence_hits(plan, client, topic, event)
-    if plan.timed.becomes:
+    if client.held or plan.timed.becomes:
         hits += became_hits(plan, client)
     if hits or move is not None:
         cause = Cause.model_construct(type=cast(CauseType, topic), event_id=event.event_id, time=rfc3339(event.time))
@@ -105,7 +105,7 @@ def _run_timers(plan: Plan, client: ClientState, until_ms: int, decided: Decided
         move = review(plan, client)
         _classify(plan, client)
         hits = due_hits(plan, client)
-        if plan.timed.becomes:
+        if client.held or plan.timed.becomes:
             hits += became_hits(plan, client)
         if hits or move is not None:
             cause = Cause.model_construct(type="timer", event_id=None, time=rfc3339(client.now_ms))

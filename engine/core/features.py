@@ -8,7 +8,7 @@ Holds: features that differ only in their window share one column; a column's ke
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -59,8 +59,10 @@ def column_key(feature: Feature) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:8]
 
 
-def plan_source(source: Source, features: Iterable[Feature]) -> SourcePlan:
-    """Lay out the columns of one source. Features are taken by name, so that file order does not matter."""
+def plan_source(source: Source, features: Iterable[Feature], watched: Collection[str] | None = None) -> SourcePlan:
+    """Lay out the columns of one source. Features are taken by name, so that file order does not matter. `watched` has
+    the names of those that are waited for while no event comes; None: all.
+    """
     by_day: list[tuple[Feature, Window]] = []
     by_hour: list[tuple[Feature, Window]] = []
     totals: dict[str, Feature] = {}
@@ -73,11 +75,12 @@ def plan_source(source: Source, features: Iterable[Feature]) -> SourcePlan:
             reads[feature.name] = f"len({total})" if feature.aggregate == "distinct" else total
         else:
             (by_hour if feature.window.unit == "hour" else by_day).append((feature, feature.window))
-    hours = _grid(by_hour, f"c.{source}.hours", reads) if by_hour else None
+    hours = _grid(by_hour, f"c.{source}.hours", reads, watched) if by_hour else None
     days = _grid(
         by_day,
         f"c.{source}",
         reads,
+        watched,
         totals=tuple((key, f.aggregate) for key, f in totals.items()),
         hours=hours.layout if hours else None,
     )
@@ -89,7 +92,13 @@ def plan_source(source: Source, features: Iterable[Feature]) -> SourcePlan:
     return SourcePlan(days, hours, tuple(totals.values()), reads, means)
 
 
-def _grid(features: list[tuple[Feature, Window]], activity: str, reads: dict[str, str], **more: Any) -> Grid:
+def _grid(
+    features: list[tuple[Feature, Window]],
+    activity: str,
+    reads: dict[str, str],
+    watched: Collection[str] | None,
+    **more: Any,
+) -> Grid:
     """Lay out columns of one slot's length; adds to `reads`."""
     kept: dict[str, dict[str, Feature]] = {"columns": {}, "sets": {}, "lasts": {}}
     closings: dict[str, tuple[str, str, int]] = {}
@@ -117,6 +126,11 @@ def _grid(features: list[tuple[Feature, Window]], activity: str, reads: dict[str
         blank_today=tuple(0 if f.aggregate in ("count", "sum") else None for f in kept["columns"].values()),
         blank_past=tuple(_BLANK_PAST.get(feature.aggregate) for feature, _ in features),
         closings=tuple(closings.values()),
+        watched=tuple(
+            window
+            for (feature, _), window in zip(features, windows, strict=True)
+            if watched is None or feature.name in watched
+        ),
         **more,
     )
     columns, sets, lasts = (tuple(group.values()) for group in (kept["columns"], kept["sets"], kept["lasts"]))
@@ -311,7 +325,7 @@ def constants(plans: dict[Source, SourcePlan]) -> dict[str, Any]:
 
 
 def next_slide_ms(layout: Layout, client: ClientState) -> int:
-    """The next moment at which a feature of the client can change though no event comes; NEVER_MS when none can."""
+    """The next moment at which a watched feature of the client can change though no event comes; or NEVER_MS."""
     day, hour = NEVER_MS, NEVER_MS
     for source in SOURCES:
         kept: SourceLayout = getattr(layout, source)

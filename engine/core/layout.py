@@ -70,6 +70,7 @@ class SourceLayout:
     closings: tuple[tuple[str, str, int], ...] = ()  # (key, distinct or last, its index): kept when a month ends
     totals: tuple[tuple[str, str], ...] = ()  # (key, aggregate): one value, since an event
     hours: SourceLayout | None = None  # the same by hour
+    watched: tuple[tuple[str, Window], ...] = ()  # those of `windows` that are waited for while no event comes
 
     @property
     def extended(self) -> bool:

@@ -17,7 +17,18 @@ from engine.core.generated import Code
 from engine.core.matching import Matcher
 from engine.core.ruleset import Ladder, Rule, RuleSet, Trigger
 from engine.core.state import ClientState, Layout
-from engine.core.timed import TOPICS, Read, Steps, Timed, steps_of, timed
+from engine.core.timed import (
+    TOPICS,
+    Read,
+    Steps,
+    Timed,
+    fixed_part,
+    meanings_of,
+    read_by,
+    reads_windows,
+    steps_of,
+    timed,
+)
 
 TRIGGERS: Final[tuple[str, ...]] = get_args(Trigger)
 
@@ -78,12 +89,17 @@ def _told(condition: Expression, scope: Scope) -> tuple[str, ...]:
 
 def compile_rule_set(rule_set: RuleSet) -> Plan:
     """Compile every part. Takes about a millisecond a rule."""
-    sources = {source: features.plan_source(source, rule_set.features) for source in features.SOURCES}
-    reads = {name: text for plan in sources.values() for name, text in plan.reads.items()}
     tiers, segments = rule_set.tiers.names, tuple(s.id for s in rule_set.tiers.segments)
 
-    def scope_of(trigger: str) -> Scope:
+    def scope_of(trigger: str, reads: dict[str, str] | None = None) -> Scope:
         return names.rule_scope(trigger, rule_set.features, tiers, segments, reads, rule_set.declared)
+
+    unread = scope_of("becomes")
+    waited_for = [ladder.measure for ladder in rule_set.tiers.ladders.values()]
+    waited_for += [rule.when for rule in rule_set.rules if rule.becomes]
+    watched = {name.name for expression in waited_for for name in read_by(expression, unread)}
+    sources = {source: features.plan_source(source, rule_set.features, watched) for source in features.SOURCES}
+    reads = {name: text for plan in sources.values() for name, text in plan.reads.items()}
 
     code = Code()
     code.constants |= list_globals(rule_set.lists)
@@ -95,7 +111,7 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
 
         code.function(f"update_{source}", "c, e", features.update_lines(source, sources, condition))
 
-    scopes = {trigger: scope_of(trigger) for trigger in (*TRIGGERS, "client")}
+    scopes = {trigger: scope_of(trigger, reads) for trigger in (*TRIGGERS, "client")}
     by_trigger = {trigger: tuple(rule for rule in rule_set.rules if trigger in rule.on) for trigger in TRIGGERS}
     for trigger, rules in by_trigger.items():
         scope = scopes[trigger]
@@ -113,6 +129,15 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
     for topic, both in steps.items():
         for place, found in zip(("first", "then"), both, strict=True):
             matching.add(code, f"{place}_{topic}", [step.when for _, step in found], scopes[topic])
+
+    meanings = meanings_of(rule_set.declared, scopes["becomes"])
+    waiting = {
+        "at": by_trigger["at"],
+        "becomes": [rule for rule in by_trigger["becomes"] if reads_windows(rule.when, scopes["becomes"])],
+    }
+    for trigger, some in waiting.items():
+        fixed = [fixed_part(rule.when, scopes[trigger], meanings) for rule in some]
+        matching.add(code, f"possible_{trigger}", fixed, scopes[trigger])
 
     scope = scopes["client"]
     bases = [name for name in scope.values() if name.base]
@@ -159,7 +184,7 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
         timed=timed(
             by_trigger,
             scope,
-            {definition.name: definition.expression for definition in rule_set.definitions},
+            meanings,
             {
                 topic: Steps(
                     space[f"first_{topic}"],
@@ -171,6 +196,7 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
                 if first or then
             },
             {name.name: space[f"base_{name.name.partition('.')[2]}"] for name in bases},
+            {trigger: space[f"possible_{trigger}"] for trigger in waiting},
         ),
         ladders=ladders,
         segments=segments,

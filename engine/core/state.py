@@ -70,6 +70,7 @@ class ClientState:
 
     __slots__ = (
         "acted", "advisor_id", "age_band", "assets_fen", "assets_peak_fen", "balances", "birth_date", "calendar_ms",
+        "calendar_rules",
         "cash_fen", "client_id", "consents", "contacts_day", "contacts_today", "day", "due_ms", "held", "language",
         "logins", "margin_ratio", "maturities", "now_ms", "recent", "region", "review_ms", "risk_level", "segment",
         "sequence", "silenced", "since_ms", "tier", "tier_history", "tier_since_ms", "time_zone", "trades", "type",
@@ -110,6 +111,7 @@ class ClientState:
         self.waits: dict[str, int] = {}  # rule id -> when the first step of its sequence came
         self.maturities: list[list[Any]] = []  # [day, symbol, fen] of holdings with a term, the nearest first
         self.calendar_ms = 0  # the next calendar time after `now_ms`, when later than it: not stored
+        self.calendar_rules: list[int] = []  # those that it regards: not stored
         self.contacts_day = 0
         self.contacts_today = 0
         self.recent: list[list[Any]] = []  # [ms, rule id, kind, channel, outcome, times], newest last
@@ -191,7 +193,7 @@ def unpack(layout: Layout, packed: bytes) -> ClientState:
         setattr(client, name, value)
     client.consents = tuple(client.consents)
     client.day = day_of(client.now_ms)
-    client.calendar_ms = 0
+    client.calendar_ms, client.calendar_rules = 0, []
     client.trades, client.logins, client.balances = (
         unpack_activity(source, activity)
         for source, activity in zip((layout.trades, layout.logins, layout.balances), activities, strict=True)

@@ -2,24 +2,32 @@
 
 Enters: the rules by trigger, the names of each trigger's scope. Leaves: Timed.
 Holds: indexes are those into the plan's compiled rules of the trigger; a condition over state is woken at every moment
-at which time alone can change it.
+at which time alone can make it true or, when it holds, false.
 """
 
 from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final, get_args
 
-from engine.core.expressions import Expression, Name, Scope
+from engine.core.declared import Declared, row_tree
+from engine.core.expressions import BOOL, Expression, Name, Scope
 from engine.core.ruleset import Becomes, Calendar, Rule, Step, Topic
 from engine.core.state import DAY_MS, ClientState
 
 Match = Callable[[ClientState, Any, Any], list[int]]
 Read = Callable[[ClientState, Any, Any], Any]
+Meanings = Mapping[str, Sequence[ast.expr]]  # what a definition or a table stands for, by its name
 TOPICS: Final[tuple[Topic, ...]] = get_args(Topic)
+MIRRORED: Final[dict[type[ast.cmpop], type[ast.cmpop]]] = {
+    ast.Lt: ast.Gt,
+    ast.LtE: ast.GtE,
+    ast.Gt: ast.Lt,
+    ast.GtE: ast.LtE,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +63,9 @@ class Timed:
     becomes: dict[str, Becomes]  # by rule id
     wakes: tuple[Wake, ...]
     slides: bool  # whether a condition that becomes true reads a window
-    calendars: tuple[tuple[int, Calendar], ...]  # (index into `at`, when)
-    moments: tuple[Calendar, ...]  # those of `calendars`, each once
+    slides_possible: Match  # those that do and can hold before an event comes: what only events change allows it
+    calendars: tuple[Calendar, ...]  # by index into `at`
+    calendars_possible: Match  # indexes of those that can hold before an event comes
     maturities: tuple[tuple[int, Calendar], ...]  # (index into `maturity`, when)
     waits: dict[str, Wait]  # by rule id
     steps: dict[str, Steps]  # by topic
@@ -74,11 +83,14 @@ def steps_of(rules: Iterable[Rule], topic: str) -> tuple[list[tuple[str, Step]],
 def timed(
     by_trigger: Mapping[str, tuple[Rule, ...]],
     scope: Scope,
-    definitions: Mapping[str, Expression],
+    meanings: Meanings,
     steps: dict[str, Steps],
     bases: Mapping[str, Read],
+    possible: Mapping[str, Match],
 ) -> Timed:
-    """`scope` is that of `becomes`; `bases` reads the base of each name that counts days, by the name."""
+    """`scope` is that of `becomes`; `bases` reads the base of each name that counts days, by the name; `possible` has
+    the matchers of `slides_possible` and `calendars_possible`, by trigger.
+    """
     waits = {
         rule.id: Wait(rule.sequence.within_s * 1000, rule.sequence.absent, index)
         for trigger, rules in by_trigger.items()
@@ -86,7 +98,6 @@ def timed(
         for index, rule in enumerate(rules)
         if rule.sequence is not None
     }
-    names = [name for rule in by_trigger["becomes"] for name in read_by(rule.when, scope)]
     return Timed(
         silences=tuple(
             (index, rule.silence.source, rule.silence.days * DAY_MS)
@@ -94,18 +105,15 @@ def timed(
             if rule.silence is not None
         ),
         becomes={rule.id: rule.becomes for rule in by_trigger["becomes"] if rule.becomes is not None},
-        wakes=tuple(Wake(bases[name], days) for name, days in flips(by_trigger["becomes"], scope, definitions).items()),
-        slides=any(name.changes in ("day", "hour") for name in names),
-        calendars=_calendars(by_trigger["at"]),
-        moments=tuple(dict.fromkeys(when for _, when in _calendars(by_trigger["at"]))),
-        maturities=_calendars(by_trigger["maturity"]),
+        wakes=tuple(Wake(bases[name], days) for name, days in flips(by_trigger["becomes"], scope, meanings).items()),
+        slides=any(reads_windows(rule.when, scope) for rule in by_trigger["becomes"]),
+        slides_possible=possible["becomes"],
+        calendars=tuple(rule.at for rule in by_trigger["at"] if rule.at is not None),
+        calendars_possible=possible["at"],
+        maturities=tuple((i, rule.at) for i, rule in enumerate(by_trigger["maturity"]) if rule.at is not None),
         waits=waits,
         steps=steps,
     )
-
-
-def _calendars(rules: tuple[Rule, ...]) -> tuple[tuple[int, Calendar], ...]:
-    return tuple((index, rule.at) for index, rule in enumerate(rules) if rule.at is not None)
 
 
 def read_by(expression: Expression, scope: Scope) -> list[Name]:
@@ -113,45 +121,80 @@ def read_by(expression: Expression, scope: Scope) -> list[Name]:
     return [inner for name in expression.names for inner in (scope[name].reads or (scope[name],))]
 
 
-def flips(
-    rules: Iterable[Rule], scope: Scope, definitions: Mapping[str, Expression]
-) -> dict[str, tuple[int, ...] | None]:
-    """For each name that counts whole days: the counts at which a comparison with it can change; None: at any."""
+def reads_windows(condition: Expression, scope: Scope) -> bool:
+    return any(name.changes in ("day", "hour") for name in read_by(condition, scope))
+
+
+def meanings_of(declared: Declared, scope: Scope) -> Meanings:
+    """What definitions and tables in this scope, which has no event's names, get their values by."""
+    tables = {t.name: [row_tree(t.inputs, row, scope) for row in t.rows] for t in declared.tables if t.on is None}
+    return tables | {d.name: [d.expression.tree] for d in declared.definitions if d.on is None}
+
+
+def fixed_part(condition: Expression, scope: Scope, meanings: Meanings) -> Expression:
+    """What of a condition only events can change: while it is false, time does not make the condition true."""
+    definitions = {name: trees[0] for name, trees in meanings.items() if scope[name].type == BOOL}
+
+    def parts(tree: ast.expr) -> Iterator[ast.expr]:
+        if isinstance(tree, ast.BoolOp) and isinstance(tree.op, ast.And):
+            for value in tree.values:
+                yield from parts(value)
+        elif isinstance(tree, ast.Name) and tree.id in definitions:
+            yield from parts(definitions[tree.id])
+        else:
+            yield tree
+
+    fixed = [part for part in parts(condition.tree) if all(n.changes == "event" for n in _names(part, scope))]
+    return replace(condition, tree=ast.BoolOp(ast.And(), fixed) if len(fixed) > 1 else [*fixed, ast.Constant(True)][0])
+
+
+def _names(tree: ast.expr, scope: Scope) -> Iterator[Name]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and node.id in scope:
+            name = scope[node.id]
+            yield from (name,) if name.reads is None else name.reads
+
+
+def flips(rules: Iterable[Rule], scope: Scope, meanings: Meanings) -> dict[str, tuple[int, ...] | None]:
+    """For each name that counts whole days: the counts at which a comparison with it changes; None: any."""
     found: dict[str, set[int] | None] = {}
-    waiting = [rule.when for rule in rules]
+    waiting = [rule.when.tree for rule in rules]
     while waiting:
-        tree = waiting.pop().tree
-        compared: dict[int, set[int]] = {}
+        tree = waiting.pop()
+        compared: dict[int, set[int] | None] = {}
         for node in ast.walk(tree):
             if isinstance(node, ast.Compare):
-                compared |= _compared(node)
+                _compare(node, compared)
+            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "known":
+                compared[id(node.args[0])] = set()  # what is known stays known
         for node in ast.walk(tree):
             if not isinstance(node, ast.Name) or node.id not in scope:
                 continue
-            if node.id in definitions:
-                waiting.append(definitions[node.id])
-                continue
-            for inner in scope[node.id].reads or ():
-                if inner.changes == "elapsed":
-                    found[inner.name] = None
+            waiting += meanings.get(node.id, ())
             if scope[node.id].changes == "elapsed":
                 so_far, more = found.get(node.id, set()), compared.get(id(node))
                 found[node.id] = None if so_far is None or more is None else so_far | more
     return {name: None if days is None else tuple(sorted(days)) for name, days in found.items()}
 
 
-def _compared(node: ast.Compare) -> dict[int, set[int]]:
-    """The written numbers that the names of a comparison meet, by the name's node: a count of days can change its
-    answer at such a number or just after it.
-    """
+def _compare(node: ast.Compare, found: dict[int, set[int] | None]) -> None:
+    """Add the counts at which a comparison changes, by the node of each name in it; None: any."""
     operands = [node.left, *node.comparators]
-    written: set[int] = set()
-    for operand in operands:
-        parts = operand.elts if isinstance(operand, ast.Set) else [operand]
-        for part in parts:
-            if isinstance(part, ast.Constant) and isinstance(part.value, (int, float)):
-                written |= {math.floor(part.value), math.floor(part.value) + 1}
-            elif not isinstance(part, ast.Name):
-                return {}
-    names = [operand for operand in operands if isinstance(operand, ast.Name)]
-    return {id(names[0]): written} if len(names) == 1 else {}
+    for left, op, right in zip(operands, node.ops, node.comparators, strict=False):
+        for name, sign, other in ((left, type(op), right), (right, MIRRORED.get(type(op), type(op)), left)):
+            if isinstance(name, ast.Name):
+                so_far, more = found.get(id(name), set()), _counts(sign, other)
+                found[id(name)] = None if so_far is None or more is None else so_far | more
+
+
+def _counts(sign: type[ast.cmpop], other: ast.expr) -> set[int] | None:
+    """The whole numbers at which `count sign other` changes; None when `other` is not written."""
+    counts: set[int] = set()
+    for part in other.elts if isinstance(other, ast.Set) else [other]:
+        if not isinstance(part, ast.Constant) or not isinstance(part.value, (int, float)):
+            return None
+        if sign not in (ast.Gt, ast.LtE):
+            counts.add(math.ceil(part.value))
+        if sign not in (ast.GtE, ast.Lt):
+            counts.add(math.floor(part.value) + 1)
+    return counts

@@ -41,8 +41,9 @@ def due_hits(plan: Plan, client: ClientState) -> list[Hit]:
     hits = _silences(plan, client)
     if client.waits:
         hits += _timeouts(plan, client)
-    if client.calendar_ms <= client.now_ms:  # else it is known that no calendar time has come
-        hits += _on_calendar(plan, client)
+    possible = plan.timed.calendars_possible(client, None, None)
+    if client.calendar_ms <= client.now_ms or client.calendar_rules != possible:  # else no calendar time has come
+        hits += _on_calendar(plan, client, possible)
         hits += _matured(plan, client)
     return hits
 
@@ -57,8 +58,9 @@ def next_due_ms(plan: Plan, client: ClientState) -> int:
         if rule_id in timed.waits:
             due_ms = min(due_ms, start_ms + timed.waits[rule_id].within_ms)
     if timed.calendars or timed.maturities:
-        if client.calendar_ms <= client.now_ms:
-            client.calendar_ms = _next_calendar_ms(plan, client)
+        possible = timed.calendars_possible(client, None, None)
+        if client.calendar_ms <= client.now_ms or client.calendar_rules != possible:
+            client.calendar_rules, client.calendar_ms = possible, _next_calendar_ms(plan, client, possible)
         due_ms = min(due_ms, client.calendar_ms)
     if timed.becomes:
         due_ms = min(due_ms, _becomes_due_ms(plan, client))
@@ -102,13 +104,17 @@ def _silent_since(plan: Plan, client: ClientState, index: int, source: str, leng
 
 def sequence_hits(plan: Plan, client: ClientState, topic: str, event: Event) -> list[Hit]:
     """Note what an event means for the sequences; those that it completes, and whose condition holds."""
-    steps, waits = plan.timed.steps[topic], plan.timed.waits
+    steps, waits = plan.timed.steps.get(topic), plan.timed.waits
+    for rule_id in [rule_id for rule_id in client.waits if rule_id not in waits]:
+        del client.waits[rule_id]  # its rule is in force no more
+    if steps is None:
+        return []
     candidates = []
     if client.waits:
         for index in steps.then(client, event, None):
-            rule_id = steps.then_rules[index]
-            if client.waits.pop(rule_id, None) is not None and not waits[rule_id].absent:
-                candidates.append(waits[rule_id].index)
+            wait, start_ms = waits[steps.then_rules[index]], client.waits.pop(steps.then_rules[index], None)
+            if start_ms is not None and not wait.absent and client.now_ms < start_ms + wait.within_ms:
+                candidates.append(wait.index)
     hits = _holding(plan, f"after_{topic}", candidates, client, event)
     for index in steps.first(client, event, None):
         rule_id = steps.first_rules[index]
@@ -133,10 +139,11 @@ def _timeouts(plan: Plan, client: ClientState) -> list[Hit]:
 # -- the calendar ------------------------------------------------------------------------------------------------------
 
 
-def _on_calendar(plan: Plan, client: ClientState) -> list[Hit]:
+def _on_calendar(plan: Plan, client: ClientState, possible: list[int]) -> list[Hit]:
     before_ms, now_ms, birth_date = client.now_ms - 1, client.now_ms, client.birth_date
-    due = [when for when in plan.timed.moments if calendars.next_ms(when, before_ms, birth_date) == now_ms]
-    candidates = [index for index, when in plan.timed.calendars if when in due] if due else []
+    times = {plan.timed.calendars[index] for index in possible}
+    due = {when for when in times if calendars.next_ms(when, before_ms, birth_date) == now_ms}
+    candidates = [index for index in possible if plan.timed.calendars[index] in due]
     return _holding(plan, "at", candidates, client)
 
 
@@ -148,9 +155,9 @@ def _matured(plan: Plan, client: ClientState) -> list[Hit]:
     return hits
 
 
-def _next_calendar_ms(plan: Plan, client: ClientState) -> int:
+def _next_calendar_ms(plan: Plan, client: ClientState, possible: list[int]) -> int:
     due_ms = NEVER_MS
-    for when in plan.timed.moments:
+    for when in {plan.timed.calendars[index] for index in possible}:
         due_ms = min(due_ms, calendars.next_ms(when, client.now_ms, client.birth_date))
     for _, when in plan.timed.maturities:
         for day, _, _ in client.maturities:
@@ -204,6 +211,6 @@ def _becomes_due_ms(plan: Plan, client: ClientState) -> int:
             due_ms = min(due_ms, base_ms + (days + 1) * DAY_MS)
         elif (later := bisect_right(wake.days, days)) < len(wake.days):
             due_ms = min(due_ms, base_ms + wake.days[later] * DAY_MS)
-    if plan.timed.slides:
+    if plan.timed.slides and plan.timed.slides_possible(client, None, None):
         due_ms = min(due_ms, next_slide_ms(plan.layout, client))
     return due_ms

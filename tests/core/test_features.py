@@ -19,7 +19,8 @@ def desk(features: str) -> Desk:
     tiers = "individual:\n  measure: client.assets_cny\n  tiers:\n    - {tier: A}\n"
     parameters = "{" + ", ".join(f"p{i}: {name}" for i, name in enumerate(names)) + "}"
     reader = rule("reader", on="tier_change", when='tier_change.new == "A"', parameters=parameters)
-    return Desk(plan_of(reader, features=features, tiers=tiers))
+    watches = rule("watches", becomes=" or ".join(f"known({name})" for name in names))
+    return Desk(plan_of(reader, watches, features=features, tiers=tiers))
 
 
 def values(desk: Desk, client_id: str = "c1") -> tuple:

@@ -1,14 +1,26 @@
 """Rules that are not looked at on one event: conditions that become true, sequences, calendar times, maturities."""
 
-from engine.core.state import DAY_MS
+from engine.core.plan import Plan
+from engine.core.state import DAY_MS, pack, unpack
 from tests.core.making import HOUR_MS, Desk, at, balance, login, plan_of, profile, rule, trade
 
 TEAM = {"audience": "team", "kind": "task", "cooldown": "1m"}
 LOGINS = "  logins_7d: {source: logins, aggregate: count, window: 7d}\n"
 
 
-def desk_with(*rules: str, features: str = LOGINS) -> Desk:
-    return Desk(plan_of(*rules, features=features, tiers="segments: []\n"))
+def plan_with(*rules: str, features: str = LOGINS, definitions: str = "") -> Plan:
+    return plan_of(*rules, features=features, tiers="segments: []\n", definitions=definitions)
+
+
+def desk_with(*rules: str, **files: str) -> Desk:
+    return Desk(plan_with(*rules, **files))
+
+
+def take_rules(desk: Desk, *rules: str) -> None:
+    """Another rule set is in force from now on."""
+    packed = pack(desk.plan.layout, desk.client)
+    desk.plan = plan_with(*rules)
+    desk.states["c1"] = unpack(desk.plan.layout, packed)
 
 
 def fired(published: list[dict]) -> list[tuple[str, str]]:
@@ -52,7 +64,7 @@ def test_it_repeats_while_it_stays_true():
 def test_a_count_of_days_is_looked_at_on_the_day_it_reaches_the_threshold_and_on_no_other():
     desk = desk_with(rule("idle", becomes="client.days_since_login > 30 and known(client.assets_cny)", **TEAM))
     desk.take(login(at(0)), balance(at(1), 5))
-    assert desk.client.due_ms == at(30)
+    assert desk.client.due_ms == at(31)
     assert fired(desk.tick(at(100))) == [("idle", "2026-03-19T04:00:00.000Z")]
     assert desk.client.due_ms > at(10_000)
     assert fired(desk.take(login(at(101)))) == []
@@ -178,3 +190,121 @@ def test_each_holding_comes_to_its_term_unless_it_was_sold():
     ]
     assert [outcome for outcome in desk.outcomes if outcome[0] == "term"] == [("term", "sent"), ("term", "cooldown")]
     assert desk.client.due_ms > at(100) + 1000 * DAY_MS
+
+
+# -- rule sets that change -----------------------------------------------------------------------------------------
+
+ON_LOGIN = rule("rich", on="logins", **TEAM)
+
+
+def rich(**more: str) -> str:
+    return rule("rich", becomes="client.assets_cny > 1_000", **more, **TEAM)
+
+
+def test_a_condition_is_new_when_its_rule_was_out_of_force_and_comes_back():
+    for meanwhile in ((), (ON_LOGIN,), (rule("other", becomes="logins_7d > 100", **TEAM),)):
+        desk = desk_with(rich())
+        assert fired(desk.take(balance(at(0), 2_000))) == [("rich", "2026-02-16T04:00:00.000Z")]
+        take_rules(desk, *meanwhile)
+        desk.take(balance(at(1), 0), balance(at(2), 3_000))
+        assert desk.client.held == {}
+        take_rules(desk, rich())
+        assert fired(desk.take(login(at(3)))) == [("rich", "2026-02-19T04:00:00.000Z")]
+
+
+def test_a_rule_that_changes_keeps_what_it_knows():
+    desk = desk_with(rich(**{"for": "5d"}))
+    desk.take(balance(at(0), 2_000))
+    take_rules(desk, rich(**{"for": "2d"}))
+    assert desk.tick(at(4.5)) == []  # until an event or what was due before
+    assert fired(desk.take(login(at(4.75)))) == [("rich", "2026-02-20T22:00:00.000Z")]
+    take_rules(desk, rule("rich", becomes="client.assets_cny > 500", repeat_every="10d", **TEAM))
+    assert fired(desk.take(login(at(6)))) == []
+    assert fired(desk.tick(at(20))) == [("rich", "2026-03-02T22:00:00.000Z")]
+
+
+def waiting(second: str, within: str) -> str:
+    return rule("waits", sequence=f"{{first: {DEPOSIT}, {second}: {{on: trades}}, within: {within}}}", **TEAM)
+
+
+def test_a_wait_is_over_when_its_rule_is_taken_out():
+    desk = desk_with(waiting("without", "7d"))
+    desk.take(deposit(at(0)))
+    take_rules(desk)
+    desk.take(trade(at(1)))
+    take_rules(desk, waiting("without", "7d"))
+    assert desk.take(login(at(2))) == []
+    assert desk.tick(at(30)) == []
+
+
+def test_a_wait_that_was_made_shorter_ends_with_the_next_event_or_timer():
+    desk = desk_with(waiting("then", "7d"))
+    desk.take(deposit(at(0)))
+    take_rules(desk, waiting("then", "2d"))
+    assert desk.take(trade(at(3))) == []
+    desk = desk_with(waiting("without", "7d"))
+    desk.take(deposit(at(0)))
+    take_rules(desk, waiting("without", "2d"))
+    assert fired(desk.take(login(at(3)), login(at(4)))) == [("waits", "2026-02-19T04:00:00.000Z")]
+
+
+# -- clients that need not be woken --------------------------------------------------------------------------------
+
+NEVER = at(100_000)
+DEFINITIONS = """\
+tables:
+  patience:
+    hit: first
+    rows: [{client.days_since_login: "5 .. 9", then: 1}]
+    otherwise: 2
+define:
+  is_fund: {is: 'known(client.type) and client.type != "individual"', description: D.}
+"""
+
+
+def test_windows_wake_only_for_conditions_that_read_them_and_can_hold():
+    features = LOGINS + "  trades_7d: {source: trades, aggregate: count, where: trade.side == 'sell', window: 7d}\n"
+    active = rule("active", becomes='client.type == "qfii" and trades_7d == 0', **TEAM)
+    desk = desk_with(active, features=features)
+    desk.take(login(at(0)), trade(at(0), side="sell"))
+    assert desk.client.due_ms > NEVER
+    desk.take(profile(at(1), type="qfii"))
+    assert desk.client.due_ms == at(7, hour=0)
+    desk.tick(at(8))
+    desk.take(login(at(8)), trade(at(8), side="buy"))  # neither is counted
+    assert desk.client.due_ms > NEVER
+
+
+def test_calendar_times_wake_only_clients_whom_the_rule_can_concern():
+    desk = desk_with(
+        rule("fund", at='{every: day, time: "09:00"}', when="is_fund and client.days_known >= 3", **TEAM),
+        rule("region", at='{every: day, time: "10:00"}', when='client.region == "west" or logins_7d > 5', **TEAM),
+        definitions=DEFINITIONS,
+    )
+    desk.take(profile(at(0)))
+    assert desk.client.due_ms == at(1, hour=10)
+    desk.take(profile(at(0), type="qfii"))
+    assert desk.client.due_ms == at(1, hour=9)
+    assert desk.tick(at(3)) == []
+    assert fired(desk.tick(at(4))) == [("fund", "2026-02-20T01:00:00.000Z")]
+
+
+def test_counts_of_days_wake_at_the_numbers_at_which_the_answer_changes():
+    for condition, days in (
+        ("client.days_since_login >= 5", [5]),
+        ("5 > client.days_since_login", [5]),
+        ("client.days_since_login <= 4.5", [5]),
+        ("client.days_since_login == 5", [5, 6]),
+        ("1 < client.days_since_login < 5", [2, 5]),
+        ("client.days_since_login in (2, 3)", [2, 3, 4]),
+        ("not known(client.days_since_login)", []),
+        ("patience == 1", [5, 9]),
+        ("client.days_since_login == 2.5", [3]),
+    ):
+        desk = desk_with(rule("idle", becomes=condition, **TEAM), definitions=DEFINITIONS)
+        desk.take(login(at(0)))
+        woken = []
+        while desk.client.due_ms < NEVER:
+            woken.append((desk.client.due_ms - at(0)) // DAY_MS)
+            desk.tick(desk.client.due_ms)
+        assert woken == days, condition

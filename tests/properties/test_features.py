@@ -92,7 +92,8 @@ def plan_for(pairs: list[tuple[Kind, str]]) -> Any:
         for first in range(0, len(names), 12)
     ]  # fmt: skip
     tiers = "individual:\n  measure: client.assets_cny\n  tiers:\n    - {tier: A}\n"
-    return plan_of(*readers, features="".join(written(*pair) for pair in pairs), tiers=tiers)
+    watches = rule("watches", becomes=" or ".join(f"known({name})" for name in names))
+    return plan_of(*readers, watches, features="".join(written(*pair) for pair in pairs), tiers=tiers)
 
 
 PAIRS = [(kind, span) for kind in KINDS for span in spans(kind)]

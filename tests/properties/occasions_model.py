@@ -1,0 +1,209 @@
+"""What docs/rules.md says of rules that wait, done slowly: one client's time is stepped through every moment at which
+anything could happen, each rule is looked at in each of them, and nothing is skipped or kept for later.
+
+Enters: a plan, one client's events in the order in which they come. Leaves: (rule id, milliseconds) of every look at
+which a rule fires, before the contact policy.
+Holds: of the engine it uses the values of names, from a plan without rules, and the code of one expression; not its
+timers, wakes, matchers, calendars or noted state.
+"""
+
+from __future__ import annotations
+
+import calendar
+import datetime as dt
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+from engine.core.decide import Due, Input, decide
+from engine.core.declared import list_globals
+from engine.core.expressions import Expression, Scope, to_python
+from engine.core.generated import Code
+from engine.core.plan import Plan
+from engine.core.ruleset import Calendar, Rule
+from engine.core.state import ClientState
+from tests.core.making import event_of, topic_of
+
+MINUTE = 60_000
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
+EAST = 8 * HOUR
+
+Fired = list[tuple[str, int]]
+Holds = Callable[[Any, Any, Any], bool]
+
+
+class Model:
+    """One client under one rule set. `values` is the same rule set without its rules."""
+
+    def __init__(self, plan: Plan, values: Plan) -> None:
+        self.rules = plan.rule_set.rules
+        self.values = values
+        self.code = {rule.id: compiled(plan, rule.when, plan.scopes[rule.on[0]]) for rule in self.rules}
+        self.first: dict[str, Holds] = {}
+        self.then: dict[str, Holds] = {}
+        for rule in self.rules:
+            if rule.sequence:
+                first, then = rule.sequence.first, rule.sequence.then
+                self.first[rule.id] = compiled(plan, first.when, plan.scopes[first.on])
+                self.then[rule.id] = compiled(plan, then.when, plan.scopes[then.on])
+        self.states: dict[str, ClientState] = {}
+        self.fired: Fired = []
+        self.now = 0
+        self.bases: set[int] = set()  # whole days are counted from these
+        self.last: dict[str, int] = {}  # topic -> its last event
+        self.true_since: dict[str, int] = {}
+        self.acted: dict[str, int] = {}
+        self.waiting: dict[str, int] = {}
+        self.holdings: list[tuple[dt.date, str, int]] = []
+
+    def run(self, history: list[Input], end: int) -> Fired:
+        for item in history:
+            time = event_of(item).time
+            if self.states:
+                self.pass_time(time)
+            self.now = max(self.now, time)
+            self.take(item)
+        self.pass_time(end)
+        return self.fired
+
+    @property
+    def client(self) -> ClientState:
+        return next(iter(self.states.values()))
+
+    # -- events ---------------------------------------------------------------------------------------------------
+
+    def take(self, item: Input) -> None:
+        topic, event = topic_of(item), event_of(item)
+        decide(self.values, self.states, [item])
+        self.bases |= {self.now, self.client.tier_since_ms or self.now}
+        self.last[topic] = self.now
+        if topic == "trades":
+            if event.side == "sell":
+                self.holdings = [held for held in self.holdings if held[1] != event.symbol]
+            elif event.matures_on and (day := dt.date.fromisoformat(event.matures_on)) >= date_of(self.now):
+                self.holdings.append((day, event.symbol, event.amount_fen))
+        for rule in self.rules:
+            if rule.sequence:
+                self.step(rule, topic, event)
+        self.look_at_conditions()
+
+    def step(self, rule: Rule, topic: str, event: Any) -> None:
+        sequence = rule.sequence
+        second = sequence.then.on == topic and self.then[rule.id](self.client, event, None)
+        if second and rule.id in self.waiting:
+            del self.waiting[rule.id]
+            if not sequence.absent:
+                self.look(rule, event)
+        first = sequence.first.on == topic and self.first[rule.id](self.client, event, None)
+        if first and not (sequence.absent and rule.id in self.waiting):
+            self.waiting[rule.id] = self.now
+
+    # -- time -----------------------------------------------------------------------------------------------------
+
+    def pass_time(self, until: int) -> None:
+        """Every moment up to `until`, each before an event that comes at it."""
+        while (moment := min(self.moments())) <= until:
+            self.now = moment
+            decide(self.values, self.states, [Due(self.client.client_id, moment)])
+            self.client.advance(self.values.layout, moment)
+            self.bases.add(self.client.tier_since_ms or moment)
+            for rule in self.rules:
+                self.look_at_the_time(rule)
+            self.look_at_conditions()
+
+    def moments(self) -> Iterator[int]:
+        """The next moment of each kind at which anything can happen."""
+        yield (self.now // HOUR + 1) * HOUR  # midnights too
+        yield from (base + ((self.now - base) // DAY + 1) * DAY for base in self.bases)
+        for rule in self.rules:
+            if rule.at:
+                minute = rule.at.minute * MINUTE - EAST
+                yield minute + ((self.now - minute) // DAY + 1) * DAY
+            for start, length in self.lengths(rule):
+                if start + length > self.now:
+                    yield start + length
+
+    def lengths(self, rule: Rule) -> Iterator[tuple[int, int]]:
+        if rule.sequence and rule.id in self.waiting:
+            yield self.waiting[rule.id], rule.sequence.within_s * 1000
+        if rule.becomes and rule.id in self.true_since:
+            yield self.true_since[rule.id], rule.becomes.for_s * 1000
+            if rule.id in self.acted:
+                yield self.acted[rule.id], rule.becomes.repeat_s * 1000
+
+    def look_at_the_time(self, rule: Rule) -> None:
+        if rule.silence and rule.silence.source in self.last:
+            if self.now == self.last[rule.silence.source] + rule.silence.days * DAY:
+                self.look(rule)
+        elif rule.sequence and rule.id in self.waiting:
+            if self.now == self.waiting[rule.id] + rule.sequence.within_s * 1000:
+                del self.waiting[rule.id]
+                if rule.sequence.absent:
+                    self.look(rule)
+        elif rule.at and rule.at.every == "maturity":
+            for day, symbol, amount_fen in sorted(self.holdings):
+                if at_time(rule.at, self.now) and date_of(self.now) + dt.timedelta(rule.at.before_days) == day:
+                    self.look(rule, SimpleNamespace(symbol=symbol, amount_fen=amount_fen, days=rule.at.before_days))
+        elif rule.at and at_time(rule.at, self.now) and on_day(rule.at, date_of(self.now), self.client.birth_date):
+            self.look(rule)
+
+    def look_at_conditions(self) -> None:
+        for rule in self.rules:
+            if not rule.becomes:
+                continue
+            if not self.code[rule.id](self.client, None, None):
+                self.true_since.pop(rule.id, None)
+                self.acted.pop(rule.id, None)
+                continue
+            since = self.true_since.setdefault(rule.id, self.now)
+            acted, repeat = self.acted.get(rule.id), rule.becomes.repeat_s * 1000
+            if (
+                self.now >= since + rule.becomes.for_s * 1000
+                if acted is None
+                else repeat and self.now >= acted + repeat
+            ):
+                self.acted[rule.id] = self.now
+                self.fired.append((rule.id, self.now))
+
+    def look(self, rule: Rule, event: Any = None) -> None:
+        if self.code[rule.id](self.client, event, None):
+            self.fired.append((rule.id, self.now))
+
+
+def compiled(plan: Plan, expression: Expression, scope: Scope) -> Holds:
+    code = Code()
+    code.constants |= list_globals(plan.rule_set.lists)
+    code.function("holds", "c, e, t", [f"return {code.place(to_python(expression, scope))}"])
+    holds: Holds = code.run()["holds"]
+    return holds
+
+
+def firm(moment: int) -> dt.datetime:
+    return dt.datetime(1970, 1, 1) + dt.timedelta(milliseconds=moment + EAST)
+
+
+def date_of(moment: int) -> dt.date:
+    return firm(moment).date()
+
+
+def at_time(when: Calendar, moment: int) -> bool:
+    return (moment + EAST) % DAY == when.minute * MINUTE
+
+
+def on_day(when: Calendar, today: dt.date, birth_date: str | None) -> bool:
+    """Whether the calendar names this day."""
+    if when.every == "birthday":
+        if birth_date is None:
+            return False
+        born = dt.date.fromisoformat(birth_date)
+        named = today + dt.timedelta(when.before_days)
+        return named.month == born.month and named.day == min(born.day, days_in_month(named))
+    if when.every == "week":
+        return today.isoweekday() == when.day
+    months = {"day": (), "month": range(1, 13), "quarter": (1, 4, 7, 10), "year": (when.month,)}[when.every]
+    return when.every == "day" or (today.month in months and today.day == min(when.day, days_in_month(today)))
+
+
+def days_in_month(day: dt.date) -> int:
+    return calendar.monthrange(day.year, day.month)[1]
