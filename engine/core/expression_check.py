@@ -53,8 +53,8 @@ REFUSED: Final[dict[type[ast.AST], tuple[str, str]]] = {
     ast.BitXor: ("the operator ^", "multiply, or write the number out"),
     ast.Invert: ("the operator ~", "write: not"),
     ast.UAdd: ("a plus sign before a value", "leave it out"),
-    ast.Is: ("the operator is", "write ==, or not known(x) for a missing value"),
-    ast.IsNot: ("the operator is not", "write !=, or known(x) for a value that is there"),
+    ast.Is: ('the operator "is"', "write ==, or not known(x) for a missing value"),
+    ast.IsNot: ('the operator "is not"', "write !=, or known(x) for a value that is there"),
 }
 
 
@@ -166,11 +166,15 @@ class Checker:
             return f"{name} is a function: {FUNCTIONS[name][2]}"
         if any(name in (known.type.values or ()) for known in self.scope.values() if known.type.kind == "text"):
             return f'a text is written in quotes: "{name}"'
-        close = difflib.get_close_matches(name, self.scope, n=1)
-        if close:
-            return f'did you mean "{close[0]}"?'
-        groups = sorted({f"{known.partition('.')[0]}.*" if "." in known else "features" for known in self.scope})
-        return f"known here: {', '.join(groups)}"
+        groups = {known.partition(".")[0]: f"{known.partition('.')[0]}.*" for known in self.scope if "." in known}
+        group, dot, _ = name.partition(".")
+        if not dot or difflib.get_close_matches(group, groups):  # names of another event are not misspelt ones of this
+            close = [known for known in self.scope if known.endswith(f".{name}")]
+            close = close or difflib.get_close_matches(name, self.scope, n=1)
+            if close:
+                return f'did you mean "{close[0]}"?'
+        features = ["features"] if any("." not in known for known in self.scope) else []
+        return f"known here: {', '.join(sorted([*groups.values(), *features]))}"
 
     def arithmetic(self, node: ast.BinOp) -> Checked:
         if not isinstance(node.op, (ast.Add, ast.Sub, ast.Mult, ast.Div)):

@@ -25,6 +25,7 @@ from typing import Final
 
 from engine.core.expression_check import Checker
 from engine.core.expression_code import to_python
+from engine.core.expression_faults import syntax_fault
 from engine.core.expression_helpers import HELPERS
 from engine.core.expression_types import BOOL, TEXT, Changes, Expression, Fault, Name, Scope, Type, enum, number
 from engine.core.expression_units import Refused
@@ -50,21 +51,6 @@ MAX_DEPTH: Final = 40
 MAX_NODES: Final = 500
 MAX_WRITTEN_OUT: Final = 20_000
 MAX_DEPTH_WRITTEN_OUT: Final = 100
-
-# What people write who know another language, and what to write here; the first that is near the fault is shown.
-FOREIGN: Final = (
-    ("&&", "write: and"),
-    ("||", "write: or"),
-    ("<>", "write: !="),
-    ("=>", "write: >="),
-    ("AND", "write: and"),
-    ("OR", "write: or"),
-    ("NOT", "write: not"),
-    ("?", "write: a if test else b"),
-    ("!", "write: not"),
-    ("=", "write == to compare"),
-    (";", "write one expression"),
-)
 
 
 def parse(text: str, scope: Scope, expect: Type | None = None) -> Expression | tuple[Fault, ...]:
@@ -122,7 +108,7 @@ def _syntax(text: str) -> ast.expr | Fault:
             # From its first character: leading spaces are indentation to Python, and parentheses let "a) or (b" pass.
             body = ast.parse(line[start:], mode="eval").body
     except SyntaxError as error:
-        return _syntax_fault(text, error, start)
+        return syntax_fault(text, error, start)
     except (ValueError, RecursionError, MemoryError):
         return Fault(start, "expression too deeply nested", f"nest at most {MAX_DEPTH} deep")
     for node in ast.walk(body):
@@ -146,21 +132,6 @@ def _foreign_letter(body: ast.expr, line: str) -> Fault | None:
         return None
     offset = len(line.encode()[:at].decode())
     return Fault(offset, f"character U+{ord(line[offset]):04X} outside of quotes", "write the ASCII sign")
-
-
-def _syntax_fault(text: str, error: SyntaxError, start: int) -> Fault:
-    offset = (error.offset or 0) - 1
-    offset = min(offset + start, len(text)) if offset >= 0 else len(text)
-    near = text[max(offset - 1, 0) : offset + 3]
-    remedy = next((say for sign, say in FOREIGN if sign in near), 'write an expression such as client.tier == "A"')
-    if offset < len(text) and not text[offset].isascii():
-        remedy = "write the ASCII sign; only text in quotes can be in another script"
-    message = (
-        "the expression ends too early"
-        if offset == len(text)
-        else f"not an expression: {error.msg[:1].lower()}{error.msg[1:]}"
-    )
-    return Fault(offset, message, remedy)
 
 
 def _extent(body: ast.expr) -> tuple[int, int]:

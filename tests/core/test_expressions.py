@@ -236,7 +236,7 @@ DECLARED = "write a condition over the declared names"
         ("trades_7d and client.vip", [(0, "expected a condition, found a count", "compare it, such as x > 0")]),
         ("trades_7d / 0 > 1", [(12, "division by zero", "write another divisor")]),
         ("client.tier is None", [
-            (0, f"the operator is {NOT_HERE}", "write ==, or not known(x) for a missing value"),
+            (0, f'the operator "is" {NOT_HERE}', "write ==, or not known(x) for a missing value"),
         ]),
         ("client.tier == None", [(15, f"None {NOT_HERE}", "write not known(x) for a missing value")]),
         ("client.tier in 'AB'", [(15, "in needs a list of written values", 'write a list such as ("A", "B")')]),
@@ -250,11 +250,35 @@ DECLARED = "write a condition over the declared names"
         ("trades_7d > 1 && True", [(15, "not an expression: invalid syntax", "write: and")]),
         ("trades_7d >", [(11, "the expression ends too early", 'write an expression such as client.tier == "A"')]),
         ("trades_7d ＞ 3", [
-            (10, "not an expression: invalid character '＞' (U+FF1E)",
-             "write the ASCII sign; only text in quotes can be in another script"),
+            (10, "not an expression: invalid character '＞' (U+FF1E)", "write: >"),
+        ]),
+        ("client.tier == “A”", [(15, "not an expression: invalid character '“' (U+201C)", 'write: "')]),
+        ("trades_7d > ¥3", [
+            (12, "not an expression: invalid character '¥' (U+00A5)",
+             "leave it out; only text in quotes is in another script"),
+        ]),
+        ("trades_7d > = 3", [(10, 'not an expression: a space in "> ="', "write: >=")]),
+        ("client.assets_cny > 30%", [(20, 'not a number: "30%"', "write 0.3")]),
+        ("trades_7d > 3 and client.assets_cny > 1.5万 and True", [(38, 'not a number: "1.5万"', "write 15_000")]),
+        ("trades_7d > 7d", [
+            (12, 'not a number: "7d"', "write a duration such as days(7); where days are counted, the number alone"),
+        ]),
+        ("trade.symbol == 600519.SH", [
+            (16, 'not a number: "600519.SH"', "write digits alone, such as 1_000_000; a text is written in quotes"),
+        ]),
+        ("trades_7d > 3 and and True", [
+            (18, "not an expression: invalid syntax", 'write an expression such as client.tier == "A"'),
+        ]),
+        ("now > date(2026-10-01)", [
+            (19, "a number that begins with 0", 'write it without; a day is date("2026-10-01")'),
+        ]),
+        ("(trades_7d > 3", [(0, "not an expression: '(' was never closed", "write the other bracket, too")]),
+        ('tier == "A"', [(0, 'unknown name "tier"', 'did you mean "client.tier"?')]),
+        ("balance.amount_cny > 1", [
+            (0, 'unknown name "balance.amount_cny"', "known here: client.*, features, trade.*"),
         ]),
         ("True) or (False", [
-            (4, "not an expression: unmatched ')'", 'write an expression such as client.tier == "A"'),
+            (4, "not an expression: unmatched ')'", "remove it, or write the one that opens it"),
         ]),
         ("trades_7d > 1 # and\n trades_30d > 1", [
             (14, "comment in an expression", "put it on a line of its own above"),

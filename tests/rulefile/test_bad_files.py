@@ -43,7 +43,7 @@ BAD = [
     (R, CONDITION, "when:", f"7:9: {VIP}empty value; write one value"),
     (R, "'\"warm\"'", "warm", f'16:13: {VIP}unknown name "warm"; known here: balance.*, client.*, features'),
     (R, "kind: survey", "when: trade.side == 'buy'\n    kind: survey",
-     f'37:11: {HELLO}unknown name "trade.side" on logins; did you mean "trades_30d"?'),
+     f'37:11: {HELLO}unknown name "trade.side" on logins; known here: client.*, features, login.*'),
     # Rules
     (R, "priority: 50", "prioritty: 50\n    priority: 50", f'28:5: {SILENT}unknown key "prioritty"; did you mean "priority"?'),
     (R, "priority: 50", "colour: red\n    priority: 50", f'28:5: {SILENT}unknown key "colour"; keys here: {RULE_KEYS}'),
