@@ -109,9 +109,10 @@ class Tiers:
 
 @dataclass(frozen=True, slots=True)
 class ContactPolicy:
-    """Limits that hold for every rule whose audience is the client."""
+    """Limits that hold for every rule whose audience is the client; and whether a second person approves rule sets."""
 
     daily_cap: int
+    approval: bool = False  # kept so that a change of it is told; what asks for it reads the files' texts
 
 
 @dataclass(frozen=True, slots=True)

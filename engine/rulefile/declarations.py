@@ -190,5 +190,5 @@ def read_policy(reader: Reader, root: Node) -> ContactPolicy:
     fields = reader.mapping(root, ("contact",), ("publishing",))
     contact = reader.mapping(fields.get("contact"), ("daily_cap",))
     publishing = reader.mapping(fields.get("publishing"), ("approval",))
-    reader.choice(publishing.get("approval"), ("true", "false"))  # asked of the texts: see RuleSetArchive
-    return ContactPolicy(reader.integer(contact.get("daily_cap"), 0, 100))
+    approval = reader.choice(publishing.get("approval"), ("true", "false"))
+    return ContactPolicy(reader.integer(contact.get("daily_cap"), 0, 100), approval == "true")

@@ -41,6 +41,9 @@ def read_directory(path: str | Path) -> dict[str, str]:
     if not directory.is_dir():
         raise DirectoryError(f"{directory}: no such directory; give the directory that holds the rule files")
     files = {}
+    for file in sorted(directory.iterdir()):  # a file that is passed over in silence would be missed
+        if file.suffix != ".yaml" and file.suffix.lower() in (".yaml", ".yml"):
+            raise DirectoryError(f"{file}: rule files end in .yaml; name it {file.stem}.yaml, or remove it")
     for file in sorted((*directory.glob("*.yaml"), *directory.glob(f"*{SUFFIX}"))):
         try:
             with file.open("rb") as stream:

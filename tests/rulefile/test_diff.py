@@ -102,6 +102,8 @@ def test_layout_comments_and_order_in_files_are_no_difference():
         ("tiers.yaml", "trades_30d >= 20", "trades_30d >= 25", "tiers:\n"
          "  segments active when: `trades_30d >= 20` becomes `25`"),
         ("policy.yaml", "daily_cap: 2", "daily_cap: 3", "policy:\n  daily cap: 2 becomes 3"),
+        ("policy.yaml", "daily_cap: 2", "daily_cap: 2\npublishing: {approval: true}", "policy:\n"
+         "  approval: no becomes yes"),
         ("definitions.yaml", "500_000", "300_000", 'definition "rich":\n'
          "  expression: `client.assets_cny >= 500_000` becomes `300_000`"),
         ("definitions.yaml", '"000001"', '"510300"', 'list "watched":\n  510300 added\n  000001 removed'),

@@ -111,6 +111,11 @@ def test_every_declared_feature_is_used(shipped):
 def test_read_directory(tmp_path):
     with pytest.raises(DirectoryError, match="no such directory; give the directory"):
         read_directory(tmp_path / "nowhere")
+    for name in ("rules.yml", "Rules.YAML"):
+        (tmp_path / name).write_text("rules: []\n")
+        with pytest.raises(DirectoryError, match=r"name it [rR]ules\.yaml"):
+            read_directory(tmp_path)
+        (tmp_path / name).unlink()
     with pytest.raises(DirectoryError, match=r"no \*.yaml file in it"):
         read_directory(tmp_path)
     (tmp_path / "b.yaml").write_bytes(b"\xef\xbb\xbfrules: []\r\n")
