@@ -22,6 +22,7 @@ from engine.rulefile.problem import Problem
 
 KEBAB: Final = ("[a-z][a-z0-9]*(-[a-z0-9]+)*", "lower-case words joined by hyphens, such as vip-winback")
 IDENTIFIER: Final = ("[a-z][a-z0-9_]*", "lower-case words joined by underscores, such as trades_30d")
+OWNER: Final = (IDENTIFIER[0], "lower-case words joined by underscores, such as client_service")
 TIER: Final = ("[A-Za-z][A-Za-z0-9_]*", "a letter or word, such as A")
 TEMPLATE: Final = ("[a-z0-9][a-z0-9._/-]*", "the template's name in the messaging system, such as welcome_v2")
 TOPICS: Final = (*(topic for topic, known in EVENT_NAMES.items() if known), "tier_change")

@@ -17,7 +17,7 @@ from engine.core.expressions import Expression, Scope, number
 from engine.core.ruleset import Feature, Rule, Service, Tiers, Trigger
 from engine.rulefile.cases import read_tests
 from engine.rulefile.document import Mapping, Node, Scalar
-from engine.rulefile.fields import IDENTIFIER, KEBAB, TEMPLATE, Reader
+from engine.rulefile.fields import IDENTIFIER, KEBAB, OWNER, TEMPLATE, Reader
 from engine.rulefile.occasions import OCCASION_KEYS, read_occasion
 
 KINDS: Final[tuple[str, ...]] = get_args(Kind)
@@ -79,7 +79,7 @@ def _rule(reader: Reader, node: Node, scopes: dict[str, Scope], tiers: Tiers) ->
         id=reader.word(fields.get("id"), KEBAB),
         version=reader.integer(fields["version"], 1, 1_000_000) if "version" in fields else 1,
         title=reader.words(fields.get("title"), 120),
-        owner=reader.word(fields.get("owner"), IDENTIFIER),
+        owner=reader.word(fields.get("owner"), OWNER),
         on=occasion.on,
         silence=occasion.silence,
         becomes=occasion.becomes,

@@ -15,7 +15,7 @@ from engine.core import names
 from engine.core.events import INBOUND
 from engine.core.ruleset import RuleSet
 from engine.rulefile import cases, occasions, rules, story
-from engine.rulefile.fields import IDENTIFIER, KEBAB, TEMPLATE
+from engine.rulefile.fields import IDENTIFIER, KEBAB, OWNER, TEMPLATE
 from engine.rulefile.schema_parts import (
     Keys,
     Schema,
@@ -43,7 +43,7 @@ def rules_schema(rule_set: RuleSet | None) -> Schema:
         "id": (word(KEBAB), "Never changes: it names the rule in actions, states and metrics."),
         "version": (number(1, 1_000_000), "Raise it when the meaning changes."),
         "title": (text(120), "What the rule does, in plain words; the action carries it."),
-        "owner": (word(IDENTIFIER), "The department that it belongs to."),
+        "owner": (word(OWNER), "The department that it belongs to."),
         "serves": (choice(rules.SERVICES), "Which of the firm's needs it serves."),
         "description": (text(500), "Why there is such a rule."),
         "on": (choices(occasions.EVENT_TRIGGERS), "The events that it is looked at on."),
