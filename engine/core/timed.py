@@ -22,6 +22,7 @@ Match = Callable[[ClientState, Any, Any], list[int]]
 Read = Callable[[ClientState, Any, Any], Any]
 Meanings = Mapping[str, Sequence[ast.expr]]  # what a definition or a table stands for, by its name
 TOPICS: Final[tuple[Topic, ...]] = get_args(Topic)
+TAKEN_ANEW: Final = ("client.segment", "client.value_score")  # whenever the client is woken
 MIRRORED: Final[dict[type[ast.cmpop], type[ast.cmpop]]] = {
     ast.Lt: ast.Gt,
     ast.LtE: ast.GtE,
@@ -144,7 +145,10 @@ def fixed_part(condition: Expression, scope: Scope, meanings: Meanings) -> Expre
         else:
             yield tree
 
-    fixed = [part for part in parts(condition.tree) if all(n.changes == "event" for n in _names(part, scope))]
+    def is_fixed(name: Name) -> bool:
+        return name.changes == "event" and name.name not in TAKEN_ANEW
+
+    fixed = [part for part in parts(condition.tree) if all(is_fixed(name) for name in _names(part, scope))]
     return replace(condition, tree=ast.BoolOp(ast.And(), fixed) if len(fixed) > 1 else [*fixed, ast.Constant(True)][0])
 
 

@@ -289,6 +289,14 @@ def test_calendar_times_wake_only_clients_whom_the_rule_can_concern():
     assert fired(desk.tick(at(4))) == [("fund", "2026-02-20T01:00:00.000Z")]
 
 
+def test_a_score_is_taken_anew_at_a_calendar_time():
+    tiers = "segments: []\nvalue_score: 5 - logins_7d\n"
+    quiet = rule("quiet", at='{every: day, time: "09:00"}', when="client.value_score >= 5", **TEAM)
+    desk = Desk(plan_of(quiet, features=LOGINS, tiers=tiers))
+    desk.take(login(at(0)))
+    assert fired(desk.tick(at(7))) == [("quiet", "2026-02-23T01:00:00.000Z")]
+
+
 def test_counts_of_days_wake_at_the_numbers_at_which_the_answer_changes():
     for condition, days in (
         ("client.days_since_login >= 5", [5]),
