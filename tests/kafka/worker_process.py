@@ -109,10 +109,10 @@ class WorkerProcess:
         return self._process.wait(timeout_s)
 
     def stop(self) -> None:
-        """SIGTERM, as an orchestrator ends it."""
+        """SIGTERM, as an orchestrator ends it. Before it says its first word it does not listen, and just ends."""
         self.signal(signal.SIGTERM)
         status = self.wait()
-        assert status == 0, f"exit status {status}"
+        assert status == 0 or (status == -signal.SIGTERM and not self.log.read_text()), f"exit status {status}"
 
     def kill(self) -> None:
         self._process.kill()
