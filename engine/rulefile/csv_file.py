@@ -19,6 +19,7 @@ from engine.rulefile.problem import Problem
 
 FILE: Final = ("[A-Za-z0-9][A-Za-z0-9_-]*[.]csv", "the name of a CSV file beside this one, such as watched.csv")
 SUFFIX: Final = ".csv"
+MAX_COLUMNS: Final = 100
 _FIELD: Final = {d: re.compile(rf'[ ]*(?:"((?:[^"]|"")*)"[ ]*|([^"{d}][^{d}]*)?)(?:{d}|$)') for d in ",;"}
 
 
@@ -75,6 +76,9 @@ def _sheet(reader: Reader) -> Sheet | None:
         reader.problem(0, "empty file", "write a line of column names, then a row a line")
         return None
     header, *rest = rows
+    if len(header) > MAX_COLUMNS:
+        reader.problem(header[MAX_COLUMNS], f"{len(header)} columns", f"stay within {MAX_COLUMNS}")
+        return None
     names = [cell.value for cell in header]
     for position, cell in enumerate(header):
         if not cell.value or cell.value in names[:position]:

@@ -36,15 +36,17 @@ class DirectoryError(Exception):
 
 
 def read_directory(path: str | Path) -> dict[str, str]:
-    """The texts of all *.yaml and *.csv files of a directory, by file name, sorted."""
+    """The texts of all *.yaml and *.csv files of a directory that are not hidden, by file name, sorted."""
     directory = Path(path)
     if not directory.is_dir():
         raise DirectoryError(f"{directory}: no such directory; give the directory that holds the rule files")
     files = {}
-    for file in sorted(directory.iterdir()):  # a file that is passed over in silence would be missed
+    for file in sorted(directory.glob("[!.]*")):  # a file that is passed over in silence would be missed
         if file.suffix != ".yaml" and file.suffix.lower() in (".yaml", ".yml"):
             raise DirectoryError(f"{file}: rule files end in .yaml; name it {file.stem}.yaml, or remove it")
-    for file in sorted((*directory.glob("*.yaml"), *directory.glob(f"*{SUFFIX}"))):
+    for file in sorted((*directory.glob("[!.]*.yaml"), *directory.glob(f"[!.]*{SUFFIX}"))):  # editors hide theirs
+        if file.exists() and not file.is_file():
+            raise DirectoryError(f"{file}: not a file; remove it")
         try:
             with file.open("rb") as stream:
                 # One byte beyond the bound is enough to refuse it; bytes that are no UTF-8 are refused at their place.

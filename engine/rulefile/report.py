@@ -6,6 +6,7 @@ Enters: a directory. Leaves: what is wrong with its rule files, each with its so
 from __future__ import annotations
 
 import unicodedata
+from functools import lru_cache
 from pathlib import Path
 from typing import Final, Protocol, TextIO
 
@@ -51,9 +52,14 @@ def check(directory: Path, out: TextIO) -> int:
     return FAULTY
 
 
+@lru_cache(maxsize=2)  # a file may have as many problems as lines
+def _lines(text: str) -> list[str]:
+    return text.split("\n")
+
+
 def excerpt(at: Placed, text: str) -> str:
     """The source line with a caret under the column."""
-    lines = text.split("\n")
+    lines = _lines(text)
     if at.line > len(lines) or not lines[at.line - 1].strip():
         return ""
     line = lines[at.line - 1].rstrip()

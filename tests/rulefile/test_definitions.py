@@ -241,6 +241,7 @@ BAD = [
         "values: [a], file: watched.csv, column: name",
         f"{D}:3:8: values or file; a list has one of them",
     ),
+    (W, "symbol,name", "symbol" + ",x" * 50_000, f"{W}:1:206: 50001 columns; stay within 100"),
     (W, "Ping An", "Ping,An", f"{W}:4:1: row of 3 cells; the header has 2; a cell with a , in it is quoted"),
     (
         W,

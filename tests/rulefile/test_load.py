@@ -1,5 +1,6 @@
 """Good rule files become the rule set they say."""
 
+import os
 import re
 from pathlib import Path
 from typing import get_args
@@ -116,6 +117,11 @@ def test_read_directory(tmp_path):
         with pytest.raises(DirectoryError, match=r"name it [rR]ules\.yaml"):
             read_directory(tmp_path)
         (tmp_path / name).unlink()
+    os.mkfifo(tmp_path / "pipe.yaml")  # to open it would wait for a writer
+    with pytest.raises(DirectoryError, match=r"pipe\.yaml: not a file"):
+        read_directory(tmp_path)
+    (tmp_path / "pipe.yaml").unlink()
+    (tmp_path / ".#rules.yaml").symlink_to("nowhere")  # an editor's lock
     with pytest.raises(DirectoryError, match=r"no \*.yaml file in it"):
         read_directory(tmp_path)
     (tmp_path / "b.yaml").write_bytes(b"\xef\xbb\xbfrules: []\r\n")
