@@ -308,6 +308,7 @@ def test_counts_of_days_wake_at_the_numbers_at_which_the_answer_changes():
         ("not known(client.days_since_login)", []),
         ("patience == 1", [5, 9]),
         ("client.days_since_login == 2.5", [3]),
+        ("client.days_since_login >= 2.5", [3]),
     ):
         desk = desk_with(rule("idle", becomes=condition, **TEAM), definitions=DEFINITIONS)
         desk.take(login(at(0)))

@@ -80,7 +80,11 @@ def filled(form: str, *parts: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     return st.tuples(*parts).map(lambda given: form.format(*given))
 
 
+windows = filled("{} {} {}", counts, compare, small)
 atoms = st.one_of(
+    windows,  # listed often: they are many
+    windows,
+    windows,
     filled("{} {} {}", days, compare, small),
     filled("{} {} {}", small, compare, days),
     filled("{} < {} <= {}", small, days, small),
@@ -97,7 +101,6 @@ atoms = st.one_of(
     filled("{} {} (2 if {} else 3)", days, compare, tests),
     filled("({} >= 2 if {} else {} < 3)", days, tests, days),
     filled("known({})", days),
-    filled("{} {} {}", counts, compare, small),
     filled("{} {} {}", counts, compare, counts),
     filled("{} {} {}", money, compare, st.sampled_from(["0", "500", "1_000"])),
     filled("{} {} {}", money, compare, money),
@@ -203,7 +206,8 @@ def lives(draw: st.DrawFn, most: int = 12) -> tuple[list[Input], int]:
     """One client's events, and a time some days after the last."""
     now_ms = draw(st.sampled_from(STARTS))
     history = []
-    for gap, behind, (make, fields) in draw(st.lists(st.tuples(gaps, late, doings), min_size=1, max_size=most)):
+    least = draw(st.sampled_from([1, most // 2]))  # lists are short unless asked for
+    for gap, behind, (make, fields) in draw(st.lists(st.tuples(gaps, late, doings), min_size=least, max_size=most)):
         now_ms += gap
         history.append(make(now_ms - behind, **fields))
     return history, now_ms + draw(st.sampled_from([0, DAY, 8 * DAY]))
