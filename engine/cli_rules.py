@@ -29,19 +29,22 @@ _NAME = click.option("--as", "by", metavar="NAME", default=getpass.getuser, help
 _FORMAT = click.option(
     "--format", "format_", type=click.Choice(["text", "json", "sarif", "github"]), default="text", show_default=True
 )
+_JSON = click.option("--json", "as_json", is_flag=True, help="the same as --format json")
 _NOTE = click.option("--note", required=True, help="why, in one line; the history keeps it")
 
 
 @commands.command()
 @click.argument("directory", type=click.Path(path_type=Path))
 @_FORMAT
-def check(directory: Path, format_: str) -> None:
+@_JSON
+def check(directory: Path, format_: str, as_json: bool) -> None:
     """Check rule files: every error with file, line and column. Exit status 1 when there is one, 2 without files."""
     from engine.core.ruleset import RuleSet
     from engine.rulefile import DirectoryError, load, read_directory
     from engine.rulefile import check as check_rules
     from engine.rulefile.formats import errors, formatted
 
+    format_ = "json" if as_json else format_
     if format_ == "text":
         sys.exit(check_rules(directory, sys.stdout))
     try:
@@ -109,7 +112,8 @@ def explain(client_id: str, settings_file: Path | None, as_json: bool, rule: str
 @commands.command()
 @click.argument("directory", type=click.Path(path_type=Path))
 @_FORMAT
-def lint(directory: Path, format_: str) -> None:
+@_JSON
+def lint(directory: Path, format_: str, as_json: bool) -> None:
     """Say what is doubtful in rule files without errors. Exit status 1 when something is, 2 when they have errors."""
     from engine.core.ruleset import RuleSet
     from engine.rulefile import DirectoryError, load, read_directory
@@ -124,6 +128,7 @@ def lint(directory: Path, format_: str) -> None:
     if not isinstance(rule_set, RuleSet):
         raise _unusable(f"{directory} has {len(rule_set)} errors: see `engage check {directory}`")
     findings = findings_of(rule_set)
+    format_ = "json" if as_json else format_
     if said := formatted(format_, directory, files, findings):
         click.echo(said)
     sys.exit(1 if findings else 0)

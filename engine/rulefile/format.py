@@ -84,6 +84,7 @@ def lay_out(paths: Iterable[Path], check_only: bool, out: TextIO) -> int:
         elif written != text:
             replacement = file.with_name(f".{file.name}.new")  # whoever watches the directory never sees half a file
             replacement.write_bytes(written.encode())
+            replacement.chmod(file.stat().st_mode)
             replacement.replace(file)
             print(f"{file}: laid out", file=out)
     return status

@@ -201,12 +201,19 @@ def _values(
                 numbers.append(_number(teller, node, text, unit))
         return number(unit), numbers
     for (teller, node), text in zip(given, texts, strict=True):
+        if not isinstance(node, Listing) and not _quoted(node) and re.fullmatch(r"[-+]?[0-9][0-9_.,]*( ?%)?", text):
+            remedy = "write digits such as 1_000_000 or 0.3 in every row, or put each text in quotes"
+            teller.problem(node, f'"{text[:40]}" is among texts', remedy)
         if isinstance(node, Mapping) or not all(part.strip() for part in text.split("|")):
             teller.problem(node, "no value", "write a number, a text, or texts such as sms | email")
     if any(isinstance(node, Listing) or "|" in text for (_, node), text in zip(given, texts, strict=True)):
         lists = [tuple(part.strip() for part in text.split("|")) for text in texts]
         return Type("list", None, _all(value for values in lists for value in values)), list(lists)
     return enum(*_all(texts)), list(texts)
+
+
+def _quoted(node: Node) -> bool:
+    return isinstance(node, Scalar) and node.style in ("'", '"')
 
 
 def _all(values: Iterable[str]) -> tuple[str, ...]:

@@ -304,6 +304,14 @@ def test_a_csv_file_that_nothing_refers_to_is_told():
     ]
 
 
+@pytest.mark.parametrize("written", ["30%", "5,000", "1.5.0", "-7"])
+def test_a_number_written_wrong_among_numbers_makes_no_texts_of_them(written):
+    text = "tables:\n  share:\n    hit: first\n    otherwise: some\n    rows:\n      - client.tier: A\n"
+    text += f"        then: {written}\n"
+    (problem,) = problems_of(FILES | {D: text})
+    assert problem.message == f'"{written}" is among texts'
+
+
 def test_rows_that_no_case_reaches_are_found():
     text = DEFINITIONS.replace(
         "      - {then: sms}\n", "      - {client.has_advisor: false, then: sms}\n      - {then: email}\n"

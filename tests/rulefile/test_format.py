@@ -144,3 +144,11 @@ def test_command(tmp_path: Path) -> None:
     assert f"{tmp_path}/policy.yaml:2:1: not YAML: expected the node content" in refused.output
     assert (tmp_path / "policy.yaml").read_text(encoding="utf-8") == "contact: [\n"
     assert engage(main, ["fmt", "nowhere"]).exit_code == 2
+
+
+def test_a_file_keeps_its_mode(tmp_path: Path) -> None:
+    file = tmp_path / "rules.yaml"
+    file.write_text("rules:   []\n", encoding="utf-8")
+    file.chmod(0o640)
+    assert CliRunner().invoke(main, ["fmt", str(file)]).exit_code == 0
+    assert file.stat().st_mode & 0o777 == 0o640
