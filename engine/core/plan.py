@@ -22,10 +22,10 @@ from engine.core.timed import (
     Read,
     Steps,
     Timed,
+    changes_with,
     fixed_part,
     meanings_of,
     read_by,
-    reads_windows,
     steps_of,
     timed,
 )
@@ -131,13 +131,14 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
             matching.add(code, f"{place}_{topic}", [step.when for _, step in found], scopes[topic])
 
     meanings = meanings_of(rule_set.declared, scopes["becomes"])
+    scope = scopes["becomes"]
     waiting = {
-        "at": by_trigger["at"],
-        "becomes": [rule for rule in by_trigger["becomes"] if reads_windows(rule.when, scopes["becomes"])],
+        "calendars": by_trigger["at"],
+        "slides": [rule for rule in by_trigger["becomes"] if changes_with(rule.when, scope, "day", "hour")],
+        "wakes": [rule for rule in by_trigger["becomes"] if changes_with(rule.when, scope, "elapsed")],
     }
-    for trigger, some in waiting.items():
-        fixed = [fixed_part(rule.when, scopes[trigger], meanings) for rule in some]
-        matching.add(code, f"possible_{trigger}", fixed, scopes[trigger])
+    for what, some in waiting.items():
+        matching.add(code, f"possible_{what}", [fixed_part(rule.when, scope, meanings) for rule in some], scope)
 
     scope = scopes["client"]
     bases = [name for name in scope.values() if name.base]
@@ -196,7 +197,7 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
                 if first or then
             },
             {name.name: space[f"base_{name.name.partition('.')[2]}"] for name in bases},
-            {trigger: space[f"possible_{trigger}"] for trigger in waiting},
+            {what: space[f"possible_{what}"] for what in waiting},
         ),
         ladders=ladders,
         segments=segments,

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, get_args
 
 from engine.core.declared import Declared, row_tree
-from engine.core.expressions import BOOL, Expression, Name, Scope
+from engine.core.expressions import BOOL, Changes, Expression, Name, Scope
 from engine.core.ruleset import Becomes, Calendar, Rule, Step, Topic
 from engine.core.state import DAY_MS, ClientState
 
@@ -63,8 +63,10 @@ class Timed:
     silences: tuple[tuple[int, str, int], ...]  # (index, source, milliseconds)
     becomes: dict[str, Becomes]  # by rule id
     wakes: tuple[Wake, ...]
-    slides: bool  # whether a condition that becomes true reads a window
-    slides_possible: Match  # those that do and can hold before an event comes: what only events change allows it
+    # The conditions that count days, and those that read a window, that can hold before an event comes: what only
+    # events change allows it.
+    wakes_possible: Match
+    slides_possible: Match
     calendars: tuple[Calendar, ...]  # by index into `at`
     calendars_possible: Match  # indexes of those that can hold before an event comes
     maturities: tuple[tuple[int, Calendar], ...]  # (index into `maturity`, when)
@@ -90,7 +92,7 @@ def timed(
     possible: Mapping[str, Match],
 ) -> Timed:
     """`scope` is that of `becomes`; `bases` reads the base of each name that counts days, by the name; `possible` has
-    the matchers of `slides_possible` and `calendars_possible`, by trigger.
+    the matchers of `wakes_possible` and its like, by what is possible.
     """
     waits = {
         rule.id: Wait(rule.sequence.within_s * 1000, rule.sequence.absent, index)
@@ -107,10 +109,10 @@ def timed(
         ),
         becomes={rule.id: rule.becomes for rule in by_trigger["becomes"] if rule.becomes is not None},
         wakes=tuple(Wake(bases[name], days) for name, days in flips(by_trigger["becomes"], scope, meanings).items()),
-        slides=any(reads_windows(rule.when, scope) for rule in by_trigger["becomes"]),
-        slides_possible=possible["becomes"],
+        wakes_possible=possible["wakes"],
+        slides_possible=possible["slides"],
         calendars=tuple(rule.at for rule in by_trigger["at"] if rule.at is not None),
-        calendars_possible=possible["at"],
+        calendars_possible=possible["calendars"],
         maturities=tuple((i, rule.at) for i, rule in enumerate(by_trigger["maturity"]) if rule.at is not None),
         waits=waits,
         steps=steps,
@@ -122,8 +124,9 @@ def read_by(expression: Expression, scope: Scope) -> list[Name]:
     return [inner for name in expression.names for inner in (scope[name].reads or (scope[name],))]
 
 
-def reads_windows(condition: Expression, scope: Scope) -> bool:
-    return any(name.changes in ("day", "hour") for name in read_by(condition, scope))
+def changes_with(condition: Expression, scope: Scope, *changes: Changes) -> bool:
+    """Whether it reads a name that changes so while no event comes."""
+    return any(name.changes in changes for name in read_by(condition, scope))
 
 
 def meanings_of(declared: Declared, scope: Scope) -> Meanings:

@@ -202,7 +202,7 @@ def _becomes_due_ms(plan: Plan, client: ClientState) -> int:
     for rule_id, entry in client.held.items():
         if rule_id in plan.timed.becomes:
             due_ms = min(due_ms, _act_ms(plan.timed.becomes[rule_id], entry))
-    for wake in plan.timed.wakes:
+    for wake in plan.timed.wakes if plan.timed.wakes and plan.timed.wakes_possible(client, None, None) else ():
         base_ms = wake.base(client, None, None)
         if base_ms is None:
             continue
@@ -211,6 +211,6 @@ def _becomes_due_ms(plan: Plan, client: ClientState) -> int:
             due_ms = min(due_ms, base_ms + (days + 1) * DAY_MS)
         elif (later := bisect_right(wake.days, days)) < len(wake.days):
             due_ms = min(due_ms, base_ms + wake.days[later] * DAY_MS)
-    if plan.timed.slides and plan.timed.slides_possible(client, None, None):
+    if plan.timed.slides_possible(client, None, None):
         due_ms = min(due_ms, next_slide_ms(plan.layout, client))
     return due_ms

@@ -1,8 +1,8 @@
 """Rules that are not looked at on one event: conditions that become true, sequences, calendar times, maturities."""
 
 from engine.core.plan import Plan
-from engine.core.state import DAY_MS, pack, unpack
-from tests.core.making import HOUR_MS, Desk, at, balance, login, plan_of, profile, rule, trade
+from engine.core.state import DAY_MS, NEVER_MS, pack, unpack
+from tests.core.making import HOUR_MS, Desk, at, balance, login, plan_of, profile, rule, shipped_plan, trade
 
 TEAM = {"audience": "team", "kind": "task", "cooldown": "1m"}
 LOGINS = "  logins_7d: {source: logins, aggregate: count, window: 7d}\n"
@@ -317,3 +317,11 @@ def test_counts_of_days_wake_at_the_numbers_at_which_the_answer_changes():
             woken.append((desk.client.due_ms - at(0)) // DAY_MS)
             desk.tick(desk.client.due_ms)
         assert woken == days, condition
+
+
+def test_a_client_of_whom_only_trades_are_known_is_woken_by_no_shipped_rule():
+    """So that records of the past, played to a running engine, are decided as a replay of the file decides them."""
+    desk = Desk(shipped_plan())
+    for day in range(40):
+        desk.take(trade(at(day), 5_000_000, symbol="600519", side="sell" if day % 3 else "buy"))
+        assert desk.client.due_ms == NEVER_MS
