@@ -285,7 +285,7 @@ def holds(plan_: Plan, client: ClientState, event: Any, **changed: Any) -> bool:
 
 
 @given(CONDITIONS, CLIENTS, FEN, st.sampled_from(["deposit", "gain"]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_what_is_said_is_so(when: str, fields: dict[str, Any], amount_fen: int, kind: str) -> None:
     plan_ = plan(when)
     client = client_of(plan_, **fields)

@@ -243,7 +243,7 @@ async def test_an_empty_partition_has_nothing_to_fill():
     assert await scene.fill() == Filled()
 
 
-@quick(40)
+@quick(25)
 @given(data=st.data())
 async def test_any_history(data):
     history = data.draw(histories(most=40))
