@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from engine.core.state import DAY_MS, day_of, day_start_ms
+from engine.core.firm_time import DAY_MS, day_of, day_start_ms
 from engine.population import CHANNELS, INSTITUTION_CHANNELS, Client, found_client, pick, profile_value
 
 SEED: Final = 20_260

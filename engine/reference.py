@@ -12,11 +12,12 @@ from typing import Any, Final
 
 from engine.core import expressions, names
 from engine.core.actions import Outcome
+from engine.core.activity import MAX_DISTINCT
 from engine.core.events import INBOUND
 from engine.core.expression_functions import FUNCTIONS
 from engine.core.expressions import Name
 from engine.core.ruleset import RuleSet
-from engine.core.state import MAX_DISTINCT, MAX_MATURITIES
+from engine.core.state import MAX_MATURITIES
 from engine.rulefile import declarations, definitions, document, schema
 from engine.rulefile.findings import CODES
 

@@ -13,7 +13,8 @@ from typing import Any, Final
 
 import msgpack
 
-from engine.core.layout import NEVER_MS, SourceLayout, Window, month_start, next_month
+from engine.core.firm_time import NEVER_MS, month_start, next_month
+from engine.core.layout import SourceLayout, Window
 
 MAX_DISTINCT: Final = 64
 MAX_SUM: Final = (1 << 63) - 1

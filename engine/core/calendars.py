@@ -12,17 +12,10 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Final
 
+from engine.core.firm_time import MINUTE_MS, NEVER_MS, date_of_day, day_number, day_of, day_start_ms
 from engine.core.ruleset import Calendar
-from engine.core.state import NEVER_MS, day_of, day_start_ms
 
-MINUTE_MS: Final = 60_000
-_EPOCH_ORDINAL: Final = dt.date(1970, 1, 1).toordinal()
 _MONTHS: Final = {"month": 1, "quarter": 3, "year": 12, "birthday": 12}
-
-
-def day_number(date: dt.date) -> int:
-    """Days since 1970-01-01."""
-    return date.toordinal() - _EPOCH_ORDINAL
 
 
 def next_ms(when: Calendar, after_ms: int, birth_date: str | None = None) -> int:
@@ -53,7 +46,7 @@ def _named_days(when: Calendar, day: int, birth_date: str | None) -> Iterator[in
     if when.every == "day":
         yield day
         return
-    start = dt.date.fromordinal(_EPOCH_ORDINAL + day)
+    start = date_of_day(day)
     if when.every == "week":
         yield day + (when.day - start.isoweekday()) % 7
         return

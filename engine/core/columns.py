@@ -13,7 +13,8 @@ from typing import Any
 
 from engine.core.activity import Activity
 from engine.core.features import SOURCES
-from engine.core.layout import HOUR_MS, SourceLayout
+from engine.core.firm_time import HOUR_MS
+from engine.core.layout import SourceLayout
 from engine.core.plan import Plan, compile_rule_set
 from engine.core.ruleset import RuleSet, Tiers
 from engine.core.state import ClientState, Layout

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from engine.core.actions import Cause, CauseType, Outcome
-from engine.core.calendars import day_number
 from engine.core.events import Balance, Event, Profile, Trade
+from engine.core.firm_time import DAY_MS, day_number
 from engine.core.messages import Message, action_message, rfc3339, tier_change_message
 from engine.core.plan import CompiledRule, Plan
-from engine.core.state import DAY_MS, MAX_HISTORY, MAX_MATURITIES, ClientState
+from engine.core.state import MAX_HISTORY, MAX_MATURITIES, ClientState
 from engine.core.tiers import TierMove, review, review_due_ms
 from engine.core.timers import Hit, became_hits, due_hits, next_due_ms, sequence_hits
 

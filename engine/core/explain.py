@@ -16,12 +16,13 @@ from typing import Any, Final
 
 from engine.core.actions import Outcome
 from engine.core.decide import contact, cooldown_ends_ms
+from engine.core.firm_time import DAY_MS
 from engine.core.flips import Flip, Flipper
 from engine.core.matching import Matcher
 from engine.core.plan import Plan
 from engine.core.ruleset import Rule
 from engine.core.shown import duration, firm_time, shown
-from engine.core.state import DAY_MS, ClientState
+from engine.core.state import ClientState
 from engine.core.terms import Joins, Part, Reading, parts_of
 
 Look = Callable[[str, ClientState, Any, Any], None]  # trigger, client, event, tier change

@@ -13,9 +13,10 @@ from fractions import Fraction
 from typing import Final
 
 from engine.core.expression_arithmetic import written
-from engine.core.expression_helpers import HOUR_MS, WEEKDAYS, date_ms
+from engine.core.expression_helpers import date_ms
 from engine.core.expression_types import BOOL, DURATION, MONEY, TEXT, TIME, Scope, Type, enum, number
 from engine.core.expression_units import WRITTEN, Checked, Refused, agree, constant, unit_of, words
+from engine.core.firm_time import HOUR_MS, WEEKDAYS
 
 TIME_FUNCTIONS: Final[dict[str, Type]] = {
     "hour": number("hour"),

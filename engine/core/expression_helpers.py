@@ -11,18 +11,15 @@ import datetime as dt
 from collections.abc import Callable
 from typing import Any, Final
 
-from engine.core.state import DAY_MS, FIRM_UTC_OFFSET_MS, day_start_ms
+from engine.core.firm_time import DAY_MS, FIRM_UTC_OFFSET_MS, HOUR_MS, WEEKDAYS, date_of_day, day_number, day_start_ms
 
-HOUR_MS: Final = 3_600_000
-WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-_EPOCH: Final = dt.date(1970, 1, 1).toordinal()
-_FIRST_MS: Final = day_start_ms(1 - _EPOCH)
-_END_MS: Final = day_start_ms(dt.date.max.toordinal() + 1 - _EPOCH)
+_FIRST_MS: Final = day_start_ms(day_number(dt.date.min))
+_END_MS: Final = day_start_ms(day_number(dt.date.max) + 1)
 
 
 def date_ms(text: str) -> int:
     """The start of a day written 2026-10-01; ValueError when there is none such."""
-    return day_start_ms(dt.date.fromisoformat(text).toordinal() - _EPOCH)
+    return day_start_ms(day_number(dt.date.fromisoformat(text)))
 
 
 def _firm_ms(time_ms: float) -> int | None:
@@ -32,7 +29,7 @@ def _firm_ms(time_ms: float) -> int | None:
 
 def _date(time_ms: float) -> dt.date | None:
     moment_ms = _firm_ms(time_ms)
-    return None if moment_ms is None else dt.date.fromordinal(moment_ms // DAY_MS + _EPOCH)
+    return None if moment_ms is None else date_of_day(moment_ms // DAY_MS)
 
 
 def hour(time_ms: float) -> int | None:

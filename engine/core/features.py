@@ -16,7 +16,8 @@ from engine.core import layout as layouts
 from engine.core.activity import MAX_DISTINCT, MAX_SUM, Activity
 from engine.core.events import MAX_AMOUNT_FEN
 from engine.core.expressions import Expression
-from engine.core.layout import DAY_MS, HOUR_MS, LONGEST_MONTH, NEVER_MS, SourceLayout, day_start_ms
+from engine.core.firm_time import DAY_MS, HOUR_MS, LONGEST_MONTH, NEVER_MS, day_start_ms
+from engine.core.layout import SourceLayout
 from engine.core.names import EVENT_NAMES
 from engine.core.ruleset import Feature, Since, Source, Window
 from engine.core.state import ClientState, Layout

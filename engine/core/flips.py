@@ -19,9 +19,9 @@ from typing import Any, Final
 from engine.core.declared import Declared, Definition, Table, list_globals, row_tree, with_declared
 from engine.core.expression_types import INTEGER_UNITS
 from engine.core.expressions import Expression, Name, Scope, to_python
+from engine.core.firm_time import DAY_MS
 from engine.core.generated import Code
 from engine.core.shown import shown
-from engine.core.state import DAY_MS
 from engine.core.terms import names_behind
 
 Polynomial = tuple[Fraction, ...]  # coefficients, the constant first

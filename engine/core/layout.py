@@ -1,42 +1,15 @@
-"""The firm's calendar, and what features ask a client's state to keep of one source.
+"""What features ask a client's state to keep of one source.
 
-Enters: nothing. Leaves: days and months of moments, Window, SourceLayout.
+Enters: nothing. Leaves: Window, SourceLayout.
 Holds: a slot is a day of the firm's calendar, counted from 1970-01-01, or an hour.
 """
 
 from __future__ import annotations
 
-import datetime as dt
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, Final
+from typing import Any
 
-DAY_MS: Final = 86_400_000
-HOUR_MS: Final = 3_600_000
-FIRM_UTC_OFFSET_MS: Final = 8 * HOUR_MS  # the firm's calendar day: China keeps UTC+8 all year
-NEVER_MS: Final = 1 << 62
-LONGEST_MONTH: Final = 31
-_EPOCH_ORDINAL: Final = dt.date(1970, 1, 1).toordinal()
-
-
-def day_of(moment_ms: int) -> int:
-    """Days since 1970-01-01 in the firm's time zone."""
-    return (moment_ms + FIRM_UTC_OFFSET_MS) // DAY_MS
-
-
-def day_start_ms(day: int) -> int:
-    return day * DAY_MS - FIRM_UTC_OFFSET_MS
-
-
-@lru_cache(maxsize=4096)
-def month_start(day: int) -> int:
-    """The first day of the day's month."""
-    return day + 1 - dt.date.fromordinal(_EPOCH_ORDINAL + day).day
-
-
-def next_month(day: int) -> int:
-    """The first day of the month after the day's."""
-    return month_start(month_start(day) + LONGEST_MONTH)
+from engine.core.firm_time import month_start
 
 
 @dataclass(frozen=True, slots=True)

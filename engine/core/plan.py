@@ -6,7 +6,7 @@ Holds: generated code is built from the engine's own text and from checked trees
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, get_args
 
@@ -19,6 +19,7 @@ from engine.core.ruleset import Ladder, Rule, RuleSet, Trigger
 from engine.core.state import ClientState, Layout
 from engine.core.timed import (
     TOPICS,
+    Meanings,
     Read,
     Steps,
     Timed,
@@ -31,6 +32,7 @@ from engine.core.timed import (
 )
 
 TRIGGERS: Final[tuple[str, ...]] = get_args(Trigger)
+POSSIBLE: Final = ("calendars", "slides", "wakes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,31 +116,13 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
     scopes = {trigger: scope_of(trigger, reads) for trigger in (*TRIGGERS, "client")}
     by_trigger = {trigger: tuple(rule for rule in rule_set.rules if trigger in rule.on) for trigger in TRIGGERS}
     for trigger, rules in by_trigger.items():
-        scope = scopes[trigger]
-        matching.add(code, f"match_{trigger}", [rule.when for rule in rules], scope)
-        for index, rule in enumerate(rules):
-            why = [scope[n].code for n in _told(rule.when, scope)]
-            parameters = [code.place(to_python(expression, scope)) for _, expression in rule.parameters]
-            code.function(f"why_{trigger}_{index}", "c, e, t", [f"return {_tuple(why)}"])
-            code.function(f"parameters_{trigger}_{index}", "c, e, t", [f"return {_tuple(parameters)}"])
-            given = (rule.cooldown_by, rule.channels_by)
-            contact = [code.place(to_python(by, scopes["becomes"])) if by else "None" for by in given]
-            code.function(f"contact_{trigger}_{index}", "c, e, t", [f"return {_tuple(contact)}"])
-
+        _add_rules(code, trigger, rules, scopes)
     steps = {topic: steps_of(rule_set.rules, topic) for topic in TOPICS}
     for topic, both in steps.items():
         for place, found in zip(("first", "then"), both, strict=True):
             matching.add(code, f"{place}_{topic}", [step.when for _, step in found], scopes[topic])
-
     meanings = meanings_of(rule_set.declared, scopes["becomes"])
-    scope = scopes["becomes"]
-    waiting = {
-        "calendars": by_trigger["at"],
-        "slides": [rule for rule in by_trigger["becomes"] if changes_with(rule.when, scope, "day", "hour")],
-        "wakes": [rule for rule in by_trigger["becomes"] if changes_with(rule.when, scope, "elapsed")],
-    }
-    for what, some in waiting.items():
-        matching.add(code, f"possible_{what}", [fixed_part(rule.when, scope, meanings) for rule in some], scope)
+    _add_possible(code, by_trigger, scopes["becomes"], meanings)
 
     scope = scopes["client"]
     bases = [name for name in scope.values() if name.base]
@@ -155,20 +139,6 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
     code.constants |= features.UPDATERS | features.constants(sources)
     space = code.run()
 
-    compiled = {
-        trigger: tuple(
-            CompiledRule(
-                rule,
-                space[f"why_{trigger}_{index}"],
-                tuple((n, scopes[trigger][n].type.unit) for n in _told(rule.when, scopes[trigger])),
-                space[f"parameters_{trigger}_{index}"],
-                tuple((n, expression.type.unit) for n, expression in rule.parameters),
-                space[f"contact_{trigger}_{index}"],
-            )
-            for index, rule in enumerate(rules)
-        )
-        for trigger, rules in by_trigger.items()
-    }
     ladders = {
         t: _ladder(ladder, space[f"measure_{t}"], sources["balances"]) for t, ladder in rule_set.tiers.ladders.items()
     }
@@ -181,7 +151,7 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
         ),
         update={source: space[f"update_{source}"] for source in features.SOURCES},
         match={trigger: space[f"match_{trigger}"] for trigger in by_trigger},
-        compiled=compiled,
+        compiled={trigger: _compiled(space, trigger, rules, scopes) for trigger, rules in by_trigger.items()},
         timed=timed(
             by_trigger,
             scope,
@@ -197,7 +167,7 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
                 if first or then
             },
             {name.name: space[f"base_{name.name.partition('.')[2]}"] for name in bases},
-            {what: space[f"possible_{what}"] for what in waiting},
+            {what: space[f"possible_{what}"] for what in POSSIBLE},
         ),
         ladders=ladders,
         segments=segments,
@@ -206,6 +176,54 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
         review_on=frozenset(("profiles", "balances") if by_balance_alone else TOPICS),
         scopes=scopes,
     )
+
+
+def _add_rules(code: Code, trigger: str, rules: tuple[Rule, ...], scopes: Mapping[str, Scope]) -> None:
+    """What the rules looked at on a trigger ask and tell, as functions."""
+    scope = scopes[trigger]
+    matching.add(code, f"match_{trigger}", [rule.when for rule in rules], scope)
+    for index, rule in enumerate(rules):
+        why = [scope[n].code for n in _told(rule.when, scope)]
+        parameters = [code.place(to_python(expression, scope)) for _, expression in rule.parameters]
+        code.function(f"why_{trigger}_{index}", "c, e, t", [f"return {_tuple(why)}"])
+        code.function(f"parameters_{trigger}_{index}", "c, e, t", [f"return {_tuple(parameters)}"])
+        given = (rule.cooldown_by, rule.channels_by)
+        if any(given):
+            contact = [code.place(to_python(by, scopes["becomes"])) if by else "None" for by in given]
+            code.function(f"contact_{trigger}_{index}", "c, e, t", [f"return {_tuple(contact)}"])
+
+
+def _compiled(
+    space: Mapping[str, Any], trigger: str, rules: tuple[Rule, ...], scopes: Mapping[str, Scope]
+) -> tuple[CompiledRule, ...]:
+    scope = scopes[trigger]
+    return tuple(
+        CompiledRule(
+            rule,
+            space[f"why_{trigger}_{index}"],
+            tuple((n, scope[n].type.unit) for n in _told(rule.when, scope)),
+            space[f"parameters_{trigger}_{index}"],
+            tuple((n, expression.type.unit) for n, expression in rule.parameters),
+            space.get(f"contact_{trigger}_{index}", _always_the_same),
+        )
+        for index, rule in enumerate(rules)
+    )
+
+
+def _always_the_same(_client: ClientState, _event: Any, _move: Any) -> tuple[None, None]:
+    return None, None
+
+
+def _add_possible(code: Code, by_trigger: Mapping[str, tuple[Rule, ...]], scope: Scope, meanings: Meanings) -> None:
+    """What tells, of the rules that wait, which can hold before an event comes. See Timed."""
+    waiting = {
+        "calendars": by_trigger["at"],
+        "slides": [rule for rule in by_trigger["becomes"] if changes_with(rule.when, scope, "day", "hour")],
+        "wakes": [rule for rule in by_trigger["becomes"] if changes_with(rule.when, scope, "elapsed")],
+    }
+    for what in POSSIBLE:
+        fixed = [fixed_part(rule.when, scope, meanings) for rule in waiting[what]]
+        matching.add(code, f"possible_{what}", fixed, scope)
 
 
 def _ladder(ladder: Ladder, measure: Read, balances: features.SourcePlan) -> CompiledLadder:

@@ -6,8 +6,8 @@ import datetime as dt
 from typing import Any, Final
 
 from engine.core.expressions import Type
+from engine.core.firm_time import DAY_MS, FIRM_UTC_OFFSET_MS
 from engine.core.messages import cny
-from engine.core.state import DAY_MS, FIRM_UTC_OFFSET_MS
 
 MISSING: Final = "missing"
 _EPOCH: Final = dt.datetime.fromtimestamp(0, dt.timezone(dt.timedelta(milliseconds=FIRM_UTC_OFFSET_MS)))

@@ -14,38 +14,9 @@ from typing import Any, Final
 
 import msgpack
 
-from engine.core.activity import MAX_DISTINCT, MAX_SUM, Activity, pack_activity, unpack_activity
-from engine.core.layout import (
-    DAY_MS,
-    FIRM_UTC_OFFSET_MS,
-    HOUR_MS,
-    NEVER_MS,
-    SourceLayout,
-    Window,
-    day_of,
-    day_start_ms,
-)
-
-__all__ = [
-    "DAY_MS",
-    "FIRM_UTC_OFFSET_MS",
-    "HOUR_MS",
-    "MAX_DISTINCT",
-    "MAX_HISTORY",
-    "MAX_MATURITIES",
-    "MAX_SUM",
-    "NEVER_MS",
-    "STATE_VERSION",
-    "Activity",
-    "ClientState",
-    "Layout",
-    "SourceLayout",
-    "Window",
-    "day_of",
-    "day_start_ms",
-    "pack",
-    "unpack",
-]
+from engine.core.activity import Activity, pack_activity, unpack_activity
+from engine.core.firm_time import HOUR_MS, NEVER_MS, day_of
+from engine.core.layout import SourceLayout
 
 STATE_VERSION: Final = 2
 MAX_HISTORY: Final = 10

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.core.features import next_slide_ms
+from engine.core.firm_time import DAY_MS, NEVER_MS, day_start_ms
 from engine.core.plan import CompiledLadder, Plan
-from engine.core.state import DAY_MS, MAX_HISTORY, NEVER_MS, ClientState, day_start_ms
+from engine.core.state import MAX_HISTORY, ClientState
 
 
 @dataclass(frozen=True, slots=True)

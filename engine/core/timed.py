@@ -15,8 +15,9 @@ from typing import Any, Final, get_args
 
 from engine.core.declared import Declared, row_tree
 from engine.core.expressions import BOOL, Changes, Expression, Name, Scope
+from engine.core.firm_time import DAY_MS
 from engine.core.ruleset import Becomes, Calendar, Rule, Step, Topic
-from engine.core.state import DAY_MS, ClientState
+from engine.core.state import ClientState
 
 Match = Callable[[ClientState, Any, Any], list[int]]
 Read = Callable[[ClientState, Any, Any], Any]

@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 from engine.core import calendars
 from engine.core.events import Event
 from engine.core.features import next_slide_ms
+from engine.core.firm_time import DAY_MS, NEVER_MS
 from engine.core.plan import CompiledRule, Plan
 from engine.core.ruleset import Becomes
-from engine.core.state import DAY_MS, NEVER_MS, ClientState
+from engine.core.state import ClientState
 from engine.core.tiers import TierMove
 
 

@@ -27,7 +27,7 @@ from engine.core.ruleset import (
     Window,
 )
 from engine.rulefile.document import Node, Scalar
-from engine.rulefile.fields import IDENTIFIER, KEBAB, TIER, Reader
+from engine.rulefile.fields import DAY_S, IDENTIFIER, KEBAB, TIER, Reader
 
 SOURCES: Final[tuple[str, ...]] = get_args(Source)
 AGGREGATES: Final[tuple[str, ...]] = get_args(Aggregate)
@@ -36,7 +36,6 @@ MONTHS: Final[dict[str, Literal["month", "previous_month"]]] = {"month": "month"
 LONGEST: Final[dict[str, tuple[Literal["day", "hour"], int]]] = {"d": ("day", 366), "h": ("hour", 72)}
 WINDOW_FORMS: Final = "write 7d (1d to 366d), 24h (1h to 72h), month or previous_month"
 MAX_FEATURES: Final = 60  # each costs memory in every client's state
-DAY_S: Final = 86_400
 MAX_STAY_S: Final = 366 * DAY_S
 
 

@@ -26,7 +26,10 @@ OWNER: Final = (IDENTIFIER[0], "lower-case words joined by underscores, such as 
 TIER: Final = ("[A-Za-z][A-Za-z0-9_]*", "a letter or word, such as A")
 TEMPLATE: Final = ("[a-z0-9][a-z0-9._/-]*", "the template's name in the messaging system, such as welcome_v2")
 TOPICS: Final = (*(topic for topic, known in EVENT_NAMES.items() if known), "tier_change")
-SECONDS: Final = {"m": 60, "h": 3600, "d": 86_400}
+MINUTE_S: Final = 60
+HOUR_S: Final = 60 * MINUTE_S
+DAY_S: Final = 24 * HOUR_S
+SECONDS: Final = {"m": MINUTE_S, "h": HOUR_S, "d": DAY_S}
 ALWAYS: Final = Expression("True", ast.Constant(True), BOOL, False, ())
 
 

@@ -12,13 +12,12 @@ from typing import Any, Final
 
 from engine.core.expressions import Expression
 from engine.core.ruleset import Rule, RuleSet
+from engine.rulefile.fields import DAY_S, HOUR_S
 from engine.rulefile.findings import Findings
 from engine.rulefile.places import Place
 from engine.rulefile.table_checks import unreachable
 from engine.rulefile.worlds import scope_of
 
-HOUR_S: Final = 3600
-DAY_S: Final = 86_400
 # The shortest time between two looks.
 RHYTHM_S: Final = {"day": DAY_S, "week": 7 * DAY_S, "month": 28 * DAY_S, "quarter": 90 * DAY_S, "year": 365 * DAY_S}
 ON_EVENTS: Final = ("profiles", "balances", "logins", "trades", "tier_change")

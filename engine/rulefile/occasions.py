@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from typing import Final, cast, get_args
 
 from engine.core.expressions import BOOL, Expression, Scope
+from engine.core.firm_time import WEEKDAYS
 from engine.core.ruleset import Becomes, Calendar, Every, Sequence, Silence, Source, Step, Topic, Trigger
 from engine.core.timed import read_by
 from engine.rulefile.document import Mapping, Node
-from engine.rulefile.fields import ALWAYS, Reader
+from engine.rulefile.fields import ALWAYS, DAY_S, MINUTE_S, Reader
 
 KINDS: Final = ("on", "silence", "becomes", "at", "sequence")
 OCCASION_KEYS: Final = (*KINDS, "when", "for", "repeat_every")
@@ -23,7 +24,6 @@ TOPICS: Final[tuple[str, ...]] = get_args(Topic)
 EVENT_TRIGGERS: Final = (*TOPICS, "tier_change")
 SOURCES: Final[tuple[str, ...]] = get_args(Source)
 EVERY: Final[tuple[str, ...]] = get_args(Every)
-WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 # What of a calendar time may be said beside `every` and `time`.
 CALENDAR_KEYS: Final[dict[str, tuple[str, ...]]] = {
     "day": (),
@@ -34,8 +34,6 @@ CALENDAR_KEYS: Final[dict[str, tuple[str, ...]]] = {
     "birthday": ("before",),
     "maturity": ("before",),
 }
-MINUTE_S: Final = 60
-DAY_S: Final = 86_400
 YEAR_S: Final = 366 * DAY_S
 
 

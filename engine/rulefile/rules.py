@@ -17,7 +17,7 @@ from engine.core.expressions import Expression, Scope, number
 from engine.core.ruleset import Feature, Rule, Service, Tiers, Trigger
 from engine.rulefile.cases import read_tests
 from engine.rulefile.document import Mapping, Node, Scalar
-from engine.rulefile.fields import IDENTIFIER, KEBAB, OWNER, TEMPLATE, Reader
+from engine.rulefile.fields import DAY_S, IDENTIFIER, KEBAB, MINUTE_S, OWNER, TEMPLATE, Reader
 from engine.rulefile.occasions import OCCASION_KEYS, read_occasion
 
 KINDS: Final[tuple[str, ...]] = get_args(Kind)
@@ -37,8 +37,6 @@ REQUIRED: Final = (
     "description",
 )
 OPTIONAL: Final = ("version", *OCCASION_KEYS, "channels", "parameters", "serves", "tests")
-MINUTE_S: Final = 60
-DAY_S: Final = 86_400
 MAX_COOLDOWN_S: Final = 365 * DAY_S
 MAX_EXPIRES_S: Final = 90 * DAY_S
 

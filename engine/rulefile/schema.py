@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from engine.core import names
 from engine.core.events import INBOUND
+from engine.core.firm_time import WEEKDAYS
 from engine.core.ruleset import RuleSet
 from engine.rulefile import cases, occasions, rules, story
 from engine.rulefile.fields import IDENTIFIER, KEBAB, OWNER, TEMPLATE
@@ -98,7 +99,7 @@ def _silence() -> Schema:
 
 
 def _calendar() -> Schema:
-    day = either(number(1, 31), choice(occasions.WEEKDAYS))
+    day = either(number(1, 31), choice(WEEKDAYS))
     parts: Keys = {
         "every": (choice(occasions.EVERY), "How often, or on which of the client's days."),
         "time": (
@@ -120,7 +121,7 @@ def _calendar() -> Schema:
     calendar["allOf"] += [
         {
             "if": {"properties": {"every": {"const": "week"}}, "required": ["every"]},
-            "then": {"properties": {"day": choice(occasions.WEEKDAYS)}},
+            "then": {"properties": {"day": choice(WEEKDAYS)}},
             "else": {"properties": {"day": number(1, 31)}},
         }
     ]

@@ -14,9 +14,9 @@ from typing import Any, Final, get_args
 from pydantic import ValidationError
 
 from engine.core.events import INBOUND, Channel, Event, Profile, parse_time_ms
+from engine.core.firm_time import DAY_MS, MINUTE_MS
 from engine.core.messages import cny
 from engine.core.ruleset import Tiers
-from engine.core.state import DAY_MS
 from engine.rulefile.document import Listing, Mapping, Node, Scalar
 from engine.rulefile.fields import SECONDS, Reader
 
@@ -25,7 +25,6 @@ AT_MS: Final = parse_time_ms("2026-11-02T10:00:00+08:00")
 KNOWN_FOR_MS: Final = 366 * DAY_MS  # longer than any cooldown: what first made the client known has no after-effect
 MAX_KNOWN_S: Final = 3650 * 86_400
 MAX_EVENTS: Final = 2000
-MINUTE_MS: Final = 60_000
 CLIENT_ID: Final = "client"
 CHANNELS: Final[tuple[str, ...]] = get_args(Channel)
 PROFILE_KEYS: Final = tuple(f for f in Profile.model_fields if f not in ("event_id", "client_id", "time"))

@@ -15,11 +15,12 @@ from engine.core.actions import TOPIC_OF_KIND, Outcome
 from engine.core.decide import Due, Input, decide
 from engine.core.events import Event
 from engine.core.explain import Explainer, Explanation, Look, reached, watched
+from engine.core.firm_time import DAY_MS
 from engine.core.messages import Message
 from engine.core.plan import Plan, compile_rule_set
 from engine.core.ruleset import Rule, RuleSet
 from engine.core.shown import MISSING
-from engine.core.state import DAY_MS, ClientState, pack, unpack
+from engine.core.state import ClientState, pack, unpack
 from engine.rulefile.cases import Expected, RuleTest, read_tests
 from engine.rulefile.document import Mapping, Scalar, index_within, place, read_document
 from engine.rulefile.fields import Reader, Unsure

@@ -20,10 +20,10 @@ from engine.core.events import EARLIEST_MS, LATEST_MS, MAX_AMOUNT_FEN, MAX_QUANT
 from engine.core.expression_types import INTEGER_UNITS
 from engine.core.expressions import Name, Scope
 from engine.core.features import column_key
+from engine.core.firm_time import DAY_MS
 from engine.core.narrowing import World
 from engine.core.ranges import BOOLS, INF, NUMBERS, TEXTS, Choice, Domain, Span, Values
 from engine.core.ruleset import Feature, Rule, RuleSet, Tiers, Window
-from engine.core.state import DAY_MS
 
 MAX_DAYS: Final = (LATEST_MS - EARLIEST_MS) // DAY_MS + 3_660  # timers go on after the last event
 MAX_RATIO: Final = 1000

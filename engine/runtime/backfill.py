@@ -26,7 +26,7 @@ from redis.asyncio import Redis
 from engine.core.columns import plan_of_features, put_columns
 from engine.core.events import Event
 from engine.core.features import column_key
-from engine.core.layout import DAY_MS, LONGEST_MONTH
+from engine.core.firm_time import DAY_MS, LONGEST_MONTH
 from engine.core.messages import Message
 from engine.core.plan import Plan
 from engine.core.ruleset import Feature, Since

@@ -10,11 +10,12 @@ from typing import Any, cast
 
 from redis.asyncio import Redis
 
+from engine.core.firm_time import NEVER_MS
 from engine.core.messages import cny, rfc3339
 from engine.core.plan import compile_rule_set
 from engine.core.record import PACKED_FIELD, PUBLIC_FIELDS
 from engine.core.ruleset import ContactPolicy, RuleSet, Tiers
-from engine.core.state import NEVER_MS, ClientState, unpack
+from engine.core.state import ClientState, unpack
 from engine.runtime.kafka import partitioner
 from engine.runtime.redis_store import client_key, pinned_partitions, redis_errors, tag
 

@@ -19,12 +19,13 @@ from redis.asyncio import Redis
 from engine.core.actions import Outcome
 from engine.core.decide import Due, Input, decide
 from engine.core.explain import Explainer, Explanation, watched
+from engine.core.firm_time import NEVER_MS
 from engine.core.messages import Message
 from engine.core.plan import Plan, compile_rule_set
 from engine.core.record import PACKED_FIELD
 from engine.core.ruleset import Rule
 from engine.core.shown import firm_time
-from engine.core.state import NEVER_MS, ClientState, pack, unpack
+from engine.core.state import ClientState, pack, unpack
 from engine.rulefile.document import Mapping, read_document
 from engine.rulefile.fields import Reader, Unsure
 from engine.rulefile.story import CHANNELS, PROFILE_KEYS, Story, firm_time_ms

@@ -16,9 +16,10 @@ from typing import Any, Final, Protocol
 
 import msgpack
 
+from engine.core.firm_time import NEVER_MS
 from engine.core.messages import Message
 from engine.core.record import public_fields
-from engine.core.state import NEVER_MS, ClientState
+from engine.core.state import ClientState
 
 LEDGER_VERSION: Final = 1
 MAX_CHUNK_BYTES: Final = 900_000  # below Kafka's default of 1 MB a record

@@ -10,10 +10,11 @@ from typing import Any
 
 from engine.core.decide import Due, Input, decide
 from engine.core.events import Balance, Consents, Event, Login, Profile, Trade
+from engine.core.firm_time import DAY_MS, day_start_ms
 from engine.core.messages import Message
 from engine.core.plan import Plan, compile_rule_set
 from engine.core.ruleset import RuleSet
-from engine.core.state import DAY_MS, ClientState, day_start_ms
+from engine.core.state import ClientState
 from engine.rulefile import load, read_directory
 from engine.rulefile.occasions import KINDS
 from tests.services.process import REPOSITORY

@@ -6,7 +6,8 @@ import pytest
 
 from engine.core.actions import Outcome
 from engine.core.decide import Due, decide
-from engine.core.state import DAY_MS, MAX_HISTORY, NEVER_MS
+from engine.core.firm_time import DAY_MS, NEVER_MS
+from engine.core.state import MAX_HISTORY
 from tests.core.making import HOUR_MS, Desk, at, balance, event_of, login, plan_of, profile, rule, trade
 
 SILENT = {"silence": "{of: logins, for: 30d}", "cooldown": "1d", "kind": "task", "audience": "team"}

@@ -7,7 +7,8 @@ import random
 import pytest
 
 from engine.core.events import parse_time_ms
-from engine.core.state import DAY_MS, MAX_HISTORY, NEVER_MS
+from engine.core.firm_time import DAY_MS, NEVER_MS
+from engine.core.state import MAX_HISTORY
 from tests.core.making import Desk, at, balance, login, plan_of, profile, trade
 
 NOW = """\

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from engine.core.decide import Input
 from engine.core.events import AccessChannel, AgeBand, Balance, Channel, ClientType, Region, RiskLevel, Trade
-from engine.core.state import DAY_MS
+from engine.core.firm_time import DAY_MS
 from tests.core.making import HOUR_MS, at, balance, login, profile, trade
 
 LAST_MS = at(200)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from engine.core.actions import OUTBOUND
-from engine.core.state import DAY_MS
+from engine.core.firm_time import DAY_MS
 from engine.runtime.intake import Inbound
 from engine.runtime.record_file import parse_line
 from engine.runtime.replay import Replayed, as_line, read_file, replay_records, states_hash
