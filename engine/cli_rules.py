@@ -297,17 +297,21 @@ def status(workers: tuple[str, ...], settings_file: Path | None, **given: Any) -
 
 
 @rules.command()
-@click.argument("workers", nargs=-1, required=True, metavar="URL...")
+@settings_options("web_host", "web_port")
+@click.argument("workers", nargs=-1, metavar="[URL]...")
 @click.option("--count", type=click.IntRange(min=1), default=20, show_default=True, help="how many rules to show")
-def top(workers: tuple[str, ...], count: int) -> None:
+def top(workers: tuple[str, ...], count: int, settings_file: Path | None, **given: Any) -> None:
     """The dearest rules, by what workers have measured on one event in 1,000 since they started.
 
-    URL is where a worker shows its metrics, such as http://worker-1:6066.
+    URL is where a worker shows its metrics, such as http://worker-1:6066; this machine's worker when left out.
     """
     from engine.runtime.rule_costs import top as dearest
     from engine.runtime.worker_pages import Unreadable, metrics_text
 
     try:
+        if not workers:
+            settings = load_settings(settings_file, **given)
+            workers = (f"http://{settings.web_host}:{settings.web_port}",)
         costs = dearest([metrics_text(url) for url in workers])
     except Unreadable as error:
         raise click.ClickException(str(error)) from error

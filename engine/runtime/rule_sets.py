@@ -36,6 +36,7 @@ class RuleSets:
         self._archive = RuleSetArchive(settings)
         self._plan: Plan | None = None
         self.trouble: str | None = None  # why the newest rules are not in force here
+        self._watched: object = None  # the files as they were last taken or refused
 
     @property
     def plan(self) -> Plan:
@@ -52,6 +53,8 @@ class RuleSets:
         A worker that cannot load the head goes by the newest set that was in force and that it can load, as one does
         that ran when the head came: yesterday's rules are better than none, and both are told in the same way.
         """
+        if self._settings.rules:
+            self._watched = _fingerprint(self._settings.rules)
         given = load_directory(self._settings.rules) if self._settings.rules else None
         await self._archive.read()
         if given is not None and given.digest != self._archive.head:
@@ -127,14 +130,15 @@ class RuleSets:
                     self._take_head()
 
     async def watch(self, directory: Path) -> None:
-        """Publish the directory whenever its files change, for ever; a bad state of it is reported and left alone."""
-        seen = _fingerprint(directory)
+        """Publish the directory whenever its files change, for ever; a bad state of it is reported and left alone.
+
+        Raises Unavailable when Kafka is away; call again: what could not be published then is published.
+        """
         while True:
             await asyncio.sleep(WATCH_S)
             now = _fingerprint(directory)
-            if now == seen:
+            if now == self._watched:
                 continue
-            seen = now
             try:
                 rule_set = load_directory(directory)
                 if rule_set.digest != self._archive.head:
@@ -143,11 +147,12 @@ class RuleSets:
                     self._well()
             except Refused as error:
                 self.refuse(str(error))
+            self._watched = now
 
 
 def _fingerprint(directory: Path) -> object:
     found = []
-    for path in sorted((*directory.glob("*.yaml"), *directory.glob("*.csv"))):
+    for path in sorted(directory.glob("*")):
         try:
             stat = path.stat()
         except FileNotFoundError:

@@ -15,9 +15,10 @@ from prometheus_client import CollectorRegistry
 
 from engine.cli import main
 from engine.runtime import publishing
+from engine.runtime import rule_sets as rule_sets_
 from engine.runtime.embedded import EmbeddedKafka
 from engine.runtime.kafka import discard
-from engine.runtime.ledger import Refused
+from engine.runtime.ledger import Refused, Unavailable
 from engine.runtime.metrics import Metrics
 from engine.runtime.rule_set_archive import HEAD, Entry, RuleSetArchive
 from engine.runtime.rule_sets import RuleSets
@@ -254,3 +255,29 @@ def test_failing_tests_are_not_published(settings: Settings) -> None:
         publish(settings, FILES | {"retention.yaml": rules + tests})
     assert 'rule "hello", test "acts on a login"' in str(error.value)
     assert archive(settings).head is None
+
+
+def test_a_change_of_watched_files_while_kafka_is_away_is_published_later(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(rule_sets_, "WATCH_S", 0.01)
+    away = settings.model_copy(update={"kafka": "127.0.0.1:1"})
+
+    async def watch() -> None:
+        watching = RuleSets(settings.model_copy(update={"rules": tmp_path}), Metrics(CollectorRegistry()))
+        await watching.start()
+        (tmp_path / POLICY).write_text(with_cap(3)[POLICY])
+        watching._settings = away
+        with pytest.raises(Unavailable):
+            await asyncio.wait_for(watching.watch(tmp_path), 30)
+        watching._settings = settings
+        task = asyncio.create_task(watching.watch(tmp_path))
+        published = RuleSetArchive(settings)
+        async with asyncio.timeout(30):
+            while published.head != good(with_cap(3)).digest:
+                await published.read()
+        task.cancel()
+
+    asyncio.run(watch())

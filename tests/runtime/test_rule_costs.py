@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
+from click.testing import CliRunner
 from prometheus_client import CollectorRegistry
 
+from engine.cli import main
 from engine.core.decide import Due, Input, decide
 from engine.core.plan import Plan
 from engine.core.state import ClientState
@@ -82,3 +86,31 @@ async def test_a_partition_samples_and_a_removed_rule_is_shown_no_more():
     await worker.commit("age")
     worker.take_newest_plan()
     assert {cost.rule for cost in top([bench.metrics.text().decode()])} == {"calculated"}
+
+
+def test_the_command_reads_the_workers_of_this_machine_and_others():
+    """Pages as a worker serves them, from a web server of the standard library."""
+    metrics = Metrics(CollectorRegistry())
+    CostSampler(metrics).take(PLAN, decided(PLAN, logins(SAMPLE_EVERY)), logins(SAMPLE_EVERY))
+
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200 if self.path == "/metrics" else 404)
+            self.end_headers()
+            self.wfile.write(metrics.text())
+
+        def log_message(self, *_):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Page) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        port = server.server_port
+        here = CliRunner().invoke(main, ["rules", "top", "--web-port", str(port)])
+        named = CliRunner().invoke(main, ["rules", "top", f"http://127.0.0.1:{port}", "--count", "1"])
+        server.shutdown()
+    assert here.exit_code == named.exit_code == 0, here.output + named.output
+    assert "by-phone" in here.output
+    assert len(named.output.splitlines()) == 2
+    gone = CliRunner().invoke(main, ["rules", "top", "--web-port", str(port)])
+    assert gone.exit_code == 1
+    assert "cannot be read" in gone.output
