@@ -17,7 +17,7 @@ demo: .venv/.ready  ## the engine with a simulated broker's clients, in the term
 	@exec $(BIN)/engage demo $(if $(SECONDS),--seconds $(SECONDS))
 
 test: .venv/.ready  ## all tests that need neither Java nor Docker
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 test-kafka: .venv/.ready  ## the tests on real Apache Kafka (needs Java 17 and Maven; fetches Kafka once)
 	$(BIN)/pytest -m kafka

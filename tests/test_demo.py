@@ -123,7 +123,14 @@ def start(mode, seconds, directory, **options):
     worker = "WORKER" if mode == "real" else f"[sys.executable, {STANDIN!r}, {mode!r}]"
     code = f"import sys\nfrom engine.demo import WORKER, run_demo\nsys.exit(run_demo({seconds}, worker={worker}))"
     environment = os.environ | {"TMPDIR": str(directory), "PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "160"}
-    return subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env=environment, **options)
+    return subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, preexec_fn=_hears_interrupts, **options
+    )
+
+
+def _hears_interrupts():
+    """As in a terminal: what a shell starts in the background is deaf to SIGINT, and hands that on."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def outcome(mode, seconds, directory):

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from engine.core.explain import Explainer, Explanation, Term, failing
 from engine.core.explained import in_full, in_short
 from engine.core.expressions import BOOL, Expression, parse
+from engine.core.firm_time import DAY_MS
 from engine.core.plan import Plan, compile_rule_set
 from engine.core.ruleset import RuleSet
-from engine.core.state import DAY_MS, ClientState
+from engine.core.state import ClientState
 from engine.rulefile import load
 from tests.core.making import FEATURES, TIERS, Desk, at, balance, event_of, plan_of, profile, rule, trade
 
@@ -285,7 +286,7 @@ def holds(plan_: Plan, client: ClientState, event: Any, **changed: Any) -> bool:
 
 
 @given(CONDITIONS, CLIENTS, FEN, st.sampled_from(["deposit", "gain"]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_what_is_said_is_so(when: str, fields: dict[str, Any], amount_fen: int, kind: str) -> None:
     plan_ = plan(when)
     client = client_of(plan_, **fields)

@@ -7,8 +7,9 @@ import random
 import msgpack
 import pytest
 
+from engine.core.firm_time import DAY_MS
 from engine.core.plan import Plan
-from engine.core.state import DAY_MS, STATE_VERSION, ClientState, pack, unpack
+from engine.core.state import STATE_VERSION, ClientState, pack, unpack
 from tests.core.making import Desk, at, balance, login, plan_of, profile, rule, shipped_plan, trade
 
 LARGEST_STATE_BYTES = 20_000
@@ -80,10 +81,10 @@ def test_another_version_of_the_state_is_refused():
 
 
 def test_a_state_stays_small_however_busy_the_client():
-    """30,000 events over a year, of every kind, with values that hardly ever repeat, under the shipped rules."""
+    """100,000 events over a year, of every kind, with values that hardly ever repeat, under the shipped rules."""
     desk, rng = Desk(shipped_plan()), random.Random(7)
     desk.take(profile(at(0), consents=("app_push", "sms", "email", "phone", "wechat")))
-    times = sorted(at(0) + rng.randrange(365 * DAY_MS) for _ in range(30_000))
+    times = sorted(at(0) + rng.randrange(365 * DAY_MS) for _ in range(100_000))
     largest = 0
     for number, time_ms in enumerate(times):
         amount = rng.randrange(10**11)

@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 from engine.core.activity import Activity
 from engine.core.decide import Due, Input, decide
 from engine.core.events import parse_time_ms
+from engine.core.firm_time import DAY_MS, NEVER_MS, day_of
 from engine.core.messages import Message
 from engine.core.plan import Plan
 from engine.core.ruleset import Rule
-from engine.core.state import DAY_MS, NEVER_MS, ClientState, day_of, pack, unpack
+from engine.core.state import ClientState, pack, unpack
 from tests.core.making import FEATURES, event_of, plan_of, rule, shipped_plan
 from tests.properties.histories import LAST_MS, histories, quick
 
@@ -85,7 +86,7 @@ def settled(plan: Plan, states: States) -> None:
     decide(plan, states, [Due(id_, LAST_MS) for id_ in sorted(states)])
 
 
-@quick(40)
+@quick(120)
 @given(name=plans, history=histories(known=True), data=st.data())
 def test_neither_batches_nor_ticks_nor_storage_change_a_byte(name, history, data):
     plan = PLANS[name]
@@ -108,7 +109,7 @@ def test_neither_batches_nor_ticks_nor_storage_change_a_byte(name, history, data
     assert packed(plan, states) == packed(plan, expected_states)
 
 
-@quick(40)
+@quick(60)
 @given(name=plans, history=histories(known=True), data=st.data())
 def test_other_clients_do_not_matter(name, history, data):
     """The same events in another order between clients, each client's own kept."""
@@ -123,7 +124,7 @@ def test_other_clients_do_not_matter(name, history, data):
     assert packed(plan, other_states) == packed(plan, states)
 
 
-@quick(40)
+@quick(60)
 @given(
     name=plans, history=histories(clients=1, known=True), late_ms=st.sampled_from([0, 1, 999, 3_600_000, 9 * DAY_MS])
 )
@@ -143,7 +144,7 @@ def test_it_does_not_matter_how_late_a_tick_comes(name, history, late_ms):
     assert packed(plan, states) == packed(plan, expected_states)
 
 
-@quick(40)
+@quick(120)
 @given(name=plans, history=histories(known=True, most=60))
 def test_caps_cooldowns_and_stays_are_kept(name, history):
     plan = PLANS[name]
@@ -170,7 +171,7 @@ def test_caps_cooldowns_and_stays_are_kept(name, history):
     assert max(contacts.values(), default=0) <= plan.rule_set.policy.daily_cap
 
 
-@quick(80)
+@quick(150)
 @given(history=histories(clients=1, known=True), data=st.data())
 def test_a_condition_is_looked_at_whenever_it_can_have_changed(history, data):
     """Between two looks at a client no condition that is waited for turns true or false."""
@@ -201,7 +202,7 @@ def check_stay(plan: Plan, change: dict, before: tuple[str, int] | None, now_ms:
         assert now_ms >= before[1] + ladder.ladder.demote_after_days * DAY_MS
 
 
-@quick(40)
+@quick(60)
 @given(name=plans, history=histories(known=True))
 def test_a_client_is_never_left_with_something_already_due(name, history):
     plan = PLANS[name]
@@ -214,7 +215,7 @@ def test_a_client_is_never_left_with_something_already_due(name, history):
     assert all(client.due_ms > LAST_MS for client in states.values())
 
 
-@quick(40)
+@quick(60)
 @given(name=plans, history=histories())
 def test_unpack_gives_back_every_attribute(name, history):
     plan = PLANS[name]
@@ -238,7 +239,7 @@ def of_activity(activity: Activity) -> dict[str, object]:
     return found | {"hours": activity.hours and of_activity(activity.hours)}
 
 
-@quick(40)
+@quick(60)
 @given(history=histories(known=True), order=st.randoms(use_true_random=False))
 def test_the_order_in_files_does_not_matter(history, order):
     """Rules and features in another order: the same messages, the same states."""
@@ -269,7 +270,7 @@ def test_the_histories_set_off_what_is_looked_at(name):
     outcomes: Counter[str] = Counter()
     topics: Counter[str] = Counter()
 
-    @settings(quick(60), derandomize=True)
+    @settings(quick(100), derandomize=True)
     @given(history=histories(known=True, most=60))
     def collect(history):
         nonlocal timers

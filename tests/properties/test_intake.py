@@ -74,7 +74,7 @@ def played(sources: dict[str, Source], moves: Sequence[tuple[str, int, int]]) ->
     return batches
 
 
-@quick(150)
+@quick(300)
 @given(sources=sources(), moves=moves)
 def test_nothing_lost_nothing_doubled_and_each_batch_can_be_made_again(sources, moves):
     reached = dict.fromkeys(INTAKE_TOPICS, 0)

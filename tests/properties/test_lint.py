@@ -106,7 +106,7 @@ def rule_texts(draw: st.DrawFn) -> tuple[str, ...]:
     return tuple(found)
 
 
-@quick(30)
+@quick(60)
 @given(rule_texts(), histories(most=60))
 def test_the_engine_never_does_what_lint_says_cannot_be(texts, history):
     plan = plan_of(*texts, features=FEATURES)
@@ -156,7 +156,7 @@ def _reading(trigger: str) -> str:
 READING = tuple(_reading(trigger) for trigger in [*ON, *TIMED])
 
 
-@quick(30)
+@quick(60)
 @given(histories(most=60))
 def test_what_lint_takes_for_certain_is_so(history):
     plan = plan_of(*READING, features=FEATURES)

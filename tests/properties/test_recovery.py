@@ -111,7 +111,7 @@ class Run:
         return any(0 <= row[1] <= LAST_MS for row in self.bench.data.rows().values())
 
 
-@quick(80)
+@quick(150)
 @given(
     history=histories(clients=4, most=40, known=True),
     schedule=SCHEDULES,

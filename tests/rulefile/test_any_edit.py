@@ -56,7 +56,7 @@ PIECES = (
 EDITS = st.tuples(st.integers(0, 2000), st.integers(0, 12), st.sampled_from(PIECES) | st.text(max_size=3))
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.sampled_from(NAMES), st.lists(EDITS, min_size=1, max_size=3), st.booleans())
 def test_no_edit_raises(name, edits, quoted):
     text = FILES[name]

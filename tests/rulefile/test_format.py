@@ -102,7 +102,7 @@ def test_shipped_rules_are_laid_out_without_a_change_of_meaning(name: str) -> No
 COMMENTS = st.tuples(st.integers(0, 2000), st.sampled_from(["# x", "  # y", "\n# z\n", "\n      # z\n", "\n\n", " "]))
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.sampled_from(sorted(FILES)), st.lists(EDITS, max_size=2), st.lists(COMMENTS, max_size=4), st.integers(0, 3))
 def test_any_file(name: str, edits: list[tuple[int, int, str]], comments: list[tuple[int, str]], shape: int) -> None:
     """Edits make files of every kind, most of them wrong for the engine; what is YAML keeps what it says."""

@@ -251,15 +251,15 @@ def _spoilt(file: str) -> Iterator[tuple[str, Any]]:
     data = yaml().load(WIDE[file])
     for position in range(len(list(_mappings(data)))):
         others = ("empty list", "empty mapping", "another word", "a number")
-        how = (("removed", "misspelt")[position % 2], others[position // 2 % 4])[position // 3 % 2]
-        again = copy.deepcopy(data)
-        inside, key = list(_mappings(again))[position]
-        value = inside.pop(key)
-        if how == "misspelt":
-            inside[f"{key}x"] = value
-        elif how != "removed":
-            inside[key] = {"empty list": [], "empty mapping": {}, "another word": "Zz z", "a number": 7.5}[how]
-        yield f"{key} {how}", again
+        for how in (("removed", "misspelt")[position % 2], others[position // 2 % 4]):
+            again = copy.deepcopy(data)
+            inside, key = list(_mappings(again))[position]
+            value = inside.pop(key)
+            if how == "misspelt":
+                inside[f"{key}x"] = value
+            elif how != "removed":
+                inside[key] = {"empty list": [], "empty mapping": {}, "another word": "Zz z", "a number": 7.5}[how]
+            yield f"{key} {how}", again
 
 
 @pytest.mark.parametrize("file", [file for file in WIDE if file.endswith(".yaml") and file != "retention.yaml"])

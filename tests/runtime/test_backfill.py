@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.core.firm_time import DAY_MS, HOUR_MS
 from engine.core.plan import Plan
-from engine.core.state import DAY_MS, HOUR_MS, unpack
+from engine.core.state import unpack
 from engine.runtime import backfill
 from engine.runtime.backfill import Backfill, Filled, chosen_features, reach
 from engine.runtime.intake import INTAKE_TOPICS, Inbound, Merger, merge
@@ -243,7 +244,7 @@ async def test_an_empty_partition_has_nothing_to_fill():
     assert await scene.fill() == Filled()
 
 
-@quick(25)
+@quick(40)
 @given(data=st.data())
 async def test_any_history(data):
     history = data.draw(histories(most=40))
