@@ -120,9 +120,10 @@ class World:
         return [made for process, made in self.workers.items() if process is not None and process.alive]
 
     def behind(self, digest: str) -> bool:
-        """Whether a worker has not heard of the rules in force."""
-        plans = [made._rule_sets._plan for made in self.living()]
-        return any(plan is None or plan.rule_set.digest != digest for plan in plans)
+        """Whether a worker has not heard of the rules in force; the same may have been in force before."""
+        end = self.kafka.logs[TopicPartition(self.settings.rule_set_topic, 0)].stable
+        heard = [made._rule_sets for made in self.living()]
+        return any(h._plan is None or h._plan.rule_set.digest != digest or h._archive.next < end for h in heard)
 
     def _refused(self, reason: str) -> None:
         self.network.note(f"refused: {reason}")
