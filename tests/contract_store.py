@@ -97,6 +97,18 @@ class StoreContract:
         assert await store.load(ids) == (b"one", [b"%d" % n for n in range(len(ids))])
         assert await store.due(100, 100) == ids
 
+    async def test_all_clients_a_few_at_a_time_those_that_are_never_due_too(self, store: Store):
+        await store.apply(b"", b"one", [writes(**{f"c{n}": (n - 1, b"") for n in range(1_000)})])
+        named: list[str] = []
+        cursor = 0
+        while True:
+            cursor, client_ids = await store.clients(cursor, 100)
+            named += client_ids
+            if cursor == 0:
+                break
+        assert set(named) == {f"c{n}" for n in range(1_000)}
+        assert await store.clients(0, 100) != (0, named)  # not all at once
+
     async def test_a_unit_without_changes_moves_the_position(self, store: Store):
         await store.apply(b"", b"one", encode_writes([]))
         assert await store.position() == b"one"

@@ -146,3 +146,8 @@ class MemoryStore:
     async def due(self, until_ms: int, limit: int) -> list[str]:
         due = sorted((row[1], row[0]) for row in self._data.rows().values() if 0 <= row[1] <= until_ms)
         return [client_id.decode() for _, client_id in due[:limit]]
+
+    async def clients(self, cursor: int, limit: int) -> tuple[int, list[str]]:
+        client_ids = list(self._data.rows())
+        end = cursor + limit
+        return end if end < len(client_ids) else 0, client_ids[cursor:end]

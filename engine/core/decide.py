@@ -18,7 +18,7 @@ from engine.core.events import Balance, Event, Profile, Trade
 from engine.core.firm_time import DAY_MS, day_number
 from engine.core.messages import Message, action_message, rfc3339, tier_change_message
 from engine.core.plan import CompiledRule, Plan
-from engine.core.state import MAX_HISTORY, MAX_MATURITIES, ClientState
+from engine.core.state import MAX_HISTORY, MAX_MATURITIES, ClientState, pack, unpack
 from engine.core.tiers import TierMove, review, review_due_ms
 from engine.core.timers import Hit, became_hits, due_hits, next_due_ms, sequence_hits
 
@@ -31,7 +31,15 @@ class Due:
     time_ms: int
 
 
-Input = tuple[str, Event] | Due
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """A word to one client that what happens without an event follows from other rules now: `time_ms` has come."""
+
+    client_id: str
+    time_ms: int
+
+
+Input = tuple[str, Event] | Due | Sweep
 
 
 @dataclass(slots=True)
@@ -54,6 +62,10 @@ def decide(plan: Plan, states: MutableMapping[str, ClientState], inputs: Iterabl
             if client is not None and client.due_ms <= item.time_ms:
                 _run_timers(plan, client, item.time_ms, decided)
                 changed[item.client_id] = client
+            continue
+        if isinstance(item, Sweep):
+            if item.client_id in states and _sweep(plan, states, item, decided):
+                changed[item.client_id] = states[item.client_id]
             continue
         topic, event = item
         client = states.get(event.client_id)
@@ -112,6 +124,32 @@ def _run_timers(plan: Plan, client: ClientState, until_ms: int, decided: Decided
             _act(plan, client, None, cause, hits, move, decided)
         client.review_ms = review_due_ms(plan, client)
         client.due_ms = next_due_ms(plan, client)
+
+
+def _sweep(plan: Plan, states: MutableMapping[str, ClientState], item: Sweep, decided: Decided) -> bool:
+    """Act on what holds already, note when to look again; whether that changed the client.
+
+    Most clients stay as they are: the look itself leaves no trace.
+    """
+    client = states[item.client_id]
+    late = client.due_ms <= item.time_ms
+    if late:
+        _run_timers(plan, client, item.time_ms, decided)
+    looked_at = unpack(plan.layout, pack(plan.layout, client))
+    # a moment that the client has not been through: nothing of the calendar falls due twice
+    looked_at.due_ms = max(item.time_ms, client.now_ms + 1)
+    _run_timers(plan, looked_at, looked_at.due_ms, decided)
+    if _noted(looked_at) != _noted(client):
+        states[item.client_id] = looked_at
+        return True
+    if looked_at.due_ms < client.due_ms or looked_at.review_ms < client.review_ms:
+        client.due_ms, client.review_ms = min(looked_at.due_ms, client.due_ms), looked_at.review_ms
+        return True
+    return late
+
+
+def _noted(client: ClientState) -> tuple[object, ...]:
+    return client.tier, client.segment, client.recent, client.silenced, client.held, client.waits
 
 
 def _take_profile(client: ClientState, event: Profile) -> None:

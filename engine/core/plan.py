@@ -24,6 +24,7 @@ from engine.core.timed import (
     Steps,
     Timed,
     changes_with,
+    digest_of,
     fixed_part,
     meanings_of,
     read_by,
@@ -153,6 +154,7 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
         match={trigger: space[f"match_{trigger}"] for trigger in by_trigger},
         compiled={trigger: _compiled(space, trigger, rules, scopes) for trigger, rules in by_trigger.items()},
         timed=timed(
+            digest_of(rule_set),
             by_trigger,
             scope,
             meanings,

@@ -105,6 +105,8 @@ def review_due_ms(plan: Plan, client: ClientState) -> int:
         return NEVER_MS
     current = _index_of(ladder, client.tier)
     balances = client.balances
+    if ladder.daily_mean is not None and current is None:
+        return NEVER_MS  # there is no balance yet
     if ladder.daily_mean is not None and current is not None:
         # The mean stays between the lowest and the highest daily value of its window: if neither moves the client,
         # nothing will.

@@ -8,15 +8,17 @@ at which time alone can make it true or, when it holds, false.
 from __future__ import annotations
 
 import ast
+import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, get_args
 
-from engine.core.declared import Declared, row_tree
+from engine.core.declared import Declared, Definition, Table, row_tree
 from engine.core.expressions import BOOL, Changes, Expression, Name, Scope
 from engine.core.firm_time import DAY_MS
-from engine.core.ruleset import Becomes, Calendar, Rule, Step, Topic
+from engine.core.meaning import meaning
+from engine.core.ruleset import Becomes, Calendar, Feature, Rule, RuleSet, Step, Topic
 from engine.core.state import ClientState
 
 Match = Callable[[ClientState, Any, Any], list[int]]
@@ -61,6 +63,7 @@ class Wake:
 
 @dataclass(frozen=True, slots=True)
 class Timed:
+    digest: str  # of what clients are looked at by when no event comes; when it is another, all are to be looked at
     silences: tuple[tuple[int, str, int], ...]  # (index, source, milliseconds)
     becomes: dict[str, Becomes]  # by rule id
     wakes: tuple[Wake, ...]
@@ -84,7 +87,18 @@ def steps_of(rules: Iterable[Rule], topic: str) -> tuple[list[tuple[str, Step]],
     )
 
 
+def digest_of(rule_set: RuleSet) -> str:
+    """Names what clients are looked at by when no event comes: rules, tiers, segments, and what these build on."""
+    rules = [rule for rule in rule_set.rules if not {"tier_change", *TOPICS}.issuperset(rule.on)]
+    said = [(rule.id, rule.on, rule.silence, rule.becomes, rule.at, rule.sequence, rule.when) for rule in rules]
+    bases: list[Feature | Table | Definition] = [*rule_set.features, *rule_set.tables, *rule_set.definitions]
+    plain = [replace(base, description="") for base in bases]
+    tiers = (rule_set.tiers.ladders, rule_set.tiers.segments)
+    return hashlib.blake2b(repr(meaning((said, plain, tiers, rule_set.lists))).encode(), digest_size=16).hexdigest()
+
+
 def timed(
+    digest: str,
     by_trigger: Mapping[str, tuple[Rule, ...]],
     scope: Scope,
     meanings: Meanings,
@@ -103,6 +117,7 @@ def timed(
         if rule.sequence is not None
     }
     return Timed(
+        digest=digest,
         silences=tuple(
             (index, rule.silence.source, rule.silence.days * DAY_MS)
             for index, rule in enumerate(by_trigger["silence"])

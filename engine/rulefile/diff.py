@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from engine.core.declared import Row, Table
 from engine.core.expressions import Expression
+from engine.core.meaning import meaning
 from engine.core.ruleset import Rule, RuleSet
-from engine.rulefile.meaning import meaning
 from engine.rulefile.parts import Part, conjuncts
 from engine.rulefile.places import Places
 

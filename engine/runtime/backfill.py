@@ -97,7 +97,7 @@ class Columns:
             for step in unit.steps:
                 if step.ranges:
                     self._take(await inputs.read(step.ranges))
-            self._move_time({client_id for step in unit.steps for client_id in step.due}, writes)
+            self._move_time({client_id for step in unit.steps for client_id in (*step.due, *step.swept)}, writes)
             writes = []
 
     def _take(self, records: Sequence[Inbound]) -> None:

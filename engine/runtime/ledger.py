@@ -16,12 +16,13 @@ from typing import Any, Final, Protocol
 
 import msgpack
 
+from engine.core.decide import Due, Input, Sweep
 from engine.core.firm_time import NEVER_MS
 from engine.core.messages import Message
 from engine.core.record import public_fields
 from engine.core.state import ClientState
 
-LEDGER_VERSION: Final = 1
+LEDGER_VERSION: Final = 2
 MAX_CHUNK_BYTES: Final = 900_000  # below Kafka's default of 1 MB a record
 
 
@@ -54,6 +55,7 @@ class Position:
     offsets: dict[str, int] = field(default_factory=dict)  # inbound topic -> the offset to read next
     clients: int = 0
     tiers: dict[str, int] = field(default_factory=dict)  # clients in each tier
+    swept: str = ""  # `Timed.digest` of the rules under which every client has been looked at
 
     def to_bytes(self) -> bytes:
         return json.dumps(
@@ -63,6 +65,7 @@ class Position:
                 "offsets": self.offsets,
                 "clients": self.clients,
                 "tiers": self.tiers,
+                "swept": self.swept,
             },
             sort_keys=True,
             separators=(",", ":"),
@@ -107,10 +110,17 @@ class Store(Protocol):
     async def due(self, until_ms: int, limit: int) -> list[str]:
         """Clients due at or before `until_ms`, earliest first."""
 
+    async def clients(self, cursor: int, limit: int) -> tuple[int, list[str]]:
+        """Some of all clients, about `limit`, from a cursor on, and the cursor that follows: 0 at beginning and end.
+
+        Each client that is there from beginning to end is named, some more than once.
+        """
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One batch or tick of a unit, for audit and replay: inbound ranges [from, to) and who was due at which time.
+    """One batch, tick or sweep of a unit, for audit and replay: inbound ranges [from, to), who was due at which time,
+    whom a sweep at that time changed.
 
     A backfill's step has no inputs: its unit's writes are the states with the columns of these features replaced.
     """
@@ -118,7 +128,15 @@ class Step:
     ranges: dict[str, tuple[int, int]]
     tick_ms: int = 0
     due: tuple[str, ...] = ()
+    swept: tuple[str, ...] = ()
     backfilled: tuple[str, ...] = ()
+
+    def woken(self) -> list[Input]:
+        """What the clock brought about, as inputs of `decide`."""
+        return [
+            *(Due(client_id, self.tick_ms) for client_id in self.due),
+            *(Sweep(client_id, self.tick_ms) for client_id in self.swept),
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +149,7 @@ class Unit:
     offsets: dict[str, int]
     clients: int
     tiers: dict[str, int]
+    swept: str
     writes: bytes
     rule_set: str
     published: str  # digest of the messages, in order
@@ -163,30 +182,18 @@ def _packed_for_lua(rows: list[list[Any]]) -> bytes:
 
 
 def encode_unit(
-    begin: bytes,
-    offsets: dict[str, int],
-    clients: int,
-    tiers: dict[str, int],
-    writes: Sequence[bytes],
-    rule_set: str,
-    published: str,
-    steps: Sequence[Step],
+    begin: bytes, end: Position, writes: Sequence[bytes], rule_set: str, published: str, steps: Sequence[Step]
 ) -> list[bytes]:
-    """The ledger records of a unit, one for each chunk of writes; the last one carries the audit."""
+    """The ledger records of a unit, one for each chunk of writes; the last one carries the audit. Of `end`, what the
+    ledger itself says is not known yet, and not looked at.
+    """
     records = []
     for chunk, part in enumerate(writes):
         last = chunk == len(writes) - 1
-        audit = [[step.ranges, step.tick_ms, step.due, *_backfilled(step)] for step in steps] if last else []
-        records.append(
-            msgpack.packb(
-                [LEDGER_VERSION, chunk, len(writes), begin, offsets, clients, tiers, part, rule_set, published, audit]
-            )
-        )
+        head = (LEDGER_VERSION, chunk, len(writes), begin, end.offsets, end.clients, end.tiers, end.swept)
+        audit = [(s.ranges, s.tick_ms, s.due, s.swept, s.backfilled) for s in steps] if last else []
+        records.append(msgpack.packb((*head, part, rule_set, published, audit)))
     return records
-
-
-def _backfilled(step: Step) -> tuple[tuple[str, ...], ...]:
-    return (step.backfilled,) if step.backfilled else ()
 
 
 def decode_unit(record: bytes) -> Unit:
@@ -195,11 +202,10 @@ def decode_unit(record: bytes) -> Unit:
         version, *values, audit = msgpack.unpackb(record)
         if version == LEDGER_VERSION:
             steps = (
-                Step({t: (a, b) for t, (a, b) in ranges.items()}, tick, tuple(due), *map(tuple, more))
-                for ranges, tick, due, *more in audit
+                Step({t: (a, b) for t, (a, b) in ranges.items()}, tick, *map(tuple, who_and_what))
+                for ranges, tick, *who_and_what in audit
             )
-            chunk, chunks, begin, offsets, clients, tiers, writes, rule_set, published = values
-            return Unit(chunk, chunks, begin, offsets, clients, tiers, writes, rule_set, published, tuple(steps))
+            return Unit(*(*values, tuple(steps)))
     except (ValueError, TypeError) as error:
         raise Refused(f"a ledger record cannot be read ({error}): was the topic written by another program?") from error
     raise Refused(

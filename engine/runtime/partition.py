@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 import structlog
 
-from engine.core.decide import Due, Input, decide
+from engine.core.decide import Due, Input, Sweep, decide
 from engine.core.events import Event
 from engine.core.messages import Message
 from engine.core.plan import Plan
@@ -47,6 +47,7 @@ class OpenUnit:
     records: int = 0
     size_bytes: int = 0
     clients_added: int = 0
+    swept: str | None = None  # under which timed rules all clients have been looked at, when that is new
     outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
     moves: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     events: Counter[str] = field(default_factory=Counter)
@@ -84,6 +85,7 @@ class Partition:
         self._unit = OpenUnit()
         self.reached_ms = 0  # record time of the last record decided
         self.reached_event_ms = 0  # latest event time decided
+        self._sweeping, self._sweep_cursor = "", 0  # under which they are being looked at, and how far that came
 
     # -- recovery ----------------------------------------------------------------------------------
 
@@ -105,6 +107,7 @@ class Partition:
         self.offsets = dict(position.offsets)
         self._cache.clear()
         self._unit = OpenUnit()
+        self._sweeping = ""
         self._use(self._newest_plan())
         self._metrics.population(self.number, position.tiers)
         return position
@@ -147,7 +150,8 @@ class Partition:
             chunks.append(unit)
             if len(chunks) < unit.chunks:
                 continue
-            position = Position(offset + 1, ledger.digest_of(record), unit.offsets, unit.clients, unit.tiers)
+            stands = (offset + 1, ledger.digest_of(record))
+            position = Position(*stands, unit.offsets, unit.clients, unit.tiers, unit.swept)
             await self._apply(stored, position.to_bytes(), [chunk.writes for chunk in chunks])
             stored, chunks = position.to_bytes(), []
             recovered += 1
@@ -212,6 +216,32 @@ class Partition:
         await self.commit("tick")
         return len(client_ids) == limit
 
+    async def sweep(self, time_ms: int, limit: int = 250) -> None:
+        """Look at the next clients under rules that are new, until all were looked at: no event or timer of theirs
+        may come for long.
+        """
+        digest = self._plan.timed.digest
+        if digest == self.position.swept or not self.position.clients:
+            return
+        cursor = self._sweep_cursor if self._sweeping == digest else 0
+        if cursor == 0:
+            log.info("sweep begins: all clients are looked at under new rules", partition=self.number)
+        cursor, client_ids = await self._store.clients(cursor, limit)
+        before = set(self._cache)
+        await self._load(client_ids)
+        changed = self._decide([Sweep(client_id, time_ms) for client_id in client_ids])
+        if changed or cursor == 0:
+            self._unit.steps.append(Step({}, time_ms, swept=tuple(changed)))
+            self._unit.swept = digest if cursor == 0 else None
+            await self.commit("sweep")
+        for client_id in self._cache.keys() - before - self._unit.changed.keys():
+            del self._cache[client_id]  # what is used often stays
+        self._metrics.swept.labels("changed").inc(len(changed))
+        self._metrics.swept.labels("unchanged").inc(len(client_ids) - len(changed))
+        self._sweeping, self._sweep_cursor = digest, cursor
+        if cursor == 0:
+            log.info("sweep ends", partition=self.number)
+
     async def revise(self, client_ids: Sequence[str], change: Callable[[Layout, ClientState], bool], step: Step) -> int:
         """Change states in a unit of their own, without an input; how many `change` says it changed."""
         await self._load(client_ids)
@@ -220,6 +250,7 @@ class Partition:
         changed = len(self._unit.changed)
         if changed:
             self._unit.steps.append(step)
+            self._unit.swept = ""  # what holds for a client may be another thing now
             await self.commit("backfill")
         self._cache.clear()
         return changed
@@ -259,7 +290,8 @@ class Partition:
     def _stored_position(self) -> bytes:
         return b"" if self.position == Position() else self.position.to_bytes()
 
-    def _decide(self, inputs: Sequence[Input]) -> None:
+    def _decide(self, inputs: Sequence[Input]) -> Collection[str]:
+        """Decide, as part of the open unit; the clients that it changed."""
         unit, known = self._unit, len(self._cache)
         with self._metrics.decide_seconds.time():
             decided = decide(self._plan, self._cache, inputs)
@@ -269,6 +301,7 @@ class Partition:
         unit.changed.update(decided.changed)
         unit.outcomes.update(decided.outcomes)
         unit.moves.update(decided.moves)
+        return decided.changed.keys()
 
     # -- committing --------------------------------------------------------------------------------
 
@@ -289,29 +322,14 @@ class Partition:
         unit = self._unit
         if not unit.steps:
             return
-        begin = self._stored_position()
-        clients = self.position.clients + unit.clients_added
-        tiers = Counter(self.position.tiers)
-        for (from_tier, to_tier, _), times in unit.moves.items():
-            tiers[to_tier] += times
-            if from_tier:
-                tiers[from_tier] -= times
-        tiers = Counter({tier: number for tier, number in sorted(tiers.items()) if number})
-        layout = self._plan.layout
+        begin, end = self._stored_position(), self._end()
+        layout, rule_set = self._plan.layout, self._plan.rule_set.digest
         writes = ledger.encode_writes((client, pack(layout, client)) for client in unit.changed.values())
-        records = ledger.encode_unit(
-            begin,
-            self.offsets,
-            clients,
-            tiers,
-            writes,
-            self._plan.rule_set.digest,
-            ledger.digest_of_messages(unit.messages),
-            unit.steps,
-        )
+        published = ledger.digest_of_messages(unit.messages)
+        records = ledger.encode_unit(begin, end, writes, rule_set, published, unit.steps)
         with self._metrics.commit_seconds.labels("publish").time():
             last = await self._log.publish(unit.messages, records)
-        position = Position(last + 1, ledger.digest_of(records[-1]), dict(self.offsets), clients, dict(tiers))
+        position = replace(end, ledger=last + 1, digest=ledger.digest_of(records[-1]))
         with self._metrics.commit_seconds.labels("apply").time():
             await self._apply(begin, position.to_bytes(), writes)
         self.position = position
@@ -327,6 +345,23 @@ class Partition:
         )
         self._trim(unit)
         self.take_newest_plan()
+
+    def _end(self) -> Position:
+        """Where the partition stands once the open unit is committed, but for what the ledger will say."""
+        unit, stands, digest = self._unit, self.position, self._plan.timed.digest
+        tiers = Counter(stands.tiers)
+        for (from_tier, to_tier, _), times in unit.moves.items():
+            tiers[to_tier] += times
+            if from_tier:
+                tiers[from_tier] -= times
+        # When to look at a client again is noted by the rules of the moment: deciding by others undoes a sweep
+        swept = digest if stands.swept == digest or not stands.clients else ""
+        return Position(
+            offsets=dict(self.offsets),
+            clients=stands.clients + unit.clients_added,
+            tiers={tier: number for tier, number in sorted(tiers.items()) if number},
+            swept=swept if unit.swept is None else unit.swept,
+        )
 
     def _trim(self, unit: OpenUnit) -> None:
         """Keep the clients used last, within the cache's bound."""

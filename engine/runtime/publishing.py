@@ -17,8 +17,8 @@ from typing import Final
 import structlog
 from aiokafka import AIOKafkaProducer
 
+from engine.core.meaning import changes
 from engine.core.ruleset import RuleSet
-from engine.rulefile.meaning import changes
 from engine.rulefile.testing import run_tests
 from engine.runtime.kafka import TRANSACTION_BACKOFF_MS, discard, errors
 from engine.runtime.ledger import Fenced, Refused, Unavailable

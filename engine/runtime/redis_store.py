@@ -44,7 +44,7 @@ _WRITE: Final = f"""
 local function write(prefix, packed)
   for _, row in ipairs(cmsgpack.unpack(packed)) do
     redis.call('HSET', prefix .. row[1]{_FIELDS})
-    if row[2] < 0 then redis.call('ZREM', KEYS[2], row[1]) else redis.call('ZADD', KEYS[2], row[2], row[1]) end
+    redis.call('ZADD', KEYS[2], row[2] < 0 and '+inf' or row[2], row[1])
   end
 end
 """
@@ -132,6 +132,10 @@ class RedisStore:
     async def due(self, until_ms: int, limit: int) -> list[str]:
         ids = await _answer(self._redis.zrange(self._due, "-inf", str(until_ms), byscore=True, offset=0, num=limit))
         return [client_id.decode() for client_id in ids]
+
+    async def clients(self, cursor: int, limit: int) -> tuple[int, list[str]]:
+        cursor, found = await _answer(self._redis.zscan(self._due, cursor, count=limit))
+        return cursor, [client_id.decode() for client_id, _ in found]
 
 
 @contextmanager

@@ -206,8 +206,8 @@ async def _replay_unit(
 ) -> list[Message]:
     messages: list[Message] = []
     for step in unit.steps:
-        if step.due:
-            messages += states.decide([Due(client_id, step.tick_ms) for client_id in step.due], step.due)
+        if woken := step.woken():
+            messages += states.decide(woken, (*step.due, *step.swept))
             continue
         events: list[tuple[str, Event]] = []
         for record in await inputs.read(step.ranges):

@@ -16,7 +16,7 @@ from typing import Final
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from engine.core.decide import Due, Input
+from engine.core.decide import Input
 from engine.core.plan import Plan
 from engine.core.state import ClientState
 from engine.runtime.metrics import Metrics
@@ -43,8 +43,8 @@ class CostSampler:
         self._left -= len(inputs)
 
     def _time(self, plan: Plan, states: Mapping[str, ClientState], item: Input) -> None:
-        if isinstance(item, Due):
-            return
+        if not isinstance(item, tuple):
+            return  # no event
         topic, event = item
         client = states[event.client_id]
         for trigger in (topic, *STATE_TRIGGERS):

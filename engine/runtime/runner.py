@@ -201,5 +201,7 @@ class Runner:
         while tick_ms and await self._partition.tick(tick_ms) and not self._stopping.is_set():
             if not self._intake.merger.caught_up:
                 return  # more are due, but records wait too: take turns
+        if tick_ms and self._intake.merger.caught_up and not self._stopping.is_set():
+            await self._partition.sweep(tick_ms)
         if not self._partition.uncommitted:
             self._partition.take_newest_plan()

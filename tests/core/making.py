@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
-from engine.core.decide import Due, Input, decide
+from engine.core.decide import Due, Input, Sweep, decide
 from engine.core.events import Balance, Consents, Event, Login, Profile, Trade
 from engine.core.firm_time import DAY_MS, day_start_ms
 from engine.core.messages import Message
@@ -113,12 +113,12 @@ def trade(time_ms: int, amount_fen: int = 100, client_id: str = "c1", **fields: 
 
 
 def topic_of(item: Input) -> str:
-    assert not isinstance(item, Due)
+    assert isinstance(item, tuple)
     return item[0]
 
 
 def event_of(item: Input) -> Event:
-    assert not isinstance(item, Due)
+    assert isinstance(item, tuple)
     return item[1]
 
 
@@ -147,6 +147,9 @@ class Desk:
 
     def tick(self, time_ms: int, client_id: str = "c1") -> list[dict[str, Any]]:
         return self.take(Due(client_id, time_ms))
+
+    def sweep(self, time_ms: int, client_id: str = "c1") -> list[dict[str, Any]]:
+        return self.take(Sweep(client_id, time_ms))
 
     def tick_all(self, until_ms: int, client_id: str = "c1") -> list[dict[str, Any]]:
         """A tick a second late for everything that falls due, one after another."""

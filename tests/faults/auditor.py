@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -107,9 +108,9 @@ def _chain(partition: int, records: list[Record], found: Audit) -> _Chain:
     for record in records:
         value = record.value or b""
         version, *fields = msgpack.unpackb(value)
-        chunk, total, begin, offsets, clients, tiers, writes, _, _, steps = fields
+        chunk, total, begin, offsets, clients, tiers, swept, writes, _, _, steps = fields
         where = f"ledger {partition}, offset {record.offset}"
-        if version != 1 or chunk != len(chunks):
+        if version != 2 or chunk != len(chunks):
             found.find(f"{where}: chunk {chunk} of {total} comes after {len(chunks)} chunks")
         if begin != chain.end:
             found.find(f"{where}: does not begin where the unit before it ended", (begin, chain.end))
@@ -118,7 +119,7 @@ def _chain(partition: int, records: list[Record], found: Audit) -> _Chain:
             chain.clients[client_id] = [due, state, public]
         if len(chunks) < total:
             continue
-        for ranges, _, _ in steps:
+        for ranges, *_ in steps:
             for topic, (first, end) in ranges.items():
                 if first != chain.offsets.get(topic, 0) or end < first:
                     found.find(f"{where}: {topic} [{first}, {end}) follows {chain.offsets.get(topic, 0)}")
@@ -131,6 +132,7 @@ def _chain(partition: int, records: list[Record], found: Audit) -> _Chain:
             "offsets": offsets,
             "clients": clients,
             "tiers": tiers,
+            "swept": swept,
         }
         if clients != len(chain.clients) or sum(tiers.values()) > clients:
             found.find(f"{where}: says {clients} clients, {tiers} in tiers, but {len(chain.clients)} were written")
@@ -219,7 +221,7 @@ def _check_store(installation: Installation, chains: list[_Chain], states: dict[
         prefix = f"{{{app}:{partition}}}:".encode()
         if chain.units:
             wanted[prefix + b"position"] = chain.end
-        due = {client_id: float(row[0]) for client_id, row in chain.clients.items() if row[0] >= 0}
+        due = {id_: float(row[0]) if row[0] >= 0 else math.inf for id_, row in chain.clients.items()}
         if due:
             wanted[prefix + b"due"] = due
         for client_id, (_, state, public) in chain.clients.items():

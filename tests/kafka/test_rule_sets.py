@@ -96,6 +96,34 @@ def test_watched_files(engine: Installation, tmp_path: Path) -> None:
     assert engine.states().split()[-1] in replayed.stderr
 
 
+SILENT = RULE.replace("on: trades\n    when: trade.amount_cny >= 1\n", "silence: {of: trades, for: 30d}\n").replace(
+    "kind: alert", "kind: task"
+)
+
+
+def test_a_new_rule_on_silence_reaches_clients_who_do_nothing(engine: Installation, tmp_path: Path) -> None:
+    rules = tmp_path / "rules"
+    shutil.copytree(RULES, rules)
+    worker = engine.worker(rules=rules, ENGAGE_WATCH="true", ENGAGE_CLOCK="wall").wait_ready()
+    clients = [f"C{number}" for number in range(600)]
+    engine.produce([trade(client_id) for client_id in clients])
+    engine.settle()
+
+    def told() -> list[str]:
+        return [r.key.decode() for r in engine.read("tasks") if r.json["rule_id"] == "any-trade"]
+
+    assert told() == []
+    (rules / "extra.yaml").write_text(SILENT)
+    eventually(lambda: len(told()) == len(clients), 30, "every client is told")
+    eventually(lambda: len(worker.logged("sweep ends")) == engine.partitions, 20, "all were looked at")
+    assert sorted(told()) == sorted(clients)
+    assert worker.metric("engage_swept_clients_total", result="changed") == len(clients)
+    worker.stop()
+    replayed = engine.engage("replay", "--from-ledger")
+    assert replayed.returncode == 0, replayed.stderr
+    assert engine.states().split()[-1] in replayed.stderr
+
+
 def archive(engine: Installation) -> RuleSetArchive:
     found = RuleSetArchive(engine.settings)
     asyncio.run(found.read())

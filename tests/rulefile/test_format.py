@@ -10,10 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.cli import main
+from engine.core.meaning import meaning
 from engine.core.ruleset import RuleSet
 from engine.rulefile import load
 from engine.rulefile.format import formatted
-from engine.rulefile.meaning import meaning
 from tests.rulefile.sample import FILES, good
 from tests.rulefile.test_any_edit import EDITS
 from tests.services.process import REPOSITORY

@@ -327,8 +327,8 @@ async def test_a_ledger_that_does_not_follow_is_refused():
         (b"\xc1", "a ledger record cannot be read"),
         (b"{}", "a ledger record cannot be read"),
         (b"", "a ledger record cannot be read"),
-        (b"\x91\x01", "a ledger record cannot be read"),
-        (b"\x92\x02\x90", "written in format 2, this engine reads format 1"),
+        (b"\x91\x02", "a ledger record cannot be read"),
+        (b"\x92\x01\x90", "written in format 1, this engine reads format 2"),
     ],
 )
 async def test_a_record_that_is_none_of_ours_is_refused(record, said):
@@ -512,9 +512,9 @@ async def test_metrics_count_what_was_committed_and_nothing_else():
 
 
 def test_a_position_reads_its_own_bytes():
-    position = Position(7, "ab", {"trades": 3, "logins": 1}, 9, {"C": 1, "A": 2})
+    position = Position(7, "ab", {"trades": 3, "logins": 1}, 9, {"C": 1, "A": 2}, "d")
     assert Position.from_bytes(position.to_bytes()) == position
-    other = Position(7, "ab", {"logins": 1, "trades": 3}, 9, {"A": 2, "C": 1})
+    other = Position(7, "ab", {"logins": 1, "trades": 3}, 9, {"A": 2, "C": 1}, "d")
     assert other.to_bytes() == position.to_bytes()  # compared byte by byte, so the order must not show
 
 

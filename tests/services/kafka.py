@@ -139,8 +139,8 @@ class KafkaBroker(Server):
         return [program, *heap, quiet, "-cp", classpath, "kafka.Kafka", str(properties)]
 
     def _format(self, jvm: list[str], properties: Path) -> None:
-        cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        command = [*jvm, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties)]
+        cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")  # may begin with a hyphen
+        command = [*jvm, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", str(properties)]
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
         if done.returncode:
             raise ServiceError(f"Kafka's storage could not be formatted:\n{done.stdout}{done.stderr}")

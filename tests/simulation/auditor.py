@@ -17,7 +17,7 @@ import msgpack
 from aiokafka import TopicPartition
 
 from engine.core.actions import Rejection
-from engine.core.decide import Due, decide
+from engine.core.decide import Due, Sweep, decide
 from engine.core.decode import Rejected, decode
 from engine.core.events import INBOUND, Event
 from engine.core.messages import Message
@@ -29,7 +29,7 @@ from engine.runtime.settings import PUBLISHED
 from tests.simulation.broker import Entry
 from tests.simulation.redis import Data, write_rows
 from tests.simulation.rule_texts import plans
-from tests.simulation.scenario import INTAKE_TOPICS
+from tests.simulation.scenario import INTAKE_TOPICS, wall_ms
 from tests.simulation.world import World
 
 MAX_DECISIONS: Final = 32  # from one event; far more than the rules here can make
@@ -129,6 +129,7 @@ class _Partition:
             "offsets": unit.offsets,
             "clients": unit.clients,
             "tiers": unit.tiers,
+            "swept": unit.swept,
         }
         self.position = json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()
         write_rows(self.data, self.due, self.prefix, [chunk.writes for chunk in chunks], self.where, self.position)
@@ -143,7 +144,7 @@ class _Partition:
         messages: list[Message] = []
         changed: dict[str, ClientState] = {}
         for step in unit.steps:
-            inputs: list[Any] = [Due(client_id, step.tick_ms) for client_id in step.due]
+            inputs: list[Any] = step.woken()
             for topic, (begin, end) in step.ranges.items():
                 log = self.world.kafka.logs[TopicPartition(self.world.settings.topic(topic), self.number)]
                 if begin != self.offsets.get(topic, 0) or not begin < end <= log.end:
@@ -156,7 +157,7 @@ class _Partition:
                 else:
                     inputs.append(event)
             for item in inputs:  # one at a time: what came in one batch must not matter
-                client_id = item.client_id if isinstance(item, Due) else item[1].client_id
+                client_id = item[1].client_id if isinstance(item, tuple) else item.client_id
                 before = self._load(plan, client_id)
                 decided = decide(plan, self.states, [item])
                 messages += decided.messages
@@ -249,6 +250,23 @@ class _Partition:
             self.found.append(f"Redis holds other states than the ledger wrote: {', '.join(differ)}")
         if held.sorted_sets.get(self.due, {}) != self.data.sorted_sets.get(self.due, {}):
             self.found.append(f"Redis holds other due times than the ledger wrote on partition {self.number}")
+        self._looked_at()
+
+    def _looked_at(self) -> None:
+        """What holds for a client without an event has been acted on, under the rules in force in the end; what falls
+        due later is known.
+        """
+        if self.plan is None or not self.data.hashes:
+            return
+        now_ms = wall_ms(self.world.loop.time())
+        for key, fields in self.data.hashes.items():
+            client = unpack(self.plan.layout, fields["state"])
+            states = {client.client_id: client}
+            decide(self.plan, states, [Due(client.client_id, now_ms)])
+            due_ms = client.due_ms
+            decided = decide(self.plan, states, [Sweep(client.client_id, now_ms)])
+            if decided.messages or states[client.client_id].due_ms < due_ms:
+                self.found.append(f"{key} was not looked at under the rules in force")
 
 
 def _time(record: Entry) -> int:

@@ -16,6 +16,7 @@ from engine.runtime.kafka import KafkaLog
 from engine.runtime.kafka_intake import KafkaIntake
 from engine.runtime.membership import Membership
 from engine.runtime.partition import Partition
+from engine.runtime.redis_store import RedisStore
 from engine.runtime.runner import Runner
 from tests.simulation.bug import Change, Table, registering
 from tests.simulation.loop import PROCESS
@@ -179,9 +180,9 @@ def _() -> list[Change]:
 def _() -> list[Change]:
     original = ledger.encode_unit
 
-    def encode(begin: bytes, offsets: dict[str, int], *rest: Any) -> list[bytes]:
-        ranges = rest[-1][-1].ranges
-        return original(begin, {**offsets, **{topic: first for topic, (first, _) in ranges.items()}}, *rest)
+    def encode(begin: bytes, end: ledger.Position, *rest: Any) -> list[bytes]:
+        firsts = {topic: first for topic, (first, _) in rest[-1][-1].ranges.items()}
+        return original(begin, replace(end, offsets={**end.offsets, **firsts}), *rest)
 
     return [(ledger, "encode_unit", encode)]
 
@@ -248,3 +249,38 @@ def _() -> list[Change]:
         return chain.from_iterable([(topic, inbound(topic, r)) for r in records[topic]] for topic in topics)
 
     return [(intake, "merge", merge)]
+
+
+# -- sweeps -------------------------------------------------------------------------------------------
+
+
+@bug("a sweep that has begun counts as done")
+def _() -> list[Change]:
+    original = RedisStore.clients
+
+    async def clients(self: RedisStore, cursor: int, limit: int) -> tuple[int, list[str]]:
+        return 0, (await original(self, cursor, limit))[1]
+
+    return [(RedisStore, "clients", clients)]
+
+
+@bug("a sweep goes on from where one under other rules was")
+def _() -> list[Change]:
+    original = Partition.sweep
+
+    async def sweep(self: Any, time_ms: int) -> None:
+        self._sweeping = self._plan.timed.digest
+        await original(self, time_ms)
+
+    return [(Partition, "sweep", sweep)]
+
+
+@bug("the ledger does not say whom a sweep changed")
+def _() -> list[Change]:
+    original = ledger.encode_unit
+
+    def encode(*parts: Any) -> list[bytes]:
+        *before, steps = parts
+        return original(*before, [replace(step, swept=()) for step in steps])
+
+    return [(ledger, "encode_unit", encode)]

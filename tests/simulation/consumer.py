@@ -36,7 +36,7 @@ class SimConsumer:
         self._limit = max_poll_records
         self._positions: dict[TopicPartition, int] = {}
         self._told: dict[TopicPartition, tuple[int, int]] = {}  # last stable offset and end, as last heard
-        self.latest_ms = 0  # record time of the latest record handed out
+        self.latest_ms = 0  # record time of the latest record handed out, by this worker's consumers before it too
         self.process = PROCESS.get()
 
     async def start(self) -> None:
@@ -92,6 +92,8 @@ class SimConsumer:
     def assign(self, tps: list[TopicPartition]) -> None:
         self._positions = dict.fromkeys(tps, 0)
         if len(tps) > 1:
+            before = self._kafka.intakes.get((self.process, tps[0].partition))
+            self.latest_ms = before.latest_ms if before is not None else 0
             self._kafka.intakes[self.process, tps[0].partition] = self
 
     def seek(self, tp: TopicPartition, offset: int) -> None:

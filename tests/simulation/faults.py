@@ -49,6 +49,10 @@ async def play(world: World) -> None:
     while world.loop.time() < until_s and world.behind(digest):
         await asyncio.sleep(0.25)
     await asyncio.sleep(1.5)
+    until_s = world.loop.time() + DRAIN_S
+    while world.loop.time() < until_s and world.unswept(digest):
+        await asyncio.sleep(0.25)
+    world.violations += [f"{which} has not looked at all clients" for which in world.unswept(digest)]
     for number in range(world.scenario.partitions):
         tp = TopicPartition(world.settings.topic("logins"), number)
         world.kafka.append(tp, None, b"a probe: every partition is at work")
@@ -266,9 +270,8 @@ def _spoil(world: World) -> int | None:
         if world.scenario.refusal == "ledger rewritten":
             # Kafka lost its end, and other decisions were written in its place
             fields = ledger.decode_unit(last.value or b"")
-            records = ledger.encode_unit(
-                fields.begin, fields.offsets, fields.clients + 1, fields.tiers, [fields.writes], "", "", fields.steps
-            )
+            end = ledger.Position(0, "", fields.offsets, fields.clients + 1, fields.tiers)
+            records = ledger.encode_unit(fields.begin, end, [fields.writes], "", "", fields.steps)
             last.value = records[0]
         elif world.scenario.refusal == "ledger cut":
             del log.entries[last.offset :]

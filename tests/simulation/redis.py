@@ -7,6 +7,8 @@ last ones.
 
 from __future__ import annotations
 
+import math
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,7 +30,7 @@ class Data:
 
     values: dict[str, bytes] = field(default_factory=dict)
     hashes: dict[str, dict[str, bytes]] = field(default_factory=dict)
-    sorted_sets: dict[str, dict[str, int]] = field(default_factory=dict)
+    sorted_sets: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 Write = Callable[[Data], None]
@@ -39,6 +41,7 @@ class SimRedis:
         self.network = network
         self.data = Data()
         self.writes: list[Write] = []
+        self.forgot: set[str] = set()  # keys of single values that a failover lost, at any time
         self.asked_due: Callable[[str, int], None] = lambda key, until_ms: None  # what the auditor listens to
 
     def write(self, write: Write) -> None:
@@ -47,10 +50,12 @@ class SimRedis:
 
     def lose(self, writes: int) -> None:
         """A replica takes over that has not seen the last writes."""
+        knew = set(self.data.values)
         del self.writes[max(len(self.writes) - writes, 0) :]
         self.data = Data()
         for write in self.writes:
             write(self.data)
+        self.forgot |= knew.difference(self.data.values)
 
     # -- commands ----------------------------------------------------------------------------------
 
@@ -64,6 +69,13 @@ class SimRedis:
     def due(self, key: str, until_ms: int, limit: int) -> list[bytes]:
         found = sorted((score, member) for member, score in self.data.sorted_sets.get(key, {}).items())
         return [member.encode() for score, member in found if score <= until_ms][:limit]
+
+    def scan(self, key: str, cursor: int, count: int) -> tuple[int, list[tuple[bytes, float]]]:
+        """ZSCAN: `cursor` is the member's hash below which all were named; what comes and goes may be left out."""
+        found = sorted((zlib.crc32(member.encode()), member) for member in self.data.sorted_sets.get(key, {}))
+        rest = [(place, member) for place, member in found if place >= cursor]
+        cursor = rest[count][0] if len(rest) > count else 0
+        return cursor, [(member.encode(), 0.0) for _, member in rest[:count]]
 
     def apply(self, position: str, due: str, begin: bytes, end: bytes, prefix: str, chunks: list[bytes]) -> bytes:
         """What APPLY does."""
@@ -84,11 +96,7 @@ def write_rows(data: Data, due: str, prefix: str, chunks: list[bytes], position:
         for client_id, due_ms, *values in msgpack.unpackb(chunk, raw=True):
             name = client_id.decode()
             data.hashes.setdefault(prefix + name, {}).update(zip(FIELDS, values, strict=True))
-            times = data.sorted_sets.setdefault(due, {})
-            if due_ms < 0:
-                times.pop(name, None)
-            else:
-                times[name] = due_ms
+            data.sorted_sets.setdefault(due, {})[name] = due_ms if due_ms >= 0 else math.inf
     data.values[position] = end
 
 
@@ -115,7 +123,7 @@ class SimRedisClient:
         answer: bytes | None = await self._ask(f"GET {key}", lambda: self._server.get(key))
         return answer
 
-    async def set(self, key: str, value: int, nx: bool = False) -> None:
+    async def set(self, key: str, value: int | str, nx: bool = False) -> None:
         await self._ask(f"SET {key}", lambda: self._server.set(key, str(value).encode(), nx))
 
     async def zrange(self, key: str, first: str, last: str, byscore: bool, offset: int, num: int) -> list[bytes]:
@@ -124,6 +132,13 @@ class SimRedisClient:
         assert offset == 0
         self._server.asked_due(key, int(last))
         answer: list[bytes] = await self._ask(f"ZRANGE {key}", lambda: self._server.due(key, int(last), num))
+        return answer
+
+    async def zscan(self, key: str, cursor: int, count: int) -> tuple[int, list[tuple[bytes, float]]]:
+        count = self._network.random.randint(1, 4)  # Redis promises nothing about how many
+        answer: tuple[int, list[tuple[bytes, float]]] = await self._ask(
+            f"ZSCAN {key} {cursor}", lambda: self._server.scan(key, cursor, count)
+        )
         return answer
 
     def register_script(self, script: str) -> Callable[..., Any]:

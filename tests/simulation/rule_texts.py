@@ -1,7 +1,7 @@
 """Rule sets for the simulation: small, with something for every kind of trigger.
 
 Enters: nothing. Leaves: texts of rule files. Holds: sets differ in thresholds, versions and features, so that deciding
-with the wrong one shows, and a feature goes and comes back.
+with the wrong one shows, and a feature goes and comes back; clients have to be looked at when another comes in force.
 """
 
 from __future__ import annotations
@@ -37,7 +37,10 @@ features:
 _SOLD: Final = "  sold_cny_7d: {source: trades, aggregate: sum, field: amount_cny, window: 7d}\n"
 
 
-def _rules(version: int, threshold: int, extra: str = "") -> str:
+IDLE: Final = "client.days_since_trade >= 1 and trades_7d >= 1"
+
+
+def _rules(version: int, threshold: int, extra: str = "", idle: str = IDLE) -> str:
     return f"""\
 rules:
   - id: large-trade
@@ -86,7 +89,7 @@ rules:
     version: {version}
     title: No trade for a day
     owner: trading
-    becomes: client.days_since_trade >= 1 and trades_7d >= 1
+    becomes: {idle}
     for: 1h
     repeat_every: 12h
     kind: task
@@ -144,15 +147,19 @@ _SELLER: Final = """\
 """
 
 
-def _files(rules: str, features: str) -> dict[str, str]:
+def _files(rules: str, features: str, tiers: str = _TIERS) -> dict[str, str]:
     policy = "contact:\n  daily_cap: 2\n"
-    return {"features.yaml": features, "tiers.yaml": _TIERS, "policy.yaml": policy, "rules.yaml": rules}
+    return {"features.yaml": features, "tiers.yaml": tiers, "policy.yaml": policy, "rules.yaml": rules}
 
 
 GOOD: Final = (
     _files(_rules(1, 50_000, _SELLER), _FEATURES + _SOLD),
-    _files(_rules(2, 20_000), _FEATURES),
-    _files(_rules(3, 80_000, _SELLER.replace("100_000", "60_000")), _FEATURES + _SOLD),
+    _files(_rules(2, 20_000, idle="trades_7d >= 2"), _FEATURES),
+    _files(
+        _rules(3, 80_000, _SELLER.replace("100_000", "60_000")),
+        _FEATURES + _SOLD,
+        _TIERS.replace("300_000, exit: 270_000", "100_000, exit: 90_000"),
+    ),
 )
 BAD: Final = _files(_rules(1, 50_000).replace("trades_7d", "trades_77d"), _FEATURES)
 

@@ -125,13 +125,21 @@ class World:
         heard = [made._rule_sets for made in self.living()]
         return any(h._plan is None or h._plan.rule_set.digest != digest or h._archive.next < end for h in heard)
 
+    def unswept(self, digest: str) -> list[str]:
+        """Partitions whose clients have not all been looked at under the rules in force."""
+        wanted = rule_texts.plans()[digest].timed.digest
+        runners = [runner for made in self.living() for runner, _ in made._runners.values()]
+        stands = {runner.number: runner._partition.position for runner in runners}
+        swept = {number for number, position in stands.items() if position.swept == wanted or not position.clients}
+        return [f"partition {number}" for number in range(self.scenario.partitions) if number not in swept]
+
     def _refused(self, reason: str) -> None:
         self.network.note(f"refused: {reason}")
         if PIN not in self.redis.data.values:  # true, and the operator puts a backup back
             self.network.seen["emptied Redis refused"] += 1
             self.redis.set(PIN, str(self.scenario.partitions).encode(), False)
-        elif reason.startswith("this Redis holds no state") and self.network.seen["emptied Redis refused"]:
-            self.network.note("the operator was quicker")
+        elif reason.startswith("this Redis holds no state") and PIN in self.redis.forgot:
+            self.network.note("the operator, or a worker that had looked at an empty ledger, was quicker")
         else:
             self.refusals.append(reason)
 

@@ -1,0 +1,155 @@
+"""One partition whose clients are looked at because rules that need no event are new."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pytest
+
+from engine.core.plan import Plan
+from engine.core.state import pack
+from engine.runtime.ledger import Step, Unavailable, decode_unit
+from engine.runtime.partition import Partition
+from tests.core.making import Desk, at, login, plan_of, rule
+from tests.memory import AFTER, BEFORE
+from tests.runtime.driving import Bench, all_batches, topics_of
+
+TEAM = {"audience": "team", "kind": "task", "cooldown": "1m"}
+QUIET = plan_of(rule("hello", when='login.channel == "web"', **TEAM))
+SILENT = plan_of(rule("silent", silence="{of: logins, for: 30d}", **TEAM))
+ALSO = plan_of(rule("silent", silence="{of: logins, for: 30d}", **TEAM), rule("hello", **TEAM))
+CLIENTS = 25
+NOW_MS = at(45)
+
+
+class Rules:
+    """The rules in force, as they change."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+
+    def __call__(self) -> Plan:
+        return self.plan
+
+
+async def known(faults: Iterable[str] = ()) -> tuple[Bench, Rules, Partition]:
+    """A partition that knows clients who have logged in long ago, under rules for which that means nothing."""
+    rules = Rules(QUIET)
+    bench = Bench(rules, publish_faults=faults)
+    worker = await bench.started()
+    for batch in all_batches(topics_of(login(at(0) + n, client_id=f"c{n}") for n in range(CLIENTS)), 10):
+        await worker.take(batch)
+    await worker.commit("age")
+    return bench, rules, worker
+
+
+async def sweep_all(worker: Partition, limit: int = 10) -> None:
+    for _ in range(CLIENTS):
+        await worker.sweep(NOW_MS, limit)
+
+
+def told(bench: Bench) -> list[str]:
+    return sorted((message.key or b"").decode() for message in bench.ledger.messages)
+
+
+EVERYONE = sorted(f"c{n}" for n in range(CLIENTS))
+
+
+async def test_all_clients_are_looked_at_a_few_at_a_time_and_once():
+    bench, rules, worker = await known()
+    assert worker.position.swept == QUIET.timed.digest  # whoever is new is decided by the rules in force
+    rules.plan = SILENT
+    worker.take_newest_plan()
+    await worker.sweep(NOW_MS, 10)
+    assert (len(told(bench)), worker.position.swept) == (10, "")
+    await sweep_all(worker)
+    assert (told(bench), worker.position.swept) == (EVERYONE, SILENT.timed.digest)
+    units = [decode_unit(record) for _, record in bench.ledger.units()]
+    assert [len(step.swept) for unit in units for step in unit.steps if not step.ranges] == [10, 10, 5]
+
+
+async def test_nobody_is_looked_at_when_only_rules_on_events_are_new():
+    bench, rules, worker = await known()
+    rules.plan = SILENT
+    worker.take_newest_plan()
+    await sweep_all(worker)
+    records = len(bench.ledger.records)
+    rules.plan = ALSO
+    worker.take_newest_plan()
+    await sweep_all(worker)
+    assert len(bench.ledger.records) == records
+    assert worker.position.swept == ALSO.timed.digest
+
+
+async def test_a_successor_looks_at_all_again_and_tells_nobody_twice():
+    bench, rules, worker = await known()
+    rules.plan = SILENT
+    worker.take_newest_plan()
+    await worker.sweep(NOW_MS, 10)
+    successor = await bench.started()
+    await sweep_all(successor)
+    assert (told(bench), successor.position.swept) == (EVERYONE, SILENT.timed.digest)
+    third = await bench.started()
+    records = len(bench.ledger.records)
+    await sweep_all(third)
+    assert len(bench.ledger.records) == records
+
+
+async def test_rules_that_come_back_are_looked_at_again():
+    """What others noted in the meantime is not what they would have noted."""
+    bench, rules, worker = await known()
+    rules.plan = SILENT
+    worker.take_newest_plan()
+    await worker.sweep(NOW_MS, 10)
+    rules.plan = QUIET
+    worker.take_newest_plan()
+    assert worker.position.swept != QUIET.timed.digest
+    await sweep_all(worker)
+    rules.plan = SILENT
+    worker.take_newest_plan()
+    await sweep_all(worker)
+    assert told(bench) == EVERYONE
+
+
+@pytest.mark.parametrize("fault", [BEFORE, AFTER])
+async def test_a_publish_without_an_answer(fault: str):
+    bench, rules, worker = await known(["", fault])
+    rules.plan = SILENT
+    worker.take_newest_plan()
+    with pytest.raises(Unavailable):
+        await sweep_all(worker)
+    await sweep_all(await bench.started())
+    assert told(bench) == EVERYONE
+
+
+async def test_states_are_those_of_deciding_the_recorded_steps_again():
+    bench, rules, worker = await known()
+    rules.plan = SILENT
+    worker.take_newest_plan()
+    await sweep_all(worker)
+    desk = Desk(QUIET)
+    desk.take(*(login(at(0) + n, client_id=f"c{n}") for n in range(CLIENTS)))
+    desk.plan = SILENT
+    for _, record in bench.ledger.units():
+        for step in decode_unit(record).steps:
+            desk.take(*step.woken())
+    states = {c: pack(SILENT.layout, client) for c, client in desk.states.items()}
+    assert bench.data.states() == states
+
+
+async def test_who_is_used_often_stays_in_memory():
+    _, rules, worker = await known()
+    rules.plan = plan_of(rule("rich", becomes="client.assets_cny > 5", **TEAM))
+    worker.take_newest_plan()
+    (batch,) = all_batches(topics_of([login(at(1), client_id="c3")]), 10)
+    worker.offsets["logins"] = 0
+    await worker.take(batch)
+    await sweep_all(worker)
+    assert worker.cached == 1
+
+
+async def test_a_backfill_calls_for_a_sweep():
+    _, _, worker = await known()
+    assert worker.position.swept
+    await worker.revise(["c1"], lambda layout, client: True, Step({}, backfilled=("x",)))
+    assert worker.position.swept == ""
