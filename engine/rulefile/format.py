@@ -151,7 +151,7 @@ def _comment_marks(text: str, root: Node) -> Iterator[tuple[int, str]]:
 
 
 def _said(text: str, root: Node) -> Counter[str]:
-    headers = (text[s.index : text.index("\n", s.index)] for s in _scalars(root) if s.style in ("|", ">"))
+    headers = (text[s.index : s.end].partition("\n")[0] for s in _scalars(root) if s.style in ("|", ">"))
     return Counter(
         [*(said for _, said in _comment_marks(text, root)), *(h[h.index("#") :].rstrip() for h in headers if "#" in h)]
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from engine.cli import main
@@ -104,6 +104,7 @@ COMMENTS = st.tuples(st.integers(0, 2000), st.sampled_from(["# x", "  # y", "\n#
 
 @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.sampled_from(sorted(FILES)), st.lists(EDITS, max_size=2), st.lists(COMMENTS, max_size=4), st.integers(0, 3))
+@example("policy.yaml", [(777, 2, "|")], [(0, "  # y")], 0)  # a text begins where the file ends
 def test_any_file(name: str, edits: list[tuple[int, int, str]], comments: list[tuple[int, str]], shape: int) -> None:
     """Edits make files of every kind, most of them wrong for the engine; what is YAML keeps what it says."""
     text = FILES[name]
