@@ -15,7 +15,18 @@ import msgpack
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissionError, RedisError, ResponseError
+from redis.exceptions import (
+    AskError,
+    AuthenticationError,
+    AuthorizationError,
+    ClusterDownError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
 from redis.maint_notifications import MaintNotificationsConfig
 
 from engine.core.record import PACKED_FIELD, PUBLIC_FIELDS
@@ -25,20 +36,10 @@ _FIELDS: Final = "".join(
     f", '{name}', row[{index}]" for index, name in enumerate((PACKED_FIELD, *PUBLIC_FIELDS), start=3)
 )
 
-# Answers of a Redis that will be well again: starting, failing over, full, unable to write
-_PASSING: Final = (
-    "LOADING",
-    "READONLY",
-    "MASTERDOWN",
-    "OOM",
-    "MISCONF",
-    "BUSY",
-    "NOREPLICAS",
-    "CLUSTERDOWN",
-    "TRYAGAIN",
-    "MOVED",
-    "ASK",
-)
+# Answers of a Redis that will be well again: failing over, full, unable to write, busy. redis-py has a class for some
+# of them, and takes the word off their text; one that is starting (LOADING) is no ResponseError there.
+_PASSING: Final = (OutOfMemoryError, ReadOnlyError, ClusterDownError, TryAgainError, AskError)
+_PASSING_WORDS: Final = ("MISCONF", "BUSY", "NOREPLICAS")
 
 _WRITE: Final = f"""
 local function write(prefix, packed)
@@ -77,15 +78,18 @@ return answer
 
 def connect(url: str) -> Redis:
     """A client that answers or fails within seconds and never repeats a command by itself."""
-    return Redis.from_url(
-        url,
-        socket_timeout=10,
-        socket_connect_timeout=3,
-        retry=Retry(NoBackoff(), 0),
-        health_check_interval=0,
-        # on, as they are by default, they make redis-py hand out connections that the server has closed
-        maint_notifications_config=MaintNotificationsConfig(enabled=False),
-    )
+    try:
+        return Redis.from_url(
+            url,
+            socket_timeout=10,
+            socket_connect_timeout=3,
+            retry=Retry(NoBackoff(), 0),
+            health_check_interval=0,
+            # on, as they are by default, they make redis-py hand out connections that the server has closed
+            maint_notifications_config=MaintNotificationsConfig(enabled=False),
+        )
+    except ValueError:  # its text may hold a part of the password
+        raise Refused("the address of Redis is not a URL such as redis://USER:PASSWORD@HOST:6379/0") from None
 
 
 def tag(app_id: str, partition: int) -> str:
@@ -145,11 +149,14 @@ def redis_errors() -> Iterator[None]:
         yield
     except (RedisError, OSError) as error:
         if isinstance(error, AuthenticationError | AuthorizationError | NoPermissionError) or str(error).startswith(
-            ("NOAUTH", "NOPERM", "WRONGPASS")
+            ("NOAUTH", "NOPERM", "WRONGPASS", "ACL failure in script")
         ):
             remedy = "set them in ENGAGE_REDIS or the settings file, redis://USER:PASSWORD@HOST:PORT/0"
             raise Refused(f"Redis refuses the credentials ({error}): {remedy}") from error
-        if isinstance(error, ResponseError) and not str(error).startswith(_PASSING):
+        if str(error).startswith("DB index is out of range"):
+            raise Refused(f"Redis has no such database ({error}): the number at the end of its URL") from error
+        passing = isinstance(error, _PASSING) or str(error).startswith(_PASSING_WORDS)
+        if isinstance(error, ResponseError) and not passing:
             raise  # a fault of ours, such as in a script: waiting would not mend it
         raise Unavailable("redis", f"{type(error).__name__}: {error}") from error
 

@@ -195,6 +195,25 @@ def test_missing_redis_rights(engine: Installation) -> None:
     assert "right@" not in text
 
 
+def test_rights_missing_within_a_script(ran: Installation, trades: Offline) -> None:
+    with ran.redis() as client:
+        client.acl_setuser("scripts", enabled=True, passwords=["+right"], keys=["*"], commands=["+@all", "-hset"])
+    address = ran.settings.redis.get_secret_value().removeprefix("redis://")
+    ran.produce(trades.records[400:410])
+    assert "Redis refuses the credentials" in refusal(ran, ENGAGE_REDIS=f"redis://scripts:right@{address}")
+
+
+@pytest.mark.parametrize("url", ["", "http://x", "redis://:se/cret@127.0.0.1:1/0", "redis://127.0.0.1:99999/0"])
+def test_an_address_of_redis_that_is_none(engine: Installation, url: str) -> None:
+    text = refusal(engine, ENGAGE_REDIS=url)
+    assert text == "the address of Redis is not a URL such as redis://USER:PASSWORD@HOST:6379/0\n"
+
+
+def test_no_such_database_in_redis(engine: Installation) -> None:
+    url = engine.settings.redis.get_secret_value().removesuffix("/0") + "/999"
+    assert "Redis has no such database" in refusal(engine, ENGAGE_REDIS=url)
+
+
 @pytest.fixture(scope="module")
 def sasl_broker() -> Iterator[tuple[KafkaBroker, str]]:
     """A broker that also listens where a user and a password are asked for."""

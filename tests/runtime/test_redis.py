@@ -8,7 +8,14 @@ import json
 
 import pytest
 from click.testing import CliRunner
-from redis.exceptions import AuthenticationError, ConnectionError, ResponseError, TimeoutError
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    ClusterDownError,
+    ConnectionError,
+    ResponseError,
+    TimeoutError,
+)
 
 from engine.cli import main
 from engine.core.record import PUBLIC_FIELDS
@@ -58,11 +65,9 @@ async def test_an_emptied_redis_under_a_ledger_is_refused(redis, app_id):
         (ConnectionError("refused"), Unavailable),
         (TimeoutError("slow"), Unavailable),
         (OSError("no route"), Unavailable),
-        (ResponseError("LOADING Redis is loading the dataset in memory"), Unavailable),
-        (ResponseError("READONLY You can't write against a read only replica."), Unavailable),
-        (ResponseError("OOM command not allowed when used memory > 'maxmemory'."), Unavailable),
+        (BusyLoadingError("Redis is loading the dataset in memory"), Unavailable),
+        (ClusterDownError("The cluster is down"), Unavailable),
         (ResponseError("MISCONF Valkey is configured to save RDB snapshots"), Unavailable),
-        (ResponseError("CLUSTERDOWN The cluster is down"), Unavailable),
         (ResponseError("ERR user_script:3: attempt to index nil"), ResponseError),
         (AuthenticationError("invalid username-password pair"), Refused),
         (ResponseError("NOAUTH Authentication required."), Refused),
@@ -72,6 +77,29 @@ async def test_an_emptied_redis_under_a_ledger_is_refused(redis, app_id):
 def test_an_error_says_whether_waiting_helps(error, raised):
     with pytest.raises(raised), redis_errors():
         raise error
+
+
+@pytest.mark.parametrize(
+    ("wrong", "well"),
+    [
+        ("CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0"),
+        ("CONFIG SET min-replicas-to-write 1", "CONFIG SET min-replicas-to-write 0"),
+        ("REPLICAOF 127.0.0.1 1", "REPLICAOF NO ONE"),
+    ],
+)
+async def test_a_server_that_cannot_write_now_is_waited_for(redis, app_id, wrong, well):
+    """As the server and redis-py say it, of a command and of a script: full, without replicas, after a failover."""
+    store = RedisStore(redis, app_id, 0)
+    await store.apply(b"", b"1", encode_writes([]))
+    await redis.execute_command(*wrong.split())
+    try:
+        with pytest.raises(Unavailable):
+            await store.apply(b"1", b"2", encode_writes([]))
+        with pytest.raises(Unavailable):
+            await pin_partitions(redis, app_id, 4, ledger_is_empty=True)
+    finally:
+        await redis.execute_command(*well.split())
+    assert await store.apply(b"1", b"2", encode_writes([])) == b"2"
 
 
 async def test_nobody_there():
