@@ -197,7 +197,8 @@ class Runner:
         elif self._intake.merger.caught_up:
             tick_ms = self._wall_ms()
         else:
-            tick_ms = reached_ms  # behind: later logins may wait in the backlog
+            # behind: later logins may wait in the backlog; and a record may carry a time that lies ahead
+            tick_ms = min(reached_ms, self._wall_ms())
         while tick_ms and await self._partition.tick(tick_ms) and not self._stopping.is_set():
             if not self._intake.merger.caught_up:
                 return  # more are due, but records wait too: take turns
