@@ -102,12 +102,14 @@ def _dead_letter_headers() -> Schema:
             {"type": "string", "pattern": r"^-?\d+$"}, "Its time in epoch milliseconds; -1 without."
         ),
     }
+    required = list(properties)
+    properties["engage_encoding"] = _field({"const": "gzip"}, "Key and value are packed: they were over 15 MB.")
     description = (
         "Kafka headers of a record on `dead-letters`, each UTF-8 text. "
         "The record's key and value are the original's, byte for byte."
     )
     name = "dead-letter-headers.json"
-    return _object(name, "Headers of a dead letter", description, properties, list(properties))
+    return _object(name, "Headers of a dead letter", description, properties, required)
 
 
 def _client_record() -> Schema:

@@ -8,17 +8,20 @@ a time can write.
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
+import zlib
 from base64 import b64encode
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import InvalidProducerEpoch, ProducerFenced
 
 from engine.core.events import INBOUND
-from engine.runtime.intake import DEAD_LETTERS
+from engine.runtime.intake import DEAD_LETTERS, HEADER_ENCODING
 from engine.runtime.kafka import (
     MAX_REQUEST_BYTES,
     TRANSACTION_BACKOFF_MS,
@@ -27,6 +30,7 @@ from engine.runtime.kafka import (
     partition_counts,
     reader,
     records_between,
+    start,
 )
 from engine.runtime.ledger import Refused
 from engine.runtime.settings import Settings
@@ -56,23 +60,39 @@ async def read_all(settings: Settings) -> AsyncIterator[DeadLetter]:
     # a fetch that waits at a partition's end holds back whatever is asked of the next one
     async with reader(settings, fetch_max_wait_ms=20) as consumer:
         resent = await _resent(settings, consumer)
-        for tp in await _partitions(settings, name):
-            first, end = (await consumer.beginning_offsets([tp]))[tp], (await consumer.end_offsets([tp]))[tp]
-            async for record in records_between(consumer, tp, first, end):
-                headers = {key: value.decode("utf-8", "replace") for key, value in record.headers}
-                place = f"{tp.partition}/{record.offset}"
-                yield DeadLetter(
-                    place,
-                    headers.get("engage_reason", "unknown"),
-                    headers.get("engage_error", ""),
-                    headers.get("engage_topic", ""),
-                    int(headers.get("engage_partition", -1)),
-                    int(headers.get("engage_offset", -1)),
-                    int(headers.get("engage_timestamp", -1)),
-                    record.key,
-                    record.value,
-                    place in resent,
-                )
+        tps = await _partitions(settings, name)
+        # all ends now: what is re-sent while reading may come back as a new letter of a partition not yet read
+        firsts, ends = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
+        for tp in tps:
+            async for record in records_between(consumer, tp, firsts[tp], ends[tp]):
+                yield _letter(record, resent)
+
+
+def _letter(record: Any, resent: Collection[str]) -> DeadLetter:
+    """Also of a record that another program wrote on the topic: such a one does not say where it came from."""
+    headers = {key: (value or b"").decode("utf-8", "replace") for key, value in record.headers}
+    place = f"{record.partition}/{record.offset}"
+    origin = [headers.get(f"engage_{name}", "") for name in ("partition", "offset", "timestamp")]
+    ours = all(number.removeprefix("-").isdecimal() and len(number) < 20 for number in origin)
+    partition, offset, timestamp_ms = map(int, origin) if ours else (-1, -1, -1)
+    key, value = record.key, record.value
+    if headers.get(HEADER_ENCODING) == "gzip":
+        try:
+            key, value = (None if data is None else gzip.decompress(data) for data in (key, value))
+        except (OSError, EOFError, zlib.error):
+            ours = False
+    return DeadLetter(
+        place,
+        headers.get("engage_reason") or "unknown",
+        headers.get("engage_error", ""),
+        headers.get("engage_topic", "") if ours else "",
+        partition,
+        offset,
+        timestamp_ms,
+        key,
+        value,
+        place in resent,
+    )
 
 
 def listed(letters: Sequence[DeadLetter], reason: str | None, as_json: bool) -> Iterator[str]:
@@ -101,16 +121,16 @@ async def resend(settings: Settings, ids: Sequence[str], reason: str | None) -> 
     """Send letters again to the topic they came from: those named, or all of a reason. (sent, left alone with why)."""
     producer = AIOKafkaProducer(
         **settings.kafka_client(TRANSACTION_BACKOFF_MS),
-        transactional_id=f"{settings.app_id}-resend",
+        transactional_id=f"{settings.prefix}{settings.app_id}-resend",
         max_request_size=MAX_REQUEST_BYTES,
+        compression_type="gzip",  # a record that came compressed may be larger than its topic takes otherwise
     )
     sent: list[str] = []
     left: list[str] = []
     with errors():
         try:
             # before reading: initialising fences another sender, so that what is read as not yet re-sent stays so
-            async with asyncio.timeout(15):
-                await producer.start()
+            await start(producer, settings)
             wanted = set(ids)
             async for letter in read_all(settings):
                 if letter.id not in wanted and letter.reason != reason:
@@ -144,7 +164,11 @@ async def _resend_one(settings: Settings, producer: AIOKafkaProducer, letter: De
 async def _resent(settings: Settings, consumer: AIOKafkaConsumer) -> set[str]:
     tp = (await _partitions(settings, settings.resent_topic))[0]
     first, end = (await consumer.beginning_offsets([tp]))[tp], (await consumer.end_offsets([tp]))[tp]
-    return {record.key.decode() async for record in records_between(consumer, tp, first, end) if record.key}
+    return {
+        record.key.decode("utf-8", "replace")
+        async for record in records_between(consumer, tp, first, end)
+        if record.key
+    }
 
 
 async def _partitions(settings: Settings, topic: str) -> list[TopicPartition]:

@@ -7,6 +7,7 @@ in the order of the topics, each topic's offsets in order. So a batch can be mad
 
 from __future__ import annotations
 
+import gzip
 import heapq
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,12 +23,14 @@ REROUTED: Final = "rerouted"
 DEAD_LETTERS: Final = "dead-letters"
 INTAKE_TOPICS: Final = (*INBOUND, REROUTED)
 MAX_BATCH_BYTES: Final = 4_000_000
+LARGEST_LETTER_BYTES: Final = 15_000_000  # what the dead letters' topic takes, with room for headers
 MAX_KEY_BYTES: Final = 64  # no client's id is longer; a longer key is not hashed, only refused
 _RANK: Final = {topic: rank for rank, topic in enumerate(INTAKE_TOPICS)}
 _HEADER_TOPIC: Final = "engage_topic"
 _HEADER_PARTITION: Final = "engage_partition"
 _HEADER_OFFSET: Final = "engage_offset"
 _HEADER_TIMESTAMP: Final = "engage_timestamp"
+HEADER_ENCODING: Final = "engage_encoding"
 
 
 @dataclass(slots=True)
@@ -55,9 +58,19 @@ class Inbound:
         return Message(REROUTED, self.key or b"", self.value, self._headers(), self.timestamp_ms)
 
     def to_dead_letters(self, rejected: Rejected) -> Message:
-        """The original bytes, with the reason in headers."""
-        reason = (("engage_reason", rejected.reason.value.encode()), ("engage_error", rejected.error.encode()))
-        return Message(DEAD_LETTERS, self.key, self.value, reason + self._headers())
+        """The original bytes, with the reason in headers; packed by gzip when they are more than the topic takes:
+        a producer that compresses gets such records past Kafka's limits.
+        """
+        key, value = self.key, self.value
+        headers = (("engage_reason", rejected.reason.value.encode()), ("engage_error", rejected.error.encode()))
+        if len(key or b"") + len(value or b"") > LARGEST_LETTER_BYTES:
+            key, value = _packed(key), _packed(value)
+            return Message(DEAD_LETTERS, key, value, (*headers, *self._headers(), (HEADER_ENCODING, b"gzip")))
+        return Message(DEAD_LETTERS, key, value, headers + self._headers())
+
+
+def _packed(data: bytes | None) -> bytes | None:
+    return None if data is None else gzip.compress(data, compresslevel=1, mtime=0)  # no time: the same bytes again
 
 
 def read(record: Inbound, belongs: Callable[[bytes], bool]) -> Event | Message:

@@ -39,7 +39,7 @@ from engine.runtime.settings import Settings
 
 log = structlog.get_logger(__name__)
 
-MAX_REQUEST_BYTES: Final = 16_000_000  # a dead letter may be as large as any inbound record
+MAX_REQUEST_BYTES: Final = 2**31 - 1  # each topic's max.message.bytes says what is too large
 TRANSACTION_BACKOFF_MS: Final = 5  # how soon to ask again when the broker has not quite ended the last transaction
 SLOW_COMMIT_S: Final = 1.0
 _DENIED: Final = (
@@ -195,9 +195,11 @@ class KafkaLog:
         return int(acknowledged[-1].offset)
 
     async def _send(self, producer: AIOKafkaProducer, message: Message) -> asyncio.Future[Any]:
+        # aiokafka sends no record without both key and value; other clients do, and those become dead letters
+        value = b"" if message.key is None and message.value is None else message.value
         sent: asyncio.Future[Any] = await producer.send(
             self._settings.topic(message.topic),
-            message.value,
+            value,
             key=message.key,
             headers=list(message.headers),
             timestamp_ms=message.timestamp_ms,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from base64 import b64decode
 from collections import Counter
+from typing import Any
 
 from engine.core.actions import Rejection
 from tests.kafka.installation import Installation, Record, Sent
@@ -111,6 +113,63 @@ def test_each_kind_of_bad_record(engine: Installation) -> None:
     assert not any(name in no_personal_data for name in ('"B1"', '"G1"'))
 
 
+def test_what_the_limits_of_kafka_let_through(engine: Installation) -> None:
+    """A compressed record is far larger than its topic's max.message.bytes; and one has neither key nor value."""
+    large = Sent("trades", b"B1", b"x" * 20_000_000)
+    producer = engine.producer(**{"compression.type": "gzip", "message.max.bytes": 30_000_000})
+    producer.produce(engine.settings.topic("trades"), key=large.key, value=large.value)
+    assert producer.flush(30) == 0
+    engine.produce([Sent("trades", None, None), Sent("trades", b"G1", trade("G1", 1))])
+    worker = engine.worker().wait_ready()
+    engine.settle()
+    assert worker.metric("engage_events_total") == 1
+    found = {letter["reason"]: letter for letter in letters_of(engine)}
+    assert set(found) == {"too_large", "no_key"}
+    assert b64decode(found["too_large"]["value"]) == large.value
+    assert (found["no_key"]["key"], found["no_key"]["value"]) == (None, "")
+    assert engine.engage("dead-letters", "resend", *(letter["id"] for letter in found.values())).returncode == 0
+    engine.settle()
+    assert Counter(letter["reason"] for letter in letters_of(engine)) == {"too_large": 2, "no_key": 2}
+    worker.stop()
+
+
+def letters_of(engine: Installation) -> list[dict[str, Any]]:
+    done = engine.engage("dead-letters", "list", "--json")
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_records_of_other_programs_on_the_topics_are_listed(engine: Installation) -> None:
+    engine.produce(
+        [
+            Sent("dead-letters", b"k", b"v"),
+            Sent(engine.settings.resent_topic.removeprefix(f"{engine.name}."), b"\xff", b"1"),
+        ]
+    )
+    producer = engine.producer()
+    for headers in (
+        [("engage_reason", None)],
+        [("engage_reason", b"\xff"), ("engage_topic", b"trades"), ("engage_partition", b"x")],
+        [("engage_reason", b"no_value"), ("engage_topic", b"trades"), ("engage_timestamp", b"9" * 5_000)],
+        [("engage_reason", b"no_value"), ("engage_topic", b"trades"), ("engage_encoding", b"gzip")],
+    ):
+        producer.produce(engine.settings.topic("dead-letters"), key=b"k", value=b"v", headers=headers)
+    assert producer.flush(10) == 0
+    assert len(letters_of(engine)) == 5
+    assert engine.engage("dead-letters", "list").returncode == 0
+    assert engine.engage("dead-letters", "resend", "--reason", "no_value").stdout.count("does not say where") == 2
+
+
+def test_a_letter_that_comes_back_while_others_are_re_sent_waits(engine: Installation) -> None:
+    """Letters without a key go to any partition, those that come back of a re-sent one, too."""
+    worker = engine.worker().wait_ready()
+    engine.produce([Sent("trades", None, b"%d" % number) for number in range(300)])
+    engine.settle()
+    done = engine.engage("dead-letters", "resend", "--reason", "no_key", timeout_s=120)
+    assert len(done.stdout.splitlines()) == 300
+    worker.stop()
+
+
 def test_resend_once_each_even_when_two_do_it_at_once(engine: Installation) -> None:
     bad = [Sent("trades", f"C{n}".encode(), b"not json %d" % n) for n in range(30)]
     engine.produce(bad)
@@ -146,4 +205,4 @@ def test_schema_of_headers_names_every_header(engine: Installation) -> None:
     engine.worker().wait_ready()
     engine.settle()
     (letter,) = engine.read("dead-letters")
-    assert set(letter.headers) == set(schema["properties"]) == set(schema["required"])
+    assert set(letter.headers) == set(schema["properties"]) - {"engage_encoding"} == set(schema["required"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from typing import Any
 
 import pytest
@@ -144,6 +145,20 @@ def test_a_dead_letter_carries_the_original_bytes_and_where_they_were(fields, ex
     assert headers["engage_partition"] == b"3"
     assert headers["engage_offset"] == b"9"
     assert headers["engage_timestamp"] == str(record.timestamp_ms).encode()
+
+
+def test_a_letter_larger_than_its_topic_takes_is_packed():
+    """A record that came compressed may have any size."""
+    record = good(key=b"k" * 9_000_000, value=b"x" * 9_000_000)
+    letter, again = read(record, everyone), read(record, everyone)
+    assert isinstance(letter, Message)
+    assert letter == again
+    assert (gzip.decompress(letter.key or b""), gzip.decompress(letter.value or b"")) == (record.key, record.value)
+    assert len(letter.value or b"") < 100_000
+    assert dict(letter.headers)["engage_encoding"] == b"gzip"
+    keyless = read(good(key=None, value=b"x" * 16_000_000), everyone)
+    assert isinstance(keyless, Message)
+    assert keyless.key is None
 
 
 def copied(message: Message, partition: int = 5) -> Inbound:
