@@ -46,6 +46,7 @@ log = structlog.get_logger(__name__)
 
 CLIENTS_AT_ONCE: Final = 20_000  # some 5 KB each while their history is read
 UNIT_CLIENTS: Final = 500  # written in one unit
+CHANGED: Final = "the features have changed in the rule set in force meanwhile: run the backfill again"
 PAUSE_S: Final = 1.0  # before a partition is taken from its worker again
 
 
@@ -75,6 +76,7 @@ class Columns:
         self._chosen = chosen
         self._belongs = belongs
         self._ledger: int | None = None  # the offset to read next; None before the first record was seen
+        self.decided_by: dict[str, int] = {}  # digests of rule sets, and the last ledger offset that each decided
 
     async def follow(self, log_: Log, inputs: Inputs, end: int) -> None:
         """Take what the ledger says was decided up to `end`, in its order; before its beginning, in the order of time.
@@ -91,6 +93,7 @@ class Columns:
                 async for records in inputs.read_until(Position.from_bytes(unit.begin).offsets):
                     self._take(records)
             self._ledger = offset + 1
+            self.decided_by[unit.rule_set] = offset
             writes.append(unit.writes)
             if len(writes) < unit.chunks:
                 continue
@@ -132,11 +135,11 @@ class Columns:
 
 
 class Backfill:
-    """Fills one partition. `head` reads which rule set is in force."""
+    """Fills one partition. `head` reads which rule set is in force: it must declare `features` as they are here."""
 
     def __init__(
         self,
-        names: tuple[str, ...],
+        features: Sequence[Feature],
         partition: Partition,
         log_: Log,
         store: Store,
@@ -145,20 +148,23 @@ class Backfill:
         head: Callable[[], Awaitable[Plan]],
         clients_at_once: int = CLIENTS_AT_ONCE,
     ) -> None:
-        self._names = names
+        self._names = tuple(feature.name for feature in features)
+        self._keys = {feature.name: column_key(feature) for feature in features}
         self._partition = partition
         self._log = log_
         self._store = store
         self._inputs = inputs
         self._belongs = belongs
         self._head = head
+        self._declared_by: set[str] = set()  # digests of rule sets
+        self._wrote: int | None = None  # the ledger offset from which on columns are written
         self._at_once = clients_at_once
 
     async def run(self, filled: Filled) -> None:
         """Raises Refused, Unavailable: run it again."""
-        plan = await self._head()
-        keys = self._keys(plan)
-        passes = -(-(await self._position()).clients // self._at_once)
+        plan = await self._declaring()
+        # once at least: a Redis that lost its last writes knows of fewer clients than the ledger
+        passes = max(-(-(await self._position()).clients // self._at_once), 1)
         for number in range(passes):
 
             def chosen(key: bytes, number: int = number) -> bool:
@@ -167,28 +173,32 @@ class Backfill:
             columns = Columns(plan_of_features(plan.rule_set, self._names), chosen, self._belongs)
             async with self._inputs() as inputs:
                 await columns.follow(self._log, inputs, (await self._position()).ledger)
-                await self._write(columns, inputs, keys, filled)
+                await self._write(columns, inputs, filled)
 
     async def _position(self) -> Position:
         stored = await self._store.position()
         return Position() if stored is None else Position.from_bytes(stored)
 
-    def _keys(self, plan: Plan) -> dict[str, str]:
-        return {f.name: column_key(f) for f in plan.rule_set.features if f.name in self._names}
+    async def _declaring(self) -> Plan:
+        """The rules in force. Raises Refused when they no longer declare the features as they did."""
+        plan = await self._head()
+        if {f.name: column_key(f) for f in plan.rule_set.features if f.name in self._names} != self._keys:
+            raise Refused(CHANGED)
+        self._declared_by.add(plan.rule_set.digest)
+        return plan
 
-    async def _write(self, columns: Columns, inputs: Inputs, keys: dict[str, str], filled: Filled) -> None:
+    async def _write(self, columns: Columns, inputs: Inputs, filled: Filled) -> None:
         """Take the partition and write; take it again when its worker took it back meanwhile."""
         written: set[str] = set()
         while True:
             try:
                 position = await self._partition.recover()
                 # Now no one else can write here. What was in force for the worker's last unit is on the topic by now.
-                if self._keys(await self._head()) != keys:
-                    raise Refused(
-                        "the features have changed in the rule set in force meanwhile: run the backfill again"
-                    )
+                await self._declaring()
                 self._partition.take_newest_plan()
                 await columns.follow(self._log, inputs, position.ledger)
+                self._kept(columns)
+                self._wrote = position.ledger if self._wrote is None else self._wrote
                 todo = sorted(columns.clients.keys() - written)
                 for begin in range(0, len(todo), UNIT_CLIENTS):
                     unit = todo[begin : begin + UNIT_CLIENTS]
@@ -201,6 +211,12 @@ class Backfill:
             except (Fenced, Surprised) as error:
                 log.info("the worker took the partition back", partition=self._partition.number, error=str(error))
                 await asyncio.sleep(PAUSE_S)
+
+    def _kept(self, columns: Columns) -> None:
+        """Raises Refused when a rule set decided since the first write that may have left the columns behind again."""
+        others = [offset for digest, offset in columns.decided_by.items() if digest not in self._declared_by]
+        if self._wrote is not None and max(others, default=-1) >= self._wrote:
+            raise Refused(CHANGED)
 
 
 # -- on Kafka and Redis ------------------------------------------------------------------------------------------------
@@ -252,9 +268,8 @@ async def run(settings: Settings, redis: Redis, names: Sequence[str], say: Calla
 
         log_, store = KafkaLog(settings, number), RedisStore(redis, settings.app_id, number)
         partition = Partition(number, log_, store, newest, belongs, Metrics(), UNIT_CLIENTS, UnitLimits())
-        wanted = tuple(feature.name for feature in features)
         try:
-            await Backfill(wanted, partition, log_, store, inputs, belongs, head).run(filled)
+            await Backfill(features, partition, log_, store, inputs, belongs, head).run(filled)
         finally:
             await log_.stop()
         say(f"partition {number}: done, {filled.clients} clients so far, {filled.changed} changed")

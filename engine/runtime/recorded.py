@@ -38,6 +38,12 @@ class RecordedInputs:
             self._consumer.seek(tp, first[tp])
         self._first = {topic: first[tp] for topic, tp in self._tps.items()}
 
+    async def _fetch(self, tp: TopicPartition) -> list[Any]:
+        """Records that were not fetched before: a fetch may give some again."""
+        position = await self._consumer.position(tp)
+        fetched = await self._consumer.getmany(tp, timeout_ms=100, max_records=PIECE_RECORDS)
+        return [record for record in fetched.get(tp, ()) if record.offset >= position]
+
     async def read(self, ranges: Ranges) -> list[Inbound]:
         """The records of a batch, in its order."""
         if not self._first:
@@ -46,8 +52,7 @@ class RecordedInputs:
         for topic, (begin, end) in ranges.items():
             held, tp = self._held[topic], self._tps[topic]
             while await self._consumer.position(tp) < end:
-                fetched = await self._consumer.getmany(tp, timeout_ms=100)
-                held += fetched.get(tp, ())
+                held += await self._fetch(tp)
             count = bisect_left(held, end, key=lambda record: record.offset)
             found[topic] = [record for record in held[:count] if record.offset >= begin]
             del held[:count]
@@ -64,8 +69,7 @@ class RecordedInputs:
         while not merger.caught_up:
             for topic in merger.lacking():
                 tp = self._tps[topic]
-                fetched = await self._consumer.getmany(tp, timeout_ms=100, max_records=PIECE_RECORDS)
-                records = fetched.get(tp, [])
+                records = await self._fetch(tp)
                 count = bisect_left(records, ends[topic], key=lambda record: record.offset)
                 self._held[topic] += records[count:]
                 merger.add(topic, records[:count], min(await self._consumer.position(tp), ends[topic]), ends[topic])

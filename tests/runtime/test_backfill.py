@@ -98,7 +98,13 @@ class Scene:
         self.taken += batches
 
     async def fill(
-        self, *, publish: tuple[str, ...] = (), apply: tuple[str, ...] = (), at_once: int = 100, between: Any = None
+        self,
+        *,
+        publish: tuple[str, ...] = (),
+        apply: tuple[str, ...] = (),
+        at_once: int = 100,
+        between: Any = None,
+        after_first_unit: Any = None,
     ) -> Filled:
         log, store = MemoryLog(self.bench.ledger, Faults(publish)), MemoryStore(self.bench.data, Faults(apply))
         partition = self.bench.worker()
@@ -113,8 +119,19 @@ class Scene:
                 await between()
             return self.plan
 
+        if after_first_unit is not None:
+            revise = partition.revise
+
+            async def revise_once(*what: Any) -> int:
+                partition.revise = revise
+                changed = await revise(*what)
+                await after_first_unit()
+                return changed
+
+            partition.revise = revise_once
         filled = Filled()
-        await Backfill(NAMES, partition, log, store, inputs, lambda _: True, head, at_once).run(filled)
+        features = chosen_features(AFTER_PLAN, NAMES)
+        await Backfill(features, partition, log, store, inputs, lambda _: True, head, at_once).run(filled)
         return filled
 
     def values(self, bench: Bench, advance_ms: int = 0) -> dict[str, Any]:
@@ -213,13 +230,44 @@ async def test_a_worker_takes_the_partition_back_in_the_middle_and_goes_on(scene
     scene.assert_as_always()
 
 
-async def test_features_that_changed_meanwhile_are_refused(scene):
+async def test_rules_without_the_features_in_force_for_a_while_are_noticed(scene, monkeypatch):
+    """They leave columns behind that were just written; they need not be in force when the backfill looks."""
+    monkeypatch.setattr(backfill, "UNIT_CLIENTS", 1)
+    looks = 0
+
+    async def between() -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 3:
+            scene.plan = BEFORE_PLAN
+            await scene.go_on(3)
+            scene.plan = AFTER_PLAN
+
+    async def worker_comes_back() -> None:
+        await scene.go_on(1)
+
+    with pytest.raises(Refused, match="the features have changed in the rule set in force meanwhile"):
+        await scene.fill(between=between, after_first_unit=worker_comes_back)
+    await scene.fill()
+    scene.assert_as_always()
+
+
+async def test_a_redis_that_was_emptied_is_brought_up_to_date_first(scene):
+    """Seeds 1700, 1711 of the simulation: by such a Redis there were no clients, and it said done."""
+    scene.bench.data.lose(10_000)
+    await scene.fill()
+    scene.assert_as_always()
+
+
+@pytest.mark.parametrize("call", [1, 2])
+async def test_features_that_changed_meanwhile_are_refused(scene, call):
+    """1: before this partition's turn came (seed 162 of the simulation: nothing was filled, and it said done)."""
     calls = 0
 
     async def between() -> None:
         nonlocal calls
         calls += 1
-        if calls == 2:
+        if calls == call:
             scene.plan = BEFORE_PLAN
 
     with pytest.raises(Refused, match="the features have changed in the rule set in force meanwhile"):
@@ -241,6 +289,7 @@ async def test_a_trimmed_ledger_leaves_the_order_of_time(scene):
 
 async def test_an_empty_partition_has_nothing_to_fill():
     scene = Scene({})
+    scene.plan = AFTER_PLAN
     assert await scene.fill() == Filled()
 
 
