@@ -192,9 +192,8 @@ async def pin_partitions(redis: Redis, app_id: str, partitions: int, ledger_is_e
             "this Redis holds no state but the ledger has records: it is another Redis, or it was emptied. Point "
             "--redis at the one that holds the state, restore its backup, or run `engage rebuild`"
         )
-    await _answer(redis.set(_partitions_key(app_id), partitions, nx=True))
-    pinned = await pinned_partitions(redis, app_id)
-    if pinned != partitions:
+    pinned = await _pinned(redis, _partitions_key(app_id), str(partitions))
+    if pinned != str(partitions):
         raise Refused(
             f"the state in Redis was built with {pinned} partitions, the topics have {partitions}: clients would be "
             f"looked for in the wrong place. Recreate the topics with {pinned} partitions, or start under a new "
@@ -204,9 +203,7 @@ async def pin_partitions(redis: Redis, app_id: str, partitions: int, ledger_is_e
 
 async def pin_ledger(redis: Redis, app_id: str, ledger_topic: str) -> None:
     """Remember whose state this is. Raises Refused when it is that of an engine with another ledger."""
-    key = f"{{{app_id}}}:ledger"
-    await _answer(redis.set(key, ledger_topic, nx=True))
-    pinned = (await _answer(redis.get(key)) or b"").decode()
+    pinned = await _pinned(redis, f"{{{app_id}}}:ledger", ledger_topic)
     if pinned != ledger_topic:
         raise Refused(
             f"this Redis holds the state of another engine with --app-id {app_id}: its ledger is {pinned}, this one's "
@@ -224,6 +221,14 @@ async def flushed(redis: Redis) -> None:
         ) from error
     if local < 1:
         raise Unavailable("redis", "the append-only file was not flushed in time")
+
+
+async def _pinned(redis: Redis, key: str, value: str) -> str:
+    """What is remembered under the key; this value from now on when there was nothing. In one step: a Redis that fails
+    over between two would have forgotten again.
+    """
+    found = await _answer(redis.set(key, value, nx=True, get=True))
+    return value if found is None else cast(str, found.decode())
 
 
 def _partitions_key(app_id: str) -> str:

@@ -22,7 +22,7 @@ from engine.core.record import PUBLIC_FIELDS
 from engine.runtime.clients import on_one_screen, packed_states, read_client
 from engine.runtime.kafka import partitioner
 from engine.runtime.ledger import Refused, Unavailable, encode_writes
-from engine.runtime.redis_store import RedisStore, connect, pin_partitions, pinned_partitions, redis_errors
+from engine.runtime.redis_store import RedisStore, connect, pin_ledger, pin_partitions, pinned_partitions, redis_errors
 from engine.runtime.replay import states_hash
 from tests.core.making import Desk, at, balance, login, profile, shipped_plan
 from tests.runtime.driving import pack_all
@@ -50,6 +50,22 @@ async def test_the_number_of_partitions_is_pinned_once(redis, app_id):
     with pytest.raises(Refused, match=r"built with 4 partitions, the topics have 8: .*Recreate the topics with 4"):
         await pin_partitions(redis, app_id, 8, ledger_is_empty=True)
     assert await pinned_partitions(redis, app_id) == 4
+
+
+async def test_a_redis_that_fails_over_after_each_answer_is_not_taken_for_another_one(redis, app_id):
+    """Found by the simulation (seed 75189): what was pinned had gone before it was asked for."""
+
+    class Forgetful:
+        def __getattr__(self, command):
+            async def answer(*args, **options):
+                found = await getattr(redis, command)(*args, **options)
+                await redis.delete(*await redis.keys(f"{{{app_id}}}*") or ["none"])
+                return found
+
+            return answer
+
+    await pin_partitions(Forgetful(), app_id, 4, ledger_is_empty=True)
+    await pin_ledger(Forgetful(), app_id, "engage-ledger")
 
 
 async def test_an_emptied_redis_under_a_ledger_is_refused(redis, app_id):

@@ -62,9 +62,12 @@ class SimRedis:
     def get(self, key: str) -> bytes | None:
         return self.data.values.get(key)
 
-    def set(self, key: str, value: bytes, nx: bool) -> None:
-        if not (nx and key in self.data.values):
+    def set(self, key: str, value: bytes, nx: bool) -> bytes | None:
+        """What was there before."""
+        before = self.get(key)
+        if not (nx and before is not None):
             self.write(lambda data: data.values.__setitem__(key, value))
+        return before
 
     def due(self, key: str, until_ms: int, limit: int) -> list[bytes]:
         found = sorted((score, member) for member, score in self.data.sorted_sets.get(key, {}).items())
@@ -123,8 +126,9 @@ class SimRedisClient:
         answer: bytes | None = await self._ask(f"GET {key}", lambda: self._server.get(key))
         return answer
 
-    async def set(self, key: str, value: int | str, nx: bool = False) -> None:
-        await self._ask(f"SET {key}", lambda: self._server.set(key, str(value).encode(), nx))
+    async def set(self, key: str, value: int | str, nx: bool = False, get: bool = False) -> bytes | None:
+        before: bytes | None = await self._ask(f"SET {key}", lambda: self._server.set(key, str(value).encode(), nx))
+        return before if get else None
 
     async def zrange(self, key: str, first: str, last: str, byscore: bool, offset: int, num: int) -> list[bytes]:
         assert first == "-inf"
