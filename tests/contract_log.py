@@ -18,6 +18,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import InvalidProducerEpoch, InvalidTxnState, ProducerFenced
 
 from engine.core.messages import Message
+from engine.runtime import kafka
 from engine.runtime.kafka import KafkaLog
 from engine.runtime.ledger import Fenced, Log, Unavailable
 
@@ -167,6 +168,18 @@ class KafkaContract(LogContract):
         with pytest.raises((ProducerFenced, InvalidProducerEpoch, InvalidTxnState)):
             await sleeper.commit_transaction()
         await sleeper.stop()
+
+    async def test_the_first_record_that_is_not_older(self, log):
+        began = int(time.time() * 1000) - 60_000
+        async with kafka.reader(log._settings) as consumer:
+            assert await consumer.offsets_for_times({self.ledger: 0}) == {self.ledger: None}
+            first = await log.publish([], [b"one"])
+            await self.ends_at(log, first + 2)
+            await log.publish([], [b"two"])
+            found = (await consumer.offsets_for_times({self.ledger: 0}))[self.ledger]
+            assert found.offset == first
+            assert began < found.timestamp < began + 120_000
+            assert await consumer.offsets_for_times({self.ledger: began + 3_600_000}) == {self.ledger: None}
 
     async def test_an_end_whose_answer_is_lost_is_done(self, log, monkeypatch):
         await log.publish([message(1)], [b"one"])

@@ -17,6 +17,7 @@ import msgpack
 from aiokafka import TopicPartition
 
 from engine.core.actions import Rejection
+from engine.core.columns import put_columns
 from engine.core.decide import Due, Sweep, decide
 from engine.core.decode import Rejected, decode
 from engine.core.events import INBOUND, Event
@@ -27,11 +28,14 @@ from engine.runtime.kafka import partitioner
 from engine.runtime.ledger import Unit, decode_unit
 from engine.runtime.settings import PUBLISHED
 from tests.simulation.broker import Entry
+from tests.simulation.commands import whole_history
+from tests.simulation.history import History
 from tests.simulation.redis import Data, write_rows
 from tests.simulation.rule_texts import plans
 from tests.simulation.scenario import INTAKE_TOPICS, wall_ms
 from tests.simulation.world import World
 
+LAST_OFFSET: Final = 1 << 62
 MAX_DECISIONS: Final = 32  # from one event; far more than the rules here can make
 Published = tuple[str, bytes | None, bytes | None, tuple[tuple[str, bytes], ...]]
 
@@ -76,6 +80,12 @@ class _Partition:
         self.data = Data()  # what Redis must hold
         self.states: dict[str, ClientState] = {}
         self.plan: Plan | None = None
+        self.ledger = 0  # the offset after the last unit
+        self.whole = whole_history(world, number)
+        self.histories = {
+            names: History(names, [c.claims[number] for c in world.commands if number in c.claims and c.names == names])
+            for names in dict.fromkeys(command.names for command in world.commands)
+        }
         self.partition_of = partitioner(world.scenario.partitions)
         self.prefix = f"{{engage:{number}}}:client:"
         self.due = f"{{engage:{number}}}:due"
@@ -94,10 +104,15 @@ class _Partition:
             chunks.append(unit)
             transaction = entry.transaction
             if len(chunks) == unit.chunks:
+                self._look(entry.offset)
                 self._unit(at, entry, chunks)
                 chunks = []
             if self.found:
                 return self.found
+        self._look(LAST_OFFSET)
+        for names, history in self.histories.items():
+            if self.whole and history.claims:
+                self.found.append(f"ledger-{self.number}: {' '.join(names)} were never filled, whatever was claimed")
         self._inputs_decided()
         self._store()
         return self.found
@@ -112,7 +127,10 @@ class _Partition:
             return
         if plan is not self.plan:
             self.plan, self.states = plan, {}  # read again from what is stored, as any reader would
+        written = {row[0].decode(): row[2] for chunk in chunks for row in msgpack.unpackb(chunk.writes, raw=True)}
         messages, changed = self._decide(at, plan, unit)
+        if any(step.backfilled for step in unit.steps):
+            changed = self._backfilled(at, plan, unit, written)
         digest = hashlib.blake2b(digest_size=16)
         for message in messages:
             self.messages[message.topic, message.key, message.value, message.headers] += 1
@@ -133,12 +151,40 @@ class _Partition:
         }
         self.position = json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()
         write_rows(self.data, self.due, self.prefix, [chunk.writes for chunk in chunks], self.where, self.position)
-        written = {row[0].decode(): row[2] for chunk in chunks for row in msgpack.unpackb(chunk.writes, raw=True)}
         decided = {client_id: pack(plan.layout, client) for client_id, client in changed.items()}
         if written != decided:
             differ = sorted(c for c in {*written, *decided} if written.get(c) != decided.get(c))
             self.found.append(f"{at}: writes other states of {', '.join(differ)} than deciding again gives")
         self._counts(at, unit)
+        self.ledger = entry.offset + 1
+
+    def _look(self, until: int) -> None:
+        """What Redis holds by the ledger, from the last unit to this one."""
+        for history in self.histories.values() if self.whole else ():
+            history.look(self.ledger, until, {key: fields["state"] for key, fields in self.data.hashes.items()})
+
+    def _backfilled(self, at: str, plan: Plan, unit: Unit, written: dict[str, bytes]) -> dict[str, ClientState]:
+        """The states that a backfill was to write: those that it wrote, with the columns that their past gives.
+
+        Where inbound topics have lost their beginning, it may have seen that or not: the columns are what it says.
+        """
+        step = unit.steps[0]
+        history = self.histories.get(step.backfilled)
+        if len(unit.steps) > 1 or step.ranges or step.due or history is None:
+            self.found.append(f"{at}: no unit of a backfill that was asked for")
+            return {}
+        changed = {}
+        for client_id, state in written.items():
+            self._load(plan, client_id)
+            client = changed[client_id] = self.states[client_id]
+            before = pack(plan.layout, client)
+            if self.whole:
+                history.put(plan.layout, client)
+            else:
+                put_columns(plan.layout, client, history.plan.layout, unpack(history.plan.layout, state))
+            if pack(plan.layout, client) == before:
+                self.found.append(f"{at}: the backfill of {client_id} changes nothing")
+        return changed
 
     def _decide(self, at: str, plan: Plan, unit: Unit) -> tuple[list[Message], dict[str, ClientState]]:
         messages: list[Message] = []
@@ -162,6 +208,8 @@ class _Partition:
                 decided = decide(plan, self.states, [item])
                 messages += decided.messages
                 changed |= decided.changed
+                for history in self.histories.values() if isinstance(item, tuple) else ():
+                    history.take(*item, self.states[client_id].now_ms)
                 for message in decided.messages:
                     self._named(at, message, client_id, range(before + 1, self.states[client_id].sequence + 1))
         return messages, changed

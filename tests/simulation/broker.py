@@ -143,6 +143,11 @@ class SimKafka:
                 records.append(entry)
         return records, offset, stable, log.end
 
+    def since(self, tp: TopicPartition, time_ms: int) -> Entry | None:
+        """The first record, or marker, held that is not older."""
+        log = self.logs[tp]
+        return next((entry for entry in log.entries[log.first : log.stable] if entry.timestamp >= time_ms), None)
+
     # -- transactions ------------------------------------------------------------------------------
 
     def initialise(self, transactional_id: str) -> int:
@@ -222,7 +227,8 @@ class SimKafka:
     def _mark(self, transaction: Transaction, tp: TopicPartition) -> None:
         log = self.logs[tp]
         if log.open.pop(transaction, None) is not None:
-            log.entries.append(Entry(*tp, log.end, 0, None, None, (), transaction, True, self.network.loop.time()))
+            now_s = self.network.loop.time()
+            log.entries.append(Entry(*tp, log.end, self.wall_ms(), None, None, (), transaction, True, now_s))
             log.changed()
 
     def _complete(self, coordinator: Coordinator, transaction: Transaction) -> None:

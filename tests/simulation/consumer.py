@@ -112,7 +112,14 @@ class SimConsumer:
         """Whether it was told of more than it has read."""
         return any(self._told[tp][0] > position for tp, position in self._positions.items() if tp in self._told)
 
-    async def getmany(self, *tps: TopicPartition, timeout_ms: int = 0) -> dict[TopicPartition, list[Entry]]:
+    async def offsets_for_times(self, times: dict[TopicPartition, int]) -> dict[TopicPartition, Entry | None]:
+        """The first record of each partition that is not older."""
+        effect = lambda: {tp: self._kafka.since(tp, time_ms) for tp, time_ms in times.items()}  # noqa: E731
+        return await self._network.call("kafka", "offsets for times", effect, KafkaConnectionError)
+
+    async def getmany(
+        self, *tps: TopicPartition, timeout_ms: int = 0, max_records: int | None = None
+    ) -> dict[TopicPartition, list[Entry]]:
         loop = self._network.loop
         until_s = loop.time() + timeout_ms / 1000
         wanted = tps or tuple(self._positions)

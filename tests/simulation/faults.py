@@ -14,6 +14,7 @@ from aiokafka import TopicPartition
 
 from engine.runtime import ledger
 from tests.simulation.auditor import audit
+from tests.simulation.commands import replay_differs
 from tests.simulation.loop import Process
 from tests.simulation.network import Weather
 from tests.simulation.rule_texts import GOOD, record
@@ -39,6 +40,7 @@ async def play(world: World) -> None:
             _inflict(world, item)
     await asyncio.sleep(max(world.scenario.end_s - world.loop.time(), 0))
     _heal(world)
+    world.well = True
     rules = GOOD[world.random.randrange(len(GOOD))]
     world.publish(rules)
     world.network.note("-- all is well from here on")
@@ -62,6 +64,8 @@ async def play(world: World) -> None:
     await world.stop()
     await asyncio.sleep(world.settings.transaction_timeout_s + 1)  # what killed workers left open is ended
     world.violations += audit(world)
+    if world.commands and not world.violations:
+        world.violations += await replay_differs(world)
     if world.scenario.refusal:
         await _refusal(world)
 
@@ -84,22 +88,22 @@ async def _rest(world: World) -> bool:
 
 def _inflict(world: World, fault: Fault) -> None:
     network, kind = world.network, fault.kind
-    slot = world.slots[fault.who]
-    process = slot.process
-    alive = process is not None and process.alive
     network.seen[kind] += 1
     if kind.startswith(SYSTEMS):
         system, _, what = kind.partition(" ")
         weather = {"down": Weather(down=True), "mute": Weather(mute=True), "slow": Weather(slowness=fault.amount)}
         network.weather[system] = weather.get(what, Weather(loss=0.04 + 0.4 * fault.amount**2))
         network.later(fault.seconds, network.weather.__setitem__, system, Weather())
+    elif kind.startswith("backfill"):
+        world.run_backfill(fault)
     elif kind == "retention":
         _retention(world)
     elif kind == "failover":
         _lose(world, int(fault.amount))
-    elif alive:
-        assert process is not None
-        _harm(world, fault, process)
+    else:
+        process = world.slots[fault.who].process
+        if process is not None and process.alive:
+            _harm(world, fault, process)
 
 
 def _harm(world: World, fault: Fault, process: Process) -> None:
@@ -178,7 +182,7 @@ def _heal(world: World) -> None:
         slot.trap = None
     for process in world.processes:
         process.clock_offset_ms = 0
-        process.trap_call = 0
+        process.trap_call, process.trap_word = 0, ""
         process.slowness = 1.0
         process.after_commit = None
         if process.paused:
@@ -214,6 +218,8 @@ def _unwell(world: World) -> list[str]:
     for slot in world.slots:
         if slot.process is None or not slot.process.alive:
             found.append(f"worker {slot.number} is not running")
+    undone = [command for command in world.commands if not command.done]
+    found += [f"the backfill of {' '.join(command.names)} is not done" for command in undone]
     for living in world.living():
         found += living.not_ready()
     return found

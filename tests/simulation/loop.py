@@ -26,7 +26,7 @@ class Stalled(Exception):
 
 
 class Process:
-    """A worker's process. Its tasks and timers are those made in its context."""
+    """A process of a worker or a command. Its tasks and timers are those made in its context."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -37,10 +37,20 @@ class Process:
         self.after_commit: Callable[[Process], float] | None = None  # what happens when its next EndTxn is answered
         self.calls = 0  # requests sent
         self.trap_call = 0  # what `trap` does, it does when the process has sent this request; 0: never
+        self.trap_word = ""  # the same, at the first request that begins so
         self.trap: Callable[[Process], None] | None = None
         self.tasks: dict[asyncio.Task[Any], None] = {}  # in the order they were made
         self.deferred: list[Handle] = []
         self.signals: dict[int, Callable[[], Any]] = {}
+        self.gone: Callable[[], None] = lambda: None  # what follows when it was killed
+
+    def trapped(self, request: str) -> bool:
+        """Whether this is the request at which `trap` is to act."""
+        word = self.trap_word
+        if word and request.startswith(word):
+            self.trap_word = ""
+            return True
+        return self.calls == self.trap_call
 
 
 class Handle:

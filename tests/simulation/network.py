@@ -63,7 +63,7 @@ class Network:
             if not process.alive:
                 raise asyncio.CancelledError
             process.calls += 1
-            if process.calls == process.trap_call and process.trap is not None:
+            if process.trap is not None and process.trapped(what):
                 self.note(f"at request {process.calls}: {what}")
                 process.trap(process)
                 if not process.alive:

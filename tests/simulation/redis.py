@@ -42,6 +42,7 @@ class SimRedis:
         self.data = Data()
         self.writes: list[Write] = []
         self.forgot: set[str] = set()  # keys of single values that a failover lost, at any time
+        self.losses = 0
         self.asked_due: Callable[[str, int], None] = lambda key, until_ms: None  # what the auditor listens to
 
     def write(self, write: Write) -> None:
@@ -51,6 +52,7 @@ class SimRedis:
     def lose(self, writes: int) -> None:
         """A replica takes over that has not seen the last writes."""
         knew = set(self.data.values)
+        self.losses += 1
         del self.writes[max(len(self.writes) - writes, 0) :]
         self.data = Data()
         for write in self.writes:

@@ -7,9 +7,11 @@ with the wrong one shows, and a feature goes and comes back; clients have to be 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, Final
 
+from engine.core.columns import plan_of_features
 from engine.core.plan import Plan, compile_rule_set
 from engine.core.ruleset import RuleSet
 from engine.rulefile import load
@@ -34,7 +36,11 @@ features:
   trades_7d: {source: trades, aggregate: count, window: 7d}
   assets_avg_cny_30d: {source: balances, aggregate: daily_mean, field: assets_cny, window: 30d}
 """
-_SOLD: Final = "  sold_cny_7d: {source: trades, aggregate: sum, field: amount_cny, window: 7d}\n"
+_SOLD: Final = """\
+  sold_cny_7d: {source: trades, aggregate: sum, field: amount_cny, window: 7d}
+  logins_12h: {source: logins, aggregate: count, window: 12h}
+  largest_since_login_cny: {source: trades, aggregate: max, field: amount_cny, since: {on: logins}}
+"""
 
 
 IDLE: Final = "client.days_since_trade >= 1 and trades_7d >= 1"
@@ -200,6 +206,16 @@ def load_once(load_files: Any) -> Any:
 
 def compile_once(rule_set: RuleSet) -> Plan:
     return plans()[rule_set.digest]
+
+
+@lru_cache(maxsize=64)
+def _features(digest: str, names: frozenset[str]) -> Plan:
+    return plan_of_features(plans()[digest].rule_set, names)
+
+
+def features_once(rule_set: RuleSet, names: Iterable[str]) -> Plan:
+    """A plan of features alone, compiled once."""
+    return _features(rule_set.digest, frozenset(names))
 
 
 @lru_cache(maxsize=1)

@@ -19,6 +19,12 @@ WALL_MS_PER_S: Final = 4 * 3_600_000  # wall clocks run fast: a simulated second
 INTAKE_TOPICS: Final = (*INBOUND, "rerouted")
 DRAIN_S: Final = 90.0  # all must be decided so long after the last fault
 CLIENTS: Final = tuple(f"c{number}" for number in range(9))
+BACKFILLS: Final = (
+    ("sold_cny_7d",),
+    ("largest_since_login_cny", "logins_12h", "sold_cny_7d"),
+    ("trades_7d", "assets_avg_cny_30d"),  # never undeclared: nothing changes
+)
+OF_A_UNIT: Final = ("LOAD", "produce", "EndTxn", "APPLY")  # what a backfill asks for when it writes
 REFUSALS: Final = ("ledger rewritten", "ledger cut", "ledger trimmed too far", "inbound lost")
 _POISON: Final = (b"{", b"\xff\xfe", b"[]", b"null", b'{"event_id":"x"}', b"", None)
 
@@ -64,6 +70,8 @@ class Scenario:
     cache_clients: int
     chunk_bytes: int
     end_s: float  # inputs and faults are over
+    backfill_clients: int = 20_000  # whose history is read at once
+    backfill_unit_clients: int = 500
     refusal: str = ""  # the state of affairs that the engine must refuse to start on, made at the end
     inputs: list[Input] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
@@ -88,6 +96,10 @@ def generate(random: Random, seed: int) -> Scenario:
     for fault in scenario.faults:
         if fault.kind == "slow zombie":  # is of interest only with work to do that needs no states
             inputs += _unreadable(random, scenario, fault)
+    chance = Random(f"{seed}: what an operator does")  # apart, so that it does not change what else a seed says
+    if chance.random() < 0.12:
+        inputs += _operated(chance, scenario)
+        scenario.faults.sort(key=lambda item: item.at_s)
     scenario.inputs = sorted(inputs, key=lambda item: item.at_s)
     return scenario
 
@@ -154,6 +166,36 @@ def _event(random: Random, topic: str, client_id: str, number: int, time_ms: int
         consents = {"sms": random.random() < 0.7, "app_push": random.random() < 0.7}
         event |= {"type": random.choice(("individual", "individual", "qfii")), "consents": consents}
     return event
+
+
+def _operated(random: Random, scenario: Scenario) -> list[Input]:
+    """Backfills, and the rule sets that make them worth while: features go and come back, mostly before, in the middle
+    now and then.
+    """
+    scenario.backfill_clients = random.choice((2, 5, 20_000))
+    scenario.backfill_unit_clients = random.choice((1, 3, 500))
+    at_s = random.uniform(0.2, 0.9) * scenario.end_s
+    for _ in range(random.choice((1, 1, 1, 2))):
+        kind, amount, seconds = random.choice(
+            (
+                ("backfill", 0, 0.0),
+                ("backfill killed at request", random.randint(1, 60), 0.0),
+                ("backfill paused at request", random.randint(1, 60), random.choice((0.5, 3.0, 8.0))),
+                ("backfill killed in a unit", random.randrange(len(OF_A_UNIT)), 0.0),
+                ("backfill paused in a unit", random.choice((0, 0, 0, 1, 2, 3)), random.choice((3.0, 8.0, 8.0))),
+            )
+        )
+        who = random.choice((0, 0, 1, 1, 1, 2))
+        scenario.faults.append(Fault(at_s, kind, who, seconds, amount))
+        at_s = min(at_s + random.random() * 2, scenario.end_s)
+    if random.random() < 0.3:  # the backfill finds a Redis that is only being made whole
+        scenario.faults.append(Fault(max(at_s - random.uniform(0.5, 3), 0.05), "failover", 0, 0.0, 10_000))
+    times = [random.random() * at_s, at_s - random.random(), at_s + random.random() * 2]
+    sets = random.choice(((1, 2, 2), (1, 2, 2), (1, 0, 2), (1, 2, 1), (0, 1, 2), (1, 2, -1)))
+    return [
+        Input(min(max(moment_s, 0.0), scenario.end_s), "rule-sets", 0, None, None, 0, rule_set)
+        for moment_s, rule_set in zip(times, sets, strict=True)
+    ]
 
 
 # -- faults ----------------------------------------------------------------------------------------

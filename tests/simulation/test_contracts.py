@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from random import Random
 from typing import Any
 from unittest.mock import patch
@@ -36,6 +37,7 @@ class TestSimulatedLog(KafkaContract):
     async def _kafka(self):
         settings = Settings(transaction_timeout_s=2)
         self.settings, self.kafka = settings, SimKafka(network(), 1)
+        self.kafka.wall_ms = lambda: int(time.time() * 1000)
         for topic in (settings.ledger_topic, "tasks"):
             self.kafka.create(topic, 1)
         with (

@@ -19,7 +19,7 @@ from tests.services.process import REPOSITORY
 from tests.simulation.bugs import BUGS
 from tests.simulation.faults import SYSTEMS
 from tests.simulation.run import Result, report, run, run_many, run_scenario
-from tests.simulation.scenario import REFUSALS, Fault, Scenario, draw_inputs
+from tests.simulation.scenario import REFUSALS, Fault, Input, Scenario, draw_inputs
 
 pytestmark = pytest.mark.simulation
 
@@ -33,9 +33,9 @@ FIRST_SEED: dict[str, int] = {
     "apply before publish": 1,
     "commit with a failed send": 0,
     "re-initialise when fenced": 6,
-    "a lost answer means aborted": 35,
-    "take the producer back after a slow commit": 331,
-    "go on after a slow commit": 540,
+    "a lost answer means aborted": 85,
+    "take the producer back after a slow commit": 35,
+    "go on after a slow commit": 220,
     "read uncommitted": 15,
     "drop the compare in the script": 56,
     "position before the states, not in one step": 28,
@@ -49,7 +49,7 @@ FIRST_SEED: dict[str, int] = {
     "keep a queued batch over a rebalance": 0,
     "take again what is read again": 0,
     "ignore where a batch begins, read on where the consumer stood": 9,
-    "never rejoin when fenced": 17,
+    "never rejoin when fenced": 4,
     "what a partition waits for outlives it": 56,
     "ticks by the clock in a backlog": 0,
     "ticks are not recorded": 0,
@@ -60,6 +60,15 @@ FIRST_SEED: dict[str, int] = {
     "re-route twice": 0,
     "rules change in the middle of a unit": 0,
     "merge one topic after another": 0,
+    "a backfill goes on after it was fenced": 148,
+    "a backfill does not follow the ledger to its end": 96,
+    "a backfill writes to Redis alone": 4,
+    "a backfill's unit does not say so": 4,
+    "a backfill keeps what it had begun when it takes the partition again": 214,
+    "a backfill forgets how far timers had moved time": 163,
+    "a backfill counts again what is read again": 347,
+    "a backfill does not look at the rules again": 4,
+    "no clients in Redis, nothing to fill": 123,
 }
 
 
@@ -69,6 +78,8 @@ EVERYTHING = {
     *("pause in the successor's start", "rebalance", "slow zombie", "session ran out", "clock", "retention"),
     *("failover", "crash and failover", "pause and failover", "emptied Redis refused", "transaction timed out"),
     *("EndTxn without an answer", "read again", "redis request repeated", *REFUSALS),
+    *("backfill", "backfill killed at request", "backfill killed in a unit", "backfill paused at request"),
+    *("backfill paused in a unit", "features changed meanwhile", "replay from the ledger"),
     *(f"{system} {what}" for system in SYSTEMS for what in ("down", "mute", "flaky", "slow", "request lost")),
     *(f"{system} {what}" for system in SYSTEMS for what in ("request late", "answer lost", "answer slow")),
 }
@@ -138,8 +149,13 @@ VARIANTS = range(3)
 def at_request(kind: str, request: int, seconds: float, bug: str = "", variant: int = 0) -> Result:
     """A fault when a worker sends its n-th request, among steady inputs; a second worker is there to take over."""
     random = Random(1_000 * variant + request)
+    return run_scenario(steady(request, random, [Fault(0.0001, kind, 0, seconds, request)]), random, bug)
+
+
+def steady(seed: int, random: Random, faults: list[Fault]) -> Scenario:
+    """Two workers, and steady inputs."""
     scenario = Scenario(
-        seed=request,
+        seed=seed,
         partitions=2,
         workers=2,
         batch_records=10,
@@ -148,10 +164,26 @@ def at_request(kind: str, request: int, seconds: float, bug: str = "", variant: 
         cache_clients=500,
         chunk_bytes=1_200,
         end_s=8.0,
-        faults=[Fault(0.0001, kind, 0, seconds, request)],
+        faults=faults,
     )
     scenario.inputs = sorted(draw_inputs(random, scenario, 60), key=lambda item: item.at_s)
-    return run_scenario(scenario, random, bug)
+    return scenario
+
+
+@pytest.mark.parametrize("seconds", [0.0, 5.0], ids=["killed", "paused"])
+def test_every_request_of_a_backfill(seconds: float) -> None:
+    kind = "backfill paused at request" if seconds else "backfill killed at request"
+    failed = []
+    for request in range(1, 100):
+        scenario = steady(request, Random(request), [Fault(4.0, kind, 1, seconds, request)])
+        scenario.backfill_unit_clients = 2
+        for at_s, rule_set in ((0.5, 1), (3.0, 2)):
+            scenario.inputs.append(Input(at_s, "rule-sets", 0, None, None, 0, rule_set))
+        scenario.inputs.sort(key=lambda item: item.at_s)
+        result = run_scenario(scenario, Random(request))
+        assert result.seen["replay from the ledger"]
+        failed += result.violations
+    assert failed == []
 
 
 def failing(kind: str, seconds: float, bug: str = "") -> Iterator[tuple[int, int, list[str]]]:
@@ -179,6 +211,10 @@ FOUND = {
     "last writes, and no event came to show it",
     "what a partition waits for outlives it": "seed 256: a worker that gave a partition away while Redis was away "
     "was never ready again",
+    "a backfill does not look at the rules again": "seed 162: the features were no longer declared when a partition's "
+    "turn came: nothing was filled, and it said done",
+    "a backfill counts again what is read again": "seeds 638, 676, 700, 1342: so did a replay",
+    "no clients in Redis, nothing to fill": "seeds 1700, 1711: Redis was only being made whole, and it said done",
 }
 
 

@@ -14,26 +14,25 @@ from contextlib import contextmanager
 from functools import partial
 from random import Random
 from types import SimpleNamespace
-from typing import Any, Final
+from typing import Any
 from unittest.mock import patch
 
 import structlog
 from aiokafka import TopicPartition
 
-from engine.runtime import ledger, partition, redis_store, rule_set_archive, worker
+from engine.runtime import backfill, ledger, partition, redis_store, replay, rule_set_archive, worker
 from engine.runtime.ledger import Refused
 from engine.runtime.settings import PUBLISHED, Settings
 from tests.simulation import rule_texts
 from tests.simulation.broker import SimKafka
+from tests.simulation.commands import PIN, Backfill
 from tests.simulation.consumer import SimConsumer
 from tests.simulation.faust import SimApp
 from tests.simulation.loop import PROCESS, Process, SimLoop
 from tests.simulation.network import Network
 from tests.simulation.producer import SimProducer
 from tests.simulation.redis import SimRedis, SimRedisClient
-from tests.simulation.scenario import DRAIN_S, INTAKE_TOPICS, Input, Scenario, wall_ms
-
-PIN: Final = "{engage}:partitions"
+from tests.simulation.scenario import DRAIN_S, INTAKE_TOPICS, Fault, Input, Scenario, wall_ms
 
 
 class Slot:
@@ -63,6 +62,9 @@ class World:
         self.slots = [Slot(number) for number in range(scenario.workers)]
         self.processes: list[Process] = []
         self.workers: dict[Process | None, worker.Worker] = {}
+        self.commands: list[Backfill] = []
+        self.published: list[dict[str, str]] = []  # rule sets, in order
+        self.well = False  # no fault comes any more
         self.violations: list[str] = []
         self.refusals: list[str] = []
         self.kafka.wall_ms = lambda: wall_ms(self.loop.time())
@@ -85,6 +87,7 @@ class World:
 
     def publish(self, files: dict[str, str]) -> None:
         tp = TopicPartition(self.settings.rule_set_topic, 0)
+        self.published.append(files)
         digest, value = rule_texts.record(files)
         self.kafka.append(tp, digest, value)
         self.kafka.append(tp, b"head", digest)
@@ -95,6 +98,7 @@ class World:
         if slot.stopped or (slot.process is not None and slot.process.alive):
             return
         process = Process(f"w{slot.number}.{len(self.processes)}")
+        process.gone = partial(self._again, slot)
         self.processes.append(process)
         slot.process = process
         if slot.trap is not None:
@@ -137,20 +141,27 @@ class World:
         self.network.note(f"refused: {reason}")
         if PIN not in self.redis.data.values:  # true, and the operator puts a backup back
             self.network.seen["emptied Redis refused"] += 1
-            self.redis.set(PIN, str(self.scenario.partitions).encode(), False)
+            self.pin()
         elif reason.startswith("this Redis holds no state") and PIN in self.redis.forgot:
             self.network.note("the operator, or a worker that had looked at an empty ledger, was quicker")
         else:
             self.refusals.append(reason)
 
+    def pin(self) -> None:
+        self.redis.set(PIN, str(self.scenario.partitions).encode(), nx=True)
+
     def _again(self, slot: Slot) -> None:
         self.network.later(self.random.uniform(0.05, 1.5), self.start, slot)
+
+    def run_backfill(self, fault: Fault) -> None:
+        self.commands.append(Backfill(self, fault))
+        self.commands[-1].start()
 
     def kill(self, process: Process) -> None:
         if process.alive:
             self.loop.kill(process)
             self._silent_later(process)
-            self._again(self.slots[int(process.name[1:].partition(".")[0])])
+            process.gone()
 
     def pause(self, process: Process, seconds: float) -> None:
         self.loop.pause(process)
@@ -230,6 +241,9 @@ def installed(world: World) -> Iterator[None]:
         *((module, name, new) for module in modules for name, new in everywhere.items() if hasattr(module, name)),
         (rule_set_archive, "load_files", rule_texts.load_once(rule_set_archive.load_files)),
         (rule_set_archive, "compile_rule_set", rule_texts.compile_once),
+        *((module, "plan_of_features", rule_texts.features_once) for module in (backfill, replay)),
+        (backfill, "Backfill", partial(backfill.Backfill, clients_at_once=scenario.backfill_clients)),
+        (backfill, "UNIT_CLIENTS", scenario.backfill_unit_clients),
         (redis_store, "connect", lambda url: SimRedisClient(world.redis)),
         (worker, "App", SimApp),
         (worker, "Worker", known),

@@ -1,0 +1,119 @@
+"""Deliberate bugs in the commands that run beside the workers. See bugs.py."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiokafka import TopicPartition
+
+from engine.runtime.backfill import Backfill, Columns
+from engine.runtime.kafka import KafkaLog
+from engine.runtime.ledger import Fenced, Step
+from engine.runtime.partition import OpenUnit, Partition
+from engine.runtime.recorded import RecordedInputs
+from tests.simulation.bug import Change, Table, registering
+from tests.simulation.loop import PROCESS
+
+BUGS: Table = {}
+bug = registering(BUGS)
+
+
+def by_a_command() -> bool:
+    process = PROCESS.get()
+    return process is not None and process.name.startswith("o")
+
+
+@bug("a backfill goes on after it was fenced")
+def _() -> list[Change]:
+    original = KafkaLog.publish
+
+    async def publish(self: KafkaLog, *unit: Any) -> int:
+        try:
+            return await original(self, *unit)
+        except Fenced:
+            if not by_a_command():
+                raise
+            await self.start()
+            return await original(self, *unit)
+
+    return [(KafkaLog, "publish", publish)]
+
+
+@bug("a backfill does not follow the ledger to its end")
+def _() -> list[Change]:
+    """What was decided between its reading of the history and its taking of the partition is left out."""
+    original = Columns.follow
+
+    async def follow(self: Columns, *where: Any) -> None:
+        if self._ledger is None:
+            await original(self, *where)
+
+    return [(Columns, "follow", follow)]
+
+
+@bug("a backfill writes to Redis alone")
+def _() -> list[Change]:
+    original = KafkaLog.publish, Partition._apply
+
+    async def publish(self: Any, *unit: Any) -> int:
+        return int((await self.bounds())[1]) - 1 if by_a_command() else await original[0](self, *unit)
+
+    return [(KafkaLog, "publish", publish)]
+
+
+@bug("a backfill's unit does not say so")
+def _() -> list[Change]:
+    original = Partition.revise
+
+    async def revise(self: Partition, client_ids: Any, change: Any, step: Step) -> int:
+        return await original(self, client_ids, change, Step({}))
+
+    return [(Partition, "revise", revise)]
+
+
+@bug("a backfill keeps what it had begun when it takes the partition again")
+def _() -> list[Change]:
+    """A unit that was on its way when the worker came is still there, and goes out with the next."""
+    original = Partition.recover
+
+    async def recover(self: Partition) -> Any:
+        unit, cache = self._unit, dict(self._cache)
+        position = await original(self)
+        if by_a_command() and unit.steps:
+            self._unit = OpenUnit(changed=unit.changed, steps=unit.steps)
+            self._cache.update(cache)
+        return position
+
+    return [(Partition, "recover", recover)]
+
+
+@bug("a backfill forgets how far timers had moved time")
+def _() -> list[Change]:
+    return [(Columns, "_move_time", lambda self, due, writes: None)]
+
+
+@bug("a backfill counts again what is read again")
+def _() -> list[Change]:
+    async def fetch(self: RecordedInputs, tp: TopicPartition) -> list[Any]:
+        return (await self._consumer.getmany(tp, timeout_ms=100)).get(tp, [])
+
+    return [(RecordedInputs, "_fetch", fetch)]
+
+
+@bug("a backfill does not look at the rules again")
+def _() -> list[Change]:
+    async def declaring(self: Backfill) -> Any:
+        return await self._head()
+
+    return [(Backfill, "_declaring", declaring), (Backfill, "_kept", lambda self, columns: None)]
+
+
+@bug("no clients in Redis, nothing to fill")
+def _() -> list[Change]:
+    original = Backfill.run
+
+    async def run(self: Backfill, filled: Any) -> None:
+        if (await self._position()).clients:
+            await original(self, filled)
+
+    return [(Backfill, "run", run)]

@@ -1,0 +1,46 @@
+"""What features come to over a partition's whole past: the auditor's own answer to a backfill.
+
+Enters: every event that was decided, with the time at which it counted; names of features. Leaves: their columns.
+Holds: it decides nothing but these features, by `decide`, with `plan_of_features` and `put_columns` of the core, which
+the engine's backfill and replay use too; it knows nothing of how a backfill reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from engine.core.columns import put_columns
+from engine.core.decide import decide
+from engine.core.plan import Plan
+from engine.core.state import ClientState, Layout, pack, unpack
+from tests.simulation.commands import Claim
+from tests.simulation.rule_texts import features_once, plan_of
+
+
+class History:
+    def __init__(self, names: Iterable[str], claims: list[Claim]) -> None:
+        self.plan: Plan = features_once(plan_of(0).rule_set, names)
+        self.claims = claims  # not seen to be true yet
+        self._clients: dict[str, ClientState] = {}
+
+    def take(self, topic: str, event: Any, time_ms: int) -> None:
+        decide(self.plan, self._clients, [(topic, event.model_copy(update={"time": time_ms}))])
+
+    def put(self, layout: Layout, client: ClientState) -> None:
+        """Put the columns into a client's state."""
+        found = self._clients[client.client_id]
+        found.advance(self.plan.layout, client.now_ms)
+        put_columns(layout, client, self.plan.layout, found)
+
+    def look(self, first: int, last: int, states: dict[str, bytes]) -> None:
+        """The states from one ledger offset to another: a claim is true when they held it at some time meant."""
+        meant = [claim for claim in self.claims if first <= claim.last and last >= claim.first]
+        if meant and all(map(self._filled, states.values())):
+            self.claims = [claim for claim in self.claims if claim not in meant]
+
+    def _filled(self, state: bytes) -> bool:
+        client = unpack(self.plan.layout, state)
+        before = pack(self.plan.layout, client)
+        self.put(self.plan.layout, client)
+        return pack(self.plan.layout, client) == before
