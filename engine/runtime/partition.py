@@ -216,7 +216,7 @@ class Partition:
         await self.commit("tick")
         return len(client_ids) == limit
 
-    async def sweep(self, time_ms: int, limit: int = 250) -> None:
+    async def sweep(self, time_ms: int, limit: int) -> None:
         """Look at the next clients under rules that are new, until all were looked at: no event or timer of theirs
         may come for long.
         """

@@ -62,6 +62,7 @@ class Runner:
         stop_log: Callable[[], Awaitable[None]],
         submit: Callable[[Work], Awaitable[None]],
         turns: Turns,
+        sweep_clients: int,
         settings: Settings,
         metrics: Metrics,
         check: Callable[[], Awaitable[None]],
@@ -75,6 +76,7 @@ class Runner:
         self._stop_log = stop_log
         self._submit = submit
         self._turns = turns
+        self._sweep_clients = sweep_clients  # at most, after a tick
         self._settings = settings
         self._metrics = metrics
         self._check = check
@@ -203,6 +205,6 @@ class Runner:
             if not self._intake.merger.caught_up:
                 return  # more are due, but records wait too: take turns
         if tick_ms and self._intake.merger.caught_up and not self._stopping.is_set():
-            await self._partition.sweep(tick_ms)
+            await self._partition.sweep(tick_ms, self._sweep_clients)
         if not self._partition.uncommitted:
             self._partition.take_newest_plan()

@@ -34,6 +34,7 @@ from engine.runtime.settings import Settings
 log = structlog.get_logger(__name__)
 
 AT_ONCE: Final = 8  # partitions that work, and partitions that start
+SWEEP_CLIENTS: Final = 2_000  # of all its partitions, a second
 PROBE_S: Final = 3.0
 EXIT_HUNG: Final = 70
 
@@ -239,6 +240,7 @@ class Worker:
             log_.stop,
             self._submit,
             self._turns,
+            max(SWEEP_CLIENTS // share, 10),
             settings,
             self.metrics,
             self._check_redis,

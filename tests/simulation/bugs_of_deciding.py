@@ -268,9 +268,9 @@ def _() -> list[Change]:
 def _() -> list[Change]:
     original = Partition.sweep
 
-    async def sweep(self: Any, time_ms: int) -> None:
+    async def sweep(self: Any, *how_far: int) -> None:
         self._sweeping = self._plan.timed.digest
-        await original(self, time_ms)
+        await original(self, *how_far)
 
     return [(Partition, "sweep", sweep)]
 
