@@ -36,11 +36,12 @@ from engine.runtime.intake import INTAKE_TOPICS, Inbound, read
 from engine.runtime.kafka import KafkaLog, partitioner, reader
 from engine.runtime.ledger import Fenced, Log, Position, Refused, Step, Store, Surprised
 from engine.runtime.metrics import Metrics
-from engine.runtime.partition import Partition, UnitLimits
+from engine.runtime.partition import Partition
 from engine.runtime.recorded import Ranges, RecordedInputs
 from engine.runtime.redis_store import RedisStore, pinned_partitions
 from engine.runtime.rule_set_archive import RuleSetArchive
 from engine.runtime.settings import Settings
+from engine.runtime.unit import UnitLimits
 
 log = structlog.get_logger(__name__)
 

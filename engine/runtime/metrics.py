@@ -20,7 +20,7 @@ from prometheus_client import (
 )
 
 if TYPE_CHECKING:
-    from engine.runtime.partition import OpenUnit
+    from engine.runtime.unit import OpenUnit
 
 disable_created_metrics()  # a second series for each counter, of no use here
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)

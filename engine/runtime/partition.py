@@ -7,9 +7,9 @@ and any surprise throws the memory away. Nothing here knows Kafka, Redis or a cl
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable, Collection, Sequence, Set
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import islice
 
 import structlog
@@ -20,39 +20,13 @@ from engine.core.messages import Message
 from engine.core.plan import Plan
 from engine.core.state import ClientState, Layout, pack, unpack
 from engine.runtime import ledger
-from engine.runtime.intake import REROUTED, Batch, Inbound, read
+from engine.runtime.intake import Batch, read
 from engine.runtime.ledger import Log, Position, Refused, Step, Store, Surprised, Unit
 from engine.runtime.metrics import Metrics
 from engine.runtime.rule_costs import CostSampler
+from engine.runtime.unit import OpenUnit, UnitLimits
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class UnitLimits:
-    """When a unit without messages is committed all the same. A unit with a message is committed at once."""
-
-    records: int = 5_000
-    size_bytes: int = 16_000_000
-    age_s: float = 1.0
-
-
-@dataclass(slots=True)
-class OpenUnit:
-    """What was decided since the last commit."""
-
-    messages: list[Message] = field(default_factory=list)
-    changed: dict[str, ClientState] = field(default_factory=dict)
-    steps: list[Step] = field(default_factory=list)
-    records: int = 0
-    size_bytes: int = 0
-    clients_added: int = 0
-    swept: str | None = None  # under which timed rules all clients have been looked at, when that is new
-    outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
-    moves: Counter[tuple[str, str, str]] = field(default_factory=Counter)
-    events: Counter[str] = field(default_factory=Counter)
-    rejected: Counter[tuple[str, str]] = field(default_factory=Counter)
-    rerouted: Counter[str] = field(default_factory=Counter)
 
 
 class Partition:
@@ -182,8 +156,7 @@ class Partition:
         for record in batch.records:
             event = read(record, self._belongs)
             if isinstance(event, Message):
-                unit.messages.append(event)
-                self._count(record, event)
+                unit.set_aside(record, event)
             else:
                 inputs.append((record.topic, event))
                 unit.events[record.topic] += 1
@@ -255,12 +228,6 @@ class Partition:
         self._cache.clear()
         return changed
 
-    def _count(self, record: Inbound, message: Message) -> None:
-        if message.topic == REROUTED:
-            self._unit.rerouted[record.topic] += 1
-        else:
-            self._unit.rejected[record.topic, dict(message.headers)["engage_reason"].decode()] += 1
-
     async def _load(self, client_ids: Collection[str]) -> None:
         """Bring the clients' states into the cache. No await between here and the end of the decision."""
         cache = self._cache
@@ -296,11 +263,7 @@ class Partition:
         with self._metrics.decide_seconds.time():
             decided = decide(self._plan, self._cache, inputs)
         self._costs.take(self._plan, self._cache, inputs)
-        unit.clients_added += len(self._cache) - known
-        unit.messages += decided.messages
-        unit.changed.update(decided.changed)
-        unit.outcomes.update(decided.outcomes)
-        unit.moves.update(decided.moves)
+        unit.add(decided, len(self._cache) - known)
         return decided.changed.keys()
 
     # -- committing --------------------------------------------------------------------------------
@@ -322,7 +285,7 @@ class Partition:
         unit = self._unit
         if not unit.steps:
             return
-        begin, end = self._stored_position(), self._end()
+        begin, end = self._stored_position(), unit.end(self.position, self.offsets, self._plan.timed.digest)
         layout, rule_set = self._plan.layout, self._plan.rule_set.digest
         writes = ledger.encode_writes((client, pack(layout, client)) for client in unit.changed.values())
         published = ledger.digest_of_messages(unit.messages)
@@ -345,23 +308,6 @@ class Partition:
         )
         self._trim(unit)
         self.take_newest_plan()
-
-    def _end(self) -> Position:
-        """Where the partition stands once the open unit is committed, but for what the ledger will say."""
-        unit, stands, digest = self._unit, self.position, self._plan.timed.digest
-        tiers = Counter(stands.tiers)
-        for (from_tier, to_tier, _), times in unit.moves.items():
-            tiers[to_tier] += times
-            if from_tier:
-                tiers[from_tier] -= times
-        # When to look at a client again is noted by the rules of the moment: deciding by others undoes a sweep
-        swept = digest if stands.swept == digest or not stands.clients else ""
-        return Position(
-            offsets=dict(self.offsets),
-            clients=stands.clients + unit.clients_added,
-            tiers={tier: number for tier, number in sorted(tiers.items()) if number},
-            swept=swept if unit.swept is None else unit.swept,
-        )
 
     def _trim(self, unit: OpenUnit) -> None:
         """Keep the clients used last, within the cache's bound."""

@@ -25,9 +25,10 @@ from engine.runtime.clients import NO_RULES, packed_states
 from engine.runtime.kafka import KafkaLog
 from engine.runtime.ledger import Position, Refused
 from engine.runtime.metrics import Metrics
-from engine.runtime.partition import Partition, UnitLimits
+from engine.runtime.partition import Partition
 from engine.runtime.redis_store import RedisStore, flushed, is_pinned, pin_ledger, pin_partitions, pinned_partitions
 from engine.runtime.settings import Settings
+from engine.runtime.unit import UnitLimits
 
 FORMAT: Final = "engage-snapshot-1"
 ROWS: Final = 500

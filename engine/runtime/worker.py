@@ -25,11 +25,12 @@ from engine.runtime.kafka_intake import KafkaIntake
 from engine.runtime.ledger import Unavailable
 from engine.runtime.membership import Membership
 from engine.runtime.metrics import Metrics
-from engine.runtime.partition import Partition, UnitLimits
+from engine.runtime.partition import Partition
 from engine.runtime.redis_store import RedisStore
 from engine.runtime.rule_sets import RuleSets
 from engine.runtime.runner import FIRST_PAUSE_S, LONGEST_PAUSE_S, Runner, Turns, Work
 from engine.runtime.settings import Settings
+from engine.runtime.unit import UnitLimits
 
 log = structlog.get_logger(__name__)
 

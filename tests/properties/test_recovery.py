@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from engine.core.decide import Due
 from engine.runtime.ledger import Fenced, Surprised, Unavailable, decode_unit, digest_of_messages
-from engine.runtime.partition import Partition, UnitLimits
+from engine.runtime.partition import Partition
+from engine.runtime.unit import UnitLimits
 from tests.core.making import at, balance, event_of, login, plan_of, profile, rule, trade
 from tests.memory import ABORTED, AFTER, BEFORE
 from tests.properties.histories import LAST_MS, histories, quick

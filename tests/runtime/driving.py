@@ -16,7 +16,8 @@ from engine.core.plan import Plan
 from engine.core.state import ClientState, pack
 from engine.runtime.intake import INTAKE_TOPICS, Batch, Inbound, Merger, merge, read
 from engine.runtime.metrics import Metrics
-from engine.runtime.partition import Partition, UnitLimits
+from engine.runtime.partition import Partition
+from engine.runtime.unit import UnitLimits
 from tests.core.making import event_of, topic_of
 from tests.memory import Data, Faults, Ledger, MemoryLog, MemoryStore
 

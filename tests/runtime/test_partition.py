@@ -11,7 +11,8 @@ from engine.core.messages import Message
 from engine.runtime import ledger
 from engine.runtime.intake import Batch
 from engine.runtime.ledger import MAX_CHUNK_BYTES, Fenced, Position, Refused, Step, Surprised, Unavailable, decode_unit
-from engine.runtime.partition import Partition, UnitLimits
+from engine.runtime.partition import Partition
+from engine.runtime.unit import UnitLimits
 from tests.core.making import at, balance, login, plan_of, profile, rule, trade
 from tests.memory import AFTER, BEFORE
 from tests.runtime.driving import Bench, Topics, all_batches, next_batch, single, topics_of

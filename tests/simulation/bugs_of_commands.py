@@ -9,8 +9,9 @@ from aiokafka import TopicPartition
 from engine.runtime.backfill import Backfill, Columns
 from engine.runtime.kafka import KafkaLog
 from engine.runtime.ledger import Fenced, Step
-from engine.runtime.partition import OpenUnit, Partition
+from engine.runtime.partition import Partition
 from engine.runtime.recorded import RecordedInputs
+from engine.runtime.unit import OpenUnit
 from tests.simulation.bug import Change, Table, registering
 from tests.simulation.loop import PROCESS
 

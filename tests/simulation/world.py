@@ -23,6 +23,7 @@ from aiokafka import TopicPartition
 from engine.runtime import backfill, ledger, partition, redis_store, replay, rule_set_archive, worker
 from engine.runtime.ledger import Refused
 from engine.runtime.settings import PUBLISHED, Settings
+from engine.runtime.unit import UnitLimits
 from tests.simulation import rule_texts
 from tests.simulation.broker import SimKafka
 from tests.simulation.commands import PIN, Backfill
@@ -227,7 +228,7 @@ def installed(world: World) -> Iterator[None]:
 
     def small_partition(number: int, *parts: Any) -> partition.Partition:
         *parts_, _, limits = parts
-        small = partition.UnitLimits(records=scenario.unit_records, age_s=limits.age_s)
+        small = UnitLimits(records=scenario.unit_records, age_s=limits.age_s)
         return partition.Partition(number, *parts_, scenario.cache_clients, small)
 
     nothing = SimpleNamespace(start=lambda: None, cleanup=lambda: None, name="")
