@@ -23,7 +23,7 @@ from engine.core.state import unpack
 from engine.runtime import ledger, topics
 from engine.runtime.clients import NO_RULES, packed_states
 from engine.runtime.kafka import KafkaLog
-from engine.runtime.ledger import Position, Refused
+from engine.runtime.ledger import Fenced, Position, Refused, Surprised
 from engine.runtime.metrics import Metrics
 from engine.runtime.partition import Partition
 from engine.runtime.redis_store import RedisStore, flushed, is_pinned, pin_ledger, pin_partitions, pinned_partitions
@@ -126,13 +126,22 @@ async def rebuild(settings: Settings, redis: Redis, path: Path | None) -> Rebuil
         store = RedisStore(redis, settings.app_id, number)
         partition = Partition(number, log, store, lambda: NO_RULES, lambda _: True, metrics, 0, UnitLimits())
         try:
-            rebuilt.clients += (await partition.recover()).clients
+            rebuilt.clients += (await _recovered(partition)).clients
         finally:
             await log.stop()
     rebuilt.units = int(metrics.recovered_units._value.get())
     await pin_ledger(redis, settings.app_id, settings.ledger_topic)
     await pin_partitions(redis, settings.app_id, partitions, ledger_is_empty=True)
     return rebuilt
+
+
+async def _recovered(partition: Partition) -> Position:
+    try:
+        return await partition.recover()
+    except (Fenced, Surprised) as error:
+        raise Refused(
+            f"partition {partition.number}: {error}. Let no worker start meanwhile, and run the rebuild again"
+        ) from error
 
 
 async def _restore(settings: Settings, redis: Redis, path: Path, partitions: int) -> None:
