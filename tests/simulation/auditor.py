@@ -28,7 +28,7 @@ from engine.runtime.kafka import partitioner
 from engine.runtime.ledger import Unit, decode_unit
 from engine.runtime.settings import PUBLISHED
 from tests.simulation.broker import Entry
-from tests.simulation.commands import whole_history
+from tests.simulation.commands import Backfill, whole_history
 from tests.simulation.history import History
 from tests.simulation.redis import Data, write_rows
 from tests.simulation.rule_texts import plans
@@ -82,9 +82,10 @@ class _Partition:
         self.plan: Plan | None = None
         self.ledger = 0  # the offset after the last unit
         self.whole = whole_history(world, number)
+        backfills = [command for command in world.commands if isinstance(command, Backfill)]
         self.histories = {
-            names: History(names, [c.claims[number] for c in world.commands if number in c.claims and c.names == names])
-            for names in dict.fromkeys(command.names for command in world.commands)
+            names: History(names, [b.claims[number] for b in backfills if number in b.claims and b.names == names])
+            for names in dict.fromkeys(backfill.names for backfill in backfills)
         }
         self.partition_of = partitioner(world.scenario.partitions)
         self.prefix = f"{{engage:{number}}}:client:"

@@ -7,15 +7,18 @@ done; one that is refused without cause is a violation.
 
 from __future__ import annotations
 
+import asyncio
 import re
+import signal
 from collections.abc import Iterable
+from contextvars import Context
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka import TopicPartition
 
-from engine.runtime import backfill, replay
+from engine.runtime import backfill, replay, snapshot
 from engine.runtime.ledger import Refused, Unavailable
 from tests.simulation.broker import PartitionLog
 from tests.simulation.loop import Process
@@ -38,52 +41,56 @@ class Claim:
     last: int
 
 
-class Backfill:
-    """`engage backfill`, run until it is done, or until the features are no longer declared."""
+class Command:
+    """A command, run until it is done. `fault` says what happens to its first process: see scenario.py."""
+
+    name = ""
 
     def __init__(self, world: World, fault: Fault) -> None:
-        self.names: tuple[str, ...] = BACKFILLS[fault.who % len(BACKFILLS)]
         self.done = False
-        self.claims: dict[int, Claim] = {}
         self._world = world
         self._fault = fault
-        self._began: dict[int, int] = {}  # where each partition's ledger ended
-        self._published = 0  # rule sets that were, the one in force included, when the command began
-        self._losses = 0  # failovers until then
+        self._losses = 0  # failovers of Redis until it began
         self._pinned = True
+
+    async def _run(self, redis: Any) -> None:
+        raise NotImplementedError
+
+    def _refused(self, reason: str) -> bool:
+        """Whether there was cause for it."""
+        raise NotImplementedError
 
     def start(self) -> None:
         world, fault = self._world, self._fault
         process = Process(f"o{world.commands.index(self)}.{len(world.processes)}")
         process.gone = self._again
         world.processes.append(process)
-        if fault.kind != "backfill":
-            if fault.kind.endswith("in a unit"):
-                process.trap_word = OF_A_UNIT[int(fault.amount)]
-            else:
-                process.trap_call = int(fault.amount)
-            process.trap = partial(world.pause, seconds=fault.seconds) if fault.seconds else world.kill
-            self._fault = Fault(fault.at_s, "backfill", fault.who)  # once
-        world.network.note(f"backfill {' '.join(self.names)}", process)
+        if fault.kind.endswith("in a unit"):
+            process.trap_word = OF_A_UNIT[int(fault.amount)]
+        elif fault.kind not in ("", "backfill", "rebuild"):
+            process.trap_call = int(fault.amount)
+        process.trap = partial(world.pause, seconds=fault.seconds) if fault.seconds else world.kill
+        if fault.kind == "failover in a rebuild":
+            process.trap = lambda _: None if world.well else world.redis.lose(10_000)
+        self._fault = Fault(fault.at_s, "", fault.who)  # once
+        world.network.note(self.name, process)
         world.loop.spawn(process, lambda: self._life(process))
 
     async def _life(self, process: Process) -> None:
         world = self._world
-        self._began = {number: self._ledger(number).end for number in range(world.scenario.partitions)}
-        self._published, self._losses = len(world.published), world.redis.losses
-        self._pinned = PIN in world.redis.data.values
-        redis: Any = SimRedisClient(world.redis)
+        self._losses, self._pinned = world.redis.losses, PIN in world.redis.data.values
         try:
-            await backfill.run(world.settings, redis, self.names, self._told)
+            await self._run(SimRedisClient(world.redis))
             self.done = True
         except Unavailable as error:
             world.network.note(f"ends: {error}", process)
         except Refused as error:
             world.network.note(f"refused: {error}", process)
-            self._refused(str(error))
+            if not self._refused(str(error)):
+                world.refusals.append(f"{self.name}: {error}")
         except Exception as error:
             if process.alive:
-                world.violations.append(f"the backfill ended with {error!r}")
+                world.violations.append(f"{self.name} ended with {error!r}")
         if process.alive:
             world.network.note("ends", process)
             process.alive = False
@@ -92,6 +99,24 @@ class Backfill:
     def _again(self) -> None:
         if not self.done:
             self._world.network.later(self._world.random.uniform(0.2, 3.0), self.start)
+
+
+class Backfill(Command):
+    """`engage backfill`, until it is done, or until the features are declared no longer."""
+
+    def __init__(self, world: World, fault: Fault) -> None:
+        super().__init__(world, fault)
+        self.names: tuple[str, ...] = BACKFILLS[fault.who % len(BACKFILLS)]
+        self.name = f"backfill {' '.join(self.names)}"
+        self.claims: dict[int, Claim] = {}
+        self._began: dict[int, int] = {}  # where each partition's ledger ended
+        self._published = 0  # rule sets that were, the one in force included, when the command began
+
+    async def _run(self, redis: Any) -> None:
+        world = self._world
+        self._began = {number: self._ledger(number).end for number in range(world.scenario.partitions)}
+        self._published = len(world.published)
+        await backfill.run(world.settings, redis, self.names, self._told)
 
     def _ledger(self, number: int) -> PartitionLog:
         return self._world.kafka.logs[TopicPartition(self._world.settings.ledger_topic, number)]
@@ -102,22 +127,62 @@ class Backfill:
             number = int(done[1])
             self.claims[number] = Claim(self.names, self._began[number], self._ledger(number).end)
 
-    def _refused(self, reason: str) -> None:
+    def _refused(self, reason: str) -> bool:
         world = self._world
         heads = world.published[self._published - 1 :]
-        lacking = any(not declares(files, self.names) for files in heads)
-        if reason.startswith("the rule set in force declares no feature") and lacking:
+        if reason.startswith("the rule set in force declares no feature"):
             self.done = world.well and not declares(heads[-1], self.names)  # nothing is left to fill
-        elif reason.startswith("the features have changed in the rule set in force") and len(world.published) > 1:
+            return any(not declares(files, self.names) for files in heads)
+        if reason.startswith("the features have changed in the rule set in force"):
             world.network.seen["features changed meanwhile"] += 1
-        elif reason.startswith("the rules of rule set") and BAD in heads:
-            world.network.note("the rules in force are bad: they are mended first")
-        elif reason.startswith("this Redis holds no state") and (not self._pinned or world.redis.losses > self._losses):
-            world.network.note("Redis was emptied: it is made whole first")
-            if world.well:  # emptied before the first unit, so that no worker noticed
+            return len(world.published) > 1
+        if reason.startswith("this Redis holds no state"):
+            if world.well and not world.rebuilding():  # emptied before the first unit, so that no worker noticed
                 world.pin()
-        else:
-            world.refusals.append(f"the backfill: {reason}")
+            return not self._pinned or world.redis.losses > self._losses
+        return reason.startswith("the rules of rule set") and BAD in heads
+
+
+class Rebuild(Command):
+    """`engage rebuild`, from the whole ledger, after all workers were stopped."""
+
+    name = "rebuild"
+
+    def start(self) -> None:
+        self._world.loop.create_task(self._alone(), context=Context())
+
+    async def _alone(self) -> None:
+        """Workers that do not end in time are killed."""
+        world = self._world
+        processes = [slot.process for slot in world.slots if slot.process is not None]
+        for slot in world.slots:
+            slot.stopped = True
+        for process in processes:
+            world.loop.signal(process, signal.SIGTERM)
+        until_s = world.loop.time() + 5
+        while any(process.alive for process in processes) and world.loop.time() < until_s:
+            await asyncio.sleep(0.1)
+        for process in processes:
+            world.kill(process)
+        super().start()
+
+    async def _run(self, redis: Any) -> None:
+        await snapshot.rebuild(self._world.settings, redis, None)
+        self._over()
+
+    def _over(self) -> None:
+        self.done = True
+        for slot in self._world.slots:
+            slot.stopped = False
+            self._world.network.later(self._world.random.random(), self._world.start, slot)
+
+    def _refused(self, reason: str) -> bool:
+        world = self._world
+        if reason.startswith("this Redis holds the engine's state already"):
+            self._over()  # it was killed, or told nothing, at its end
+            return self._pinned
+        others = any(not command.done for command in world.commands if command is not self)
+        return reason.endswith("run the rebuild again") and (others or world.redis.losses > self._losses)
 
 
 async def replay_differs(world: World) -> list[str]:

@@ -14,7 +14,7 @@ from aiokafka import TopicPartition
 
 from engine.runtime import ledger
 from tests.simulation.auditor import audit
-from tests.simulation.commands import replay_differs
+from tests.simulation.commands import Backfill, replay_differs
 from tests.simulation.loop import Process
 from tests.simulation.network import Weather
 from tests.simulation.rule_texts import GOOD, record
@@ -95,7 +95,7 @@ def _inflict(world: World, fault: Fault) -> None:
         network.weather[system] = weather.get(what, Weather(loss=0.04 + 0.4 * fault.amount**2))
         network.later(fault.seconds, network.weather.__setitem__, system, Weather())
     elif kind.startswith("backfill"):
-        world.run_backfill(fault)
+        world.run_command(Backfill(world, fault))
     elif kind == "retention":
         _retention(world)
     elif kind == "failover":
@@ -219,7 +219,7 @@ def _unwell(world: World) -> list[str]:
         if slot.process is None or not slot.process.alive:
             found.append(f"worker {slot.number} is not running")
     undone = [command for command in world.commands if not command.done]
-    found += [f"the backfill of {' '.join(command.names)} is not done" for command in undone]
+    found += [f"{command.name} is not done" for command in undone]
     for living in world.living():
         found += living.not_ready()
     return found

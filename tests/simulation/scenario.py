@@ -72,6 +72,7 @@ class Scenario:
     end_s: float  # inputs and faults are over
     backfill_clients: int = 20_000  # whose history is read at once
     backfill_unit_clients: int = 500
+    rebuild: Fault | None = None  # what happens to a rebuild of an emptied Redis; None: a backup is put back
     refusal: str = ""  # the state of affairs that the engine must refuse to start on, made at the end
     inputs: list[Input] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
@@ -96,12 +97,24 @@ def generate(random: Random, seed: int) -> Scenario:
     for fault in scenario.faults:
         if fault.kind == "slow zombie":  # is of interest only with work to do that needs no states
             inputs += _unreadable(random, scenario, fault)
+    scenario.rebuild = _rebuild(Random(f"{seed}: how an operator mends Redis"))
     chance = Random(f"{seed}: what an operator does")  # apart, so that it does not change what else a seed says
-    if chance.random() < 0.12:
+    if chance.random() < 0.18:
         inputs += _operated(chance, scenario)
         scenario.faults.sort(key=lambda item: item.at_s)
     scenario.inputs = sorted(inputs, key=lambda item: item.at_s)
     return scenario
+
+
+def _rebuild(random: Random) -> Fault | None:
+    dice = random.random()
+    if dice < 0.6:
+        return None
+    if dice < 0.7:
+        return Fault(0.0, "rebuild")
+    kinds = ("rebuild killed at request", "rebuild paused at request", "failover in a rebuild", "failover in a rebuild")
+    kind = random.choice(kinds)
+    return Fault(0.0, kind, 0, random.choice((0.5, 3.0)) if "paused" in kind else 0.0, random.randint(1, 40))
 
 
 # -- inputs ----------------------------------------------------------------------------------------
@@ -175,6 +188,9 @@ def _operated(random: Random, scenario: Scenario) -> list[Input]:
     scenario.backfill_clients = random.choice((2, 5, 20_000))
     scenario.backfill_unit_clients = random.choice((1, 3, 500))
     at_s = random.uniform(0.2, 0.9) * scenario.end_s
+    if random.random() < 0.3:  # the backfill finds a Redis that is only being made whole
+        scenario.rebuild = None
+        scenario.faults.append(Fault(max(at_s - random.uniform(0.7, 2.0), 0.05), "failover", 0, 0.0, 10_000))
     for _ in range(random.choice((1, 1, 1, 2))):
         kind, amount, seconds = random.choice(
             (
@@ -188,8 +204,6 @@ def _operated(random: Random, scenario: Scenario) -> list[Input]:
         who = random.choice((0, 0, 1, 1, 1, 2))
         scenario.faults.append(Fault(at_s, kind, who, seconds, amount))
         at_s = min(at_s + random.random() * 2, scenario.end_s)
-    if random.random() < 0.3:  # the backfill finds a Redis that is only being made whole
-        scenario.faults.append(Fault(max(at_s - random.uniform(0.5, 3), 0.05), "failover", 0, 0.0, 10_000))
     times = [random.random() * at_s, at_s - random.random(), at_s + random.random() * 2]
     sets = random.choice(((1, 2, 2), (1, 2, 2), (1, 0, 2), (1, 2, 1), (0, 1, 2), (1, 2, -1)))
     return [

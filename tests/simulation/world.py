@@ -26,14 +26,14 @@ from engine.runtime.settings import PUBLISHED, Settings
 from engine.runtime.unit import UnitLimits
 from tests.simulation import rule_texts
 from tests.simulation.broker import SimKafka
-from tests.simulation.commands import PIN, Backfill
+from tests.simulation.commands import PIN, Command, Rebuild
 from tests.simulation.consumer import SimConsumer
 from tests.simulation.faust import SimApp
 from tests.simulation.loop import PROCESS, Process, SimLoop
 from tests.simulation.network import Network
 from tests.simulation.producer import SimProducer
 from tests.simulation.redis import SimRedis, SimRedisClient
-from tests.simulation.scenario import DRAIN_S, INTAKE_TOPICS, Fault, Input, Scenario, wall_ms
+from tests.simulation.scenario import DRAIN_S, INTAKE_TOPICS, Input, Scenario, wall_ms
 
 
 class Slot:
@@ -63,7 +63,7 @@ class World:
         self.slots = [Slot(number) for number in range(scenario.workers)]
         self.processes: list[Process] = []
         self.workers: dict[Process | None, worker.Worker] = {}
-        self.commands: list[Backfill] = []
+        self.commands: list[Command] = []
         self.published: list[dict[str, str]] = []  # rule sets, in order
         self.well = False  # no fault comes any more
         self.violations: list[str] = []
@@ -140,9 +140,13 @@ class World:
 
     def _refused(self, reason: str) -> None:
         self.network.note(f"refused: {reason}")
-        if PIN not in self.redis.data.values:  # true, and the operator puts a backup back
+        if PIN not in self.redis.data.values:  # true, and the operator puts a backup back, or rebuilds
             self.network.seen["emptied Redis refused"] += 1
-            self.pin()
+            if self.scenario.rebuild is None:
+                self.pin()
+            elif not self.rebuilding():
+                self.network.seen[self.scenario.rebuild.kind] += 1
+                self.run_command(Rebuild(self, self.scenario.rebuild))
         elif reason.startswith("this Redis holds no state") and PIN in self.redis.forgot:
             self.network.note("the operator, or a worker that had looked at an empty ledger, was quicker")
         else:
@@ -154,9 +158,12 @@ class World:
     def _again(self, slot: Slot) -> None:
         self.network.later(self.random.uniform(0.05, 1.5), self.start, slot)
 
-    def run_backfill(self, fault: Fault) -> None:
-        self.commands.append(Backfill(self, fault))
-        self.commands[-1].start()
+    def run_command(self, command: Command) -> None:
+        self.commands.append(command)
+        command.start()
+
+    def rebuilding(self) -> bool:
+        return any(isinstance(command, Rebuild) and not command.done for command in self.commands)
 
     def kill(self, process: Process) -> None:
         if process.alive:
