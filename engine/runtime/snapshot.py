@@ -8,6 +8,7 @@ again only when every partition is.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -30,8 +31,10 @@ from engine.runtime.redis_store import RedisStore, flushed, is_pinned, pin_ledge
 from engine.runtime.settings import Settings
 from engine.runtime.unit import UnitLimits
 
-FORMAT: Final = "engage-snapshot-1"
+FORMAT: Final = "engage-snapshot-2"
 ROWS: Final = 500
+BEGIN: Final = b"\x93" + msgpack.packb(FORMAT)  # a row of three
+END_BYTES: Final = len(msgpack.packb(["end", b"\0" * 64]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,23 +44,54 @@ class Header:
 
 
 async def take(settings: Settings, redis: Redis, path: Path) -> int:
-    """Write a snapshot; how many clients it holds. The file appears whole or not at all."""
+    """Write a snapshot; how many clients it holds. The file appears whole or not at all. Raises Refused when it cannot
+    be written.
+    """
     partitions = await pinned_partitions(redis, settings.app_id)
+    if path.exists() and not path.is_file():
+        raise Refused(f"{path}: is no file: name one to write")
     part = path.with_name(path.name + ".part")
-    clients = 0
-    with part.open("wb") as out:
-        _put(out, [FORMAT, settings.app_id, partitions])
-        for partition in range(partitions):
-            position = await RedisStore(redis, settings.app_id, partition).position()
-            _put(out, ["partition", partition, position])
-            async for states in _batches(packed_states(redis, settings.app_id, partition)):
-                _put(out, ["states", ledger.encode_writes((unpack(NO_RULES.layout, state), state) for state in states)])
-                clients += len(states)
-        _put(out, ["end", clients])
-        out.flush()
-        os.fsync(out.fileno())
-    part.replace(path)
+    try:
+        with part.open("wb") as out:
+            clients = await _write(settings, redis, partitions, out)
+            out.flush()
+            os.fsync(out.fileno())
+        part.replace(path)
+    except OSError as error:
+        raise Refused(f"{error.filename or part}: {error.strerror}: nothing was written") from error
+    finally:
+        part.unlink(missing_ok=True)
     return clients
+
+
+async def _write(settings: Settings, redis: Redis, partitions: int, out: BinaryIO) -> int:
+    """All rows; how many clients."""
+    rows = Rows(out)
+    clients = 0
+    rows.put([FORMAT, settings.app_id, partitions])
+    for partition in range(partitions):
+        rows.put(["partition", partition, await RedisStore(redis, settings.app_id, partition).position()])
+        async for states in _batches(packed_states(redis, settings.app_id, partition)):
+            rows.put(["states", ledger.encode_writes((unpack(NO_RULES.layout, state), state) for state in states)])
+            clients += len(states)
+    rows.end()
+    return clients
+
+
+class Rows:
+    """The rows of a snapshot as they are written. The last one is the digest of all before it."""
+
+    def __init__(self, out: BinaryIO) -> None:
+        self._out = out
+        self._digest = hashlib.blake2b()
+
+    def put(self, row: list[Any]) -> None:
+        packed = msgpack.packb(row)
+        self._digest.update(packed)
+        self._out.write(packed)
+
+    def end(self) -> None:
+        self.put(["end", self._digest.digest()])
 
 
 async def _batches(states: AsyncIterator[tuple[str, bytes]]) -> AsyncIterator[list[bytes]]:
@@ -71,33 +105,36 @@ async def _batches(states: AsyncIterator[tuple[str, bytes]]) -> AsyncIterator[li
         yield batch
 
 
-def _put(out: BinaryIO, row: list[Any]) -> None:
-    out.write(msgpack.packb(row))
-
-
 def read(path: Path) -> tuple[Header, Iterator[list[Any]]]:
     """A snapshot's header and rows. Raises Refused for a file that is none, or is not whole."""
     try:
-        source = path.open("rb")
+        with path.open("rb") as source:
+            begin = source.read(len(BEGIN))
+            source.seek(0)
+            whole = _is_whole(source)
     except OSError as error:
         raise Refused(f"{path}: {error.strerror}") from error
-    rows = _rows(path, source)
-    first = next(rows, None)
-    if not isinstance(first, list) or first[:1] != [FORMAT]:
+    if begin != BEGIN:
         raise Refused(f"{path}: not a snapshot of this version ({FORMAT})")
-    return Header(first[1], first[2]), rows
+    if not whole:
+        raise Refused(f"{path}: the snapshot is not whole, or was changed: take another")
+    rows = _rows(path)
+    _, app_id, partitions = next(rows)
+    return Header(app_id, partitions), rows
 
 
-def _rows(path: Path, source: BinaryIO) -> Iterator[list[Any]]:
-    row: Any = None
-    with source:
-        try:
-            for row in msgpack.Unpacker(source, max_buffer_size=256_000_000):
-                yield row
-        except (ValueError, msgpack.UnpackException) as error:
-            raise Refused(f"{path}: cannot be read as a snapshot ({error})") from error
-    if not isinstance(row, list) or row[0] != "end":
-        raise Refused(f"{path}: the snapshot is not whole: take another")
+def _is_whole(source: BinaryIO) -> bool:
+    digest = hashlib.blake2b()
+    left = os.fstat(source.fileno()).st_size - END_BYTES
+    while left > 0 and (part := source.read(min(left, 1 << 20))):
+        digest.update(part)
+        left -= len(part)
+    return bool(source.read(END_BYTES) == msgpack.packb(["end", digest.digest()]))
+
+
+def _rows(path: Path) -> Iterator[list[Any]]:
+    with path.open("rb") as source:
+        yield from msgpack.Unpacker(source, max_buffer_size=256_000_000)
 
 
 @dataclass(slots=True)
@@ -151,6 +188,7 @@ async def _restore(settings: Settings, redis: Redis, path: Path, partitions: int
             f"{path}: is of app {header.app_id} with {header.partitions} partitions, not of {settings.app_id} with "
             f"{partitions}"
         )
+    await _check_fits(settings, path)
     store, position = RedisStore(redis, settings.app_id, 0), None
     for kind, *values in rows:
         if kind == "states":
@@ -163,24 +201,48 @@ async def _restore(settings: Settings, redis: Redis, path: Path, partitions: int
             store, position = RedisStore(redis, settings.app_id, values[0]), values[1]
 
 
+async def _check_fits(settings: Settings, path: Path) -> dict[int, Position]:
+    """The snapshot's positions; raises Refused unless the ledger holds the record that each of them names."""
+    positions = {
+        values[0]: Position.from_bytes(values[1])
+        for kind, *values in read(path)[1]
+        if kind == "partition" and values[1]
+    }
+    for number, position in positions.items():
+        log = KafkaLog(settings, number)
+        first, end = await log.bounds()
+        if first >= position.ledger:
+            raise Refused(
+                f"{path}: partition {number} is of ledger offset {position.ledger}, the ledger holds {first} to {end}: "
+                "it was trimmed behind a newer snapshot; use that one"
+            )
+        named = [record async for _, record in log.read(position.ledger - 1, min(position.ledger, end))]
+        if [ledger.digest_of(record) for record in named] != [position.digest]:
+            raise Refused(
+                f"{path}: partition {number}: the snapshot is of another ledger, or Kafka has lost this one's end; use "
+                "the snapshot that belongs to this ledger"
+            )
+    return positions
+
+
 async def trim(settings: Settings, redis: Redis, path: Path) -> dict[int, int]:
     """Delete the ledger's records that neither the snapshot nor Redis needs; each partition's new beginning.
 
     Raises Refused unless Redis has on disk what the ledger is about to lose.
     """
-    header, rows = read(path)
+    header, _ = read(path)
     partitions = await topics.partition_count(settings)
     if (header.app_id, header.partitions) != (settings.app_id, partitions):
         raise Refused(f"{path}: is not a snapshot of this engine")
-    positions = {values[0]: values[1] for kind, *values in rows if kind == "partition"}
+    positions = await _check_fits(settings, path)
     await flushed(redis)
     beginnings = {}
     for number, position in positions.items():
         stored = await RedisStore(redis, settings.app_id, number).position()
-        if position is None or stored is None:
+        if stored is None:
             continue
         # the record that a position names must stay: it is how ledger and Redis know each other
-        before = min(Position.from_bytes(position).ledger, Position.from_bytes(stored).ledger) - 1
+        before = min(position.ledger, Position.from_bytes(stored).ledger) - 1
         if before > 0:
             beginnings[number] = before
     async with topics.Admin(settings) as admin:

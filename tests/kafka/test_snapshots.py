@@ -8,6 +8,7 @@ import pytest
 
 from tests.kafka.conftest import MakeInstallation, Offline
 from tests.kafka.installation import Installation
+from tests.kafka.worker_process import eventually
 from tests.services.redis import RedisServer
 
 
@@ -102,4 +103,47 @@ def test_a_snapshot_that_is_not_whole_is_refused(
         refused = engine.engage("rebuild", "--snapshot", str(snapshot))
         assert refused.returncode == 1
         assert "snapshot" in refused.stderr
-        engine.redis().flushall()
+        assert engine.redis().dbsize() == 0
+    for place in (0, 100, len(whole) // 2, len(whole) - 1):  # one bit of it changed
+        changed = bytearray(whole)
+        changed[place] ^= 4
+        snapshot.write_bytes(changed)
+        refused = engine.engage("rebuild", "--snapshot", str(snapshot))
+        assert (refused.returncode, engine.redis().dbsize()) == (1, 0), refused.stderr
+
+
+def test_a_snapshot_of_another_ledger_is_refused(
+    alone: tuple[Installation, RedisServer], trades: Offline, tmp_path: Path
+) -> None:
+    """Same application and partitions, topics created anew: it must not get into Redis, nor cut the ledger."""
+    engine, _ = alone
+    decided(engine, trades, 9_000, tmp_path / "old")
+    topics = [engine.settings.topic(name) for name in ("profiles", "balances", "logins", "trades", "rerouted")]
+    topics.append(engine.settings.ledger_topic)
+    for deleted in engine.admin.delete_topics(topics).values():
+        deleted.result(10)
+    eventually(lambda: not set(topics) & set(engine.admin.list_topics(timeout=10).topics), 20, "the topics are gone")
+    engine.redis().flushall()
+    engine.create_topics()
+    worker = engine.worker(ENGAGE_BATCH_RECORDS=100).wait_ready()
+    engine.produce(trades.records)
+    engine.settle()
+    worker.stop()
+    for command in ("trim", "rebuild"):
+        refused = engine.engage(command, "--snapshot", str(tmp_path / "old"))
+        assert refused.returncode == 1
+        assert "the snapshot is of another ledger" in refused.stderr
+        engine.redis().flushall()  # for the rebuild
+    assert engine.redis().dbsize() == 0
+    assert engine.engage("rebuild").returncode == 0
+    assert engine.states() == trades.states
+
+
+def test_a_snapshot_that_cannot_be_written(alone: tuple[Installation, RedisServer], tmp_path: Path) -> None:
+    engine, _ = alone
+    engine.worker().wait_ready().stop()
+    for file in (tmp_path / "none" / "snapshot", tmp_path):
+        refused = engine.engage("snapshot", str(file))
+        assert refused.returncode == 1
+        assert refused.stderr.startswith(f"Error: {file}")
+    assert not list(tmp_path.glob("*.part"))

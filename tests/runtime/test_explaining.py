@@ -82,13 +82,14 @@ def test_a_snapshot_gives_the_client(tmp_path: Path) -> None:
     path = tmp_path / "snapshot"
     client: ClientState = explaining.account_of(PLAN, state(), None, None).client
     with path.open("wb") as out:
+        rows = snapshot.Rows(out)
         for row in (
             [snapshot.FORMAT, "engage", 1],
             ["partition", 0, None],
             ["states", encode_writes([(client, state())])],
-            ["end", 1],
         ):
-            snapshot._put(out, row)
+            rows.put(row)
+        rows.end()
     assert explaining.from_snapshot(path, "c1") == state()
     assert explaining.from_snapshot(path, "c2") is None
 
