@@ -158,7 +158,8 @@ class Merger:
         return all(not q.records and q.fetched >= q.end for q in self._queues.values())
 
     def lag(self) -> dict[str, int]:
-        return {t: max(q.end - q.begin, 0) for t, q in self._queues.items()}
+        # with nothing at hand, what was fetched past the last batch was markers and aborted transactions
+        return {t: max(q.end - (q.begin if q.records else q.fetched), 0) for t, q in self._queues.items()}
 
     def cut(self, limit: int) -> Batch | None:
         """The next batch, of at most `limit` records; None when no record can be taken yet."""

@@ -22,6 +22,8 @@ from aiokafka.errors import (
     GroupAuthorizationFailedError,
     IllegalOperation,
     InvalidProducerEpoch,
+    InvalidSessionTimeoutError,
+    InvalidTransactionTimeout,
     KafkaConnectionError,
     KafkaError,
     MessageSizeTooLargeError,
@@ -29,6 +31,7 @@ from aiokafka.errors import (
     SaslAuthenticationFailed,
     TopicAuthorizationFailedError,
     TransactionalIdAuthorizationFailed,
+    UnsupportedCodecError,
     UnsupportedSaslMechanismError,
 )
 from aiokafka.partitioner import murmur2
@@ -71,6 +74,15 @@ def errors() -> Iterator[None]:
         raise Refused(
             f"a topic does not take a record as large as the engine has to write ({error}): raise max.message.bytes of "
             "the dead letters and the ledger, as `engage topics` says"
+        ) from error
+    except (InvalidSessionTimeoutError, InvalidTransactionTimeout) as error:
+        raise Refused(
+            f"Kafka does not take session_timeout_s or transaction_timeout_s ({error!r}): the broker's "
+            "group.min.session.timeout.ms, group.max.session.timeout.ms, transaction.max.timeout.ms say what it takes"
+        ) from error
+    except UnsupportedCodecError as error:
+        raise Refused(
+            f"records are compressed in a way that needs the package cramjam: install it ({error})"
         ) from error
     except (KafkaError, TimeoutError, OSError) as error:
         raise Unavailable("kafka", repr(error)) from error
@@ -188,7 +200,13 @@ class KafkaLog:
                     await asyncio.gather(*sends)
                     raise Surprised(f"the transaction has ended by itself: {error}") from error
                 # aiokafka's commit ignores failed batches: whatever was not acknowledged must stop us here
-                acknowledged = await asyncio.gather(*sends)
+                try:
+                    acknowledged = await asyncio.gather(*sends)
+                except MessageSizeTooLargeError as error:
+                    raise Refused(
+                        f"{', '.join(self._too_small(messages, sends))}: the topic does not take a record as large as "
+                        "the engine has to write; raise max.message.bytes, best to 16777216"
+                    ) from error
                 began = time.monotonic()  # a busy worker's sends may take long: only the end can come late
                 await producer.commit_transaction()
         self._slow = time.monotonic() - began > SLOW_COMMIT_S
@@ -206,6 +224,13 @@ class KafkaLog:
         )
         sent.add_done_callback(_seen)
         return sent
+
+    def _too_small(self, messages: Sequence[Message], sends: Sequence[asyncio.Future[Any]]) -> list[str]:
+        """Topics that refused a record for its size."""
+        topics = [self._settings.topic(message.topic) for message in messages]
+        topics += [self._ledger.topic] * (len(sends) - len(topics))
+        ended = [(topic, sent.exception()) for topic, sent in zip(topics, sends, strict=True) if sent.done()]
+        return sorted({topic for topic, error in ended if isinstance(error, MessageSizeTooLargeError)})
 
     async def stop(self) -> None:
         producer, self._producer = self._producer, None

@@ -23,12 +23,20 @@ LEAST_BATCH_RECORDS: Final = 500
 MERGE_WAIT_S: Final = 0.5
 
 
+def grown(topic: str, found: int, partitions: int) -> str:
+    return (
+        f"{topic} has {found} partitions now, it had {partitions}: what comes on the new ones would be read by nobody. "
+        f"Recreate the topic with {partitions}"
+    )
+
+
 class KafkaIntake:
     """The inbound topics of one partition, by a consumer of its own that no group moves."""
 
-    def __init__(self, settings: Settings, partition: int, share: int = 1) -> None:
-        """`share` is the number of partitions that the worker reads: what it may hold at once is divided by it."""
+    def __init__(self, settings: Settings, partition: int, partitions: int, share: int = 1) -> None:
+        """Each topic has `partitions`. The worker reads `share` of them, and divides what it may hold at once."""
         self._settings = settings
+        self._partitions = partitions
         ahead = FETCH_AHEAD_BYTES // (share * len(INTAKE_TOPICS))
         self._batch_records = min(settings.batch_records, max(BATCHES_RECORDS // share, LEAST_BATCH_RECORDS))
         self._fetch_bytes = min(max(ahead, 131_072), 1_048_576)
@@ -90,12 +98,20 @@ class KafkaIntake:
         consumer = self._consumer
         assert consumer is not None
         fetched = await consumer.getmany(*tps, timeout_ms=int(wait_s * 1000))
+        self._check_partitions(consumer)
         for tp, topic in self._names.items():
             end = consumer.last_stable_offset(tp)
             if end is None or end < 0:
                 end = consumer.highwater(tp)
             position = await consumer.position(tp)
             self.merger.add(topic, fetched.get(tp, ()), position, max(end or 0, position))
+
+    def _check_partitions(self, consumer: AIOKafkaConsumer) -> None:
+        """Partitions added while the worker runs would be read by nobody. The client asks for them every minute."""
+        for tp in self._topics.values():
+            found = len(consumer.partitions_for_topic(tp.topic) or ())
+            if found > self._partitions:
+                raise Refused(grown(tp.topic, found, self._partitions))
 
     async def stop(self) -> None:
         consumer, self._consumer = self._consumer, None

@@ -73,7 +73,13 @@ class Position:
 
     @classmethod
     def from_bytes(cls, text: bytes) -> Position:
-        return cls(**json.loads(text))
+        try:
+            return cls(**json.loads(text))
+        except (ValueError, TypeError) as error:
+            raise Refused(
+                f"what Redis holds as a partition's position is none ({text[:60]!r}): another program wrote there. "
+                "Restore Redis's backup, or empty it and run `engage rebuild`"
+            ) from error
 
 
 class Log(Protocol):

@@ -95,7 +95,8 @@ class Partition:
             lost = "Kafka has lost the end of it" if end < position.ledger else "its beginning was deleted"
             raise Refused(
                 f"partition {self.number}: Redis stands at ledger offset {position.ledger} but the ledger holds "
-                f"{first} to {end}: {lost}. Restore the topic, or the Redis backup that belongs to it"
+                f"{first} to {end}: {lost}. Restore the topic, or the Redis backup that belongs to it; for a rebuild, "
+                "give the newest snapshot"
             )
 
     async def _follow(self, position: Position, stored: bytes, first: int, end: int) -> Position:
@@ -292,6 +293,8 @@ class Partition:
         records = ledger.encode_unit(begin, end, writes, rule_set, published, unit.steps)
         with self._metrics.commit_seconds.labels("publish").time():
             last = await self._log.publish(unit.messages, records)
+        if last + 1 < self.position.ledger + len(records):
+            raise Surprised(f"the ledger has lost its end: a unit after offset {self.position.ledger} came to {last}")
         position = replace(end, ledger=last + 1, digest=ledger.digest_of(records[-1]))
         with self._metrics.commit_seconds.labels("apply").time():
             await self._apply(begin, position.to_bytes(), writes)

@@ -12,7 +12,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, FilePath, SecretStr, ValidationError, model_validator
+from pydantic import Field, FilePath, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -73,6 +73,24 @@ class Settings(BaseSettings):
         file = init_settings.init_kwargs.pop("settings_file", {})  # type: ignore[attr-defined]
         return init_settings, env_settings, InitSettingsSource(settings_cls, file)
 
+    @field_validator("kafka")
+    @classmethod
+    def _has_addresses(cls, servers: str) -> str:
+        for server in servers.split(","):
+            host, _, port = server.strip().rpartition(":")
+            if not host or not port.isascii() or not port.isdecimal() or not 0 < int(port[:6]) < 65_536:
+                raise ValueError("needs HOST:PORT[,HOST:PORT]")
+        return servers
+
+    @field_validator("kafka_ca_file")
+    @classmethod
+    def _has_certificates(cls, file: Path | None) -> Path | None:
+        try:
+            ssl.create_default_context(cafile=file)
+        except ssl.SSLError as error:
+            raise ValueError("no file of certificates in PEM") from error
+        return file
+
     @model_validator(mode="after")
     def _has_credentials(self) -> Self:
         if self.kafka_security.startswith("SASL") and (self.kafka_username is None or self.kafka_password is None):
@@ -109,6 +127,7 @@ class Settings(BaseSettings):
             "security_protocol": self.kafka_security,
             "request_timeout_ms": 10_000,
             "retry_backoff_ms": retry_backoff_ms,
+            "metadata_max_age_ms": 60_000,  # so soon a topic that grew is noticed
         }
         if "SSL" in self.kafka_security.split("_"):
             arguments["ssl_context"] = ssl.create_default_context(cafile=self.kafka_ca_file)

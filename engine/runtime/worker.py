@@ -21,8 +21,8 @@ from faust.web import Request, Response, Web
 from engine.runtime import redis_store, topics
 from engine.runtime.app import App
 from engine.runtime.kafka import KafkaLog, partitioner
-from engine.runtime.kafka_intake import KafkaIntake
-from engine.runtime.ledger import Unavailable
+from engine.runtime.kafka_intake import KafkaIntake, grown
+from engine.runtime.ledger import Refused, Unavailable
 from engine.runtime.membership import Membership
 from engine.runtime.metrics import Metrics
 from engine.runtime.partition import Partition
@@ -71,13 +71,20 @@ class Worker:
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._joined = False
         self._beat = time.monotonic()
+        self._partitions = 1
         self._partition_of = partitioner(1)
 
     # -- life --------------------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Serve metrics and health at once; join when Kafka, Redis, topics and rules are right. Raises Refused."""
-        await self.app.start()
+        try:
+            await self.app.start()
+        except OSError as error:
+            raise Refused(
+                f"metrics and health cannot be served at {self.settings.web_host}, port {self.settings.web_port} "
+                f"({error.strerror}): give another --web-port or --web-host"
+            ) from error
         self.app.flow_control.resume()  # Faust does so only when its own consumer gets partitions
         threading.Thread(target=self._watchdog, daemon=True, name="watchdog").start()
         self._spawn(self._heartbeat())
@@ -115,6 +122,7 @@ class Worker:
         empty = await topics.ledger_is_empty(self.settings, partitions)
         await redis_store.pin_partitions(self._redis, self.settings.app_id, partitions, empty)
         await redis_store.pin_ledger(self._redis, self.settings.app_id, self.settings.ledger_topic)
+        self._partitions = partitions
         self._partition_of = partitioner(partitions)
 
     async def _check_redis(self) -> None:
@@ -198,6 +206,8 @@ class Worker:
             await self._reassigned.wait()
             self._reassigned.clear()
             wanted = self._assignment
+            if max(wanted, default=0) >= self._partitions:
+                raise Refused(grown(self.settings.ledger_topic, max(wanted) + 1, self._partitions))
             log.info("assigned", partitions=sorted(wanted))
             self.metrics.assigned.set(len(wanted))
             await self._end_runners(set(self._runners) - wanted)
@@ -237,7 +247,7 @@ class Worker:
 
         return Runner(
             partition,
-            KafkaIntake(settings, number, share),
+            KafkaIntake(settings, number, self._partitions, share),
             log_.stop,
             self._submit,
             self._turns,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import msgpack
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 from confluent_kafka import TopicPartition
+from confluent_kafka.admin import NewPartitions as ConfluentNewPartitions
 from confluent_kafka.admin import NewTopic
 
 from engine.runtime.redis_store import position_key
@@ -83,6 +85,48 @@ def test_partition_count_changed(ran: Installation) -> None:
     text = refusal(ran)
     assert "2 partitions, the topics have 3" in text
     assert "--app-id" in text
+
+
+@pytest.mark.parametrize("grown", ["trades", "ledger"])
+def test_partitions_added_while_a_worker_runs(ran: Installation, grown: str) -> None:
+    topic = ran.settings.ledger_topic if grown == "ledger" else ran.settings.topic(grown)
+    worker = ran.worker(program=("-m", "tests.kafka.attentive_worker")).wait_ready()
+    ran.admin.create_partitions([ConfluentNewPartitions(topic, 3)])[topic].result(10)
+    assert worker.wait() == 1
+    assert f"{topic} has 3 partitions now, it had 2" in worker.log.read_text().partition("Error: ")[2]
+
+
+def test_the_ledger_made_anew_under_a_running_worker(ran: Installation, trades: Offline) -> None:
+    ran.produce(trades.records[400:2_000])
+    worker = ran.worker(ENGAGE_BATCH_RECORDS=50).wait_ready()
+    ran.settle()
+    ledger = ran.settings.ledger_topic
+    ran.admin.delete_topics([ledger])[ledger].result(10)
+    eventually(lambda: ledger not in ran.admin.list_topics(timeout=10).topics, 20, "the ledger is gone")
+    ran.admin.create_topics([NewTopic(ledger, 2)])[ledger].result(10)
+    ran.produce(trades.records[2_000:2_400])
+    assert worker.wait() == 1
+    assert "Kafka has lost the end of it" in worker.log.read_text().partition("Error: ")[2]
+
+
+def test_a_position_that_another_program_wrote(ran: Installation) -> None:
+    with ran.redis() as client:
+        client.set(position_key(ran.name, 0), "7")
+    assert "what Redis holds as a partition's position is none" in refusal(ran)
+
+
+def test_the_port_is_taken(engine: Installation) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = engine.engage("run", "--rules", str(RULES), "--web-port", str(port), timeout_s=40)
+    assert done.returncode == 1
+    assert f"cannot be served at 127.0.0.1, port {port}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["ENGAGE_SESSION_TIMEOUT_S", "ENGAGE_TRANSACTION_TIMEOUT_S"])
+def test_timeouts_that_kafka_does_not_take(engine: Installation, name: str) -> None:
+    assert name.removeprefix("ENGAGE_").lower() in refusal(engine, **{name: "1000000"})
 
 
 def test_redis_empty_under_a_ledger(ran: Installation, redis_server_url_of_another_database: str) -> None:

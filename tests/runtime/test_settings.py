@@ -102,6 +102,17 @@ def test_a_file_that_is_no_text(file):
     assert "not a readable file of UTF-8 text" in refused(file)
 
 
+@pytest.mark.parametrize("servers", ["", "host", "host:", ":9092", "host:0", "host:99999", "host:x", "a:1,", "host:１"])
+def test_addresses_of_kafka_that_are_none(servers):
+    with pytest.raises(SettingsError, match=r"kafka: .*needs HOST:PORT"):
+        load(kafka=servers)
+
+
+def test_a_file_without_certificates(file):
+    with pytest.raises(SettingsError, match=r"kafka_ca_file: .*no file of certificates"):
+        load(kafka_ca_file=__file__)
+
+
 def test_names_of_topics():
     settings = load(prefix="cn.", app_id="eu")
     assert settings.topic("trades") == "cn.trades"

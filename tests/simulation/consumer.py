@@ -81,6 +81,9 @@ class SimConsumer:
     async def topics(self) -> set[str]:
         return set(self._kafka.counts)
 
+    def partitions_for_topic(self, topic: str) -> set[int] | None:
+        return set(range(self._kafka.counts[topic]))
+
     async def beginning_offsets(self, tps: list[TopicPartition]) -> dict[TopicPartition, int]:
         effect = lambda: {tp: self._kafka.logs[tp].first for tp in tps}  # noqa: E731
         return await self._network.call("kafka", "beginning offsets", effect, KafkaConnectionError)
