@@ -76,6 +76,18 @@ def test_workers_killed_at_random_moments(engine: Installation, trades: Offline)
     worker.stop()
 
 
+def test_whatever_producers_compress_with(engine: Installation, trades: Offline) -> None:
+    share = len(trades.records) // 4 + 1
+    for number, codec in enumerate(("gzip", "snappy", "lz4", "zstd")):
+        producer = engine.producer(**{"compression.type": codec, "linger.ms": 100})
+        for sent in trades.records[number * share : (number + 1) * share]:
+            producer.produce(engine.settings.topic(sent.topic), key=sent.key, value=sent.value)
+        assert producer.flush(60) == 0
+    worker = engine.worker().wait_ready()
+    assert_as_offline(engine, trades)
+    worker.stop()
+
+
 def test_sigterm_finishes_the_unit_in_hand(engine: Installation, trades: Offline) -> None:
     """Nothing is left for the next start to recover."""
     producing = threading.Thread(target=engine.produce, args=(trades.records,), kwargs={"rate": 2_500})
