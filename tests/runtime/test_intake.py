@@ -76,6 +76,7 @@ def test_nothing_but_markers_is_no_batch():
     m.add("trades", [], 3, 3)
     assert m.cut(10) is None
     assert m.caught_up
+    assert m.lag() == dict.fromkeys(INTAKE_TOPICS, 0)
 
 
 def test_lag_is_what_is_not_yet_in_a_batch():
