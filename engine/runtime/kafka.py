@@ -37,10 +37,12 @@ from aiokafka.errors import (
 from aiokafka.partitioner import murmur2
 
 from engine.core.messages import Message
+from engine.runtime.kafka_records import read_any_header
 from engine.runtime.ledger import Fenced, Refused, Surprised, Unavailable
 from engine.runtime.settings import Settings
 
 log = structlog.get_logger(__name__)
+read_any_header()  # before a consumer is made
 
 MAX_REQUEST_BYTES: Final = 2**31 - 1  # each topic's max.message.bytes says what is too large
 TRANSACTION_BACKOFF_MS: Final = 5  # how soon to ask again when the broker has not quite ended the last transaction

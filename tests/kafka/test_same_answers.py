@@ -4,13 +4,18 @@ workers.
 
 from __future__ import annotations
 
+import asyncio
 import random
 import threading
 import time
 from pathlib import Path
 
 import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.producer import message_accumulator, producer
+from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
+from engine.runtime.kafka import partitioner
 from tests.kafka.conftest import Offline
 from tests.kafka.installation import Installation
 from tests.kafka.worker_process import eventually
@@ -79,10 +84,35 @@ def test_workers_killed_at_random_moments(engine: Installation, trades: Offline)
 def test_whatever_producers_compress_with(engine: Installation, trades: Offline) -> None:
     share = len(trades.records) // 4 + 1
     for number, codec in enumerate(("gzip", "snappy", "lz4", "zstd")):
-        producer = engine.producer(**{"compression.type": codec, "linger.ms": 100})
+        client = engine.producer(**{"compression.type": codec, "linger.ms": 100})
         for sent in trades.records[number * share : (number + 1) * share]:
-            producer.produce(engine.settings.topic(sent.topic), key=sent.key, value=sent.value)
-        assert producer.flush(60) == 0
+            client.produce(engine.settings.topic(sent.topic), key=sent.key, value=sent.value)
+        assert client.flush(60) == 0
+    worker = engine.worker().wait_ready()
+    assert_as_offline(engine, trades)
+    worker.stop()
+
+
+class NotUtf8(str):
+    """A header's name as librdkafka's C and Go users can write it, and Python's clients cannot."""
+
+    def encode(self, *_: str) -> bytes:
+        return b"\xff\xfe"
+
+
+def test_whatever_headers_are_called(engine: Installation, trades: Offline, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (message_accumulator, producer):
+        monkeypatch.setattr(module, "DefaultRecordBatchBuilder", _DefaultRecordBatchBuilderPy)
+
+    async def produce() -> None:
+        async with AIOKafkaProducer(bootstrap_servers=engine.settings.kafka, linger_ms=20) as client:
+            partition_of = partitioner(engine.partitions)
+            for number, sent in enumerate(trades.records):
+                headers = [(NotUtf8("?"), b"1"), ("plain", b"2")] if number % 97 == 5 else []
+                where = {"partition": partition_of(sent.key or b""), "headers": headers}
+                await client.send(engine.settings.topic(sent.topic), sent.value, key=sent.key, **where)
+
+    asyncio.run(produce())
     worker = engine.worker().wait_ready()
     assert_as_offline(engine, trades)
     worker.stop()
