@@ -162,7 +162,7 @@ class Merger:
         return {t: max(q.end - (q.begin if q.records else q.fetched), 0) for t, q in self._queues.items()}
 
     def cut(self, limit: int) -> Batch | None:
-        """The next batch, of at most `limit` records; None when no record can be taken yet."""
+        """The next batch, of at most `limit` records; None when there is nothing to take."""
         # What a topic that is behind has not shown yet comes, in the order of the merge, after the latest it has shown.
         frontier = min(
             (
@@ -185,8 +185,6 @@ class Merger:
             merged.append(record)
             taken[topic] += 1
             size_bytes += _size(record)
-        if not merged:
-            return None
         ranges: dict[str, tuple[int, int]] = {}
         for topic, queue in self._queues.items():
             count = taken[topic]
@@ -197,7 +195,9 @@ class Merger:
             if end > queue.begin:
                 ranges[topic] = (queue.begin, end)
                 queue.begin = end
-        return Batch(merged, ranges, size_bytes)
+        # without records there may be markers and aborted ones: a position that stayed before them would one day be
+        # before all that Kafka still holds, and look as if events were missing
+        return Batch(merged, ranges, size_bytes) if ranges else None
 
 
 def _size(record: object) -> int:

@@ -218,6 +218,29 @@ def test_inbound_retention_has_passed(ran: Installation, trades: Offline) -> Non
     assert "events are missing. Restore the topic" in text
 
 
+def test_retention_deletes_nothing_but_what_was_aborted(ran: Installation) -> None:
+    """That is no gap: the position stands behind it, though nothing of it was decided."""
+    topic = ran.settings.topic("trades")
+    worker = ran.worker().wait_ready()
+    producer = ran.producer(**{"transactional.id": f"{ran.name}-upstream"})
+    producer.init_transactions()
+    producer.begin_transaction()
+    for number in range(10):
+        producer.produce(topic, key=b"C1", value=b"aborted", partition=number % ran.partitions)
+    producer.flush(10)
+    producer.abort_transaction()
+    consumer = ran.consumer()
+    tps = [TopicPartition(topic, p) for p in range(ran.partitions)]
+    ends = [consumer.get_watermark_offsets(tp, timeout=10)[1] for tp in tps]
+    consumer.close()
+    eventually(lambda: [p["offsets"]["trades"] for p in ran.positions()] == ends, 20, "all stand at the ends")
+    worker.stop()
+    deleted = [TopicPartition(topic, p, end) for p, end in enumerate(ends)]
+    for future in ran.admin.delete_records(deleted).values():
+        future.result(10)
+    ran.worker().wait_ready().stop()
+
+
 def test_wrong_redis_password(engine: Installation) -> None:
     with engine.redis() as client:
         client.acl_setuser("operator", enabled=True, passwords=["+right"], keys=["*"], commands=["+@all"])

@@ -11,7 +11,7 @@ from engine.core.actions import Rejection
 from engine.core.decode import FUTURE_TOLERANCE_MS
 from engine.core.events import Login
 from engine.core.messages import Message
-from engine.runtime.intake import INTAKE_TOPICS, MAX_BATCH_BYTES, Inbound, Merger, inbound, read
+from engine.runtime.intake import INTAKE_TOPICS, MAX_BATCH_BYTES, Batch, Inbound, Merger, inbound, read
 from tests.core.making import at, login
 from tests.runtime.driving import ConsumerRecord, topics_of
 
@@ -71,11 +71,13 @@ def test_markers_at_the_end_of_a_topic_belong_to_the_batch_that_empties_it():
     assert m.lag() == dict.fromkeys(INTAKE_TOPICS, 0)
 
 
-def test_nothing_but_markers_is_no_batch():
+def test_nothing_but_markers_is_a_batch_without_records():
+    """A position that stayed before them would look as if events were missing once Kafka has deleted them."""
     m = Merger(dict.fromkeys(INTAKE_TOPICS, 0))
     m.add("trades", [], 3, 3)
-    assert m.cut(10) is None
     assert m.caught_up
+    assert m.cut(10) == Batch([], {"trades": (0, 3)}, 0)
+    assert m.cut(10) is None
     assert m.lag() == dict.fromkeys(INTAKE_TOPICS, 0)
 
 
