@@ -239,10 +239,18 @@ class Partition:
         position, packed = await self._store.load(missing)
         self._check_position(position)
         self._make_room(len(missing), wanted)
-        layout = self._plan.layout
         for client_id, state in zip(missing, packed, strict=True):
             if state is not None:
-                cache[client_id] = unpack(layout, state)
+                cache[client_id] = self._unpacked(client_id, state)
+
+    def _unpacked(self, client_id: str, state: bytes) -> ClientState:
+        try:
+            return unpack(self._plan.layout, state)
+        except Exception as error:  # whatever msgpack and the columns make of bytes that another program wrote
+            raise Refused(
+                f"partition {self.number}: the state of client {client_id} in Redis cannot be read ({error}). Restore "
+                "the Redis backup that belongs to this ledger, or empty Redis and run `engage rebuild`"
+            ) from error
 
     def _make_room(self, clients: int, wanted: Set[str]) -> None:
         """Forget who was used longest ago, as far as the cache's bound asks for it; never what is not committed yet."""

@@ -531,3 +531,14 @@ def test_a_digest_of_messages_tells_any_two_apart():
     ]
     for one, other in itertools.combinations(made, 2):
         assert ledger.digest_of_messages(one) != ledger.digest_of_messages(other)
+
+
+@pytest.mark.parametrize("state", [b"", b"garbage", b"\x96\x01\x02\x03\x04\x05\x06", b"\x93\x02\x03\x04"])
+async def test_a_state_that_cannot_be_read_is_refused(state: bytes):
+    bench = Bench(QUIET)
+    worker = await bench.started()
+    await take_all(worker, logins(5))
+    await worker.commit("age")
+    bench.data.applied[-1][1][0][2] = state
+    with pytest.raises(Refused, match=r"partition 7: the state of client c0 in Redis cannot be read .* rebuild"):
+        await take_all(await bench.started(), topics_of([balance(at(9), 1, client_id="c0")]))
