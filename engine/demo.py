@@ -63,7 +63,8 @@ class _Feed:
     def __init__(self, kafka: str, now_ms: Callable[[], int], fast_days_per_s: float) -> None:
         from confluent_kafka import Producer
 
-        settings = {"bootstrap.servers": kafka, "partitioner": "murmur2_random", "linger.ms": 20, "log_level": 3}
+        # it outlives the broker, and would say so at level error
+        settings = {"bootstrap.servers": kafka, "partitioner": "murmur2_random", "linger.ms": 20, "log_level": 2}
         self._producer = Producer(settings)
         self._now_ms = now_ms
         self._fast_days_per_s = fast_days_per_s
