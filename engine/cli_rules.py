@@ -144,6 +144,7 @@ def diff(old: str, new: str, settings_file: Path | None, as_json: bool, **given:
 
     Exit status 0 when they do the same, 1 when they differ, 2 when one cannot be used.
     """
+    from engine.core.timed import digest_of
     from engine.rulefile.diff import differences
 
     one, other = (_rule_set(which, settings_file, given) for which in (old, new))
@@ -152,6 +153,8 @@ def diff(old: str, new: str, settings_file: Path | None, as_json: bool, **given:
         click.echo(json.dumps([asdict(difference) for difference in found], indent=2, ensure_ascii=False))
     else:
         click.echo("\n".join(map(str, found)) if found else "no difference in what they do")
+        if digest_of(one) != digest_of(other):
+            click.echo("every client is looked at once it is in force: what needs no event, tiers or segments differ")
     sys.exit(1 if found else 0)
 
 

@@ -118,7 +118,9 @@ def test_declarations(file, old, new, text):
 
 
 def test_the_command_ends_with_0_1_or_2(tmp_path):
-    for name, files in (("a", FILES), ("b", {**FILES, "policy.yaml": "contact:\n  daily_cap: 3\n"}), ("c", {})):
+    capped = {**FILES, "policy.yaml": "contact:\n  daily_cap: 3\n"}
+    tiered = {**FILES, "tiers.yaml": FILES["tiers.yaml"].replace("after: 30d", "after: 20d")}
+    for name, files in (("a", FILES), ("b", capped), ("c", {}), ("d", tiered)):
         (tmp_path / name).mkdir()
         for file, text in files.items():
             (tmp_path / name / file).write_text(text, encoding="utf-8")
@@ -131,4 +133,5 @@ def test_the_command_ends_with_0_1_or_2(tmp_path):
     assert json.loads(run("a", "b", "--json").output) == [
         {"what": "policy", "name": "", "change": "changed", "lines": ["daily cap: 2 becomes 3"]}
     ]
+    assert "every client is looked at once it is in force" in run("a", "d").output
     assert run("a", "c").exit_code == 2
