@@ -20,6 +20,7 @@ from aiokafka import AIOKafkaProducer
 from engine.core.meaning import changes
 from engine.core.ruleset import RuleSet
 from engine.rulefile.testing import run_tests
+from engine.runtime.aside import aside
 from engine.runtime.kafka import TRANSACTION_BACKOFF_MS, discard, errors
 from engine.runtime.ledger import Fenced, Refused, Unavailable
 from engine.runtime.rule_set_archive import BY_WORKERS, HEAD, SHOWN_DIGITS, Action, Entry, RuleSetArchive, load_files
@@ -47,7 +48,7 @@ async def publish(
     does not put an old set back over one that a person put in force.
     """
 
-    _refuse_failing_tests(rule_set)
+    await _refuse_failing_tests(rule_set)
 
     def decide(archive: RuleSetArchive) -> tuple[Entry, dict[str, str]] | None:
         if archive.head == rule_set.digest or any(e.digest == rule_set.digest for e in archive.waiting()):
@@ -97,8 +98,8 @@ async def approve(settings: Settings, beginning: str, by: str, note: str) -> Ent
     return await _append(settings, by, note, decide)
 
 
-def _refuse_failing_tests(rule_set: RuleSet) -> None:
-    failed = run_tests(rule_set).failed
+async def _refuse_failing_tests(rule_set: RuleSet) -> None:
+    failed = (await aside(run_tests, rule_set)).failed
     if failed:
         lines = [
             f'{r.test.file}:{r.test.line}:{r.test.column}: rule "{r.test.rule}", test "{r.test.name}": {r.failure}'

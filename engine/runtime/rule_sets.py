@@ -15,6 +15,7 @@ import structlog
 
 from engine.core.plan import Plan
 from engine.core.ruleset import RuleSet
+from engine.runtime.aside import aside
 from engine.runtime.kafka import reader
 from engine.runtime.ledger import Refused
 from engine.runtime.metrics import Metrics
@@ -55,13 +56,13 @@ class RuleSets:
         """
         if self._settings.rules:
             self._watched = _fingerprint(self._settings.rules)
-        given = load_directory(self._settings.rules) if self._settings.rules else None
+        given = await aside(load_directory, self._settings.rules) if self._settings.rules else None
         await self._archive.read()
         if given is not None and given.digest != self._archive.head:
             await self._publish(given, "start", f"--rules {self._settings.rules}")
             await self._archive.read()
         for digest in dict.fromkeys((*filter(None, [self._archive.head]), *self._archive.newest_first())):
-            if self._take(digest):
+            if await self._take(digest):
                 break
         if self._plan is None:
             raise Refused(
@@ -77,10 +78,10 @@ class RuleSets:
                 digest=rule_set.digest,
             )
 
-    def _take(self, digest: str) -> bool:
+    async def _take(self, digest: str) -> bool:
         """Put a rule set in force, if it can be loaded."""
         try:
-            self._plan = self._archive.plan(digest)
+            self._plan = await aside(self._archive.plan, digest)
         except Exception as error:  # whatever is wrong with a published set must not stop a worker that has a good one
             self.refuse(str(error), digest)
             return False
@@ -90,14 +91,14 @@ class RuleSets:
         log.info("rule set loaded", digest=digest, rules=len(self._plan.rule_set.rules))
         return True
 
-    def _take_head(self) -> None:
+    async def _take_head(self) -> None:
         archive = self._archive
         if archive.head is None:
             return
         if self.plan.rule_set.digest == archive.head:
             self._well()
         else:
-            self._take(archive.head)
+            await self._take(archive.head)
 
     def _well(self) -> None:
         """The head is in force here."""
@@ -127,7 +128,7 @@ class RuleSets:
                     archive.add(record.key, record.value)
                     archive.next = record.offset + 1
                 if fetched:
-                    self._take_head()
+                    await self._take_head()
 
     async def watch(self, directory: Path) -> None:
         """Publish the directory whenever its files change, for ever; a bad state of it is reported and left alone.
@@ -140,7 +141,7 @@ class RuleSets:
             if now == self._watched:
                 continue
             try:
-                rule_set = load_directory(directory)
+                rule_set = await aside(load_directory, directory)
                 if rule_set.digest != self._archive.head:
                     await self._publish(rule_set, "watch", f"--watch {directory}")
                 else:

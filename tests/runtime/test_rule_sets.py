@@ -94,56 +94,56 @@ def test_any_bytes_on_the_topic_leave_the_rest_usable(value, capsys):
         archive.plan("another")
 
 
-def started(rule_sets: RuleSets) -> Plan:
+async def started(rule_sets: RuleSets) -> Plan:
     """As after a start on a topic that holds a good rule set."""
-    assert rule_sets._take(add(rule_sets._archive, FILES))
+    assert await rule_sets._take(add(rule_sets._archive, FILES))
     return rule_sets.plan
 
 
-def test_the_rule_set_in_force_is_shown(rule_sets):
-    digest = started(rule_sets).rule_set.digest
+async def test_the_rule_set_in_force_is_shown(rule_sets):
+    digest = (await started(rule_sets)).rule_set.digest
     assert state_of(rule_sets) == (0, 0)
     value = rule_sets._metrics.registry.get_sample_value
     assert value("engage_rule_set_info", {"digest": digest}) == 1
 
 
 @pytest.mark.parametrize("bad", [BAD, {"policy.yaml": 5}, {}])
-def test_a_bad_head_leaves_the_last_good_one_in_force_and_says_so(rule_sets, bad):
-    plan = started(rule_sets)
+async def test_a_bad_head_leaves_the_last_good_one_in_force_and_says_so(rule_sets, bad):
+    plan = await started(rule_sets)
     add(rule_sets._archive, bad, "bad")
-    rule_sets._take_head()
+    await rule_sets._take_head()
     assert rule_sets.plan is plan
     assert state_of(rule_sets) == (1, 1)
     add(rule_sets._archive, FILES)  # the head goes back: nothing is stale any more
-    rule_sets._take_head()
+    await rule_sets._take_head()
     assert rule_sets.plan is plan
     assert state_of(rule_sets) == (1, 0)
     newer = add(rule_sets._archive, OTHER)
-    rule_sets._take_head()
+    await rule_sets._take_head()
     assert rule_sets.plan.rule_set.digest == newer
 
 
-def test_a_head_that_is_not_held_changes_nothing(rule_sets):
-    plan = started(rule_sets)
+async def test_a_head_that_is_not_held_changes_nothing(rule_sets):
+    plan = await started(rule_sets)
     rule_sets._archive.add(HEAD, b"never published")
-    rule_sets._take_head()
+    await rule_sets._take_head()
     assert rule_sets.plan is plan
     assert state_of(rule_sets) == (1, 1)
 
 
-def test_the_same_head_again_keeps_the_plan(rule_sets):
+async def test_the_same_head_again_keeps_the_plan(rule_sets):
     """States are read again under another plan, so an equal one must not be made for nothing."""
-    plan = started(rule_sets)
+    plan = await started(rule_sets)
     add(rule_sets._archive, FILES)
-    rule_sets._take_head()
+    await rule_sets._take_head()
     assert rule_sets.plan is plan
 
 
-def test_the_newest_comes_first_when_the_head_cannot_be_loaded(rule_sets):
+async def test_the_newest_comes_first_when_the_head_cannot_be_loaded(rule_sets):
     archive = rule_sets._archive
     old, new = add(archive, FILES), add(archive, OTHER)
     add(archive, BAD, "bad")
     assert archive.newest_first() == ["bad", new, old]
-    assert not rule_sets._take("bad")
-    assert rule_sets._take(new)
+    assert not await rule_sets._take("bad")
+    assert await rule_sets._take(new)
     assert state_of(rule_sets) == (1, 1)  # not the head, and it shows
