@@ -53,9 +53,13 @@ async def publish(
     def decide(archive: RuleSetArchive) -> tuple[Entry, dict[str, str]] | None:
         if archive.head == rule_set.digest or any(e.digest == rule_set.digest for e in archive.waiting()):
             return None
-        if action in BY_WORKERS and archive.needs_approval(archive.head):
-            return None
-        if action == "start" and _replaced_by_hand(archive, rule_set.digest):
+        by_hand = action == "start" and _replaced_by_hand(archive, rule_set.digest)
+        if by_hand or (action in BY_WORKERS and archive.needs_approval(archive.head)):
+            log.warning(
+                "the rules given are not put in force: those in force were published by a person or need approval; "
+                "use `engage publish` or `engage rules revert`",
+                digest=rule_set.digest,
+            )
             return None
         return _entry(archive, action, rule_set, by, note), dict(rule_set.files)
 
