@@ -32,7 +32,7 @@ def main() -> int:
             print(f"seed {result.seed} fails: {result.violations[0]}", flush=True)
             if given.bug or len(failed) == 10:
                 break
-        if done % 2_000 == 0 and sys.stdout.isatty():
+        if done % (2_000 if sys.stdout.isatty() else 10_000) == 0:
             print(f"{done} seeds, {len(failed)} failed", flush=True)
     if failed:
         report(failed[0], given.bug)
