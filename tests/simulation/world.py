@@ -134,7 +134,7 @@ class World:
         """Partitions whose clients have not all been looked at under the rules in force."""
         wanted = rule_texts.plans()[digest].timed.digest
         runners = [runner for made in self.living() for runner, _ in made._runners.values()]
-        stands = {runner.number: runner._partition.position for runner in runners}
+        stands = {runner.number: runner._partition.position for runner in runners if runner.ready}
         swept = {number for number, position in stands.items() if position.swept == wanted or not position.clients}
         return [f"partition {number}" for number in range(self.scenario.partitions) if number not in swept]
 
