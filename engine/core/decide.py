@@ -142,14 +142,17 @@ def _sweep(plan: Plan, states: MutableMapping[str, ClientState], item: Sweep, de
     if _noted(looked_at) != _noted(client):
         states[item.client_id] = looked_at
         return True
-    if looked_at.due_ms < client.due_ms or looked_at.review_ms < client.review_ms:
+    # what follows is noted without moving the client's time: events that come late still count at their own
+    sooner = looked_at.due_ms < client.due_ms or looked_at.review_ms < client.review_ms
+    if sooner:
         client.due_ms, client.review_ms = min(looked_at.due_ms, client.due_ms), looked_at.review_ms
-        return True
-    return late
+    moved = looked_at.segment != client.segment
+    client.segment = looked_at.segment
+    return late or sooner or moved
 
 
 def _noted(client: ClientState) -> tuple[object, ...]:
-    return client.tier, client.segment, client.recent, client.silenced, client.held, client.waits
+    return client.tier, client.recent, client.silenced, client.held, client.waits
 
 
 def _take_profile(client: ClientState, event: Profile) -> None:

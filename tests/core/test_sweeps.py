@@ -118,6 +118,7 @@ def test_only_what_needs_no_event_asks_for_it(plan: Plan, asked: bool):
 
 # -- any history ------------------------------------------------------------------------------------------------------
 
+MANY_FEATURES = FEATURES + "  trades_7d: {source: trades, aggregate: count, window: 7d}\n"
 MANY = plan_of(
     rule("silent", silence="{of: logins, for: 5d}", **TEAM),
     rule("idle", becomes="client.days_since_trade >= 3 and trades_7d >= 1", **{"for": "6h"}, **TEAM),
@@ -126,7 +127,7 @@ MANY = plan_of(
     rule(
         "unused", sequence="{first: {on: balances}, without: {on: trades}, within: 3d}", **TEAM
     ),
-    features=FEATURES + "  trades_7d: {source: trades, aggregate: count, window: 7d}\n",
+    features=MANY_FEATURES,
 )  # fmt: skip
 
 
@@ -151,3 +152,10 @@ def test_trades_of_the_past_are_not_moved_to_the_present():
     """A client of whom only trades are known stays at the time of its last one."""
     desk, told = swept(SILENT, trade(at(0)), trade(at(1)), at_ms=at(300))
     assert (told, desk.client.now_ms) == ([], at(1))
+
+
+def test_another_segment_does_not_move_the_clients_time():
+    """Events of before the sweep that come after it count at their own time."""
+    labelled = plan_of(tiers=TIERS + "segments:\n  - {id: trader, when: trades_7d >= 1}\n", features=MANY_FEATURES)
+    desk, _ = swept(labelled, trade(at(0)), trade(at(1)), before=plan_of(features=MANY_FEATURES), at_ms=at(3))
+    assert (desk.client.segment, desk.client.now_ms, desk.client.sequence) == ("trader", at(1), 2)

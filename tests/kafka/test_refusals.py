@@ -15,6 +15,7 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import NewPartitions as ConfluentNewPartitions
 from confluent_kafka.admin import NewTopic
 
+from engine.runtime.ledger import LEDGER_VERSION
 from engine.runtime.redis_store import position_key
 from tests.kafka.conftest import MakeInstallation, Offline
 from tests.kafka.installation import RULES, Installation
@@ -171,7 +172,7 @@ def test_ledger_of_an_incompatible_version(ran: Installation) -> None:
     producer.produce(ran.settings.ledger_topic, value=msgpack.packb([99, "whatever came later"]), partition=1)
     assert producer.flush(10) == 0
     text = refusal(ran)
-    assert "the ledger was written in format 99, this engine reads format 1" in text
+    assert f"the ledger was written in format 99, this engine reads format {LEDGER_VERSION}" in text
     assert "start the version that wrote it" in text
 
 
