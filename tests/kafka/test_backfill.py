@@ -109,6 +109,7 @@ def test_backfill(engine: Installation, trades: Offline, tmp_path: Path) -> None
     plan = compile_rule_set(load_directory(rules))
     assert values(plan, stored(engine)) == as_always(plan, trades)
 
+    eventually(lambda: all(position["swept"] for position in engine.positions()), 30, "all clients are looked at anew")
     before = engine.states()
     again = engine.engage("backfill", *NAMES)
     assert again.returncode == 0, again.stderr
