@@ -18,6 +18,7 @@ from engine.runtime.membership import Membership
 from engine.runtime.partition import Partition
 from engine.runtime.redis_store import RedisStore
 from engine.runtime.runner import Runner
+from engine.runtime.unit import OpenUnit
 from tests.simulation.bug import Change, Table, registering
 from tests.simulation.loop import PROCESS
 
@@ -221,23 +222,23 @@ def _() -> list[Change]:
 
 @bug("re-route twice")
 def _() -> list[Change]:
-    original = Partition._count
+    original = OpenUnit.set_aside
 
-    def twice(self: Partition, record: Any, message: Any) -> None:
+    def twice(self: OpenUnit, record: Any, message: Any) -> None:
         original(self, record, message)
         if message.topic == REROUTED:
-            self._unit.messages.append(message)
+            self.messages.append(message)
 
-    return [(Partition, "_count", twice)]
+    return [(OpenUnit, "set_aside", twice)]
 
 
 @bug("rules change in the middle of a unit")
 def _() -> list[Change]:
     original = Partition._decide
 
-    def decide(self: Partition, inputs: Any) -> None:
+    def decide(self: Partition, inputs: Any) -> Any:
         self._plan = self._newest_plan()
-        original(self, inputs)
+        return original(self, inputs)
 
     return [(Partition, "_decide", decide)]
 

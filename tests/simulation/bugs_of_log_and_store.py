@@ -183,13 +183,3 @@ def _() -> list[Change]:
             del self._check_position
 
     return [(Partition, "_load", load)]
-
-
-@bug("an idle partition never looks at the store")
-def _() -> list[Change]:
-    original = Partition.tick
-
-    async def tick(self: Partition, time_ms: int, limit: int = 1000) -> bool:
-        return bool(await self._store.due(time_ms, 1)) and await original(self, time_ms, limit)
-
-    return [(Partition, "tick", tick)]

@@ -41,7 +41,6 @@ FIRST_SEED: dict[str, int] = {
     "position before the states, not in one step": 28,
     "apply the chunks of a unit one by one": 34,
     "load without comparing the position": 156,
-    "an idle partition never looks at the store": 72,
     "look at the ledger's end before the position": 303,
     "start without following the ledger": 6,
     "skip the ledger's digest": 189,
@@ -71,7 +70,6 @@ FIRST_SEED: dict[str, int] = {
     "a backfill forgets how far timers had moved time": 100,
     "a backfill counts again what is read again": 0,
     "a backfill does not look at the rules again": 162,
-    "a rebuild falls over what it finds moved": 136,
     "no clients in Redis, nothing to fill": 161,
 }
 
@@ -212,8 +210,6 @@ def test_every_request_of_a_start_and_of_the_first_units(kind: str, seconds: flo
 FOUND = {
     "look at the ledger's end before the position": "seeds 27, 784, 903 and 13 others of the first 4,000: a worker "
     "that slept in its recovery while another one committed took the ledger for one that had lost its end",
-    "an idle partition never looks at the store": "seed 43: who was due was missing from a Redis that had lost its "
-    "last writes, and no event came to show it",
     "what a partition waits for outlives it": "seed 256: a worker that gave a partition away while Redis was away "
     "was never ready again",
     "a backfill does not look at the rules again": "seed 162: the features were no longer declared when a partition's "
