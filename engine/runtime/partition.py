@@ -201,15 +201,16 @@ class Partition:
         if cursor == 0:
             log.info("sweep begins: all clients are looked at under new rules", partition=self.number)
         cursor, client_ids = await self._store.clients(cursor, limit)
-        before = set(self._cache)
+        new = [client_id for client_id in client_ids if client_id not in self._cache]
         await self._load(client_ids)
         changed = self._decide([Sweep(client_id, time_ms) for client_id in client_ids])
         if changed or cursor == 0:
             self._unit.steps.append(Step({}, time_ms, swept=tuple(changed)))
             self._unit.swept = digest if cursor == 0 else None
             await self.commit("sweep")
-        for client_id in self._cache.keys() - before - self._unit.changed.keys():
-            del self._cache[client_id]  # what is used often stays
+        for client_id in new:
+            if client_id not in self._unit.changed:
+                self._cache.pop(client_id, None)  # what is used often stays
         self._metrics.swept.labels("changed").inc(len(changed))
         self._metrics.swept.labels("unchanged").inc(len(client_ids) - len(changed))
         self._sweeping, self._sweep_cursor = digest, cursor
