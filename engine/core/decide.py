@@ -57,15 +57,8 @@ def decide(plan: Plan, states: MutableMapping[str, ClientState], inputs: Iterabl
     decided = Decided()
     changed = decided.changed
     for item in inputs:
-        if isinstance(item, Due):
-            client = states.get(item.client_id)
-            if client is not None and client.due_ms <= item.time_ms:
-                _run_timers(plan, client, item.time_ms, decided)
-                changed[item.client_id] = client
-            continue
-        if isinstance(item, Sweep):
-            if item.client_id in states and _sweep(plan, states, item, decided):
-                changed[item.client_id] = states[item.client_id]
+        if not isinstance(item, tuple):
+            _wake(plan, states, item, decided)
             continue
         topic, event = item
         client = states.get(event.client_id)
@@ -124,6 +117,19 @@ def _run_timers(plan: Plan, client: ClientState, until_ms: int, decided: Decided
             _act(plan, client, None, cause, hits, move, decided)
         client.review_ms = review_due_ms(plan, client)
         client.due_ms = next_due_ms(plan, client)
+
+
+def _wake(plan: Plan, states: MutableMapping[str, ClientState], item: Due | Sweep, decided: Decided) -> None:
+    """Time has come for a client, when it is known."""
+    client = states.get(item.client_id)
+    if client is None:
+        return
+    if isinstance(item, Sweep):
+        if _sweep(plan, states, item, decided):
+            decided.changed[item.client_id] = states[item.client_id]
+    elif client.due_ms <= item.time_ms:
+        _run_timers(plan, client, item.time_ms, decided)
+        decided.changed[item.client_id] = client
 
 
 def _sweep(plan: Plan, states: MutableMapping[str, ClientState], item: Sweep, decided: Decided) -> bool:
