@@ -61,9 +61,15 @@ def reader(bootstrap: str, topics: Sequence[str], partitions: int, at_end: bool 
 
 
 def read_all(bootstrap: str, topics: Sequence[str], partitions: int) -> Iterator[Message]:
-    """Every committed record that the topics hold now."""
+    """Every committed record that the topics hold now; what is committed and not yet to be read is waited for."""
+    places = [(topic, partition) for topic in topics for partition in range(partitions)]
+    appended = Consumer(
+        {"bootstrap.servers": bootstrap, "group.id": "benchmark-ends", "isolation.level": "read_uncommitted"}
+    )
+    ends = {place: appended.get_watermark_offsets(TopicPartition(*place), timeout=10)[1] for place in places}
+    appended.close()
     consumer = reader(bootstrap, topics, partitions)
-    open_ = {(topic, partition) for topic in topics for partition in range(partitions)}
+    open_ = set(places)
     until = time.monotonic() + 60
     while open_:
         if time.monotonic() > until:
@@ -73,7 +79,9 @@ def read_all(bootstrap: str, topics: Sequence[str], partitions: int) -> Iterator
             if error is None:
                 yield message
             elif error.code() == error._PARTITION_EOF:
-                open_.discard((message.topic(), message.partition()))
+                place = message.topic() or "", message.partition() or 0
+                if (message.offset() or 0) >= ends[place]:
+                    open_.discard(place)
             else:
                 raise KafkaException(error)
     consumer.close()

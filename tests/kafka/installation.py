@@ -33,6 +33,8 @@ from tests.services.process import REPOSITORY, free_port
 
 RULES = REPOSITORY / "rules"
 
+_Offsets = dict[tuple[str | None, int | None], int]  # by topic and partition, as librdkafka's messages name them
+
 
 class Record(NamedTuple):
     """A record as another client reads it; `topic` without the prefix."""
@@ -174,7 +176,10 @@ class Installation:
     # -- what others see --------------------------------------------------------------------------
 
     def read(self, *names: str, start: dict[tuple[str, int], int] | None = None) -> list[Record]:
-        """Every committed record of the topics, partition by partition, from its beginning or from `start`."""
+        """Every committed record of the topics, partition by partition, from its beginning or from `start`.
+
+        A transaction is committed a moment before all its records can be read: what was appended is waited for.
+        """
         consumer = self.consumer()
         try:
             tps = []
@@ -182,7 +187,7 @@ class Installation:
                 real = self.settings.topic(name)
                 count = len(consumer.list_topics(real, timeout=10).topics[real].partitions)
                 tps += [TopicPartition(real, p, (start or {}).get((name, p), 0)) for p in range(count)]
-            found = _read_to_end(consumer, tps)
+            found = _read_to(consumer, tps, self._ends(tps))
         finally:
             consumer.close()
         return [
@@ -235,17 +240,25 @@ class Installation:
             positions = self.positions()  # before the ends: what a unit re-sent is visible before its position moves
         except redis.RedisError:
             return False
-        names = [(topic, p) for topic in INTAKE_TOPICS for p in range(self.partitions)]
-        start = {(topic, p): positions[p].get("offsets", {}).get(topic, 0) for topic, p in names}
+        behind = [
+            TopicPartition(self.settings.topic(topic), p, positions[p].get("offsets", {}).get(topic, 0))
+            for topic in INTAKE_TOPICS
+            for p in range(self.partitions)
+        ]
+        ends = self._ends(behind)
+        behind = [tp for tp in behind if tp.offset < ends[tp.topic, tp.partition]]
         consumer = self.consumer()
         try:
-            behind = [
-                TopicPartition(self.settings.topic(topic), p, offset)
-                for (topic, p), offset in start.items()
-                if offset < consumer.get_watermark_offsets(TopicPartition(self.settings.topic(topic), p), timeout=10)[1]
-            ]
             # what is left may be nothing but the markers of transactions
-            return not behind or not _read_to_end(consumer, behind, limit=1)
+            return not behind or not _read_to(consumer, behind, ends, limit=1)
+        finally:
+            consumer.close()
+
+    def _ends(self, tps: Iterable[TopicPartition]) -> _Offsets:
+        """Offset after the last record appended, be its transaction committed or not."""
+        consumer = self.consumer("read_uncommitted")
+        try:
+            return {(tp.topic, tp.partition): consumer.get_watermark_offsets(tp, timeout=10)[1] for tp in tps}
         finally:
             consumer.close()
 
@@ -278,8 +291,8 @@ def _answers(consumer: Consumer, tp: TopicPartition) -> bool:
         return False
 
 
-def _read_to_end(consumer: Consumer, tps: list[TopicPartition], limit: int | None = None) -> list[Any]:
-    """Messages up to each partition's end, at most `limit`."""
+def _read_to(consumer: Consumer, tps: list[TopicPartition], ends: _Offsets, limit: int | None = None) -> list[Any]:
+    """Committed messages up to each partition's end, at most `limit`; an open transaction is waited for."""
     found: list[Any] = []
     ended: set[tuple[str | None, int | None]] = set()
     consumer.assign(tps)
@@ -287,12 +300,14 @@ def _read_to_end(consumer: Consumer, tps: list[TopicPartition], limit: int | Non
     while len(ended) < len(tps) and (limit is None or len(found) < limit):
         assert time.monotonic() < deadline, "the topics could not be read to their end"
         for message in consumer.consume(1000, timeout=0.2):
-            deadline = time.monotonic() + 60
             error = message.error()
             if error is None:
+                deadline = time.monotonic() + 60
                 found.append(message)
             elif error.code() == KafkaError._PARTITION_EOF:
-                ended.add((message.topic(), message.partition()))
+                place = message.topic(), message.partition()
+                if (message.offset() or 0) >= ends[place]:
+                    ended.add(place)
             elif not error.retriable():
                 raise AssertionError(str(error))
     return found
