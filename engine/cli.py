@@ -52,7 +52,7 @@ _CONNECTION = ("kafka", "redis", "prefix", "app_id")
     "log_level",
     "log_format",
     "clock",
-    "cache_clients",
+    "cache_mb",
     "batch_records",
 )
 def run(settings_file: Path | None, **given: Any) -> None:

@@ -7,10 +7,8 @@ and any surprise throws the memory away. Nothing here knows Kafka, Redis or a cl
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Collection, Sequence, Set
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
-from itertools import islice
 
 import structlog
 
@@ -24,6 +22,7 @@ from engine.runtime.intake import Batch, read
 from engine.runtime.ledger import Log, Position, Refused, Step, Store, Surprised, Unit
 from engine.runtime.metrics import Metrics
 from engine.runtime.rule_costs import CostSampler
+from engine.runtime.state_cache import StateCache
 from engine.runtime.unit import OpenUnit, UnitLimits
 
 log = structlog.get_logger(__name__)
@@ -40,7 +39,7 @@ class Partition:
         plan: Callable[[], Plan],
         belongs: Callable[[bytes], bool],
         metrics: Metrics,
-        cache_clients: int,
+        cache_bytes: int,
         limits: UnitLimits,
     ) -> None:
         self.number = number
@@ -51,11 +50,10 @@ class Partition:
         self._belongs = belongs
         self._metrics = metrics
         self._costs = CostSampler(metrics)
-        self._cache_clients = cache_clients
         self._limits = limits
         self.position = Position()
         self.offsets: dict[str, int] = {}  # next offset of each inbound topic, open unit included
-        self._cache: OrderedDict[str, ClientState] = OrderedDict()
+        self._cache = StateCache(cache_bytes)
         self._unit = OpenUnit()
         self.reached_ms = 0  # record time of the last record decided
         self.reached_event_ms = 0  # latest event time decided
@@ -233,13 +231,14 @@ class Partition:
     async def _load(self, client_ids: Collection[str]) -> None:
         """Bring the clients' states into the cache. No await between here and the end of the decision."""
         cache = self._cache
-        wanted = set(client_ids)
         missing = [client_id for client_id in client_ids if client_id not in cache]
         if not missing:
             return
         position, packed = await self._store.load(missing)
         self._check_position(position)
-        self._make_room(len(missing), wanted)
+        cache.weigh([state for state in packed if state is not None])
+        if not self._unit.changed:  # what is not committed yet must not be forgotten
+            cache.make_room(len(missing), set(client_ids))
         for client_id, state in zip(missing, packed, strict=True):
             if state is not None:
                 cache[client_id] = self._unpacked(client_id, state)
@@ -252,13 +251,6 @@ class Partition:
                 f"partition {self.number}: the state of client {client_id} in Redis cannot be read ({error}). Restore "
                 "the Redis backup that belongs to this ledger, or empty Redis and run `engage rebuild`"
             ) from error
-
-    def _make_room(self, clients: int, wanted: Set[str]) -> None:
-        """Forget who was used longest ago, as far as the cache's bound asks for it; never what is not committed yet."""
-        excess = len(self._cache) + clients - self._cache_clients
-        if excess > 0 and not self._unit.changed:
-            for client_id in list(islice((c for c in self._cache if c not in wanted), excess)):
-                del self._cache[client_id]
 
     def _check_position(self, found: bytes | None) -> None:
         if (found or b"") != self._stored_position():
@@ -297,7 +289,8 @@ class Partition:
             return
         begin, end = self._stored_position(), unit.end(self.position, self.offsets, self._plan.timed.digest)
         layout, rule_set = self._plan.layout, self._plan.rule_set.digest
-        writes = ledger.encode_writes((client, pack(layout, client)) for client in unit.changed.values())
+        changed = [(client, pack(layout, client)) for client in unit.changed.values()]
+        writes = ledger.encode_writes(changed)
         published = ledger.digest_of_messages(unit.messages)
         records = ledger.encode_unit(begin, end, writes, rule_set, published, unit.steps)
         with self._metrics.commit_seconds.labels("publish").time():
@@ -318,16 +311,9 @@ class Partition:
             messages=len(unit.messages),
             cause=cause,
         )
-        self._trim(unit)
+        self._cache.weigh([state for _, state in changed])
+        self._cache.keep_last(unit.changed)
         self.take_newest_plan()
-
-    def _trim(self, unit: OpenUnit) -> None:
-        """Keep the clients used last, within the cache's bound."""
-        cache = self._cache
-        for client_id in unit.changed:
-            cache.move_to_end(client_id)
-        while len(cache) > self._cache_clients:
-            cache.popitem(last=False)
 
     def take_newest_plan(self) -> None:
         """A unit's boundary: the only place where rules change. States are read again under the new layout."""

@@ -236,7 +236,7 @@ class Worker:
             lambda: self._rule_sets.plan,
             lambda key: partition_of(key) == number,
             self.metrics,
-            max(settings.cache_clients // share, 500),
+            settings.cache_mb * 1_000_000 // share,
             UnitLimits(age_s=settings.unit_age_s),
         )
 

@@ -118,17 +118,17 @@ class Run:
     schedule=SCHEDULES,
     publish_faults=PUBLISHING,
     apply_faults=APPLYING,
-    cache_clients=st.sampled_from([1, 2, 1000]),
+    cache_bytes=st.sampled_from([0, 10_000, 10_000_000]),
     records=st.sampled_from([5, 1000]),
 )
 def test_nothing_that_happens_changes_what_comes_of_it(
-    history, schedule, publish_faults, apply_faults, cache_clients, records
+    history, schedule, publish_faults, apply_faults, cache_bytes, records
 ):
     bench = Bench(
         PLAN,
         publish_faults=publish_faults,
         apply_faults=apply_faults,
-        cache_clients=cache_clients,
+        cache_bytes=cache_bytes,
         limits=UnitLimits(records=records),
     )
     topics = topics_of(history)

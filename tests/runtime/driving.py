@@ -114,7 +114,7 @@ class Bench:
         publish_faults: Iterable[str] = (),
         apply_faults: Iterable[str] = (),
         belongs: Callable[[bytes], bool] = lambda _: True,
-        cache_clients: int = 1000,
+        cache_bytes: int = 10_000_000,
         limits: UnitLimits | None = None,
     ) -> None:
         self.ledger = Ledger()
@@ -125,7 +125,7 @@ class Bench:
         self._publish_faults = Faults(publish_faults)
         self._apply_faults = Faults(apply_faults)
         self._belongs = belongs
-        self._cache_clients = cache_clients
+        self._cache_bytes = cache_bytes
         self._limits = limits or UnitLimits()
 
     def worker(self) -> Partition:
@@ -136,7 +136,7 @@ class Bench:
             self._plan,
             self._belongs,
             self.metrics,
-            self._cache_clients,
+            self._cache_bytes,
             self._limits,
         )
 

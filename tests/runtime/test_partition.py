@@ -440,12 +440,13 @@ async def test_a_start_takes_the_newest_rules():
 
 async def test_the_cache_keeps_its_bound_while_a_batch_is_decided():
     """Two million records of 100,000 clients waiting: before, each batch's clients came on top of a full cache."""
-    bench = Bench(QUIET, cache_clients=10)
+    bench = Bench(QUIET, cache_bytes=60_000)
     worker = await bench.started()
     for batch in all_batches(logins(100, clients=100), 8):
         await worker.take(batch)
-        assert worker.cached <= 10
+        assert worker.cached <= max(worker._cache.limit, 8)
         await worker.commit("age")
+    assert 8 < worker.cached == worker._cache.limit < 20
     assert worker.position.clients == 100
     topics = topics_of([login(at(0) + n, client_id=f"c{n if n < 100 else n - 10}") for n in range(114)])
     await worker.take(batch_at(topics, worker.offsets, 1000))
@@ -453,13 +454,13 @@ async def test_the_cache_keeps_its_bound_while_a_batch_is_decided():
 
 
 async def test_the_cache_keeps_its_bound_and_those_used_last():
-    bench = Bench(QUIET, cache_clients=10)
+    bench = Bench(QUIET, cache_bytes=60_000)
     worker = await bench.started()
     for batch in all_batches(logins(100, clients=100), 20):
         await worker.take(batch)
         await worker.commit("age")
-        assert worker.cached == 10
-    assert set(worker._cache) == {f"c{n}" for n in range(90, 100)}
+        assert worker.cached == worker._cache.limit < 20
+    assert set(worker._cache) == {f"c{n}" for n in range(100 - worker.cached, 100)}
     assert worker.position.clients == 100  # those that left the cache are not counted anew
     topics = topics_of([login(at(0) + n, client_id=f"c{n % 100}") for n in range(200)])
     await worker.take(batch_at(topics, worker.offsets, 1000))

@@ -38,7 +38,7 @@ async def test_a_file_gives_what_a_worker_gives(lines):
     for record in read_file(lines, "f"):
         records = topics.setdefault(record.topic, [])
         records.append(ConsumerRecord(len(records), record.timestamp_ms, record.key, record.value))
-    bench = Bench(shipped_plan(), cache_clients=20)
+    bench = Bench(shipped_plan(), cache_bytes=200_000)
     worker = await bench.started()
     for number, batch in enumerate(all_batches(topics, 37)):
         await worker.take(batch)

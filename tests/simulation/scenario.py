@@ -67,7 +67,7 @@ class Scenario:
     batch_records: int
     unit_records: int
     unit_age_s: float
-    cache_clients: int
+    cache_bytes: int
     chunk_bytes: int
     end_s: float  # inputs and faults are over
     backfill_clients: int = 20_000  # whose history is read at once
@@ -87,7 +87,7 @@ def generate(random: Random, seed: int) -> Scenario:
         batch_records=random.choice((1, 3, 10, 50)),
         unit_records=random.choice((3, 10, 5_000)),
         unit_age_s=random.choice((0.1, 0.5, 1.0)),
-        cache_clients=random.choice((1, 3, 500)),
+        cache_bytes=random.choice((5_000, 20_000, 5_000_000)),
         chunk_bytes=random.choice((300, 1_200, 900_000)),
         end_s=end_s,
         refusal=random.choice(REFUSALS) if random.random() < 0.05 else "",

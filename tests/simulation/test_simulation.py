@@ -164,7 +164,7 @@ def steady(seed: int, random: Random, faults: list[Fault]) -> Scenario:
         batch_records=10,
         unit_records=5_000,
         unit_age_s=0.5,
-        cache_clients=500,
+        cache_bytes=5_000_000,
         chunk_bytes=1_200,
         end_s=8.0,
         faults=faults,

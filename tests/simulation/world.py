@@ -241,7 +241,7 @@ def installed(world: World) -> Iterator[None]:
     def small_partition(number: int, *parts: Any) -> partition.Partition:
         *parts_, _, limits = parts
         small = UnitLimits(records=scenario.unit_records, age_s=limits.age_s)
-        return partition.Partition(number, *parts_, scenario.cache_clients, small)
+        return partition.Partition(number, *parts_, scenario.cache_bytes, small)
 
     nothing = SimpleNamespace(start=lambda: None, cleanup=lambda: None, name="")
     everywhere = {
