@@ -1,9 +1,9 @@
 """What every Log keeps, whatever is below it. A test module derives from LogContract and says how to open one.
 
-`open_log()` gives a new Log of the same, at first empty, ledger partition; `published()` what a read_committed consumer
-sees on the messages' topic. A KafkaContract goes on to what lies below a KafkaLog: `producer()` gives a started
-transactional producer with aiokafka's interface; `lose_requests()` and `lose_answers()` say what becomes of whatever
-is sent from then on, until `mend()`.
+`open_log()` gives a new Log of the same, at first empty, ledger partition; `published()` what a read_committed
+consumer sees on the messages' topic. A KafkaContract goes on to what lies below a KafkaLog: `producer()` gives a
+started transactional producer with aiokafka's interface; `appended()` says where the ledger ends, be it committed or
+not; `lose_requests()` and `lose_answers()` say what becomes of whatever is sent from then on, until `mend()`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class LogContract:
     def open_log(self) -> Log:
         raise NotImplementedError
 
-    async def published(self) -> list[tuple[bytes | None, bytes | None]]:
+    async def published(self, open_transactions: bool = False) -> list[tuple[bytes | None, bytes | None]]:
         raise NotImplementedError
 
     @pytest.fixture
@@ -42,8 +42,15 @@ class LogContract:
         yield log
         await log.stop()
 
+    async def settle(self, log: Log) -> None:
+        """Wait until all that was published can be read."""
+
+    async def held(self, log: Log, first: int = 0) -> list[tuple[int, bytes]]:
+        await self.settle(log)
+        return await self.readable(log, first)
+
     @staticmethod
-    async def held(log: Log, first: int = 0) -> list[tuple[int, bytes]]:
+    async def readable(log: Log, first: int = 0) -> list[tuple[int, bytes]]:
         _, end = await log.bounds()
         return [pair async for pair in log.read(first, end)]
 
@@ -124,6 +131,14 @@ class KafkaContract(LogContract):
     async def mend(self) -> None:
         raise NotImplementedError
 
+    async def appended(self) -> int:
+        raise NotImplementedError
+
+    async def settle(self, log: Log) -> None:
+        until = time.monotonic() + 15
+        while (await log.bounds())[1] != await self.appended() and time.monotonic() < until:
+            await asyncio.sleep(0.05)
+
     @staticmethod
     async def ends_at(log: Log, offset: int) -> None:
         """Markers follow the answer."""
@@ -146,8 +161,8 @@ class KafkaContract(LogContract):
         last = await log.publish([message(2)], [b"behind"])
         await asyncio.sleep(0.2)  # the log's own markers are there by now
         assert (await log.bounds())[1] == before + 2
-        assert await self.held(log) == [(before, b"before")]
-        assert [key for key, _ in await self.published()] == [b"client-1"]
+        assert await self.readable(log) == [(before, b"before")]
+        assert [key for key, _ in await self.published(open_transactions=True)] == [b"client-1"]
         successor = await self.producer("a-stranger")  # ends what its predecessor left open
         await self.ends_at(log, last + 3)  # two markers: the log's own, and that of the abort
         assert await self.held(log) == [(before, b"before"), (last, b"behind")]
@@ -162,7 +177,7 @@ class KafkaContract(LogContract):
         await sleeper.begin_transaction()
         await (await sleeper.send(self.ledger.topic, b"open", partition=self.ledger.partition))
         last = await log.publish([], [b"behind"])
-        assert await self.held(log) == []
+        assert await self.readable(log) == []
         await self.ends_at(log, last + 3)
         assert await self.held(log) == [(last, b"behind")]
         with pytest.raises((ProducerFenced, InvalidProducerEpoch, InvalidTxnState)):

@@ -175,10 +175,13 @@ class Installation:
 
     # -- what others see --------------------------------------------------------------------------
 
-    def read(self, *names: str, start: dict[tuple[str, int], int] | None = None) -> list[Record]:
+    def read(
+        self, *names: str, start: dict[tuple[str, int], int] | None = None, open_transactions: bool = False
+    ) -> list[Record]:
         """Every committed record of the topics, partition by partition, from its beginning or from `start`.
 
-        A transaction is committed a moment before all its records can be read: what was appended is waited for.
+        A transaction is committed a moment before all its records can be read: what was appended is waited for, unless
+        there are `open_transactions` to stop at.
         """
         consumer = self.consumer()
         try:
@@ -187,7 +190,9 @@ class Installation:
                 real = self.settings.topic(name)
                 count = len(consumer.list_topics(real, timeout=10).topics[real].partitions)
                 tps += [TopicPartition(real, p, (start or {}).get((name, p), 0)) for p in range(count)]
-            found = _read_to(consumer, tps, self._ends(tps))
+            found = _read_to(
+                consumer, tps, self.ends(tps, "read_committed" if open_transactions else "read_uncommitted")
+            )
         finally:
             consumer.close()
         return [
@@ -245,7 +250,7 @@ class Installation:
             for topic in INTAKE_TOPICS
             for p in range(self.partitions)
         ]
-        ends = self._ends(behind)
+        ends = self.ends(behind)
         behind = [tp for tp in behind if tp.offset < ends[tp.topic, tp.partition]]
         consumer = self.consumer()
         try:
@@ -254,9 +259,9 @@ class Installation:
         finally:
             consumer.close()
 
-    def _ends(self, tps: Iterable[TopicPartition]) -> _Offsets:
+    def ends(self, tps: Iterable[TopicPartition], isolation_level: str = "read_uncommitted") -> _Offsets:
         """Offset after the last record appended, be its transaction committed or not."""
-        consumer = self.consumer("read_uncommitted")
+        consumer = self.consumer(isolation_level)
         try:
             return {(tp.topic, tp.partition): consumer.get_watermark_offsets(tp, timeout=10)[1] for tp in tps}
         finally:

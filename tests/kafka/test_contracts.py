@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from typing import Any
 
+import confluent_kafka
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 
@@ -50,8 +51,12 @@ class TestKafkaLog(KafkaContract):
     def open_log(self) -> KafkaLog:
         return KafkaLog(self.engine.settings.model_copy(update={"kafka": f"127.0.0.1:{self.proxy.port}"}), 0)
 
-    async def published(self) -> list[tuple[bytes | None, bytes | None]]:
-        return [(record.key, record.value) for record in self.engine.read("tasks")]
+    async def published(self, open_transactions: bool = False) -> list[tuple[bytes | None, bytes | None]]:
+        found = self.engine.read("tasks", open_transactions=open_transactions)
+        return [(record.key, record.value) for record in found]
+
+    async def appended(self) -> int:
+        return self.engine.ends([confluent_kafka.TopicPartition(*self.ledger)])[self.ledger]
 
     async def producer(self, transactional_id: str, timeout_ms: int = 60_000) -> Any:
         producer = AIOKafkaProducer(

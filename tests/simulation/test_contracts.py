@@ -54,6 +54,9 @@ class TestSimulatedLog(KafkaContract):
         await producer.start()
         return producer
 
+    async def appended(self) -> int:
+        return self.kafka.logs[self.ledger].end
+
     async def lose_requests(self) -> None:
         self.kafka.network.weather["kafka"] = Weather(down=True)
 
@@ -63,7 +66,7 @@ class TestSimulatedLog(KafkaContract):
     async def mend(self) -> None:
         self.kafka.network.weather["kafka"] = Weather()
 
-    async def published(self) -> list[tuple[bytes | None, bytes | None]]:
+    async def published(self, open_transactions: bool = False) -> list[tuple[bytes | None, bytes | None]]:
         await asyncio.sleep(0.1)  # markers follow the answer
         return [(entry.key, entry.value) for entry in self.kafka.logs[TopicPartition("tasks", 0)].committed()]
 
@@ -73,6 +76,9 @@ class TestSimulatedStore(StoreContract):
         self.redis = SimRedis(network())
         client: Any = SimRedisClient(self.redis)
         return RedisStore(client, "contract", 3)
+
+    async def appended(self) -> int:
+        return self.kafka.logs[self.ledger].end
 
     async def lose_requests(self) -> None:
         self.redis.network.weather["redis"] = Weather(down=True)
