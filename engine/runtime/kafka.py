@@ -1,17 +1,17 @@
 """Kafka: the Log of a partition, and reading what is committed.
 
 Enters: settings. Leaves: KafkaLog, readers, the partition of a key.
-Holds: aiokafka is used by its public interface alone; its errors become Fenced, Unavailable or Refused here and go no
-further.
+Holds: aiokafka is used by its public interface alone, but for ending what does not end; its errors become Fenced,
+Unavailable or Refused here and go no further.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, Final
 
@@ -56,7 +56,7 @@ _DENIED: Final = (
 )
 
 
-@contextmanager
+@contextlib.contextmanager
 def errors() -> Iterator[None]:
     """Kafka's errors in the engine's words."""
     try:
@@ -120,18 +120,46 @@ async def _try_credentials(settings: Settings) -> None:
 
 
 async def discard(client: AIOKafkaProducer | AIOKafkaConsumer | None) -> None:
-    """End a client whose state is no longer of interest; never raises, never waits long."""
-    if client is not None:
-        try:
-            async with asyncio.timeout(3):
-                await client.stop()
-        except (KafkaError, TimeoutError, OSError, RuntimeError, AssertionError) as error:
-            log.debug("a Kafka client did not stop cleanly", error=repr(error))
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise
-            # aiokafka lets the cancellation of a task of its own through: a member that was just leaving the group
+    """End a client whose state is no longer of interest; never raises, never waits long. What a producer has not sent
+    is not sent any more.
+    """
+    if client is None:
+        return
+    try:
+        async with asyncio.timeout(3):
+            await _abandon_sends(client)
+            await client.stop()
+    except (KafkaError, TimeoutError, OSError, RuntimeError, AssertionError) as error:
+        log.debug("a Kafka client did not stop cleanly", error=repr(error))
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        # aiokafka lets the cancellation of a task of its own through: a member that was just leaving the group
+    finally:
+        await _disconnect(client)
+
+
+async def _abandon_sends(client: AIOKafkaProducer | AIOKafkaConsumer) -> None:
+    """aiokafka's stop sends all that waits first, and again and again while Kafka does not answer; interrupted, it
+    leaves that to go on for ever.
+    """
+    sender = getattr(client, "_sender", None)
+    if sender is None or sender.sender_task is None:
+        return
+    sender.sender_task.cancel()
+    await _disconnect(client)  # what it waits for fails
+    client._message_accumulator.fail_all(KafkaConnectionError("the producer was stopped"))
+    await asyncio.wait([sender.sender_task])
+
+
+async def _disconnect(client: AIOKafkaProducer | AIOKafkaConsumer) -> None:
+    """Close the connections, and no longer ask for metadata."""
+    connections = getattr(client, "client", None) or getattr(client, "_client", None)
+    if connections is not None:
+        with contextlib.suppress(KafkaError, TimeoutError, OSError):
+            async with asyncio.timeout(1):
+                await connections.close()
 
 
 def partitioner(partitions: int) -> Callable[[bytes], int]:

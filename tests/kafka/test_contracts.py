@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import confluent_kafka
@@ -44,9 +44,12 @@ class TestKafkaLog(KafkaContract):
         self.tasks = self.engine.settings.topic("tasks")
 
     @pytest.fixture(autouse=True)
-    async def _forgotten(self) -> None:
-        """What clients that were cut off leave behind is handled as a worker does it."""
+    async def _forgotten(self) -> AsyncIterator[None]:
+        """What clients that were cut off leave behind is handled as a worker does it: no task of theirs goes on."""
         asyncio.get_running_loop().set_exception_handler(tell_later)
+        yield
+        left = {task.get_coro().__qualname__ for task in asyncio.all_tasks()}  # type: ignore[union-attr]
+        assert not {name for name in left if name.startswith(("AIOKafka", "Sender.", "MessageAccumulator."))}
 
     def open_log(self) -> KafkaLog:
         return KafkaLog(self.engine.settings.model_copy(update={"kafka": f"127.0.0.1:{self.proxy.port}"}), 0)
