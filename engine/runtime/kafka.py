@@ -165,7 +165,7 @@ async def _disconnect(client: AIOKafkaProducer | AIOKafkaConsumer) -> None:
 def partitioner(partitions: int) -> Callable[[bytes], int]:
     """Key -> partition as Kafka's Java producer has it; remembered, since the hash is computed in Python."""
 
-    @lru_cache(maxsize=131_072)
+    @lru_cache(maxsize=32_768)
     def partition_of(key: bytes) -> int:
         return int((murmur2(key) & 0x7FFFFFFF) % partitions)
 

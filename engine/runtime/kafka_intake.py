@@ -19,7 +19,7 @@ from engine.runtime.settings import Settings
 
 FETCH_AHEAD_BYTES: Final = 24_000_000  # over all partitions of a worker
 BATCHES_RECORDS: Final = 20_000  # too: records at hand take memory, and deciding a batch holds all partitions up
-LEAST_BATCH_RECORDS: Final = 500
+LEAST_BATCH_RECORDS: Final = 250
 MERGE_WAIT_S: Final = 0.5
 
 
@@ -39,7 +39,7 @@ class KafkaIntake:
         self._partitions = partitions
         ahead = FETCH_AHEAD_BYTES // (share * len(INTAKE_TOPICS))
         self._batch_records = min(settings.batch_records, max(BATCHES_RECORDS // share, LEAST_BATCH_RECORDS))
-        self._fetch_bytes = min(max(ahead, 131_072), 1_048_576)
+        self._fetch_bytes = min(max(ahead, 65_536), 1_048_576)
         # A fetch asks for the topics with nothing buffered and waits at the broker for one of them; what comes on the
         # others meanwhile waits for it. So it waits no longer than what idle polling of all partitions may cost.
         self._fetch_wait_ms = min(max(8 * share, 30), 500)

@@ -8,6 +8,7 @@ each batch, and its Python code those that this refuses, with � in such names.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any, Final
 
 from aiokafka.consumer import fetcher
@@ -53,13 +54,17 @@ class Batch:
         return next(self._batch)
 
     def __iter__(self) -> Iterator[Any]:
+        """One after the other: all records of a batch at once, for each topic of each partition, are much memory."""
+        read = 0
         try:
-            return iter(list(self._batch))
+            for record in self._batch:
+                yield record
+                read += 1
         except UnicodeDecodeError:
             batch = _DefaultRecordBatchPy(self._data)
             batch._maybe_uncompress()
             batch._buffer = _Lenient(batch._buffer)
-            return batch
+            yield from islice(batch, read, None)
 
 
 class _Lenient(bytearray):

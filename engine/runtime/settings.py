@@ -54,7 +54,7 @@ class Settings(BaseSettings):
         "wall",
         description="what ticks go by once caught up: the wall clock, or the latest event time (for playing history)",
     )
-    cache_mb: int = Field(150, ge=10, description="memory for the states of the clients used last, in this worker")
+    cache_mb: int = Field(100, ge=10, description="memory for the states of the clients used last, in this worker")
     batch_records: int = Field(5_000, ge=1, le=5_000, description="records decided at once")
     unit_age_s: float = Field(1.0, gt=0, le=10, description="a unit without messages is committed after this")
     unit_deadline_s: float = Field(60.0, ge=5, description="a unit that takes longer is a hang: the process ends")

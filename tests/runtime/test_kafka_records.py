@@ -40,6 +40,12 @@ def test_every_record_is_read(codec: int):
     assert records.size_in_bytes() == len(data)
 
 
+def test_records_are_read_when_they_are_asked_for():
+    each = Records(batch("fine", 0)).next_batch()
+    assert next(iter(each)).offset == 0
+    assert next(each).offset == 1
+
+
 def test_a_batch_cut_off_at_the_end_waits_for_the_next_fetch():
     data = batch("fine", 0)
     records = Records(data + data[:-1])
