@@ -6,6 +6,7 @@ from typing import Any
 
 from aiokafka import TopicPartition
 
+from engine.runtime import snapshot
 from engine.runtime.backfill import Backfill, Columns
 from engine.runtime.kafka import KafkaLog
 from engine.runtime.ledger import Fenced, Step
@@ -107,6 +108,11 @@ def _() -> list[Change]:
         return await self._head()
 
     return [(Backfill, "_declaring", declaring), (Backfill, "_kept", lambda self, columns: None)]
+
+
+@bug("a rebuild falls over what it finds moved")
+def _() -> list[Change]:
+    return [(snapshot, "_recovered", lambda partition: partition.recover())]
 
 
 @bug("no clients in Redis, nothing to fill")
