@@ -96,7 +96,7 @@ class Columns:
             self._ledger = offset + 1
             self.decided_by[unit.rule_set] = offset
             writes.append(unit.writes)
-            if len(writes) < unit.chunks:
+            if unit.chunk < unit.chunks - 1:  # not by their number: a trimmed ledger begins with the last of a unit
                 continue
             for step in unit.steps:
                 if step.ranges:
@@ -268,7 +268,7 @@ async def run(settings: Settings, redis: Redis, names: Sequence[str], say: Calla
                 yield RecordedInputs(settings, consumer, number)
 
         log_, store = KafkaLog(settings, number), RedisStore(redis, settings.app_id, number)
-        partition = Partition(number, log_, store, newest, belongs, Metrics(), UNIT_CLIENTS, UnitLimits())
+        partition = Partition(number, log_, store, newest, belongs, Metrics(), 0, UnitLimits())
         try:
             await Backfill(features, partition, log_, store, inputs, belongs, head).run(filled)
         finally:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from engine.core.firm_time import DAY_MS, HOUR_MS
 from engine.core.plan import Plan
 from engine.core.state import unpack
-from engine.runtime import backfill
+from engine.runtime import backfill, ledger
 from engine.runtime.backfill import Backfill, Filled, chosen_features, reach
 from engine.runtime.intake import INTAKE_TOPICS, Inbound, Merger, merge
 from engine.runtime.ledger import Refused, Unavailable
@@ -283,6 +283,21 @@ async def test_a_trimmed_ledger_leaves_the_order_of_time(scene):
     units = scene.bench.ledger.units()
     scene.bench.ledger.first = units[len(units) // 2][0]
     scene.bench.ledger.records[: scene.bench.ledger.first] = [None] * scene.bench.ledger.first
+    await scene.fill()
+    scene.assert_as_always()
+
+
+async def test_a_ledger_trimmed_within_a_unit_of_several_records_loses_no_step(monkeypatch):
+    """What stays of the unit is its last record, which alone holds the steps."""
+    monkeypatch.setattr(ledger, "MAX_CHUNK_BYTES", 100)
+    scene = Scene(topics_of(sorted(some_history(), key=lambda item: event_of(item).time)))
+    await scene.go_on(10)
+    scene.plan = AFTER_PLAN
+    await scene.go_on(10)
+    units = [(offset, ledger.decode_unit(record)) for offset, record in scene.bench.ledger.units()]
+    several = [offset for offset, unit in units if unit.chunk == unit.chunks - 1 > 0]
+    scene.bench.ledger.first = first = several[len(several) // 2]
+    scene.bench.ledger.records[:first] = [None] * first
     await scene.fill()
     scene.assert_as_always()
 
