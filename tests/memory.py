@@ -15,7 +15,7 @@ import msgpack
 
 from engine.core.messages import Message
 from engine.core.record import PUBLIC_FIELDS
-from engine.runtime.ledger import Fenced, Unavailable
+from engine.runtime.ledger import Fenced, Surprised, Unavailable
 
 BEFORE: Final = "before"  # nothing was done, an error is the answer
 ABORTED: Final = "aborted"  # the transaction was written and then aborted (Log alone)
@@ -96,8 +96,10 @@ class Data:
 
     def __init__(self) -> None:
         self.applied: list[tuple[bytes, list[list[Any]]]] = []
+        self.failovers = 0
 
     def lose(self, units: int) -> None:
+        self.failovers += 1
         del self.applied[max(len(self.applied) - units, 0) :]
 
     @property
@@ -122,6 +124,7 @@ class MemoryStore:
     def __init__(self, data: Data, faults: Faults | None = None) -> None:
         self._data = data
         self._faults = faults or Faults()
+        self._scanned = 0  # the failover since which clients are being named
 
     async def position(self) -> bytes | None:
         return self._data.position
@@ -148,6 +151,10 @@ class MemoryStore:
         return [client_id.decode() for _, client_id in due[:limit]]
 
     async def clients(self, cursor: int, limit: int) -> tuple[int, list[str]]:
+        if cursor == 0:
+            self._scanned = self._data.failovers
+        elif self._data.failovers != self._scanned:
+            raise Surprised("a cursor of before a failover")
         client_ids = list(self._data.rows())
         end = cursor + limit
         return end if end < len(client_ids) else 0, client_ids[cursor:end]

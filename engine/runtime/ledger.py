@@ -119,7 +119,8 @@ class Store(Protocol):
     async def clients(self, cursor: int, limit: int) -> tuple[int, list[str]]:
         """Some of all clients, about `limit`, from a cursor on, and the cursor that follows: 0 at beginning and end.
 
-        Each client that is there from beginning to end is named, some more than once.
+        Each client that is there from beginning to end is named, some more than once. Surprised when the order in which
+        they are named has changed meanwhile.
         """
 
 

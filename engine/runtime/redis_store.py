@@ -21,6 +21,7 @@ from redis.exceptions import (
     AuthorizationError,
     ClusterDownError,
     NoPermissionError,
+    NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
     RedisError,
@@ -30,15 +31,16 @@ from redis.exceptions import (
 from redis.maint_notifications import MaintNotificationsConfig
 
 from engine.core.record import PACKED_FIELD, PUBLIC_FIELDS
-from engine.runtime.ledger import Refused, Unavailable
+from engine.runtime.ledger import Refused, Surprised, Unavailable
 
 _FIELDS: Final = "".join(
     f", '{name}', row[{index}]" for index, name in enumerate((PACKED_FIELD, *PUBLIC_FIELDS), start=3)
 )
 
 # Answers of a Redis that will be well again: failing over, full, unable to write, busy. redis-py has a class for some
-# of them, and takes the word off their text; one that is starting (LOADING) is no ResponseError there.
-_PASSING: Final = (OutOfMemoryError, ReadOnlyError, ClusterDownError, TryAgainError, AskError)
+# of them, and takes the word off their text; one that is starting (LOADING) is no ResponseError there. A
+# script that was just sent is not known when another server answers already.
+_PASSING: Final = (OutOfMemoryError, ReadOnlyError, ClusterDownError, TryAgainError, AskError, NoScriptError)
 _PASSING_WORDS: Final = ("MISCONF", "BUSY", "NOREPLICAS")
 
 _WRITE: Final = f"""
@@ -73,6 +75,15 @@ for index, id in ipairs(cmsgpack.unpack(ARGV[2])) do
   answer[index + 1] = redis.call('HGET', ARGV[1] .. id, '{PACKED_FIELD}')
 end
 return answer
+"""
+
+# KEYS[1] due times; ARGV: cursor, about how many. Answers the server's run id, '' where rights or
+# the service do not say it, the next cursor, clients and due times.
+SCAN: Final = """
+local info = redis.pcall('INFO', 'server')
+local server = type(info) == 'string' and string.match(info, 'run_id:(%w+)') or ''
+local found = redis.call('ZSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[2])
+return {server, found[1], found[2]}
 """
 
 
@@ -115,6 +126,8 @@ class RedisStore:
         self._apply = redis.register_script(APPLY)
         self._load = redis.register_script(LOAD)
         self._restore = redis.register_script(RESTORE)
+        self._scan = redis.register_script(SCAN)
+        self._scanned = b""  # the server that clients are being named by
 
     async def position(self) -> bytes | None:
         return cast("bytes | None", await _answer(self._redis.get(self._position)))
@@ -138,8 +151,13 @@ class RedisStore:
         return [client_id.decode() for client_id in ids]
 
     async def clients(self, cursor: int, limit: int) -> tuple[int, list[str]]:
-        cursor, found = await _answer(self._redis.zscan(self._due, cursor, count=limit))
-        return cursor, [client_id.decode() for client_id, _ in found]
+        """Each server, and each start of it, has an order of its own: a cursor means nothing to another one."""
+        server, following, found = await _answer(self._scan(keys=[self._due], args=[cursor, limit]))
+        if cursor == 0:
+            self._scanned = server
+        elif server != self._scanned:
+            raise Surprised("another Redis answers than the one that began to name all clients")
+        return int(following), [client_id.decode() for client_id in found[::2]]
 
 
 @contextmanager
@@ -164,6 +182,11 @@ def redis_errors() -> Iterator[None]:
 async def _answer(command: Awaitable[Any]) -> Any:
     with redis_errors():
         return await command
+
+
+async def server_id(redis: Redis) -> str:
+    """Of the server that answers; another one after a restart or a failover."""
+    return str((await _answer(redis.info("server"))).get("run_id"))
 
 
 async def is_pinned(redis: Redis, app_id: str) -> bool:
@@ -211,10 +234,15 @@ async def pin_ledger(redis: Redis, app_id: str, ledger_topic: str) -> None:
         )
 
 
-async def flushed(redis: Redis) -> None:
+async def flushed(redis: Redis, app_id: str, wait_ms: int = 10_000) -> None:
     """Wait until all that Redis has answered is on its disk. Raises Refused when it keeps no append-only file."""
+    key = _partitions_key(app_id)
     try:
-        local, _ = await redis.execute_command("WAITAOF", 1, 0, 10_000)
+        with redis_errors():
+            async with redis.client() as one:
+                # WAITAOF waits for what its own connection wrote, and so for all before that: for nothing without this
+                await one.set(key, await pinned_partitions(one, app_id), xx=True)
+                local, _ = await one.execute_command("WAITAOF", 1, 0, wait_ms)
     except ResponseError as error:
         raise Refused(
             f"Redis cannot say that its data is on disk ({error}): it needs appendonly yes, Redis 7.2 or Valkey"

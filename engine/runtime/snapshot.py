@@ -24,10 +24,18 @@ from engine.core.state import unpack
 from engine.runtime import ledger, topics
 from engine.runtime.clients import NO_RULES, packed_states
 from engine.runtime.kafka import KafkaLog
-from engine.runtime.ledger import Fenced, Position, Refused, Surprised
+from engine.runtime.ledger import Fenced, Position, Refused, Surprised, Unavailable
 from engine.runtime.metrics import Metrics
 from engine.runtime.partition import Partition
-from engine.runtime.redis_store import RedisStore, flushed, is_pinned, pin_ledger, pin_partitions, pinned_partitions
+from engine.runtime.redis_store import (
+    RedisStore,
+    flushed,
+    is_pinned,
+    pin_ledger,
+    pin_partitions,
+    pinned_partitions,
+    server_id,
+)
 from engine.runtime.settings import Settings
 from engine.runtime.unit import UnitLimits
 
@@ -68,12 +76,15 @@ async def _write(settings: Settings, redis: Redis, partitions: int, out: BinaryI
     """All rows; how many clients."""
     rows = Rows(out)
     clients = 0
+    server = await server_id(redis)
     rows.put([FORMAT, settings.app_id, partitions])
     for partition in range(partitions):
         rows.put(["partition", partition, await RedisStore(redis, settings.app_id, partition).position()])
         async for states in _batches(packed_states(redis, settings.app_id, partition)):
             rows.put(["states", ledger.encode_writes((unpack(NO_RULES.layout, state), state) for state in states)])
             clients += len(states)
+    if await server_id(redis) != server:  # another one names clients in another order, and may have lost writes
+        raise Unavailable("redis", "it started anew, or failed over, in the middle of the snapshot: take it again")
     rows.end()
     return clients
 
@@ -235,7 +246,7 @@ async def trim(settings: Settings, redis: Redis, path: Path) -> dict[int, int]:
     if (header.app_id, header.partitions) != (settings.app_id, partitions):
         raise Refused(f"{path}: is not a snapshot of this engine")
     positions = await _check_fits(settings, path)
-    await flushed(redis)
+    await flushed(redis, settings.app_id)
     beginnings = {}
     for number, position in positions.items():
         stored = await RedisStore(redis, settings.app_id, number).position()

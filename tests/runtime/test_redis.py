@@ -13,19 +13,31 @@ from redis.exceptions import (
     BusyLoadingError,
     ClusterDownError,
     ConnectionError,
+    NoScriptError,
     ResponseError,
     TimeoutError,
 )
 
 from engine.cli import main
 from engine.core.record import PUBLIC_FIELDS
+from engine.runtime import snapshot
 from engine.runtime.clients import on_one_screen, packed_states, read_client
 from engine.runtime.kafka import partitioner
 from engine.runtime.ledger import Refused, Unavailable, encode_writes
-from engine.runtime.redis_store import RedisStore, connect, pin_ledger, pin_partitions, pinned_partitions, redis_errors
+from engine.runtime.redis_store import (
+    RedisStore,
+    connect,
+    flushed,
+    pin_ledger,
+    pin_partitions,
+    pinned_partitions,
+    redis_errors,
+)
 from engine.runtime.replay import states_hash
+from engine.runtime.settings import Settings
 from tests.core.making import Desk, at, balance, login, profile, shipped_plan
 from tests.runtime.driving import pack_all
+from tests.services.redis import RedisServer
 
 _apps = itertools.count()
 
@@ -83,6 +95,7 @@ async def test_an_emptied_redis_under_a_ledger_is_refused(redis, app_id):
         (OSError("no route"), Unavailable),
         (BusyLoadingError("Redis is loading the dataset in memory"), Unavailable),
         (ClusterDownError("The cluster is down"), Unavailable),
+        (NoScriptError("No matching script. Please use EVAL."), Unavailable),
         (ResponseError("MISCONF Valkey is configured to save RDB snapshots"), Unavailable),
         (ResponseError("ERR user_script:3: attempt to index nil"), ResponseError),
         (AuthenticationError("invalid username-password pair"), Refused),
@@ -124,6 +137,18 @@ async def test_nobody_there():
             await RedisStore(redis, "x", 0).position()
 
 
+async def test_flushed_is_what_other_connections_wrote(app_id):
+    """A Redis that never flushes: to a connection that wrote nothing WAITAOF says at once that all is done."""
+    with RedisServer(appendfsync="no") as server:
+        async with connect(server.url) as redis, connect(server.url) as writer:
+            await pin_partitions(writer, app_id, 4, ledger_is_empty=True)
+            with pytest.raises(Unavailable, match="the append-only file was not flushed in time"):
+                await flushed(redis, app_id, wait_ms=100)
+            await writer.config_set("appendfsync", "everysec")
+            await flushed(redis, app_id)
+            assert await pinned_partitions(redis, app_id) == 4
+
+
 async def test_a_script_that_the_server_forgot_is_sent_again(redis, app_id):
     store = RedisStore(redis, app_id, 0)
     await store.apply(b"", b"one", encode_writes([]))
@@ -156,6 +181,27 @@ async def test_all_states_and_their_hash(redis, app_id):
     found = {pair[0]: pair[1] for number in range(4) async for pair in packed_states(redis, app_id, number)}
     assert found == expected
     assert states_hash(found.items()) == states_hash(expected.items())
+
+
+async def test_a_snapshot_in_the_middle_of_which_redis_starts_anew_is_none(tmp_path, monkeypatch):
+    """The connection may be made again in silence, and a server's cursor names only some clients to another one."""
+    with RedisServer() as server:
+        async with connect(server.url) as redis:
+            await filled(redis, "engage")
+
+            async def states(redis, app_id, partition):
+                async for pair in packed_states(redis, app_id, partition):
+                    yield pair
+                if partition == 1:
+                    await asyncio.to_thread(server.kill)
+                    server.start()
+                    await asyncio.sleep(0.1)  # until the client has heard that its connection is gone
+
+            assert await snapshot.take(Settings(), redis, tmp_path / "whole") == 30
+            monkeypatch.setattr(snapshot, "packed_states", states)
+            with pytest.raises(Unavailable, match="in the middle of the snapshot: take it again"):
+                await snapshot.take(Settings(), redis, tmp_path / "not-whole")
+            assert [path.name for path in tmp_path.iterdir()] == ["whole"]
 
 
 async def test_a_client_on_one_screen(redis, app_id):

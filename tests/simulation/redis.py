@@ -1,4 +1,4 @@
-"""A Redis in memory, and redis-py's client over it: the commands and the two scripts that the engine uses.
+"""A Redis in memory, and redis-py's client over it: the commands and the scripts that the engine uses.
 
 Enters: commands. Leaves: answers, connection errors.
 Holds: a script runs whole or not at all; every write is kept in order, so that a failover can lose any number of the
@@ -18,7 +18,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from engine.core.record import PACKED_FIELD, PUBLIC_FIELDS
-from engine.runtime.redis_store import APPLY, LOAD
+from engine.runtime.redis_store import APPLY, LOAD, SCAN
 from tests.simulation.network import Network
 
 FIELDS = (PACKED_FIELD, *PUBLIC_FIELDS)
@@ -75,12 +75,15 @@ class SimRedis:
         found = sorted((score, member) for member, score in self.data.sorted_sets.get(key, {}).items())
         return [member.encode() for score, member in found if score <= until_ms][:limit]
 
-    def scan(self, key: str, cursor: int, count: int) -> tuple[int, list[tuple[bytes, float]]]:
-        """ZSCAN: `cursor` is the member's hash below which all were named; what comes and goes may be left out."""
-        found = sorted((zlib.crc32(member.encode()), member) for member in self.data.sorted_sets.get(key, {}))
+    def scan(self, key: str, cursor: int, count: int) -> list[Any]:
+        """What SCAN does: `cursor` is the member's hash below which all were named, and each server has its own hash;
+        what comes and goes may be left out.
+        """
+        server = b"%d" % self.losses
+        found = sorted((zlib.crc32(server + member.encode()), member) for member in self.data.sorted_sets.get(key, {}))
         rest = [(place, member) for place, member in found if place >= cursor]
-        cursor = rest[count][0] if len(rest) > count else 0
-        return cursor, [(member.encode(), 0.0) for _, member in rest[:count]]
+        following = rest[count][0] if len(rest) > count else 0
+        return [server, b"%d" % following, [part for _, member in rest[:count] for part in (member.encode(), b"0")]]
 
     def apply(self, position: str, due: str, begin: bytes, end: bytes, prefix: str, chunks: list[bytes]) -> bytes:
         """What APPLY does."""
@@ -140,15 +143,8 @@ class SimRedisClient:
         answer: list[bytes] = await self._ask(f"ZRANGE {key}", lambda: self._server.due(key, int(last), num))
         return answer
 
-    async def zscan(self, key: str, cursor: int, count: int) -> tuple[int, list[tuple[bytes, float]]]:
-        count = self._network.random.randint(1, 4)  # Redis promises nothing about how many
-        answer: tuple[int, list[tuple[bytes, float]]] = await self._ask(
-            f"ZSCAN {key} {cursor}", lambda: self._server.scan(key, cursor, count)
-        )
-        return answer
-
     def register_script(self, script: str) -> Callable[..., Any]:
-        return {APPLY: self._apply, LOAD: self._load}.get(script, self._unknown)
+        return {APPLY: self._apply, LOAD: self._load, SCAN: self._scan}.get(script, self._unknown)
 
     async def _apply(self, keys: list[str], args: list[Any]) -> bytes:
         begin, end, prefix, *chunks = args
@@ -161,6 +157,13 @@ class SimRedisClient:
         ids = msgpack.unpackb(packed)
         effect = lambda: self._server.load(keys[0], _text(prefix), ids)  # noqa: E731
         answer: list[bytes | None] = await self._ask(f"LOAD {keys[0]} {' '.join(ids)}", effect)
+        return answer
+
+    async def _scan(self, keys: list[str], args: list[int]) -> list[Any]:
+        count = self._network.random.randint(1, 4)  # Redis promises nothing about how many
+        answer: list[Any] = await self._ask(
+            f"ZSCAN {keys[0]} {args[0]}", lambda: self._server.scan(keys[0], args[0], count)
+        )
         return answer
 
     async def _unknown(self, keys: list[str], args: list[Any]) -> None:
