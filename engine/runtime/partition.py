@@ -80,6 +80,8 @@ class Partition:
         self._cache.clear()
         self._unit = OpenUnit()
         self._sweeping = ""
+        # what was decided and not committed comes again: no tick may run ahead of it
+        self.reached_ms = self.reached_event_ms = 0
         self._use(self._newest_plan())
         self._metrics.population(self.number, position.tiers)
         return position

@@ -399,6 +399,7 @@ async def test_after_a_failed_publish_nothing_of_the_unit_is_left():
     await worker.recover()
     assert worker.cached == 0
     assert not worker.uncommitted
+    assert (worker.reached_ms, worker.reached_event_ms) == (0, 0)  # by which a tick would run ahead of the batch
     await worker.take(batch)
     assert len(bench.ledger.messages) == 1
 

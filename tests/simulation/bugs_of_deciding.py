@@ -252,6 +252,19 @@ def _() -> list[Change]:
     return [(intake, "merge", merge)]
 
 
+@bug("ticks by how far a thrown-away unit had come")
+def _() -> list[Change]:
+    original = Partition.recover
+
+    async def recover(self: Partition) -> Any:
+        reached_ms = self.reached_ms
+        position = await original(self)
+        self.reached_ms = reached_ms
+        return position
+
+    return [(Partition, "recover", recover)]
+
+
 # -- sweeps -------------------------------------------------------------------------------------------
 
 

@@ -36,7 +36,8 @@ class SimConsumer:
         self._limit = max_poll_records
         self._positions: dict[TopicPartition, int] = {}
         self._told: dict[TopicPartition, tuple[int, int]] = {}  # last stable offset and end, as last heard
-        self.latest_ms = 0  # record time of the latest record handed out, by this worker's consumers before it too
+        self._ends: dict[TopicPartition, int] = {}  # as asked for
+        self.latest_ms = 0  # record time of the latest record handed out
         self.process = PROCESS.get()
 
     async def start(self) -> None:
@@ -90,13 +91,12 @@ class SimConsumer:
 
     async def end_offsets(self, tps: list[TopicPartition]) -> dict[TopicPartition, int]:
         effect = lambda: {tp: self._kafka.logs[tp].stable for tp in tps}  # noqa: E731
-        return await self._network.call("kafka", "end offsets", effect, KafkaConnectionError)
+        self._ends |= await self._network.call("kafka", "end offsets", effect, KafkaConnectionError)
+        return {tp: self._ends[tp] for tp in tps}
 
     def assign(self, tps: list[TopicPartition]) -> None:
         self._positions = dict.fromkeys(tps, 0)
         if len(tps) > 1:
-            before = self._kafka.intakes.get((self.process, tps[0].partition))
-            self.latest_ms = before.latest_ms if before is not None else 0
             self._kafka.intakes[self.process, tps[0].partition] = self
 
     def seek(self, tp: TopicPartition, offset: int) -> None:
@@ -113,7 +113,8 @@ class SimConsumer:
 
     def behind(self) -> bool:
         """Whether it was told of more than it has read."""
-        return any(self._told[tp][0] > position for tp, position in self._positions.items() if tp in self._told)
+        ends = self._ends | {tp: told for tp, (told, _) in self._told.items()}
+        return any(ends.get(tp, 0) > position for tp, position in self._positions.items())
 
     async def offsets_for_times(self, times: dict[TopicPartition, int]) -> dict[TopicPartition, Entry | None]:
         """The first record of each partition that is not older."""

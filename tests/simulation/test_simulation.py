@@ -52,6 +52,7 @@ FIRST_SEED: dict[str, int] = {
     "never rejoin when fenced": 4,
     "what a partition waits for outlives it": 56,
     "ticks by the clock in a backlog": 7,
+    "ticks by how far a thrown-away unit had come": 617,
     "ticks are not recorded": 0,
     "offsets of the last batch's beginning": 0,
     "lose a step of the open unit": 0,
