@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from engine.core.actions import Rejection
-from engine.core.decode import Rejected, decode
+from engine.core.decode import MAX_EVENT_BYTES, Rejected, decode
 from engine.core.events import INBOUND, Event
 from engine.core.messages import Message
 
@@ -82,7 +82,8 @@ def read(record: Inbound, belongs: Callable[[bytes], bool]) -> Event | Message:
         return record.to_dead_letters(
             Rejected(Rejection.UNKNOWN_VALUE, "not a copy that the engine made: no such origin")
         )
-    if key and len(key) <= MAX_KEY_BYTES and not belongs(key):
+    readable = len(record.value or b"") <= MAX_EVENT_BYTES  # else a dead letter anywhere, and larger than a copy may be
+    if readable and key and len(key) <= MAX_KEY_BYTES and not belongs(key):
         if not record.rerouted:
             return record.to_right_partition()
         return record.to_dead_letters(

@@ -199,6 +199,15 @@ def test_a_key_too_long_for_any_client_is_not_sent_around():
     assert reason(read(good(key=b"k" * 65), nobody)) == Rejection.KEY_MISMATCH
 
 
+def test_a_value_too_large_for_any_event_is_not_sent_around():
+    """Its producer may have compressed it; the copy is not, no topic takes it, and each worker in turn would end."""
+    assert reason(read(good(value=b"x" * 65_536), everyone)) == Rejection.NOT_JSON
+    copy = read(good(value=b"x" * 65_536), nobody)
+    assert isinstance(copy, Message)
+    assert copy.topic == "rerouted"
+    assert reason(read(good(value=b"x" * 65_537), nobody)) == Rejection.TOO_LARGE
+
+
 @pytest.mark.parametrize(
     "headers",
     [
