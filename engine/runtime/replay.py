@@ -119,7 +119,7 @@ async def _replay_partition(
     states = _States()
     messages: list[Message] = []
     async with reader(settings) as consumer, reader(settings) as source:
-        inputs = RecordedInputs(settings, source, partition)
+        inputs = RecordedInputs(settings, source, partition, whole=True)
         chunks: list[bytes] = []
         first = (await consumer.beginning_offsets([ledger_tp]))[ledger_tp]
         end = (await consumer.end_offsets([ledger_tp]))[ledger_tp]

@@ -219,6 +219,16 @@ def test_inbound_retention_has_passed(ran: Installation, trades: Offline) -> Non
     assert "events are missing. Restore the topic" in text
 
 
+def test_a_replay_of_inputs_that_retention_has_deleted(ran: Installation) -> None:
+    """It is not told as differences: nothing was decided otherwise."""
+    tp = TopicPartition(ran.settings.topic("trades"), 0, 10)
+    ran.admin.delete_records([tp])[tp].result(10)
+    replayed = ran.engage("replay", "--from-ledger")
+    assert replayed.returncode == 1
+    assert f"partition 0: {tp.topic} no longer holds offsets 0 to 9, which were decided" in replayed.stderr
+    assert "differences" not in replayed.stderr
+
+
 def test_retention_deletes_nothing_but_what_was_aborted(ran: Installation) -> None:
     """That is no gap: the position stands behind it, though nothing of it was decided."""
     topic = ran.settings.topic("trades")
