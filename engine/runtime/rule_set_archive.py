@@ -238,3 +238,7 @@ class RuleSetArchive:
             rule_set = load_files(self.files(digest), f"the rules of rule set {digest}")
             plan = self._plans[digest] = compile_rule_set(rule_set)
         return plan
+
+    def forget_plans_but(self, digest: str) -> None:
+        """A plan takes a megabyte or more: a worker would keep one of every set that ever came while it ran."""
+        self._plans = {digest: self._plans[digest]}

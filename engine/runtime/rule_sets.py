@@ -79,6 +79,7 @@ class RuleSets:
         except Exception as error:  # whatever is wrong with a published set must not stop a worker that has a good one
             self.refuse(str(error), digest)
             return False
+        self._archive.forget_plans_but(digest)
         self._metrics.rule_set_in_force(digest)
         if digest == self._archive.head:
             self._well()

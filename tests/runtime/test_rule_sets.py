@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,18 @@ async def test_the_same_head_again_keeps_the_plan(rule_sets):
     add(rule_sets._archive, FILES)
     await rule_sets._take_head()
     assert rule_sets.plan is plan
+
+
+async def test_a_worker_that_runs_for_long_keeps_one_plan(rule_sets):
+    """A plan takes some 20 KB a rule; one of every set that ever came while a worker ran was kept."""
+    await started(rule_sets)
+    for cap in range(3, 9):
+        add(rule_sets._archive, FILES | {"policy.yaml": f"contact:\n  daily_cap: {cap}\n"})
+        await rule_sets._take_head()
+    gc.collect()
+    assert [
+        plan for plan in gc.get_objects() if isinstance(plan, Plan) and plan.rule_set.policy.daily_cap in range(3, 9)
+    ] == [rule_sets.plan]
 
 
 async def test_the_newest_comes_first_when_the_head_cannot_be_loaded(rule_sets):
