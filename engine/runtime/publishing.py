@@ -21,7 +21,7 @@ from engine.core.meaning import changes
 from engine.core.ruleset import RuleSet
 from engine.rulefile.testing import run_tests
 from engine.runtime.aside import aside
-from engine.runtime.kafka import TRANSACTION_BACKOFF_MS, discard, errors
+from engine.runtime.kafka import TRANSACTION_BACKOFF_MS, discard, errors, start
 from engine.runtime.ledger import Fenced, Refused, Unavailable
 from engine.runtime.rule_set_archive import BY_WORKERS, HEAD, SHOWN_DIGITS, Action, Entry, RuleSetArchive, load_files
 from engine.runtime.settings import Settings
@@ -158,9 +158,7 @@ async def _append(settings: Settings, by: str, note: str, decide: Decision, pati
         archive = RuleSetArchive(settings)
         producer = _producer(settings)
         try:
-            with errors():
-                async with asyncio.timeout(15):
-                    await producer.start()  # fences who is about to append, and ends what one left open
+            await start(producer, settings)  # fences who is about to append, and ends what one left open
             await archive.read()
             heads = [*heads[:1], archive.head]
             if not patient and heads[0] != heads[-1]:
@@ -168,7 +166,7 @@ async def _append(settings: Settings, by: str, note: str, decide: Decision, pati
                     f"somebody else put rule set {(archive.head or '')[:SHOWN_DIGITS]} in force at this moment: see "
                     "`engage rules history`, then do it again if it still holds"
                 )
-            decided = decide(archive)
+            decided = await aside(decide, archive)  # it loads the set in force, to say what differs
             if decided is not None:
                 await _commit(settings, producer, archive, *decided)
                 log.info("rule set published", **_told(decided[0]))
@@ -183,7 +181,7 @@ async def _append(settings: Settings, by: str, note: str, decide: Decision, pati
 def _producer(settings: Settings) -> AIOKafkaProducer:
     return AIOKafkaProducer(
         **settings.kafka_client(TRANSACTION_BACKOFF_MS),
-        transactional_id=f"{settings.app_id}-rule-sets",
+        transactional_id=f"{settings.prefix}{settings.app_id}-rule-sets",
         transaction_timeout_ms=int(settings.transaction_timeout_s * 1000),
         max_request_size=MAX_SET_BYTES,
         linger_ms=0,

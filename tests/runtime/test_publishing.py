@@ -281,3 +281,10 @@ def test_a_change_of_watched_files_while_kafka_is_away_is_published_later(
         task.cancel()
 
     asyncio.run(watch())
+
+
+def test_engines_that_differ_in_their_prefix_do_not_fence_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By their producers' ids: the broker in this process fences nobody."""
+    monkeypatch.setattr(publishing, "AIOKafkaProducer", lambda **options: options["transactional_id"])
+    assert publishing._producer(load()) == "engage-rule-sets"
+    assert publishing._producer(load(prefix="another.")) == "another.engage-rule-sets"
