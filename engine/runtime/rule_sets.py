@@ -147,11 +147,11 @@ class RuleSets:
 
 
 def _fingerprint(directory: Path) -> object:
-    found = []
+    found: list[tuple[object, ...]] = []
     for path in sorted(directory.glob("*")):
         try:
             stat = path.stat()
-        except FileNotFoundError:
-            continue
-        found.append((path.name, stat.st_mtime_ns, stat.st_size))
+            found.append((path.name, stat.st_mtime_ns, stat.st_size))
+        except OSError as error:  # gone, unreadable, a link to itself: what to do is said when it is loaded
+            found.append((path.name, error.errno))
     return found

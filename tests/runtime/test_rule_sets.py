@@ -15,7 +15,7 @@ from engine.core.ruleset import RuleSet
 from engine.runtime.ledger import Refused
 from engine.runtime.metrics import Metrics
 from engine.runtime.rule_set_archive import HEAD, RuleSetArchive, load_directory, load_files
-from engine.runtime.rule_sets import RuleSets
+from engine.runtime.rule_sets import RuleSets, _fingerprint
 from engine.runtime.settings import load
 from tests.rulefile.sample import FILES, good
 
@@ -138,6 +138,17 @@ async def test_the_same_head_again_keeps_the_plan(rule_sets):
     add(rule_sets._archive, FILES)
     await rule_sets._take_head()
     assert rule_sets.plan is plan
+
+
+async def test_watched_files_that_cannot_be_looked_at_do_not_end_a_worker(tmp_path: Path):
+    """A link to itself, as a failed deployment leaves one; reading the rules says what to do about it."""
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(text)
+    before = _fingerprint(tmp_path)
+    (tmp_path / "x.yaml").symlink_to("x.yaml")
+    assert _fingerprint(tmp_path) != before
+    with pytest.raises(Refused, match=r"x\.yaml: Too many levels of symbolic links; make it readable"):
+        load_directory(tmp_path)
 
 
 async def test_a_worker_that_runs_for_long_keeps_one_plan(rule_sets):
