@@ -17,7 +17,7 @@ from engine.core.record import PACKED_FIELD, PUBLIC_FIELDS
 from engine.core.ruleset import ContactPolicy, RuleSet, Tiers
 from engine.core.state import ClientState, unpack
 from engine.runtime.kafka import partitioner
-from engine.runtime.redis_store import client_key, pinned_partitions, redis_errors, tag
+from engine.runtime.redis_store import client_key, due_key, pinned_partitions, redis_errors
 
 # what is shown, and what a snapshot keeps, needs no feature
 NO_RULES = compile_rule_set(RuleSet("", (), (), Tiers({}, (), None), ContactPolicy(0), ()))
@@ -89,28 +89,24 @@ async def all_states(redis: Redis, app_id: str) -> AsyncIterator[tuple[str, byte
 
 
 async def packed_states(redis: Redis, app_id: str, partition: int) -> AsyncIterator[tuple[str, bytes]]:
-    """Every client's id and packed state of one partition, at least once, each as of some moment while this runs."""
-    prefix = f"{tag(app_id, partition)}:client:"
-    keys: list[bytes] = []
+    """Every client's id and packed state of one partition, at least once, each as of some moment while this runs.
+
+    The due times name them all; the keys of all partitions would be gone through for each partition anew.
+    """
+    ids: list[str] = []
     with redis_errors():
-        async for key in redis.scan_iter(match=_literal(prefix) + "*", count=1000):
-            keys.append(key)
-            if len(keys) == 500:
-                for pair in await _states(redis, keys, len(prefix)):
+        async for client_id, _ in redis.zscan_iter(due_key(app_id, partition), count=1000):
+            ids.append(client_id.decode())
+            if len(ids) == 500:
+                for pair in await _states(redis, app_id, partition, ids):
                     yield pair
-                keys = []
-        for pair in await _states(redis, keys, len(prefix)):
+                ids = []
+        for pair in await _states(redis, app_id, partition, ids):
             yield pair
 
 
-def _literal(text: str) -> str:
-    return "".join(f"\\{c}" if c in "*?[]\\^" else c for c in text)
-
-
-async def _states(redis: Redis, keys: list[bytes], prefix_length: int) -> list[tuple[str, bytes]]:
+async def _states(redis: Redis, app_id: str, partition: int, ids: list[str]) -> list[tuple[str, bytes]]:
     pipe = redis.pipeline(transaction=False)
-    for key in keys:
-        pipe.hget(key, PACKED_FIELD)
-    return [
-        (key.decode()[prefix_length:], state) for key, state in zip(keys, await pipe.execute(), strict=True) if state
-    ]
+    for client_id in ids:
+        pipe.hget(client_key(app_id, partition, client_id), PACKED_FIELD)
+    return [(client_id, state) for client_id, state in zip(ids, await pipe.execute(), strict=True) if state]

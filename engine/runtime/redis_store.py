@@ -115,13 +115,18 @@ def position_key(app_id: str, partition: int) -> str:
     return f"{tag(app_id, partition)}:position"
 
 
+def due_key(app_id: str, partition: int) -> str:
+    """Of the sorted set of all the partition's clients by when they are due, +inf for never."""
+    return f"{tag(app_id, partition)}:due"
+
+
 class RedisStore:
     """Store of one partition."""
 
     def __init__(self, redis: Redis, app_id: str, partition: int) -> None:
         self._redis = redis
         self._position = position_key(app_id, partition)
-        self._due = f"{tag(app_id, partition)}:due"
+        self._due = due_key(app_id, partition)
         self._clients = f"{tag(app_id, partition)}:client:"
         self._apply = redis.register_script(APPLY)
         self._load = redis.register_script(LOAD)
