@@ -10,7 +10,7 @@ import os
 import ssl
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
 from pydantic import Field, FilePath, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
@@ -20,6 +20,10 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from engine.core.actions import OUTBOUND
 from engine.core.events import INBOUND
 from engine.runtime.intake import DEAD_LETTERS, REROUTED
+
+REDIS_WAITS_S: Final = (
+    30.0  # of one unit, to load and to apply: redis-py gives up a connection after 3 s, an answer after 10
+)
 
 
 class Settings(BaseSettings):
@@ -57,7 +61,7 @@ class Settings(BaseSettings):
     cache_mb: int = Field(100, ge=10, description="memory for the states of the clients used last, in this worker")
     batch_records: int = Field(5_000, ge=1, le=5_000, description="records decided at once")
     unit_age_s: float = Field(1.0, gt=0, le=10, description="a unit without messages is committed after this")
-    unit_deadline_s: float = Field(60.0, ge=5, description="a unit that takes longer is a hang: the process ends")
+    unit_deadline_s: float = Field(60.0, description="a unit that takes longer is a hang: the process ends")
     session_timeout_s: float = Field(10.0, ge=1, description="Kafka gives up a silent worker after this")
     transaction_timeout_s: float = Field(10.0, ge=1, description="Kafka aborts a transaction left open after this")
 
@@ -95,6 +99,15 @@ class Settings(BaseSettings):
     def _has_credentials(self) -> Self:
         if self.kafka_security.startswith("SASL") and (self.kafka_username is None or self.kafka_password is None):
             raise ValueError(f"kafka_security {self.kafka_security} needs kafka_username and kafka_password as well")
+        return self
+
+    @model_validator(mode="after")
+    def _has_time_to_wait(self) -> Self:
+        if self.unit_deadline_s < self.transaction_timeout_s + REDIS_WAITS_S:
+            raise ValueError(
+                f"unit_deadline_s must be at least transaction_timeout_s + {REDIS_WAITS_S:g}: so long Kafka and Redis "
+                "may keep one unit waiting, which is no hang"
+            )
         return self
 
     def topic(self, name: str) -> str:

@@ -113,6 +113,16 @@ def test_a_file_without_certificates(file):
         load(kafka_ca_file=__file__)
 
 
+def test_a_deadline_within_which_a_silent_redis_would_pass_for_a_hang():
+    load(unit_deadline_s=40.0)
+    with pytest.raises(
+        SettingsError, match=r"settings: .*unit_deadline_s must be at least transaction_timeout_s \+ 30"
+    ):
+        load(unit_deadline_s=39.0)
+    with pytest.raises(SettingsError):
+        load(transaction_timeout_s=31.0)
+
+
 def test_names_of_topics():
     settings = load(prefix="cn.", app_id="eu")
     assert settings.topic("trades") == "cn.trades"
