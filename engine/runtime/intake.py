@@ -210,6 +210,10 @@ class Intake(Protocol):
 
     merger: Merger
 
+    @property
+    def caught_up(self) -> bool:
+        """Whether all is in batches that the topics held a moment ago."""
+
     async def start(self, offsets: dict[str, int]) -> dict[str, int]:
         """Go to the offsets, or to a topic's beginning where there is none; where it begins."""
 

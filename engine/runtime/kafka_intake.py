@@ -21,6 +21,7 @@ FETCH_AHEAD_BYTES: Final = 24_000_000  # over all partitions of a worker
 BATCHES_RECORDS: Final = 20_000  # too: records at hand take memory, and deciding a batch holds all partitions up
 LEAST_BATCH_RECORDS: Final = 250
 MERGE_WAIT_S: Final = 0.5
+HEARD_S: Final = 5.0
 
 
 def grown(topic: str, found: int, partitions: int) -> str:
@@ -48,12 +49,19 @@ class KafkaIntake:
         self._reader: reader | None = None
         self._consumer: AIOKafkaConsumer | None = None
         self.merger = Merger(dict.fromkeys(INTAKE_TOPICS, 0))
+        self._heard_ms, self._heard_at = 0, -HEARD_S  # when all topics' ends were last heard of, by two clocks
+
+    @property
+    def caught_up(self) -> bool:
+        """aiokafka is silent about a broker that does not answer: while the ledger's does, records may wait at it."""
+        return self.merger.caught_up and time.monotonic() - self._heard_at < HEARD_S
 
     async def start(self, offsets: dict[str, int]) -> dict[str, int]:
         """Go to the offsets, or to a topic's beginning where there is none. Raises Refused when a topic lost what is
         needed.
         """
         await self.stop()
+        self._heard_ms, self._heard_at = 0, -HEARD_S
         self._reader = reader(
             self._settings,
             fetch_max_wait_ms=self._fetch_wait_ms,
@@ -105,6 +113,9 @@ class KafkaIntake:
                 end = consumer.highwater(tp)
             position = await consumer.position(tp)
             self.merger.add(topic, fetched.get(tp, ()), position, max(end or 0, position))
+        heard_ms = min(consumer.last_poll_timestamp(tp) or 0 for tp in self._names)
+        if heard_ms and heard_ms != self._heard_ms:  # the wall clock may be moved
+            self._heard_ms, self._heard_at = heard_ms, time.monotonic()
 
     def _check_partitions(self, consumer: AIOKafkaConsumer) -> None:
         """Partitions added while the worker runs would be read by nobody. The client asks for them every minute."""

@@ -196,15 +196,15 @@ class Runner:
         reached_ms = self._partition.reached_ms
         if self._settings.clock == "event":
             tick_ms = self._partition.reached_event_ms
-        elif self._intake.merger.caught_up:
+        elif self._intake.caught_up:
             tick_ms = self._wall_ms()
         else:
-            # behind: later logins may wait in the backlog; and a record may carry a time that lies ahead
+            # behind, or out of touch: later logins may wait; and a record may carry a time that lies ahead
             tick_ms = min(reached_ms, self._wall_ms())
         while tick_ms and await self._partition.tick(tick_ms) and not self._stopping.is_set():
-            if not self._intake.merger.caught_up:
+            if not self._intake.caught_up:
                 return  # more are due, but records wait too: take turns
-        if tick_ms and self._intake.merger.caught_up and not self._stopping.is_set():
+        if tick_ms and self._intake.caught_up and not self._stopping.is_set():
             await self._partition.sweep(tick_ms, self._sweep_clients)
         if not self._partition.uncommitted:
             self._partition.take_newest_plan()

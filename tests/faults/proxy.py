@@ -29,7 +29,8 @@ class Proxy:
         self._requests.set()
         self._answers.set()
         self._writers: set[asyncio.StreamWriter] = set()
-        asyncio.run_coroutine_threadsafe(asyncio.start_server(self._serve, "127.0.0.1", self.port), loop).result(10)
+        listening = asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self.server = asyncio.run_coroutine_threadsafe(listening, loop).result(10)
 
     def cut(self) -> None:
         """Reset every connection and take no new one until `mend`."""
@@ -94,16 +95,21 @@ class Proxies:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True, name="proxies")
         self._thread.start()
+        self._proxies: list[Proxy] = []
 
     def to(self, target: int) -> Proxy:
-        return Proxy(self._loop, target)
+        self._proxies.append(Proxy(self._loop, target))
+        return self._proxies[-1]
 
     def stop(self) -> None:
         asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
+        self._loop.close()
 
     async def _end(self) -> None:
+        for proxy in self._proxies:
+            proxy.server.close()
         tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         for task in tasks:
             task.cancel()

@@ -10,7 +10,10 @@ import confluent_kafka
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 
+from engine.runtime import kafka_intake
 from engine.runtime.kafka import KafkaLog, tell_later
+from engine.runtime.kafka_intake import KafkaIntake
+from engine.runtime.settings import Settings
 from tests.contract_log import KafkaContract
 from tests.faults.arena import listeners
 from tests.faults.proxy import Proxies, Proxy
@@ -33,6 +36,37 @@ def behind_a_proxy() -> Iterator[tuple[KafkaBroker, Proxy]]:
     with KafkaBroker(port=plain, controller_port=controller, config=config) as broker:
         yield broker, proxy
     proxies.stop()
+
+
+@pytest.fixture
+def proxied(install: MakeInstallation, behind_a_proxy: tuple[KafkaBroker, Proxy]) -> tuple[Settings, Proxy]:
+    broker, proxy = behind_a_proxy
+    engine = install(kafka=broker.bootstrap).create_topics(1)
+    return engine.settings.model_copy(update={"kafka": f"127.0.0.1:{proxy.port}"}), proxy
+
+
+async def test_an_intake_that_hears_nothing_is_not_caught_up(
+    proxied: tuple[Settings, Proxy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """aiokafka raises nothing for 40 seconds, and a tick by the clock would run ahead of what waits at the broker."""
+    monkeypatch.setattr(kafka_intake, "HEARD_S", 1.0)
+    settings, proxy = proxied
+    intake = KafkaIntake(settings, 0, 1)
+    await intake.start({})
+    try:
+        for caught_up in (True, False, True):
+            if not caught_up:
+                proxy.stall()
+            for _ in range(200):
+                assert await intake.next(0.1) is None
+                if intake.caught_up == caught_up:
+                    break
+            assert intake.caught_up == caught_up
+            assert intake.merger.caught_up
+            proxy.mend()
+    finally:
+        proxy.mend()
+        await intake.stop()
 
 
 class TestKafkaLog(KafkaContract):

@@ -37,6 +37,7 @@ class SimConsumer:
         self._positions: dict[TopicPartition, int] = {}
         self._told: dict[TopicPartition, tuple[int, int]] = {}  # last stable offset and end, as last heard
         self._ends: dict[TopicPartition, int] = {}  # as asked for
+        self._heard_ms = 0
         self.latest_ms = 0  # record time of the latest record handed out
         self.process = PROCESS.get()
 
@@ -110,6 +111,13 @@ class SimConsumer:
 
     def highwater(self, tp: TopicPartition) -> int | None:
         return self._told[tp][1] if tp in self._told else None
+
+    def last_poll_timestamp(self, tp: TopicPartition) -> int:
+        """An idle consumer of a broker that answers asks it all the time."""
+        weather = self._network.weather["kafka"]
+        if not (weather.down or weather.mute):
+            self._heard_ms = int(self._network.loop.time() * 1000)
+        return self._heard_ms
 
     def behind(self) -> bool:
         """Whether it was told of more than it has read."""
