@@ -10,12 +10,17 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
+import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 
 from engine.runtime.kafka import discard, errors
+from engine.runtime.ledger import Unavailable
 from engine.runtime.settings import Settings
 
+log = structlog.get_logger(__name__)
+
 REJOIN_S: Final = 1.0
+MOST_FAILURES: Final = 5  # of polls, one after another
 
 
 class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -29,6 +34,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
         self._changed = changed
         self._consumer: AIOKafkaConsumer | None = None
         self._rejoin_at: float | None = None
+        self._failures = 0
 
     async def start(self) -> None:
         session_ms = int(self._settings.session_timeout_s * 1000)
@@ -61,15 +67,29 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
         self._changed(frozenset(tp.partition for tp in assigned))
 
     async def poll(self) -> None:
-        """Stay a member. An unpolled member leaves the group while its assignment still shows the partitions."""
+        """Stay a member. An unpolled member leaves the group while its assignment still shows the partitions.
+
+        What aiokafka did not expect ends its part in the group for good (its issue 796), and each poll says so: then
+        another member takes its place.
+        """
+        if self._consumer is None or self._failures >= MOST_FAILURES:
+            log.warning("joining the group anew")
+            await self.stop()
+            await self.start()
+            self._failures = 0
         consumer = self._consumer
         assert consumer is not None
         if self._rejoin_at is not None and asyncio.get_running_loop().time() >= self._rejoin_at:
             self._rejoin_at = None
             consumer.unsubscribe()
             consumer.subscribe([self._settings.ledger_topic], listener=self)
-        with errors():
-            await consumer.getmany(timeout_ms=200)
+        try:
+            with errors():
+                await consumer.getmany(timeout_ms=200)
+        except Unavailable:
+            self._failures += 1
+            raise
+        self._failures = 0
 
     async def probe(self) -> None:
         """Ask Kafka anything: an idle worker would not notice that it is away. Raises Unavailable."""

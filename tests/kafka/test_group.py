@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import threading
 import time
 
 import pytest
 from aiokafka import AIOKafkaConsumer
+from aiokafka.consumer.group_coordinator import GroupCoordinator
 
 from engine.runtime import membership
+from engine.runtime.ledger import Unavailable
 from engine.runtime.membership import Membership
 from tests.kafka.conftest import Offline
 from tests.kafka.installation import Installation, Sent
@@ -40,6 +43,44 @@ def test_partitions_are_shared_and_taken_over(engine: Installation) -> None:
     first.stop()
     eventually(lambda: third.metric("engage_partitions_assigned") == 4 and third.ready, 10, "the third has all")
     third.stop()
+
+
+async def test_a_member_whose_part_in_the_group_has_ended_is_replaced(
+    engine: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by an assertion of aiokafka's that fails when a subscription changes while the coordinator is looked for."""
+    shares: list[frozenset[int]] = []
+    member = Membership(engine.settings, shares.append)
+
+    async def poll_until(assignments: int) -> int:
+        failures = 0
+        for _ in range(100):
+            try:
+                await member.poll()
+            except Unavailable:
+                failures += 1
+            if len(shares) == assignments:
+                break
+        return failures
+
+    def fails(self: GroupCoordinator, subscription: object) -> bool:
+        raise AssertionError
+
+    await member.start()
+    try:
+        assert await poll_until(1) == 0
+        with monkeypatch.context() as patched:
+            patched.setattr(GroupCoordinator, "need_rejoin", fails)
+            member.rejoin()
+            for _ in range(10):
+                with contextlib.suppress(Unavailable):
+                    await member.poll()
+                if member._failures:
+                    break
+        assert await poll_until(2) > 0
+        assert shares == [frozenset(range(4))] * 2
+    finally:
+        await member.stop()
 
 
 async def test_a_member_that_is_polled_stays_and_reads_nothing(
