@@ -141,16 +141,23 @@ async def discard(client: AIOKafkaProducer | AIOKafkaConsumer | None) -> None:
 
 
 async def _abandon_sends(client: AIOKafkaProducer | AIOKafkaConsumer) -> None:
-    """aiokafka's stop sends all that waits first, and again and again while Kafka does not answer; interrupted, it
-    leaves that to go on for ever.
+    """aiokafka's stop sends all that waits first, again and again while Kafka does not answer, and its sender waits for
+    tasks that do the same. So these are ended, each of them, and there is nothing left to stop.
     """
     sender = getattr(client, "_sender", None)
-    if sender is None or sender.sender_task is None:
+    if sender is None:
         return
-    sender.sender_task.cancel()
-    await _disconnect(client)  # what it waits for fails
-    client._message_accumulator.fail_all(KafkaConnectionError("the producer was stopped"))
-    await asyncio.wait([sender.sender_task])
+    client._closed = True
+    while tasks := [task for task in asyncio.all_tasks() if _works_for(sender, task)]:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _works_for(sender: object, task: asyncio.Task[Any]) -> bool:
+    """Whether the task runs a method of the sender; nothing else knows all of its tasks."""
+    frame = getattr(task.get_coro(), "cr_frame", None)  # None: it has ended
+    return frame is not None and frame.f_locals.get("self") is sender
 
 
 async def _disconnect(client: AIOKafkaProducer | AIOKafkaConsumer) -> None:

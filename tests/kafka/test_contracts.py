@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import confluent_kafka
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError
 
+from engine.core.messages import Message
 from engine.runtime import kafka_intake
 from engine.runtime.kafka import KafkaLog, tell_later
 from engine.runtime.kafka_intake import KafkaIntake
+from engine.runtime.ledger import Unavailable
 from engine.runtime.settings import Settings
 from tests.contract_log import KafkaContract
 from tests.faults.arena import listeners
@@ -119,3 +123,30 @@ class TestKafkaLog(KafkaContract):
         await asyncio.sleep(0.1)
         self.proxy.mend()
         await asyncio.sleep(0.1)
+
+    @pytest.mark.parametrize("fault", ["cut", "stalled", "stalled and then cut"])
+    async def test_a_log_that_is_given_up_leaves_nothing_behind(self, fault: str) -> None:
+        """Neither tasks that nobody ends, nor words about them in the worker's log."""
+        told: list[dict[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+        log = self.open_log()
+        await log.start()
+        await log.publish([Message("tasks", b"C1", b"one", ())], [b"ledger"])
+        if fault == "cut":
+            self.proxy.cut()
+        else:
+            self.proxy.stall()
+        publishing = asyncio.create_task(log.publish([Message("tasks", b"C1", b"two", ())], [b"ledger"]))
+        await asyncio.sleep(0.3)
+        if fault == "stalled and then cut":
+            self.proxy.cut()
+        with pytest.raises(Unavailable):
+            await publishing
+        await log.stop()
+        await asyncio.sleep(0)
+        left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        await self.mend()
+        gc.collect()
+        await asyncio.sleep(0)
+        assert not left
+        assert not [context for context in told if not isinstance(context.get("exception"), KafkaError)]
