@@ -38,24 +38,33 @@ class DirectoryError(Exception):
 def read_directory(path: str | Path) -> dict[str, str]:
     """The texts of all *.yaml and *.csv files of a directory that are not hidden, by file name, sorted."""
     directory = Path(path)
-    if not directory.is_dir():
-        raise DirectoryError(f"{directory}: no such directory; give the directory that holds the rule files")
-    files = {}
-    for file in sorted(directory.glob("[!.]*")):  # a file that is passed over in silence would be missed
-        if file.suffix != ".yaml" and file.suffix.lower() in (".yaml", ".yml"):
-            raise DirectoryError(f"{file}: rule files end in .yaml; name it {file.stem}.yaml, or remove it")
-    for file in sorted((*directory.glob("[!.]*.yaml"), *directory.glob(f"[!.]*{SUFFIX}"))):  # editors hide theirs
-        if file.exists() and not file.is_file():
-            raise DirectoryError(f"{file}: not a file; remove it")
-        try:
-            with file.open("rb") as stream:
-                # One byte beyond the bound is enough to refuse it; bytes that are no UTF-8 are refused at their place.
-                files[file.name] = stream.read(MAX_BYTES + 1).decode("utf-8-sig", errors="surrogateescape")
-        except OSError as error:
-            raise DirectoryError(f"{file}: {error.strerror}; make it readable") from error
+    try:
+        if not directory.is_dir():
+            raise DirectoryError(f"{directory}: no such directory; give the directory that holds the rule files")
+        files = {}
+        for file in sorted(directory.iterdir()):
+            if file.suffix.lower() in (".yaml", ".yml", SUFFIX) and not file.name.startswith(
+                "."
+            ):  # editors hide theirs
+                files.update(_read(file))
+    except OSError as error:
+        raise DirectoryError(f"{error.filename or directory}: {error.strerror}; make it readable") from error
     if not any(name.endswith(".yaml") for name in files):
         raise DirectoryError(f"{directory}: no *.yaml file in it; give the directory that holds the rule files")
     return files
+
+
+def _read(file: Path) -> dict[str, str]:
+    suffix = SUFFIX if file.suffix.lower() == SUFFIX else ".yaml"
+    if file.suffix != suffix:  # a file that is passed over in silence would be missed
+        raise DirectoryError(f"{file}: rule files end in .yaml or .csv; name it {file.stem}{suffix}, or remove it")
+    if not file.name.isprintable():
+        raise DirectoryError(f"{file.parent}: {file.name!a} is no name in UTF-8; rename it, or remove it")
+    if file.exists() and not file.is_file():
+        raise DirectoryError(f"{file}: not a file; remove it")
+    with file.open("rb") as stream:
+        # One byte beyond the bound is enough to refuse it; bytes that are no UTF-8 are refused at their place.
+        return {file.name: stream.read(MAX_BYTES + 1).decode("utf-8-sig", errors="surrogateescape")}
 
 
 def digest(files: Mapping[str, str]) -> str:

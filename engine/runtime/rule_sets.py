@@ -17,7 +17,7 @@ from engine.core.plan import Plan
 from engine.core.ruleset import RuleSet
 from engine.runtime.aside import aside
 from engine.runtime.kafka import reader
-from engine.runtime.ledger import Refused
+from engine.runtime.ledger import Refused, Unavailable
 from engine.runtime.metrics import Metrics
 from engine.runtime.publishing import publish
 from engine.runtime.rule_set_archive import READ_WITH, Action, RuleSetArchive, load_directory
@@ -141,17 +141,20 @@ class RuleSets:
                     await self._publish(rule_set, "watch", f"--watch {directory}")
                 else:
                     self._well()
-            except Refused as error:
-                self.refuse(str(error))
+            except Unavailable:
+                raise
+            except Exception as error:  # whatever is wrong with new files must not stop a worker that has good rules
+                self.refuse(str(error) if isinstance(error, Refused) else repr(error))
             self._watched = now
 
 
 def _fingerprint(directory: Path) -> object:
-    found: list[tuple[object, ...]] = []
+    found: list[object] = []
     for path in sorted(directory.glob("*")):
         try:
             stat = path.stat()
-            found.append((path.name, stat.st_mtime_ns, stat.st_size))
-        except OSError as error:  # gone, unreadable, a link to itself: what to do is said when it is loaded
+        except OSError as error:  # gone meanwhile, a loop of links, not allowed: loading says so, if it matters
             found.append((path.name, error.errno))
+        else:
+            found.append((path.name, stat.st_mtime_ns, stat.st_size))
     return found

@@ -109,6 +109,19 @@ def test_every_declared_feature_is_used(shipped):
     assert [feature.name for feature in shipped.features if feature.name not in text] == []
 
 
+@pytest.mark.parametrize("mode", [0o000, 0o400], ids=["closed", "names only"])
+def test_a_directory_that_may_not_be_read(tmp_path, mode):
+    (tmp_path / "a.yaml").write_text("rules: []\n")
+    tmp_path.chmod(mode)
+    try:
+        if os.access(tmp_path / "a.yaml", os.R_OK):
+            pytest.skip("this user may read everything")
+        with pytest.raises(DirectoryError, match="Permission denied; make it readable"):
+            read_directory(tmp_path)
+    finally:
+        tmp_path.chmod(0o700)
+
+
 def test_read_directory(tmp_path):
     with pytest.raises(DirectoryError, match="no such directory; give the directory"):
         read_directory(tmp_path / "nowhere")
@@ -117,10 +130,23 @@ def test_read_directory(tmp_path):
         with pytest.raises(DirectoryError, match=r"name it [rR]ules\.yaml"):
             read_directory(tmp_path)
         (tmp_path / name).unlink()
+    (tmp_path / "List.CSV").write_text("symbol\n")
+    with pytest.raises(DirectoryError, match=r"name it List\.csv"):
+        read_directory(tmp_path)
+    (tmp_path / "List.CSV").unlink()
     os.mkfifo(tmp_path / "pipe.yaml")  # to open it would wait for a writer
     with pytest.raises(DirectoryError, match=r"pipe\.yaml: not a file"):
         read_directory(tmp_path)
     (tmp_path / "pipe.yaml").unlink()
+    (tmp_path / "loop.yaml").symlink_to("loop.yaml")
+    with pytest.raises(DirectoryError, match=r"loop\.yaml: Too many levels of symbolic links; make it readable"):
+        read_directory(tmp_path)
+    (tmp_path / "loop.yaml").unlink()
+    unnamed = tmp_path / os.fsdecode(b"\xff.yaml")  # could not be published
+    unnamed.write_text("rules: []\n")
+    with pytest.raises(DirectoryError, match=r"'\\udcff\.yaml' is no name in UTF-8; rename it"):
+        read_directory(tmp_path)
+    unnamed.unlink()
     (tmp_path / ".#rules.yaml").symlink_to("nowhere")  # an editor's lock
     with pytest.raises(DirectoryError, match=r"no \*.yaml file in it"):
         read_directory(tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
 from pathlib import Path
@@ -171,3 +172,22 @@ async def test_the_newest_comes_first_when_the_head_cannot_be_loaded(rule_sets):
     assert not await rule_sets._take("bad")
     assert await rule_sets._take(new)
     assert state_of(rule_sets) == (1, 1)  # not the head, and it shows
+
+
+async def test_watching_goes_on_whatever_stands_in_the_directory(rule_sets: RuleSets, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr("engine.runtime.rule_sets.WATCH_S", 0.01)
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "loop.txt").symlink_to("loop.txt")  # no rule file, and what it leads to cannot be looked at
+    rule_sets._archive.named_head = add(rule_sets._archive, FILES)
+    watching = asyncio.create_task(rule_sets.watch(tmp_path))
+    await asyncio.sleep(0.5)
+    assert state_of(rule_sets) == (0, 0)
+    (tmp_path / "loop.yaml").symlink_to("loop.yaml")
+    await asyncio.sleep(0.5)
+    assert "loop.yaml: Too many levels of symbolic links" in (rule_sets.trouble or "")
+    (tmp_path / "loop.yaml").unlink()
+    await asyncio.sleep(0.5)
+    assert rule_sets.trouble is None
+    assert not watching.done()
+    watching.cancel()
