@@ -23,6 +23,7 @@ from aiokafka.errors import (
     IllegalOperation,
     InvalidProducerEpoch,
     InvalidSessionTimeoutError,
+    InvalidTimestampError,
     InvalidTransactionTimeout,
     KafkaConnectionError,
     KafkaError,
@@ -76,6 +77,11 @@ def errors() -> Iterator[None]:
         raise Refused(
             f"a topic does not take a record as large as the engine has to write ({error}): raise max.message.bytes of "
             "the dead letters and the ledger, as `engage topics` says"
+        ) from error
+    except InvalidTimestampError as error:
+        raise Refused(
+            "a topic does not take a record's time: set the clocks of this machine and of the broker right, and the "
+            "topic of rerouted records, which keep their times, as `engage topics` says"
         ) from error
     except (InvalidSessionTimeoutError, InvalidTransactionTimeout) as error:
         raise Refused(

@@ -22,6 +22,11 @@ from engine.runtime.settings import PUBLISHED, Settings
 
 DAY_MS: Final = 86_400_000
 _FOREVER: Final = {"retention.ms": "-1", "retention.bytes": "-1", "cleanup.policy": "delete"}
+_ANY_TIME: Final = {
+    "message.timestamp.type": "CreateTime",
+    "message.timestamp.before.max.ms": str(2**63 - 1),
+    "message.timestamp.after.max.ms": str(2**63 - 1),
+}
 _COMPACTED: Final = {"cleanup.policy": "compact"}
 
 
@@ -39,8 +44,9 @@ def needed(settings: Settings) -> list[Needed]:
     kept = {"retention.ms": str(7 * DAY_MS), "cleanup.policy": "delete"}
     return [
         *(Needed(settings.topic(t), None, {**kept, "message.timestamp.type": "LogAppendTime"}) for t in INBOUND),
-        # rerouted records keep their original time; the topic is part of the input, so it is kept as long
-        Needed(settings.topic(REROUTED), None, {**kept, "message.timestamp.type": "CreateTime"}),
+        # rerouted records keep their original time, whatever their topic took; the topic is part of the input, so it
+        # is kept as long
+        Needed(settings.topic(REROUTED), None, {**kept, **_ANY_TIME}),
         Needed(settings.ledger_topic, None, _FOREVER),
         *(Needed(settings.topic(t), None, kept) for t in PUBLISHED if t != DEAD_LETTERS),
         # larger than an inbound record can be, so that nothing readable is too large to be put aside

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,8 +13,8 @@ import msgpack
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic
 from confluent_kafka.admin import NewPartitions as ConfluentNewPartitions
-from confluent_kafka.admin import NewTopic
 
 from engine.runtime.ledger import LEDGER_VERSION
 from engine.runtime.redis_store import position_key
@@ -340,3 +341,35 @@ def test_bad_rules(engine: Installation, tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "broken.yaml:2:" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_copy_whose_time_its_topic_does_not_take(engine: Installation, trades: Offline) -> None:
+    """A copy keeps its time. It may lie a year ahead, as here, or the broker may want nothing that is old."""
+    inbound, rerouted = engine.settings.topic("trades"), engine.settings.topic("rerouted")
+    alter(engine, inbound, {"message.timestamp.type": "CreateTime", "message.timestamp.after.max.ms": str(2**63 - 1)})
+    alter(engine, rerouted, {"message.timestamp.after.max.ms": "3600000"})
+    record = trades.records[0]
+    producer = engine.producer()
+    for partition in range(engine.partitions):
+        producer.produce(
+            inbound, record.value, record.key, partition, timestamp=int((time.time() + 365 * 86_400) * 1000)
+        )
+    assert producer.flush(20) == 0
+    worker = engine.worker()
+    assert worker.wait() == 1
+    text = worker.log.read_text()
+    assert "a topic does not take a record's time" in text
+    assert "Traceback" not in text
+    said = engine.engage("topics").stdout
+    assert f"{rerouted}: message.timestamp.after.max.ms is 3600000, needs {2**63 - 1}" in said
+    alter(engine, rerouted, {"message.timestamp.after.max.ms": str(2**63 - 1)})
+    worker = engine.worker().wait_ready()
+    engine.settle()
+    worker.stop()
+    assert len(engine.read("rerouted")) == engine.partitions - 1
+
+
+def alter(engine: Installation, topic: str, configs: dict[str, str]) -> None:
+    entries = [ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET) for key, value in configs.items()]
+    resource = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=entries)
+    engine.admin.incremental_alter_configs([resource])[resource].result(10)
