@@ -1,5 +1,5 @@
 """The command line: `engage run | demo | topics | client | states | dead-letters | replay | snapshot | rebuild | trim |
-simulate | schemas`, and those about rule files, from cli_rules.py.
+accept-loss | simulate | schemas`, and those about rule files, from cli_rules.py.
 
 Enters: arguments, environment, settings file. Leaves: exit status 0 done, 1 refused or found wrong, 2 used wrongly.
 """
@@ -318,6 +318,21 @@ def trim(file: Path, settings_file: Path | None, **given: Any) -> None:
     beginnings = run_to_the_end(_with_redis(settings, lambda redis: snapshots.trim(settings, redis, file)))
     for partition, beginning in beginnings.items():
         click.echo(f"partition {partition}: the ledger begins at {beginning}")
+
+
+@main.command("accept-loss")
+@settings_options(*_CONNECTION)
+@click.option("--yes", is_flag=True, help="go on without them; else they are only listed")
+def accept_loss(yes: bool, settings_file: Path | None, **given: Any) -> None:
+    """List events that Kafka deleted before they were decided, and go on without them. Stop all workers first."""
+    from engine.runtime import lost_events
+
+    settings = load_settings(settings_file, **given)
+    missing = run_to_the_end(
+        _with_redis(settings, lambda redis: lost_events.give_up(settings, redis, click.echo, really=yes))
+    )
+    click.echo("nothing is missing" if not missing else "workers go on after these" if yes else "nothing was changed")
+    sys.exit(1 if missing and not yes else 0)
 
 
 @main.command()

@@ -78,8 +78,8 @@ class KafkaIntake:
                 if not first[tp] <= begin[topic] <= end[tp]:
                     raise Refused(
                         f"partition {tp.partition}: {tp.topic} is to be read from offset {begin[topic]} but holds "
-                        f"{first[tp]} to {end[tp]}: events are missing. Restore the topic, or accept the loss by "
-                        "restoring a state from before it"
+                        f"{first[tp]} to {end[tp]}: events are missing. Restore the topic, or go on without "
+                        "them: `engage accept-loss`"
                     )
             # no await between assign and seek: a fetch from elsewhere must not begin
             consumer.assign(tps)

@@ -220,6 +220,19 @@ def test_inbound_retention_has_passed(ran: Installation, trades: Offline) -> Non
     text = refusal(ran)
     assert f"{topic} is to be read from offset {position} but holds {end - 1} to {end}" in text
     assert "events are missing. Restore the topic" in text
+    assert "engage accept-loss" in text
+    listed = ran.engage("accept-loss")
+    gap = f"partition 0: {topic} lacks the records from offset {position} to {end - 2}\n"
+    assert (listed.returncode, listed.stdout) == (1, gap + "nothing was changed\n")
+    assert ran.positions()[0]["offsets"]["trades"] == position
+    accepted = ran.engage("accept-loss", "--yes")
+    assert (accepted.returncode, accepted.stdout) == (0, gap + "workers go on after these\n"), accepted.stderr
+    assert ran.positions()[0]["offsets"]["trades"] == end - 1
+    assert ran.engage("accept-loss").stdout == "nothing is missing\n"
+    worker = ran.worker().wait_ready()
+    ran.settle()
+    assert worker.metric("engage_events_total", topic="trades") > 0  # those that are left
+    worker.stop()
 
 
 def test_a_replay_of_inputs_that_retention_has_deleted(ran: Installation) -> None:
