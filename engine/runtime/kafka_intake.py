@@ -10,12 +10,15 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
+import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from engine.runtime.intake import INTAKE_TOPICS, MAX_BATCH_BYTES, Batch, Merger
 from engine.runtime.kafka import discard, errors, reader
 from engine.runtime.ledger import Refused
 from engine.runtime.settings import Settings
+
+log = structlog.get_logger(__name__)
 
 FETCH_AHEAD_BYTES: Final = 24_000_000  # over all partitions of a worker
 BATCHES_RECORDS: Final = 20_000  # too: records at hand take memory, and deciding a batch holds all partitions up
@@ -75,6 +78,13 @@ class KafkaIntake:
             begin = {}
             for topic, tp in self._topics.items():
                 begin[topic] = offsets.get(topic, first[tp])
+                if topic not in offsets and first[tp]:
+                    log.warning(
+                        "the first records were deleted before this engine read any: passed over",
+                        topic=tp.topic,
+                        partition=tp.partition,
+                        before_offset=first[tp],
+                    )
                 if not first[tp] <= begin[topic] <= end[tp]:
                     raise Refused(
                         f"partition {tp.partition}: {tp.topic} is to be read from offset {begin[topic]} but holds "

@@ -245,6 +245,18 @@ def test_a_replay_of_inputs_that_retention_has_deleted(ran: Installation) -> Non
     assert "differences" not in replayed.stderr
 
 
+def test_what_was_deleted_before_anything_was_decided_is_told(engine: Installation, trades: Offline) -> None:
+    """An engine may begin on topics that are old; it cannot know whether their first records were for it."""
+    engine.produce(trades.records[:100])
+    tp = TopicPartition(engine.settings.topic("trades"), 0, 5)
+    engine.admin.delete_records([tp])[tp].result(10)
+    worker = engine.worker().wait_ready()
+    eventually(lambda: worker.metric("engage_events_total") == 95, 20, "the others are decided")
+    told = worker.logged("the first records were deleted before this engine read any: passed over")
+    assert [(entry["topic"], entry["partition"], entry["before_offset"]) for entry in told] == [(tp.topic, 0, 5)]
+    worker.stop()
+
+
 def test_retention_deletes_nothing_but_what_was_aborted(ran: Installation) -> None:
     """That is no gap: the position stands behind it, though nothing of it was decided."""
     topic = ran.settings.topic("trades")
