@@ -6,9 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.services.kafka import KafkaBroker
 from tests.services.redis import RedisServer
+
+# A commit's tests say the same each time; `pytest --hypothesis-profile search` looks for new examples.
+settings.register_profile("fixed", derandomize=True)
+settings.register_profile("search", print_blob=True)
+settings.load_profile("fixed")
 
 KAFKA_TESTS = Path(__file__).with_name("kafka")
 

@@ -32,6 +32,8 @@ RULE: Final = (
 FEATURE: Final = ("source", "aggregate", "field", "where", "window", "since", "description")
 ORDER: Final = {"rules": RULE, "features": FEATURE}
 FOLDED: Final = frozenset({"when", "becomes", "where", "is", "value_score", "description"})  # long ones are folded
+WHITE: Final = " \t"  # what YAML takes for white space; an ideographic space is text
+_FOLDS: Final = re.compile(r"[ \t\n]+")
 BREAK: Final = re.compile(r" (?=(?:and|or|if|else) )")
 
 
@@ -114,7 +116,7 @@ def formatted(name: str, text: str) -> str | list[Problem]:
 def _plain(node: Node) -> Any:
     """What a node says; a mapping's order says nothing, but where a table or parameters are written it is kept."""
     if isinstance(node, Scalar):
-        return " ".join(node.value.split()) if node.style in ("", ">") else node.value
+        return " ".join(_FOLDS.split(node.value)).strip(" ") if node.style in ("", ">") else node.value
     if isinstance(node, Listing):
         return [_plain(item) for item in node.items]
     return {key: _plain(value) for key, (_, value) in node.entries.items()}
@@ -145,7 +147,7 @@ def _comment_marks(text: str, root: Node) -> Iterator[tuple[int, str]]:
         while (found := text.find("#", at, first)) >= 0:
             line_end = text.find("\n", found)
             line_end = len(text) if line_end < 0 else line_end
-            yield found, text[found:line_end].rstrip()
+            yield found, text[found:line_end].rstrip(WHITE)
             at = line_end
         at = max(at, end)
 
@@ -153,7 +155,10 @@ def _comment_marks(text: str, root: Node) -> Iterator[tuple[int, str]]:
 def _said(text: str, root: Node) -> Counter[str]:
     headers = (text[s.index : s.end].partition("\n")[0] for s in _scalars(root) if s.style in ("|", ">"))
     return Counter(
-        [*(said for _, said in _comment_marks(text, root)), *(h[h.index("#") :].rstrip() for h in headers if "#" in h)]
+        [
+            *(said for _, said in _comment_marks(text, root)),
+            *(h[h.index("#") :].rstrip(WHITE) for h in headers if "#" in h),
+        ]
     )
 
 
@@ -171,12 +176,14 @@ class _Writer:
         values = sorted((self.line(s.index), self.line(max(self.end(s) - 1, s.index))) for s in _scalars(root))
         inside = {line for first, last in values for line in range(first, last + 1)}
         blank = {
-            number for number, line in enumerate(self.text.split("\n"), 1) if not line.strip() and number not in inside
+            number
+            for number, line in enumerate(self.text.split("\n"), 1)
+            if not line.strip(WHITE) and number not in inside
         }
         own = [(line, 0, "") for line in blank]
         for index, said in _comment_marks(self.text, root):
             line, column = place(self.text, index)
-            if self.text[index - column + 1 : index].strip():
+            if self.text[index - column + 1 : index].strip("-" + WHITE):  # beside a dash alone it is about what follows
                 comments.beside[line] = said
             else:
                 own.append((line, column, said))
@@ -227,7 +234,8 @@ class _Writer:
                 entries.append((name, [*before, *self.entry(at, value, indent, key)]))
             entries.sort(key=lambda entry: order.get(entry[0], len(order)))
         else:
-            return [f"{pad}{part}" for part in self.scalar("", node, indent)]
+            first, *rest = (f"{pad}{part}" for part in self.scalar("", node, indent))
+            return self._with(first, self._beside(node.index, node), rest, pad)
         lines = [line for _, written in entries for line in written]
         if self.flow(node):
             return lines
@@ -257,11 +265,18 @@ class _Writer:
                 first, *rest = self.scalar("", node, indent + 2)
             else:
                 first, rest = str(one), []
-            return self._with(f"{pad}- {first}", said, [f"{pad}  {line}" if line else "" for line in rest], pad)
+            return self._with(
+                f"{pad}- {first}".rstrip(WHITE), said, [f"{pad}  {line}" if line else "" for line in rest], pad
+            )
         beside = self._beside(node.index, None) if self.flow(node) else []
         lines = self.node(node, indent + 2, f"{key}[]")
         at = next(
-            (number for number, line in enumerate(lines) if line.strip() and not line.lstrip().startswith("#")), 0
+            (
+                number
+                for number, line in enumerate(lines)
+                if line.strip(WHITE) and not line.lstrip(WHITE).startswith("#")
+            ),
+            0,
         )
         lines[at] = f"{pad}- {lines[at][indent + 2 :]}"
         before = [f"{pad}{line[indent + 2 :]}" if line else "" for line in lines[:at]]
@@ -273,7 +288,7 @@ class _Writer:
         if isinstance(value, Scalar):
             said = self._beside(key.index, value)
             first, *rest = self.scalar(f"{pad}{name}: ", value, indent + 2, key.value)
-            return self._with(f"{pad}{name}: {first}".rstrip(), said, rest, pad)
+            return self._with(f"{pad}{name}: {first}".rstrip(WHITE), said, rest, pad)
         if (one := self.one_line(value, indent + len(name) + 2)) is not None:
             return self._with(f"{pad}{name}: {one}", self._beside(key.index, value), [], pad)
         said = self._beside(key.index, None)
@@ -327,16 +342,16 @@ class _Writer:
             if any(character.isdigit() for character in header.partition("#")[0]):
                 raise Unformatted(node.index, "write the text without a number after | or >")
             lines = body.split("\n")
-            depth = min((len(line) - len(line.lstrip()) for line in lines if line.strip()), default=0)
+            depth = min((len(line) - len(line.lstrip(WHITE)) for line in lines if line.strip(WHITE)), default=0)
             return [
-                header.partition("#")[0].rstrip()
-                + ("  " + header[header.index("#") :].rstrip() if "#" in header else ""),
-                *(f"{pad}{line[depth:].rstrip()}" if line.strip() else "" for line in lines if body),
+                header.partition("#")[0].rstrip(WHITE)
+                + ("  " + header[header.index("#") :].rstrip(WHITE) if "#" in header else ""),
+                *(f"{pad}{line[depth:].rstrip(WHITE)}" if line.strip(WHITE) else "" for line in lines if body),
             ]
         written = self._quoted(node)
         if "\n" in written:
             return [
-                line.strip() if not number else f"{pad}{line.strip()}" if line.strip() else ""
+                line.strip(WHITE) if not number else f"{pad}{line.strip(WHITE)}" if line.strip(WHITE) else ""
                 for number, line in enumerate(written.split("\n"))
             ]
         if key in FOLDED and not node.style and len(before) + len(written) > WIDTH:

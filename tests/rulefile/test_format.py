@@ -82,6 +82,24 @@ def test_layout() -> None:
     assert formatted("x.yaml", UNTIDY.replace("\n", "\r\n")) == TIDY
 
 
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("rules:\n- # first\n  id: x\n\n# other\n- # second\n  id: z\n",
+         "rules:\n  # first\n  - id: x\n\n  # other\n  # second\n  - id: z\n"),
+        ("- # x\n  a: {b: 1}\n", "# x\n- a: {b: 1}\n"),
+        ("- - # q\n    1\n  - 2\n", "# q\n- - 1\n  - 2\n"),
+        ("- # only\n", "-\n# only\n"),
+        ("a: \u3000\n", "a: \u3000\n"),  # an ideographic space is text
+        ("a: b\u3000\n  \u3000c \n", "a: b\u3000 \u3000c\n"),
+        (" no list\n at all # y\n", "no list at all  # y\n"),
+    ],
+)  # fmt: skip
+def test_comments_in_odd_places(text: str, written: str) -> None:
+    assert formatted("x.yaml", text) == written
+    assert formatted("x.yaml", written) == written
+
+
 def once_is_enough(name: str, text: str) -> str | None:
     written = formatted(name, text)
     if not isinstance(written, str):
