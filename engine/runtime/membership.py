@@ -14,7 +14,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 
 from engine.runtime.kafka import discard, errors
-from engine.runtime.ledger import Unavailable
+from engine.runtime.ledger import Fenced, Refused, Unavailable
 from engine.runtime.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -86,9 +86,11 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
         try:
             with errors():
                 await consumer.getmany(timeout_ms=200)
-        except Unavailable:
-            self._failures += 1
+        except (Fenced, Refused):
             raise
+        except Exception as error:  # whatever ended aiokafka's part in the group
+            self._failures += 1
+            raise error if isinstance(error, Unavailable) else Unavailable("kafka", repr(error)) from error
         self._failures = 0
 
     async def probe(self) -> None:

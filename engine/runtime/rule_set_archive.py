@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -128,7 +129,9 @@ class RuleSetArchive:
         self.tp = TopicPartition(settings.rule_set_topic, 0)
         self.named_head: str | None = None  # what the key `head` says
         self.next = 0
-        self._files: dict[str, dict[str, str]] = {}
+        self._texts: dict[
+            str, bytes
+        ] = {}  # by digest, as they came but packed: some hundred KB for each set ever published
         self._history: dict[int, Entry] = {}
         self._plans: dict[str, Plan] = {}
 
@@ -155,7 +158,7 @@ class RuleSetArchive:
                     files = dict(json.loads(value)["files"])
                     if not all(isinstance(text, str) for pair in files.items() for text in pair):
                         raise ValueError("not names and texts of files")
-                    self._files[name] = files
+                    self._texts[name] = zlib.compress(value)
             except (ValueError, KeyError, TypeError, RecursionError) as error:
                 log.error(
                     "a record of the rule-set topic cannot be read",
@@ -178,7 +181,7 @@ class RuleSetArchive:
 
     def needs_approval(self, digest: str | None) -> bool:
         """Whether a set may be replaced only with a second person's consent. It need not be one that can be loaded."""
-        root: Any = read_document("", self._files.get(digest or "", {}).get("policy.yaml", ""))[0]
+        root: Any = read_document("", self._files(digest or "").get("policy.yaml", ""))[0]
         for key in ("publishing", "approval"):
             root = root.entries.get(key, (None, None))[1] if isinstance(root, MappingNode) else None
         return isinstance(root, Scalar) and root.value == "true"
@@ -208,24 +211,27 @@ class RuleSetArchive:
         """Digests of the sets that have been in force, the last first."""
         history = self.history
         named = {entry.digest for entry in history}
-        before = [digest for digest in self._files if digest not in named]  # from before there was a history
+        before = [digest for digest in self._texts if digest not in named]  # from before there was a history
         return list(dict.fromkeys([e.digest for e in reversed(history) if e.in_force] + before[::-1]))
 
     def files(self, digest: str) -> dict[str, str]:
         """The texts by file name. Raises Refused when the topic does not hold them."""
-        files = self._files.get(digest)
-        if files is None:
+        files = self._files(digest)
+        if not files:
             raise Refused(f"the topic {self.tp.topic} does not hold the rule set {digest}")
         if digest_of(files) != digest:
             raise Refused(f"the topic {self.tp.topic} holds other files than were published as rule set {digest}")
         return files
 
+    def _files(self, digest: str) -> dict[str, str]:
+        return dict(json.loads(zlib.decompress(self._texts[digest]))["files"]) if digest in self._texts else {}
+
     def holds(self, digest: str) -> bool:
-        return digest in self._files
+        return digest in self._texts
 
     def find(self, beginning: str) -> str:
         """The one digest that begins so. Raises Refused when there is none, or several."""
-        found = [digest for digest in self._files if digest.startswith(beginning)] if len(beginning) >= 4 else []
+        found = [digest for digest in self._texts if digest.startswith(beginning)] if len(beginning) >= 4 else []
         if len(found) == 1:
             return found[0]
         fault = f"{len(found)} rule sets begin with" if found else "no rule set on the topic begins with"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 import structlog
+from aiokafka.errors import OffsetOutOfRangeError
 
 from engine.core.plan import Plan
 from engine.core.ruleset import RuleSet
@@ -118,7 +119,13 @@ class RuleSets:
             consumer.assign([archive.tp])
             consumer.seek(archive.tp, archive.next)
             while True:
-                fetched = await consumer.getmany(timeout_ms=2000)
+                try:
+                    fetched = await consumer.getmany(timeout_ms=2000)
+                except OffsetOutOfRangeError:
+                    self.refuse(
+                        "the topic of rule sets was made anew: publish the rules again, and restart the workers"
+                    )
+                    raise
                 for record in fetched.get(archive.tp, ()):
                     archive.add(record.key, record.value)
                     archive.next = record.offset + 1

@@ -65,11 +65,20 @@ async def take(settings: Settings, redis: Redis, path: Path) -> int:
             out.flush()
             os.fsync(out.fileno())
         part.replace(path)
+        _sync(path.absolute().parent)  # a trim relies on the file: its name must survive a crash of the machine, too
     except OSError as error:
         raise Refused(f"{error.filename or part}: {error.strerror}: nothing was written") from error
     finally:
         part.unlink(missing_ok=True)
     return clients
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 async def _write(settings: Settings, redis: Redis, partitions: int, out: BinaryIO) -> int:

@@ -6,9 +6,11 @@ Enters: settings. Leaves: topics created, or a list of differences. Holds: nothi
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+import structlog
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
@@ -17,8 +19,10 @@ from aiokafka.errors import TopicAlreadyExistsError, for_code
 from engine.core.events import INBOUND
 from engine.runtime.intake import DEAD_LETTERS, REROUTED
 from engine.runtime.kafka import discard, errors, partition_counts, reader, start
-from engine.runtime.ledger import Refused
+from engine.runtime.ledger import Refused, Unavailable
 from engine.runtime.settings import PUBLISHED, Settings
+
+log = structlog.get_logger(__name__)
 
 DAY_MS: Final = 86_400_000
 _FOREVER: Final = {"retention.ms": "-1", "retention.bytes": "-1", "cleanup.policy": "delete"}
@@ -79,10 +83,10 @@ async def differences(settings: Settings, partitions: int | None = None) -> tupl
     return missing, lines
 
 
-async def _config_differences(settings: Settings, present: list[Needed]) -> list[str]:
-    lines = []
+async def _configs(settings: Settings, names: Sequence[str]) -> dict[str, dict[str, str]]:
+    """The settings of each topic. Raises Refused when they cannot be read."""
     async with Admin(settings) as admin:
-        resources = [ConfigResource(ConfigResourceType.TOPIC, topic.name) for topic in present]
+        resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
         answers = await admin.describe_configs(resources) if resources else []
         values: dict[str, dict[str, str]] = {}
         for answer in answers:
@@ -92,12 +96,29 @@ async def _config_differences(settings: Settings, present: list[Needed]) -> list
                         f"{name}: its configuration cannot be read: {message or for_code(error_code).__name__}"
                     )
                 values[name] = {entry[0]: entry[1] for entry in entries}
+    return values
+
+
+async def _config_differences(settings: Settings, present: list[Needed]) -> list[str]:
+    lines = []
+    values = await _configs(settings, [topic.name for topic in present])
     for topic in present:
         for key, value in topic.configs.items():
             have = values.get(topic.name, {}).get(key)
             if have != value:
                 lines.append(f"{topic.name}: {key} is {have}, needs {value}")
     return lines
+
+
+async def compacted(settings: Settings) -> list[str]:
+    """Inbound topics of which Kafka keeps a client's last event alone; none are named where that cannot be read."""
+    names = [settings.topic(topic) for topic in INBOUND]
+    try:
+        values = await _configs(settings, names)
+    except (Refused, Unavailable) as error:
+        log.debug("the topics' settings cannot be read", error=str(error))
+        return []
+    return [name for name in names if "compact" in values.get(name, {}).get("cleanup.policy", "")]
 
 
 async def create(settings: Settings, partitions: int, replication_factor: int) -> tuple[list[str], list[str]]:

@@ -37,6 +37,7 @@ log = structlog.get_logger(__name__)
 AT_ONCE: Final = 8  # partitions that work, and partitions that start
 SWEEP_CLIENTS: Final = 2_000  # of all its partitions, a second
 PROBE_S: Final = 3.0
+TOPICS_S: Final = 60.0
 EXIT_HUNG: Final = 70
 
 
@@ -93,6 +94,7 @@ class Worker:
         await self._patiently(self._membership.start)
         self._spawn(self._poll_membership())
         self._spawn(self._reconcile())
+        self._spawn(self._forever(self._watch_topics))
         self._spawn(self._forever(self._rule_sets.follow))
         if self.settings.watch and self.settings.rules:
             directory = self.settings.rules
@@ -119,11 +121,31 @@ class Worker:
 
     async def _check(self) -> None:
         partitions = await topics.partition_count(self.settings)
+        for name in await topics.compacted(self.settings):
+            log.warning(
+                "this topic is compacted: of a client's events Kafka may delete all but the last, decided or not. Set "
+                "its cleanup.policy to delete",
+                topic=name,
+            )
         empty = await topics.ledger_is_empty(self.settings, partitions)
         await redis_store.pin_partitions(self._redis, self.settings.app_id, partitions, empty)
         await redis_store.pin_ledger(self._redis, self.settings.app_id, self.settings.ledger_topic)
         self._partitions = partitions
         self._partition_of = partitioner(partitions)
+
+    async def _watch_topics(self) -> None:
+        """A topic that is deleted under a worker looks like a Kafka that is away, or like one without news."""
+        refused = False
+        while True:
+            await asyncio.sleep(TOPICS_S)
+            try:
+                await topics.partition_count(self.settings)
+                refused = False
+            except Refused as error:
+                if refused:
+                    raise
+                refused = True  # a broker that is only starting does not know its topics yet: one more look
+                log.warning("the topics are not as they were", error=str(error))
 
     async def _check_redis(self) -> None:
         """What Redis forgot is refused while a worker runs, too: which backup to go by is the operator's to say."""

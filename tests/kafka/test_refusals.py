@@ -98,6 +98,17 @@ def test_partitions_added_while_a_worker_runs(ran: Installation, grown: str) -> 
     assert f"{topic} has 3 partitions now, it had 2" in worker.log.read_text().partition("Error: ")[2]
 
 
+@pytest.mark.parametrize("gone", ["alerts", "logins"])
+def test_a_topic_deleted_while_a_worker_runs(ran: Installation, trades: Offline, gone: str) -> None:
+    """One to publish to looked like a Kafka that is away, one to read from like one without news."""
+    topic = ran.settings.topic(gone)
+    worker = ran.worker(program=("-m", "tests.kafka.attentive_worker")).wait_ready()
+    ran.admin.delete_topics([topic])[topic].result(10)
+    ran.produce(trades.records[400:2_000])
+    assert worker.wait() == 1
+    assert worker.log.read_text().partition("Error: ")[2].startswith(f"topics are missing: {topic}. Create them with")
+
+
 def test_the_ledger_made_anew_under_a_running_worker(ran: Installation, trades: Offline) -> None:
     ran.produce(trades.records[400:2_000])
     worker = ran.worker(ENGAGE_BATCH_RECORDS=50).wait_ready()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaProducer
+from confluent_kafka.admin import NewTopic
 
 from engine.rulefile import digest, read_directory
 from engine.runtime import publishing
@@ -191,6 +192,22 @@ def test_a_publisher_that_dies_in_between_leaves_nothing(engine: Installation) -
     held = archive(engine)
     assert held.history == [first, second]
     assert not held.holds(digest(with_cap(3)))
+
+
+def test_the_topic_of_rule_sets_made_anew_under_a_running_worker(engine: Installation) -> None:
+    """It was waited for in silence: nothing that was published came any more."""
+    worker = engine.worker().wait_ready()
+    topic = engine.settings.rule_set_topic
+    engine.admin.delete_topics([topic])[topic].result(10)
+    eventually(lambda: topic not in engine.admin.list_topics(timeout=10).topics, 20, "the topic is gone")
+    engine.admin.create_topics([NewTopic(topic, 1, config={"cleanup.policy": "compact"})])[topic].result(10)
+    eventually(lambda: worker.metric("engage_rule_set_stale") == 1, 20, "it is told")
+    assert any(
+        "was made anew" in entry["reason"]
+        for entry in worker.logged("rule set refused, the last good one stays in force")
+    )
+    assert worker.ready
+    worker.stop()
 
 
 @pytest.mark.timeout(180)

@@ -93,8 +93,10 @@ class WorkerProcess:
 
     def logged(self, event: str) -> list[dict[str, Any]]:
         """Log entries of this event."""
-        entries = [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
-        return [entry for entry in entries if entry.get("event") == event]
+        return [entry for entry in self.entries() if entry.get("event") == event]
+
+    def entries(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
 
     @property
     def cpu_seconds(self) -> float:

@@ -11,6 +11,9 @@ import pytest
 from aiokafka.errors import ProducerFenced
 
 from engine.runtime.kafka import tell_later
+from engine.runtime.ledger import Unavailable
+from engine.runtime.membership import MOST_FAILURES, Membership
+from engine.runtime.settings import Settings
 
 
 @pytest.fixture
@@ -68,3 +71,17 @@ async def test_a_collection_in_the_middle_of_parsing_does_no_harm(handled):
             ast.parse("a + b * (c - d) and e in (1, 2, 3) and f(x, y) >= 3", mode="eval")
     finally:
         gc.set_threshold(*before)
+
+
+async def test_whatever_ends_a_members_part_in_the_group_is_a_poll_that_failed():
+    class Broken:
+        async def getmany(self, timeout_ms: int) -> None:
+            raise AssertionError("as aiokafka's heartbeat does")
+
+    member = Membership(Settings(), lambda partitions: None)
+    member._consumer = Broken()
+    for failures in range(MOST_FAILURES):
+        assert member._failures == failures
+        with pytest.raises(Unavailable, match="heartbeat"):
+            await member.poll()
+    assert member._failures == MOST_FAILURES

@@ -226,6 +226,10 @@ async def _at_once(function: Any, *args: Any) -> Any:
     return function(*args)
 
 
+async def _none_is_compacted(settings: Settings) -> list[str]:
+    return []
+
+
 @contextmanager
 def installed(world: World) -> Iterator[None]:
     """Put the servers in memory where the engine reaches for real ones."""
@@ -249,6 +253,7 @@ def installed(world: World) -> Iterator[None]:
         "AIOKafkaConsumer": lambda **options: SimConsumer(world.kafka, **options),
         "time": _Clock(),
         "aside": _at_once,
+        "compacted": _none_is_compacted,
     }
     modules = [module for name, module in sorted(sys.modules.items()) if name.startswith("engine.runtime.")]
     changes: list[tuple[Any, str, Any]] = [
