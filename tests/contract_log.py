@@ -19,7 +19,7 @@ from aiokafka.errors import InvalidProducerEpoch, InvalidTxnState, ProducerFence
 
 from engine.core.messages import Message
 from engine.runtime import kafka
-from engine.runtime.kafka import KafkaLog
+from engine.runtime.kafka_log import KafkaLog
 from engine.runtime.ledger import Fenced, Log, Unavailable
 
 

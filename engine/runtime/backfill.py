@@ -33,7 +33,8 @@ from engine.core.ruleset import Feature, Since
 from engine.core.state import ClientState, Layout, pack, unpack
 from engine.runtime import ledger, topics
 from engine.runtime.intake import INTAKE_TOPICS, Inbound, read
-from engine.runtime.kafka import KafkaLog, partitioner, reader
+from engine.runtime.kafka import partitioner, reader
+from engine.runtime.kafka_log import KafkaLog
 from engine.runtime.ledger import Fenced, Log, Position, Refused, Step, Store, Surprised
 from engine.runtime.metrics import Metrics
 from engine.runtime.partition import Partition

@@ -13,7 +13,8 @@ from redis.asyncio import Redis
 
 from engine.runtime import topics
 from engine.runtime.intake import INTAKE_TOPICS, Batch
-from engine.runtime.kafka import KafkaLog, errors, reader
+from engine.runtime.kafka import errors, reader
+from engine.runtime.kafka_log import KafkaLog
 from engine.runtime.ledger import Fenced, Position, Refused, Surprised
 from engine.runtime.metrics import Metrics
 from engine.runtime.partition import Partition

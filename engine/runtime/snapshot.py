@@ -23,7 +23,7 @@ from redis.asyncio import Redis
 from engine.core.state import unpack
 from engine.runtime import ledger, topics
 from engine.runtime.clients import NO_RULES, packed_states
-from engine.runtime.kafka import KafkaLog
+from engine.runtime.kafka_log import KafkaLog
 from engine.runtime.ledger import Fenced, Position, Refused, Surprised, Unavailable
 from engine.runtime.metrics import Metrics
 from engine.runtime.partition import Partition

@@ -20,8 +20,9 @@ from faust.web import Request, Response, Web
 
 from engine.runtime import redis_store, topics
 from engine.runtime.app import App
-from engine.runtime.kafka import KafkaLog, partitioner
+from engine.runtime.kafka import partitioner
 from engine.runtime.kafka_intake import KafkaIntake, grown
+from engine.runtime.kafka_log import KafkaLog
 from engine.runtime.ledger import Refused, Unavailable
 from engine.runtime.membership import Membership
 from engine.runtime.metrics import Metrics

@@ -9,7 +9,7 @@ import pytest
 from engine.core.actions import OUTBOUND
 from engine.core.messages import Message
 from engine.runtime import redis_store
-from engine.runtime.kafka import KafkaLog
+from engine.runtime.kafka_log import KafkaLog
 from engine.runtime.ledger import Fenced
 from engine.runtime.membership import REJOIN_S, Membership
 from tests.kafka.installation import Installation

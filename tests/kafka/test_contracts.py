@@ -14,8 +14,9 @@ from aiokafka.errors import KafkaError
 
 from engine.core.messages import Message
 from engine.runtime import kafka_intake
-from engine.runtime.kafka import KafkaLog, tell_later
+from engine.runtime.kafka import tell_later
 from engine.runtime.kafka_intake import KafkaIntake
+from engine.runtime.kafka_log import KafkaLog
 from engine.runtime.ledger import Unavailable
 from engine.runtime.settings import Settings
 from tests.contract_log import KafkaContract

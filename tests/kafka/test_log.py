@@ -12,7 +12,7 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import NewTopic
 
 from engine.core.messages import Message
-from engine.runtime.kafka import KafkaLog
+from engine.runtime.kafka_log import KafkaLog
 from engine.runtime.ledger import Fenced, Refused
 from tests.kafka.conftest import MakeInstallation
 from tests.kafka.installation import Installation

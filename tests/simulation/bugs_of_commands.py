@@ -8,7 +8,7 @@ from aiokafka import TopicPartition
 
 from engine.runtime import snapshot
 from engine.runtime.backfill import Backfill, Columns
-from engine.runtime.kafka import KafkaLog
+from engine.runtime.kafka_log import KafkaLog
 from engine.runtime.ledger import Fenced, Step
 from engine.runtime.partition import Partition
 from engine.runtime.recorded import RecordedInputs

@@ -12,8 +12,8 @@ from typing import Any
 from engine.core import messages
 from engine.runtime import intake, ledger
 from engine.runtime.intake import INTAKE_TOPICS, REROUTED, Merger, inbound
-from engine.runtime.kafka import KafkaLog
 from engine.runtime.kafka_intake import KafkaIntake
+from engine.runtime.kafka_log import KafkaLog
 from engine.runtime.membership import Membership
 from engine.runtime.partition import Partition
 from engine.runtime.redis_store import RedisStore

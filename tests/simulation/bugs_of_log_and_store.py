@@ -6,8 +6,8 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any
 
-from engine.runtime import kafka
-from engine.runtime.kafka import KafkaLog
+from engine.runtime import kafka, kafka_log
+from engine.runtime.kafka_log import KafkaLog
 from engine.runtime.ledger import Fenced, Unavailable
 from engine.runtime.partition import Partition
 from engine.runtime.redis_store import RedisStore
@@ -56,7 +56,7 @@ def _() -> list[Change]:
     async def gather(*sends: Any) -> list[Any]:
         return [await sends[-1]]
 
-    return [(kafka, "asyncio", SimpleNamespace(**{**vars(asyncio), "gather": gather}))]
+    return [(kafka_log, "asyncio", SimpleNamespace(**{**vars(asyncio), "gather": gather}))]
 
 
 @bug("re-initialise when fenced")
@@ -101,7 +101,7 @@ def _() -> list[Change]:
 
 @bug("go on after a slow commit")
 def _() -> list[Change]:
-    return [(kafka, "SLOW_COMMIT_S", 1e9)]
+    return [(kafka_log, "SLOW_COMMIT_S", 1e9)]
 
 
 @bug("read uncommitted")

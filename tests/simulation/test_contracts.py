@@ -11,8 +11,8 @@ from unittest.mock import patch
 import pytest
 from aiokafka import TopicPartition
 
-from engine.runtime import kafka
-from engine.runtime.kafka import KafkaLog
+from engine.runtime import kafka, kafka_log
+from engine.runtime.kafka_log import KafkaLog
 from engine.runtime.ledger import Store
 from engine.runtime.redis_store import RedisStore
 from engine.runtime.settings import Settings
@@ -41,7 +41,7 @@ class TestSimulatedLog(KafkaContract):
         for topic in (settings.ledger_topic, "tasks"):
             self.kafka.create(topic, 1)
         with (
-            patch.object(kafka, "AIOKafkaProducer", lambda **options: SimProducer(self.kafka, **options)),
+            patch.object(kafka_log, "AIOKafkaProducer", lambda **options: SimProducer(self.kafka, **options)),
             patch.object(kafka, "AIOKafkaConsumer", lambda **options: SimConsumer(self.kafka, **options)),
         ):
             yield
