@@ -56,7 +56,7 @@ class Partition:
         self._cache = StateCache(cache_bytes)
         self._unit = OpenUnit()
         self.reached_ms = 0  # record time of the last record decided
-        self.reached_event_ms = 0  # latest event time decided
+        self.reached_event_ms = self._committed_event_ms = 0  # latest event time decided
         self._sweeping, self._sweep_cursor = "", 0  # under which they are being looked at, and how far that came
 
     # -- recovery ----------------------------------------------------------------------------------
@@ -81,7 +81,7 @@ class Partition:
         self._unit = OpenUnit()
         self._sweeping = ""
         # what was decided and not committed comes again: no tick may run ahead of it
-        self.reached_ms = self.reached_event_ms = 0
+        self.reached_ms, self.reached_event_ms = 0, self._committed_event_ms
         self._use(self._newest_plan())
         self._metrics.population(self.number, position.tiers)
         return position
@@ -303,6 +303,7 @@ class Partition:
         with self._metrics.commit_seconds.labels("apply").time():
             await self._apply(begin, position.to_bytes(), writes)
         self.position = position
+        self._committed_event_ms = self.reached_event_ms
         self._unit = OpenUnit()
         self._metrics.committed(self.number, cause, unit, position.tiers, len(records))
         log.debug(

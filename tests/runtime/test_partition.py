@@ -402,6 +402,8 @@ async def test_after_a_failed_publish_nothing_of_the_unit_is_left():
     assert (worker.reached_ms, worker.reached_event_ms) == (0, 0)  # by which a tick would run ahead of the batch
     await worker.take(batch)
     assert len(bench.ledger.messages) == 1
+    await worker.recover()
+    assert worker.reached_event_ms == at(1)  # that was committed: with the clock of events, ticks go on from there
 
 
 # -- rules and memory -----------------------------------------------------------------------------
