@@ -140,7 +140,8 @@ def append(engine: Installation, records: list[tuple[bytes, bytes]], commit: boo
 
     async def send() -> None:
         producer = AIOKafkaProducer(
-            **engine.settings.kafka_client(), transactional_id=f"{engine.settings.app_id}-rule-sets"
+            **engine.settings.kafka_client(),
+            transactional_id=f"{engine.settings.prefix}{engine.settings.app_id}-rule-sets",
         )
         await producer.start()
         await producer.begin_transaction()
