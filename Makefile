@@ -20,7 +20,7 @@ test: .venv/.ready  ## all tests that need neither Java nor Docker
 	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 test-kafka: .venv/.ready  ## the tests on real Apache Kafka (needs Java 17 and Maven; fetches Kafka once)
-	$(BIN)/pytest -m kafka
+	$(BIN)/pytest -m kafka --numprocesses 2 --dist loadfile
 
 faults: .venv/.ready  ## kill, pause and cut off everything on real Kafka and Redis, then audit; ROUNDS=20 SEED=7 say how
 	$(BIN)/python -m tests.faults --rounds $(or $(ROUNDS),20) $(if $(SEED),--seed $(SEED))
