@@ -19,12 +19,12 @@ def test_kafka_keeps_records_by_key_in_four_partitions(capfd):
     with EmbeddedKafka() as kafka:
         assert kafka.address.startswith("127.0.0.1:")
         kafka.create_topics(["trades"])
-        producer = Producer({"bootstrap.servers": kafka.address, "partitioner": "murmur2_random", "log_level": 3})
+        producer = Producer({"bootstrap.servers": kafka.address, "partitioner": "murmur2_random", "log_level": 0})
         assert len(producer.list_topics("trades").topics["trades"].partitions) == 4
         for key in ("C000001", "C000002", "C000001"):
             producer.produce("trades", key=key, value=b"{}")
         producer.flush(10)
-        consumer = Consumer({"bootstrap.servers": kafka.address, "group.id": "test", "log_level": 3})
+        consumer = Consumer({"bootstrap.servers": kafka.address, "group.id": "test", "log_level": 0})
         consumer.assign([TopicPartition("trades", p, 0) for p in range(4)])
         records = []
         while len(records) < 3:
