@@ -13,6 +13,7 @@ from tests.faults.auditor import Audit, audit
 from tests.faults.load import Load
 from tests.kafka.conftest import MakeInstallation
 from tests.kafka.installation import Installation, Sent
+from tests.services.redis import RedisServer
 
 RECORDS = 3_000
 
@@ -85,7 +86,11 @@ def findings(found: Audit, text: str) -> list[str]:
 
 @pytest.mark.kafka
 def test_the_auditor_sees_what_is_wrong(install: MakeInstallation) -> None:
-    engine = install(clock="wall").create_topics()
+    with RedisServer() as redis_server:  # of its own: what else is in it is the auditor's to find
+        see_what_is_wrong(install(redis_url=redis_server.url, clock="wall").create_topics())
+
+
+def see_what_is_wrong(engine: Installation) -> None:
     worker = engine.worker().wait_ready()
     load = Load(engine, 7, 1_500, engine.directory / "produced.ndjson", clients=300, count=RECORDS).start()
     load.join()
