@@ -43,9 +43,8 @@ def read_directory(path: str | Path) -> dict[str, str]:
             raise DirectoryError(f"{directory}: no such directory; give the directory that holds the rule files")
         files = {}
         for file in sorted(directory.iterdir()):
-            if file.suffix.lower() in (".yaml", ".yml", SUFFIX) and not file.name.startswith(
-                "."
-            ):  # editors hide theirs
+            hidden = file.name.startswith(".")  # as editors hide theirs
+            if file.suffix.lower() in (".yaml", ".yml", SUFFIX) and not hidden:
                 files.update(_read(file))
     except OSError as error:
         raise DirectoryError(f"{error.filename or directory}: {error.strerror}; make it readable") from error

@@ -129,9 +129,8 @@ class RuleSetArchive:
         self.tp = TopicPartition(settings.rule_set_topic, 0)
         self.named_head: str | None = None  # what the key `head` says
         self.next = 0
-        self._texts: dict[
-            str, bytes
-        ] = {}  # by digest, as they came but packed: some hundred KB for each set ever published
+        # by digest, as they came but packed: they are some hundred KB for each set that ever was
+        self._texts: dict[str, bytes] = {}
         self._history: dict[int, Entry] = {}
         self._plans: dict[str, Plan] = {}
 

@@ -21,9 +21,8 @@ from engine.core.actions import OUTBOUND
 from engine.core.events import INBOUND
 from engine.runtime.intake import DEAD_LETTERS, REROUTED
 
-REDIS_WAITS_S: Final = (
-    30.0  # of one unit, to load and to apply: redis-py gives up a connection after 3 s, an answer after 10
-)
+# Of one unit, to load and to apply: redis-py gives up a connection after 3 s, an answer after 10.
+REDIS_WAITS_S: Final = 30.0
 
 
 class Settings(BaseSettings):

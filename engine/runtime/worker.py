@@ -91,6 +91,7 @@ class Worker:
         threading.Thread(target=self._watchdog, daemon=True, name="watchdog").start()
         self._spawn(self._heartbeat())
         await self._patiently(self._check)
+        await self._warn()
         await self._patiently(self._rule_sets.start)
         await self._patiently(self._membership.start)
         self._spawn(self._poll_membership())
@@ -122,17 +123,20 @@ class Worker:
 
     async def _check(self) -> None:
         partitions = await topics.partition_count(self.settings)
+        empty = await topics.ledger_is_empty(self.settings, partitions)
+        await redis_store.pin_partitions(self._redis, self.settings.app_id, partitions, empty)
+        await redis_store.pin_ledger(self._redis, self.settings.app_id, self.settings.ledger_topic)
+        self._partitions = partitions
+        self._partition_of = partitioner(partitions)
+
+    async def _warn(self) -> None:
+        """Of what is no reason to refuse: profiles may be meant to be compacted."""
         for name in await topics.compacted(self.settings):
             log.warning(
                 "this topic is compacted: of a client's events Kafka may delete all but the last, decided or not. Set "
                 "its cleanup.policy to delete",
                 topic=name,
             )
-        empty = await topics.ledger_is_empty(self.settings, partitions)
-        await redis_store.pin_partitions(self._redis, self.settings.app_id, partitions, empty)
-        await redis_store.pin_ledger(self._redis, self.settings.app_id, self.settings.ledger_topic)
-        self._partitions = partitions
-        self._partition_of = partitioner(partitions)
 
     async def _watch_topics(self) -> None:
         """A topic that is deleted under a worker looks like a Kafka that is away, or like one without news."""

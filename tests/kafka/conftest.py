@@ -84,6 +84,18 @@ def trades(tmp_path_factory: pytest.TempPathFactory) -> Offline:
     )
 
 
+@pytest.fixture
+def ran(install: MakeInstallation, trades: Offline) -> Installation:
+    """An engine that has decided 400 trades on 2 partitions and was stopped."""
+    engine = install().create_topics(2)
+    engine.produce(trades.records[:400])
+    worker = engine.worker().wait_ready()
+    engine.settle()
+    worker.stop()
+    assert all(position["ledger"] > 0 for position in engine.positions())
+    return engine
+
+
 def simulated(**arguments: object) -> list[bytes]:
     out = io.BytesIO()
     simulator.write(out, seed=7, end=END, **arguments)  # type: ignore[arg-type]

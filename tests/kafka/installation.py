@@ -20,7 +20,13 @@ from typing import Any, NamedTuple
 
 import redis
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stubs leave some out
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ResourceType,
+)
 
 from engine.core.actions import OUTBOUND
 from engine.runtime import topics
@@ -100,6 +106,12 @@ class Installation:
         consumer.close()
         return self
 
+    def alter(self, topic: str, name: str, value: str) -> None:
+        """Change a setting of a topic."""
+        entry = ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+        resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
+        self.admin.incremental_alter_configs([resource])[resource].result(10)
+
     # -- processes --------------------------------------------------------------------------------
 
     def _environment(self, given: dict[str, object]) -> dict[str, str]:
@@ -128,6 +140,14 @@ class Installation:
                 process.kill()
                 raise
         return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+    def refusal(self, **environment: object) -> str:
+        """What a worker says that does not start."""
+        done = self.engage("run", "--rules", str(RULES), "--web-port", str(free_port()), timeout_s=40, **environment)
+        assert done.returncode == 1, done.stderr
+        assert "Traceback" not in done.stderr
+        assert "Error: " in done.stderr
+        return done.stderr.partition("Error: ")[2]
 
     def worker(
         self, *, rules: Path | None = RULES, program: Sequence[str] = ("-m", "engine.cli"), **environment: object
@@ -260,7 +280,9 @@ class Installation:
             consumer.close()
 
     def ends(self, tps: Iterable[TopicPartition], isolation_level: str = "read_uncommitted") -> _Offsets:
-        """Offset after the last record appended, be its transaction committed or not."""
+        """Offset after the last record appended, be its transaction committed or not; `read_committed`: after the last
+        that can be read.
+        """
         consumer = self.consumer(isolation_level)
         try:
             return {(tp.topic, tp.partition): consumer.get_watermark_offsets(tp, timeout=10)[1] for tp in tps}

@@ -6,48 +6,26 @@ import asyncio
 import json
 import socket
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgpack
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 from confluent_kafka import TopicPartition
-from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic
 from confluent_kafka.admin import NewPartitions as ConfluentNewPartitions
+from confluent_kafka.admin import NewTopic
 
 from engine.runtime.ledger import LEDGER_VERSION
 from engine.runtime.redis_store import position_key
 from tests.kafka.conftest import MakeInstallation, Offline
 from tests.kafka.installation import RULES, Installation
 from tests.kafka.worker_process import eventually
-from tests.services.kafka import KafkaBroker
 from tests.services.process import free_port
-
-
-def refusal(engine: Installation, **environment: object) -> str:
-    done = engine.engage("run", "--rules", str(RULES), "--web-port", str(free_port()), timeout_s=40, **environment)
-    assert done.returncode == 1, done.stderr
-    assert "Traceback" not in done.stderr
-    assert "Error: " in done.stderr
-    return done.stderr.partition("Error: ")[2]
-
-
-@pytest.fixture
-def ran(install: MakeInstallation, trades: Offline) -> Installation:
-    """An engine that has decided 400 trades on 2 partitions and was stopped."""
-    engine = install().create_topics(2)
-    engine.produce(trades.records[:400])
-    worker = engine.worker().wait_ready()
-    engine.settle()
-    worker.stop()
-    assert all(position["ledger"] > 0 for position in engine.positions())
-    return engine
 
 
 def test_topics_missing(install: MakeInstallation) -> None:
     engine = install()
-    text = refusal(engine)
+    text = engine.refusal()
     assert engine.settings.ledger_topic in text
     assert engine.settings.topic("trades") in text
     assert "engage topics --create" in text
@@ -57,7 +35,7 @@ def test_a_topic_published_to_is_missing(engine: Installation) -> None:
     gone = engine.settings.topic("alerts")
     engine.admin.delete_topics([gone])[gone].result(10)
     eventually(lambda: gone not in engine.admin.list_topics(timeout=10).topics, 20, "the topic is gone")
-    assert refusal(engine).startswith(f"topics are missing: {gone}. Create them with `engage topics --create`")
+    assert engine.refusal().startswith(f"topics are missing: {gone}. Create them with `engage topics --create`")
 
 
 def test_inbound_topics_differ_in_partitions(install: MakeInstallation) -> None:
@@ -68,7 +46,7 @@ def test_inbound_topics_differ_in_partitions(install: MakeInstallation) -> None:
     engine.admin.delete_topics([odd])[odd].result(10)
     eventually(lambda: odd not in engine.admin.list_topics(timeout=10).topics, 20, "the topic is gone")
     engine.admin.create_topics([NewTopic(odd, 2)])[odd].result(10)
-    text = refusal(engine)
+    text = engine.refusal()
     assert f"{odd} 2" in text
     assert f"{engine.settings.topic('trades')} 3" in text
     assert "recreate the odd ones" in text
@@ -84,7 +62,7 @@ def test_partition_count_changed(ran: Installation) -> None:
         await admin.close()
 
     asyncio.run(grow())
-    text = refusal(ran)
+    text = ran.refusal()
     assert "2 partitions, the topics have 3" in text
     assert "--app-id" in text
 
@@ -125,7 +103,7 @@ def test_the_ledger_made_anew_under_a_running_worker(ran: Installation, trades: 
 def test_a_position_that_another_program_wrote(ran: Installation) -> None:
     with ran.redis() as client:
         client.set(position_key(ran.name, 0), "7")
-    assert "what Redis holds as a partition's position is none" in refusal(ran)
+    assert "what Redis holds as a partition's position is none" in ran.refusal()
 
 
 def test_the_port_is_taken(engine: Installation) -> None:
@@ -139,13 +117,12 @@ def test_the_port_is_taken(engine: Installation) -> None:
 
 @pytest.mark.parametrize("name", ["ENGAGE_SESSION_TIMEOUT_S", "ENGAGE_TRANSACTION_TIMEOUT_S"])
 def test_timeouts_that_kafka_does_not_take(engine: Installation, name: str) -> None:
-    assert "Kafka does not take session_timeout_s or transaction_timeout_s" in refusal(
-        engine, **{name: "1000000", "ENGAGE_UNIT_DEADLINE_S": "2000000"}
-    )
+    text = engine.refusal(**{name: "1000000", "ENGAGE_UNIT_DEADLINE_S": "2000000"})
+    assert "Kafka does not take session_timeout_s or transaction_timeout_s" in text
 
 
 def test_redis_empty_under_a_ledger(ran: Installation, redis_server_url_of_another_database: str) -> None:
-    text = refusal(ran, ENGAGE_REDIS=redis_server_url_of_another_database)
+    text = ran.refusal(ENGAGE_REDIS=redis_server_url_of_another_database)
     assert "this Redis holds no state but the ledger has records" in text
     assert "--redis" in text
     assert "backup" in text
@@ -165,7 +142,7 @@ def change_position(engine: Installation, partition: int, **changes: object) -> 
 
 def test_redis_of_another_ledger(ran: Installation) -> None:
     change_position(ran, 1, digest="0123456789abcdef")
-    text = refusal(ran)
+    text = ran.refusal()
     assert "partition 1" in text
     assert "is not the one that Redis applied last" in text
     assert "restore the pair that belongs together" in text
@@ -185,7 +162,7 @@ def test_ledger_of_an_incompatible_version(ran: Installation) -> None:
     producer = ran.producer()
     producer.produce(ran.settings.ledger_topic, value=msgpack.packb([99, "whatever came later"]), partition=1)
     assert producer.flush(10) == 0
-    text = refusal(ran)
+    text = ran.refusal()
     assert f"the ledger was written in format 99, this engine reads format {LEDGER_VERSION}" in text
     assert "start the version that wrote it" in text
 
@@ -194,7 +171,7 @@ def test_two_engines_with_one_id_on_one_redis(ran: Installation) -> None:
     """They differ in the prefix of their topics, and would write each other's keys."""
     other = {"ENGAGE_PREFIX": "other.", "ENGAGE_APP_ID": ran.name}
     assert ran.engage("topics", "--create", "--partitions", "2", **other).returncode == 0
-    text = refusal(ran, **other)
+    text = ran.refusal(**other)
     assert f"its ledger is {ran.settings.ledger_topic}, this one's other.{ran.name}-ledger" in text
     assert "another --app-id or another Redis" in text
     ran.worker().wait_ready().stop()  # and the first one is unharmed
@@ -203,7 +180,7 @@ def test_two_engines_with_one_id_on_one_redis(ran: Installation) -> None:
 def test_ledger_lost_its_end(ran: Installation) -> None:
     position = ran.positions()[0]["ledger"]
     change_position(ran, 0, ledger=position + 1000)
-    text = refusal(ran)
+    text = ran.refusal()
     assert f"stands at ledger offset {position + 1000}" in text
     assert "Kafka has lost the end of it" in text
     assert "Restore" in text
@@ -214,7 +191,7 @@ def test_ledger_lost_its_beginning(ran: Installation) -> None:
         client.delete(position_key(ran.name, 0))
     tp = TopicPartition(ran.settings.ledger_topic, 0, 1)
     ran.admin.delete_records([tp])[tp].result(10)
-    text = refusal(ran)
+    text = ran.refusal()
     assert "its beginning was deleted" in text
     assert "backup" in text
 
@@ -228,7 +205,7 @@ def test_inbound_retention_has_passed(ran: Installation, trades: Offline) -> Non
     position = ran.positions()[0]["offsets"]["trades"]
     assert position < end - 1
     ran.admin.delete_records([TopicPartition(topic, 0, end - 1)])[TopicPartition(topic, 0, end - 1)].result(10)
-    text = refusal(ran)
+    text = ran.refusal()
     assert f"{topic} is to be read from offset {position} but holds {end - 1} to {end}" in text
     assert "events are missing. Restore the topic" in text
     assert "engage accept-loss" in text
@@ -240,6 +217,8 @@ def test_inbound_retention_has_passed(ran: Installation, trades: Offline) -> Non
     assert (accepted.returncode, accepted.stdout) == (0, gap + "workers go on after these\n"), accepted.stderr
     assert ran.positions()[0]["offsets"]["trades"] == end - 1
     assert ran.engage("accept-loss").stdout == "nothing is missing\n"
+    replayed = ran.engage("replay", "--from-ledger")  # which needs them: no differences are told
+    assert (replayed.returncode, "no longer holds offsets" in replayed.stderr) == (1, True), replayed.stderr
     worker = ran.worker().wait_ready()
     ran.settle()
     assert worker.metric("engage_events_total", topic="trades") > 0  # those that are left
@@ -294,80 +273,6 @@ def test_retention_deletes_nothing_but_what_was_aborted(ran: Installation) -> No
     ran.worker().wait_ready().stop()
 
 
-def test_wrong_redis_password(engine: Installation) -> None:
-    with engine.redis() as client:
-        client.acl_setuser("operator", enabled=True, passwords=["+right"], keys=["*"], commands=["+@all"])
-    address = engine.settings.redis.get_secret_value().removeprefix("redis://")
-    text = refusal(engine, ENGAGE_REDIS=f"redis://operator:wrong@{address}")
-    assert "Redis refuses the credentials" in text
-    assert "ENGAGE_REDIS" in text
-    assert "wrong@" not in text
-
-
-def test_missing_redis_rights(engine: Installation) -> None:
-    with engine.redis() as client:
-        client.acl_setuser(
-            "reader", enabled=True, passwords=["+right"], keys=["*"], commands=["+@read", "+@connection"]
-        )
-    address = engine.settings.redis.get_secret_value().removeprefix("redis://")
-    text = refusal(engine, ENGAGE_REDIS=f"redis://reader:right@{address}")
-    assert "Redis refuses the credentials" in text
-    assert "right@" not in text
-
-
-def test_rights_missing_within_a_script(ran: Installation, trades: Offline) -> None:
-    with ran.redis() as client:
-        client.acl_setuser("scripts", enabled=True, passwords=["+right"], keys=["*"], commands=["+@all", "-hset"])
-    address = ran.settings.redis.get_secret_value().removeprefix("redis://")
-    ran.produce(trades.records[400:410])
-    assert "Redis refuses the credentials" in refusal(ran, ENGAGE_REDIS=f"redis://scripts:right@{address}")
-
-
-@pytest.mark.parametrize("url", ["", "http://x", "redis://:se/cret@127.0.0.1:1/0", "redis://127.0.0.1:99999/0"])
-def test_an_address_of_redis_that_is_none(engine: Installation, url: str) -> None:
-    text = refusal(engine, ENGAGE_REDIS=url)
-    assert text == "the address of Redis is not a URL such as redis://USER:PASSWORD@HOST:6379/0\n"
-
-
-def test_no_such_database_in_redis(engine: Installation) -> None:
-    url = engine.settings.redis.get_secret_value().removesuffix("/0") + "/999"
-    assert "Redis has no such database" in refusal(engine, ENGAGE_REDIS=url)
-
-
-@pytest.fixture(scope="module")
-def sasl_broker() -> Iterator[tuple[KafkaBroker, str]]:
-    """A broker that also listens where a user and a password are asked for."""
-    port, asks, controller = free_port(), free_port(), free_port()
-    login = 'org.apache.kafka.common.security.plain.PlainLoginModule required user_engage="right";'
-    config = {
-        "listeners": f"PLAINTEXT://127.0.0.1:{port},ASKS://127.0.0.1:{asks},CONTROLLER://127.0.0.1:{controller}",
-        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,ASKS:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT",
-        "listener.name.asks.sasl.enabled.mechanisms": "PLAIN",
-        "listener.name.asks.plain.sasl.jaas.config": login,
-    }
-    with KafkaBroker(port=port, controller_port=controller, config=config) as broker:
-        yield broker, f"127.0.0.1:{asks}"
-
-
-def test_kafka_credentials(install: MakeInstallation, sasl_broker: tuple[KafkaBroker, str]) -> None:
-    broker, address = sasl_broker
-    engine = install(kafka=broker.bootstrap).create_topics(1)
-    right = {
-        "ENGAGE_KAFKA": address,
-        "ENGAGE_KAFKA_SECURITY": "SASL_PLAINTEXT",
-        "ENGAGE_KAFKA_USERNAME": "engage",
-        "ENGAGE_KAFKA_PASSWORD": "right",
-    }
-    for wrong in ({"ENGAGE_KAFKA_PASSWORD": "wrong"}, {"ENGAGE_KAFKA_SASL_MECHANISM": "SCRAM-SHA-256"}):
-        text = refusal(engine, **(right | wrong))
-        assert "Kafka refuses the credentials" in text
-        assert "ENGAGE_KAFKA_USERNAME, ENGAGE_KAFKA_PASSWORD" in text
-    topics = engine.engage("topics", **(right | {"ENGAGE_KAFKA_PASSWORD": "wrong"}))
-    assert topics.returncode == 1
-    assert "Kafka refuses the credentials" in topics.stderr
-    engine.worker(**right).wait_ready().stop()
-
-
 def test_no_rule_set(engine: Installation) -> None:
     done = engine.engage("run", "--web-port", str(free_port()), timeout_s=40)
     assert done.returncode == 1
@@ -385,8 +290,9 @@ def test_bad_rules(engine: Installation, tmp_path: Path) -> None:
 def test_a_copy_whose_time_its_topic_does_not_take(engine: Installation, trades: Offline) -> None:
     """A copy keeps its time. It may lie a year ahead, as here, or the broker may want nothing that is old."""
     inbound, rerouted = engine.settings.topic("trades"), engine.settings.topic("rerouted")
-    alter(engine, inbound, {"message.timestamp.type": "CreateTime", "message.timestamp.after.max.ms": str(2**63 - 1)})
-    alter(engine, rerouted, {"message.timestamp.after.max.ms": "3600000"})
+    engine.alter(inbound, "message.timestamp.type", "CreateTime")
+    engine.alter(inbound, "message.timestamp.after.max.ms", str(2**63 - 1))
+    engine.alter(rerouted, "message.timestamp.after.max.ms", "3600000")
     record = trades.records[0]
     producer = engine.producer()
     for partition in range(engine.partitions):
@@ -401,14 +307,8 @@ def test_a_copy_whose_time_its_topic_does_not_take(engine: Installation, trades:
     assert "Traceback" not in text
     said = engine.engage("topics").stdout
     assert f"{rerouted}: message.timestamp.after.max.ms is 3600000, needs {2**63 - 1}" in said
-    alter(engine, rerouted, {"message.timestamp.after.max.ms": str(2**63 - 1)})
+    engine.alter(rerouted, "message.timestamp.after.max.ms", str(2**63 - 1))
     worker = engine.worker().wait_ready()
     engine.settle()
     worker.stop()
     assert len(engine.read("rerouted")) == engine.partitions - 1
-
-
-def alter(engine: Installation, topic: str, configs: dict[str, str]) -> None:
-    entries = [ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET) for key, value in configs.items()]
-    resource = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=entries)
-    engine.admin.incremental_alter_configs([resource])[resource].result(10)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
-
 from engine.core.actions import OUTBOUND
 from engine.core.events import INBOUND
 from tests.kafka.conftest import MakeInstallation
@@ -13,15 +11,9 @@ from tests.kafka.worker_process import eventually
 AS_NEEDED = "all topics are as the engine needs them\n"
 
 
-def alter(engine: Installation, topic: str, name: str, value: str) -> None:
-    entry = ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
-    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
-    engine.admin.incremental_alter_configs([resource])[resource].result(10)
-
-
 def test_topics_that_kafka_compacts_are_told(engine: Installation) -> None:
     """It deletes events, decided or not; profiles may be meant so."""
-    alter(engine, engine.settings.topic("trades"), "cleanup.policy", "compact,delete")
+    engine.alter(engine.settings.topic("trades"), "cleanup.policy", "compact,delete")
     worker = engine.worker().wait_ready()
     (told,) = [entry for entry in worker.entries() if entry["event"].startswith("this topic is compacted")]
     assert (told["topic"], told["level"]) == (engine.settings.topic("trades"), "warning")
@@ -49,6 +41,6 @@ def test_topics_are_created_once_and_compared(install: MakeInstallation) -> None
     assert all(partitions[settings.topic(name)] == 3 for name in (*INBOUND, "rerouted"))
     assert partitions[settings.ledger_topic] == 3
 
-    alter(engine, settings.ledger_topic, "retention.ms", "1000")
+    engine.alter(settings.ledger_topic, "retention.ms", "1000")
     differs = eventually(lambda: (done := engine.engage("topics")).returncode and done.stdout, 10, "a difference")
     assert f"{settings.ledger_topic}: retention.ms is 1000, needs -1\n" == differs

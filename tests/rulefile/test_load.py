@@ -2,7 +2,10 @@
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import get_args
 
 import pytest
@@ -109,17 +112,34 @@ def test_every_declared_feature_is_used(shipped):
     assert [feature.name for feature in shipped.features if feature.name not in text] == []
 
 
-@pytest.mark.parametrize("mode", [0o000, 0o400], ids=["closed", "names only"])
-def test_a_directory_that_may_not_be_read(tmp_path, mode):
-    (tmp_path / "a.yaml").write_text("rules: []\n")
-    tmp_path.chmod(mode)
+NOBODY = 65_534
+
+
+@contextmanager
+def anybody() -> Iterator[None]:
+    """As a user who may not read everything."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(NOBODY)
     try:
-        if os.access(tmp_path / "a.yaml", os.R_OK):
-            pytest.skip("this user may read everything")
-        with pytest.raises(DirectoryError, match="Permission denied; make it readable"):
-            read_directory(tmp_path)
+        yield
     finally:
-        tmp_path.chmod(0o700)
+        os.seteuid(user)
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o400], ids=["closed", "names only"])
+def test_a_directory_that_may_not_be_read(mode):
+    with TemporaryDirectory() as name:  # its parents are everybody's
+        directory = Path(name)
+        (directory / "a.yaml").write_text("rules: []\n")
+        if os.geteuid() == 0:
+            os.chown(directory, NOBODY, -1)
+        with anybody():
+            assert read_directory(directory).keys() == {"a.yaml"}
+            directory.chmod(mode)
+            with pytest.raises(DirectoryError, match="Permission denied; make it readable"):
+                read_directory(directory)
+            directory.chmod(0o700)
 
 
 def test_read_directory(tmp_path):

@@ -15,10 +15,11 @@ from engine.core.messages import Message
 from engine.core.plan import Plan
 from engine.core.state import ClientState, pack
 from engine.runtime.intake import INTAKE_TOPICS, Batch, Inbound, Merger, merge, read
+from engine.runtime.ledger import Unit, decode_unit
 from engine.runtime.metrics import Metrics
 from engine.runtime.partition import Partition
 from engine.runtime.unit import UnitLimits
-from tests.core.making import event_of, topic_of
+from tests.core.making import at, event_of, login, plan_of, rule, topic_of
 from tests.memory import Data, Faults, Ledger, MemoryLog, MemoryStore
 
 
@@ -154,3 +155,31 @@ def single(topic: str, offset: int, key: bytes | None, value: bytes | None, time
 
 def pack_all(plan: Plan, clients: Iterable[ClientState]) -> list[tuple[ClientState, bytes]]:
     return [(client, pack(plan.layout, client)) for client in clients]
+
+
+# -- partitions of logins ---------------------------------------------------------------------------
+
+QUIET = plan_of()
+HELLO = plan_of(
+    rule("hello", when='login.channel == "web"'),
+    rule("silent", silence="{of: logins, for: 30d}", kind="task", audience="team"),
+)
+
+
+def logins(number: int, clients: int = 5, **fields: str) -> Topics:
+    return topics_of(login(at(0) + n, client_id=f"c{n % clients}", **fields) for n in range(number))
+
+
+async def take_all(worker: Partition, topics: Topics, limit: int = 10) -> None:
+    for batch in all_batches(topics, limit):
+        await worker.take(batch)
+
+
+def batch_at(topics: Topics, offsets: dict[str, int], limit: int) -> Batch:
+    batch = next_batch(topics, offsets, limit)
+    assert batch is not None
+    return batch
+
+
+def units(bench: Bench) -> list[Unit]:
+    return [decode_unit(record) for _, record in bench.ledger.units()]
