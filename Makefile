@@ -57,7 +57,7 @@ bench: .venv/.ready  ## speed and latency on real Kafka and Redis, against a pla
 
 schemas: .venv/.ready  ## write schemas/ and docs/rules-reference.md anew from the models
 	$(BIN)/engage schemas
-	$(BIN)/python -m engine.reference >docs/rules-reference.md
+	$(BIN)/python -m engine.publish.reference >docs/rules-reference.md
 
 lock: .cache/uv/bin/uv  ## choose the newest allowed versions anew and write both lock files
 	rm -f requirements.lock requirements-runtime.lock

@@ -23,10 +23,10 @@ from benchmarks.backlog import Measured, Servers
 from benchmarks.job import Job, Record, write_rules
 from benchmarks.process import BenchmarkError
 from benchmarks.wire import action_ids
-from engine.core.plan import compile_rule_set
-from engine.runtime.intake import Inbound
-from engine.runtime.replay import Replayed, replay_records
-from engine.runtime.rule_set_archive import load_directory
+from engine.core.plan.compile import compile_rule_set
+from engine.operations.replay import Replayed, replay_records
+from engine.runtime.protocol.intake import Inbound
+from engine.runtime.rule_sets.archive import load_directory
 from tests.services.kafka import KafkaBroker
 from tests.services.process import ServiceError
 from tests.services.redis import RedisServer

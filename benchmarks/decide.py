@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.job import Job, write_rules
-from engine.core.decide import Input, decide
-from engine.core.decode import Rejected, decode
-from engine.core.plan import Plan, compile_rule_set
-from engine.core.state import ClientState, pack, unpack
-from engine.runtime.rule_set_archive import load_directory
+from engine.core.client.state import ClientState, pack, unpack
+from engine.core.contract.decode import Rejected, decode
+from engine.core.decide.path import Input, decide
+from engine.core.plan.compile import Plan, compile_rule_set
+from engine.runtime.rule_sets.archive import load_directory
 
 CLIENTS = 4_000
 TRADES = 60_000

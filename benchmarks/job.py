@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from engine.core.firm_time import DAY_MS, day_of, day_start_ms
-from engine.population import CHANNELS, INSTITUTION_CHANNELS, Client, found_client, pick, profile_value
+from engine.demo.population import CHANNELS, INSTITUTION_CHANNELS, Client, found_client, pick, profile_value
 
 SEED: Final = 20_260
 SHIPPED: Final = Path(__file__).parents[1] / "rules"

@@ -19,11 +19,11 @@ from typing import Any
 import faust
 
 from benchmarks.process import peak_mb
-from engine.core.decide import decide
-from engine.core.decode import Rejected, decode
-from engine.core.plan import Plan, compile_rule_set
-from engine.core.state import pack, unpack
-from engine.runtime.rule_set_archive import load_directory
+from engine.core.client.state import pack, unpack
+from engine.core.contract.decode import Rejected, decode
+from engine.core.decide.path import decide
+from engine.core.plan.compile import Plan, compile_rule_set
+from engine.runtime.rule_sets.archive import load_directory
 
 COMMIT_S = 4.0  # longer than Faust's commit interval
 

@@ -18,13 +18,13 @@ from typing import Any, Final
 
 from benchmarks.decide import best_us, decide_all
 from benchmarks.job import FEATURES_ONLY, SEED, SHIPPED, Job
-from engine.core.decide import Input, decide
-from engine.core.decode import Rejected, decode
-from engine.core.plan import Plan, compile_rule_set
-from engine.core.ruleset import RuleSet
-from engine.core.state import ClientState
-from engine.population import SECURITIES, Client
-from engine.rulefile import load
+from engine.core.client.state import ClientState
+from engine.core.contract.decode import Rejected, decode
+from engine.core.decide.path import Input, decide
+from engine.core.plan.compile import Plan, compile_rule_set
+from engine.core.rules.ruleset import RuleSet
+from engine.demo.population import SECURITIES, Client
+from engine.rulefile.read.load import load
 
 RULES: Final = (10, 100, 1_000, 5_000)
 CLIENTS: Final = 2_000

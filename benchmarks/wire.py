@@ -15,8 +15,8 @@ from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPa
 
 from benchmarks.job import Record
 from benchmarks.process import BenchmarkError
-from engine.core.actions import TOPIC_OF_KIND
-from engine.runtime.redis_store import position_key
+from engine.core.contract.outbound import TOPIC_OF_KIND
+from engine.runtime.redis.store import position_key
 
 ACTION_TOPICS = tuple(TOPIC_OF_KIND.values())
 

@@ -17,10 +17,11 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import InvalidProducerEpoch, InvalidTxnState, ProducerFenced
 
-from engine.core.messages import Message
-from engine.runtime import kafka
-from engine.runtime.kafka_log import KafkaLog
-from engine.runtime.ledger import Fenced, Log, Unavailable
+from engine.core.contract.message import Message
+from engine.runtime.errors import Fenced, Unavailable
+from engine.runtime.kafka import clients as kafka
+from engine.runtime.kafka.log import KafkaLog
+from engine.runtime.protocol.ledger import Log
 
 
 def message(number: int) -> Message:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import msgpack
 import pytest
 
-from engine.core.record import PUBLIC_FIELDS
-from engine.runtime.ledger import Store, Surprised, Unavailable, encode_writes
+from engine.core.client.record import PUBLIC_FIELDS
+from engine.runtime.errors import Surprised, Unavailable
+from engine.runtime.protocol.ledger import Store, encode_writes
 from tests.core.making import at
 
 

@@ -13,9 +13,9 @@ from typing import Any, Final
 
 import msgpack
 
-from engine.core.messages import Message
-from engine.core.record import PUBLIC_FIELDS
-from engine.runtime.ledger import Fenced, Surprised, Unavailable
+from engine.core.client.record import PUBLIC_FIELDS
+from engine.core.contract.message import Message
+from engine.runtime.errors import Fenced, Surprised, Unavailable
 
 BEFORE: Final = "before"  # nothing was done, an error is the answer
 ABORTED: Final = "aborted"  # the transaction was written and then aborted (Log alone)

@@ -14,9 +14,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from engine.core.actions import TOPIC_OF_KIND
-from engine.core.decode import Rejected, decode
-from engine.core.events import INBOUND
+from engine.core.contract.decode import Rejected, decode
+from engine.core.contract.events import INBOUND
+from engine.core.contract.outbound import TOPIC_OF_KIND
 
 mode = sys.argv[1]
 counts: Counter[str] = Counter()

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from engine.core.actions import TOPIC_OF_KIND
-from engine.demo import _fast_days_per_s
-from engine.demo_board import Board, plain_actions, plain_line, screen, summary
+from engine.core.contract.outbound import TOPIC_OF_KIND
+from engine.demo.board import Board, plain_actions, plain_line, screen, summary
+from engine.demo.demo import _fast_days_per_s
 
 ROOT = Path(__file__).parent.parent
 STANDIN = str(Path(__file__).with_name("standin_worker.py"))
@@ -121,7 +121,7 @@ def test_a_short_demo_is_faster_and_a_long_one_not_slower():
 def start(mode, seconds, directory, **options):
     """`mode` is the stand-in's, or "real" for the worker itself."""
     worker = "WORKER" if mode == "real" else f"[sys.executable, {STANDIN!r}, {mode!r}]"
-    code = f"import sys\nfrom engine.demo import WORKER, run_demo\nsys.exit(run_demo({seconds}, worker={worker}))"
+    code = f"import sys\nfrom engine.demo.demo import WORKER, run_demo\nsys.exit(run_demo({seconds}, worker={worker}))"
     environment = os.environ | {"TMPDIR": str(directory), "PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "160"}
     return subprocess.Popen(
         [sys.executable, "-c", code], cwd=ROOT, env=environment, preexec_fn=_hears_interrupts, **options
@@ -219,7 +219,7 @@ def test_in_a_terminal_there_is_a_live_screen_and_the_terminal_is_given_back(tmp
 
 def test_without_the_extra_it_names_the_remedy(tmp_path):
     (tmp_path / "rich.py").write_text("raise ImportError('no', name='rich')")
-    code = "import sys\nfrom engine.demo import run_demo\nsys.exit(run_demo(1))"
+    code = "import sys\nfrom engine.demo.demo import run_demo\nsys.exit(run_demo(1))"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
     run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert run.returncode == 1

@@ -8,11 +8,11 @@ from jsonschema import Draft7Validator, Draft202012Validator, FormatChecker
 from pydantic import ValidationError
 from ruamel.yaml import YAML
 
-from engine.core.actions import OUTBOUND, OUTBOUND_MODEL, TOPIC_OF_KIND, Rejection
-from engine.core.events import INBOUND
-from engine.core.record import PUBLIC_FIELDS
-from engine.schemas import check, generate, write
-from engine.simulator import simulate
+from engine.core.client.record import PUBLIC_FIELDS
+from engine.core.contract.events import INBOUND
+from engine.core.contract.outbound import OUTBOUND, OUTBOUND_MODEL, TOPIC_OF_KIND, Rejection
+from engine.demo.simulator import simulate
+from engine.publish.schemas import check, generate, write
 
 ROOT = Path(__file__).parent.parent
 FILES = generate()

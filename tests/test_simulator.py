@@ -9,11 +9,11 @@ from collections import Counter, defaultdict
 
 import pytest
 
-from engine.core.actions import Rejection
-from engine.core.decode import Rejected, decode
-from engine.core.events import INBOUND
-from engine.runtime.record_file import to_json
-from engine.simulator import SimulatedRecord, parse_line, simulate, spoil, to_line, write
+from engine.core.contract.decode import Rejected, decode
+from engine.core.contract.events import INBOUND
+from engine.core.contract.outbound import Rejection
+from engine.demo.simulator import SimulatedRecord, parse_line, simulate, spoil, to_line, write
+from engine.operations.record_file import to_json
 
 DAY_MS = 86_400_000
 END_MS = 1_790_000_000_000

@@ -17,9 +17,9 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from engine.core.actions import OUTBOUND
-from engine.core.events import INBOUND
-from engine.runtime.intake import DEAD_LETTERS, REROUTED
+from engine.core.contract.events import INBOUND
+from engine.core.contract.outbound import OUTBOUND
+from engine.core.contract.topics import DEAD_LETTERS, REROUTED
 
 # Of one unit, to load and to apply: redis-py gives up a connection after 3 s, an answer after 10.
 REDIS_WAITS_S: Final = 30.0

@@ -2,8 +2,8 @@
 
 import ast
 
-from engine.core.declared import list_globals
-from engine.core.expressions import HELPERS, Name, Type, to_python
+from engine.core.language.expressions import HELPERS, Name, Type, to_python
+from engine.core.rules.tables import list_globals
 
 
 def named(name: str, type_: Type, optional: bool = False) -> Name:

@@ -8,15 +8,15 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
-from engine.core.decide import Due, Input, Sweep, decide
-from engine.core.events import Balance, Consents, Event, Login, Profile, Trade
+from engine.core.client.state import ClientState
+from engine.core.contract.events import Balance, Consents, Event, Login, Profile, Trade
+from engine.core.contract.message import Message
+from engine.core.decide.path import Due, Input, Sweep, decide
 from engine.core.firm_time import DAY_MS, day_start_ms
-from engine.core.messages import Message
-from engine.core.plan import Plan, compile_rule_set
-from engine.core.ruleset import RuleSet
-from engine.core.state import ClientState
-from engine.rulefile import load, read_directory
-from engine.rulefile.occasions import KINDS
+from engine.core.plan.compile import Plan, compile_rule_set
+from engine.core.rules.ruleset import RuleSet
+from engine.rulefile.read.load import load, read_directory
+from engine.rulefile.read.occasions import KINDS
 from tests.services.process import REPOSITORY
 
 HOUR_MS = 3_600_000

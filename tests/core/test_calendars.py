@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.core.calendars import next_ms
+from engine.core.decide.calendars import next_ms
 from engine.core.firm_time import NEVER_MS, day_number
-from engine.core.ruleset import Calendar
+from engine.core.rules.ruleset import Calendar
 
 FIRM = dt.timezone(dt.timedelta(hours=8))
 

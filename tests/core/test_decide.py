@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from engine.core.actions import Outcome
-from engine.core.decide import Due, decide
+from engine.core.client.state import MAX_HISTORY
+from engine.core.contract.outbound import Outcome
+from engine.core.decide.path import Due, decide
 from engine.core.firm_time import DAY_MS, NEVER_MS
-from engine.core.state import MAX_HISTORY
 from tests.core.making import HOUR_MS, Desk, at, balance, event_of, login, plan_of, profile, rule, trade
 
 SILENT = {"silence": "{of: logins, for: 30d}", "cooldown": "1d", "kind": "task", "audience": "team"}

@@ -6,9 +6,18 @@ import json
 
 import pytest
 
-from engine.core.actions import Rejection
-from engine.core.decode import FUTURE_TOLERANCE_MS, MAX_EVENT_BYTES, Rejected, decode
-from engine.core.events import EARLIEST_MS, LATEST_MS, MAX_AMOUNT_FEN, MAX_QUANTITY, Balance, Login, Profile, Trade
+from engine.core.contract.decode import FUTURE_TOLERANCE_MS, MAX_EVENT_BYTES, Rejected, decode
+from engine.core.contract.events import (
+    EARLIEST_MS,
+    LATEST_MS,
+    MAX_AMOUNT_FEN,
+    MAX_QUANTITY,
+    Balance,
+    Login,
+    Profile,
+    Trade,
+)
+from engine.core.contract.outbound import Rejection
 
 NOW_MS = 1_772_415_000_000  # 2026-03-02T09:30:00+08:00
 LOGIN = {"event_id": "e-1", "client_id": "c-1", "time": NOW_MS, "channel": "app"}

@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.core.explain import Explainer, Explanation, Term, failing
-from engine.core.explained import in_full, in_short
-from engine.core.expressions import BOOL, Expression, parse
+from engine.core.client.state import ClientState
 from engine.core.firm_time import DAY_MS
-from engine.core.plan import Plan, compile_rule_set
-from engine.core.ruleset import RuleSet
-from engine.core.state import ClientState
-from engine.rulefile import load
+from engine.core.language.expressions import BOOL, Expression, parse
+from engine.core.plan.compile import Plan, compile_rule_set
+from engine.core.rules.ruleset import RuleSet
+from engine.insight.explain import Explainer, Explanation, Term, failing
+from engine.insight.rendering import in_full, in_short
+from engine.rulefile.read.load import load
 from tests.core.making import FEATURES, TIERS, Desk, at, balance, event_of, plan_of, profile, rule, trade
 
 DEFINITIONS = """\

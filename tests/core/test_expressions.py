@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from engine.core.expressions import BOOL, TEXT, Expression, Fault, Type, enum, number, parse, to_python
+from engine.core.language.expressions import BOOL, TEXT, Expression, Fault, Type, enum, number, parse, to_python
 from tests.core.expression_code import function, named
 
 SCOPE = {

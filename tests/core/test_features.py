@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import pytest
 
-from engine.core.activity import MAX_DISTINCT, MAX_SUM
-from engine.core.events import MAX_AMOUNT_FEN
-from engine.core.features import next_slide_ms
+from engine.core.client.activity import MAX_DISTINCT, MAX_SUM
+from engine.core.client.state import pack, unpack
+from engine.core.contract.events import MAX_AMOUNT_FEN
 from engine.core.firm_time import NEVER_MS, day_of, day_start_ms
-from engine.core.state import pack, unpack
+from engine.core.plan.features import next_slide_ms
 from tests.core.making import Desk, at, balance, login, plan_of, profile, rule, trade
 
 

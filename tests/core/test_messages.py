@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator, FormatChecker
 
-from engine.core.actions import OUTBOUND
-from engine.core.messages import cny, rfc3339
-from engine.core.record import PUBLIC_FIELDS, public_fields
-from engine.core.state import ClientState
+from engine.core.client.record import PUBLIC_FIELDS, public_fields
+from engine.core.client.state import ClientState
+from engine.core.contract.message import cny, rfc3339
+from engine.core.contract.outbound import OUTBOUND
 from tests.core.making import Desk, at, balance, login, plan_of, profile, published, rule, shipped_plan, trade
 from tests.services.process import REPOSITORY
 

@@ -7,9 +7,9 @@ import random
 import msgpack
 import pytest
 
+from engine.core.client.state import STATE_VERSION, ClientState, pack, unpack
 from engine.core.firm_time import DAY_MS
-from engine.core.plan import Plan
-from engine.core.state import STATE_VERSION, ClientState, pack, unpack
+from engine.core.plan.compile import Plan
 from tests.core.making import Desk, at, balance, login, plan_of, profile, rule, shipped_plan, trade
 
 LARGEST_STATE_BYTES = 20_000

@@ -6,9 +6,9 @@ import random
 
 import pytest
 
-from engine.core.events import parse_time_ms
+from engine.core.client.state import MAX_HISTORY
+from engine.core.contract.events import parse_time_ms
 from engine.core.firm_time import DAY_MS, NEVER_MS
-from engine.core.state import MAX_HISTORY
 from tests.core.making import Desk, at, balance, login, plan_of, profile, trade
 
 NOW = """\

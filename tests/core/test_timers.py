@@ -1,8 +1,8 @@
 """Rules that are not looked at on one event: conditions that become true, sequences, calendar times, maturities."""
 
+from engine.core.client.state import pack, unpack
 from engine.core.firm_time import DAY_MS, NEVER_MS
-from engine.core.plan import Plan
-from engine.core.state import pack, unpack
+from engine.core.plan.compile import Plan
 from tests.core.making import HOUR_MS, Desk, at, balance, login, plan_of, profile, rule, shipped_plan, trade
 
 TEAM = {"audience": "team", "kind": "task", "cooldown": "1m"}

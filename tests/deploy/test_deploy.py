@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import re
@@ -103,7 +102,6 @@ def test_panels_have_their_own_place_and_the_provisioned_source(path: Path) -> N
         taken |= cells
 
 
-@pytest.mark.skipif(importlib.util.find_spec("engine.runtime.metrics") is None, reason="the engine has no metrics yet")
 def test_dashboards_and_alerts_use_only_what_the_engine_exports() -> None:
     exported = exported_metrics()
     expressions = [*dashboard_expressions(), *(alert["expr"] for alert in alerts())]
@@ -119,7 +117,7 @@ def exported_metrics() -> dict[str, set[str]]:
     from prometheus_client import CollectorRegistry
     from prometheus_client.metrics import MetricWrapperBase
 
-    from engine.runtime.metrics import Metrics
+    from engine.runtime.observe.metrics import Metrics
 
     registry = CollectorRegistry()
     Metrics(registry)

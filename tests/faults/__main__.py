@@ -17,7 +17,7 @@ from pathlib import Path
 from random import Random
 from statistics import median
 
-from engine.core.events import INBOUND
+from engine.core.contract.events import INBOUND
 from tests.faults import offline
 from tests.faults.arena import Arena
 from tests.faults.auditor import Audit, audit

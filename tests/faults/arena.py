@@ -17,7 +17,7 @@ from typing import Any
 
 import redis
 
-from engine.runtime.redis_store import position_key
+from engine.runtime.redis.store import position_key
 from tests.faults.proxy import Proxies, Proxy
 from tests.kafka.installation import RULES, Installation
 from tests.kafka.worker_process import WorkerProcess

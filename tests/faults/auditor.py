@@ -21,12 +21,12 @@ from typing import Any
 import msgpack
 from aiokafka.partitioner import murmur2
 
-from engine.core.actions import OUTBOUND
-from engine.core.decode import Rejected, decode
-from engine.core.events import INBOUND
-from engine.core.record import PACKED_FIELD, PUBLIC_FIELDS
-from engine.runtime.intake import DEAD_LETTERS, REROUTED
-from engine.runtime.replay import Replayed, replay_ledger
+from engine.core.client.record import PACKED_FIELD, PUBLIC_FIELDS
+from engine.core.contract.decode import Rejected, decode
+from engine.core.contract.events import INBOUND
+from engine.core.contract.outbound import OUTBOUND
+from engine.core.contract.topics import DEAD_LETTERS, REROUTED
+from engine.operations.replay import Replayed, replay_ledger
 from tests.kafka.installation import Installation, Record, by_client
 
 Coordinates = tuple[str, int, int]

@@ -16,9 +16,9 @@ from typing import Any
 
 from confluent_kafka import Message
 
-from engine.core.events import INBOUND
-from engine.runtime.record_file import to_json, to_line
-from engine.simulator import DAY_MS, simulate
+from engine.core.contract.events import INBOUND
+from engine.demo.simulator import DAY_MS, simulate
+from engine.operations.record_file import to_json, to_line
 from tests.kafka.installation import Installation
 
 CLIENTS = 12_000

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from engine.core.actions import OUTBOUND
-from engine.core.plan import compile_rule_set
-from engine.core.record import PACKED_FIELD
-from engine.runtime.replay import Replayed, read_file, replay_records
-from engine.runtime.rule_set_archive import load_directory
+from engine.core.client.record import PACKED_FIELD
+from engine.core.contract.outbound import OUTBOUND
+from engine.core.plan.compile import compile_rule_set
+from engine.operations.replay import Replayed, read_file, replay_records
+from engine.runtime.rule_sets.archive import load_directory
 from tests.faults.auditor import Audit
 from tests.kafka.installation import RULES, Installation, by_client
 

@@ -11,8 +11,8 @@ import sys
 import atheris
 
 with atheris.instrument_imports(include=["engine.core"]):
-    from engine.core.decode import Rejected, decode
-    from engine.core.events import INBOUND
+    from engine.core.contract.decode import Rejected, decode
+    from engine.core.contract.events import INBOUND
 
 TOPICS = tuple(INBOUND)
 SEEDS = (

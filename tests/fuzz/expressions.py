@@ -14,8 +14,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from engine.core.declared import Declared, Definition, with_declared
-from engine.core.expressions import BOOL, TEXT, Expression, Name, Scope, enum, number, parse
+from engine.core.language.expressions import BOOL, TEXT, Expression, Name, Scope, enum, number, parse
+from engine.core.rules.tables import Declared, Definition, with_declared
 from tests.core.expression_code import function, named
 from tests.fuzz.expression_model import Known, No, evaluate
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from engine.cli import main
-from engine.runtime import worker
+from engine.cli.main import main
 from engine.runtime.settings import Settings
+from engine.runtime.worker import worker
 
 _arguments = Settings.kafka_client
 

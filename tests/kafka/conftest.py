@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from engine import simulator
-from engine.runtime.record_file import parse_line
+from engine.demo import simulator
+from engine.operations.record_file import parse_line
 from tests.kafka.installation import RULES, Installation, Sent, by_client
 from tests.services.kafka import KafkaBroker
 from tests.services.redis import RedisServer

@@ -9,8 +9,8 @@ import os
 from collections.abc import Sequence
 from itertools import count
 
-from engine.cli import main
-from engine.runtime.redis_store import RedisStore
+from engine.cli.main import main
+from engine.runtime.redis.store import RedisStore
 
 EXIT_STATUS = 99
 

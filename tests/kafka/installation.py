@@ -28,11 +28,11 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stubs l
     ResourceType,
 )
 
-from engine.core.actions import OUTBOUND
-from engine.runtime import topics
-from engine.runtime.embedded import die_with_parent
-from engine.runtime.intake import INTAKE_TOPICS
-from engine.runtime.redis_store import position_key
+from engine.core.contract.outbound import OUTBOUND
+from engine.core.contract.topics import INTAKE_TOPICS
+from engine.demo.embedded import die_with_parent
+from engine.runtime.kafka import topics
+from engine.runtime.redis.store import position_key
 from engine.runtime.settings import Settings
 from tests.kafka.worker_process import WorkerProcess, eventually
 from tests.services.process import REPOSITORY, free_port
@@ -121,7 +121,7 @@ class Installation:
     def start(self, *arguments: str, **environment: object) -> subprocess.Popen[str]:
         """A command of the engine, started; its output is text."""
         return subprocess.Popen(
-            [sys.executable, "-m", "engine.cli", *arguments],
+            [sys.executable, "-m", "engine.cli.main", *arguments],
             cwd=self.directory,
             env=self._environment(environment),
             stdin=subprocess.DEVNULL,
@@ -150,7 +150,7 @@ class Installation:
         return done.stderr.partition("Error: ")[2]
 
     def worker(
-        self, *, rules: Path | None = RULES, program: Sequence[str] = ("-m", "engine.cli"), **environment: object
+        self, *, rules: Path | None = RULES, program: Sequence[str] = ("-m", "engine.cli.main"), **environment: object
     ) -> WorkerProcess:
         """A worker, started; not yet ready."""
         if rules is not None:

@@ -6,12 +6,12 @@ import asyncio
 
 import pytest
 
-from engine.core.actions import OUTBOUND
-from engine.core.messages import Message
-from engine.runtime import redis_store
-from engine.runtime.kafka_log import KafkaLog
-from engine.runtime.ledger import Fenced
-from engine.runtime.membership import REJOIN_S, Membership
+from engine.core.contract.message import Message
+from engine.core.contract.outbound import OUTBOUND
+from engine.runtime.errors import Fenced
+from engine.runtime.kafka.log import KafkaLog
+from engine.runtime.kafka.membership import REJOIN_S, Membership
+from engine.runtime.redis import store as redis_store
 from tests.kafka.installation import Installation
 from tests.services.redis import RedisServer
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from engine.core.actions import OUTBOUND
-from engine.runtime.intake import DEAD_LETTERS
-from engine.runtime.redis_store import position_key, tag
+from engine.core.contract.outbound import OUTBOUND
+from engine.core.contract.topics import DEAD_LETTERS
+from engine.runtime.redis.store import position_key, tag
 from tests.faults.auditor import Audit, audit
 from tests.faults.load import Load
 from tests.kafka.conftest import MakeInstallation

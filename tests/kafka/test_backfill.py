@@ -11,12 +11,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from engine.core.plan import Plan, compile_rule_set
-from engine.core.state import unpack
-from engine.runtime import clients, redis_store
-from engine.runtime.intake import Inbound
-from engine.runtime.replay import Replayed, replay_records
-from engine.runtime.rule_set_archive import load_directory
+from engine.core.client.state import unpack
+from engine.core.plan.compile import Plan, compile_rule_set
+from engine.operations.replay import Replayed, replay_records
+from engine.runtime.protocol.intake import Inbound
+from engine.runtime.redis import reading as clients
+from engine.runtime.redis import store as redis_store
+from engine.runtime.rule_sets.archive import load_directory
 from tests.kafka.conftest import Offline
 from tests.kafka.installation import RULES, Installation
 from tests.kafka.test_same_answers import DYING_WORKER, DYING_WORKER_STATUS

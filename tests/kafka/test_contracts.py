@@ -12,12 +12,12 @@ import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from engine.core.messages import Message
-from engine.runtime import kafka_intake
-from engine.runtime.kafka import tell_later
-from engine.runtime.kafka_intake import KafkaIntake
-from engine.runtime.kafka_log import KafkaLog
-from engine.runtime.ledger import Unavailable
+from engine.core.contract.message import Message
+from engine.runtime.errors import Unavailable
+from engine.runtime.kafka import intake as kafka_intake
+from engine.runtime.kafka.clients import tell_later
+from engine.runtime.kafka.intake import KafkaIntake
+from engine.runtime.kafka.log import KafkaLog
 from engine.runtime.settings import Settings
 from tests.contract_log import KafkaContract
 from tests.faults.arena import listeners

@@ -7,7 +7,7 @@ from base64 import b64decode
 from collections import Counter
 from typing import Any
 
-from engine.core.actions import Rejection
+from engine.core.contract.outbound import Rejection
 from tests.kafka.installation import Installation, Record, Sent
 from tests.services.process import REPOSITORY
 

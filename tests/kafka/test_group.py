@@ -12,9 +12,9 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 
-from engine.runtime import membership
-from engine.runtime.ledger import Unavailable
-from engine.runtime.membership import Membership
+from engine.runtime.errors import Unavailable
+from engine.runtime.kafka import membership
+from engine.runtime.kafka.membership import Membership
 from tests.kafka.conftest import Offline
 from tests.kafka.installation import Installation, Sent
 from tests.kafka.worker_process import eventually

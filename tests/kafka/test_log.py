@@ -11,9 +11,9 @@ from aiokafka.errors import InvalidProducerEpoch, ProducerFenced
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import NewTopic
 
-from engine.core.messages import Message
-from engine.runtime.kafka_log import KafkaLog
-from engine.runtime.ledger import Fenced, Refused
+from engine.core.contract.message import Message
+from engine.runtime.errors import Fenced, Refused
+from engine.runtime.kafka.log import KafkaLog
 from tests.kafka.conftest import MakeInstallation
 from tests.kafka.installation import Installation
 

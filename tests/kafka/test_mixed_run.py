@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import jsonschema
 import pytest
 
-from engine.core.actions import OUTBOUND
-from engine.core.events import INBOUND
+from engine.core.contract.events import INBOUND
+from engine.core.contract.outbound import OUTBOUND
 from tests.kafka.conftest import action_of, as_sent, simulated
 from tests.kafka.installation import Installation, Record, by_client
 from tests.kafka.worker_process import eventually

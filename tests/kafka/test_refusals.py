@@ -15,8 +15,8 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import NewPartitions as ConfluentNewPartitions
 from confluent_kafka.admin import NewTopic
 
-from engine.runtime.ledger import LEDGER_VERSION
-from engine.runtime.redis_store import position_key
+from engine.runtime.protocol.ledger import LEDGER_VERSION
+from engine.runtime.redis.store import position_key
 from tests.kafka.conftest import MakeInstallation, Offline
 from tests.kafka.installation import RULES, Installation
 from tests.kafka.worker_process import eventually

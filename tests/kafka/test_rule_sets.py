@@ -11,11 +11,11 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from confluent_kafka.admin import NewTopic
 
-from engine.rulefile import digest, read_directory
-from engine.runtime import publishing
-from engine.runtime.kafka import discard
-from engine.runtime.ledger import Refused
-from engine.runtime.rule_set_archive import HEAD, Entry, RuleSetArchive, load_directory
+from engine.rulefile.read.load import digest, read_directory
+from engine.runtime.errors import Refused
+from engine.runtime.kafka.clients import discard
+from engine.runtime.rule_sets import publishing
+from engine.runtime.rule_sets.archive import HEAD, Entry, RuleSetArchive, load_directory
 from tests.kafka.installation import RULES, Installation, Sent, WorkerProcess
 from tests.kafka.worker_process import eventually
 from tests.rulefile.sample import FILES, good

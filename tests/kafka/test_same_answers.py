@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.producer import message_accumulator, producer
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
-from engine.runtime.kafka import partitioner
+from engine.runtime.partitioning import partitioner
 from tests.kafka.conftest import Offline
 from tests.kafka.installation import Installation
 from tests.kafka.worker_process import eventually

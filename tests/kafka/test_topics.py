@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from engine.core.actions import OUTBOUND
-from engine.core.events import INBOUND
+from engine.core.contract.events import INBOUND
+from engine.core.contract.outbound import OUTBOUND
 from tests.kafka.conftest import MakeInstallation
 from tests.kafka.installation import Installation
 from tests.kafka.worker_process import eventually

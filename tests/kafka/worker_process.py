@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from engine.runtime.embedded import die_with_parent
+from engine.demo.embedded import die_with_parent
 
 T = TypeVar("T")
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from engine.core.expressions import BOOL, enum, number
+from engine.core.language.expressions import BOOL, enum, number
 from tests.core.expression_code import named
 
 NAMES = [

@@ -9,8 +9,8 @@ from typing import Any, get_args
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from engine.core.decide import Input
-from engine.core.events import AccessChannel, AgeBand, Balance, Channel, ClientType, Region, RiskLevel, Trade
+from engine.core.contract.events import AccessChannel, AgeBand, Balance, Channel, ClientType, Region, RiskLevel, Trade
+from engine.core.decide.path import Input
 from engine.core.firm_time import DAY_MS
 from tests.core.making import HOUR_MS, at, balance, login, profile, trade
 

@@ -15,13 +15,13 @@ from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
-from engine.core.decide import Due, Input, decide
-from engine.core.declared import list_globals
-from engine.core.expressions import Expression, Scope, to_python
-from engine.core.generated import Code
-from engine.core.plan import Plan
-from engine.core.ruleset import Calendar, Rule
-from engine.core.state import ClientState
+from engine.core.client.state import ClientState
+from engine.core.decide.path import Due, Input, decide
+from engine.core.language.expressions import Expression, Scope, to_python
+from engine.core.plan.codegen import Code
+from engine.core.plan.compile import Plan
+from engine.core.rules.ruleset import Calendar, Rule
+from engine.core.rules.tables import list_globals
 from tests.core.making import event_of, topic_of
 
 MINUTE = 60_000

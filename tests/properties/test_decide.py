@@ -14,14 +14,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.core.activity import Activity
-from engine.core.decide import Due, Input, decide
-from engine.core.events import parse_time_ms
+from engine.core.client.activity import Activity
+from engine.core.client.state import ClientState, pack, unpack
+from engine.core.contract.events import parse_time_ms
+from engine.core.contract.message import Message
+from engine.core.decide.path import Due, Input, decide
 from engine.core.firm_time import DAY_MS, NEVER_MS, day_of
-from engine.core.messages import Message
-from engine.core.plan import Plan
-from engine.core.ruleset import Rule
-from engine.core.state import ClientState, pack, unpack
+from engine.core.plan.compile import Plan
+from engine.core.rules.ruleset import Rule
 from tests.core.making import FEATURES, event_of, plan_of, rule, shipped_plan
 from tests.properties.histories import LAST_MS, histories, quick
 

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from engine.core.actions import Rejection
-from engine.core.decide import decide
-from engine.core.decode import Rejected, decode
-from engine.core.events import EARLIEST_MS, INBOUND, LATEST_MS, Balance, Login, Profile, Trade, parse_time_ms
-from engine.core.messages import rfc3339
+from engine.core.contract.decode import Rejected, decode
+from engine.core.contract.events import EARLIEST_MS, INBOUND, LATEST_MS, Balance, Login, Profile, Trade, parse_time_ms
+from engine.core.contract.message import rfc3339
+from engine.core.contract.outbound import Rejection
+from engine.core.decide.path import decide
 from tests.core.making import event_of, shipped_plan, topic_of
 from tests.properties.histories import histories, quick
 

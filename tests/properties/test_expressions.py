@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.core.declared import Declared, with_declared
-from engine.core.expressions import BOOL, Expression, parse
+from engine.core.language.expressions import BOOL, Expression, parse
+from engine.core.rules.tables import Declared, with_declared
 from tests.core.expression_code import function
 from tests.fuzz.expressions import LISTS, NAMES, Writer, fuzz, value_of
 

@@ -11,9 +11,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.core.features import next_slide_ms
+from engine.core.client.state import ClientState, pack, unpack
 from engine.core.firm_time import DAY_MS, HOUR_MS, NEVER_MS, day_of, day_start_ms
-from engine.core.state import ClientState, pack, unpack
+from engine.core.plan.features import next_slide_ms
 from tests.core.making import Desk, at, event_of, plan_of, rule, topic_of
 from tests.properties.histories import histories, quick
 

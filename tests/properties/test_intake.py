@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.runtime.intake import INTAKE_TOPICS, Batch, Inbound, Merger, merge
+from engine.core.contract.topics import INTAKE_TOPICS
+from engine.runtime.protocol.intake import Batch, Inbound, Merger, merge
 from tests.properties.histories import quick
 from tests.runtime.driving import ConsumerRecord, Topics
 

@@ -9,11 +9,11 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.core.decide import Due, decide
-from engine.core.narrowing import impossible
-from engine.core.ruleset import Rule
-from engine.rulefile.lint_conditions import implied
-from engine.rulefile.worlds import scope_of, world_of
+from engine.core.decide.path import Due, decide
+from engine.core.rules.ruleset import Rule
+from engine.rulefile.lint.conditions import implied
+from engine.rulefile.lint.narrowing import impossible
+from engine.rulefile.lint.worlds import scope_of, world_of
 from tests.core.making import plan_of, rule
 from tests.properties.histories import LAST_MS, histories, quick
 

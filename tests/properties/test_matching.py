@@ -13,11 +13,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.core import matching
-from engine.core.declared import list_globals, list_name
-from engine.core.expressions import BOOL, Expression, parse
-from engine.core.generated import Code
-from engine.core.matching import Matcher
+from engine.core.language.expressions import BOOL, Expression, parse
+from engine.core.plan import matching
+from engine.core.plan.codegen import Code
+from engine.core.plan.matching import Matcher
+from engine.core.rules.tables import list_globals, list_name
 from tests.properties.conditions import SCOPE, Part, Values, all_values, conditions
 
 LISTS = {"watched": ("A", "C")}

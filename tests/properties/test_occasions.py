@@ -7,9 +7,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.core.decide import Due, Input, decide
-from engine.core.plan import Plan
-from engine.core.state import ClientState, pack, unpack
+from engine.core.client.state import ClientState, pack, unpack
+from engine.core.decide.path import Due, Input, decide
+from engine.core.plan.compile import Plan
 from tests.core.making import at, balance, event_of, login, plan_of, profile, rule, trade
 from tests.properties.histories import quick
 from tests.properties.occasions_model import DAY, HOUR, MINUTE, Fired, Model

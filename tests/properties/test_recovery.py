@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.core.decide import Due
-from engine.runtime.ledger import Fenced, Surprised, Unavailable, decode_unit, digest_of_messages
-from engine.runtime.partition import Partition
-from engine.runtime.unit import UnitLimits
+from engine.core.decide.path import Due
+from engine.runtime.errors import Fenced, Surprised, Unavailable
+from engine.runtime.protocol.ledger import decode_unit, digest_of_messages
+from engine.runtime.protocol.partition import Partition
+from engine.runtime.protocol.unit import UnitLimits
 from tests.core.making import at, balance, event_of, login, plan_of, profile, rule, trade
 from tests.memory import ABORTED, AFTER, BEFORE
 from tests.properties.histories import LAST_MS, histories, quick

@@ -5,9 +5,9 @@ import itertools
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.core.declared import Bound, Cell, Row, Table, matches, table_name
-from engine.core.expressions import BOOL, HELPERS, TEXT, enum, number
-from engine.rulefile.table_checks import Cases, unreachable
+from engine.core.language.expressions import BOOL, HELPERS, TEXT, enum, number
+from engine.core.rules.tables import Bound, Cell, Row, Table, matches, table_name
+from engine.rulefile.read.table_checks import Cases, unreachable
 from tests.core.expression_code import named
 
 QUICK = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))

@@ -1,7 +1,8 @@
 """A small good rule set, for tests to spoil in one place."""
 
-from engine.core.ruleset import RuleSet
-from engine.rulefile import Problem, load
+from engine.core.rules.ruleset import RuleSet
+from engine.rulefile.read.load import load
+from engine.rulefile.source.problem import Problem
 
 FILES = {
     "features.yaml": """\

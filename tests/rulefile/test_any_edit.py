@@ -3,9 +3,9 @@
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.core.plan import compile_rule_set
-from engine.core.ruleset import RuleSet
-from engine.rulefile import load
+from engine.core.plan.compile import compile_rule_set
+from engine.core.rules.ruleset import RuleSet
+from engine.rulefile.read.load import load
 from tests.rulefile.sample import FILES
 
 NAMES = sorted(FILES)

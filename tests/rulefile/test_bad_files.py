@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from engine.rulefile import check
+from engine.rulefile.report.check import check
 from tests.rulefile.sample import FILES, good, problems_of
 
 F, T, P, R = "features.yaml", "tiers.yaml", "policy.yaml", "retention.yaml"

@@ -10,10 +10,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from engine.core.ruleset import RuleSet
-from engine.rulefile import load, read_directory
-from engine.rulefile.testing import Report, run_tests
-from engine.rulefile.testing_report import report_tests
+from engine.core.rules.ruleset import RuleSet
+from engine.rulefile.read.load import load, read_directory
+from engine.rulefile.report.trial import report_tests
+from engine.rulefile.trial.run import Report, run_tests
 from tests.core.making import TIERS
 from tests.rulefile.sample import problems_of
 from tests.services.process import REPOSITORY

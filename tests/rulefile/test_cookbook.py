@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from engine.core.ruleset import RuleSet
-from engine.rulefile import load
-from engine.rulefile.testing import run_tests
+from engine.core.rules.ruleset import RuleSet
+from engine.rulefile.read.load import load
+from engine.rulefile.trial.run import run_tests
 from tests.services.process import REPOSITORY
 
 COOKBOOK = (REPOSITORY / "docs/rules-cookbook.md").read_text(encoding="utf-8")

@@ -7,12 +7,12 @@ import time
 
 import pytest
 
-from engine.core import names
-from engine.core.declared import list_globals
-from engine.core.expressions import HELPERS, Name, Type, enum, number
-from engine.core.plan import compile_rule_set
-from engine.rulefile import digest
-from engine.rulefile.table_checks import unreachable
+from engine.core.language.expressions import HELPERS, Name, Type, enum, number
+from engine.core.plan.compile import compile_rule_set
+from engine.core.rules import names
+from engine.core.rules.tables import list_globals
+from engine.rulefile.read.load import digest
+from engine.rulefile.read.table_checks import unreachable
 from tests.rulefile.sample import FILES, good, problems_of
 from tests.services.process import REPOSITORY
 

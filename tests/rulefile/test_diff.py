@@ -5,8 +5,8 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from engine.cli import main
-from engine.rulefile.diff import differences
+from engine.cli.main import main
+from engine.rulefile.tools.diff import differences
 from tests.rulefile.sample import FILES, good
 
 RULES = "retention.yaml"

@@ -9,11 +9,11 @@ from click.testing import CliRunner
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from engine.cli import main
-from engine.core.meaning import meaning
-from engine.core.ruleset import RuleSet
-from engine.rulefile import load
-from engine.rulefile.format import formatted
+from engine.cli.main import main
+from engine.core.rules.meaning import meaning
+from engine.core.rules.ruleset import RuleSet
+from engine.rulefile.read.load import load
+from engine.rulefile.tools.format import formatted
 from tests.rulefile.sample import FILES, good
 from tests.rulefile.test_any_edit import EDITS
 from tests.services.process import REPOSITORY

@@ -15,8 +15,8 @@ from typing import Final
 
 import pytest
 
-from engine.core.ruleset import RuleSet
-from engine.rulefile import load
+from engine.core.rules.ruleset import RuleSet
+from engine.rulefile.read.load import load
 from tests.rulefile.sample import FILES
 from tests.services.process import REPOSITORY
 

@@ -5,10 +5,10 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from engine.cli import main
-from engine.rulefile.findings import CODES
-from engine.rulefile.formats import formatted
-from engine.rulefile.lint import lint
+from engine.cli.main import main
+from engine.rulefile.lint.findings import CODES
+from engine.rulefile.lint.lint import lint
+from engine.rulefile.report.formats import formatted
 from tests.core.making import TIERS, plan_of, rule
 from tests.rulefile.sample import good
 

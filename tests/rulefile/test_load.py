@@ -10,11 +10,11 @@ from typing import get_args
 
 import pytest
 
-from engine.core.expressions import number
-from engine.core.plan import compile_rule_set
-from engine.core.ruleset import ContactPolicy, Service, Silence, TierStep
-from engine.rulefile import DirectoryError, digest, read_directory
-from engine.rulefile.document import MAX_BYTES
+from engine.core.language.expressions import number
+from engine.core.plan.compile import compile_rule_set
+from engine.core.rules.ruleset import ContactPolicy, Service, Silence, TierStep
+from engine.rulefile.read.load import DirectoryError, digest, read_directory
+from engine.rulefile.source.document import MAX_BYTES
 from tests.rulefile.sample import FILES, good, problems_of
 
 SHIPPED = Path(__file__).parents[2] / "rules"

@@ -13,11 +13,11 @@ import pytest
 from jsonschema import Draft7Validator
 from ruamel.yaml import YAML
 
-from engine.core.ruleset import RuleSet
-from engine.rulefile import load, read_directory
-from engine.rulefile.document import Mapping, Scalar, read_document
-from engine.rulefile.fields import Reader
-from engine.rulefile.schema import rule_file_schemas
+from engine.core.rules.ruleset import RuleSet
+from engine.rulefile.read.load import load, read_directory
+from engine.rulefile.schema.schema import rule_file_schemas
+from engine.rulefile.source.document import Mapping, Scalar, read_document
+from engine.rulefile.source.fields import Reader
 from tests.rulefile.sample import FILES, good
 from tests.services.process import REPOSITORY
 

@@ -10,15 +10,16 @@ from collections.abc import Callable, Iterable, Sequence
 
 from prometheus_client import CollectorRegistry
 
-from engine.core.decide import Input, decide
-from engine.core.messages import Message
-from engine.core.plan import Plan
-from engine.core.state import ClientState, pack
-from engine.runtime.intake import INTAKE_TOPICS, Batch, Inbound, Merger, merge, read
-from engine.runtime.ledger import Unit, decode_unit
-from engine.runtime.metrics import Metrics
-from engine.runtime.partition import Partition
-from engine.runtime.unit import UnitLimits
+from engine.core.client.state import ClientState, pack
+from engine.core.contract.message import Message
+from engine.core.contract.topics import INTAKE_TOPICS
+from engine.core.decide.path import Input, decide
+from engine.core.plan.compile import Plan
+from engine.runtime.observe.metrics import Metrics
+from engine.runtime.protocol.intake import Batch, Inbound, Merger, merge, read
+from engine.runtime.protocol.ledger import Unit, decode_unit
+from engine.runtime.protocol.partition import Partition
+from engine.runtime.protocol.unit import UnitLimits
 from tests.core.making import at, event_of, login, plan_of, rule, topic_of
 from tests.memory import Data, Faults, Ledger, MemoryLog, MemoryStore
 

@@ -10,13 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.core.client.state import unpack
+from engine.core.contract.topics import INTAKE_TOPICS
 from engine.core.firm_time import DAY_MS, HOUR_MS
-from engine.core.plan import Plan
-from engine.core.state import unpack
-from engine.runtime import backfill, ledger
-from engine.runtime.backfill import Backfill, Filled, chosen_features, reach
-from engine.runtime.intake import INTAKE_TOPICS, Inbound, Merger, merge
-from engine.runtime.ledger import Refused, Unavailable
+from engine.core.plan.compile import Plan
+from engine.operations import backfill
+from engine.operations.backfill import Backfill, Filled, chosen_features, reach
+from engine.runtime.errors import Refused, Unavailable
+from engine.runtime.protocol import ledger
+from engine.runtime.protocol.intake import Inbound, Merger, merge
 from tests.core.making import FEATURES, at, balance, event_of, login, plan_of, profile, rule, trade
 from tests.memory import AFTER, BEFORE, Faults, MemoryLog, MemoryStore
 from tests.properties.histories import histories, quick

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from engine import __version__
-from engine.cli import main
+from engine.cli.main import main
 from engine.runtime.settings import Settings
 from tests.services.process import REPOSITORY
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from engine.runtime.ledger import Log, Unavailable
+from engine.runtime.errors import Unavailable
+from engine.runtime.protocol.ledger import Log
 from tests.contract_log import LogContract, message
 from tests.memory import ABORTED, AFTER, BEFORE, Faults, Ledger, MemoryLog
 

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from engine.core.record import PUBLIC_FIELDS
-from engine.core.state import ClientState
-from engine.runtime.ledger import Store, encode_writes
-from engine.runtime.redis_store import RedisStore, connect
+from engine.core.client.record import PUBLIC_FIELDS
+from engine.core.client.state import ClientState
+from engine.runtime.protocol.ledger import Store, encode_writes
+from engine.runtime.redis.store import RedisStore, connect
 from tests.contract_store import StoreContract, writes
 from tests.core.making import at, shipped_plan
 from tests.faults.proxy import Proxies, Proxy

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from base64 import b64decode
 
-from engine.runtime.dead_letters import DeadLetter, listed
+from engine.operations.dead_letters import DeadLetter, listed
 
 
 def letter(number: int, reason: str, resent: bool = False, value: bytes | None = b"\xff\x00") -> DeadLetter:

@@ -12,7 +12,7 @@ import pytest
 import redis
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from engine.runtime.embedded import EmbeddedError, EmbeddedKafka, EmbeddedRedis, free_port
+from engine.demo.embedded import EmbeddedError, EmbeddedKafka, EmbeddedRedis, free_port
 
 
 def test_kafka_keeps_records_by_key_in_four_partitions(capfd):
@@ -57,7 +57,7 @@ def test_two_of_each_stand_side_by_side():
 @pytest.mark.skipif(sys.platform != "linux", reason="needs PR_SET_PDEATHSIG")
 def test_redis_dies_with_its_parent(tmp_path):
     code = (
-        "import time\nfrom engine.runtime.embedded import EmbeddedRedis\n"
+        "import time\nfrom engine.demo.embedded import EmbeddedRedis\n"
         "with EmbeddedRedis() as s:\n print(s.pid, flush=True)\n time.sleep(60)"
     )
     root = str(Path(__file__).parents[2])
@@ -100,6 +100,6 @@ def test_a_missing_package_names_the_remedy(monkeypatch, module, service):
 def test_a_port_that_is_taken_is_tried_elsewhere(monkeypatch):
     with EmbeddedRedis() as first:
         ports = iter([first.port, free_port()])
-        monkeypatch.setattr("engine.runtime.embedded.free_port", lambda: next(ports))
+        monkeypatch.setattr("engine.demo.embedded.free_port", lambda: next(ports))
         with EmbeddedRedis() as second:
             assert second.port != first.port

@@ -15,13 +15,15 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from engine.cli import main
-from engine.core.state import ClientState, pack
-from engine.runtime import explaining, snapshot
-from engine.runtime.explaining_text import lines
-from engine.runtime.ledger import Refused, encode_writes
-from engine.runtime.record_file import SimulatedRecord, to_line
-from engine.runtime.redis_store import RedisStore, connect, pin_partitions
+from engine.cli.main import main
+from engine.core.client.state import ClientState, pack
+from engine.operations import explain as explaining
+from engine.operations import snapshot
+from engine.operations.explain_text import lines
+from engine.operations.record_file import SimulatedRecord, to_line
+from engine.runtime.errors import Refused
+from engine.runtime.protocol.ledger import encode_writes
+from engine.runtime.redis.store import RedisStore, connect, pin_partitions
 from tests.core.making import Desk, at, balance, login, plan_of, profile, rule, trade
 
 PLAN = plan_of(
@@ -181,6 +183,6 @@ def test_the_example_of_the_manual_is_what_it_prints(tmp_path: Path, monkeypatch
     monkeypatch.chdir(tmp_path)
     Path("rules").symlink_to(RULES)
     # in a process of its own: it writes to the real standard output
-    engage = [sys.executable, "-m", "engine.cli", *shlex.split(records)]
+    engage = [sys.executable, "-m", "engine.cli.main", *shlex.split(records)]
     Path("records.ndjson").write_bytes(subprocess.run(engage, check=True, capture_output=True).stdout)
     assert CliRunner().invoke(main, shlex.split(asked)).output.rstrip() == printed

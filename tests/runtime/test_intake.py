@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from engine.core.actions import Rejection
-from engine.core.decode import FUTURE_TOLERANCE_MS
-from engine.core.events import Login
-from engine.core.messages import Message
-from engine.runtime.intake import INTAKE_TOPICS, MAX_BATCH_BYTES, Batch, Inbound, Merger, inbound, read
+from engine.core.contract.decode import FUTURE_TOLERANCE_MS
+from engine.core.contract.events import Login
+from engine.core.contract.message import Message
+from engine.core.contract.outbound import Rejection
+from engine.core.contract.topics import INTAKE_TOPICS
+from engine.runtime.protocol.intake import MAX_BATCH_BYTES, Batch, Inbound, Merger, inbound, read
 from tests.core.making import at, login
 from tests.runtime.driving import ConsumerRecord, topics_of
 

@@ -10,9 +10,9 @@ import logging
 import pytest
 from aiokafka.errors import ProducerFenced
 
-from engine.runtime.kafka import tell_later
-from engine.runtime.ledger import Unavailable
-from engine.runtime.membership import MOST_FAILURES, Membership
+from engine.runtime.errors import Unavailable
+from engine.runtime.kafka.clients import tell_later
+from engine.runtime.kafka.membership import MOST_FAILURES, Membership
 from engine.runtime.settings import Settings
 
 

@@ -8,7 +8,7 @@ import logging
 import pytest
 
 from engine.runtime import logs
-from engine.runtime.ledger import Refused, Surprised, Unavailable
+from engine.runtime.errors import Refused, Surprised, Unavailable
 from engine.runtime.settings import load
 from tests.core.making import at, balance, login, plan_of, profile, rule, trade
 from tests.memory import AFTER, BEFORE
@@ -74,7 +74,7 @@ async def test_each_line_is_a_json_object_with_its_partition(capsys):
 @pytest.mark.parametrize(("level", "shown"), [("info", 1), ("error", 0)])
 def test_the_level_is_the_engines_and_libraries_say_only_warnings(capsys, level, shown):
     logs.configure(load(log_level=level))
-    logging.getLogger("engine.runtime.partition").info("ours")
+    logging.getLogger("engine.runtime.protocol.partition").info("ours")
     logging.getLogger("some.library").info("theirs")
     logging.getLogger("some.library").warning("theirs matters")
     logging.getLogger("aiokafka.conn").error("said by the engine in its own words")

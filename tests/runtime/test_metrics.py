@@ -7,7 +7,7 @@ import re
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from engine.runtime.metrics import STATES, Metrics
+from engine.runtime.observe.metrics import STATES, Metrics
 from tests.core.making import at, balance, login, plan_of, profile, rule
 from tests.runtime.driving import Bench, all_batches, topics_of
 

@@ -6,11 +6,12 @@ import itertools
 
 import pytest
 
-from engine.core.actions import Outcome
-from engine.core.messages import Message
-from engine.runtime import ledger
-from engine.runtime.ledger import MAX_CHUNK_BYTES, Position, Step, Unavailable
-from engine.runtime.unit import UnitLimits
+from engine.core.contract.message import Message
+from engine.core.contract.outbound import Outcome
+from engine.runtime.errors import Unavailable
+from engine.runtime.protocol import ledger
+from engine.runtime.protocol.ledger import MAX_CHUNK_BYTES, Position, Step
+from engine.runtime.protocol.unit import UnitLimits
 from tests.core.making import at, balance, login, profile, trade
 from tests.memory import BEFORE
 from tests.runtime.driving import (

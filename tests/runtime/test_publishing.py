@@ -13,15 +13,15 @@ from aiokafka import AIOKafkaProducer
 from click.testing import CliRunner, Result
 from prometheus_client import CollectorRegistry
 
-from engine.cli import main
-from engine.runtime import publishing
-from engine.runtime import rule_sets as rule_sets_
-from engine.runtime.embedded import EmbeddedKafka
-from engine.runtime.kafka import discard
-from engine.runtime.ledger import Refused, Unavailable
-from engine.runtime.metrics import Metrics
-from engine.runtime.rule_set_archive import HEAD, Entry, RuleSetArchive
-from engine.runtime.rule_sets import RuleSets
+from engine.cli.main import main
+from engine.demo.embedded import EmbeddedKafka
+from engine.runtime.errors import Refused, Unavailable
+from engine.runtime.kafka.clients import discard
+from engine.runtime.observe.metrics import Metrics
+from engine.runtime.rule_sets import following as rule_sets_
+from engine.runtime.rule_sets import publishing
+from engine.runtime.rule_sets.archive import HEAD, Entry, RuleSetArchive
+from engine.runtime.rule_sets.following import RuleSets
 from engine.runtime.settings import Settings, load
 from tests.rulefile.sample import FILES, good
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 
-from engine.runtime import recorded
-from engine.runtime.ledger import Refused, Unavailable
-from engine.runtime.recorded import RecordedInputs
+from engine.runtime.errors import Refused, Unavailable
+from engine.runtime.kafka import history as recorded
+from engine.runtime.kafka.history import RecordedInputs
 from engine.runtime.settings import Settings
 from tests.runtime.driving import ConsumerRecord
 

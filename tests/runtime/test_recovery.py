@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from engine.runtime.intake import Batch
-from engine.runtime.ledger import Fenced, Position, Refused, Surprised, Unavailable
-from engine.runtime.partition import Partition
+from engine.runtime.errors import Fenced, Refused, Surprised, Unavailable
+from engine.runtime.protocol.intake import Batch
+from engine.runtime.protocol.ledger import Position
+from engine.runtime.protocol.partition import Partition
 from tests.core.making import at, balance, login, profile
 from tests.memory import AFTER, BEFORE
 from tests.runtime.driving import (

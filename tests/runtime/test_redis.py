@@ -18,13 +18,15 @@ from redis.exceptions import (
     TimeoutError,
 )
 
-from engine.cli import main
-from engine.core.record import PUBLIC_FIELDS
-from engine.runtime import snapshot
-from engine.runtime.clients import on_one_screen, packed_states, read_client
-from engine.runtime.kafka import partitioner
-from engine.runtime.ledger import Refused, Unavailable, encode_writes
-from engine.runtime.redis_store import (
+from engine.cli.main import main
+from engine.core.client.record import PUBLIC_FIELDS
+from engine.operations import snapshot
+from engine.operations.replay import states_hash
+from engine.runtime.errors import Refused, Unavailable
+from engine.runtime.partitioning import partitioner
+from engine.runtime.protocol.ledger import encode_writes
+from engine.runtime.redis.reading import on_one_screen, packed_states, read_client
+from engine.runtime.redis.store import (
     RedisStore,
     connect,
     flushed,
@@ -33,7 +35,6 @@ from engine.runtime.redis_store import (
     pinned_partitions,
     redis_errors,
 )
-from engine.runtime.replay import states_hash
 from engine.runtime.settings import Settings
 from tests.core.making import Desk, at, balance, login, profile, shipped_plan
 from tests.runtime.driving import pack_all

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from engine.core.actions import OUTBOUND
+from engine.core.contract.outbound import OUTBOUND
 from engine.core.firm_time import DAY_MS
-from engine.runtime.intake import Inbound
-from engine.runtime.record_file import parse_line
-from engine.runtime.replay import Replayed, as_line, read_file, replay_records, states_hash
-from engine.simulator import write
+from engine.demo.simulator import write
+from engine.operations.record_file import parse_line
+from engine.operations.replay import Replayed, as_line, read_file, replay_records, states_hash
+from engine.runtime.protocol.intake import Inbound
 from tests.core.making import shipped_plan
 from tests.runtime.driving import Bench, ConsumerRecord, Topics, all_batches, by_client
 

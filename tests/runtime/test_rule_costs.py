@@ -10,12 +10,12 @@ import pytest
 from click.testing import CliRunner
 from prometheus_client import CollectorRegistry
 
-from engine.cli import main
-from engine.core.decide import Due, Input, decide
-from engine.core.plan import Plan
-from engine.core.state import ClientState
-from engine.runtime.metrics import Metrics
-from engine.runtime.rule_costs import SAMPLE_EVERY, CostSampler, RuleCost, top
+from engine.cli.main import main
+from engine.core.client.state import ClientState
+from engine.core.decide.path import Due, Input, decide
+from engine.core.plan.compile import Plan
+from engine.runtime.observe.metrics import Metrics
+from engine.runtime.worker.rule_costs import SAMPLE_EVERY, CostSampler, RuleCost, top
 from tests.core.making import at, login, plan_of, profile, rule
 from tests.runtime.driving import Bench, all_batches, topics_of
 

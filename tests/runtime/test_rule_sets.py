@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from engine.core.plan import Plan
-from engine.core.ruleset import RuleSet
-from engine.runtime.ledger import Refused
-from engine.runtime.metrics import Metrics
-from engine.runtime.rule_set_archive import HEAD, RuleSetArchive, load_directory, load_files
-from engine.runtime.rule_sets import RuleSets, _fingerprint
+from engine.core.plan.compile import Plan
+from engine.core.rules.ruleset import RuleSet
+from engine.runtime.errors import Refused
+from engine.runtime.observe.metrics import Metrics
+from engine.runtime.rule_sets.archive import HEAD, RuleSetArchive, load_directory, load_files
+from engine.runtime.rule_sets.following import RuleSets, _fingerprint
 from engine.runtime.settings import load
 from tests.rulefile.sample import FILES, good
 
@@ -179,7 +179,7 @@ async def test_the_newest_comes_first_when_the_head_cannot_be_loaded(rule_sets):
 
 
 async def test_watching_goes_on_whatever_stands_in_the_directory(rule_sets: RuleSets, tmp_path: Path, monkeypatch):
-    monkeypatch.setattr("engine.runtime.rule_sets.WATCH_S", 0.01)
+    monkeypatch.setattr("engine.runtime.rule_sets.following.WATCH_S", 0.01)
     for name, text in FILES.items():
         (tmp_path / name).write_text(text)
     (tmp_path / "loop.txt").symlink_to("loop.txt")  # no rule file, and what it leads to cannot be looked at

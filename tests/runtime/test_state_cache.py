@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.core.state import ClientState, Layout
-from engine.runtime.state_cache import StateCache
+from engine.core.client.state import ClientState, Layout
+from engine.runtime.protocol.state_cache import StateCache
 from tests.core.making import shipped_plan
 
 LAYOUT: Layout = shipped_plan().layout

@@ -6,10 +6,11 @@ from collections.abc import Iterable
 
 import pytest
 
-from engine.core.plan import Plan
-from engine.core.state import pack
-from engine.runtime.ledger import Step, Unavailable, decode_unit
-from engine.runtime.partition import Partition
+from engine.core.client.state import pack
+from engine.core.plan.compile import Plan
+from engine.runtime.errors import Unavailable
+from engine.runtime.protocol.ledger import Step, decode_unit
+from engine.runtime.protocol.partition import Partition
 from tests.core.making import Desk, at, login, plan_of, rule
 from tests.memory import AFTER, BEFORE
 from tests.runtime.driving import Bench, all_batches, topics_of

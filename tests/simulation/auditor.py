@@ -16,16 +16,16 @@ from typing import Any, Final
 import msgpack
 from aiokafka import TopicPartition
 
-from engine.core.actions import Rejection
-from engine.core.columns import put_columns
-from engine.core.decide import Due, Sweep, decide
-from engine.core.decode import Rejected, decode
-from engine.core.events import INBOUND, Event
-from engine.core.messages import Message
-from engine.core.plan import Plan
-from engine.core.state import ClientState, pack, unpack
-from engine.runtime.kafka import partitioner
-from engine.runtime.ledger import Unit, decode_unit
+from engine.core.client.state import ClientState, pack, unpack
+from engine.core.contract.decode import Rejected, decode
+from engine.core.contract.events import INBOUND, Event
+from engine.core.contract.message import Message
+from engine.core.contract.outbound import Rejection
+from engine.core.decide.path import Due, Sweep, decide
+from engine.core.plan.columns import put_columns
+from engine.core.plan.compile import Plan
+from engine.runtime.partitioning import partitioner
+from engine.runtime.protocol.ledger import Unit, decode_unit
 from engine.runtime.settings import PUBLISHED
 from tests.simulation.broker import Entry
 from tests.simulation.commands import Backfill, whole_history

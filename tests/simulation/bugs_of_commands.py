@@ -6,13 +6,14 @@ from typing import Any
 
 from aiokafka import TopicPartition
 
-from engine.runtime import snapshot
-from engine.runtime.backfill import Backfill, Columns
-from engine.runtime.kafka_log import KafkaLog
-from engine.runtime.ledger import Fenced, Step
-from engine.runtime.partition import Partition
-from engine.runtime.recorded import RecordedInputs
-from engine.runtime.unit import OpenUnit
+from engine.operations import snapshot
+from engine.operations.backfill import Backfill, Columns
+from engine.runtime.errors import Fenced
+from engine.runtime.kafka.history import RecordedInputs
+from engine.runtime.kafka.log import KafkaLog
+from engine.runtime.protocol.ledger import Step
+from engine.runtime.protocol.partition import Partition
+from engine.runtime.protocol.unit import OpenUnit
 from tests.simulation.bug import Change, Table, registering
 from tests.simulation.loop import PROCESS
 

@@ -9,16 +9,17 @@ from functools import partial
 from itertools import chain, count
 from typing import Any
 
-from engine.core import messages
-from engine.runtime import intake, ledger
-from engine.runtime.intake import INTAKE_TOPICS, REROUTED, Merger, inbound
-from engine.runtime.kafka_intake import KafkaIntake
-from engine.runtime.kafka_log import KafkaLog
-from engine.runtime.membership import Membership
-from engine.runtime.partition import Partition
-from engine.runtime.redis_store import RedisStore
-from engine.runtime.runner import Runner
-from engine.runtime.unit import OpenUnit
+from engine.core.contract.topics import INTAKE_TOPICS, REROUTED
+from engine.core.decide import messages
+from engine.runtime.kafka.intake import KafkaIntake
+from engine.runtime.kafka.log import KafkaLog
+from engine.runtime.kafka.membership import Membership
+from engine.runtime.protocol import intake, ledger
+from engine.runtime.protocol.intake import Merger, inbound
+from engine.runtime.protocol.partition import Partition
+from engine.runtime.protocol.unit import OpenUnit
+from engine.runtime.redis.store import RedisStore
+from engine.runtime.worker.runner import Runner
 from tests.simulation.bug import Change, Table, registering
 from tests.simulation.loop import PROCESS
 

@@ -6,11 +6,12 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any
 
-from engine.runtime import kafka, kafka_log
-from engine.runtime.kafka_log import KafkaLog
-from engine.runtime.ledger import Fenced, Unavailable
-from engine.runtime.partition import Partition
-from engine.runtime.redis_store import RedisStore
+from engine.runtime.errors import Fenced, Unavailable
+from engine.runtime.kafka import clients as kafka
+from engine.runtime.kafka import log as kafka_log
+from engine.runtime.kafka.log import KafkaLog
+from engine.runtime.protocol.partition import Partition
+from engine.runtime.redis.store import RedisStore
 from tests.simulation.broker import SimKafka
 from tests.simulation.bug import Change, Table, registering
 from tests.simulation.loop import PROCESS

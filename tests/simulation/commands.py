@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka import TopicPartition
 
-from engine.runtime import backfill, replay, snapshot
-from engine.runtime.ledger import Refused, Unavailable
+from engine.operations import backfill, replay, snapshot
+from engine.runtime.errors import Refused, Unavailable
 from tests.simulation.broker import PartitionLog
 from tests.simulation.loop import Process
 from tests.simulation.redis import SimRedisClient

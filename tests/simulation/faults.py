@@ -12,7 +12,7 @@ from functools import partial
 
 from aiokafka import TopicPartition
 
-from engine.runtime import ledger
+from engine.runtime.protocol import ledger
 from tests.simulation.auditor import audit
 from tests.simulation.commands import Backfill, replay_differs
 from tests.simulation.loop import Process

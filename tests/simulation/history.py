@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from engine.core.columns import put_columns
-from engine.core.decide import decide
-from engine.core.plan import Plan
-from engine.core.state import ClientState, Layout, pack, unpack
+from engine.core.client.state import ClientState, Layout, pack, unpack
+from engine.core.decide.path import decide
+from engine.core.plan.columns import put_columns
+from engine.core.plan.compile import Plan
 from tests.simulation.commands import Claim
 from tests.simulation.rule_texts import features_once, plan_of
 

@@ -20,7 +20,7 @@ from aiokafka.errors import (
     ProducerFenced,
 )
 
-from engine.runtime.kafka import partitioner
+from engine.runtime.partitioning import partitioner
 from tests.simulation.broker import Headers, SimKafka
 from tests.simulation.loop import PROCESS
 from tests.simulation.network import TIMEOUT_S

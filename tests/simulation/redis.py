@@ -17,8 +17,8 @@ import msgpack
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from engine.core.record import PACKED_FIELD, PUBLIC_FIELDS
-from engine.runtime.redis_store import APPLY, LOAD, SCAN
+from engine.core.client.record import PACKED_FIELD, PUBLIC_FIELDS
+from engine.runtime.redis.store import APPLY, LOAD, SCAN
 from tests.simulation.network import Network
 
 FIELDS = (PACKED_FIELD, *PUBLIC_FIELDS)

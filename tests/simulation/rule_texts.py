@@ -11,11 +11,10 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, Final
 
-from engine.core.columns import plan_of_features
-from engine.core.plan import Plan, compile_rule_set
-from engine.core.ruleset import RuleSet
-from engine.rulefile import load
-from engine.rulefile.load import digest
+from engine.core.plan.columns import plan_of_features
+from engine.core.plan.compile import Plan, compile_rule_set
+from engine.core.rules.ruleset import RuleSet
+from engine.rulefile.read.load import digest, load
 
 _TIERS: Final = """\
 individual:

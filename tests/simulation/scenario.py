@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Final
 
-from engine.core.events import INBOUND
-from engine.runtime.kafka import partitioner
+from engine.core.contract.events import INBOUND
+from engine.runtime.partitioning import partitioner
 
 BASE_MS: Final = 1_772_000_000_000
 WALL_MS_PER_S: Final = 4 * 3_600_000  # wall clocks run fast: a simulated second is four hours, so that timers fall due

@@ -11,10 +11,11 @@ from unittest.mock import patch
 import pytest
 from aiokafka import TopicPartition
 
-from engine.runtime import kafka, kafka_log
-from engine.runtime.kafka_log import KafkaLog
-from engine.runtime.ledger import Store
-from engine.runtime.redis_store import RedisStore
+from engine.runtime.kafka import clients as kafka
+from engine.runtime.kafka import log as kafka_log
+from engine.runtime.kafka.log import KafkaLog
+from engine.runtime.protocol.ledger import Store
+from engine.runtime.redis.store import RedisStore
 from engine.runtime.settings import Settings
 from tests.contract_log import KafkaContract
 from tests.contract_store import StoreContract

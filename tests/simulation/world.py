@@ -20,10 +20,14 @@ from unittest.mock import patch
 import structlog
 from aiokafka import TopicPartition
 
-from engine.runtime import backfill, ledger, partition, redis_store, replay, rule_set_archive, worker
-from engine.runtime.ledger import Refused
+from engine.operations import backfill, replay
+from engine.runtime.errors import Refused
+from engine.runtime.protocol import ledger, partition
+from engine.runtime.protocol.unit import UnitLimits
+from engine.runtime.redis import store as redis_store
+from engine.runtime.rule_sets import archive as rule_set_archive
 from engine.runtime.settings import PUBLISHED, Settings
-from engine.runtime.unit import UnitLimits
+from engine.runtime.worker import worker
 from tests.simulation import rule_texts
 from tests.simulation.broker import SimKafka
 from tests.simulation.commands import PIN, Command, Rebuild
@@ -255,7 +259,11 @@ def installed(world: World) -> Iterator[None]:
         "aside": _at_once,
         "compacted": _none_is_compacted,
     }
-    modules = [module for name, module in sorted(sys.modules.items()) if name.startswith("engine.runtime.")]
+    modules = [
+        module
+        for name, module in sorted(sys.modules.items())
+        if name.startswith(("engine.runtime.", "engine.operations."))
+    ]
     changes: list[tuple[Any, str, Any]] = [
         *((module, name, new) for module in modules for name, new in everywhere.items() if hasattr(module, name)),
         (rule_set_archive, "load_files", rule_texts.load_once(rule_set_archive.load_files)),

@@ -8,12 +8,14 @@ from pathlib import Path
 import click
 import pytest
 
-from engine import __version__, reference
-from engine.cli import main
-from engine.core import expression_functions, names
-from engine.core.actions import OUTBOUND, Outcome, Rejection
-from engine.core.events import INBOUND
-from engine.runtime.metrics import Metrics
+from engine import __version__
+from engine.cli.main import main
+from engine.core.contract.events import INBOUND
+from engine.core.contract.outbound import OUTBOUND, Outcome, Rejection
+from engine.core.language import functions as expression_functions
+from engine.core.rules import names
+from engine.publish import reference
+from engine.runtime.observe.metrics import Metrics
 from engine.runtime.settings import Settings
 
 ROOT = Path(__file__).parents[2]

@@ -12,7 +12,42 @@ import pytest
 from tests.services.process import REPOSITORY
 
 ENGINE = REPOSITORY / "engine"
-LAYERS = ("core", "rulefile", "runtime")  # each may import itself and what stands before it; the rest of engine, all
+# Every room, and the rooms whose modules it may import beside its own. A name with modules in rooms of its own (core,
+# runtime) stands for those directly in it.
+CORE = ("core", "core.contract", "core.language", "core.rules", "core.client", "core.plan", "core.decide")
+RULEFILE = ("rulefile.source", "rulefile.read", "rulefile.trial", "rulefile.lint")
+RIM = ("runtime", "runtime.protocol", "runtime.kafka", "runtime.redis", "runtime.observe")
+READERS = (*CORE, "insight", *RULEFILE, "rulefile.report", "rulefile.tools", "rulefile.schema")
+BELOW_COMMANDS = (*READERS, *RIM, "runtime.rule_sets")
+MAY_IMPORT: dict[str, tuple[str, ...]] = {
+    "core": (),
+    "core.contract": ("core",),
+    "core.language": ("core",),
+    "core.rules": ("core", "core.contract", "core.language"),
+    "core.client": ("core", "core.contract"),
+    "core.plan": CORE[:5],
+    "core.decide": CORE[:6],
+    "insight": CORE,
+    "rulefile.source": CORE,
+    "rulefile.read": (*CORE, "rulefile.source"),
+    "rulefile.trial": (*CORE, "insight", "rulefile.source", "rulefile.read"),
+    "rulefile.lint": (*CORE, "rulefile.source", "rulefile.read"),
+    "rulefile.report": (*CORE, "insight", *RULEFILE),
+    "rulefile.tools": (*CORE, "insight", *RULEFILE),
+    "rulefile.schema": (*CORE, *RULEFILE),
+    "runtime": CORE,
+    "runtime.protocol": (*CORE, "runtime", "runtime.observe", "runtime.worker"),
+    "runtime.kafka": (*CORE, "runtime", "runtime.protocol"),
+    "runtime.redis": (*CORE, "runtime", "runtime.protocol"),
+    "runtime.observe": (*CORE, "runtime", "runtime.protocol"),
+    "runtime.rule_sets": (*READERS, *RIM),
+    "runtime.worker": BELOW_COMMANDS,
+    "operations": BELOW_COMMANDS,
+    "publish": BELOW_COMMANDS,
+    "demo": (*BELOW_COMMANDS, "operations"),
+    "cli": (*BELOW_COMMANDS, "runtime.worker", "operations", "publish", "demo"),
+}
+MAX_MODULES = 10  # a room that needs more is two rooms
 CORE_THIRD_PARTY = {"msgpack", "pydantic", "pydantic_core"}
 MAX_LINES = 400
 FILES = sorted(ENGINE.rglob("*.py"))
@@ -28,12 +63,10 @@ def imported(path: Path) -> Iterator[tuple[int, str]]:
             yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
 
 
-def layer(dotted_or_path: str) -> int:
-    """Position in LAYERS of engine.<layer>...; what belongs to none of them stands on top."""
-    parts = dotted_or_path.split(".")
-    if parts[:2] == ["engine", "__version__"]:
-        return 0
-    return LAYERS.index(parts[1]) if len(parts) > 1 and parts[1] in LAYERS else len(LAYERS)
+def room(dotted: str) -> str | None:
+    """The room of engine.<room>.<module>...; None for engine itself."""
+    parts = dotted.split(".")[1:]
+    return next((".".join(parts[:n]) for n in (2, 1) if ".".join(parts[:n]) in MAY_IMPORT), None)
 
 
 def module_name(path: Path) -> str:
@@ -41,15 +74,17 @@ def module_name(path: Path) -> str:
 
 
 def faults(path: Path) -> Iterator[str]:
-    own = layer(module_name(path))
+    own = room(module_name(path))
     for line, name in imported(path):
         top = name.partition(".")[0]
         where = f"{path.relative_to(REPOSITORY)}:{line}: imports {name}"
         if top in ("tests", "benchmarks"):
             yield f"{where}: the product does not stand on its tests"
-        elif top == "engine" and layer(name) > own:
-            yield f"{where}: engine.{LAYERS[own]} may import only engine.{', engine.'.join(LAYERS[: own + 1])}"
-        elif own == 0 and top != "engine" and top not in sys.stdlib_module_names | CORE_THIRD_PARTY:
+        elif top == "engine" and name != "engine.__version__" and own is not None:
+            found = room(name)
+            if found != own and found not in MAY_IMPORT[own]:
+                yield f"{where}: engine.{own} may import only {', '.join(MAY_IMPORT[own]) or 'itself'}"
+        elif (own or "").partition(".")[0] == "core" and top not in sys.stdlib_module_names | CORE_THIRD_PARTY:
             yield f"{where}: the core stands on {', '.join(sorted(CORE_THIRD_PARTY))} and the standard library alone"
 
 
@@ -61,12 +96,21 @@ def test_imports_go_one_way() -> None:
 @pytest.mark.parametrize(
     ("path", "text", "said"),
     [
-        ("core/x.py", "from engine.runtime import ledger", "engine.core may import only engine.core"),
+        (
+            "core/decide/x.py",
+            "from engine.runtime import ledger",
+            "engine.core.decide may import only core, core.contract",
+        ),
+        (
+            "core/plan/x.py",
+            "from engine.core.decide import path",
+            "engine.core.plan may import only core, core.contract",
+        ),
         ("core/x.py", "def f():\n    import redis", "x.py:2: imports redis: the core stands on"),
-        ("core/x.py", "import engine", "engine.core may import only engine.core"),
-        ("rulefile/x.py", "import engine.runtime.app", "engine.rulefile may import only engine.core, engine.rulefile"),
-        ("runtime/x.py", "from engine import cli", "engine.runtime may import only"),
-        ("cli.py", "from tests.services.redis import RedisServer", "does not stand on its tests"),
+        ("core/x.py", "import engine", "engine.core may import only itself"),
+        ("rulefile/read/x.py", "import engine.runtime.worker.app", "engine.rulefile.read may import only"),
+        ("runtime/protocol/x.py", "from engine import cli", "engine.runtime.protocol may import only"),
+        ("cli/x.py", "from tests.services.redis import RedisServer", "does not stand on its tests"),
     ],
 )
 def test_a_wrong_import_is_found(
@@ -79,6 +123,14 @@ def test_a_wrong_import_is_found(
     found = list(faults(file))
     assert len(found) == 1
     assert said in found[0]
+
+
+def test_rooms_are_small_and_known() -> None:
+    folders = {path.parent for path in FILES if path.name != "__init__.py"}
+    names = {".".join(folder.relative_to(ENGINE).parts): folder for folder in folders}
+    assert set(names) == set(MAY_IMPORT)
+    sizes = {name: len([p for p in folder.glob("*.py") if p.stem != "__init__"]) for name, folder in names.items()}
+    assert not {name: size for name, size in sizes.items() if size > MAX_MODULES}
 
 
 def test_files_are_short() -> None:

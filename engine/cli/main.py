@@ -1,0 +1,370 @@
+"""The command line: `engage run | demo | topics | client | states | dead-letters | replay | snapshot | rebuild | trim |
+accept-loss | simulate | schemas`, and those about rule files, from cli_rules.py.
+
+Enters: arguments, environment, settings file. Leaves: exit status 0 done, 1 refused or found wrong, 2 used wrongly.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from engine import __version__
+from engine.cli import rules as cli_rules
+from engine.cli.options import load_settings, run_to_the_end, settings_options
+from engine.core.contract.events import INBOUND
+from engine.core.contract.outbound import Rejection
+from engine.runtime.errors import Refused
+from engine.runtime.settings import Settings
+
+
+async def _with_redis(settings: Settings, work: Callable[[Any], Coroutine[Any, Any, Any]]) -> Any:
+    from engine.runtime.redis import store as redis_store
+
+    async with redis_store.connect(settings.redis.get_secret_value()) as redis:
+        return await work(redis)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.version_option(__version__, prog_name="engage")
+def main() -> None:
+    """Engage: an event-driven engagement engine for securities firms."""
+
+
+for _command in cli_rules.commands.commands.values():
+    main.add_command(_command)
+
+_CONNECTION = ("kafka", "redis", "prefix", "app_id")
+
+
+@main.command()
+@settings_options(
+    *_CONNECTION,
+    "rules",
+    "watch",
+    "web_host",
+    "web_port",
+    "log_level",
+    "log_format",
+    "clock",
+    "cache_mb",
+    "batch_records",
+)
+def run(settings_file: Path | None, **given: Any) -> None:
+    """Run a worker until SIGTERM. Start as many as there are cores and machines; they share the partitions."""
+    settings = load_settings(settings_file, **given)
+    from engine.runtime.worker import worker
+
+    gc.collect()
+    gc.freeze()  # what is loaded now stays; client states have no cycles, so young objects need few collections
+    gc.set_threshold(100_000, 20, 100)
+    run_to_the_end(worker.run(settings))
+
+
+@main.command()
+@click.option(
+    "--seconds", type=click.IntRange(min=5), help="stop by itself, print a summary, exit 0 only if all went well"
+)
+@click.option(
+    "--rules", type=click.Path(path_type=Path), default=Path("rules"), show_default=True, help="directory of rule files"
+)
+def demo(seconds: int | None, rules: Path) -> None:
+    """Play a broker's clients on an embedded Kafka and Redis, and show what the engine does."""
+    from engine.demo.demo import run_demo
+
+    sys.exit(run_demo(seconds, rules))
+
+
+@main.command()
+@settings_options("kafka", "prefix", "app_id")
+@click.option("--create", is_flag=True, help="create what is missing")
+@click.option(
+    "--partitions",
+    type=click.IntRange(1, 1000),
+    default=12,
+    show_default=True,
+    help="of inbound topics and ledger; final",
+)
+@click.option("--replication-factor", type=click.IntRange(1, 9), default=1, show_default=True)
+def topics(settings_file: Path | None, create: bool, partitions: int, replication_factor: int, **given: Any) -> None:
+    """Say what the topics lack, or create them. Exit status 1 when something differs from what the engine needs."""
+    from engine.runtime.kafka import topics as topics_
+
+    settings = load_settings(settings_file, **given)
+    if create:
+        created, differing = run_to_the_end(topics_.create(settings, partitions, replication_factor))
+        for name in created:
+            click.echo(f"{name}: created")
+    else:
+        missing, differing = run_to_the_end(topics_.differences(settings))
+        differing = [f"{topic.name}: missing; create it with `engage topics --create`" for topic in missing] + differing
+    for line in differing:
+        click.echo(line)
+    if not differing:
+        click.echo("all topics are as the engine needs them")
+    sys.exit(1 if differing else 0)
+
+
+@main.command()
+@click.argument("client_id")
+@settings_options("redis", "app_id")
+@click.option("--json", "as_json", is_flag=True, help="one JSON object")
+def client(client_id: str, settings_file: Path | None, as_json: bool, **given: Any) -> None:
+    """Show a client: tier and its history, public fields, last actions and why others were not sent."""
+    from engine.runtime.redis import reading as clients
+
+    settings = load_settings(settings_file, **given)
+    record = run_to_the_end(_with_redis(settings, lambda redis: clients.read_client(redis, settings.app_id, client_id)))
+    if record is None:
+        raise click.ClickException(f"no client {client_id} is known")
+    click.echo(json.dumps(record, ensure_ascii=False) if as_json else clients.on_one_screen(record))
+
+
+@main.command()
+@settings_options("redis", "app_id")
+def states(settings_file: Path | None, **given: Any) -> None:
+    """Print the number of clients and the hash of all their states, as a replay does."""
+    from engine.operations import replay
+    from engine.runtime.redis import reading as clients
+
+    settings = load_settings(settings_file, **given)
+
+    async def read(redis: Any) -> dict[str, bytes]:
+        return {client_id: state async for client_id, state in clients.all_states(redis, settings.app_id)}
+
+    found = run_to_the_end(_with_redis(settings, read))
+    click.echo(f"clients {len(found)}\nstates {replay.states_hash(found.items())}")
+
+
+@main.command("replay")
+@click.argument("file", required=False, type=click.Path(path_type=Path, allow_dash=True))
+@click.option("--from-ledger", is_flag=True, help="decide again what a running engine recorded, in its order")
+@click.option("--until", help="RFC 3339 time up to which timers run after the file's last record")
+@settings_options("rules", "kafka", "prefix", "app_id")
+def replay_command(
+    file: Path | None, from_ledger: bool, until: str | None, settings_file: Path | None, **given: Any
+) -> None:
+    """Decide without publishing: actions go to standard output, a line each; the states' hash comes last, on
+    standard error.
+    """
+    settings = load_settings(settings_file, **given)
+    if (file is None) == (not from_ledger):
+        raise click.UsageError("give a FILE (- for standard input), or --from-ledger")
+    from engine.operations import replay
+    from engine.runtime.kafka import topics
+
+    replayed = replay.Replayed()
+    if from_ledger:
+
+        async def decide_again() -> list[Any]:
+            return await replay.replay_ledger(settings, await topics.partition_count(settings), replayed)
+
+        messages: Any = run_to_the_end(decide_again())
+    else:
+        messages = _replay_file(settings, file or Path("-"), until, replayed)
+    for message in messages:
+        if message.topic in replay.SHOWN:
+            click.echo(replay.as_line(message))
+    click.echo(
+        f"events {replayed.events}\nrejected {replayed.rejected}\nclients {len(replayed.states)}\nstates "
+        f"{replayed.hash}",
+        err=True,
+    )
+    if from_ledger:
+        click.echo(f"units {replayed.units}\ndifferences {len(replayed.differences)}", err=True)
+    for difference in replayed.differences:
+        click.echo(difference, err=True)
+    sys.exit(1 if replayed.differences else 0)
+
+
+def _replay_file(settings: Settings, file: Path, until: str | None, replayed: Any) -> Iterator[Any]:
+    from engine.core.contract.events import parse_time_ms
+    from engine.core.plan.compile import compile_rule_set
+    from engine.operations import replay
+    from engine.runtime.rule_sets.archive import load_directory
+
+    if settings.rules is None:
+        raise click.UsageError("a replay of a file needs --rules DIRECTORY")
+    try:
+        until_ms = parse_time_ms(until) if until else None
+        plan = compile_rule_set(load_directory(settings.rules))
+        with click.open_file(str(file), "rb") as lines:
+            yield from replay.replay_records(plan, replay.read_file(lines, str(file)), replayed, until_ms)
+    except (Refused, ValueError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+@main.command()
+@click.option("--seed", type=int, default=7, show_default=True)
+@click.option("--clients", "client_count", type=click.IntRange(min=1), default=2000, show_default=True)
+@click.option(
+    "--days", type=click.FloatRange(min=0, min_open=True), default=30, show_default=True, help="of history before --end"
+)
+@click.option("--end", default="2026-11-01T00:00:00Z", show_default=True, help="RFC 3339 time")
+@click.option("--count", type=click.IntRange(min=1), help="at most so many records")
+@click.option("--topics", "topic_names", default=",".join(INBOUND), show_default=True, help="comma-separated")
+@click.option(
+    "--bad-share", type=click.FloatRange(0, 1), default=0, show_default=True, help="share of records made bad"
+)
+def simulate(
+    seed: int, client_count: int, days: float, end: str, count: int | None, topic_names: str, bad_share: float
+) -> None:
+    """Write a broker's records to standard output, an ndjson line each. The same arguments give the same bytes."""
+    from engine.demo import simulator
+
+    names = topic_names.split(",")
+    unknown = [name for name in names if name not in INBOUND]
+    if unknown:
+        raise click.UsageError(f"--topics: unknown {', '.join(unknown)}; there are {', '.join(INBOUND)}")
+    try:
+        simulator.write(
+            sys.stdout.buffer,
+            seed=seed,
+            clients=client_count,
+            days=days,
+            end=end,
+            topics=names,
+            count=count,
+            bad_share=bad_share,
+        )
+    except ValueError as error:
+        raise click.UsageError(f"--end: {error}") from error
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader has seen enough
+
+
+_REASONS = click.Choice([reason.value for reason in Rejection])
+
+
+@main.group("dead-letters", invoke_without_command=True)
+@click.pass_context
+def dead_letters(context: click.Context) -> None:
+    """Records that could not be read: list them by reason (the default), send those you pick again."""
+    if context.invoked_subcommand is None:
+        context.invoke(list_letters)
+
+
+@dead_letters.command("list")
+@settings_options("kafka", "prefix", "app_id")
+@click.option("--reason", type=_REASONS, help="list the letters of this reason, not only counts")
+@click.option("--json", "as_json", is_flag=True, help="a JSON object a line, with key and value in base64")
+def list_letters(settings_file: Path | None, reason: str | None, as_json: bool, **given: Any) -> None:
+    """Count dead letters by reason, or list those of one reason."""
+    from engine.operations import dead_letters as letters
+
+    settings = load_settings(settings_file, **given)
+
+    async def read() -> list[letters.DeadLetter]:
+        return [letter async for letter in letters.read_all(settings)]
+
+    for line in letters.listed(run_to_the_end(read()), reason, as_json):
+        click.echo(line)
+
+
+@dead_letters.command("resend")
+@settings_options("kafka", "prefix", "app_id")
+@click.argument("ids", nargs=-1)
+@click.option("--reason", type=_REASONS, help="all letters of this reason")
+def resend_letters(settings_file: Path | None, ids: tuple[str, ...], reason: str | None, **given: Any) -> None:
+    """Send letters (IDS as listed, or all of a reason) to the topic they came from. Each can be re-sent once."""
+    from engine.operations import dead_letters as letters
+
+    if not ids and reason is None:
+        raise click.UsageError(
+            "name the letters to re-send (`engage dead-letters list --reason ...` shows their ids), or give --reason"
+        )
+    sent, left = run_to_the_end(letters.resend(load_settings(settings_file, **given), ids, reason))
+    for id_ in sent:
+        click.echo(f"{id_}: re-sent")
+    for line in left:
+        click.echo(line)
+    sys.exit(1 if left and not reason else 0)
+
+
+@main.command()
+@settings_options("redis", "app_id")
+@click.argument("file", type=click.Path(path_type=Path))
+def snapshot(file: Path, settings_file: Path | None, **given: Any) -> None:
+    """Write all states to FILE, while workers run."""
+    from engine.operations import snapshot as snapshots
+
+    settings = load_settings(settings_file, **given)
+    click.echo(f"clients {run_to_the_end(_with_redis(settings, lambda redis: snapshots.take(settings, redis, file)))}")
+
+
+@main.command()
+@settings_options(*_CONNECTION)
+@click.option("--snapshot", "file", type=click.Path(path_type=Path), help="begin with this; else with the whole ledger")
+def rebuild(file: Path | None, settings_file: Path | None, **given: Any) -> None:
+    """Make an emptied Redis whole again from a snapshot and the ledger. Stop all workers first."""
+    from engine.operations import snapshot as snapshots
+
+    settings = load_settings(settings_file, **given)
+    rebuilt = run_to_the_end(_with_redis(settings, lambda redis: snapshots.rebuild(settings, redis, file)))
+    click.echo(f"clients {rebuilt.clients}\nunits {rebuilt.units}")
+
+
+@main.command()
+@settings_options(*_CONNECTION)
+@click.option("--snapshot", "file", type=click.Path(path_type=Path), required=True, help="the newest; keep it safe")
+def trim(file: Path, settings_file: Path | None, **given: Any) -> None:
+    """Delete what the ledger no longer needs: all that the snapshot covers and Redis has on disk."""
+    from engine.operations import snapshot as snapshots
+
+    settings = load_settings(settings_file, **given)
+    beginnings = run_to_the_end(_with_redis(settings, lambda redis: snapshots.trim(settings, redis, file)))
+    for partition, beginning in beginnings.items():
+        click.echo(f"partition {partition}: the ledger begins at {beginning}")
+
+
+@main.command("accept-loss")
+@settings_options(*_CONNECTION)
+@click.option("--yes", is_flag=True, help="go on without them; else they are only listed")
+def accept_loss(yes: bool, settings_file: Path | None, **given: Any) -> None:
+    """List events that Kafka deleted before they were decided, and go on without them. Stop all workers first."""
+    from engine.operations import accept_loss as lost_events
+
+    settings = load_settings(settings_file, **given)
+    missing = run_to_the_end(
+        _with_redis(settings, lambda redis: lost_events.give_up(settings, redis, click.echo, really=yes))
+    )
+    click.echo("nothing is missing" if not missing else "workers go on after these" if yes else "nothing was changed")
+    sys.exit(1 if missing and not yes else 0)
+
+
+@main.command()
+@click.option(
+    "--check", "check_only", is_flag=True, help="change nothing; exit status 1 when a file differs from the models"
+)
+@click.option(
+    "--rules",
+    type=click.Path(path_type=Path),
+    help="rule files whose names, such as features and tiers, the schemas of rule files are to have",
+)
+@click.argument("directory", type=click.Path(path_type=Path), default=Path("schemas"))
+def schemas(check_only: bool, rules: Path | None, directory: Path) -> None:
+    """Write the JSON Schemas and the AsyncAPI document of all that crosses the border, and those of rule files."""
+    from engine.publish import schemas as schemas_
+
+    rule_set = None
+    if rules is not None:
+        from engine.runtime.rule_sets.archive import load_directory
+
+        try:
+            rule_set = load_directory(rules)
+        except Refused as error:
+            raise click.ClickException(str(error)) from error
+    lines = schemas_.check(directory, rule_set) if check_only else schemas_.write(directory, rule_set)
+    for line in lines:
+        click.echo(line)
+    sys.exit(1 if check_only and lines else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""What the commands share: options that are settings, reading them, running asynchronous work.
+
+Enters: arguments, environment, settings file. Leaves: Settings; a result, or a message and exit status 1.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import click
+
+from engine.runtime import settings as settings_
+from engine.runtime.errors import Refused, Unavailable
+from engine.runtime.settings import Settings, SettingsError
+
+Command = Callable[..., Any]
+
+
+def settings_options(*names: str) -> Callable[[Command], Command]:
+    """Options for the named settings, their help taken from the settings themselves."""
+
+    def decorate(command: Command) -> Command:
+        for name in reversed(names):
+            described = Settings.model_fields[name]
+            flag = f"--{name.replace('_', '-')}"
+            text = f"{described.description}  [ENGAGE_{name.upper()}]"
+            if described.annotation is bool:
+                command = click.option(flag, is_flag=True, default=None, help=text)(command)
+            else:
+                command = click.option(flag, default=None, help=text)(command)
+        file = click.option("--settings", "settings_file", type=click.Path(path_type=Path), help="settings file, YAML")
+        return file(command)
+
+    return decorate
+
+
+def load_settings(settings_file: Path | None, **given: Any) -> Settings:
+    try:
+        settings = settings_.load(settings_file, **given)
+    except SettingsError as error:
+        raise click.UsageError(str(error)) from error
+    from engine.runtime import logs
+
+    logs.configure(settings)
+    return settings
+
+
+def run_to_the_end(work: Coroutine[Any, Any, Any]) -> Any:
+    """Run to the end; what the engine refuses is a message and exit status 1, not a traceback."""
+    from engine.runtime.kafka.clients import tell_later
+
+    try:
+        with asyncio.Runner() as runner:
+            runner.get_loop().set_exception_handler(tell_later)
+            return runner.run(work)
+    except (Refused, Unavailable) as error:
+        raise click.ClickException(str(error)) from error

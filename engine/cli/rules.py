@@ -1,0 +1,370 @@
+"""Commands about rule files: `engage check | fmt | test | explain | lint | diff | publish`, and `engage rules history |
+show | revert | approve | status | top`, `engage backfill`.
+
+Enters: arguments, rule files, the rule-set topic. Leaves: exit status 0 good, 1 refused or found wrong, 2 used wrongly.
+Holds: nothing is decided here; each command imports what it needs when it runs, so that the others start at once.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from engine.cli.options import load_settings, run_to_the_end, settings_options
+
+if TYPE_CHECKING:
+    from engine.core.rules.ruleset import RuleSet
+    from engine.runtime.rule_sets.archive import Entry, RuleSetArchive
+
+commands = click.Group()  # cli.py hangs each of them on `engage`
+
+_TOPIC = settings_options("kafka", "prefix", "app_id")
+_NAME = click.option("--as", "by", metavar="NAME", default=getpass.getuser, help="who does it  [your login name]")
+_FORMAT = click.option(
+    "--format", "format_", type=click.Choice(["text", "json", "sarif", "github"]), default="text", show_default=True
+)
+_JSON = click.option("--json", "as_json", is_flag=True, help="the same as --format json")
+_NOTE = click.option("--note", required=True, help="why, in one line; the history keeps it")
+
+
+@commands.command()
+@click.argument("directory", type=click.Path(path_type=Path))
+@_FORMAT
+@_JSON
+def check(directory: Path, format_: str, as_json: bool) -> None:
+    """Check rule files: every error with file, line and column. Exit status 1 when there is one, 2 without files."""
+    from engine.core.rules.ruleset import RuleSet
+    from engine.rulefile.read.load import DirectoryError, load, read_directory
+    from engine.rulefile.report.check import check as check_rules
+    from engine.rulefile.report.formats import errors, formatted
+
+    format_ = "json" if as_json else format_
+    if format_ == "text":
+        sys.exit(check_rules(directory, sys.stdout))
+    try:
+        files = read_directory(directory)
+    except DirectoryError as error:
+        raise _unusable(str(error)) from error
+    result = load(files)
+    found = [] if isinstance(result, RuleSet) else errors(result)
+    if said := formatted(format_, directory, files, found):
+        click.echo(said)
+    sys.exit(1 if found else 0)
+
+
+@commands.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path), metavar="PATH...")
+@click.option("--check", "check_only", is_flag=True, help="write nothing; exit status 1 when a file would change")
+def fmt(paths: tuple[Path, ...], check_only: bool) -> None:
+    """Lay out rule files, or all of a directory's, in one way; comments stay, and nothing changes its meaning."""
+    from engine.rulefile.tools.format import lay_out
+
+    sys.exit(lay_out(paths, check_only, sys.stdout))
+
+
+@commands.command("test")
+@click.argument("directory", type=click.Path(path_type=Path))
+@click.option("--rule", metavar="ID", help="the tests of one rule")
+@click.option("--json", "as_json", is_flag=True, help="one JSON object")
+@click.option("--junit", metavar="FILE", type=click.Path(path_type=Path), help="write the results for a pipeline, too")
+def test_rules(directory: Path, rule: str | None, as_json: bool, junit: Path | None) -> None:
+    """Run the tests in rule files: each failure term by term, the branches that no test takes, rules without tests."""
+    from engine.rulefile.report.trial import report_tests
+
+    sys.exit(report_tests(directory, sys.stdout, rule, as_json, junit))
+
+
+@commands.command()
+@click.argument("client_id", metavar="CLIENT")
+@click.option("--rule", metavar="ID", help="this rule in full, not a line for each")
+@click.option("--at", metavar="TIME", help="a later time, such as '2026-11-02 10:00' (UTC+8); timers run up to it")
+@click.option("--event", metavar="EVENT", help="what if: an event as tests write it, or a file that holds one")
+@click.option("--snapshot", metavar="FILE", type=click.Path(path_type=Path), help="the client as a snapshot has it")
+@click.option("--records", metavar="FILE", type=click.Path(path_type=Path), help="the client by its records, ndjson")
+@click.option("--json", "as_json", is_flag=True, help="one JSON object")
+@settings_options("rules", "kafka", "redis", "prefix", "app_id")
+def explain(client_id: str, settings_file: Path | None, as_json: bool, rule: str | None, **given: Any) -> None:
+    """Why rules fire for CLIENT or do not: each condition term by term, and what would change the answer.
+
+    The client is read from Redis, unless a snapshot or records are named; the rules are those in force, unless
+    --rules names a directory.
+    """
+    from engine.operations import explain as explaining
+    from engine.operations import explain_text as explaining_text
+    from engine.runtime.errors import Refused
+
+    source = {key: given.pop(key) for key in ("at", "event", "snapshot", "records")}
+    settings = load_settings(settings_file, **given)
+    try:
+        account = run_to_the_end(explaining.account(settings, client_id, **source))
+        lines = explaining_text.lines(account, rule, as_json)
+    except (Refused, ValueError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+    for line in lines:
+        click.echo(line)
+
+
+@commands.command()
+@click.argument("directory", type=click.Path(path_type=Path))
+@_FORMAT
+@_JSON
+def lint(directory: Path, format_: str, as_json: bool) -> None:
+    """Say what is doubtful in rule files without errors. Exit status 1 when something is, 2 when they have errors."""
+    from engine.core.rules.ruleset import RuleSet
+    from engine.rulefile.lint.lint import lint as findings_of
+    from engine.rulefile.read.load import DirectoryError, load, read_directory
+    from engine.rulefile.report.formats import formatted
+
+    try:
+        files = read_directory(directory)
+    except DirectoryError as error:
+        raise _unusable(str(error)) from error
+    rule_set = load(files)
+    if not isinstance(rule_set, RuleSet):
+        raise _unusable(f"{directory} has {len(rule_set)} errors: see `engage check {directory}`")
+    findings = findings_of(rule_set)
+    format_ = "json" if as_json else format_
+    if said := formatted(format_, directory, files, findings):
+        click.echo(said)
+    sys.exit(1 if findings else 0)
+
+
+@commands.command()
+@click.argument("old")
+@click.argument("new")
+@_TOPIC
+@click.option("--json", "as_json", is_flag=True, help="one JSON array")
+def diff(old: str, new: str, settings_file: Path | None, as_json: bool, **given: Any) -> None:
+    """Say what changed from rule set OLD to NEW, in words. Each is a directory, `live`, or a digest on the topic.
+
+    Exit status 0 when they do the same, 1 when they differ, 2 when one cannot be used.
+    """
+    from engine.core.plan.waking import digest_of
+    from engine.rulefile.tools.diff import differences
+
+    one, other = (_rule_set(which, settings_file, given) for which in (old, new))
+    found = differences(one, other)
+    if as_json:
+        click.echo(json.dumps([asdict(difference) for difference in found], indent=2, ensure_ascii=False))
+    else:
+        click.echo("\n".join(map(str, found)) if found else "no difference in what they do")
+        if digest_of(one) != digest_of(other):
+            click.echo("every client is looked at once it is in force: what needs no event, tiers or segments differ")
+    sys.exit(1 if found else 0)
+
+
+def _rule_set(which: str, settings_file: Path | None, given: dict[str, Any]) -> RuleSet:
+    from engine.runtime.errors import Refused
+    from engine.runtime.rule_sets.archive import load_directory, load_files
+
+    try:
+        if Path(which).is_dir():
+            return load_directory(Path(which))
+        archive = _archive(settings_file, given)
+        digest = archive.head if which == "live" else archive.find(which)
+        if digest is None:
+            raise Refused("no rule set is in force; publish one first")
+        return load_files(archive.files(digest), f"the rules of rule set {digest}")
+    except (Refused, click.ClickException) as error:
+        raise _unusable(str(error)) from error
+
+
+def _unusable(message: str) -> click.ClickException:
+    """Ends with exit status 2."""
+    error = click.ClickException(message)
+    error.exit_code = 2
+    return error
+
+
+@commands.command()
+@click.argument("directory", type=click.Path(path_type=Path))
+@_TOPIC
+@_NAME
+@_NOTE
+def publish(directory: Path, settings_file: Path | None, by: str, note: str, **given: Any) -> None:
+    """Check rule files, then put them in force; or, where the set in force asks for it, before a second person."""
+    from engine.runtime.errors import Refused
+    from engine.runtime.rule_sets import publishing
+    from engine.runtime.rule_sets.archive import load_directory
+
+    settings = load_settings(settings_file, **given)
+    try:
+        rule_set = load_directory(directory)
+    except Refused as error:
+        raise click.ClickException(str(error)) from error
+    _say(run_to_the_end(publishing.publish(settings, rule_set, by, note)), rule_set.digest)
+
+
+@commands.group()
+def rules() -> None:
+    """The rule sets that were published: what happened, what is in force, one of them again."""
+
+
+@rules.command()
+@_TOPIC
+@click.option("--json", "as_json", is_flag=True, help="a JSON object a line")
+def history(settings_file: Path | None, as_json: bool, **given: Any) -> None:
+    """Who published what, when and why, newest first."""
+    archive = _archive(settings_file, given)
+    for entry in reversed(archive.history):
+        standing = archive.standing(entry)
+        click.echo(entry.encode() if as_json else f"{entry}{f'  [{standing}]' if standing else ''}")
+    if not archive.history and not as_json:
+        click.echo(f"nothing was published; in force: {archive.head or 'nothing'}")
+
+
+@rules.command()
+@_TOPIC
+@click.argument("digest")
+@click.option(
+    "--into", type=click.Path(path_type=Path), help="write the files into this directory, which must not exist"
+)
+def show(digest: str, settings_file: Path | None, into: Path | None, **given: Any) -> None:
+    """The history and the files of a rule set. DIGEST may be its first digits."""
+    from engine.runtime.errors import Refused
+
+    archive = _archive(settings_file, given)
+    try:
+        whole = archive.find(digest)
+        files = archive.files(whole)
+    except Refused as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"# rule set {whole}{', in force' if whole == archive.head else ''}")
+    for entry in archive.history:
+        if entry.digest == whole:
+            click.echo(f"# {entry}")
+    if into is None:
+        for name, text in sorted(files.items()):
+            click.echo(f"\n# --- {name}\n{text}", nl=False)
+        return
+    if unsafe := [name for name in files if Path(name).name != name or not name.endswith((".yaml", ".csv"))]:
+        raise click.ClickException(f"not written: {unsafe[0]!r} is no name of a rule file")
+    try:
+        into.mkdir(parents=True)
+        for name, text in files.items():
+            (into / name).write_bytes(text.encode("utf-8", "surrogateescape"))
+    except OSError as error:
+        raise click.ClickException(f"{into}: {error.strerror}; name a new directory") from error
+    click.echo(f"{into}: {len(files)} files written")
+
+
+@rules.command()
+@_TOPIC
+@_NAME
+@_NOTE
+@click.argument("digest")
+def revert(digest: str, settings_file: Path | None, by: str, note: str, **given: Any) -> None:
+    """Put a rule set that was published before in force again, as a new step of the history."""
+    from engine.runtime.rule_sets import publishing
+
+    _say(run_to_the_end(publishing.revert(load_settings(settings_file, **given), digest, by, note)), digest)
+
+
+@rules.command()
+@_TOPIC
+@_NAME
+@click.option("--note", default="", help="one line; the history keeps it")
+@click.argument("digest")
+def approve(digest: str, settings_file: Path | None, by: str, note: str, **given: Any) -> None:
+    """Put a rule set in force that waits for a second person. Look at it first: `engage rules show DIGEST`."""
+    from engine.runtime.rule_sets import publishing
+
+    _say(run_to_the_end(publishing.approve(load_settings(settings_file, **given), digest, by, note)), digest)
+
+
+@rules.command()
+@_TOPIC
+@click.argument("workers", nargs=-1, metavar="[URL]...")
+def status(workers: tuple[str, ...], settings_file: Path | None, **given: Any) -> None:
+    """The set in force, what waits for approval, and by which set each worker goes. Exit status 1 when one differs.
+
+    URL is where a worker shows its metrics, such as http://worker-1:6066.
+    """
+    from engine.runtime.observe.pages import rule_set_of
+
+    archive = _archive(settings_file, given)
+    click.echo(f"in force: {archive.head or 'nothing'}")
+    for entry in archive.waiting():
+        click.echo(f"waits for approval: {entry}")
+    behind = 0
+    for url in workers:
+        digest, said = rule_set_of(url, archive.head)
+        behind += digest != archive.head
+        click.echo(said)
+    sys.exit(1 if behind else 0)
+
+
+@rules.command()
+@settings_options("web_host", "web_port")
+@click.argument("workers", nargs=-1, metavar="[URL]...")
+@click.option("--count", type=click.IntRange(min=1), default=20, show_default=True, help="how many rules to show")
+def top(workers: tuple[str, ...], count: int, settings_file: Path | None, **given: Any) -> None:
+    """The dearest rules, by what workers have measured on one event in 1,000 since they started.
+
+    URL is where a worker shows its metrics, such as http://worker-1:6066; this machine's worker when left out.
+    """
+    from engine.runtime.observe.pages import Unreadable, metrics_text
+    from engine.runtime.worker.rule_costs import top as dearest
+
+    try:
+        if not workers:
+            settings = load_settings(settings_file, **given)
+            workers = (f"http://{settings.web_host}:{settings.web_port}",)
+        costs = dearest([metrics_text(url) for url in workers])
+    except Unreadable as error:
+        raise click.ClickException(str(error)) from error
+    if not costs:
+        click.echo("nothing was measured yet: one event in 1,000 is")
+        return
+    click.echo(f"{'us an event':>12}{'us a test':>12}{'tests an event':>16}{'share':>8}  rule")
+    for cost in costs[:count]:
+        measured = f"{cost.us_per_event:12.3f}{cost.us_per_test:12.2f}{cost.tests_per_event:16.3f}{cost.share:8.1%}"
+        click.echo(f"{measured}  {cost.rule}")
+
+
+@commands.command()
+@settings_options("kafka", "redis", "prefix", "app_id")
+@click.argument("features", metavar="FEATURE...", nargs=-1, required=True)
+def backfill(features: tuple[str, ...], settings_file: Path | None, **given: Any) -> None:
+    """Give features that the rule set in force declares the past they would have had, while workers run.
+
+    Publish them first, with no rule that uses them yet. It can be run again at any time, and after any failure.
+    """
+    from engine.operations import backfill as backfills
+    from engine.runtime.redis import store as redis_store
+
+    settings = load_settings(settings_file, **given)
+
+    async def fill() -> backfills.Filled:
+        async with redis_store.connect(settings.redis.get_secret_value()) as redis:
+            return await backfills.run(settings, redis, features, lambda line: click.echo(line, err=True))
+
+    filled = run_to_the_end(fill())
+    click.echo(f"clients {filled.clients}\nchanged {filled.changed}\nunits {filled.units}")
+
+
+def _archive(settings_file: Path | None, given: dict[str, Any]) -> RuleSetArchive:
+    from engine.runtime.rule_sets.archive import RuleSetArchive
+
+    archive = RuleSetArchive(load_settings(settings_file, **given))
+    run_to_the_end(archive.read())
+    return archive
+
+
+def _say(entry: Entry | None, digest: str) -> None:
+    from engine.runtime.rule_sets.archive import SHOWN_DIGITS
+
+    if entry is None:
+        click.echo(f"nothing to do: {digest[:SHOWN_DIGITS]} is in force already, or waits for approval")
+        return
+    click.echo(entry)
+    if entry.in_force:
+        click.echo("in force; workers take it within seconds: `engage rules status URL...` shows each")
+    else:
+        click.echo(f"waits for somebody else: `engage rules approve {entry.digest[:SHOWN_DIGITS]} --as NAME`")

@@ -1,0 +1,42 @@
+"""A record to publish, and the texts of times and money in it.
+
+Enters: what was decided. Leaves: Message, RFC 3339 times, exact decimals.
+Holds: nothing here depends on a clock, a locale or a partition.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import Final
+
+FIRST_MS: Final = -62_135_596_800_000  # the year 1
+
+
+LAST_MS: Final = 253_402_300_799_999  # the year 9999
+
+
+_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One record to publish. `topic` is the contract's name, without the configured prefix."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...]
+    timestamp_ms: int | None = None  # None: the time of publishing
+
+
+def rfc3339(moment_ms: int) -> str:
+    """Epoch milliseconds as RFC 3339 in UTC with milliseconds."""
+    return (_EPOCH + dt.timedelta(milliseconds=moment_ms)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def cny(amount_fen: int | float) -> str:
+    """Fen as an exact decimal text in CNY; a fraction of a fen (from a product or quotient) is rounded half to even."""
+    fen = round(amount_fen)
+    sign, fen = ("-", -fen) if fen < 0 else ("", fen)
+    return f"{sign}{fen // 100}.{fen % 100:02d}"

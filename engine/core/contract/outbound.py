@@ -1,0 +1,127 @@
+"""Outbound records: the contract with the systems that deliver actions.
+
+Enters: nothing. Leaves: pydantic models of actions and tier changes, and the closed enums of outcomes.
+Holds: a messaging system needs nothing beyond the record; money in `why` and `parameters` is an exact decimal string
+in CNY.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Final, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from engine.core.contract.events import Channel, ClientType, Identifier
+
+Kind = Literal["alert", "assignment", "survey", "message", "task"]
+Audience = Literal["client", "advisor", "team"]
+CauseType = Literal["profiles", "balances", "logins", "trades", "timer"]
+Value = str | int | float | bool | None
+
+TOPIC_OF_KIND: Final[dict[str, str]] = {
+    "alert": "alerts",
+    "assignment": "assignments",
+    "survey": "surveys",
+    "message": "messages",
+    "task": "tasks",
+}
+OUTBOUND: Final = ("tier-changes", *TOPIC_OF_KIND.values())
+
+
+class Outcome(StrEnum):
+    """What became of a rule that matched, in order of precedence: the first that applies is the one recorded."""
+
+    COOLDOWN = "cooldown"  # the rule acted for this client less than its cooldown ago
+    NO_CONSENT = "no_consent"  # the client agreed to none of the rule's channels
+    DAILY_CAP = "daily_cap"  # the client has had as many contacts today as the policy allows
+    SENT = "sent"
+
+
+class Rejection(StrEnum):
+    """Why an inbound record went to the dead letters, in order of precedence."""
+
+    TOO_LARGE = "too_large"
+    NO_KEY = "no_key"
+    NO_VALUE = "no_value"
+    NOT_JSON = "not_json"
+    MISSING_FIELD = "missing_field"
+    WRONG_TYPE = "wrong_type"
+    UNKNOWN_VALUE = "unknown_value"
+    OUT_OF_RANGE = "out_of_range"
+    KEY_MISMATCH = "key_mismatch"
+    FUTURE = "future"
+
+
+class Outbound(BaseModel):
+    """What every outbound record has."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str = Field(
+        description="Unique and stable: the same decision, taken again, has the same id.", pattern="^[0-9a-f]{32}$"
+    )
+    client_id: Identifier
+    time: str = Field(
+        description="When it was decided, in the clients' event time, RFC 3339 UTC with milliseconds.",
+        json_schema_extra={"format": "date-time"},
+    )
+    cause: Cause
+
+
+class Cause(BaseModel):
+    """The event that led to it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    type: CauseType
+    event_id: str | None = Field(description="The producer's event id; null for a timer.")
+    time: str = Field(json_schema_extra={"format": "date-time"})
+
+
+class Action(Outbound):
+    """Something to do for a client. Published on the topic of its kind, keyed by `client_id`."""
+
+    kind: Kind
+    rule_id: str
+    rule_version: Annotated[int, Field(ge=1)]
+    title: str = Field(description="The rule's title in plain words.")
+    description: str = Field(description="What the rule is for, in plain words.")
+    audience: Audience = Field(description="Who acts.")
+    channel: str = Field(
+        description=f"How to reach a client ({', '.join(get_args(Channel))}), or `work_queue` for advisors and teams."
+    )
+    owner: str = Field(description="The department the rule belongs to.")
+    advisor_id: Identifier | None = Field(description="The client's advisor, when one is known.")
+    tier: str | None
+    language: str
+    priority: Annotated[int, Field(ge=0, le=100)] = Field(description="100 is the most urgent.")
+    template: str = Field(description="What the messaging system renders.")
+    parameters: dict[str, Value] = Field(
+        description="Values for the template: money as decimal text in CNY, times as RFC 3339, durations in seconds."
+    )
+    why: dict[str, Value] = Field(
+        description="The names of the rule's condition, and what its definitions and tables follow from, with values."
+    )
+    expires_at: str = Field(description="Not to be delivered after this.", json_schema_extra={"format": "date-time"})
+
+
+class TierChange(Outbound):
+    """A client's tier moved. Published on `tier-changes`, keyed by `client_id`."""
+
+    client_type: ClientType
+    from_tier: str | None = Field(description="null for a client's first tier.")
+    to_tier: str
+    reason: Literal["first", "promoted", "demoted", "type_changed"]
+    why: dict[str, Value] = Field(
+        description="The measure, the threshold crossed, and since when the client had the old tier."
+    )
+
+
+Outbound.model_rebuild()
+Action.model_rebuild()
+TierChange.model_rebuild()
+
+OUTBOUND_MODEL: Final[dict[str, type[Outbound]]] = {"tier-changes": TierChange} | dict.fromkeys(
+    TOPIC_OF_KIND.values(), Action
+)

@@ -1,0 +1,117 @@
+"""Outbound messages: decisions as the bytes that are published.
+
+Enters: what was decided, the client's state at that moment. Leaves: Message (topic, key, value, CloudEvents headers).
+Holds: the bytes follow from the client's own events alone: neither partitions, offsets, batches nor a clock are in
+them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Final, cast
+
+from engine.core.client.state import ClientState
+from engine.core.contract.events import ClientType
+from engine.core.contract.message import FIRST_MS, LAST_MS, Message, cny, rfc3339
+from engine.core.contract.outbound import TOPIC_OF_KIND, Action, Cause, Outbound, TierChange, Value
+from engine.core.decide.tiers import TierMove
+from engine.core.language.types import DURATION, MONEY, TIME
+from engine.core.plan.compile import CompiledRule
+
+SOURCE: Final = "urn:engage"
+
+
+def _value(value: Any, unit: str | None) -> Value:
+    """A value as it is published: money as CNY, a time as RFC 3339, a duration as whole seconds."""
+    published: Value = value
+    if value is not None and unit == MONEY:
+        published = cny(value)
+    elif value is not None and unit == TIME:  # one that was calculated can lie beyond what can be written
+        published = rfc3339(min(max(round(value), FIRST_MS), LAST_MS))
+    elif value is not None and unit == DURATION:
+        published = round(value / 1000)
+    return published
+
+
+def _id(client: ClientState, ordinal: int, *what: str) -> str:
+    """Names a decision by its cause: the client's n-th event or timer."""
+    text = "\0".join((*what, client.client_id, str(client.sequence), str(ordinal)))
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _message(topic: str, record: Outbound, type_: str) -> Message:
+    return Message(
+        topic,
+        record.client_id.encode(),
+        record.model_dump_json().encode(),
+        (
+            ("ce_specversion", b"1.0"),
+            ("ce_id", record.id.encode()),
+            ("ce_source", SOURCE.encode()),
+            ("ce_type", f"engage.{type_}.v1".encode()),
+            ("ce_time", record.time.encode()),
+            ("ce_subject", record.client_id.encode()),
+            ("ce_dataschema", f"https://engage.example/schemas/{topic}.json".encode()),
+            ("content-type", b"application/json"),
+        ),
+    )
+
+
+def tier_change_message(client: ClientState, move: TierMove, cause: Cause, ordinal: int) -> Message:
+    why: dict[str, Value] = {}
+    if move.measure_name is not None:
+        unit = MONEY if move.money else None
+        why = {move.measure_name: _value(move.measure, unit), "threshold": _value(move.threshold, unit)}
+    if move.since_ms is not None:
+        why["since"] = rfc3339(move.since_ms)
+    record = TierChange(
+        id=_id(client, ordinal, "tier-change"),
+        client_id=client.client_id,
+        time=rfc3339(client.now_ms),
+        cause=cause,
+        client_type=cast(ClientType, client.type),
+        from_tier=move.from_tier,
+        to_tier=move.to_tier,
+        reason=move.reason,
+        why=why,
+    )
+    return _message("tier-changes", record, "tier-change")
+
+
+def action_message(
+    compiled: CompiledRule,
+    client: ClientState,
+    event: Any,
+    move: TierMove | None,
+    channel: str,
+    cause: Cause,
+    ordinal: int,
+) -> Message:
+    rule = compiled.rule
+    record = Action(
+        id=_id(client, ordinal, rule.id, str(rule.version)),
+        client_id=client.client_id,
+        time=rfc3339(client.now_ms),
+        cause=cause,
+        kind=rule.kind,
+        rule_id=rule.id,
+        rule_version=rule.version,
+        title=rule.title,
+        description=rule.description,
+        audience=rule.audience,
+        channel=channel,
+        owner=rule.owner,
+        advisor_id=client.advisor_id,
+        tier=client.tier,
+        language=client.language,
+        priority=rule.priority,
+        template=rule.template,
+        parameters=_named(compiled.parameter_names, compiled.parameters(client, event, move)),
+        why=_named(compiled.why_names, compiled.why(client, event, move)),
+        expires_at=rfc3339(client.now_ms + rule.expires_s * 1000),
+    )
+    return _message(TOPIC_OF_KIND[rule.kind], record, rule.kind)
+
+
+def _named(names: tuple[tuple[str, str | None], ...], values: tuple[Any, ...]) -> dict[str, Value]:
+    return {name: _value(value, unit) for (name, unit), value in zip(names, values, strict=True)}

@@ -1,0 +1,125 @@
+"""Tiers: where a client belongs, when it may move, and when to look again without an event.
+
+Enters: a Plan and a ClientState. Leaves: a TierMove or none, and the time of the next review.
+Holds: between a step's exit and enter thresholds a client stays where it is; no move sooner than the ladder allows.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass
+from typing import Any
+
+from engine.core.client.state import MAX_HISTORY, ClientState
+from engine.core.firm_time import DAY_MS, NEVER_MS, day_start_ms
+from engine.core.plan.compile import CompiledLadder, Plan
+from engine.core.plan.features import next_slide_ms
+
+
+@dataclass(frozen=True, slots=True)
+class TierMove:
+    """A change that has been made. `threshold` and `measure` are in the measure's stored unit (fen for money)."""
+
+    from_tier: str | None
+    to_tier: str
+    reason: str  # first, promoted, demoted, type_changed
+    measure: Any
+    measure_name: str | None
+    threshold: float | None
+    money: bool
+    since_ms: int | None  # since when the client had the old tier
+
+
+def _step_for(ladder: CompiledLadder, value: Any, current: int | None) -> int:
+    """Index of the step a client with this measure belongs to, coming from step `current`."""
+    best = next(
+        (i for i, enter in enumerate(ladder.enter) if enter is None or (value is not None and value >= enter)),
+        len(ladder.enter) - 1,
+    )
+    if current is None or best <= current:
+        return best
+    leave = ladder.exit[current]
+    return best if leave is not None and value is not None and value < leave else current
+
+
+def _index_of(ladder: CompiledLadder, tier: str | None) -> int | None:
+    return next((i for i, step in enumerate(ladder.ladder.steps) if step.tier == tier), None)
+
+
+def _stay_ms(ladder: CompiledLadder, current: int, target: int) -> int:
+    days = ladder.ladder.promote_after_days if target < current else ladder.ladder.demote_after_days
+    return days * DAY_MS
+
+
+def review(plan: Plan, client: ClientState) -> TierMove | None:
+    """Move the client to the tier it belongs to now, if it may move. Changes the client when it returns a move."""
+    if client.type is None:
+        return None
+    ladder = plan.ladders.get(client.type)
+    if ladder is None:
+        if client.tier == client.type:
+            return None
+        return _move(client, client.type, "first" if client.tier is None else "type_changed", None, None, None)
+    value = ladder.measure(client, None, None)
+    if value is None:
+        return None
+    current = _index_of(ladder, client.tier)
+    target = _step_for(ladder, value, current)
+    if target == current:
+        return None
+    tier = ladder.ladder.steps[target].tier
+    if current is None:
+        reason = "first" if client.tier is None else "type_changed"
+        return _move(client, tier, reason, ladder, value, ladder.enter[target])
+    if client.now_ms < (client.tier_since_ms or 0) + _stay_ms(ladder, current, target):
+        return None
+    if target < current:
+        return _move(client, tier, "promoted", ladder, value, ladder.enter[target])
+    return _move(client, tier, "demoted", ladder, value, ladder.exit[current])
+
+
+def _move(
+    client: ClientState, to_tier: str, reason: str, ladder: CompiledLadder | None, measure: Any, threshold: float | None
+) -> TierMove:
+    move = TierMove(
+        client.tier,
+        to_tier,
+        reason,
+        measure,
+        ladder.ladder.measure.text if ladder else None,
+        threshold,
+        ladder.money if ladder else False,
+        client.tier_since_ms,
+    )
+    client.tier, client.tier_since_ms = to_tier, client.now_ms
+    client.tier_history = [*client.tier_history, [client.now_ms, move.from_tier, to_tier]][-MAX_HISTORY:]
+    return move
+
+
+def review_due_ms(plan: Plan, client: ClientState) -> int:
+    """When time alone could move the client: at the end of its minimum stay, or on the next day of a sliding
+    measure.
+    """
+    ladder = plan.ladders.get(client.type) if client.type is not None else None
+    if ladder is None:
+        return NEVER_MS
+    current = _index_of(ladder, client.tier)
+    balances = client.balances
+    if ladder.daily_mean is not None and current is None:
+        return NEVER_MS  # there is no balance yet
+    if ladder.daily_mean is not None and current is not None:
+        # The mean stays between the lowest and the highest daily value of its window: if neither moves the client,
+        # nothing will.
+        column, days = ladder.daily_mean
+        start = max(bisect_right(balances.days, client.day - days) - 1, 0)
+        values = [v for v in balances.columns[column][start:] if v is not None]
+        if balances.today[column] is not None:
+            values.append(balances.today[column])
+        if not values or _step_for(ladder, min(values), current) == current == _step_for(ladder, max(values), current):
+            return NEVER_MS
+    if current is not None:
+        target = _step_for(ladder, ladder.measure(client, None, None), current)
+        if target != current:  # waits for nothing but its minimum stay
+            return max((client.tier_since_ms or 0) + _stay_ms(ladder, current, target), client.now_ms + 1)
+    slide_ms = next_slide_ms(plan.layout, client)
+    return min(slide_ms, day_start_ms(client.day + 1)) if slide_ms < NEVER_MS else NEVER_MS

@@ -1,0 +1,88 @@
+"""What Python's parser refuses, said to people who are no programmers: where, and what to write.
+
+Enters: a text and its SyntaxError. Leaves: a Fault. Holds: its time is that of a few searches; what people write who
+know another language, a spreadsheet or a Chinese keyboard gets a remedy of its own.
+"""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from typing import Final
+
+from engine.core.language.types import Fault
+
+# What people write who know another language, and what to write here; the first that is near the fault is shown.
+FOREIGN: Final = (
+    ("&&", "write: and"),
+    ("||", "write: or"),
+    ("<>", "write: !="),
+    ("=>", "write: >="),
+    ("AND", "write: and"),
+    ("OR", "write: or"),
+    ("NOT", "write: not"),
+    ("?", "write: a if test else b"),
+    ("!", "write: not"),
+    ("=", "write == to compare"),
+    (";", "write one expression"),
+)
+# Of Python's own words, what to do.
+SAID: Final = (
+    ("was never closed", "write the other bracket, too"),
+    ("unmatched", "remove it, or write the one that opens it"),
+    ("unterminated string", "write a quote at the end of the text, too"),
+)
+WIDE: Final = dict(
+    zip("“”‘’，（）［］：；！？＝＜＞＋－＊／．。＂＇％＿　", "\"\"'',()[]:;!?=<>+-*/..\"'%_ ", strict=True)
+)
+LARGE: Final = {"万": 10_000, "亿": 100_000_000}
+DURATIONS: Final = {"d": "days(7)", "day": "days(7)", "h": "hours(2)", "hour": "hours(2)", "min": "minutes(30)"}
+WORDS: Final = ("and", "or", "not", "in", "if", "else", "is")
+# A number that runs into what is no part of one, and a comparison with a space in it.
+MARKED: Final = re.compile(r"(?<![\w.\"'])(\d[\d_]{0,20}(?:\.\d{0,20})?)(\s?)(%|[^\W\d_]{1,20})")
+PARTED: Final = re.compile(r"([<>!=]) =")
+
+
+def syntax_fault(text: str, error: SyntaxError, start: int) -> Fault:
+    """`start`: how many characters of `text` the parser was not given."""
+    offset = (error.offset or 0) - 1
+    offset = min(offset + start, len(text)) if offset >= 0 else len(text)
+    if marked := _marked_number(text, offset):
+        return marked
+    if (found := PARTED.match(text, max(offset - 2, 0))) is not None:
+        return Fault(found.start(), f'not an expression: a space in "{found[1]} ="', f"write: {found[1]}=")
+    message = f"not an expression: {error.msg[:1].lower()}{error.msg[1:]}"
+    if "leading zeros" in message:
+        return Fault(offset, "a number that begins with 0", 'write it without; a day is date("2026-10-01")')
+    near = text[max(offset - 1, 0) : offset + 3]
+    remedy = next((say for sign, say in FOREIGN if sign in near), 'write an expression such as client.tier == "A"')
+    remedy = next((say for words, say in SAID if words in message), remedy)
+    if offset == len(text):
+        message = "the expression ends too early"
+    elif not text[offset].isascii():
+        remedy = (
+            f"write: {WIDE[text[offset]]}"
+            if text[offset] in WIDE
+            else "leave it out; only text in quotes is in another script"
+        )
+    return Fault(offset, message, remedy)
+
+
+def _marked_number(text: str, offset: int) -> Fault | None:
+    """A number with a percent sign or letters behind it, where the parser gave up at or just after it."""
+    for found in MARKED.finditer(text):
+        number, space, mark = found.groups()
+        if not found.start() <= offset <= found.end() + 1 or mark.lower() in WORDS:
+            continue
+        digits = Decimal(number.replace("_", ""))
+        if mark == "%":
+            remedy = f"write {(digits / 100).normalize():f}"
+        elif mark in LARGE:
+            remedy = f"write {int(digits * LARGE[mark]):_}"
+        elif (unit := mark.lower()) in DURATIONS or unit.removesuffix("s") in DURATIONS:
+            say = DURATIONS.get(unit) or DURATIONS[unit.removesuffix("s")]
+            remedy = f"write a duration such as {say}; where days are counted, the number alone"
+        else:
+            remedy = "write digits alone, such as 1_000_000; a text is written in quotes"
+        return Fault(found.start(), f'not a number: "{number}{space}{mark}"', remedy)
+    return None

@@ -1,0 +1,77 @@
+"""Putting columns of features into a state from elsewhere: what a backfill computed, or what a ledger record says.
+
+Enters: a client's state, and one of the same client that holds some features alone. Leaves: the first one, with their
+columns replaced. Holds: nothing but those columns changes; both states stand at the same time.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from typing import Any
+
+from engine.core.client.activity import Activity
+from engine.core.client.layout import SourceLayout
+from engine.core.client.state import ClientState, Layout
+from engine.core.firm_time import HOUR_MS
+from engine.core.plan.compile import Plan, compile_rule_set
+from engine.core.plan.features import SOURCES
+from engine.core.rules.ruleset import RuleSet, Tiers
+
+
+def plan_of_features(rule_set: RuleSet, names: Collection[str]) -> Plan:
+    """A plan that keeps these features and decides nothing."""
+    chosen = tuple(feature for feature in rule_set.features if feature.name in names)
+    alone = replace(rule_set, features=chosen, rules=(), tiers=Tiers({}, (), None), lists={}, tables=(), definitions=())
+    return compile_rule_set(alone)  # definitions and tables can ask for features that are not chosen
+
+
+def put_columns(layout: Layout, client: ClientState, found_layout: Layout, found: ClientState) -> None:
+    """Replace every column that `found_layout` names by what `found` has in it."""
+    for source in SOURCES:
+        kept: SourceLayout = getattr(layout, source)
+        activity: Activity = getattr(client, source)
+        _put(kept, activity, getattr(found_layout, source), getattr(found, source))
+        activity.recompute(kept, client.day)
+        activity.recompute_hours(kept, client.now_ms // HOUR_MS)
+
+
+def _put(layout: SourceLayout, activity: Activity, found_layout: SourceLayout, found: Activity) -> None:
+    days = sorted({*activity.days, *found.days}) if found_layout.columns else activity.days
+    if days != activity.days:  # the state held fewer slots than the columns need
+        activity.columns = [
+            _spread(activity.days, column, days, blank)
+            for column, blank in zip(activity.columns, layout.blank_today, strict=True)
+        ]
+        activity.days = days
+    keys = [key for key, _ in layout.columns]
+    for (key, _), column, today, blank in zip(
+        found_layout.columns, found.columns, found.today, found_layout.blank_today, strict=True
+    ):
+        index = keys.index(key)
+        activity.columns[index], activity.today[index] = _spread(found.days, column, days, blank), today
+    if found_layout.columns:
+        activity.touched = activity.touched or found.touched
+    _replace(activity.sets, layout.sets, found.sets, found_layout.sets)
+    _replace(activity.lasts, layout.lasts, found.lasts, found_layout.lasts)
+    _replace(activity.totals, [key for key, _ in layout.totals], found.totals, [key for key, _ in found_layout.totals])
+    _replace(
+        activity.closed, [key for key, *_ in layout.closings], found.closed, [key for key, *_ in found_layout.closings]
+    )
+    if layout.hours and activity.hours and found_layout.hours and found.hours:
+        _put(layout.hours, activity.hours, found_layout.hours, found.hours)
+    activity.packed = activity.packed_past = None
+
+
+def _replace(values: list[Any], keys: Sequence[str], found: list[Any], found_keys: Sequence[str]) -> None:
+    for key, value in zip(found_keys, found, strict=True):
+        values[keys.index(key)] = value.copy() if isinstance(value, dict | list) else value
+
+
+def _spread(days: list[int], column: list[Any], onto: list[int], blank: Any) -> list[Any]:
+    """The column's values at the slots `onto`, which hold all of `days`."""
+    spread = [blank] * len(onto)
+    for day, value in zip(days, column, strict=True):
+        spread[bisect_left(onto, day)] = value
+    return spread

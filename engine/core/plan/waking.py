@@ -1,0 +1,223 @@
+"""What a plan knows of the rules that are not looked at on one event alone.
+
+Enters: the rules by trigger, the names of each trigger's scope. Leaves: Timed.
+Holds: indexes are those into the plan's compiled rules of the trigger; a condition over state is woken at every moment
+at which time alone can make it true or, when it holds, false.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, get_args
+
+from engine.core.client.state import ClientState
+from engine.core.firm_time import DAY_MS
+from engine.core.language.expressions import BOOL, Changes, Expression, Name, Scope
+from engine.core.rules.meaning import meaning
+from engine.core.rules.ruleset import Becomes, Calendar, Feature, Rule, RuleSet, Step, Topic
+from engine.core.rules.tables import Declared, Definition, Table, row_tree
+
+Match = Callable[[ClientState, Any, Any], list[int]]
+Read = Callable[[ClientState, Any, Any], Any]
+Meanings = Mapping[str, Sequence[ast.expr]]  # what a definition or a table stands for, by its name
+TOPICS: Final[tuple[Topic, ...]] = get_args(Topic)
+TAKEN_ANEW: Final = ("client.segment", "client.value_score")  # whenever the client is woken
+MIRRORED: Final[dict[type[ast.cmpop], type[ast.cmpop]]] = {
+    ast.Lt: ast.Gt,
+    ast.LtE: ast.GtE,
+    ast.Gt: ast.Lt,
+    ast.GtE: ast.LtE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """A sequence while it waits for its second step."""
+
+    within_ms: int
+    absent: bool
+    index: int  # into the compiled rules of `timeout` when absent, else of `after_<topic>`
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """What an event of one topic means for the sequences: each function gives indexes into the rule ids beside it."""
+
+    first: Match
+    first_rules: tuple[str, ...]
+    then: Match
+    then_rules: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Wake:
+    """A number of whole days since `base` that conditions compare: they can change at these numbers, None: at each."""
+
+    base: Read
+    days: tuple[int, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    digest: str  # of what clients are looked at by when no event comes; when it is another, all are to be looked at
+    silences: tuple[tuple[int, str, int], ...]  # (index, source, milliseconds)
+    becomes: dict[str, Becomes]  # by rule id
+    wakes: tuple[Wake, ...]
+    # The conditions that count days, and those that read a window, that can hold before an event comes: what only
+    # events change allows it.
+    wakes_possible: Match
+    slides_possible: Match
+    calendars: tuple[Calendar, ...]  # by index into `at`
+    calendars_possible: Match  # indexes of those that can hold before an event comes
+    maturities: tuple[tuple[int, Calendar], ...]  # (index into `maturity`, when)
+    waits: dict[str, Wait]  # by rule id
+    steps: dict[str, Steps]  # by topic
+
+
+def steps_of(rules: Iterable[Rule], topic: str) -> tuple[list[tuple[str, Step]], list[tuple[str, Step]]]:
+    """The first steps and the second steps on a topic, each with its rule's id."""
+    sequences = [(rule.id, rule.sequence) for rule in rules if rule.sequence is not None]
+    return (
+        [(id_, sequence.first) for id_, sequence in sequences if sequence.first.on == topic],
+        [(id_, sequence.then) for id_, sequence in sequences if sequence.then.on == topic],
+    )
+
+
+def digest_of(rule_set: RuleSet) -> str:
+    """Names what clients are looked at by when no event comes: rules, tiers, segments, and what these build on."""
+    rules = [rule for rule in rule_set.rules if not {"tier_change", *TOPICS}.issuperset(rule.on)]
+    said = [(rule.id, rule.on, rule.silence, rule.becomes, rule.at, rule.sequence, rule.when) for rule in rules]
+    bases: list[Feature | Table | Definition] = [*rule_set.features, *rule_set.tables, *rule_set.definitions]
+    plain = [replace(base, description="") for base in bases]
+    tiers = (rule_set.tiers.ladders, rule_set.tiers.segments)
+    return hashlib.blake2b(repr(meaning((said, plain, tiers, rule_set.lists))).encode(), digest_size=16).hexdigest()
+
+
+def timed(
+    digest: str,
+    by_trigger: Mapping[str, tuple[Rule, ...]],
+    scope: Scope,
+    meanings: Meanings,
+    steps: dict[str, Steps],
+    bases: Mapping[str, Read],
+    possible: Mapping[str, Match],
+) -> Timed:
+    """`scope` is that of `becomes`; `bases` reads the base of each name that counts days, by the name; `possible` has
+    the matchers of `wakes_possible` and its like, by what is possible.
+    """
+    waits = {
+        rule.id: Wait(rule.sequence.within_s * 1000, rule.sequence.absent, index)
+        for trigger, rules in by_trigger.items()
+        if trigger == "timeout" or trigger.startswith("after_")
+        for index, rule in enumerate(rules)
+        if rule.sequence is not None
+    }
+    return Timed(
+        digest=digest,
+        silences=tuple(
+            (index, rule.silence.source, rule.silence.days * DAY_MS)
+            for index, rule in enumerate(by_trigger["silence"])
+            if rule.silence is not None
+        ),
+        becomes={rule.id: rule.becomes for rule in by_trigger["becomes"] if rule.becomes is not None},
+        wakes=tuple(Wake(bases[name], days) for name, days in flips(by_trigger["becomes"], scope, meanings).items()),
+        wakes_possible=possible["wakes"],
+        slides_possible=possible["slides"],
+        calendars=tuple(rule.at for rule in by_trigger["at"] if rule.at is not None),
+        calendars_possible=possible["calendars"],
+        maturities=tuple((i, rule.at) for i, rule in enumerate(by_trigger["maturity"]) if rule.at is not None),
+        waits=waits,
+        steps=steps,
+    )
+
+
+def read_by(expression: Expression, scope: Scope) -> list[Name]:
+    """The names an expression reads, those that its definitions and tables read included."""
+    return [inner for name in expression.names for inner in (scope[name].reads or (scope[name],))]
+
+
+def changes_with(condition: Expression, scope: Scope, *changes: Changes) -> bool:
+    """Whether it reads a name that changes so while no event comes."""
+    return any(name.changes in changes for name in read_by(condition, scope))
+
+
+def meanings_of(declared: Declared, scope: Scope) -> Meanings:
+    """What definitions and tables in this scope, which has no event's names, get their values by."""
+    tables = {t.name: [row_tree(t.inputs, row, scope) for row in t.rows] for t in declared.tables if t.on is None}
+    return tables | {d.name: [d.expression.tree] for d in declared.definitions if d.on is None}
+
+
+def fixed_part(condition: Expression, scope: Scope, meanings: Meanings) -> Expression:
+    """What of a condition only events can change: while it is false, time does not make the condition true."""
+    definitions = {name: trees[0] for name, trees in meanings.items() if scope[name].type == BOOL}
+
+    def parts(tree: ast.expr) -> Iterator[ast.expr]:
+        if isinstance(tree, ast.BoolOp) and isinstance(tree.op, ast.And):
+            for value in tree.values:
+                yield from parts(value)
+        elif isinstance(tree, ast.Name) and tree.id in definitions:
+            yield from parts(definitions[tree.id])
+        else:
+            yield tree
+
+    def is_fixed(name: Name) -> bool:
+        return name.changes == "event" and name.name not in TAKEN_ANEW
+
+    fixed = [part for part in parts(condition.tree) if all(is_fixed(name) for name in _names(part, scope))]
+    return replace(condition, tree=ast.BoolOp(ast.And(), fixed) if len(fixed) > 1 else [*fixed, ast.Constant(True)][0])
+
+
+def _names(tree: ast.expr, scope: Scope) -> Iterator[Name]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and node.id in scope:
+            name = scope[node.id]
+            yield from (name,) if name.reads is None else name.reads
+
+
+def flips(rules: Iterable[Rule], scope: Scope, meanings: Meanings) -> dict[str, tuple[int, ...] | None]:
+    """For each name that counts whole days: the counts at which a comparison with it changes; None: any."""
+    found: dict[str, set[int] | None] = {}
+    waiting = [rule.when.tree for rule in rules]
+    while waiting:
+        tree = waiting.pop()
+        compared: dict[int, set[int] | None] = {}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Compare):
+                _compare(node, compared)
+            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "known":
+                compared[id(node.args[0])] = set()  # what is known stays known
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Name) or node.id not in scope:
+                continue
+            waiting += meanings.get(node.id, ())
+            if scope[node.id].changes == "elapsed":
+                so_far, more = found.get(node.id, set()), compared.get(id(node))
+                found[node.id] = None if so_far is None or more is None else so_far | more
+    return {name: None if days is None else tuple(sorted(days)) for name, days in found.items()}
+
+
+def _compare(node: ast.Compare, found: dict[int, set[int] | None]) -> None:
+    """Add the counts at which a comparison changes, by the node of each name in it; None: any."""
+    operands = [node.left, *node.comparators]
+    for left, op, right in zip(operands, node.ops, node.comparators, strict=False):
+        for name, sign, other in ((left, type(op), right), (right, MIRRORED.get(type(op), type(op)), left)):
+            if isinstance(name, ast.Name):
+                so_far, more = found.get(id(name), set()), _counts(sign, other)
+                found[id(name)] = None if so_far is None or more is None else so_far | more
+
+
+def _counts(sign: type[ast.cmpop], other: ast.expr) -> set[int] | None:
+    """The whole numbers at which `count sign other` changes; None when `other` is not written."""
+    counts: set[int] = set()
+    for part in other.elts if isinstance(other, ast.Set) else [other]:
+        if not isinstance(part, ast.Constant) or not isinstance(part.value, (int, float)):
+            return None
+        if sign not in (ast.Gt, ast.LtE):
+            counts.add(math.ceil(part.value))
+        if sign not in (ast.GtE, ast.Lt):
+            counts.add(math.floor(part.value) + 1)
+    return counts

@@ -1,0 +1,50 @@
+"""What a rule set means, apart from how its files are written.
+
+Enters: rule sets. Leaves: values that are equal when the engine would do the same by both; what changed between two.
+Holds: digest and files have no part in it; neither have layout, comments and the order of rules in files.
+"""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, Final
+
+from engine.core.rules.ruleset import RuleSet
+
+SOURCE: Final = frozenset({"digest", "files", "text", "place"})  # how and where it is written
+
+
+def meaning(value: Any) -> Any:
+    """A rule set, or a part of one, as nested tuples that can be compared."""
+    if isinstance(value, ast.AST):
+        return ast.dump(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        kept = [field.name for field in fields(value) if field.name not in SOURCE]
+        return type(value).__name__, *((name, meaning(getattr(value, name))) for name in kept)
+    if isinstance(value, dict):
+        return tuple((key, meaning(item)) for key, item in value.items())
+    if isinstance(value, (tuple, list)):
+        return tuple(map(meaning, value))
+    return type(value).__name__, value
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """Ids of the rules that differ, and the other parts that do, such as features or tiers."""
+
+    added: tuple[str, ...]
+    changed: tuple[str, ...]
+    removed: tuple[str, ...]
+    parts: tuple[str, ...]
+
+
+def changes(old: RuleSet, new: RuleSet) -> Changes:
+    before, after = ({rule.id: meaning(rule) for rule in rule_set.rules} for rule_set in (old, new))
+    parts = [field.name for field in fields(RuleSet) if field.name not in SOURCE | {"rules"}]
+    return Changes(
+        tuple(sorted(after.keys() - before.keys())),
+        tuple(sorted(id_ for id_ in after.keys() & before.keys() if after[id_] != before[id_])),
+        tuple(sorted(before.keys() - after.keys())),
+        tuple(part for part in parts if meaning(getattr(old, part)) != meaning(getattr(new, part))),
+    )

@@ -1,0 +1,224 @@
+"""A rule set: what the rule files say, checked and typed, ready to be compiled.
+
+Enters: nothing (the rulefile package builds these from YAML). Leaves: frozen dataclasses.
+Holds: a RuleSet exists only if every part of it passed every check; its digest names its exact source text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from engine.core.language.expressions import Expression
+from engine.core.rules.tables import Declared, Definition, Table
+
+Source = Literal["trades", "logins", "balances"]
+Aggregate = Literal["count", "sum", "min", "max", "distinct", "last", "daily_mean"]
+Topic = Literal["profiles", "balances", "logins", "trades"]
+# What a rule is looked at on. The first four are events; `tier_change` comes with the event that moved the tier; the
+# rest are the client's own timers, or follow from state: `after_<topic>` is the second step of a sequence, `timeout`
+# the end of a wait in which it did not come.
+Trigger = Literal[
+    "profiles",
+    "balances",
+    "logins",
+    "trades",
+    "tier_change",
+    "silence",
+    "becomes",
+    "at",
+    "maturity",
+    "after_profiles",
+    "after_balances",
+    "after_logins",
+    "after_trades",
+    "timeout",
+]
+Every = Literal["day", "week", "month", "quarter", "year", "birthday", "maturity"]
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What of the past counts, by the firm's clock: this day or hour and the `length` - 1 before; the calendar month up
+    to now; the whole month before it.
+    """
+
+    unit: Literal["day", "hour", "month", "previous_month"]
+    length: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Since:
+    """What counts is what came after the last event of `on` for which `when` holds; all of it before there was one."""
+
+    on: Source
+    when: Expression | None  # over that event alone; None: any
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """One value per client over part of its past."""
+
+    name: str
+    source: Source
+    aggregate: Aggregate
+    field: str | None  # the event's field without its unit, as in expressions ("amount_cny"); None for count
+    where: Expression | None  # over the event alone
+    window: Window | Since
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TierStep:
+    """One tier of a ladder, best first. The last step has neither threshold."""
+
+    tier: str
+    enter: float | None  # at least this (in the measure's own unit, CNY for money) to come in
+    exit: float | None  # below this the client leaves
+
+
+@dataclass(frozen=True, slots=True)
+class Ladder:
+    """How clients of one type move between tiers."""
+
+    measure: Expression
+    steps: tuple[TierStep, ...]
+    promote_after_days: int
+    demote_after_days: int
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    id: str
+    when: Expression
+
+
+@dataclass(frozen=True, slots=True)
+class Tiers:
+    """`ladders` by client type; a type without a ladder has its own name as its tier."""
+
+    ladders: dict[str, Ladder]
+    segments: tuple[Segment, ...]  # the first that holds
+    value_score: Expression | None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(step.tier for ladder in self.ladders.values() for step in ladder.steps))
+
+
+@dataclass(frozen=True, slots=True)
+class ContactPolicy:
+    """Limits that hold for every rule whose audience is the client; and whether a second person approves rule sets."""
+
+    daily_cap: int
+    approval: bool = False  # kept so that a change of it is told; what asks for it reads the files' texts
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """Fires once when a client had no event of `source` for `days`, counted from the last one."""
+
+    source: Source
+    days: int
+
+
+@dataclass(frozen=True, slots=True)
+class Becomes:
+    """Fires when the condition has become true and stayed so for `for_s`, once; then again every `repeat_s` while it
+    stays true, unless that is 0.
+    """
+
+    for_s: int
+    repeat_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Calendar:
+    """Fires at a time of the firm's calendar (UTC+8), `before_days` earlier than the day that the rest names."""
+
+    every: Every
+    day: int  # of the week (1 is Monday), the month, or the quarter's or year's first month; 1 where it has no meaning
+    month: int  # of the year, for `year`; else 1
+    minute: int  # of the day
+    before_days: int  # for birthday and maturity
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """An event of a sequence."""
+
+    on: Topic
+    when: Expression  # over the client and the event
+
+
+@dataclass(frozen=True, slots=True)
+class Sequence:
+    """`first` begins a wait of `within_s`. Fires when `then` comes within it, or with `absent` when it does not.
+
+    Without `absent` a further `first` begins the wait anew; with it the wait that began goes on.
+    """
+
+    first: Step
+    then: Step
+    within_s: int
+    absent: bool
+
+
+# What the firm does for its clients, and a rule is part of.
+Service = Literal[
+    "tiers",
+    "portrait",
+    "service",
+    "contact",
+    "listening",
+    "retention",
+    "offers",
+    "risk",
+    "departments",
+    "limits",
+    "measuring",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    id: str
+    version: int
+    title: str
+    owner: str
+    on: tuple[Trigger, ...]
+    silence: Silence | None  # set exactly when on == ("silence",)
+    becomes: Becomes | None  # set exactly when on == ("becomes",)
+    at: Calendar | None  # set exactly when on is ("at",) or ("maturity",)
+    sequence: Sequence | None  # set exactly when on is ("timeout",) or ("after_<topic>",)
+    when: Expression
+    kind: str
+    audience: str
+    channels: tuple[str, ...]  # in order of preference; ("work_queue",) unless the audience is the client
+    channels_by: Expression | None  # a table's lists; then `channels` has all that are in them
+    priority: int
+    cooldown_s: int  # at most, when `cooldown_by` gives it
+    cooldown_by: Expression | None  # in days
+    expires_s: int
+    template: str
+    parameters: tuple[tuple[str, Expression], ...]
+    description: str = ""
+    serves: Service | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RuleSet:
+    digest: str  # sha256 hex of the source files
+    files: tuple[tuple[str, str], ...]  # (name, text), sorted by name: what travels on the rule-set topic
+    features: tuple[Feature, ...]
+    tiers: Tiers
+    policy: ContactPolicy
+    rules: tuple[Rule, ...]  # by priority (highest first), then id
+    lists: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # of texts, by name
+    tables: tuple[Table, ...] = ()
+    definitions: tuple[Definition, ...] = ()
+
+    @property
+    def declared(self) -> Declared:
+        return Declared(self.lists, self.tables, self.definitions)

@@ -1,0 +1,271 @@
+"""What the demo shows: figures gathered from the worker's metrics and its published records.
+
+Enters: records and metrics. Leaves: a rich display, or plain lines without control codes.
+Holds: nothing here talks to Kafka or the worker, so what is shown is a function of what was put on the board.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import textwrap
+import time
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from prometheus_client.parser import text_string_to_metric_families
+from rich.columns import Columns
+from rich.console import Console, Group, RenderableType
+from rich.layout import Layout
+from rich.live import Live
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from engine.core.contract.outbound import OUTBOUND, TOPIC_OF_KIND, Outcome
+
+CHINA: Final = dt.timezone(dt.timedelta(hours=8))
+RECENT_ACTIONS: Final = 12
+BAR_WIDTH: Final = 24
+COLOUR_OF_KIND: Final = {
+    "alert": "red",
+    "assignment": "magenta",
+    "survey": "cyan",
+    "message": "green",
+    "task": "yellow",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ShownAction:
+    time: str
+    client_id: str
+    kind: str
+    rule_id: str
+    why: str
+    channel: str
+
+
+@dataclass(slots=True)
+class Board:
+    """Everything that is shown, and what the demo's success is judged by."""
+
+    kafka: str
+    redis: str
+    metrics: str
+    log: str
+    status: str = "the worker is starting"
+    simulated_ms: int = 0
+    fed: int = 0
+    fed_bad: int = 0
+    taken: int = 0  # events and rejected records that the worker has committed
+    events_per_s: float = 0.0
+    tiers: dict[str, int] = field(default_factory=dict)
+    moves: Counter[tuple[str, str]] = field(default_factory=Counter)  # (to tier, reason)
+    suppressed: Counter[str] = field(default_factory=Counter)
+    published: Counter[str] = field(default_factory=Counter)  # by kind
+    tier_changes: int = 0
+    dead_letters: Counter[str] = field(default_factory=Counter)
+    recent: deque[ShownAction] = field(default_factory=lambda: deque(maxlen=RECENT_ACTIONS))
+    new_actions: int = 0  # since the last plain line
+
+    def saw_metrics(self, text: str) -> None:
+        self.taken = 0
+        self.tiers, self.moves, self.suppressed = {}, Counter(), Counter()
+        for family in text_string_to_metric_families(text):
+            for name, labels, value, *_ in family.samples:
+                match name:
+                    case "engage_events_total" | "engage_rejected_total":
+                        self.taken += int(value)
+                    case "engage_tier_clients":
+                        self.tiers[labels["tier"]] = self.tiers.get(labels["tier"], 0) + int(value)
+                    case "engage_tier_changes_total":
+                        self.moves[labels["to_tier"], labels["reason"]] += int(value)
+                    case "engage_decisions_total" if labels["outcome"] != Outcome.SENT:
+                        self.suppressed[labels["outcome"]] += int(value)
+
+    def saw_record(self, topic: str, value: bytes, headers: dict[str, bytes]) -> None:
+        if topic == "tier-changes":
+            self.tier_changes += 1
+        elif topic in OUTBOUND:
+            action = json.loads(value)
+            self.published[action["kind"]] += 1
+            self.new_actions += 1
+            moment = dt.datetime.fromisoformat(action["time"]).astimezone(CHINA)
+            shown = (f"{moment:%m-%d %H:%M}", action["client_id"], action["kind"], action["rule_id"])
+            self.recent.append(ShownAction(*shown, why_text(action), action["channel"]))
+        else:
+            self.dead_letters[headers.get("engage_reason", b"?").decode()] += 1
+
+    def missing(self) -> list[str]:
+        """What a demo should have shown and has not."""
+        faults = [f"no {kind} was published" for kind in TOPIC_OF_KIND if not self.published[kind]]
+        if not self.tier_changes:
+            faults.append("no tier changed")
+        if self.taken != self.fed:
+            faults.append(f"the worker took in {self.taken:,} of {self.fed:,} records")
+        if (dead := self.dead_letters.total()) != self.fed_bad:
+            faults.append(f"{dead} dead letters, but {self.fed_bad} bad records were fed")
+        return faults
+
+    @property
+    def simulated(self) -> str:
+        return f"{dt.datetime.fromtimestamp(self.simulated_ms / 1000, CHINA):%Y-%m-%d %H:%M}" if self.fed else "-"
+
+    def tiers_in_order(self) -> list[tuple[str, int]]:
+        return sorted(((t, n) for t, n in self.tiers.items() if n), key=lambda tier: (len(tier[0]) > 1, tier[0]))
+
+
+def why_text(action: dict[str, Any]) -> str:
+    def value(v: Any) -> str:
+        if isinstance(v, bool):
+            return "yes" if v else "no"
+        return f"{v:.4g}" if isinstance(v, float) else str(v)
+
+    return ", ".join(f"{name} {value(v)}" for name, v in action["why"].items()) or action["title"]
+
+
+def look_yourself(board: Board) -> list[str]:
+    return [
+        f"kcat -b {board.kafka} -t messages -C",
+        f"redis-cli -u {board.redis} --scan --pattern '*:client:*'",
+        f"curl -s {board.metrics}",
+        f"tail -f {board.log}",
+    ]
+
+
+def plain_line(board: Board) -> str:
+    tiers = "  ".join(f"{tier} {clients}" for tier, clients in board.tiers_in_order())
+    kinds = "  ".join(f"{kind} {board.published[kind]}" for kind in TOPIC_OF_KIND)
+    return (
+        f"{board.simulated}  {board.events_per_s:,.0f} events/s  |  {tiers or board.status}  |  {kinds}  |  "
+        f"suppressed {board.suppressed.total()}  dead letters {board.dead_letters.total()}"
+    )
+
+
+def plain_actions(board: Board, most: int = 4) -> list[str]:
+    """The newest actions since the last call, and how many more there were."""
+    new, board.new_actions = board.new_actions, 0
+    shown = list(board.recent)[-min(new, most) :] if new else []
+    lines = [
+        f"  {a.time}  {a.client_id}  {a.kind:<10} {a.rule_id}  via {a.channel}: {textwrap.shorten(a.why, 100)}"
+        for a in shown
+    ]
+    return [*lines, f"  ... and {new - len(shown)} more actions"] if new > len(shown) else lines
+
+
+def screen(board: Board) -> RenderableType:
+    layout = Layout()
+    layout.split_column(
+        Layout(Panel(_headline(board), title="Engage"), size=3),
+        Layout(name="figures", size=13),
+        Layout(Panel(_recent(board), title="Last actions")),
+        Layout(Panel(Group(*look_yourself(board)), title="Look yourself"), size=6),
+    )
+    layout["figures"].split_row(
+        Layout(Panel(_tiers(board), title="Clients per tier"), ratio=3),
+        Layout(Panel(_counts("Published", _kinds(board))), ratio=2),
+        Layout(
+            Panel(
+                Columns(
+                    [
+                        _counts("Suppressed", dict(board.suppressed.most_common())),
+                        _counts("Dead letters", dict(board.dead_letters.most_common())),
+                    ]
+                )
+            ),
+            ratio=3,
+        ),
+    )
+    return layout
+
+
+def _headline(board: Board) -> Text:
+    return Text.assemble(
+        (f"{board.events_per_s:>8,.0f} events/s", "bold green"),
+        f"   {board.taken:,} in all   simulated time {board.simulated}   ",
+        (board.status, "yellow" if board.taken == 0 else "dim"),
+    )
+
+
+def _tiers(board: Board) -> Table:
+    table = Table.grid(padding=(0, 1))
+    tiers = board.tiers_in_order()
+    most = max((clients for _, clients in tiers), default=1)
+    for tier, clients in tiers:
+        up, down = board.moves[tier, "promoted"], board.moves[tier, "demoted"]
+        bar = "█" * max(1, round(BAR_WIDTH * clients / most))
+        moved = Text.assemble((f"▲{up} " if up else "", "green"), (f"▼{down}" if down else "", "red"))
+        table.add_row(tier, Text(f"{clients:>5}", "bold"), Text(bar, "blue"), moved)
+    return table
+
+
+def _kinds(board: Board) -> dict[str, int]:
+    return {kind: board.published[kind] for kind in TOPIC_OF_KIND} | {"tier change": board.tier_changes}
+
+
+def _counts(title: str, counts: dict[str, int]) -> Table:
+    table = Table(title=title, box=None, show_header=False, title_justify="left", title_style="bold")
+    for name, count in counts.items():
+        table.add_row(Text(name, COLOUR_OF_KIND.get(name, "")), Text(f"{count:,}", "bold", justify="right"))
+    return table
+
+
+def _recent(board: Board) -> Table:
+    table = Table(box=None, expand=True, header_style="dim")
+    for column in ("time", "client", "action", "rule"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("why", ratio=1, no_wrap=True, overflow="ellipsis")
+    table.add_column("channel", no_wrap=True)
+    for action in reversed(board.recent):
+        kind = Text(action.kind, COLOUR_OF_KIND.get(action.kind, ""))
+        table.add_row(action.time, action.client_id, kind, action.rule_id, Text(action.why), action.channel)
+    return table
+
+
+def summary(board: Board, faults: list[str]) -> RenderableType:
+    table = Table(title="Summary", title_justify="left", show_header=False)
+    table.add_row("events taken in", f"{board.taken:,}")
+    table.add_row("simulated up to", board.simulated)
+    for tier, clients in board.tiers_in_order():
+        table.add_row(f"clients in {tier}", f"{clients:,}")
+    for name, count in _kinds(board).items():
+        table.add_row(f"{name}s published", f"{count:,}")
+    for outcome, count in sorted(board.suppressed.items()):
+        table.add_row(f"suppressed: {outcome}", f"{count:,}")
+    table.add_row("dead letters", f"{board.dead_letters.total()} of {board.fed_bad} bad records fed on purpose")
+    verdict = Text("All went well.", "green") if not faults else Text("\n".join(f"- {f}" for f in faults), "red")
+    return Group(table, verdict)
+
+
+class Show:
+    """The screen when there is one, else a plain line a second."""
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+        self.console = Console()
+        self._live: Live | None = None
+        if self.console.is_terminal and not self.console.is_dumb_terminal:
+            self._live = Live(console=self.console, screen=True, auto_refresh=False)
+        self._last_s = 0.0
+
+    def __enter__(self) -> Show:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live:
+            self._live.stop()
+
+    def update(self) -> None:
+        now_s = time.monotonic()
+        if now_s - self._last_s < (0.2 if self._live else 1.0):
+            return
+        self._last_s = now_s
+        if self._live:
+            self._live.update(screen(self._board), refresh=True)
+        else:
+            for line in (plain_line(self._board), *plain_actions(self._board)):
+                print(line, flush=True)

@@ -1,0 +1,217 @@
+"""Why a rule fires for a client, or does not: its condition term by term, and what would change the answer.
+
+Enters: a Plan, a rule, the client at a moment, the event and tier change of that moment if there are. Leaves: an
+Explanation.
+Holds: every term is a part of the condition's own text, checked and compiled as the whole is; a change that is named
+has been tried on the compiled condition. Without the event its terms are open, and so may be the answer.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from engine.core.client.state import ClientState
+from engine.core.contract.outbound import Outcome
+from engine.core.decide.path import contact, cooldown_ends_ms
+from engine.core.firm_time import DAY_MS
+from engine.core.plan.compile import Plan
+from engine.core.plan.matching import Matcher
+from engine.core.rules.ruleset import Rule
+from engine.insight.flips import Flip, Flipper
+from engine.insight.terms import Joins, Part, Reading, parts_of
+from engine.insight.values import duration, firm_time, shown
+
+Look = Callable[[str, ClientState, Any, Any], None]  # trigger, client, event, tier change
+OF_THE_EVENT: Final = re.compile(r"\b[et]\.")  # in the code of a name that is not declared
+OPEN: Final = "depends on the event"
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A name, or a part that is calculated, with what it is now; and what a definition or table made it from."""
+
+    text: str
+    shown: str
+    description: str = ""
+    row: str = ""  # of a table: the row that gave it
+    values: tuple[Value, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """A part of a condition that is true or false; `holds` is None when it depends on an event that is not given."""
+
+    text: str
+    offset: int  # where it stands in the condition's text
+    joins: Joins  # how its parts make it; a definition has one part, what it stands for
+    holds: bool | None
+    values: tuple[Value, ...] = ()  # of a term that has no parts
+    parts: tuple[Term, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    rule: Rule
+    trigger: str
+    now_ms: int
+    term: Term
+    flips: tuple[Flip, ...]  # the smallest change first; one for each name that can do it alone
+    all_tried: bool  # no other name can do it alone
+    stopped: Outcome | None  # what of the contact policy would stop it now
+    channel: str
+    until_ms: int | None  # the end of its cooldown
+    standing: str  # what the rule waits for, or has seen, when that is not an event alone
+
+
+class Explainer:
+    """Explains rules of one plan; what is compiled for it is kept."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self._parts: dict[tuple[str, str], Part] = {}
+        self._flippers: dict[tuple[str, str], Flipper] = {}
+
+    def part(self, rule: Rule, trigger: str) -> Part:
+        key = (rule.id, trigger)
+        if key not in self._parts:
+            self._parts[key] = parts_of(rule.when, self.plan.scopes[trigger], self.plan.rule_set.declared)
+        return self._parts[key]
+
+    def flipper(self, rule: Rule, trigger: str) -> Flipper:
+        key = (rule.id, trigger)
+        if key not in self._flippers:
+            scope, declared = self.plan.scopes[trigger], self.plan.rule_set.declared
+            self._flippers[key] = Flipper(rule.when, scope, declared, trigger.removeprefix("after_"))
+        return self._flippers[key]
+
+    def explain(self, rule: Rule, trigger: str, client: ClientState, event: Any, move: Any) -> Explanation:
+        flipper = self.flipper(rule, trigger)
+        lacking = event is None and move is None
+        scope = self.plan.scopes[trigger]
+        open_names = frozenset(n for n in flipper.names if lacking and OF_THE_EVENT.search(scope[n].code))
+        term = _term(self.part(rule, trigger), client, event, move, open_names)
+        compiled = next(c for c in self.plan.compiled[trigger] if c.rule.id == rule.id)
+        outcome, channel = contact(self.plan, copy.copy(client), compiled)
+        return Explanation(
+            rule=rule,
+            trigger=trigger,
+            now_ms=client.now_ms,
+            term=term,
+            flips=() if open_names else flipper.flips(client, event, move),
+            all_tried=flipper.complete,
+            stopped=None if outcome is Outcome.SENT else outcome,
+            channel=channel,
+            until_ms=cooldown_ends_ms(client, compiled) if outcome is Outcome.COOLDOWN else None,
+            standing=standing(rule, client),
+        )
+
+
+def standing(rule: Rule, client: ClientState) -> str:
+    """Where the client stands with a rule that waits for time, in a sentence; empty for one on events alone."""
+    if rule.silence is not None:
+        last_ms = getattr(client, rule.silence.source).last_ms
+        what = f"silence of {rule.silence.source} for {duration(rule.silence.days * DAY_MS)}"
+        if last_ms is None:
+            return f"{what}: not begun, there were none yet"
+        if client.silenced.get(rule.id) == last_ms:
+            return f"{what}: seen already; begins anew with the next"
+        return f"{what}: since {firm_time(last_ms)}, complete at {firm_time(last_ms + rule.silence.days * DAY_MS)}"
+    if rule.becomes is not None:
+        since_ms, acted_ms = client.held.get(rule.id, (None, 0))
+        if since_ms is None:
+            return "the condition did not hold when it was last looked at"
+        said = f"the condition holds since {firm_time(since_ms)}"
+        if acted_ms and rule.becomes.repeat_s:
+            return (
+                f"{said}; the rule acted at {firm_time(acted_ms)}, again every {duration(rule.becomes.repeat_s * 1000)}"
+            )
+        if acted_ms:
+            return f"{said}; the rule acted at {firm_time(acted_ms)}, again when it has been false meanwhile"
+        return f"{said}; the rule acts at {firm_time(since_ms + rule.becomes.for_s * 1000)}"
+    if rule.sequence is not None:
+        start_ms = client.waits.get(rule.id)
+        if start_ms is None:
+            return f"the first step, on {rule.sequence.first.on}, has not come: {rule.sequence.first.when.text}"
+        until = firm_time(start_ms + rule.sequence.within_s * 1000)
+        then = f"{rule.sequence.then.on}: {rule.sequence.then.when.text}"
+        return f"the first step came at {firm_time(start_ms)}; until {until} it waits for {then}"
+    return ""
+
+
+def watched(plan: Plan, look: Look) -> Plan:
+    """The same plan, with a word to `look` at every moment at which rules are looked at, before they are."""
+    return replace(plan, match={trigger: _Watched(trigger, match, look) for trigger, match in plan.match.items()})
+
+
+class _Watched(Matcher):
+    __slots__ = ("look", "match", "trigger")
+
+    def __init__(self, trigger: str, match: Matcher, look: Look) -> None:
+        self.trigger, self.match, self.look = trigger, match, look
+
+    def __call__(self, client: ClientState, event: Any, move: Any) -> list[int]:
+        self.look(self.trigger, client, event, move)
+        return self.match(client, event, move)
+
+
+def reached(part: Part, client: ClientState, event: Any, move: Any) -> Iterable[tuple[Part, bool]]:
+    """The terms that decide, read from left to right as they would be, each with whether it holds."""
+    yield part, bool(part.read(client, event, move))
+    if part.joins in ("and", "or"):
+        for inner in part.parts:
+            yield from reached(inner, client, event, move)
+            if bool(inner.read(client, event, move)) == (part.joins == "or"):
+                break
+    elif part.joins == "not":
+        yield from reached(part.parts[0], client, event, move)
+    elif part.joins == "if":
+        test, body, orelse = part.parts
+        yield from reached(test, client, event, move)
+        yield from reached(body if test.read(client, event, move) else orelse, client, event, move)
+
+
+def _term(part: Part, client: ClientState, event: Any, move: Any, open_names: frozenset[str]) -> Term:
+    parts = tuple(_term(inner, client, event, move, open_names) for inner in part.parts)
+    if part.reads & open_names:
+        holds = _certain(part.joins, [inner.holds for inner in parts])
+    else:
+        holds = bool(part.read(client, event, move))
+    values = tuple(_value(reading, client, event, move, open_names) for reading in part.readings)
+    return Term(part.text, part.offset, part.joins, holds, values, parts)
+
+
+def _certain(joins: Joins, parts: list[bool | None]) -> bool | None:
+    """What is so whatever the parts that are open come to."""
+    if joins == "and" and False in parts:
+        return False
+    if joins == "or" and True in parts:
+        return True
+    if joins == "not" and parts[0] is not None:
+        return not parts[0]
+    return parts[0] if joins == "is" else None
+
+
+def _value(reading: Reading, client: ClientState, event: Any, move: Any, open_names: frozenset[str]) -> Value:
+    values = tuple(_value(inner, client, event, move, open_names) for inner in reading.made_of)
+    if reading.reads & open_names:
+        return Value(reading.text, OPEN, reading.description, "", values)
+    said = shown(reading.read(client, event, move), reading.type)
+    row = ""
+    if reading.table is not None:
+        row = reading.table.hit_by([inner.read(client, event, move) for inner in reading.made_of])
+    return Value(reading.text, said, reading.description, row, values)
+
+
+def failing(term: Term, wanted: bool = True) -> list[Term]:
+    """The smallest terms that keep the whole from being `wanted`."""
+    if term.holds is wanted:
+        return []
+    if term.joins == "not" and term.parts[0].parts:
+        return failing(term.parts[0], not wanted)
+    if term.joins in ("and", "or", "is"):
+        return [inner for part in term.parts for inner in failing(part, wanted)]
+    return [term]

@@ -1,0 +1,140 @@
+"""Explanations for people and for programs. Enters: an Explanation. Leaves: lines of text, or plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+from engine.core.contract.message import rfc3339
+from engine.core.contract.outbound import Outcome
+from engine.insight.explain import Explanation, Term, Value, failing
+from engine.insight.values import firm_time
+
+WIDTH: Final = 64  # of a term's column
+MAX_FLIPS: Final = 4
+MARKS: Final = {True: "yes", False: "no ", None: "?  "}
+JOINED: Final = {"and": "all of", "or": "one of", "not": "not", "if": "the first if the second, else the third"}
+
+
+def in_full(explanation: Explanation, with_flips: bool = True) -> Iterator[str]:
+    """The condition term by term, what would change the answer, and what the contact policy says."""
+    if explanation.standing:
+        yield explanation.standing
+    yield from term_lines(explanation.term)
+    if with_flips:
+        yield from flip_lines(explanation)
+    yield f"contact policy: {policy(explanation)}"
+
+
+def term_lines(term: Term, indent: str = "  ") -> Iterator[str]:
+    mark = f"{indent}{MARKS[term.holds]}  "
+    if term.joins == "is":
+        yield f"{mark}{term.text}, which is"
+        yield from term_lines(term.parts[0], indent + "     ")
+    elif term.parts:
+        yield f"{mark}{JOINED[term.joins]}"
+        for part in term.parts:
+            yield from term_lines(part, indent + "     ")
+    else:
+        said = [f"{value.text} is {value.shown}" for value in term.values if value.text != term.text]
+        line = f"{mark}{term.text}"
+        if said and len(line) <= WIDTH:
+            yield f"{line:<{WIDTH}}  {'; '.join(said)}"
+        else:
+            yield line
+            if said:
+                yield f"{indent}       {'; '.join(said)}"
+        for value in term.values:
+            yield from _opened(value, indent + "       ")
+
+
+def _opened(value: Value, indent: str) -> Iterator[str]:
+    if value.values:
+        made_of = "; ".join(f"{inner.text} is {inner.shown}" for inner in value.values)
+        row = f", by the row {value.row}" if value.row else ""
+        yield f"{indent}{value.text} comes from: {made_of}{row}"
+        for inner in value.values:
+            yield from _opened(inner, indent + "  ")
+
+
+def flip_lines(explanation: Explanation) -> Iterator[str]:
+    holds = explanation.term.holds
+    if holds is None:
+        return
+    if explanation.flips:
+        yield f"it would {'not hold' if holds else 'hold'} with one change, the smallest first:"
+        yield from (f"  {flip}" for flip in explanation.flips[:MAX_FLIPS])
+    elif explanation.term.text in ("True", "False"):
+        return
+    elif not explanation.all_tried:
+        yield f"no change of one value alone was found that would make it {'false' if holds else 'hold'}"
+    elif holds:
+        yield "no change of one value alone would make it false"
+    else:
+        said = "; ".join(term.text for term in failing(explanation.term))
+        yield f"no change of one value alone would make it hold; it fails at: {said}"
+
+
+def policy(explanation: Explanation) -> str:
+    rule = explanation.rule
+    match explanation.stopped:
+        case None:
+            return "would let it pass" if rule.audience != "client" else f"would let it pass, by {explanation.channel}"
+        case Outcome.COOLDOWN:
+            return f"would stop it: cooldown until {firm_time(explanation.until_ms or 0)}"
+        case Outcome.NO_CONSENT:
+            return f"would stop it: no consent to {' or '.join(rule.channels)}"
+        case _:
+            return "would stop it: the client has had the day's contacts (daily cap)"
+
+
+def in_short(explanation: Explanation) -> str:
+    """The answer in a few words."""
+    term = explanation.term
+    if term.holds:
+        stopped = "" if explanation.stopped is None else f", but {policy(explanation)}"
+        return f"the condition holds{stopped}"
+    if term.holds is None:
+        return "depends on the event"
+    fails = failing(term)
+    more = f" and {len(fails) - 1} more" if len(fails) > 1 else ""
+    return f"fails at {_told(fails[0])}{more}" if fails else "the condition is false"
+
+
+def _told(term: Term) -> str:
+    values = term.parts[0].values if term.joins == "not" else term.values
+    said = ", ".join(f"{value.text} is {value.shown}" for value in values[:2] if value.text != term.text)
+    return f"{term.text}{f' ({said})' if said else ''}"
+
+
+def as_json(explanation: Explanation) -> dict[str, Any]:
+    return {
+        "rule": explanation.rule.id,
+        "trigger": explanation.trigger,
+        "time": rfc3339(explanation.now_ms),
+        "holds": explanation.term.holds,
+        "standing": explanation.standing or None,
+        "term": _term_json(explanation.term),
+        "flips": [{"name": f.name, "now": f.now, "new": f.new, "bound": f.bound} for f in explanation.flips],
+        "policy": None if explanation.stopped is None else explanation.stopped.value,
+        "channel": explanation.channel,
+        "cooldown_until": None if explanation.until_ms is None else rfc3339(explanation.until_ms),
+    }
+
+
+def _term_json(term: Term) -> dict[str, Any]:
+    found: dict[str, Any] = {"text": term.text, "holds": term.holds}
+    if term.parts:
+        found |= {"joins": term.joins, "parts": [_term_json(part) for part in term.parts]}
+    if term.values:
+        found["values"] = _values_json(term.values)
+    return found
+
+
+def _values_json(values: Iterable[Value]) -> list[dict[str, Any]]:
+    return [
+        {"text": value.text, "value": value.shown}
+        | ({"row": value.row} if value.row else {})
+        | ({"made_of": _values_json(value.values)} if value.values else {})
+        for value in values
+    ]

@@ -1,0 +1,77 @@
+"""Going on without events that Kafka deleted before they were decided.
+
+Enters: an engine whose workers refuse to read over the gap. Leaves: each gap as a unit of the ledger without records.
+Holds: nothing is passed over that a topic still holds, and nothing in silence; run again, it changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from aiokafka import TopicPartition
+from redis.asyncio import Redis
+
+from engine.core.contract.topics import INTAKE_TOPICS
+from engine.runtime.errors import Fenced, Refused, Surprised
+from engine.runtime.kafka import topics
+from engine.runtime.kafka.clients import errors, reader
+from engine.runtime.kafka.log import KafkaLog
+from engine.runtime.observe.metrics import Metrics
+from engine.runtime.protocol.intake import Batch
+from engine.runtime.protocol.ledger import Position
+from engine.runtime.protocol.partition import Partition
+from engine.runtime.protocol.unit import UnitLimits
+from engine.runtime.redis.store import RedisStore, pinned_partitions
+from engine.runtime.rule_sets.archive import RuleSetArchive
+from engine.runtime.settings import Settings
+
+
+async def give_up(settings: Settings, redis: Redis, say: Callable[[str], None], *, really: bool) -> int:
+    """Say which offsets are missing and, if `really`, let every partition go on after them; how many partitions miss
+    some. These are fenced: stop all workers first.
+    """
+    partitions = await topics.partition_count(settings)
+    await pinned_partitions(redis, settings.app_id)
+    archive = RuleSetArchive(settings)
+    await archive.read()
+    if archive.head is None:
+        raise Refused("no rule set is in force: nothing was decided yet, so nothing is missed")
+    plan = archive.plan(archive.head)
+    missing = 0
+    for number in range(partitions):
+        store = RedisStore(redis, settings.app_id, number)
+        stored = await store.position()
+        gaps = await _gaps(settings, number, Position() if stored is None else Position.from_bytes(stored))
+        if gaps and really:
+            log = KafkaLog(settings, number)
+            partition = Partition(number, log, store, lambda: plan, lambda _: True, Metrics(), 0, UnitLimits())
+            try:
+                gaps = await _gaps(settings, number, await partition.recover())
+                await partition.take(Batch((), gaps, 0))
+                await partition.commit("lost")
+            except (Fenced, Surprised) as error:
+                raise Refused(f"partition {number}: {error}. Stop all workers, and run this again") from error
+            finally:
+                await log.stop()
+        for topic, (begin, end) in gaps.items():
+            say(f"partition {number}: {settings.topic(topic)} lacks the records from offset {begin} to {end - 1}")
+        missing += bool(gaps)
+    return missing
+
+
+async def _gaps(settings: Settings, partition: int, position: Position) -> dict[str, tuple[int, int]]:
+    """From where each topic is to be read, and where it begins, if that is later."""
+    offsets = position.offsets
+    tps = {topic: TopicPartition(settings.topic(topic), partition) for topic in INTAKE_TOPICS if topic in offsets}
+    async with reader(settings) as consumer:
+        with errors():
+            first = await consumer.beginning_offsets(list(tps.values()))
+            end = await consumer.end_offsets(list(tps.values()))
+    for topic, tp in tps.items():
+        if end[tp] < offsets[topic]:
+            raise Refused(
+                f"partition {partition}: {tp.topic} ends at offset {end[tp]}, before what was decided of it "
+                f"({offsets[topic]}): it was made anew, or Kafka lost its end. Restore the topic, or start under a new "
+                "--app-id"
+            )
+    return {topic: (offsets[topic], first[tp]) for topic, tp in tps.items() if first[tp] > offsets[topic]}

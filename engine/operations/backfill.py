@@ -1,0 +1,325 @@
+"""Backfill: columns of new features, computed from the history of the inbound topics and put into the clients' states.
+
+Enters: names of features that the rule set in force declares. Leaves: states in which they are as if always there.
+Holds: while the history is read the worker goes on; to write, a partition is taken as a worker takes it, and the units
+go through the ledger; a worker that takes it back only makes the rest be written later. Run again, it changes nothing.
+Memory: the columns of CLIENTS_AT_ONCE clients; a partition with more of them is read several times.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import difflib
+import time
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import msgpack
+import structlog
+from aiokafka import TopicPartition
+from redis.asyncio import Redis
+
+from engine.core.client.state import ClientState, Layout, pack, unpack
+from engine.core.contract.events import Event
+from engine.core.contract.message import Message
+from engine.core.contract.topics import INTAKE_TOPICS
+from engine.core.firm_time import DAY_MS, LONGEST_MONTH
+from engine.core.plan.columns import plan_of_features, put_columns
+from engine.core.plan.compile import Plan
+from engine.core.plan.features import column_key
+from engine.core.rules.ruleset import Feature, Since
+from engine.runtime.errors import Fenced, Refused, Surprised
+from engine.runtime.kafka import topics
+from engine.runtime.kafka.clients import reader
+from engine.runtime.kafka.history import Ranges, RecordedInputs
+from engine.runtime.kafka.log import KafkaLog
+from engine.runtime.observe.metrics import Metrics
+from engine.runtime.partitioning import partitioner
+from engine.runtime.protocol import ledger
+from engine.runtime.protocol.intake import Inbound, read
+from engine.runtime.protocol.ledger import Log, Position, Step, Store
+from engine.runtime.protocol.partition import Partition
+from engine.runtime.protocol.unit import UnitLimits
+from engine.runtime.redis.store import RedisStore, pinned_partitions
+from engine.runtime.rule_sets.archive import RuleSetArchive
+from engine.runtime.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+CLIENTS_AT_ONCE: Final = 20_000  # some 5 KB each while their history is read
+UNIT_CLIENTS: Final = 500  # written in one unit
+CHANGED: Final = "the features have changed in the rule set in force meanwhile: run the backfill again"
+PAUSE_S: Final = 1.0  # before a partition is taken from its worker again
+
+
+class Inputs(Protocol):
+    """The history of one partition, read forward once. See RecordedInputs."""
+
+    async def read(self, ranges: Ranges) -> list[Inbound]: ...
+
+    def read_until(self, offsets: Mapping[str, int]) -> AsyncIterator[list[Inbound]]: ...
+
+
+@dataclass(slots=True)
+class Filled:
+    """What came of it, in clients and units."""
+
+    clients: int = 0
+    changed: int = 0
+    units: int = 0
+
+
+class Columns:
+    """The columns of the chosen clients as of one ledger offset, and how they go on from there."""
+
+    def __init__(self, plan: Plan, chosen: Callable[[bytes], bool], belongs: Callable[[bytes], bool]) -> None:
+        self.clients: dict[str, ClientState] = {}
+        self._plan = plan
+        self._chosen = chosen
+        self._belongs = belongs
+        self._ledger: int | None = None  # the offset to read next; None before the first record was seen
+        self.decided_by: dict[str, int] = {}  # digests of rule sets, and the last ledger offset that each decided
+
+    async def follow(self, log_: Log, inputs: Inputs, end: int) -> None:
+        """Take what the ledger says was decided up to `end`, in its order; before its beginning, in the order of time.
+
+        The ledger says, too, how far a timer had moved a client's time when a late event came.
+        """
+        first, _ = await log_.bounds()
+        if self._ledger is not None and self._ledger < first:
+            raise Refused("the ledger was trimmed while the history was read: run the backfill again")
+        writes: list[bytes] = []
+        async for offset, record in log_.read(first if self._ledger is None else self._ledger, end):
+            unit = ledger.decode_unit(record)
+            if self._ledger is None and unit.begin:
+                async for records in inputs.read_until(Position.from_bytes(unit.begin).offsets):
+                    self._take(records)
+            self._ledger = offset + 1
+            self.decided_by[unit.rule_set] = offset
+            writes.append(unit.writes)
+            if unit.chunk < unit.chunks - 1:  # not by their number: a trimmed ledger begins with the last of a unit
+                continue
+            for step in unit.steps:
+                if step.ranges:
+                    self._take(await inputs.read(step.ranges))
+            self._move_time({client_id for step in unit.steps for client_id in (*step.due, *step.swept)}, writes)
+            writes = []
+
+    def _take(self, records: Sequence[Inbound]) -> None:
+        for record in records:
+            if record.key and self._chosen(record.key):
+                event = read(record, self._belongs)
+                if not isinstance(event, Message):
+                    self._apply(record.topic, event)
+
+    def _apply(self, topic: str, event: Event) -> None:
+        layout = self._plan.layout
+        client = self.clients.get(event.client_id)
+        if client is None:
+            client = self.clients[event.client_id] = ClientState(layout, event.client_id, event.time)
+        client.advance(layout, event.time)
+        if topic in self._plan.update:
+            self._plan.update[topic](client, event)
+
+    def _move_time(self, due: set[str], writes: Sequence[bytes]) -> None:
+        rows = (row for chunk in writes for row in msgpack.unpackb(chunk, raw=True)) if due else ()
+        for row in rows:
+            client = self.clients.get(row[0].decode())
+            if client is not None and client.client_id in due:
+                client.advance(self._plan.layout, unpack(self._plan.layout, row[2]).now_ms)
+
+    def put(self, layout: Layout, client: ClientState) -> bool:
+        """Put the columns into a client's state; whether that changed it."""
+        found, before = self.clients[client.client_id], pack(layout, client)
+        found.advance(self._plan.layout, client.now_ms)
+        put_columns(layout, client, self._plan.layout, found)
+        return pack(layout, client) != before
+
+
+class Backfill:
+    """Fills one partition. `head` reads which rule set is in force: it must declare `features` as they are here."""
+
+    def __init__(
+        self,
+        features: Sequence[Feature],
+        partition: Partition,
+        log_: Log,
+        store: Store,
+        inputs: Callable[[], AbstractAsyncContextManager[Inputs]],
+        belongs: Callable[[bytes], bool],
+        head: Callable[[], Awaitable[Plan]],
+        clients_at_once: int = CLIENTS_AT_ONCE,
+    ) -> None:
+        self._names = tuple(feature.name for feature in features)
+        self._keys = {feature.name: column_key(feature) for feature in features}
+        self._partition = partition
+        self._log = log_
+        self._store = store
+        self._inputs = inputs
+        self._belongs = belongs
+        self._head = head
+        self._declared_by: set[str] = set()  # digests of rule sets
+        self._wrote: int | None = None  # the ledger offset from which on columns are written
+        self._at_once = clients_at_once
+
+    async def run(self, filled: Filled) -> None:
+        """Raises Refused, Unavailable: run it again."""
+        plan = await self._declaring()
+        # once at least: a Redis that lost its last writes knows of fewer clients than the ledger
+        passes = max(-(-(await self._position()).clients // self._at_once), 1)
+        for number in range(passes):
+
+            def chosen(key: bytes, number: int = number) -> bool:
+                return zlib.crc32(key) % passes == number
+
+            columns = Columns(plan_of_features(plan.rule_set, self._names), chosen, self._belongs)
+            async with self._inputs() as inputs:
+                await columns.follow(self._log, inputs, (await self._position()).ledger)
+                await self._write(columns, inputs, filled)
+
+    async def _position(self) -> Position:
+        stored = await self._store.position()
+        return Position() if stored is None else Position.from_bytes(stored)
+
+    async def _declaring(self) -> Plan:
+        """The rules in force. Raises Refused when they no longer declare the features as they did."""
+        plan = await self._head()
+        if {f.name: column_key(f) for f in plan.rule_set.features if f.name in self._names} != self._keys:
+            raise Refused(CHANGED)
+        self._declared_by.add(plan.rule_set.digest)
+        return plan
+
+    async def _write(self, columns: Columns, inputs: Inputs, filled: Filled) -> None:
+        """Take the partition and write; take it again when its worker took it back meanwhile."""
+        written: set[str] = set()
+        while True:
+            try:
+                position = await self._partition.recover()
+                # Now no one else can write here. What was in force for the worker's last unit is on the topic by now.
+                await self._declaring()
+                self._partition.take_newest_plan()
+                await columns.follow(self._log, inputs, position.ledger)
+                self._kept(columns)
+                self._wrote = position.ledger if self._wrote is None else self._wrote
+                todo = sorted(columns.clients.keys() - written)
+                for begin in range(0, len(todo), UNIT_CLIENTS):
+                    unit = todo[begin : begin + UNIT_CLIENTS]
+                    changed = await self._partition.revise(unit, columns.put, Step({}, backfilled=self._names))
+                    written.update(unit)
+                    filled.clients += len(unit)
+                    filled.changed += changed
+                    filled.units += changed > 0
+                return
+            except (Fenced, Surprised) as error:
+                log.info("the worker took the partition back", partition=self._partition.number, error=str(error))
+                await asyncio.sleep(PAUSE_S)
+
+    def _kept(self, columns: Columns) -> None:
+        """Raises Refused when a rule set decided since the first write that may have left the columns behind again."""
+        others = [offset for digest, offset in columns.decided_by.items() if digest not in self._declared_by]
+        if self._wrote is not None and max(others, default=-1) >= self._wrote:
+            raise Refused(CHANGED)
+
+
+# -- on Kafka and Redis ------------------------------------------------------------------------------------------------
+
+
+def chosen_features(plan: Plan, names: Sequence[str]) -> tuple[Feature, ...]:
+    """Raises Refused when one is not declared by the rule set in force."""
+    declared = {feature.name: feature for feature in plan.rule_set.features}
+    for name in names:
+        if name not in declared:
+            close = difflib.get_close_matches(name, declared, n=1)
+            hint = f'did you mean "{close[0]}"? ' if close else ""
+            raise Refused(
+                f'the rule set in force declares no feature "{name}": {hint}Publish rules that declare it first, with '
+                f"no rule that uses it yet"
+            )
+    return tuple(declared[name] for name in dict.fromkeys(names))
+
+
+async def run(settings: Settings, redis: Redis, names: Sequence[str], say: Callable[[str], None]) -> Filled:
+    """Backfill features in every partition, one after another. Raises Refused, Unavailable: run it again."""
+    partitions = await topics.partition_count(settings)
+    await pinned_partitions(redis, settings.app_id)
+    archive = RuleSetArchive(settings)
+
+    async def head() -> Plan:
+        await archive.read()
+        if archive.head is None:
+            raise Refused("no rule set is in force: start a worker, or publish rules first")
+        return archive.plan(archive.head)
+
+    features = chosen_features(await head(), names)
+    for line in reach(features, await held_since(settings, partitions), int(time.time() * 1000)):
+        say(line)
+    filled, partition_of = Filled(), partitioner(partitions)
+    for number in range(partitions):
+
+        def belongs(key: bytes, number: int = number) -> bool:
+            return partition_of(key) == number
+
+        def newest() -> Plan:
+            assert archive.head is not None
+            return archive.plan(archive.head)
+
+        @asynccontextmanager
+        async def inputs(number: int = number) -> AsyncIterator[RecordedInputs]:
+            async with reader(settings) as consumer:
+                yield RecordedInputs(settings, consumer, number)
+
+        log_, store = KafkaLog(settings, number), RedisStore(redis, settings.app_id, number)
+        partition = Partition(number, log_, store, newest, belongs, Metrics(), 0, UnitLimits())
+        try:
+            await Backfill(features, partition, log_, store, inputs, belongs, head).run(filled)
+        finally:
+            await log_.stop()
+        say(f"partition {number}: done, {filled.clients} clients so far, {filled.changed} changed")
+    return filled
+
+
+async def held_since(settings: Settings, partitions: int) -> dict[str, int | None]:
+    """Since when each topic is held, in record time; None when it is held from its beginning."""
+    since: dict[str, int | None] = {}
+    async with reader(settings) as consumer:
+        for topic in INTAKE_TOPICS:
+            tps = [TopicPartition(settings.topic(topic), number) for number in range(partitions)]
+            first = await consumer.beginning_offsets(tps)
+            found: dict[TopicPartition, Any] = await consumer.offsets_for_times(dict.fromkeys(tps, 0))
+            cut = [found[tp].timestamp if found.get(tp) else int(time.time() * 1000) for tp in tps if first[tp] > 0]
+            since[topic] = max(cut, default=None)
+    return since
+
+
+def reach(features: Sequence[Feature], since: Mapping[str, int | None], now_ms: int) -> list[str]:
+    """What to say of the history before it is read: how far it reaches, and which feature it is too short for."""
+    lines = [f"{topic}: held {_since(since_ms)}" for topic, since_ms in since.items()]
+    for feature in features:
+        window = feature.window
+        begins_ms = 0
+        needed = {feature.source}
+        if isinstance(window, Since):
+            needed.add(window.on)
+        else:
+            days = {"day": window.length, "hour": 4, "month": LONGEST_MONTH, "previous_month": 2 * LONGEST_MONTH}
+            begins_ms = now_ms - days[window.unit] * DAY_MS
+        for topic in sorted(needed):
+            since_ms = since[topic]
+            if since_ms is not None and since_ms > begins_ms:
+                lines.append(
+                    f"warning: {feature.name} needs {topic} of a longer time than it is held: what came before "
+                    f"{_moment(since_ms)} does not count"
+                )
+    return lines
+
+
+def _since(since_ms: int | None) -> str:
+    return "from its beginning" if since_ms is None else f"since {_moment(since_ms)}"
+
+
+def _moment(moment_ms: int) -> str:
+    return dt.datetime.fromtimestamp(moment_ms / 1000, dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

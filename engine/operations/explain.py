@@ -1,0 +1,244 @@
+"""How each rule stands with a client: as it was looked at, as it would be, what time alone will bring.
+
+Enters: a plan and a client's packed state, or its records; a time, an event. Leaves: how each rule stands.
+Holds: the engine's own `decide` is watched, on a copy; nothing is written or published.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, cast
+
+import msgpack
+from redis.asyncio import Redis
+
+from engine.core.client.record import PACKED_FIELD
+from engine.core.client.state import ClientState, pack, unpack
+from engine.core.contract.message import Message
+from engine.core.contract.outbound import Outcome
+from engine.core.decide.path import Due, Input, decide
+from engine.core.firm_time import NEVER_MS
+from engine.core.plan.compile import Plan, compile_rule_set
+from engine.core.rules.ruleset import Rule
+from engine.insight.explain import Explainer, Explanation, watched
+from engine.insight.values import firm_time
+from engine.operations import replay
+from engine.operations import snapshot as snapshots
+from engine.rulefile.read.story import CHANNELS, PROFILE_KEYS, Story, firm_time_ms
+from engine.rulefile.source.document import Mapping, read_document
+from engine.rulefile.source.fields import Reader, Unsure
+from engine.runtime.errors import Refused
+from engine.runtime.partitioning import partitioner
+from engine.runtime.protocol.intake import Inbound, read
+from engine.runtime.redis.store import client_key, connect, pinned_partitions, redis_errors
+from engine.runtime.rule_sets.archive import RuleSetArchive, load_directory
+from engine.runtime.settings import Settings
+
+AHEAD_MS: Final = 400 * 86_400_000  # how far timers are followed
+MAX_TIMERS: Final = 2000
+
+
+@dataclass(slots=True)
+class Seen:
+    """A rule for one client: as it was looked at, or would be; what became of it; what time alone will bring."""
+
+    rule: Rule
+    explanation: Explanation
+    looked: bool  # at an event or timer, not just now
+    outcome: Outcome | None = None
+    coming: tuple[int, Outcome] | None = None  # when it will have an outcome if no event comes, and which
+
+
+@dataclass(slots=True)
+class Account:
+    client: ClientState
+    seen: list[Seen]
+    happened: list[str] = field(default_factory=list)  # what timers did on the way to the time asked for
+
+
+async def account(
+    settings: Settings, client_id: str, at: str | None, event: str | None, snapshot: Path | None, records: Path | None
+) -> Account:
+    """The client from where it is to be read. Raises Refused, or ValueError for a time or file that is none."""
+    if snapshot is not None and records is not None:
+        raise Refused("both a snapshot and records; give one of them")
+    plan = await _plan(settings)
+    at_ms = firm_time_ms(at) if at is not None else None
+    if event is not None and not event.lstrip().startswith("{"):
+        event = Path(event).read_text(encoding="utf-8")
+    if records is not None:
+        with records.open("rb") as lines:
+            found = account_of_records(plan, replay.read_file(lines, str(records)), client_id, at_ms, event)
+        if found is None:
+            raise Refused(f"{records}: no record of a client {client_id}")
+        return found
+    if snapshot is not None:
+        packed = from_snapshot(snapshot, client_id)
+    else:
+        async with connect(settings.redis.get_secret_value()) as redis:
+            packed = await from_redis(redis, settings.app_id, client_id)
+        if at_ms is None and packed is not None:  # a live client is asked about now
+            at_ms = max(time.time_ns() // 1_000_000, unpack(plan.layout, packed).now_ms)
+    if packed is None:
+        raise Refused(f"no client {client_id} is known")
+    return account_of(plan, packed, at_ms, event)
+
+
+async def _plan(settings: Settings) -> Plan:
+    """Of the directory that is named, else of the set in force."""
+    if settings.rules is not None:
+        return compile_rule_set(load_directory(settings.rules))
+    archive = RuleSetArchive(settings)
+    await archive.read()
+    if archive.head is None:
+        raise Refused("no rule set is in force; name a directory with --rules")
+    return archive.plan(archive.head)
+
+
+async def from_redis(redis: Redis, app_id: str, client_id: str) -> bytes | None:
+    partition = partitioner(await pinned_partitions(redis, app_id))(client_id.encode())
+    key = client_key(app_id, partition, client_id)
+    with redis_errors():
+        return cast(bytes | None, await redis.hget(key, PACKED_FIELD))  # type: ignore[misc]
+
+
+def from_snapshot(path: Path, client_id: str) -> bytes | None:
+    _, rows = snapshots.read(path)
+    found: bytes | None = None
+    for kind, *values in rows:
+        if kind == "states":
+            for chunk in values[0]:
+                for row in msgpack.unpackb(chunk, raw=True):
+                    if row[0] == client_id.encode():
+                        found = row[2]
+    return found
+
+
+def account_of(plan: Plan, packed: bytes, at_ms: int | None, event_text: str | None) -> Account:
+    """A client as its state has it; at a later time; with an event then."""
+    client = unpack(plan.layout, packed)
+    happened = _go_on(plan, client, at_ms) if at_ms is not None else []
+    if event_text is None:
+        return Account(client, _as_it_is(plan, client), happened)
+    inputs = [_event(plan, client, event_text)]
+    return Account(client, _watch(plan, {client.client_id: client}, inputs, client.client_id), happened)
+
+
+def account_of_records(
+    plan: Plan, records: Iterable[Inbound], client_id: str, at_ms: int | None, event_text: str | None
+) -> Account | None:
+    """A client by its records up to a time: each rule as it was last looked at."""
+    inputs: list[Input] = []
+    for record in records:
+        if record.key == client_id.encode():
+            event = read(record, lambda _: True)
+            if not isinstance(event, Message) and (at_ms is None or event.time <= at_ms):
+                inputs.append((record.topic, event))
+    if not inputs:
+        return None
+    states: dict[str, ClientState] = {}
+    if event_text is not None:
+        decide(plan, states, inputs)
+        return account_of(plan, pack(plan.layout, states[client_id]), at_ms, event_text)
+    if at_ms is not None:
+        inputs.append(Due(client_id, at_ms))
+    seen = _watch(plan, states, inputs, client_id)
+    client = states[client_id]
+    if at_ms is not None:
+        client.advance(plan.layout, at_ms)
+    return Account(client, seen)
+
+
+# -- watching ----------------------------------------------------------------------------------------------------------
+
+
+def _watch(plan: Plan, states: dict[str, ClientState], inputs: list[Input], client_id: str) -> list[Seen]:
+    """Every rule as it was last looked at while the inputs were decided, else as it is after them."""
+    before = {id_: pack(plan.layout, client) for id_, client in states.items()}
+    looks: Counter[str] = Counter()  # how often each trigger was looked at: only the last is explained
+    decide(watched(plan, lambda trigger, *_: looks.update((trigger,))), states, inputs)
+    explainer, found = Explainer(plan), dict[str, Explanation]()
+    passed: Counter[str] = Counter()
+
+    def look(trigger: str, client: ClientState, event: Any, move: Any) -> None:
+        passed[trigger] += 1
+        if passed[trigger] == looks[trigger]:
+            for compiled in plan.compiled[trigger]:
+                rule = compiled.rule
+                found[rule.id] = explainer.explain(rule, trigger, client, event, move)
+
+    again = {id_: unpack(plan.layout, packed) for id_, packed in before.items()}
+    outcomes: dict[tuple[str, int], Outcome] = {}
+    for item in inputs:
+        decided = decide(watched(plan, look), again, [item])
+        for rule_id, outcome in decided.outcomes:
+            outcomes[rule_id, again[client_id].now_ms] = Outcome(outcome)
+    now = {seen.rule.id: seen for seen in _as_it_is(plan, states[client_id])}
+    rows = []
+    for rule in plan.rule_set.rules:
+        seen = now[rule.id]
+        if rule.id in found:
+            explanation = found[rule.id]
+            became = outcomes.get((rule.id, explanation.now_ms))
+            seen = Seen(rule, explanation, True, became, seen.coming)
+        rows.append(seen)
+    return rows
+
+
+def _as_it_is(plan: Plan, client: ClientState) -> list[Seen]:
+    """Every rule now, though nothing happens; and what time alone will bring."""
+    explainer, coming = Explainer(plan), _coming(plan, client)
+    return [
+        Seen(rule, explainer.explain(rule, rule.on[0], client, None, None), False, None, coming.get(rule.id))
+        for rule in plan.rule_set.rules
+    ]
+
+
+def _coming(plan: Plan, client: ClientState) -> dict[str, tuple[int, Outcome]]:
+    """Each rule's first outcome if no event comes."""
+    found: dict[str, tuple[int, Outcome]] = {}
+    for moment_ms, rule_id, outcome in _timers(plan, unpack(plan.layout, pack(plan.layout, client)), None):
+        found.setdefault(rule_id, (moment_ms, outcome))
+    return found
+
+
+def _timers(plan: Plan, client: ClientState, until_ms: int | None) -> Iterator[tuple[int, str, Outcome]]:
+    """Run the client's timers, each at its time: (time, rule, outcome)."""
+    end_ms = client.now_ms + AHEAD_MS if until_ms is None else until_ms
+    states = {client.client_id: client}
+    for _ in range(MAX_TIMERS):
+        if client.due_ms > end_ms or client.due_ms >= NEVER_MS:
+            return
+        decided = decide(plan, states, [Due(client.client_id, client.due_ms)])
+        for rule_id, outcome in decided.outcomes:
+            yield client.now_ms, rule_id, Outcome(outcome)
+
+
+def _go_on(plan: Plan, client: ClientState, at_ms: int) -> list[str]:
+    if at_ms < client.now_ms:
+        raise Refused(
+            f"the state is of {firm_time(client.now_ms)}, later than {firm_time(at_ms)}; give --records to look back"
+        )
+    happened = [f"{firm_time(ms)}  {rule_id}: {outcome}" for ms, rule_id, outcome in _timers(plan, client, at_ms)]
+    client.advance(plan.layout, at_ms)
+    return happened
+
+
+def _event(plan: Plan, client: ClientState, text: str) -> Input:
+    """An event as tests write it, at the client's present time."""
+    root, problems = read_document("event", text)
+    reader = Reader("event", text, Unsure(), problems)
+    story = Story(reader, plan.rule_set.tiers, assets_fen=client.assets_fen, margin_ratio=client.margin_ratio)
+    story.profile = {key: getattr(client, key) for key in PROFILE_KEYS if key != "consents"}
+    story.profile["consents"] = {channel: channel in client.consents for channel in CHANNELS}
+    if isinstance(root, Mapping):
+        story.one_event(root, client.now_ms)
+    if problems or not story.events:
+        said = "\n".join(map(str, problems)) or "no event"
+        raise Refused(f'{said}\nwrite an event as tests do, such as {{"logins": {{"channel": "app"}}}}')
+    topic, event = story.events[0]
+    return topic, event.model_copy(update={"client_id": client.client_id})

@@ -1,0 +1,117 @@
+"""What `engage explain` prints: every rule in a line, or one in full.
+
+Enters: an Account of a client. Leaves: lines of text, or plain values.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from engine.core.contract.message import rfc3339
+from engine.core.contract.outbound import Outcome
+from engine.core.rules.ruleset import Rule
+from engine.insight import rendering as explained
+from engine.insight.values import firm_time
+from engine.operations.explain import Account, Seen
+from engine.runtime.errors import Refused
+
+
+def lines(account: Account, rule_id: str | None, as_json: bool) -> list[str]:
+    """Raises Refused for a rule that there is not."""
+    if rule_id is not None and all(seen.rule.id != rule_id for seen in account.seen):
+        raise Refused(f"no rule {rule_id}; without --rule all are listed")
+    if as_json:
+        return [json.dumps(_json(account, rule_id), ensure_ascii=False)]
+    return list(in_full(account, rule_id) if rule_id else overview(account))
+
+
+def overview(account: Account) -> Iterator[str]:
+    """A line a rule, those that acted first."""
+    client = account.client
+    yield f"client {client.client_id} at {firm_time(client.now_ms)}: tier {client.tier or '-'}"
+    if account.happened:
+        yield ""
+        yield "what time alone brings until then"
+        yield from (f"  {line}" for line in account.happened)
+    for title, rows in _groups(account):
+        if rows:
+            yield ""
+            yield title
+            width = max(len(seen.rule.id) for seen in rows)
+            yield from (f"  {seen.rule.id:<{width}}  {_line(seen)}" for seen in rows)
+
+
+def _groups(account: Account) -> list[tuple[str, list[Seen]]]:
+    looked = [seen for seen in account.seen if seen.looked]
+    rest = [seen for seen in account.seen if not seen.looked]
+    return [
+        ("fired", [seen for seen in looked if seen.outcome is Outcome.SENT]),
+        ("stopped by the contact policy", [s for s in looked if s.outcome not in (None, Outcome.SENT)]),
+        ("looked at, did not fire", [seen for seen in looked if seen.outcome is None]),
+        ("not looked at: they wait for time", [seen for seen in rest if _waits(seen.rule)]),
+        ("not looked at: they wait for an event", [seen for seen in rest if not _waits(seen.rule)]),
+    ]
+
+
+def _waits(rule: Rule) -> bool:
+    return any((rule.silence, rule.becomes, rule.at, rule.sequence))
+
+
+def _line(seen: Seen) -> str:
+    explanation = seen.explanation
+    if seen.outcome is Outcome.SENT:
+        return f"fired at {firm_time(explanation.now_ms)}"
+    if seen.outcome is not None:
+        return f"{firm_time(explanation.now_ms)}: {explained.policy(explanation).removeprefix('would stop it: ')}"
+    said = explained.in_short(explanation)
+    if seen.looked:
+        return f"{firm_time(explanation.now_ms)}: {said}"
+    if seen.coming is not None:
+        moment_ms, outcome = seen.coming
+        return (
+            f"{'fires' if outcome == 'sent' else f'is stopped ({outcome})'} at {firm_time(moment_ms)} if nothing comes"
+        )
+    on = ", ".join(seen.rule.on)
+    return f"on {on}: {said}" if not _waits(seen.rule) else explanation.standing or said
+
+
+def in_full(account: Account, rule_id: str) -> Iterator[str]:
+    seen = next(seen for seen in account.seen if seen.rule.id == rule_id)
+    rule, explanation = seen.rule, seen.explanation
+    yield f"{rule.id}: {rule.title}"
+    yield f"client {account.client.client_id} at {firm_time(explanation.now_ms)}, {_occasion(seen)}"
+    if seen.outcome is not None:
+        yield "it fired" if seen.outcome is Outcome.SENT else f"it was stopped: {seen.outcome}"
+    elif seen.looked:
+        yield "it did not fire: the condition is false" if not explanation.term.holds else "it did not act then"
+    yield ""
+    yield from explained.in_full(explanation)
+    if seen.coming is not None:
+        moment_ms, outcome = seen.coming
+        yield f"if no event comes: {outcome} at {firm_time(moment_ms)}"
+    recent = [entry for entry in account.client.recent if entry[1] == rule.id]
+    for at_ms, _, _, channel, outcome, times in recent:
+        yield f"last {outcome}: {firm_time(at_ms)}, {channel}{f', {times} times' if times > 1 else ''}"
+
+
+def _occasion(seen: Seen) -> str:
+    return f"looked at on {seen.explanation.trigger}" if seen.looked else "as it stands, without an event"
+
+
+def _json(account: Account, rule_id: str | None) -> dict[str, Any]:
+    return {
+        "client_id": account.client.client_id,
+        "time": rfc3339(account.client.now_ms),
+        "rules": [
+            {
+                **explained.as_json(seen.explanation),
+                "looked_at": seen.looked,
+                "outcome": seen.outcome,
+                "coming": seen.coming and {"time": rfc3339(seen.coming[0]), "outcome": seen.coming[1]},
+            }
+            for seen in account.seen
+            if rule_id in (None, seen.rule.id)
+        ],
+    }

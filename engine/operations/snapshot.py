@@ -1,0 +1,277 @@
+"""Snapshots: a file of all states, an emptied Redis made whole again, and the ledger cut behind both.
+
+Enters: Redis, the ledger, a snapshot file. Leaves: a file, states in Redis, a shorter ledger.
+Holds: a snapshot is taken while workers run: each partition's position is read first, so that states read later may be
+newer, and the ledger after that position, whose writes are absolute, makes them whole. Redis is known to the engine
+again only when every partition is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+import msgpack
+from aiokafka import TopicPartition
+from aiokafka.admin.records_to_delete import RecordsToDelete
+from redis.asyncio import Redis
+
+from engine.core.client.state import unpack
+from engine.runtime.errors import Fenced, Refused, Surprised, Unavailable
+from engine.runtime.kafka import topics
+from engine.runtime.kafka.log import KafkaLog
+from engine.runtime.observe.metrics import Metrics
+from engine.runtime.protocol import ledger
+from engine.runtime.protocol.ledger import Position
+from engine.runtime.protocol.partition import Partition
+from engine.runtime.protocol.unit import UnitLimits
+from engine.runtime.redis.reading import NO_RULES, packed_states
+from engine.runtime.redis.store import (
+    RedisStore,
+    flushed,
+    is_pinned,
+    pin_ledger,
+    pin_partitions,
+    pinned_partitions,
+    server_id,
+)
+from engine.runtime.settings import Settings
+
+FORMAT: Final = "engage-snapshot-2"
+ROWS: Final = 500
+BEGIN: Final = b"\x93" + msgpack.packb(FORMAT)  # a row of three
+END_BYTES: Final = len(msgpack.packb(["end", b"\0" * 64]))
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    app_id: str
+    partitions: int
+
+
+async def take(settings: Settings, redis: Redis, path: Path) -> int:
+    """Write a snapshot; how many clients it holds. The file appears whole or not at all. Raises Refused when it cannot
+    be written.
+    """
+    partitions = await pinned_partitions(redis, settings.app_id)
+    if path.exists() and not path.is_file():
+        raise Refused(f"{path}: is no file: name one to write")
+    part = path.with_name(path.name + ".part")
+    try:
+        with part.open("wb") as out:
+            clients = await _write(settings, redis, partitions, out)
+            out.flush()
+            os.fsync(out.fileno())
+        part.replace(path)
+        _sync(path.absolute().parent)  # a trim relies on the file: its name must survive a crash of the machine, too
+    except OSError as error:
+        raise Refused(f"{error.filename or part}: {error.strerror}: nothing was written") from error
+    finally:
+        part.unlink(missing_ok=True)
+    return clients
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+async def _write(settings: Settings, redis: Redis, partitions: int, out: BinaryIO) -> int:
+    """All rows; how many clients."""
+    rows = Rows(out)
+    clients = 0
+    server = await server_id(redis)
+    rows.put([FORMAT, settings.app_id, partitions])
+    for partition in range(partitions):
+        rows.put(["partition", partition, await RedisStore(redis, settings.app_id, partition).position()])
+        async for states in _batches(packed_states(redis, settings.app_id, partition)):
+            rows.put(["states", ledger.encode_writes((unpack(NO_RULES.layout, state), state) for state in states)])
+            clients += len(states)
+    if await server_id(redis) != server:  # another one names clients in another order, and may have lost writes
+        raise Unavailable("redis", "it started anew, or failed over, in the middle of the snapshot: take it again")
+    rows.end()
+    return clients
+
+
+class Rows:
+    """The rows of a snapshot as they are written. The last one is the digest of all before it."""
+
+    def __init__(self, out: BinaryIO) -> None:
+        self._out = out
+        self._digest = hashlib.blake2b()
+
+    def put(self, row: list[Any]) -> None:
+        packed = msgpack.packb(row)
+        self._digest.update(packed)
+        self._out.write(packed)
+
+    def end(self) -> None:
+        self.put(["end", self._digest.digest()])
+
+
+async def _batches(states: AsyncIterator[tuple[str, bytes]]) -> AsyncIterator[list[bytes]]:
+    batch: list[bytes] = []
+    async for _, state in states:
+        batch.append(state)
+        if len(batch) == ROWS:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def read(path: Path) -> tuple[Header, Iterator[list[Any]]]:
+    """A snapshot's header and rows. Raises Refused for a file that is none, or is not whole."""
+    try:
+        with path.open("rb") as source:
+            begin = source.read(len(BEGIN))
+            source.seek(0)
+            whole = _is_whole(source)
+    except OSError as error:
+        raise Refused(f"{path}: {error.strerror}") from error
+    if begin != BEGIN:
+        raise Refused(f"{path}: not a snapshot of this version ({FORMAT})")
+    if not whole:
+        raise Refused(f"{path}: the snapshot is not whole, or was changed: take another")
+    rows = _rows(path)
+    _, app_id, partitions = next(rows)
+    return Header(app_id, partitions), rows
+
+
+def _is_whole(source: BinaryIO) -> bool:
+    digest = hashlib.blake2b()
+    left = os.fstat(source.fileno()).st_size - END_BYTES
+    while left > 0 and (part := source.read(min(left, 1 << 20))):
+        digest.update(part)
+        left -= len(part)
+    return bool(source.read(END_BYTES) == msgpack.packb(["end", digest.digest()]))
+
+
+def _rows(path: Path) -> Iterator[list[Any]]:
+    with path.open("rb") as source:
+        yield from msgpack.Unpacker(source, max_buffer_size=256_000_000)
+
+
+@dataclass(slots=True)
+class Rebuilt:
+    clients: int = 0
+    units: int = 0
+
+
+async def rebuild(settings: Settings, redis: Redis, path: Path | None) -> Rebuilt:
+    """Make a Redis that holds no state whole, from a snapshot and the ledger after it, or from the whole ledger.
+
+    Stop all workers first: each partition is fenced. Raises Refused when Redis holds state, or when snapshot and
+    ledger do not fit.
+    """
+    partitions = await topics.partition_count(settings)
+    if await is_pinned(redis, settings.app_id):
+        raise Refused(
+            "this Redis holds the engine's state already; a rebuild is for an emptied one. Workers bring a Redis "
+            "that only lost its last writes up to date by themselves"
+        )
+    if path is not None:
+        await _restore(settings, redis, path, partitions)
+    metrics, rebuilt = Metrics(), Rebuilt()
+    for number in range(partitions):
+        log = KafkaLog(settings, number)
+        store = RedisStore(redis, settings.app_id, number)
+        partition = Partition(number, log, store, lambda: NO_RULES, lambda _: True, metrics, 0, UnitLimits())
+        try:
+            rebuilt.clients += (await _recovered(partition)).clients
+        finally:
+            await log.stop()
+    rebuilt.units = int(metrics.recovered_units._value.get())
+    await pin_ledger(redis, settings.app_id, settings.ledger_topic)
+    await pin_partitions(redis, settings.app_id, partitions, ledger_is_empty=True)
+    return rebuilt
+
+
+async def _recovered(partition: Partition) -> Position:
+    try:
+        return await partition.recover()
+    except (Fenced, Surprised) as error:
+        raise Refused(
+            f"partition {partition.number}: {error}. Let no worker start meanwhile, and run the rebuild again"
+        ) from error
+
+
+async def _restore(settings: Settings, redis: Redis, path: Path, partitions: int) -> None:
+    header, rows = read(path)
+    if (header.app_id, header.partitions) != (settings.app_id, partitions):
+        raise Refused(
+            f"{path}: is of app {header.app_id} with {header.partitions} partitions, not of {settings.app_id} with "
+            f"{partitions}"
+        )
+    await _check_fits(settings, path)
+    store, position = RedisStore(redis, settings.app_id, 0), None
+    for kind, *values in rows:
+        if kind == "states":
+            await store.restore(values[0])
+            continue
+        if position is not None:  # a partition's position comes after all of its states
+            await store.restore([], position)
+        position = None
+        if kind == "partition":
+            store, position = RedisStore(redis, settings.app_id, values[0]), values[1]
+
+
+async def _check_fits(settings: Settings, path: Path) -> dict[int, Position]:
+    """The snapshot's positions; raises Refused unless the ledger holds the record that each of them names."""
+    positions = {
+        values[0]: Position.from_bytes(values[1])
+        for kind, *values in read(path)[1]
+        if kind == "partition" and values[1]
+    }
+    for number, position in positions.items():
+        log = KafkaLog(settings, number)
+        first, end = await log.bounds()
+        if first >= position.ledger:
+            raise Refused(
+                f"{path}: partition {number} is of ledger offset {position.ledger}, the ledger holds {first} to {end}: "
+                "it was trimmed behind a newer snapshot; use that one"
+            )
+        named = [record async for _, record in log.read(position.ledger - 1, min(position.ledger, end))]
+        if [ledger.digest_of(record) for record in named] != [position.digest]:
+            raise Refused(
+                f"{path}: partition {number}: the snapshot is of another ledger, or Kafka has lost this one's end; use "
+                "the snapshot that belongs to this ledger"
+            )
+    return positions
+
+
+async def trim(settings: Settings, redis: Redis, path: Path) -> dict[int, int]:
+    """Delete the ledger's records that neither the snapshot nor Redis needs; each partition's new beginning.
+
+    Raises Refused unless Redis has on disk what the ledger is about to lose.
+    """
+    header, _ = read(path)
+    partitions = await topics.partition_count(settings)
+    if (header.app_id, header.partitions) != (settings.app_id, partitions):
+        raise Refused(f"{path}: is not a snapshot of this engine")
+    positions = await _check_fits(settings, path)
+    await flushed(redis, settings.app_id)
+    beginnings = {}
+    for number, position in positions.items():
+        stored = await RedisStore(redis, settings.app_id, number).position()
+        if stored is None:
+            continue
+        # the record that a position names must stay: it is how ledger and Redis know each other
+        before = min(position.ledger, Position.from_bytes(stored).ledger) - 1
+        if before > 0:
+            beginnings[number] = before
+    async with topics.Admin(settings) as admin:
+        targets = {
+            TopicPartition(settings.ledger_topic, number): RecordsToDelete(before_offset=before)
+            for number, before in beginnings.items()
+        }
+        if targets:
+            await admin.delete_records(targets)
+    return beginnings

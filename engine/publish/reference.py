@@ -1,0 +1,203 @@
+"""`python -m engine.publish.reference`: the reference of the rule language, as Markdown, made from the code.
+
+Enters: the models, constants and schemas that the readers go by. Leaves: the text of docs/rules-reference.md.
+Holds: whatever can be written in a rule file is in it; a part without a word on it is a KeyError.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from engine.core.client.activity import MAX_DISTINCT
+from engine.core.client.state import MAX_MATURITIES
+from engine.core.contract.events import INBOUND
+from engine.core.contract.outbound import Outcome
+from engine.core.language import expressions
+from engine.core.language.expressions import Name
+from engine.core.language.functions import FUNCTIONS
+from engine.core.rules import names
+from engine.core.rules.ruleset import RuleSet
+from engine.rulefile.lint.findings import CODES
+from engine.rulefile.read import declarations, definitions
+from engine.rulefile.schema import schema
+from engine.rulefile.source import document
+
+HEAD: Final = """\
+# Rules: reference
+
+Made from the code by `make schemas`; do not edit. [rules.md](rules.md) explains, [rules-cookbook.md](rules-cookbook.md)
+has examples.
+"""
+FUNCTION_GIVES: Final = {
+    "known": "whether the name has a value",
+    "min": "the smallest",
+    "max": "the largest",
+    "abs": "without its sign",
+    "round": "the nearest whole number; of money, whole CNY",
+    "cny": "money, where a plain number would not say so",
+    "date": "the start of that day",
+    "days": "a duration",
+    "hours": "a duration",
+    "minutes": "a duration",
+    "hour": "0 to 23",
+    "weekday": "mon, tue, wed, thu, fri, sat, sun",
+    "day": "of the month, 1 to 31",
+    "month": "1 to 12",
+    "year": "such as 2026",
+    "date_of": 'the day as text, "2026-10-01"',
+    "starts_with": "whether the text begins with what is written: one text, or a list of which any will do",
+    "ends_with": "whether it ends so",
+    "contains": "whether it has it anywhere",
+}
+AGGREGATE_GIVES: Final = {
+    "count": "how many events",
+    "sum": "their total",
+    "min": "the smallest; missing without events",
+    "max": "the largest; missing without events",
+    "distinct": f"how many different values, counted to {MAX_DISTINCT}",
+    "last": "the value of the latest; missing without events",
+    "daily_mean": "the mean of each day's last value, days without one counted as the last before",
+}
+OUTCOME_MEANS: Final = {
+    Outcome.COOLDOWN: "the rule acted for this client less than its cooldown ago",
+    Outcome.NO_CONSENT: "the client agreed to none of the rule's channels",
+    Outcome.DAILY_CAP: "the client has had as many contacts today as policy.yaml allows",
+    Outcome.SENT: "published",
+}
+CHANGES_MEANS: Final = {
+    "event": "",
+    "day": "at midnight",
+    "hour": "at the full hour",
+    "elapsed": "every 24 hours",
+    "now": "always; not for `becomes`",
+}
+GROUPS: Final = {
+    "trades": "A rule on trades, and on the second step of a sequence on them",
+    "logins": "A rule on logins, and on the second step of a sequence on them",
+    "balances": "A rule on balances, and on the second step of a sequence on them",
+    "maturity": "A rule at a maturity",
+}
+LIMITS: Final = (
+    ("length of an expression", expressions.MAX_LENGTH, "characters"),
+    ("parts of an expression", expressions.MAX_NODES, ""),
+    ("depth of an expression", expressions.MAX_DEPTH, ""),
+    ("size of a file", document.MAX_BYTES, "bytes"),
+    ("depth of a file", document.MAX_DEPTH, ""),
+    ("features", declarations.MAX_FEATURES, ""),
+    ("values of a list", definitions.MAX_LISTED, ""),
+    ("definitions, lists and tables", definitions.MAX_DECLARED, ""),
+    ("holdings with a term, a client", MAX_MATURITIES, ""),
+)
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
+    head = tuple(head)
+    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    return [*lines, *(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows), ""]
+
+
+def _type_said(name: Name) -> str:
+    type_ = name.type
+    if type_.kind == "number":
+        return type_.unit or "number"
+    if type_.values:
+        return ", ".join(type_.values)
+    return {"bool": "true or false", "text": "as in tiers.yaml" if type_.values == () else "text"}[type_.kind]
+
+
+def _names(found: Iterable[Name]) -> list[str]:
+    return table(
+        ("name", "unit or values", "", "can be missing", "changes by itself"),
+        (
+            (
+                f"`{name.name}`",
+                _type_said(name),
+                name.description,
+                "yes" if name.optional else "",
+                CHANGES_MEANS[name.changes],
+            )
+            for name in found
+        ),
+    )
+
+
+def _keys(part: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str, str]]:
+    """Every key of a mapping, those below it too: (path, required, what it is). What was shown beside it is not again;
+    an event's fields are those of its schema.
+    """
+    required = part.get("required", ())
+    shown: list[tuple[str, list[Any]]] = []
+    named = part.get("additionalProperties")
+    if isinstance(named, dict):
+        yield from _keys(named, f"{prefix}<name>.")
+    for key, value in part.get("properties", {}).items():
+        said = value.get("description", key.replace("_", " ").capitalize())
+        below = [] if key in INBOUND else list(_below(value))
+        same = next((f"`{prefix}{other}`" for other, parts in shown if below and parts == below), None)
+        if same:
+            said, below = f"As {same}.", []
+        shown.append((key, below))
+        allowed = _allowed(value)
+        if allowed and allowed not in said:
+            said = f"{said.rstrip('.')}. One of {allowed}."
+        yield f"`{prefix}{key}`", "yes" if key in required else "", said
+        for inner in below:
+            yield from _keys(inner, f"{prefix}{key}.")
+
+
+def _allowed(value: Mapping[str, Any]) -> str:
+    kinds = [value, *value.get("anyOf", ())]
+    found = [str(item) for kind in kinds for item in kind.get("enum", ())]
+    return ", ".join(found) if len(found) <= 20 else ""
+
+
+def _below(value: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
+    for kind in (value, *value.get("anyOf", ())):
+        for inner in (kind, kind.get("items", {})):
+            if "properties" in inner or isinstance(inner.get("additionalProperties"), dict):
+                yield inner
+
+
+FILES: Final = {
+    "rules": "A file of rules: any name",
+    "features": "features.yaml",
+    "tiers": "tiers.yaml",
+    "policy": "policy.yaml",
+    "definitions": "definitions.yaml",
+}
+
+
+def _files(rule_set: RuleSet | None) -> list[str]:
+    lines = []
+    for file, said in schema.rule_file_schemas(rule_set, "").items():
+        lines += [f"### {FILES[file.removesuffix('.json')]}", "", said["description"], ""]
+        lines += table(("key", "required", ""), _keys(said))
+    return lines
+
+
+def render() -> str:
+    """The whole reference."""
+    lines = [HEAD, "## Files and keys", "", *_files(None)]
+    lines += ["## Names", "", "Of the client, everywhere:", "", *_names(names.client_names((), ()))]
+    for trigger, said in GROUPS.items():
+        lines += [f"{said}:", "", *_names(names.EVENT_NAMES[trigger])]
+    lines += ["A rule on `tier_change`:", "", *_names(names.tier_change_names(()))]
+    lines += ["Features, definitions and tables are bare names. A list is named after `in` or `not in`.", ""]
+    lines += ["## Functions", ""]
+    lines += table(("function", "gives"), ((f"`{FUNCTIONS[name][2]}`", FUNCTION_GIVES[name]) for name in FUNCTIONS))
+    lines += ["## Aggregates", ""]
+    lines += table(("aggregate", "gives"), ((f"`{name}`", AGGREGATE_GIVES[name]) for name in declarations.AGGREGATES))
+    lines += [f"Windows: {declarations.WINDOW_FORMS}, in the firm's zone (UTC+8); or `since` an event.", ""]
+    lines += ["## What became of a rule that matched", "", "The first that applies, in this order.", ""]
+    lines += table(("outcome", ""), ((f"`{outcome}`", OUTCOME_MEANS[outcome]) for outcome in Outcome))
+    lines += ["## Lint", ""]
+    lines += table(("code", "severity", ""), ((f"`{code}`", *said) for code, said in CODES.items()))
+    lines += ["## Limits", ""]
+    lines += table(("", "at most"), ((what, f"{most:,} {unit}".strip()) for what, most, unit in LIMITS))
+    return "\n".join(lines).rstrip() + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(render())

@@ -1,0 +1,144 @@
+"""Conditions that never or always hold, whole and in part: L101 to L104.
+
+Enters: a RuleSet. Leaves: findings.
+Holds: each is proved for every trigger that it is said of.
+"""
+
+from __future__ import annotations
+
+import ast
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from engine.core.client.activity import MAX_SUM
+from engine.core.language.expressions import BOOL, Expression
+from engine.core.rules.ruleset import Rule, RuleSet
+from engine.rulefile.lint.findings import Findings
+from engine.rulefile.lint.narrowing import World, impossible
+from engine.rulefile.lint.parts import Part, conjuncts, leaves
+from engine.rulefile.lint.places import Place
+from engine.rulefile.lint.ranges import INF, Choice
+from engine.rulefile.lint.worlds import MAX_DAYS, event_world, world_of
+
+UNSAID: Final = (INF, MAX_DAYS, MAX_SUM)  # upper bounds that nobody would go by
+RELATED: Final = ("client.type", "client.tier")  # one tells of the other
+
+
+def look(rule_set: RuleSet, findings: Findings) -> None:
+    places = findings.places
+    for rule in rule_set.rules:
+        home = places.rules.get(rule.id)
+        for expression, at, worlds in _conditions(rule_set, rule, home):
+            if at is not None and home is not None:
+                _Look(findings, f'rule "{rule.id}"', home, at, worlds).condition(expression)
+    for segment in rule_set.tiers.segments:
+        home = places.segments.get(segment.id)
+        at = home.key("when") if home else None
+        if home is not None and at is not None:
+            worlds = {"": world_of(rule_set, "client")}
+            _Look(findings, f'segment "{segment.id}"', home, at, worlds).condition(segment.when)
+    for definition in rule_set.definitions:
+        home = places.declared["define"].get(definition.name)
+        at = places.roots[home.file].key("define", definition.name, "is") if home else None
+        if home is not None and at is not None and definition.expression.type == BOOL:
+            worlds = {"": world_of(rule_set, definition.on or "client")}
+            _Look(findings, f'definition "{definition.name}"', home, at, worlds).condition(definition.expression)
+    for feature in rule_set.features:
+        home = places.declared["features"].get(feature.name)
+        at = places.roots[home.file].key("features", feature.name, "where") if home else None
+        if home is not None and at is not None and feature.where is not None:
+            worlds = {"": event_world(feature.source)}
+            _Look(findings, f'feature "{feature.name}"', home, at, worlds).condition(feature.where)
+
+
+def _conditions(
+    rule_set: RuleSet, rule: Rule, home: Place | None
+) -> list[tuple[Expression, Place | None, dict[str, World]]]:
+    """A rule's conditions, each with its place and what is certain on each of its triggers."""
+    if home is None:
+        return []
+    key = "becomes" if rule.becomes else "when"
+    worlds: dict[str, World] = {trigger: world_of(rule_set, trigger, rule) for trigger in rule.on}
+    found = [(rule.when, home.key(key), worlds)]
+    if rule.sequence is not None:
+        second = "without" if rule.sequence.absent else "then"
+        for step, name in ((rule.sequence.first, "first"), (rule.sequence.then, second)):
+            found.append((step.when, home.key("sequence", name, "when"), {step.on: world_of(rule_set, step.on)}))
+    return found
+
+
+class _Look:
+    """One condition. `worlds`: what is certain, by trigger."""
+
+    def __init__(self, findings: Findings, subject: str, home: Place, at: Place, worlds: Mapping[str, World]) -> None:
+        self.findings, self.subject, self.home, self.at, self.worlds = findings, subject, home, at, worlds
+
+    def add(self, code: str, message: str, remedy: str, offset: int) -> None:
+        self.findings.add(code, self.at, self.subject, message, remedy, home=self.home, offset=offset)
+
+    def condition(self, expression: Expression) -> None:
+        if expression.text.strip() == "True":
+            return  # written on purpose
+        never = [trigger for trigger, world in self.worlds.items() if impossible(world, (expression.tree, True))]
+        if never and len(never) == len(self.worlds):
+            offset, why = self.reason(expression)
+            self.add("L101", f"can never hold: {why}", "correct it, or remove the rule that needs it", offset)
+            return
+        if never:
+            said = f"can never hold on {', '.join(never)}"
+            self.add("L101", said, f"take {' and '.join(never)} out of on, or correct the condition", 0)
+        if self.all_impossible((expression.tree, False)):
+            self.add("L102", "always holds", "correct it, or write True to say that it is meant", 0)
+            return
+        for part in leaves(expression):
+            if part.text in ("True", "False"):
+                continue
+            if self.all_impossible((part.tree, True)):
+                why = self.bounds(part)
+                self.add("L103", f"`{part.text}` can never hold{why}", "correct it, or remove it", part.offset)
+            elif self.all_impossible((part.tree, False)):
+                why = self.bounds(part)
+                self.add("L104", f"`{part.text}` always holds{why}", "remove it, or correct it", part.offset)
+
+    def all_impossible(self, *assumptions: tuple[ast.expr, bool]) -> bool:
+        return all(impossible(world, *assumptions) for world in self.worlds.values())
+
+    def reason(self, expression: Expression) -> tuple[int, str]:
+        """Where, and why: the part that cannot hold, or two that exclude each other."""
+        parts = conjuncts(expression)
+        for part in parts:
+            if self.all_impossible((part.tree, True)):
+                return part.offset, f"`{part.text}`{self.bounds(part)}" if len(parts) > 1 else self.alone(part)
+        for one, two in itertools.combinations(parts, 2):
+            if self.all_impossible((one.tree, True), (two.tree, True)):
+                return two.offset, f"`{one.text}` and `{two.text}` exclude each other"
+        return 0, "its parts exclude one another"
+
+    def alone(self, part: Part) -> str:
+        return self.bounds(part).removeprefix(", as ") or "its parts exclude one another"
+
+    def bounds(self, part: Part) -> str:
+        """What the one name of a comparison can be, in words."""
+        names = {node.id for node in ast.walk(part.tree) if isinstance(node, ast.Name)}
+        domains = {
+            name: [world.domains[name] for world in self.worlds.values() if name in world.domains] for name in names
+        }
+        if len(names) != 1 or not isinstance(part.tree, ast.Compare) or not all(domains.values()):
+            return ""
+        name, known = next(iter(domains.items()))
+        if any(isinstance(domain.values, Choice) for domain in known):
+            return ""
+        low, high = min(d.hull()[0] for d in known), max(d.hull()[1] for d in known)
+        if low == -INF:
+            return ""
+        divisor = 100 if "_cny" in name else 1
+        said = [f"{low / divisor:,.0f}", f"{high / divisor:,.0f}"]
+        return f", as {name} is {f'from {said[0]} to {said[1]}' if high not in UNSAID else f'{said[0]} or more'}"
+
+
+def implied(worlds: Sequence[World], narrower: Expression, wider: Expression) -> bool:
+    """Whether it is certain that the one holds only where the other does. Tried where they speak of the same things."""
+    if not {*wider.names} <= {*narrower.names, *RELATED}:
+        return False
+    return all(impossible(world, (narrower.tree, True), (wider.tree, False)) for world in worlds)

@@ -1,0 +1,96 @@
+"""What lint finds: its codes, and the comments that take a finding away.
+
+Enters: places of rule files, findings. Leaves: those that no comment allows, in order.
+Holds: a comment `# lint: allow L301 reason` works on the line of a finding or of its rule, or above it; one without a
+reason or a use is a finding itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from engine.rulefile.lint.places import Allowed, Place, Places
+
+ERROR: Final = "error"  # certainly not what was meant
+WARNING: Final = "warning"  # most likely not
+NOTE: Final = "note"  # good order
+
+CODES: Final[dict[str, tuple[str, str]]] = {
+    "L001": (WARNING, "a comment that allows a finding without a reason, or names no code"),
+    "L002": (NOTE, "a comment that allows what is not found"),
+    "L101": (ERROR, "a condition that can never hold"),
+    "L102": (WARNING, "a condition that always holds"),
+    "L103": (WARNING, "a part of a condition that can never hold"),
+    "L104": (NOTE, "a part of a condition that always holds"),
+    "L201": (
+        WARNING,
+        "a rule that only repeats another: whenever its condition holds, so does that one's, with the same template",
+    ),
+    "L202": (WARNING, "a rule for the client that others use up the daily cap for, whenever it fires"),
+    "L203": (NOTE, "two rules for the client that fire on one event with the same priority"),
+    "L204": (ERROR, "a segment that no client is in: those above it take them all"),
+    "L205": (ERROR, "a rule for the client while the daily cap is 0"),
+    "L301": (NOTE, "a rule without tests"),
+    "L302": (NOTE, "a rule that does not say which need it serves"),
+    "L303": (WARNING, "a cooldown longer than the time between two looks: the rule is passed over"),
+    "L304": (WARNING, "a rule for the client with a cooldown under an hour"),
+    "L305": (NOTE, "an owner with one rule whose name is nearly that of another"),
+    "L306": (NOTE, "a feature, definition, list or table that nothing uses"),
+    "L401": (WARNING, "a row of a decision table that no case reaches"),
+}
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Finding:
+    file: str
+    line: int
+    column: int
+    code: str
+    subject: str  # such as: rule "vip-winback"
+    message: str
+    remedy: str
+
+    @property
+    def severity(self) -> str:
+        return CODES[self.code][0]
+
+    def __str__(self) -> str:
+        said = f"{self.file}:{self.line}:{self.column}: {self.code} {self.severity}: "
+        said += f"{self.subject}{': ' if self.subject else ''}{self.message}; {self.remedy}"
+        return "".join(character if character.isprintable() else "?" for character in said)
+
+
+class Findings:
+    """Collects findings; `home` is the place of the rule or declaration that one is about."""
+
+    def __init__(self, places: Places) -> None:
+        self.places = places
+        self.found: list[tuple[Finding, Place]] = []
+
+    def add(
+        self, code: str, at: Place, subject: str, message: str, remedy: str, *, home: Place, offset: int | None = None
+    ) -> None:
+        line, column = (at.line, at.column) if offset is None else at.within(offset)
+        self.found.append((Finding(at.file, line, column, code, subject, message, remedy), home))
+
+    def left(self) -> list[Finding]:
+        """What no comment allows, and what is wrong with the comments."""
+        allowed = self.places.allowed()
+        used: set[Allowed] = set()
+        left = []
+        for finding, home in self.found:
+            lines = {finding.line, finding.line - 1, home.line, home.line - 1}
+            by = [a for a in allowed if a.file == finding.file and a.code == finding.code and a.line in lines]
+            used.update(by)
+            if not any(a.reason for a in by):
+                left.append(finding)
+        for comment in allowed:
+            at = (comment.file, comment.line, comment.column)
+            if comment.code not in CODES:
+                left.append(Finding(*at, "L001", "", f'"{comment.code}" is no code', "write one, such as L301"))
+            elif not comment.reason:
+                left.append(Finding(*at, "L001", "", "no reason given", f"write # lint: allow {comment.code} and why"))
+            elif comment not in used:
+                left.append(Finding(*at, "L002", "", f"there is no {comment.code} here", "remove the comment"))
+        return sorted(left)

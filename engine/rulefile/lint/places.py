@@ -1,0 +1,99 @@
+"""Where things stand in rule files, for those who speak of a rule set that has been read.
+
+Enters: the files of a RuleSet, which had no problem. Leaves: nodes by what they declare, lines, comments.
+Holds: a RuleSet carries no positions; its files are read again here, by the same reader.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from engine.rulefile.source.document import Listing, Mapping, Node, Scalar, index_within, place, read_document
+
+DECLARING: Final = ("features", "define", "lists", "tables")  # keys of files whose entries are names
+ALLOW: Final = re.compile(r"(?:^|\s)# lint: allow\b(.*)$")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A node and the file that it stands in."""
+
+    file: str
+    text: str
+    node: Node
+
+    @property
+    def line(self) -> int:
+        return place(self.text, self.node.index)[0]
+
+    @property
+    def column(self) -> int:
+        return place(self.text, self.node.index)[1]
+
+    def key(self, *path: str) -> Place | None:
+        """The value under a key of a key of this mapping."""
+        node: Node = self.node
+        for key in path:
+            if not isinstance(node, Mapping) or key not in node.entries:
+                return None
+            node = node.entries[key][1]
+        return Place(self.file, self.text, node)
+
+    def within(self, offset: int) -> tuple[int, int]:
+        """Line and column of a character of this text."""
+        assert isinstance(self.node, Scalar)
+        return place(self.text, index_within(self.text, self.node, offset))
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """A comment `# lint: allow CODE reason`."""
+
+    file: str
+    line: int
+    column: int
+    code: str
+    reason: str
+
+
+class Places:
+    """`rules` and `segments` by id; `declared` by key and name, at the name; `roots` by file."""
+
+    def __init__(self, files: Iterable[tuple[str, str]]) -> None:
+        self.texts = {name: text for name, text in files if name.endswith(".yaml")}
+        self.roots: dict[str, Place] = {}
+        self.rules: dict[str, Place] = {}
+        self.segments: dict[str, Place] = {}
+        self.declared: dict[str, dict[str, Place]] = {key: {} for key in DECLARING}
+        for name, text in self.texts.items():
+            root, _ = read_document(name, text)
+            if isinstance(root, Mapping):
+                self._take(Place(name, text, root))
+
+    def _take(self, root: Place) -> None:
+        self.roots[root.file] = root
+        for key, found in (("rules", self.rules), ("segments", self.segments)):
+            listed = root.key(key)
+            for item in listed.node.items if listed and isinstance(listed.node, Listing) else ():
+                at = Place(root.file, root.text, item)
+                id_ = at.key("id")
+                if id_ is not None and isinstance(id_.node, Scalar):
+                    found[id_.node.value] = at
+        for key in DECLARING:
+            entries = root.key(key)
+            if entries is not None and isinstance(entries.node, Mapping):
+                for name, (at_key, _) in entries.node.entries.items():
+                    self.declared[key][name] = Place(root.file, root.text, at_key)
+
+    def allowed(self) -> list[Allowed]:
+        found = []
+        for file, text in self.texts.items():
+            for number, line in enumerate(text.split("\n"), 1):
+                comment = ALLOW.search(line)
+                if comment:
+                    code, _, reason = comment[1].strip().partition(" ")
+                    found.append(Allowed(file, number, comment.start() + 1, code, reason.strip()))
+        return found

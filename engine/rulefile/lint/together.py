@@ -1,0 +1,195 @@
+"""What rules do to each other: L201 to L205.
+
+Enters: a RuleSet. Leaves: findings.
+Holds: what is said of two rules is proved of their conditions, or shown by values for which both hold, tried on them.
+"""
+
+from __future__ import annotations
+
+import ast
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from engine.core.language.expressions import HELPERS, Expression, Scope, to_python
+from engine.core.rules.ruleset import Rule, RuleSet
+from engine.rulefile.lint.conditions import implied
+from engine.rulefile.lint.findings import Findings
+from engine.rulefile.lint.narrowing import Box, Unsettled, World, boxes, impossible
+from engine.rulefile.lint.ranges import INF, Choice, Domain
+from engine.rulefile.lint.worlds import example, scope_of, world_of
+
+ON_EVENTS: Final = ("profiles", "balances", "logins", "trades", "tier_change")
+MAX_BOXES: Final = 8
+MAX_TRIES: Final = 200
+
+
+def look(rule_set: RuleSet, findings: Findings) -> None:
+    worlds = {trigger: world_of(rule_set, trigger) for trigger in ON_EVENTS}
+    never = {
+        r.id for r in rule_set.rules if all(t in worlds and impossible(worlds[t], (r.when.tree, True)) for t in r.on)
+    }
+    rules = [rule for rule in rule_set.rules if rule.id not in never]
+    if rule_set.policy.daily_cap == 0:
+        _none_is_sent(rule_set, findings)
+    else:
+        _used_up(rule_set, rules, worlds, findings)
+        _same_priority(rule_set, rules, worlds, findings)
+    _repeated(rules, worlds, findings)
+    _segments(rule_set, findings)
+
+
+def _none_is_sent(rule_set: RuleSet, findings: Findings) -> None:
+    for rule in rule_set.rules:
+        home = findings.places.rules.get(rule.id)
+        if rule.audience == "client" and home is not None:
+            at = home.key("audience") or home
+            message = "is never sent: the daily cap of policy.yaml is 0"
+            findings.add("L205", at, f'rule "{rule.id}"', message, "raise daily_cap, or remove the rule", home=home)
+
+
+def _together(one: Rule, other: Rule, worlds: Mapping[str, World]) -> list[World]:
+    """What is certain on each trigger of the one, when the other is looked at on all of them; else nothing."""
+    return [worlds[t] for t in one.on] if all(t in other.on and t in worlds for t in one.on) else []
+
+
+def _repeated(rules: list[Rule], worlds: Mapping[str, World], findings: Findings) -> None:
+    for position, rule in enumerate(rules):
+        home = findings.places.rules.get(rule.id)
+        for other in rules[:position] + rules[position + 1 :]:
+            same = (rule.kind, rule.audience, rule.template) == (other.kind, other.audience, other.template)
+            on = _together(rule, other, worlds)
+            if home is None or not same or not on or not implied(on, rule.when, other.when):
+                continue
+            back = _together(other, rule, worlds)
+            if back and rules.index(other) > position and implied(back, other.when, rule.when):
+                continue  # of two that are equal, the later one is named
+            message = f'repeats "{other.id}": whenever its condition holds, so does that one\'s, with the same template'
+            remedy = "remove one of the two, or exclude what the other covers"
+            findings.add("L201", home.key("when") or home, f'rule "{rule.id}"', message, remedy, home=home)
+            break
+
+
+def _used_up(rule_set: RuleSet, rules: list[Rule], worlds: Mapping[str, World], findings: Findings) -> None:
+    cap = rule_set.policy.daily_cap
+    for position, rule in enumerate(rules):
+        home = findings.places.rules.get(rule.id)
+        if rule.audience != "client" or home is None:
+            continue
+        before = [
+            other
+            for other in rules[:position]
+            if other.audience == "client"
+            and other.channels_by is None
+            and {*rule.channels} <= {*other.channels}
+            and (on := _together(rule, other, worlds))
+            and implied(on, rule.when, other.when)
+        ]
+        if len(before) >= cap:
+            first = ", ".join(f'"{other.id}"' for other in before[:cap])
+            message = f"is sent only while {first} {'is' if cap == 1 else 'are'} in cooldown: whenever it fires, "
+            message += (
+                f"{'it goes' if cap == 1 else 'they go'} first and {'uses' if cap == 1 else 'use'} up the daily cap"
+            )
+            remedy = "give it a higher priority, or exclude in the others what it covers"
+            findings.add("L202", home.key("priority") or home, f'rule "{rule.id}"', message, remedy, home=home)
+
+
+def _same_priority(rule_set: RuleSet, rules: list[Rule], worlds: Mapping[str, World], findings: Findings) -> None:
+    client = [rule for rule in rules if rule.audience == "client"]
+    for one, other in itertools.combinations(client, 2):
+        home = findings.places.rules.get(other.id)
+        if home is None or one.priority != other.priority or one.template == other.template:
+            continue
+        for trigger in one.on:
+            if trigger not in other.on or trigger not in worlds:
+                continue
+            shown = witness(rule_set, trigger, worlds[trigger], one.when, other.when)
+            if shown is not None:
+                message = f'may fire on {trigger} together with "{one.id}", of priority {one.priority} too; the one '
+                message += f"that comes first in the alphabet goes first. Example: {example(shown)}"
+                at = home.key("priority") or home
+                findings.add("L203", at, f'rule "{other.id}"', message, "give them different priorities", home=home)
+                break
+
+
+def _segments(rule_set: RuleSet, findings: Findings) -> None:
+    world = world_of(rule_set, "client")
+    earlier: list[tuple[ast.expr, bool]] = []
+    for segment in rule_set.tiers.segments:
+        home = findings.places.segments.get(segment.id)
+        alone = impossible(world, (segment.when.tree, True))
+        if home is not None and earlier and not alone and impossible(world, (segment.when.tree, True), *earlier):
+            message = "no client is in it: whoever meets its condition is in a segment above"
+            remedy = "move it up, or correct its condition"
+            findings.add("L204", home, f'segment "{segment.id}"', message, remedy, home=home)
+        earlier.append((segment.when.tree, False))
+
+
+def witness(rule_set: RuleSet, trigger: str, world: World, *conditions: Expression) -> dict[str, Any] | None:
+    """Values, money in CNY, for which all conditions hold: found by trying, so none is no proof that there are none."""
+    scope = scope_of(rule_set, trigger)
+    names = list(dict.fromkeys(name for condition in conditions for name in condition.names))
+    if any(scope[name].reads is not None for name in names):
+        return None
+    holds = [_function(condition, scope) for condition in conditions]
+    for box in _some_boxes(world, conditions):
+        domains = [_domain(world, box, name) for name in names]
+        choices = [_candidates(domain, name in world.whole) for name, domain in zip(names, domains, strict=True)]
+        for values in itertools.islice(itertools.product(*choices), MAX_TRIES):
+            tried = dict(zip(names, values, strict=True))
+            if all(condition(tried) is True for condition in holds) and _agrees(world, tried):
+                money = {name for name in names if scope[name].type.unit == "cny"}
+                return {n: v / 100 if n in money and v is not None else v for n, v in tried.items()}
+    return None
+
+
+def _some_boxes(world: World, conditions: tuple[Expression, ...]) -> Iterator[Box]:
+    try:
+        yield from itertools.islice(boxes(world, *((condition.tree, True) for condition in conditions)), MAX_BOXES)
+    except Unsettled:
+        return
+
+
+def _domain(world: World, box: Box, name: str) -> Domain:
+    kept = world.same.get(name, name)
+    return box.get(kept) or world.domains[kept]
+
+
+def _candidates(domain: Domain, whole: bool) -> list[Any]:
+    if isinstance(domain.values, Choice):
+        some = sorted(domain.values.values, key=str)[:3]
+        found: list[Any] = ["..."] if domain.values.others else list(some)
+    else:
+        found = []
+        for span in domain.values[:2]:
+            low = 0 if span.low == -INF else span.low
+            step = 1 if whole else 0.01
+            inside = [low + step if span.low_open else low, low + 100, 10 * low + 1000, span.high]
+            found += [v for v in inside if v < INF and domain.holds(v)]
+    return [*dict.fromkeys(found), *([None] if domain.missing else [])]
+
+
+def _agrees(world: World, values: Mapping[str, Any]) -> bool:
+    """Whether values that belong together do."""
+    aliased = all(values[a] == values[b] for a, b in world.same.items() if a in values and b in values)
+    ordered = all(values[a] <= values[b] for a, b in world.at_most if a in values and b in values)
+    rows = all(
+        any(
+            all(values.get(world_name, value) == value for world_name, value in zip(names, row, strict=True))
+            for row in some
+        )
+        for names, some in world.relations
+    )
+    return aliased and ordered and rows
+
+
+def _function(expression: Expression, scope: Scope) -> Callable[[Mapping[str, Any]], Any]:
+    given = {name: replace(known, code=f"v[{name!r}]") for name, known in scope.items()}
+    tree = ast.parse("lambda v: None", mode="eval")
+    assert isinstance(tree.body, ast.Lambda)
+    tree.body.body = to_python(expression, given)
+    code = compile(ast.fix_missing_locations(tree), "<condition>", "eval")
+    function: Callable[[Mapping[str, Any]], Any] = eval(code, dict(HELPERS))  # our own generated tree
+    return function

@@ -1,0 +1,120 @@
+"""What keeps a rule set in good order: tests, needs, owners, cooldowns, nothing unused: L301 to L306, L401.
+
+Enters: a RuleSet. Leaves: findings.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from dataclasses import fields, is_dataclass
+from typing import Any, Final
+
+from engine.core.language.expressions import Expression
+from engine.core.rules.ruleset import Rule, RuleSet
+from engine.rulefile.lint.findings import Findings
+from engine.rulefile.lint.places import Place
+from engine.rulefile.lint.worlds import scope_of
+from engine.rulefile.read.table_checks import unreachable
+from engine.rulefile.source.fields import DAY_S, HOUR_S
+
+# The shortest time between two looks.
+RHYTHM_S: Final = {"day": DAY_S, "week": 7 * DAY_S, "month": 28 * DAY_S, "quarter": 90 * DAY_S, "year": 365 * DAY_S}
+ON_EVENTS: Final = ("profiles", "balances", "logins", "trades", "tier_change")
+
+
+def look(rule_set: RuleSet, findings: Findings) -> None:
+    owners = Counter(rule.owner for rule in rule_set.rules)
+    for rule in rule_set.rules:
+        home = findings.places.rules.get(rule.id)
+        if home is not None:
+            _rule(rule, home, owners, findings)
+    _unused(rule_set, findings)
+    _rows(rule_set, findings)
+
+
+def _rule(rule: Rule, home: Place, owners: Counter[str], findings: Findings) -> None:
+    def add(code: str, key: str, message: str, remedy: str) -> None:
+        findings.add(code, home.key(key) or home, f'rule "{rule.id}"', message, remedy, home=home)
+
+    if home.key("tests") is None:
+        add("L301", "id", "no tests", "add tests: what is given, what is expected")
+    if rule.serves is None:
+        add("L302", "id", "does not say which need it serves", "add serves")
+    rhythm_s, every = _rhythm(rule)
+    if rhythm_s and rule.cooldown_by is None and rule.cooldown_s > rhythm_s:
+        message = f"is looked at every {every}, and its cooldown outlasts that: it is passed over"
+        add("L303", "cooldown", message, "shorten the cooldown, or look more seldom")
+    if rule.audience == "client" and rule.cooldown_s < HOUR_S and set(rule.on) & {*ON_EVENTS}:
+        message = "speaks to the client again within the hour"
+        add("L304", "cooldown", message, "write a cooldown of at least 1h, better days")
+    if owners[rule.owner] == 1:
+        others = [owner for owner, rules in owners.items() if rules > 1]
+        close = difflib.get_close_matches(rule.owner, others, n=1, cutoff=0.8)
+        if close:
+            add("L305", "owner", f'owner "{rule.owner}" has only this rule', f'did you mean "{close[0]}"?')
+
+
+def _rhythm(rule: Rule) -> tuple[int, str]:
+    if rule.at is not None and rule.at.every in RHYTHM_S:
+        return RHYTHM_S[rule.at.every], rule.at.every
+    if rule.becomes is not None and rule.becomes.repeat_s:
+        days, rest = divmod(rule.becomes.repeat_s, DAY_S)
+        return rule.becomes.repeat_s, f"{rule.becomes.repeat_s // 60}m" if rest else f"{days}d"
+    return 0, ""
+
+
+def _unused(rule_set: RuleSet, findings: Findings) -> None:
+    """What no rule, tier, segment or score needs, be it through other declarations."""
+    declared = rule_set.declared
+    needs = {definition.name: _named(definition.expression) for definition in declared.definitions}
+    needs |= {table.name: {*table.inputs} for table in declared.tables}
+    pending = _named((rule_set.rules, rule_set.tiers))
+    used: set[str] = set()
+    while pending:
+        name = pending.pop()
+        if name not in used:
+            used.add(name)
+            pending |= needs.get(name, set())
+    for kind, key, found in (
+        ("feature", "features", [feature.name for feature in rule_set.features]),
+        ("definition", "define", [definition.name for definition in declared.definitions]),
+        ("list", "lists", list(declared.lists)),
+        ("table", "tables", [table.name for table in declared.tables]),
+    ):
+        for name in found:
+            at = findings.places.declared[key].get(name)
+            if name not in used and at is not None:
+                cost = ": it costs memory in every client's state" if kind == "feature" else ""
+                findings.add("L306", at, f'{kind} "{name}"', "nothing uses it", f"use it, or remove it{cost}", home=at)
+
+
+def _named(value: Any) -> set[str]:
+    """The names that the expressions in it use. A word of a rule may be a table's name too."""
+    if isinstance(value, Expression):
+        return {*value.names, *value.lists}
+    if isinstance(value, str):
+        return {value}
+    if isinstance(value, dict):
+        return _named(tuple(value.values()))
+    if isinstance(value, tuple):
+        return {name for item in value for name in _named(item)}
+    if is_dataclass(value):
+        return {name for field in fields(value) for name in _named(getattr(value, field.name))}
+    return set()
+
+
+def _rows(rule_set: RuleSet, findings: Findings) -> None:
+    for table in rule_set.tables:
+        home = findings.places.declared["tables"].get(table.name)
+        if home is None or table.hit != "first":
+            continue
+        for row in unreachable(table, scope_of(rule_set, table.on or "client")):
+            subject, remedy = f'table "{table.name}"', "remove it, or move it up"
+            if row == len(table.rows):
+                at = findings.places.roots[home.file].key("tables", table.name, "otherwise") or home
+                message = "no case is left for otherwise: the rows match them all"
+                findings.add("L401", at, subject, message, "remove it, so that a gap is told one day", home=home)
+            else:
+                message = f"no case reaches the row at {table.rows[row].place}: those above it match them all"
+                findings.add("L401", home, subject, message, remedy, home=home)

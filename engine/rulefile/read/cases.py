@@ -1,0 +1,129 @@
+"""Reads the `tests:` of a rule: who the client is, what happened, what is expected of the rule.
+
+Enters: the node of a rule's tests, the rule, the tiers. Leaves: RuleTests, each with real events in order of time.
+Holds: a client is given only what events can bring about; all that is given is turned into events here, so that a
+test is run by deciding them, and every fault is told at its place in the file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from engine.core.contract.events import Event
+from engine.core.contract.message import cny
+from engine.core.contract.outbound import Outcome, Value
+from engine.core.rules.ruleset import Rule, Tiers
+from engine.rulefile.read.story import AT_MS, MAX_WAIT_S, Story, money_fen
+from engine.rulefile.source.document import Mapping, Node, Scalar, place
+from engine.rulefile.source.fields import Reader
+
+REASONS: Final = ("condition", *(outcome.value for outcome in Outcome if outcome is not Outcome.SENT))
+MISSING: Final = "missing"
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What is to become of the rule from the test's time on."""
+
+    reason: str  # "fires", or why not: condition or a reason of the contact policy
+    count: int | None = None
+    channel: str | None = None
+    parameters: tuple[tuple[str, Value], ...] = ()  # as in the published record
+
+    def __str__(self) -> str:
+        if self.reason != "fires":
+            return f"not: {self.reason}"
+        said = [f"count {self.count}"] if self.count is not None else []
+        said += [f"channel {self.channel}"] if self.channel else []
+        said += [f"{name} {MISSING if value is None else value}" for name, value in self.parameters]
+        return f"fires{' with ' if said else ''}{', '.join(said)}"
+
+
+@dataclass(frozen=True, slots=True)
+class RuleTest:
+    rule: str
+    name: str
+    file: str
+    line: int
+    column: int
+    history: tuple[tuple[str, Event], ...]  # what makes the client what it is, in order
+    tier: str | None  # where the client must be after that, when the test says so
+    at_ms: int
+    event: tuple[str, Event] | None
+    wait_ms: int  # how much time passes then
+    expected: Expected
+
+
+def read_tests(reader: Reader, node: Node | None, rule: Rule, tiers: Tiers) -> tuple[RuleTest, ...]:
+    """Those without a fault; the faults of the others are with the reader."""
+    tests = []
+    for item in reader.items(node):
+        before = len(reader.problems)
+        test = _test(reader, item, rule, tiers)
+        if len(reader.problems) == before:
+            tests.append(test)
+    return tuple(tests)
+
+
+def _test(reader: Reader, node: Node, rule: Rule, tiers: Tiers) -> RuleTest:
+    fields = reader.mapping(node, ("name", "expect"), ("given", "at", "event", "wait"))
+    if isinstance(node, Mapping) and "event" not in fields and "wait" not in fields:
+        reader.problem(node, "neither event nor wait", "write what happens, such as event: {logins: {}}")
+    story = Story(reader, tiers)
+    at_ms = story.moment(fields["at"], None) if "at" in fields else AT_MS
+    tier = story.given(fields.get("given"), at_ms)
+    history = tuple(story.events)
+    if "event" in fields:
+        story.one_event(fields["event"], at_ms)
+    line, column = place(reader.text, node.index)
+    return RuleTest(
+        rule=rule.id,
+        name=reader.words(fields.get("name"), 120),
+        file=reader.file,
+        line=line,
+        column=column,
+        history=history,
+        tier=tier,
+        at_ms=at_ms,
+        event=story.events[-1] if len(story.events) > len(history) else None,
+        wait_ms=reader.duration(fields["wait"], "mhd", 60, MAX_WAIT_S) * 1000 if "wait" in fields else 0,
+        expected=_expected(reader, fields.get("expect"), rule),
+    )
+
+
+def _expected(reader: Reader, node: Node | None, rule: Rule) -> Expected:
+    if isinstance(node, Scalar):
+        reader.choice(node, ("fires",))
+        return Expected("fires")
+    fields = reader.mapping(node, (), ("fires", "not"))
+    if isinstance(node, Mapping) and len(node.entries) != 1:
+        reader.problem(node, "expect has one key", "write fires: {...} or not: condition")
+    if "not" in fields:
+        return Expected(reader.choice(fields["not"], REASONS))
+    said = reader.mapping(fields.get("fires"), (), ("channel", "count", "parameters"))
+    return Expected(
+        "fires",
+        reader.integer(said["count"], 1, 1000) if "count" in said else None,
+        (reader.choice(said["channel"], rule.channels) or None) if "channel" in said else None,
+        _parameters(reader, said.get("parameters"), rule),
+    )
+
+
+def _parameters(reader: Reader, node: Node | None, rule: Rule) -> tuple[tuple[str, Value], ...]:
+    """By the types of the rule's parameters."""
+    types = {name: expression.type for name, expression in rule.parameters}
+    expected: list[tuple[str, Value]] = []
+    for name, value in reader.mapping(node, (), tuple(types)).items():
+        type_, scalar = types[name], reader.scalar(value)
+        if scalar is None or scalar.value == MISSING:
+            expected.append((name, None))
+        elif type_.kind == "bool":
+            expected.append((name, reader.choice(value, ("true", "false")) == "true"))
+        elif type_.kind == "text":
+            expected.append((name, scalar.value))
+        elif type_.unit == "cny":
+            expected.append((name, cny(money_fen(reader, value) or 0)))
+        else:
+            expected.append((name, reader.number(value)))
+    return tuple(expected)

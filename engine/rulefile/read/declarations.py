@@ -1,0 +1,193 @@
+"""Reads features.yaml, tiers.yaml and policy.yaml: what rules build on.
+
+Enters: each file's root node. Leaves: features, tiers, contact policy.
+Holds: a declaration with a fault is named in `unsure`, so that rules which use it are not blamed.
+"""
+
+from __future__ import annotations
+
+import itertools
+import keyword
+import re
+from typing import Final, Literal, cast, get_args
+
+from engine.core.language.expressions import BOOL, Scope, Type, number
+from engine.core.language.functions import FUNCTIONS
+from engine.core.rules import names
+from engine.core.rules.ruleset import (
+    Aggregate,
+    ContactPolicy,
+    Feature,
+    Ladder,
+    Segment,
+    Since,
+    Source,
+    Tiers,
+    TierStep,
+    Window,
+)
+from engine.rulefile.source.document import Node, Scalar
+from engine.rulefile.source.fields import DAY_S, IDENTIFIER, KEBAB, TIER, Reader
+
+SOURCES: Final[tuple[str, ...]] = get_args(Source)
+AGGREGATES: Final[tuple[str, ...]] = get_args(Aggregate)
+NUMERIC: Final = ("sum", "min", "max", "daily_mean")
+MONTHS: Final[dict[str, Literal["month", "previous_month"]]] = {"month": "month", "previous_month": "previous_month"}
+LONGEST: Final[dict[str, tuple[Literal["day", "hour"], int]]] = {"d": ("day", 366), "h": ("hour", 72)}
+WINDOW_FORMS: Final = "write 7d (1d to 366d), 24h (1h to 72h), month or previous_month"
+MAX_FEATURES: Final = 60  # each costs memory in every client's state
+MAX_STAY_S: Final = 366 * DAY_S
+
+
+def read_features(reader: Reader, root: Node) -> tuple[Feature, ...]:
+    """By name; those with a fault are left out."""
+    entries = reader.entries(reader.mapping(root, ("features",)).get("features"))
+    if len(entries) > MAX_FEATURES:
+        reader.problem(entries[MAX_FEATURES][0], f"{len(entries)} features", f"declare at most {MAX_FEATURES}")
+    features = []
+    for key, node in entries:
+        before = len(reader.problems)
+        feature = _feature(reader, key, node)
+        if len(reader.problems) > before:
+            reader.unsure.names.add(key.value)
+        else:
+            features.append(feature)
+    return tuple(sorted(features, key=lambda feature: feature.name))
+
+
+def _feature(reader: Reader, key: Scalar, node: Node) -> Feature:
+    name = reader.word(key, IDENTIFIER)
+    if name in FUNCTIONS or keyword.iskeyword(name):
+        reader.problem(key, f'"{name}" is a word of the rule language', "choose another name")
+    fields = reader.mapping(node, ("source", "aggregate"), ("window", "since", "field", "where", "description"))
+    source = cast(Source, reader.choice(fields.get("source"), SOURCES))
+    aggregate = cast(Aggregate, reader.choice(fields.get("aggregate"), AGGREGATES))
+    given = len(reader.problems)
+    window = _window(reader, key, fields.get("window"), fields.get("since"), aggregate)
+    scope: Scope = names.event_scope(source) if source else {}
+    where = reader.expression(fields["where"], scope, BOOL) if "where" in fields and source else None
+    types = {known.name.partition(".")[2]: known.type for known in scope.values()}
+    field = _field(reader, node, fields.get("field"), aggregate, types) if source and aggregate else None
+    description = reader.words(fields.get("description"), 300)
+    if not (source and aggregate and window) or len(reader.problems) > given:
+        return Feature(name, "trades", "count", None, None, Window("day"))
+    money = field is not None and aggregate != "distinct" and types[field].unit == "cny"
+    if money and "_cny" not in name:
+        reader.problem(key, f'"{name}" holds money', f'put the unit in its name, such as "{name}_cny"')
+    elif "_cny" in name and not money:
+        reader.problem(key, f'"{name}" holds no money', "leave _cny out of its name")
+    return Feature(name, source, aggregate, field, where, window, description)
+
+
+def _window(
+    reader: Reader, at: Node, window: Node | None, since: Node | None, aggregate: Aggregate | None
+) -> Window | Since | None:
+    """What of the past the feature covers."""
+    if window is not None and since is not None:
+        reader.problem(since, "both window and since", "keep the one that is meant")
+    elif since is not None:
+        if aggregate == "daily_mean":
+            reader.problem(since, "daily_mean goes by days, since by events", "use a window of days, or last")
+        fields = reader.mapping(since, ("on",), ("when",))
+        on = cast(Source, reader.choice(fields.get("on"), SOURCES))
+        when = reader.expression(fields["when"], names.event_scope(on), BOOL) if on and "when" in fields else None
+        return Since(on, when) if on else None
+    elif window is None:
+        reader.problem(at, "neither window nor since", "add window: 7d, or since: {on: balances, when: ...}")
+    elif (scalar := reader.scalar(window)) is not None:
+        found = re.fullmatch(r"([1-9][0-9]{0,2})([dh])", scalar.value)
+        if scalar.value in MONTHS:
+            return Window(MONTHS[scalar.value])
+        if found is None or int(found[1]) > LONGEST[found[2]][1]:
+            reader.problem(scalar, f'not a window: "{scalar.value[:80]}"', WINDOW_FORMS)
+        elif found[2] == "h" and aggregate == "daily_mean":
+            reader.problem(scalar, "daily_mean goes by days, this window by hours", "use a window of days, or last")
+        else:
+            return Window(LONGEST[found[2]][0], int(found[1]))
+    return None
+
+
+def _field(reader: Reader, at: Node, node: Node | None, aggregate: Aggregate, types: dict[str, Type]) -> str | None:
+    """The field that an aggregate works on; numbers for all but distinct and last."""
+    usable = tuple(field for field, type_ in types.items() if type_.kind == "number" or aggregate not in NUMERIC)
+    if aggregate == "count":
+        if node is not None:
+            reader.problem(node, "count takes no field", "remove it, or use where")
+        return None
+    if node is None:
+        reader.problem(at, f"{aggregate} needs a field", f"add field, one of: {', '.join(usable)}")
+        return None
+    return reader.choice(node, usable)
+
+
+def read_tiers(reader: Reader, root: Node, features: tuple[Feature, ...]) -> Tiers:
+    fields = reader.mapping(root, (), (*names.CLIENT_TYPES, "segments", "value_score"))
+    base = {
+        name: known
+        for name, known in names.rule_scope("client", features, (), ()).items()
+        if name not in ("client.tier", "client.days_in_tier", "client.segment", "client.value_score")
+    }
+    ladders = {type_: _ladder(reader, fields[type_], base) for type_ in names.CLIENT_TYPES if type_ in fields}
+    tiers = tuple(dict.fromkeys(step.tier for ladder in ladders.values() for step in ladder.steps))
+    scope = names.rule_scope("client", features, tiers, ())
+    before_segment = {n: k for n, k in scope.items() if n not in ("client.segment", "client.value_score")}
+    segments = tuple(_segment(reader, item, before_segment) for item in reader.items(fields.get("segments")))
+    _no_twice(reader, fields.get("segments"), [segment.id for segment in segments])
+    scope = names.rule_scope("client", features, tiers, tuple(segment.id for segment in segments))
+    before_score = {n: k for n, k in scope.items() if n != "client.value_score"}
+    score = reader.expression(fields["value_score"], before_score, number()) if "value_score" in fields else None
+    return Tiers(ladders, segments, score)
+
+
+def _segment(reader: Reader, node: Node, scope: Scope) -> Segment:
+    fields = reader.mapping(node, ("id", "when"))
+    return Segment(reader.word(fields.get("id"), KEBAB), reader.expression(fields.get("when"), scope, BOOL))
+
+
+def _ladder(reader: Reader, node: Node, scope: Scope) -> Ladder:
+    fields = reader.mapping(node, ("measure", "tiers"), ("promote_after", "demote_after"))
+    measure = reader.expression(fields.get("measure"), scope, number())
+    nodes = reader.items(fields.get("tiers"))
+    if "tiers" in fields and not nodes:
+        reader.problem(fields["tiers"], "no tiers", "list at least one, best first")
+    steps = [_step(reader, item, measure.type, item is nodes[-1]) for item in nodes]
+    _no_twice(reader, fields.get("tiers"), [step.tier for step in steps])
+    for item, (better, step) in zip(nodes[1:], itertools.pairwise(steps), strict=True):
+        if better.exit is not None and step.enter is not None and better.exit < step.enter:
+            remedy = (
+                f"tiers stand best first: {better.tier} is left at {better.exit}, {step.tier} begins at {step.enter}"
+            )
+            reader.problem(item, f"tier {step.tier} reaches above the exit of {better.tier}", remedy)
+
+    def stay(key: str) -> int:
+        return reader.duration(fields[key], "d", 0, MAX_STAY_S) // DAY_S if key in fields else 0
+
+    return Ladder(measure, tuple(steps), stay("promote_after"), stay("demote_after"))
+
+
+def _step(reader: Reader, node: Node, measured: Type, last: bool) -> TierStep:
+    fields = reader.mapping(node, ("tier",) if last else ("tier", "enter", "exit"))
+    tier = reader.word(fields.get("tier"), TIER)
+    if last or not {"enter", "exit"} <= fields.keys():
+        return TierStep(tier, None, None)
+    enter, exit_ = reader.number(fields["enter"]), reader.number(fields["exit"])
+    for key, value in (("enter", enter), ("exit", exit_)):
+        if measured.unit == "cny" and round(value * 100) / 100 != value:
+            reader.problem(fields[key], "money with more than two decimals", "write at most two decimals")
+    if exit_ > enter:
+        reader.problem(fields["exit"], f"exit {exit_} is above enter {enter}", "write exit at or below enter")
+    return TierStep(tier, enter, exit_)
+
+
+def _no_twice(reader: Reader, node: Node | None, ids: list[str]) -> None:
+    for position, id_ in enumerate(ids):
+        if id_ and id_ in ids[:position]:
+            reader.problem(reader.items(node)[position], f'"{id_}" twice', "keep one, or choose another name")
+
+
+def read_policy(reader: Reader, root: Node) -> ContactPolicy:
+    fields = reader.mapping(root, ("contact",), ("publishing",))
+    contact = reader.mapping(fields.get("contact"), ("daily_cap",))
+    publishing = reader.mapping(fields.get("publishing"), ("approval",))
+    approval = reader.choice(publishing.get("approval"), ("true", "false"))
+    return ContactPolicy(reader.integer(contact.get("daily_cap"), 0, 100), approval == "true")

@@ -1,0 +1,155 @@
+"""Reads definitions.yaml: lists of texts, decision tables, named expressions.
+
+Enters: the file's root node, the CSV files, the names that rules have without it. Leaves: Declared.
+Holds: no two of them share a name, with each other or with anything else; a definition uses only what stands before it;
+one with a fault is left out and named in `unsure`, so that those that use it are not blamed.
+"""
+
+from __future__ import annotations
+
+import keyword
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+from engine.core.language.expressions import Scope
+from engine.core.language.functions import FUNCTIONS
+from engine.core.rules.tables import Declared, Definition, Table, with_declared
+from engine.rulefile.read.tables import read_table
+from engine.rulefile.source.csv_file import Sheets
+from engine.rulefile.source.document import Listing, Mapping, Node, Scalar
+from engine.rulefile.source.fields import ALWAYS, IDENTIFIER, Reader, nearest
+
+MAX_LISTED: Final = 100_000
+MAX_TEXT: Final = 100
+MAX_DECLARED: Final = 500
+Scopes = Callable[[str | None], Scope]  # the names known on a topic, or without an event
+
+
+def read_definitions(reader: Reader, root: Node, scopes: Scopes, sheets: Sheets) -> Declared:
+    """`scopes` has client names, features and the names of each topic's events."""
+    fields = reader.mapping(root, (), ("lists", "tables", "define"))
+    names = _Names(reader, set(scopes(None)))
+    lists: dict[str, tuple[str, ...]] = {}
+    for key, node in reader.entries(fields.get("lists")):
+        with names.declaring(key):
+            values = _list(reader, node, sheets)
+        if names.sound:
+            lists[key.value] = values
+    tables: list[Table] = []
+    for key, node in reader.entries(fields.get("tables")):
+        with names.declaring(key):
+            table = read_table(reader, key.value, node, scopes, sheets)
+            _known_on(reader, key.value, table.on)
+        if names.sound:
+            tables.append(table)
+    definitions: list[Definition] = []
+    entries = reader.entries(fields.get("define"))
+    later = {key.value for key, _ in entries}
+    for key, node in entries:
+        declared = Declared(lists, tuple(tables), tuple(definitions))
+        with names.declaring(key):
+            definition = _definition(reader, key, node, scopes, declared, later)
+            _known_on(reader, key.value, definition.on)
+        later.discard(key.value)
+        if definition.expression is ALWAYS:  # it has a fault, or follows from one
+            reader.unsure.names.add(key.value)
+        elif names.sound:
+            definitions.append(definition)
+    if len(names.taken) > MAX_DECLARED + len(scopes(None)):
+        reader.problem(root, "too many declarations", f"declare at most {MAX_DECLARED:,}")
+    return Declared(lists, tuple(tables), tuple(definitions))
+
+
+class _Names:
+    """Watches what is declared: a name free to take, and whether its declaration had a fault."""
+
+    def __init__(self, reader: Reader, taken: set[str]) -> None:
+        self.reader = reader
+        self.taken = taken
+        self.sound = True
+
+    def declaring(self, key: Scalar) -> _Names:
+        self.key, self.given = key, len(self.reader.problems)
+        name = self.reader.word(key, IDENTIFIER)
+        if name in FUNCTIONS or keyword.iskeyword(name) or name == "then":
+            self.reader.problem(key, f'"{name}" is a word of the rule language', "choose another name")
+        elif name in self.taken:
+            self.reader.problem(key, f'"{name}" is declared already', "keep one, or choose another name")
+        return self
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, *_: object) -> None:
+        self.taken.add(self.key.value)
+        self.sound = len(self.reader.problems) == self.given
+        if not self.sound:
+            self.reader.unsure.names.add(self.key.value)
+
+
+def _known_on(reader: Reader, name: str, topic: str | None) -> None:
+    if topic is not None:
+        reader.unsure.known_on[name] = topic
+
+
+def _list(reader: Reader, node: Node, sheets: Sheets) -> tuple[str, ...]:
+    fields = reader.mapping(node, (), ("values", "file", "column", "description"))
+    reader.words(fields.get("description"), 300)
+    if isinstance(node, Mapping) and ("values" in fields) == ("file" in fields):
+        reader.problem(node, "values or file", "a list has one of them")
+    elif "column" in fields and "values" in fields:
+        reader.problem(fields["column"], "column without a file", "remove it")
+    told, cells = (reader, _written(reader, fields["values"])) if "values" in fields else (None, [])
+    if "file" in fields:
+        told, cells = _column(reader, fields["file"], fields.get("column"), sheets)
+    if told is None:
+        return ()
+    if len(cells) > MAX_LISTED:
+        told.problem(cells[MAX_LISTED], f"list of {len(cells):,} texts", f"at most {MAX_LISTED:,}")
+    for cell in cells:
+        if not cell.value or len(cell.value) > MAX_TEXT:
+            told.problem(cell, "empty value" if not cell.value else "a long text", f"write 1 to {MAX_TEXT} characters")
+    return tuple(dict.fromkeys(cell.value for cell in cells))
+
+
+def _written(reader: Reader, node: Node) -> list[Scalar]:
+    if isinstance(node, Listing) and not node.items:
+        reader.problem(node, "empty list", "write at least one value")
+    return [scalar for item in reader.items(node) if (scalar := reader.text_value(item)) is not None]
+
+
+def _column(reader: Reader, file: Node, column: Node | None, sheets: Sheets) -> tuple[Reader | None, list[Scalar]]:
+    sheet = sheets.sheet(reader, file)
+    if sheet is None:
+        return None, []
+    titles = [cell.value for cell in sheet.header]
+    written = reader.scalar(column)
+    wanted = titles[0] if written is None else written.value
+    if column is None and len(titles) > 1:
+        reader.problem(file, f"which column of {sheet.reader.file}?", f"add column, one of: {', '.join(titles)}")
+    if wanted not in titles:
+        reader.problem(column or file, f'no column "{wanted}" in {sheet.reader.file}', nearest(wanted, titles))
+        return None, []
+    if not sheet.rows:
+        sheet.reader.problem(0, "no rows", "write one value a line below the header")
+    position = titles.index(wanted)
+    return sheet.reader, [row[position] for row in sheet.rows]
+
+
+def _definition(
+    reader: Reader, key: Scalar, node: Node, scopes: Scopes, declared: Declared, later: set[str]
+) -> Definition:
+    fields = reader.mapping(node, ("is",), ("on", "description"))
+    on = reader.topic(fields.get("on"))
+    given = len(reader.problems)
+    scope = with_declared(scopes(on), declared, on, compiling=False)
+    expression = reader.expression(fields.get("is"), scope, None)
+    for index, problem in enumerate(reader.problems[given:], given):
+        for name in later:
+            if problem.message == f'unknown name "{name}"':
+                own = name == key.value
+                message = f"{name} asks for itself" if own else f"{name} is declared further down"
+                remedy = "write what it means without it" if own else f"move it above {key.value}"
+                reader.problems[index] = replace(problem, message=message, remedy=remedy)
+    return Definition(key.value, expression, on, reader.words(fields.get("description"), 300))

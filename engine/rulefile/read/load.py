@@ -1,0 +1,158 @@
+"""Rule files to a rule set.
+
+Enters: the texts of a directory's files by name. Leaves: a RuleSet, or every Problem of every file.
+Holds: a RuleSet leaves only when there is no problem at all; the same texts give the same RuleSet, in whatever order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from engine.core.language.expressions import Scope
+from engine.core.rules.names import rule_scope
+from engine.core.rules.ruleset import ContactPolicy, Rule, RuleSet, Tiers
+from engine.core.rules.tables import NOTHING
+from engine.rulefile.read.declarations import read_features, read_policy, read_tiers
+from engine.rulefile.read.definitions import read_definitions
+from engine.rulefile.read.rules import read_rules
+from engine.rulefile.source.csv_file import SUFFIX, Sheets
+from engine.rulefile.source.document import MAX_BYTES, Node, Scalar, place, read_document
+from engine.rulefile.source.fields import Reader, Unsure
+from engine.rulefile.source.problem import Problem
+
+FEATURES: Final = "features.yaml"
+TIERS: Final = "tiers.yaml"
+POLICY: Final = "policy.yaml"
+MAX_ALL: Final = 7_000_000  # what a record of the rule-set topic holds, and what is read in bounded time
+DEFINITIONS: Final = "definitions.yaml"
+
+
+class DirectoryError(Exception):
+    """There is no directory of rule files at the path; the text says so with a remedy."""
+
+
+def read_directory(path: str | Path) -> dict[str, str]:
+    """The texts of all *.yaml and *.csv files of a directory that are not hidden, by file name, sorted."""
+    directory = Path(path)
+    try:
+        if not directory.is_dir():
+            raise DirectoryError(f"{directory}: no such directory; give the directory that holds the rule files")
+        files = {}
+        for file in sorted(directory.iterdir()):
+            hidden = file.name.startswith(".")  # as editors hide theirs
+            if file.suffix.lower() in (".yaml", ".yml", SUFFIX) and not hidden:
+                files.update(_read(file))
+    except OSError as error:
+        raise DirectoryError(f"{error.filename or directory}: {error.strerror}; make it readable") from error
+    if not any(name.endswith(".yaml") for name in files):
+        raise DirectoryError(f"{directory}: no *.yaml file in it; give the directory that holds the rule files")
+    return files
+
+
+def _read(file: Path) -> dict[str, str]:
+    suffix = SUFFIX if file.suffix.lower() == SUFFIX else ".yaml"
+    if file.suffix != suffix:  # a file that is passed over in silence would be missed
+        raise DirectoryError(f"{file}: rule files end in .yaml or .csv; name it {file.stem}{suffix}, or remove it")
+    if not file.name.isprintable():
+        raise DirectoryError(f"{file.parent}: {file.name!a} is no name in UTF-8; rename it, or remove it")
+    if file.exists() and not file.is_file():
+        raise DirectoryError(f"{file}: not a file; remove it")
+    with file.open("rb") as stream:
+        # One byte beyond the bound is enough to refuse it; bytes that are no UTF-8 are refused at their place.
+        return {file.name: stream.read(MAX_BYTES + 1).decode("utf-8-sig", errors="surrogateescape")}
+
+
+def digest(files: Mapping[str, str]) -> str:
+    """Names the exact source texts: sha256 over names and texts, each with its length before it."""
+    state = hashlib.sha256()
+    for pair in sorted(files.items()):
+        for part in pair:
+            data = part.encode(errors="surrogateescape")
+            state.update(len(data).to_bytes(8, "big") + data)
+    return state.hexdigest()
+
+
+def load(files: Mapping[str, str]) -> RuleSet | tuple[Problem, ...]:
+    """The rule set of these files (name to text), or all that is wrong with them, by file and line."""
+    size = sum(map(len, files.values()))
+    if size > MAX_ALL:
+        return (Problem(min(files), 1, 1, None, f"{size} characters in all files", f"stay within {MAX_ALL} together"),)
+    problems: list[Problem] = []
+    roots: dict[str, Node] = {}
+    for name, text in sorted(files.items()):
+        if name.endswith(SUFFIX):
+            continue
+        root, found = read_document(name, text)
+        problems += found
+        if root is not None:
+            roots[name] = root
+    unsure = Unsure()
+    readers = {name: Reader(name, files[name], unsure, problems) for name in roots}
+    for name in (FEATURES, TIERS, POLICY):
+        if name not in files:
+            problems.append(
+                Problem(name, 1, 1, None, "missing file", "add it; a rule set needs all three: features, tiers, policy")
+            )
+
+    features = read_features(readers[FEATURES], roots[FEATURES]) if FEATURES in roots else ()
+    unsure.any_name = FEATURES not in roots
+    tiers = read_tiers(readers[TIERS], roots[TIERS], features) if TIERS in roots else Tiers({}, (), None)
+    if any(problem.file == TIERS for problem in problems):
+        unsure.values = ("client.tier", "tier_change.old", "tier_change.new", "client.segment")
+    policy = read_policy(readers[POLICY], roots[POLICY]) if POLICY in roots else ContactPolicy(0)
+    sheets = Sheets(files, unsure, problems)
+    declared = NOTHING
+    if DEFINITIONS in roots:
+        segments = tuple(segment.id for segment in tiers.segments)
+
+        @cache
+        def scopes(topic: str | None) -> Scope:
+            return rule_scope(topic or "client", features, tiers.names, segments)
+
+        declared = read_definitions(readers[DEFINITIONS], roots[DEFINITIONS], scopes, sheets)
+    if DEFINITIONS in files and DEFINITIONS not in roots:
+        unsure.any_name = True
+    else:
+        sheets.tell_unused()
+    placed = {
+        name: read_rules(readers[name], roots[name], features, tiers, declared)
+        for name in roots
+        if name not in (FEATURES, TIERS, POLICY, DEFINITIONS)
+    }
+    rules = _distinct(placed, readers)
+    if problems:
+        return tuple(sorted(problems, key=lambda p: (p.file, p.line, p.column, p.message)))
+    return RuleSet(
+        digest=digest(files),
+        files=tuple(sorted(files.items())),
+        features=features,
+        tiers=tiers,
+        policy=policy,
+        rules=tuple(sorted(rules, key=lambda rule: (-rule.priority, rule.id))),
+        lists=declared.lists,
+        tables=declared.tables,
+        definitions=declared.definitions,
+    )
+
+
+def _distinct(placed: dict[str, list[tuple[Scalar | None, Rule]]], readers: dict[str, Reader]) -> list[Rule]:
+    first: dict[str, str] = {}
+    rules = []
+    for name, entries in placed.items():
+        reader = readers[name]
+        for node, rule in entries:
+            rules.append(rule)
+            if node is None or not rule.id:
+                continue
+            if rule.id in first:
+                reader.problem(
+                    node, f'duplicate rule id "{rule.id}"', f"first used at {first[rule.id]}; choose another"
+                )
+            else:
+                line, column = place(reader.text, node.index)
+                first[rule.id] = f"{name}:{line}:{column}"
+    return rules

@@ -1,0 +1,133 @@
+"""Reads the rules of one file.
+
+Enters: a file's root node, the features and tiers. Leaves: rules.
+Holds: a rule with several triggers fits the names of each of them.
+"""
+
+from __future__ import annotations
+
+import ast
+from typing import Final, cast, get_args
+
+from engine.core.contract.events import Channel
+from engine.core.contract.outbound import Audience, Kind
+from engine.core.language.expressions import Expression, Scope, number
+from engine.core.rules import names
+from engine.core.rules.ruleset import Feature, Rule, Service, Tiers, Trigger
+from engine.core.rules.tables import NOTHING, Declared
+from engine.rulefile.read.cases import read_tests
+from engine.rulefile.read.occasions import OCCASION_KEYS, read_occasion
+from engine.rulefile.source.document import Mapping, Node, Scalar
+from engine.rulefile.source.fields import DAY_S, IDENTIFIER, KEBAB, MINUTE_S, OWNER, TEMPLATE, Reader
+
+KINDS: Final[tuple[str, ...]] = get_args(Kind)
+AUDIENCES: Final[tuple[str, ...]] = get_args(Audience)
+CHANNELS: Final[tuple[str, ...]] = get_args(Channel)
+SERVICES: Final[tuple[str, ...]] = get_args(Service)
+REQUIRED: Final = (
+    "id",
+    "title",
+    "owner",
+    "kind",
+    "audience",
+    "priority",
+    "cooldown",
+    "expires",
+    "template",
+    "description",
+)
+OPTIONAL: Final = ("version", *OCCASION_KEYS, "channels", "parameters", "serves", "tests")
+MAX_COOLDOWN_S: Final = 365 * DAY_S
+MAX_EXPIRES_S: Final = 90 * DAY_S
+
+
+def read_rules(
+    reader: Reader, root: Node, features: tuple[Feature, ...], tiers: Tiers, declared: Declared = NOTHING
+) -> list[tuple[Scalar | None, Rule]]:
+    """Each rule with the node of its id."""
+    segments = tuple(segment.id for segment in tiers.segments)
+    scopes = {
+        trigger: names.rule_scope(trigger, features, tiers.names, segments, declared=declared)
+        for trigger in get_args(Trigger)
+    }
+    rules = []
+    for node in reader.items(reader.mapping(root, ("rules",)).get("rules")):
+        id_ = node.entries["id"][1] if isinstance(node, Mapping) and "id" in node.entries else None
+        reader.rule = id_.value if isinstance(id_, Scalar) and id_.value.isprintable() else None
+        rules.append((id_ if isinstance(id_, Scalar) else None, _rule(reader, node, scopes, tiers)))
+        reader.rule = None
+    return rules
+
+
+def _rule(reader: Reader, node: Node, scopes: dict[str, Scope], tiers: Tiers) -> Rule:
+    fields = reader.mapping(node, REQUIRED, OPTIONAL)
+    occasion = read_occasion(reader, node, fields, scopes)
+    known: dict[str, Scope] = {trigger: scopes[trigger] for trigger in occasion.on}
+    kind = reader.choice(fields.get("kind"), KINDS)
+    audience = reader.choice(fields.get("audience"), AUDIENCES)
+    channels, channels_by = _channels(reader, fields.get("channels"), scopes["becomes"])
+    cooldown_s, cooldown_by = _cooldown(reader, fields.get("cooldown"), scopes["becomes"])
+    if audience == "client" and "channels" not in fields:
+        reader.problem(node, "missing key channels", f"list those to use, best first: {', '.join(CHANNELS)}")
+    elif audience in ("advisor", "team"):
+        if "channels" in fields:
+            reader.problem(fields["channels"], f"channels for audience {audience}", "remove them: it has a work queue")
+        channels = ("work_queue",)
+    rule = Rule(
+        id=reader.word(fields.get("id"), KEBAB),
+        version=reader.integer(fields["version"], 1, 1_000_000) if "version" in fields else 1,
+        title=reader.words(fields.get("title"), 120),
+        owner=reader.word(fields.get("owner"), OWNER),
+        on=occasion.on,
+        silence=occasion.silence,
+        becomes=occasion.becomes,
+        at=occasion.at,
+        sequence=occasion.sequence,
+        when=occasion.when,
+        kind=kind,
+        audience=audience,
+        channels=channels,
+        channels_by=channels_by,
+        priority=reader.integer(fields.get("priority"), 0, 100),
+        cooldown_s=cooldown_s,
+        cooldown_by=cooldown_by,
+        expires_s=reader.duration(fields.get("expires"), "mhd", MINUTE_S, MAX_EXPIRES_S),
+        template=reader.word(fields.get("template"), TEMPLATE),
+        parameters=tuple(
+            (reader.word(key, IDENTIFIER), reader.expression_in(value, known, None))
+            for key, value in reader.entries(fields.get("parameters"))
+        ),
+        description=reader.words(fields.get("description"), 500),
+        serves=cast(Service, reader.choice(fields["serves"], SERVICES) or None) if "serves" in fields else None,
+    )
+    read_tests(reader, fields.get("tests"), rule, tiers)
+    return rule
+
+
+def _channels(reader: Reader, node: Node | None, scope: Scope) -> tuple[tuple[str, ...], Expression | None]:
+    """A list, or the name of a table whose values are lists."""
+    if not isinstance(node, Scalar) or node.value in CHANNELS or not node.value.strip():
+        return reader.choices(node, CHANNELS), None
+    known = scope.get(node.value)
+    if known is None or known.type.kind != "list":
+        lists = [name for name, known in scope.items() if known.type.kind == "list"]
+        remedy = f"write a list such as [sms, email]{', or one of ' + ', '.join(lists) if lists else ''}"
+        reader.problem(node, f'"{node.value[:80]}" is neither a list nor a table of lists', remedy)
+        return (), None
+    listed = Expression(node.value, ast.Name(node.value, ast.Load()), known.type, False, (node.value,))
+    values = known.type.values or ()
+    for value in values:
+        if value not in CHANNELS:
+            reader.problem(node, f'"{value}" in {node.value} is no channel', f"channels are {', '.join(CHANNELS)}")
+    return values, listed
+
+
+def _cooldown(reader: Reader, node: Node | None, scope: Scope) -> tuple[int, Expression | None]:
+    """A length of time, or a number of days that follows from the client."""
+    if not isinstance(node, Scalar) or node.value[:1].isdigit() or not node.value.strip():
+        return reader.duration(node, "mhd", MINUTE_S, MAX_COOLDOWN_S), None
+    given = len(reader.problems)
+    days = reader.expression(node, scope, number("days"))
+    if days.optional and len(reader.problems) == given:
+        reader.problem(node, "a cooldown that can be missing", "give a table with otherwise, or: x if known(x) else 30")
+    return MAX_COOLDOWN_S, days

@@ -1,0 +1,220 @@
+"""Reads decision tables, from YAML rows or a CSV file.
+
+Enters: the `tables` of definitions.yaml, the names that can be their inputs. Leaves: Tables, each complete: some row or
+`otherwise` gives a value for whatever the inputs are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from decimal import Decimal
+from typing import Final, cast
+
+from engine.core.language.expressions import BOOL, Name, Scope, Type, enum, number
+from engine.core.language.types import DURATION, MONEY, TIME
+from engine.core.rules.tables import Bound, Cell, Hit, Row, Table, Value
+from engine.rulefile.read.table_checks import tell_gaps_and_overlaps
+from engine.rulefile.source.csv_file import Sheets, where
+from engine.rulefile.source.document import Listing, Mapping, Node, Scalar
+from engine.rulefile.source.fields import Reader, nearest
+
+HITS: Final = ("first", "unique")
+UNITS: Final = (MONEY, "days", "ratio", "count", "shares", "score")
+THEN: Final = "then"
+MAX_ROWS: Final = 1_000
+MAX_INPUTS: Final = 10
+NUMBER: Final = r"-?[0-9][0-9_]{0,20}(?:\.[0-9]{1,10})?"
+MAX_NUMBER: Final = 10**15
+ANYTHING: Final = ("", "-")
+Line = tuple[Node, dict[str, Node]]  # a row: where it stands, its cells by column
+
+
+def read_table(reader: Reader, name: str, node: Node, scopes: Callable[[str | None], Scope], sheets: Sheets) -> Table:
+    given = len(reader.problems)
+    fields = reader.mapping(node, ("hit",), ("unit", "otherwise", "rows", "file", "on", "description"))
+    hit = cast(Hit, reader.choice(fields.get("hit"), HITS))
+    unit = reader.choice(fields.get("unit"), UNITS) or None
+    on = reader.topic(fields.get("on"))
+    if isinstance(node, Mapping) and ("rows" in fields) == ("file" in fields):
+        reader.problem(fields.get("rows", node), "rows or file", "a table has one of them")
+    told, columns = reader, cast(list[tuple[str, Node]], [])
+    lines: list[Line] = []
+    if "file" in fields:
+        sheet = sheets.sheet(reader, fields["file"])
+        if sheet is not None:
+            told, columns = sheet.reader, [(cell.value, cast(Node, cell)) for cell in sheet.header]
+            titles = [name for name, _ in columns]
+            lines = [(row[0], dict(zip(titles, cast(list[Node], row), strict=True))) for row in sheet.rows]
+    else:
+        columns, lines = _yaml_lines(reader, fields.get("rows"))
+    rows = _rows(told, columns, lines, scopes(on))
+    thens = [cells[THEN] for _, cells in lines if THEN in cells]
+    type_, values = _values(reader, told, thens, fields.get("otherwise"), unit)
+    inputs = tuple(column for column, _ in columns if column != THEN)
+    table = Table(
+        name=name,
+        hit=hit,
+        inputs=inputs,
+        rows=tuple(Row(cells, then, text, place) for (cells, text, place), then in zip(rows, values, strict=False)),
+        otherwise=values[-1] if "otherwise" in fields and values else None,
+        type=type_,
+        on=on,
+        description=reader.words(fields.get("description"), 300),
+    )
+    if len(reader.problems) == given and lines:
+        tell_gaps_and_overlaps(told, node if told is reader else 0, table, scopes(on))
+    return table
+
+
+def _yaml_lines(reader: Reader, node: Node | None) -> tuple[list[tuple[str, Node]], list[Line]]:
+    columns: dict[str, Node] = {}
+    lines: list[Line] = []
+    items = reader.items(node)
+    for item in items:
+        entries = reader.entries(item)
+        columns |= {key.value: key for key, _ in entries if key.value not in columns}
+        lines.append((item, {key.value: value for key, value in entries}))
+    if node is not None and not items:
+        reader.problem(node, "no rows", "write one a line, such as - {client.tier: A, then: 5}")
+    return list(columns.items()), lines
+
+
+def _rows(
+    reader: Reader, columns: list[tuple[str, Node]], lines: list[Line], scope: Scope
+) -> list[tuple[tuple[Cell | None, ...], str, str]]:
+    """The cells of each row, `then` as written, the row's place."""
+    usable = {}
+    if columns and THEN not in dict(columns):
+        reader.problem(columns[-1][1], "no column then", "add it: the value of each row")
+        return []
+    for column, at in columns:
+        known = scope.get(column)
+        if column == THEN:
+            continue
+        if known is None:
+            reader.unknown(at, column, (name for name, known in scope.items() if _can_be_input(known)))
+        elif not _can_be_input(known):
+            reader.problem(
+                at, f"{column} cannot be an input", "use a number, a text or a bool; of times, client.days_*"
+            )
+        else:
+            usable[column] = known
+    inputs = [column for column, _ in columns if column != THEN]
+    if columns and not inputs:
+        reader.problem(columns[0][1], "no input", "name what the value depends on, such as client.tier")
+    if len(inputs) > MAX_INPUTS or len(lines) > MAX_ROWS:
+        at = columns[-1][1] if len(inputs) > MAX_INPUTS else lines[MAX_ROWS][0]
+        reader.problem(at, f"{len(inputs)} inputs and {len(lines)} rows", f"at most {MAX_INPUTS} and {MAX_ROWS:,}")
+        return []
+    rows = []
+    for at, cells in lines:
+        if THEN not in cells:
+            reader.problem(at, "a row without then", "add its value, such as then: 5")
+        parsed = tuple(_cell(reader, cells.get(name), usable[name]) if name in usable else None for name in inputs)
+        rows.append((parsed, _shown(cells.get(THEN)), where(reader, at)))
+    return rows
+
+
+def _can_be_input(name: Name) -> bool:
+    return name.type.kind in ("number", "text", "bool") and name.type.unit not in (TIME, DURATION)
+
+
+def _shown(node: Node | None) -> str:
+    if isinstance(node, Listing):
+        return " | ".join(_shown(item) for item in node.items)
+    return node.value.strip() if isinstance(node, Scalar) else ""
+
+
+def _cell(reader: Reader, node: Node | None, name: Name) -> Cell | None:
+    if node is None or (isinstance(node, Scalar) and node.value.strip() in ANYTHING):
+        return None
+    scalar = reader.scalar(node)
+    if scalar is None:
+        return None
+    text = " ".join(scalar.value.split())
+    if name.type.kind == "number":
+        return _range(reader, scalar, text, name.type.unit)
+    if name.type == BOOL:
+        if text.lower() not in ("true", "false"):
+            reader.problem(scalar, f'not true or false: "{text[:40]}"', f"{name.name} is one of them; - is both")
+        return Cell(text, (text.lower() == "true",))
+    negated = text.startswith("not ")
+    values = tuple(part.strip() for part in text.removeprefix("not ").split("|"))
+    for value in values:
+        if not value:
+            reader.problem(scalar, f'an empty value in "{text[:40]}"', "write A, A | B, not A, or - for any")
+        elif name.type.values is not None and value not in name.type.values:
+            reader.problem(scalar, f'{name.name} is never "{value[:40]}"', nearest(value, name.type.values))
+    return Cell(text, values, negated)
+
+
+def _range(reader: Reader, scalar: Scalar, text: str, unit: str | None) -> Cell:
+    least = re.fullmatch(rf"(>=?) ?({NUMBER})", text)
+    most = re.fullmatch(rf"(<=?) ?({NUMBER})", text)
+    both = re.fullmatch(rf"({NUMBER}) ?\.\. ?({NUMBER})", text)
+    low: Bound | None = None
+    high: Bound | None = None
+    if least:
+        low = (_number(reader, scalar, least[2], unit), least[1] == ">")
+    elif most:
+        high = (_number(reader, scalar, most[2], unit), most[1] == "<=")
+    elif both:
+        low, high = ((_number(reader, scalar, part, unit), False) for part in both.groups())
+        if not low < high:
+            reader.problem(scalar, f'nothing lies in "{text}"', "write n .. m: from n to less than m")
+    elif re.fullmatch(NUMBER, text):
+        value = _number(reader, scalar, text, unit)
+        low, high = (value, False), (value, True)
+    else:
+        remedy = "write >= n, > n, <= n, < n, n .. m (less than m), n, or - for any; digits such as 1_000_000"
+        reader.problem(scalar, f'not a number or range: "{text[:40]}"', remedy)
+    return Cell(text, low=low, high=high)
+
+
+def _number(reader: Reader, node: Node, text: str, unit: str | None) -> int | float:
+    """In the unit's stored form: money in fen."""
+    value = Decimal(text.replace("_", "")) * (100 if unit == MONEY else 1)
+    if abs(value) > MAX_NUMBER * 100:
+        reader.problem(node, "number too large", f"stay within {MAX_NUMBER:,}")
+    if value == value.to_integral_value():
+        return int(value)
+    if unit == MONEY:
+        reader.problem(node, "money with more than two decimals", "write at most two decimals")
+    return float(value)
+
+
+def _values(
+    reader: Reader, told: Reader, thens: list[Node], otherwise: Node | None, unit: str | None
+) -> tuple[Type, list[Value]]:
+    """The table's type and the value of each row, that of `otherwise` last."""
+    given: list[tuple[Reader, Node]] = [(told, node) for node in thens]
+    if otherwise is not None:
+        given.append((reader, otherwise))
+    texts = [_shown(node) for _, node in given]
+    if unit or all(isinstance(n, Scalar) and not n.style and re.fullmatch(NUMBER, n.value.strip()) for _, n in given):
+        numbers: list[Value] = []
+        for (teller, node), text in zip(given, texts, strict=True):
+            if not re.fullmatch(NUMBER, text):
+                teller.problem(node, f'not a number: "{text[:40]}"', "write digits such as 1_000_000 or 0.5")
+            else:
+                numbers.append(_number(teller, node, text, unit))
+        return number(unit), numbers
+    for (teller, node), text in zip(given, texts, strict=True):
+        if not isinstance(node, Listing) and not _quoted(node) and re.fullmatch(r"[-+]?[0-9][0-9_.,]*( ?%)?", text):
+            remedy = "write digits such as 1_000_000 or 0.3 in every row, or put each text in quotes"
+            teller.problem(node, f'"{text[:40]}" is among texts', remedy)
+        if isinstance(node, Mapping) or not all(part.strip() for part in text.split("|")):
+            teller.problem(node, "no value", "write a number, a text, or texts such as sms | email")
+    if any(isinstance(node, Listing) or "|" in text for (_, node), text in zip(given, texts, strict=True)):
+        lists = [tuple(part.strip() for part in text.split("|")) for text in texts]
+        return Type("list", None, _all(value for values in lists for value in values)), list(lists)
+    return enum(*_all(texts)), list(texts)
+
+
+def _quoted(node: Node) -> bool:
+    return isinstance(node, Scalar) and node.style in ("'", '"')
+
+
+def _all(values: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(values))

@@ -1,0 +1,142 @@
+"""JSON Schema of features.yaml, tiers.yaml, policy.yaml and definitions.yaml.
+
+Enters: the constants that their readers go by; of a rule set, the names that it declares. Leaves: schemas.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from engine.core.rules import names
+from engine.core.rules.ruleset import RuleSet
+from engine.rulefile.lint.worlds import scope_of
+from engine.rulefile.read import declarations, occasions, tables
+from engine.rulefile.schema.parts import (
+    Keys,
+    Schema,
+    choice,
+    described,
+    duration,
+    either,
+    expression,
+    items,
+    mapping,
+    named,
+    number,
+    text,
+    word,
+    words_of,
+)
+from engine.rulefile.source.fields import IDENTIFIER, KEBAB, TIER
+
+WINDOW: Final = "^([1-9][0-9]{0,2}[dh]|" + "|".join(declarations.MONTHS) + ")$"
+
+
+def features_schema() -> Schema:
+    since: Keys = {
+        "on": (choice(declarations.SOURCES), "The kind of event."),
+        "when": (expression(), "Which of them; names of that event alone."),
+    }
+    parts: Keys = {
+        "source": (choice(declarations.SOURCES), "The events that are counted."),
+        "aggregate": (choice(declarations.AGGREGATES), "What is made of them."),
+        "field": ({"type": "string"}, "The field of the event; not for count."),
+        "where": (expression(), "Only events for which this holds; names of the event alone."),
+        "window": ({"type": "string", "pattern": WINDOW}, f"What of the past counts: {declarations.WINDOW_FORMS}."),
+        "since": (mapping(since, ("on",), ("when",)), "What counts is what came after the last such event."),
+        "description": (text(300), "What it is, in plain words."),
+    }
+    feature = mapping(parts, ("source", "aggregate"), ("window", "since", "field", "where", "description"))
+    feature["oneOf"] = [{"required": ["window"]}, {"required": ["since"]}]
+    count = {"properties": {"aggregate": {"const": "count"}}, "required": ["aggregate"]}
+    field: Schema = {"required": ["field"]}
+    feature["allOf"] = [{"if": count, "then": {"not": field}, "else": field}]
+    for source in declarations.SOURCES:
+        fields = [(name.name.partition(".")[2], name.type) for name in names.EVENT_NAMES[source]]
+        numeric = [name for name, type_ in fields if type_.kind == "number"]
+        of = {"source": {"const": source}}
+        feature["allOf"] += [
+            {"if": {"properties": of}, "then": {"properties": {"field": choice(name for name, _ in fields)}}},
+            {
+                "if": {"properties": {**of, "aggregate": choice(declarations.NUMERIC)}},
+                "then": {"properties": {"field": choice(numeric)}},
+            },
+        ]
+    root: Keys = {"features": (named(IDENTIFIER, feature), "By name.")}
+    return mapping(root, ("features",))
+
+
+def tiers_schema(rule_set: RuleSet | None) -> Schema:
+    known = words_of(rule_set)
+    step: Keys = {
+        "tier": (word(TIER), "Its name."),
+        "enter": (number(), "A client comes in from this on."),
+        "exit": (number(), "And leaves below this. The last tier has neither."),
+    }
+    one = {**mapping(step, ("tier",), ("enter", "exit")), "dependencies": {"enter": ["exit"], "exit": ["enter"]}}
+    ladder: Keys = {
+        "measure": (expression(known), "What the tiers go by."),
+        "tiers": ({**items(one), "minItems": 1}, "Best first."),
+        "promote_after": (duration("d"), "Days in the tier before moving up."),
+        "demote_after": (duration("d"), "Days in the tier before moving down."),
+    }
+    segment: Keys = {"id": (word(KEBAB), "Its name."), "when": (expression(known), "Who is in it.")}
+    of_type = mapping(ladder, ("measure", "tiers"), ("promote_after", "demote_after"))
+    root: Keys = {
+        **dict.fromkeys(names.CLIENT_TYPES, (of_type, "How clients of this type move between tiers.")),
+        "segments": (items(mapping(segment, ("id", "when"))), "The first that holds is the client's."),
+        "value_score": (expression(known), "What the client is worth, as a number."),
+    }
+    return mapping(root, (), (*names.CLIENT_TYPES, "segments", "value_score"))
+
+
+def policy_schema() -> Schema:
+    contact: Keys = {"daily_cap": (number(0, 100), "Contacts a client and day, all channels together.")}
+    publishing: Keys = {"approval": ({"type": "boolean"}, "Whether a second person must approve a rule set.")}
+    root: Keys = {
+        "contact": (mapping(contact, ("daily_cap",)), "Limits on contacting a client, over all rules."),
+        "publishing": (mapping(publishing, ("approval",)), "How rule sets take effect."),
+    }
+    return mapping(root, ("contact",), ("publishing",))
+
+
+def definitions_schema(rule_set: RuleSet | None) -> Schema:
+    value: Schema = {"type": ["string", "number", "boolean"]}
+    on = (choice(occasions.TOPICS), "The event whose names it uses; without it, the client's alone.")
+    said = (text(300), "What it is, in plain words.")
+    listed: Keys = {
+        "values": ({**items(value), "minItems": 1}, "Written here."),
+        "file": ({"type": "string", "pattern": "\\.csv$"}, "Or in a CSV file beside this one."),
+        "column": (value, "Its column, when it has several."),
+        "description": said,
+    }
+    one_list = mapping(listed, (), tuple(listed))
+    one_list |= {
+        "oneOf": [{"required": ["values"]}, {"required": ["file"]}],
+        "dependencies": {"column": ["file"]},
+    }
+    then = described(either(value, {**items(value), "minItems": 1}), "The value: a number, a text, or a list of texts.")
+    cell: Schema = {"type": ["string", "number", "boolean", "null"]}
+    row: Schema = {"type": "object", "properties": {tables.THEN: then}, "required": [tables.THEN]}
+    row["additionalProperties"] = cell
+    if rule_set is not None:  # columns that can be inputs
+        scopes = (scope_of(rule_set, topic) for topic in ("client", *occasions.TOPICS))
+        row["properties"] = {name: cell for scope in scopes for name in scope if "." in name} | row["properties"]
+    table: Keys = {
+        "hit": (choice(tables.HITS), "The first row that matches; or the only one, and rows may not overlap."),
+        "unit": (choice(tables.UNITS), "Of its values, when they are numbers."),
+        "otherwise": (then, "The value where no row matches."),
+        "rows": ({**items(row), "minItems": 1}, "What each input must be, and then."),
+        "file": ({"type": "string", "pattern": "\\.csv$"}, "Or a CSV file: a column an input, the last one then."),
+        "on": on,
+        "description": said,
+    }
+    one_table = mapping(table, ("hit",), ("unit", "otherwise", "rows", "file", "on", "description"))
+    one_table["oneOf"] = [{"required": ["rows"]}, {"required": ["file"]}]
+    definition: Keys = {"is": (expression(words_of(rule_set)), "What it means."), "on": on, "description": said}
+    root: Keys = {
+        "lists": (named(IDENTIFIER, one_list), "Texts, for in and not in."),
+        "tables": (named(IDENTIFIER, one_table), "Decision tables."),
+        "define": (named(IDENTIFIER, mapping(definition, ("is",), ("on", "description"))), "Named expressions."),
+    }
+    return mapping(root, (), ("lists", "tables", "define"))

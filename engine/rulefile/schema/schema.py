@@ -1,0 +1,267 @@
+"""JSON Schema of every kind of rule file, for editors: they complete keys and values, say what each is, mark faults.
+
+Enters: the constants that the readers go by; of a rule set, the names that it declares. Leaves: file name -> schema.
+Holds: a file that `engage check` accepts is valid, its texts being texts in YAML 1.2. The reverse holds for keys and
+written values; what expressions say, and what two keys say to each other, is for `engage check`. Draft 7 is what
+editors know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from engine.core.contract.events import INBOUND
+from engine.core.firm_time import WEEKDAYS
+from engine.core.rules import names
+from engine.core.rules.ruleset import RuleSet
+from engine.rulefile.read import cases, occasions, rules, story
+from engine.rulefile.schema.parts import (
+    Keys,
+    Schema,
+    choice,
+    choices,
+    described,
+    duration,
+    either,
+    expression,
+    items,
+    mapping,
+    named,
+    number,
+    text,
+    word,
+    words_of,
+)
+from engine.rulefile.source.fields import IDENTIFIER, KEBAB, OWNER, TEMPLATE
+
+DRAFT: Final = "http://json-schema.org/draft-07/schema#"
+
+
+def rules_schema(rule_set: RuleSet | None) -> Schema:
+    known = words_of(rule_set)
+    parts: Keys = {
+        "id": (word(KEBAB), "Never changes: it names the rule in actions, states and metrics."),
+        "version": (number(1, 1_000_000), "Raise it when the meaning changes."),
+        "title": (text(120), "What the rule does, in plain words; the action carries it."),
+        "owner": (word(OWNER), "The department that it belongs to."),
+        "serves": (choice(rules.SERVICES), "Which of the firm's needs it serves."),
+        "description": (text(500), "Why there is such a rule."),
+        "on": (choices(occasions.EVENT_TRIGGERS), "The events that it is looked at on."),
+        "silence": (_silence(), "Looks at a client once when nothing has come for so long."),
+        "becomes": (expression(known), "Fires when this becomes true, not again while it stays true."),
+        "at": (_calendar(), "Looks at every client at a time of the firm's calendar."),
+        "sequence": (_sequence(known), "An event, and another that follows it or does not."),
+        "for": (duration("mhd"), "With becomes: it must have been true for so long."),
+        "repeat_every": (duration("mhd"), "With becomes: again while it stays true."),
+        "when": (expression(known), "The condition."),
+        "kind": (choice(rules.KINDS), "What comes out, and so the topic that it goes to."),
+        "audience": (choice(rules.AUDIENCES), "Who acts on it."),
+        "channels": (
+            either(choices(rules.CHANNELS), _table(rule_set)),
+            "Best first: the first that the client agreed to is taken. Or a table whose values are lists.",
+        ),
+        "priority": (number(0, 100), "Higher goes first when a cap leaves room for one."),
+        "cooldown": (
+            either(duration("mhd"), {"type": "string", "pattern": "^[^0-9]"}),
+            "Not again for this client within; or days, by a table or another expression.",
+        ),
+        "expires": (duration("mhd"), "Not to be delivered after."),
+        "template": ({**word(TEMPLATE), "type": ["string", "number"]}, "What the messaging system renders."),
+        "parameters": (named(IDENTIFIER, expression(known)), "Its values: expressions; a text is quoted twice."),
+        "tests": (items(_test(rule_set)), "What is given, what happens, what is expected."),
+    }
+    rule = mapping(parts, rules.REQUIRED, rules.OPTIONAL)
+    rule["oneOf"] = [{"required": [key]} for key in occasions.KINDS]
+    rule["dependencies"] = {
+        "for": ["becomes"],
+        "repeat_every": ["becomes"],
+        "becomes": {"not": {"required": ["when"]}},
+    }
+    client: Schema = {"properties": {"audience": {"const": "client"}}, "required": ["audience"]}
+    rule |= {"if": client, "then": {"required": ["channels"]}, "else": {"not": {"required": ["channels"]}}}
+    root: Keys = {"rules": (items(rule), "The rules of this file, one concern.")}
+    return mapping(root, ("rules",))
+
+
+def _table(rule_set: RuleSet | None) -> Schema:
+    if rule_set is None:
+        return word(IDENTIFIER)
+    return choice(tuple(table.name for table in rule_set.tables if table.type.kind == "list"))
+
+
+def _silence() -> Schema:
+    parts: Keys = {
+        "of": (choice(occasions.SOURCES), "Events that do not come."),
+        "for": (duration("d"), "For so many days."),
+    }
+    return mapping(parts, ("of", "for"))
+
+
+def _calendar() -> Schema:
+    day = either(number(1, 31), choice(WEEKDAYS))
+    parts: Keys = {
+        "every": (choice(occasions.EVERY), "How often, or on which of the client's days."),
+        "time": (
+            {"type": "string", "pattern": "^([01][0-9]|2[0-3]):[0-5][0-9]$"},
+            'The firm\'s time, such as "09:00".',
+        ),
+        "day": (day, "Of the month; or of the week: mon to sun."),
+        "month": (number(1, 12), "Of the year."),
+        "before": (duration("d"), "So many days before the birthday or the maturity."),
+    }
+    calendar = mapping(parts, ("every", "time"), ("day", "month", "before"))
+    calendar["allOf"] = [
+        {
+            "if": {"properties": {"every": {"const": every}}, "required": ["every"]},
+            "then": {"propertyNames": {"enum": ["every", "time", *keys]}},
+        }
+        for every, keys in occasions.CALENDAR_KEYS.items()
+    ]
+    calendar["allOf"] += [
+        {
+            "if": {"properties": {"every": {"const": "week"}}, "required": ["every"]},
+            "then": {"properties": {"day": choice(WEEKDAYS)}},
+            "else": {"properties": {"day": number(1, 31)}},
+        }
+    ]
+    return calendar
+
+
+def _sequence(known: str) -> Schema:
+    parts: Keys = {
+        "on": (choice(occasions.TOPICS), "The kind of event."),
+        "when": (expression(known), "Which of them."),
+    }
+    step = mapping(parts, ("on",), ("when",))
+    whole: Keys = {
+        "first": (step, "What begins the wait."),
+        "then": (step, "What is to follow: the rule is looked at when it comes."),
+        "without": (step, "What is not to follow: the rule is looked at when it did not come."),
+        "within": (duration("mhd"), "How long the wait is."),
+    }
+    sequence = mapping(whole, ("first", "within"), ("then", "without"))
+    sequence["oneOf"] = [{"required": ["then"]}, {"required": ["without"]}]
+    return sequence
+
+
+# -- tests -------------------------------------------------------------------------------------------------------------
+
+
+def _test(rule_set: RuleSet | None) -> Schema:
+    fires: Keys = {
+        "channel": (choice((*rules.CHANNELS, "work_queue")), "The channel that it takes."),
+        "count": (number(1, 1000), "How often."),
+        "parameters": (named(IDENTIFIER, _scalar()), "Values of the record; missing for one that is not there."),
+    }
+    outcome: Keys = {
+        "fires": (mapping(fires, (), tuple(fires)), "It fires, with these."),
+        "not": (choice(cases.REASONS), "It does not, and this is why."),
+    }
+    expected = mapping(outcome, (), tuple(outcome))
+    expected |= {"minProperties": 1, "maxProperties": 1}
+    given: Keys = {
+        "client": (either({"const": "unknown"}, _client(rule_set)), "What is known of the client."),
+        "history": (items(_happening()), "What came before."),
+    }
+    parts: Keys = {
+        "name": (text(120), "What it shows."),
+        "given": (mapping(given, (), story.GIVEN_KEYS), "Who the client is, what came before."),
+        "at": (text(40), f'When, in the firm\'s time; "{story.AT}" unless said.'),
+        "event": (_one_event(), "What comes."),
+        "wait": (duration("mhd"), "How much time passes then."),
+        "expect": (either({"const": "fires"}, expected), "What is to become of the rule."),
+    }
+    test = mapping(parts, ("name", "expect"), ("given", "at", "event", "wait"))
+    test["anyOf"] = [{"required": ["event"]}, {"required": ["wait"]}]
+    return test
+
+
+def _client(rule_set: RuleSet | None) -> Schema:
+    profile = _event("profiles")["properties"]
+    tiers = (*rule_set.tiers.names, *names.CLIENT_TYPES) if rule_set is not None else None
+    more: dict[str, Schema] = {
+        **{key: number() for key in (*story.MONEY_KEYS, "margin_ratio")},
+        "tier": text(64) if tiers is None else choice(tiers),
+        "known_for": duration("mhd"),
+    }
+    return {
+        "type": "object",
+        "properties": {key: profile.get(key) or more[key] for key in story.CLIENT_KEYS},
+        "additionalProperties": False,
+    }
+
+
+def _happening() -> Schema:
+    parts: Keys = {
+        "at": (text(40), 'A time, or how long before the test\'s: "-3d".'),
+        **{topic: (_event(topic), "An event of this kind.") for topic in INBOUND},
+        "every": (duration("mhd"), "Again every so often."),
+        "times": (number(1, story.MAX_EVENTS), "So many times."),
+    }
+    step = mapping(parts, ("at",), (*INBOUND, "every", "times"))
+    step["oneOf"] = [{"required": [topic]} for topic in INBOUND]
+    return step
+
+
+def _one_event() -> Schema:
+    parts: Keys = {topic: (_event(topic), "An event of this kind.") for topic in INBOUND}
+    return mapping(parts, (), tuple(INBOUND)) | {"minProperties": 1, "maxProperties": 1}
+
+
+def _event(topic: str) -> Schema:
+    """The fields of an event as tests write them, each by the event's own model."""
+    contract = INBOUND[topic].model_json_schema()["properties"]
+    properties = {}
+    for key, field in story.event_keys(topic).items():
+        given = contract[field]
+        said = given.get("description") or key.replace("_", " ")
+        properties[key] = described(_value(key, given), said)
+    return {"type": "object", "properties": properties, "additionalProperties": False}
+
+
+def _value(key: str, given: dict[str, Any]) -> Schema:
+    if key == "consents":
+        return either(choices(rules.CHANNELS), {"type": "array", "maxItems": 0})
+    if key.endswith("_cny") and key != "price_cny":
+        return number()
+    kinds = [given, *given.get("anyOf", ())]
+    allowed = [value for kind in kinds for value in kind.get("enum", ())]
+    if allowed:
+        return choice(allowed)
+    types = {kind.get("type") for kind in kinds}
+    if "boolean" in types:
+        return {"type": "boolean"}
+    return number() if types & {"integer", "number"} else _scalar()
+
+
+def _scalar() -> Schema:
+    return {"type": ["string", "number", "boolean"]}
+
+
+def rule_file_schemas(rule_set: RuleSet | None, base: str) -> dict[str, Schema]:
+    """Every kind of rule file. With a rule set, its names are in them."""
+    from engine.rulefile.schema import declarations as other
+
+    built: Iterable[tuple[str, str, str, Schema]] = (
+        ("rules", "Rules", "What is done for clients, and when.", rules_schema(rule_set)),
+        ("features", "Features", "What rules can ask about a client's past.", other.features_schema()),
+        ("tiers", "Tiers", "Which tier and segment a client is in, and the value score.", other.tiers_schema(rule_set)),
+        ("policy", "Policy", "Limits on contacting a client, and who may publish rules.", other.policy_schema()),
+        (
+            "definitions",
+            "Definitions",
+            "Lists, decision tables and named conditions.",
+            other.definitions_schema(rule_set),
+        ),
+    )
+    return {
+        f"{name}.json": {
+            "$schema": DRAFT,
+            "$id": f"{base}/rule-files/{name}.json",
+            "title": title,
+            "description": said,
+            **schema,
+        }
+        for name, title, said, schema in built
+    }

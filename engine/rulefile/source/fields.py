@@ -1,0 +1,237 @@
+"""Reads the fields of a rule file's nodes, each with its own check.
+
+Enters: nodes. Leaves: typed values; every fault goes to `problems`.
+Holds: after a fault a reader returns a harmless value and goes on, so that all faults are told at once; what was read
+is used only when there was none.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+from collections.abc import Mapping as Scopes
+from dataclasses import dataclass, field
+from typing import Final
+
+from engine.core.language.expressions import BOOL, Expression, Fault, Scope, Type, parse
+from engine.core.rules.names import EVENT_NAMES
+from engine.rulefile.source.document import NORWAY, Listing, Mapping, Node, Scalar, index_within, place
+from engine.rulefile.source.problem import Problem
+
+KEBAB: Final = ("[a-z][a-z0-9]*(-[a-z0-9]+)*", "lower-case words joined by hyphens, such as vip-winback")
+IDENTIFIER: Final = ("[a-z][a-z0-9_]*", "lower-case words joined by underscores, such as trades_30d")
+OWNER: Final = (IDENTIFIER[0], "lower-case words joined by underscores, such as client_service")
+TIER: Final = ("[A-Za-z][A-Za-z0-9_]*", "a letter or word, such as A")
+TEMPLATE: Final = ("[a-z0-9][a-z0-9._/-]*", "the template's name in the messaging system, such as welcome_v2")
+TOPICS: Final = (*(topic for topic, known in EVENT_NAMES.items() if known), "tier_change")
+MINUTE_S: Final = 60
+HOUR_S: Final = 60 * MINUTE_S
+DAY_S: Final = 24 * HOUR_S
+SECONDS: Final = {"m": MINUTE_S, "h": HOUR_S, "d": DAY_S}
+ALWAYS: Final = Expression("True", ast.Constant(True), BOOL, False, ())
+
+
+@dataclass(slots=True)
+class Unsure:
+    """Names whose own declaration is faulty: what is said of them elsewhere would only mislead."""
+
+    names: set[str] = field(default_factory=set)
+    any_name: bool = False
+    values: tuple[str, ...] = ()  # names whose values are declared
+    known_on: dict[str, str] = field(default_factory=dict)  # what is declared for one topic
+
+    def hides(self, fault: Fault) -> bool:
+        if fault.message.startswith("unknown name"):
+            return self.any_name or any(fault.message == f'unknown name "{name}"' for name in self.names)
+        return any(fault.message.startswith(f"{name} is never") for name in self.values)
+
+    def remedy(self, fault: Fault) -> str:
+        """A name that is declared for one topic is unknown elsewhere."""
+        topic = self.known_on.get(fault.message.removeprefix('unknown name "').removesuffix('"'))
+        return f"it is declared for {topic} alone" if topic else fault.remedy
+
+
+def nearest(value: str, allowed: Sequence[str]) -> str:
+    """The remedy for a value that is not allowed."""
+    close = difflib.get_close_matches(value, allowed, n=1)
+    shown = ", ".join(allowed[:30]) + (", ..." if len(allowed) > 30 else "")
+    return (f'did you mean "{close[0]}"? ' if close else "") + f"allowed: {shown}"
+
+
+@dataclass(slots=True)
+class Reader:
+    """Reads one file. `rule` is the id of the rule being read, for the problems' text."""
+
+    file: str
+    text: str
+    unsure: Unsure
+    problems: list[Problem] = field(default_factory=list)
+    rule: str | None = None
+
+    def problem(self, node: Node | int, message: str, remedy: str) -> None:
+        index = node if isinstance(node, int) else node.index
+        self.problems.append(Problem(self.file, *place(self.text, index), self.rule, message, remedy))
+
+    def mapping(self, node: Node | None, required: Iterable[str], optional: Iterable[str] = ()) -> dict[str, Node]:
+        """The values by key; unknown and missing keys are told."""
+        required = tuple(required)
+        allowed = (*required, *optional)
+        if not isinstance(node, Mapping):
+            if node is not None:
+                self.problem(node, "not a mapping", f"write keys: {', '.join(allowed)}")
+            return {}
+        meant = []
+        for key, (at, _) in node.entries.items():
+            if key not in allowed:
+                close = difflib.get_close_matches(key, allowed, n=1, cutoff=0.75)
+                remedy = f'did you mean "{close[0]}"?' if close else f"keys here: {', '.join(allowed)}"
+                self.problem(at, f'unknown key "{key}"', remedy)
+                meant += close
+        missing = [key for key in required if key not in node.entries and key not in meant]
+        if missing:
+            self.problem(node, f"missing {'key' if len(missing) == 1 else 'keys'} {', '.join(missing)}", "add it")
+        return {key: value for key, (_, value) in node.entries.items() if key in allowed}
+
+    def entries(self, node: Node | None) -> list[tuple[Scalar, Node]]:
+        """A mapping whose keys are free names."""
+        if isinstance(node, Mapping):
+            return list(node.entries.values())
+        if node is not None and not (isinstance(node, Scalar) and not node.value):
+            self.problem(node, "not a mapping", "write name: value")
+        return []
+
+    def items(self, node: Node | None) -> list[Node]:
+        if isinstance(node, Listing):
+            return node.items
+        if node is not None:
+            self.problem(node, "not a list", "write one item a line, each after a hyphen")
+        return []
+
+    def scalar(self, node: Node | None) -> Scalar | None:
+        """A single value that is not empty."""
+        if isinstance(node, Scalar) and node.value.strip():
+            return node
+        if node is not None:
+            self.problem(node, "no single value" if not isinstance(node, Scalar) else "empty value", "write one value")
+        return None
+
+    def text_value(self, node: Node | None) -> Scalar | None:
+        """A value that is text, and that no other program reads as anything else."""
+        scalar = self.scalar(node)
+        if scalar is not None and not scalar.style and scalar.value in NORWAY:
+            meant = "nothing" if scalar.value.lower() in ("null", "~") else "true or false"
+            remedy = f'write "{scalar.value}", or another text'
+            self.problem(scalar, f"{scalar.value} without quotes, which other programs read as {meant}", remedy)
+            return None
+        return scalar
+
+    def words(self, node: Node | None, most: int) -> str:
+        scalar = self.text_value(node)
+        if scalar is None:
+            return ""
+        if len(scalar.value) > most:
+            self.problem(scalar, f"text of {len(scalar.value)} characters", f"stay within {most}")
+        return scalar.value.strip()
+
+    def word(self, node: Node | None, form: tuple[str, str]) -> str:
+        """A name of a given form."""
+        scalar = self.text_value(node)
+        if scalar is None:
+            return ""
+        if not re.fullmatch(form[0], scalar.value) or len(scalar.value) > 64:
+            self.problem(scalar, f'not a name: "{scalar.value[:80]}"', f"write {form[1]}")
+        return scalar.value
+
+    def choice(self, node: Node | None, allowed: tuple[str, ...]) -> str:
+        """One of the allowed values, or "" after a fault."""
+        scalar = self.scalar(node)
+        if scalar is None:
+            return ""
+        if scalar.value not in allowed:
+            self.problem(scalar, f'unknown value "{scalar.value[:80]}"', nearest(scalar.value, allowed))
+            return ""
+        return scalar.value
+
+    def choices(self, node: Node | None, allowed: tuple[str, ...]) -> tuple[str, ...]:
+        """One value or a list of values, none twice."""
+        nodes = self.items(node) if isinstance(node, Listing) else [] if node is None else [node]
+        if isinstance(node, Listing) and not nodes:
+            self.problem(node, "empty list", f"allowed: {', '.join(allowed)}")
+        chosen = [self.choice(item, allowed) for item in nodes]
+        written = [item.value for item in nodes if isinstance(item, Scalar)]
+        if node is not None and len(set(written)) < len(written):
+            self.problem(node, "a value twice", "keep one")
+        return tuple(value for value in dict.fromkeys(chosen) if value)
+
+    def number(self, node: Node | None) -> int | float:
+        scalar = self.scalar(node)
+        if scalar is None:
+            return 0
+        if scalar.style or not re.fullmatch(r"-?[0-9][0-9_]{0,20}(\.[0-9]{1,10})?", scalar.value):
+            self.problem(scalar, f'not a number: "{scalar.value[:80]}"', "write digits such as 1_000_000 or 0.5")
+            return 0
+        digits = scalar.value.replace("_", "")
+        return float(digits) if "." in digits else int(digits)
+
+    def integer(self, node: Node | None, least: int, most: int) -> int:
+        given = len(self.problems)
+        value = self.number(node)
+        if node is None or len(self.problems) > given:
+            return least
+        if not isinstance(value, int) or not least <= value <= most:
+            self.problem(node, f"{value} is out of range", f"write a whole number from {least} to {most}")
+            return least
+        return value
+
+    def topic(self, node: Node | None) -> str | None:
+        """What a declaration is about, when it uses the names of an event."""
+        return self.choice(node, TOPICS) or None
+
+    def duration(self, node: Node | None, units: str, least_s: int, most_s: int) -> int:
+        """Seconds."""
+        scalar = self.scalar(node)
+        if scalar is None:
+            return least_s
+        forms = " or ".join(f"{n}{unit}" for n, unit in ((30, "m"), (12, "h"), (7, "d")) if unit in units)
+        found = re.fullmatch(rf"([0-9]{{1,6}})([{units}])", scalar.value)
+        seconds = int(found[1]) * SECONDS[found[2]] if found else -1
+        if not least_s <= seconds <= most_s:
+            message = f'not a duration: "{scalar.value[:80]}"' if found is None else f"{scalar.value} is out of range"
+            bounds = " to ".join(f"{s // 86_400}d" if s % 86_400 == 0 else f"{s // 60}m" for s in (least_s, most_s))
+            self.problem(scalar, message, f"write {forms}, from {bounds}")
+            return least_s
+        return seconds
+
+    def unknown(self, node: Node, name: str, known: Iterable[str]) -> None:
+        """A name that is not known here."""
+        close = difflib.get_close_matches(name, list(known), n=1)
+        remedy = f'did you mean "{close[0]}"?' if close else "see the names in docs/rules-reference.md"
+        fault = Fault(0, f'unknown name "{name[:80]}"', remedy)
+        if not self.unsure.hides(fault):
+            self.problem(node, fault.message, self.unsure.remedy(fault))
+
+    def expression(self, node: Node | None, scope: Scope, expect: Type | None) -> Expression:
+        return self.expression_in(node, {"": scope}, expect)
+
+    def expression_in(self, node: Node | None, scopes: Scopes[str, Scope], expect: Type | None) -> Expression:
+        """The same expression in each of several scopes, by the name of what gives it; shared names mean the same."""
+        scalar = self.scalar(node)
+        if scalar is None:
+            return ALWAYS
+        result = ALWAYS
+        blamed: dict[Fault, list[str]] = {}
+        for trigger, scope in scopes.items():
+            checked = parse(scalar.value, scope, expect)
+            if isinstance(checked, Expression):
+                result = checked
+                continue
+            for fault in checked:
+                if not self.unsure.hides(fault):
+                    blamed.setdefault(fault, []).append(trigger)
+        for fault, triggers in blamed.items():
+            where = f" on {', '.join(triggers)}" if len(triggers) < len(scopes) else ""
+            remedy = self.unsure.remedy(fault)
+            self.problem(index_within(self.text, scalar, fault.offset), fault.message + where, remedy)
+        return result

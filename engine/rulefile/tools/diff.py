@@ -1,0 +1,270 @@
+"""What changed between two rule sets, in words: rule by rule, declaration by declaration, value by value.
+
+Enters: two rule sets. Leaves: Differences.
+Holds: layout, comments and the order of rules in files are no difference; none is left out, since the parts are
+compared by the fields of their dataclasses.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, Final
+
+from engine.core.language.expressions import Expression
+from engine.core.rules.meaning import meaning
+from engine.core.rules.ruleset import Rule, RuleSet
+from engine.core.rules.tables import Row, Table
+from engine.rulefile.lint.parts import Part, conjuncts
+from engine.rulefile.lint.places import Places
+
+SILENT: Final = ("text", "place", "tree", "log10", "size", "depth")  # of how it is written or compiled
+NO_MEANING: Final = ("title", "owner", "description", "serves", "version")  # of a rule: what it does is the same
+SHOWN: Final = 5  # values of a list; of more, their number is told
+KEYS: Final = ("id", "name", "tier")
+SECONDS: Final = (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """`what` is rule, feature, tiers, policy, list, table, definition or tests; `change` added, removed or changed."""
+
+    what: str
+    name: str
+    change: str
+    lines: tuple[str, ...]
+
+    def __str__(self) -> str:
+        head = f"{self.what} {self.name}".rstrip()
+        if self.change == "changed":
+            return "\n".join([f"{head}:", *(f"  {line}" for line in self.lines)])
+        return "\n".join([f"{head}: {self.change}", *(f"  {line}" for line in self.lines)])
+
+
+def differences(old: RuleSet, new: RuleSet) -> list[Difference]:
+    found: list[Difference] = []
+    for part in fields(RuleSet):
+        before, after = getattr(old, part.name), getattr(new, part.name)
+        if part.name in ("digest", "files"):
+            continue
+        if part.name in ("tiers", "policy"):
+            lines = tuple(_between("", before, after))
+            found += [Difference(part.name, "", "changed", lines)] if lines else []
+            continue
+        what = part.name.removesuffix("s")
+        ones, others = _by_key(before) or {}, _by_key(after) or {}
+        for name in dict.fromkeys((*ones, *others)):
+            found += _one(what, name, ones.get(name), others.get(name))
+    return found + _tests(old, new)
+
+
+def _one(what: str, name: str, before: Any, after: Any) -> list[Difference]:
+    if before is None or after is None:
+        given, change = (after, "added") if before is None else (before, "removed")
+        return [Difference(what, f'"{name}"', change, _summary(given))]
+    lines = list(_between("", before, after))
+    if not lines:
+        return []
+    if isinstance(after, Rule) and after.version <= before.version and _acts_otherwise(before, after):
+        lines.append(f"its meaning changed, and its version is {after.version} as before: raise it")
+    titled = f'"{name}" ({after.title})' if isinstance(after, Rule) else f'"{name}"'
+    return [Difference(what, titled, "changed", tuple(lines))]
+
+
+def _acts_otherwise(before: Rule, after: Rule) -> bool:
+    kept = [field.name for field in fields(Rule) if field.name not in NO_MEANING]
+    return any(meaning(getattr(before, name)) != meaning(getattr(after, name)) for name in kept)
+
+
+def _summary(value: Any) -> tuple[str, ...]:
+    if isinstance(value, Rule):
+        on = ", ".join(value.on)
+        return value.title, f"{value.kind} to {value.audience}, on {on}, when {_said('', value.when)}"
+    if isinstance(value, Table):
+        return (f"{len(value.rows)} rows over {', '.join(value.inputs)}",)
+    if is_dataclass(value):
+        shown = ((f.name, getattr(value, f.name)) for f in fields(value) if f.name not in (*KEYS, *SILENT))
+        return (", ".join(f"{_label(name)} {_said(name, item)}" for name, item in shown if item not in (None, "")),)
+    return (f"{len(value)} values",) if isinstance(value, tuple) else ()
+
+
+def _between(path: str, before: Any, after: Any) -> Iterable[str]:
+    """A line for each difference; `path` says where in the whole."""
+    if meaning(before) == meaning(after):
+        return
+    if isinstance(before, Expression) and isinstance(after, Expression):
+        yield from _conditions(path, before, after)
+    elif isinstance(before, Table) and isinstance(after, Table) and before.inputs == after.inputs:
+        yield from _tables(path, before, after)
+    elif is_dataclass(before) and type(before) is type(after):
+        for field in fields(before):
+            if field.name not in SILENT:
+                where = f"{path} {_label(field.name)}".strip()
+                yield from _between(where, getattr(before, field.name), getattr(after, field.name))
+    elif (ones := _by_key(before)) is not None and (others := _by_key(after)) is not None:
+        yield from _keyed(path, ones, others)
+    elif isinstance(before, tuple) and isinstance(after, tuple) and all(isinstance(v, str) for v in before + after):
+        yield from _lists(path, before, after)
+    else:
+        yield f"{path}: {_said(path, before)} becomes {_said(path, after)}"
+
+
+def _keyed(path: str, ones: Mapping[str, Any], others: Mapping[str, Any]) -> Iterable[str]:
+    for key in dict.fromkeys((*ones, *others)):
+        where = f"{path} {key}".strip()
+        if key not in others:
+            yield f"{where}: removed"
+        elif key not in ones:
+            yield f"{where}: added, {_said(path, others[key])}"
+        else:
+            yield from _between(where, ones[key], others[key])
+    kept, now = [key for key in ones if key in others], [key for key in others if key in ones]
+    if kept != now:
+        yield f"{path}: order becomes {', '.join(now)}"
+
+
+def _lists(path: str, before: tuple[str, ...], after: tuple[str, ...]) -> Iterable[str]:
+    where = f"{path}: " if path else ""
+    for change, values in (
+        ("added", [value for value in after if value not in set(before)]),
+        ("removed", [value for value in before if value not in set(after)]),
+    ):
+        if values:
+            more = f" and {len(values) - SHOWN} more" if len(values) > SHOWN else ""
+            yield f"{where}{', '.join(values[:SHOWN])}{more} {change}"
+    if sorted(before) == sorted(after):
+        yield f"{where}order becomes {', '.join(after[:SHOWN])}"
+
+
+def _tables(path: str, before: Table, after: Table) -> Iterable[str]:
+    ones = {_cells(before, row): row.text for row in before.rows}
+    others = {_cells(after, row): row.text for row in after.rows}
+    for cells in dict.fromkeys((*ones, *others)):
+        if cells not in others:
+            yield f"row {cells}, then {ones[cells]}: removed"
+        elif cells not in ones:
+            yield f"row {cells}, then {others[cells]}: added"
+        elif ones[cells] != others[cells]:
+            yield f"row {cells}: {ones[cells]} becomes {others[cells]}"
+    if [cells for cells in ones if cells in others] != [cells for cells in others if cells in ones]:
+        yield "the order of its rows changed"
+    for field in fields(Table):
+        if field.name != "rows":
+            yield from _between(_label(field.name), getattr(before, field.name), getattr(after, field.name))
+
+
+def _cells(table: Table, row: Row) -> str:
+    given = [f"{name} {cell.text}" for name, cell in zip(table.inputs, row.cells, strict=True) if cell is not None]
+    return ", ".join(given) or "of everything else"
+
+
+def _conditions(path: str, before: Expression, after: Expression) -> Iterable[str]:
+    """Term by term: those of one form and other written values are one that changed."""
+    where = f"{path}: " if path else ""
+    ones, others = conjuncts(before), conjuncts(after)
+    gone = [part for part in ones if ast.dump(part.tree) not in {ast.dump(other.tree) for other in others}]
+    come = [part for part in others if ast.dump(part.tree) not in {ast.dump(one.tree) for one in ones}]
+    lost = []
+    for part in gone:
+        twin = next((other for other in come if _form(other) == _form(part)), None)
+        if twin is None:
+            lost.append(part)
+        else:
+            come.remove(twin)
+            yield f"{where}`{part.text}` becomes {_changed(part, twin)}"
+    if len(lost) == len(come) == 1:
+        yield f"{where}`{lost[0].text}` becomes `{come[0].text}`"
+        return
+    yield from (f"{where}`{part.text}` no longer asked" for part in lost)
+    yield from (f"{where}`{part.text}` asked too" for part in come)
+    if not gone and not come:
+        yield f"{where}the order of its terms changed"
+
+
+def _form(part: Part) -> str:
+    """The term without its written values."""
+    tree = ast.parse(part.text, mode="eval")
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant):
+            node.value = None
+        elif isinstance(node, (ast.Tuple, ast.List, ast.Set)):
+            node.elts = []
+    return ast.dump(tree)
+
+
+def _changed(part: Part, twin: Part) -> str:
+    """The one value that is other, else the whole term."""
+
+    def written(text: str) -> list[str]:
+        nodes = ast.walk(ast.parse(text, mode="eval"))
+        return [ast.get_source_segment(text, node) or "" for node in nodes if isinstance(node, ast.Constant)]
+
+    ones, others = written(part.text), written(twin.text)
+    if len(ones) == len(others):
+        other = [b for a, b in zip(ones, others, strict=True) if a != b]
+        if len(other) == 1:
+            return f"`{other[0]}`"
+    return f"`{twin.text}`"
+
+
+def _by_key(value: Any) -> dict[str, Any] | None:
+    """The items of a mapping, of named dataclasses, or of pairs; None when it is none of these."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    if not isinstance(value, tuple) or not value:
+        return {} if value == () else None
+    key = next((key for key in KEYS if all(hasattr(item, key) for item in value)), None)
+    if key is not None:
+        return {getattr(item, key): item for item in value}
+    if all(isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str) for item in value):
+        return dict(value)
+    return None
+
+
+def _label(field: str) -> str:
+    return field.removesuffix("_s").removesuffix("_days").replace("_", " ")
+
+
+def _said(field: str, value: Any) -> str:
+    """A value in words."""
+    if isinstance(value, Expression):
+        return " ".join(value.text.split())
+    if value is None or value == ():
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int) and field.split(" ")[-1] in ("cooldown", "expires", "for", "repeat", "within"):
+        unit, seconds = next(((u, s) for u, s in SECONDS if value % s == 0), SECONDS[-1])
+        return f"{value // seconds}{unit}"
+    if isinstance(value, int) and field.endswith(("days", "after", "before")):
+        return f"{value}d"
+    if isinstance(value, (int, float)):
+        return f"{value:,}"
+    if isinstance(value, tuple):
+        return ", ".join(_said(field, item) for item in value)
+    if is_dataclass(value):
+        given = ((f.name, getattr(value, f.name)) for f in fields(value) if f.name not in (*KEYS, *SILENT))
+        return ", ".join(
+            f"{_label(name)} {_said(_label(name), item)}" for name, item in given if item not in (None, "")
+        )
+    return str(value)
+
+
+def _tests(old: RuleSet, new: RuleSet) -> list[Difference]:
+    """Tests do not change what a rule does: they are counted."""
+    counts = [_test_counts(rule_set) for rule_set in (old, new)]
+    lines = [
+        f"{rule_id}: {counts[0].get(rule_id, 0)} becomes {counts[1].get(rule_id, 0)}"
+        for rule_id in sorted(counts[0].keys() & counts[1].keys())
+        if counts[0][rule_id] != counts[1][rule_id]
+    ]
+    return [Difference("tests", "", "changed", tuple(lines))] if lines else []
+
+
+def _test_counts(rule_set: RuleSet) -> dict[str, int]:
+    found = {}
+    for rule_id, place in Places(rule_set.files).rules.items():
+        tests = place.key("tests")
+        found[rule_id] = len(getattr(tests.node, "items", ())) if tests else 0
+    return found

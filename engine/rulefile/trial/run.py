@@ -1,0 +1,222 @@
+"""Runs the tests of a rule set's files, and tells which branches of the conditions they never took.
+
+Enters: a RuleSet (its files' texts hold the tests). Leaves: a Report.
+Holds: a test is decided by the same `decide`, under the whole rule set, as a worker would; nothing else is asked.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from engine.core.client.state import ClientState, pack, unpack
+from engine.core.contract.events import Event
+from engine.core.contract.message import Message
+from engine.core.contract.outbound import TOPIC_OF_KIND, Outcome
+from engine.core.decide.path import Due, Input, decide
+from engine.core.firm_time import DAY_MS
+from engine.core.plan.compile import Plan, compile_rule_set
+from engine.core.rules.ruleset import Rule, RuleSet
+from engine.insight.explain import Explainer, Explanation, Look, reached, watched
+from engine.insight.values import MISSING
+from engine.rulefile.read.cases import Expected, RuleTest, read_tests
+from engine.rulefile.read.story import CLIENT_ID
+from engine.rulefile.source.document import Mapping, Scalar, index_within, place, read_document
+from engine.rulefile.source.fields import Reader, Unsure
+
+Key = tuple[int, str]  # where a term begins, and its text
+MILESTONES: Final = (100, 32, 8, 2)  # days before a test's time
+ACTIONS: Final = frozenset(TOPIC_OF_KIND.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """`failure` is empty for a test that passed; `looked` is the last look at the rule, if there was one."""
+
+    test: RuleTest
+    failure: str
+    looked: Explanation | None
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A term of a condition that was never true, or never false, whenever the rule's tests came to it."""
+
+    rule: str
+    file: str
+    line: int
+    column: int
+    text: str
+    never: bool
+
+    def __str__(self) -> str:
+        never = "true" if self.never else "false"
+        return f'{self.file}:{self.line}:{self.column}: rule "{self.rule}": never {never} in its tests: {self.text}'
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    results: tuple[Result, ...]
+    branches: tuple[Branch, ...]
+    taken: int  # how many branches were taken, of all
+    of: int
+    untested: tuple[str, ...]  # rules without a test
+
+    @property
+    def failed(self) -> tuple[Result, ...]:
+        return tuple(result for result in self.results if result.failure)
+
+
+@dataclass(slots=True)
+class _Told:
+    """A rule with its tests, and where its condition stands."""
+
+    rule: Rule
+    tests: tuple[RuleTest, ...]
+    reader: Reader
+    when: Scalar | None
+
+
+def run_tests(rule_set: RuleSet, only: str | None = None) -> Report:
+    """All tests, or those of one rule."""
+    told = [entry for entry in _told(rule_set) if only in (None, entry.rule.id)]
+    runner = _Runner(compile_rule_set(rule_set))
+    results: list[Result] = []
+    branches: list[Branch] = []
+    of = 0
+    for entry in told:
+        seen: dict[Key, set[bool]] = {}
+        results += [runner.run(test, entry.rule, seen) for test in entry.tests]
+        if entry.tests and entry.when is not None:
+            terms = list(runner.explainer.part(entry.rule, entry.rule.on[0]).all())
+            of += 2 * len(terms)
+            branches += [
+                _branch(entry, entry.when, term.offset, term.text, never)
+                for term in terms
+                for never in (True, False)
+                if never not in seen.get((term.offset, term.text), ())
+            ]
+    untested = tuple(entry.rule.id for entry in told if not entry.tests)
+    return Report(tuple(results), tuple(branches), of - len(branches), of, untested)
+
+
+def _branch(entry: _Told, when: Scalar, offset: int, text: str, never: bool) -> Branch:
+    line, column = place(entry.reader.text, index_within(entry.reader.text, when, offset))
+    return Branch(entry.rule.id, entry.reader.file, line, column, text, never)
+
+
+def _told(rule_set: RuleSet) -> list[_Told]:
+    """In the order of the files."""
+    rules = {rule.id: rule for rule in rule_set.rules}
+    told = []
+    for file, text in rule_set.files:
+        root, _ = read_document(file, text)
+        listed = root.entries.get("rules") if isinstance(root, Mapping) else None
+        reader = Reader(file, text, Unsure())
+        for node in reader.items(listed[1]) if listed else ():
+            assert isinstance(node, Mapping)  # of a checked file
+            fields = {key: value for key, (_, value) in node.entries.items()}
+            id_, when = fields["id"], fields.get("when", fields.get("becomes"))
+            assert isinstance(id_, Scalar)
+            rule = rules[id_.value]
+            tests = read_tests(reader, fields.get("tests"), rule, rule_set.tiers)
+            told.append(_Told(rule, tests, reader, when if isinstance(when, Scalar) else None))
+    return told
+
+
+class _Runner:
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.explainer = Explainer(plan)
+        self.kept: dict[tuple[tuple[tuple[str, Event], ...], int], bytes] = {}
+
+    def run(self, test: RuleTest, rule: Rule, seen: dict[Key, set[bool]]) -> Result:
+        def note(trigger: str, client: ClientState, event: Any, move: Any) -> None:
+            if trigger in rule.on:
+                for term, holds in reached(self.explainer.part(rule, trigger), client, event, move):
+                    seen.setdefault((term.offset, term.text), set()).add(holds)
+
+        failure = self._decide(test, note)
+        if not failure:
+            return Result(test, "", None)
+        looks: list[Explanation] = []
+
+        def explain(trigger: str, client: ClientState, event: Any, move: Any) -> None:
+            if trigger in rule.on:
+                looks.append(self.explainer.explain(rule, trigger, client, event, move))
+
+        self._decide(test, explain)
+        # a look at which the condition held is the one that the contact policy decided about
+        held = [look for look in looks if look.term.holds]
+        return Result(test, failure, held[-1] if held else looks[-1] if looks else None)
+
+    def _decide(self, test: RuleTest, look: Look) -> str:
+        """What is not as expected; empty when all is."""
+        states = self._given(test)
+        if test.tier is not None and (tier := states[CLIENT_ID].tier) != test.tier:
+            return f"the client is given as tier {test.tier}, but its events put it in {tier or 'none'}"
+        inputs: list[Input] = [test.event] if test.event else []
+        if test.wait_ms:
+            inputs.append(Due(CLIENT_ID, test.at_ms + test.wait_ms))
+        decided = decide(watched(self.plan, look), states, inputs)
+        outcomes = {outcome: n for (id_, outcome), n in decided.outcomes.items() if id_ == test.rule}
+        actions = [action for action in _actions(decided.messages) if action["rule_id"] == test.rule]
+        return _failure(test.expected, outcomes, actions)
+
+    def _given(self, test: RuleTest) -> dict[str, ClientState]:
+        """The client just before the test's time: what falls due until then is none of its concern.
+
+        Tests give much the same clients, and a year has many timers: states on the way are kept.
+        """
+        states: dict[str, ClientState] = {}
+        done = 0
+        for moment_ms in (*(test.at_ms - days * DAY_MS for days in MILESTONES), test.at_ms - 1):
+            events = tuple(item for item in test.history if item[1].time <= moment_ms)
+            key = (events, moment_ms)
+            if key in self.kept:
+                states = {CLIENT_ID: unpack(self.plan.layout, self.kept[key])}
+            else:
+                decide(self.plan, states, [*events[done:], Due(CLIENT_ID, moment_ms)])
+                if states:
+                    self.kept[key] = pack(self.plan.layout, states[CLIENT_ID])
+            done = len(events)
+        decide(self.plan, states, test.history[done:])
+        return states
+
+
+def _actions(messages: Iterable[Message]) -> Iterable[dict[str, Any]]:
+    return (json.loads(message.value or b"") for message in messages if message.topic in ACTIONS)
+
+
+def _failure(expected: Expected, outcomes: dict[str, int], actions: list[dict[str, Any]]) -> str:
+    stopped = [Outcome(outcome).value for outcome in outcomes if outcome != Outcome.SENT]
+    if expected.reason == "fires":
+        if not actions:
+            return f"it was stopped: {', '.join(stopped)}" if stopped else "it did not fire"
+        return _unlike(expected, actions)
+    if actions:
+        return f"it fired {_times(len(actions))}"
+    if expected.reason == "condition":
+        return f"its condition held; it was stopped: {', '.join(stopped)}" if stopped else ""
+    if expected.reason not in stopped:
+        return f"it was stopped: {', '.join(stopped)}" if stopped else "it did not fire, but nothing stopped it"
+    return ""
+
+
+def _unlike(expected: Expected, actions: list[dict[str, Any]]) -> str:
+    if expected.count is not None and len(actions) != expected.count:
+        return f"it fired {_times(len(actions))}"
+    for action in actions:
+        if expected.channel is not None and action["channel"] != expected.channel:
+            return f"its channel was {action['channel']}"
+        for name, value in expected.parameters:
+            found = action["parameters"][name]
+            if found != value:
+                return f"its parameter {name} was {MISSING if found is None else found}"
+    return ""
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"

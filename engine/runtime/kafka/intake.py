@@ -1,0 +1,140 @@
+"""The inbound topics of one partition, read from Kafka.
+
+Enters: the offsets to begin at. Leaves: batches.
+Holds: a consumer of its own that no group moves, assigned once; nothing but its own partition's offsets moves it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Final
+
+import structlog
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from engine.core.contract.topics import INTAKE_TOPICS
+from engine.runtime.errors import Refused
+from engine.runtime.kafka.clients import discard, errors, reader
+from engine.runtime.protocol.intake import MAX_BATCH_BYTES, Batch, Merger
+from engine.runtime.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+FETCH_AHEAD_BYTES: Final = 24_000_000  # over all partitions of a worker
+BATCHES_RECORDS: Final = 20_000  # too: records at hand take memory, and deciding a batch holds all partitions up
+LEAST_BATCH_RECORDS: Final = 250
+MERGE_WAIT_S: Final = 0.5
+HEARD_S: Final = 5.0
+
+
+def grown(topic: str, found: int, partitions: int) -> str:
+    return (
+        f"{topic} has {found} partitions now, it had {partitions}: what comes on the new ones would be read by nobody. "
+        f"Recreate the topic with {partitions}"
+    )
+
+
+class KafkaIntake:
+    """The inbound topics of one partition, by a consumer of its own that no group moves."""
+
+    def __init__(self, settings: Settings, partition: int, partitions: int, share: int = 1) -> None:
+        """Each topic has `partitions`. The worker reads `share` of them, and divides what it may hold at once."""
+        self._settings = settings
+        self._partitions = partitions
+        ahead = FETCH_AHEAD_BYTES // (share * len(INTAKE_TOPICS))
+        self._batch_records = min(settings.batch_records, max(BATCHES_RECORDS // share, LEAST_BATCH_RECORDS))
+        self._fetch_bytes = min(max(ahead, 65_536), 1_048_576)
+        # A fetch asks for the topics with nothing buffered and waits at the broker for one of them; what comes on the
+        # others meanwhile waits for it. So it waits no longer than what idle polling of all partitions may cost.
+        self._fetch_wait_ms = min(max(8 * share, 30), 500)
+        self._topics = {topic: TopicPartition(settings.topic(topic), partition) for topic in INTAKE_TOPICS}
+        self._names = {tp: topic for topic, tp in self._topics.items()}
+        self._reader: reader | None = None
+        self._consumer: AIOKafkaConsumer | None = None
+        self.merger = Merger(dict.fromkeys(INTAKE_TOPICS, 0))
+        self._heard_ms, self._heard_at = 0, -HEARD_S  # when all topics' ends were last heard of, by two clocks
+
+    @property
+    def caught_up(self) -> bool:
+        """aiokafka is silent about a broker that does not answer: while the ledger's does, records may wait at it."""
+        return self.merger.caught_up and time.monotonic() - self._heard_at < HEARD_S
+
+    async def start(self, offsets: dict[str, int]) -> dict[str, int]:
+        """Go to the offsets, or to a topic's beginning where there is none. Raises Refused when a topic lost what is
+        needed.
+        """
+        await self.stop()
+        self._heard_ms, self._heard_at = 0, -HEARD_S
+        self._reader = reader(
+            self._settings,
+            fetch_max_wait_ms=self._fetch_wait_ms,
+            max_poll_records=self._batch_records,
+            max_partition_fetch_bytes=self._fetch_bytes,
+        )
+        consumer = self._consumer = await self._reader.__aenter__()
+        tps = list(self._topics.values())
+        with errors():
+            first, end = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
+            begin = {}
+            for topic, tp in self._topics.items():
+                begin[topic] = offsets.get(topic, first[tp])
+                if topic not in offsets and first[tp]:
+                    log.warning(
+                        "the first records were deleted before this engine read any: passed over",
+                        topic=tp.topic,
+                        partition=tp.partition,
+                        before_offset=first[tp],
+                    )
+                if not first[tp] <= begin[topic] <= end[tp]:
+                    raise Refused(
+                        f"partition {tp.partition}: {tp.topic} is to be read from offset {begin[topic]} but holds "
+                        f"{first[tp]} to {end[tp]}: events are missing. Restore the topic, or go on without "
+                        "them: `engage accept-loss`"
+                    )
+            # no await between assign and seek: a fetch from elsewhere must not begin
+            consumer.assign(tps)
+            for topic, tp in self._topics.items():
+                consumer.seek(tp, begin[topic])
+        self.merger = Merger(begin)
+        for topic, tp in self._topics.items():
+            self.merger.add(topic, [], begin[topic], end[tp])
+        return begin
+
+    async def next(self, wait_s: float) -> Batch | None:
+        """The next batch, or None after waiting. Waits a little for topics that lag behind the others."""
+        limit = self._batch_records
+        with errors():
+            records, size_bytes = self.merger.held()
+            if records < limit and size_bytes < MAX_BATCH_BYTES:
+                await self._fetch((), wait_s)
+            until = time.monotonic() + MERGE_WAIT_S
+            while self.merger.held()[0] and (lacking := self.merger.lacking()) and time.monotonic() < until:
+                await self._fetch([self._topics[topic] for topic in lacking], 0.05)
+        return self.merger.cut(limit)
+
+    async def _fetch(self, tps: Sequence[TopicPartition], wait_s: float) -> None:
+        consumer = self._consumer
+        assert consumer is not None
+        fetched = await consumer.getmany(*tps, timeout_ms=int(wait_s * 1000))
+        self._check_partitions(consumer)
+        for tp, topic in self._names.items():
+            end = consumer.last_stable_offset(tp)
+            if end is None or end < 0:
+                end = consumer.highwater(tp)
+            position = await consumer.position(tp)
+            self.merger.add(topic, fetched.get(tp, ()), position, max(end or 0, position))
+        heard_ms = min(consumer.last_poll_timestamp(tp) or 0 for tp in self._names)
+        if heard_ms and heard_ms != self._heard_ms:  # the wall clock may be moved
+            self._heard_ms, self._heard_at = heard_ms, time.monotonic()
+
+    def _check_partitions(self, consumer: AIOKafkaConsumer) -> None:
+        """Partitions added while the worker runs would be read by nobody. The client asks for them every minute."""
+        for tp in self._topics.values():
+            found = len(consumer.partitions_for_topic(tp.topic) or ())
+            if found > self._partitions:
+                raise Refused(grown(tp.topic, found, self._partitions))
+
+    async def stop(self) -> None:
+        consumer, self._consumer = self._consumer, None
+        await discard(consumer)

@@ -1,0 +1,131 @@
+"""The Log of a partition on Kafka: a transactional producer, and the ledger's records for recovery.
+
+Enters: messages and ledger records. Leaves: both, in one transaction.
+Holds: nothing is committed of which a send was not acknowledged; what the outcome was after an error, the ledger tells.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Final
+
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.errors import IllegalOperation, MessageSizeTooLargeError
+
+from engine.core.contract.message import Message
+from engine.runtime.errors import Refused, Surprised
+from engine.runtime.kafka.clients import (
+    MAX_REQUEST_BYTES,
+    TRANSACTION_BACKOFF_MS,
+    discard,
+    errors,
+    reader,
+    records_between,
+    start,
+)
+from engine.runtime.settings import Settings
+
+SLOW_COMMIT_S: Final = 1.0
+
+
+class KafkaLog:
+    """Log of one partition: its transactional producer, and the ledger's records for recovery."""
+
+    def __init__(self, settings: Settings, partition: int) -> None:
+        self._settings = settings
+        self._partition = partition
+        self._ledger = TopicPartition(settings.ledger_topic, partition)
+        self._producer: AIOKafkaProducer | None = None
+        self._slow = False  # the last commit took so long that a late EndTxn of it could end the next transaction
+
+    async def start(self) -> None:
+        await self.stop()
+        producer = AIOKafkaProducer(
+            **self._settings.kafka_client(TRANSACTION_BACKOFF_MS),
+            transactional_id=f"{self._settings.group}-{self._partition}",
+            transaction_timeout_ms=int(self._settings.transaction_timeout_s * 1000),
+            max_batch_size=1_048_576,
+            max_request_size=MAX_REQUEST_BYTES,
+            linger_ms=0,
+        )
+        self._producer = producer
+        await start(producer, self._settings)
+        self._slow = False
+
+    async def bounds(self) -> tuple[int, int]:
+        async with reader(self._settings) as consumer:
+            first = (await consumer.beginning_offsets([self._ledger]))[self._ledger]
+            end = (await consumer.end_offsets([self._ledger]))[self._ledger]
+            return first, end
+
+    async def read(self, first: int, end: int) -> AsyncIterator[tuple[int, bytes]]:
+        if first >= end:
+            return
+        async with reader(self._settings) as consumer:
+            async for record in records_between(consumer, self._ledger, first, end):
+                yield record.offset, record.value
+
+    async def publish(self, messages: Sequence[Message], records: Sequence[bytes]) -> int:
+        if self._slow:
+            # Initialising the producer again and going on would be wrong: another worker may have been here since
+            raise Surprised("the last commit took over a second: its end may come late and end another transaction")
+        producer = self._producer
+        assert producer is not None
+        with errors():
+            async with asyncio.timeout(self._settings.transaction_timeout_s):
+                await producer.begin_transaction()
+                sends = []
+                try:
+                    for message in messages:
+                        sends.append(await self._send(producer, message))
+                    for record in records:
+                        sends.append(await producer.send(self._ledger.topic, record, partition=self._partition))
+                        sends[-1].add_done_callback(_seen)
+                except IllegalOperation as error:
+                    # an earlier send failed and aiokafka has left the transaction: that send says why
+                    await asyncio.gather(*sends)
+                    raise Surprised(f"the transaction has ended by itself: {error}") from error
+                # aiokafka's commit ignores failed batches: whatever was not acknowledged must stop us here
+                try:
+                    acknowledged = await asyncio.gather(*sends)
+                except MessageSizeTooLargeError as error:
+                    raise Refused(
+                        f"{', '.join(self._too_small(messages, sends))}: the topic does not take a record as large as "
+                        "the engine has to write; raise max.message.bytes, best to 16777216"
+                    ) from error
+                began = time.monotonic()  # a busy worker's sends may take long: only the end can come late
+                await producer.commit_transaction()
+        self._slow = time.monotonic() - began > SLOW_COMMIT_S
+        return int(acknowledged[-1].offset)
+
+    async def _send(self, producer: AIOKafkaProducer, message: Message) -> asyncio.Future[Any]:
+        # aiokafka sends no record without both key and value; other clients do, and those become dead letters
+        value = b"" if message.key is None and message.value is None else message.value
+        sent: asyncio.Future[Any] = await producer.send(
+            self._settings.topic(message.topic),
+            value,
+            key=message.key,
+            headers=list(message.headers),
+            timestamp_ms=message.timestamp_ms,
+        )
+        sent.add_done_callback(_seen)
+        return sent
+
+    def _too_small(self, messages: Sequence[Message], sends: Sequence[asyncio.Future[Any]]) -> list[str]:
+        """Topics that refused a record for its size."""
+        topics = [self._settings.topic(message.topic) for message in messages]
+        topics += [self._ledger.topic] * (len(sends) - len(topics))
+        ended = [(topic, sent.exception()) for topic, sent in zip(topics, sends, strict=True) if sent.done()]
+        return sorted({topic for topic, error in ended if isinstance(error, MessageSizeTooLargeError)})
+
+    async def stop(self) -> None:
+        producer, self._producer = self._producer, None
+        await discard(producer)
+
+
+def _seen(sent: asyncio.Future[Any]) -> None:
+    """A failure of one send is told by the transaction's; asyncio need not say again that nobody asked."""
+    if not sent.cancelled():
+        sent.exception()

@@ -1,0 +1,200 @@
+"""The topics the engine needs: creating them, and saying what differs.
+
+Enters: settings. Leaves: topics created, or a list of differences. Holds: nothing that exists is changed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import TopicAlreadyExistsError, for_code
+
+from engine.core.contract.events import INBOUND
+from engine.core.contract.topics import DEAD_LETTERS, REROUTED
+from engine.runtime.errors import Refused, Unavailable
+from engine.runtime.kafka.clients import discard, errors, partition_counts, reader, start
+from engine.runtime.settings import PUBLISHED, Settings
+
+log = structlog.get_logger(__name__)
+
+DAY_MS: Final = 86_400_000
+_FOREVER: Final = {"retention.ms": "-1", "retention.bytes": "-1", "cleanup.policy": "delete"}
+_ANY_TIME: Final = {
+    "message.timestamp.type": "CreateTime",
+    "message.timestamp.before.max.ms": str(2**63 - 1),
+    "message.timestamp.after.max.ms": str(2**63 - 1),
+}
+_COMPACTED: Final = {"cleanup.policy": "compact"}
+
+
+@dataclass(frozen=True, slots=True)
+class Needed:
+    """A topic as the engine needs it. `partitions` None: that of the inbound topics."""
+
+    name: str
+    partitions: int | None
+    configs: dict[str, str] = field(default_factory=dict)
+
+
+def needed(settings: Settings) -> list[Needed]:
+    """Every topic. The inbound ones and the ledger have the same number of partitions, which can never change."""
+    kept = {"retention.ms": str(7 * DAY_MS), "cleanup.policy": "delete"}
+    return [
+        *(Needed(settings.topic(t), None, {**kept, "message.timestamp.type": "LogAppendTime"}) for t in INBOUND),
+        # rerouted records keep their original time, whatever their topic took; the topic is part of the input, so it
+        # is kept as long
+        Needed(settings.topic(REROUTED), None, {**kept, **_ANY_TIME}),
+        Needed(settings.ledger_topic, None, _FOREVER),
+        *(Needed(settings.topic(t), None, kept) for t in PUBLISHED if t != DEAD_LETTERS),
+        # larger than an inbound record can be, so that nothing readable is too large to be put aside
+        Needed(settings.topic(DEAD_LETTERS), None, {"retention.ms": str(90 * DAY_MS), "max.message.bytes": "16777216"}),
+        Needed(settings.rule_set_topic, 1, {**_COMPACTED, "max.message.bytes": "8388608"}),
+        Needed(settings.resent_topic, 1, _COMPACTED),
+    ]
+
+
+async def differences(settings: Settings, partitions: int | None = None) -> tuple[list[Needed], list[str]]:
+    """(topics that are missing, what differs in those that exist, one line each with the remedy)."""
+    wanted = needed(settings)
+    found = await partition_counts(settings, [topic.name for topic in wanted])
+    counts = {t: found[t] for t in (settings.topic(i) for i in INBOUND) if t in found}
+    expected = partitions or (max(counts.values()) if counts else None)
+    missing, lines = [], []
+    for topic in wanted:
+        if topic.name not in found:
+            missing.append(topic)
+            continue
+        number = topic.partitions or expected
+        same_as_inbound = topic.partitions is None and topic.name not in {settings.topic(t) for t in PUBLISHED}
+        if same_as_inbound and number is not None and found[topic.name] != number:
+            lines.append(
+                f"{topic.name}: has {found[topic.name]} partitions, needs {number}, as many as the other inbound "
+                f"topics and the ledger"
+            )
+    present = [topic for topic in wanted if topic.name in found and topic.configs]
+    lines += await _config_differences(settings, present)
+    return missing, lines
+
+
+async def _configs(settings: Settings, names: Sequence[str]) -> dict[str, dict[str, str]]:
+    """The settings of each topic. Raises Refused when they cannot be read."""
+    async with Admin(settings) as admin:
+        resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
+        answers = await admin.describe_configs(resources) if resources else []
+        values: dict[str, dict[str, str]] = {}
+        for answer in answers:
+            for error_code, message, _, name, entries in answer.resources:
+                if error_code:
+                    raise Refused(
+                        f"{name}: its configuration cannot be read: {message or for_code(error_code).__name__}"
+                    )
+                values[name] = {entry[0]: entry[1] for entry in entries}
+    return values
+
+
+async def _config_differences(settings: Settings, present: list[Needed]) -> list[str]:
+    lines = []
+    values = await _configs(settings, [topic.name for topic in present])
+    for topic in present:
+        for key, value in topic.configs.items():
+            have = values.get(topic.name, {}).get(key)
+            if have != value:
+                lines.append(f"{topic.name}: {key} is {have}, needs {value}")
+    return lines
+
+
+async def compacted(settings: Settings) -> list[str]:
+    """Inbound topics of which Kafka keeps a client's last event alone; none are named where that cannot be read."""
+    names = [settings.topic(topic) for topic in INBOUND]
+    try:
+        values = await _configs(settings, names)
+    except (Refused, Unavailable) as error:
+        log.debug("the topics' settings cannot be read", error=str(error))
+        return []
+    return [name for name in names if "compact" in values.get(name, {}).get("cleanup.policy", "")]
+
+
+async def create(settings: Settings, partitions: int, replication_factor: int) -> tuple[list[str], list[str]]:
+    """Create what is missing. (names created, differences that remain)."""
+    missing, lines = await differences(settings, None)
+    counts = await partition_counts(settings, [settings.topic(t) for t in INBOUND])
+    partitions = max(counts.values(), default=partitions)
+    async with Admin(settings) as admin:
+        new = [
+            NewTopic(topic.name, topic.partitions or partitions, replication_factor, topic_configs=topic.configs)
+            for topic in missing
+        ]
+        if new:
+            answer = await admin.create_topics(new)
+            for name, code, *message in answer.topic_errors:
+                if code and for_code(code) is not TopicAlreadyExistsError:
+                    raise Refused(f"{name}: cannot be created: {message[0] if message else for_code(code).__name__}")
+    return [topic.name for topic in missing], lines
+
+
+async def partition_count(settings: Settings) -> int:
+    """Partitions of the inbound topics and the ledger. Raises Refused when any topic is missing, or these differ."""
+    names = {topic: settings.topic(topic) for topic in (*INBOUND, REROUTED)}
+    wanted = [*names.values(), settings.ledger_topic]
+    everything = [*wanted, settings.rule_set_topic, *(settings.topic(t) for t in PUBLISHED)]
+    found = await partition_counts(settings, everything)
+    if any(name not in found for name in everything):
+        # at once: where topics are not created on first use, each is waited for in vain
+        await asyncio.gather(*(_touch(settings, name) for name in everything if name not in found))
+        found = await partition_counts(settings, everything)
+    missing = [name for name in everything if not found.get(name)]
+    if missing:
+        raise Refused(f"topics are missing: {', '.join(missing)}. Create them with `engage topics --create`")
+    counts = {name: found[name] for name in wanted}
+    if len(set(counts.values())) > 1:
+        listed = ", ".join(f"{name} {number}" for name, number in counts.items())
+        raise Refused(
+            f"inbound topics and the ledger must have the same number of partitions, but have: {listed}. A client's "
+            f"records would meet on different partitions: recreate the odd ones with the number the others have"
+        )
+    return next(iter(counts.values()))
+
+
+async def ledger_is_empty(settings: Settings, partitions: int) -> bool:
+    """Whether no decision was ever recorded."""
+    tps = [TopicPartition(settings.ledger_topic, partition) for partition in range(partitions)]
+    async with reader(settings) as consumer:
+        return not any((await consumer.end_offsets(tps)).values())
+
+
+async def _touch(settings: Settings, name: str) -> None:
+    """Ask for a topic's metadata once: a broker that creates topics on first use does so now, others say no."""
+    producer = AIOKafkaProducer(**{**settings.kafka_client(), "request_timeout_ms": 1000})
+    try:
+        await producer.start()
+        async with asyncio.timeout(1):
+            await producer.partitions_for(name)
+    except Exception:  # the caller looks again and says what is missing
+        pass
+    finally:
+        await discard(producer)
+
+
+class Admin:
+    """An admin client, for a while."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._client = AIOKafkaAdminClient(**settings.kafka_client())
+
+    async def __aenter__(self) -> AIOKafkaAdminClient:
+        await start(self._client, self._settings)
+        return self._client
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        await self._client.close()
+        if error is not None:
+            with errors():
+                raise error

@@ -1,0 +1,158 @@
+"""Every metric of a worker, in one class that takes the registry.
+
+Enters: what happened. Leaves: Prometheus text. Holds: labels come from closed sets (topics, rules, reasons, tiers,
+partitions), never from a client.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
+
+if TYPE_CHECKING:
+    from engine.runtime.protocol.unit import OpenUnit
+
+disable_created_metrics()  # a second series for each counter, of no use here
+_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+STATES = ("starting", "recovering", "running", "waiting", "stopped")
+
+
+class Metrics:
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.registry = registry or CollectorRegistry()
+        if registry is None:
+            ProcessCollector(registry=self.registry)
+        r = self.registry
+        self.events = Counter("engage_events", "Events decided and committed.", ["topic"], registry=r)
+        self.rejected = Counter("engage_rejected", "Records sent to the dead letters.", ["topic", "reason"], registry=r)
+        self.rerouted = Counter(
+            "engage_rerouted", "Records re-sent to the partition of their key.", ["topic"], registry=r
+        )
+        self.decisions = Counter(
+            "engage_decisions", "Rules that matched, by what became of them.", ["rule", "outcome"], registry=r
+        )
+        self.tier_changes = Counter(
+            "engage_tier_changes", "Tier changes published.", ["from_tier", "to_tier", "reason"], registry=r
+        )
+        self.tier_clients = Gauge("engage_tier_clients", "Clients in each tier.", ["partition", "tier"], registry=r)
+        self.lag = Gauge("engage_lag_records", "Records not yet decided.", ["topic", "partition"], registry=r)
+        self.assigned = Gauge("engage_partitions_assigned", "Partitions this worker owns.", registry=r)
+        self.state = Gauge(
+            "engage_partition_state", "1 for the state a partition is in.", ["partition", "state"], registry=r
+        )
+        self.decide_seconds = Histogram("engage_decide_seconds", "Deciding one batch.", buckets=_SECONDS, registry=r)
+        self.commit_seconds = Histogram(
+            "engage_commit_seconds", "Committing one unit.", ["step"], buckets=_SECONDS, registry=r
+        )
+        self.unit_records = Histogram(
+            "engage_unit_records", "Records in a unit.", buckets=(1, 3, 10, 30, 100, 300, 1000, 3000, 10000), registry=r
+        )
+        self.units = Counter("engage_units", "Units committed, by what closed them.", ["cause"], registry=r)
+        self.ledger_records = Counter("engage_ledger_records", "Ledger records written.", registry=r)
+        self.recoveries = Counter(
+            "engage_recoveries", "Starts of a partition, by what led to them.", ["cause"], registry=r
+        )
+        self.recovered_units = Counter(
+            "engage_recovered_units", "Units applied from the ledger at a start.", registry=r
+        )
+        self.ticks = Counter("engage_ticks", "Ticks that woke a client.", registry=r)
+        self.swept = Counter(
+            "engage_swept_clients",
+            "Clients looked at since timed rules, tiers or segments were new, by what came of it.",
+            ["result"],
+            registry=r,
+        )
+        self.waiting = Gauge("engage_waiting", "1 while a system is away.", ["system"], registry=r)
+        self.cache_clients = Gauge("engage_cache_clients", "Client states in memory.", registry=r)
+        self.rule_set = Gauge("engage_rule_set_info", "1 for the rule set in force.", ["digest"], registry=r)
+        self.rule_set_partitions = Gauge(
+            "engage_rule_set_partitions",
+            "Partitions of this worker, by the rule set they decide by.",
+            ["digest"],
+            registry=r,
+        )
+        self.rule_set_refused = Counter(
+            "engage_rule_set_refused", "Rule sets refused; the last good one stayed.", registry=r
+        )
+        self.rule_set_stale = Gauge("engage_rule_set_stale", "1 while the newest rule set was refused.", registry=r)
+        self.rule_sampled_events = Counter(
+            "engage_rule_sampled_events", "Events whose rules' tests were timed one by one.", registry=r
+        )
+        self.rule_sampled_tests = Counter(
+            "engage_rule_sampled_tests", "Tests of a rule's condition that were timed.", ["rule"], registry=r
+        )
+        self.rule_sampled_seconds = Counter(
+            "engage_rule_sampled_seconds", "Time that these tests took.", ["rule"], registry=r
+        )
+        self._rules_tested: set[str] = set()
+        for system in ("kafka", "redis"):
+            self.waiting.labels(system).set(0)
+        for step in ("publish", "apply"):
+            self.commit_seconds.labels(step)
+
+    def committed(self, partition: int, cause: str, unit: OpenUnit, tiers: Mapping[str, int], records: int) -> None:
+        """Count a unit once it is committed, so that what is counted has happened."""
+        self.units.labels(cause).inc()
+        self.unit_records.observe(unit.records)
+        self.ledger_records.inc(records)
+        for topic, times in unit.events.items():
+            self.events.labels(topic).inc(times)
+        for (topic, reason), times in unit.rejected.items():
+            self.rejected.labels(topic, reason).inc(times)
+        for topic, times in unit.rerouted.items():
+            self.rerouted.labels(topic).inc(times)
+        for (rule, outcome), times in unit.outcomes.items():
+            self.decisions.labels(rule, outcome).inc(times)
+        for (from_tier, to_tier, reason), times in unit.moves.items():
+            self.tier_changes.labels(from_tier, to_tier, reason).inc(times)
+        if unit.moves:
+            self.population(partition, tiers)
+
+    def population(self, partition: int, tiers: Mapping[str, int]) -> None:
+        """Show a partition's clients by tier; a tier that has lost its last client is shown no longer."""
+        self.tier_clients.remove_by_labels({"partition": str(partition)})
+        for tier, clients in tiers.items():
+            self.tier_clients.labels(partition, tier).set(clients)
+
+    def rule_tested(self, rule: str, seconds: float) -> None:
+        self._rules_tested.add(rule)
+        self.rule_sampled_tests.labels(rule).inc()
+        self.rule_sampled_seconds.labels(rule).inc(seconds)
+
+    def keep_rules(self, rules: Collection[str]) -> None:
+        """A rule that was removed is shown no longer."""
+        for rule in self._rules_tested.difference(rules):
+            self.rule_sampled_tests.remove(rule)
+            self.rule_sampled_seconds.remove(rule)
+        self._rules_tested.intersection_update(rules)
+
+    def partition_state(self, partition: int, state: str) -> None:
+        for known in STATES:
+            self.state.labels(partition, known).set(1 if known == state else 0)
+
+    def forget(self, partition: int) -> None:
+        """A partition that is another worker's now must not be shown here."""
+        for gauge in (self.tier_clients, self.lag, self.state):
+            gauge.remove_by_labels({"partition": str(partition)})
+
+    def rule_set_in_force(self, digest: str) -> None:
+        self.rule_set.clear()
+        self.rule_set.labels(digest).set(1)
+
+    def rule_sets_by_partition(self, digests: Iterable[str]) -> None:
+        self.rule_set_partitions.clear()
+        for digest in digests:
+            self.rule_set_partitions.labels(digest).inc()
+
+    def text(self) -> bytes:
+        return generate_latest(self.registry)

@@ -1,0 +1,229 @@
+"""Intake: the records of one partition of all inbound topics, merged into batches that know where they begin.
+
+Enters: records as fetched, topic by topic. Leaves: Batch.
+Holds: a batch is a contiguous range of each topic; its order is a function of its records alone: by record time, ties
+in the order of the topics, each topic's offsets in order. So a batch can be made again from its ranges.
+"""
+
+from __future__ import annotations
+
+import gzip
+import heapq
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from engine.core.contract.decode import MAX_EVENT_BYTES, Rejected, decode
+from engine.core.contract.events import INBOUND, Event
+from engine.core.contract.message import Message
+from engine.core.contract.outbound import Rejection
+from engine.core.contract.topics import DEAD_LETTERS, INTAKE_TOPICS, REROUTED
+
+MAX_BATCH_BYTES: Final = 4_000_000
+LARGEST_LETTER_BYTES: Final = 15_000_000  # what the dead letters' topic takes, with room for headers
+MAX_KEY_BYTES: Final = 64  # no client's id is longer; a longer key is not hashed, only refused
+_RANK: Final = {topic: rank for rank, topic in enumerate(INTAKE_TOPICS)}
+_HEADER_TOPIC: Final = "engage_topic"
+_HEADER_PARTITION: Final = "engage_partition"
+_HEADER_OFFSET: Final = "engage_offset"
+_HEADER_TIMESTAMP: Final = "engage_timestamp"
+HEADER_ENCODING: Final = "engage_encoding"
+
+
+@dataclass(slots=True)
+class Inbound:
+    """One record. A rerouted record shows the topic, partition and offset it first came with."""
+
+    topic: str  # the contract's name, without prefix
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+    rerouted: bool = False
+
+    def _headers(self) -> tuple[tuple[str, bytes], ...]:
+        return (
+            (_HEADER_TOPIC, self.topic.encode()),
+            (_HEADER_PARTITION, str(self.partition).encode()),
+            (_HEADER_OFFSET, str(self.offset).encode()),
+            (_HEADER_TIMESTAMP, str(self.timestamp_ms).encode()),
+        )
+
+    def to_right_partition(self) -> Message:
+        """A copy for the partition that its key belongs to."""
+        return Message(REROUTED, self.key or b"", self.value, self._headers(), self.timestamp_ms)
+
+    def to_dead_letters(self, rejected: Rejected) -> Message:
+        """The original bytes, with the reason in headers; packed by gzip when they are more than the topic takes:
+        a producer that compresses gets such records past Kafka's limits.
+        """
+        key, value = self.key, self.value
+        headers = (("engage_reason", rejected.reason.value.encode()), ("engage_error", rejected.error.encode()))
+        if len(key or b"") + len(value or b"") > LARGEST_LETTER_BYTES:
+            key, value = _packed(key), _packed(value)
+            return Message(DEAD_LETTERS, key, value, (*headers, *self._headers(), (HEADER_ENCODING, b"gzip")))
+        return Message(DEAD_LETTERS, key, value, headers + self._headers())
+
+
+def _packed(data: bytes | None) -> bytes | None:
+    return None if data is None else gzip.compress(data, compresslevel=1, mtime=0)  # no time: the same bytes again
+
+
+def read(record: Inbound, belongs: Callable[[bytes], bool]) -> Event | Message:
+    """A record's event, or what becomes of it instead: a copy on the partition that its key belongs to, or a dead
+    letter.
+    """
+    key = record.key
+    if record.topic == REROUTED:
+        return record.to_dead_letters(
+            Rejected(Rejection.UNKNOWN_VALUE, "not a copy that the engine made: no such origin")
+        )
+    readable = len(record.value or b"") <= MAX_EVENT_BYTES  # else a dead letter anywhere, and larger than a copy may be
+    if readable and key and len(key) <= MAX_KEY_BYTES and not belongs(key):
+        if not record.rerouted:
+            return record.to_right_partition()
+        return record.to_dead_letters(
+            Rejected(Rejection.KEY_MISMATCH, "a copy that is not on the partition of its key")
+        )
+    event = decode(record.topic, record.key, record.value, record.timestamp_ms)
+    return record.to_dead_letters(event) if isinstance(event, Rejected) else event
+
+
+def inbound(topic: str, record: object) -> Inbound:
+    """From a consumer's record (key, value, partition, offset, timestamp, headers)."""
+    made = Inbound(topic, record.partition, record.offset, record.timestamp, record.key, record.value)  # type: ignore[attr-defined]
+    if topic == REROUTED:
+        headers = dict(record.headers)  # type: ignore[attr-defined]
+        made.rerouted = True
+        try:
+            name = headers[_HEADER_TOPIC].decode()
+            origin = [int(headers[h]) for h in (_HEADER_PARTITION, _HEADER_OFFSET, _HEADER_TIMESTAMP)]
+        except (KeyError, ValueError, TypeError, AttributeError):
+            return made  # another program's record: it becomes a dead letter
+        if name in INBOUND:
+            made.topic = name
+            made.partition, made.offset, made.timestamp_ms = origin
+    return made
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Records in the order they are decided in; `ranges` says which offsets of each topic they are, [begin, end)."""
+
+    records: Sequence[Inbound]
+    ranges: dict[str, tuple[int, int]]
+    size_bytes: int
+
+
+@dataclass(slots=True)
+class _Queue:
+    """What was fetched of one topic and not yet put into a batch."""
+
+    records: list[object] = field(default_factory=list)
+    size_bytes: int = 0
+    begin: int = 0  # where the next batch begins
+    fetched: int = 0  # the consumer's position: after the last record fetched, markers included
+    end: int = 0  # the last known end of the topic
+
+
+class Merger:
+    """Holds fetched records until they can be merged. Knows no consumer: `add` and `cut` are all it does."""
+
+    def __init__(self, offsets: Mapping[str, int]) -> None:
+        self._queues = {topic: _Queue(begin=offsets[topic], fetched=offsets[topic]) for topic in INTAKE_TOPICS}
+
+    def add(self, topic: str, records: Sequence[object], position: int, end: int) -> None:
+        """Records fetched of a topic, the consumer's position after them, the topic's end as last seen."""
+        queue = self._queues[topic]
+        new = [r for r in records if r.offset >= queue.fetched]  # type: ignore[attr-defined]
+        queue.records += new
+        queue.size_bytes += sum(map(_size, new))
+        queue.fetched = max(queue.fetched, position)
+        queue.end = max(queue.end, end)
+
+    def lacking(self) -> list[str]:
+        """Topics with nothing at hand that have more: merging past them would take later records first."""
+        return [t for t, q in self._queues.items() if not q.records and q.fetched < q.end]
+
+    def held(self) -> tuple[int, int]:
+        """Records at hand, and their bytes."""
+        queues = self._queues.values()
+        return sum(len(q.records) for q in queues), sum(q.size_bytes for q in queues)
+
+    @property
+    def caught_up(self) -> bool:
+        return all(not q.records and q.fetched >= q.end for q in self._queues.values())
+
+    def lag(self) -> dict[str, int]:
+        # with nothing at hand, what was fetched past the last batch was markers and aborted transactions
+        return {t: max(q.end - (q.begin if q.records else q.fetched), 0) for t, q in self._queues.items()}
+
+    def cut(self, limit: int) -> Batch | None:
+        """The next batch, of at most `limit` records; None when there is nothing to take."""
+        # What a topic that is behind has not shown yet comes, in the order of the merge, after the latest it has shown.
+        frontier = min(
+            (
+                (max(r.timestamp for r in queue.records), _RANK[topic])  # type: ignore[attr-defined]
+                for topic, queue in self._queues.items()
+                if queue.records and queue.fetched < queue.end
+            ),
+            default=None,
+        )
+        merged: list[Inbound] = []
+        taken: Counter[str] = Counter()
+        size_bytes = 0
+        for topic, record in merge({topic: queue.records for topic, queue in self._queues.items() if queue.records}):
+            if (
+                len(merged) >= limit
+                or size_bytes >= MAX_BATCH_BYTES
+                or (frontier is not None and (record.timestamp_ms, _RANK[topic]) > frontier)
+            ):
+                break
+            merged.append(record)
+            taken[topic] += 1
+            size_bytes += _size(record)
+        ranges: dict[str, tuple[int, int]] = {}
+        for topic, queue in self._queues.items():
+            count = taken[topic]
+            last = queue.records[count - 1] if count else None
+            queue.size_bytes -= sum(map(_size, queue.records[:count]))
+            del queue.records[:count]
+            end = queue.fetched if not queue.records else last.offset + 1 if last else queue.begin  # type: ignore[attr-defined]
+            if end > queue.begin:
+                ranges[topic] = (queue.begin, end)
+                queue.begin = end
+        # without records there may be markers and aborted ones: a position that stayed before them would one day be
+        # before all that Kafka still holds, and look as if events were missing
+        return Batch(merged, ranges, size_bytes) if ranges else None
+
+
+def _size(record: object) -> int:
+    return len(record.value or b"") + len(record.key or b"") + 100  # type: ignore[attr-defined]
+
+
+class Intake(Protocol):
+    """Where a partition's records come from. Errors: Unavailable, Refused."""
+
+    merger: Merger
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether all is in batches that the topics held a moment ago."""
+
+    async def start(self, offsets: dict[str, int]) -> dict[str, int]:
+        """Go to the offsets, or to a topic's beginning where there is none; where it begins."""
+
+    async def next(self, wait_s: float) -> Batch | None:
+        """The next batch, or None after waiting."""
+
+    async def stop(self) -> None: ...
+
+
+def merge(records: Mapping[str, Sequence[object]]) -> Iterator[tuple[str, Inbound]]:
+    """k-way merge by record time; ties by the order of INTAKE_TOPICS; each topic's own order is kept even if its
+    times fall.
+    """
+    streams = [[(topic, inbound(topic, r)) for r in records[topic]] for topic in sorted(records, key=_RANK.__getitem__)]
+    return iter(streams[0]) if len(streams) == 1 else heapq.merge(*streams, key=lambda pair: pair[1].timestamp_ms)

@@ -1,0 +1,332 @@
+"""One partition: recover, decide, commit. The whole of the exactly-once protocol, over a Log and a Store.
+
+Enters: batches and ticks in order. Leaves: published messages, ledger records, the store's state.
+Holds: publish, then apply; start is the only recovery; a unit's changes are in memory only until both have happened,
+and any surprise throws the memory away. Nothing here knows Kafka, Redis or a clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+
+import structlog
+
+from engine.core.client.state import ClientState, Layout, pack, unpack
+from engine.core.contract.events import Event
+from engine.core.contract.message import Message
+from engine.core.decide.path import Due, Input, Sweep, decide
+from engine.core.plan.compile import Plan
+from engine.runtime.errors import Refused, Surprised
+from engine.runtime.observe.metrics import Metrics
+from engine.runtime.protocol import ledger
+from engine.runtime.protocol.intake import Batch, read
+from engine.runtime.protocol.ledger import Log, Position, Step, Store, Unit
+from engine.runtime.protocol.state_cache import StateCache
+from engine.runtime.protocol.unit import OpenUnit, UnitLimits
+from engine.runtime.worker.rule_costs import CostSampler
+
+log = structlog.get_logger(__name__)
+
+
+class Partition:
+    """State machine of one partition. `recover` first; then `take`, `tick` and `commit`, never two at a time."""
+
+    def __init__(
+        self,
+        number: int,
+        log_: Log,
+        store: Store,
+        plan: Callable[[], Plan],
+        belongs: Callable[[bytes], bool],
+        metrics: Metrics,
+        cache_bytes: int,
+        limits: UnitLimits,
+    ) -> None:
+        self.number = number
+        self._log = log_
+        self._store = store
+        self._newest_plan = plan
+        self._plan = plan()
+        self._belongs = belongs
+        self._metrics = metrics
+        self._costs = CostSampler(metrics)
+        self._limits = limits
+        self.position = Position()
+        self.offsets: dict[str, int] = {}  # next offset of each inbound topic, open unit included
+        self._cache = StateCache(cache_bytes)
+        self._unit = OpenUnit()
+        self.reached_ms = 0  # record time of the last record decided
+        self.reached_event_ms = self._committed_event_ms = 0  # latest event time decided
+        self._sweeping, self._sweep_cursor = "", 0  # under which they are being looked at, and how far that came
+
+    # -- recovery ----------------------------------------------------------------------------------
+
+    async def recover(self) -> Position:
+        """Fence the predecessor and apply what the ledger holds and the store lacks. Raises Refused, Unavailable,
+        Fenced.
+        """
+        for _ in range(2):
+            await self._log.start()
+            stored = await self._store.position()
+            first, end = await self._log.bounds()
+            position = Position() if stored is None else Position.from_bytes(stored)
+            if first <= max(position.ledger - 1, 0) and position.ledger <= end:
+                break
+            # Another worker may have taken over, and committed, since this one began: fence it and look again
+        self._check_bounds(position, first, end)
+        position = await self._follow(position, stored or b"", max(position.ledger - 1, 0), end)
+        self.position = position
+        self.offsets = dict(position.offsets)
+        self._cache.clear()
+        self._unit = OpenUnit()
+        self._sweeping = ""
+        # what was decided and not committed comes again: no tick may run ahead of it
+        self.reached_ms, self.reached_event_ms = 0, self._committed_event_ms
+        self._use(self._newest_plan())
+        self._metrics.population(self.number, position.tiers)
+        return position
+
+    def _check_bounds(self, position: Position, first: int, end: int) -> None:
+        """The ledger must still hold the record that the position names, or, for a store that holds none, its
+        beginning.
+        """
+        needed = max(position.ledger - 1, 0)
+        if end < position.ledger or first > needed:
+            lost = "Kafka has lost the end of it" if end < position.ledger else "its beginning was deleted"
+            raise Refused(
+                f"partition {self.number}: Redis stands at ledger offset {position.ledger} but the ledger holds "
+                f"{first} to {end}: {lost}. Restore the topic, or the Redis backup that belongs to it; for a rebuild, "
+                "give the newest snapshot"
+            )
+
+    async def _follow(self, position: Position, stored: bytes, first: int, end: int) -> Position:
+        """Apply the ledger's records from `first`, which includes the last applied one: it must be the one the
+        position names.
+        """
+        chunks: list[Unit] = []
+        recovered = 0
+        seen_last = position.ledger == 0
+        async for offset, record in self._log.read(first, end):
+            if offset < position.ledger:
+                if ledger.digest_of(record) != position.digest:
+                    raise Refused(
+                        f"partition {self.number}: the ledger record at offset {offset} is not the one that Redis "
+                        "applied last. This Redis belongs to another ledger, or Kafka lost and rewrote its end: "
+                        "restore the pair that belongs together"
+                    )
+                seen_last = True
+                continue
+            unit = ledger.decode_unit(record)
+            if unit.begin != stored:
+                raise Refused(
+                    f"partition {self.number}: the ledger record at offset {offset} does not follow what Redis holds. "
+                    f"Restore the Redis backup that belongs to this ledger"
+                )
+            chunks.append(unit)
+            if len(chunks) < unit.chunks:
+                continue
+            stands = (offset + 1, ledger.digest_of(record))
+            position = Position(*stands, unit.offsets, unit.clients, unit.tiers, unit.swept)
+            await self._apply(stored, position.to_bytes(), [chunk.writes for chunk in chunks])
+            stored, chunks = position.to_bytes(), []
+            recovered += 1
+        if not seen_last:
+            raise Refused(
+                f"partition {self.number}: the ledger record before offset {position.ledger}, the last that Redis "
+                f"applied, is missing: Kafka lost it. Restore the topic, or the Redis backup that belongs to it"
+            )
+        if recovered:
+            self._metrics.recovered_units.inc(recovered)
+            log.info("recovered", partition=self.number, units=recovered, ledger=position.ledger)
+        return position
+
+    async def _apply(self, begin: bytes, end: bytes, writes: Sequence[bytes]) -> None:
+        found = await self._store.apply(begin, end, writes)
+        if found != end:
+            raise Surprised(f"Redis stands at {found!r}, not where this unit began")
+
+    # -- deciding ----------------------------------------------------------------------------------
+
+    async def take(self, batch: Batch) -> None:
+        """Decide a batch; commit when the unit holds a message or is full."""
+        if any(self.offsets.get(topic, begin) != begin for topic, (begin, _) in batch.ranges.items()):
+            log.warning("batch dropped: it does not begin where the partition stands", partition=self.number)
+            raise Surprised("a batch does not begin where the partition stands")
+        unit = self._unit
+        inputs: list[tuple[str, Event]] = []
+        for record in batch.records:
+            event = read(record, self._belongs)
+            if isinstance(event, Message):
+                unit.set_aside(record, event)
+            else:
+                inputs.append((record.topic, event))
+                unit.events[record.topic] += 1
+        await self._load(dict.fromkeys(event.client_id for _, event in inputs))  # in order: so is the cache's
+        unit.steps.append(Step(batch.ranges))
+        unit.records += len(batch.records)
+        unit.size_bytes += batch.size_bytes
+        self._decide(inputs)
+        if batch.records:
+            self.reached_ms = batch.records[-1].timestamp_ms
+        if inputs:
+            self.reached_event_ms = max(self.reached_event_ms, max(event.time for _, event in inputs))
+        self.offsets.update({topic: end for topic, (_, end) in batch.ranges.items()})
+        if unit.messages:
+            await self.commit("messages")
+        elif unit.records >= self._limits.records or unit.size_bytes >= self._limits.size_bytes:
+            await self.commit("size")
+
+    async def tick(self, time_ms: int, limit: int = 1000) -> bool:
+        """Wake clients that are due. True when there may be more."""
+        # who is due would be missing from a Redis that lost its last writes, and no event may come to show it
+        self._check_position(await self._store.position())
+        client_ids = await self._store.due(time_ms, limit)
+        if not client_ids:
+            return False
+        await self._load(client_ids)
+        self._unit.steps.append(Step({}, time_ms, tuple(client_ids)))
+        self._metrics.ticks.inc()
+        self._decide([Due(client_id, time_ms) for client_id in client_ids])
+        await self.commit("tick")
+        return len(client_ids) == limit
+
+    async def sweep(self, time_ms: int, limit: int) -> None:
+        """Look at the next clients under rules that are new, until all were looked at: no event or timer of theirs
+        may come for long.
+        """
+        digest = self._plan.timed.digest
+        if digest == self.position.swept or not self.position.clients:
+            return
+        cursor = self._sweep_cursor if self._sweeping == digest else 0
+        if cursor == 0:
+            log.info("sweep begins: all clients are looked at under new rules", partition=self.number)
+        cursor, client_ids = await self._store.clients(cursor, limit)
+        new = [client_id for client_id in client_ids if client_id not in self._cache]
+        await self._load(client_ids)
+        changed = self._decide([Sweep(client_id, time_ms) for client_id in client_ids])
+        if changed or cursor == 0:
+            self._unit.steps.append(Step({}, time_ms, swept=tuple(changed)))
+            self._unit.swept = digest if cursor == 0 else None
+            await self.commit("sweep")
+        for client_id in new:
+            if client_id not in self._unit.changed:
+                self._cache.pop(client_id, None)  # what is used often stays
+        self._metrics.swept.labels("changed").inc(len(changed))
+        self._metrics.swept.labels("unchanged").inc(len(client_ids) - len(changed))
+        self._sweeping, self._sweep_cursor = digest, cursor
+        if cursor == 0:
+            log.info("sweep ends", partition=self.number)
+
+    async def revise(self, client_ids: Sequence[str], change: Callable[[Layout, ClientState], bool], step: Step) -> int:
+        """Change states in a unit of their own, without an input; how many `change` says it changed."""
+        await self._load(client_ids)
+        known = [self._cache[client_id] for client_id in client_ids if client_id in self._cache]
+        self._unit.changed = {c.client_id: c for c in known if change(self._plan.layout, c)}
+        changed = len(self._unit.changed)
+        if changed:
+            self._unit.steps.append(step)
+            self._unit.swept = ""  # what holds for a client may be another thing now
+            await self.commit("backfill")
+        self._cache.clear()
+        return changed
+
+    async def _load(self, client_ids: Collection[str]) -> None:
+        """Bring the clients' states into the cache. No await between here and the end of the decision."""
+        cache = self._cache
+        missing = [client_id for client_id in client_ids if client_id not in cache]
+        if not missing:
+            return
+        position, packed = await self._store.load(missing)
+        self._check_position(position)
+        cache.weigh([state for state in packed if state is not None])
+        if not self._unit.changed:  # what is not committed yet must not be forgotten
+            cache.make_room(len(missing), set(client_ids))
+        for client_id, state in zip(missing, packed, strict=True):
+            if state is not None:
+                cache[client_id] = self._unpacked(client_id, state)
+
+    def _unpacked(self, client_id: str, state: bytes) -> ClientState:
+        try:
+            return unpack(self._plan.layout, state)
+        except Exception as error:  # whatever msgpack and the columns make of bytes that another program wrote
+            raise Refused(
+                f"partition {self.number}: the state of client {client_id} in Redis cannot be read ({error}). Restore "
+                "the Redis backup that belongs to this ledger, or empty Redis and run `engage rebuild`"
+            ) from error
+
+    def _check_position(self, found: bytes | None) -> None:
+        if (found or b"") != self._stored_position():
+            raise Surprised("Redis moved under this worker: it failed over, or another worker writes here")
+
+    def _stored_position(self) -> bytes:
+        return b"" if self.position == Position() else self.position.to_bytes()
+
+    def _decide(self, inputs: Sequence[Input]) -> Collection[str]:
+        """Decide, as part of the open unit; the clients that it changed."""
+        unit, known = self._unit, len(self._cache)
+        with self._metrics.decide_seconds.time():
+            decided = decide(self._plan, self._cache, inputs)
+        self._costs.take(self._plan, self._cache, inputs)
+        unit.add(decided, len(self._cache) - known)
+        return decided.changed.keys()
+
+    # -- committing --------------------------------------------------------------------------------
+
+    @property
+    def cached(self) -> int:
+        return len(self._cache)
+
+    @property
+    def rule_set(self) -> str:
+        return self._plan.rule_set.digest
+
+    @property
+    def uncommitted(self) -> bool:
+        return bool(self._unit.steps)
+
+    async def commit(self, cause: str) -> None:
+        """Publish the open unit, then apply it. After any error the partition must recover."""
+        unit = self._unit
+        if not unit.steps:
+            return
+        begin, end = self._stored_position(), unit.end(self.position, self.offsets, self._plan.timed.digest)
+        layout, rule_set = self._plan.layout, self._plan.rule_set.digest
+        changed = [(client, pack(layout, client)) for client in unit.changed.values()]
+        writes = ledger.encode_writes(changed)
+        published = ledger.digest_of_messages(unit.messages)
+        records = ledger.encode_unit(begin, end, writes, rule_set, published, unit.steps)
+        with self._metrics.commit_seconds.labels("publish").time():
+            last = await self._log.publish(unit.messages, records)
+        if last + 1 < self.position.ledger + len(records):
+            raise Surprised(f"the ledger has lost its end: a unit after offset {self.position.ledger} came to {last}")
+        position = replace(end, ledger=last + 1, digest=ledger.digest_of(records[-1]))
+        with self._metrics.commit_seconds.labels("apply").time():
+            await self._apply(begin, position.to_bytes(), writes)
+        self.position = position
+        self._committed_event_ms = self.reached_event_ms
+        self._unit = OpenUnit()
+        self._metrics.committed(self.number, cause, unit, position.tiers, len(records))
+        log.debug(
+            "committed",
+            partition=self.number,
+            ledger=last,
+            records=unit.records,
+            messages=len(unit.messages),
+            cause=cause,
+        )
+        self._cache.weigh([state for _, state in changed])
+        self._cache.keep_last(unit.changed)
+        self.take_newest_plan()
+
+    def take_newest_plan(self) -> None:
+        """A unit's boundary: the only place where rules change. States are read again under the new layout."""
+        plan = self._newest_plan()
+        if plan is not self._plan:
+            self._use(plan)
+            self._cache.clear()
+            log.info("rule set in force", partition=self.number, digest=plan.rule_set.digest)
+
+    def _use(self, plan: Plan) -> None:
+        self._plan = plan
+        self._metrics.keep_rules([rule.id for rule in plan.rule_set.rules])

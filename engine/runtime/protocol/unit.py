@@ -1,0 +1,76 @@
+"""A commit unit while it is open: what was decided since the last commit, and when it is to be committed.
+
+Enters: what batches, ticks and sweeps led to. Leaves: what the ledger is to record.
+Holds: a unit is in memory only; one that cannot be committed is thrown away whole.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from engine.core.client.state import ClientState
+from engine.core.contract.message import Message
+from engine.core.contract.topics import REROUTED
+from engine.core.decide.path import Decided
+from engine.runtime.protocol.intake import Inbound
+from engine.runtime.protocol.ledger import Position, Step
+
+
+@dataclass(frozen=True, slots=True)
+class UnitLimits:
+    """When a unit without messages is committed all the same. A unit with a message is committed at once."""
+
+    records: int = 5_000
+    size_bytes: int = 16_000_000
+    age_s: float = 1.0
+
+
+@dataclass(slots=True)
+class OpenUnit:
+    """What was decided since the last commit."""
+
+    messages: list[Message] = field(default_factory=list)
+    changed: dict[str, ClientState] = field(default_factory=dict)
+    steps: list[Step] = field(default_factory=list)
+    records: int = 0
+    size_bytes: int = 0
+    clients_added: int = 0
+    swept: str | None = None  # under which timed rules all clients have been looked at, when that is new
+    outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
+    moves: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    events: Counter[str] = field(default_factory=Counter)
+    rejected: Counter[tuple[str, str]] = field(default_factory=Counter)
+    rerouted: Counter[str] = field(default_factory=Counter)
+
+    def add(self, decided: Decided, clients_added: int) -> None:
+        self.clients_added += clients_added
+        self.messages += decided.messages
+        self.changed.update(decided.changed)
+        self.outcomes.update(decided.outcomes)
+        self.moves.update(decided.moves)
+
+    def set_aside(self, record: Inbound, message: Message) -> None:
+        """A record that is not decided here, as the dead letter or the copy for another partition that it becomes."""
+        self.messages.append(message)
+        if message.topic == REROUTED:
+            self.rerouted[record.topic] += 1
+        else:
+            self.rejected[record.topic, dict(message.headers)["engage_reason"].decode()] += 1
+
+    def end(self, stands: Position, offsets: Mapping[str, int], timed_digest: str) -> Position:
+        """Where the partition stands once the unit is committed, but for what the ledger will say."""
+        tiers = Counter(stands.tiers)
+        for (from_tier, to_tier, _), times in self.moves.items():
+            tiers[to_tier] += times
+            if from_tier:
+                tiers[from_tier] -= times
+        # When to look at a client again is noted by the rules of the moment: deciding by others undoes a sweep
+        swept = timed_digest if stands.swept == timed_digest or not stands.clients else ""
+        return Position(
+            offsets=dict(offsets),
+            clients=stands.clients + self.clients_added,
+            tiers={tier: number for tier, number in sorted(tiers.items()) if number},
+            swept=swept if self.swept is None else self.swept,
+        )

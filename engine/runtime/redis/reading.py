@@ -1,0 +1,112 @@
+"""Looking at clients: one client's record on one screen, and the hash of all states.
+
+Enters: a Redis and a client's id. Leaves: plain values, or text for a terminal. Holds: reads only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any, cast
+
+from redis.asyncio import Redis
+
+from engine.core.client.record import PACKED_FIELD, PUBLIC_FIELDS
+from engine.core.client.state import ClientState, unpack
+from engine.core.contract.message import cny, rfc3339
+from engine.core.firm_time import NEVER_MS
+from engine.core.plan.compile import compile_rule_set
+from engine.core.rules.ruleset import ContactPolicy, RuleSet, Tiers
+from engine.runtime.partitioning import partitioner
+from engine.runtime.redis.store import client_key, due_key, pinned_partitions, redis_errors
+
+# what is shown, and what a snapshot keeps, needs no feature
+NO_RULES = compile_rule_set(RuleSet("", (), (), Tiers({}, (), None), ContactPolicy(0), ()))
+
+
+async def read_client(redis: Redis, app_id: str, client_id: str) -> dict[str, Any] | None:
+    """The public record with tier history and last actions; None for an unknown client. Times are RFC 3339, money is
+    CNY.
+    """
+    partition = partitioner(await pinned_partitions(redis, app_id))(client_id.encode())
+    key = client_key(app_id, partition, client_id)
+    with redis_errors():
+        found = cast(dict[bytes, bytes], await redis.hgetall(key))
+    if not found:
+        return None
+    client = unpack(NO_RULES.layout, found[PACKED_FIELD.encode()])
+    public = {name: found.get(name.encode(), b"").decode() or None for name in PUBLIC_FIELDS}
+    return {"client_id": client_id, **public, **_private(client), "redis_key": key, "partition": partition}
+
+
+def _private(client: ClientState) -> dict[str, Any]:
+    last = {name: getattr(client, name).last_ms for name in ("trades", "logins", "balances")}
+    return {
+        "age_band": client.age_band,
+        "region": client.region,
+        "risk_level": client.risk_level,
+        "consents": list(client.consents),
+        "assets_peak_cny": None if client.assets_peak_fen is None else cny(client.assets_peak_fen),
+        "events": client.sequence,
+        "known_since": rfc3339(client.since_ms),
+        "last_event": {name: None if moment is None else rfc3339(moment) for name, moment in last.items()},
+        "next_look": None if client.due_ms >= NEVER_MS else rfc3339(client.due_ms),
+        "tier_history": [
+            {"time": rfc3339(at), "from": old, "to": new} for at, old, new in reversed(client.tier_history)
+        ],
+        "last_actions": [
+            {"time": rfc3339(at), "rule": rule, "kind": kind, "channel": channel, "outcome": outcome, "times": times}
+            for at, rule, kind, channel, outcome, times in reversed(client.recent)
+        ],
+    }
+
+
+def on_one_screen(record: dict[str, Any]) -> str:
+    """The record as text of some thirty lines."""
+    lines = [f"client {record['client_id']}", ""]
+    shown = (
+        *("tier", "tier_since", "client_type", "segment", "value_score", "advisor", "assets_cny", "assets_peak_cny"),
+        *("age_band", "region", "risk_level", "events", "known_since", "updated_at", "next_look"),
+    )
+    lines += [f"  {name:<16} {'-' if record[name] is None else record[name]}" for name in shown]
+    lines.append(f"  {'consents':<16} {', '.join(record['consents']) or '-'}")
+    lines += [f"  {'last ' + name[:-1]:<16} {moment or '-'}" for name, moment in record["last_event"].items()]
+    lines += ["", "tier history, newest first"]
+    lines += [f"  {h['time']}  {h['from'] or '-'} -> {h['to']}" for h in record["tier_history"]] or ["  none"]
+    lines += ["", "last actions, newest first"]
+    lines += [
+        f"  {a['time']}  {a['outcome']:<10} {a['kind']:<10} {a['channel']:<10} {a['rule']}"
+        + (f"  ({a['times']} times)" if a["times"] > 1 else "")
+        for a in record["last_actions"]
+    ] or ["  none"]
+    return "\n".join(lines)
+
+
+async def all_states(redis: Redis, app_id: str) -> AsyncIterator[tuple[str, bytes]]:
+    """Every client's id and packed state."""
+    for partition in range(await pinned_partitions(redis, app_id)):
+        async for pair in packed_states(redis, app_id, partition):
+            yield pair
+
+
+async def packed_states(redis: Redis, app_id: str, partition: int) -> AsyncIterator[tuple[str, bytes]]:
+    """Every client's id and packed state of one partition, at least once, each as of some moment while this runs.
+
+    The due times name them all; the keys of all partitions would be gone through for each partition anew.
+    """
+    ids: list[str] = []
+    with redis_errors():
+        async for client_id, _ in redis.zscan_iter(due_key(app_id, partition), count=1000):
+            ids.append(client_id.decode())
+            if len(ids) == 500:
+                for pair in await _states(redis, app_id, partition, ids):
+                    yield pair
+                ids = []
+        for pair in await _states(redis, app_id, partition, ids):
+            yield pair
+
+
+async def _states(redis: Redis, app_id: str, partition: int, ids: list[str]) -> list[tuple[str, bytes]]:
+    pipe = redis.pipeline(transaction=False)
+    for client_id in ids:
+        pipe.hget(client_key(app_id, partition, client_id), PACKED_FIELD)
+    return [(client_id, state) for client_id, state in zip(ids, await pipe.execute(), strict=True) if state]

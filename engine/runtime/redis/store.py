@@ -1,0 +1,268 @@
+"""States in Redis: a Store for each partition, and reading by other tools.
+
+Enters: writes as the ledger holds them. Leaves: states, positions, due clients.
+Holds: one script reads or writes everything of a partition, so that nothing is ever half there; all keys of partition
+p share the hash tag `{<app>:<p>}`; no key expires.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final, cast
+
+import msgpack
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AskError,
+    AuthenticationError,
+    AuthorizationError,
+    ClusterDownError,
+    NoPermissionError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
+from redis.maint_notifications import MaintNotificationsConfig
+
+from engine.core.client.record import PACKED_FIELD, PUBLIC_FIELDS
+from engine.runtime.errors import Refused, Surprised, Unavailable
+
+_FIELDS: Final = "".join(
+    f", '{name}', row[{index}]" for index, name in enumerate((PACKED_FIELD, *PUBLIC_FIELDS), start=3)
+)
+
+# Answers of a Redis that will be well again: failing over, full, unable to write, busy. redis-py has a class for some
+# of them, and takes the word off their text; one that is starting (LOADING) is no ResponseError there. A
+# script that was just sent is not known when another server answers already.
+_PASSING: Final = (OutOfMemoryError, ReadOnlyError, ClusterDownError, TryAgainError, AskError, NoScriptError)
+_PASSING_WORDS: Final = ("MISCONF", "BUSY", "NOREPLICAS")
+
+_WRITE: Final = f"""
+local function write(prefix, packed)
+  for _, row in ipairs(cmsgpack.unpack(packed)) do
+    redis.call('HSET', prefix .. row[1]{_FIELDS})
+    redis.call('ZADD', KEYS[2], row[2] < 0 and '+inf' or row[2], row[1])
+  end
+end
+"""
+
+# KEYS[1] position, KEYS[2] due times; ARGV: begin, end, prefix of clients' keys, chunks of writes.
+# Answers the position found.
+APPLY: Final = f"""{_WRITE}
+local found = redis.call('GET', KEYS[1]) or ''
+if found ~= ARGV[1] then return found end
+for chunk = 4, #ARGV do write(ARGV[3], ARGV[chunk]) end
+redis.call('SET', KEYS[1], ARGV[2])
+return ARGV[2]
+"""
+
+# KEYS as above; ARGV: position or '', prefix of clients' keys, chunks of writes.
+RESTORE: Final = f"""{_WRITE}
+for chunk = 3, #ARGV do write(ARGV[2], ARGV[chunk]) end
+if ARGV[1] ~= '' then redis.call('SET', KEYS[1], ARGV[1]) end
+"""
+
+# KEYS[1] position; ARGV: prefix of clients' keys, packed list of client ids. Answers position and states in one step.
+LOAD: Final = f"""
+local answer = {{redis.call('GET', KEYS[1])}}
+for index, id in ipairs(cmsgpack.unpack(ARGV[2])) do
+  answer[index + 1] = redis.call('HGET', ARGV[1] .. id, '{PACKED_FIELD}')
+end
+return answer
+"""
+
+# KEYS[1] due times; ARGV: cursor, about how many. Answers the server's run id, '' where rights or
+# the service do not say it, the next cursor, clients and due times.
+SCAN: Final = """
+local info = redis.pcall('INFO', 'server')
+local server = type(info) == 'string' and string.match(info, 'run_id:(%w+)') or ''
+local found = redis.call('ZSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[2])
+return {server, found[1], found[2]}
+"""
+
+
+def connect(url: str) -> Redis:
+    """A client that answers or fails within seconds and never repeats a command by itself."""
+    try:
+        return Redis.from_url(
+            url,
+            socket_timeout=10,
+            socket_connect_timeout=3,
+            retry=Retry(NoBackoff(), 0),
+            health_check_interval=0,
+            # on, as they are by default, they make redis-py hand out connections that the server has closed
+            maint_notifications_config=MaintNotificationsConfig(enabled=False),
+        )
+    except ValueError:  # its text may hold a part of the password
+        raise Refused("the address of Redis is not a URL such as redis://USER:PASSWORD@HOST:6379/0") from None
+
+
+def tag(app_id: str, partition: int) -> str:
+    return f"{{{app_id}:{partition}}}"
+
+
+def client_key(app_id: str, partition: int, client_id: str) -> str:
+    return f"{tag(app_id, partition)}:client:{client_id}"
+
+
+def position_key(app_id: str, partition: int) -> str:
+    return f"{tag(app_id, partition)}:position"
+
+
+def due_key(app_id: str, partition: int) -> str:
+    """Of the sorted set of all the partition's clients by when they are due, +inf for never."""
+    return f"{tag(app_id, partition)}:due"
+
+
+class RedisStore:
+    """Store of one partition."""
+
+    def __init__(self, redis: Redis, app_id: str, partition: int) -> None:
+        self._redis = redis
+        self._position = position_key(app_id, partition)
+        self._due = due_key(app_id, partition)
+        self._clients = f"{tag(app_id, partition)}:client:"
+        self._apply = redis.register_script(APPLY)
+        self._load = redis.register_script(LOAD)
+        self._restore = redis.register_script(RESTORE)
+        self._scan = redis.register_script(SCAN)
+        self._scanned = b""  # the server that clients are being named by
+
+    async def position(self) -> bytes | None:
+        return cast("bytes | None", await _answer(self._redis.get(self._position)))
+
+    async def load(self, client_ids: Sequence[str]) -> tuple[bytes | None, list[bytes | None]]:
+        answer = await _answer(self._load(keys=[self._position], args=[self._clients, msgpack.packb(client_ids)]))
+        return answer[0], answer[1:]
+
+    async def apply(self, begin: bytes, end: bytes, writes: Sequence[bytes]) -> bytes:
+        keys: list[str] = [self._position, self._due]
+        args: list[bytes | str] = [begin, end, self._clients, *writes]
+        return cast(bytes, await _answer(self._apply(keys=keys, args=args)))
+
+    async def restore(self, writes: Sequence[bytes], position: bytes | None = None) -> None:
+        """Write states as they are, then the position: for a rebuild, when no worker runs."""
+        args: list[bytes | str] = [position or b"", self._clients, *writes]
+        await _answer(self._restore(keys=[self._position, self._due], args=args))
+
+    async def due(self, until_ms: int, limit: int) -> list[str]:
+        ids = await _answer(self._redis.zrange(self._due, "-inf", str(until_ms), byscore=True, offset=0, num=limit))
+        return [client_id.decode() for client_id in ids]
+
+    async def clients(self, cursor: int, limit: int) -> tuple[int, list[str]]:
+        """Each server, and each start of it, has an order of its own: a cursor means nothing to another one."""
+        server, following, found = await _answer(self._scan(keys=[self._due], args=[cursor, limit]))
+        if cursor == 0:
+            self._scanned = server
+        elif server != self._scanned:
+            raise Surprised("another Redis answers than the one that began to name all clients")
+        return int(following), [client_id.decode() for client_id in found[::2]]
+
+
+@contextmanager
+def redis_errors() -> Iterator[None]:
+    """Redis's errors in the engine's words: wait for it, or refuse with a remedy."""
+    try:
+        yield
+    except (RedisError, OSError) as error:
+        if isinstance(error, AuthenticationError | AuthorizationError | NoPermissionError) or str(error).startswith(
+            ("NOAUTH", "NOPERM", "WRONGPASS", "ACL failure in script")
+        ):
+            remedy = "set them in ENGAGE_REDIS or the settings file, redis://USER:PASSWORD@HOST:PORT/0"
+            raise Refused(f"Redis refuses the credentials ({error}): {remedy}") from error
+        if str(error).startswith("DB index is out of range"):
+            raise Refused(f"Redis has no such database ({error}): the number at the end of its URL") from error
+        passing = isinstance(error, _PASSING) or str(error).startswith(_PASSING_WORDS)
+        if isinstance(error, ResponseError) and not passing:
+            raise  # a fault of ours, such as in a script: waiting would not mend it
+        raise Unavailable("redis", f"{type(error).__name__}: {error}") from error
+
+
+async def _answer(command: Awaitable[Any]) -> Any:
+    with redis_errors():
+        return await command
+
+
+async def server_id(redis: Redis) -> str:
+    """Of the server that answers; another one after a restart or a failover."""
+    return str((await _answer(redis.info("server"))).get("run_id"))
+
+
+async def is_pinned(redis: Redis, app_id: str) -> bool:
+    """Whether this Redis knows the engine at all."""
+    return await _answer(redis.get(_partitions_key(app_id))) is not None
+
+
+async def pinned_partitions(redis: Redis, app_id: str) -> int:
+    """How many partitions the state is spread over. Raises Refused when there is no state."""
+    pinned = await _answer(redis.get(_partitions_key(app_id)))
+    if pinned is None:
+        raise Refused(
+            f"this Redis holds no state of an engine with --app-id {app_id}: start a worker on it first, or name the "
+            f"right one"
+        )
+    return int(pinned)
+
+
+async def pin_partitions(redis: Redis, app_id: str, partitions: int, ledger_is_empty: bool) -> None:
+    """Remember how many partitions the state is spread over.
+
+    Raises Refused when it was another number, or when this Redis knows nothing of an engine whose ledger has records.
+    """
+    if not ledger_is_empty and not await is_pinned(redis, app_id):
+        raise Refused(
+            "this Redis holds no state but the ledger has records: it is another Redis, or it was emptied. Point "
+            "--redis at the one that holds the state, restore its backup, or run `engage rebuild`"
+        )
+    pinned = await _pinned(redis, _partitions_key(app_id), str(partitions))
+    if pinned != str(partitions):
+        raise Refused(
+            f"the state in Redis was built with {pinned} partitions, the topics have {partitions}: clients would be "
+            f"looked for in the wrong place. Recreate the topics with {pinned} partitions, or start under a new "
+            f"--app-id on an empty ledger"
+        )
+
+
+async def pin_ledger(redis: Redis, app_id: str, ledger_topic: str) -> None:
+    """Remember whose state this is. Raises Refused when it is that of an engine with another ledger."""
+    pinned = await _pinned(redis, f"{{{app_id}}}:ledger", ledger_topic)
+    if pinned != ledger_topic:
+        raise Refused(
+            f"this Redis holds the state of another engine with --app-id {app_id}: its ledger is {pinned}, this one's "
+            f"{ledger_topic}. Give one of them another --app-id or another Redis"
+        )
+
+
+async def flushed(redis: Redis, app_id: str, wait_ms: int = 10_000) -> None:
+    """Wait until all that Redis has answered is on its disk. Raises Refused when it keeps no append-only file."""
+    key = _partitions_key(app_id)
+    try:
+        with redis_errors():
+            async with redis.client() as one:
+                # WAITAOF waits for what its own connection wrote, and so for all before that: for nothing without this
+                await one.set(key, await pinned_partitions(one, app_id), xx=True)
+                local, _ = await one.execute_command("WAITAOF", 1, 0, wait_ms)
+    except ResponseError as error:
+        raise Refused(
+            f"Redis cannot say that its data is on disk ({error}): it needs appendonly yes, Redis 7.2 or Valkey"
+        ) from error
+    if local < 1:
+        raise Unavailable("redis", "the append-only file was not flushed in time")
+
+
+async def _pinned(redis: Redis, key: str, value: str) -> str:
+    """What is remembered under the key; this value from now on when there was nothing. In one step: a Redis that fails
+    over between two would have forgotten again.
+    """
+    found = await _answer(redis.set(key, value, nx=True, get=True))
+    return value if found is None else cast(str, found.decode())
+
+
+def _partitions_key(app_id: str) -> str:
+    return f"{{{app_id}}}:partitions"

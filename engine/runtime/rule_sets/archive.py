@@ -1,0 +1,249 @@
+"""What the rule-set topic holds: every set published, who did what when, and which is in force.
+
+Enters: records of the topic. Leaves: the head, plans by digest, the history.
+Holds: whatever is on the topic can be loaded again from it alone; bytes that cannot be read leave the rest usable; a
+head that skipped the approval which the set before it asks for does not count.
+
+Keys: a digest (its value holds the files), history/<number> (an Entry; each key is written once, so that compaction
+keeps it), head (a digest). What belongs together is one transaction.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import zlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, get_args
+
+import structlog
+from aiokafka import TopicPartition
+
+from engine.core.plan.compile import Plan, compile_rule_set
+from engine.core.rules.ruleset import RuleSet
+from engine.rulefile.read.load import DirectoryError, load, read_directory
+from engine.rulefile.read.load import digest as digest_of
+from engine.rulefile.source.document import Mapping as MappingNode
+from engine.rulefile.source.document import Scalar, read_document
+from engine.runtime.errors import Refused
+from engine.runtime.kafka.clients import reader, records_between
+from engine.runtime.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+HEAD: Final = b"head"
+HISTORY: Final = "history/"
+MAX_NUMBER: Final = 99_999_999
+MAX_TIME_MS: Final = 253_402_300_799_000  # the year 9999
+# The embedded broker writes the ends of transactions without a valid checksum. A set's own digest is checked here.
+READ_WITH: Final[Mapping[str, Any]] = {"check_crcs": False}
+SHOWN_DIGITS: Final = 12  # of a digest, where people read it
+
+Action = Literal["publish", "start", "watch", "revert", "approve"]
+BY_WORKERS: Final = ("start", "watch")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What somebody did. `over` was in force then; `approves` is the number of the entry that waited for it."""
+
+    number: int
+    time_ms: int
+    action: Action
+    digest: str
+    by: str
+    note: str
+    over: str | None
+    in_force: bool  # it took effect at once; otherwise it waits for approval
+    approves: int | None = None
+    added: int | None = None  # None: the set before could not be loaded, so nothing was compared
+    changed: int | None = None
+    removed: int | None = None
+    parts: tuple[str, ...] = ()  # what else differs: features, tiers, policy
+
+    @property
+    def key(self) -> bytes:
+        return f"{HISTORY}{self.number:08d}".encode()
+
+    def __str__(self) -> str:
+        """One printable line: when, which, what, who, what differs, why."""
+        when = dt.datetime.fromtimestamp(self.time_ms / 1000, dt.UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+        named = (("added", self.added), ("changed", self.changed), ("removed", self.removed))
+        counts = ", ".join(f"{number} {what}" for what, number in named if number)
+        rules = f"rules {counts}" if counts else "rules as before" if self.added is not None else "rules not compared"
+        differ = ", ".join((rules, *self.parts))
+        note = f': "{self.note}"' if self.note else ""
+        said = f"{self.number:>4}  {when}  {self.digest[:SHOWN_DIGITS]}  {self.action} by {self.by}{note} ({differ})"
+        return "".join(character if character.isprintable() else "?" for character in said)
+
+    def encode(self) -> bytes:
+        return json.dumps(asdict(self), ensure_ascii=False).encode()
+
+    @staticmethod
+    def decode(value: bytes) -> Entry:
+        """Raises ValueError, KeyError or TypeError; fields of a later version are left out."""
+        found = dict(json.loads(value))
+        entry = Entry(**{name: found[name] for name in Entry.__slots__ if name in found} | {"parts": _texts(found)})
+        maybe = (entry.approves, entry.added, entry.changed, entry.removed)
+        texts = entry.digest, entry.by, entry.note
+        if not (
+            0 < entry.number <= MAX_NUMBER
+            and 0 <= entry.time_ms <= MAX_TIME_MS
+            and all(isinstance(number, int | None) for number in maybe)
+            and all(isinstance(text, str) for text in texts)
+            and isinstance(entry.over, str | None)
+            and isinstance(entry.in_force, bool)
+            and entry.action in get_args(Action)
+        ):
+            raise ValueError("not an entry of the history")
+        return entry
+
+
+def _texts(found: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(map(str, found.get("parts", ())))
+
+
+def load_directory(directory: Path) -> RuleSet:
+    """The rule set of a directory. Raises Refused with every problem of every file."""
+    try:
+        files = read_directory(directory)
+    except DirectoryError as error:
+        raise Refused(str(error)) from error
+    return load_files(files, f"the rules in {directory}")
+
+
+def load_files(files: Mapping[str, str], whose: str) -> RuleSet:
+    rule_set = load(files)
+    if isinstance(rule_set, RuleSet):
+        return rule_set
+    raise Refused(f"{whose} are refused, {len(rule_set)} problems:\n" + "\n".join(map(str, rule_set)))
+
+
+class RuleSetArchive:
+    """Every rule set that the topic holds, what was done, and which set is the head."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.tp = TopicPartition(settings.rule_set_topic, 0)
+        self.named_head: str | None = None  # what the key `head` says
+        self.next = 0
+        # by digest, as they came but packed: they are some hundred KB for each set that ever was
+        self._texts: dict[str, bytes] = {}
+        self._history: dict[int, Entry] = {}
+        self._plans: dict[str, Plan] = {}
+
+    async def read(self) -> None:
+        """Read the topic to its end."""
+        async with reader(self._settings, **READ_WITH) as consumer:
+            first = (await consumer.beginning_offsets([self.tp]))[self.tp]
+            end = (await consumer.end_offsets([self.tp]))[self.tp]
+            async for record in records_between(consumer, self.tp, max(first, self.next), end):
+                self.add(record.key, record.value)
+            self.next = max(self.next, end)
+
+    def add(self, key: bytes | None, value: bytes | None) -> None:
+        """Take one record of the topic."""
+        if key == HEAD and value:
+            self.named_head = value.decode("utf-8", "replace")
+        elif key and value:
+            try:
+                name = key.decode()
+                if name.startswith(HISTORY):
+                    entry = Entry.decode(value)
+                    self._history[entry.number] = entry
+                else:
+                    files = dict(json.loads(value)["files"])
+                    if not all(isinstance(text, str) for pair in files.items() for text in pair):
+                        raise ValueError("not names and texts of files")
+                    self._texts[name] = zlib.compress(value)
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
+                log.error(
+                    "a record of the rule-set topic cannot be read",
+                    key=key.decode("utf-8", "replace"),
+                    error=str(error),
+                )
+
+    @property
+    def history(self) -> list[Entry]:
+        """What was done, oldest first."""
+        return [self._history[number] for number in sorted(self._history)]
+
+    @property
+    def head(self) -> str | None:
+        """The digest of the set that workers are to go by."""
+        last = next((entry.digest for entry in reversed(self.history) if entry.in_force), None)
+        if last is not None and last != self.named_head and self.needs_approval(last):
+            return last  # somebody moved the head without a word in the history, so nobody approved it
+        return self.named_head
+
+    def needs_approval(self, digest: str | None) -> bool:
+        """Whether a set may be replaced only with a second person's consent. It need not be one that can be loaded."""
+        root: Any = read_document("", self._files(digest or "").get("policy.yaml", ""))[0]
+        for key in ("publishing", "approval"):
+            root = root.entries.get(key, (None, None))[1] if isinstance(root, MappingNode) else None
+        return isinstance(root, Scalar) and root.value == "true"
+
+    def waiting(self) -> list[Entry]:
+        """Entries that can be approved, newest first. One that waited while another took effect has lapsed."""
+        found: list[Entry] = []
+        for entry in reversed(self.history):
+            if entry.in_force:
+                break
+            found.append(entry)
+        return [entry for entry in found if entry.over == self.head]
+
+    def standing(self, entry: Entry) -> str:
+        """What became of an entry: in force, waits, approved by whom, lapsed."""
+        history = self.history
+        if entry == next((e for e in reversed(history) if e.in_force), None) and entry.digest == self.head:
+            return "in force"
+        if entry.in_force:
+            return ""
+        approval = next((e for e in history if e.approves == entry.number), None)
+        if approval is not None:
+            return f"approved by {approval.by}"
+        return "waits for approval" if entry in self.waiting() else "lapsed"
+
+    def newest_first(self) -> list[str]:
+        """Digests of the sets that have been in force, the last first."""
+        history = self.history
+        named = {entry.digest for entry in history}
+        before = [digest for digest in self._texts if digest not in named]  # from before there was a history
+        return list(dict.fromkeys([e.digest for e in reversed(history) if e.in_force] + before[::-1]))
+
+    def files(self, digest: str) -> dict[str, str]:
+        """The texts by file name. Raises Refused when the topic does not hold them."""
+        files = self._files(digest)
+        if not files:
+            raise Refused(f"the topic {self.tp.topic} does not hold the rule set {digest}")
+        if digest_of(files) != digest:
+            raise Refused(f"the topic {self.tp.topic} holds other files than were published as rule set {digest}")
+        return files
+
+    def _files(self, digest: str) -> dict[str, str]:
+        return dict(json.loads(zlib.decompress(self._texts[digest]))["files"]) if digest in self._texts else {}
+
+    def holds(self, digest: str) -> bool:
+        return digest in self._texts
+
+    def find(self, beginning: str) -> str:
+        """The one digest that begins so. Raises Refused when there is none, or several."""
+        found = [digest for digest in self._texts if digest.startswith(beginning)] if len(beginning) >= 4 else []
+        if len(found) == 1:
+            return found[0]
+        fault = f"{len(found)} rule sets begin with" if found else "no rule set on the topic begins with"
+        raise Refused(f"{fault} {beginning}: give the digest, or at least 4 digits, as `engage rules history` shows it")
+
+    def plan(self, digest: str) -> Plan:
+        """The rule set of this digest, compiled. Raises Refused when it is not held or not accepted."""
+        plan = self._plans.get(digest)
+        if plan is None:
+            rule_set = load_files(self.files(digest), f"the rules of rule set {digest}")
+            plan = self._plans[digest] = compile_rule_set(rule_set)
+        return plan
+
+    def forget_plans_but(self, digest: str) -> None:
+        """A plan takes a megabyte or more: a worker would keep one of every set that ever came while it ran."""
+        self._plans = {digest: self._plans[digest]}

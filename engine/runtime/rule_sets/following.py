@@ -1,0 +1,167 @@
+"""The rule set that a worker goes by: the head of the rule-set topic, or the last good one.
+
+Enters: records of the rule-set topic, a directory of rule files to publish. Leaves: the plan in force.
+Holds: a set that cannot be loaded never replaces one that can, and a worker that does not go by the head says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from pathlib import Path
+from typing import Final
+
+import structlog
+from aiokafka.errors import OffsetOutOfRangeError
+
+from engine.core.plan.compile import Plan
+from engine.core.rules.ruleset import RuleSet
+from engine.runtime.aside import aside
+from engine.runtime.errors import Refused, Unavailable
+from engine.runtime.kafka.clients import reader
+from engine.runtime.observe.metrics import Metrics
+from engine.runtime.rule_sets.archive import READ_WITH, Action, RuleSetArchive, load_directory
+from engine.runtime.rule_sets.publishing import publish
+from engine.runtime.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+WATCH_S: Final = 1.0
+
+
+class RuleSets:
+    """Follows the head. `plan` is the one in force."""
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._archive = RuleSetArchive(settings)
+        self._plan: Plan | None = None
+        self.trouble: str | None = None  # why the newest rules are not in force here
+        self._watched: object = None  # the files as they were last taken or refused
+
+    @property
+    def plan(self) -> Plan:
+        assert self._plan is not None
+        return self._plan
+
+    def in_words(self) -> dict[str, str | None]:
+        """What the health page shows."""
+        return {"in_force": self._plan.rule_set.digest if self._plan else None, "head": self._archive.head}
+
+    async def start(self) -> None:
+        """Read the topic; publish the rules given unless they are the head already. Raises Refused without a good set.
+
+        A worker that cannot load the head goes by the newest set that was in force and that it can load, as one does
+        that ran when the head came: yesterday's rules are better than none, and both are told in the same way.
+        """
+        if self._settings.rules:
+            self._watched = _fingerprint(self._settings.rules)
+        given = await aside(load_directory, self._settings.rules) if self._settings.rules else None
+        await self._archive.read()
+        if given is not None and given.digest != self._archive.head:
+            await self._publish(given, "start", f"--rules {self._settings.rules}")
+            await self._archive.read()
+        for digest in dict.fromkeys((*filter(None, [self._archive.head]), *self._archive.newest_first())):
+            if await self._take(digest):
+                break
+        if self._plan is None:
+            raise Refused(
+                "there is no rule set to go by that can be loaded: give --rules DIRECTORY, or run `engage publish`"
+            )
+
+    async def _publish(self, rule_set: RuleSet, action: Action, note: str) -> None:
+        await publish(self._settings, rule_set, f"worker {socket.gethostname()}"[:100], note[:500], action)
+
+    async def _take(self, digest: str) -> bool:
+        """Put a rule set in force, if it can be loaded."""
+        try:
+            self._plan = await aside(self._archive.plan, digest)
+        except Exception as error:  # whatever is wrong with a published set must not stop a worker that has a good one
+            self.refuse(str(error), digest)
+            return False
+        self._archive.forget_plans_but(digest)
+        self._metrics.rule_set_in_force(digest)
+        if digest == self._archive.head:
+            self._well()
+        log.info("rule set loaded", digest=digest, rules=len(self._plan.rule_set.rules))
+        return True
+
+    async def _take_head(self) -> None:
+        archive = self._archive
+        if archive.head is None:
+            return
+        if self.plan.rule_set.digest == archive.head:
+            self._well()
+        else:
+            await self._take(archive.head)
+
+    def _well(self) -> None:
+        """The head is in force here."""
+        named = self._archive.named_head
+        if named is not None and named != self._archive.head:
+            self.refuse("it became the head without the approval that the set in force asks for", named)
+            return
+        self.trouble = None
+        self._metrics.rule_set_stale.set(0)
+
+    def refuse(self, reason: str, digest: str | None = None) -> None:
+        """Keep the last good set, loudly."""
+        self.trouble = f"rule set {digest} refused: {reason}" if digest else reason
+        self._metrics.rule_set_refused.inc()
+        self._metrics.rule_set_stale.set(1)
+        log.error("rule set refused, the last good one stays in force", digest=digest, reason=reason)
+
+    async def follow(self) -> None:
+        """Keep up with the topic, for ever. Raises Unavailable when Kafka is away; call again."""
+        archive = self._archive
+        async with reader(self._settings, fetch_max_wait_ms=2000, **READ_WITH) as consumer:
+            consumer.assign([archive.tp])
+            consumer.seek(archive.tp, archive.next)
+            while True:
+                try:
+                    fetched = await consumer.getmany(timeout_ms=2000)
+                except OffsetOutOfRangeError:
+                    self.refuse(
+                        "the topic of rule sets was made anew: publish the rules again, and restart the workers"
+                    )
+                    raise
+                for record in fetched.get(archive.tp, ()):
+                    archive.add(record.key, record.value)
+                    archive.next = record.offset + 1
+                if fetched:
+                    await self._take_head()
+
+    async def watch(self, directory: Path) -> None:
+        """Publish the directory whenever its files change, for ever; a bad state of it is reported and left alone.
+
+        Raises Unavailable when Kafka is away; call again: what could not be published then is published.
+        """
+        while True:
+            await asyncio.sleep(WATCH_S)
+            now = _fingerprint(directory)
+            if now == self._watched:
+                continue
+            try:
+                rule_set = await aside(load_directory, directory)
+                if rule_set.digest != self._archive.head:
+                    await self._publish(rule_set, "watch", f"--watch {directory}")
+                else:
+                    self._well()
+            except Unavailable:
+                raise
+            except Exception as error:  # whatever is wrong with new files must not stop a worker that has good rules
+                self.refuse(str(error) if isinstance(error, Refused) else repr(error))
+            self._watched = now
+
+
+def _fingerprint(directory: Path) -> object:
+    found: list[object] = []
+    for path in sorted(directory.glob("*")):
+        try:
+            stat = path.stat()
+        except OSError as error:  # gone meanwhile, a loop of links, not allowed: loading says so, if it matters
+            found.append((path.name, error.errno))
+        else:
+            found.append((path.name, stat.st_mtime_ns, stat.st_size))
+    return found

@@ -1,0 +1,214 @@
+"""Publishing rule sets: a new one, an old one again, a second person's approval.
+
+Enters: a rule set or a digest, who and why. Leaves: one transaction on the rule-set topic, and the Entry it holds.
+Holds: whoever appends has read all that others appended before: a later writer fences an earlier one, which then reads
+again. A command that finds another head than at its first look stops: what it would replace is not what its user saw.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+import structlog
+from aiokafka import AIOKafkaProducer
+
+from engine.core.rules.meaning import changes
+from engine.core.rules.ruleset import RuleSet
+from engine.rulefile.trial.run import run_tests
+from engine.runtime.aside import aside
+from engine.runtime.errors import Fenced, Refused, Unavailable
+from engine.runtime.kafka.clients import TRANSACTION_BACKOFF_MS, discard, errors, start
+from engine.runtime.rule_sets.archive import BY_WORKERS, HEAD, SHOWN_DIGITS, Action, Entry, RuleSetArchive, load_files
+from engine.runtime.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+MAX_SET_BYTES: Final = 8_000_000
+MAX_NAME: Final = 100
+MAX_NOTE: Final = 500
+VISIBLE_S: Final = 10.0
+TRIES: Final = 8
+FIRST_PAUSE_S: Final = 0.1
+
+Decision = Callable[[RuleSetArchive], tuple[Entry, dict[str, str]] | None]  # None: nothing is to be done
+
+
+async def publish(
+    settings: Settings, rule_set: RuleSet, by: str, note: str, action: Action = "publish"
+) -> Entry | None:
+    """Append a rule set whose tests pass; put it in force unless the set in force asks for approval. None when that
+    is so already.
+
+    A worker (`start`, `watch`) publishes nothing that has to be approved: it cannot say who wants it. At its start it
+    does not put an old set back over one that a person put in force.
+    """
+
+    await _refuse_failing_tests(rule_set)
+
+    def decide(archive: RuleSetArchive) -> tuple[Entry, dict[str, str]] | None:
+        if archive.head == rule_set.digest or any(e.digest == rule_set.digest for e in archive.waiting()):
+            return None
+        by_hand = action == "start" and _replaced_by_hand(archive, rule_set.digest)
+        if by_hand or (action in BY_WORKERS and archive.needs_approval(archive.head)):
+            log.warning(
+                "the rules given are not put in force: those in force were published by a person or need approval; "
+                "use `engage publish` or `engage rules revert`",
+                digest=rule_set.digest,
+            )
+            return None
+        return _entry(archive, action, rule_set, by, note), dict(rule_set.files)
+
+    return await _append(settings, by, note, decide, patient=action in BY_WORKERS)
+
+
+async def revert(settings: Settings, beginning: str, by: str, note: str) -> Entry | None:
+    """Publish a set that the topic holds again. The set in force may ask for approval of this, too."""
+
+    def decide(archive: RuleSetArchive) -> tuple[Entry, dict[str, str]] | None:
+        digest = archive.find(beginning)
+        if archive.head == digest:
+            return None
+        files = archive.files(digest)
+        return _entry(archive, "revert", load_files(files, f"the rules of rule set {digest}"), by, note), files
+
+    return await _append(settings, by, note, decide)
+
+
+async def approve(settings: Settings, beginning: str, by: str, note: str) -> Entry | None:
+    """Put a waiting set in force, as somebody other than who published it."""
+
+    def decide(archive: RuleSetArchive) -> tuple[Entry, dict[str, str]] | None:
+        digest = archive.find(beginning)
+        waiting = [entry for entry in archive.waiting() if entry.digest == digest]
+        if archive.head == digest:
+            return None
+        if not waiting:
+            raise Refused(
+                f"rule set {digest[:SHOWN_DIGITS]} does not wait for approval; `engage rules history` shows what does. "
+                "What waited while another set took effect must be published again, and seen against that one"
+            )
+        if all(_same_person(entry.by, by) for entry in waiting):
+            raise Refused(f"{by} published rule set {digest[:SHOWN_DIGITS]}: somebody else has to approve it")
+        entry = next(entry for entry in waiting if not _same_person(entry.by, by))
+        rule_set = load_files(archive.files(digest), f"the rules of rule set {digest}")
+        approved = _entry(archive, "approve", rule_set, by, note)
+        return replace(approved, in_force=True, approves=entry.number), {}
+
+    return await _append(settings, by, note, decide)
+
+
+async def _refuse_failing_tests(rule_set: RuleSet) -> None:
+    failed = (await aside(run_tests, rule_set)).failed
+    if failed:
+        lines = [
+            f'{r.test.file}:{r.test.line}:{r.test.column}: rule "{r.test.rule}", test "{r.test.name}": {r.failure}'
+            for r in failed
+        ]
+        raise Refused("\n".join((f"not published, {len(failed)} of the rules' tests fail:", *lines)))
+
+
+def _replaced_by_hand(archive: RuleSetArchive, digest: str) -> bool:
+    """Whether a set was in force and a person has put another in its place since."""
+    effective = [entry for entry in archive.history if entry.in_force]
+    return digest in (e.digest for e in effective) and effective[-1].action not in BY_WORKERS
+
+
+def _same_person(one: str, other: str) -> bool:
+    return " ".join(one.casefold().split()) == " ".join(other.casefold().split())
+
+
+def _entry(archive: RuleSetArchive, action: Action, rule_set: RuleSet, by: str, note: str) -> Entry:
+    head = archive.head
+    entry = Entry(
+        number=max((entry.number for entry in archive.history), default=0) + 1,
+        time_ms=int(time.time() * 1000),
+        action=action,
+        digest=rule_set.digest,
+        by=by,
+        note=note,
+        over=head,
+        in_force=not archive.needs_approval(head),
+    )
+    if head is None:
+        return replace(entry, added=len(rule_set.rules), changed=0, removed=0)
+    try:
+        difference = changes(archive.plan(head).rule_set, rule_set)
+    except Refused:  # of another version than this one
+        return entry
+    return replace(
+        entry,
+        added=len(difference.added),
+        changed=len(difference.changed),
+        removed=len(difference.removed),
+        parts=difference.parts,
+    )
+
+
+async def _append(settings: Settings, by: str, note: str, decide: Decision, patient: bool = False) -> Entry | None:
+    for text, what, most in ((by, "name", MAX_NAME), (note, "note", MAX_NOTE)):
+        if not text.isprintable() or len(text) > most or (text is by and not text.strip()):
+            raise Refused(f"the {what} must be one line of at most {most} characters")
+    heads: list[str | None] = []  # at the first look, and now
+    for attempt in range(TRIES):
+        archive = RuleSetArchive(settings)
+        producer = _producer(settings)
+        try:
+            await start(producer, settings)  # fences who is about to append, and ends what one left open
+            await archive.read()
+            heads = [*heads[:1], archive.head]
+            if not patient and heads[0] != heads[-1]:
+                raise Refused(
+                    f"somebody else put rule set {(archive.head or '')[:SHOWN_DIGITS]} in force at this moment: see "
+                    "`engage rules history`, then do it again if it still holds"
+                )
+            decided = await aside(decide, archive)  # it loads the set in force, to say what differs
+            if decided is not None:
+                await _commit(settings, producer, archive, *decided)
+                log.info("rule set published", **_told(decided[0]))
+            return decided[0] if decided else None
+        except Fenced:
+            await asyncio.sleep(FIRST_PAUSE_S * 2**attempt)
+        finally:
+            await discard(producer)
+    raise Unavailable("kafka", "others publish rule sets at the same time, again and again; try again")
+
+
+def _producer(settings: Settings) -> AIOKafkaProducer:
+    return AIOKafkaProducer(
+        **settings.kafka_client(TRANSACTION_BACKOFF_MS),
+        transactional_id=f"{settings.prefix}{settings.app_id}-rule-sets",
+        transaction_timeout_ms=int(settings.transaction_timeout_s * 1000),
+        max_request_size=MAX_SET_BYTES,
+        linger_ms=0,
+    )
+
+
+async def _commit(
+    settings: Settings, producer: AIOKafkaProducer, archive: RuleSetArchive, entry: Entry, files: dict[str, str]
+) -> None:
+    records = [(entry.key, entry.encode())]
+    if files and not archive.holds(entry.digest):
+        value = json.dumps({"files": files}, ensure_ascii=False).encode()
+        if len(value) > MAX_SET_BYTES - 1000:
+            raise Refused(f"the rule files are {len(value)} bytes: the topic takes {MAX_SET_BYTES - 1000} at most")
+        records.insert(0, (entry.digest.encode(), value))
+    if entry.in_force:
+        records.append((HEAD, entry.digest.encode()))
+    with errors():
+        async with asyncio.timeout(settings.transaction_timeout_s):
+            await producer.begin_transaction()
+            sends = [await producer.send(settings.rule_set_topic, v, key=k, partition=0) for k, v in records]
+            await asyncio.gather(*sends)  # aiokafka's commit ignores batches that failed
+            await producer.commit_transaction()
+        async with asyncio.timeout(VISIBLE_S):  # a commit has succeeded a moment before readers see what it holds
+            while entry not in archive.history:
+                await archive.read()
+
+
+def _told(entry: Entry) -> dict[str, object]:
+    return {"digest": entry.digest, "by": entry.by, "note": entry.note, "in_force": entry.in_force}

@@ -1,0 +1,210 @@
+"""The life of one partition in a worker: recover, read, hand to the agent, tick; again from the start after any
+surprise.
+
+Enters: an assignment. Leaves: batches for the engagement agent. Holds: one batch of a partition is on its way at a
+time, so order is kept and a slow Redis or Kafka slows intake instead of filling memory; pauses grow while a system is
+away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from engine.runtime.errors import Fenced, Surprised, Unavailable
+from engine.runtime.observe.metrics import Metrics
+from engine.runtime.protocol.intake import Batch, Intake
+from engine.runtime.protocol.partition import Partition
+from engine.runtime.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+TICK_S: Final = 1.0
+IDLE_WAIT_S: Final = 0.25
+FIRST_PAUSE_S: Final = 0.1
+LONGEST_PAUSE_S: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A batch on its way through the agent, and the future that says how it went."""
+
+    partition: Partition
+    batch: Batch
+    done: asyncio.Future[None]
+
+
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """How many partitions of a worker start, and how many work, at once.
+
+    A transaction or a start waits, at each of its steps, for whatever else the event loop has to do: with 64 partitions
+    deciding and committing at once each step takes so long that transactions run out of time.
+    """
+
+    starting: asyncio.Semaphore
+    working: asyncio.Semaphore
+
+
+class Runner:
+    """Drives one partition until told to stop. `check` refuses a Redis that was emptied; `fenced` is called when
+    another worker took the partition over.
+    """
+
+    def __init__(
+        self,
+        partition: Partition,
+        intake: Intake,
+        stop_log: Callable[[], Awaitable[None]],
+        submit: Callable[[Work], Awaitable[None]],
+        turns: Turns,
+        sweep_clients: int,
+        settings: Settings,
+        metrics: Metrics,
+        check: Callable[[], Awaitable[None]],
+        fenced: Callable[[], None],
+        wall_ms: Callable[[], int],
+    ) -> None:
+        self.number = partition.number
+        self.ready = False
+        self._partition = partition
+        self._intake = intake
+        self._stop_log = stop_log
+        self._submit = submit
+        self._turns = turns
+        self._sweep_clients = sweep_clients  # at most, after a tick
+        self._settings = settings
+        self._metrics = metrics
+        self._check = check
+        self._fenced = fenced
+        self._wall_ms = wall_ms
+        self._stopping = asyncio.Event()
+        self._stood = partition.position
+        self._log = log.bind(partition=self.number)
+
+    async def run(self) -> None:
+        """Raises Refused, or what is a fault of ours: both end the worker."""
+        pause_s, cause = FIRST_PAUSE_S, "assigned"
+        try:
+            while not self._stopping.is_set():
+                began = asyncio.get_running_loop().time()
+                try:
+                    self._state("recovering")
+                    self._metrics.recoveries.labels(cause).inc()
+                    async with self._turns.starting:
+                        if self._stopping.is_set():
+                            return
+                        await self._recover()
+                    self._state("running")
+                    await self._serve()
+                    return
+                except Fenced as error:
+                    self._log.warning("fenced: another worker has this partition", error=str(error))
+                    self._fenced()
+                    return
+                except Surprised as error:
+                    self._log.warning("surprised, starting again", error=str(error))
+                    cause = "surprised"
+                except Unavailable as error:
+                    self._metrics.waiting.labels(error.system).set(1)
+                    self._log.warning("waiting", system=error.system, error=str(error), pause_s=round(pause_s, 2))
+                    cause = error.system
+                self._state("waiting")
+                # what has committed since, or ran for long, is not in the same trouble over again
+                committed = self._partition.position != self._stood
+                self._stood = self._partition.position
+                if committed or asyncio.get_running_loop().time() - began > 2 * LONGEST_PAUSE_S:
+                    pause_s = FIRST_PAUSE_S
+                await self._sleep(pause_s)
+                pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+        finally:
+            self.ready = False
+            self._waits_for_nothing()  # what it waited for is its next owner's to say
+            await self._intake.stop()
+            await self._stop_log()
+
+    @property
+    def cached(self) -> int:
+        return self._partition.cached
+
+    @property
+    def rule_set(self) -> str:
+        """Digest of the rule set that the partition decides by; a newer one waits for its unit's end."""
+        return self._partition.rule_set
+
+    def stop(self) -> None:
+        """Finish the unit in hand, commit, and end."""
+        self._stopping.set()
+
+    def _state(self, state: str) -> None:
+        self.ready = state == "running"
+        self._metrics.partition_state(self.number, state)
+
+    def _waits_for_nothing(self) -> None:
+        for system in ("kafka", "redis"):
+            self._metrics.waiting.labels(system).set(0)
+
+    async def _sleep(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+        except TimeoutError:
+            return
+
+    async def _recover(self) -> None:
+        await self._intake.stop()
+        await self._check()
+        position = self._stood = await self._partition.recover()
+        self._partition.offsets = await self._intake.start(dict(position.offsets))
+        self._waits_for_nothing()
+        self._log.info("partition runs", ledger=position.ledger, clients=position.clients)
+
+    async def _serve(self) -> None:
+        partition, settings = self._partition, self._settings
+        ticked = asyncio.get_running_loop().time()
+        committed = asyncio.get_running_loop().time()
+        while not self._stopping.is_set():
+            wait_s = min(IDLE_WAIT_S, settings.unit_age_s / 2)
+            batch = await self._intake.next(wait_s)
+            async with self._turns.working:
+                if batch is not None:
+                    async with asyncio.timeout(settings.unit_deadline_s):
+                        await self._hand_over(batch)
+                now = asyncio.get_running_loop().time()
+                if not partition.uncommitted:
+                    committed = now
+                if now - committed >= settings.unit_age_s:
+                    await partition.commit("age")
+                if now - ticked >= TICK_S:
+                    ticked = now
+                    await self._tick()
+        if partition.uncommitted:
+            await partition.commit("handover")
+
+    async def _hand_over(self, batch: Batch) -> None:
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        await self._submit(Work(self._partition, batch, done))
+        await done
+
+    async def _tick(self) -> None:
+        for topic, records in self._intake.merger.lag().items():
+            self._metrics.lag.labels(topic, self.number).set(records)
+        reached_ms = self._partition.reached_ms
+        if self._settings.clock == "event":
+            tick_ms = self._partition.reached_event_ms
+        elif self._intake.caught_up:
+            tick_ms = self._wall_ms()
+        else:
+            # behind, or out of touch: later logins may wait; and a record may carry a time that lies ahead
+            tick_ms = min(reached_ms, self._wall_ms())
+        while tick_ms and await self._partition.tick(tick_ms) and not self._stopping.is_set():
+            if not self._intake.caught_up:
+                return  # more are due, but records wait too: take turns
+        if tick_ms and self._intake.caught_up and not self._stopping.is_set():
+            await self._partition.sweep(tick_ms, self._sweep_clients)
+        if not self._partition.uncommitted:
+            self._partition.take_newest_plan()
