@@ -11,7 +11,7 @@ from engine.core.client.activity import MAX_DISTINCT, MAX_SUM
 from engine.core.client.state import pack, unpack
 from engine.core.contract.events import MAX_AMOUNT_FEN
 from engine.core.firm_time import NEVER_MS, day_of, day_start_ms
-from engine.core.plan.features import next_slide_ms
+from engine.core.plan.features import column_key, next_slide_ms
 from tests.core.making import Desk, at, balance, login, plan_of, profile, rule, trade
 
 
@@ -238,3 +238,27 @@ def test_the_next_slide_is_the_first_moment_at_which_a_value_can_change():
     assert slide() == at(7, hour=0)
     d.take(profile(at(7)))
     assert slide() == NEVER_MS
+
+
+KEYS = (
+    ("logins", "count", "", "window: 7d", "aaee77b9"),
+    ("logins", "count", "login.success", "window: 7d", "3ff24dff"),
+    ("logins", "count", 'login.channel == "app" and login.success', "window: 24h", "dbde6faa"),
+    ("logins", "distinct, field: device_id", "not login.success", "window: month", "eed5ba88"),
+    ("trades", "sum, field: amount_cny", 'trade.side == "buy"', "since: {on: balances}", "4002c401"),
+    ("trades", "max, field: amount_cny", 'trade.product in ("future", "option")', "window: 7d", "ca690e73"),
+    ("trades", "count", "trade.amount_cny >= 0.5 and not trade.quantity * 2 > 7", "window: 7d", "9f1c1881"),
+    ("trades", "count", 'starts_with(trade.symbol, ("60", "00"))', "window: 7d", "39885429"),
+    ("balances", "last, field: kind", "known(balance.cash_cny)", "window: 7d", "d3c00693"),
+    ("balances", "min, field: cash_cny", "1 < balance.cash_cny < max(balance.assets_cny, 5)", "window: 7d", "4da5e75d"),
+)
+
+
+@pytest.mark.parametrize(("source", "aggregate", "where", "window", "key"), KEYS)
+def test_a_columns_key_never_changes(source, aggregate, where, window, key):
+    """States are stored under these keys: another one loses the past of every client."""
+    name = "n_cny" if "field: amount_cny" in aggregate or "field: cash_cny" in aggregate else "n"
+    filtered = f", where: '{where}'" if where else ""
+    tiers = "individual:\n  measure: client.assets_cny\n  tiers:\n    - {tier: A}\n"
+    features = f"  {name}: {{source: {source}, aggregate: {aggregate}{filtered}, {window}}}\n"
+    assert column_key(plan_of(features=features, tiers=tiers).rule_set.features[0]) == key

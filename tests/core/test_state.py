@@ -9,6 +9,7 @@ import pytest
 
 from engine.core.client.state import STATE_VERSION, ClientState, pack, unpack
 from engine.core.firm_time import DAY_MS
+from engine.core.plan import features
 from engine.core.plan.compile import Plan
 from tests.core.making import Desk, at, balance, login, plan_of, profile, rule, shipped_plan, trade
 
@@ -70,6 +71,52 @@ def test_names_and_order_of_features_do_not_matter():
     desk = Desk(before)
     desk.take(login(at(0)), login(at(1), success=False))
     assert read(after, unpack(after.layout, pack(before.layout, desk.client))) == {"f0": 1, "f2": 2}
+
+
+WAYS = (
+    'aggregate: count, where: login.success and login.channel == "app", window: 7d',
+    "aggregate: count, where: login.channel  ==  'app'  and  login.success, window: 7d",
+    'aggregate: count, where: (login.success and "app" == login.channel), window: 30d',
+)
+
+
+def test_how_a_filter_is_written_does_not_matter():
+    desk = Desk(counting(WAYS[0]))
+    desk.take(login(at(0)), login(at(1), success=False), login(at(2)))
+    for way in WAYS[1:]:
+        after = counting(way)
+        assert read(after, unpack(after.layout, pack(desk.plan.layout, desk.client))) == {"f0": 2}
+    other = counting('aggregate: count, where: login.success or login.channel == "app", window: 7d')
+    assert read(other, unpack(other.layout, pack(desk.plan.layout, desk.client))) == {"f0": 0}
+
+
+SINCE = "since: {on: logins, when: login.region   == 'east'}"
+ONCE = (
+    "aggregate: count, where: login.channel  ==  'app', window: 7d",
+    "aggregate: distinct, field: region, where: login.channel  ==  'app', window: 7d",
+    "aggregate: last, field: region, where: login.channel  ==  'app', window: 7d",
+    "aggregate: distinct, field: region, where: login.channel  ==  'app', window: previous_month",
+    "aggregate: count, where: login.channel  ==  'app', window: 3h",
+    f"aggregate: count, {SINCE}",
+    f"aggregate: distinct, field: region, {SINCE}",
+)
+
+
+def test_columns_that_0_1_0_named_by_the_text_of_their_filter_are_found_again(monkeypatch):
+    with monkeypatch.context() as then:
+        then.setattr(features, "column_key", features.old_column_key)
+        plan_of.cache_clear()
+        old = counting(*ONCE)
+    plan_of.cache_clear()
+    new = counting(*ONCE)
+    assert set(old.layout.logins.keys[0]).isdisjoint(new.layout.logins.keys[0])
+    before, all_along = Desk(old), Desk(new)
+    for desk in (before, all_along):
+        desk.take(login(at(0), region="northeast"), login(at(20), region="east"), login(at(20.1), region="west"))
+        desk.take(login(at(20.1), region="central", channel="web"))
+    packed = pack(new.layout, unpack(new.layout, pack(old.layout, before.client)))
+    assert packed == pack(new.layout, all_along.client)
+    assert read(new, unpack(new.layout, packed)) == read(new, all_along.client)
 
 
 def test_another_version_of_the_state_is_refused():

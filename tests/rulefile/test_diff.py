@@ -86,6 +86,33 @@ def test_layout_comments_and_order_in_files_are_no_difference():
     assert differences(good(WITH), good(spaced)) == []
 
 
+FILTERED = """\
+features:
+  bought: {source: trades, aggregate: count, where: trade.side == "buy" and trade.amount_cny >= 1_000, window: 7d}
+  since: {source: logins, aggregate: count, since: {on: trades, when: 'trade.side in ("buy", "sell")'}}
+"""
+REWRITTEN = """\
+features:
+  since: {source: logins, aggregate: count, since: {on: trades, when: "trade.side  in ['sell', 'buy']"}}
+  bought:
+    source: trades
+    aggregate: count
+    where: >
+      1000 <= trade.amount_cny
+      and "buy"  ==  trade.side
+    window: 7d
+"""
+
+
+def test_how_a_feature_is_written_is_no_difference():
+    more = FILES["features.yaml"].removeprefix("features:\n")
+    one, other = ({**FILES, "features.yaml": text + more} for text in (FILTERED, REWRITTEN))
+    assert differences(good(one), good(other)) == []
+    assert [str(d) for d in differences(good(one), good({**other, "features.yaml": (
+        other["features.yaml"].replace("window: 7d", "window: 8d", 1))}))] == [
+        'feature "bought":\n  window length: 7 becomes 8']  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("file", "old", "new", "text"),
     [

@@ -9,6 +9,7 @@ others (`past`, `slide`) are not stored; what no feature asks for costs nothing.
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Iterable
 from typing import Any, Final
 
 import msgpack
@@ -271,15 +272,19 @@ def unpack_activity(layout: SourceLayout, packed: bytes) -> Activity:
         activity.packed_past, activity.packed = packed_past, packed if same else None
         return activity
     # written under other features: what is no longer asked for is left behind, what is new begins empty
-    known = {key: (column, value) for key, column, value in zip(columns_keys, columns, today, strict=True)}
+    known = _by_present_key(layout, columns_keys, zip(columns, today, strict=True))
     blanks = zip(layout.columns, layout.blank_today, strict=True)
     found = [known.get(key, ([blank] * len(activity.days), blank)) for (key, _), blank in blanks]
     activity.columns, activity.today = [column for column, _ in found], [value for _, value in found]
-    known_sets = dict(zip(sets_keys, sets, strict=True))
+    known_sets = _by_present_key(layout, sets_keys, sets)
     activity.sets = [known_sets.get(key, {}) for key in layout.sets]
-    known_lasts = dict(zip(lasts_keys, lasts, strict=True))
+    known_lasts = _by_present_key(layout, lasts_keys, lasts)
     activity.lasts = [known_lasts.get(key) for key in layout.lasts]
     return activity
+
+
+def _by_present_key(layout: SourceLayout, keys: Iterable[str], values: Iterable[Any]) -> dict[str, Any]:
+    return {layout.former.get(key, key): value for key, value in zip(keys, values, strict=True)}
 
 
 def _unpack_more(layout: SourceLayout, activity: Activity, more: Any = (None, {}, {})) -> bool:
@@ -287,8 +292,10 @@ def _unpack_more(layout: SourceLayout, activity: Activity, more: Any = (None, {}
     hours, totals, closed = more
     if layout.hours and hours:
         activity.hours = unpack_activity(layout.hours, hours)
-    activity.totals = [totals.get(key, blank_total(aggregate)) for key, aggregate in layout.totals]
-    activity.closed = [closed.get(key) for key, _, _ in layout.closings]
+    known = _by_present_key(layout, totals, totals.values())
+    activity.totals = [known.get(key, blank_total(aggregate)) for key, aggregate in layout.totals]
+    known = _by_present_key(layout, closed, closed.values())
+    activity.closed = [known.get(key) for key, _, _ in layout.closings]
     kept = activity.hours is None or activity.hours.packed is not None
     return (
         kept

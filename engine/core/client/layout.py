@@ -6,7 +6,8 @@ Holds: a slot is a day of the firm's calendar, counted from 1970-01-01, or an ho
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from engine.core.firm_time import month_start
@@ -44,6 +45,7 @@ class SourceLayout:
     totals: tuple[tuple[str, str], ...] = ()  # (key, aggregate): one value, since an event
     hours: SourceLayout | None = None  # the same by hour
     watched: tuple[tuple[str, Window], ...] = ()  # those of `windows` that are waited for while no event comes
+    former: Mapping[str, str] = field(default_factory=dict)  # a key as 0.1.0 stored it -> the key, where they differ
 
     @property
     def extended(self) -> bool:

@@ -19,6 +19,7 @@ from engine.core.client.state import ClientState, Layout
 from engine.core.contract.events import MAX_AMOUNT_FEN
 from engine.core.firm_time import DAY_MS, HOUR_MS, LONGEST_MONTH, NEVER_MS, day_start_ms
 from engine.core.language.expressions import Expression
+from engine.core.rules.meaning import filter_meaning
 from engine.core.rules.names import EVENT_NAMES
 from engine.core.rules.ruleset import Feature, Since, Source, Window
 
@@ -52,12 +53,26 @@ class SourcePlan:
 
 
 def column_key(feature: Feature) -> str:
-    """Eight hex digits naming what a column holds, whatever the feature's name and window."""
-    where = feature.where.text if feature.where else ""
-    parts = [feature.source, feature.aggregate, feature.field or "", where]
+    """Eight hex digits naming what a column holds: neither the feature's name, its window nor its layout matters."""
+    return _key(feature, filter_meaning)
+
+
+def old_column_key(feature: Feature) -> str:
+    """The key of 0.1.0, which named the text of `where` and `when` as it was written."""
+    return _key(feature, lambda filter_: filter_.text if filter_ else "")
+
+
+def _key(feature: Feature, of: Callable[[Expression | None], str]) -> str:
+    parts = [feature.source, feature.aggregate, feature.field or "", of(feature.where)]
     if isinstance(feature.window, Since):
-        parts += [feature.window.on, feature.window.when.text if feature.window.when else ""]
+        parts += [feature.window.on, of(feature.window.when)]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:8]
+
+
+def _former(features: Iterable[Feature]) -> dict[str, str]:
+    """Old key -> key, of the features whose key is another now."""
+    keys = ((old_column_key(feature), column_key(feature)) for feature in features)
+    return {old: new for old, new in keys if old != new}
 
 
 def plan_source(source: Source, features: Iterable[Feature], watched: Collection[str] | None = None) -> SourcePlan:
@@ -76,14 +91,14 @@ def plan_source(source: Source, features: Iterable[Feature], watched: Collection
             reads[feature.name] = f"len({total})" if feature.aggregate == "distinct" else total
         else:
             (by_hour if feature.window.unit == "hour" else by_day).append((feature, feature.window))
-    hours = _grid(by_hour, f"c.{source}.hours", reads, watched) if by_hour else None
+    hours = _grid(by_hour, f"c.{source}.hours", reads, watched, {}, None) if by_hour else None
     days = _grid(
         by_day,
         f"c.{source}",
         reads,
         watched,
-        totals=tuple((key, f.aggregate) for key, f in totals.items()),
-        hours=hours.layout if hours else None,
+        totals,
+        hours.layout if hours else None,
     )
     means = {
         feature.name: (window.column, window.slots)
@@ -98,7 +113,8 @@ def _grid(
     activity: str,
     reads: dict[str, str],
     watched: Collection[str] | None,
-    **more: Any,
+    totals: dict[str, Feature],
+    hours: SourceLayout | None,
 ) -> Grid:
     """Lay out columns of one slot's length; adds to `reads`."""
     kept: dict[str, dict[str, Feature]] = {"columns": {}, "sets": {}, "lasts": {}}
@@ -127,12 +143,14 @@ def _grid(
         blank_today=tuple(0 if f.aggregate in ("count", "sum") else None for f in kept["columns"].values()),
         blank_past=tuple(_BLANK_PAST.get(feature.aggregate) for feature, _ in features),
         closings=tuple(closings.values()),
+        totals=tuple((key, f.aggregate) for key, f in totals.items()),
+        hours=hours,
+        former=_former([*(feature for feature, _ in features), *totals.values()]),
         watched=tuple(
             window
             for (feature, _), window in zip(features, windows, strict=True)
             if watched is None or feature.name in watched
         ),
-        **more,
     )
     columns, sets, lasts = (tuple(group.values()) for group in (kept["columns"], kept["sets"], kept["lasts"]))
     return Grid(layout, columns, sets, lasts)
@@ -237,14 +255,14 @@ def _starts(
     it may be, the local name that says whether it was.
     """
     lines: list[str] = []
-    found: dict[str, str] = {}  # condition's text -> local name
+    found: dict[str, str] = {}  # condition's meaning -> local name
     excluded: dict[int, str] = {}
     for counted, plan in plans.items():
         for index, feature in enumerate(plan.totals):
             since = feature.window
             if not isinstance(since, Since) or since.on != source:
                 continue
-            text = since.when.text if since.when else ""
+            text = filter_meaning(since.when)
             if text not in found:
                 found[text] = f"s{len(found)}"
                 lines.append(f"{found[text]} = {condition(since.when) if since.when else 'True'}")

@@ -10,15 +10,29 @@ import ast
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Final
 
-from engine.core.rules.ruleset import RuleSet
+from engine.core.language.expressions import Expression
+from engine.core.rules.canonical import canonical
+from engine.core.rules.ruleset import Feature, RuleSet, Since
 
 SOURCE: Final = frozenset({"digest", "files", "text", "place"})  # how and where it is written
+FILTERS: Final = {Feature: "where", Since: "when"}  # nothing of them is published, so the order of terms has no meaning
+
+
+def filter_meaning(filter_: Expression | None) -> str:
+    """Which events a feature's `where` or a `since` takes: equal texts take the same events. Empty: all."""
+    if filter_ is None or (isinstance(filter_.tree, ast.Constant) and filter_.tree.value is True):
+        return ""
+    return canonical(filter_.tree)
 
 
 def meaning(value: Any) -> Any:
     """A rule set, or a part of one, as nested tuples that can be compared."""
     if isinstance(value, ast.AST):
         return ast.dump(value)
+    if isinstance(value, (Feature, Since)):
+        parts = {field.name: getattr(value, field.name) for field in fields(value)}
+        filtered = filter_meaning(parts.pop(FILTERS[type(value)]))
+        return type(value).__name__, filtered, *((name, meaning(part)) for name, part in parts.items())
     if is_dataclass(value) and not isinstance(value, type):
         kept = [field.name for field in fields(value) if field.name not in SOURCE]
         return type(value).__name__, *((name, meaning(getattr(value, name))) for name in kept)

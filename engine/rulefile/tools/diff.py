@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Final
 
 from engine.core.language.expressions import Expression
-from engine.core.rules.meaning import meaning
+from engine.core.rules.meaning import FILTERS, filter_meaning, meaning
 from engine.core.rules.ruleset import Rule, RuleSet
 from engine.core.rules.tables import Row, Table
 from engine.rulefile.lint.parts import Part, conjuncts
@@ -99,9 +99,10 @@ def _between(path: str, before: Any, after: Any) -> Iterable[str]:
         yield from _tables(path, before, after)
     elif is_dataclass(before) and type(before) is type(after):
         for field in fields(before):
-            if field.name not in SILENT:
-                where = f"{path} {_label(field.name)}".strip()
-                yield from _between(where, getattr(before, field.name), getattr(after, field.name))
+            one, other = getattr(before, field.name), getattr(after, field.name)
+            filters = FILTERS.get(type(before)) == field.name
+            if field.name not in SILENT and not (filters and filter_meaning(one) == filter_meaning(other)):
+                yield from _between(f"{path} {_label(field.name)}".strip(), one, other)
     elif (ones := _by_key(before)) is not None and (others := _by_key(after)) is not None:
         yield from _keyed(path, ones, others)
     elif isinstance(before, tuple) and isinstance(after, tuple) and all(isinstance(v, str) for v in before + after):
