@@ -19,7 +19,7 @@ from aiokafka.errors import InvalidProducerEpoch, InvalidTxnState, ProducerFence
 
 from engine.core.contract.message import Message
 from engine.runtime.errors import Fenced, Unavailable
-from engine.runtime.kafka import clients as kafka
+from engine.runtime.kafka import connection as kafka
 from engine.runtime.kafka.log import KafkaLog
 from engine.runtime.protocol.ledger import Log
 
@@ -187,7 +187,7 @@ class KafkaContract(LogContract):
 
     async def test_the_first_record_that_is_not_older(self, log):
         began = int(time.time() * 1000) - 60_000
-        async with kafka.reader(log._settings) as consumer:
+        async with kafka.reader(log._settings, log._clients) as consumer:
             assert await consumer.offsets_for_times({self.ledger: 0}) == {self.ledger: None}
             first = await log.publish([], [b"one"])
             await self.ends_at(log, first + 2)

@@ -11,24 +11,28 @@ import json
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from engine import __version__
 from engine.cli import rules as cli_rules
-from engine.cli.options import load_settings, run_to_the_end, settings_options
+from engine.cli.options import load_settings, real_clients, run_to_the_end, settings_options
 from engine.core.contract.events import INBOUND
 from engine.core.contract.outbound import Rejection
 from engine.runtime.errors import Refused
 from engine.runtime.settings import Settings
 
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
 
-async def _with_redis(settings: Settings, work: Callable[[Any], Coroutine[Any, Any, Any]]) -> Any:
-    from engine.runtime.redis import store as redis_store
+    from engine.runtime.clients import Clients
 
-    async with redis_store.connect(settings.redis.get_secret_value()) as redis:
-        return await work(redis)
+
+async def _with_redis(settings: Settings, work: Callable[[Clients, Redis], Coroutine[Any, Any, Any]]) -> Any:
+    clients = real_clients()
+    async with clients.redis(settings.redis.get_secret_value()) as redis:
+        return await work(clients, redis)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
@@ -64,7 +68,11 @@ def run(settings_file: Path | None, **given: Any) -> None:
     gc.collect()
     gc.freeze()  # what is loaded now stays; client states have no cycles, so young objects need few collections
     gc.set_threshold(100_000, 20, 100)
-    run_to_the_end(worker.run(settings))
+
+    async def work() -> None:
+        await worker.run(worker.Worker(settings, real_clients()))
+
+    run_to_the_end(work())
 
 
 @main.command()
@@ -98,11 +106,11 @@ def topics(settings_file: Path | None, create: bool, partitions: int, replicatio
 
     settings = load_settings(settings_file, **given)
     if create:
-        created, differing = run_to_the_end(topics_.create(settings, partitions, replication_factor))
+        created, differing = run_to_the_end(topics_.create(settings, real_clients(), partitions, replication_factor))
         for name in created:
             click.echo(f"{name}: created")
     else:
-        missing, differing = run_to_the_end(topics_.differences(settings))
+        missing, differing = run_to_the_end(topics_.differences(settings, real_clients()))
         differing = [f"{topic.name}: missing; create it with `engage topics --create`" for topic in missing] + differing
     for line in differing:
         click.echo(line)
@@ -117,13 +125,15 @@ def topics(settings_file: Path | None, create: bool, partitions: int, replicatio
 @click.option("--json", "as_json", is_flag=True, help="one JSON object")
 def client(client_id: str, settings_file: Path | None, as_json: bool, **given: Any) -> None:
     """Show a client: tier and its history, public fields, last actions and why others were not sent."""
-    from engine.runtime.redis import reading as clients
+    from engine.runtime.redis import reading
 
     settings = load_settings(settings_file, **given)
-    record = run_to_the_end(_with_redis(settings, lambda redis: clients.read_client(redis, settings.app_id, client_id)))
+    record = run_to_the_end(
+        _with_redis(settings, lambda _, redis: reading.read_client(redis, settings.app_id, client_id))
+    )
     if record is None:
         raise click.ClickException(f"no client {client_id} is known")
-    click.echo(json.dumps(record, ensure_ascii=False) if as_json else clients.on_one_screen(record))
+    click.echo(json.dumps(record, ensure_ascii=False) if as_json else reading.on_one_screen(record))
 
 
 @main.command()
@@ -131,12 +141,12 @@ def client(client_id: str, settings_file: Path | None, as_json: bool, **given: A
 def states(settings_file: Path | None, **given: Any) -> None:
     """Print the number of clients and the hash of all their states, as a replay does."""
     from engine.operations import replay
-    from engine.runtime.redis import reading as clients
+    from engine.runtime.redis import reading
 
     settings = load_settings(settings_file, **given)
 
-    async def read(redis: Any) -> dict[str, bytes]:
-        return {client_id: state async for client_id, state in clients.all_states(redis, settings.app_id)}
+    async def read(_: Clients, redis: Redis) -> dict[str, bytes]:
+        return {client_id: state async for client_id, state in reading.all_states(redis, settings.app_id)}
 
     found = run_to_the_end(_with_redis(settings, read))
     click.echo(f"clients {len(found)}\nstates {replay.states_hash(found.items())}")
@@ -163,7 +173,9 @@ def replay_command(
     if from_ledger:
 
         async def decide_again() -> list[Any]:
-            return await replay.replay_ledger(settings, await topics.partition_count(settings), replayed)
+            clients = real_clients()
+            partitions = await topics.partition_count(settings, clients)
+            return await replay.replay_ledger(settings, clients, partitions, replayed)
 
         messages: Any = run_to_the_end(decide_again())
     else:
@@ -261,7 +273,7 @@ def list_letters(settings_file: Path | None, reason: str | None, as_json: bool, 
     settings = load_settings(settings_file, **given)
 
     async def read() -> list[letters.DeadLetter]:
-        return [letter async for letter in letters.read_all(settings)]
+        return [letter async for letter in letters.read_all(settings, real_clients())]
 
     for line in letters.listed(run_to_the_end(read()), reason, as_json):
         click.echo(line)
@@ -279,7 +291,8 @@ def resend_letters(settings_file: Path | None, ids: tuple[str, ...], reason: str
         raise click.UsageError(
             "name the letters to re-send (`engage dead-letters list --reason ...` shows their ids), or give --reason"
         )
-    sent, left = run_to_the_end(letters.resend(load_settings(settings_file, **given), ids, reason))
+    settings = load_settings(settings_file, **given)
+    sent, left = run_to_the_end(letters.resend(settings, real_clients(), ids, reason))
     for id_ in sent:
         click.echo(f"{id_}: re-sent")
     for line in left:
@@ -295,7 +308,8 @@ def snapshot(file: Path, settings_file: Path | None, **given: Any) -> None:
     from engine.operations import snapshot as snapshots
 
     settings = load_settings(settings_file, **given)
-    click.echo(f"clients {run_to_the_end(_with_redis(settings, lambda redis: snapshots.take(settings, redis, file)))}")
+    taken = run_to_the_end(_with_redis(settings, lambda _, redis: snapshots.take(settings, redis, file)))
+    click.echo(f"clients {taken}")
 
 
 @main.command()
@@ -306,7 +320,9 @@ def rebuild(file: Path | None, settings_file: Path | None, **given: Any) -> None
     from engine.operations import snapshot as snapshots
 
     settings = load_settings(settings_file, **given)
-    rebuilt = run_to_the_end(_with_redis(settings, lambda redis: snapshots.rebuild(settings, redis, file)))
+    rebuilt = run_to_the_end(
+        _with_redis(settings, lambda clients, redis: snapshots.rebuild(settings, clients, redis, file))
+    )
     click.echo(f"clients {rebuilt.clients}\nunits {rebuilt.units}")
 
 
@@ -318,7 +334,9 @@ def trim(file: Path, settings_file: Path | None, **given: Any) -> None:
     from engine.operations import snapshot as snapshots
 
     settings = load_settings(settings_file, **given)
-    beginnings = run_to_the_end(_with_redis(settings, lambda redis: snapshots.trim(settings, redis, file)))
+    beginnings = run_to_the_end(
+        _with_redis(settings, lambda clients, redis: snapshots.trim(settings, clients, redis, file))
+    )
     for partition, beginning in beginnings.items():
         click.echo(f"partition {partition}: the ledger begins at {beginning}")
 
@@ -332,7 +350,10 @@ def accept_loss(yes: bool, settings_file: Path | None, **given: Any) -> None:
 
     settings = load_settings(settings_file, **given)
     missing = run_to_the_end(
-        _with_redis(settings, lambda redis: lost_events.give_up(settings, redis, click.echo, really=yes))
+        _with_redis(
+            settings,
+            lambda clients, redis: lost_events.give_up(settings, clients, redis, click.echo, really=yes),
+        )
     )
     click.echo("nothing is missing" if not missing else "workers go on after these" if yes else "nothing was changed")
     sys.exit(1 if missing and not yes else 0)

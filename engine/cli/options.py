@@ -8,13 +8,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from engine.runtime import settings as settings_
 from engine.runtime.errors import Refused, Unavailable
 from engine.runtime.settings import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from engine.runtime.clients import Clients
 
 Command = Callable[..., Any]
 
@@ -48,9 +51,16 @@ def load_settings(settings_file: Path | None, **given: Any) -> Settings:
     return settings
 
 
+def real_clients() -> Clients:
+    """How every command reaches Kafka, Redis and the clock."""
+    from engine.runtime.clients import Clients
+
+    return Clients()
+
+
 def run_to_the_end(work: Coroutine[Any, Any, Any]) -> Any:
     """Run to the end; what the engine refuses is a message and exit status 1, not a traceback."""
-    from engine.runtime.kafka.clients import tell_later
+    from engine.runtime.kafka.connection import tell_later
 
     try:
         with asyncio.Runner() as runner:

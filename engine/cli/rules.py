@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.cli.options import load_settings, run_to_the_end, settings_options
+from engine.cli.options import load_settings, real_clients, run_to_the_end, settings_options
 
 if TYPE_CHECKING:
     from engine.core.rules.ruleset import RuleSet
@@ -102,7 +102,7 @@ def explain(client_id: str, settings_file: Path | None, as_json: bool, rule: str
     source = {key: given.pop(key) for key in ("at", "event", "snapshot", "records")}
     settings = load_settings(settings_file, **given)
     try:
-        account = run_to_the_end(explaining.account(settings, client_id, **source))
+        account = run_to_the_end(explaining.account(settings, real_clients(), client_id, **source))
         lines = explaining_text.lines(account, rule, as_json)
     except (Refused, ValueError, OSError) as error:
         raise click.ClickException(str(error)) from error
@@ -198,7 +198,7 @@ def publish(directory: Path, settings_file: Path | None, by: str, note: str, **g
         rule_set = load_directory(directory)
     except Refused as error:
         raise click.ClickException(str(error)) from error
-    _say(run_to_the_end(publishing.publish(settings, rule_set, by, note)), rule_set.digest)
+    _say(run_to_the_end(publishing.publish(settings, real_clients(), rule_set, by, note)), rule_set.digest)
 
 
 @commands.group()
@@ -263,7 +263,8 @@ def revert(digest: str, settings_file: Path | None, by: str, note: str, **given:
     """Put a rule set that was published before in force again, as a new step of the history."""
     from engine.runtime.rule_sets import publishing
 
-    _say(run_to_the_end(publishing.revert(load_settings(settings_file, **given), digest, by, note)), digest)
+    settings = load_settings(settings_file, **given)
+    _say(run_to_the_end(publishing.revert(settings, real_clients(), digest, by, note)), digest)
 
 
 @rules.command()
@@ -275,7 +276,8 @@ def approve(digest: str, settings_file: Path | None, by: str, note: str, **given
     """Put a rule set in force that waits for a second person. Look at it first: `engage rules show DIGEST`."""
     from engine.runtime.rule_sets import publishing
 
-    _say(run_to_the_end(publishing.approve(load_settings(settings_file, **given), digest, by, note)), digest)
+    settings = load_settings(settings_file, **given)
+    _say(run_to_the_end(publishing.approve(settings, real_clients(), digest, by, note)), digest)
 
 
 @rules.command()
@@ -337,13 +339,13 @@ def backfill(features: tuple[str, ...], settings_file: Path | None, **given: Any
     Publish them first, with no rule that uses them yet. It can be run again at any time, and after any failure.
     """
     from engine.operations import backfill as backfills
-    from engine.runtime.redis import store as redis_store
 
     settings = load_settings(settings_file, **given)
 
     async def fill() -> backfills.Filled:
-        async with redis_store.connect(settings.redis.get_secret_value()) as redis:
-            return await backfills.run(settings, redis, features, lambda line: click.echo(line, err=True))
+        clients, say = real_clients(), lambda line: click.echo(line, err=True)
+        async with clients.redis(settings.redis.get_secret_value()) as redis:
+            return await backfills.run(settings, clients, redis, features, say, backfills.Sizes())
 
     filled = run_to_the_end(fill())
     click.echo(f"clients {filled.clients}\nchanged {filled.changed}\nunits {filled.units}")
@@ -352,7 +354,7 @@ def backfill(features: tuple[str, ...], settings_file: Path | None, **given: Any
 def _archive(settings_file: Path | None, given: dict[str, Any]) -> RuleSetArchive:
     from engine.runtime.rule_sets.archive import RuleSetArchive
 
-    archive = RuleSetArchive(load_settings(settings_file, **given))
+    archive = RuleSetArchive(load_settings(settings_file, **given), real_clients())
     run_to_the_end(archive.read())
     return archive
 

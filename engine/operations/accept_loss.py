@@ -7,14 +7,15 @@ Holds: nothing is passed over that a topic still holds, and nothing in silence; 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from aiokafka import TopicPartition
-from redis.asyncio import Redis
 
 from engine.core.contract.topics import INTAKE_TOPICS
+from engine.runtime.clients import Clients
 from engine.runtime.errors import Fenced, Refused, Surprised
 from engine.runtime.kafka import topics
-from engine.runtime.kafka.clients import errors, reader
+from engine.runtime.kafka.connection import errors, reader
 from engine.runtime.kafka.log import KafkaLog
 from engine.runtime.observe.metrics import Metrics
 from engine.runtime.protocol.intake import Batch
@@ -25,14 +26,19 @@ from engine.runtime.redis.store import RedisStore, pinned_partitions
 from engine.runtime.rule_sets.archive import RuleSetArchive
 from engine.runtime.settings import Settings
 
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
 
-async def give_up(settings: Settings, redis: Redis, say: Callable[[str], None], *, really: bool) -> int:
+
+async def give_up(
+    settings: Settings, clients: Clients, redis: Redis, say: Callable[[str], None], *, really: bool
+) -> int:
     """Say which offsets are missing and, if `really`, let every partition go on after them; how many partitions miss
     some. These are fenced: stop all workers first.
     """
-    partitions = await topics.partition_count(settings)
+    partitions = await topics.partition_count(settings, clients)
     await pinned_partitions(redis, settings.app_id)
-    archive = RuleSetArchive(settings)
+    archive = RuleSetArchive(settings, clients)
     await archive.read()
     if archive.head is None:
         raise Refused("no rule set is in force: nothing was decided yet, so nothing is missed")
@@ -41,12 +47,12 @@ async def give_up(settings: Settings, redis: Redis, say: Callable[[str], None], 
     for number in range(partitions):
         store = RedisStore(redis, settings.app_id, number)
         stored = await store.position()
-        gaps = await _gaps(settings, number, Position() if stored is None else Position.from_bytes(stored))
+        gaps = await _gaps(settings, clients, number, Position() if stored is None else Position.from_bytes(stored))
         if gaps and really:
-            log = KafkaLog(settings, number)
+            log = KafkaLog(settings, clients, number)
             partition = Partition(number, log, store, lambda: plan, lambda _: True, Metrics(), 0, UnitLimits())
             try:
-                gaps = await _gaps(settings, number, await partition.recover())
+                gaps = await _gaps(settings, clients, number, await partition.recover())
                 await partition.take(Batch((), gaps, 0))
                 await partition.commit("lost")
             except (Fenced, Surprised) as error:
@@ -59,11 +65,11 @@ async def give_up(settings: Settings, redis: Redis, say: Callable[[str], None], 
     return missing
 
 
-async def _gaps(settings: Settings, partition: int, position: Position) -> dict[str, tuple[int, int]]:
+async def _gaps(settings: Settings, clients: Clients, partition: int, position: Position) -> dict[str, tuple[int, int]]:
     """From where each topic is to be read, and where it begins, if that is later."""
     offsets = position.offsets
     tps = {topic: TopicPartition(settings.topic(topic), partition) for topic in INTAKE_TOPICS if topic in offsets}
-    async with reader(settings) as consumer:
+    async with reader(settings, clients) as consumer:
         with errors():
             first = await consumer.beginning_offsets(list(tps.values()))
             end = await consumer.end_offsets(list(tps.values()))

@@ -3,7 +3,7 @@
 Enters: names of features that the rule set in force declares. Leaves: states in which they are as if always there.
 Holds: while the history is read the worker goes on; to write, a partition is taken as a worker takes it, and the units
 go through the ledger; a worker that takes it back only makes the rest be written later. Run again, it changes nothing.
-Memory: the columns of CLIENTS_AT_ONCE clients; a partition with more of them is read several times.
+Memory: the columns of `Sizes.clients_at_once` clients; a partition with more of them is read several times.
 """
 
 from __future__ import annotations
@@ -11,17 +11,15 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import difflib
-import time
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgpack
 import structlog
 from aiokafka import TopicPartition
-from redis.asyncio import Redis
 
 from engine.core.client.state import ClientState, Layout, pack, unpack
 from engine.core.contract.events import Event
@@ -32,9 +30,10 @@ from engine.core.plan.columns import plan_of_features, put_columns
 from engine.core.plan.compile import Plan
 from engine.core.plan.features import column_key
 from engine.core.rules.ruleset import Feature, Since
+from engine.runtime.clients import Clients
 from engine.runtime.errors import Fenced, Refused, Surprised
 from engine.runtime.kafka import topics
-from engine.runtime.kafka.clients import reader
+from engine.runtime.kafka.connection import reader
 from engine.runtime.kafka.history import Ranges, RecordedInputs
 from engine.runtime.kafka.log import KafkaLog
 from engine.runtime.observe.metrics import Metrics
@@ -48,12 +47,22 @@ from engine.runtime.redis.store import RedisStore, pinned_partitions
 from engine.runtime.rule_sets.archive import RuleSetArchive
 from engine.runtime.settings import Settings
 
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
 log = structlog.get_logger(__name__)
 
-CLIENTS_AT_ONCE: Final = 20_000  # some 5 KB each while their history is read
-UNIT_CLIENTS: Final = 500  # written in one unit
 CHANGED: Final = "the features have changed in the rule set in force meanwhile: run the backfill again"
 PAUSE_S: Final = 1.0  # before a partition is taken from its worker again
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How much is held, and written, at once."""
+
+    clients_at_once: int = 20_000  # some 5 KB each while their history is read
+    unit_clients: int = 500  # written in one unit
+    chunk_bytes: int = ledger.MAX_CHUNK_BYTES
 
 
 class Inputs(Protocol):
@@ -152,7 +161,7 @@ class Backfill:
         inputs: Callable[[], AbstractAsyncContextManager[Inputs]],
         belongs: Callable[[bytes], bool],
         head: Callable[[], Awaitable[Plan]],
-        clients_at_once: int = CLIENTS_AT_ONCE,
+        sizes: Sizes,
     ) -> None:
         self._names = tuple(feature.name for feature in features)
         self._keys = {feature.name: column_key(feature) for feature in features}
@@ -164,13 +173,13 @@ class Backfill:
         self._head = head
         self._declared_by: set[str] = set()  # digests of rule sets
         self._wrote: int | None = None  # the ledger offset from which on columns are written
-        self._at_once = clients_at_once
+        self._sizes = sizes
 
     async def run(self, filled: Filled) -> None:
         """Raises Refused, Unavailable: run it again."""
         plan = await self._declaring()
         # once at least: a Redis that lost its last writes knows of fewer clients than the ledger
-        passes = max(-(-(await self._position()).clients // self._at_once), 1)
+        passes = max(-(-(await self._position()).clients // self._sizes.clients_at_once), 1)
         for number in range(passes):
 
             def chosen(key: bytes, number: int = number) -> bool:
@@ -206,8 +215,8 @@ class Backfill:
                 self._kept(columns)
                 self._wrote = position.ledger if self._wrote is None else self._wrote
                 todo = sorted(columns.clients.keys() - written)
-                for begin in range(0, len(todo), UNIT_CLIENTS):
-                    unit = todo[begin : begin + UNIT_CLIENTS]
+                for begin in range(0, len(todo), self._sizes.unit_clients):
+                    unit = todo[begin : begin + self._sizes.unit_clients]
                     changed = await self._partition.revise(unit, columns.put, Step({}, backfilled=self._names))
                     written.update(unit)
                     filled.clients += len(unit)
@@ -242,11 +251,18 @@ def chosen_features(plan: Plan, names: Sequence[str]) -> tuple[Feature, ...]:
     return tuple(declared[name] for name in dict.fromkeys(names))
 
 
-async def run(settings: Settings, redis: Redis, names: Sequence[str], say: Callable[[str], None]) -> Filled:
+async def run(
+    settings: Settings,
+    clients: Clients,
+    redis: Redis,
+    names: Sequence[str],
+    say: Callable[[str], None],
+    sizes: Sizes,
+) -> Filled:
     """Backfill features in every partition, one after another. Raises Refused, Unavailable: run it again."""
-    partitions = await topics.partition_count(settings)
+    partitions = await topics.partition_count(settings, clients)
     await pinned_partitions(redis, settings.app_id)
-    archive = RuleSetArchive(settings)
+    archive = RuleSetArchive(settings, clients)
 
     async def head() -> Plan:
         await archive.read()
@@ -255,7 +271,7 @@ async def run(settings: Settings, redis: Redis, names: Sequence[str], say: Calla
         return archive.plan(archive.head)
 
     features = chosen_features(await head(), names)
-    for line in reach(features, await held_since(settings, partitions), int(time.time() * 1000)):
+    for line in reach(features, await held_since(settings, clients, partitions), clients.wall_ms()):
         say(line)
     filled, partition_of = Filled(), partitioner(partitions)
     for number in range(partitions):
@@ -269,28 +285,29 @@ async def run(settings: Settings, redis: Redis, names: Sequence[str], say: Calla
 
         @asynccontextmanager
         async def inputs(number: int = number) -> AsyncIterator[RecordedInputs]:
-            async with reader(settings) as consumer:
+            async with reader(settings, clients) as consumer:
                 yield RecordedInputs(settings, consumer, number)
 
-        log_, store = KafkaLog(settings, number), RedisStore(redis, settings.app_id, number)
-        partition = Partition(number, log_, store, newest, belongs, Metrics(), 0, UnitLimits())
+        log_, store = KafkaLog(settings, clients, number), RedisStore(redis, settings.app_id, number)
+        limits = UnitLimits(chunk_bytes=sizes.chunk_bytes)
+        partition = Partition(number, log_, store, newest, belongs, Metrics(), 0, limits)
         try:
-            await Backfill(features, partition, log_, store, inputs, belongs, head).run(filled)
+            await Backfill(features, partition, log_, store, inputs, belongs, head, sizes).run(filled)
         finally:
             await log_.stop()
         say(f"partition {number}: done, {filled.clients} clients so far, {filled.changed} changed")
     return filled
 
 
-async def held_since(settings: Settings, partitions: int) -> dict[str, int | None]:
+async def held_since(settings: Settings, clients: Clients, partitions: int) -> dict[str, int | None]:
     """Since when each topic is held, in record time; None when it is held from its beginning."""
     since: dict[str, int | None] = {}
-    async with reader(settings) as consumer:
+    async with reader(settings, clients) as consumer:
         for topic in INTAKE_TOPICS:
             tps = [TopicPartition(settings.topic(topic), number) for number in range(partitions)]
             first = await consumer.beginning_offsets(tps)
             found: dict[TopicPartition, Any] = await consumer.offsets_for_times(dict.fromkeys(tps, 0))
-            cut = [found[tp].timestamp if found.get(tp) else int(time.time() * 1000) for tp in tps if first[tp] > 0]
+            cut = [found[tp].timestamp if found.get(tp) else clients.wall_ms() for tp in tps if first[tp] > 0]
             since[topic] = max(cut, default=None)
     return since
 

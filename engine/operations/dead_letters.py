@@ -17,13 +17,14 @@ from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import InvalidProducerEpoch, ProducerFenced
 
 from engine.core.contract.events import INBOUND
 from engine.core.contract.topics import DEAD_LETTERS
+from engine.runtime.clients import Clients, Consumer, Producer
 from engine.runtime.errors import Refused
-from engine.runtime.kafka.clients import (
+from engine.runtime.kafka.connection import (
     MAX_REQUEST_BYTES,
     TRANSACTION_BACKOFF_MS,
     discard,
@@ -55,13 +56,13 @@ class DeadLetter:
     resent: bool
 
 
-async def read_all(settings: Settings) -> AsyncIterator[DeadLetter]:
+async def read_all(settings: Settings, clients: Clients) -> AsyncIterator[DeadLetter]:
     """Every dead letter still held, partition by partition."""
     name = settings.topic(DEAD_LETTERS)
     # a fetch that waits at a partition's end holds back whatever is asked of the next one
-    async with reader(settings, fetch_max_wait_ms=20) as consumer:
-        resent = await _resent(settings, consumer)
-        tps = await _partitions(settings, name)
+    async with reader(settings, clients, fetch_max_wait_ms=20) as consumer:
+        resent = await _resent(settings, clients, consumer)
+        tps = await _partitions(settings, clients, name)
         # all ends now: what is re-sent while reading may come back as a new letter of a partition not yet read
         firsts, ends = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
         for tp in tps:
@@ -118,9 +119,11 @@ def listed(letters: Sequence[DeadLetter], reason: str | None, as_json: bool) -> 
         yield f"{'all':<16} {len(letters):>8}"
 
 
-async def resend(settings: Settings, ids: Sequence[str], reason: str | None) -> tuple[list[str], list[str]]:
+async def resend(
+    settings: Settings, clients: Clients, ids: Sequence[str], reason: str | None
+) -> tuple[list[str], list[str]]:
     """Send letters again to the topic they came from: those named, or all of a reason. (sent, left alone with why)."""
-    producer = AIOKafkaProducer(
+    producer = clients.producer(
         **settings.kafka_client(TRANSACTION_BACKOFF_MS),
         transactional_id=f"{settings.prefix}{settings.app_id}-resend",
         max_request_size=MAX_REQUEST_BYTES,
@@ -133,7 +136,7 @@ async def resend(settings: Settings, ids: Sequence[str], reason: str | None) -> 
             # before reading: initialising fences another sender, so that what is read as not yet re-sent stays so
             await start(producer, settings)
             wanted = set(ids)
-            async for letter in read_all(settings):
+            async for letter in read_all(settings, clients):
                 if letter.id not in wanted and letter.reason != reason:
                     continue
                 wanted.discard(letter.id)
@@ -155,15 +158,15 @@ async def resend(settings: Settings, ids: Sequence[str], reason: str | None) -> 
     return sent, left
 
 
-async def _resend_one(settings: Settings, producer: AIOKafkaProducer, letter: DeadLetter) -> None:
+async def _resend_one(settings: Settings, producer: Producer, letter: DeadLetter) -> None:
     async with producer.transaction():
         copy = await producer.send(settings.topic(letter.topic), letter.value, key=letter.key)
         note = await producer.send(settings.resent_topic, b"1", key=letter.id.encode(), partition=0)
         await asyncio.gather(copy, note)
 
 
-async def _resent(settings: Settings, consumer: AIOKafkaConsumer) -> set[str]:
-    tp = (await _partitions(settings, settings.resent_topic))[0]
+async def _resent(settings: Settings, clients: Clients, consumer: Consumer) -> set[str]:
+    tp = (await _partitions(settings, clients, settings.resent_topic))[0]
     first, end = (await consumer.beginning_offsets([tp]))[tp], (await consumer.end_offsets([tp]))[tp]
     return {
         record.key.decode("utf-8", "replace")
@@ -172,8 +175,8 @@ async def _resent(settings: Settings, consumer: AIOKafkaConsumer) -> set[str]:
     }
 
 
-async def _partitions(settings: Settings, topic: str) -> list[TopicPartition]:
-    counts = await partition_counts(settings, [topic])
+async def _partitions(settings: Settings, clients: Clients, topic: str) -> list[TopicPartition]:
+    counts = await partition_counts(settings, clients, [topic])
     if topic not in counts:
         raise Refused(f"the topic {topic} does not exist: create it with `engage topics --create`")
     return [TopicPartition(topic, number) for number in range(counts[topic])]

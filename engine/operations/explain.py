@@ -6,15 +6,13 @@ Holds: the engine's own `decide` is watched, on a copy; nothing is written or pu
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgpack
-from redis.asyncio import Redis
 
 from engine.core.client.record import PACKED_FIELD
 from engine.core.client.state import ClientState, pack, unpack
@@ -31,12 +29,16 @@ from engine.operations import snapshot as snapshots
 from engine.rulefile.read.story import CHANNELS, PROFILE_KEYS, Story, firm_time_ms
 from engine.rulefile.source.document import Mapping, read_document
 from engine.rulefile.source.fields import Reader, Unsure
+from engine.runtime.clients import Clients
 from engine.runtime.errors import Refused
 from engine.runtime.partitioning import partitioner
 from engine.runtime.protocol.intake import Inbound, read
-from engine.runtime.redis.store import client_key, connect, pinned_partitions, redis_errors
+from engine.runtime.redis.store import client_key, pinned_partitions, redis_errors
 from engine.runtime.rule_sets.archive import RuleSetArchive, load_directory
 from engine.runtime.settings import Settings
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
 
 AHEAD_MS: Final = 400 * 86_400_000  # how far timers are followed
 MAX_TIMERS: Final = 2000
@@ -61,12 +63,19 @@ class Account:
 
 
 async def account(
-    settings: Settings, client_id: str, at: str | None, event: str | None, snapshot: Path | None, records: Path | None
+    settings: Settings,
+    clients: Clients,
+    client_id: str,
+    *,
+    at: str | None,
+    event: str | None,
+    snapshot: Path | None,
+    records: Path | None,
 ) -> Account:
     """The client from where it is to be read. Raises Refused, or ValueError for a time or file that is none."""
     if snapshot is not None and records is not None:
         raise Refused("both a snapshot and records; give one of them")
-    plan = await _plan(settings)
+    plan = await _plan(settings, clients)
     at_ms = firm_time_ms(at) if at is not None else None
     if event is not None and not event.lstrip().startswith("{"):
         event = Path(event).read_text(encoding="utf-8")
@@ -79,20 +88,20 @@ async def account(
     if snapshot is not None:
         packed = from_snapshot(snapshot, client_id)
     else:
-        async with connect(settings.redis.get_secret_value()) as redis:
+        async with clients.redis(settings.redis.get_secret_value()) as redis:
             packed = await from_redis(redis, settings.app_id, client_id)
         if at_ms is None and packed is not None:  # a live client is asked about now
-            at_ms = max(time.time_ns() // 1_000_000, unpack(plan.layout, packed).now_ms)
+            at_ms = max(clients.wall_ms(), unpack(plan.layout, packed).now_ms)
     if packed is None:
         raise Refused(f"no client {client_id} is known")
     return account_of(plan, packed, at_ms, event)
 
 
-async def _plan(settings: Settings) -> Plan:
+async def _plan(settings: Settings, clients: Clients) -> Plan:
     """Of the directory that is named, else of the set in force."""
     if settings.rules is not None:
         return compile_rule_set(load_directory(settings.rules))
-    archive = RuleSetArchive(settings)
+    archive = RuleSetArchive(settings, clients)
     await archive.read()
     if archive.head is None:
         raise Refused("no rule set is in force; name a directory with --rules")

@@ -26,8 +26,9 @@ from engine.core.decide.path import Due, Input, decide
 from engine.core.plan.columns import plan_of_features, put_columns
 from engine.core.plan.compile import Plan
 from engine.operations.record_file import parse_line
+from engine.runtime.clients import Clients
 from engine.runtime.errors import Refused
-from engine.runtime.kafka.clients import reader, records_between
+from engine.runtime.kafka.connection import reader, records_between
 from engine.runtime.kafka.history import RecordedInputs
 from engine.runtime.partitioning import partitioner
 from engine.runtime.protocol import ledger
@@ -98,21 +99,22 @@ def replay_records(
     replayed.states = {client_id: pack(plan.layout, client) for client_id, client in states.items()}
 
 
-async def replay_ledger(settings: Settings, partitions: int, replayed: Replayed) -> list[Message]:
+async def replay_ledger(settings: Settings, clients: Clients, partitions: int, replayed: Replayed) -> list[Message]:
     """Decide every unit of every ledger partition again, from its recorded inputs and rule set.
 
     Raises Refused when the beginning of the ledger or recorded inputs are no longer held.
     """
-    archive = RuleSetArchive(settings)
+    archive = RuleSetArchive(settings, clients)
     await archive.read()
     messages: list[Message] = []
     for partition in range(partitions):
-        messages += await _replay_partition(settings, partition, partitioner(partitions), archive, replayed)
+        messages += await _replay_partition(settings, clients, partition, partitioner(partitions), archive, replayed)
     return messages
 
 
 async def _replay_partition(
     settings: Settings,
+    clients: Clients,
     partition: int,
     partition_of: Callable[[bytes], int],
     archive: RuleSetArchive,
@@ -121,7 +123,7 @@ async def _replay_partition(
     ledger_tp = TopicPartition(settings.ledger_topic, partition)
     states = _States()
     messages: list[Message] = []
-    async with reader(settings) as consumer, reader(settings) as source:
+    async with reader(settings, clients) as consumer, reader(settings, clients) as source:
         inputs = RecordedInputs(settings, source, partition, whole=True)
         chunks: list[bytes] = []
         first = (await consumer.beginning_offsets([ledger_tp]))[ledger_tp]

@@ -13,14 +13,14 @@ import os
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import msgpack
 from aiokafka import TopicPartition
 from aiokafka.admin.records_to_delete import RecordsToDelete
-from redis.asyncio import Redis
 
 from engine.core.client.state import unpack
+from engine.runtime.clients import Clients
 from engine.runtime.errors import Fenced, Refused, Surprised, Unavailable
 from engine.runtime.kafka import topics
 from engine.runtime.kafka.log import KafkaLog
@@ -40,6 +40,9 @@ from engine.runtime.redis.store import (
     server_id,
 )
 from engine.runtime.settings import Settings
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
 
 FORMAT: Final = "engage-snapshot-2"
 ROWS: Final = 500
@@ -165,30 +168,30 @@ class Rebuilt:
     units: int = 0
 
 
-async def rebuild(settings: Settings, redis: Redis, path: Path | None) -> Rebuilt:
+async def rebuild(settings: Settings, clients: Clients, redis: Redis, path: Path | None) -> Rebuilt:
     """Make a Redis that holds no state whole, from a snapshot and the ledger after it, or from the whole ledger.
 
     Stop all workers first: each partition is fenced. Raises Refused when Redis holds state, or when snapshot and
     ledger do not fit.
     """
-    partitions = await topics.partition_count(settings)
+    partitions = await topics.partition_count(settings, clients)
     if await is_pinned(redis, settings.app_id):
         raise Refused(
             "this Redis holds the engine's state already; a rebuild is for an emptied one. Workers bring a Redis "
             "that only lost its last writes up to date by themselves"
         )
     if path is not None:
-        await _restore(settings, redis, path, partitions)
-    metrics, rebuilt = Metrics(), Rebuilt()
+        await _restore(settings, clients, redis, path, partitions)
+    rebuilt = Rebuilt()
     for number in range(partitions):
-        log = KafkaLog(settings, number)
+        log = KafkaLog(settings, clients, number)
         store = RedisStore(redis, settings.app_id, number)
-        partition = Partition(number, log, store, lambda: NO_RULES, lambda _: True, metrics, 0, UnitLimits())
+        partition = Partition(number, log, store, lambda: NO_RULES, lambda _: True, Metrics(), 0, UnitLimits())
         try:
             rebuilt.clients += (await _recovered(partition)).clients
+            rebuilt.units += partition.recovered_units
         finally:
             await log.stop()
-    rebuilt.units = int(metrics.recovered_units._value.get())
     await pin_ledger(redis, settings.app_id, settings.ledger_topic)
     await pin_partitions(redis, settings.app_id, partitions, ledger_is_empty=True)
     return rebuilt
@@ -203,14 +206,14 @@ async def _recovered(partition: Partition) -> Position:
         ) from error
 
 
-async def _restore(settings: Settings, redis: Redis, path: Path, partitions: int) -> None:
+async def _restore(settings: Settings, clients: Clients, redis: Redis, path: Path, partitions: int) -> None:
     header, rows = read(path)
     if (header.app_id, header.partitions) != (settings.app_id, partitions):
         raise Refused(
             f"{path}: is of app {header.app_id} with {header.partitions} partitions, not of {settings.app_id} with "
             f"{partitions}"
         )
-    await _check_fits(settings, path)
+    await _check_fits(settings, clients, path)
     store, position = RedisStore(redis, settings.app_id, 0), None
     for kind, *values in rows:
         if kind == "states":
@@ -223,7 +226,7 @@ async def _restore(settings: Settings, redis: Redis, path: Path, partitions: int
             store, position = RedisStore(redis, settings.app_id, values[0]), values[1]
 
 
-async def _check_fits(settings: Settings, path: Path) -> dict[int, Position]:
+async def _check_fits(settings: Settings, clients: Clients, path: Path) -> dict[int, Position]:
     """The snapshot's positions; raises Refused unless the ledger holds the record that each of them names."""
     positions = {
         values[0]: Position.from_bytes(values[1])
@@ -231,7 +234,7 @@ async def _check_fits(settings: Settings, path: Path) -> dict[int, Position]:
         if kind == "partition" and values[1]
     }
     for number, position in positions.items():
-        log = KafkaLog(settings, number)
+        log = KafkaLog(settings, clients, number)
         first, end = await log.bounds()
         if first >= position.ledger:
             raise Refused(
@@ -247,16 +250,16 @@ async def _check_fits(settings: Settings, path: Path) -> dict[int, Position]:
     return positions
 
 
-async def trim(settings: Settings, redis: Redis, path: Path) -> dict[int, int]:
+async def trim(settings: Settings, clients: Clients, redis: Redis, path: Path) -> dict[int, int]:
     """Delete the ledger's records that neither the snapshot nor Redis needs; each partition's new beginning.
 
     Raises Refused unless Redis has on disk what the ledger is about to lose.
     """
     header, _ = read(path)
-    partitions = await topics.partition_count(settings)
+    partitions = await topics.partition_count(settings, clients)
     if (header.app_id, header.partitions) != (settings.app_id, partitions):
         raise Refused(f"{path}: is not a snapshot of this engine")
-    positions = await _check_fits(settings, path)
+    positions = await _check_fits(settings, clients, path)
     await flushed(redis, settings.app_id)
     beginnings = {}
     for number, position in positions.items():
@@ -267,7 +270,7 @@ async def trim(settings: Settings, redis: Redis, path: Path) -> dict[int, int]:
         before = min(position.ledger, Position.from_bytes(stored).ledger) - 1
         if before > 0:
             beginnings[number] = before
-    async with topics.Admin(settings) as admin:
+    async with topics.Admin(settings, clients) as admin:
         targets = {
             TopicPartition(settings.ledger_topic, number): RecordsToDelete(before_offset=before)
             for number, before in beginnings.items()

@@ -42,5 +42,5 @@ def configure(settings: Settings) -> None:
     logging.getLogger("engine").setLevel(level)
     # aiokafka logs every lost connection and retry as an error; the engine says the same once, in its own words
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    for noisy in ("faust", "mode", "engine.runtime.worker.app"):
+    for noisy in ("faust", "mode", "engine.runtime.app"):
         logging.getLogger(noisy).setLevel(logging.ERROR)

@@ -27,6 +27,7 @@ from engine.core.contract.events import INBOUND
 from engine.core.contract.outbound import OUTBOUND
 from engine.core.contract.topics import DEAD_LETTERS, REROUTED
 from engine.operations.replay import Replayed, replay_ledger
+from engine.runtime.clients import Clients
 from tests.kafka.installation import Installation, Record, by_client
 
 Coordinates = tuple[str, int, int]
@@ -85,7 +86,7 @@ def audit(installation: Installation, acknowledged: int) -> Audit:
     chains = [_chain(partition, records, found) for partition, records in enumerate(ledger)]
     _check_inbound(_decided(inbound, chains, found), by_topic, installation.partitions, found)
     replayed = Replayed()
-    messages = asyncio.run(replay_ledger(installation.settings, installation.partitions, replayed))
+    messages = asyncio.run(replay_ledger(installation.settings, Clients(), installation.partitions, replayed))
     for difference in replayed.differences:
         found.find(f"a digest in the ledger is not that of the replay: {difference}")
     _check_published(by_topic, messages, found)

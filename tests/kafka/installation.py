@@ -31,6 +31,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stubs l
 from engine.core.contract.outbound import OUTBOUND
 from engine.core.contract.topics import INTAKE_TOPICS
 from engine.demo.embedded import die_with_parent
+from engine.runtime.clients import Clients
 from engine.runtime.kafka import topics
 from engine.runtime.redis.store import position_key
 from engine.runtime.settings import Settings
@@ -96,7 +97,7 @@ class Installation:
     # -- set-up -----------------------------------------------------------------------------------
 
     def create_topics(self, partitions: int = 4) -> Installation:
-        asyncio.run(topics.create(self.settings, partitions, 1))
+        asyncio.run(topics.create(self.settings, Clients(), partitions, 1))
         self.partitions = partitions
         consumer = self.consumer()
         for topic in topics.needed(self.settings):  # a new partition has its leader a moment later

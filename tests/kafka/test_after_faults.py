@@ -8,17 +8,17 @@ import pytest
 
 from engine.core.contract.message import Message
 from engine.core.contract.outbound import OUTBOUND
+from engine.runtime.clients import Clients, redis_client
 from engine.runtime.errors import Fenced
 from engine.runtime.kafka.log import KafkaLog
 from engine.runtime.kafka.membership import REJOIN_S, Membership
-from engine.runtime.redis import store as redis_store
 from tests.kafka.installation import Installation
 from tests.services.redis import RedisServer
 
 
 async def test_a_worker_fenced_between_two_sends_is_fenced(engine: Installation) -> None:
     """Seed 2, round 9: a zombie's worker ended with aiokafka's IllegalOperation, which is no KafkaError."""
-    old, new = KafkaLog(engine.settings, 0), KafkaLog(engine.settings, 0)
+    old, new = KafkaLog(engine.settings, Clients(), 0), KafkaLog(engine.settings, Clients(), 0)
     first, *others = (Message(topic, b"C1", b"from the zombie", ()) for topic in OUTBOUND)
     await old.start()
     try:
@@ -35,7 +35,7 @@ async def test_a_worker_fenced_between_two_sends_is_fenced(engine: Installation)
 async def test_no_connection_from_before_a_restart_of_redis_is_used_after_it() -> None:
     """Seed 2, round 6: each connection that the restart had closed cost one partition a failure and its pause."""
     with RedisServer() as server:
-        async with redis_store.connect(server.url) as redis:
+        async with redis_client(server.url) as redis:
             await asyncio.gather(*(redis.get("key") for _ in range(4)))
             server.restart()
             await asyncio.sleep(0.2)
@@ -45,7 +45,7 @@ async def test_no_connection_from_before_a_restart_of_redis_is_used_after_it() -
 async def test_a_fence_asks_for_an_assignment_only_when_none_comes_by_itself(engine: Installation) -> None:
     """Seed 2027, round 38: fences in a rebalance led to rebalances, and those to fences, for 51 s."""
     assigned: list[frozenset[int]] = []
-    member = Membership(engine.settings, assigned.append)
+    member = Membership(engine.settings, Clients(), assigned.append)
 
     async def poll() -> None:
         while True:

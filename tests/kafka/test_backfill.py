@@ -14,9 +14,9 @@ from typing import Any
 from engine.core.client.state import unpack
 from engine.core.plan.compile import Plan, compile_rule_set
 from engine.operations.replay import Replayed, replay_records
+from engine.runtime.clients import redis_client
 from engine.runtime.protocol.intake import Inbound
 from engine.runtime.redis import reading as clients
-from engine.runtime.redis import store as redis_store
 from engine.runtime.rule_sets.archive import load_directory
 from tests.kafka.conftest import Offline
 from tests.kafka.installation import RULES, Installation
@@ -70,7 +70,7 @@ def as_always(plan: Plan, trades: Offline) -> dict[str, Any]:
 
 def stored(engine: Installation) -> dict[str, bytes]:
     async def read() -> dict[str, bytes]:
-        async with redis_store.connect(engine.settings.redis.get_secret_value()) as redis:
+        async with redis_client(engine.settings.redis.get_secret_value()) as redis:
             return {client_id: state async for client_id, state in clients.all_states(redis, engine.name)}
 
     return asyncio.run(read())

@@ -13,9 +13,10 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from engine.core.contract.message import Message
+from engine.runtime.clients import Clients
 from engine.runtime.errors import Unavailable
 from engine.runtime.kafka import intake as kafka_intake
-from engine.runtime.kafka.clients import tell_later
+from engine.runtime.kafka.connection import tell_later
 from engine.runtime.kafka.intake import KafkaIntake
 from engine.runtime.kafka.log import KafkaLog
 from engine.runtime.settings import Settings
@@ -56,7 +57,7 @@ async def test_an_intake_that_hears_nothing_is_not_caught_up(
     """aiokafka raises nothing for 40 seconds, and a tick by the clock would run ahead of what waits at the broker."""
     monkeypatch.setattr(kafka_intake, "HEARD_S", 1.0)
     settings, proxy = proxied
-    intake = KafkaIntake(settings, 0, 1)
+    intake = KafkaIntake(settings, Clients(), 0, 1)
     await intake.start({})
     try:
         for caught_up in (True, False, True):
@@ -91,7 +92,7 @@ class TestKafkaLog(KafkaContract):
         assert not {name for name in left if name.startswith(("AIOKafka", "Sender.", "MessageAccumulator."))}
 
     def open_log(self) -> KafkaLog:
-        return KafkaLog(self.engine.settings.model_copy(update={"kafka": f"127.0.0.1:{self.proxy.port}"}), 0)
+        return KafkaLog(self.engine.settings.model_copy(update={"kafka": f"127.0.0.1:{self.proxy.port}"}), Clients(), 0)
 
     async def published(self, open_transactions: bool = False) -> list[tuple[bytes | None, bytes | None]]:
         found = self.engine.read("tasks", open_transactions=open_transactions)

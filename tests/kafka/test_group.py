@@ -12,8 +12,8 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 
+from engine.runtime.clients import Clients
 from engine.runtime.errors import Unavailable
-from engine.runtime.kafka import membership
 from engine.runtime.kafka.membership import Membership
 from tests.kafka.conftest import Offline
 from tests.kafka.installation import Installation, Sent
@@ -50,7 +50,7 @@ async def test_a_member_whose_part_in_the_group_has_ended_is_replaced(
 ) -> None:
     """As by an assertion of aiokafka's that fails when a subscription changes while the coordinator is looked for."""
     shares: list[frozenset[int]] = []
-    member = Membership(engine.settings, shares.append)
+    member = Membership(engine.settings, Clients(), shares.append)
 
     async def poll_until(assignments: int) -> int:
         failures = 0
@@ -83,9 +83,7 @@ async def test_a_member_whose_part_in_the_group_has_ended_is_replaced(
         await member.stop()
 
 
-async def test_a_member_that_is_polled_stays_and_reads_nothing(
-    engine: Installation, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_member_that_is_polled_stays_and_reads_nothing(engine: Installation) -> None:
     """Unpolled beyond the interval it leaves; polled it stays, paused all the while."""
 
     consumers: list[AIOKafkaConsumer] = []
@@ -104,9 +102,8 @@ async def test_a_member_that_is_polled_stays_and_reads_nothing(
         consumers.append(consumer)
         return consumer
 
-    monkeypatch.setattr(membership, "AIOKafkaConsumer", with_short_interval)
     assigned: list[frozenset[int]] = []
-    member = Membership(engine.settings, assigned.append)
+    member = Membership(engine.settings, Clients(consumer=with_short_interval), assigned.append)
     await member.start()
     try:
         while not assigned:

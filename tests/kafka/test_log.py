@@ -12,6 +12,7 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import NewTopic
 
 from engine.core.contract.message import Message
+from engine.runtime.clients import Clients
 from engine.runtime.errors import Fenced, Refused
 from engine.runtime.kafka.log import KafkaLog
 from tests.kafka.conftest import MakeInstallation
@@ -23,7 +24,7 @@ def alert(value: bytes) -> Message:
 
 
 async def test_a_new_producer_fences_the_old_and_ends_its_transaction(engine: Installation) -> None:
-    old, new = KafkaLog(engine.settings, 0), KafkaLog(engine.settings, 0)
+    old, new = KafkaLog(engine.settings, Clients(), 0), KafkaLog(engine.settings, Clients(), 0)
     await old.start()
     await old.publish([alert(b"committed")], [b"record"])
     zombie = AIOKafkaProducer(
@@ -47,7 +48,7 @@ async def test_a_new_producer_fences_the_old_and_ends_its_transaction(engine: In
 
 
 async def test_recovery_reads_past_markers_and_stops_at_the_last_stable_offset(engine: Installation) -> None:
-    log = KafkaLog(engine.settings, 1)
+    log = KafkaLog(engine.settings, Clients(), 1)
     stranger = AIOKafkaProducer(
         bootstrap_servers=engine.settings.kafka, transactional_id=f"{engine.name}-x", retry_backoff_ms=5
     )
@@ -91,7 +92,7 @@ def test_a_failed_send_prevents_the_commit(install: MakeInstallation) -> None:
 
 
 async def publish_too_large(engine: Installation) -> None:
-    log = KafkaLog(engine.settings, 2)
+    log = KafkaLog(engine.settings, Clients(), 2)
     await log.start()
     try:
         with pytest.raises(Refused, match=r"alerts: the topic does not take .* raise max\.message\.bytes"):

@@ -12,8 +12,9 @@ from aiokafka import AIOKafkaProducer
 from confluent_kafka.admin import NewTopic
 
 from engine.rulefile.read.load import digest, read_directory
+from engine.runtime.clients import Clients
 from engine.runtime.errors import Refused
-from engine.runtime.kafka.clients import discard
+from engine.runtime.kafka.connection import discard
 from engine.runtime.rule_sets import publishing
 from engine.runtime.rule_sets.archive import HEAD, Entry, RuleSetArchive, load_directory
 from tests.kafka.installation import RULES, Installation, Sent, WorkerProcess
@@ -126,7 +127,7 @@ def test_a_new_rule_on_silence_reaches_clients_who_do_nothing(engine: Installati
 
 
 def archive(engine: Installation) -> RuleSetArchive:
-    found = RuleSetArchive(engine.settings)
+    found = RuleSetArchive(engine.settings, Clients())
     asyncio.run(found.read())
     return found
 
@@ -168,7 +169,7 @@ def test_two_at_once_are_one_after_the_other(engine: Installation) -> None:
     """Whoever is fenced reads again; a person's command then stops, since it is not the set it saw that it replaces."""
 
     async def publish(cap: int) -> Entry | None:
-        return await publishing.publish(engine.settings, good(with_cap(cap)), f"p{cap}", "why")
+        return await publishing.publish(engine.settings, Clients(), good(with_cap(cap)), f"p{cap}", "why")
 
     async def all_at_once() -> list[Entry | BaseException | None]:
         return await asyncio.gather(*(publish(cap) for cap in range(3, 8)), return_exceptions=True)
@@ -186,10 +187,12 @@ def test_two_at_once_are_one_after_the_other(engine: Installation) -> None:
 
 
 def test_a_publisher_that_dies_in_between_leaves_nothing(engine: Installation) -> None:
-    first = asyncio.run(publishing.publish(engine.settings, good(with_cap(2)), "ann", "why"))
+    first = asyncio.run(publishing.publish(engine.settings, Clients(), good(with_cap(2)), "ann", "why"))
     assert first is not None
     append(engine, as_published(2, with_cap(3), first.digest), commit=False)
-    second = asyncio.run(publishing.publish(engine.settings, good(with_cap(4)), "bob", "why"))  # and waits for nobody
+    second = asyncio.run(
+        publishing.publish(engine.settings, Clients(), good(with_cap(4)), "bob", "why")
+    )  # and waits for nobody
     held = archive(engine)
     assert held.history == [first, second]
     assert not held.holds(digest(with_cap(3)))

@@ -15,10 +15,11 @@ from engine.core.contract.topics import INTAKE_TOPICS
 from engine.core.firm_time import DAY_MS, HOUR_MS
 from engine.core.plan.compile import Plan
 from engine.operations import backfill
-from engine.operations.backfill import Backfill, Filled, chosen_features, reach
+from engine.operations.backfill import Backfill, Filled, Sizes, chosen_features, reach
 from engine.runtime.errors import Refused, Unavailable
 from engine.runtime.protocol import ledger
 from engine.runtime.protocol.intake import Inbound, Merger, merge
+from engine.runtime.protocol.unit import UnitLimits
 from tests.core.making import FEATURES, at, balance, event_of, login, plan_of, profile, rule, trade
 from tests.memory import AFTER, BEFORE, Faults, MemoryLog, MemoryStore
 from tests.properties.histories import histories, quick
@@ -57,6 +58,10 @@ BEFORE_PLAN = plan_of(QUIET, features=OLD, definitions=ASKED)
 AFTER_PLAN = plan_of(QUIET, READER, features=NEW, definitions=ASKED)
 
 
+SIZES = Sizes(clients_at_once=100)
+ONE_BY_ONE = Sizes(clients_at_once=100, unit_clients=1)
+
+
 class MemoryInputs:
     """The history of the inbound topics, as RecordedInputs reads it."""
 
@@ -80,11 +85,11 @@ class MemoryInputs:
 class Scene:
     """A partition whose worker took some batches under the old rules and some under the new ones."""
 
-    def __init__(self, topics: Topics) -> None:
+    def __init__(self, topics: Topics, limits: UnitLimits | None = None) -> None:
         self.topics = topics
         self.batches = all_batches(topics, 5)
         self.plan = BEFORE_PLAN
-        self.bench = Bench(lambda: self.plan)
+        self.bench = Bench(lambda: self.plan, limits=limits)
         self.always = Bench(AFTER_PLAN)
         self.taken = 0
 
@@ -104,7 +109,7 @@ class Scene:
         *,
         publish: tuple[str, ...] = (),
         apply: tuple[str, ...] = (),
-        at_once: int = 100,
+        sizes: Sizes = SIZES,
         between: Any = None,
         after_first_unit: Any = None,
     ) -> Filled:
@@ -133,7 +138,7 @@ class Scene:
             partition.revise = revise_once
         filled = Filled()
         features = chosen_features(AFTER_PLAN, NAMES)
-        await Backfill(features, partition, log, store, inputs, lambda _: True, head, at_once).run(filled)
+        await Backfill(features, partition, log, store, inputs, lambda _: True, head, sizes).run(filled)
         return filled
 
     def values(self, bench: Bench, advance_ms: int = 0) -> dict[str, Any]:
@@ -197,26 +202,24 @@ async def test_a_second_run_writes_nothing(scene):
 
 
 async def test_a_partition_read_in_several_passes_comes_to_the_same(scene):
-    filled = await scene.fill(at_once=1)
+    filled = await scene.fill(sizes=Sizes(clients_at_once=1))
     assert filled.clients == 3
     scene.assert_as_always()
 
 
 @pytest.mark.parametrize("fault", [BEFORE, AFTER])
 @pytest.mark.parametrize("where", ["publish", "apply"])
-async def test_run_again_after_a_failure_it_comes_to_the_same(scene, monkeypatch, where, fault):
-    monkeypatch.setattr(backfill, "UNIT_CLIENTS", 1)
+async def test_run_again_after_a_failure_it_comes_to_the_same(scene, where, fault):
     with pytest.raises(Unavailable):
-        await scene.fill(**{where: ("", fault)})
-    await scene.fill()
+        await scene.fill(**{where: ("", fault)}, sizes=ONE_BY_ONE)
+    await scene.fill(sizes=ONE_BY_ONE)
     scene.assert_as_always()
     await scene.go_on(100)
     scene.assert_as_always()
 
 
-async def test_a_worker_takes_the_partition_back_in_the_middle_and_goes_on(scene, monkeypatch):
+async def test_a_worker_takes_the_partition_back_in_the_middle_and_goes_on(scene):
     """Each time the backfill has taken the partition, a worker takes it and decides; three times."""
-    monkeypatch.setattr(backfill, "UNIT_CLIENTS", 1)
     calls = 0
 
     async def between() -> None:
@@ -225,16 +228,15 @@ async def test_a_worker_takes_the_partition_back_in_the_middle_and_goes_on(scene
         if 2 <= calls <= 4:
             await scene.go_on(3)
 
-    await scene.fill(between=between)
+    await scene.fill(between=between, sizes=ONE_BY_ONE)
     assert calls == 5
     scene.assert_as_always()
     await scene.go_on(100)
     scene.assert_as_always()
 
 
-async def test_rules_without_the_features_in_force_for_a_while_are_noticed(scene, monkeypatch):
+async def test_rules_without_the_features_in_force_for_a_while_are_noticed(scene):
     """They leave columns behind that were just written; they need not be in force when the backfill looks."""
-    monkeypatch.setattr(backfill, "UNIT_CLIENTS", 1)
     looks = 0
 
     async def between() -> None:
@@ -249,8 +251,8 @@ async def test_rules_without_the_features_in_force_for_a_while_are_noticed(scene
         await scene.go_on(1)
 
     with pytest.raises(Refused, match="the features have changed in the rule set in force meanwhile"):
-        await scene.fill(between=between, after_first_unit=worker_comes_back)
-    await scene.fill()
+        await scene.fill(between=between, after_first_unit=worker_comes_back, sizes=ONE_BY_ONE)
+    await scene.fill(sizes=ONE_BY_ONE)
     scene.assert_as_always()
 
 
@@ -289,10 +291,10 @@ async def test_a_trimmed_ledger_leaves_the_order_of_time(scene):
     scene.assert_as_always()
 
 
-async def test_a_ledger_trimmed_within_a_unit_of_several_records_loses_no_step(monkeypatch):
+async def test_a_ledger_trimmed_within_a_unit_of_several_records_loses_no_step():
     """What stays of the unit is its last record, which alone holds the steps."""
-    monkeypatch.setattr(ledger, "MAX_CHUNK_BYTES", 100)
-    scene = Scene(topics_of(sorted(some_history(), key=lambda item: event_of(item).time)))
+    history = topics_of(sorted(some_history(), key=lambda item: event_of(item).time))
+    scene = Scene(history, UnitLimits(chunk_bytes=100))
     await scene.go_on(10)
     scene.plan = AFTER_PLAN
     await scene.go_on(10)

@@ -9,8 +9,9 @@ import pytest
 
 from engine.core.client.record import PUBLIC_FIELDS
 from engine.core.client.state import ClientState
+from engine.runtime.clients import redis_client
 from engine.runtime.protocol.ledger import Store, encode_writes
-from engine.runtime.redis.store import RedisStore, connect
+from engine.runtime.redis.store import RedisStore
 from tests.contract_store import StoreContract, writes
 from tests.core.making import at, shipped_plan
 from tests.faults.proxy import Proxies, Proxy
@@ -50,7 +51,7 @@ class TestRedisStore(StoreContract):
         self, behind_a_proxy: tuple[RedisServer, Proxy], request: pytest.FixtureRequest
     ) -> AsyncIterator[None]:
         self.server, self.proxy = behind_a_proxy
-        async with connect(f"redis://127.0.0.1:{self.proxy.port}/0") as redis:
+        async with redis_client(f"redis://127.0.0.1:{self.proxy.port}/0") as redis:
             self.opened = RedisStore(redis, request.node.name, 3)
             yield
 
@@ -85,7 +86,7 @@ class TestRedisStore(StoreContract):
 
 async def test_other_systems_read_a_client_with_plain_redis(redis_server):
     client = ClientState(shipped_plan().layout, "c1", at(0))
-    async with connect(redis_server.url) as redis:
+    async with redis_client(redis_server.url) as redis:
         store = RedisStore(redis, "plain", 3)
         await store.apply(b"", b"one", encode_writes([(client, b"packed")]))
         found = await redis.hgetall("{plain:3}:client:c1")
@@ -95,7 +96,7 @@ async def test_other_systems_read_a_client_with_plain_redis(redis_server):
 
 
 async def test_partitions_and_engines_on_one_redis_do_not_meet(redis_server):
-    async with connect(redis_server.url) as redis:
+    async with redis_client(redis_server.url) as redis:
         stores = [RedisStore(redis, app, number) for app in ("app", "app2") for number in (1, 11)]
         for number, store in enumerate(stores):
             await store.apply(b"", b"%d" % number, [writes(a=(number, b"%d" % number))])

@@ -21,9 +21,10 @@ from engine.operations import explain as explaining
 from engine.operations import snapshot
 from engine.operations.explain_text import lines
 from engine.operations.record_file import SimulatedRecord, to_line
+from engine.runtime.clients import redis_client
 from engine.runtime.errors import Refused
 from engine.runtime.protocol.ledger import encode_writes
-from engine.runtime.redis.store import RedisStore, connect, pin_partitions
+from engine.runtime.redis.store import RedisStore, pin_partitions
 from tests.core.making import Desk, at, balance, login, plan_of, profile, rule, trade
 
 PLAN = plan_of(
@@ -98,7 +99,7 @@ def test_a_snapshot_gives_the_client(tmp_path: Path) -> None:
 
 async def test_redis_gives_the_client(redis_server: Any) -> None:
     client = explaining.account_of(PLAN, state(), None, None).client
-    async with connect(redis_server.url) as redis:
+    async with redis_client(redis_server.url) as redis:
         await pin_partitions(redis, "explained", 1, ledger_is_empty=True)
         await RedisStore(redis, "explained", 0).restore(encode_writes([(client, state())]))
         assert await explaining.from_redis(redis, "explained", "c1") == state()

@@ -10,8 +10,9 @@ import logging
 import pytest
 from aiokafka.errors import ProducerFenced
 
+from engine.runtime.clients import Clients
 from engine.runtime.errors import Unavailable
-from engine.runtime.kafka.clients import tell_later
+from engine.runtime.kafka.connection import tell_later
 from engine.runtime.kafka.membership import MOST_FAILURES, Membership
 from engine.runtime.settings import Settings
 
@@ -78,7 +79,7 @@ async def test_whatever_ends_a_members_part_in_the_group_is_a_poll_that_failed()
         async def getmany(self, timeout_ms: int) -> None:
             raise AssertionError("as aiokafka's heartbeat does")
 
-    member = Membership(Settings(), lambda partitions: None)
+    member = Membership(Settings(), Clients(), lambda partitions: None)
     member._consumer = Broken()
     for failures in range(MOST_FAILURES):
         assert member._failures == failures

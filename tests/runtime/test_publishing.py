@@ -15,8 +15,9 @@ from prometheus_client import CollectorRegistry
 
 from engine.cli.main import main
 from engine.demo.embedded import EmbeddedKafka
+from engine.runtime.clients import Clients
 from engine.runtime.errors import Refused, Unavailable
-from engine.runtime.kafka.clients import discard
+from engine.runtime.kafka.connection import discard
 from engine.runtime.observe.metrics import Metrics
 from engine.runtime.rule_sets import following as rule_sets_
 from engine.runtime.rule_sets import publishing
@@ -51,7 +52,7 @@ def with_cap(cap: int, approval: bool = False) -> dict[str, str]:
 
 
 def archive(settings: Settings) -> RuleSetArchive:
-    found = RuleSetArchive(settings)
+    found = RuleSetArchive(settings, Clients())
     asyncio.run(found.read())
     return found
 
@@ -59,7 +60,7 @@ def archive(settings: Settings) -> RuleSetArchive:
 def publish(
     settings: Settings, files: dict[str, str], by: str = "ann", note: str = "why", **given: str
 ) -> Entry | None:
-    return asyncio.run(publishing.publish(settings, good(files), by, note, **given))  # type: ignore[arg-type]
+    return asyncio.run(publishing.publish(settings, Clients(), good(files), by, note, **given))  # type: ignore[arg-type]
 
 
 def engage(*arguments: str) -> Result:
@@ -106,15 +107,15 @@ def test_an_old_set_again_is_a_new_step(settings: Settings) -> None:
     first, second = publish(settings, FILES), publish(settings, with_cap(3))
     assert first
     assert second
-    entry = asyncio.run(publishing.revert(settings, first.digest[:8], "ann", "too many contacts"))
+    entry = asyncio.run(publishing.revert(settings, Clients(), first.digest[:8], "ann", "too many contacts"))
     assert entry is not None
     assert (entry.action, entry.digest, entry.over, entry.number) == ("revert", first.digest, second.digest, 3)
     assert archive(settings).head == first.digest
-    assert asyncio.run(publishing.revert(settings, first.digest, "ann", "again")) is None
+    assert asyncio.run(publishing.revert(settings, Clients(), first.digest, "ann", "again")) is None
     with pytest.raises(Refused, match="no rule set on the topic begins with 00000000"):
-        asyncio.run(publishing.revert(settings, "00000000", "ann", "why"))
+        asyncio.run(publishing.revert(settings, Clients(), "00000000", "ann", "why"))
     with pytest.raises(Refused, match="at least 4 digits"):
-        asyncio.run(publishing.revert(settings, "", "ann", "why"))
+        asyncio.run(publishing.revert(settings, Clients(), "", "ann", "why"))
 
 
 @pytest.mark.parametrize(("by", "note"), [("", "x"), (" ", "x"), ("a\nb", "x"), ("ann", "x\x1b"), ("ann", "x" * 501)])
@@ -134,8 +135,8 @@ def test_a_second_person(settings: Settings) -> None:
     assert held.waiting() == [waits]
     assert publish(settings, with_cap(9), "bob") is None  # it waits already
     with pytest.raises(Refused, match="somebody else has to approve"):
-        asyncio.run(publishing.approve(settings, waits.digest[:8], " ann ", ""))
-    approved = asyncio.run(publishing.approve(settings, waits.digest[:8], "bob", "seen"))
+        asyncio.run(publishing.approve(settings, Clients(), waits.digest[:8], " ann ", ""))
+    approved = asyncio.run(publishing.approve(settings, Clients(), waits.digest[:8], "bob", "seen"))
     assert approved is not None
     assert (approved.approves, approved.in_force, approved.by) == (waits.number, True, "bob")
     held = archive(settings)
@@ -153,12 +154,14 @@ def test_what_waited_while_another_took_effect_has_lapsed(settings: Settings) ->
     assert one
     assert other
     assert archive(settings).waiting() == [other, one]
-    assert asyncio.run(publishing.approve(settings, one.digest, "bob", ""))
+    assert asyncio.run(publishing.approve(settings, Clients(), one.digest, "bob", ""))
     held = archive(settings)
     assert held.standing(other) == "lapsed"
     with pytest.raises(Refused, match="does not wait for approval"):
-        asyncio.run(publishing.approve(settings, other.digest, "bob", ""))
-    reverted = asyncio.run(publishing.revert(settings, good(with_cap(2, approval=True)).digest, "ann", "back"))
+        asyncio.run(publishing.approve(settings, Clients(), other.digest, "bob", ""))
+    reverted = asyncio.run(
+        publishing.revert(settings, Clients(), good(with_cap(2, approval=True)).digest, "ann", "back")
+    )
     assert reverted is not None
     assert not reverted.in_force  # going back needs the second person too
 
@@ -197,7 +200,7 @@ def test_a_head_that_skips_the_approval_does_not_count(settings: Settings, capsy
 
     asyncio.run(append())
     assert archive(settings).head == first.digest
-    following = RuleSets(settings, Metrics(CollectorRegistry()))
+    following = RuleSets(settings, Clients(), Metrics(CollectorRegistry()))
     asyncio.run(following.start())
     assert following.plan.rule_set.digest == first.digest
     assert following.trouble is not None
@@ -266,7 +269,7 @@ def test_a_change_of_watched_files_while_kafka_is_away_is_published_later(
     away = settings.model_copy(update={"kafka": "127.0.0.1:1"})
 
     async def watch() -> None:
-        watching = RuleSets(settings.model_copy(update={"rules": tmp_path}), Metrics(CollectorRegistry()))
+        watching = RuleSets(settings.model_copy(update={"rules": tmp_path}), Clients(), Metrics(CollectorRegistry()))
         await watching.start()
         (tmp_path / POLICY).write_text(with_cap(3)[POLICY])
         watching._settings = away
@@ -274,7 +277,7 @@ def test_a_change_of_watched_files_while_kafka_is_away_is_published_later(
             await asyncio.wait_for(watching.watch(tmp_path), 30)
         watching._settings = settings
         task = asyncio.create_task(watching.watch(tmp_path))
-        published = RuleSetArchive(settings)
+        published = RuleSetArchive(settings, Clients())
         async with asyncio.timeout(30):
             while published.head != good(with_cap(3)).digest:
                 await published.read()
@@ -283,8 +286,8 @@ def test_a_change_of_watched_files_while_kafka_is_away_is_published_later(
     asyncio.run(watch())
 
 
-def test_engines_that_differ_in_their_prefix_do_not_fence_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_engines_that_differ_in_their_prefix_do_not_fence_each_other() -> None:
     """By their producers' ids: the broker in this process fences nobody."""
-    monkeypatch.setattr(publishing, "AIOKafkaProducer", lambda **options: options["transactional_id"])
-    assert publishing._producer(load()) == "engage-rule-sets"
-    assert publishing._producer(load(prefix="another.")) == "another.engage-rule-sets"
+    clients = Clients(producer=lambda **options: options["transactional_id"])  # type: ignore[arg-type]
+    assert publishing._producer(load(), clients) == "engage-rule-sets"
+    assert publishing._producer(load(prefix="another."), clients) == "another.engage-rule-sets"

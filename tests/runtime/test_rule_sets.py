@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from engine.core.plan.compile import Plan
 from engine.core.rules.ruleset import RuleSet
+from engine.runtime.clients import Clients
 from engine.runtime.errors import Refused
 from engine.runtime.observe.metrics import Metrics
 from engine.runtime.rule_sets.archive import HEAD, RuleSetArchive, load_directory, load_files
@@ -34,7 +35,7 @@ def add(archive: RuleSetArchive, files: dict[str, Any], digest: str | None = Non
 
 @pytest.fixture
 def rule_sets(capsys) -> RuleSets:
-    return RuleSets(load(), Metrics(CollectorRegistry()))
+    return RuleSets(load(), Clients(), Metrics(CollectorRegistry()))
 
 
 def state_of(rule_sets: RuleSets) -> tuple[float | None, float | None]:
@@ -59,7 +60,7 @@ def test_a_directory_is_loaded_or_refused_with_every_problem(tmp_path: Path):
 
 
 def test_what_is_on_the_topic_is_enough():
-    archive = RuleSetArchive(load())
+    archive = RuleSetArchive(load(), Clients())
     digest = add(archive, FILES)
     assert archive.head == digest
     plan = archive.plan(digest)
@@ -69,7 +70,7 @@ def test_what_is_on_the_topic_is_enough():
 
 
 def test_an_older_rule_set_stays_there_for_replay():
-    archive = RuleSetArchive(load())
+    archive = RuleSetArchive(load(), Clients())
     old, new = add(archive, FILES), add(archive, OTHER)
     assert archive.head == new
     assert archive.plan(old).rule_set.policy.daily_cap == 2
@@ -77,7 +78,7 @@ def test_an_older_rule_set_stays_there_for_replay():
 
 
 def test_a_rule_set_that_is_not_held_is_refused():
-    archive = RuleSetArchive(load(prefix="p."))
+    archive = RuleSetArchive(load(prefix="p."), Clients())
     with pytest.raises(Refused, match=r"the topic p\.engage-rule-sets does not hold the rule set abc"):
         archive.plan("abc")
 
@@ -86,7 +87,7 @@ def test_a_rule_set_that_is_not_held_is_refused():
     "value", [b"", None, b"\xff", b"[]", b"{}", b'{"files": 5}', b'{"files": ["ab"]}', b"null", b"[" * 99_999]
 )
 def test_any_bytes_on_the_topic_leave_the_rest_usable(value, capsys):
-    archive = RuleSetArchive(load())
+    archive = RuleSetArchive(load(), Clients())
     digest = add(archive, FILES)
     archive.add(b"another", value)
     archive.add(b"\xff\xfe", value)

@@ -88,6 +88,22 @@ class Coordinator:
         self.late_end: tuple[int, Process | None] | None = None  # the epoch of an EndTxn still on its way
 
 
+class SimAdmin:
+    """An admin client of a broker that says nothing of its topics' settings."""
+
+    def __init__(self, **_: Any) -> None:
+        """Kafka's addresses are of no use here."""
+
+    async def start(self) -> None:
+        """Asks nothing."""
+
+    async def close(self) -> None:
+        """Holds nothing open."""
+
+    async def describe_configs(self, config_resources: list[Any]) -> list[Any]:
+        return []
+
+
 class SimKafka:
     def __init__(self, network: Network, partitions: int) -> None:
         self.network = network

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from engine.runtime.errors import Fenced, Unavailable
-from engine.runtime.kafka import clients as kafka
+from engine.runtime.kafka import connection as kafka
 from engine.runtime.kafka import log as kafka_log
 from engine.runtime.kafka.log import KafkaLog
 from engine.runtime.protocol.partition import Partition

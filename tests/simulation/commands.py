@@ -22,7 +22,6 @@ from engine.operations import backfill, replay, snapshot
 from engine.runtime.errors import Refused, Unavailable
 from tests.simulation.broker import PartitionLog
 from tests.simulation.loop import Process
-from tests.simulation.redis import SimRedisClient
 from tests.simulation.rule_texts import BAD
 from tests.simulation.scenario import BACKFILLS, INTAKE_TOPICS, OF_A_UNIT, Fault
 
@@ -80,7 +79,7 @@ class Command:
         world = self._world
         self._losses, self._pinned = world.redis.losses, PIN in world.redis.data.values
         try:
-            await self._run(SimRedisClient(world.redis))
+            await self._run(world.clients.redis(""))
             self.done = True
         except Unavailable as error:
             world.network.note(f"ends: {error}", process)
@@ -116,7 +115,9 @@ class Backfill(Command):
         world = self._world
         self._began = {number: self._ledger(number).end for number in range(world.scenario.partitions)}
         self._published = len(world.published)
-        await backfill.run(world.settings, redis, self.names, self._told)
+        scenario = world.scenario
+        sizes = backfill.Sizes(scenario.backfill_clients, scenario.backfill_unit_clients, scenario.chunk_bytes)
+        await backfill.run(world.settings, world.clients, redis, self.names, self._told, sizes)
 
     def _ledger(self, number: int) -> PartitionLog:
         return self._world.kafka.logs[TopicPartition(self._world.settings.ledger_topic, number)]
@@ -167,7 +168,7 @@ class Rebuild(Command):
         super().start()
 
     async def _run(self, redis: Any) -> None:
-        await snapshot.rebuild(self._world.settings, redis, None)
+        await snapshot.rebuild(self._world.settings, self._world.clients, redis, None)
         self._over()
 
     def _over(self) -> None:
@@ -192,7 +193,7 @@ async def replay_differs(world: World) -> list[str]:
         return []
     world.network.seen["replay from the ledger"] += 1
     replayed = replay.Replayed()
-    await replay.replay_ledger(world.settings, world.scenario.partitions, replayed)
+    await replay.replay_ledger(world.settings, world.clients, world.scenario.partitions, replayed)
     held = {key.partition(":client:")[2]: fields["state"] for key, fields in world.redis.data.hashes.items()}
     if replayed.states != held:
         replayed.differences.append("the states differ")

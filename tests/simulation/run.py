@@ -23,7 +23,7 @@ from tests.simulation.bugs import switched_on
 from tests.simulation.faults import play
 from tests.simulation.loop import Stalled
 from tests.simulation.scenario import DRAIN_S, Scenario, generate
-from tests.simulation.world import World, installed
+from tests.simulation.world import World, compiled_once
 
 MAX_STEPS: Final = 150_000  # of the event loop; a run takes some 3,000
 MAX_TRACE: Final = 400  # lines shown
@@ -57,7 +57,7 @@ def run_scenario(scenario: Scenario, random: Random, bug: str = "", trace: bool 
     collecting = gc.isenabled()
     gc.disable()  # what is collected when must not matter, nor take time
     try:
-        with switched_on(bug), installed(world):
+        with switched_on(bug), compiled_once(world):
             try:
                 world.loop.run(play(world), scenario.end_s + 4 * DRAIN_S, MAX_STEPS)
             except Stalled as error:

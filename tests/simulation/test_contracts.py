@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from random import Random
 from typing import Any
-from unittest.mock import patch
 
 import pytest
 from aiokafka import TopicPartition
 
-from engine.runtime.kafka import clients as kafka
-from engine.runtime.kafka import log as kafka_log
+from engine.runtime.clients import Clients
 from engine.runtime.kafka.log import KafkaLog
 from engine.runtime.protocol.ledger import Store
 from engine.runtime.redis.store import RedisStore
@@ -35,20 +34,16 @@ class TestSimulatedLog(KafkaContract):
     ledger, tasks = TopicPartition(Settings().ledger_topic, 0), Settings().topic("tasks")
 
     @pytest.fixture(autouse=True)
-    async def _kafka(self):
+    async def _kafka(self) -> None:
         settings = Settings(transaction_timeout_s=2)
         self.settings, self.kafka = settings, SimKafka(network(), 1)
         self.kafka.wall_ms = lambda: int(time.time() * 1000)
         for topic in (settings.ledger_topic, "tasks"):
             self.kafka.create(topic, 1)
-        with (
-            patch.object(kafka_log, "AIOKafkaProducer", lambda **options: SimProducer(self.kafka, **options)),
-            patch.object(kafka, "AIOKafkaConsumer", lambda **options: SimConsumer(self.kafka, **options)),
-        ):
-            yield
+        self.clients = Clients(consumer=partial(SimConsumer, self.kafka), producer=partial(SimProducer, self.kafka))
 
     def open_log(self) -> KafkaLog:
-        return KafkaLog(self.settings, 0)
+        return KafkaLog(self.settings, self.clients, 0)
 
     async def producer(self, transactional_id: str, timeout_ms: int = 60_000) -> SimProducer:
         producer = SimProducer(self.kafka, transactional_id, timeout_ms)

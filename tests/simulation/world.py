@@ -1,19 +1,17 @@
 """One run: the workers as they are, on a Kafka and a Redis in memory, through a scenario and until all is quiet again.
 
 Enters: a Scenario. Leaves: the servers as they stand at the end, and what went against the engine's word on the way.
-Holds: nothing of the engine is replaced but aiokafka's clients, redis-py's client, Faust's app, threads and clocks.
+Holds: nothing of the engine is replaced: it is given the `Clients` of this world.
 """
 
 from __future__ import annotations
 
 import asyncio
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from random import Random
-from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -21,15 +19,14 @@ import structlog
 from aiokafka import TopicPartition
 
 from engine.operations import backfill, replay
+from engine.runtime.clients import Clients
 from engine.runtime.errors import Refused
-from engine.runtime.protocol import ledger, partition
 from engine.runtime.protocol.unit import UnitLimits
-from engine.runtime.redis import store as redis_store
-from engine.runtime.rule_sets import archive as rule_set_archive
+from engine.runtime.rule_sets import archive
 from engine.runtime.settings import PUBLISHED, Settings
 from engine.runtime.worker import worker
 from tests.simulation import rule_texts
-from tests.simulation.broker import SimKafka
+from tests.simulation.broker import SimAdmin, SimKafka
 from tests.simulation.commands import PIN, Command, Rebuild
 from tests.simulation.consumer import SimConsumer
 from tests.simulation.faust import SimApp
@@ -64,9 +61,10 @@ class World:
             batch_records=scenario.batch_records,
             unit_age_s=scenario.unit_age_s,
         )
+        self.clients = clients_of(self)
         self.slots = [Slot(number) for number in range(scenario.workers)]
         self.processes: list[Process] = []
-        self.workers: dict[Process | None, worker.Worker] = {}
+        self.workers: dict[Process, worker.Worker] = {}
         self.commands: list[Command] = []
         self.published: list[dict[str, str]] = []  # rule sets, in order
         self.well = False  # no fault comes any more
@@ -114,7 +112,7 @@ class World:
 
     async def _life(self, slot: Slot, process: Process) -> None:
         try:
-            await worker.run(self.settings)
+            await worker.run(self._worker(process))
         except Refused as error:
             self._refused(str(error))
         except Exception as error:
@@ -125,8 +123,15 @@ class World:
             process.alive = False
             self._again(slot)
 
+    def _worker(self, process: Process) -> worker.Worker:
+        scenario = self.scenario
+        unit = UnitLimits(scenario.unit_records, age_s=scenario.unit_age_s, chunk_bytes=scenario.chunk_bytes)
+        made = worker.Worker(self.settings, self.clients, unit, scenario.cache_bytes)
+        self.workers[process] = made
+        return made
+
     def living(self) -> list[worker.Worker]:
-        return [made for process, made in self.workers.items() if process is not None and process.alive]
+        return [made for process, made in self.workers.items() if process.alive]
 
     def behind(self, digest: str) -> bool:
         """Whether a worker has not heard of the rules in force; the same may have been in force before."""
@@ -213,71 +218,37 @@ class World:
             await asyncio.sleep(0.1)
 
 
-class _Clock:
-    """The module `time`, on the virtual clock; each process has a wall clock of its own."""
-
-    def monotonic(self) -> float:
-        return asyncio.get_running_loop().time()
-
-    def time(self) -> float:
-        process = PROCESS.get()
-        offset_ms = process.clock_offset_ms if process is not None else 0
-        return (wall_ms(asyncio.get_running_loop().time()) + offset_ms) / 1000
-
-
 async def _at_once(function: Any, *args: Any) -> Any:
     """No thread: what it would be in the middle of is not the seed's to say."""
     return function(*args)
 
 
-async def _none_is_compacted(settings: Settings) -> list[str]:
-    return []
+def clients_of(world: World) -> Clients:
+    """The servers in memory and the virtual clock, for every process of this world."""
+
+    def process_wall_ms() -> int:
+        process = PROCESS.get()
+        return wall_ms(world.loop.time()) + (process.clock_offset_ms if process is not None else 0)
+
+    return Clients(
+        consumer=partial(SimConsumer, world.kafka),
+        producer=partial(SimProducer, world.kafka),
+        admin=SimAdmin,
+        redis=lambda url: SimRedisClient(world.redis),
+        wall_ms=process_wall_ms,
+        aside=_at_once,
+        app=SimApp,
+        thread=lambda function, name: None,  # the watchdog: here no loop hangs
+    )
 
 
 @contextmanager
-def installed(world: World) -> Iterator[None]:
-    """Put the servers in memory where the engine reaches for real ones."""
-    scenario = world.scenario
-
-    Worker = worker.Worker
-
-    def known(settings: Settings) -> worker.Worker:
-        made = Worker(settings)
-        world.workers[PROCESS.get()] = made
-        return made
-
-    def small_partition(number: int, *parts: Any) -> partition.Partition:
-        *parts_, _, limits = parts
-        small = UnitLimits(records=scenario.unit_records, age_s=limits.age_s)
-        return partition.Partition(number, *parts_, scenario.cache_bytes, small)
-
-    nothing = SimpleNamespace(start=lambda: None, cleanup=lambda: None, name="")
-    everywhere = {
-        "AIOKafkaProducer": lambda **options: SimProducer(world.kafka, **options),
-        "AIOKafkaConsumer": lambda **options: SimConsumer(world.kafka, **options),
-        "time": _Clock(),
-        "aside": _at_once,
-        "compacted": _none_is_compacted,
-    }
-    modules = [
-        module
-        for name, module in sorted(sys.modules.items())
-        if name.startswith(("engine.runtime.", "engine.operations."))
-    ]
+def compiled_once(world: World) -> Iterator[None]:
+    """Rule sets are loaded and compiled once for all runs; the engine's log lines go into the trace."""
     changes: list[tuple[Any, str, Any]] = [
-        *((module, name, new) for module in modules for name, new in everywhere.items() if hasattr(module, name)),
-        (rule_set_archive, "load_files", rule_texts.load_once(rule_set_archive.load_files)),
-        (rule_set_archive, "compile_rule_set", rule_texts.compile_once),
+        (archive, "load_files", rule_texts.load_once(archive.load_files)),
+        (archive, "compile_rule_set", rule_texts.compile_once),
         *((module, "plan_of_features", rule_texts.features_once) for module in (backfill, replay)),
-        (backfill, "Backfill", partial(backfill.Backfill, clients_at_once=scenario.backfill_clients)),
-        (backfill, "UNIT_CLIENTS", scenario.backfill_unit_clients),
-        (redis_store, "connect", lambda url: SimRedisClient(world.redis)),
-        (worker, "App", SimApp),
-        (worker, "Worker", known),
-        (worker, "Partition", small_partition),
-        (worker, "tempfile", SimpleNamespace(TemporaryDirectory=lambda **_: nothing)),
-        (worker, "threading", SimpleNamespace(Thread=lambda **_: nothing)),
-        (ledger, "MAX_CHUNK_BYTES", scenario.chunk_bytes),
     ]
     before = structlog.get_config()
     patches = [patch.object(where, name, what) for where, name, what in changes]

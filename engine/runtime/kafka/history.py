@@ -7,14 +7,15 @@ a while only.
 
 from __future__ import annotations
 
-import time
+import asyncio
 from bisect import bisect_left
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
 from engine.core.contract.topics import INTAKE_TOPICS
+from engine.runtime.clients import Consumer
 from engine.runtime.errors import Refused, Unavailable
 from engine.runtime.protocol.intake import Inbound, Merger, merge
 from engine.runtime.settings import Settings
@@ -28,7 +29,7 @@ Ranges = Mapping[str, tuple[int, int]]
 class RecordedInputs:
     """Reads range after range, by a consumer of its own."""
 
-    def __init__(self, settings: Settings, consumer: AIOKafkaConsumer, partition: int, whole: bool = False) -> None:
+    def __init__(self, settings: Settings, consumer: Consumer, partition: int, whole: bool = False) -> None:
         self._consumer = consumer
         self._whole = whole
         self._tps = {topic: TopicPartition(settings.topic(topic), partition) for topic in INTAKE_TOPICS}
@@ -47,12 +48,13 @@ class RecordedInputs:
     async def _fetch(self, tp: TopicPartition) -> list[Any]:
         """Records that were not fetched before: a fetch may give some again. There are some, or markers."""
         position = await self._consumer.position(tp)
-        until = time.monotonic() + STALLED_S
+        clock = asyncio.get_running_loop().time
+        until = clock() + STALLED_S
         while True:
             fetched = await self._consumer.getmany(tp, timeout_ms=100, max_records=PIECE_RECORDS)
             if fetched or await self._consumer.position(tp) > position:
                 return [record for record in fetched.get(tp, ()) if record.offset >= position]
-            if time.monotonic() > until:
+            if clock() > until:
                 raise Unavailable(
                     "kafka",
                     f"{tp.topic}-{tp.partition} gives no records at {position}, but the ledger says that later ones "

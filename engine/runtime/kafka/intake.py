@@ -6,16 +6,17 @@ Holds: a consumer of its own that no group moves, assigned once; nothing but its
 
 from __future__ import annotations
 
-import time
+import asyncio
 from collections.abc import Sequence
 from typing import Final
 
 import structlog
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
 from engine.core.contract.topics import INTAKE_TOPICS
+from engine.runtime.clients import Clients, Consumer
 from engine.runtime.errors import Refused
-from engine.runtime.kafka.clients import discard, errors, reader
+from engine.runtime.kafka.connection import discard, errors, reader
 from engine.runtime.protocol.intake import MAX_BATCH_BYTES, Batch, Merger
 from engine.runtime.settings import Settings
 
@@ -38,9 +39,10 @@ def grown(topic: str, found: int, partitions: int) -> str:
 class KafkaIntake:
     """The inbound topics of one partition, by a consumer of its own that no group moves."""
 
-    def __init__(self, settings: Settings, partition: int, partitions: int, share: int = 1) -> None:
+    def __init__(self, settings: Settings, clients: Clients, partition: int, partitions: int, share: int = 1) -> None:
         """Each topic has `partitions`. The worker reads `share` of them, and divides what it may hold at once."""
         self._settings = settings
+        self._clients = clients
         self._partitions = partitions
         ahead = FETCH_AHEAD_BYTES // (share * len(INTAKE_TOPICS))
         self._batch_records = min(settings.batch_records, max(BATCHES_RECORDS // share, LEAST_BATCH_RECORDS))
@@ -51,14 +53,14 @@ class KafkaIntake:
         self._topics = {topic: TopicPartition(settings.topic(topic), partition) for topic in INTAKE_TOPICS}
         self._names = {tp: topic for topic, tp in self._topics.items()}
         self._reader: reader | None = None
-        self._consumer: AIOKafkaConsumer | None = None
+        self._consumer: Consumer | None = None
         self.merger = Merger(dict.fromkeys(INTAKE_TOPICS, 0))
         self._heard_ms, self._heard_at = 0, -HEARD_S  # when all topics' ends were last heard of, by two clocks
 
     @property
     def caught_up(self) -> bool:
         """aiokafka is silent about a broker that does not answer: while the ledger's does, records may wait at it."""
-        return self.merger.caught_up and time.monotonic() - self._heard_at < HEARD_S
+        return self.merger.caught_up and _now_s() - self._heard_at < HEARD_S
 
     async def start(self, offsets: dict[str, int]) -> dict[str, int]:
         """Go to the offsets, or to a topic's beginning where there is none. Raises Refused when a topic lost what is
@@ -68,6 +70,7 @@ class KafkaIntake:
         self._heard_ms, self._heard_at = 0, -HEARD_S
         self._reader = reader(
             self._settings,
+            self._clients,
             fetch_max_wait_ms=self._fetch_wait_ms,
             max_poll_records=self._batch_records,
             max_partition_fetch_bytes=self._fetch_bytes,
@@ -108,8 +111,8 @@ class KafkaIntake:
             records, size_bytes = self.merger.held()
             if records < limit and size_bytes < MAX_BATCH_BYTES:
                 await self._fetch((), wait_s)
-            until = time.monotonic() + MERGE_WAIT_S
-            while self.merger.held()[0] and (lacking := self.merger.lacking()) and time.monotonic() < until:
+            until = _now_s() + MERGE_WAIT_S
+            while self.merger.held()[0] and (lacking := self.merger.lacking()) and _now_s() < until:
                 await self._fetch([self._topics[topic] for topic in lacking], 0.05)
         return self.merger.cut(limit)
 
@@ -126,9 +129,9 @@ class KafkaIntake:
             self.merger.add(topic, fetched.get(tp, ()), position, max(end or 0, position))
         heard_ms = min(consumer.last_poll_timestamp(tp) or 0 for tp in self._names)
         if heard_ms and heard_ms != self._heard_ms:  # the wall clock may be moved
-            self._heard_ms, self._heard_at = heard_ms, time.monotonic()
+            self._heard_ms, self._heard_at = heard_ms, _now_s()
 
-    def _check_partitions(self, consumer: AIOKafkaConsumer) -> None:
+    def _check_partitions(self, consumer: Consumer) -> None:
         """Partitions added while the worker runs would be read by nobody. The client asks for them every minute."""
         for tp in self._topics.values():
             found = len(consumer.partitions_for_topic(tp.topic) or ())
@@ -138,3 +141,7 @@ class KafkaIntake:
     async def stop(self) -> None:
         consumer, self._consumer = self._consumer, None
         await discard(consumer)
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()

@@ -7,16 +7,16 @@ Holds: nothing is committed of which a send was not acknowledged; what the outco
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
 
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import IllegalOperation, MessageSizeTooLargeError
 
 from engine.core.contract.message import Message
+from engine.runtime.clients import Clients, Producer
 from engine.runtime.errors import Refused, Surprised
-from engine.runtime.kafka.clients import (
+from engine.runtime.kafka.connection import (
     MAX_REQUEST_BYTES,
     TRANSACTION_BACKOFF_MS,
     discard,
@@ -33,16 +33,17 @@ SLOW_COMMIT_S: Final = 1.0
 class KafkaLog:
     """Log of one partition: its transactional producer, and the ledger's records for recovery."""
 
-    def __init__(self, settings: Settings, partition: int) -> None:
+    def __init__(self, settings: Settings, clients: Clients, partition: int) -> None:
         self._settings = settings
+        self._clients = clients
         self._partition = partition
         self._ledger = TopicPartition(settings.ledger_topic, partition)
-        self._producer: AIOKafkaProducer | None = None
+        self._producer: Producer | None = None
         self._slow = False  # the last commit took so long that a late EndTxn of it could end the next transaction
 
     async def start(self) -> None:
         await self.stop()
-        producer = AIOKafkaProducer(
+        producer = self._clients.producer(
             **self._settings.kafka_client(TRANSACTION_BACKOFF_MS),
             transactional_id=f"{self._settings.group}-{self._partition}",
             transaction_timeout_ms=int(self._settings.transaction_timeout_s * 1000),
@@ -55,7 +56,7 @@ class KafkaLog:
         self._slow = False
 
     async def bounds(self) -> tuple[int, int]:
-        async with reader(self._settings) as consumer:
+        async with reader(self._settings, self._clients) as consumer:
             first = (await consumer.beginning_offsets([self._ledger]))[self._ledger]
             end = (await consumer.end_offsets([self._ledger]))[self._ledger]
             return first, end
@@ -63,7 +64,7 @@ class KafkaLog:
     async def read(self, first: int, end: int) -> AsyncIterator[tuple[int, bytes]]:
         if first >= end:
             return
-        async with reader(self._settings) as consumer:
+        async with reader(self._settings, self._clients) as consumer:
             async for record in records_between(consumer, self._ledger, first, end):
                 yield record.offset, record.value
 
@@ -73,6 +74,7 @@ class KafkaLog:
             raise Surprised("the last commit took over a second: its end may come late and end another transaction")
         producer = self._producer
         assert producer is not None
+        clock = asyncio.get_running_loop().time
         with errors():
             async with asyncio.timeout(self._settings.transaction_timeout_s):
                 await producer.begin_transaction()
@@ -95,12 +97,12 @@ class KafkaLog:
                         f"{', '.join(self._too_small(messages, sends))}: the topic does not take a record as large as "
                         "the engine has to write; raise max.message.bytes, best to 16777216"
                     ) from error
-                began = time.monotonic()  # a busy worker's sends may take long: only the end can come late
+                began = clock()  # a busy worker's sends may take long: only the end can come late
                 await producer.commit_transaction()
-        self._slow = time.monotonic() - began > SLOW_COMMIT_S
+        self._slow = clock() - began > SLOW_COMMIT_S
         return int(acknowledged[-1].offset)
 
-    async def _send(self, producer: AIOKafkaProducer, message: Message) -> asyncio.Future[Any]:
+    async def _send(self, producer: Producer, message: Message) -> asyncio.Future[Any]:
         # aiokafka sends no record without both key and value; other clients do, and those become dead letters
         value = b"" if message.key is None and message.value is None else message.value
         sent: asyncio.Future[Any] = await producer.send(

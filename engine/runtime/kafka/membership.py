@@ -11,10 +11,11 @@ from collections.abc import Callable
 from typing import Final
 
 import structlog
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka import ConsumerRebalanceListener, TopicPartition
 
+from engine.runtime.clients import Clients, Consumer
 from engine.runtime.errors import Fenced, Refused, Unavailable
-from engine.runtime.kafka.clients import discard, errors
+from engine.runtime.kafka.connection import discard, errors
 from engine.runtime.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -29,16 +30,17 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
     `changed` is called with the partitions this worker owns, after every rebalance.
     """
 
-    def __init__(self, settings: Settings, changed: Callable[[frozenset[int]], None]) -> None:
+    def __init__(self, settings: Settings, clients: Clients, changed: Callable[[frozenset[int]], None]) -> None:
         self._settings = settings
+        self._clients = clients
         self._changed = changed
-        self._consumer: AIOKafkaConsumer | None = None
+        self._consumer: Consumer | None = None
         self._rejoin_at: float | None = None
         self._failures = 0
 
     async def start(self) -> None:
         session_ms = int(self._settings.session_timeout_s * 1000)
-        self._consumer = AIOKafkaConsumer(
+        self._consumer = self._clients.consumer(
             **self._settings.kafka_client(),
             group_id=self._settings.group,
             session_timeout_ms=session_ms,

@@ -11,15 +11,17 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import structlog
-from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka import TopicPartition
+from aiokafka.admin import NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 from engine.core.contract.events import INBOUND
 from engine.core.contract.topics import DEAD_LETTERS, REROUTED
+from engine.runtime import clients as clients_
+from engine.runtime.clients import Clients
 from engine.runtime.errors import Refused, Unavailable
-from engine.runtime.kafka.clients import discard, errors, partition_counts, reader, start
+from engine.runtime.kafka.connection import discard, errors, partition_counts, reader, start
 from engine.runtime.settings import PUBLISHED, Settings
 
 log = structlog.get_logger(__name__)
@@ -60,10 +62,12 @@ def needed(settings: Settings) -> list[Needed]:
     ]
 
 
-async def differences(settings: Settings, partitions: int | None = None) -> tuple[list[Needed], list[str]]:
+async def differences(
+    settings: Settings, clients: Clients, partitions: int | None = None
+) -> tuple[list[Needed], list[str]]:
     """(topics that are missing, what differs in those that exist, one line each with the remedy)."""
     wanted = needed(settings)
-    found = await partition_counts(settings, [topic.name for topic in wanted])
+    found = await partition_counts(settings, clients, [topic.name for topic in wanted])
     counts = {t: found[t] for t in (settings.topic(i) for i in INBOUND) if t in found}
     expected = partitions or (max(counts.values()) if counts else None)
     missing, lines = [], []
@@ -79,13 +83,13 @@ async def differences(settings: Settings, partitions: int | None = None) -> tupl
                 f"topics and the ledger"
             )
     present = [topic for topic in wanted if topic.name in found and topic.configs]
-    lines += await _config_differences(settings, present)
+    lines += await _config_differences(settings, clients, present)
     return missing, lines
 
 
-async def _configs(settings: Settings, names: Sequence[str]) -> dict[str, dict[str, str]]:
+async def _configs(settings: Settings, clients: Clients, names: Sequence[str]) -> dict[str, dict[str, str]]:
     """The settings of each topic. Raises Refused when they cannot be read."""
-    async with Admin(settings) as admin:
+    async with Admin(settings, clients) as admin:
         resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
         answers = await admin.describe_configs(resources) if resources else []
         values: dict[str, dict[str, str]] = {}
@@ -99,9 +103,9 @@ async def _configs(settings: Settings, names: Sequence[str]) -> dict[str, dict[s
     return values
 
 
-async def _config_differences(settings: Settings, present: list[Needed]) -> list[str]:
+async def _config_differences(settings: Settings, clients: Clients, present: list[Needed]) -> list[str]:
     lines = []
-    values = await _configs(settings, [topic.name for topic in present])
+    values = await _configs(settings, clients, [topic.name for topic in present])
     for topic in present:
         for key, value in topic.configs.items():
             have = values.get(topic.name, {}).get(key)
@@ -110,23 +114,25 @@ async def _config_differences(settings: Settings, present: list[Needed]) -> list
     return lines
 
 
-async def compacted(settings: Settings) -> list[str]:
+async def compacted(settings: Settings, clients: Clients) -> list[str]:
     """Inbound topics of which Kafka keeps a client's last event alone; none are named where that cannot be read."""
     names = [settings.topic(topic) for topic in INBOUND]
     try:
-        values = await _configs(settings, names)
+        values = await _configs(settings, clients, names)
     except (Refused, Unavailable) as error:
         log.debug("the topics' settings cannot be read", error=str(error))
         return []
     return [name for name in names if "compact" in values.get(name, {}).get("cleanup.policy", "")]
 
 
-async def create(settings: Settings, partitions: int, replication_factor: int) -> tuple[list[str], list[str]]:
+async def create(
+    settings: Settings, clients: Clients, partitions: int, replication_factor: int
+) -> tuple[list[str], list[str]]:
     """Create what is missing. (names created, differences that remain)."""
-    missing, lines = await differences(settings, None)
-    counts = await partition_counts(settings, [settings.topic(t) for t in INBOUND])
+    missing, lines = await differences(settings, clients)
+    counts = await partition_counts(settings, clients, [settings.topic(t) for t in INBOUND])
     partitions = max(counts.values(), default=partitions)
-    async with Admin(settings) as admin:
+    async with Admin(settings, clients) as admin:
         new = [
             NewTopic(topic.name, topic.partitions or partitions, replication_factor, topic_configs=topic.configs)
             for topic in missing
@@ -139,16 +145,16 @@ async def create(settings: Settings, partitions: int, replication_factor: int) -
     return [topic.name for topic in missing], lines
 
 
-async def partition_count(settings: Settings) -> int:
+async def partition_count(settings: Settings, clients: Clients) -> int:
     """Partitions of the inbound topics and the ledger. Raises Refused when any topic is missing, or these differ."""
     names = {topic: settings.topic(topic) for topic in (*INBOUND, REROUTED)}
     wanted = [*names.values(), settings.ledger_topic]
     everything = [*wanted, settings.rule_set_topic, *(settings.topic(t) for t in PUBLISHED)]
-    found = await partition_counts(settings, everything)
+    found = await partition_counts(settings, clients, everything)
     if any(name not in found for name in everything):
         # at once: where topics are not created on first use, each is waited for in vain
-        await asyncio.gather(*(_touch(settings, name) for name in everything if name not in found))
-        found = await partition_counts(settings, everything)
+        await asyncio.gather(*(_touch(settings, clients, name) for name in everything if name not in found))
+        found = await partition_counts(settings, clients, everything)
     missing = [name for name in everything if not found.get(name)]
     if missing:
         raise Refused(f"topics are missing: {', '.join(missing)}. Create them with `engage topics --create`")
@@ -162,16 +168,16 @@ async def partition_count(settings: Settings) -> int:
     return next(iter(counts.values()))
 
 
-async def ledger_is_empty(settings: Settings, partitions: int) -> bool:
+async def ledger_is_empty(settings: Settings, clients: Clients, partitions: int) -> bool:
     """Whether no decision was ever recorded."""
     tps = [TopicPartition(settings.ledger_topic, partition) for partition in range(partitions)]
-    async with reader(settings) as consumer:
+    async with reader(settings, clients) as consumer:
         return not any((await consumer.end_offsets(tps)).values())
 
 
-async def _touch(settings: Settings, name: str) -> None:
+async def _touch(settings: Settings, clients: Clients, name: str) -> None:
     """Ask for a topic's metadata once: a broker that creates topics on first use does so now, others say no."""
-    producer = AIOKafkaProducer(**{**settings.kafka_client(), "request_timeout_ms": 1000})
+    producer = clients.producer(**{**settings.kafka_client(), "request_timeout_ms": 1000})
     try:
         await producer.start()
         async with asyncio.timeout(1):
@@ -185,11 +191,11 @@ async def _touch(settings: Settings, name: str) -> None:
 class Admin:
     """An admin client, for a while."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, clients: Clients) -> None:
         self._settings = settings
-        self._client = AIOKafkaAdminClient(**settings.kafka_client())
+        self._client = clients.admin(**settings.kafka_client())
 
-    async def __aenter__(self) -> AIOKafkaAdminClient:
+    async def __aenter__(self) -> clients_.Admin:
         await start(self._client, self._settings)
         return self._client
 

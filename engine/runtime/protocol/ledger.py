@@ -144,7 +144,7 @@ class Unit:
     steps: tuple[Step, ...]
 
 
-def encode_writes(changed: Iterable[tuple[ClientState, bytes]]) -> list[bytes]:
+def encode_writes(changed: Iterable[tuple[ClientState, bytes]], chunk_bytes: int = MAX_CHUNK_BYTES) -> list[bytes]:
     """Clients with their packed states as chunks of `[[client id, due or -1, state, public fields...], ...]`: what the
     ledger holds and the script applies.
     """
@@ -155,7 +155,7 @@ def encode_writes(changed: Iterable[tuple[ClientState, bytes]]) -> list[bytes]:
         due = client.due_ms if client.due_ms < NEVER_MS else -1
         rows.append([client.client_id, due, state, *public_fields(client)])
         size += len(state) + 256
-        if size > MAX_CHUNK_BYTES:
+        if size > chunk_bytes:
             chunks.append(_packed_for_lua(rows))
             rows, size = [], 0
     if rows or not chunks:

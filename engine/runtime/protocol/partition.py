@@ -58,6 +58,7 @@ class Partition:
         self._unit = OpenUnit()
         self.reached_ms = 0  # record time of the last record decided
         self.reached_event_ms = self._committed_event_ms = 0  # latest event time decided
+        self.recovered_units = 0  # applied from the ledger by all starts
         self._sweeping, self._sweep_cursor = "", 0  # under which they are being looked at, and how far that came
 
     # -- recovery ----------------------------------------------------------------------------------
@@ -137,6 +138,7 @@ class Partition:
                 f"applied, is missing: Kafka lost it. Restore the topic, or the Redis backup that belongs to it"
             )
         if recovered:
+            self.recovered_units += recovered
             self._metrics.recovered_units.inc(recovered)
             log.info("recovered", partition=self.number, units=recovered, ledger=position.ledger)
         return position
@@ -293,7 +295,7 @@ class Partition:
         begin, end = self._stored_position(), unit.end(self.position, self.offsets, self._plan.timed.digest)
         layout, rule_set = self._plan.layout, self._plan.rule_set.digest
         changed = [(client, pack(layout, client)) for client in unit.changed.values()]
-        writes = ledger.encode_writes(changed)
+        writes = ledger.encode_writes(changed, self._limits.chunk_bytes)
         published = ledger.digest_of_messages(unit.messages)
         records = ledger.encode_unit(begin, end, writes, rule_set, published, unit.steps)
         with self._metrics.commit_seconds.labels("publish").time():

@@ -15,16 +15,19 @@ from engine.core.contract.message import Message
 from engine.core.contract.topics import REROUTED
 from engine.core.decide.path import Decided
 from engine.runtime.protocol.intake import Inbound
-from engine.runtime.protocol.ledger import Position, Step
+from engine.runtime.protocol.ledger import MAX_CHUNK_BYTES, Position, Step
 
 
 @dataclass(frozen=True, slots=True)
 class UnitLimits:
-    """When a unit without messages is committed all the same. A unit with a message is committed at once."""
+    """When a unit without messages is committed all the same (one with a message is committed at once), and after how
+    many bytes of writes another ledger record begins.
+    """
 
     records: int = 5_000
     size_bytes: int = 16_000_000
     age_s: float = 1.0
+    chunk_bytes: int = MAX_CHUNK_BYTES
 
 
 @dataclass(slots=True)

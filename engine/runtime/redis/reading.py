@@ -6,9 +6,7 @@ Enters: a Redis and a client's id. Leaves: plain values, or text for a terminal.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any, cast
-
-from redis.asyncio import Redis
+from typing import TYPE_CHECKING, Any, cast
 
 from engine.core.client.record import PACKED_FIELD, PUBLIC_FIELDS
 from engine.core.client.state import ClientState, unpack
@@ -18,6 +16,9 @@ from engine.core.plan.compile import compile_rule_set
 from engine.core.rules.ruleset import ContactPolicy, RuleSet, Tiers
 from engine.runtime.partitioning import partitioner
 from engine.runtime.redis.store import client_key, due_key, pinned_partitions, redis_errors
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
 
 # what is shown, and what a snapshot keeps, needs no feature
 NO_RULES = compile_rule_set(RuleSet("", (), (), Tiers({}, (), None), ContactPolicy(0), ()))

@@ -9,12 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgpack
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import (
     AskError,
     AuthenticationError,
@@ -28,10 +25,12 @@ from redis.exceptions import (
     ResponseError,
     TryAgainError,
 )
-from redis.maint_notifications import MaintNotificationsConfig
 
 from engine.core.client.record import PACKED_FIELD, PUBLIC_FIELDS
 from engine.runtime.errors import Refused, Surprised, Unavailable
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
 
 _FIELDS: Final = "".join(
     f", '{name}', row[{index}]" for index, name in enumerate((PACKED_FIELD, *PUBLIC_FIELDS), start=3)
@@ -85,22 +84,6 @@ local server = type(info) == 'string' and string.match(info, 'run_id:(%w+)') or 
 local found = redis.call('ZSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[2])
 return {server, found[1], found[2]}
 """
-
-
-def connect(url: str) -> Redis:
-    """A client that answers or fails within seconds and never repeats a command by itself."""
-    try:
-        return Redis.from_url(
-            url,
-            socket_timeout=10,
-            socket_connect_timeout=3,
-            retry=Retry(NoBackoff(), 0),
-            health_check_interval=0,
-            # on, as they are by default, they make redis-py hand out connections that the server has closed
-            maint_notifications_config=MaintNotificationsConfig(enabled=False),
-        )
-    except ValueError:  # its text may hold a part of the password
-        raise Refused("the address of Redis is not a URL such as redis://USER:PASSWORD@HOST:6379/0") from None
 
 
 def tag(app_id: str, partition: int) -> str:

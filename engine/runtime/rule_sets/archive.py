@@ -27,8 +27,9 @@ from engine.rulefile.read.load import DirectoryError, load, read_directory
 from engine.rulefile.read.load import digest as digest_of
 from engine.rulefile.source.document import Mapping as MappingNode
 from engine.rulefile.source.document import Scalar, read_document
+from engine.runtime.clients import Clients
 from engine.runtime.errors import Refused
-from engine.runtime.kafka.clients import reader, records_between
+from engine.runtime.kafka.connection import reader, records_between
 from engine.runtime.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -124,8 +125,9 @@ def load_files(files: Mapping[str, str], whose: str) -> RuleSet:
 class RuleSetArchive:
     """Every rule set that the topic holds, what was done, and which set is the head."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, clients: Clients) -> None:
         self._settings = settings
+        self._clients = clients
         self.tp = TopicPartition(settings.rule_set_topic, 0)
         self.named_head: str | None = None  # what the key `head` says
         self.next = 0
@@ -136,7 +138,7 @@ class RuleSetArchive:
 
     async def read(self) -> None:
         """Read the topic to its end."""
-        async with reader(self._settings, **READ_WITH) as consumer:
+        async with reader(self._settings, self._clients, **READ_WITH) as consumer:
             first = (await consumer.beginning_offsets([self.tp]))[self.tp]
             end = (await consumer.end_offsets([self.tp]))[self.tp]
             async for record in records_between(consumer, self.tp, max(first, self.next), end):

@@ -16,9 +16,9 @@ from aiokafka.errors import OffsetOutOfRangeError
 
 from engine.core.plan.compile import Plan
 from engine.core.rules.ruleset import RuleSet
-from engine.runtime.aside import aside
+from engine.runtime.clients import Clients
 from engine.runtime.errors import Refused, Unavailable
-from engine.runtime.kafka.clients import reader
+from engine.runtime.kafka.connection import reader
 from engine.runtime.observe.metrics import Metrics
 from engine.runtime.rule_sets.archive import READ_WITH, Action, RuleSetArchive, load_directory
 from engine.runtime.rule_sets.publishing import publish
@@ -32,10 +32,11 @@ WATCH_S: Final = 1.0
 class RuleSets:
     """Follows the head. `plan` is the one in force."""
 
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, clients: Clients, metrics: Metrics) -> None:
         self._settings = settings
+        self._clients = clients
         self._metrics = metrics
-        self._archive = RuleSetArchive(settings)
+        self._archive = RuleSetArchive(settings, clients)
         self._plan: Plan | None = None
         self.trouble: str | None = None  # why the newest rules are not in force here
         self._watched: object = None  # the files as they were last taken or refused
@@ -57,7 +58,8 @@ class RuleSets:
         """
         if self._settings.rules:
             self._watched = _fingerprint(self._settings.rules)
-        given = await aside(load_directory, self._settings.rules) if self._settings.rules else None
+        rules, aside = self._settings.rules, self._clients.aside
+        given = await aside(load_directory, rules) if rules else None
         await self._archive.read()
         if given is not None and given.digest != self._archive.head:
             await self._publish(given, "start", f"--rules {self._settings.rules}")
@@ -71,12 +73,13 @@ class RuleSets:
             )
 
     async def _publish(self, rule_set: RuleSet, action: Action, note: str) -> None:
-        await publish(self._settings, rule_set, f"worker {socket.gethostname()}"[:100], note[:500], action)
+        by = f"worker {socket.gethostname()}"[:100]
+        await publish(self._settings, self._clients, rule_set, by, note[:500], action)
 
     async def _take(self, digest: str) -> bool:
         """Put a rule set in force, if it can be loaded."""
         try:
-            self._plan = await aside(self._archive.plan, digest)
+            self._plan = await self._clients.aside(self._archive.plan, digest)
         except Exception as error:  # whatever is wrong with a published set must not stop a worker that has a good one
             self.refuse(str(error), digest)
             return False
@@ -115,7 +118,7 @@ class RuleSets:
     async def follow(self) -> None:
         """Keep up with the topic, for ever. Raises Unavailable when Kafka is away; call again."""
         archive = self._archive
-        async with reader(self._settings, fetch_max_wait_ms=2000, **READ_WITH) as consumer:
+        async with reader(self._settings, self._clients, fetch_max_wait_ms=2000, **READ_WITH) as consumer:
             consumer.assign([archive.tp])
             consumer.seek(archive.tp, archive.next)
             while True:
@@ -143,7 +146,7 @@ class RuleSets:
             if now == self._watched:
                 continue
             try:
-                rule_set = await aside(load_directory, directory)
+                rule_set = await self._clients.aside(load_directory, directory)
                 if rule_set.digest != self._archive.head:
                     await self._publish(rule_set, "watch", f"--watch {directory}")
                 else:

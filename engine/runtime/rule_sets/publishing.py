@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
 import structlog
-from aiokafka import AIOKafkaProducer
 
 from engine.core.rules.meaning import changes
 from engine.core.rules.ruleset import RuleSet
 from engine.rulefile.trial.run import run_tests
-from engine.runtime.aside import aside
+from engine.runtime.clients import Clients, Producer
 from engine.runtime.errors import Fenced, Refused, Unavailable
-from engine.runtime.kafka.clients import TRANSACTION_BACKOFF_MS, discard, errors, start
+from engine.runtime.kafka.connection import TRANSACTION_BACKOFF_MS, discard, errors, start
 from engine.runtime.rule_sets.archive import BY_WORKERS, HEAD, SHOWN_DIGITS, Action, Entry, RuleSetArchive, load_files
 from engine.runtime.settings import Settings
 
@@ -39,7 +37,7 @@ Decision = Callable[[RuleSetArchive], tuple[Entry, dict[str, str]] | None]  # No
 
 
 async def publish(
-    settings: Settings, rule_set: RuleSet, by: str, note: str, action: Action = "publish"
+    settings: Settings, clients: Clients, rule_set: RuleSet, by: str, note: str, action: Action = "publish"
 ) -> Entry | None:
     """Append a rule set whose tests pass; put it in force unless the set in force asks for approval. None when that
     is so already.
@@ -48,7 +46,7 @@ async def publish(
     does not put an old set back over one that a person put in force.
     """
 
-    await _refuse_failing_tests(rule_set)
+    await _refuse_failing_tests(clients, rule_set)
 
     def decide(archive: RuleSetArchive) -> tuple[Entry, dict[str, str]] | None:
         if archive.head == rule_set.digest or any(e.digest == rule_set.digest for e in archive.waiting()):
@@ -61,12 +59,12 @@ async def publish(
                 digest=rule_set.digest,
             )
             return None
-        return _entry(archive, action, rule_set, by, note), dict(rule_set.files)
+        return _entry(archive, clients.wall_ms(), action, rule_set, by, note), dict(rule_set.files)
 
-    return await _append(settings, by, note, decide, patient=action in BY_WORKERS)
+    return await _append(settings, clients, by, note, decide, patient=action in BY_WORKERS)
 
 
-async def revert(settings: Settings, beginning: str, by: str, note: str) -> Entry | None:
+async def revert(settings: Settings, clients: Clients, beginning: str, by: str, note: str) -> Entry | None:
     """Publish a set that the topic holds again. The set in force may ask for approval of this, too."""
 
     def decide(archive: RuleSetArchive) -> tuple[Entry, dict[str, str]] | None:
@@ -74,12 +72,13 @@ async def revert(settings: Settings, beginning: str, by: str, note: str) -> Entr
         if archive.head == digest:
             return None
         files = archive.files(digest)
-        return _entry(archive, "revert", load_files(files, f"the rules of rule set {digest}"), by, note), files
+        rule_set = load_files(files, f"the rules of rule set {digest}")
+        return _entry(archive, clients.wall_ms(), "revert", rule_set, by, note), files
 
-    return await _append(settings, by, note, decide)
+    return await _append(settings, clients, by, note, decide)
 
 
-async def approve(settings: Settings, beginning: str, by: str, note: str) -> Entry | None:
+async def approve(settings: Settings, clients: Clients, beginning: str, by: str, note: str) -> Entry | None:
     """Put a waiting set in force, as somebody other than who published it."""
 
     def decide(archive: RuleSetArchive) -> tuple[Entry, dict[str, str]] | None:
@@ -96,14 +95,14 @@ async def approve(settings: Settings, beginning: str, by: str, note: str) -> Ent
             raise Refused(f"{by} published rule set {digest[:SHOWN_DIGITS]}: somebody else has to approve it")
         entry = next(entry for entry in waiting if not _same_person(entry.by, by))
         rule_set = load_files(archive.files(digest), f"the rules of rule set {digest}")
-        approved = _entry(archive, "approve", rule_set, by, note)
+        approved = _entry(archive, clients.wall_ms(), "approve", rule_set, by, note)
         return replace(approved, in_force=True, approves=entry.number), {}
 
-    return await _append(settings, by, note, decide)
+    return await _append(settings, clients, by, note, decide)
 
 
-async def _refuse_failing_tests(rule_set: RuleSet) -> None:
-    failed = (await aside(run_tests, rule_set)).failed
+async def _refuse_failing_tests(clients: Clients, rule_set: RuleSet) -> None:
+    failed = (await clients.aside(run_tests, rule_set)).failed
     if failed:
         lines = [
             f'{r.test.file}:{r.test.line}:{r.test.column}: rule "{r.test.rule}", test "{r.test.name}": {r.failure}'
@@ -122,11 +121,11 @@ def _same_person(one: str, other: str) -> bool:
     return " ".join(one.casefold().split()) == " ".join(other.casefold().split())
 
 
-def _entry(archive: RuleSetArchive, action: Action, rule_set: RuleSet, by: str, note: str) -> Entry:
+def _entry(archive: RuleSetArchive, time_ms: int, action: Action, rule_set: RuleSet, by: str, note: str) -> Entry:
     head = archive.head
     entry = Entry(
         number=max((entry.number for entry in archive.history), default=0) + 1,
-        time_ms=int(time.time() * 1000),
+        time_ms=time_ms,
         action=action,
         digest=rule_set.digest,
         by=by,
@@ -149,14 +148,16 @@ def _entry(archive: RuleSetArchive, action: Action, rule_set: RuleSet, by: str, 
     )
 
 
-async def _append(settings: Settings, by: str, note: str, decide: Decision, patient: bool = False) -> Entry | None:
+async def _append(
+    settings: Settings, clients: Clients, by: str, note: str, decide: Decision, patient: bool = False
+) -> Entry | None:
     for text, what, most in ((by, "name", MAX_NAME), (note, "note", MAX_NOTE)):
         if not text.isprintable() or len(text) > most or (text is by and not text.strip()):
             raise Refused(f"the {what} must be one line of at most {most} characters")
     heads: list[str | None] = []  # at the first look, and now
     for attempt in range(TRIES):
-        archive = RuleSetArchive(settings)
-        producer = _producer(settings)
+        archive = RuleSetArchive(settings, clients)
+        producer = _producer(settings, clients)
         try:
             await start(producer, settings)  # fences who is about to append, and ends what one left open
             await archive.read()
@@ -166,7 +167,7 @@ async def _append(settings: Settings, by: str, note: str, decide: Decision, pati
                     f"somebody else put rule set {(archive.head or '')[:SHOWN_DIGITS]} in force at this moment: see "
                     "`engage rules history`, then do it again if it still holds"
                 )
-            decided = await aside(decide, archive)  # it loads the set in force, to say what differs
+            decided = await clients.aside(decide, archive)  # it loads the set in force, to say what differs
             if decided is not None:
                 await _commit(settings, producer, archive, *decided)
                 log.info("rule set published", **_told(decided[0]))
@@ -178,8 +179,8 @@ async def _append(settings: Settings, by: str, note: str, decide: Decision, pati
     raise Unavailable("kafka", "others publish rule sets at the same time, again and again; try again")
 
 
-def _producer(settings: Settings) -> AIOKafkaProducer:
-    return AIOKafkaProducer(
+def _producer(settings: Settings, clients: Clients) -> Producer:
+    return clients.producer(
         **settings.kafka_client(TRANSACTION_BACKOFF_MS),
         transactional_id=f"{settings.prefix}{settings.app_id}-rule-sets",
         transaction_timeout_ms=int(settings.transaction_timeout_s * 1000),
@@ -189,7 +190,7 @@ def _producer(settings: Settings) -> AIOKafkaProducer:
 
 
 async def _commit(
-    settings: Settings, producer: AIOKafkaProducer, archive: RuleSetArchive, entry: Entry, files: dict[str, str]
+    settings: Settings, producer: Producer, archive: RuleSetArchive, entry: Entry, files: dict[str, str]
 ) -> None:
     records = [(entry.key, entry.encode())]
     if files and not archive.holds(entry.digest):

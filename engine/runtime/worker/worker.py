@@ -7,17 +7,14 @@ web server; its own consumer and producer stay off.
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-import tempfile
-import threading
-import time
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final
 
 import structlog
 from faust.web import Request, Response, Web
 
+from engine.runtime.clients import Clients
 from engine.runtime.errors import Refused, Unavailable
 from engine.runtime.kafka import topics
 from engine.runtime.kafka.intake import KafkaIntake, grown
@@ -31,8 +28,8 @@ from engine.runtime.redis import store as redis_store
 from engine.runtime.redis.store import RedisStore
 from engine.runtime.rule_sets.following import RuleSets
 from engine.runtime.settings import Settings
-from engine.runtime.worker.app import App
 from engine.runtime.worker.runner import FIRST_PAUSE_S, LONGEST_PAUSE_S, Runner, Turns, Work
+from engine.runtime.worker.watchdog import Watchdog
 
 log = structlog.get_logger(__name__)
 
@@ -40,40 +37,37 @@ AT_ONCE: Final = 8  # partitions that work, and partitions that start
 SWEEP_CLIENTS: Final = 2_000  # of all its partitions, a second
 PROBE_S: Final = 3.0
 TOPICS_S: Final = 60.0
-EXIT_HUNG: Final = 70
 
 
 class Worker:
-    """Runs partitions until `stop` or a failure."""
+    """Runs partitions until `stop` or a failure. `unit` and `cache_bytes` are those of each partition, by default as
+    the settings have it.
+    """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(
+        self, settings: Settings, clients: Clients, unit: UnitLimits | None = None, cache_bytes: int | None = None
+    ) -> None:
         self.settings = settings
         self.metrics = Metrics()
-        self._directory = tempfile.TemporaryDirectory(prefix="engage-")
-        self.app = App(
-            settings.app_id,
-            broker="kafka://unused",  # Faust's Kafka is off; it wants a URL all the same
-            web_host=settings.web_host,
-            web_bind=settings.web_host,
-            web_port=settings.web_port,
-            web_enabled=True,
-            web_in_thread=False,
-            datadir=self._directory.name,  # Faust makes a directory even without tables
-        )
+        self._clients = clients
+        self._unit = unit or UnitLimits(age_s=settings.unit_age_s)
+        self._cache_bytes = cache_bytes
+        self._loop = asyncio.get_running_loop()
+        self.app = clients.app(settings)
         self._work: Any = self.app.channel(maxsize=1024)
         self.app.agent(self._work, concurrency=AT_ONCE, name="engagement")(self._engage)
         self._pages()
-        self._redis = redis_store.connect(settings.redis.get_secret_value())
-        self._rule_sets = RuleSets(settings, self.metrics)
-        self._membership = Membership(settings, self._assigned)
+        self._redis = clients.redis(settings.redis.get_secret_value())
+        self._rule_sets = RuleSets(settings, clients, self.metrics)
+        self._membership = Membership(settings, clients, self._assigned)
         self._assignment: frozenset[int] = frozenset()
         self._reassigned = asyncio.Event()
         self._turns = Turns(asyncio.Semaphore(AT_ONCE), asyncio.Semaphore(AT_ONCE))
         self._runners: dict[int, tuple[Runner, asyncio.Task[None]]] = {}
         self._tasks: list[asyncio.Task[None]] = []
-        self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._failure: asyncio.Future[None] = self._loop.create_future()
         self._joined = False
-        self._beat = time.monotonic()
+        self._watchdog = Watchdog(settings.unit_deadline_s)
         self._partitions = 1
         self._partition_of = partitioner(1)
 
@@ -89,8 +83,8 @@ class Worker:
                 f"({error.strerror}): give another --web-port or --web-host"
             ) from error
         self.app.flow_control.resume()  # Faust does so only when its own consumer gets partitions
-        threading.Thread(target=self._watchdog, daemon=True, name="watchdog").start()
-        self._spawn(self._heartbeat())
+        self._clients.thread(self._watchdog.watch, "watchdog")
+        self._spawn(self._watchdog.beat())
         await self._patiently(self._check)
         await self._warn()
         await self._patiently(self._rule_sets.start)
@@ -119,12 +113,11 @@ class Worker:
         await self._membership.stop()
         await self._redis.aclose()
         await self.app.stop()
-        self._directory.cleanup()
         log.info("worker stopped")
 
     async def _check(self) -> None:
-        partitions = await topics.partition_count(self.settings)
-        empty = await topics.ledger_is_empty(self.settings, partitions)
+        partitions = await topics.partition_count(self.settings, self._clients)
+        empty = await topics.ledger_is_empty(self.settings, self._clients, partitions)
         await redis_store.pin_partitions(self._redis, self.settings.app_id, partitions, empty)
         await redis_store.pin_ledger(self._redis, self.settings.app_id, self.settings.ledger_topic)
         self._partitions = partitions
@@ -132,7 +125,7 @@ class Worker:
 
     async def _warn(self) -> None:
         """Of what is no reason to refuse: profiles may be meant to be compacted."""
-        for name in await topics.compacted(self.settings):
+        for name in await topics.compacted(self.settings, self._clients):
             log.warning(
                 "this topic is compacted: of a client's events Kafka may delete all but the last, decided or not. Set "
                 "its cleanup.policy to delete",
@@ -145,7 +138,7 @@ class Worker:
         while True:
             await asyncio.sleep(TOPICS_S)
             try:
-                await topics.partition_count(self.settings)
+                await topics.partition_count(self.settings, self._clients)
                 refused = False
             except Refused as error:
                 if refused:
@@ -158,7 +151,7 @@ class Worker:
         if not await redis_store.is_pinned(self._redis, self.settings.app_id):
             await self._check()
 
-    async def _patiently(self, step: Any) -> None:
+    async def _patiently(self, step: Callable[[], Awaitable[None]]) -> None:
         """Repeat a step of the start with growing pauses while Kafka or Redis is away."""
         pause_s = FIRST_PAUSE_S
         while True:
@@ -173,20 +166,20 @@ class Worker:
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
 
-    async def _forever(self, step: Any) -> None:
+    async def _forever(self, step: Callable[[], Awaitable[None]]) -> None:
         """Begin again whenever Kafka comes back."""
         pause_s = FIRST_PAUSE_S
         while True:
-            began = time.monotonic()
+            began = self._loop.time()
             try:
                 await step()
             except Unavailable as error:
                 log.warning("waiting", system=error.system, error=str(error), pause_s=round(pause_s, 2))
-            pause_s = FIRST_PAUSE_S if time.monotonic() - began > 10 else min(pause_s * 2, LONGEST_PAUSE_S)
+            pause_s = FIRST_PAUSE_S if self._loop.time() - began > 10 else min(pause_s * 2, LONGEST_PAUSE_S)
             await asyncio.sleep(pause_s)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
+        task = self._loop.create_task(work)
         task.add_done_callback(self._ended)
         self._tasks.append(task)
 
@@ -215,12 +208,12 @@ class Worker:
         self._reassigned.set()
 
     async def _poll_membership(self) -> None:
-        probed = time.monotonic()
+        probed = self._loop.time()
         while True:
             try:
                 await self._membership.poll()
-                if time.monotonic() - probed > PROBE_S:
-                    probed = time.monotonic()
+                if self._loop.time() - probed > PROBE_S:
+                    probed = self._loop.time()
                     await self._membership.probe()
                     self.metrics.waiting.labels("kafka").set(0)
             except Unavailable as error:
@@ -241,7 +234,7 @@ class Worker:
             await self._end_runners(set(self._runners) - wanted)
             for partition in sorted(wanted - set(self._runners)):
                 runner = self._runner(partition)
-                task = asyncio.get_running_loop().create_task(runner.run())
+                task = self._loop.create_task(runner.run())
                 task.add_done_callback(self._ended)
                 self._runners[partition] = (runner, task)
 
@@ -256,7 +249,7 @@ class Worker:
     def _runner(self, number: int) -> Runner:
         settings, partition_of = self.settings, self._partition_of
         share = max(len(self._assignment), 1)
-        log_ = KafkaLog(settings, number)
+        log_ = KafkaLog(settings, self._clients, number)
         partition = Partition(
             number,
             log_,
@@ -264,8 +257,8 @@ class Worker:
             lambda: self._rule_sets.plan,
             lambda key: partition_of(key) == number,
             self.metrics,
-            settings.cache_mb * 1_000_000 // share,
-            UnitLimits(age_s=settings.unit_age_s),
+            self._cache_bytes or settings.cache_mb * 1_000_000 // share,
+            self._unit,
         )
 
         def fenced() -> None:
@@ -275,7 +268,7 @@ class Worker:
 
         return Runner(
             partition,
-            KafkaIntake(settings, number, self._partitions, share),
+            KafkaIntake(settings, self._clients, number, self._partitions, share),
             log_.stop,
             self._submit,
             self._turns,
@@ -284,28 +277,13 @@ class Worker:
             self.metrics,
             self._check_redis,
             fenced,
-            lambda: int(time.time() * 1000),
+            self._clients.wall_ms,
         )
 
     async def _submit(self, work: Work) -> None:
         await self._work.put(work)
 
     # -- health ------------------------------------------------------------------------------------
-
-    async def _heartbeat(self) -> None:
-        while True:
-            self._beat = time.monotonic()
-            await asyncio.sleep(0.5)
-
-    def _watchdog(self) -> None:
-        """Heartbeats to Kafka alone would keep a stuck partition for ever: a loop that does not turn ends its
-        process.
-        """
-        while True:
-            time.sleep(1)
-            if time.monotonic() - self._beat > self.settings.unit_deadline_s:
-                log.critical("the event loop hangs: ending the process")
-                os._exit(EXIT_HUNG)
 
     def not_ready(self) -> list[str]:
         """Why this worker is not ready, empty when it is. A worker without partitions is a ready spare."""
@@ -352,9 +330,8 @@ class Worker:
             return web.json(body, status=200 if body["ready"] else 503)
 
 
-async def run(settings: Settings) -> None:
+async def run(worker: Worker) -> None:
     """Run a worker until SIGTERM or SIGINT. Raises Refused, or what else ended it."""
-    worker = Worker(settings)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

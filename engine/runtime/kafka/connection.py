@@ -1,6 +1,6 @@
-"""Kafka's clients: how they start, read what is committed, fail and end.
+"""A connection to Kafka: how its clients start, read what is committed, fail and end.
 
-Enters: settings. Leaves: readers, the partition of a key.
+Enters: settings, clients. Leaves: readers.
 Holds: aiokafka is used by its public interface alone, but for ending what does not end; its errors become Fenced,
 Unavailable or Refused here and go no further.
 """
@@ -10,12 +10,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, Final
 
 import structlog
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.conn import collect_hosts, create_conn
 from aiokafka.errors import (
     GroupAuthorizationFailedError,
@@ -34,6 +33,7 @@ from aiokafka.errors import (
     UnsupportedSaslMechanismError,
 )
 
+from engine.runtime.clients import Admin, Clients, Consumer, Producer
 from engine.runtime.errors import Fenced, Refused, Unavailable
 from engine.runtime.kafka.any_header import read_any_header
 from engine.runtime.settings import Settings
@@ -91,8 +91,8 @@ def errors() -> Iterator[None]:
         raise Unavailable("kafka", repr(error)) from error
 
 
-async def start(client: Any, settings: Settings) -> None:
-    """Start a client of aiokafka. Raises Refused for wrong credentials, which aiokafka itself reports as no connection
+async def start(client: Admin | Consumer | Producer, settings: Settings) -> None:
+    """Start a client. Raises Refused for wrong credentials, which aiokafka itself reports as no connection
     at all.
     """
     with errors():
@@ -120,7 +120,7 @@ async def _try_credentials(settings: Settings) -> None:
             continue
 
 
-async def discard(client: AIOKafkaProducer | AIOKafkaConsumer | None) -> None:
+async def discard(client: Producer | Consumer | None) -> None:
     """End a client whose state is no longer of interest; never raises, never waits long. What a producer has not sent
     is not sent any more.
     """
@@ -141,7 +141,7 @@ async def discard(client: AIOKafkaProducer | AIOKafkaConsumer | None) -> None:
         await _disconnect(client)
 
 
-async def _abandon_sends(client: AIOKafkaProducer | AIOKafkaConsumer) -> None:
+async def _abandon_sends(client: Any) -> None:
     """aiokafka's stop sends all that waits first, again and again while Kafka does not answer, and its sender waits for
     tasks that do the same. So these are ended, each of them, and there is nothing left to stop.
     """
@@ -161,7 +161,7 @@ def _works_for(sender: object, task: asyncio.Task[Any]) -> bool:
     return frame is not None and frame.f_locals.get("self") is sender
 
 
-async def _disconnect(client: AIOKafkaProducer | AIOKafkaConsumer) -> None:
+async def _disconnect(client: Any) -> None:
     """Close the connections, and no longer ask for metadata."""
     connections = getattr(client, "client", None) or getattr(client, "_client", None)
     if connections is not None:
@@ -187,9 +187,9 @@ def tell_later(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None
 class reader:
     """A group-less read_committed consumer, for a while."""
 
-    def __init__(self, settings: Settings, **options: Any) -> None:
+    def __init__(self, settings: Settings, clients: Clients, **options: Any) -> None:
         self._settings = settings
-        self._consumer = AIOKafkaConsumer(
+        self._consumer = clients.consumer(
             **settings.kafka_client(),
             isolation_level="read_committed",
             enable_auto_commit=False,
@@ -197,7 +197,7 @@ class reader:
             **{"max_partition_fetch_bytes": 1_048_576, **options},
         )
 
-    async def __aenter__(self) -> AIOKafkaConsumer:
+    async def __aenter__(self) -> Consumer:
         try:
             await start(self._consumer, self._settings)
         except BaseException:
@@ -212,7 +212,7 @@ class reader:
                 raise error
 
 
-async def records_between(consumer: AIOKafkaConsumer, tp: TopicPartition, first: int, end: int) -> AsyncIterator[Any]:
+async def records_between(consumer: Consumer, tp: TopicPartition, first: int, end: int) -> AsyncIterator[Any]:
     """Committed records with offsets in [first, end); control records take offsets too, so it reads while position <
     end.
     """
@@ -220,7 +220,8 @@ async def records_between(consumer: AIOKafkaConsumer, tp: TopicPartition, first:
         return  # and no assign: aiokafka's stop hangs when it follows at once on a change of assignment
     consumer.assign([tp])
     consumer.seek(tp, first)
-    stalled_at = time.monotonic() + 30
+    clock = asyncio.get_running_loop().time
+    stalled_at = clock() + 30
     while await consumer.position(tp) < end:
         # what is left may be nothing but markers: such a read waits its whole timeout, so it is short
         fetched = await consumer.getmany(tp, timeout_ms=100)
@@ -229,18 +230,18 @@ async def records_between(consumer: AIOKafkaConsumer, tp: TopicPartition, first:
                 return
             yield record
         if fetched:
-            stalled_at = time.monotonic() + 30
-        elif time.monotonic() > stalled_at:
+            stalled_at = clock() + 30
+        elif clock() > stalled_at:
             raise Unavailable(
                 "kafka", f"{tp.topic}-{tp.partition} gives no records at {await consumer.position(tp)}, end {end}"
             )
 
 
-async def partition_counts(settings: Settings, names: list[str]) -> dict[str, int]:
+async def partition_counts(settings: Settings, clients: Clients, names: list[str]) -> dict[str, int]:
     """Number of partitions of each topic that exists."""
-    async with reader(settings) as consumer:
+    async with reader(settings, clients) as consumer:
         existing = await consumer.topics()
-    producer = AIOKafkaProducer(**settings.kafka_client())
+    producer = clients.producer(**settings.kafka_client())
     with errors():
         try:
             await start(producer, settings)

@@ -1,0 +1,42 @@
+"""Faust's App with its own Kafka switched off.
+
+Enters: settings. Leaves: an App. Holds: partitions, offsets and transactions are the engine's own (see
+ARCHITECTURE.md).
+"""
+
+from __future__ import annotations
+
+import tempfile
+
+import faust
+from faust.app import BootStrategy
+
+from engine.runtime.settings import Settings
+
+
+class _Boot(BootStrategy):  # type: ignore[misc]
+    """Faust's documented switch: its own consumer and producer are not used."""
+
+    enable_kafka_consumer = False
+    enable_kafka_producer = False
+
+
+class App(faust.App):  # type: ignore[misc]
+    BootStrategy = _Boot
+
+
+def faust_app(settings: Settings) -> App:
+    """An app for one worker: its agent, its channel, its web pages."""
+    directory = tempfile.TemporaryDirectory(prefix="engage-")
+    app = App(
+        settings.app_id,
+        broker="kafka://unused",  # Faust's Kafka is off; it wants a URL all the same
+        web_host=settings.web_host,
+        web_bind=settings.web_host,
+        web_port=settings.web_port,
+        web_enabled=True,
+        web_in_thread=False,
+        datadir=directory.name,  # Faust makes a directory even without tables
+    )
+    app.add_context(directory)  # removed when the app ends
+    return app
