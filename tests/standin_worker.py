@@ -15,14 +15,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from engine.core.contract.decode import Rejected, decode
-from engine.core.contract.events import INBOUND
 from engine.core.contract.outbound import TOPIC_OF_KIND
+from engine.core.contract.topics import inbound_topics
 
 mode = sys.argv[1]
 counts: Counter[str] = Counter()
 client = {"bootstrap.servers": os.environ["ENGAGE_KAFKA"], "log_level": 3}
 consumer = Consumer(client | {"group.id": "standin", "auto.offset.reset": "earliest", "fetch.wait.max.ms": 20})
-consumer.assign([TopicPartition(topic, p, 0) for topic in INBOUND for p in range(4)])
+consumer.assign([TopicPartition(topic, p, 0) for topic in inbound_topics() for p in range(4)])
 producer = Producer(client)
 running = True
 

@@ -9,8 +9,8 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML
 
 from engine.core.client.record import PUBLIC_FIELDS
-from engine.core.contract.events import INBOUND
 from engine.core.contract.outbound import OUTBOUND, OUTBOUND_MODEL, TOPIC_OF_KIND, Rejection
+from engine.core.contract.topics import TOPICS, inbound_topics
 from engine.demo.simulator import simulate
 from engine.publish.schemas import check, generate, write
 
@@ -59,12 +59,12 @@ def test_drift_is_found_and_mended(tmp_path):
 
 
 def test_every_simulated_event_is_valid():
-    validators = {topic: validator(f"event-{topic}.json") for topic in INBOUND}
+    validators = {topic: validator(f"event-{topic}.json") for topic in inbound_topics()}
     seen = set()
     for record in simulate(7, 100, END_MS - 60 * 86_400_000, END_MS):
         validators[record.topic].validate(record.value)
         seen.add(record.topic)
-    assert seen == set(INBOUND)
+    assert seen == set(inbound_topics())
 
 
 BASE = {"event_id": "e1", "client_id": "C1", "time": "2026-03-02T09:30:00+08:00"}
@@ -127,10 +127,10 @@ def test_schema_and_engine_agree(topic, changes, accepted):
     event = {name: None if value is ... else value for name, value in event.items()}
     assert validator(f"event-{topic}.json").is_valid(event) is accepted
     if accepted:
-        INBOUND[topic].model_validate_json(json.dumps(event))
+        TOPICS[topic].model.model_validate_json(json.dumps(event))
     else:
         with pytest.raises(ValidationError):
-            INBOUND[topic].model_validate_json(json.dumps(event))
+            TOPICS[topic].model.model_validate_json(json.dumps(event))
 
 
 OUT = {
@@ -203,7 +203,7 @@ def test_dead_letter_headers_name_every_reason():
 def test_asyncapi_names_every_topic_and_its_references_lead_somewhere():
     document = YAML(typ="safe").load(FILES["asyncapi.yaml"])
     assert document["asyncapi"] == "3.0.0"
-    assert list(document["channels"]) == [*INBOUND, *OUTBOUND, "dead-letters"]
+    assert list(document["channels"]) == [*inbound_topics(), *OUTBOUND, "dead-letters"]
     assert {o["action"] for o in document["operations"].values()} == {"receive", "send"}
     assert len(document["operations"]) == len(document["channels"])
 

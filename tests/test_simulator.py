@@ -10,8 +10,8 @@ from collections import Counter, defaultdict
 import pytest
 
 from engine.core.contract.decode import Rejected, decode
-from engine.core.contract.events import INBOUND
 from engine.core.contract.outbound import Rejection
+from engine.core.contract.topics import inbound_topics
 from engine.demo.simulator import SimulatedRecord, parse_line, simulate, spoil, to_line, write
 from engine.operations.record_file import to_json
 
@@ -188,5 +188,5 @@ def test_a_time_without_offset_is_refused():
 
 def test_ids_and_topics_need_no_escaping_in_lines(history):
     assert all(re.fullmatch(r"[A-Za-z0-9-]+", r.key) for r in history)
-    assert set(INBOUND) == {r.topic for r in history}
+    assert set(inbound_topics()) == {r.topic for r in history}
     assert isinstance(history[0], SimulatedRecord)

@@ -18,8 +18,8 @@ import click
 from engine import __version__
 from engine.cli import rules as cli_rules
 from engine.cli.options import load_settings, real_clients, run_to_the_end, settings_options
-from engine.core.contract.events import INBOUND
 from engine.core.contract.outbound import Rejection
+from engine.core.contract.topics import inbound_topics
 from engine.runtime.errors import Refused
 from engine.runtime.settings import Settings
 
@@ -220,7 +220,7 @@ def _replay_file(settings: Settings, file: Path, until: str | None, replayed: An
 )
 @click.option("--end", default="2026-11-01T00:00:00Z", show_default=True, help="RFC 3339 time")
 @click.option("--count", type=click.IntRange(min=1), help="at most so many records")
-@click.option("--topics", "topic_names", default=",".join(INBOUND), show_default=True, help="comma-separated")
+@click.option("--topics", "topic_names", default=",".join(inbound_topics()), show_default=True, help="comma-separated")
 @click.option(
     "--bad-share", type=click.FloatRange(0, 1), default=0, show_default=True, help="share of records made bad"
 )
@@ -231,9 +231,9 @@ def simulate(
     from engine.demo import simulator
 
     names = topic_names.split(",")
-    unknown = [name for name in names if name not in INBOUND]
+    unknown = [name for name in names if name not in inbound_topics()]
     if unknown:
-        raise click.UsageError(f"--topics: unknown {', '.join(unknown)}; there are {', '.join(INBOUND)}")
+        raise click.UsageError(f"--topics: unknown {', '.join(unknown)}; there are {', '.join(inbound_topics())}")
     try:
         simulator.write(
             sys.stdout.buffer,

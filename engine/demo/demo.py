@@ -21,8 +21,8 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from engine.core.contract.events import INBOUND
 from engine.core.contract.outbound import OUTBOUND
+from engine.core.contract.topics import DEAD_LETTERS, inbound_topics
 from engine.demo.embedded import (
     PARTITIONS,
     REMEDY,
@@ -213,7 +213,7 @@ def _run(seconds: int | None, rules: Path, command: Sequence[str]) -> int:
     with contextlib.ExitStack() as stack:
         kafka = stack.enter_context(EmbeddedKafka())
         redis = stack.enter_context(EmbeddedRedis())
-        kafka.create_topics([*INBOUND, *OUTBOUND, "dead-letters"])
+        kafka.create_topics([*inbound_topics(), *OUTBOUND, DEAD_LETTERS])
         web_port = free_port()
         web = f"http://127.0.0.1:{web_port}"
         descriptor, log_name = tempfile.mkstemp(prefix="engage-demo-", suffix=".log")

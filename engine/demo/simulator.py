@@ -13,7 +13,8 @@ from operator import attrgetter
 from random import Random
 from typing import Any, BinaryIO, Final
 
-from engine.core.contract.events import INBOUND, parse_time_ms
+from engine.core.contract.events import parse_time_ms
+from engine.core.contract.topics import TOPICS, Topic, inbound_topics
 from engine.demo.population import (
     CHANNELS,
     CNY,
@@ -71,7 +72,7 @@ class _Broker:
         self.uniform = uniform = random.random
         self.market = _Market(random)
         self.records: list[SimulatedRecord] = []  # of the day at hand
-        self.topics: Collection[str] = INBOUND
+        self.topics: Collection[str] = inbound_topics()
         self.calendar: dict[int, list[Client]] = {}
         self.born: list[Client] = []
         settled_ms = min(2 * HOUR_MS, (end_ms - start_ms) // 20)  # existing clients become known at the very start
@@ -289,13 +290,14 @@ def simulate(
     clients: int,
     start_ms: int,
     end_ms: int,
-    topics: Collection[str] = tuple(INBOUND),
+    topics: Collection[str] | None = None,
     count: int | None = None,
     bad_share: float = 0.0,
 ) -> Iterator[SimulatedRecord]:
     """Records from `start_ms` to before `end_ms`, at most `count`; and `bad_share` bad ones for each good one."""
-    if unknown := set(topics) - set(INBOUND):
-        raise ValueError(f"unknown topics {', '.join(sorted(unknown))}; there are {', '.join(INBOUND)}")
+    topics = inbound_topics() if topics is None else topics
+    if unknown := set(topics) - set(TOPICS):
+        raise ValueError(f"unknown topics {', '.join(sorted(unknown))}; there are {', '.join(inbound_topics())}")
     broker = _Broker(seed, clients, start_ms, end_ms)
     broker.topics = frozenset(topics)
     bad = Random(seed + 1)
@@ -325,13 +327,19 @@ def _rfc3339(time_ms: int) -> str:
 BAD_KINDS: Final = 10
 
 
+def _to_spoil(topic: Topic) -> tuple[str | None, str]:
+    """A number that is never below zero, and a text of a few: the first fields that an event must have of these."""
+    required = [name for name in topic.fields if topic.model.model_fields[name].is_required()]
+    number = next((name for name in required if topic.bounds(name)[0] >= 0), None)
+    return number, next(name for name in required if topic.choices(name))
+
+
 def spoil(record: SimulatedRecord, kind: int) -> SimulatedRecord:
     """A record like this one that no engine may accept, in one of BAD_KINDS ways."""
     assert isinstance(record.value, dict)
     key, good = record.key, record.value
     text = to_json(good)
-    amount = {"trades": "quantity", "balances": "amount_fen"}.get(record.topic)
-    enum = {"trades": "side", "balances": "kind", "logins": "channel", "profiles": "type"}[record.topic]
+    amount, enum = _to_spoil(TOPICS[record.topic])
     match kind:
         case 0:
             value = text[: len(text) // 2]  # not JSON
@@ -363,7 +371,7 @@ def write(
     clients: int,
     days: float,
     end: str,
-    topics: Collection[str] = tuple(INBOUND),
+    topics: Collection[str] | None = None,
     count: int | None = None,
     bad_share: float = 0.0,
 ) -> int:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from aiokafka import TopicPartition
 
-from engine.core.contract.topics import INTAKE_TOPICS
+from engine.core.contract.topics import intake_topics
 from engine.runtime.clients import Clients
 from engine.runtime.errors import Fenced, Refused, Surprised
 from engine.runtime.kafka import topics
@@ -68,7 +68,7 @@ async def give_up(
 async def _gaps(settings: Settings, clients: Clients, partition: int, position: Position) -> dict[str, tuple[int, int]]:
     """From where each topic is to be read, and where it begins, if that is later."""
     offsets = position.offsets
-    tps = {topic: TopicPartition(settings.topic(topic), partition) for topic in INTAKE_TOPICS if topic in offsets}
+    tps = {topic: TopicPartition(settings.topic(topic), partition) for topic in intake_topics() if topic in offsets}
     async with reader(settings, clients) as consumer:
         with errors():
             first = await consumer.beginning_offsets(list(tps.values()))

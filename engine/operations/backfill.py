@@ -24,7 +24,7 @@ from aiokafka import TopicPartition
 from engine.core.client.state import ClientState, Layout, pack, unpack
 from engine.core.contract.events import Event
 from engine.core.contract.message import Message
-from engine.core.contract.topics import INTAKE_TOPICS
+from engine.core.contract.topics import intake_topics
 from engine.core.firm_time import DAY_MS, LONGEST_MONTH
 from engine.core.plan.columns import plan_of_features, put_columns
 from engine.core.plan.compile import Plan
@@ -303,7 +303,7 @@ async def held_since(settings: Settings, clients: Clients, partitions: int) -> d
     """Since when each topic is held, in record time; None when it is held from its beginning."""
     since: dict[str, int | None] = {}
     async with reader(settings, clients) as consumer:
-        for topic in INTAKE_TOPICS:
+        for topic in intake_topics():
             tps = [TopicPartition(settings.topic(topic), number) for number in range(partitions)]
             first = await consumer.beginning_offsets(tps)
             found: dict[TopicPartition, Any] = await consumer.offsets_for_times(dict.fromkeys(tps, 0))

@@ -20,8 +20,7 @@ from typing import Any
 from aiokafka import TopicPartition
 from aiokafka.errors import InvalidProducerEpoch, ProducerFenced
 
-from engine.core.contract.events import INBOUND
-from engine.core.contract.topics import DEAD_LETTERS
+from engine.core.contract.topics import DEAD_LETTERS, TOPICS
 from engine.runtime.clients import Clients, Consumer, Producer
 from engine.runtime.errors import Refused
 from engine.runtime.kafka.connection import (
@@ -140,7 +139,7 @@ async def resend(
                 if letter.id not in wanted and letter.reason != reason:
                     continue
                 wanted.discard(letter.id)
-                if letter.resent or letter.topic not in INBOUND:
+                if letter.resent or letter.topic not in TOPICS:
                     left.append(
                         f"{letter.id}: {'was re-sent before' if letter.resent else 'does not say where it came from'}"
                     )

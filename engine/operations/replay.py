@@ -18,10 +18,10 @@ import msgpack
 from aiokafka import TopicPartition
 
 from engine.core.client.state import ClientState, pack, unpack
-from engine.core.contract.events import INBOUND, Event
+from engine.core.contract.events import Event
 from engine.core.contract.message import Message
 from engine.core.contract.outbound import OUTBOUND
-from engine.core.contract.topics import DEAD_LETTERS
+from engine.core.contract.topics import DEAD_LETTERS, TOPICS, inbound_topics
 from engine.core.decide.path import Due, Input, decide
 from engine.core.plan.columns import plan_of_features, put_columns
 from engine.core.plan.compile import Plan
@@ -54,8 +54,8 @@ def read_file(lines: Iterable[bytes], name: str) -> Iterator[Inbound]:
     for number, line in enumerate(lines, start=1):
         try:
             topic, key, timestamp_ms, value = parse_line(line.decode())
-            if topic not in INBOUND:
-                raise ValueError(f'"{topic}" is no inbound topic; there are {", ".join(INBOUND)}')
+            if topic not in TOPICS:
+                raise ValueError(f'"{topic}" is no inbound topic; there are {", ".join(inbound_topics())}')
         except ValueError as error:
             raise ValueError(f"{name}:{number}: {error}") from error
         yield Inbound(topic, 0, number, timestamp_ms, key, value)

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from engine.core.client.activity import MAX_DISTINCT
 from engine.core.client.state import MAX_MATURITIES
-from engine.core.contract.events import INBOUND
 from engine.core.contract.outbound import Outcome
+from engine.core.contract.topics import TOPICS
 from engine.core.language import expressions
 from engine.core.language.expressions import Name
 from engine.core.language.functions import FUNCTIONS
@@ -73,12 +73,6 @@ CHANGES_MEANS: Final = {
     "elapsed": "every 24 hours",
     "now": "always; not for `becomes`",
 }
-GROUPS: Final = {
-    "trades": "A rule on trades, and on the second step of a sequence on them",
-    "logins": "A rule on logins, and on the second step of a sequence on them",
-    "balances": "A rule on balances, and on the second step of a sequence on them",
-    "maturity": "A rule at a maturity",
-}
 LIMITS: Final = (
     ("length of an expression", expressions.MAX_LENGTH, "characters"),
     ("parts of an expression", expressions.MAX_NODES, ""),
@@ -134,7 +128,7 @@ def _keys(part: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str,
         yield from _keys(named, f"{prefix}<name>.")
     for key, value in part.get("properties", {}).items():
         said = value.get("description", key.replace("_", " ").capitalize())
-        below = [] if key in INBOUND else list(_below(value))
+        below = [] if key in TOPICS else list(_below(value))
         same = next((f"`{prefix}{other}`" for other, parts in shown if below and parts == below), None)
         if same:
             said, below = f"As {same}.", []
@@ -181,8 +175,11 @@ def render() -> str:
     """The whole reference."""
     lines = [HEAD, "## Files and keys", "", *_files(None)]
     lines += ["## Names", "", "Of the client, everywhere:", "", *_names(names.client_names((), ()))]
-    for trigger, said in GROUPS.items():
-        lines += [f"{said}:", "", *_names(names.EVENT_NAMES[trigger])]
+    for topic in TOPICS:
+        if names.event_names(topic):
+            said = f"A rule on {topic}, and on the second step of a sequence on them:"
+            lines += [said, "", *_names(names.event_names(topic))]
+    lines += ["A rule at a maturity:", "", *_names(names.MATURITY_NAMES)]
     lines += ["A rule on `tier_change`:", "", *_names(names.tier_change_names(()))]
     lines += ["Features, definitions and tables are bare names. A list is named after `in` or `not in`.", ""]
     lines += ["## Functions", ""]

@@ -19,8 +19,9 @@ from ruamel.yaml import YAML
 from ruamel.yaml.scalarstring import LiteralScalarString
 
 from engine.core.client.record import PUBLIC_FIELDS
-from engine.core.contract.events import INBOUND, ClientType
+from engine.core.contract.events import ClientType
 from engine.core.contract.outbound import OUTBOUND, OUTBOUND_MODEL, TOPIC_OF_KIND, Rejection, TierChange
+from engine.core.contract.topics import DEAD_LETTERS, TOPICS, inbound_topics
 from engine.core.rules.ruleset import RuleSet
 from engine.rulefile.schema.schema import rule_file_schemas
 
@@ -30,7 +31,6 @@ REMEDY: Final = "run `engage schemas` and commit the result"
 RFC3339_PATTERN: Final = r"^\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(\.\d+)?([Zz]|[+-]\d{2}:\d{2})$"
 DATE_TIME: Final[dict[str, Any]] = {"type": "string", "format": "date-time", "pattern": RFC3339_PATTERN}
 DECIMAL_TEXT: Final[dict[str, Any]] = {"type": "string", "pattern": r"^-?\d+(\.\d+)?$"}
-DEAD_LETTERS: Final = "dead-letters"
 RULE_FILES: Final = "rule-files"
 
 Schema = dict[str, Any]
@@ -62,7 +62,7 @@ def _from_model(name: str, title: str, model: type[BaseModel], mode: str) -> Sch
 
 
 def _inbound(topic: str) -> Schema:
-    model = INBOUND[topic]
+    model = TOPICS[topic].model
     schema = _from_model(inbound_file(topic), f"{model.__name__} event", model, "validation")
     schema["properties"]["time"]["description"] += " RFC 3339 with an offset, or integer epoch milliseconds."
     return schema
@@ -195,7 +195,8 @@ def asyncapi() -> Schema:
         messages = [{"$ref": f"#/channels/{topic}/messages/{message_name}"}]
         operations[f"{action}-{topic}"] = {"action": action, "channel": channel, "messages": messages}
 
-    for topic, inbound in INBOUND.items():
+    for topic in inbound_topics():
+        inbound = TOPICS[topic].model
         name = inbound.__name__
         message = _message(name.lower(), f"{name} event", _json_schema_file(inbound_file(topic)))
         add(topic, name.lower(), message, "receive", str(inbound.__doc__))
@@ -229,7 +230,7 @@ def asyncapi() -> Schema:
 
 def generate(rule_set: RuleSet | None = None) -> dict[str, str]:
     """File name -> text of every file under schemas/; those of rule files with the names of a rule set."""
-    schemas = {inbound_file(topic): _inbound(topic) for topic in INBOUND}
+    schemas = {inbound_file(topic): _inbound(topic) for topic in inbound_topics()}
     schemas |= {outbound_file(topic): _outbound(topic) for topic in OUTBOUND}
     schemas |= {"dead-letter-headers.json": _dead_letter_headers(), "client-record.json": _client_record()}
     schemas |= {f"{RULE_FILES}/{name}": schema for name, schema in rule_file_schemas(rule_set, BASE).items()}

@@ -17,7 +17,6 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from engine.core.contract.events import INBOUND
 from engine.core.contract.outbound import OUTBOUND
 from engine.core.contract.topics import DEAD_LETTERS, REROUTED
 
@@ -199,5 +198,4 @@ def _source(name: str, given: Collection[str], settings_file: Path | None) -> st
     return str(settings_file)
 
 
-INTAKE: tuple[str, ...] = (*INBOUND, REROUTED)
 PUBLISHED: tuple[str, ...] = (*OUTBOUND, DEAD_LETTERS)

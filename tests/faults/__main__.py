@@ -17,7 +17,7 @@ from pathlib import Path
 from random import Random
 from statistics import median
 
-from engine.core.contract.events import INBOUND
+from engine.core.contract.topics import inbound_topics
 from tests.faults import offline
 from tests.faults.arena import Arena
 from tests.faults.auditor import Audit, audit
@@ -42,7 +42,7 @@ class Trial:
         self.recoveries: dict[str, list[float]] = defaultdict(list)
         self._arena = Arena(directory, WORKERS + 1)
         self._file = directory / "produced.ndjson"
-        topics = ("trades",) if arguments.trades_only else tuple(INBOUND)
+        topics = ("trades",) if arguments.trades_only else inbound_topics()
         # a file does not say at which record the rules changed
         self._kinds = arguments.only or FAULTS.keys() - ({"publish-rules"} if arguments.trades_only else set())
         per_round = 2_000 if arguments.trades_only else 600  # so many that the load does not run out of records

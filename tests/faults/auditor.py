@@ -23,9 +23,8 @@ from aiokafka.partitioner import murmur2
 
 from engine.core.client.record import PACKED_FIELD, PUBLIC_FIELDS
 from engine.core.contract.decode import Rejected, decode
-from engine.core.contract.events import INBOUND
 from engine.core.contract.outbound import OUTBOUND
-from engine.core.contract.topics import DEAD_LETTERS, REROUTED
+from engine.core.contract.topics import DEAD_LETTERS, REROUTED, inbound_topics
 from engine.operations.replay import Replayed, replay_ledger
 from engine.runtime.clients import Clients
 from tests.kafka.installation import Installation, Record, by_client
@@ -71,12 +70,12 @@ class _Chain:
 def audit(installation: Installation, acknowledged: int) -> Audit:
     """Read everything and judge it. No worker may be running."""
     found = Audit()
-    everything = installation.read(*INBOUND, REROUTED, DEAD_LETTERS, *OUTBOUND)
-    by_topic: dict[str, list[Record]] = {name: [] for name in (*INBOUND, REROUTED, DEAD_LETTERS, *OUTBOUND)}
+    everything = installation.read(*inbound_topics(), REROUTED, DEAD_LETTERS, *OUTBOUND)
+    by_topic: dict[str, list[Record]] = {name: [] for name in (*inbound_topics(), REROUTED, DEAD_LETTERS, *OUTBOUND)}
     for record in everything:
         by_topic[record.topic].append(record)
-    inbound = [record for name in (*INBOUND, REROUTED) for record in by_topic[name]]
-    if (there := sum(len(by_topic[name]) for name in INBOUND)) != acknowledged:
+    inbound = [record for name in (*inbound_topics(), REROUTED) for record in by_topic[name]]
+    if (there := sum(len(by_topic[name]) for name in inbound_topics())) != acknowledged:
         found.find(
             f"{acknowledged} records were acknowledged but the topics hold {there}: the load itself is not whole"
         )

@@ -16,7 +16,7 @@ from typing import Any
 
 from confluent_kafka import Message
 
-from engine.core.contract.events import INBOUND
+from engine.core.contract.topics import inbound_topics
 from engine.demo.simulator import DAY_MS, simulate
 from engine.operations.record_file import to_json, to_line
 from tests.kafka.installation import Installation
@@ -41,7 +41,7 @@ class Load:
         seed: int,
         rate: float,
         file: Path,
-        topics: Collection[str] = tuple(INBOUND),
+        topics: Collection[str] = inbound_topics(),
         clients: int = CLIENTS,
         count: int | None = None,
     ) -> None:

@@ -12,9 +12,9 @@ import atheris
 
 with atheris.instrument_imports(include=["engine.core"]):
     from engine.core.contract.decode import Rejected, decode
-    from engine.core.contract.events import INBOUND
+    from engine.core.contract.topics import TOPICS, inbound_topics
 
-TOPICS = tuple(INBOUND)
+NAMES = inbound_topics()
 SEEDS = (
     {
         "event_id": "1",
@@ -49,16 +49,16 @@ SEEDS = (
 def mutate(data: bytes, max_size: int, seed: int) -> bytes:
     """One time in four begin again from a good event, so that mutations stay near what is accepted."""
     if seed % 4 == 0:
-        data = bytes([seed % len(TOPICS)]) + json.dumps(SEEDS[seed // 4 % len(SEEDS)]).encode()
+        data = bytes([seed % len(NAMES)]) + json.dumps(SEEDS[seed // 4 % len(SEEDS)]).encode()
     return atheris.Mutate(data, max_size)
 
 
 def one(data: bytes) -> None:
     if not data:
         return
-    topic, value = TOPICS[data[0] % len(TOPICS)], data[1:]
+    topic, value = NAMES[data[0] % len(NAMES)], data[1:]
     event = decode(topic, b"C1", value, 1_795_000_000_000)
-    assert isinstance(event, (Rejected, INBOUND[topic]))
+    assert isinstance(event, (Rejected, TOPICS[topic].model))
 
 
 if __name__ == "__main__":

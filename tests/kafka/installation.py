@@ -29,7 +29,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stubs l
 )
 
 from engine.core.contract.outbound import OUTBOUND
-from engine.core.contract.topics import INTAKE_TOPICS
+from engine.core.contract.topics import intake_topics
 from engine.demo.embedded import die_with_parent
 from engine.runtime.clients import Clients
 from engine.runtime.kafka import topics
@@ -268,7 +268,7 @@ class Installation:
             return False
         behind = [
             TopicPartition(self.settings.topic(topic), p, positions[p].get("offsets", {}).get(topic, 0))
-            for topic in INTAKE_TOPICS
+            for topic in intake_topics()
             for p in range(self.partitions)
         ]
         ends = self.ends(behind)

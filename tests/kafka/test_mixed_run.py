@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import jsonschema
 import pytest
 
-from engine.core.contract.events import INBOUND
 from engine.core.contract.outbound import OUTBOUND
+from engine.core.contract.topics import inbound_topics
 from tests.kafka.conftest import action_of, as_sent, simulated
 from tests.kafka.installation import Installation, Record, by_client
 from tests.kafka.worker_process import eventually
@@ -76,7 +76,7 @@ def test_every_id_once(published: list[Record]) -> None:
     ids = Counter(r.json["id"] for r in published)
     assert len(ids) == len(published) > 100
     causes = {(r.json["cause"]["type"]) for r in published}
-    assert causes == {*INBOUND, "timer"}
+    assert causes == {*inbound_topics(), "timer"}
 
 
 def test_outbound_values_and_headers(published: list[Record]) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from engine.core.contract.events import INBOUND
 from engine.core.contract.outbound import OUTBOUND
+from engine.core.contract.topics import inbound_topics
 from tests.kafka.conftest import MakeInstallation
 from tests.kafka.installation import Installation
 from tests.kafka.worker_process import eventually
@@ -23,7 +23,7 @@ def test_topics_that_kafka_compacts_are_told(engine: Installation) -> None:
 def test_topics_are_created_once_and_compared(install: MakeInstallation) -> None:
     engine = install()
     settings = engine.settings
-    needed = {settings.topic(name) for name in (*INBOUND, *OUTBOUND, "dead-letters", "rerouted")}
+    needed = {settings.topic(name) for name in (*inbound_topics(), *OUTBOUND, "dead-letters", "rerouted")}
     needed |= {settings.ledger_topic, settings.rule_set_topic, settings.resent_topic}
 
     before = engine.engage("topics")
@@ -38,7 +38,7 @@ def test_topics_are_created_once_and_compared(install: MakeInstallation) -> None
     again = engine.engage("topics", "--create", "--partitions", "5")  # what exists decides
     assert (again.returncode, again.stdout) == (0, AS_NEEDED)
     partitions = {name: len(topic.partitions) for name, topic in engine.admin.list_topics(timeout=10).topics.items()}
-    assert all(partitions[settings.topic(name)] == 3 for name in (*INBOUND, "rerouted"))
+    assert all(partitions[settings.topic(name)] == 3 for name in (*inbound_topics(), "rerouted"))
     assert partitions[settings.ledger_topic] == 3
 
     engine.alter(settings.ledger_topic, "retention.ms", "1000")

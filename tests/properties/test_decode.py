@@ -10,9 +10,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from engine.core.contract.decode import Rejected, decode
-from engine.core.contract.events import EARLIEST_MS, INBOUND, LATEST_MS, Balance, Login, Profile, Trade, parse_time_ms
+from engine.core.contract.events import EARLIEST_MS, LATEST_MS, Balance, Login, Profile, Trade, parse_time_ms
 from engine.core.contract.message import rfc3339
 from engine.core.contract.outbound import Rejection
+from engine.core.contract.topics import TOPICS, inbound_topics
 from engine.core.decide.path import decide
 from tests.core.making import event_of, shipped_plan, topic_of
 from tests.properties.histories import histories, quick
@@ -27,7 +28,7 @@ scalars = (
     | st.floats()
     | st.text(st.characters(exclude_categories=[]), max_size=20)  # surrogates too
 )
-fields = sorted({name for model in INBOUND.values() for name in model.model_fields})
+fields = sorted({name for topic in TOPICS.values() for name in topic.model.model_fields})
 jsons = st.recursive(
     scalars,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(fields) | st.text(max_size=5), inner),
@@ -42,19 +43,19 @@ def judged(topic: str, key: bytes | None, value: bytes | None, timestamp_ms: int
         assert 0 < len(result.error.encode()) < 2_000
     else:
         assert result.client_id.encode() == key
-        assert isinstance(result, INBOUND[topic])
+        assert isinstance(result, TOPICS[topic].model)
         decide(shipped_plan(), {}, [(topic, result)])
     return result
 
 
 @quick(300)
-@given(topic=st.sampled_from(list(INBOUND)), key=keys, value=st.none() | st.binary(max_size=200), moment=moments)
+@given(topic=st.sampled_from(inbound_topics()), key=keys, value=st.none() | st.binary(max_size=200), moment=moments)
 def test_any_bytes(topic, key, value, moment):
     judged(topic, key, value, moment)
 
 
 @quick(300)
-@given(topic=st.sampled_from(list(INBOUND)), value=jsons, moment=moments, ascii_only=st.booleans())
+@given(topic=st.sampled_from(inbound_topics()), value=jsons, moment=moments, ascii_only=st.booleans())
 @example(topic="logins", value={"time": "\ud800"}, moment=-1, ascii_only=False)
 def test_any_json(topic, value, moment, ascii_only):
     text = json.dumps(value, ensure_ascii=ascii_only)
@@ -104,5 +105,5 @@ def test_a_moment_is_the_same_in_both_notations_and_every_offset(moment_ms, offs
 @pytest.mark.parametrize("model", [Trade, Login, Balance, Profile])
 def test_every_field_is_tried(model):
     """The list of fields above is of all models: a model added to the contract is spoiled too."""
-    assert model in INBOUND.values()
+    assert model in [topic.model for topic in TOPICS.values()]
     assert set(model.model_fields) <= set(fields)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.core.contract.topics import INTAKE_TOPICS
+from engine.core.contract.topics import intake_topics
 from engine.runtime.protocol.intake import Batch, Inbound, Merger, merge
 from tests.properties.histories import quick
 from tests.runtime.driving import ConsumerRecord, Topics
@@ -34,7 +34,7 @@ class Source:
 @st.composite
 def sources(draw: st.DrawFn, ordered: bool = False) -> dict[str, Source]:
     found = {}
-    for topic in INTAKE_TOPICS:
+    for topic in intake_topics():
         # None is a marker of a transaction
         times = draw(st.lists(st.none() | st.integers(0, 30), max_size=15))
         if ordered:
@@ -53,7 +53,7 @@ def places(batch: Batch) -> list[Place]:
 
 
 # which topic to fetch from next, how many offsets of it, how many records to cut then (0: none)
-moves = st.lists(st.tuples(st.sampled_from(INTAKE_TOPICS), st.integers(1, 6), st.integers(0, 8)), max_size=40)
+moves = st.lists(st.tuples(st.sampled_from(intake_topics()), st.integers(1, 6), st.integers(0, 8)), max_size=40)
 
 
 def played(sources: dict[str, Source], moves: Sequence[tuple[str, int, int]]) -> list[Batch]:
@@ -78,7 +78,7 @@ def played(sources: dict[str, Source], moves: Sequence[tuple[str, int, int]]) ->
 @quick(300)
 @given(sources=sources(), moves=moves)
 def test_nothing_lost_nothing_doubled_and_each_batch_can_be_made_again(sources, moves):
-    reached = dict.fromkeys(INTAKE_TOPICS, 0)
+    reached = dict.fromkeys(intake_topics(), 0)
     for batch in played(sources, moves):
         assert batch.ranges
         held: Topics = {}
@@ -99,15 +99,15 @@ def test_times_in_order_stay_in_order_as_long_as_no_topic_is_passed_by(sources, 
     """Cut only while no topic is lacking, as the intake does, the whole is one order by time, ties by topic."""
     merger = fresh(sources)
     order: list[Inbound] = []
-    for topic, number, limit in [*moves, *((topic, 100, 0) for topic in INTAKE_TOPICS)]:
+    for topic, number, limit in [*moves, *((topic, 100, 0) for topic in intake_topics())]:
         records, _ = sources[topic].fetch(number)
-        for other in INTAKE_TOPICS:  # ends of all topics are known from the first fetch on
+        for other in intake_topics():  # ends of all topics are known from the first fetch on
             merger.add(other, records if other == topic else [], sources[other].position, sources[other].end)
         if limit and not merger.lacking() and (batch := merger.cut(limit)):
             order += batch.records
     while batch := merger.cut(5):
         order += batch.records
-    keys = [(record.timestamp_ms, INTAKE_TOPICS.index(record.topic), record.offset) for record in order]
+    keys = [(record.timestamp_ms, intake_topics().index(record.topic), record.offset) for record in order]
     assert keys == sorted(keys)
     assert len(keys) == sum(len(source.records) for source in sources.values())
 

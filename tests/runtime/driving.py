@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from engine.core.client.state import ClientState, pack
 from engine.core.contract.message import Message
-from engine.core.contract.topics import INTAKE_TOPICS
+from engine.core.contract.topics import intake_topics
 from engine.core.decide.path import Input, decide
 from engine.core.plan.compile import Plan
 from engine.runtime.observe.metrics import Metrics
@@ -62,7 +62,7 @@ def end_of(records: list[ConsumerRecord]) -> int:
 
 def next_batch(topics: Topics, offsets: dict[str, int], limit: int) -> Batch | None:
     """What the intake would hand over next."""
-    merger = Merger({topic: offsets.get(topic, 0) for topic in INTAKE_TOPICS})
+    merger = Merger({topic: offsets.get(topic, 0) for topic in intake_topics()})
     for topic, records in topics.items():
         at = offsets.get(topic, 0)
         merger.add(topic, [r for r in records if r.offset >= at], end_of(records), end_of(records))

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.core.client.state import unpack
-from engine.core.contract.topics import INTAKE_TOPICS
+from engine.core.contract.topics import intake_topics
 from engine.core.firm_time import DAY_MS, HOUR_MS
 from engine.core.plan.compile import Plan
 from engine.operations import backfill
@@ -75,7 +75,7 @@ class MemoryInputs:
         return [record for _, record in merge({topic: records for topic, records in found.items() if records})]
 
     async def read_until(self, offsets: Mapping[str, int]) -> AsyncIterator[list[Inbound]]:
-        merger = Merger(dict.fromkeys(INTAKE_TOPICS, 0))
+        merger = Merger(dict.fromkeys(intake_topics(), 0))
         for topic, end in offsets.items():
             merger.add(topic, [r for r in self._topics.get(topic, []) if r.offset < end], end, end)
         while batch := merger.cut(7):
@@ -333,7 +333,7 @@ def test_a_feature_that_is_not_in_force_is_refused_with_a_remedy():
 
 def test_a_window_longer_than_the_history_is_told():
     features = chosen_features(AFTER_PLAN, ["trades_90d", "logins_24h", "in_cny"])
-    since = dict.fromkeys(INTAKE_TOPICS) | {"trades": at(-30), "logins": at(-30)}
+    since = dict.fromkeys(intake_topics()) | {"trades": at(-30), "logins": at(-30)}
     lines = reach(features, since, at(0))
     assert [line for line in lines if line.startswith("warning")] == [
         "warning: trades_90d needs trades of a longer time than it is held: what came before 2026-01-17T04:00:00Z does "

@@ -11,7 +11,7 @@ from engine.core.contract.decode import FUTURE_TOLERANCE_MS
 from engine.core.contract.events import Login
 from engine.core.contract.message import Message
 from engine.core.contract.outbound import Rejection
-from engine.core.contract.topics import INTAKE_TOPICS
+from engine.core.contract.topics import intake_topics
 from engine.runtime.protocol.intake import MAX_BATCH_BYTES, Batch, Inbound, Merger, inbound, read
 from tests.core.making import at, login
 from tests.runtime.driving import ConsumerRecord, topics_of
@@ -19,7 +19,7 @@ from tests.runtime.driving import ConsumerRecord, topics_of
 
 def merger(**topics: list[int]) -> Merger:
     """Topics with records at these times, read to their ends."""
-    made = Merger(dict.fromkeys(INTAKE_TOPICS, 0))
+    made = Merger(dict.fromkeys(intake_topics(), 0))
     for topic, times in topics.items():
         records = [ConsumerRecord(offset, time) for offset, time in enumerate(times)]
         made.add(topic, records, len(records), len(records))
@@ -63,35 +63,35 @@ def test_what_is_still_to_come_at_the_same_time_goes_first_if_its_topic_does():
 
 
 def test_markers_at_the_end_of_a_topic_belong_to_the_batch_that_empties_it():
-    m = Merger(dict.fromkeys(INTAKE_TOPICS, 0))
+    m = Merger(dict.fromkeys(intake_topics(), 0))
     m.add("trades", [ConsumerRecord(2, 5), ConsumerRecord(4, 6)], 7, 7)
     first, second = m.cut(1), m.cut(1)
     assert first is not None
     assert second is not None
     assert (first.ranges, second.ranges) == ({"trades": (0, 3)}, {"trades": (3, 7)})
-    assert m.lag() == dict.fromkeys(INTAKE_TOPICS, 0)
+    assert m.lag() == dict.fromkeys(intake_topics(), 0)
 
 
 def test_nothing_but_markers_is_a_batch_without_records():
     """A position that stayed before them would look as if events were missing once Kafka has deleted them."""
-    m = Merger(dict.fromkeys(INTAKE_TOPICS, 0))
+    m = Merger(dict.fromkeys(intake_topics(), 0))
     m.add("trades", [], 3, 3)
     assert m.caught_up
     assert m.cut(10) == Batch([], {"trades": (0, 3)}, 0)
     assert m.cut(10) is None
-    assert m.lag() == dict.fromkeys(INTAKE_TOPICS, 0)
+    assert m.lag() == dict.fromkeys(intake_topics(), 0)
 
 
 def test_lag_is_what_is_not_yet_in_a_batch():
     m = merger(trades=[1, 2, 3])
     m.add("logins", [ConsumerRecord(0, 2)], 1, 10)
-    assert m.lag() == {**dict.fromkeys(INTAKE_TOPICS, 0), "trades": 3, "logins": 10}
+    assert m.lag() == {**dict.fromkeys(intake_topics(), 0), "trades": 3, "logins": 10}
     m.cut(2)
-    assert m.lag() == {**dict.fromkeys(INTAKE_TOPICS, 0), "trades": 2, "logins": 9}
+    assert m.lag() == {**dict.fromkeys(intake_topics(), 0), "trades": 2, "logins": 9}
 
 
 def test_a_batch_is_bounded_in_bytes():
-    m = Merger(dict.fromkeys(INTAKE_TOPICS, 0))
+    m = Merger(dict.fromkeys(intake_topics(), 0))
     value = b"x" * (MAX_BATCH_BYTES // 3)
     m.add("trades", [ConsumerRecord(n, n, value=value) for n in range(7)], 7, 7)
     sizes = []

@@ -18,9 +18,10 @@ from aiokafka import TopicPartition
 
 from engine.core.client.state import ClientState, pack, unpack
 from engine.core.contract.decode import Rejected, decode
-from engine.core.contract.events import INBOUND, Event
+from engine.core.contract.events import Event
 from engine.core.contract.message import Message
 from engine.core.contract.outbound import Rejection
+from engine.core.contract.topics import TOPICS
 from engine.core.decide.path import Due, Sweep, decide
 from engine.core.plan.columns import put_columns
 from engine.core.plan.compile import Plan
@@ -267,7 +268,7 @@ class _Partition:
         names = ("engage_topic", "engage_partition", "engage_offset", "engage_timestamp")
         headers = tuple(zip(names, (*coordinates, str(time_ms).encode()), strict=True))
         right = not record.key or len(record.key) > 64 or self.partition_of(record.key) == self.number
-        if topic not in INBOUND:
+        if topic not in TOPICS:
             answer: Any = Rejected(Rejection.UNKNOWN_VALUE, "not a copy that the engine made: no such origin")
         elif not right and not copy:
             return Message("rerouted", record.key, record.value, headers, time_ms)

@@ -9,7 +9,7 @@ from functools import partial
 from itertools import chain, count
 from typing import Any
 
-from engine.core.contract.topics import INTAKE_TOPICS, REROUTED
+from engine.core.contract.topics import REROUTED, intake_topics
 from engine.core.decide import messages
 from engine.runtime.kafka.intake import KafkaIntake
 from engine.runtime.kafka.log import KafkaLog
@@ -247,7 +247,7 @@ def _() -> list[Change]:
 @bug("merge one topic after another")
 def _() -> list[Change]:
     def merge(records: Any) -> Any:
-        topics = [topic for topic in INTAKE_TOPICS if topic in records]
+        topics = [topic for topic in intake_topics() if topic in records]
         return chain.from_iterable([(topic, inbound(topic, r)) for r in records[topic]] for topic in topics)
 
     return [(intake, "merge", merge)]

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Final
 
-from engine.core.contract.events import INBOUND
+from engine.core.contract.topics import inbound_topics, intake_topics
 from engine.runtime.partitioning import partitioner
 
 BASE_MS: Final = 1_772_000_000_000
 WALL_MS_PER_S: Final = 4 * 3_600_000  # wall clocks run fast: a simulated second is four hours, so that timers fall due
-INTAKE_TOPICS: Final = (*INBOUND, "rerouted")
+INTAKE_TOPICS: Final = intake_topics()
 DRAIN_S: Final = 90.0  # all must be decided so long after the last fault
 CLIENTS: Final = tuple(f"c{number}" for number in range(9))
 BACKFILLS: Final = (
@@ -133,7 +133,7 @@ def draw_inputs(random: Random, scenario: Scenario, records: int) -> list[Input]
         at_s = random.uniform(0, scenario.end_s)
         if random.random() < 0.3:
             at_s = min(burst_s + random.random() * 0.3, scenario.end_s)
-        topic = random.choice(tuple(INBOUND))
+        topic = random.choice(inbound_topics())
         client_id = random.choice(CLIENTS)
         timestamp_ms = wall_ms(at_s) - random.randint(0, skew_ms)
         late_ms = random.choice((0, 0, 1_000, 86_400_000, -random.randint(0, 300_000)))

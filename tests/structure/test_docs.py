@@ -10,8 +10,8 @@ import pytest
 
 from engine import __version__
 from engine.cli.main import main
-from engine.core.contract.events import INBOUND
 from engine.core.contract.outbound import OUTBOUND, Outcome, Rejection
+from engine.core.contract.topics import inbound_topics
 from engine.core.language import functions as expression_functions
 from engine.core.rules import names
 from engine.publish import reference
@@ -36,7 +36,7 @@ def metrics() -> list[str]:
     return [f.name + ("_total" if f.type == "counter" else "") for f in families if f.name.startswith("engage_")]
 
 
-EVENT_NAMES = [name for group in names.EVENT_NAMES.values() for name in group]
+EVENT_NAMES = [name for about in (*inbound_topics(), "maturity") for name in names.event_names(about)]
 ALL_NAMES = [*names.client_names((), ()), *EVENT_NAMES, *names.tier_change_names(())]
 
 
@@ -47,7 +47,7 @@ ALL_NAMES = [*names.client_names((), ()), *EVENT_NAMES, *names.tier_change_names
         pytest.param(OPERATIONS, list(Settings.model_fields), id="settings"),
         pytest.param(OPERATIONS, metrics(), id="metrics"),
         pytest.param(OPERATIONS, [*Outcome, *Rejection], id="reasons"),
-        pytest.param(OPERATIONS, [*INBOUND, *OUTBOUND, "dead-letters"], id="topics"),
+        pytest.param(OPERATIONS, [*inbound_topics(), *OUTBOUND, "dead-letters"], id="topics"),
         pytest.param(REFERENCE, [name.name for name in ALL_NAMES], id="names"),
         pytest.param(REFERENCE, list(expression_functions.FUNCTIONS), id="functions"),
     ],

@@ -11,13 +11,13 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from engine.core.contract.events import INBOUND, Event
+from engine.core.contract.events import Event
 from engine.core.contract.outbound import Rejection
+from engine.core.contract.topics import TOPICS
 
 MAX_EVENT_BYTES: Final = 65_536
 FUTURE_TOLERANCE_MS: Final = 300_000
 
-_VALIDATE: Final = {topic: model.__pydantic_validator__.validate_json for topic, model in INBOUND.items()}
 _REASON_OF_ERROR: Final = {
     "json_invalid": Rejection.NOT_JSON,
     "missing": Rejection.MISSING_FIELD,
@@ -53,7 +53,7 @@ def decode(topic: str, key: bytes | None, value: bytes | None, timestamp_ms: int
     if not value:
         return Rejected(Rejection.NO_VALUE, "the record has no value; a client cannot be deleted this way")
     try:
-        event: Event = _VALIDATE[topic](value)
+        event: Event = TOPICS[topic].model.__pydantic_validator__.validate_json(value)
     except ValidationError as error:
         return _rejected(error)
     if event.client_id.encode() != key:

@@ -100,7 +100,7 @@ Region = Literal["east", "central", "west", "northeast"]
 RiskLevel = Literal["R1", "R2", "R3", "R4", "R5"]
 
 
-class Inbound(BaseModel):
+class Event(BaseModel):
     """What every inbound event has. The Kafka record's key is `client_id`, in UTF-8."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
@@ -110,7 +110,7 @@ class Inbound(BaseModel):
     time: TimeMs = Field(description="When it happened.")
 
 
-class Trade(Inbound):
+class Trade(Event):
     """A filled order."""
 
     symbol: Identifier
@@ -123,7 +123,7 @@ class Trade(Inbound):
     matures_on: Date | None = Field(default=None, description="The last day of what was bought, when it has a term.")
 
 
-class Login(Inbound):
+class Login(Event):
     """An attempt to log in."""
 
     channel: AccessChannel
@@ -132,7 +132,7 @@ class Login(Inbound):
     region: Region | None = Field(default=None, description="Where the attempt came from, when known.")
 
 
-class Balance(Inbound):
+class Balance(Event):
     """A change of a client's assets. `kind` gives the direction; amounts are never negative."""
 
     kind: Literal[
@@ -167,7 +167,7 @@ class Consents(BaseModel):
     wechat: bool = False
 
 
-class Profile(Inbound):
+class Profile(Event):
     """What is known of a client, whole: each event replaces the profile before it."""
 
     type: ClientType
@@ -179,14 +179,3 @@ class Profile(Inbound):
     time_zone: Annotated[str, Field(pattern=r"^[A-Za-z_]+(/[A-Za-z0-9_+-]+)*$", max_length=64)] = "Asia/Shanghai"
     advisor_id: Identifier | None = None
     birth_date: Date | None = None
-
-
-Event = Trade | Login | Balance | Profile
-
-# The order is part of the contract: it breaks ties when topics are merged by time. Append only.
-INBOUND: Final[dict[str, type[Inbound]]] = {
-    "profiles": Profile,
-    "balances": Balance,
-    "logins": Login,
-    "trades": Trade,
-}

@@ -8,15 +8,15 @@ in CNY.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Final, Literal, get_args
+from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from engine.core.contract.events import Channel, ClientType, Identifier
+from engine.core.contract.topics import inbound_topics
 
 Kind = Literal["alert", "assignment", "survey", "message", "task"]
 Audience = Literal["client", "advisor", "team"]
-CauseType = Literal["profiles", "balances", "logins", "trades", "timer"]
 Value = str | int | float | bool | None
 
 TOPIC_OF_KIND: Final[dict[str, str]] = {
@@ -69,12 +69,21 @@ class Outbound(BaseModel):
     cause: Cause
 
 
+TIMER: Final = "timer"
+
+
+def _cause_types(schema: dict[str, Any]) -> None:
+    """A topic, or TIMER."""
+    schema.clear()
+    schema |= {"enum": [*inbound_topics(), TIMER], "type": "string"}
+
+
 class Cause(BaseModel):
     """The event that led to it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    type: CauseType
+    type: str = Field(json_schema_extra=_cause_types)
     event_id: str | None = Field(description="The producer's event id; null for a timer.")
     time: str = Field(json_schema_extra={"format": "date-time"})
 

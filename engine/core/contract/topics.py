@@ -1,15 +1,203 @@
-"""The engine's topics by their names in the contract, without the configured prefix."""
+"""THE table of inbound topics: everything that the engine knows of a kind of event follows from its entry here.
+
+Enters: the event models. Leaves: one Topic each, and the lists that follow from the table.
+Holds: every function reads the table when it is called, so an entry added to it is known everywhere. A rank is part of
+the contract, since it breaks ties when topics are merged by time: it never changes and is never given twice.
+"""
 
 from __future__ import annotations
 
-from typing import Final
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from types import NoneType
+from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
-from engine.core.contract.events import INBOUND
+from pydantic.fields import FieldInfo
+
+from engine.core.contract.events import Balance, Event, Login, Profile, Trade
+
+COMMON: Final = tuple(Event.model_fields)  # what every event has; rules do not ask for it
 
 REROUTED: Final = "rerouted"
-
-
+REROUTED_RANK: Final = 4
 DEAD_LETTERS: Final = "dead-letters"
 
 
-INTAKE_TOPICS: Final = (*INBOUND, REROUTED)
+def written_as(name: str) -> str:
+    """A field as rule files write it: money is CNY there, and fen in events and states."""
+    return f"{name.removesuffix('_fen')}_cny" if name.endswith("_fen") else name
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A field of an event that rules can ask for, as `<singular>.<written_as(field)>`."""
+
+    field: str
+    description: str
+    unit: str | None = None  # of a number that is not money
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """Something known of a client from the last event that gave it, as `client.<written_as(kept_as)>`."""
+
+    field: str  # of the event; gives the type
+    description: str
+    unit: str | None = None
+    kept_as: str = ""  # the client's attribute, when it is not the field's name
+
+    @property
+    def attribute(self) -> str:
+        return self.kept_as or self.field
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Topic:
+    """A kind of event. `name` is the topic's, without the configured prefix."""
+
+    name: str
+    rank: int
+    singular: str  # in names: trade.symbol, client.days_since_trade
+    called: str  # in sentences: the last balance event
+    model: type[Event]
+    names: tuple[Asked, ...] = ()
+    facts: tuple[Fact, ...] = ()
+    activity: bool = True  # states keep when the last one came, and features count them
+    example: Mapping[str, Any] = field(default_factory=dict)  # of fields that a test in a rule file leaves out
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The fields of its own."""
+        return tuple(name for name in self.model.model_fields if name not in COMMON)
+
+    def kinds(self, name: str) -> tuple[Any, ...]:
+        """What a field can hold: types, and each text of a Literal."""
+        return _kinds(self.model.model_fields[name].annotation)
+
+    def choices(self, name: str) -> tuple[str, ...]:
+        """The texts that a field is limited to; empty when any text or a number will do."""
+        return tuple(kind for kind in self.kinds(name) if isinstance(kind, str))
+
+    def bounds(self, name: str) -> tuple[float, float]:
+        """The least and the most that a number can be."""
+        found = self.model.model_fields[name]
+        low, high, step = -math.inf, math.inf, int(int in self.kinds(name))
+        for limit in (*found.metadata, *_limits(found.annotation)):
+            low = max(low, getattr(limit, "ge", low), getattr(limit, "gt", low - step) + step)
+            high = min(high, getattr(limit, "le", high), getattr(limit, "lt", high + step) - step)
+        return low, high
+
+    def optional(self, name: str) -> bool:
+        return NoneType in self.kinds(name)
+
+
+def _kinds(annotation: Any) -> tuple[Any, ...]:
+    inner, origin = get_args(annotation), get_origin(annotation)
+    if origin is Literal:
+        return inner
+    if origin is Annotated:
+        return _kinds(inner[0])
+    return tuple(kind for part in inner for kind in _kinds(part)) if inner else (annotation,)
+
+
+def _limits(annotation: Any) -> Iterator[Any]:
+    """What each `Annotated` in it says beside the type."""
+    for part in get_args(annotation):
+        yield from part.metadata if isinstance(part, FieldInfo) else (part,)
+        yield from _limits(part)
+
+
+TOPICS: Final[dict[str, Topic]] = {
+    topic.name: topic
+    for topic in (
+        Topic(
+            name="trades",
+            rank=3,
+            singular="trade",
+            called="trade",
+            model=Trade,
+            names=(
+                Asked("symbol", "security traded"),
+                Asked("product", "kind of product"),
+                Asked("side", "buy or sell"),
+                Asked("quantity", "shares, units or contracts", "shares"),
+                Asked("amount_fen", "turnover"),
+                Asked("channel", "channel of access"),
+            ),
+            example={"symbol": "600000", "side": "buy", "quantity": 100, "amount_fen": 1_000_000},
+        ),
+        Topic(
+            name="logins",
+            rank=2,
+            singular="login",
+            called="login",
+            model=Login,
+            names=(
+                Asked("channel", "channel of access"),
+                Asked("success", "whether it succeeded"),
+                Asked("region", "where it came from"),
+                Asked("device_id", "device"),
+            ),
+            example={"channel": "app"},
+        ),
+        Topic(
+            name="balances",
+            rank=1,
+            singular="balance",
+            called="balance event",
+            model=Balance,
+            names=(
+                Asked("kind", "kind of change"),
+                Asked("amount_fen", "size of the change"),
+                Asked("assets_fen", "total assets after it"),
+                Asked("cash_fen", "cash after it"),
+                Asked("margin_ratio", "maintenance ratio after it", "ratio"),
+            ),
+            facts=(
+                Fact("assets_fen", "total assets at the last balance event"),
+                Fact("assets_fen", "highest total assets ever seen", kept_as="assets_peak_fen"),
+                Fact("cash_fen", "cash at the last balance event that gave it"),
+                Fact("margin_ratio", "maintenance ratio at the last balance event", "ratio"),
+            ),
+            example={"kind": "snapshot", "amount_fen": 0},
+        ),
+        Topic(
+            name="profiles",
+            rank=0,
+            singular="profile",
+            called="profile",
+            model=Profile,
+            # a profile becomes the client's own facts before rules are evaluated: rules ask for those
+            facts=(
+                Fact("type", "type of client; missing until a profile came"),
+                Fact("age_band", "age band from the profile"),
+                Fact("region", "region from the profile"),
+                Fact("risk_level", "risk level from the profile"),
+                Fact("language", "language from the profile"),
+            ),
+            activity=False,
+        ),
+    )
+}
+
+
+def inbound_topics() -> tuple[str, ...]:
+    """The topics that producers write to, in order of rank."""
+    return tuple(sorted(TOPICS, key=lambda name: TOPICS[name].rank))
+
+
+def ranks() -> dict[str, int]:
+    """Every topic that a partition reads, with its place in the merge: the first of equal times goes first."""
+    found = {REROUTED: REROUTED_RANK} | {topic.name: topic.rank for topic in TOPICS.values()}
+    return {name: found[name] for name in sorted(found, key=found.__getitem__)}
+
+
+def intake_topics() -> tuple[str, ...]:
+    """What a partition reads, in order of rank."""
+    return tuple(ranks())
+
+
+def sources() -> tuple[str, ...]:
+    """The topics whose events features count, and whose last event states know."""
+    return tuple(topic.name for topic in TOPICS.values() if topic.activity)

@@ -11,12 +11,11 @@ import datetime as dt
 from collections import Counter
 from collections.abc import Iterable, MutableMapping
 from dataclasses import dataclass, field
-from typing import cast
 
 from engine.core.client.state import MAX_HISTORY, MAX_MATURITIES, ClientState, pack, unpack
 from engine.core.contract.events import Balance, Event, Profile, Trade
 from engine.core.contract.message import Message, rfc3339
-from engine.core.contract.outbound import Cause, CauseType, Outcome
+from engine.core.contract.outbound import TIMER, Cause, Outcome
 from engine.core.decide.messages import action_message, tier_change_message
 from engine.core.decide.occasions import Hit, became_hits, due_hits, next_due_ms, sequence_hits
 from engine.core.decide.tiers import TierMove, review, review_due_ms
@@ -98,7 +97,7 @@ def _apply(plan: Plan, client: ClientState, topic: str, event: Event, decided: D
     if client.held or plan.timed.becomes:
         hits += became_hits(plan, client)
     if hits or move is not None:
-        cause = Cause.model_construct(type=cast(CauseType, topic), event_id=event.event_id, time=rfc3339(event.time))
+        cause = Cause.model_construct(type=topic, event_id=event.event_id, time=rfc3339(event.time))
         _act(plan, client, event, cause, hits, move, decided)
     client.due_ms = next_due_ms(plan, client)
 
@@ -114,7 +113,7 @@ def _run_timers(plan: Plan, client: ClientState, until_ms: int, decided: Decided
         if client.held or plan.timed.becomes:
             hits += became_hits(plan, client)
         if hits or move is not None:
-            cause = Cause.model_construct(type="timer", event_id=None, time=rfc3339(client.now_ms))
+            cause = Cause.model_construct(type=TIMER, event_id=None, time=rfc3339(client.now_ms))
             _act(plan, client, None, cause, hits, move, decided)
         client.review_ms = review_due_ms(plan, client)
         client.due_ms = next_due_ms(plan, client)

@@ -6,6 +6,7 @@ Enters: nothing. Leaves: frozen dataclasses. Import them from `engine.core.langu
 from __future__ import annotations
 
 import ast
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -64,6 +65,7 @@ class Name:
     log10: float = MAX_NAME_LOG10  # no value of it is beyond 10 ** log10
     size: int = 1  # parts of its code, and how deep they are nested
     depth: int = 1
+    bounds: tuple[float, float] = (-math.inf, math.inf)  # of a number: no value of it is outside
 
 
 Scope = Mapping[str, Name]

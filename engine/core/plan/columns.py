@@ -14,9 +14,9 @@ from typing import Any
 from engine.core.client.activity import Activity
 from engine.core.client.layout import SourceLayout
 from engine.core.client.state import ClientState, Layout
+from engine.core.contract.topics import sources
 from engine.core.firm_time import HOUR_MS
 from engine.core.plan.compile import Plan, compile_rule_set
-from engine.core.plan.features import SOURCES
 from engine.core.rules.ruleset import RuleSet, Tiers
 
 
@@ -29,7 +29,7 @@ def plan_of_features(rule_set: RuleSet, names: Collection[str]) -> Plan:
 
 def put_columns(layout: Layout, client: ClientState, found_layout: Layout, found: ClientState) -> None:
     """Replace every column that `found_layout` names by what `found` has in it."""
-    for source in SOURCES:
+    for source in sources():
         kept: SourceLayout = getattr(layout, source)
         activity: Activity = getattr(client, source)
         _put(kept, activity, getattr(found_layout, source), getattr(found, source))

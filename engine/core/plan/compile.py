@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, get_args
+from typing import Any, Final
 
 from engine.core.client.state import ClientState, Layout
+from engine.core.contract import topics
 from engine.core.language.expressions import Expression, Scope, to_python
 from engine.core.plan import features, matching
 from engine.core.plan.codegen import Code
 from engine.core.plan.matching import Matcher
 from engine.core.plan.waking import (
-    TOPICS,
     Meanings,
     Read,
     Steps,
@@ -30,10 +30,9 @@ from engine.core.plan.waking import (
     timed,
 )
 from engine.core.rules import names
-from engine.core.rules.ruleset import Ladder, Rule, RuleSet, Trigger
+from engine.core.rules.ruleset import Ladder, Rule, RuleSet, triggers
 from engine.core.rules.tables import list_globals
 
-TRIGGERS: Final[tuple[str, ...]] = get_args(Trigger)
 POSSIBLE: Final = ("calendars", "slides", "wakes")
 
 
@@ -102,7 +101,7 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
     waited_for = [ladder.measure for ladder in rule_set.tiers.ladders.values()]
     waited_for += [rule.when for rule in rule_set.rules if rule.becomes]
     watched = {name.name for expression in waited_for for name in read_by(expression, unread)}
-    sources = {source: features.plan_source(source, rule_set.features, watched) for source in features.SOURCES}
+    sources = {source: features.plan_source(source, rule_set.features, watched) for source in topics.sources()}
     reads = {name: text for plan in sources.values() for name, text in plan.reads.items()}
 
     code = Code()
@@ -115,11 +114,11 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
 
         code.function(f"update_{source}", "c, e", features.update_lines(source, sources, condition))
 
-    scopes = {trigger: scope_of(trigger, reads) for trigger in (*TRIGGERS, "client")}
-    by_trigger = {trigger: tuple(rule for rule in rule_set.rules if trigger in rule.on) for trigger in TRIGGERS}
+    scopes = {trigger: scope_of(trigger, reads) for trigger in (*triggers(), "client")}
+    by_trigger = {trigger: tuple(rule for rule in rule_set.rules if trigger in rule.on) for trigger in triggers()}
     for trigger, rules in by_trigger.items():
         _add_rules(code, trigger, rules, scopes)
-    steps = {topic: steps_of(rule_set.rules, topic) for topic in TOPICS}
+    steps = {topic: steps_of(rule_set.rules, topic) for topic in topics.inbound_topics()}
     for topic, both in steps.items():
         for place, found in zip(("first", "then"), both, strict=True):
             matching.add(code, f"{place}_{topic}", [step.when for _, step in found], scopes[topic])
@@ -151,7 +150,7 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
             **{source: plan.layout for source, plan in sources.items()},
             cooldowns_s={rule.id: rule.cooldown_s for rule in rule_set.rules},
         ),
-        update={source: space[f"update_{source}"] for source in features.SOURCES},
+        update={source: space[f"update_{source}"] for source in sources},
         match={trigger: space[f"match_{trigger}"] for trigger in by_trigger},
         compiled={trigger: _compiled(space, trigger, rules, scopes) for trigger, rules in by_trigger.items()},
         timed=timed(
@@ -176,7 +175,7 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
         segments=segments,
         segment=space["segment"],
         value_score=space.get("value_score"),
-        review_on=frozenset(("profiles", "balances") if by_balance_alone else TOPICS),
+        review_on=frozenset(("profiles", "balances") if by_balance_alone else topics.inbound_topics()),
         scopes=scopes,
     )
 

@@ -17,14 +17,14 @@ from engine.core.client.activity import MAX_DISTINCT, MAX_SUM, Activity
 from engine.core.client.layout import SourceLayout
 from engine.core.client.state import ClientState, Layout
 from engine.core.contract.events import MAX_AMOUNT_FEN
+from engine.core.contract.topics import sources
 from engine.core.firm_time import DAY_MS, HOUR_MS, LONGEST_MONTH, NEVER_MS, day_start_ms
 from engine.core.language.expressions import Expression
 from engine.core.rules.meaning import filter_meaning
-from engine.core.rules.names import EVENT_NAMES
-from engine.core.rules.ruleset import Feature, Since, Source, Window
+from engine.core.rules.names import activity_code, field_name
+from engine.core.rules.ruleset import Feature, Since, Window
 
 _BLANK_PAST: Final = {"count": 0, "sum": 0, "distinct": 0, "daily_mean": (0, 0)}
-SOURCES: Final[tuple[Source, ...]] = ("trades", "logins", "balances")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ def _former(features: Iterable[Feature]) -> dict[str, str]:
     return {old: new for old, new in keys if old != new}
 
 
-def plan_source(source: Source, features: Iterable[Feature], watched: Collection[str] | None = None) -> SourcePlan:
+def plan_source(source: str, features: Iterable[Feature], watched: Collection[str] | None = None) -> SourcePlan:
     """Lay out the columns of one source. Features are taken by name, so that file order does not matter. `watched` has
     the names of those that are waited for while no event comes; None: all.
     """
@@ -87,14 +87,14 @@ def plan_source(source: Source, features: Iterable[Feature], watched: Collection
         if isinstance(feature.window, Since):
             key = column_key(feature)
             totals.setdefault(key, feature)
-            total = f"c.{source}.totals[{list(totals).index(key)}]"
+            total = f"{activity_code(source)}.totals[{list(totals).index(key)}]"
             reads[feature.name] = f"len({total})" if feature.aggregate == "distinct" else total
         else:
             (by_hour if feature.window.unit == "hour" else by_day).append((feature, feature.window))
-    hours = _grid(by_hour, f"c.{source}.hours", reads, watched, {}, None) if by_hour else None
+    hours = _grid(by_hour, f"{activity_code(source)}.hours", reads, watched, {}, None) if by_hour else None
     days = _grid(
         by_day,
-        f"c.{source}",
+        activity_code(source),
         reads,
         watched,
         totals,
@@ -200,12 +200,12 @@ READERS: Final[dict[str, Callable[..., Any]]] = {
 }
 
 
-def update_lines(source: Source, plans: dict[Source, SourcePlan], condition: Callable[[Expression], str]) -> list[str]:
+def update_lines(source: str, plans: dict[str, SourcePlan], condition: Callable[[Expression], str]) -> list[str]:
     """Python text that applies event `e` of a source to client `c`; `condition` gives the text of an expression over
     the event. Uses `UPDATERS` and `constants`.
     """
     plan = plans[source]
-    lines = [f"a = c.{source}", f"windows = windows_{source}"]
+    lines = [f"a = {activity_code(source)}", f"windows = windows_{source}"]
     starts, excluded = _starts(source, plans, condition)
     lines += starts
     lines += _grid_lines(plan.days, "c.day", condition)
@@ -249,7 +249,7 @@ def _grid_lines(grid: Grid, slot: str, condition: Callable[[Expression], str]) -
 
 
 def _starts(
-    source: Source, plans: dict[Source, SourcePlan], condition: Callable[[Expression], str]
+    source: str, plans: dict[str, SourcePlan], condition: Callable[[Expression], str]
 ) -> tuple[list[str], dict[int, str]]:
     """Text that begins totals anew when the event they count from comes; for each total of this source whose own event
     it may be, the local name that says whether it was.
@@ -267,7 +267,8 @@ def _starts(
                 found[text] = f"s{len(found)}"
                 lines.append(f"{found[text]} = {condition(since.when) if since.when else 'True'}")
             blank = {"count": "0", "sum": "0", "distinct": "{}"}.get(feature.aggregate, "None")
-            lines.append(f"if {found[text]}: c.{counted}.totals[{index}] = {blank}; c.{counted}.packed = None")
+            activity = activity_code(counted)
+            lines.append(f"if {found[text]}: {activity}.totals[{index}] = {blank}; {activity}.packed = None")
             if counted == source:
                 excluded[index] = found[text]
     return lines, excluded
@@ -276,7 +277,7 @@ def _starts(
 def _field_code(feature: Feature) -> str:
     if feature.field is None:
         return "1"
-    return next(n.code for n in EVENT_NAMES[feature.source] if n.name.partition(".")[2] == feature.field)
+    return field_name(feature.source, feature.field).code
 
 
 def _guarded(
@@ -290,7 +291,7 @@ def _guarded(
     tests = [f"not {excluded}"] if excluded else []
     if feature.where:
         tests.append(condition(feature.where))
-    if feature.field and next(n for n in EVENT_NAMES[feature.source] if n.code == value).optional:
+    if feature.field and field_name(feature.source, feature.field).optional:
         tests.append(f"{value} is not None")
     if feature.aggregate == "sum":  # saturates, so that a state can always be stored
         tests.append(f"{cell} < {MAX_SUM - MAX_AMOUNT_FEN}")
@@ -336,7 +337,7 @@ UPDATERS: Final[dict[str, Callable[..., Any]]] = {
 }
 
 
-def constants(plans: dict[Source, SourcePlan]) -> dict[str, Any]:
+def constants(plans: dict[str, SourcePlan]) -> dict[str, Any]:
     """What the text of `update_lines` calls by name, beside `UPDATERS`."""
     found: dict[str, Any] = {f"windows_{source}": plan.layout.windows for source, plan in plans.items()}
     found |= {f"hour_windows_{s}": plan.hours.layout.windows for s, plan in plans.items() if plan.hours}
@@ -346,7 +347,7 @@ def constants(plans: dict[Source, SourcePlan]) -> dict[str, Any]:
 def next_slide_ms(layout: Layout, client: ClientState) -> int:
     """The next moment at which a watched feature of the client can change though no event comes; or NEVER_MS."""
     day, hour = NEVER_MS, NEVER_MS
-    for source in SOURCES:
+    for source in sources():
         kept: SourceLayout = getattr(layout, source)
         activity: Activity = getattr(client, source)
         day = min(day, activity.next_slide(kept, client.day))

@@ -12,19 +12,18 @@ import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, get_args
+from typing import Any, Final
 
 from engine.core.client.state import ClientState
 from engine.core.firm_time import DAY_MS
 from engine.core.language.expressions import BOOL, Changes, Expression, Name, Scope
 from engine.core.rules.meaning import meaning
-from engine.core.rules.ruleset import Becomes, Calendar, Feature, Rule, RuleSet, Step, Topic
+from engine.core.rules.ruleset import Becomes, Calendar, Feature, Rule, RuleSet, Step, event_triggers
 from engine.core.rules.tables import Declared, Definition, Table, row_tree
 
 Match = Callable[[ClientState, Any, Any], list[int]]
 Read = Callable[[ClientState, Any, Any], Any]
 Meanings = Mapping[str, Sequence[ast.expr]]  # what a definition or a table stands for, by its name
-TOPICS: Final[tuple[Topic, ...]] = get_args(Topic)
 TAKEN_ANEW: Final = ("client.segment", "client.value_score")  # whenever the client is woken
 MIRRORED: Final[dict[type[ast.cmpop], type[ast.cmpop]]] = {
     ast.Lt: ast.Gt,
@@ -89,7 +88,7 @@ def steps_of(rules: Iterable[Rule], topic: str) -> tuple[list[tuple[str, Step]],
 
 def digest_of(rule_set: RuleSet) -> str:
     """Names what clients are looked at by when no event comes: rules, tiers, segments, and what these build on."""
-    rules = [rule for rule in rule_set.rules if not {"tier_change", *TOPICS}.issuperset(rule.on)]
+    rules = [rule for rule in rule_set.rules if not {*event_triggers()}.issuperset(rule.on)]
     said = [(rule.id, rule.on, rule.silence, rule.becomes, rule.at, rule.sequence, rule.when) for rule in rules]
     bases: list[Feature | Table | Definition] = [*rule_set.features, *rule_set.tables, *rule_set.definitions]
     plain = [replace(base, description="") for base in bases]

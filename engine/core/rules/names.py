@@ -1,6 +1,6 @@
 """The names that expressions can use, each with its type and where its value is found.
 
-Enters: the features and tiers of a rule set. Leaves: one Scope per trigger.
+Enters: the table of topics, the features and tiers of a rule set. Leaves: one Scope per trigger.
 Holds: `Name.code` is the engine's own Python text over `c` (ClientState), `e` (the event), `t` (a TierMove); money is
 fen there.
 """
@@ -8,17 +8,36 @@ fen there.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
+from functools import lru_cache
 from typing import Final, get_args
 
 from engine.core.contract import events
+from engine.core.contract.topics import TOPICS, Topic, inbound_topics, sources, written_as
 from engine.core.language.expressions import BOOL, TEXT, Changes, Name, Scope, Type, enum, number
-from engine.core.rules.ruleset import Feature, Since, Source
+from engine.core.rules.ruleset import Feature, Since
 from engine.core.rules.tables import NOTHING, Declared, with_declared
 
 CLIENT_TYPES: Final = get_args(events.ClientType)
 TIME: Final = number("time")
 TIER_REASONS: Final = ("first", "promoted", "demoted", "type_changed")
+MATURITY_NAMES: Final = (
+    Name("maturity.symbol", TEXT, False, "e.symbol", "security that comes to its term"),
+    Name("maturity.amount_cny", number("cny"), False, "e.amount_fen", "turnover it was bought for"),
+    Name("maturity.days", number("days"), False, "e.days", "days until its last day"),
+)
+
+
+def activity_code(source: str) -> str:
+    """The text that reads what a client did at one source."""
+    return f"c.{source}"
+
+
+def days_since(source: str) -> str:
+    return f"client.days_since_{TOPICS[source].singular}"
+
+
+def last_at(source: str) -> str:
+    return f"client.last_{TOPICS[source].singular}_at"
 
 
 def _whole_days(name: str, base: str, description: str, *, optional: bool = True) -> Name:
@@ -26,85 +45,83 @@ def _whole_days(name: str, base: str, description: str, *, optional: bool = True
     return Name(name, number("days"), optional, code, description, "elapsed", base)
 
 
-def client_names(tiers: tuple[str, ...], segments: tuple[str, ...]) -> list[Name]:
-    """What is known of the client, whatever happened. `tiers` and `segments` are the values those two can have."""
+def _type(topic: Topic, field: str, unit: str | None) -> Type:
+    kinds, choices = topic.kinds(field), topic.choices(field)
+    if choices:
+        return enum(*choices)
+    if bool in kinds:
+        return BOOL
+    if int in kinds or float in kinds:
+        return number("cny" if field.endswith("_fen") else unit)
+    return TEXT
+
+
+def _fact_names(topic: Topic) -> list[Name]:
     return [
-        Name("client.type", enum(*CLIENT_TYPES), True, "c.type", "type of client; missing until a profile came"),
+        Name(
+            f"client.{written_as(fact.attribute)}",
+            _type(topic, fact.field, fact.unit),
+            True,
+            f"c.{fact.attribute}",
+            fact.description,
+            bounds=topic.bounds(fact.field),
+        )
+        for fact in topic.facts
+    ]
+
+
+def client_names(tiers: tuple[str, ...], segments: tuple[str, ...], event: str | None = None) -> list[Name]:
+    """What is known of the client, whatever happened. `tiers` and `segments` are the values those two can have. On an
+    event of a topic, the last one of that topic is the one before it.
+    """
+    last = {s: f"{activity_code(s)}.{'before_ms' if s == event else 'last_ms'}" for s in sources()}
+    called = {s: f"the last {TOPICS[s].called} before now" for s in last}
+    return [
+        *(name for topic in inbound_topics() for name in _fact_names(TOPICS[topic])),
+        Name("client.has_advisor", BOOL, False, "(c.advisor_id is not None)", "whether an advisor is assigned"),
         Name("client.tier", enum(*tiers), True, "c.tier", "tier; missing until one is known"),
         _whole_days("client.days_in_tier", "c.tier_since_ms", "whole days in this tier"),
-        Name("client.age_band", enum(*get_args(events.AgeBand)), True, "c.age_band", "age band from the profile"),
-        Name("client.region", enum(*get_args(events.Region)), True, "c.region", "region from the profile"),
-        Name(
-            "client.risk_level", enum(*get_args(events.RiskLevel)), True, "c.risk_level", "risk level from the profile"
-        ),
-        Name("client.language", TEXT, True, "c.language", "language from the profile"),
-        Name("client.has_advisor", BOOL, False, "(c.advisor_id is not None)", "whether an advisor is assigned"),
         Name("client.segment", enum(*segments), True, "c.segment", "first segment that holds, as of the last event"),
         Name("client.value_score", number("score"), True, "c.value_score", "value score, as of the last event"),
-        Name("client.assets_cny", number("cny"), True, "c.assets_fen", "total assets at the last balance event"),
-        Name("client.assets_peak_cny", number("cny"), True, "c.assets_peak_fen", "highest total assets ever seen"),
-        Name("client.cash_cny", number("cny"), True, "c.cash_fen", "cash at the last balance event that gave it"),
-        Name(
-            "client.margin_ratio",
-            number("ratio"),
-            True,
-            "c.margin_ratio",
-            "maintenance ratio at the last balance event",
-        ),
         _whole_days("client.days_known", "c.since_ms", "whole days since the first event", optional=False),
-        _whole_days("client.days_since_trade", "c.trades.last_ms", "whole days since the last trade before now"),
-        _whole_days("client.days_since_login", "c.logins.last_ms", "whole days since the last login before now"),
-        _whole_days("client.days_since_balance", "c.balances.last_ms", "whole days since the last balance event"),
-        Name("client.last_trade_at", TIME, True, "c.trades.last_ms", "time of the last trade before now"),
-        Name("client.last_login_at", TIME, True, "c.logins.last_ms", "time of the last login before now"),
-        Name("client.last_balance_at", TIME, True, "c.balances.last_ms", "time of the last balance event"),
+        *(_whole_days(days_since(s), at, f"whole days since {called[s]}") for s, at in last.items()),
+        *(Name(last_at(s), TIME, True, at, f"time of {called[s]}") for s, at in last.items()),
         Name("client.tier_since", TIME, True, "c.tier_since_ms", "when the client came into this tier"),
         Name("client.known_since", TIME, False, "c.since_ms", "time of the first event"),
         Name("now", TIME, False, "c.now_ms", "time of the event, or when a rule is due by itself", "now"),
     ]
 
 
-EVENT_NAMES: Final[dict[str, list[Name]]] = {
-    "trades": [
-        Name("trade.symbol", TEXT, False, "e.symbol", "security traded"),
+def event_names(about: str) -> tuple[Name, ...]:
+    """The names of the event itself: one of a topic, or a maturity; none on anything else."""
+    if about in TOPICS:
+        return _topic_names(TOPICS[about])
+    return MATURITY_NAMES if about == "maturity" else ()
+
+
+def eventful() -> tuple[str, ...]:
+    """What has names of its own, for declarations that use them."""
+    return (*(topic for topic in TOPICS if event_names(topic)), "maturity", "tier_change")
+
+
+@lru_cache
+def _topic_names(topic: Topic) -> tuple[Name, ...]:
+    return tuple(
         Name(
-            "trade.product",
-            enum(*get_args(events.Trade.model_fields["product"].annotation)),
-            False,
-            "e.product",
-            "kind of product",
-        ),
-        Name("trade.side", enum("buy", "sell"), False, "e.side", "buy or sell"),
-        Name("trade.quantity", number("shares"), False, "e.quantity", "shares, units or contracts"),
-        Name("trade.amount_cny", number("cny"), False, "e.amount_fen", "turnover"),
-        Name("trade.channel", enum(*get_args(events.AccessChannel)), False, "e.channel", "channel of access"),
-    ],
-    "logins": [
-        Name("login.channel", enum(*get_args(events.AccessChannel)), False, "e.channel", "channel of access"),
-        Name("login.success", BOOL, False, "e.success", "whether it succeeded"),
-        Name("login.region", enum(*get_args(events.Region)), True, "e.region", "where it came from"),
-        Name("login.device_id", TEXT, True, "e.device_id", "device"),
-    ],
-    "balances": [
-        Name(
-            "balance.kind",
-            enum(*get_args(events.Balance.model_fields["kind"].annotation)),
-            False,
-            "e.kind",
-            "kind of change",
-        ),
-        Name("balance.amount_cny", number("cny"), False, "e.amount_fen", "size of the change"),
-        Name("balance.assets_cny", number("cny"), False, "e.assets_fen", "total assets after it"),
-        Name("balance.cash_cny", number("cny"), True, "e.cash_fen", "cash after it"),
-        Name("balance.margin_ratio", number("ratio"), True, "e.margin_ratio", "maintenance ratio after it"),
-    ],
-    "profiles": [],  # a profile becomes the client's own fields before rules are looked at
-    "maturity": [
-        Name("maturity.symbol", TEXT, False, "e.symbol", "security that comes to its term"),
-        Name("maturity.amount_cny", number("cny"), False, "e.amount_fen", "turnover it was bought for"),
-        Name("maturity.days", number("days"), False, "e.days", "days until its last day"),
-    ],
-}
+            f"{topic.singular}.{written_as(asked.field)}",
+            _type(topic, asked.field, asked.unit),
+            topic.optional(asked.field),
+            f"e.{asked.field}",
+            asked.description,
+            bounds=topic.bounds(asked.field),
+        )
+        for asked in topic.names
+    )
+
+
+def field_name(source: str, field: str | None) -> Name:
+    """The name of an event's field, as a feature's `field` has it."""
+    return next(name for name in event_names(source) if name.name.partition(".")[2] == field)
 
 
 def tier_change_names(tiers: tuple[str, ...]) -> list[Name]:
@@ -115,17 +132,16 @@ def tier_change_names(tiers: tuple[str, ...]) -> list[Name]:
     ]
 
 
-def event_scope(source: Source) -> Scope:
+def event_scope(source: str) -> Scope:
     """Names for a feature's `where` and `field`: the event alone."""
-    return {name.name: name for name in EVENT_NAMES[source]}
+    return {name.name: name for name in event_names(source)}
 
 
 def feature_type(feature: Feature) -> Type:
     """The type of a feature's value: that of its field, or a count."""
     if feature.aggregate in ("count", "distinct"):
         return number("count")
-    name = next(n for n in EVENT_NAMES[feature.source] if n.name.partition(".")[2] == feature.field)
-    return name.type
+    return field_name(feature.source, feature.field).type
 
 
 def feature_changes(feature: Feature) -> Changes:
@@ -152,12 +168,6 @@ def feature_names(features: Iterable[Feature], code: dict[str, str] | None = Non
     ]
 
 
-def _before(topic: str, name: Name) -> Name:
-    """On an event, what is asked of the last one means the one before it."""
-    last, before = f"c.{topic}.last_ms", f"c.{topic}.before_ms"
-    return replace(name, code=name.code.replace(last, before), base=name.base.replace(last, before))
-
-
 def rule_scope(
     trigger: str,
     features: Iterable[Feature],
@@ -171,8 +181,7 @@ def rule_scope(
     """
     tiers = (*tiers, *(t for t in CLIENT_TYPES if t not in tiers and t != "individual"))
     topic = trigger.removeprefix("after_")
-    client = [_before(topic, name) for name in client_names(tiers, segments)]
-    names = [*client, *feature_names(features, code), *EVENT_NAMES.get(topic, [])]
+    names = [*client_names(tiers, segments, topic), *feature_names(features, code), *event_names(topic)]
     if trigger == "tier_change":
         names += tier_change_names(tiers)
     return with_declared({name.name: name for name in names}, declared, topic, compiling=code is not None)

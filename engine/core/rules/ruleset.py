@@ -10,32 +10,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from engine.core.contract.topics import inbound_topics
 from engine.core.language.expressions import Expression
 from engine.core.rules.tables import Declared, Definition, Table
 
-Source = Literal["trades", "logins", "balances"]
 Aggregate = Literal["count", "sum", "min", "max", "distinct", "last", "daily_mean"]
-Topic = Literal["profiles", "balances", "logins", "trades"]
-# What a rule is looked at on. The first four are events; `tier_change` comes with the event that moved the tier; the
-# rest are the client's own timers, or follow from state: `after_<topic>` is the second step of a sequence, `timeout`
-# the end of a wait in which it did not come.
-Trigger = Literal[
-    "profiles",
-    "balances",
-    "logins",
-    "trades",
-    "tier_change",
-    "silence",
-    "becomes",
-    "at",
-    "maturity",
-    "after_profiles",
-    "after_balances",
-    "after_logins",
-    "after_trades",
-    "timeout",
-]
 Every = Literal["day", "week", "month", "quarter", "year", "birthday", "maturity"]
+
+
+def event_triggers() -> tuple[str, ...]:
+    """Events, and `tier_change`, which comes with the event that moved the tier."""
+    return (*inbound_topics(), "tier_change")
+
+
+def triggers() -> tuple[str, ...]:
+    """What a rule is evaluated on. Beside events there are the client's own timers, and what follows from state:
+    `after_<topic>` is the second step of a sequence, `timeout` the end of a wait in which it did not come.
+    """
+    after = (f"after_{topic}" for topic in inbound_topics())
+    return (*event_triggers(), "silence", "becomes", "at", "maturity", *after, "timeout")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +45,7 @@ class Window:
 class Since:
     """What counts is what came after the last event of `on` for which `when` holds; all of it before there was one."""
 
-    on: Source
+    on: str  # a source
     when: Expression | None  # over that event alone; None: any
 
 
@@ -61,7 +54,7 @@ class Feature:
     """One value per client over part of its past."""
 
     name: str
-    source: Source
+    source: str
     aggregate: Aggregate
     field: str | None  # the event's field without its unit, as in expressions ("amount_cny"); None for count
     where: Expression | None  # over the event alone
@@ -119,7 +112,7 @@ class ContactPolicy:
 class Silence:
     """Fires once when a client had no event of `source` for `days`, counted from the last one."""
 
-    source: Source
+    source: str
     days: int
 
 
@@ -148,7 +141,7 @@ class Calendar:
 class Step:
     """An event of a sequence."""
 
-    on: Topic
+    on: str  # a topic
     when: Expression  # over the client and the event
 
 
@@ -187,7 +180,7 @@ class Rule:
     version: int
     title: str
     owner: str
-    on: tuple[Trigger, ...]
+    on: tuple[str, ...]
     silence: Silence | None  # set exactly when on == ("silence",)
     becomes: Becomes | None  # set exactly when on == ("becomes",)
     at: Calendar | None  # set exactly when on is ("at",) or ("maturity",)

@@ -13,20 +13,19 @@ from dataclasses import replace
 from typing import Any, Final
 
 from engine.core.language.expressions import HELPERS, Expression, Scope, to_python
-from engine.core.rules.ruleset import Rule, RuleSet
+from engine.core.rules.ruleset import Rule, RuleSet, event_triggers
 from engine.rulefile.lint.conditions import implied
 from engine.rulefile.lint.findings import Findings
 from engine.rulefile.lint.narrowing import Box, Unsettled, World, boxes, impossible
 from engine.rulefile.lint.ranges import INF, Choice, Domain
 from engine.rulefile.lint.worlds import example, scope_of, world_of
 
-ON_EVENTS: Final = ("profiles", "balances", "logins", "trades", "tier_change")
 MAX_BOXES: Final = 8
 MAX_TRIES: Final = 200
 
 
 def look(rule_set: RuleSet, findings: Findings) -> None:
-    worlds = {trigger: world_of(rule_set, trigger) for trigger in ON_EVENTS}
+    worlds = {trigger: world_of(rule_set, trigger) for trigger in event_triggers()}
     never = {
         r.id for r in rule_set.rules if all(t in worlds and impossible(worlds[t], (r.when.tree, True)) for t in r.on)
     }

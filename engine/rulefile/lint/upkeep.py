@@ -11,7 +11,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any, Final
 
 from engine.core.language.expressions import Expression
-from engine.core.rules.ruleset import Rule, RuleSet
+from engine.core.rules.ruleset import Rule, RuleSet, event_triggers
 from engine.rulefile.lint.findings import Findings
 from engine.rulefile.lint.places import Place
 from engine.rulefile.lint.worlds import scope_of
@@ -20,7 +20,6 @@ from engine.rulefile.source.fields import DAY_S, HOUR_S
 
 # The shortest time between two looks.
 RHYTHM_S: Final = {"day": DAY_S, "week": 7 * DAY_S, "month": 28 * DAY_S, "quarter": 90 * DAY_S, "year": 365 * DAY_S}
-ON_EVENTS: Final = ("profiles", "balances", "logins", "trades", "tier_change")
 
 
 def look(rule_set: RuleSet, findings: Findings) -> None:
@@ -45,7 +44,7 @@ def _rule(rule: Rule, home: Place, owners: Counter[str], findings: Findings) -> 
     if rhythm_s and rule.cooldown_by is None and rule.cooldown_s > rhythm_s:
         message = f"is looked at every {every}, and its cooldown outlasts that: it is passed over"
         add("L303", "cooldown", message, "shorten the cooldown, or look more seldom")
-    if rule.audience == "client" and rule.cooldown_s < HOUR_S and set(rule.on) & {*ON_EVENTS}:
+    if rule.audience == "client" and rule.cooldown_s < HOUR_S and set(rule.on) & {*event_triggers()}:
         message = "speaks to the client again within the hour"
         add("L304", "cooldown", message, "write a cooldown of at least 1h, better days")
     if owners[rule.owner] == 1:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from engine.core.client.activity import MAX_DISTINCT, MAX_SUM
-from engine.core.contract.events import EARLIEST_MS, LATEST_MS, MAX_AMOUNT_FEN, MAX_QUANTITY
+from engine.core.contract.events import EARLIEST_MS, LATEST_MS
 from engine.core.firm_time import DAY_MS
 from engine.core.language.expressions import Name, Scope
 from engine.core.language.types import INTEGER_UNITS
@@ -23,14 +23,12 @@ from engine.core.rules import names
 from engine.core.rules.ruleset import Feature, Rule, RuleSet, Tiers, Window
 from engine.core.rules.tables import Declared, row_tree
 from engine.rulefile.lint.narrowing import World
-from engine.rulefile.lint.ranges import BOOLS, INF, NUMBERS, TEXTS, Choice, Domain, Span, Values
+from engine.rulefile.lint.ranges import BOOLS, INF, TEXTS, Choice, Domain, Span, Values
 
 MAX_DAYS: Final = (LATEST_MS - EARLIEST_MS) // DAY_MS + 3_660  # timers go on after the last event
-MAX_RATIO: Final = 1000
 MAX_ROWS: Final = 30  # of a table that is looked into
 MAX_VALUES: Final = 5000  # of a list
 GROWING: Final = ("count", "sum", "distinct")  # never less in a longer window
-ALWAYS_GIVEN: Final = {"trades": ("symbol", "amount_cny", "quantity"), "balances": ("amount_cny", "assets_cny")}
 
 
 def scope_of(rule_set: RuleSet, trigger: str) -> Scope:
@@ -71,8 +69,7 @@ def world_of(rule_set: RuleSet, trigger: str, rule: Rule | None = None) -> World
         domains["client.assets_peak_cny"] = replace(domains["client.assets_peak_cny"], missing=False)
         at_most.append(("balance.assets_cny", "client.assets_peak_cny"))
     if rule is not None and rule.silence is not None:
-        since = f"client.days_since_{rule.silence.source.removesuffix('s')}"
-        domains[since] = Domain((Span(rule.silence.days, MAX_DAYS),), missing=False)
+        domains[names.days_since(rule.silence.source)] = Domain((Span(rule.silence.days, MAX_DAYS),), missing=False)
     return World(
         domains,
         frozenset(name for name, known in scope.items() if known.type.unit in INTEGER_UNITS and known.reads is None),
@@ -86,7 +83,7 @@ def world_of(rule_set: RuleSet, trigger: str, rule: Rule | None = None) -> World
 
 def event_world(source: str) -> World:
     """For the filter of a feature: the event alone."""
-    known = {name.name: name for name in names.EVENT_NAMES[source]}
+    known = names.event_scope(source)
     whole = frozenset(name for name, given in known.items() if given.type.unit in INTEGER_UNITS)
     return World({name: _domain(given, None) for name, given in known.items()}, whole)
 
@@ -105,13 +102,10 @@ def _values(name: Name, feature: Feature | None) -> Values:
         if feature.aggregate in GROWING:
             most = {"count": INF, "sum": MAX_SUM, "distinct": MAX_DISTINCT}[feature.aggregate]
             return (Span(0, most),)
-        field = next(n for n in names.EVENT_NAMES[feature.source] if n.name.partition(".")[2] == feature.field)
-        return _values(field, None)
-    group, _, _ = name.name.partition(".")
-    if name.reads is not None or group not in ("client", "trade", "balance"):
-        return NUMBERS
-    bounds = {"cny": (0, MAX_AMOUNT_FEN), "shares": (1, MAX_QUANTITY), "ratio": (0, MAX_RATIO), "days": (0, MAX_DAYS)}
-    return (Span(*bounds[type_.unit]),) if type_.unit in bounds else NUMBERS
+        return _values(names.field_name(feature.source, feature.field), None)
+    if name.changes == "elapsed":
+        return (Span(0, MAX_DAYS),)
+    return (Span(*name.bounds),)
 
 
 def _meanings(declared: Declared, scope: Scope) -> dict[str, ast.expr]:
@@ -138,7 +132,7 @@ def _has_today(feature: Feature) -> bool:
 
 def _having_seen_one(feature: Feature, before: Domain) -> Domain:
     """The feature's value once an event of its own has been counted."""
-    given = feature.field is None or feature.field in ALWAYS_GIVEN.get(feature.source, ())
+    given = feature.field is None or not names.field_name(feature.source, feature.field).optional
     if feature.aggregate == "count" or (feature.aggregate == "distinct" and given):
         return before.meet(Domain((Span(low=1),), missing=False))
     return replace(before, missing=before.missing and not given)

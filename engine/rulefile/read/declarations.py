@@ -11,6 +11,7 @@ import keyword
 import re
 from typing import Final, Literal, cast, get_args
 
+from engine.core.contract.topics import sources
 from engine.core.language.expressions import BOOL, Scope, Type, number
 from engine.core.language.functions import FUNCTIONS
 from engine.core.rules import names
@@ -21,7 +22,6 @@ from engine.core.rules.ruleset import (
     Ladder,
     Segment,
     Since,
-    Source,
     Tiers,
     TierStep,
     Window,
@@ -29,7 +29,6 @@ from engine.core.rules.ruleset import (
 from engine.rulefile.source.document import Node, Scalar
 from engine.rulefile.source.fields import DAY_S, IDENTIFIER, KEBAB, TIER, Reader
 
-SOURCES: Final[tuple[str, ...]] = get_args(Source)
 AGGREGATES: Final[tuple[str, ...]] = get_args(Aggregate)
 NUMERIC: Final = ("sum", "min", "max", "daily_mean")
 MONTHS: Final[dict[str, Literal["month", "previous_month"]]] = {"month": "month", "previous_month": "previous_month"}
@@ -60,7 +59,7 @@ def _feature(reader: Reader, key: Scalar, node: Node) -> Feature:
     if name in FUNCTIONS or keyword.iskeyword(name):
         reader.problem(key, f'"{name}" is a word of the rule language', "choose another name")
     fields = reader.mapping(node, ("source", "aggregate"), ("window", "since", "field", "where", "description"))
-    source = cast(Source, reader.choice(fields.get("source"), SOURCES))
+    source = reader.choice(fields.get("source"), sources())
     aggregate = cast(Aggregate, reader.choice(fields.get("aggregate"), AGGREGATES))
     given = len(reader.problems)
     window = _window(reader, key, fields.get("window"), fields.get("since"), aggregate)
@@ -70,7 +69,7 @@ def _feature(reader: Reader, key: Scalar, node: Node) -> Feature:
     field = _field(reader, node, fields.get("field"), aggregate, types) if source and aggregate else None
     description = reader.words(fields.get("description"), 300)
     if not (source and aggregate and window) or len(reader.problems) > given:
-        return Feature(name, "trades", "count", None, None, Window("day"))
+        return Feature(name, source, "count", None, None, Window("day"))
     money = field is not None and aggregate != "distinct" and types[field].unit == "cny"
     if money and "_cny" not in name:
         reader.problem(key, f'"{name}" holds money', f'put the unit in its name, such as "{name}_cny"')
@@ -89,7 +88,7 @@ def _window(
         if aggregate == "daily_mean":
             reader.problem(since, "daily_mean goes by days, since by events", "use a window of days, or last")
         fields = reader.mapping(since, ("on",), ("when",))
-        on = cast(Source, reader.choice(fields.get("on"), SOURCES))
+        on = reader.choice(fields.get("on"), sources())
         when = reader.expression(fields["when"], names.event_scope(on), BOOL) if on and "when" in fields else None
         return Since(on, when) if on else None
     elif window is None:

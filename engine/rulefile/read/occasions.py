@@ -11,18 +11,16 @@ import re
 from dataclasses import dataclass
 from typing import Final, cast, get_args
 
+from engine.core.contract.topics import inbound_topics, sources
 from engine.core.firm_time import WEEKDAYS
 from engine.core.language.expressions import BOOL, Expression, Scope
 from engine.core.plan.waking import read_by
-from engine.core.rules.ruleset import Becomes, Calendar, Every, Sequence, Silence, Source, Step, Topic, Trigger
+from engine.core.rules.ruleset import Becomes, Calendar, Every, Sequence, Silence, Step, event_triggers
 from engine.rulefile.source.document import Mapping, Node
 from engine.rulefile.source.fields import ALWAYS, DAY_S, MINUTE_S, Reader
 
 KINDS: Final = ("on", "silence", "becomes", "at", "sequence")
 OCCASION_KEYS: Final = (*KINDS, "when", "for", "repeat_every")
-TOPICS: Final[tuple[str, ...]] = get_args(Topic)
-EVENT_TRIGGERS: Final = (*TOPICS, "tier_change")
-SOURCES: Final[tuple[str, ...]] = get_args(Source)
 EVERY: Final[tuple[str, ...]] = get_args(Every)
 # What of a calendar time may be said beside `every` and `time`.
 CALENDAR_KEYS: Final[dict[str, tuple[str, ...]]] = {
@@ -41,7 +39,7 @@ YEAR_S: Final = 366 * DAY_S
 class Occasion:
     """`on` is empty after a fault."""
 
-    on: tuple[Trigger, ...] = ()
+    on: tuple[str, ...] = ()
     when: Expression = ALWAYS
     silence: Silence | None = None
     becomes: Becomes | None = None
@@ -71,20 +69,20 @@ def read_occasion(reader: Reader, node: Node, fields: dict[str, Node], scopes: d
         return Occasion(("silence",), when("silence"), silence=_silence(reader, fields["silence"]))
     if kind == "at":
         calendar = _calendar(reader, fields["at"])
-        trigger: Trigger = "maturity" if calendar.every == "maturity" else "at"
+        trigger = "maturity" if calendar.every == "maturity" else "at"
         return Occasion((trigger,), when(trigger), at=calendar)
     if kind == "sequence":
         sequence = _sequence(reader, fields["sequence"], scopes)
-        trigger = "timeout" if sequence.absent else cast(Trigger, f"after_{sequence.then.on}")
+        trigger = "timeout" if sequence.absent else f"after_{sequence.then.on}"
         return Occasion((trigger,), when(trigger), sequence=sequence)
-    on = reader.choices(fields["on"], EVENT_TRIGGERS)
-    return Occasion(cast(tuple[Trigger, ...], on), when(*on))
+    on = reader.choices(fields["on"], event_triggers())
+    return Occasion(on, when(*on))
 
 
 def _silence(reader: Reader, node: Node) -> Silence:
     fields = reader.mapping(node, ("of", "for"))
     days = reader.duration(fields.get("for"), "d", DAY_S, YEAR_S) // DAY_S
-    return Silence(cast(Source, reader.choice(fields.get("of"), SOURCES)), days)
+    return Silence(reader.choice(fields.get("of"), sources()), days)
 
 
 def _becomes(reader: Reader, fields: dict[str, Node], scopes: dict[str, Scope]) -> Occasion:
@@ -152,6 +150,6 @@ def _sequence(reader: Reader, node: Node, scopes: dict[str, Scope]) -> Sequence:
 
 def _step(reader: Reader, node: Node | None, scopes: dict[str, Scope]) -> Step:
     fields = reader.mapping(node, ("on",), ("when",))
-    on = cast(Topic, reader.choice(fields.get("on"), TOPICS) or "profiles")
+    on = reader.choice(fields.get("on"), inbound_topics()) or "profiles"
     given = "when" in fields and on in scopes
     return Step(on, reader.expression(fields["when"], scopes[on], BOOL) if given else ALWAYS)

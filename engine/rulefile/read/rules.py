@@ -13,7 +13,7 @@ from engine.core.contract.events import Channel
 from engine.core.contract.outbound import Audience, Kind
 from engine.core.language.expressions import Expression, Scope, number
 from engine.core.rules import names
-from engine.core.rules.ruleset import Feature, Rule, Service, Tiers, Trigger
+from engine.core.rules.ruleset import Feature, Rule, Service, Tiers, triggers
 from engine.core.rules.tables import NOTHING, Declared
 from engine.rulefile.read.cases import read_tests
 from engine.rulefile.read.occasions import OCCASION_KEYS, read_occasion
@@ -47,8 +47,7 @@ def read_rules(
     """Each rule with the node of its id."""
     segments = tuple(segment.id for segment in tiers.segments)
     scopes = {
-        trigger: names.rule_scope(trigger, features, tiers.names, segments, declared=declared)
-        for trigger in get_args(Trigger)
+        trigger: names.rule_scope(trigger, features, tiers.names, segments, declared=declared) for trigger in triggers()
     }
     rules = []
     for node in reader.items(reader.mapping(root, ("rules",)).get("rules")):

@@ -13,9 +13,11 @@ from typing import Any, Final, get_args
 
 from pydantic import ValidationError
 
-from engine.core.contract.events import INBOUND, Channel, Event, Profile, parse_time_ms
+from engine.core.contract.events import Channel, Event, parse_time_ms
 from engine.core.contract.message import cny
+from engine.core.contract.topics import TOPICS, inbound_topics, sources, written_as
 from engine.core.firm_time import DAY_MS, MINUTE_MS
+from engine.core.rules import names
 from engine.core.rules.ruleset import Tiers
 from engine.rulefile.source.document import Listing, Mapping, Node, Scalar
 from engine.rulefile.source.fields import SECONDS, Reader
@@ -27,16 +29,10 @@ MAX_KNOWN_S: Final = 3650 * 86_400
 MAX_EVENTS: Final = 2000
 CLIENT_ID: Final = "client"
 CHANNELS: Final[tuple[str, ...]] = get_args(Channel)
-PROFILE_KEYS: Final = tuple(f for f in Profile.model_fields if f not in ("event_id", "client_id", "time"))
+PROFILE_KEYS: Final = TOPICS["profiles"].fields
 MONEY_KEYS: Final = ("assets_cny", "assets_peak_cny", "cash_cny")
 CLIENT_KEYS: Final = (*PROFILE_KEYS, *MONEY_KEYS, "margin_ratio", "tier", "known_for")
 GIVEN_KEYS: Final = ("client", "history")
-DEFAULTS: Final[dict[str, dict[str, Any]]] = {
-    "profiles": {},
-    "balances": {"kind": "snapshot", "amount_fen": 0},
-    "logins": {"channel": "app"},
-    "trades": {"symbol": "600000", "side": "buy", "quantity": 100, "amount_fen": 1_000_000},
-}
 CHANGES: Final = {"deposit": 1, "transfer_in": 1, "gain": 1, "dividend": 1, "interest": 1} | dict.fromkeys(
     ("withdrawal", "transfer_out", "loss", "fee"), -1
 )
@@ -77,10 +73,11 @@ class Story:
         reader = self.reader
         if isinstance(node, Scalar) and node.value == "unknown":
             return None
+        follows = _follows()
         for key, (at, _) in _entries(node).items():
-            if key in _FOLLOWS:
-                reader.problem(at, f"{key} cannot be given: it follows from events", _FOLLOWS[key])
-        known = {key: entry for key, entry in _entries(node).items() if key not in _FOLLOWS}
+            if key in follows:
+                reader.problem(at, f"{key} cannot be given: it follows from events", follows[key])
+        known = {key: entry for key, entry in _entries(node).items() if key not in follows}
         fields = reader.mapping(Mapping(node.index, known) if isinstance(node, Mapping) else node, (), CLIENT_KEYS)
         known_ms = reader.duration(fields["known_for"], "mhd", 0, MAX_KNOWN_S) * 1000 if "known_for" in fields else -1
         since_ms = at_ms - known_ms if known_ms >= 0 else min(at_ms - KNOWN_FOR_MS, first_ms - MINUTE_MS)
@@ -102,7 +99,7 @@ class Story:
         for fen, moment_ms in snapshots:
             if fen is not None:
                 extra = {"cash_fen": cash} if cash is not None else {}
-                snapshot = {**DEFAULTS["balances"], "assets_fen": fen, "margin_ratio": self.margin_ratio, **extra}
+                snapshot = {**TOPICS["balances"].example, "assets_fen": fen, "margin_ratio": self.margin_ratio, **extra}
                 self.put("balances", snapshot, moment_ms, node, fields)
                 self.assets_fen = fen
         if peak is not None and peak < (self.assets_fen or 0):
@@ -133,10 +130,10 @@ class Story:
         """(time, topic, fields) in order of time; an item with `times` or `every` stands for several."""
         reader, steps = self.reader, []
         for item in reader.items(node):
-            fields = reader.mapping(item, ("at",), (*INBOUND, "every", "times"))
-            topics = [topic for topic in INBOUND if topic in fields]
+            fields = reader.mapping(item, ("at",), (*inbound_topics(), "every", "times"))
+            topics = [topic for topic in inbound_topics() if topic in fields]
             if isinstance(item, Mapping) and len(topics) != 1:
-                reader.problem(item, f"{len(topics)} events", f"write one of: {', '.join(INBOUND)}")
+                reader.problem(item, f"{len(topics)} events", f"write one of: {', '.join(inbound_topics())}")
                 continue
             if "at" not in fields or not topics:
                 continue
@@ -154,9 +151,9 @@ class Story:
         return sorted(steps, key=lambda step: step[0])
 
     def one_event(self, node: Node, at_ms: int) -> None:
-        found = self.reader.mapping(node, (), tuple(INBOUND))
+        found = self.reader.mapping(node, (), inbound_topics())
         if isinstance(node, Mapping) and len(node.entries) != 1:
-            self.reader.problem(node, f"{len(node.entries)} events", f"write one of: {', '.join(INBOUND)}")
+            self.reader.problem(node, f"{len(node.entries)} events", f"write one of: {', '.join(inbound_topics())}")
         for topic, fields in list(found.items())[:1]:
             self.happen(topic, fields, at_ms)
 
@@ -170,7 +167,7 @@ class Story:
         if topic == "profiles":
             values = self.profile = self.profile | written
         else:
-            values = DEFAULTS[topic] | written
+            values = {**TOPICS[topic].example, **written}
         if topic == "balances":
             values = self.balance(node, values, "kind" in written)
         if len(self.reader.problems) == before:
@@ -195,10 +192,10 @@ class Story:
         """An event by the contract's own model; what that refuses is told at the field."""
         about = {"event_id": f"{topic}-{len(self.events) + 1}", "client_id": CLIENT_ID, "time": moment_ms}
         try:
-            event: Any = INBOUND[topic].model_validate({**values, **about})
+            event: Any = TOPICS[topic].model.model_validate({**values, **about})
         except ValidationError as error:
             for fault in error.errors():
-                key = _written_as(str(fault["loc"][0])) if fault["loc"] else ""
+                key = written_as(str(fault["loc"][0])) if fault["loc"] else ""
                 node = nodes.get(key, at)
                 self.reader.problem(node if node is not None else 0, f"{key}: {_sentence(fault['msg'])}", "correct it")
             return
@@ -229,9 +226,9 @@ class Story:
         if key == "consents":
             empty = isinstance(node, Listing) and not node.items
             return dict.fromkeys(() if empty else reader.choices(node, CHANNELS), True)
-        kinds = _kinds(INBOUND[topic].model_fields[event_keys(topic)[key]].annotation)
-        choices = tuple(kind for kind in kinds if isinstance(kind, str))
-        if choices:
+        of, field = TOPICS[topic], event_keys(topic)[key]
+        kinds = of.kinds(field)
+        if choices := of.choices(field):
             return reader.choice(node, choices)
         if bool in kinds:
             return reader.choice(node, ("true", "false")) == "true"
@@ -253,11 +250,15 @@ _FOLLOWS: Final = {
     "has_advisor": "write advisor_id",
     "days_known": "write known_for, such as known_for: 20d",
     "known_since": "write known_for, such as known_for: 20d",
-} | {
-    name: f"write history, such as {{at: -3d, {topic}: {{}}}}"
-    for topic in ("trades", "logins", "balances")
-    for name in (f"days_since_{topic[:-1]}", f"last_{topic[:-1]}_at")
 }
+
+
+def _follows() -> dict[str, str]:
+    return _FOLLOWS | {
+        name.removeprefix("client."): f"write history, such as {{at: -3d, {source}: {{}}}}"
+        for source in sources()
+        for name in (names.days_since(source), names.last_at(source))
+    }
 
 
 def money_fen(reader: Reader, node: Node | None) -> int | None:
@@ -271,8 +272,7 @@ def money_fen(reader: Reader, node: Node | None) -> int | None:
 
 def event_keys(topic: str) -> dict[str, str]:
     """The fields of an event as tests write them -> as the contract does: money in CNY, no id and time."""
-    fields = [f for f in INBOUND[topic].model_fields if f not in ("event_id", "client_id", "time")]
-    return {_written_as(name): name for name in fields}
+    return {written_as(name): name for name in TOPICS[topic].fields}
 
 
 def firm_time_ms(text: str) -> int:
@@ -286,16 +286,6 @@ def firm_time_ms(text: str) -> int:
 
 def _entries(node: Node | None) -> dict[str, tuple[Scalar, Node]]:
     return node.entries if isinstance(node, Mapping) else {}
-
-
-def _written_as(name: str) -> str:
-    return f"{name.removesuffix('_fen')}_cny" if name.endswith("_fen") else name
-
-
-def _kinds(annotation: Any) -> tuple[Any, ...]:
-    """What a field can hold: types, and the texts of a Literal."""
-    inner = get_args(annotation)
-    return tuple(kind for part in inner for kind in _kinds(part)) if inner else (annotation,)
 
 
 def _sentence(message: str) -> str:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import Final
 
+from engine.core.contract.topics import inbound_topics, sources
 from engine.core.rules import names
 from engine.core.rules.ruleset import RuleSet
 from engine.rulefile.lint.worlds import scope_of
-from engine.rulefile.read import declarations, occasions, tables
+from engine.rulefile.read import declarations, tables
 from engine.rulefile.schema.parts import (
     Keys,
     Schema,
@@ -34,11 +35,11 @@ WINDOW: Final = "^([1-9][0-9]{0,2}[dh]|" + "|".join(declarations.MONTHS) + ")$"
 
 def features_schema() -> Schema:
     since: Keys = {
-        "on": (choice(declarations.SOURCES), "The kind of event."),
+        "on": (choice(sources()), "The kind of event."),
         "when": (expression(), "Which of them; names of that event alone."),
     }
     parts: Keys = {
-        "source": (choice(declarations.SOURCES), "The events that are counted."),
+        "source": (choice(sources()), "The events that are counted."),
         "aggregate": (choice(declarations.AGGREGATES), "What is made of them."),
         "field": ({"type": "string"}, "The field of the event; not for count."),
         "where": (expression(), "Only events for which this holds; names of the event alone."),
@@ -51,8 +52,8 @@ def features_schema() -> Schema:
     count = {"properties": {"aggregate": {"const": "count"}}, "required": ["aggregate"]}
     field: Schema = {"required": ["field"]}
     feature["allOf"] = [{"if": count, "then": {"not": field}, "else": field}]
-    for source in declarations.SOURCES:
-        fields = [(name.name.partition(".")[2], name.type) for name in names.EVENT_NAMES[source]]
+    for source in sources():
+        fields = [(name.name.partition(".")[2], name.type) for name in names.event_names(source)]
         numeric = [name for name, type_ in fields if type_.kind == "number"]
         of = {"source": {"const": source}}
         feature["allOf"] += [
@@ -102,7 +103,7 @@ def policy_schema() -> Schema:
 
 def definitions_schema(rule_set: RuleSet | None) -> Schema:
     value: Schema = {"type": ["string", "number", "boolean"]}
-    on = (choice(occasions.TOPICS), "The event whose names it uses; without it, the client's alone.")
+    on = (choice(inbound_topics()), "The event whose names it uses; without it, the client's alone.")
     said = (text(300), "What it is, in plain words.")
     listed: Keys = {
         "values": ({**items(value), "minItems": 1}, "Written here."),
@@ -120,7 +121,7 @@ def definitions_schema(rule_set: RuleSet | None) -> Schema:
     row: Schema = {"type": "object", "properties": {tables.THEN: then}, "required": [tables.THEN]}
     row["additionalProperties"] = cell
     if rule_set is not None:  # columns that can be inputs
-        scopes = (scope_of(rule_set, topic) for topic in ("client", *occasions.TOPICS))
+        scopes = (scope_of(rule_set, topic) for topic in ("client", *inbound_topics()))
         row["properties"] = {name: cell for scope in scopes for name in scope if "." in name} | row["properties"]
     table: Keys = {
         "hit": (choice(tables.HITS), "The first row that matches; or the only one, and rows may not overlap."),

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-from engine.core.contract.events import INBOUND
+from engine.core.contract.topics import TOPICS, inbound_topics, sources
 from engine.core.firm_time import WEEKDAYS
 from engine.core.rules import names
-from engine.core.rules.ruleset import RuleSet
+from engine.core.rules.ruleset import RuleSet, event_triggers
 from engine.rulefile.read import cases, occasions, rules, story
 from engine.rulefile.schema.parts import (
     Keys,
@@ -47,7 +47,7 @@ def rules_schema(rule_set: RuleSet | None) -> Schema:
         "owner": (word(OWNER), "The department that it belongs to."),
         "serves": (choice(rules.SERVICES), "Which of the firm's needs it serves."),
         "description": (text(500), "Why there is such a rule."),
-        "on": (choices(occasions.EVENT_TRIGGERS), "The events that it is looked at on."),
+        "on": (choices(event_triggers()), "The events that it is looked at on."),
         "silence": (_silence(), "Looks at a client once when nothing has come for so long."),
         "becomes": (expression(known), "Fires when this becomes true, not again while it stays true."),
         "at": (_calendar(), "Looks at every client at a time of the firm's calendar."),
@@ -92,7 +92,7 @@ def _table(rule_set: RuleSet | None) -> Schema:
 
 def _silence() -> Schema:
     parts: Keys = {
-        "of": (choice(occasions.SOURCES), "Events that do not come."),
+        "of": (choice(sources()), "Events that do not come."),
         "for": (duration("d"), "For so many days."),
     }
     return mapping(parts, ("of", "for"))
@@ -130,7 +130,7 @@ def _calendar() -> Schema:
 
 def _sequence(known: str) -> Schema:
     parts: Keys = {
-        "on": (choice(occasions.TOPICS), "The kind of event."),
+        "on": (choice(inbound_topics()), "The kind of event."),
         "when": (expression(known), "Which of them."),
     }
     step = mapping(parts, ("on",), ("when",))
@@ -195,23 +195,23 @@ def _client(rule_set: RuleSet | None) -> Schema:
 def _happening() -> Schema:
     parts: Keys = {
         "at": (text(40), 'A time, or how long before the test\'s: "-3d".'),
-        **{topic: (_event(topic), "An event of this kind.") for topic in INBOUND},
+        **{topic: (_event(topic), "An event of this kind.") for topic in inbound_topics()},
         "every": (duration("mhd"), "Again every so often."),
         "times": (number(1, story.MAX_EVENTS), "So many times."),
     }
-    step = mapping(parts, ("at",), (*INBOUND, "every", "times"))
-    step["oneOf"] = [{"required": [topic]} for topic in INBOUND]
+    step = mapping(parts, ("at",), (*inbound_topics(), "every", "times"))
+    step["oneOf"] = [{"required": [topic]} for topic in inbound_topics()]
     return step
 
 
 def _one_event() -> Schema:
-    parts: Keys = {topic: (_event(topic), "An event of this kind.") for topic in INBOUND}
-    return mapping(parts, (), tuple(INBOUND)) | {"minProperties": 1, "maxProperties": 1}
+    parts: Keys = {topic: (_event(topic), "An event of this kind.") for topic in inbound_topics()}
+    return mapping(parts, (), inbound_topics()) | {"minProperties": 1, "maxProperties": 1}
 
 
 def _event(topic: str) -> Schema:
     """The fields of an event as tests write them, each by the event's own model."""
-    contract = INBOUND[topic].model_json_schema()["properties"]
+    contract = TOPICS[topic].model.model_json_schema()["properties"]
     properties = {}
     for key, field in story.event_keys(topic).items():
         given = contract[field]

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from engine.core.language.expressions import BOOL, Expression, Fault, Scope, Type, parse
-from engine.core.rules.names import EVENT_NAMES
+from engine.core.rules.names import eventful
 from engine.rulefile.source.document import NORWAY, Listing, Mapping, Node, Scalar, index_within, place
 from engine.rulefile.source.problem import Problem
 
@@ -25,7 +25,6 @@ IDENTIFIER: Final = ("[a-z][a-z0-9_]*", "lower-case words joined by underscores,
 OWNER: Final = (IDENTIFIER[0], "lower-case words joined by underscores, such as client_service")
 TIER: Final = ("[A-Za-z][A-Za-z0-9_]*", "a letter or word, such as A")
 TEMPLATE: Final = ("[a-z0-9][a-z0-9._/-]*", "the template's name in the messaging system, such as welcome_v2")
-TOPICS: Final = (*(topic for topic, known in EVENT_NAMES.items() if known), "tier_change")
 MINUTE_S: Final = 60
 HOUR_S: Final = 60 * MINUTE_S
 DAY_S: Final = 24 * HOUR_S
@@ -187,7 +186,7 @@ class Reader:
 
     def topic(self, node: Node | None) -> str | None:
         """What a declaration is about, when it uses the names of an event."""
-        return self.choice(node, TOPICS) or None
+        return self.choice(node, eventful()) or None
 
     def duration(self, node: Node | None, units: str, least_s: int, most_s: int) -> int:
         """Seconds."""

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from aiokafka import TopicPartition
 
-from engine.core.contract.topics import INTAKE_TOPICS
+from engine.core.contract.topics import intake_topics
 from engine.runtime.clients import Consumer
 from engine.runtime.errors import Refused, Unavailable
 from engine.runtime.protocol.intake import Inbound, Merger, merge
@@ -32,8 +32,8 @@ class RecordedInputs:
     def __init__(self, settings: Settings, consumer: Consumer, partition: int, whole: bool = False) -> None:
         self._consumer = consumer
         self._whole = whole
-        self._tps = {topic: TopicPartition(settings.topic(topic), partition) for topic in INTAKE_TOPICS}
-        self._held: dict[str, list[Any]] = {topic: [] for topic in INTAKE_TOPICS}
+        self._tps = {topic: TopicPartition(settings.topic(topic), partition) for topic in intake_topics()}
+        self._held: dict[str, list[Any]] = {topic: [] for topic in intake_topics()}
         self._first: dict[str, int] = {}
 
     async def _begin(self) -> None:

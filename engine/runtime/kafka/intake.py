@@ -13,7 +13,7 @@ from typing import Final
 import structlog
 from aiokafka import TopicPartition
 
-from engine.core.contract.topics import INTAKE_TOPICS
+from engine.core.contract.topics import intake_topics
 from engine.runtime.clients import Clients, Consumer
 from engine.runtime.errors import Refused
 from engine.runtime.kafka.connection import discard, errors, reader
@@ -44,17 +44,17 @@ class KafkaIntake:
         self._settings = settings
         self._clients = clients
         self._partitions = partitions
-        ahead = FETCH_AHEAD_BYTES // (share * len(INTAKE_TOPICS))
+        ahead = FETCH_AHEAD_BYTES // (share * len(intake_topics()))
         self._batch_records = min(settings.batch_records, max(BATCHES_RECORDS // share, LEAST_BATCH_RECORDS))
         self._fetch_bytes = min(max(ahead, 65_536), 1_048_576)
         # A fetch asks for the topics with nothing buffered and waits at the broker for one of them; what comes on the
         # others meanwhile waits for it. So it waits no longer than what idle polling of all partitions may cost.
         self._fetch_wait_ms = min(max(8 * share, 30), 500)
-        self._topics = {topic: TopicPartition(settings.topic(topic), partition) for topic in INTAKE_TOPICS}
+        self._topics = {topic: TopicPartition(settings.topic(topic), partition) for topic in intake_topics()}
         self._names = {tp: topic for topic, tp in self._topics.items()}
         self._reader: reader | None = None
         self._consumer: Consumer | None = None
-        self.merger = Merger(dict.fromkeys(INTAKE_TOPICS, 0))
+        self.merger = Merger(dict.fromkeys(intake_topics(), 0))
         self._heard_ms, self._heard_at = 0, -HEARD_S  # when all topics' ends were last heard of, by two clocks
 
     @property

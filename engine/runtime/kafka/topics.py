@@ -16,8 +16,7 @@ from aiokafka.admin import NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
-from engine.core.contract.events import INBOUND
-from engine.core.contract.topics import DEAD_LETTERS, REROUTED
+from engine.core.contract.topics import DEAD_LETTERS, REROUTED, inbound_topics, intake_topics
 from engine.runtime import clients as clients_
 from engine.runtime.clients import Clients
 from engine.runtime.errors import Refused, Unavailable
@@ -49,7 +48,10 @@ def needed(settings: Settings) -> list[Needed]:
     """Every topic. The inbound ones and the ledger have the same number of partitions, which can never change."""
     kept = {"retention.ms": str(7 * DAY_MS), "cleanup.policy": "delete"}
     return [
-        *(Needed(settings.topic(t), None, {**kept, "message.timestamp.type": "LogAppendTime"}) for t in INBOUND),
+        *(
+            Needed(settings.topic(t), None, {**kept, "message.timestamp.type": "LogAppendTime"})
+            for t in inbound_topics()
+        ),
         # rerouted records keep their original time, whatever their topic took; the topic is part of the input, so it
         # is kept as long
         Needed(settings.topic(REROUTED), None, {**kept, **_ANY_TIME}),
@@ -68,7 +70,7 @@ async def differences(
     """(topics that are missing, what differs in those that exist, one line each with the remedy)."""
     wanted = needed(settings)
     found = await partition_counts(settings, clients, [topic.name for topic in wanted])
-    counts = {t: found[t] for t in (settings.topic(i) for i in INBOUND) if t in found}
+    counts = {t: found[t] for t in (settings.topic(i) for i in inbound_topics()) if t in found}
     expected = partitions or (max(counts.values()) if counts else None)
     missing, lines = [], []
     for topic in wanted:
@@ -116,7 +118,7 @@ async def _config_differences(settings: Settings, clients: Clients, present: lis
 
 async def compacted(settings: Settings, clients: Clients) -> list[str]:
     """Inbound topics of which Kafka keeps a client's last event alone; none are named where that cannot be read."""
-    names = [settings.topic(topic) for topic in INBOUND]
+    names = [settings.topic(topic) for topic in inbound_topics()]
     try:
         values = await _configs(settings, clients, names)
     except (Refused, Unavailable) as error:
@@ -130,7 +132,7 @@ async def create(
 ) -> tuple[list[str], list[str]]:
     """Create what is missing. (names created, differences that remain)."""
     missing, lines = await differences(settings, clients)
-    counts = await partition_counts(settings, clients, [settings.topic(t) for t in INBOUND])
+    counts = await partition_counts(settings, clients, [settings.topic(t) for t in inbound_topics()])
     partitions = max(counts.values(), default=partitions)
     async with Admin(settings, clients) as admin:
         new = [
@@ -147,7 +149,7 @@ async def create(
 
 async def partition_count(settings: Settings, clients: Clients) -> int:
     """Partitions of the inbound topics and the ledger. Raises Refused when any topic is missing, or these differ."""
-    names = {topic: settings.topic(topic) for topic in (*INBOUND, REROUTED)}
+    names = {topic: settings.topic(topic) for topic in intake_topics()}
     wanted = [*names.values(), settings.ledger_topic]
     everything = [*wanted, settings.rule_set_topic, *(settings.topic(t) for t in PUBLISHED)]
     found = await partition_counts(settings, clients, everything)

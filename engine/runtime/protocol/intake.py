@@ -15,15 +15,14 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from engine.core.contract.decode import MAX_EVENT_BYTES, Rejected, decode
-from engine.core.contract.events import INBOUND, Event
+from engine.core.contract.events import Event
 from engine.core.contract.message import Message
 from engine.core.contract.outbound import Rejection
-from engine.core.contract.topics import DEAD_LETTERS, INTAKE_TOPICS, REROUTED
+from engine.core.contract.topics import DEAD_LETTERS, REROUTED, TOPICS, ranks
 
 MAX_BATCH_BYTES: Final = 4_000_000
 LARGEST_LETTER_BYTES: Final = 15_000_000  # what the dead letters' topic takes, with room for headers
 MAX_KEY_BYTES: Final = 64  # no client's id is longer; a longer key is not hashed, only refused
-_RANK: Final = {topic: rank for rank, topic in enumerate(INTAKE_TOPICS)}
 _HEADER_TOPIC: Final = "engage_topic"
 _HEADER_PARTITION: Final = "engage_partition"
 _HEADER_OFFSET: Final = "engage_offset"
@@ -102,7 +101,7 @@ def inbound(topic: str, record: object) -> Inbound:
             origin = [int(headers[h]) for h in (_HEADER_PARTITION, _HEADER_OFFSET, _HEADER_TIMESTAMP)]
         except (KeyError, ValueError, TypeError, AttributeError):
             return made  # another program's record: it becomes a dead letter
-        if name in INBOUND:
+        if name in TOPICS:
             made.topic = name
             made.partition, made.offset, made.timestamp_ms = origin
     return made
@@ -132,7 +131,8 @@ class Merger:
     """Holds fetched records until they can be merged. Knows no consumer: `add` and `cut` are all it does."""
 
     def __init__(self, offsets: Mapping[str, int]) -> None:
-        self._queues = {topic: _Queue(begin=offsets[topic], fetched=offsets[topic]) for topic in INTAKE_TOPICS}
+        self._ranks = ranks()
+        self._queues = {topic: _Queue(begin=offsets[topic], fetched=offsets[topic]) for topic in self._ranks}
 
     def add(self, topic: str, records: Sequence[object], position: int, end: int) -> None:
         """Records fetched of a topic, the consumer's position after them, the topic's end as last seen."""
@@ -165,7 +165,7 @@ class Merger:
         # What a topic that is behind has not shown yet comes, in the order of the merge, after the latest it has shown.
         frontier = min(
             (
-                (max(r.timestamp for r in queue.records), _RANK[topic])  # type: ignore[attr-defined]
+                (max(r.timestamp for r in queue.records), self._ranks[topic])  # type: ignore[attr-defined]
                 for topic, queue in self._queues.items()
                 if queue.records and queue.fetched < queue.end
             ),
@@ -178,7 +178,7 @@ class Merger:
             if (
                 len(merged) >= limit
                 or size_bytes >= MAX_BATCH_BYTES
-                or (frontier is not None and (record.timestamp_ms, _RANK[topic]) > frontier)
+                or (frontier is not None and (record.timestamp_ms, self._ranks[topic]) > frontier)
             ):
                 break
             merged.append(record)
@@ -222,8 +222,8 @@ class Intake(Protocol):
 
 
 def merge(records: Mapping[str, Sequence[object]]) -> Iterator[tuple[str, Inbound]]:
-    """k-way merge by record time; ties by the order of INTAKE_TOPICS; each topic's own order is kept even if its
+    """k-way merge by record time; ties by rank; each topic's own order is kept even if its
     times fall.
     """
-    streams = [[(topic, inbound(topic, r)) for r in records[topic]] for topic in sorted(records, key=_RANK.__getitem__)]
+    streams = [[(topic, inbound(topic, r)) for r in records[topic]] for topic in ranks() if topic in records]
     return iter(streams[0]) if len(streams) == 1 else heapq.merge(*streams, key=lambda pair: pair[1].timestamp_ms)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from engine.core.client.record import PACKED_FIELD, PUBLIC_FIELDS
 from engine.core.client.state import ClientState, unpack
 from engine.core.contract.message import cny, rfc3339
+from engine.core.contract.topics import TOPICS, sources
 from engine.core.firm_time import NEVER_MS
 from engine.core.plan.compile import compile_rule_set
 from engine.core.rules.ruleset import ContactPolicy, RuleSet, Tiers
@@ -40,7 +41,7 @@ async def read_client(redis: Redis, app_id: str, client_id: str) -> dict[str, An
 
 
 def _private(client: ClientState) -> dict[str, Any]:
-    last = {name: getattr(client, name).last_ms for name in ("trades", "logins", "balances")}
+    last = {name: getattr(client, name).last_ms for name in sources()}
     return {
         "age_band": client.age_band,
         "region": client.region,
@@ -70,7 +71,8 @@ def on_one_screen(record: dict[str, Any]) -> str:
     )
     lines += [f"  {name:<16} {'-' if record[name] is None else record[name]}" for name in shown]
     lines.append(f"  {'consents':<16} {', '.join(record['consents']) or '-'}")
-    lines += [f"  {'last ' + name[:-1]:<16} {moment or '-'}" for name, moment in record["last_event"].items()]
+    last = {f"last {TOPICS[name].singular}": moment for name, moment in record["last_event"].items()}
+    lines += [f"  {name:<16} {moment or '-'}" for name, moment in last.items()]
     lines += ["", "tier history, newest first"]
     lines += [f"  {h['time']}  {h['from'] or '-'} -> {h['to']}" for h in record["tier_history"]] or ["  none"]
     lines += ["", "last actions, newest first"]

@@ -1,0 +1,223 @@
+"""A further topic is declared in one place, and everything knows it: what producers, rules and readers see of it."""
+
+import json
+from types import SimpleNamespace
+from typing import Annotated, Literal
+
+import pytest
+from pydantic import Field
+
+from engine.core.contract.decode import decode
+from engine.core.contract.events import Event
+from engine.core.contract.topics import TOPICS, Asked, Topic, inbound_topics, intake_topics, ranks, sources
+from engine.core.rules.ruleset import RuleSet
+from engine.demo.simulator import simulate
+from engine.publish import reference, schemas
+from engine.rulefile.lint.lint import lint
+from engine.rulefile.read.load import load
+from engine.runtime.protocol.intake import Merger, merge
+
+MAXIMUM_MINUTES = 600
+RANKS = {"profiles": 0, "balances": 1, "logins": 2, "trades": 3, "rerouted": 4}
+FILES = {
+    "features.yaml": """\
+features:
+  visits_30d: {source: visits, aggregate: count, window: 30d}
+  minutes_30d: {source: visits, aggregate: sum, field: minutes, where: 'visit.kind != "cash"', window: 30d}
+  calls_since_visit: {source: logins, aggregate: count, since: {on: visits}}
+""",
+    "tiers.yaml": "segments:\n  - {id: visitor, when: visits_30d > 0}\n",
+    "policy.yaml": "contact:\n  daily_cap: 2\n",
+    "definitions.yaml": "define:\n  long_talk: {is: visit.minutes >= 45, on: visits}\n",
+    "rules.yaml": """\
+rules:
+  - id: after-a-long-talk
+    title: A long talk in a branch
+    owner: wealth
+    on: visits
+    when: long_talk and visit.kind == "advice" and not client.days_since_visit < 7
+    kind: task
+    audience: advisor
+    priority: 50
+    cooldown: 1d
+    expires: 1d
+    template: talk
+    serves: service
+    parameters: {minutes: visit.minutes, visits: visits_30d, spent: minutes_30d}
+    description: Somebody took an hour.
+    tests:
+      - name: a long talk
+        event: {visits: {kind: advice, minutes: 50}}
+        expect: {fires: {parameters: {minutes: 50, visits: 1, spent: 50}}}
+      - name: a short one
+        event: {visits: {kind: advice, minutes: 10}}
+        expect: {not: condition}
+      - name: the second in a week
+        given: {history: [{at: -3d, visits: {kind: advice}}]}
+        event: {visits: {kind: advice, minutes: 50}}
+        expect: {not: condition}
+  - id: no-visit
+    title: No visit for a year
+    owner: wealth
+    silence: {of: visits, for: 90d}
+    when: client.days_since_visit >= 90 and known(client.last_visit_at)
+    kind: task
+    audience: advisor
+    priority: 40
+    cooldown: 30d
+    expires: 7d
+    template: call
+    serves: service
+    description: They used to come.
+    tests:
+      - name: three months after the last
+        event: {visits: {}}
+        wait: 91d
+        expect: fires
+  - id: visit-then-trade
+    title: A trade after a visit
+    owner: wealth
+    sequence: {first: {on: visits, when: visit.minutes > 20}, then: {on: trades}, within: 2d}
+    when: minutes_30d > 20 and calls_since_visit == 0
+    kind: task
+    audience: advisor
+    priority: 30
+    cooldown: 1d
+    expires: 1d
+    template: thanks
+    serves: service
+    description: It was worth it.
+    tests:
+      - name: a trade on the next day
+        given: {history: [{at: -1d, visits: {kind: advice, minutes: 30}}]}
+        event: {trades: {}}
+        expect: fires
+""",
+}
+
+
+class Visit(Event):
+    """A visit to a branch."""
+
+    kind: Literal["advice", "cash", "opening"]
+    minutes: Annotated[int, Field(ge=0, le=MAXIMUM_MINUTES)] | None = None
+
+
+@pytest.fixture(autouse=True)
+def visits(monkeypatch):
+    """The one place."""
+    topic = Topic(
+        name="visits",
+        rank=5,
+        singular="visit",
+        called="visit",
+        model=Visit,
+        names=(Asked("kind", "what for"), Asked("minutes", "how long")),
+        example={"kind": "advice", "minutes": 15},
+    )
+    monkeypatch.setitem(TOPICS, topic.name, topic)
+
+
+def value(client_id="C1", **fields):
+    return json.dumps({"event_id": "v1", "client_id": client_id, "time": 1_790_000_000_000, **fields}).encode()
+
+
+def record(offset, timestamp):
+    return SimpleNamespace(
+        partition=0, offset=offset, timestamp=timestamp, key=b"C1", value=value(kind="cash"), headers=()
+    )
+
+
+def test_it_comes_after_every_rank_that_was_given_before():
+    assert ranks() == RANKS | {"visits": 5}
+    assert intake_topics() == (*RANKS, "visits")
+    assert inbound_topics() == ("profiles", "balances", "logins", "trades", "visits")
+    assert sources() == ("trades", "logins", "balances", "visits")
+
+
+def test_no_rank_is_given_twice():
+    assert len({*ranks().values()}) == len(ranks())
+
+
+def test_it_is_merged_with_the_others():
+    topics = ("visits", "trades", "rerouted")
+    merged = [(topic, r.timestamp_ms) for topic, r in merge({t: [record(0, 5), record(1, 7)] for t in topics})]
+    assert merged == [(topic, moment) for moment in (5, 7) for topic in ("trades", "rerouted", "visits")]
+    merger = Merger(dict.fromkeys(intake_topics(), 0))
+    merger.add("visits", [record(0, 5)], 1, 1)
+    batch = merger.cut(10)
+    assert batch is not None
+    assert batch.ranges == {"visits": (0, 1)}
+
+
+def test_its_records_become_events():
+    event = decode("visits", b"C1", value(kind="advice", minutes=45), 1_790_000_000_000)
+    assert isinstance(event, Visit)
+    assert (event.kind, event.minutes) == ("advice", 45)
+    assert decode("visits", b"C1", value(kind="tea"), 1_790_000_000_000).reason == "unknown_value"
+    assert decode("visits", b"C1", value(), 1_790_000_000_000).reason == "missing_field"
+
+
+def test_it_is_in_the_contract():
+    files = schemas.generate()
+    event = json.loads(files["event-visits.json"])
+    assert event["title"] == "Visit event"
+    assert event["properties"]["kind"]["enum"] == ["advice", "cash", "opening"]
+    assert json.loads(files["alerts.json"])["$defs"]["Cause"]["properties"]["type"]["enum"][-2:] == ["visits", "timer"]
+    channel = schemas.asyncapi()["channels"]["visits"]
+    assert channel["description"] == "A visit to a branch."
+    assert schemas.asyncapi()["operations"]["receive-visits"]["action"] == "receive"
+
+
+def test_it_is_in_the_schemas_of_rule_files():
+    files = schemas.generate()
+    for name in ("rules", "features", "definitions"):
+        assert '"visits"' in files[f"rule-files/{name}.json"]
+    rule = json.loads(files["rule-files/rules.json"])["properties"]["rules"]["items"]["properties"]
+    assert "visits" in rule["on"]["anyOf"][0]["enum"]
+    assert "visits" in rule["silence"]["properties"]["of"]["enum"]
+    happens = rule["tests"]["items"]["properties"]["event"]["properties"]["visits"]["properties"]
+    assert set(happens) == {"kind", "minutes"}
+
+
+def test_it_is_in_the_reference():
+    text = reference.render()
+    assert "A rule on visits, and on the second step of a sequence on them:" in text
+    assert "| `visit.kind` | advice, cash, opening | what for |  |  |" in text
+    assert "| `visit.minutes` | number | how long | yes |  |" in text
+    assert "| `client.days_since_visit` | days | whole days since the last visit before now |" in text
+    assert "`client.last_visit_at`" in text
+
+
+def test_rules_features_and_declarations_are_read():
+    rule_set = load(FILES)
+    assert isinstance(rule_set, RuleSet), "\n".join(map(str, rule_set))
+    assert [rule.id for rule in rule_set.rules] == ["after-a-long-talk", "no-visit", "visit-then-trade"]
+
+
+def test_what_is_wrong_with_one_is_told():
+    wrong = FILES["rules.yaml"].replace('visit.kind == "advice"', 'visit.kind == "advise"')
+    wrong = wrong.replace(
+        "{at: -1d, visits: {kind: advice, minutes: 30}}", "{at: -1d, visits: {kind: advice, hours: 1}}"
+    )
+    problems = load(FILES | {"rules.yaml": wrong})
+    assert [problem.message for problem in problems] == [
+        'visit.kind is never "advise"',
+        'unknown key "hours"',
+    ]
+
+
+def test_what_can_never_hold_is_found_by_the_models_bounds():
+    never = FILES["rules.yaml"].replace("long_talk and", "visit.minutes > 700 and")
+    rule_set = load(FILES | {"rules.yaml": never})
+    assert isinstance(rule_set, RuleSet)
+    found = [finding.message for finding in lint(rule_set) if finding.code == "L101"]
+    assert found == ["can never hold: `visit.minutes > 700`, as visit.minutes is from 0 to 600"]
+    found = [finding.message for finding in lint(load(FILES)) if finding.code.startswith("L1")]
+    assert found == ["`client.days_since_visit >= 90` always holds, as client.days_since_visit is 90 or more"]
+
+
+def test_the_simulator_takes_its_name():
+    assert next(simulate(1, 5, 0, 86_400_000, ["visits"]), None) is None
+    with pytest.raises(ValueError, match="there are profiles, balances, logins, trades, visits"):
+        next(simulate(1, 5, 0, 86_400_000, ["vists"]))
