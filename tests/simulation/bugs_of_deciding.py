@@ -19,6 +19,7 @@ from engine.runtime.protocol.intake import Merger, inbound
 from engine.runtime.protocol.partition import Partition
 from engine.runtime.protocol.unit import OpenUnit
 from engine.runtime.redis.store import RedisStore
+from engine.runtime.worker.delivery import Delivery
 from engine.runtime.worker.runner import Runner
 from tests.simulation.bug import Change, Table, registering
 from tests.simulation.loop import PROCESS
@@ -100,18 +101,18 @@ def _() -> list[Change]:
 @bug("keep a queued batch over a rebalance")
 def _() -> list[Change]:
     """What a worker had in hand of a partition when it lost it is still there when it gets it back."""
-    original, queued = Runner._hand_over, dict[Any, Any]()
+    original, queued = Delivery.deliver, dict[Any, Any]()
 
-    async def hand_over(self: Any, batch: Any) -> None:
-        place = PROCESS.get(), self.number
+    async def deliver(self: Delivery, partition: Partition, batch: Any) -> None:
+        place = PROCESS.get(), partition.number
         kept, queued[place] = queued.get(place), batch
         if kept is not None:
-            self._partition.offsets.update({topic: begin for topic, (begin, _) in kept.ranges.items()})
-            await original(self, kept)
-        await original(self, batch)
+            partition.offsets.update({topic: begin for topic, (begin, _) in kept.ranges.items()})
+            await original(self, partition, kept)
+        await original(self, partition, batch)
         del queued[place]
 
-    return [(Runner, "_hand_over", hand_over)]
+    return [(Delivery, "deliver", deliver)]
 
 
 @bug("take again what is read again")

@@ -221,7 +221,7 @@ def _unwell(world: World) -> list[str]:
     undone = [command for command in world.commands if not command.done]
     found += [f"{command.name} is not done" for command in undone]
     for living in world.living():
-        found += living.not_ready()
+        found += living.health.not_ready()
     return found
 
 

@@ -136,13 +136,13 @@ class World:
     def behind(self, digest: str) -> bool:
         """Whether a worker has not heard of the rules in force; the same may have been in force before."""
         end = self.kafka.logs[TopicPartition(self.settings.rule_set_topic, 0)].stable
-        heard = [made._rule_sets for made in self.living()]
+        heard = [made.rule_sets for made in self.living()]
         return any(h._plan is None or h._plan.rule_set.digest != digest or h._archive.next < end for h in heard)
 
     def unswept(self, digest: str) -> list[str]:
         """Partitions whose clients have not all been looked at under the rules in force."""
         wanted = rule_texts.plans()[digest].timed.digest
-        runners = [runner for made in self.living() for runner, _ in made._runners.values()]
+        runners = [runner for made in self.living() for runner in made.partitions.runners()]
         stands = {runner.number: runner._partition.position for runner in runners if runner.ready}
         swept = {number for number, position in stands.items() if position.swept == wanted or not position.clients}
         return [f"partition {number}" for number in range(self.scenario.partitions) if number not in swept]

@@ -130,7 +130,7 @@ class RuleSetArchive:
         self._clients = clients
         self.tp = TopicPartition(settings.rule_set_topic, 0)
         self.named_head: str | None = None  # what the key `head` says
-        self.next = 0
+        self.next = 0  # the offset to read next
         # by digest, as they came but packed: they are some hundred KB for each set that ever was
         self._texts: dict[str, bytes] = {}
         self._history: dict[int, Entry] = {}
@@ -142,11 +142,16 @@ class RuleSetArchive:
             first = (await consumer.beginning_offsets([self.tp]))[self.tp]
             end = (await consumer.end_offsets([self.tp]))[self.tp]
             async for record in records_between(consumer, self.tp, max(first, self.next), end):
-                self.add(record.key, record.value)
+                self.take(record)
             self.next = max(self.next, end)
 
+    def take(self, record: Any) -> None:
+        """Take the next record that a consumer read."""
+        self.add(record.key, record.value)
+        self.next = record.offset + 1
+
     def add(self, key: bytes | None, value: bytes | None) -> None:
-        """Take one record of the topic."""
+        """Take what one record of the topic says."""
         if key == HEAD and value:
             self.named_head = value.decode("utf-8", "replace")
         elif key and value:

@@ -130,8 +130,7 @@ class RuleSets:
                     )
                     raise
                 for record in fetched.get(archive.tp, ()):
-                    archive.add(record.key, record.value)
-                    archive.next = record.offset + 1
+                    archive.take(record)
                 if fetched:
                     await self._take_head()
 

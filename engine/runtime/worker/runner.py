@@ -20,6 +20,7 @@ from engine.runtime.observe.metrics import Metrics
 from engine.runtime.protocol.intake import Batch, Intake
 from engine.runtime.protocol.partition import Partition
 from engine.runtime.settings import Settings
+from engine.runtime.worker.waiting import SYSTEMS, Waiting
 
 log = structlog.get_logger(__name__)
 
@@ -27,15 +28,6 @@ TICK_S: Final = 1.0
 IDLE_WAIT_S: Final = 0.25
 FIRST_PAUSE_S: Final = 0.1
 LONGEST_PAUSE_S: Final = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """A batch on its way through the agent, and the future that says how it went."""
-
-    partition: Partition
-    batch: Batch
-    done: asyncio.Future[None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +51,14 @@ class Runner:
         self,
         partition: Partition,
         intake: Intake,
-        stop_log: Callable[[], Awaitable[None]],
-        submit: Callable[[Work], Awaitable[None]],
-        turns: Turns,
-        sweep_clients: int,
         settings: Settings,
         metrics: Metrics,
+        waiting: Waiting,
+        *,
+        stop_log: Callable[[], Awaitable[None]],
+        deliver: Callable[[Partition, Batch], Awaitable[None]],
+        turns: Turns,
+        sweep_clients: int,
         check: Callable[[], Awaitable[None]],
         fenced: Callable[[], None],
         wall_ms: Callable[[], int],
@@ -73,12 +67,13 @@ class Runner:
         self.ready = False
         self._partition = partition
         self._intake = intake
-        self._stop_log = stop_log
-        self._submit = submit
-        self._turns = turns
-        self._sweep_clients = sweep_clients  # at most, after a tick
         self._settings = settings
         self._metrics = metrics
+        self._waiting = waiting
+        self._stop_log = stop_log
+        self._deliver = deliver
+        self._turns = turns
+        self._sweep_clients = sweep_clients  # at most, after a tick
         self._check = check
         self._fenced = fenced
         self._wall_ms = wall_ms
@@ -110,7 +105,7 @@ class Runner:
                     self._log.warning("surprised, starting again", error=str(error))
                     cause = "surprised"
                 except Unavailable as error:
-                    self._metrics.waiting.labels(error.system).set(1)
+                    self._waiting.begin(error.system)
                     self._log.warning("waiting", system=error.system, error=str(error), pause_s=round(pause_s, 2))
                     cause = error.system
                 self._state("waiting")
@@ -145,8 +140,7 @@ class Runner:
         self._metrics.partition_state(self.number, state)
 
     def _waits_for_nothing(self) -> None:
-        for system in ("kafka", "redis"):
-            self._metrics.waiting.labels(system).set(0)
+        self._waiting.end(*SYSTEMS)
 
     async def _sleep(self, seconds: float) -> None:
         try:
@@ -173,7 +167,7 @@ class Runner:
             async with self._turns.working:
                 if batch is not None:
                     async with asyncio.timeout(settings.unit_deadline_s):
-                        await self._hand_over(batch)
+                        await self._deliver(partition, batch)
                 now = asyncio.get_running_loop().time()
                 if not partition.uncommitted:
                     committed = now
@@ -184,11 +178,6 @@ class Runner:
                     await self._tick()
         if partition.uncommitted:
             await partition.commit("handover")
-
-    async def _hand_over(self, batch: Batch) -> None:
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        await self._submit(Work(self._partition, batch, done))
-        await done
 
     async def _tick(self) -> None:
         for topic, records in self._intake.merger.lag().items():

@@ -1,0 +1,64 @@
+"""Whether a worker is well: what it waits for, which partitions run, whether its rules are the newest. And its pages.
+
+Enters: what runners and the group report. Leaves: reasons, web pages. Holds: metrics show what is kept here, and are
+never read back.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from faust.web import Request, Response, Web
+
+from engine.runtime.observe.metrics import Metrics
+from engine.runtime.rule_sets.following import RuleSets
+from engine.runtime.worker.partitions import Partitions
+from engine.runtime.worker.waiting import Waiting
+
+TROUBLE_CHARACTERS: Final = 2000
+
+
+class Health:
+    def __init__(self, waiting: Waiting, partitions: Partitions, rule_sets: RuleSets) -> None:
+        self._waiting = waiting
+        self._partitions = partitions
+        self._rule_sets = rule_sets
+
+    def not_ready(self) -> list[str]:
+        """Why this worker is not ready, empty when it is. A worker without partitions is a ready spare."""
+        reasons = [] if self._partitions.joined else ["has no assignment from its group yet"]
+        reasons += [f"{system} is away" for system in self._waiting.systems]
+        reasons += [f"partition {r.number} is not running" for r in self._partitions.runners() if not r.ready]
+        return reasons
+
+    def report(self) -> dict[str, Any]:
+        """Amber: it works, but not by the newest rules."""
+        reasons, trouble = self.not_ready(), self._rule_sets.trouble
+        return {
+            "state": "red" if reasons else "amber" if trouble else "green",
+            "ready": not reasons,
+            "reasons": reasons,
+            "warnings": [trouble[:TROUBLE_CHARACTERS]] if trouble else [],
+            "rule_set": self._rule_sets.in_words(),
+            "rule_set_stale": trouble is not None,
+        }
+
+
+def add_pages(app: Any, health: Health, metrics: Metrics, partitions: Partitions) -> None:
+    """/metrics, /health/live and /health/ready. Faust's types ask of a page what its own pages do not do."""
+
+    @app.page("/metrics")
+    async def show_metrics(web: Web, request: Request) -> Response:
+        runners = partitions.runners()
+        metrics.cache_clients.set(sum(runner.cached for runner in runners))
+        metrics.rule_sets_by_partition(runner.rule_set for runner in runners)
+        return web.bytes(metrics.text(), content_type="text/plain")
+
+    @app.page("/health/live")
+    async def live(web: Web, request: Request) -> Response:
+        return web.json({"live": True})
+
+    @app.page("/health/ready")
+    async def ready(web: Web, request: Request) -> Response:
+        body = health.report()
+        return web.json(body, status=200 if body["ready"] else 503)

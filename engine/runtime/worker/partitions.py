@@ -1,0 +1,154 @@
+"""The partitions of a worker: a runner for each that the group assigns.
+
+Enters: assignments. Leaves: runners, started and ended. Holds: the callbacks of the group only note what is wanted;
+`reconcile` starts and ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from engine.core.plan.compile import Plan
+from engine.runtime.clients import Clients
+from engine.runtime.errors import Refused
+from engine.runtime.kafka.intake import KafkaIntake, grown
+from engine.runtime.kafka.log import KafkaLog
+from engine.runtime.observe.metrics import Metrics
+from engine.runtime.partitioning import partitioner
+from engine.runtime.protocol.partition import Partition
+from engine.runtime.protocol.unit import UnitLimits
+from engine.runtime.redis.store import RedisStore
+from engine.runtime.settings import Settings
+from engine.runtime.worker.delivery import Delivery
+from engine.runtime.worker.runner import Runner, Turns
+from engine.runtime.worker.waiting import Waiting
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+log = structlog.get_logger(__name__)
+
+AT_ONCE: Final = 8  # partitions that work, and partitions that start
+SWEEP_CLIENTS: Final = 2_000  # of all its partitions, a second
+
+
+class Partitions:
+    """`unit` and `cache_bytes` are those of each partition, by default as the settings have it."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        clients: Clients,
+        redis: Redis,
+        metrics: Metrics,
+        waiting: Waiting,
+        *,
+        plan: Callable[[], Plan],
+        delivery: Delivery,
+        check: Callable[[], Awaitable[None]],
+        rejoin: Callable[[], None],
+        ended: Callable[[asyncio.Task[None]], None],
+        unit: UnitLimits | None,
+        cache_bytes: int | None,
+    ) -> None:
+        self.joined = False
+        self._settings = settings
+        self._clients = clients
+        self._redis = redis
+        self._metrics = metrics
+        self._waiting = waiting
+        self._plan = plan
+        self._delivery = delivery
+        self._check = check
+        self._rejoin = rejoin
+        self._ended = ended
+        self._unit = unit or UnitLimits(age_s=settings.unit_age_s)
+        self._cache_bytes = cache_bytes
+        self._turns = Turns(asyncio.Semaphore(AT_ONCE), asyncio.Semaphore(AT_ONCE))
+        self._wanted: frozenset[int] = frozenset()
+        self._changed = asyncio.Event()
+        self._running: dict[int, tuple[Runner, asyncio.Task[None]]] = {}
+        self.count(1)
+
+    def count(self, partitions: int) -> None:
+        """How many there are in all, of all workers."""
+        self._all = partitions
+        self._partition_of = partitioner(partitions)
+
+    def runners(self) -> list[Runner]:
+        """By the partition's number."""
+        return [runner for _, (runner, _) in sorted(self._running.items())]
+
+    def assign(self, partitions: frozenset[int]) -> None:
+        """The group's word on what this worker is to run."""
+        self.joined = True
+        self._wanted = partitions
+        self._changed.set()
+
+    async def reconcile(self) -> None:
+        """Start what was assigned, end what was taken away; for ever."""
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            wanted = self._wanted
+            if max(wanted, default=0) >= self._all:
+                raise Refused(grown(self._settings.ledger_topic, max(wanted) + 1, self._all))
+            log.info("assigned", partitions=sorted(wanted))
+            self._metrics.assigned.set(len(wanted))
+            await self._end(set(self._running) - wanted)
+            for number in sorted(wanted - set(self._running)):
+                runner = self._runner(number)
+                task = asyncio.get_running_loop().create_task(runner.run())
+                task.add_done_callback(self._ended)
+                self._running[number] = (runner, task)
+
+    async def stop(self) -> None:
+        """Each finishes and commits what it has in hand."""
+        await self._end(set(self._running))
+
+    async def _end(self, numbers: set[int]) -> None:
+        ending = {number: self._running.pop(number) for number in numbers}
+        for runner, _ in ending.values():
+            runner.stop()
+        await asyncio.gather(*(task for _, task in ending.values()), return_exceptions=True)
+        for number in ending:
+            self._metrics.forget(number)
+
+    def _runner(self, number: int) -> Runner:
+        settings, clients, partition_of = self._settings, self._clients, self._partition_of
+        share = max(len(self._wanted), 1)
+        log_ = KafkaLog(settings, clients, number)
+        partition = Partition(
+            number,
+            log_,
+            RedisStore(self._redis, settings.app_id, number),
+            self._plan,
+            lambda key: partition_of(key) == number,
+            self._metrics,
+            self._cache_bytes or settings.cache_mb * 1_000_000 // share,
+            self._unit,
+        )
+        return Runner(
+            partition,
+            KafkaIntake(settings, clients, number, self._all, share),
+            settings,
+            self._metrics,
+            self._waiting,
+            stop_log=log_.stop,
+            deliver=self._delivery.deliver,
+            turns=self._turns,
+            sweep_clients=max(SWEEP_CLIENTS // share, 10),
+            check=self._check,
+            fenced=lambda: self._fenced(number),
+            wall_ms=clients.wall_ms,
+        )
+
+    def _fenced(self, number: int) -> None:
+        """Another worker has it; the group is to say who should."""
+        self._running.pop(number, None)
+        self._metrics.forget(number)
+        self._rejoin()
