@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from engine.core.firm_time import DAY_MS
 from engine.core.language.expressions import Expression, Name, Scope, to_python
+from engine.core.language.functions import FUNCTIONS, Line
 from engine.core.language.types import INTEGER_UNITS
 from engine.core.plan.codegen import Code
 from engine.core.rules.tables import Declared, Definition, Table, list_globals, row_tree, with_declared
@@ -32,7 +33,6 @@ Distance = tuple[int, float, float]
 STEP: Final = Fraction(1, 10_000)  # between neighbours of a value that is no whole number
 OTHER: Final = "something else"  # a text that no rule writes
 ANY: Final = "with a value such as"
-SOLVED: Final = {"known", "min", "max", "abs", "round"}
 MAX_FORMS: Final = 16
 MAX_TEXTS: Final = 100
 MAX_ROWS: Final = 200
@@ -85,7 +85,8 @@ class Flipper:
         rows = [row_tree(table.inputs, row, scope) for table in tables for row in table.rows[:MAX_ROWS]]
         self._trees = [condition.tree, *self._inline.values(), *rows]
         calls = {ast.unparse(n.func) for tree in self._trees for n in ast.walk(tree) if isinstance(n, ast.Call)}
-        self.complete = calls <= SOLVED  # otherwise a change that would do may be overlooked
+        # otherwise a change that would do may be overlooked
+        self.complete = all(FUNCTIONS[name].lines is not None for name in calls)
 
     def flips(self, client: Any, event: Any, move: Any) -> tuple[Flip, ...]:
         """At most one for each name, the smallest change first."""
@@ -235,7 +236,7 @@ class _Forms:
         return [form for value in tree.elts for form in self.of(value)] if isinstance(tree, ast.Set) else self.of(tree)
 
     def of(self, tree: ast.expr) -> list[Quotient]:
-        """Several where min, max, abs, round or a choice make it so; none where it is no such quotient."""
+        """Several where functions or a choice make it so; none where it is no such quotient."""
         match tree:
             case ast.Constant(value=int() | float() as value):
                 return [((Fraction(value),), _ONE)]
@@ -251,20 +252,13 @@ class _Forms:
             case ast.IfExp(body=body, orelse=orelse):
                 return [*self.of(body), *self.of(orelse)][:MAX_FORMS]
             case ast.Call(func=ast.Name(id=function), args=args):
-                return self.called(function, [form for argument in args for form in self.of(argument)])
+                forms = [form for argument in args for form in self.of(argument)]
+                lines = FUNCTIONS[function].lines or ()
+                return [_on_line(form, line) for line in lines for form in forms][:MAX_FORMS]
             case ast.BinOp(left=left, op=op, right=right):
                 pairs = itertools.product(self.of(left), self.of(right))
                 return [_combined(op, one, other) for one, other in pairs][:MAX_FORMS]
         return []
-
-    def called(self, function: str, forms: list[Quotient]) -> list[Quotient]:
-        if function == "abs":
-            forms += [(_minus((), top), bottom) for top, bottom in forms]
-        elif function == "round":  # from half to half
-            forms += [_plus(form, Fraction(sign, 2)) for form in forms for sign in (1, -1)]
-        elif function not in ("min", "max"):
-            return []
-        return forms[:MAX_FORMS]
 
 
 def _combined(op: ast.operator, one: Quotient, other: Quotient) -> Quotient:
@@ -276,8 +270,9 @@ def _combined(op: ast.operator, one: Quotient, other: Quotient) -> Quotient:
     return (_add(left, right) if isinstance(op, ast.Add) else _minus(left, right)), _times(one[1], other[1])
 
 
-def _plus(form: Quotient, value: Fraction) -> Quotient:
-    return _add(form[0], _times(form[1], (value,))), form[1]
+def _on_line(form: Quotient, line: Line) -> Quotient:
+    factor, offset = line
+    return _add(_times(form[0], (factor,)), _times(form[1], (offset,))), form[1]
 
 
 def _add(one: Polynomial, other: Polynomial) -> Polynomial:

@@ -30,27 +30,6 @@ HEAD: Final = """\
 Made from the code by `make schemas`; do not edit. [rules.md](rules.md) explains, [rules-cookbook.md](rules-cookbook.md)
 has examples.
 """
-FUNCTION_GIVES: Final = {
-    "known": "whether the name has a value",
-    "min": "the smallest",
-    "max": "the largest",
-    "abs": "without its sign",
-    "round": "the nearest whole number; of money, whole CNY",
-    "cny": "money, where a plain number would not say so",
-    "date": "the start of that day",
-    "days": "a duration",
-    "hours": "a duration",
-    "minutes": "a duration",
-    "hour": "0 to 23",
-    "weekday": "mon, tue, wed, thu, fri, sat, sun",
-    "day": "of the month, 1 to 31",
-    "month": "1 to 12",
-    "year": "such as 2026",
-    "date_of": 'the day as text, "2026-10-01"',
-    "starts_with": "whether the text begins with what is written: one text, or a list of which any will do",
-    "ends_with": "whether it ends so",
-    "contains": "whether it has it anywhere",
-}
 AGGREGATE_GIVES: Final = {
     "count": "how many events",
     "sum": "their total",
@@ -183,7 +162,9 @@ def render() -> str:
     lines += ["A rule on `tier_change`:", "", *_names(names.tier_change_names(()))]
     lines += ["Features, definitions and tables are bare names. A list is named after `in` or `not in`.", ""]
     lines += ["## Functions", ""]
-    lines += table(("function", "gives"), ((f"`{FUNCTIONS[name][2]}`", FUNCTION_GIVES[name]) for name in FUNCTIONS))
+    lines += table(
+        ("function", "gives"), ((f"`{function.example}`", function.gives) for function in FUNCTIONS.values())
+    )
     lines += ["## Aggregates", ""]
     lines += table(("aggregate", "gives"), ((f"`{name}`", AGGREGATE_GIVES[name]) for name in declarations.AGGREGATES))
     lines += [f"Windows: {declarations.WINDOW_FORMS}, in the firm's zone (UTC+8); or `since` an event.", ""]

@@ -2,7 +2,7 @@
 
 import ast
 
-from engine.core.language.expressions import HELPERS, Name, Type, to_python
+from engine.core.language.expressions import Name, Type, function_globals, to_python
 from engine.core.rules.tables import list_globals
 
 
@@ -16,6 +16,6 @@ def function(expression, scope, lists=None):
     definition = module.body[0]
     assert isinstance(definition, ast.FunctionDef)
     definition.body[-1] = ast.Return(to_python(expression, scope))
-    space = {**HELPERS, **list_globals(lists or {}), "__builtins__": {}}
+    space = {**function_globals(), **list_globals(lists or {}), "__builtins__": {}}
     exec(compile(ast.fix_missing_locations(module), "<expression>", "exec"), space)
     return space["run"]

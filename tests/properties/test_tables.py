@@ -5,7 +5,7 @@ import itertools
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.core.language.expressions import BOOL, HELPERS, TEXT, enum, number
+from engine.core.language.expressions import BOOL, TEXT, enum, function_globals, number
 from engine.core.rules.tables import Bound, Cell, Row, Table, matches, table_name
 from engine.rulefile.read.table_checks import Cases, unreachable
 from tests.core.expression_code import named
@@ -103,5 +103,5 @@ def test_a_table_gives_the_first_row_that_matches(table, data):
         case = [data.draw(st.sampled_from(VALUES[name])) for name in table.inputs]
         hits = [i for i, row in enumerate(table.rows) if all(map(inside, row.cells, case))]
         assert [i for i, row in enumerate(table.rows) if all(map(matches, row.cells, case))] == hits
-        given_value = eval(code, dict(HELPERS), {"v": dict(zip(table.inputs, case, strict=True))})
+        given_value = eval(code, function_globals(), {"v": dict(zip(table.inputs, case, strict=True))})
         assert given_value == (hits[0] if hits else None)

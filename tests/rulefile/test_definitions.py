@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from engine.core.language.expressions import HELPERS, Name, Type, enum, number
+from engine.core.language.expressions import Name, Type, enum, function_globals, number
 from engine.core.plan.compile import compile_rule_set
 from engine.core.rules import names
 from engine.core.rules.tables import list_globals
@@ -73,7 +73,7 @@ class Event:
 def value(name, client, rule_set, trigger):
     reads = {feature.name: "0" for feature in rule_set.features}
     scope = names.rule_scope(trigger, rule_set.features, ("A", "B", "C"), (), reads, rule_set.declared)
-    space = {**HELPERS, **list_globals(rule_set.lists), "days_between": lambda a, b: (b - a) // 86_400_000}
+    space = {**function_globals(), **list_globals(rule_set.lists), "days_between": lambda a, b: (b - a) // 86_400_000}
     space |= {"c": client, "e": Event()}
     return eval(scope[name].code, space)
 

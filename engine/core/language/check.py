@@ -16,17 +16,7 @@ from fractions import Fraction
 from typing import Any, Final, Never
 
 from engine.core.language.arithmetic import MAX_LITERAL, calculate, negative, written
-from engine.core.language.functions import (
-    FUNCTIONS,
-    TEXT_FUNCTIONS,
-    TIME_FUNCTIONS,
-    WRITTEN_FUNCTIONS,
-    a_number,
-    call_numbers,
-    call_text,
-    call_time,
-    call_written,
-)
+from engine.core.language.functions import FUNCTIONS, a_number
 from engine.core.language.types import BOOL, DURATION, TIME, Name, Scope, Type, enum, number
 from engine.core.language.units import Checked, Refused, agree, constant, take_unit, unit_of, words
 
@@ -163,7 +153,7 @@ class Checker:
         if name in ("true", "false"):
             return f"write {name.title()}"
         if name in FUNCTIONS:
-            return f"{name} is a function: {FUNCTIONS[name][2]}"
+            return f"{name} is a function: {FUNCTIONS[name].example}"
         if any(name in (known.type.values or ()) for known in self.scope.values() if known.type.kind == "text"):
             return f'a text is written in quotes: "{name}"'
         groups = {known.partition(".")[0]: f"{known.partition('.')[0]}.*" for known in self.scope if "." in known}
@@ -240,40 +230,15 @@ class Checker:
         return Checked(node, tree, type_, literal, optional, max(body.log10, orelse.log10))
 
     def call(self, node: ast.Call) -> Checked:
-        function = node.func.id if isinstance(node.func, ast.Name) else ast.unparse(node.func)[:60]
-        if function not in FUNCTIONS:
-            close = difflib.get_close_matches(function, FUNCTIONS, n=1)
+        name = node.func.id if isinstance(node.func, ast.Name) else ast.unparse(node.func)[:60]
+        function = FUNCTIONS.get(name)
+        if function is None:
+            close = difflib.get_close_matches(name, FUNCTIONS, n=1)
             remedy = f'did you mean "{close[0]}"?' if close else f"functions are {', '.join(FUNCTIONS)}"
-            raise Refused((node, f'unknown function "{function}"', remedy))
-        least, most, example = FUNCTIONS[function]
-        if node.keywords or not least <= len(node.args) <= most:
-            wanted = ("one value" if most == 1 else "two values") if least == most else f"{least} to {most} values"
-            raise Refused((node, f"{function} takes {wanted}", f"write {example}"))
-        if function == "known":
-            return self.known(node, node.args[0])
-        if function in TEXT_FUNCTIONS:
-            return self.text_call(node, function)
-        items = self.each(self.check, node.args)
-        if function in WRITTEN_FUNCTIONS:
-            return call_written(node, function, items[0])
-        if function in TIME_FUNCTIONS:
-            return call_time(node, function, items[0], self.scope)
-        return call_numbers(node, function, items)
-
-    def text_call(self, node: ast.Call, function: str) -> Checked:
-        text, given = node.args
-        if isinstance(given, (ast.Tuple, ast.List, ast.Set, ast.Name, ast.Attribute)):
-            value, listed = self.each_of((self.check, text), (self.listed, given))
-        else:
-            value, listed = self.each(self.check, (text, given))
-        return call_text(node, function, value, listed)
-
-    def known(self, node: ast.expr, argument: ast.expr) -> Checked:
-        if not isinstance(argument, (ast.Name, ast.Attribute)):
-            raise Refused((argument, "known asks about one name", "write known(x) with a declared name"))
-        item = self.name(argument)
-        asks = ast.Call(ast.Name("known", ast.Load()), [item.tree], [])
-        return Checked(node, asks if item.optional else constant(True), BOOL)
+            raise Refused((node, f'unknown function "{name}"', remedy))
+        if node.keywords or not function.least <= len(node.args) <= function.most:
+            raise Refused((node, f"{name} takes {function.takes}", f"write {function.example}"))
+        return function.check(function, self, node)
 
 
 def _refuse(at: ast.expr, what: ast.AST) -> Never:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from engine.core.language.functions import TEXT_FUNCTIONS, TIME_FUNCTIONS, on_calendar
+from engine.core.language.functions import FUNCTIONS, Function
 from engine.core.language.types import BOOL, INTEGER_UNITS, Expression, Scope
 
 TINY: Final = 1e-30
@@ -65,22 +65,20 @@ class _Emitter:
                 return self.guarded(tree) if body.guards or orelse.guards else _Code((), tree)
             case ast.Call(func=ast.Name(id="known")):
                 return _Code((), _is_not_none(self.read(node.args[0])))
-            case ast.Call(func=ast.Name(id=function)) if function in TEXT_FUNCTIONS:
-                text, given = self.emit(node.args[0]), node.args[1]
-                second = self.read(given) if isinstance(given, ast.Name) else given
-                return _Code((), _join(ast.And(), [*text.guards, ast.Call(node.func, [text.value, second], [])]))
-            case ast.Call(func=ast.Name(id=function)) if function in TIME_FUNCTIONS:
-                moment = self.emit(node.args[0])
-                call = ast.Call(node.func, [moment.value], [])
-                if on_calendar(node.args[0], self.scope):
-                    return _Code(moment.guards, call)
-                code = self.guarded(call)
-                return _Code(moment.guards + code.guards, code.value)
-            case ast.Call():
-                arguments = [self.emit(argument) for argument in node.args]
-                guards = tuple(guard for argument in arguments for guard in argument.guards)
-                return _Code(guards, ast.Call(node.func, [argument.value for argument in arguments], []))
+            case ast.Call(func=ast.Name(id=function)):
+                return self.call(node, FUNCTIONS[function])
         raise AssertionError(f"not of a checked expression: {ast.dump(node)}")
+
+    def call(self, node: ast.Call, function: Function) -> _Code:
+        arguments = [self.emit(argument) for argument in node.args]
+        guards = tuple(guard for argument in arguments for guard in argument.guards)
+        call = function.call(*(argument.value for argument in arguments))
+        if function.type == BOOL:
+            return _Code((), _join(ast.And(), [*guards, call]))
+        if function.lacks is not None and function.lacks(node.args, self.scope):
+            code = self.guarded(call)
+            return _Code(guards + code.guards, code.value)
+        return _Code(guards, call)
 
     def read(self, node: ast.expr) -> ast.expr:
         assert isinstance(node, ast.Name)

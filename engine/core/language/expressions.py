@@ -5,7 +5,7 @@ Holds: what is not on the allow-list is refused; `parse` never raises and its ti
 raises, and nothing of the user's text but checked constants is in it.
 
 Allowed: `and or not`, comparison chains, `+ - * /`, `in` and `not in` a written or a declared list, `a if test else b`,
-numbers, text, True and False, names such as client.tier, and the functions of `expression_functions`.
+numbers, text, True and False, names such as client.tier, and the functions of `functions.FUNCTIONS`.
 
 Units: a written number takes the unit of what it meets, so that `client.assets_cny > 1_000_000` compares CNY although
 code counts fen; cny(5) has it already. Money / money is a ratio; money times or by a number is money; unlike units are
@@ -26,13 +26,12 @@ from typing import Final
 from engine.core.language.check import Checker
 from engine.core.language.code import to_python
 from engine.core.language.faults import syntax_fault
-from engine.core.language.helpers import HELPERS
+from engine.core.language.functions import function_globals
 from engine.core.language.types import BOOL, TEXT, Changes, Expression, Fault, Name, Scope, Type, enum, number
 from engine.core.language.units import Refused
 
 __all__ = [
     "BOOL",
-    "HELPERS",
     "TEXT",
     "Changes",
     "Expression",
@@ -41,6 +40,7 @@ __all__ = [
     "Scope",
     "Type",
     "enum",
+    "function_globals",
     "number",
     "parse",
     "to_python",

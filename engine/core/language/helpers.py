@@ -1,4 +1,4 @@
-"""The functions that compiled expressions call.
+"""What compiled expressions call for functions of times and texts.
 
 Enters: times in epoch milliseconds, numbers, texts. Leaves: a number, a text, a bool, or None for missing.
 Holds: none of them raises. The calendar is the firm's (UTC+8); a time beyond the years 1 to 9999 is on no
@@ -8,8 +8,7 @@ day of it.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from engine.core.firm_time import DAY_MS, FIRM_UTC_OFFSET_MS, HOUR_MS, WEEKDAYS, date_of_day, day_number, day_start_ms
 
@@ -79,13 +78,3 @@ def ends_with(text: str, given: Texts) -> bool:
 
 def contains(text: str, given: Texts) -> bool:
     return given in text if isinstance(given, str) else any(part in text for part in given)
-
-
-# What the globals of compiled code must hold.
-HELPERS: Final[dict[str, Callable[..., Any]]] = {
-    "min": min,
-    "max": max,
-    "abs": abs,
-    "round": round,
-    **{f.__name__: f for f in (hour, weekday, day, month, year, date_of, starts_with, ends_with, contains)},
-}

@@ -10,7 +10,7 @@ import ast
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from engine.core.language.expressions import HELPERS
+from engine.core.language.expressions import function_globals
 from engine.core.plan import features
 
 
@@ -30,7 +30,7 @@ class Code:
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.trees: dict[str, ast.expr] = {}
-        self.constants: dict[str, Any] = {**HELPERS, **features.READERS}
+        self.constants: dict[str, Any] = {**function_globals(), **features.READERS}
         self.made: dict[str, Callable[[Mapping[str, Any]], Any]] = {}  # of the compiled functions, by its own name
 
     def place(self, tree: ast.expr) -> str:

@@ -19,6 +19,7 @@ from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from engine.core.language.functions import FUNCTIONS
 from engine.rulefile.lint.ranges import (
     BOOLS,
     INF,
@@ -57,12 +58,6 @@ HOLDING_SIGNS: Final[dict[Operator, str]] = {
     ast.GtE: ">=",
     ast.Eq: "=",
     ast.NotEq: "<>",
-}
-PARTS_OF_TIME: Final[dict[str, Values]] = {
-    "hour": (Span(0, 23),),
-    "day": (Span(1, 31),),
-    "month": (Span(1, 12),),
-    "weekday": Choice(frozenset(("mon", "tue", "wed", "thu", "fri", "sat", "sun"))),
 }
 
 
@@ -248,7 +243,7 @@ class _Narrowing:
                 parts = [node.left, node.right]
             case ast.UnaryOp():
                 parts = [node.operand]
-            case ast.Call(func=ast.Name(id="abs" | "round" | "min" | "max")):
+            case ast.Call():
                 parts = node.args
         found: list[Box] = [box]
         for part in parts:
@@ -285,8 +280,8 @@ class _Narrowing:
                 value: Any = node.value
                 exact = Choice(frozenset((value,))) if isinstance(value, (str, bool)) else (Span(value, value),)
                 return Domain(exact, missing=False)
-            case ast.Call(func=ast.Name(id=function)) if function in PARTS_OF_TIME:
-                return Domain(PARTS_OF_TIME[function])
+            case ast.Call(func=ast.Name(id=id_)) if (texts := FUNCTIONS[id_].texts) is not None:
+                return Domain(Choice(frozenset(texts)))
         if isinstance(like, Choice):
             return Domain(like)
         parts: list[ast.expr] = []
@@ -297,7 +292,7 @@ class _Narrowing:
                 parts = [node.operand]
             case ast.IfExp():
                 parts = [node.body, node.orelse]
-            case ast.Call(func=ast.Name(id="abs" | "round" | "min" | "max")):
+            case ast.Call(func=ast.Name(id=id_)) if FUNCTIONS[id_].bounds is not None:
                 parts = node.args
             case _:
                 return Domain(like)
@@ -306,6 +301,8 @@ class _Narrowing:
         missing = any(domain.missing for domain in domains)
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div) and not isinstance(node.right, ast.Constant):
             missing = True
+        if isinstance(node, ast.Call) and FUNCTIONS[ast.unparse(node.func)].type is not None:
+            return Domain((Span(low, high),))
         if math.isnan(low) or math.isnan(high):
             return Domain(NUMBERS, missing)
         return Domain((Span(low - abs(low) * SLACK, high + abs(high) * SLACK),), missing)

@@ -14,6 +14,8 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from engine.core.language.functions import FUNCTIONS
+
 Number = int | float
 INF: Final = math.inf
 TINY: Final = 1e-30  # a quotient whose divisor is nearer to zero is missing
@@ -136,15 +138,9 @@ def bounds_of(node: ast.expr, hulls: list[tuple[float, float]]) -> tuple[float, 
             return -highs[0], -lows[0]
         case ast.IfExp():
             return min(lows), max(highs)
-        case ast.Call(func=ast.Name(id="min")):
-            return min(lows), min(highs)
-        case ast.Call(func=ast.Name(id="max")):
-            return max(lows), max(highs)
-        case ast.Call(func=ast.Name(id="abs")):
-            least = 0.0 if lows[0] <= 0 <= highs[0] else min(abs(lows[0]), abs(highs[0]))
-            return least, max(abs(lows[0]), abs(highs[0]))
-        case ast.Call():  # round
-            return lows[0] - 1, highs[0] + 1
+        case ast.Call(func=ast.Name(id=id_)):
+            bounds = FUNCTIONS[id_].bounds
+            return (math.nan, math.nan) if bounds is None else bounds(hulls)
         case ast.BinOp(op=ast.Add()):
             return lows[0] + lows[1], highs[0] + highs[1]
         case ast.BinOp(op=ast.Sub()):

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from engine.core.language.expressions import HELPERS, Expression, Scope, to_python
+from engine.core.language.expressions import Expression, Scope, function_globals, to_python
 from engine.core.rules.ruleset import Rule, RuleSet, event_triggers
 from engine.rulefile.lint.conditions import implied
 from engine.rulefile.lint.findings import Findings
@@ -190,5 +190,5 @@ def _function(expression: Expression, scope: Scope) -> Callable[[Mapping[str, An
     assert isinstance(tree.body, ast.Lambda)
     tree.body.body = to_python(expression, given)
     code = compile(ast.fix_missing_locations(tree), "<condition>", "eval")
-    function: Callable[[Mapping[str, Any]], Any] = eval(code, dict(HELPERS))  # our own generated tree
+    function: Callable[[Mapping[str, Any]], Any] = eval(code, function_globals())  # our own generated tree
     return function
