@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import fields
 from functools import partial
 from random import Random
 from typing import Any
@@ -23,6 +24,8 @@ from tests.simulation.consumer import SimConsumer
 from tests.simulation.network import Network, Weather
 from tests.simulation.producer import SimProducer
 from tests.simulation.redis import SimRedis, SimRedisClient
+from tests.simulation.scenario import generate
+from tests.simulation.world import World
 
 
 def network() -> Network:
@@ -87,3 +90,10 @@ class TestSimulatedStore(StoreContract):
 
     async def lose_last_unit(self) -> None:
         self.redis.lose(1)
+
+
+def test_a_world_leaves_nothing_real() -> None:
+    """A way out of the process that is added to Clients has to be added here, too."""
+    random = Random(0)
+    simulated, real = World(generate(random, 0), random).clients, Clients()
+    assert not [f.name for f in fields(Clients) if getattr(simulated, f.name) is getattr(real, f.name)]
