@@ -6,19 +6,22 @@
 
 from __future__ import annotations
 
-import msgpack
 import pytest
 
 from engine.core.client.record import PUBLIC_FIELDS
+from engine.core.firm_time import NEVER_MS
 from engine.runtime.errors import Surprised, Unavailable
-from engine.runtime.protocol.ledger import Store, encode_writes
+from engine.runtime.protocol.ledger import Store
+from engine.runtime.protocol.writes import Write, encode_writes
 from tests.core.making import at
 
 
 def writes(**clients: tuple[int, bytes]) -> bytes:
     """One chunk, as the ledger holds it: client id -> (due or -1, state)."""
-    rows = [[id_, due, state, *PUBLIC_FIELDS] for id_, (due, state) in clients.items()]
-    return bytes(msgpack.packb(rows, use_bin_type=False))
+    public = {name: name for name in PUBLIC_FIELDS}
+    rows = [Write(id_, NEVER_MS if due < 0 else due, state, public) for id_, (due, state) in clients.items()]
+    (chunk,) = encode_writes(rows)
+    return chunk
 
 
 class StoreContract:

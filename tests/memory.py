@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Sequence
-from typing import Any, Final
+from typing import Final
 
-import msgpack
-
-from engine.core.client.record import PUBLIC_FIELDS
 from engine.core.contract.message import Message
+from engine.core.firm_time import NEVER_MS
 from engine.runtime.errors import Fenced, Surprised, Unavailable
+from engine.runtime.protocol.writes import Write, decode_writes
 
 BEFORE: Final = "before"  # nothing was done, an error is the answer
 ABORTED: Final = "aborted"  # the transaction was written and then aborted (Log alone)
@@ -95,7 +94,7 @@ class Data:
     """What Redis holds of one partition. Every write is kept, so that a failover can lose any number of the last."""
 
     def __init__(self) -> None:
-        self.applied: list[tuple[bytes, list[list[Any]]]] = []
+        self.applied: list[tuple[bytes, list[Write]]] = []
         self.failovers = 0
 
     def lose(self, units: int) -> None:
@@ -106,16 +105,15 @@ class Data:
     def position(self) -> bytes | None:
         return self.applied[-1][0] if self.applied else None
 
-    def rows(self) -> dict[str, list[Any]]:
-        """By client id: [client id, due time or -1, packed state, public fields...]."""
-        return {row[0].decode(): row for _, rows in self.applied for row in rows}
+    def rows(self) -> dict[str, Write]:
+        """By key."""
+        return {write.key: write for _, rows in self.applied for write in rows}
 
     def states(self) -> dict[str, bytes]:
-        return {client_id: row[2] for client_id, row in self.rows().items()}
+        return {key: write.state for key, write in self.rows().items()}
 
-    def public(self, client_id: str) -> dict[str, str]:
-        texts = [text.decode() for text in self.rows()[client_id][3:]]
-        return dict(zip(PUBLIC_FIELDS, texts, strict=True))
+    def public(self, key: str) -> dict[str, str]:
+        return dict(self.rows()[key].public)
 
 
 class MemoryStore:
@@ -139,7 +137,7 @@ class MemoryStore:
             raise Unavailable("redis", "no connection")
         found = self._data.position or b""
         if found == begin:
-            rows = [row for chunk in writes for row in msgpack.unpackb(chunk, raw=True)]
+            rows = [write for chunk in writes for write in decode_writes(chunk)]
             self._data.applied.append((end, rows))
             found = end
         if fault == AFTER:
@@ -147,8 +145,9 @@ class MemoryStore:
         return found
 
     async def due(self, until_ms: int, limit: int) -> list[str]:
-        due = sorted((row[1], row[0]) for row in self._data.rows().values() if 0 <= row[1] <= until_ms)
-        return [client_id.decode() for _, client_id in due[:limit]]
+        rows = self._data.rows().values()
+        due = sorted((row.due_ms, row.key.encode()) for row in rows if row.due_ms <= until_ms and row.due_ms < NEVER_MS)
+        return [key.decode() for _, key in due[:limit]]
 
     async def clients(self, cursor: int, limit: int) -> tuple[int, list[str]]:
         if cursor == 0:

@@ -166,6 +166,11 @@ def replay_command(
     settings = load_settings(settings_file, **given)
     if (file is None) == (not from_ledger):
         raise click.UsageError("give a FILE (- for standard input), or --from-ledger")
+    if from_ledger and given["rules"] is not None:
+        raise click.UsageError(
+            "--from-ledger decides each unit by the rules that the engine recorded with it, so --rules would change "
+            "nothing: leave it out. There is no replay of recorded events under other rules yet"
+        )
     from engine.operations import replay
     from engine.runtime.kafka import topics
 
@@ -190,6 +195,8 @@ def replay_command(
     )
     if from_ledger:
         click.echo(f"units {replayed.units}\ndifferences {len(replayed.differences)}", err=True)
+    if replayed.applied:
+        click.echo(f"{replayed.applied} units decided by an older engine were applied, not decided again", err=True)
     for difference in replayed.differences:
         click.echo(difference, err=True)
     sys.exit(1 if replayed.differences else 0)

@@ -19,8 +19,8 @@ from engine.runtime.kafka.connection import errors, reader
 from engine.runtime.kafka.log import KafkaLog
 from engine.runtime.observe.metrics import Metrics
 from engine.runtime.protocol.intake import Batch
-from engine.runtime.protocol.ledger import Position
 from engine.runtime.protocol.partition import Partition
+from engine.runtime.protocol.position import Position
 from engine.runtime.protocol.unit import UnitLimits
 from engine.runtime.redis.store import RedisStore, pinned_partitions
 from engine.runtime.rule_sets.archive import RuleSetArchive
@@ -46,8 +46,7 @@ async def give_up(
     missing = 0
     for number in range(partitions):
         store = RedisStore(redis, settings.app_id, number)
-        stored = await store.position()
-        gaps = await _gaps(settings, clients, number, Position() if stored is None else Position.from_bytes(stored))
+        gaps = await _gaps(settings, clients, number, Position.read(await store.position()))
         if gaps and really:
             log = KafkaLog(settings, clients, number)
             partition = Partition(number, log, store, lambda: plan, lambda _: True, Metrics(), 0, UnitLimits())

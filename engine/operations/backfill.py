@@ -17,7 +17,6 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-import msgpack
 import structlog
 from aiokafka import TopicPartition
 
@@ -40,9 +39,11 @@ from engine.runtime.observe.metrics import Metrics
 from engine.runtime.partitioning import partitioner
 from engine.runtime.protocol import ledger
 from engine.runtime.protocol.intake import Inbound, read
-from engine.runtime.protocol.ledger import Log, Position, Step, Store
+from engine.runtime.protocol.ledger import Log, Step, Store
 from engine.runtime.protocol.partition import Partition
+from engine.runtime.protocol.position import Position
 from engine.runtime.protocol.unit import UnitLimits
+from engine.runtime.protocol.writes import MAX_CHUNK_BYTES, decode_writes
 from engine.runtime.redis.store import RedisStore, pinned_partitions
 from engine.runtime.rule_sets.archive import RuleSetArchive
 from engine.runtime.settings import Settings
@@ -62,7 +63,7 @@ class Sizes:
 
     clients_at_once: int = 20_000  # some 5 KB each while their history is read
     unit_clients: int = 500  # written in one unit
-    chunk_bytes: int = ledger.MAX_CHUNK_BYTES
+    chunk_bytes: int = MAX_CHUNK_BYTES
 
 
 class Inputs(Protocol):
@@ -105,7 +106,7 @@ class Columns:
         async for offset, record in log_.read(first if self._ledger is None else self._ledger, end):
             unit = ledger.decode_unit(record)
             if self._ledger is None and unit.begin:
-                async for records in inputs.read_until(Position.from_bytes(unit.begin).offsets):
+                async for records in inputs.read_until(Position.read(unit.begin).offsets):
                     self._take(records)
             self._ledger = offset + 1
             self.decided_by[unit.rule_set] = offset
@@ -135,11 +136,11 @@ class Columns:
             self._plan.update[topic](client, event)
 
     def _move_time(self, due: set[str], writes: Sequence[bytes]) -> None:
-        rows = (row for chunk in writes for row in msgpack.unpackb(chunk, raw=True)) if due else ()
-        for row in rows:
-            client = self.clients.get(row[0].decode())
-            if client is not None and client.client_id in due:
-                client.advance(self._plan.layout, unpack(self._plan.layout, row[2]).now_ms)
+        for chunk in writes if due else ():
+            for write in decode_writes(chunk):
+                client = self.clients.get(write.key)
+                if client is not None and write.key in due:
+                    client.advance(self._plan.layout, unpack(self._plan.layout, write.state).now_ms)
 
     def put(self, layout: Layout, client: ClientState) -> bool:
         """Put the columns into a client's state; whether that changed it."""
@@ -179,7 +180,7 @@ class Backfill:
         """Raises Refused, Unavailable: run it again."""
         plan = await self._declaring()
         # once at least: a Redis that lost its last writes knows of fewer clients than the ledger
-        passes = max(-(-(await self._position()).clients // self._sizes.clients_at_once), 1)
+        passes = max(-(-(await self._position()).states // self._sizes.clients_at_once), 1)
         for number in range(passes):
 
             def chosen(key: bytes, number: int = number) -> bool:
@@ -191,8 +192,7 @@ class Backfill:
                 await self._write(columns, inputs, filled)
 
     async def _position(self) -> Position:
-        stored = await self._store.position()
-        return Position() if stored is None else Position.from_bytes(stored)
+        return Position.read(await self._store.position())
 
     async def _declaring(self) -> Plan:
         """The rules in force. Raises Refused when they no longer declare the features as they did."""

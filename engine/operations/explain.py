@@ -12,9 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
-import msgpack
-
-from engine.core.client.record import PACKED_FIELD
 from engine.core.client.state import ClientState, pack, unpack
 from engine.core.contract.message import Message
 from engine.core.contract.outbound import Outcome
@@ -33,6 +30,7 @@ from engine.runtime.clients import Clients
 from engine.runtime.errors import Refused
 from engine.runtime.partitioning import partitioner
 from engine.runtime.protocol.intake import Inbound, read
+from engine.runtime.protocol.writes import STATE_FIELD, decode_writes
 from engine.runtime.redis.store import client_key, pinned_partitions, redis_errors
 from engine.runtime.rule_sets.archive import RuleSetArchive, load_directory
 from engine.runtime.settings import Settings
@@ -112,18 +110,17 @@ async def from_redis(redis: Redis, app_id: str, client_id: str) -> bytes | None:
     partition = partitioner(await pinned_partitions(redis, app_id))(client_id.encode())
     key = client_key(app_id, partition, client_id)
     with redis_errors():
-        return cast(bytes | None, await redis.hget(key, PACKED_FIELD))  # type: ignore[misc]
+        return cast(bytes | None, await redis.hget(key, STATE_FIELD))  # type: ignore[misc]
 
 
 def from_snapshot(path: Path, client_id: str) -> bytes | None:
     _, rows = snapshots.read(path)
     found: bytes | None = None
-    for kind, *values in rows:
-        if kind == "states":
-            for chunk in values[0]:
-                for row in msgpack.unpackb(chunk, raw=True):
-                    if row[0] == client_id.encode():
-                        found = row[2]
+    for row in rows:
+        for chunk in row.chunks:
+            for write in decode_writes(chunk):
+                if write.key == client_id:
+                    found = write.state
     return found
 
 

@@ -3,7 +3,7 @@
 Enters: records of a file, or a ledger and its inbound topics. Leaves: messages in order, and the states' hash at the
 end.
 Holds: the same decision code as a worker; from the ledger, the same batches, ticks and rule sets, compared digest by
-digest.
+digest. What an engine of other semantics decided is not decided again: its writes are taken as the ledger has them.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
-import msgpack
 from aiokafka import TopicPartition
 
 from engine.core.client.state import ClientState, pack, unpack
@@ -23,17 +22,19 @@ from engine.core.contract.message import Message
 from engine.core.contract.outbound import OUTBOUND
 from engine.core.contract.topics import DEAD_LETTERS, TOPICS, inbound_topics
 from engine.core.decide.path import Due, Input, decide
+from engine.core.decide.semantics import SEMANTICS
 from engine.core.plan.columns import plan_of_features, put_columns
 from engine.core.plan.compile import Plan
 from engine.operations.record_file import parse_line
 from engine.runtime.clients import Clients
 from engine.runtime.errors import Refused
 from engine.runtime.kafka.connection import reader, records_between
-from engine.runtime.kafka.history import RecordedInputs
+from engine.runtime.kafka.history import Ranges, RecordedInputs
 from engine.runtime.partitioning import partitioner
 from engine.runtime.protocol import ledger
 from engine.runtime.protocol.intake import Inbound, read
-from engine.runtime.protocol.ledger import Unit
+from engine.runtime.protocol.ledger import Step, Unit
+from engine.runtime.protocol.writes import Write, decode_writes
 from engine.runtime.rule_sets.archive import RuleSetArchive
 from engine.runtime.settings import Settings
 
@@ -75,6 +76,7 @@ class Replayed:
     events: int = 0
     rejected: int = 0
     units: int = 0
+    applied: int = 0  # units of an engine with other semantics, whose writes were taken as they are
     differences: list[str] = field(default_factory=list)
 
     @property
@@ -107,52 +109,92 @@ async def replay_ledger(settings: Settings, clients: Clients, partitions: int, r
     archive = RuleSetArchive(settings, clients)
     await archive.read()
     messages: list[Message] = []
-    for partition in range(partitions):
-        messages += await _replay_partition(settings, clients, partition, partitioner(partitions), archive, replayed)
+    partition_of = partitioner(partitions)
+    for number in range(partitions):
+
+        def belongs(key: bytes, number: int = number) -> bool:
+            return partition_of(key) == number
+
+        ledger_tp = TopicPartition(settings.ledger_topic, number)
+        async with reader(settings, clients) as consumer, reader(settings, clients) as source:
+            first = (await consumer.beginning_offsets([ledger_tp]))[ledger_tp]
+            end = (await consumer.end_offsets([ledger_tp]))[ledger_tp]
+            if first > 0:
+                raise Refused(
+                    f"partition {number}: the ledger is held from offset {first} on; a replay needs its beginning"
+                )
+            inputs = RecordedInputs(settings, source, number, whole=True)
+            partition = PartitionReplay(number, inputs, archive.plan, belongs, replayed)
+            async for record in records_between(consumer, ledger_tp, first, end):
+                messages += await partition.take(record.offset, record.value)
+        replayed.states |= partition.states.packed()
     return messages
 
 
-async def _replay_partition(
-    settings: Settings,
-    clients: Clients,
-    partition: int,
-    partition_of: Callable[[bytes], int],
-    archive: RuleSetArchive,
-    replayed: Replayed,
-) -> list[Message]:
-    ledger_tp = TopicPartition(settings.ledger_topic, partition)
-    states = _States()
-    messages: list[Message] = []
-    async with reader(settings, clients) as consumer, reader(settings, clients) as source:
-        inputs = RecordedInputs(settings, source, partition, whole=True)
-        chunks: list[bytes] = []
-        first = (await consumer.beginning_offsets([ledger_tp]))[ledger_tp]
-        end = (await consumer.end_offsets([ledger_tp]))[ledger_tp]
-        if first > 0:
-            raise Refused(
-                f"partition {partition}: the ledger is held from offset {first} on; a replay needs its beginning"
-            )
-        async for record in records_between(consumer, ledger_tp, first, end):
-            unit = ledger.decode_unit(record.value)
-            chunks.append(unit.writes)
-            if unit.chunk < unit.chunks - 1:
-                continue
-            states.go_by(archive.plan(unit.rule_set))
-            decided = await _replay_unit(unit, states, inputs, lambda key: partition_of(key) == partition, replayed)
-            for name in states.backfill(unit, chunks):
-                replayed.differences.append(
-                    f"partition {partition}, ledger offset {record.offset}: a backfill changed more of {name} than "
-                    "its columns"
-                )
-            chunks = []
-            if ledger.digest_of_messages(decided) != unit.published:
-                replayed.differences.append(
-                    f"partition {partition}, ledger offset {record.offset}: the messages differ"
-                )
-            messages += decided
-            replayed.units += 1
-    replayed.states |= states.packed()
-    return messages
+class Inputs(Protocol):
+    """What one partition's units were decided from, read forward once. See RecordedInputs."""
+
+    async def read(self, ranges: Ranges) -> list[Inbound]: ...
+
+    async def pass_over(self, ranges: Ranges) -> None: ...
+
+
+class PartitionReplay:
+    """Decides one partition's units again, record by record of its ledger."""
+
+    def __init__(
+        self,
+        number: int,
+        inputs: Inputs,
+        plan: Callable[[str], Plan],
+        belongs: Callable[[bytes], bool],
+        replayed: Replayed,
+    ) -> None:
+        self.states = _States()
+        self._number = number
+        self._inputs = inputs
+        self._plan = plan  # by digest of the rule set
+        self._belongs = belongs
+        self._replayed = replayed
+        self._written: list[Write] = []  # by the open unit
+
+    async def take(self, offset: int, record: bytes) -> list[Message]:
+        """The messages of the unit that this record ends."""
+        unit = ledger.decode_unit(record)
+        self._written += decode_writes(unit.writes)
+        if unit.chunk < unit.chunks - 1:
+            return []
+        written, self._written = self._written, []
+        if unit.semantics != SEMANTICS:
+            self.states.apply(written)
+            for step in unit.steps:
+                await self._inputs.pass_over(step.ranges)
+            self._replayed.applied += 1
+            return []
+        self.states.go_by(self._plan(unit.rule_set))
+        decided = [message for step in unit.steps for message in await self._decide(step)]
+        for name in self.states.backfill(unit, written):
+            self._differs(offset, f"a backfill changed more of {name} than its columns")
+        if ledger.digest_of_messages(decided) != unit.published:
+            self._differs(offset, "the messages differ")
+        self._replayed.units += 1
+        return decided
+
+    def _differs(self, offset: int, how: str) -> None:
+        self._replayed.differences.append(f"partition {self._number}, ledger offset {offset}: {how}")
+
+    async def _decide(self, step: Step) -> list[Message]:
+        if woken := step.woken():
+            return self.states.decide(woken, (*step.due, *step.swept))
+        messages: list[Message] = []
+        events: list[tuple[str, Event]] = []
+        for record in await self._inputs.read(step.ranges):
+            event = _read(record, self._belongs, self._replayed)
+            if isinstance(event, Message):
+                messages.append(event)
+            else:
+                events.append((record.topic, event))
+        return messages + self.states.decide(events, {event.client_id for _, event in events})
 
 
 class _States:
@@ -177,16 +219,22 @@ class _States:
                 self._open[client_id] = unpack(self._plan.layout, self._packed[client_id])
         return self._plan
 
+    def apply(self, written: Iterable[Write]) -> None:
+        """Take states as an engine of other semantics wrote them."""
+        self.packed()
+        for write in written:
+            self._packed[write.key] = write.state
+            self._open.pop(write.key, None)
+
     def decide(self, inputs: Sequence[Input], client_ids: Iterable[str]) -> list[Message]:
         decided = decide(self._load(client_ids), self._open, inputs)
         self._changed.update(decided.changed)
         return decided.messages
 
-    def backfill(self, unit: Unit, chunks: Iterable[bytes]) -> list[str]:
+    def backfill(self, unit: Unit, writes: Iterable[Write]) -> list[str]:
         """Take the columns that a backfill wrote; the clients of which it wrote anything else, too."""
         names = {name for step in unit.steps for name in step.backfilled}
-        rows = [row for chunk in chunks for row in msgpack.unpackb(chunk, raw=True)] if names else []
-        written = {row[0].decode(): row[2] for row in rows}
+        written = {write.key: write.state for write in writes} if names else {}
         plan = self._load(written)
         features = plan_of_features(plan.rule_set, names) if names else plan
         differing = []
@@ -204,25 +252,6 @@ class _States:
             self._packed[client_id] = pack(self._plan.layout, self._open[client_id])
         self._changed.clear()
         return self._packed
-
-
-async def _replay_unit(
-    unit: Unit, states: _States, inputs: RecordedInputs, belongs: Callable[[bytes], bool], replayed: Replayed
-) -> list[Message]:
-    messages: list[Message] = []
-    for step in unit.steps:
-        if woken := step.woken():
-            messages += states.decide(woken, (*step.due, *step.swept))
-            continue
-        events: list[tuple[str, Event]] = []
-        for record in await inputs.read(step.ranges):
-            event = _read(record, belongs, replayed)
-            if isinstance(event, Message):
-                messages.append(event)
-            else:
-                events.append((record.topic, event))
-        messages += states.decide(events, {event.client_id for _, event in events})
-    return messages
 
 
 def _read(record: Inbound, belongs: Callable[[bytes], bool], replayed: Replayed) -> Event | Message:

@@ -19,16 +19,19 @@ import msgpack
 from aiokafka import TopicPartition
 from aiokafka.admin.records_to_delete import RecordsToDelete
 
+from engine.core.client.record import public_fields
 from engine.core.client.state import unpack
 from engine.runtime.clients import Clients
 from engine.runtime.errors import Fenced, Refused, Surprised, Unavailable
 from engine.runtime.kafka import topics
 from engine.runtime.kafka.log import KafkaLog
 from engine.runtime.observe.metrics import Metrics
-from engine.runtime.protocol import ledger
-from engine.runtime.protocol.ledger import Position
+from engine.runtime.protocol import ledger, writes
+from engine.runtime.protocol.formats import SNAPSHOT_FORMAT, check_readable
 from engine.runtime.protocol.partition import Partition
+from engine.runtime.protocol.position import Position
 from engine.runtime.protocol.unit import UnitLimits
+from engine.runtime.protocol.writes import Write, encode_writes
 from engine.runtime.redis.reading import NO_RULES, packed_states
 from engine.runtime.redis.store import (
     RedisStore,
@@ -44,10 +47,11 @@ from engine.runtime.settings import Settings
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-FORMAT: Final = "engage-snapshot-2"
+# A file is rows of msgpack, each a map. The first one names the format, `{engage_snapshot: 3, app_id: ..., partitions:
+# ...}`; then `{partition: ..., position: ...}` and that partition's `{states: [chunks of writes]}`; `{end: digest}`.
 ROWS: Final = 500
-BEGIN: Final = b"\x93" + msgpack.packb(FORMAT)  # a row of three
-END_BYTES: Final = len(msgpack.packb(["end", b"\0" * 64]))
+BEGIN_0_1: Final = b"\x93" + msgpack.packb("engage-snapshot-2")  # its rows were arrays, this the first of three values
+END_BYTES: Final = len(msgpack.packb({"end": b"\0" * 64}))  # as much as ["end", digest]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +60,22 @@ class Header:
     partitions: int
 
 
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Where a partition stands (its states follow), or some of them; neither: the end, or of a newer engine."""
+
+    partition: int | None = None
+    position: bytes | None = None
+    chunks: tuple[bytes, ...] = ()
+
+
 async def take(settings: Settings, redis: Redis, path: Path) -> int:
     """Write a snapshot; how many clients it holds. The file appears whole or not at all. Raises Refused when it cannot
     be written.
     """
     partitions = await pinned_partitions(redis, settings.app_id)
     if path.exists() and not path.is_file():
-        raise Refused(f"{path}: is no file: name one to write")
+        raise Refused(f"{path} exists and is not a regular file; choose another path")
     part = path.with_name(path.name + ".part")
     try:
         with part.open("wb") as out:
@@ -91,16 +104,23 @@ async def _write(settings: Settings, redis: Redis, partitions: int, out: BinaryI
     rows = Rows(out)
     clients = 0
     server = await server_id(redis)
-    rows.put([FORMAT, settings.app_id, partitions])
+    rows.put({"engage_snapshot": SNAPSHOT_FORMAT, "app_id": settings.app_id, "partitions": partitions})
     for partition in range(partitions):
-        rows.put(["partition", partition, await RedisStore(redis, settings.app_id, partition).position()])
+        position = await RedisStore(redis, settings.app_id, partition).position()
+        Position.read(position)  # what a newer engine writes is its own to save
+        rows.put({"partition": partition, "position": position})
         async for states in _batches(packed_states(redis, settings.app_id, partition)):
-            rows.put(["states", ledger.encode_writes((unpack(NO_RULES.layout, state), state) for state in states)])
+            rows.put({"states": encode_writes(map(_write_of, states))})
             clients += len(states)
     if await server_id(redis) != server:  # another one names clients in another order, and may have lost writes
         raise Unavailable("redis", "it started anew, or failed over, in the middle of the snapshot: take it again")
     rows.end()
     return clients
+
+
+def _write_of(state: bytes) -> Write:
+    client = unpack(NO_RULES.layout, state)
+    return Write(client.client_id, client.due_ms, state, public_fields(client))
 
 
 class Rows:
@@ -110,13 +130,13 @@ class Rows:
         self._out = out
         self._digest = hashlib.blake2b()
 
-    def put(self, row: list[Any]) -> None:
+    def put(self, row: dict[str, Any]) -> None:
         packed = msgpack.packb(row)
         self._digest.update(packed)
         self._out.write(packed)
 
     def end(self) -> None:
-        self.put(["end", self._digest.digest()])
+        self.put({"end": self._digest.digest()})
 
 
 async def _batches(states: AsyncIterator[tuple[str, bytes]]) -> AsyncIterator[list[bytes]]:
@@ -130,22 +150,33 @@ async def _batches(states: AsyncIterator[tuple[str, bytes]]) -> AsyncIterator[li
         yield batch
 
 
-def read(path: Path) -> tuple[Header, Iterator[list[Any]]]:
-    """A snapshot's header and rows. Raises Refused for a file that is none, or is not whole."""
+def read(path: Path) -> tuple[Header, Iterator[Row]]:
+    """A snapshot's header and rows. Raises Refused for a file that is not a snapshot, or not whole, and Newer."""
     try:
         with path.open("rb") as source:
-            begin = source.read(len(BEGIN))
+            of_0_1 = source.read(len(BEGIN_0_1)) == BEGIN_0_1
             source.seek(0)
             whole = _is_whole(source)
     except OSError as error:
         raise Refused(f"{path}: {error.strerror}") from error
-    if begin != BEGIN:
-        raise Refused(f"{path}: not a snapshot of this version ({FORMAT})")
+    rows = _rows(path)
+    try:
+        first: Any = next(rows)
+        if of_0_1:
+            return Header(*first[1:]), (_row_0_1(*row) for row in rows)
+        check_readable(str(path), first["engage_snapshot"], SNAPSHOT_FORMAT)
+        header = Header(first["app_id"], first["partitions"])
+    except (StopIteration, ValueError, TypeError, KeyError, IndexError, msgpack.UnpackException) as error:
+        raise Refused(f"{path}: not a snapshot that `engage snapshot` wrote") from error
     if not whole:
         raise Refused(f"{path}: the snapshot is not whole, or was changed: take another")
-    rows = _rows(path)
-    _, app_id, partitions = next(rows)
-    return Header(app_id, partitions), rows
+    return header, (Row(row.get("partition"), row.get("position"), tuple(row.get("states", ()))) for row in rows)
+
+
+def _row_0_1(kind: str, *values: Any) -> Row:
+    if kind == "partition":
+        return Row(*values)
+    return Row(chunks=tuple(map(writes.from_0_1, values[0]))) if kind == "states" else Row()
 
 
 def _is_whole(source: BinaryIO) -> bool:
@@ -154,10 +185,11 @@ def _is_whole(source: BinaryIO) -> bool:
     while left > 0 and (part := source.read(min(left, 1 << 20))):
         digest.update(part)
         left -= len(part)
-    return bool(source.read(END_BYTES) == msgpack.packb(["end", digest.digest()]))
+    end = "end", digest.digest()
+    return source.read(END_BYTES) in (msgpack.packb(dict([end])), msgpack.packb(end))  # an array: of 0.1.0
 
 
-def _rows(path: Path) -> Iterator[list[Any]]:
+def _rows(path: Path) -> Iterator[Any]:
     with path.open("rb") as source:
         yield from msgpack.Unpacker(source, max_buffer_size=256_000_000)
 
@@ -188,7 +220,7 @@ async def rebuild(settings: Settings, clients: Clients, redis: Redis, path: Path
         store = RedisStore(redis, settings.app_id, number)
         partition = Partition(number, log, store, lambda: NO_RULES, lambda _: True, Metrics(), 0, UnitLimits())
         try:
-            rebuilt.clients += (await _recovered(partition)).clients
+            rebuilt.clients += (await _recovered(partition)).states
             rebuilt.units += partition.recovered_units
         finally:
             await log.stop()
@@ -215,23 +247,22 @@ async def _restore(settings: Settings, clients: Clients, redis: Redis, path: Pat
         )
     await _check_fits(settings, clients, path)
     store, position = RedisStore(redis, settings.app_id, 0), None
-    for kind, *values in rows:
-        if kind == "states":
-            await store.restore(values[0])
+    for row in rows:
+        if row.chunks:
+            await store.restore(row.chunks)
             continue
         if position is not None:  # a partition's position comes after all of its states
             await store.restore([], position)
-        position = None
-        if kind == "partition":
-            store, position = RedisStore(redis, settings.app_id, values[0]), values[1]
+        position = row.position
+        if row.partition is not None:
+            store = RedisStore(redis, settings.app_id, row.partition)
 
 
 async def _check_fits(settings: Settings, clients: Clients, path: Path) -> dict[int, Position]:
     """The snapshot's positions; raises Refused unless the ledger holds the record that each of them names."""
+    rows = read(path)[1]
     positions = {
-        values[0]: Position.from_bytes(values[1])
-        for kind, *values in read(path)[1]
-        if kind == "partition" and values[1]
+        row.partition: Position.read(row.position) for row in rows if row.partition is not None and row.position
     }
     for number, position in positions.items():
         log = KafkaLog(settings, clients, number)
@@ -267,7 +298,7 @@ async def trim(settings: Settings, clients: Clients, redis: Redis, path: Path) -
         if stored is None:
             continue
         # the record that a position names must stay: it is how ledger and Redis know each other
-        before = min(position.ledger, Position.from_bytes(stored).ledger) - 1
+        before = min(position.ledger, Position.read(stored).ledger) - 1
         if before > 0:
             beginnings[number] = before
     async with topics.Admin(settings, clients) as admin:

@@ -1,7 +1,8 @@
-"""What can go wrong at the rim, in four meanings.
+"""What can go wrong at the rim, in five meanings.
 
 Unavailable: wait, then start again. Fenced: another worker has the partition, let go. Surprised: something is not as
-this worker left it, start again. Refused: an operator has to act; the text says what to do.
+this worker left it, start again. Refused: an operator has to act; the text says what to do. Newer, of these: a newer
+engine wrote what was found; a worker waits for its upgrade.
 """
 
 from __future__ import annotations
@@ -9,6 +10,10 @@ from __future__ import annotations
 
 class Refused(Exception):
     """The engine will not start on what it found. The message says what is wrong and what to do."""
+
+
+class Newer(Refused):
+    """A newer engine wrote it. A command refuses; a worker waits until it is replaced by a newer one."""
 
 
 class Fenced(Exception):

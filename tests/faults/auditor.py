@@ -21,12 +21,13 @@ from typing import Any
 import msgpack
 from aiokafka.partitioner import murmur2
 
-from engine.core.client.record import PACKED_FIELD, PUBLIC_FIELDS
 from engine.core.contract.decode import Rejected, decode
 from engine.core.contract.outbound import OUTBOUND
 from engine.core.contract.topics import DEAD_LETTERS, REROUTED, inbound_topics
 from engine.operations.replay import Replayed, replay_ledger
 from engine.runtime.clients import Clients
+from engine.runtime.protocol.formats import LEDGER_FORMAT
+from engine.runtime.protocol.writes import STATE_FIELD
 from tests.kafka.installation import Installation, Record, by_client
 
 Coordinates = tuple[str, int, int]
@@ -63,7 +64,7 @@ class _Chain:
 
     end: bytes = b""  # the position after the last unit
     offsets: dict[str, int] = field(default_factory=dict)  # where the ranges of each topic end
-    clients: dict[bytes, list[Any]] = field(default_factory=dict)  # last write of each client
+    clients: dict[bytes, tuple[int, dict[bytes, bytes]]] = field(default_factory=dict)  # last write of each client
     units: int = 0
 
 
@@ -104,39 +105,35 @@ def audit(installation: Installation, acknowledged: int) -> Audit:
 def _chain(partition: int, records: list[Record], found: Audit) -> _Chain:
     """Follow one partition's ledger from its first record: each unit begins where the one before it ended."""
     chain = _Chain()
-    chunks: list[list[Any]] = []
+    chunks: list[dict[str, Any]] = []
     for record in records:
         value = record.value or b""
-        version, *fields = msgpack.unpackb(value)
-        chunk, total, begin, offsets, clients, tiers, swept, writes, _, _, steps = fields
+        version, fields = msgpack.unpackb(value)
+        chunk, total, begin = fields["chunk"], fields["chunks"], fields["begin"]
         where = f"ledger {partition}, offset {record.offset}"
-        if version != 2 or chunk != len(chunks):
+        if version != LEDGER_FORMAT or chunk != len(chunks):
             found.find(f"{where}: chunk {chunk} of {total} comes after {len(chunks)} chunks")
         if begin != chain.end:
             found.find(f"{where}: does not begin where the unit before it ended", (begin, chain.end))
         chunks.append(fields)
-        for client_id, due, state, *public in msgpack.unpackb(writes, raw=True):
-            chain.clients[client_id] = [due, state, public]
+        writes = msgpack.unpackb(fields["writes"], raw=True)
+        for client_id, due, *values in writes[b"rows"]:
+            chain.clients[client_id] = due, dict(zip(writes[b"fields"], values, strict=True))
         if len(chunks) < total:
             continue
-        for ranges, *_ in steps:
-            for topic, (first, end) in ranges.items():
+        for step in fields["steps"]:
+            for topic, (first, end) in step.get("ranges", {}).items():
                 if first != chain.offsets.get(topic, 0) or end < first:
                     found.find(f"{where}: {topic} [{first}, {end}) follows {chain.offsets.get(topic, 0)}")
                 chain.offsets[topic] = end
+        stands = json.loads(fields["end"])
+        offsets, clients, tiers = stands["offsets"], stands["states"], stands["tallies"]
         if {t: o for t, o in offsets.items() if o} != {t: o for t, o in chain.offsets.items() if o}:
             found.find(f"{where}: its offsets are not where its ranges end", (offsets, chain.offsets))
-        end_position = {
-            "ledger": record.offset + 1,
-            "digest": hashlib.blake2b(value, digest_size=8).hexdigest(),
-            "offsets": offsets,
-            "clients": clients,
-            "tiers": tiers,
-            "swept": swept,
-        }
         if clients != len(chain.clients) or sum(tiers.values()) > clients:
             found.find(f"{where}: says {clients} clients, {tiers} in tiers, but {len(chain.clients)} were written")
-        chain.end = json.dumps(end_position, sort_keys=True, separators=(",", ":")).encode()
+        digest = hashlib.blake2b(value, digest_size=8).hexdigest()
+        chain.end = f'{{"ledger":{record.offset + 1},"digest":"{digest}",'.encode() + fields["end"][1:]
         chain.units += 1
         chunks = []
     if chunks:
@@ -224,11 +221,9 @@ def _check_store(installation: Installation, chains: list[_Chain], states: dict[
         due = {id_: float(row[0]) if row[0] >= 0 else math.inf for id_, row in chain.clients.items()}
         if due:
             wanted[prefix + b"due"] = due
-        for client_id, (_, state, public) in chain.clients.items():
-            names = (PACKED_FIELD, *PUBLIC_FIELDS)
-            values = (state, *(_text(value) for value in public))
-            wanted[prefix + b"client:" + client_id] = dict(zip(map(str.encode, names), values, strict=True))
-            written[client_id.decode()] = state
+        for client_id, (_, values) in chain.clients.items():
+            wanted[prefix + b"client:" + client_id] = values
+            written[client_id.decode()] = values[STATE_FIELD.encode()]
     have = _contents(installation)
     for text, keys in (
         ("keys that Redis lacks", wanted.keys() - have.keys()),
@@ -241,10 +236,6 @@ def _check_store(installation: Installation, chains: list[_Chain], states: dict[
     ):
         if keys:
             found.find(f"{len(keys)} {text}", sorted(keys))
-
-
-def _text(value: object) -> bytes:
-    return value if isinstance(value, bytes) else str(value).encode()
 
 
 def _contents(installation: Installation) -> dict[bytes, object]:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from engine.core.client.record import PACKED_FIELD
 from engine.core.contract.outbound import OUTBOUND
 from engine.core.plan.compile import compile_rule_set
 from engine.operations.replay import Replayed, read_file, replay_records
+from engine.runtime.protocol.writes import STATE_FIELD
 from engine.runtime.rule_sets.archive import load_directory
 from tests.faults.auditor import Audit
 from tests.kafka.installation import RULES, Installation, by_client
@@ -39,7 +39,7 @@ def compare(installation: Installation, file: Path, until_ms: int, found: Audit)
         keys = [key for key in client.scan_iter(count=1000) if b":client:" in key]
         pipe = client.pipeline(transaction=False)
         for key in keys:
-            pipe.hget(key, PACKED_FIELD)
+            pipe.hget(key, STATE_FIELD)
         states = dict(zip((key.partition(b":client:")[2].decode() for key in keys), pipe.execute(), strict=True))
     differing = [c for c in states.keys() | replayed.states.keys() if states.get(c) != replayed.states.get(c)]
     if differing:

@@ -143,7 +143,7 @@ def soak(seconds: float, rate: float, findings: Findings) -> None:
         _check_latency(installation, findings)
         with installation.redis() as client:
             keys, used_mb = client.dbsize(), client.info("memory")["used_memory"] / 1e6
-            known = sum(position.get("clients", 0) for position in installation.positions())
+            known = sum(position.get("states", 0) for position in installation.positions())
         most = known + 2 * arena.partitions + 2
         findings.check(
             keys <= most, f"Redis has {keys} keys for {known} clients, {used_mb * 1e6 / known:.0f} bytes each"

@@ -110,7 +110,7 @@ class Run:
         raise AssertionError("never came to an end")
 
     async def bench_due(self) -> bool:
-        return any(0 <= row[1] <= LAST_MS for row in self.bench.data.rows().values())
+        return any(row.due_ms <= LAST_MS for row in self.bench.data.rows().values())
 
 
 @quick(150)
@@ -178,8 +178,8 @@ def check_books(bench: Bench, topics: Topics) -> None:
     position = bench.data.position
     assert position is not None
     last = decode_unit(bench.ledger.units()[-1][1])
-    assert last.clients == len(bench.data.states())
-    assert last.tiers == dict(tiers)
+    assert last.end.states == len(bench.data.states())
+    assert last.end.tallies == dict(tiers)
 
 
 def test_the_schedules_do_bring_trouble():

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from prometheus_client import CollectorRegistry
 
+from engine.core.client.record import public_fields
 from engine.core.client.state import ClientState, pack
 from engine.core.contract.message import Message
 from engine.core.contract.topics import intake_topics
@@ -20,6 +21,7 @@ from engine.runtime.protocol.intake import Batch, Inbound, Merger, merge, read
 from engine.runtime.protocol.ledger import Unit, decode_unit
 from engine.runtime.protocol.partition import Partition
 from engine.runtime.protocol.unit import UnitLimits
+from engine.runtime.protocol.writes import Write
 from tests.core.making import at, event_of, login, plan_of, rule, topic_of
 from tests.memory import Data, Faults, Ledger, MemoryLog, MemoryStore
 
@@ -154,8 +156,12 @@ def single(topic: str, offset: int, key: bytes | None, value: bytes | None, time
     return Batch([record], {topic: (offset, offset + 1)}, len(value or b""))
 
 
-def pack_all(plan: Plan, clients: Iterable[ClientState]) -> list[tuple[ClientState, bytes]]:
-    return [(client, pack(plan.layout, client)) for client in clients]
+def written(client: ClientState, state: bytes) -> Write:
+    return Write(client.client_id, client.due_ms, state, public_fields(client))
+
+
+def pack_all(plan: Plan, clients: Iterable[ClientState]) -> list[Write]:
+    return [written(client, pack(plan.layout, client)) for client in clients]
 
 
 # -- partitions of logins ---------------------------------------------------------------------------

@@ -10,12 +10,14 @@ import pytest
 from engine.core.client.record import PUBLIC_FIELDS
 from engine.core.client.state import ClientState
 from engine.runtime.clients import redis_client
-from engine.runtime.protocol.ledger import Store, encode_writes
+from engine.runtime.protocol.ledger import Store
+from engine.runtime.protocol.writes import encode_writes
 from engine.runtime.redis.store import RedisStore
 from tests.contract_store import StoreContract, writes
 from tests.core.making import at, shipped_plan
 from tests.faults.proxy import Proxies, Proxy
 from tests.memory import AFTER, BEFORE, Data, Faults, MemoryStore
+from tests.runtime.driving import written
 from tests.services.redis import DATA, RedisServer
 
 
@@ -88,7 +90,7 @@ async def test_other_systems_read_a_client_with_plain_redis(redis_server):
     client = ClientState(shipped_plan().layout, "c1", at(0))
     async with redis_client(redis_server.url) as redis:
         store = RedisStore(redis, "plain", 3)
-        await store.apply(b"", b"one", encode_writes([(client, b"packed")]))
+        await store.apply(b"", b"one", encode_writes([written(client, b"packed")]))
         found = await redis.hgetall("{plain:3}:client:c1")
         assert found.pop(b"state") == b"packed"
         assert found == {name.encode(): b"" for name in PUBLIC_FIELDS} | {b"updated_at": b"2026-02-16T04:00:00Z"}

@@ -23,9 +23,11 @@ from engine.operations.explain_text import lines
 from engine.operations.record_file import SimulatedRecord, to_line
 from engine.runtime.clients import redis_client
 from engine.runtime.errors import Refused
-from engine.runtime.protocol.ledger import encode_writes
+from engine.runtime.protocol.formats import SNAPSHOT_FORMAT
+from engine.runtime.protocol.writes import encode_writes
 from engine.runtime.redis.store import RedisStore, pin_partitions
 from tests.core.making import Desk, at, balance, login, plan_of, profile, rule, trade
+from tests.runtime.driving import written
 
 PLAN = plan_of(
     rule("large", on="balances", when="balance.amount_cny >= 500 and client.tier == 'C'", cooldown="30d"),
@@ -87,9 +89,9 @@ def test_a_snapshot_gives_the_client(tmp_path: Path) -> None:
     with path.open("wb") as out:
         rows = snapshot.Rows(out)
         for row in (
-            [snapshot.FORMAT, "engage", 1],
-            ["partition", 0, None],
-            ["states", encode_writes([(client, state())])],
+            {"engage_snapshot": SNAPSHOT_FORMAT, "app_id": "engage", "partitions": 1},
+            {"partition": 0, "position": None},
+            {"states": encode_writes([written(client, state())])},
         ):
             rows.put(row)
         rows.end()
@@ -101,7 +103,7 @@ async def test_redis_gives_the_client(redis_server: Any) -> None:
     client = explaining.account_of(PLAN, state(), None, None).client
     async with redis_client(redis_server.url) as redis:
         await pin_partitions(redis, "explained", 1, ledger_is_empty=True)
-        await RedisStore(redis, "explained", 0).restore(encode_writes([(client, state())]))
+        await RedisStore(redis, "explained", 0).restore(encode_writes([written(client, state())]))
         assert await explaining.from_redis(redis, "explained", "c1") == state()
         assert await explaining.from_redis(redis, "explained", "c2") is None
     result = await asyncio.to_thread(explain, "--redis", redis_server.url, "--app-id", "explained")

@@ -10,8 +10,9 @@ from engine.core.contract.message import Message
 from engine.core.contract.outbound import Outcome
 from engine.runtime.errors import Unavailable
 from engine.runtime.protocol import ledger
-from engine.runtime.protocol.ledger import MAX_CHUNK_BYTES, Position, Step
+from engine.runtime.protocol.ledger import Step
 from engine.runtime.protocol.unit import UnitLimits
+from engine.runtime.protocol.writes import MAX_CHUNK_BYTES
 from tests.core.making import at, balance, login, profile, trade
 from tests.memory import BEFORE
 from tests.runtime.driving import (
@@ -121,7 +122,7 @@ async def test_states_of_several_megabytes_are_one_transaction_of_chunks():
     assert bench.data.states() == {}
     position = await (await bench.started()).recover()
     assert bench.data.states() == states
-    assert position.clients == 5_000
+    assert position.states == 5_000
 
 
 # -- ticks ----------------------------------------------------------------------------------------
@@ -206,7 +207,7 @@ async def test_the_cache_keeps_its_bound_while_a_batch_is_decided():
         assert worker.cached <= max(worker._cache.limit, 8)
         await worker.commit("age")
     assert 8 < worker.cached == worker._cache.limit < 20
-    assert worker.position.clients == 100
+    assert worker.position.states == 100
     topics = topics_of([login(at(0) + n, client_id=f"c{n if n < 100 else n - 10}") for n in range(114)])
     await worker.take(batch_at(topics, worker.offsets, 1000))
     assert set(worker._cache) >= {f"c{n}" for n in range(90, 104)}  # what is not committed is kept, bound or no bound
@@ -220,11 +221,11 @@ async def test_the_cache_keeps_its_bound_and_those_used_last():
         await worker.commit("age")
         assert worker.cached == worker._cache.limit < 20
     assert set(worker._cache) == {f"c{n}" for n in range(100 - worker.cached, 100)}
-    assert worker.position.clients == 100  # those that left the cache are not counted anew
+    assert worker.position.states == 100  # those that left the cache are not counted anew
     topics = topics_of([login(at(0) + n, client_id=f"c{n % 100}") for n in range(200)])
     await worker.take(batch_at(topics, worker.offsets, 1000))
     await worker.commit("age")
-    assert worker.position.clients == 100
+    assert worker.position.states == 100
 
 
 # -- what is counted ------------------------------------------------------------------------------
@@ -241,12 +242,12 @@ async def test_clients_and_tiers_are_counted_and_survive_a_start():
     first = [profile(at(0), client_id=f"c{n}") for n in range(4)] + [login(at(0), client_id="stranger")]
     assets = [(0, 10**7), (1, 400_000), (2, 400_000), (3, 5)]
     await take_all(worker, topics_of([*first, *(balance(at(1), cny, client_id=f"c{n}") for n, cny in assets)]))
-    assert (worker.position.clients, worker.position.tiers) == (5, {"A": 1, "B": 2, "C": 1})
+    assert (worker.position.states, worker.position.tallies) == (5, {"A": 1, "B": 2, "C": 1})
     assert tier_clients(bench) == {"A": 1, "B": 2, "C": 1}
     topics = {"balances": topics_of([balance(at(60), 10**8, client_id="c3")])["balances"]}
     topics["balances"][0].offset = 4
     await worker.take(batch_at(topics, worker.offsets, 9))
-    assert worker.position.tiers == {"A": 2, "B": 2}
+    assert worker.position.tallies == {"A": 2, "B": 2}
     assert tier_clients(bench) == {"A": 2, "B": 2}  # nobody is left in C, and nothing says so any more
     bench.data.lose(100)
     again = await bench.started()
@@ -270,13 +271,6 @@ async def test_metrics_count_what_was_committed_and_nothing_else():
     assert sample("engage_decisions_total", {"rule": "hello", "outcome": Outcome.SENT}) == 1
     assert sample("engage_decisions_total", {"rule": "hello", "outcome": Outcome.COOLDOWN}) == 1
     assert sample("engage_units_total", {"cause": "messages"}) == 1
-
-
-def test_a_position_reads_its_own_bytes():
-    position = Position(7, "ab", {"trades": 3, "logins": 1}, 9, {"C": 1, "A": 2}, "d")
-    assert Position.from_bytes(position.to_bytes()) == position
-    other = Position(7, "ab", {"logins": 1, "trades": 3}, 9, {"A": 2, "C": 1}, "d")
-    assert other.to_bytes() == position.to_bytes()  # compared byte by byte, so the order must not show
 
 
 def test_a_digest_of_messages_tells_any_two_apart():

@@ -25,7 +25,8 @@ from engine.operations.replay import states_hash
 from engine.runtime.clients import redis_client
 from engine.runtime.errors import Refused, Unavailable
 from engine.runtime.partitioning import partitioner
-from engine.runtime.protocol.ledger import encode_writes
+from engine.runtime.protocol.position import End, Position
+from engine.runtime.protocol.writes import encode_writes
 from engine.runtime.redis.reading import on_one_screen, packed_states, read_client
 from engine.runtime.redis.store import (
     RedisStore,
@@ -172,13 +173,14 @@ async def filled(redis, app_id: str) -> Desk:
         mine = [c for c in desk.states.values() if partitioner(4)(c.client_id.encode()) == partition]
         assert mine
         writes = encode_writes(pack_all(desk.plan, mine))
-        await RedisStore(redis, app_id, partition).apply(b"", b"one", writes)
+        position = Position.after(1, "ab", End({"logins": 1}, len(mine)).encode())
+        await RedisStore(redis, app_id, partition).apply(b"", position.text, writes)
     return desk
 
 
 async def test_all_states_and_their_hash(redis, app_id):
     desk = await filled(redis, app_id)
-    expected = {c.client_id: state for c, state in pack_all(desk.plan, desk.states.values())}
+    expected = {write.key: write.state for write in pack_all(desk.plan, desk.states.values())}
     found = {pair[0]: pair[1] for number in range(4) async for pair in packed_states(redis, app_id, number)}
     assert found == expected
     assert states_hash(found.items()) == states_hash(expected.items())
@@ -248,5 +250,5 @@ async def test_the_commands(redis, redis_server, app_id):
     assert unknown.exit_code == 1
     assert "no client nobody is known" in unknown.stderr
     states = await asyncio.to_thread(engage, "states")
-    packed = [(c.client_id, state) for c, state in pack_all(desk.plan, desk.states.values())]
+    packed = [(write.key, write.state) for write in pack_all(desk.plan, desk.states.values())]
     assert states.stdout == f"clients 30\nstates {states_hash(packed)}\n"

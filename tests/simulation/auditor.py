@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Final
 
-import msgpack
 from aiokafka import TopicPartition
 
 from engine.core.client.state import ClientState, pack, unpack
@@ -27,6 +26,7 @@ from engine.core.plan.columns import put_columns
 from engine.core.plan.compile import Plan
 from engine.runtime.partitioning import partitioner
 from engine.runtime.protocol.ledger import Unit, decode_unit
+from engine.runtime.protocol.writes import decode_writes
 from engine.runtime.settings import PUBLISHED
 from tests.simulation.broker import Entry
 from tests.simulation.commands import Backfill, whole_history
@@ -129,7 +129,7 @@ class _Partition:
             return
         if plan is not self.plan:
             self.plan, self.states = plan, {}  # read again from what is stored, as any reader would
-        written = {row[0].decode(): row[2] for chunk in chunks for row in msgpack.unpackb(chunk.writes, raw=True)}
+        written = {write.key: write.state for chunk in chunks for write in decode_writes(chunk.writes)}
         messages, changed = self._decide(at, plan, unit)
         if any(step.backfilled for step in unit.steps):
             changed = self._backfilled(at, plan, unit, written)
@@ -143,15 +143,8 @@ class _Partition:
         for topic, offset in unit.offsets.items():
             if offset != self.offsets.get(topic, offset):
                 self.found.append(f"{at}: stands at {topic} {offset}, its steps end at {self.offsets[topic]}")
-        fields = {
-            "ledger": entry.offset + 1,
-            "digest": hashlib.blake2b(entry.value or b"", digest_size=8).hexdigest(),
-            "offsets": unit.offsets,
-            "clients": unit.clients,
-            "tiers": unit.tiers,
-            "swept": unit.swept,
-        }
-        self.position = json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()
+        digest = hashlib.blake2b(entry.value or b"", digest_size=8).hexdigest()
+        self.position = f'{{"ledger":{entry.offset + 1},"digest":"{digest}",'.encode() + (unit.end_text or b"{")[1:]
         write_rows(self.data, self.due, self.prefix, [chunk.writes for chunk in chunks], self.where, self.position)
         decided = {client_id: pack(plan.layout, client) for client_id, client in changed.items()}
         if written != decided:
@@ -238,8 +231,8 @@ class _Partition:
     def _counts(self, at: str, unit: Unit) -> None:
         clients = self.data.hashes
         tiers = Counter(fields["tier"].decode() for fields in clients.values() if fields["tier"])
-        if unit.clients != len(clients) or unit.tiers != dict(tiers):
-            told = f"{unit.clients} clients, {unit.tiers}"
+        if unit.end.states != len(clients) or unit.end.tallies != dict(tiers):
+            told = f"{unit.end.states} clients, {unit.end.tallies}"
             self.found.append(f"{at}: counts {told}, there are {len(clients)}, {dict(tiers)}")
 
     # -- inputs ------------------------------------------------------------------------------------

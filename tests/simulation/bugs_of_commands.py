@@ -121,7 +121,7 @@ def _() -> list[Change]:
     original = Backfill.run
 
     async def run(self: Backfill, filled: Any) -> None:
-        if (await self._position()).clients:
+        if (await self._position()).states:
             await original(self, filled)
 
     return [(Backfill, "run", run)]

@@ -17,6 +17,7 @@ from engine.runtime.kafka.membership import Membership
 from engine.runtime.protocol import intake, ledger
 from engine.runtime.protocol.intake import Merger, inbound
 from engine.runtime.protocol.partition import Partition
+from engine.runtime.protocol.position import End
 from engine.runtime.protocol.unit import OpenUnit
 from engine.runtime.redis.store import RedisStore
 from engine.runtime.worker.delivery import Delivery
@@ -183,7 +184,7 @@ def _() -> list[Change]:
 def _() -> list[Change]:
     original = ledger.encode_unit
 
-    def encode(begin: bytes, end: ledger.Position, *rest: Any) -> list[bytes]:
+    def encode(begin: bytes, end: End, *rest: Any) -> list[bytes]:
         firsts = {topic: first for topic, (first, _) in rest[-1][-1].ranges.items()}
         return original(begin, replace(end, offsets={**end.offsets, **firsts}), *rest)
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from dataclasses import replace
 from functools import partial
 
 from aiokafka import TopicPartition
 
 from engine.runtime.protocol import ledger
+from engine.runtime.protocol.position import Position
 from tests.simulation.auditor import audit
 from tests.simulation.commands import Backfill, replay_differs
 from tests.simulation.loop import Process
@@ -207,7 +209,7 @@ def _waiting(world: World, topics: tuple[str, ...]) -> list[str]:
         if log.open:
             found.append(f"a transaction is open on ledger-{number}")
         stored = world.redis.get(f"{{engage:{number}}}:position")
-        stands = ledger.Position.from_bytes(stored).ledger if stored else 0
+        stands = Position.read(stored).ledger
         if units and stands != units[-1].offset + 1:
             found.append(f"Redis stands at {stands}, ledger-{number} ends at {units[-1].offset + 1}")
     return found
@@ -276,7 +278,7 @@ def _spoil(world: World) -> int | None:
         if world.scenario.refusal == "ledger rewritten":
             # Kafka lost its end, and other decisions were written in its place
             fields = ledger.decode_unit(last.value or b"")
-            end = ledger.Position(0, "", fields.offsets, fields.clients + 1, fields.tiers)
+            end = replace(fields.end, states=fields.end.states + 1)
             records = ledger.encode_unit(fields.begin, end, [fields.writes], "", "", fields.steps)
             last.value = records[0]
         elif world.scenario.refusal == "ledger cut":

@@ -17,11 +17,9 @@ import msgpack
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from engine.core.client.record import PACKED_FIELD, PUBLIC_FIELDS
+from engine.runtime.protocol.writes import STATE_FIELD
 from engine.runtime.redis.store import APPLY, LOAD, SCAN
 from tests.simulation.network import Network
-
-FIELDS = (PACKED_FIELD, *PUBLIC_FIELDS)
 
 
 @dataclass(slots=True)
@@ -95,15 +93,17 @@ class SimRedis:
 
     def load(self, position: str, prefix: str, ids: list[str]) -> list[bytes | None]:
         """What LOAD does."""
-        states = [self.data.hashes.get(prefix + client_id, {}).get(PACKED_FIELD) for client_id in ids]
+        states = [self.data.hashes.get(prefix + client_id, {}).get(STATE_FIELD) for client_id in ids]
         return [self.get(position), *states]
 
 
 def write_rows(data: Data, due: str, prefix: str, chunks: list[bytes], position: str, end: bytes) -> None:
     for chunk in chunks:
-        for client_id, due_ms, *values in msgpack.unpackb(chunk, raw=True):
+        found = msgpack.unpackb(chunk, raw=True)
+        fields = [field.decode() for field in found[b"fields"]]
+        for client_id, due_ms, *values in found[b"rows"]:
             name = client_id.decode()
-            data.hashes.setdefault(prefix + name, {}).update(zip(FIELDS, values, strict=True))
+            data.hashes.setdefault(prefix + name, {}).update(zip(fields, values, strict=True))
             data.sorted_sets.setdefault(due, {})[name] = due_ms if due_ms >= 0 else math.inf
     data.values[position] = end
 

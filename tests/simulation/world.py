@@ -144,7 +144,7 @@ class World:
         wanted = rule_texts.plans()[digest].timed.digest
         runners = [runner for made in self.living() for runner in made.partitions.runners()]
         stands = {runner.number: runner._partition.position for runner in runners if runner.ready}
-        swept = {number for number, position in stands.items() if position.swept == wanted or not position.clients}
+        swept = {number for number, position in stands.items() if position.swept == wanted or not position.states}
         return [f"partition {number}" for number in range(self.scenario.partitions) if number not in swept]
 
     def _refused(self, reason: str) -> None:

@@ -36,6 +36,10 @@ class Layout:
         object.__setattr__(self, "by_hour", tuple(pair for pair in sources if pair[1].hours is not None))
 
 
+class NewerState(ValueError):
+    """A newer engine wrote the state."""
+
+
 class ClientState:
     """One client. Times are epoch milliseconds, money is fen, `day` is the firm's calendar day of `now_ms`."""
 
@@ -157,7 +161,9 @@ def unpack(layout: Layout, packed: bytes) -> ClientState:
     """
     version, client_id, values, *activities = msgpack.unpackb(packed)
     if version != STATE_VERSION:
-        raise ValueError(f"client state has version {version}, this engine reads version {STATE_VERSION}")
+        raise (NewerState if version > STATE_VERSION else ValueError)(
+            f"client state has version {version}, this engine reads version {STATE_VERSION}"
+        )
     client = ClientState.__new__(ClientState)
     client.client_id = client_id
     for name, value in zip(_PLAIN, values, strict=True):

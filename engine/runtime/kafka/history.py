@@ -81,6 +81,16 @@ class RecordedInputs:
             del held[:count]
         return [record for _, record in merge({topic: records for topic, records in found.items() if records})]
 
+    async def pass_over(self, ranges: Ranges) -> None:
+        """Leave out the records of a batch, without reading those that were not fetched yet."""
+        if not self._first:
+            await self._begin()
+        for topic, (_, end) in ranges.items():
+            held, tp = self._held[topic], self._tps[topic]
+            del held[: bisect_left(held, end, key=lambda record: record.offset)]
+            if await self._consumer.position(tp) < end:
+                self._consumer.seek(tp, end)
+
     async def read_until(self, offsets: Mapping[str, int]) -> AsyncIterator[list[Inbound]]:
         """All records before these offsets, in pieces: as intake merges them when all of them lie there."""
         if not self._first:

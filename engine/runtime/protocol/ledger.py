@@ -1,7 +1,6 @@
-"""The ledger: the write-ahead log of every decision, and the position that says how far Redis has followed it.
+"""The ledger: the write-ahead log of every decision.
 
-Enters: the changed clients of a commit unit and where it began. Leaves: ledger records, and from records the writes
-again.
+Enters: what a commit unit writes, and where it began and ended. Leaves: ledger records, and units from records.
 Holds: a record carries the writes themselves, as absolute values, so that recovery decides nothing and applying twice
 is harmless. `Log` and `Store` are all that commit and recovery know of Kafka and Redis.
 """
@@ -9,58 +8,21 @@ is harmless. `Log` and `Store` are all that commit and recovery know of Kafka an
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import AsyncIterator, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import msgpack
 
-from engine.core.client.record import public_fields
-from engine.core.client.state import ClientState
 from engine.core.contract.message import Message
 from engine.core.decide.path import Due, Input, Sweep
-from engine.core.firm_time import NEVER_MS
+from engine.core.decide.semantics import SEMANTICS
 from engine.runtime.errors import Refused
+from engine.runtime.protocol import formats, writes
+from engine.runtime.protocol.position import End, Position
 
-LEDGER_VERSION: Final = 2
-MAX_CHUNK_BYTES: Final = 900_000  # below Kafka's default of 1 MB a record
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """How far partition p has come. Stored in Redis as the last write of every unit, compared byte by byte."""
-
-    ledger: int = 0  # the ledger offset to read next
-    digest: str = ""  # of the last ledger record applied
-    offsets: dict[str, int] = field(default_factory=dict)  # inbound topic -> the offset to read next
-    clients: int = 0
-    tiers: dict[str, int] = field(default_factory=dict)  # clients in each tier
-    swept: str = ""  # `Timed.digest` of the rules under which every client has been looked at
-
-    def to_bytes(self) -> bytes:
-        return json.dumps(
-            {
-                "ledger": self.ledger,
-                "digest": self.digest,
-                "offsets": self.offsets,
-                "clients": self.clients,
-                "tiers": self.tiers,
-                "swept": self.swept,
-            },
-            sort_keys=True,
-            separators=(",", ":"),
-        ).encode()
-
-    @classmethod
-    def from_bytes(cls, text: bytes) -> Position:
-        try:
-            return cls(**json.loads(text))
-        except (ValueError, TypeError) as error:
-            raise Refused(
-                f"what Redis holds as a partition's position is none ({text[:60]!r}): another program wrote there. "
-                "Restore Redis's backup, or empty it and run `engage rebuild`"
-            ) from error
+FORMAT_0_1: Final = 2
+SEMANTICS_0_1: Final = 1
 
 
 class Log(Protocol):
@@ -126,6 +88,22 @@ class Step:
             *(Sweep(client_id, self.tick_ms) for client_id in self.swept),
         ]
 
+    def encode(self) -> dict[str, Any]:
+        """Its fields by name, those without a value left out."""
+        fields = {name: getattr(self, name) for name in ("ranges", "tick_ms", "due", "swept", "backfilled")}
+        return {name: value for name, value in fields.items() if value}
+
+    @classmethod
+    def decode(cls, fields: dict[str, Any]) -> Step:
+        """Fields of a newer engine are left out."""
+        return cls(
+            {topic: (begin, end) for topic, (begin, end) in fields.get("ranges", {}).items()},
+            fields.get("tick_ms", 0),
+            tuple(fields.get("due", ())),
+            tuple(fields.get("swept", ())),
+            tuple(fields.get("backfilled", ())),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Unit:
@@ -134,72 +112,94 @@ class Unit:
     chunk: int
     chunks: int
     begin: bytes  # the position that the unit began from
-    offsets: dict[str, int]
-    clients: int
-    tiers: dict[str, int]
-    swept: str
+    end: End
     writes: bytes
     rule_set: str
     published: str  # digest of the messages, in order
+    semantics: int  # of the engine that decided it
     steps: tuple[Step, ...]
+    end_text: bytes | None  # as the record has it; None: of 0.1.0
 
+    @property
+    def offsets(self) -> dict[str, int]:
+        return dict(self.end.offsets)
 
-def encode_writes(changed: Iterable[tuple[ClientState, bytes]], chunk_bytes: int = MAX_CHUNK_BYTES) -> list[bytes]:
-    """Clients with their packed states as chunks of `[[client id, due or -1, state, public fields...], ...]`: what the
-    ledger holds and the script applies.
-    """
-    chunks: list[bytes] = []
-    rows: list[list[Any]] = []
-    size = 0
-    for client, state in changed:
-        due = client.due_ms if client.due_ms < NEVER_MS else -1
-        rows.append([client.client_id, due, state, *public_fields(client)])
-        size += len(state) + 256
-        if size > chunk_bytes:
-            chunks.append(_packed_for_lua(rows))
-            rows, size = [], 0
-    if rows or not chunks:
-        chunks.append(_packed_for_lua(rows))
-    return chunks
-
-
-def _packed_for_lua(rows: list[list[Any]]) -> bytes:
-    # Redis's cmsgpack does not know msgpack's binary type: bytes go as the older raw type
-    packed: bytes = msgpack.packb(rows, use_bin_type=False)
-    return packed
+    def leads_to(self, offset: int, record: bytes) -> Position:
+        """The position after this record, at this offset."""
+        if self.end_text is None:
+            return Position.after_0_1(offset + 1, digest_of(record), self.end)
+        return Position.after(offset + 1, digest_of(record), self.end_text)
 
 
 def encode_unit(
-    begin: bytes, end: Position, writes: Sequence[bytes], rule_set: str, published: str, steps: Sequence[Step]
+    begin: bytes, end: End, chunks: Sequence[bytes], rule_set: str, published: str, steps: Sequence[Step]
 ) -> list[bytes]:
-    """The ledger records of a unit, one for each chunk of writes; the last one carries the audit. Of `end`, what the
-    ledger itself says is not known yet, and not looked at.
+    """The ledger records of a unit, one for each chunk of writes; the last one carries the steps. A record is
+    `[format, {field: value}]`.
     """
     records = []
-    for chunk, part in enumerate(writes):
-        last = chunk == len(writes) - 1
-        head = (LEDGER_VERSION, chunk, len(writes), begin, end.offsets, end.clients, end.tiers, end.swept)
-        audit = [(s.ranges, s.tick_ms, s.due, s.swept, s.backfilled) for s in steps] if last else []
-        records.append(msgpack.packb((*head, part, rule_set, published, audit)))
+    for chunk, part in enumerate(chunks):
+        fields = {
+            "chunk": chunk,
+            "chunks": len(chunks),
+            "begin": begin,
+            "end": end.encode(),
+            "writes": part,
+            "rule_set": rule_set,
+            "published": published,
+            "semantics": SEMANTICS,
+            "steps": [step.encode() for step in steps] if chunk == len(chunks) - 1 else [],
+        }
+        records.append(msgpack.packb([formats.LEDGER_FORMAT, fields]))
     return records
 
 
 def decode_unit(record: bytes) -> Unit:
-    """Read a ledger record. Raises Refused when an incompatible version wrote it."""
+    """Read a ledger record. Raises Newer, or Refused for what no engine wrote."""
     try:
-        version, *values, audit = msgpack.unpackb(record)
-        if version == LEDGER_VERSION:
-            steps = (
-                Step({t: (a, b) for t, (a, b) in ranges.items()}, tick, *map(tuple, who_and_what))
-                for ranges, tick, *who_and_what in audit
-            )
-            return Unit(*(*values, tuple(steps)))
-    except (ValueError, TypeError) as error:
+        format_, *rest = msgpack.unpackb(record)
+        formats.check_readable("a ledger record", format_, formats.LEDGER_FORMAT)
+        return _unit_0_1(*rest) if format_ == FORMAT_0_1 else _unit(*rest)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise Refused(f"a ledger record cannot be read ({error}): was the topic written by another program?") from error
-    raise Refused(
-        f"the ledger was written in format {version}, this engine reads format {LEDGER_VERSION}: start the version "
-        f"that wrote it, let it finish its partitions, or rebuild under a new application id"
+
+
+def _unit(fields: dict[str, Any]) -> Unit:
+    return Unit(
+        chunk=fields["chunk"],
+        chunks=fields["chunks"],
+        begin=fields["begin"],
+        end=End.decode(fields["end"]),
+        writes=fields["writes"],
+        rule_set=fields["rule_set"],
+        published=fields["published"],
+        semantics=fields["semantics"],
+        steps=tuple(Step.decode(step) for step in fields["steps"]),
+        end_text=fields["end"],
     )
+
+
+def _unit_0_1(
+    chunk: int,
+    chunks: int,
+    begin: bytes,
+    offsets: dict[str, int],
+    clients: int,
+    tiers: dict[str, int],
+    swept: str,
+    part: bytes,
+    rule_set: str,
+    published: str,
+    audit: list[Any],
+) -> Unit:
+    """Of 0.1.0, which wrote its fields without their names."""
+    steps = (
+        Step({t: (a, b) for t, (a, b) in ranges.items()}, tick_ms, *map(tuple, who_and_what))
+        for ranges, tick_ms, *who_and_what in audit
+    )
+    end = End(offsets, clients, tiers, swept)
+    rows = writes.from_0_1(part)
+    return Unit(chunk, chunks, begin, end, rows, rule_set, published, SEMANTICS_0_1, tuple(steps), None)
 
 
 def digest_of(record: bytes) -> str:

@@ -8,22 +8,24 @@ and any surprise throws the memory away. Nothing here knows Kafka, Redis or a cl
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import replace
 
 import structlog
 
-from engine.core.client.state import ClientState, Layout, pack, unpack
+from engine.core.client.record import public_fields
+from engine.core.client.state import ClientState, Layout, NewerState, pack, unpack
 from engine.core.contract.events import Event
 from engine.core.contract.message import Message
 from engine.core.decide.path import Due, Input, Sweep, decide
 from engine.core.plan.compile import Plan
-from engine.runtime.errors import Refused, Surprised
+from engine.runtime.errors import Newer, Refused, Surprised
 from engine.runtime.observe.metrics import Metrics
 from engine.runtime.protocol import ledger
 from engine.runtime.protocol.intake import Batch, read
-from engine.runtime.protocol.ledger import Log, Position, Step, Store, Unit
+from engine.runtime.protocol.ledger import Log, Step, Store, Unit
+from engine.runtime.protocol.position import Position
 from engine.runtime.protocol.state_cache import StateCache
 from engine.runtime.protocol.unit import OpenUnit, UnitLimits
+from engine.runtime.protocol.writes import Write, encode_writes
 from engine.runtime.worker.rule_costs import CostSampler
 
 log = structlog.get_logger(__name__)
@@ -64,19 +66,19 @@ class Partition:
     # -- recovery ----------------------------------------------------------------------------------
 
     async def recover(self) -> Position:
-        """Fence the predecessor and apply what the ledger holds and the store lacks. Raises Refused, Unavailable,
-        Fenced.
+        """Fence the predecessor and apply what the ledger holds and the store lacks. Raises Refused, Newer, Fenced,
+        Unavailable.
         """
+        Position.read(await self._store.position())  # a newer engine's partition is left alone, not fenced
         for _ in range(2):
             await self._log.start()
-            stored = await self._store.position()
+            position = Position.read(await self._store.position())
             first, end = await self._log.bounds()
-            position = Position() if stored is None else Position.from_bytes(stored)
             if first <= max(position.ledger - 1, 0) and position.ledger <= end:
                 break
             # Another worker may have taken over, and committed, since this one began: fence it and look again
         self._check_bounds(position, first, end)
-        position = await self._follow(position, stored or b"", max(position.ledger - 1, 0), end)
+        position = await self._follow(position, max(position.ledger - 1, 0), end)
         self.position = position
         self.offsets = dict(position.offsets)
         self._cache.clear()
@@ -85,7 +87,7 @@ class Partition:
         # what was decided and not committed comes again: no tick may run ahead of it
         self.reached_ms, self.reached_event_ms = 0, self._committed_event_ms
         self._use(self._newest_plan())
-        self._metrics.population(self.number, position.tiers)
+        self._metrics.population(self.number, position.tallies)
         return position
 
     def _check_bounds(self, position: Position, first: int, end: int) -> None:
@@ -101,7 +103,7 @@ class Partition:
                 "give the newest snapshot"
             )
 
-    async def _follow(self, position: Position, stored: bytes, first: int, end: int) -> Position:
+    async def _follow(self, position: Position, first: int, end: int) -> Position:
         """Apply the ledger's records from `first`, which includes the last applied one: it must be the one the
         position names.
         """
@@ -119,7 +121,7 @@ class Partition:
                 seen_last = True
                 continue
             unit = ledger.decode_unit(record)
-            if unit.begin != stored:
+            if unit.begin != position.text:
                 raise Refused(
                     f"partition {self.number}: the ledger record at offset {offset} does not follow what Redis holds. "
                     f"Restore the Redis backup that belongs to this ledger"
@@ -127,10 +129,9 @@ class Partition:
             chunks.append(unit)
             if len(chunks) < unit.chunks:
                 continue
-            stands = (offset + 1, ledger.digest_of(record))
-            position = Position(*stands, unit.offsets, unit.clients, unit.tiers, unit.swept)
-            await self._apply(stored, position.to_bytes(), [chunk.writes for chunk in chunks])
-            stored, chunks = position.to_bytes(), []
+            position = unit.leads_to(offset, record)
+            await self._apply(unit.begin, position.text, [chunk.writes for chunk in chunks])
+            chunks = []
             recovered += 1
         if not seen_last:
             raise Refused(
@@ -198,7 +199,7 @@ class Partition:
         may come for long.
         """
         digest = self._plan.timed.digest
-        if digest == self.position.swept or not self.position.clients:
+        if digest == self.position.swept or not self.position.states:
             return
         cursor = self._sweep_cursor if self._sweeping == digest else 0
         if cursor == 0:
@@ -251,6 +252,10 @@ class Partition:
     def _unpacked(self, client_id: str, state: bytes) -> ClientState:
         try:
             return unpack(self._plan.layout, state)
+        except NewerState as error:
+            raise Newer(
+                f"the state of client {client_id} is of a newer Engage ({error}): upgrade this worker"
+            ) from error
         except Exception as error:  # whatever msgpack and the columns make of bytes that another program wrote
             raise Refused(
                 f"partition {self.number}: the state of client {client_id} in Redis cannot be read ({error}). Restore "
@@ -258,11 +263,8 @@ class Partition:
             ) from error
 
     def _check_position(self, found: bytes | None) -> None:
-        if (found or b"") != self._stored_position():
+        if (found or b"") != self.position.text:
             raise Surprised("Redis moved under this worker: it failed over, or another worker writes here")
-
-    def _stored_position(self) -> bytes:
-        return b"" if self.position == Position() else self.position.to_bytes()
 
     def _decide(self, inputs: Sequence[Input]) -> Collection[str]:
         """Decide, as part of the open unit; the clients that it changed."""
@@ -292,23 +294,23 @@ class Partition:
         unit = self._unit
         if not unit.steps:
             return
-        begin, end = self._stored_position(), unit.end(self.position, self.offsets, self._plan.timed.digest)
+        begin, end = self.position.text, unit.end(self.position, self.offsets, self._plan.timed.digest)
         layout, rule_set = self._plan.layout, self._plan.rule_set.digest
-        changed = [(client, pack(layout, client)) for client in unit.changed.values()]
-        writes = ledger.encode_writes(changed, self._limits.chunk_bytes)
+        changed = [Write(c.client_id, c.due_ms, pack(layout, c), public_fields(c)) for c in unit.changed.values()]
+        writes = encode_writes(changed, self._limits.chunk_bytes)
         published = ledger.digest_of_messages(unit.messages)
         records = ledger.encode_unit(begin, end, writes, rule_set, published, unit.steps)
         with self._metrics.commit_seconds.labels("publish").time():
             last = await self._log.publish(unit.messages, records)
         if last + 1 < self.position.ledger + len(records):
             raise Surprised(f"the ledger has lost its end: a unit after offset {self.position.ledger} came to {last}")
-        position = replace(end, ledger=last + 1, digest=ledger.digest_of(records[-1]))
+        position = Position.after(last + 1, ledger.digest_of(records[-1]), end.encode())
         with self._metrics.commit_seconds.labels("apply").time():
-            await self._apply(begin, position.to_bytes(), writes)
+            await self._apply(begin, position.text, writes)
         self.position = position
         self._committed_event_ms = self.reached_event_ms
         self._unit = OpenUnit()
-        self._metrics.committed(self.number, cause, unit, position.tiers, len(records))
+        self._metrics.committed(self.number, cause, unit, position.tallies, len(records))
         log.debug(
             "committed",
             partition=self.number,
@@ -317,7 +319,7 @@ class Partition:
             messages=len(unit.messages),
             cause=cause,
         )
-        self._cache.weigh([state for _, state in changed])
+        self._cache.weigh([write.state for write in changed])
         self._cache.keep_last(unit.changed)
         self.take_newest_plan()
 

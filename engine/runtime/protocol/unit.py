@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from engine.core.client.state import ClientState
 from engine.core.contract.message import Message
 from engine.core.contract.topics import REROUTED
 from engine.core.decide.path import Decided
 from engine.runtime.protocol.intake import Inbound
-from engine.runtime.protocol.ledger import MAX_CHUNK_BYTES, Position, Step
+from engine.runtime.protocol.ledger import Step
+from engine.runtime.protocol.position import End, Position
+from engine.runtime.protocol.writes import MAX_CHUNK_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,18 +64,19 @@ class OpenUnit:
         else:
             self.rejected[record.topic, dict(message.headers)["engage_reason"].decode()] += 1
 
-    def end(self, stands: Position, offsets: Mapping[str, int], timed_digest: str) -> Position:
+    def end(self, stands: Position, offsets: Mapping[str, int], timed_digest: str) -> End:
         """Where the partition stands once the unit is committed, but for what the ledger will say."""
-        tiers = Counter(stands.tiers)
+        tiers = Counter(stands.tallies)
         for (from_tier, to_tier, _), times in self.moves.items():
             tiers[to_tier] += times
             if from_tier:
                 tiers[from_tier] -= times
         # When to look at a client again is noted by the rules of the moment: deciding by others undoes a sweep
-        swept = timed_digest if stands.swept == timed_digest or not stands.clients else ""
-        return Position(
+        swept = timed_digest if stands.swept == timed_digest or not stands.states else ""
+        return replace(
+            stands.end,
             offsets=dict(offsets),
-            clients=stands.clients + self.clients_added,
-            tiers={tier: number for tier, number in sorted(tiers.items()) if number},
+            states=stands.states + self.clients_added,
+            tallies={tier: number for tier, number in sorted(tiers.items()) if number},
             swept=swept if self.swept is None else self.swept,
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, cast
 
-from engine.core.client.record import PACKED_FIELD, PUBLIC_FIELDS
+from engine.core.client.record import PUBLIC_FIELDS
 from engine.core.client.state import ClientState, unpack
 from engine.core.contract.message import cny, rfc3339
 from engine.core.contract.topics import TOPICS, sources
@@ -16,6 +16,7 @@ from engine.core.firm_time import NEVER_MS
 from engine.core.plan.compile import compile_rule_set
 from engine.core.rules.ruleset import ContactPolicy, RuleSet, Tiers
 from engine.runtime.partitioning import partitioner
+from engine.runtime.protocol.writes import STATE_FIELD
 from engine.runtime.redis.store import client_key, due_key, pinned_partitions, redis_errors
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ async def read_client(redis: Redis, app_id: str, client_id: str) -> dict[str, An
         found = cast(dict[bytes, bytes], await redis.hgetall(key))
     if not found:
         return None
-    client = unpack(NO_RULES.layout, found[PACKED_FIELD.encode()])
+    client = unpack(NO_RULES.layout, found[STATE_FIELD.encode()])
     public = {name: found.get(name.encode(), b"").decode() or None for name in PUBLIC_FIELDS}
     return {"client_id": client_id, **public, **_private(client), "redis_key": key, "partition": partition}
 
@@ -111,5 +112,5 @@ async def packed_states(redis: Redis, app_id: str, partition: int) -> AsyncItera
 async def _states(redis: Redis, app_id: str, partition: int, ids: list[str]) -> list[tuple[str, bytes]]:
     pipe = redis.pipeline(transaction=False)
     for client_id in ids:
-        pipe.hget(client_key(app_id, partition, client_id), PACKED_FIELD)
+        pipe.hget(client_key(app_id, partition, client_id), STATE_FIELD)
     return [(client_id, state) for client_id, state in zip(ids, await pipe.execute(), strict=True) if state]

@@ -26,15 +26,12 @@ from redis.exceptions import (
     TryAgainError,
 )
 
-from engine.core.client.record import PACKED_FIELD, PUBLIC_FIELDS
 from engine.runtime.errors import Refused, Surprised, Unavailable
+from engine.runtime.protocol.writes import STATE_FIELD
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-_FIELDS: Final = "".join(
-    f", '{name}', row[{index}]" for index, name in enumerate((PACKED_FIELD, *PUBLIC_FIELDS), start=3)
-)
 
 # Answers of a Redis that will be well again: failing over, full, unable to write, busy. redis-py has a class for some
 # of them, and takes the word off their text; one that is starting (LOADING) is no ResponseError there. A
@@ -42,10 +39,17 @@ _FIELDS: Final = "".join(
 _PASSING: Final = (OutOfMemoryError, ReadOnlyError, ClusterDownError, TryAgainError, AskError, NoScriptError)
 _PASSING_WORDS: Final = ("MISCONF", "BUSY", "NOREPLICAS")
 
-_WRITE: Final = f"""
+# A chunk as writes.py has it: it names its fields itself.
+_WRITE: Final = """
 local function write(prefix, packed)
-  for _, row in ipairs(cmsgpack.unpack(packed)) do
-    redis.call('HSET', prefix .. row[1]{_FIELDS})
+  local chunk = cmsgpack.unpack(packed)
+  for _, row in ipairs(chunk.rows) do
+    local hash = {prefix .. row[1]}
+    for index, name in ipairs(chunk.fields) do
+      hash[2 * index] = name
+      hash[2 * index + 1] = row[index + 2]
+    end
+    redis.call('HSET', unpack(hash))
     redis.call('ZADD', KEYS[2], row[2] < 0 and '+inf' or row[2], row[1])
   end
 end
@@ -71,7 +75,7 @@ if ARGV[1] ~= '' then redis.call('SET', KEYS[1], ARGV[1]) end
 LOAD: Final = f"""
 local answer = {{redis.call('GET', KEYS[1])}}
 for index, id in ipairs(cmsgpack.unpack(ARGV[2])) do
-  answer[index + 1] = redis.call('HGET', ARGV[1] .. id, '{PACKED_FIELD}')
+  answer[index + 1] = redis.call('HGET', ARGV[1] .. id, '{STATE_FIELD}')
 end
 return answer
 """

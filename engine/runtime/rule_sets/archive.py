@@ -5,7 +5,8 @@ Holds: whatever is on the topic can be loaded again from it alone; bytes that ca
 head that skipped the approval which the set before it asks for does not count.
 
 Keys: a digest (its value holds the files), history/<number> (an Entry; each key is written once, so that compaction
-keeps it), head (a digest). What belongs together is one transaction.
+keeps it), head (a digest, alone: 0.1.0 reads it so). The others' values are JSON objects that name their `format`; one
+without it is of 0.1.0. What belongs together is one transaction.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ from engine.rulefile.read.load import digest as digest_of
 from engine.rulefile.source.document import Mapping as MappingNode
 from engine.rulefile.source.document import Scalar, read_document
 from engine.runtime.clients import Clients
-from engine.runtime.errors import Refused
+from engine.runtime.errors import Newer, Refused
 from engine.runtime.kafka.connection import reader, records_between
+from engine.runtime.protocol.formats import RULE_SET_FORMAT, check_readable
 from engine.runtime.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -80,12 +82,11 @@ class Entry:
         return "".join(character if character.isprintable() else "?" for character in said)
 
     def encode(self) -> bytes:
-        return json.dumps(asdict(self), ensure_ascii=False).encode()
+        return json.dumps({"format": RULE_SET_FORMAT, **asdict(self)}, ensure_ascii=False).encode()
 
     @staticmethod
-    def decode(value: bytes) -> Entry:
+    def decode(found: Mapping[str, Any]) -> Entry:
         """Raises ValueError, KeyError or TypeError; fields of a later version are left out."""
-        found = dict(json.loads(value))
         entry = Entry(**{name: found[name] for name in Entry.__slots__ if name in found} | {"parts": _texts(found)})
         maybe = (entry.approves, entry.added, entry.changed, entry.removed)
         texts = entry.digest, entry.by, entry.note
@@ -102,7 +103,7 @@ class Entry:
         return entry
 
 
-def _texts(found: dict[str, Any]) -> tuple[str, ...]:
+def _texts(found: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(map(str, found.get("parts", ())))
 
 
@@ -135,6 +136,7 @@ class RuleSetArchive:
         self._texts: dict[str, bytes] = {}
         self._history: dict[int, Entry] = {}
         self._plans: dict[str, Plan] = {}
+        self._newer: dict[str, str] = {}  # by key, what is to be said of records of a newer engine
 
     async def read(self) -> None:
         """Read the topic to its end."""
@@ -157,20 +159,30 @@ class RuleSetArchive:
         elif key and value:
             try:
                 name = key.decode()
+                found = dict(json.loads(value))
+                check_readable(f"{name} on the rule-set topic", found.get("format", RULE_SET_FORMAT), RULE_SET_FORMAT)
                 if name.startswith(HISTORY):
-                    entry = Entry.decode(value)
+                    entry = Entry.decode(found)
                     self._history[entry.number] = entry
                 else:
-                    files = dict(json.loads(value)["files"])
+                    files = dict(found["files"])
                     if not all(isinstance(text, str) for pair in files.items() for text in pair):
                         raise ValueError("not names and texts of files")
                     self._texts[name] = zlib.compress(value)
+            except Newer as error:
+                self._newer[name] = str(error)
+                log.warning("a record of a newer engine", key=name, error=str(error))
             except (ValueError, KeyError, TypeError, RecursionError) as error:
                 log.error(
                     "a record of the rule-set topic cannot be read",
                     key=key.decode("utf-8", "replace"),
                     error=str(error),
                 )
+
+    @property
+    def newer(self) -> str | None:
+        """What is to be said of a record that a newer engine wrote, if there is one."""
+        return next(iter(self._newer.values()), None)
 
     @property
     def history(self) -> list[Entry]:
@@ -221,7 +233,9 @@ class RuleSetArchive:
         return list(dict.fromkeys([e.digest for e in reversed(history) if e.in_force] + before[::-1]))
 
     def files(self, digest: str) -> dict[str, str]:
-        """The texts by file name. Raises Refused when the topic does not hold them."""
+        """The texts by file name. Raises Refused when the topic does not hold them, Newer when they cannot be read."""
+        if digest in self._newer:
+            raise Newer(self._newer[digest])
         files = self._files(digest)
         if not files:
             raise Refused(f"the topic {self.tp.topic} does not hold the rule set {digest}")

@@ -17,7 +17,7 @@ from aiokafka.errors import OffsetOutOfRangeError
 from engine.core.plan.compile import Plan
 from engine.core.rules.ruleset import RuleSet
 from engine.runtime.clients import Clients
-from engine.runtime.errors import Refused, Unavailable
+from engine.runtime.errors import Newer, Refused, Unavailable
 from engine.runtime.kafka.connection import reader
 from engine.runtime.observe.metrics import Metrics
 from engine.runtime.rule_sets.archive import READ_WITH, Action, RuleSetArchive, load_directory
@@ -62,7 +62,10 @@ class RuleSets:
         given = await aside(load_directory, rules) if rules else None
         await self._archive.read()
         if given is not None and given.digest != self._archive.head:
-            await self._publish(given, "start", f"--rules {self._settings.rules}")
+            try:
+                await self._publish(given, "start", f"--rules {self._settings.rules}")
+            except Newer as error:
+                log.warning("the rules given are not published", error=str(error))
             await self._archive.read()
         for digest in dict.fromkeys((*filter(None, [self._archive.head]), *self._archive.newest_first())):
             if await self._take(digest):
@@ -103,7 +106,8 @@ class RuleSets:
         """The head is in force here."""
         named = self._archive.named_head
         if named is not None and named != self._archive.head:
-            self.refuse("it became the head without the approval that the set in force asks for", named)
+            unread = self._archive.newer
+            self.refuse(unread or "it became the head without the approval that the set in force asks for", named)
             return
         self.trouble = None
         self._metrics.rule_set_stale.set(0)

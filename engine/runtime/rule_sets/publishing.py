@@ -19,8 +19,9 @@ from engine.core.rules.meaning import changes
 from engine.core.rules.ruleset import RuleSet
 from engine.rulefile.trial.run import run_tests
 from engine.runtime.clients import Clients, Producer
-from engine.runtime.errors import Fenced, Refused, Unavailable
+from engine.runtime.errors import Fenced, Newer, Refused, Unavailable
 from engine.runtime.kafka.connection import TRANSACTION_BACKOFF_MS, discard, errors, start
+from engine.runtime.protocol.formats import RULE_SET_FORMAT
 from engine.runtime.rule_sets.archive import BY_WORKERS, HEAD, SHOWN_DIGITS, Action, Entry, RuleSetArchive, load_files
 from engine.runtime.settings import Settings
 
@@ -161,6 +162,8 @@ async def _append(
         try:
             await start(producer, settings)  # fences who is about to append, and ends what one left open
             await archive.read()
+            if archive.newer is not None:  # what the next entry's number is, and what it follows, is not known here
+                raise Newer(archive.newer)
             heads = [*heads[:1], archive.head]
             if not patient and heads[0] != heads[-1]:
                 raise Refused(
@@ -194,7 +197,7 @@ async def _commit(
 ) -> None:
     records = [(entry.key, entry.encode())]
     if files and not archive.holds(entry.digest):
-        value = json.dumps({"files": files}, ensure_ascii=False).encode()
+        value = json.dumps({"format": RULE_SET_FORMAT, "files": files}, ensure_ascii=False).encode()
         if len(value) > MAX_SET_BYTES - 1000:
             raise Refused(f"the rule files are {len(value)} bytes: the topic takes {MAX_SET_BYTES - 1000} at most")
         records.insert(0, (entry.digest.encode(), value))

@@ -28,7 +28,11 @@ class Health:
         """Why this worker is not ready, empty when it is. A worker without partitions is a ready spare."""
         reasons = [] if self._partitions.joined else ["has no assignment from its group yet"]
         reasons += [f"{system} is away" for system in self._waiting.systems]
-        reasons += [f"partition {r.number} is not running" for r in self._partitions.runners() if not r.ready]
+        reasons += [
+            f"partition {r.number} is not running" + (f": {r.trouble}" if r.trouble else "")
+            for r in self._partitions.runners()
+            if not r.ready
+        ]
         return reasons
 
     def report(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Final
 
 import structlog
 
-from engine.runtime.errors import Fenced, Surprised, Unavailable
+from engine.runtime.errors import Fenced, Newer, Surprised, Unavailable
 from engine.runtime.observe.metrics import Metrics
 from engine.runtime.protocol.intake import Batch, Intake
 from engine.runtime.protocol.partition import Partition
@@ -28,6 +28,7 @@ TICK_S: Final = 1.0
 IDLE_WAIT_S: Final = 0.25
 FIRST_PAUSE_S: Final = 0.1
 LONGEST_PAUSE_S: Final = 2.0
+LONGEST_UPGRADE_PAUSE_S: Final = 30.0  # between looks at what a newer engine wrote
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ class Runner:
     ) -> None:
         self.number = partition.number
         self.ready = False
+        self.trouble: str | None = None  # what a newer engine wrote, while it is waited for this one's upgrade
         self._partition = partition
         self._intake = intake
         self._settings = settings
@@ -83,7 +85,7 @@ class Runner:
 
     async def run(self) -> None:
         """Raises Refused, or what is a fault of ours: both end the worker."""
-        pause_s, cause = FIRST_PAUSE_S, "assigned"
+        pause_s, cause, longest_s = FIRST_PAUSE_S, "assigned", LONGEST_PAUSE_S
         try:
             while not self._stopping.is_set():
                 began = asyncio.get_running_loop().time()
@@ -104,6 +106,10 @@ class Runner:
                 except Surprised as error:
                     self._log.warning("surprised, starting again", error=str(error))
                     cause = "surprised"
+                except Newer as error:
+                    self._log.error("waiting for this worker's upgrade", error=str(error), pause_s=round(pause_s, 2))
+                    self.trouble = str(error)
+                    cause, longest_s = "newer", LONGEST_UPGRADE_PAUSE_S
                 except Unavailable as error:
                     self._waiting.begin(error.system)
                     self._log.warning("waiting", system=error.system, error=str(error), pause_s=round(pause_s, 2))
@@ -115,7 +121,7 @@ class Runner:
                 if committed or asyncio.get_running_loop().time() - began > 2 * LONGEST_PAUSE_S:
                     pause_s = FIRST_PAUSE_S
                 await self._sleep(pause_s)
-                pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+                pause_s, longest_s = min(pause_s * 2, longest_s), LONGEST_PAUSE_S
         finally:
             self.ready = False
             self._waits_for_nothing()  # what it waited for is its next owner's to say
@@ -137,6 +143,8 @@ class Runner:
 
     def _state(self, state: str) -> None:
         self.ready = state == "running"
+        if self.ready:
+            self.trouble = None
         self._metrics.partition_state(self.number, state)
 
     def _waits_for_nothing(self) -> None:
@@ -155,7 +163,7 @@ class Runner:
         position = self._stood = await self._partition.recover()
         self._partition.offsets = await self._intake.start(dict(position.offsets))
         self._waits_for_nothing()
-        self._log.info("partition runs", ledger=position.ledger, clients=position.clients)
+        self._log.info("partition runs", ledger=position.ledger, clients=position.states)
 
     async def _serve(self) -> None:
         partition, settings = self._partition, self._settings

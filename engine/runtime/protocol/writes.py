@@ -1,0 +1,72 @@
+"""What a unit writes: for each key that changed its state, when it is due, and its public fields.
+
+Enters: writes. Leaves: chunks of them as the ledger holds them and the store's script applies them; and writes again.
+Holds: a chunk names its fields, so that whoever applies it needs no list of its own; values are absolute.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgpack
+
+from engine.core.firm_time import NEVER_MS
+
+STATE_FIELD: Final = "state"
+MAX_CHUNK_BYTES: Final = 900_000  # below Kafka's default of 1 MB a record
+# A row of 0.1.0 held these after key and due time, in this order.
+FIELDS_0_1: Final = (
+    STATE_FIELD, "tier", "tier_since", "client_type", "segment", "value_score", "advisor", "assets_cny", "updated_at",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """What becomes of one key."""
+
+    key: str
+    due_ms: int  # NEVER_MS or later: never
+    state: bytes
+    public: Mapping[str, str]  # what other systems read beside the state
+
+
+def encode_writes(writes: Iterable[Write], chunk_bytes: int = MAX_CHUNK_BYTES) -> list[bytes]:
+    """At least one chunk. Each is `{fields: [state, public field...], rows: [[key, due or -1, values...], ...]}`."""
+    chunks: list[bytes] = []
+    rows: list[list[Any]] = []
+    names: tuple[str, ...] = ()
+    size = 0
+    for write in writes:
+        if rows and (size > chunk_bytes or tuple(write.public) != names):
+            chunks.append(_chunk((STATE_FIELD, *names), rows))
+            rows, size = [], 0
+        names = tuple(write.public)
+        due = write.due_ms if write.due_ms < NEVER_MS else -1
+        rows.append([write.key, due, write.state, *write.public.values()])
+        size += len(write.state) + 256
+    if rows or not chunks:
+        chunks.append(_chunk((STATE_FIELD, *names), rows))
+    return chunks
+
+
+def _chunk(fields: Iterable[str], rows: list[list[Any]]) -> bytes:
+    # Redis's cmsgpack does not know msgpack's binary type: bytes go as the older raw type
+    packed: bytes = msgpack.packb({"fields": list(fields), "rows": rows}, use_bin_type=False)
+    return packed
+
+
+def decode_writes(chunk: bytes) -> Iterator[Write]:
+    found = msgpack.unpackb(chunk, raw=True)
+    names = [name.decode() for name in found[b"fields"]]
+    for key, due, *values in found[b"rows"]:
+        fields = dict(zip(names, values, strict=True))
+        state = fields.pop(STATE_FIELD)
+        public = {name: text.decode() for name, text in fields.items()}
+        yield Write(key.decode(), due if due >= 0 else NEVER_MS, state, public)
+
+
+def from_0_1(chunk: bytes) -> bytes:
+    """A chunk that 0.1.0 wrote, as chunks are now."""
+    return _chunk(FIELDS_0_1, msgpack.unpackb(chunk, raw=True))
