@@ -15,7 +15,7 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import NewPartitions as ConfluentNewPartitions
 from confluent_kafka.admin import NewTopic
 
-from engine.runtime.protocol.ledger import LEDGER_VERSION
+from engine.runtime.protocol.formats import LEDGER_FORMAT
 from engine.runtime.redis.store import position_key
 from tests.kafka.conftest import MakeInstallation, Offline
 from tests.kafka.installation import RULES, Installation
@@ -158,13 +158,18 @@ def test_redis_that_lost_a_position(ran: Installation, tmp_path: Path) -> None:
     worker.stop()
 
 
-def test_ledger_of_an_incompatible_version(ran: Installation) -> None:
+def test_ledger_of_a_newer_version(ran: Installation) -> None:
+    """Not refused: the partition waits for the worker's upgrade, and the other one is decided."""
     producer = ran.producer()
     producer.produce(ran.settings.ledger_topic, value=msgpack.packb([99, "whatever came later"]), partition=1)
     assert producer.flush(10) == 0
-    text = ran.refusal()
-    assert f"the ledger was written in format 99, this engine reads format {LEDGER_VERSION}" in text
-    assert "start the version that wrote it" in text
+    worker = ran.worker()
+    newer = f"written by a newer Engage (format 99, this one reads up to {LEDGER_FORMAT}): upgrade this worker"
+    eventually(lambda: newer in worker.get("/health/ready")[1], 60, "the worker says what it waits for")
+    other = {"partition": "0", "state": "running"}
+    eventually(lambda: worker.metric("engage_partition_state", **other) == 1, 60, "the other partition runs")
+    assert worker.metric("engage_partition_state", partition="1", state="running") == 0
+    worker.stop()
 
 
 def test_two_engines_with_one_id_on_one_redis(ran: Installation) -> None:
