@@ -9,7 +9,6 @@ has been tried on the compiled condition. Without the event its terms are open, 
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -26,7 +25,6 @@ from engine.insight.terms import Joins, Part, Reading, parts_of
 from engine.insight.values import duration, firm_time, shown
 
 Look = Callable[[str, ClientState, Any, Any], None]  # trigger, client, event, tier change
-OF_THE_EVENT: Final = re.compile(r"\b[et]\.")  # in the code of a name that is not declared
 OPEN: Final = "depends on the event"
 
 
@@ -92,7 +90,7 @@ class Explainer:
         flipper = self.flipper(rule, trigger)
         lacking = event is None and move is None
         scope = self.plan.scopes[trigger]
-        open_names = frozenset(n for n in flipper.names if lacking and OF_THE_EVENT.search(scope[n].code))
+        open_names = frozenset(n for n in flipper.names if lacking and scope[n].of != "client")
         term = _term(self.part(rule, trigger), client, event, move, open_names)
         compiled = next(c for c in self.plan.compiled[trigger] if c.rule.id == rule.id)
         outcome, channel = contact(self.plan, copy.copy(client), compiled)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 from dataclasses import replace
 from functools import lru_cache
@@ -321,3 +322,13 @@ def _agrees(term: Term) -> None:
         assert term.holds == made[term.joins](parts), term.text
     for part in term.parts:
         _agrees(part)
+
+
+def test_each_name_says_what_has_its_value() -> None:
+    """Without the event, what it alone has is open: so its names must be known."""
+    of = {"c": "client", "e": "event", "t": "move"}
+    for trigger, scope in plan("True").scopes.items():
+        for name in scope.values():
+            if name.reads is None and name.type.kind != "set":
+                used = {node.id for node in ast.walk(ast.parse(name.code)) if isinstance(node, ast.Name)}
+                assert [of[variable] for variable in sorted(used & of.keys())] == [name.of], (trigger, name)

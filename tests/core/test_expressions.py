@@ -349,7 +349,29 @@ DECLARED = "write a condition over the declared names"
     ],
 )  # fmt: skip
 def test_faults(text, faults):
-    assert parse(text, SCOPE) == tuple(Fault(*fault) for fault in faults)
+    found = parse(text, SCOPE)
+    assert isinstance(found, tuple)
+    assert [(fault.offset, fault.message, fault.remedy) for fault in found] == faults
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "name"),
+    [
+        ('client.teir == "A"', "unknown name", "client.teir"),
+        ("trades_7 > 1", "unknown name", "trades_7"),
+        ("trade.symbol in wached", "unknown name", "wached"),
+        ('trade.side == "x"', "never that value", "trade.side"),
+        ('"x" == trade.side', "never that value", "trade.side"),
+        ("client.region in regions", "never that value", "client.region"),
+        ("trades_7d", "other", ""),
+        ("trades_7d > ", "other", ""),
+        ("trades_7d == client.tier", "other", ""),
+    ],
+)
+def test_a_fault_says_of_what_kind_it_is_and_about_which_name(text, kind, name):
+    found = parse(text, SCOPE, BOOL)
+    assert isinstance(found, tuple)
+    assert [(fault.kind, fault.name) for fault in found] == [(kind, name)]
 
 
 def test_the_place_asks_for_a_type():

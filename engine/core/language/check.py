@@ -18,7 +18,7 @@ from typing import Any, Final, Never
 from engine.core.language.arithmetic import MAX_LITERAL, calculate, negative, written
 from engine.core.language.functions import FUNCTIONS, a_number
 from engine.core.language.types import BOOL, DURATION, TIME, Name, Scope, Type, enum, number
-from engine.core.language.units import Checked, Refused, agree, constant, take_unit, unit_of, words
+from engine.core.language.units import Checked, Refused, Wrong, agree, constant, take_unit, unit_of, words
 
 REFUSED: Final[dict[type[ast.AST], tuple[str, str]]] = {
     ast.Lambda: ("a lambda", "write a condition over the declared names"),
@@ -94,7 +94,7 @@ class Checker:
     def each_of(self, *parts: tuple[Callable[[ast.expr], Checked], ast.expr]) -> list[Checked]:
         """All of them, so that the faults of all are told at once."""
         items: list[Checked] = []
-        faults: list[tuple[ast.AST, str, str]] = []
+        faults: list[Wrong] = []
         for check, node in parts:
             try:
                 items.append(check(node))
@@ -135,7 +135,7 @@ class Checker:
         name = ".".join([at.id, *reversed(parts)])
         known = self.scope.get(name)
         if known is None:
-            raise Refused((node, f'unknown name "{name}"', self.meant(name)))
+            raise Refused(Wrong(node, f'unknown name "{name}"', self.meant(name), "unknown name", name))
         return known
 
     def name(self, node: ast.expr) -> Checked:

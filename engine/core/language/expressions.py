@@ -69,7 +69,7 @@ def parse(text: str, scope: Scope, expect: Type | None = None) -> Expression | t
     try:
         result = checker.run(body, expect)
     except Refused as refused:
-        faults = {Fault(offset(node), message, remedy) for node, message, remedy in refused.faults}
+        faults = {Fault(offset(wrong.node), *wrong[1:]) for wrong in refused.faults}
         return tuple(sorted(faults, key=lambda fault: (fault.offset, fault.message)))
     size, depth = nodes + checker.size, levels + checker.depth
     if size > MAX_WRITTEN_OUT or depth > MAX_DEPTH_WRITTEN_OUT:

@@ -42,6 +42,7 @@ TINY_LOG10: Final = 30.0  # a quotient whose divisor is nearer to zero than 1e-3
 
 
 Changes = Literal["event", "day", "hour", "elapsed", "now"]
+Of = Literal["client", "event", "move"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,7 @@ class Name:
     size: int = 1  # parts of its code, and how deep they are nested
     depth: int = 1
     bounds: tuple[float, float] = (-math.inf, math.inf)  # of a number: no value of it is outside
+    of: Of = "client"  # what has the value: the client, or the event or tier change of the moment
 
 
 Scope = Mapping[str, Name]
@@ -90,6 +92,9 @@ class Expression:
     depth: int = 1
 
 
+FaultKind = Literal["unknown name", "never that value", "other"]
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """What is wrong with an expression, at a character of its text (from 0), and what to write instead."""
@@ -97,6 +102,8 @@ class Fault:
     offset: int
     message: str
     remedy: str
+    kind: FaultKind = "other"
+    name: str = ""  # that is unknown, or never has the value
 
 
 def quoted(values: tuple[str, ...] | list[str]) -> str:

@@ -12,9 +12,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from engine.core.language.types import DURATION, MONEY, TIME, Type, number, quoted
+from engine.core.language.types import DURATION, MONEY, TIME, FaultKind, Type, number, quoted
 
 UNIT_WORDS: Final = {
     None: "a plain number",
@@ -36,12 +36,22 @@ KIND_WORDS: Final = {"text": "a text", "bool": "a condition", "set": "a list", "
 WRITTEN: Final = {TIME: 'write a time such as date("2026-10-01")', DURATION: "write a duration such as days(7)"}
 
 
-class Refused(Exception):
-    """Why a part is refused: (node, message, remedy) for each fault. Never leaves the checker."""
+class Wrong(NamedTuple):
+    """A fault at a node; see Fault."""
 
-    def __init__(self, *faults: tuple[ast.AST, str, str]) -> None:
+    node: ast.AST
+    message: str
+    remedy: str
+    kind: FaultKind = "other"
+    name: str = ""
+
+
+class Refused(Exception):
+    """Why a part is refused. Never leaves the checker."""
+
+    def __init__(self, *faults: Wrong | tuple[ast.AST, str, str]) -> None:
         super().__init__()
-        self.faults = faults
+        self.faults = tuple(Wrong(*fault) for fault in faults)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +125,9 @@ def _agree_texts(items: Sequence[Checked]) -> None:
                 close = difflib.get_close_matches(wrong[0], allowed, n=1)
                 hint = f'did you mean "{close[0]}"? ' if close else ""
                 remedy = f"{hint}allowed: {quoted(allowed)}" if allowed else "it has no values"
-                faults.append((item.node, f'{ast.unparse(holder.node)} is never "{wrong[0]}"', remedy))
+                name = ast.unparse(holder.node)
+                message = f'{name} is never "{wrong[0]}"'
+                faults.append(Wrong(item.node, message, remedy, "never that value", name))
     if faults:
         raise Refused(*faults)
 

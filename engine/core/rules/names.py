@@ -21,9 +21,9 @@ CLIENT_TYPES: Final = get_args(events.ClientType)
 TIME: Final = number("time")
 TIER_REASONS: Final = ("first", "promoted", "demoted", "type_changed")
 MATURITY_NAMES: Final = (
-    Name("maturity.symbol", TEXT, False, "e.symbol", "security that comes to its term"),
-    Name("maturity.amount_cny", number("cny"), False, "e.amount_fen", "turnover it was bought for"),
-    Name("maturity.days", number("days"), False, "e.days", "days until its last day"),
+    Name("maturity.symbol", TEXT, False, "e.symbol", "security that comes to its term", of="event"),
+    Name("maturity.amount_cny", number("cny"), False, "e.amount_fen", "turnover it was bought for", of="event"),
+    Name("maturity.days", number("days"), False, "e.days", "days until its last day", of="event"),
 )
 
 
@@ -114,6 +114,7 @@ def _topic_names(topic: Topic) -> tuple[Name, ...]:
             f"e.{asked.field}",
             asked.description,
             bounds=topic.bounds(asked.field),
+            of="event",
         )
         for asked in topic.names
     )
@@ -125,10 +126,13 @@ def field_name(source: str, field: str | None) -> Name:
 
 
 def tier_change_names(tiers: tuple[str, ...]) -> list[Name]:
+    reasons = "first, promoted, demoted or type_changed"
     return [
-        Name("tier_change.old", enum(*tiers), True, "t.from_tier", "tier before; missing for a client's first"),
-        Name("tier_change.new", enum(*tiers), False, "t.to_tier", "tier now"),
-        Name("tier_change.reason", enum(*TIER_REASONS), False, "t.reason", "first, promoted, demoted or type_changed"),
+        Name(
+            "tier_change.old", enum(*tiers), True, "t.from_tier", "tier before; missing for a client's first", of="move"
+        ),
+        Name("tier_change.new", enum(*tiers), False, "t.to_tier", "tier now", of="move"),
+        Name("tier_change.reason", enum(*TIER_REASONS), False, "t.reason", reasons, of="move"),
     ]
 
 

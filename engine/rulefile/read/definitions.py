@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import keyword
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Final
 
 from engine.core.language.expressions import Scope
@@ -142,14 +141,8 @@ def _definition(
 ) -> Definition:
     fields = reader.mapping(node, ("is",), ("on", "description"))
     on = reader.topic(fields.get("on"))
-    given = len(reader.problems)
     scope = with_declared(scopes(on), declared, on, compiling=False)
-    expression = reader.expression(fields.get("is"), scope, None)
-    for index, problem in enumerate(reader.problems[given:], given):
-        for name in later:
-            if problem.message == f'unknown name "{name}"':
-                own = name == key.value
-                message = f"{name} asks for itself" if own else f"{name} is declared further down"
-                remedy = "write what it means without it" if own else f"move it above {key.value}"
-                reader.problems[index] = replace(problem, message=message, remedy=remedy)
+    said = {name: (f"{name} is declared further down", f"move it above {key.value}") for name in later}
+    said[key.value] = (f"{key.value} asks for itself", "write what it means without it")
+    expression = reader.expression(fields.get("is"), scope, None, said)
     return Definition(key.value, expression, on, reader.words(fields.get("description"), 300))

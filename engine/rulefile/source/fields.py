@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Sequence
 from collections.abc import Mapping as Scopes
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final
 
 from engine.core.language.expressions import BOOL, Expression, Fault, Scope, Type, parse
@@ -42,13 +43,13 @@ class Unsure:
     known_on: dict[str, str] = field(default_factory=dict)  # what is declared for one topic
 
     def hides(self, fault: Fault) -> bool:
-        if fault.message.startswith("unknown name"):
-            return self.any_name or any(fault.message == f'unknown name "{name}"' for name in self.names)
-        return any(fault.message.startswith(f"{name} is never") for name in self.values)
+        if fault.kind == "unknown name":
+            return self.any_name or fault.name in self.names
+        return fault.kind == "never that value" and fault.name in self.values
 
     def remedy(self, fault: Fault) -> str:
         """A name that is declared for one topic is unknown elsewhere."""
-        topic = self.known_on.get(fault.message.removeprefix('unknown name "').removesuffix('"'))
+        topic = self.known_on.get(fault.name) if fault.kind == "unknown name" else None
         return f"it is declared for {topic} alone" if topic else fault.remedy
 
 
@@ -207,15 +208,29 @@ class Reader:
         """A name that is not known here."""
         close = difflib.get_close_matches(name, list(known), n=1)
         remedy = f'did you mean "{close[0]}"?' if close else "see the names in docs/rules-reference.md"
-        fault = Fault(0, f'unknown name "{name[:80]}"', remedy)
+        fault = Fault(0, f'unknown name "{name[:80]}"', remedy, "unknown name", name)
         if not self.unsure.hides(fault):
             self.problem(node, fault.message, self.unsure.remedy(fault))
 
-    def expression(self, node: Node | None, scope: Scope, expect: Type | None) -> Expression:
-        return self.expression_in(node, {"": scope}, expect)
+    def expression(
+        self,
+        node: Node | None,
+        scope: Scope,
+        expect: Type | None,
+        later: Scopes[str, tuple[str, str]] = MappingProxyType({}),
+    ) -> Expression:
+        return self.expression_in(node, {"": scope}, expect, later)
 
-    def expression_in(self, node: Node | None, scopes: Scopes[str, Scope], expect: Type | None) -> Expression:
-        """The same expression in each of several scopes, by the name of what gives it; shared names mean the same."""
+    def expression_in(
+        self,
+        node: Node | None,
+        scopes: Scopes[str, Scope],
+        expect: Type | None,
+        later: Scopes[str, tuple[str, str]] = MappingProxyType({}),
+    ) -> Expression:
+        """The same expression in each of several scopes, by the name of what gives it; shared names mean the same.
+        `later` has, for names that are not known here, what to say of them.
+        """
         scalar = self.scalar(node)
         if scalar is None:
             return ALWAYS
@@ -231,6 +246,7 @@ class Reader:
                     blamed.setdefault(fault, []).append(trigger)
         for fault, triggers in blamed.items():
             where = f" on {', '.join(triggers)}" if len(triggers) < len(scopes) else ""
-            remedy = self.unsure.remedy(fault)
-            self.problem(index_within(self.text, scalar, fault.offset), fault.message + where, remedy)
+            said = later.get(fault.name) if fault.kind == "unknown name" else None
+            message, remedy = said or (fault.message + where, self.unsure.remedy(fault))
+            self.problem(index_within(self.text, scalar, fault.offset), message, remedy)
         return result
