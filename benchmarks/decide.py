@@ -55,9 +55,9 @@ def main() -> None:
     def events(part: int) -> list[Input]:
         found: list[Input] = []
         for record in records[part]:
-            event = decode(record.topic, record.key, record.value, record.time_ms)
-            assert not isinstance(event, Rejected)
-            found.append((record.topic, event))
+            taken = decode(record.topic, record.key, record.value, record.time_ms)
+            assert not isinstance(taken, Rejected)
+            found.append((record.topic, taken.event))
         return found
 
     portraits, trades = events(0), events(1)

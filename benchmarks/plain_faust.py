@@ -84,10 +84,11 @@ def make_app(kafka: str, prefix: str, plan: Plan, clock: Clock, guarantee: str) 
             decoded = decode(topic, event.key, event.value, int(message.timestamp * 1000))
             if isinstance(decoded, Rejected):
                 raise ValueError(decoded.error)
+            happened = decoded.event
             packed = table.get(event.key)
-            states = {} if packed is None else {decoded.client_id: unpack(plan.layout, packed)}
-            decided = decide(plan, states, [(topic, decoded)])
-            table[event.key] = pack(plan.layout, states[decoded.client_id])
+            states = {} if packed is None else {happened.client_id: unpack(plan.layout, packed)}
+            decided = decide(plan, states, [(topic, happened)])
+            table[event.key] = pack(plan.layout, states[happened.client_id])
             for action in decided.messages:
                 headers = dict(action.headers)
                 await outbound[action.topic].send(key=action.key, value=action.value, headers=headers)

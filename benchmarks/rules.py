@@ -149,9 +149,9 @@ def events_of(job: Job) -> list[Input]:
         if topic != "trades":
             values = {"event_id": f"E{number}", "client_id": client.id, "time": values["time"]}
             values |= _login(draw) if topic == "logins" else _balance(draw, client)
-        event = decode(topic, values["client_id"].encode(), json.dumps(values).encode(), record.time_ms)
-        assert not isinstance(event, Rejected)
-        found.append((topic, event))
+        taken = decode(topic, values["client_id"].encode(), json.dumps(values).encode(), record.time_ms)
+        assert not isinstance(taken, Rejected)
+        found.append((topic, taken.event))
     return found
 
 
@@ -187,7 +187,7 @@ def measure() -> dict[int, dict[str, float]]:
     for record in job.portraits():
         portrait = decode(record.topic, record.key, record.value, record.time_ms)
         assert not isinstance(portrait, Rejected)
-        portraits.append((record.topic, portrait))
+        portraits.append((record.topic, portrait.event))
     events: list[Any] = list(events_of(job))
     gc.collect()
     gc.freeze()  # as a worker does

@@ -66,7 +66,12 @@ while running:
         if n % 50 == 0:
             kinds = [kind for kind in TOPIC_OF_KIND if not (kind == "survey" and mode == "no-survey")]
             kind = kinds[n // 50 % len(kinds)]
-            action = {"kind": kind, "time": cause["time"], "client_id": outcome.client_id, "rule_id": f"rule-{kind}"}
+            action = {
+                "kind": kind,
+                "time": cause["time"],
+                "client_id": outcome.event.client_id,
+                "rule_id": f"rule-{kind}",
+            }
             action |= {"why": {"client.tier": "A", "ratio": 0.3333}, "channel": "sms", "title": "t", "cause": cause}
             producer.produce(TOPIC_OF_KIND[kind], json.dumps(action))
             producer.produce("tier-changes", b"{}")

@@ -328,10 +328,10 @@ BAD_KINDS: Final = 10
 
 
 def _to_spoil(topic: Topic) -> tuple[str | None, str]:
-    """A number that is never below zero, and a text of a few: the first fields that an event must have of these."""
-    required = [name for name in topic.fields if topic.model.model_fields[name].is_required()]
-    number = next((name for name in required if topic.bounds(name)[0] >= 0), None)
-    return number, next(name for name in required if topic.choices(name))
+    """Fields without which an event means nothing: a number that is never below zero, if there is one; any other."""
+    needed = [name for name in topic.model.model_fields if name in topic.model.essential and name not in ("time",)]
+    number = next((name for name in needed if topic.bounds(name)[0] >= 0), None)
+    return number, next((name for name in needed if topic.choices(name)), "event_id")
 
 
 def spoil(record: SimulatedRecord, kind: int) -> SimulatedRecord:
@@ -339,7 +339,7 @@ def spoil(record: SimulatedRecord, kind: int) -> SimulatedRecord:
     assert isinstance(record.value, dict)
     key, good = record.key, record.value
     text = to_json(good)
-    amount, enum = _to_spoil(TOPICS[record.topic])
+    amount, needed = _to_spoil(TOPICS[record.topic])
     match kind:
         case 0:
             value = text[: len(text) // 2]  # not JSON
@@ -348,9 +348,9 @@ def spoil(record: SimulatedRecord, kind: int) -> SimulatedRecord:
         case 2:
             value = to_json([good])  # not an object
         case 3:
-            value = to_json({name: v for name, v in good.items() if name != enum})
+            value = to_json({name: v for name, v in good.items() if name != needed})
         case 4:
-            value = to_json(good | {enum: 7})
+            value = to_json(good | {needed: [7]})
         case 5 if amount:
             value = to_json(good | {amount: -1})
         case 6:
@@ -360,7 +360,7 @@ def spoil(record: SimulatedRecord, kind: int) -> SimulatedRecord:
         case 8:
             value = to_json(good | {"client_id": "C-SOMEONE-ELSE"})
         case _:
-            value = to_json(good | {enum: "martian"})
+            value = to_json(good | {needed: "from Mars"})
     return SimulatedRecord(record.topic, key, record.time_ms, value)
 
 

@@ -134,7 +134,7 @@ class Flipper:
             forms = _Forms(name.name, now, self._inline)
             for place in {place for tree in self._trees for place in forms.meetings(tree)}:
                 for value in _beside(place, name):
-                    if value >= 0 or name.type.unit in SIGNED:
+                    if value >= 0 or name.type.unit in SIGNED or name.signed:
                         yield value
             if now[name.name] is None:
                 yield 0
@@ -172,7 +172,7 @@ def _bound(name: Name, now: Any, value: Any, turned: Callable[[Any], bool]) -> s
         return ""
     step: Any = 1 if _whole(name) else float(STEP)
     up = turned(value + step)
-    down = turned(value - step) and (value >= step or name.type.unit in SIGNED)
+    down = turned(value - step) and (value >= step or name.type.unit in SIGNED or name.signed)
     if now is None and up and (down or value < step):
         return ANY
     if up and (now is None or value > now):

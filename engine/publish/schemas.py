@@ -3,12 +3,14 @@ Schema of the rule files.
 
 Enters: the models of the core, what the readers of rule files go by. Leaves: file name -> text, the same files in a
 directory, or how a directory differs.
-Holds: the files say what the models say: inbound ones what is accepted, outbound ones what is published. Two limits of
-JSON Schema are known: it takes 5.0 for an integer, which the engine does not, and it knows no rule across two fields.
+Holds: the files say what the models say: inbound ones what is right to send, outbound ones what is published. What the
+engine makes of a field that is not right, they say in words. Two limits of JSON Schema are known: it takes 5.0 for an
+integer, which the engine does not, and it knows no rule across two fields.
 """
 
 from __future__ import annotations
 
+import inspect
 import io
 import json
 from pathlib import Path
@@ -19,7 +21,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.scalarstring import LiteralScalarString
 
 from engine.core.client.record import PUBLIC_FIELDS
-from engine.core.contract.events import ClientType
+from engine.core.contract.events import ClientType, Event
 from engine.core.contract.outbound import OUTBOUND, OUTBOUND_MODEL, TOPIC_OF_KIND, Rejection, TierChange
 from engine.core.contract.topics import DEAD_LETTERS, TOPICS, inbound_topics
 from engine.core.rules.ruleset import RuleSet
@@ -65,7 +67,22 @@ def _inbound(topic: str) -> Schema:
     model = TOPICS[topic].model
     schema = _from_model(inbound_file(topic), f"{model.__name__} event", model, "validation")
     schema["properties"]["time"]["description"] += " RFC 3339 with an offset, or integer epoch milliseconds."
+    for field in schema["properties"].values():
+        if field.get("default", ...) is None:  # null is said, absent is not: neither stands for the other
+            del field["default"]
+    schema["description"] += f"\n\n{_what_cannot_be_read(model)}"
     return schema
+
+
+def _what_cannot_be_read(model: type[Event]) -> str:
+    needed = ", ".join(name for name in model.model_fields if name in model.essential)
+    unsaid = ", ".join(name for name in model.model_fields if name in model.unsaid)
+    also = f" ({unsaid}: as not said)" if unsaid else ""
+    return (
+        f"A record without a legible {needed} is a dead letter. Any other field that cannot be read, since it has "
+        f"another type, is out of its range or not in its list, costs itself alone: it is taken as unknown, or as "
+        f"`other` where its list has that{also}, and counted in engage_unread_fields_total."
+    )
 
 
 def _outbound(topic: str) -> Schema:
@@ -164,7 +181,9 @@ Outbound records and dead letters are published in transactions: consumers must 
 (not the default of Kafka's Java consumer), else they also see records of aborted transactions.
 
 Money is integer fen (1 CNY = 100 fen) where a field ends in `_fen` and an exact decimal text where it ends in `_cny`.
-Unknown fields of inbound records are ignored; known ones are strict: an integer is written without a decimal point.
+In inbound records a field that is absent says nothing, and null says that it is unknown now. Unknown fields are
+ignored; known ones are strict: an integer is written without a decimal point. A field that cannot be read costs the
+record only where the event means nothing without it (each schema says which those are).
 """
 
 
@@ -199,7 +218,8 @@ def asyncapi() -> Schema:
         inbound = TOPICS[topic].model
         name = inbound.__name__
         message = _message(name.lower(), f"{name} event", _json_schema_file(inbound_file(topic)))
-        add(topic, name.lower(), message, "receive", str(inbound.__doc__))
+        summary = str(inspect.getdoc(inbound)).partition("\n\n")[0].replace("\n", " ")
+        add(topic, name.lower(), message, "receive", summary)
     kind_of = {topic: kind for kind, topic in TOPIC_OF_KIND.items()}
     for topic in OUTBOUND:
         kind = kind_of.get(topic, "tier-change")

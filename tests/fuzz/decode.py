@@ -11,7 +11,7 @@ import sys
 import atheris
 
 with atheris.instrument_imports(include=["engine.core"]):
-    from engine.core.contract.decode import Rejected, decode
+    from engine.core.contract.decode import Rejected, decode, fallbacks
     from engine.core.contract.topics import TOPICS, inbound_topics
 
 NAMES = inbound_topics()
@@ -57,8 +57,12 @@ def one(data: bytes) -> None:
     if not data:
         return
     topic, value = NAMES[data[0] % len(NAMES)], data[1:]
-    event = decode(topic, b"C1", value, 1_795_000_000_000)
-    assert isinstance(event, (Rejected, TOPICS[topic].model))
+    model = TOPICS[topic].model
+    answer = decode(topic, b"C1", value, 1_795_000_000_000)
+    if isinstance(answer, Rejected):
+        return
+    assert isinstance(answer.event, model)
+    assert all(name.partition(".")[0] in fallbacks(model) for name in answer.unread)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from engine.core.contract.decode import Rejected, decode
+from engine.core.contract.decode import Rejected, Taken, decode, fallbacks
 from engine.core.contract.events import EARLIEST_MS, LATEST_MS, Balance, Login, Profile, Trade, parse_time_ms
 from engine.core.contract.message import rfc3339
 from engine.core.contract.outbound import Rejection
@@ -18,6 +18,7 @@ from engine.core.decide.path import decide
 from tests.core.making import event_of, shipped_plan, topic_of
 from tests.properties.histories import histories, quick
 
+ESSENTIAL = ("event_id", "client_id", "time")
 keys = st.none() | st.binary(max_size=8) | st.just(b"c1")
 moments = st.just(-1) | st.integers(EARLIEST_MS, LATEST_MS)
 scalars = (
@@ -42,9 +43,11 @@ def judged(topic: str, key: bytes | None, value: bytes | None, timestamp_ms: int
         assert isinstance(result.reason, Rejection)
         assert 0 < len(result.error.encode()) < 2_000
     else:
-        assert result.client_id.encode() == key
-        assert isinstance(result, TOPICS[topic].model)
-        decide(shipped_plan(), {}, [(topic, result)])
+        event, model = result.event, TOPICS[topic].model
+        assert event.client_id.encode() == key
+        assert isinstance(event, model)
+        assert all(name.partition(".")[0] in fallbacks(model) for name in result.unread)
+        decide(shipped_plan(), {}, [(topic, event)])
     return result
 
 
@@ -88,7 +91,61 @@ def test_good_events_spoiled(record, moment):
 def test_what_a_model_writes_is_read_again(history):
     for item in history:
         event = event_of(item)
-        assert decode(topic_of(item), event.client_id.encode(), event.model_dump_json().encode(), -1) == event
+        written = event.model_dump_json(exclude_unset=True).encode()
+        taken = decode(topic_of(item), event.client_id.encode(), written, -1)
+        assert taken == Taken(event)
+        assert taken.event.model_fields_set == event.model_fields_set
+
+
+def agreed(event: Any) -> set[str]:
+    return {channel for channel, given in event.consents or () if given}
+
+
+@quick(500)
+@given(data=st.data(), history=histories(most=3))
+def test_a_field_that_is_spoilt_is_unknown_and_the_others_stand(data, history):
+    topic, event = topic_of(item := history[-1]), event_of(item)
+    key = event.client_id.encode()
+    good: dict[str, Any] = json.loads(event.model_dump_json(exclude_unset=True))
+    name = data.draw(st.sampled_from(sorted(fallbacks(type(event)))))
+    spoilt = good | {name: data.draw(jsons)}
+    taken = decode(topic, key, json.dumps(spoilt).encode("utf-8", "surrogatepass"), -1)
+    if isinstance(taken, Rejected):  # what is no JSON, such as half a surrogate
+        assert taken.reason is Rejection.NOT_JSON
+        return
+    if isinstance(event, Profile) and name == "consents" and "consents" in good:
+        assert (
+            agreed(taken.event) <= {channel for channel, given in spoilt["consents"].items() if given is True}
+            if (isinstance(spoilt["consents"], dict))
+            else not agreed(taken.event)
+        )
+    if name in taken.unread:
+        without = {field: value for field, value in good.items() if field != name}
+        unknown = without if name in type(event).unsaid else without | {name: getattr(taken.event, name)}
+        assert taken.event == decode(topic, key, json.dumps(unknown).encode(), -1).event
+    others = (set(good) | {"client_id"}) - {name}
+    assert {field: getattr(taken.event, field) for field in others} == {f: getattr(event, f) for f in others}
+
+
+@quick(300)
+@given(data=st.data(), history=histories(most=3))
+def test_consents_never_grow_by_what_cannot_be_read(data, history):
+    """Whatever is spoilt of a profile, nothing is agreed to that it does not say legibly."""
+    for item in history:
+        event = event_of(item)
+        if not isinstance(event, Profile):
+            continue
+        value: dict[str, Any] = json.loads(event.model_dump_json(exclude_unset=True))
+        for name in data.draw(st.lists(st.sampled_from([n for n in Profile.model_fields if n not in ESSENTIAL]))):
+            value[name] = data.draw(scalars)
+        if isinstance(value.get("consents"), dict) and value["consents"]:
+            for channel in data.draw(st.lists(st.sampled_from(sorted(value["consents"])))):
+                value["consents"][channel] = data.draw(scalars)
+        taken = decode("profiles", event.client_id.encode(), json.dumps(value).encode("utf-8", "surrogatepass"), -1)
+        if isinstance(taken, Taken):
+            legible = value.get("consents")
+            legible = legible if isinstance(legible, dict) else {}
+            assert agreed(taken.event) == {channel for channel, given in legible.items() if given is True}
 
 
 @quick(500)

@@ -259,7 +259,7 @@ def test_a_test_fails(on: str, given: str, expect: str, failure: str) -> None:
         (
             "logins: {}",
             "trades: {quantity: 0}",
-            '18:36: rule "r": quantity: input should be greater than 0; correct it',
+            '18:36: rule "r": quantity: a number above 0, with at most six decimals and fifteen digits; correct it',
         ),
         (
             "logins: {}",

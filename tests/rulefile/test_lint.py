@@ -48,9 +48,11 @@ def one(when, on="logins"):
         ("logins", 'client.tier == "A" and client.days_known > 3 and client.type == "qfii"', "exclude each other"),
         ("logins", 'client.tier == "insurer" and not known(client.type)', "exclude each other"),
         ("balances", "balance.amount_cny > 5 and balance.amount_cny < 3", "exclude each other"),
-        ("balances", "balance.amount_cny > 200_000_000_000", "balance.amount_cny is from 0 to 100,000,000,000"),
+        ("balances", "balance.amount_cny > 1e15", "balance.amount_cny is from 0 to 1,000,000,000,000,000"),
+        ("balances", "balance.amount_cny < 0", "balance.amount_cny is from 0 to 1,000,000,000,000,000"),
+        ("trades", "trade.quantity <= 0", "trade.quantity is from"),
         ("balances", "balance.margin_ratio >= 1001", "from 0 to 1,000"),
-        ("balances", "client.margin_ratio < 1 and balance.margin_ratio > 2", "exclude each other"),
+        ("balances", "client.assets_cny < 1 and balance.assets_cny > 2", "exclude each other"),
         ("balances", "client.assets_peak_cny < balance.assets_cny", ""),
         ("logins", "trades_7d < 0", "trades_7d is 0 or more"),
         ("logins", "symbols_30d > 64", "symbols_30d is from 0 to 64"),
@@ -61,7 +63,6 @@ def one(when, on="logins"):
         ("logins", "login.success and not login.success", "exclude each other"),
         ("trades", "trades_30d == 0", "trades_30d is 1 or more"),
         ("trades", 'trade.product == "robo_portfolio" and robo_30d == 0', "exclude each other"),
-        ("profiles", "not known(client.type)", ""),
         ("tier_change", 'tier_change.new == "A" and tier_change.reason == "demoted"', "exclude each other"),
         ("tier_change", 'tier_change.new == "A" and client.tier == "B"', "exclude each other"),
         ("tier_change", 'tier_change.reason == "first" and known(tier_change.old)', "exclude each other"),
@@ -92,6 +93,11 @@ def test_conditions_that_never_hold(on, when, said):
         ("logins", 'client.tier != "A"', []),
         ("balances", "balance.amount_cny / client.cash_cny > 1000", []),
         ("logins", "trades_7d == trades_30d", []),
+        ("logins", "client.assets_cny < 0 and client.cash_cny < -5 and client.assets_peak_cny < 0", []),
+        ("balances", "client.margin_ratio < 1 and not known(balance.margin_ratio)", []),  # the one before stays
+        ("profiles", "not known(client.type)", []),
+        ("trades", "100 < trade.quantity < 101", []),
+        ("trades", 'trade.channel == "other" and not known(trade.quantity)', []),
         ("tier_change", 'tier_change.reason == "type_changed" and tier_change.new == "insurer"', []),
     ],
 )
@@ -154,7 +160,7 @@ def test_rules_of_one_priority_are_shown_by_values_that_meet_both():
 def test_segments_and_filters():
     tiers = TIERS + "segments:\n  - {id: many, when: trades_7d > 3}\n  - {id: more, when: trades_7d > 5}\n"
     assert [(f.code, f.subject) for f in found(tiers=tiers + "", but=(*ORDER,))] == [("L204", 'segment "more"')]
-    features = FEATURES + "  odd: {source: trades, aggregate: count, where: trade.quantity < 1, window: 7d}\n"
+    features = FEATURES + "  odd: {source: trades, aggregate: count, where: trade.quantity <= 0, window: 7d}\n"
     assert [(f.code, f.subject) for f in found(features=features)] == [("L101", 'feature "odd"')]
 
 

@@ -272,7 +272,7 @@ class _Partition:
         if isinstance(answer, Rejected):
             reason = (("engage_reason", answer.reason.value.encode()), ("engage_error", answer.error.encode()))
             return Message("dead-letters", record.key, record.value, reason + headers)
-        return topic, answer
+        return topic, answer.event
 
     def _inputs_decided(self) -> None:
         for topic in INTAKE_TOPICS:

@@ -139,7 +139,7 @@ class Activity:
                 continue
             values = self.columns[window.column][start:end]
             if aggregate in ("count", "sum"):
-                past.append(min(sum(values), MAX_SUM))
+                past.append(max(-MAX_SUM, min(sum(values), MAX_SUM)))
             else:
                 known = [v for v in values if v is not None]
                 past.append((min if aggregate == "min" else max)(known) if known else None)

@@ -64,8 +64,8 @@ class ClientState:
         self.region: str | None = None
         self.risk_level: str | None = None
         self.consents: tuple[str, ...] = ()
-        self.language = "zh-CN"
-        self.time_zone = "Asia/Shanghai"
+        self.language: str | None = None
+        self.time_zone: str | None = None
         self.advisor_id: str | None = None
         self.birth_date: str | None = None
         self.tier: str | None = None

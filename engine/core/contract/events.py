@@ -1,26 +1,30 @@
 """Inbound events: the contract with the systems that produce them.
 
 Enters: nothing. Leaves: one frozen pydantic model for each inbound topic.
-Holds: money is integer fen (1 CNY = 100 fen), times are epoch milliseconds once parsed, unknown extra fields are
-tolerated (producers evolve), known fields are strict (no "5" for 5, no 5.0 for 5, no true for 1).
+Holds: an absent field says nothing, a null one says "unknown now"; `model_fields_set` has the fields that were said.
+Money is integer fen (1 CNY = 100 fen), times are epoch milliseconds once parsed, unknown extra fields are ignored
+(producers evolve), known fields are strict (no "5" for 5, no true for 1). The models say what is right to send; what
+`decode` makes of a field that is out of its range follows from `essential` and `unsaid`.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import re
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
+
+from engine.core.contract.fields import Instead, Language, Quantity, TimeZone
 
 EARLIEST_MS: Final = (
     946_684_800_000  # 2000-01-01T00:00:00Z: anything earlier is a unit mistake (seconds for milliseconds)
 )
 LATEST_MS: Final = 4_102_444_800_000  # 2100-01-01T00:00:00Z
-MAX_AMOUNT_FEN: Final = 10**13  # 100 billion CNY: keeps every windowed sum inside 64 bits
-MAX_QUANTITY: Final = 10**12
-
+MAX_AMOUNT_FEN: Final = 10**17  # a million billion CNY; windowed sums stop short of 64 bits (see features.py)
+DEFAULT_LANGUAGE: Final = "zh-CN"  # where a client's own is not known
+DEFAULT_TIME_ZONE: Final = "Asia/Shanghai"
 
 _RFC3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)?", re.ASCII)
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -86,6 +90,7 @@ Date = Annotated[
 ]
 Identifier = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[!-~]+$")]  # printable ASCII without space
 AmountFen = Annotated[int, Field(ge=0, le=MAX_AMOUNT_FEN)]
+SignedFen = Annotated[int, Field(ge=-MAX_AMOUNT_FEN, le=MAX_AMOUNT_FEN)]
 DecimalCny = Annotated[
     str, Field(pattern=r"^[0-9]{1,12}(\.[0-9]{1,6})?$", description="Exact decimal in CNY, as a string.")
 ]
@@ -94,7 +99,21 @@ Channel = Literal["app_push", "sms", "email", "phone", "wechat"]
 ClientType = Literal[
     "individual", "mutual_fund", "private_fund", "insurer", "qfii", "social_security_fund", "enterprise_annuity"
 ]
-AccessChannel = Literal["app", "web", "desktop", "phone", "branch", "api"]
+AccessChannel = Literal["app", "web", "desktop", "phone", "branch", "api", "other"]
+Product = Literal["stock", "fund", "bond", "etf", "option", "future", "robo_portfolio", "other"]
+BalanceKind = Literal[
+    "deposit",
+    "withdrawal",
+    "transfer_in",
+    "transfer_out",
+    "gain",
+    "loss",
+    "dividend",
+    "interest",
+    "fee",
+    "snapshot",
+    "other",
+]
 AgeBand = Literal["under_25", "25_35", "36_45", "46_60", "over_60"]
 Region = Literal["east", "central", "west", "northeast"]
 RiskLevel = Literal["R1", "R2", "R3", "R4", "R5"]
@@ -104,6 +123,10 @@ class Event(BaseModel):
     """What every inbound event has. The Kafka record's key is `client_id`, in UTF-8."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
+    # Fields without which the event means nothing: an event in which one cannot be read is refused. Any other field
+    # that cannot be read costs itself alone (see `decode`).
+    essential: ClassVar[frozenset[str]] = frozenset({"event_id", "client_id", "time"})
+    unsaid: ClassVar[frozenset[str]] = frozenset()  # fields that count as not said, not as unknown, if unreadable
 
     event_id: Identifier = Field(description="The producer's own id of this event; returned in every action it causes.")
     client_id: Identifier = Field(description="The client; equal to the record's key.")
@@ -113,69 +136,86 @@ class Event(BaseModel):
 class Trade(Event):
     """A filled order."""
 
+    essential: ClassVar[frozenset[str]] = Event.essential | {"symbol", "side", "amount_fen"}
+
     symbol: Identifier
-    product: Literal["stock", "fund", "bond", "etf", "option", "future", "robo_portfolio", "other"] = "stock"
+    product: Annotated[Product, Instead("other")] = Field(
+        default="stock", description="null: unknown, which counts as `other`."
+    )
     side: Literal["buy", "sell"]
-    quantity: Annotated[int, Field(gt=0, le=MAX_QUANTITY)] = Field(description="Shares, units or contracts.")
+    quantity: Quantity | None = Field(
+        default=None,
+        description="Shares, units or contracts: a number or a decimal text, with at most six decimals and fifteen "
+        "digits. Null or absent: unknown.",
+    )
     price_cny: DecimalCny | None = None
     amount_fen: AmountFen = Field(description="Turnover in fen.")
-    channel: AccessChannel = "app"
-    matures_on: Date | None = Field(default=None, description="The last day of what was bought, when it has a term.")
+    channel: Annotated[AccessChannel, Instead("other")] = Field(
+        default="app", description="null: unknown, which counts as `other`."
+    )
+    matures_on: Date | None = Field(default=None, description="The last day of what was bought, if it has a term.")
 
 
 class Login(Event):
     """An attempt to log in."""
 
-    channel: AccessChannel
-    success: bool = True
+    channel: Annotated[AccessChannel, Instead("other")] = Field(description="null: unknown, which counts as `other`.")
+    success: Annotated[bool, Instead(True)] = Field(
+        default=True, description="Whether it succeeded. Null: unknown, which does not count as a failure."
+    )
     device_id: Identifier | None = None
-    region: Region | None = Field(default=None, description="Where the attempt came from, when known.")
+    region: Region | None = Field(default=None, description="Where the attempt came from, if known.")
 
 
 class Balance(Event):
-    """A change of a client's assets. `kind` gives the direction; amounts are never negative."""
+    """A change of a client's assets. `kind` gives the direction; `amount_fen` is never negative.
 
-    kind: Literal[
-        "deposit",
-        "withdrawal",
-        "transfer_in",
-        "transfer_out",
-        "gain",
-        "loss",
-        "dividend",
-        "interest",
-        "fee",
-        "snapshot",
-    ]
+    `cash_fen` and `margin_ratio`: absent says nothing, the client's last ones stay; null says that they are unknown now
+    (a margin account that was closed: `margin_ratio: null`).
+    """
+
+    essential: ClassVar[frozenset[str]] = Event.essential | {"amount_fen", "assets_fen"}
+
+    kind: Annotated[BalanceKind, Instead("other")] = Field(description="null: unknown, which counts as `other`.")
     amount_fen: AmountFen = Field(description="Size of the change in fen; 0 for a snapshot.")
-    assets_fen: AmountFen = Field(description="Total assets after the change, in fen.")
-    cash_fen: AmountFen | None = Field(default=None, description="Cash after the change, in fen.")
+    assets_fen: SignedFen = Field(description="Total assets after the change, in fen, less debt: can be negative.")
+    cash_fen: SignedFen | None = Field(
+        default=None, description="Cash after the change, in fen; negative if the account owes it."
+    )
     margin_ratio: Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)] | None = Field(
-        default=None, description="Maintenance ratio of a margin account (assets / debt); absent without margin."
+        default=None, description="Maintenance ratio of a margin account (assets / debt)."
     )
 
 
 class Consents(BaseModel):
-    """Channels on which the client agreed to be contacted. A channel left out is not agreed to."""
+    """All channels on which the client agreed to be contacted. A channel left out, or null, is not agreed to."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
 
-    app_push: bool = False
-    sms: bool = False
-    email: bool = False
-    phone: bool = False
-    wechat: bool = False
+    app_push: bool | None = False
+    sms: bool | None = False
+    email: bool | None = False
+    phone: bool | None = False
+    wechat: bool | None = False
 
 
 class Profile(Event):
-    """What is known of a client, whole: each event replaces the profile before it."""
+    """What changed in what is known of a client. An absent field says nothing: what was known stays; null says that it
+    is unknown now.
 
-    type: ClientType
+    `consents` is whole where it is given: a channel left out is not agreed to, and null agrees to none. A profile
+    without `consents` says nothing of them. While language and time zone are not known, zh-CN and Asia/Shanghai stand
+    for them; languages are written zh-CN, zh_CN, zh-Hans-CN or en, time zones as IANA does.
+    """
+
+    unsaid: ClassVar[frozenset[str]] = frozenset({"type"})  # a client's tier hangs on it
+
+    type: ClientType | None = None
     age_band: AgeBand | None = None
     region: Region | None = None
     risk_level: RiskLevel | None = None
-    consents: Consents = Consents()
-    language: Annotated[str, Field(pattern=r"^[a-z]{2}(-[A-Z]{2})?$")] = "zh-CN"
-    time_zone: Annotated[str, Field(pattern=r"^[A-Za-z_]+(/[A-Za-z0-9_+-]+)*$", max_length=64)] = "Asia/Shanghai"
+    consents: Consents | None = None
+    language: Language | None = None
+    time_zone: TimeZone | None = None
     advisor_id: Identifier | None = None
     birth_date: Date | None = None

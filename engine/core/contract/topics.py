@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from engine.core.contract.events import Balance, Event, Login, Profile, Trade
+from engine.core.contract.events import DEFAULT_LANGUAGE, Balance, Event, Login, Profile, Trade
 
 COMMON: Final = tuple(Event.model_fields)  # what every event has; rules do not ask for it
 
@@ -46,6 +46,7 @@ class Fact:
     description: str
     unit: str | None = None
     kept_as: str = ""  # the client's attribute, when it is not the field's name
+    default: str = ""  # what rules read while it is not known; otherwise it is missing
 
     @property
     def attribute(self) -> str:
@@ -135,7 +136,7 @@ TOPICS: Final[dict[str, Topic]] = {
             model=Login,
             names=(
                 Asked("channel", "channel of access"),
-                Asked("success", "whether it succeeded"),
+                Asked("success", "whether it succeeded; true if that is not known"),
                 Asked("region", "where it came from"),
                 Asked("device_id", "device"),
             ),
@@ -158,7 +159,7 @@ TOPICS: Final[dict[str, Topic]] = {
                 Fact("assets_fen", "total assets at the last balance event"),
                 Fact("assets_fen", "highest total assets ever seen", kept_as="assets_peak_fen"),
                 Fact("cash_fen", "cash at the last balance event that gave it"),
-                Fact("margin_ratio", "maintenance ratio at the last balance event", "ratio"),
+                Fact("margin_ratio", "maintenance ratio at the last balance event that gave it", "ratio"),
             ),
             example={"kind": "snapshot", "amount_fen": 0},
         ),
@@ -174,7 +175,7 @@ TOPICS: Final[dict[str, Topic]] = {
                 Fact("age_band", "age band from the profile"),
                 Fact("region", "region from the profile"),
                 Fact("risk_level", "risk level from the profile"),
-                Fact("language", "language from the profile"),
+                Fact("language", "language from the profile", default=DEFAULT_LANGUAGE),
             ),
             activity=False,
         ),

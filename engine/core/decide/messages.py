@@ -11,7 +11,7 @@ import hashlib
 from typing import Any, Final, cast
 
 from engine.core.client.state import ClientState
-from engine.core.contract.events import ClientType
+from engine.core.contract.events import DEFAULT_LANGUAGE, ClientType
 from engine.core.contract.message import FIRST_MS, LAST_MS, Message, cny, rfc3339
 from engine.core.contract.outbound import TOPIC_OF_KIND, Action, Cause, Outbound, TierChange, Value
 from engine.core.decide.tiers import TierMove
@@ -103,7 +103,7 @@ def action_message(
         owner=rule.owner,
         advisor_id=client.advisor_id,
         tier=client.tier,
-        language=client.language,
+        language=client.language or DEFAULT_LANGUAGE,
         priority=rule.priority,
         template=rule.template,
         parameters=_named(compiled.parameter_names, compiled.parameters(client, event, move)),

@@ -11,6 +11,7 @@ import datetime as dt
 from collections import Counter
 from collections.abc import Iterable, MutableMapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from engine.core.client.state import MAX_HISTORY, MAX_MATURITIES, ClientState, pack, unpack
 from engine.core.contract.events import Balance, Event, Profile, Trade
@@ -161,26 +162,31 @@ def _noted(client: ClientState) -> tuple[object, ...]:
     return client.tier, client.recent, client.silenced, client.held, client.waits
 
 
+_PROFILE_FACTS: Final = ("type", "age_band", "region", "risk_level", "language", "time_zone", "advisor_id")
+
+
 def _take_profile(client: ClientState, event: Profile) -> None:
-    client.type = event.type
-    client.age_band = event.age_band
-    client.region = event.region
-    client.risk_level = event.risk_level
-    client.consents = tuple(channel for channel, agreed in event.consents if agreed)
-    client.language = event.language
-    client.time_zone = event.time_zone
-    client.advisor_id = event.advisor_id
-    if client.birth_date != event.birth_date:
+    """What the event says; null is "unknown now". Consents that are unknown are none."""
+    said = event.model_fields_set
+    for name in _PROFILE_FACTS:
+        if name in said:
+            setattr(client, name, getattr(event, name))
+    if "consents" in said:
+        client.consents = tuple(channel for channel, agreed in event.consents or () if agreed)
+    if "birth_date" in said and client.birth_date != event.birth_date:
         client.birth_date = event.birth_date
         client.calendar_ms = 0
 
 
 def _take_balance(client: ClientState, event: Balance) -> None:
     client.assets_fen = event.assets_fen
-    client.assets_peak_fen = max(client.assets_peak_fen or 0, event.assets_fen)
-    if event.cash_fen is not None:
+    peak_fen = client.assets_peak_fen
+    client.assets_peak_fen = event.assets_fen if peak_fen is None else max(peak_fen, event.assets_fen)
+    said = event.model_fields_set
+    if "cash_fen" in said:
         client.cash_fen = event.cash_fen
-    client.margin_ratio = event.margin_ratio
+    if "margin_ratio" in said:
+        client.margin_ratio = event.margin_ratio
 
 
 def _take_term(client: ClientState, trade: Trade) -> None:

@@ -36,7 +36,7 @@ BOOL: Final = Type("bool")
 MONEY: Final = "cny"  # the unit whose values are integer fen in code
 TIME: Final = "time"  # epoch milliseconds in code
 DURATION: Final = "duration"  # milliseconds in code
-INTEGER_UNITS: Final = (MONEY, "days", "count", "shares", TIME)  # a name in one of these is an integer
+INTEGER_UNITS: Final = (MONEY, "days", "count", TIME)  # a name in one of these is an integer
 MAX_NAME_LOG10: Final = 19.0  # no name's value is beyond 64 bits
 TINY_LOG10: Final = 30.0  # a quotient whose divisor is nearer to zero than 1e-30 is missing
 
@@ -68,6 +68,11 @@ class Name:
     depth: int = 1
     bounds: tuple[float, float] = (-math.inf, math.inf)  # of a number: no value of it is outside
     of: Of = "client"  # what has the value: the client, or the event or tier change of the moment
+
+    @property
+    def signed(self) -> bool:
+        """Whether its values are known to reach below zero."""
+        return -math.inf < self.bounds[0] < 0
 
 
 Scope = Mapping[str, Name]

@@ -17,11 +17,12 @@ from engine.core.client.activity import MAX_DISTINCT, MAX_SUM, Activity
 from engine.core.client.layout import SourceLayout
 from engine.core.client.state import ClientState, Layout
 from engine.core.contract.events import MAX_AMOUNT_FEN
+from engine.core.contract.fields import MAX_QUANTITY, MICRO, micro, units
 from engine.core.contract.topics import sources
 from engine.core.firm_time import DAY_MS, HOUR_MS, LONGEST_MONTH, NEVER_MS, day_start_ms
 from engine.core.language.expressions import Expression
 from engine.core.rules.meaning import filter_meaning
-from engine.core.rules.names import activity_code, field_name
+from engine.core.rules.names import activity_code, feature_bounds, field_name
 from engine.core.rules.ruleset import Feature, Since, Window
 
 _BLANK_PAST: Final = {"count": 0, "sum": 0, "distinct": 0, "daily_mean": (0, 0)}
@@ -63,7 +64,8 @@ def old_column_key(feature: Feature) -> str:
 
 
 def _key(feature: Feature, of: Callable[[Expression | None], str]) -> str:
-    parts = [feature.source, feature.aggregate, feature.field or "", of(feature.where)]
+    field = f"{feature.field} in millionths" if _in_millionths(feature) else feature.field or ""
+    parts = [feature.source, feature.aggregate, field, of(feature.where)]
     if isinstance(feature.window, Since):
         parts += [feature.window.on, of(feature.window.when)]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:8]
@@ -88,7 +90,7 @@ def plan_source(source: str, features: Iterable[Feature], watched: Collection[st
             key = column_key(feature)
             totals.setdefault(key, feature)
             total = f"{activity_code(source)}.totals[{list(totals).index(key)}]"
-            reads[feature.name] = f"len({total})" if feature.aggregate == "distinct" else total
+            reads[feature.name] = f"len({total})" if feature.aggregate == "distinct" else _value(feature, total)
         else:
             (by_hour if feature.window.unit == "hour" else by_day).append((feature, feature.window))
     hours = _grid(by_hour, f"{activity_code(source)}.hours", reads, watched, {}, None) if by_hour else None
@@ -131,7 +133,7 @@ def _grid(
         if unit == "previous_month" and aggregate in ("distinct", "last"):
             closings.setdefault(key, (key, aggregate, column))
             kind, column, slots = "closed", list(closings).index(key), LONGEST_MONTH
-        reads[feature.name] = _read(kind, unit, activity, column, len(windows))
+        reads[feature.name] = _value(feature, _read(kind, unit, activity, column, len(windows)))
         windows.append((kind, layouts.Window(column, slots, unit)))
     layout = SourceLayout(
         columns=tuple((key, f.aggregate) for key, f in kept["columns"].items()),
@@ -154,6 +156,17 @@ def _grid(
     )
     columns, sets, lasts = (tuple(group.values()) for group in (kept["columns"], kept["sets"], kept["lasts"]))
     return Grid(layout, columns, sets, lasts)
+
+
+def _in_millionths(feature: Feature) -> bool:
+    """Quantities have decimals; what is added up is kept in whole numbers, so that sums are exact."""
+    summed = feature.aggregate in ("sum", "daily_mean")
+    return summed and field_name(feature.source, feature.field).type.unit == "shares"
+
+
+def _value(feature: Feature, kept: str) -> str:
+    """Text of a feature's value, from that of what is kept."""
+    return f"units({kept})" if _in_millionths(feature) else kept
 
 
 def _read(kind: str, unit: str, activity: str, column: int, past: int) -> str:
@@ -197,6 +210,7 @@ READERS: Final[dict[str, Callable[..., Any]]] = {
     "daily_mean": daily_mean,
     "mean": mean,
     "days_between": days_between,
+    "units": units,
 }
 
 
@@ -277,7 +291,8 @@ def _starts(
 def _field_code(feature: Feature) -> str:
     if feature.field is None:
         return "1"
-    return field_name(feature.source, feature.field).code
+    code = field_name(feature.source, feature.field).code
+    return f"micro({code})" if _in_millionths(feature) else code
 
 
 def _guarded(
@@ -294,7 +309,8 @@ def _guarded(
     if feature.field and field_name(feature.source, feature.field).optional:
         tests.append(f"{value} is not None")
     if feature.aggregate == "sum":  # saturates, so that a state can always be stored
-        tests.append(f"{cell} < {MAX_SUM - MAX_AMOUNT_FEN}")
+        most = MAX_SUM - (MAX_QUANTITY * MICRO if _in_millionths(feature) else MAX_AMOUNT_FEN)
+        tests.append(f"{-most} < {cell} < {most}" if feature_bounds(feature)[0] < 0 else f"{cell} < {most}")
     return f"if {' and '.join(tests)}: {step}" if tests else step
 
 
@@ -334,6 +350,7 @@ UPDATERS: Final[dict[str, Callable[..., Any]]] = {
     "note": note,
     "least": least,
     "greatest": greatest,
+    "micro": micro,
 }
 
 

@@ -7,6 +7,7 @@ fen there.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final, get_args
@@ -14,6 +15,7 @@ from typing import Final, get_args
 from engine.core.contract import events
 from engine.core.contract.topics import TOPICS, Topic, inbound_topics, sources, written_as
 from engine.core.language.expressions import BOOL, TEXT, Changes, Name, Scope, Type, enum, number
+from engine.core.language.types import MAX_NAME_LOG10
 from engine.core.rules.ruleset import Feature, Since
 from engine.core.rules.tables import NOTHING, Declared, with_declared
 
@@ -62,7 +64,7 @@ def _fact_names(topic: Topic) -> list[Name]:
             f"client.{written_as(fact.attribute)}",
             _type(topic, fact.field, fact.unit),
             True,
-            f"c.{fact.attribute}",
+            f"(c.{fact.attribute} or {fact.default!r})" if fact.default else f"c.{fact.attribute}",
             fact.description,
             bounds=topic.bounds(fact.field),
         )
@@ -148,6 +150,15 @@ def feature_type(feature: Feature) -> Type:
     return field_name(feature.source, feature.field).type
 
 
+def feature_bounds(feature: Feature) -> tuple[float, float]:
+    """The least and the most that a feature's value can be, as far as that follows from its field."""
+    if feature.aggregate in ("count", "distinct"):
+        return 0, math.inf
+    low, high = field_name(feature.source, feature.field).bounds
+    most = 10**MAX_NAME_LOG10
+    return (-most if low < 0 else 0, most) if feature.aggregate == "sum" else (low, high)
+
+
 def feature_changes(feature: Feature) -> Changes:
     """How a feature's value changes while no event comes: its window moves on."""
     if isinstance(feature.window, Since):
@@ -167,6 +178,7 @@ def feature_names(features: Iterable[Feature], code: dict[str, str] | None = Non
             (code or {}).get(f.name, "None"),
             f.description,
             feature_changes(f),
+            bounds=feature_bounds(f),
         )
         for f in features
     ]

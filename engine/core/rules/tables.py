@@ -41,7 +41,8 @@ class Row:
 class Table:
     """The value of the first row that matches, of the only one when `hit` is unique, or `otherwise`.
 
-    Money is fen. A table always has a value: where no row matches there is an `otherwise`.
+    Money is fen. A table always has a value, from a row or from `otherwise`, unless it is partial: then it was complete
+    for what events could say in 0.1.0, and its value is missing where they say what they say only since.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Table:
     type: Type
     on: str | None = None  # the event whose names it may have as inputs
     description: str = ""
+    partial: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +126,7 @@ def table_name(table: Table, scope: Scope, compiling: bool) -> Name:
     return Name(
         table.name,
         table.type,
-        False,
+        table.partial,
         code,
         table.description,
         reads=_reads(table.inputs, scope),

@@ -62,10 +62,8 @@ def world_of(rule_set: RuleSet, trigger: str, rule: Rule | None = None) -> World
         relations.append((related, frozenset(_moves(rule_set.tiers, tiers))))
     else:
         relations.append((("client.type", "client.tier"), frozenset(_tiers_by_type(rule_set.tiers, tiers))))
-    if topic == "profiles":
-        domains["client.type"] = replace(domains["client.type"], missing=False)
     if topic == "balances":
-        same |= {"client.assets_cny": "balance.assets_cny", "client.margin_ratio": "balance.margin_ratio"}
+        same["client.assets_cny"] = "balance.assets_cny"
         domains["client.assets_peak_cny"] = replace(domains["client.assets_peak_cny"], missing=False)
         at_most.append(("balance.assets_cny", "client.assets_peak_cny"))
     if rule is not None and rule.silence is not None:
@@ -101,7 +99,7 @@ def _values(name: Name, feature: Feature | None) -> Values:
     if feature is not None:
         if feature.aggregate in GROWING:
             most = {"count": INF, "sum": MAX_SUM, "distinct": MAX_DISTINCT}[feature.aggregate]
-            return (Span(0, most),)
+            return (Span(-most if names.feature_bounds(feature)[0] < 0 else 0, most),)
         return _values(names.field_name(feature.source, feature.field), None)
     if name.changes == "elapsed":
         return (Span(0, MAX_DAYS),)
@@ -112,7 +110,7 @@ def _meanings(declared: Declared, scope: Scope) -> dict[str, ast.expr]:
     """What definitions, short tables and short lists stand for; of long ones only the names are known."""
     meanings = {d.name: d.expression.tree for d in declared.definitions if d.name in scope}
     for table in declared.tables:
-        if table.name in scope and table.type.kind != "list" and len(table.rows) <= MAX_ROWS:
+        if table.name in scope and table.type.kind != "list" and len(table.rows) <= MAX_ROWS and not table.partial:
             value: Any = table.rows[-1].then if table.otherwise is None else table.otherwise
             tree: ast.expr = ast.Constant(value)  # some row matches when there is no `otherwise`
             for row in reversed(table.rows):
@@ -143,7 +141,8 @@ def _longer_windows(features: tuple[Feature, ...]) -> list[tuple[str, str]]:
     columns: dict[tuple[str, str], list[tuple[int, str]]] = {}
     for feature in features:
         window = feature.window
-        if feature.aggregate in GROWING and isinstance(window, Window) and window.unit in ("day", "hour"):
+        grows = feature.aggregate in GROWING and names.feature_bounds(feature)[0] >= 0
+        if grows and isinstance(window, Window) and window.unit in ("day", "hour"):
             columns.setdefault((column_key(feature), window.unit), []).append((window.length, feature.name))
     pairs = (pair for column in columns.values() for pair in itertools.combinations(sorted(column), 2))
     return [(shorter, longer) for (_, shorter), (_, longer) in pairs]

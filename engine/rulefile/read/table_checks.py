@@ -1,6 +1,7 @@
 """Finds what a decision table leaves open, says twice, or never says.
 
-Enters: a Table and the names of its inputs. Leaves: gaps and overlaps as problems, rows that no case reaches.
+Enters: a Table and the names of its inputs. Leaves: gaps and overlaps as problems, rows that no case reaches, whether
+the table leaves open only what events can say since 0.2.0.
 Holds: exact. An input's values fall into pieces within which no row tells one from another: each value of an enum, each
 interval between two written bounds, missing. Cases are combinations of pieces; those that the same rows match are
 followed as one. Inputs are taken as independent: a combination that never occurs counts too.
@@ -20,21 +21,37 @@ from engine.rulefile.source.document import Node
 from engine.rulefile.source.fields import Reader
 
 MAX_STEPS: Final = 1_000_000
-NOT_NEGATIVE: Final = (*INTEGER_UNITS, "ratio")  # names in these units; what is calculated of them can be negative
+NOT_NEGATIVE: Final = (
+    *INTEGER_UNITS,
+    "shares",
+    "ratio",
+)  # names in these units; what is calculated of them can be negative
 OTHER: Final = "\0"  # a text that no row names
+# What inputs can be since 0.2.0; money that can be negative is such a case too. Tables that were complete stay valid.
+SINCE: Final[dict[str, str | None]] = {
+    "trade.channel": "other",
+    "login.channel": "other",
+    "balance.kind": "other",
+    "trade.quantity": None,
+}
 
 
 class TooMany(Exception):
     """More combinations than can be looked at."""
 
 
-def tell_gaps_and_overlaps(reader: Reader, at: Node | int, table: Table, scope: Scope) -> None:
+def tell_gaps_and_overlaps(reader: Reader, at: Node | int, table: Table, scope: Scope) -> bool:
+    """Whether the table is partial: complete but for what inputs can be since 0.2.0."""
     cases = Cases(table, scope)
+    partial = False
     try:
         gap = cases.gap() if table.otherwise is None else None
+        if gap is not None:
+            gap = Cases(table, scope, newer=False).gap()
+            partial = gap is None
     except TooMany:
         reader.problem(at, f"table {table.name} has too many combinations to check", "split it, or use fewer bounds")
-        return
+        return False
     if gap is not None:
         reader.problem(at, f"no row of {table.name} matches {cases.shown(gap)}", "add a row for it, or otherwise")
     if table.hit == "unique":
@@ -42,6 +59,7 @@ def tell_gaps_and_overlaps(reader: Reader, at: Node | int, table: Table, scope: 
             one, two = table.rows[earlier].place, table.rows[later].place
             message = f"the rows at {one} and {two} both match {cases.shown(example)}"
             reader.problem(at, message, "let one exclude the other, or write hit: first")
+    return partial
 
 
 def unreachable(table: Table, scope: Scope) -> tuple[int, ...]:
@@ -58,12 +76,12 @@ def unreachable(table: Table, scope: Scope) -> tuple[int, ...]:
 
 
 class Cases:
-    def __init__(self, table: Table, scope: Scope) -> None:
+    def __init__(self, table: Table, scope: Scope, *, newer: bool = True) -> None:
         self.table = table
         self.steps = 0  # of all that is asked
         self.names = [scope[name] for name in table.inputs]
         columns = [[row.cells[i] for row in table.rows] for i in range(len(self.names))]
-        self.pieces = [_pieces(name, cells) for name, cells in zip(self.names, columns, strict=True)]
+        self.pieces = [_pieces(name, cells, newer) for name, cells in zip(self.names, columns, strict=True)]
         # By input and piece, the rows whose cell matches it, as bits.
         self.rows = [
             [sum(1 << row for row, cell in enumerate(cells) if matches(cell, piece)) for piece in pieces]
@@ -131,22 +149,27 @@ def _shown(name: Name, value: Any) -> str:
     return f"{name.name} = {value:_}"
 
 
-def _pieces(name: Name, cells: Sequence[Cell | None]) -> list[Any]:
+def _pieces(name: Name, cells: Sequence[Cell | None], newer: bool) -> list[Any]:
     """An example of each piece; None for missing, which comes last: a gap's example is then the plainest."""
+    pieces = _all_pieces(name, cells, newer)
+    return pieces if newer or name.name not in SINCE else [piece for piece in pieces if piece != SINCE[name.name]]
+
+
+def _all_pieces(name: Name, cells: Sequence[Cell | None], newer: bool) -> list[Any]:
     if name.type == BOOL:
         pieces: list[Any] = [True, False]
     elif name.type.kind == "text":
         written = dict.fromkeys(value for cell in cells if cell for value in cell.values)
         pieces = list(name.type.values) if name.type.values is not None else [*written, OTHER]
     else:
-        pieces = _intervals(name, cells)
+        pieces = _intervals(name, cells, name.signed and newer)
     return [*pieces, None] if name.optional else pieces
 
 
-def _intervals(name: Name, cells: Sequence[Cell | None]) -> list[int | float]:
+def _intervals(name: Name, cells: Sequence[Cell | None], signed: bool) -> list[int | float]:
     leaf, unit = name.reads is None, name.type.unit
     cuts = {bound for cell in cells if cell for bound in (cell.low, cell.high) if bound is not None}
-    least = (0, False) if leaf and unit in NOT_NEGATIVE else None
+    least = (0, False) if leaf and unit in NOT_NEGATIVE and not signed else None
     if least is not None:
         cuts = {cut for cut in cuts if cut > least} | {least}
     ordered: list[Bound | None] = [*([] if least else [None]), *sorted(cuts), None]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from decimal import Decimal
 from typing import Final, cast
 
@@ -63,7 +64,8 @@ def read_table(reader: Reader, name: str, node: Node, scopes: Callable[[str | No
         description=reader.words(fields.get("description"), 300),
     )
     if len(reader.problems) == given and lines:
-        tell_gaps_and_overlaps(told, node if told is reader else 0, table, scopes(on))
+        partial = tell_gaps_and_overlaps(told, node if told is reader else 0, table, scopes(on))
+        return replace(table, partial=partial)
     return table
 
 

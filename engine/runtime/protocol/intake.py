@@ -86,8 +86,8 @@ def read(record: Inbound, belongs: Callable[[bytes], bool]) -> Event | Message:
         return record.to_dead_letters(
             Rejected(Rejection.KEY_MISMATCH, "a copy that is not on the partition of its key")
         )
-    event = decode(record.topic, record.key, record.value, record.timestamp_ms)
-    return record.to_dead_letters(event) if isinstance(event, Rejected) else event
+    taken = decode(record.topic, record.key, record.value, record.timestamp_ms)
+    return record.to_dead_letters(taken) if isinstance(taken, Rejected) else taken.event
 
 
 def inbound(topic: str, record: object) -> Inbound:

@@ -1,0 +1,161 @@
+"""Fields of events that take more than one form: quantities, languages, time zones, closed sets.
+
+Enters: a field's value as JSON has it. Leaves: its one form, or a PydanticCustomError that repeats nothing of it.
+Holds: numbers are exact; what JSON usually carries (an integer, a value of the set) is read by pydantic's own code, no
+function of Python being called.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import math
+import re
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import lru_cache
+from typing import Annotated, Any, Final
+
+from pydantic import GetCoreSchemaHandler, GetPydanticSchema, WithJsonSchema
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+MAX_QUANTITY: Final = 10**12
+MAX_DECIMALS: Final = 6
+MICRO: Final = 10**MAX_DECIMALS
+MAX_DIGITS: Final = 15  # of a quantity with decimals: any such decimal number is told from others by a float
+_DECIMAL: Final = re.compile(r"[0-9]{1,13}(\.[0-9]{1,20})?", re.ASCII)
+
+
+# -- quantities --------------------------------------------------------------------------------------------------------
+
+
+def _decimal_quantity(value: Any) -> int | float:
+    """A quantity that is not written as an integer. A whole one becomes an integer."""
+    if type(value) is float and math.isfinite(value):
+        number = Decimal(repr(value))
+    elif type(value) is str and _DECIMAL.fullmatch(value):
+        number = Decimal(value)
+    else:
+        raise PydanticCustomError("quantity", "neither a number nor a decimal text")
+    if not 0 < number <= MAX_QUANTITY:
+        raise PydanticCustomError("quantity", "not between 0 and a million million")
+    millionths = number.scaleb(MAX_DECIMALS)
+    if millionths != int(millionths) or len(number.normalize().as_tuple().digits) > MAX_DIGITS:
+        raise PydanticCustomError("quantity", "more than six decimals, or than fifteen digits")
+    whole, rest = divmod(int(millionths), MICRO)
+    return float(number) if rest else whole
+
+
+def _quantity_schema(_source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:
+    integer = core_schema.int_schema(gt=0, le=MAX_QUANTITY, strict=True)
+    decimal = core_schema.no_info_plain_validator_function(_decimal_quantity)
+    return core_schema.union_schema(
+        [integer, decimal],
+        mode="left_to_right",
+        custom_error_type="quantity",
+        custom_error_message="a number above 0, with at most six decimals and fifteen digits",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Says what a field of a form of its own is bounded by; pydantic takes no notice of it."""
+
+    ge: float
+    le: float
+
+
+Quantity = Annotated[
+    int | float,
+    Limits(1 / MICRO, MAX_QUANTITY),
+    GetPydanticSchema(_quantity_schema),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_QUANTITY},
+                {"type": "string", "pattern": r"^[0-9]{1,13}(\.[0-9]{1,6})?$"},
+            ]
+        }
+    ),
+]
+
+
+def micro(quantity: int | float | None) -> int | None:
+    """A quantity in millionths, exactly: what is added up."""
+    return None if quantity is None else round(quantity * MICRO)
+
+
+def units(millionths: int | None) -> int | float | None:
+    """Millionths as a quantity: an integer if it is whole, else the nearest number."""
+    if millionths is None:
+        return None
+    whole, rest = divmod(millionths, MICRO)
+    return millionths / MICRO if rest else whole
+
+
+# -- languages and time zones ------------------------------------------------------------------------------------------
+
+_LANGUAGE: Final = re.compile(r"([A-Za-z]{2,3})(?:[-_]([A-Za-z]{4}))?(?:[-_]([A-Za-z]{2}|[0-9]{3}))?", re.ASCII)
+_USUAL_SCRIPT: Final = {"zh-CN": "Hans", "zh-SG": "Hans", "zh-TW": "Hant", "zh-HK": "Hant", "zh-MO": "Hant"}
+
+
+@lru_cache(maxsize=1024)
+def _language(text: str) -> str:
+    """zh_cn, zh-Hans-CN and zh-CN are one: `zh-CN`."""
+    found = _LANGUAGE.fullmatch(text)
+    if found is None:
+        raise PydanticCustomError("language", "not a language")
+    language, script, region = found[1].lower(), (found[2] or "").title(), (found[3] or "").upper()
+    plain = f"{language}-{region}" if region else language
+    if not script or _USUAL_SCRIPT.get(plain) == script:
+        return plain
+    return f"{language}-{script}-{region}" if region else f"{language}-{script}"
+
+
+def _language_schema(_source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:
+    plain = core_schema.str_schema(pattern=r"^[a-z]{2}(-[A-Z]{2})?$", strict=True)
+    other = core_schema.no_info_after_validator_function(_language, core_schema.str_schema(strict=True))
+    return core_schema.union_schema(
+        [plain, other],
+        mode="left_to_right",
+        custom_error_type="language",
+        custom_error_message="not a language such as zh-CN, en or zh-Hant",
+    )
+
+
+Language = Annotated[
+    str,
+    GetPydanticSchema(_language_schema),
+    WithJsonSchema({"type": "string", "pattern": f"^{_LANGUAGE.pattern.replace('?:', '')}$"}),
+]
+
+# The package's own list, not the machine's files: the same name is known everywhere.
+ZONES: Final = frozenset(importlib.resources.files("tzdata").joinpath("zones").read_text("ascii").split())
+
+
+def _zone_schema(_source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:
+    return core_schema.custom_error_schema(
+        core_schema.literal_schema(sorted(ZONES)),
+        custom_error_type="time_zone",
+        custom_error_message="not a time zone such as Asia/Shanghai or Etc/GMT-8",
+    )
+
+
+TimeZone = Annotated[
+    str,
+    GetPydanticSchema(_zone_schema),
+    WithJsonSchema({"type": "string", "pattern": r"^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$", "maxLength": 64}),
+]
+
+
+# -- fields that are never unknown -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Instead:
+    """Marks a field of which rules always have a value: `value` stands for null, and for what cannot be read."""
+
+    value: Any
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        null = core_schema.no_info_after_validator_function(lambda _: self.value, core_schema.none_schema())
+        return core_schema.union_schema([(handler(source), "value"), (null, "null")], mode="left_to_right")
