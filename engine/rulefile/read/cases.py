@@ -15,7 +15,7 @@ from engine.core.contract.message import cny
 from engine.core.contract.outbound import Outcome, Value
 from engine.core.rules.ruleset import Rule, Tiers
 from engine.rulefile.read.story import AT_MS, MAX_WAIT_S, Story, money_fen
-from engine.rulefile.source.document import Mapping, Node, Scalar, place
+from engine.rulefile.source.document import Node, Scalar, place
 from engine.rulefile.source.fields import Reader
 
 REASONS: Final = ("condition", *(outcome.value for outcome in Outcome if outcome is not Outcome.SENT))
@@ -55,20 +55,24 @@ class RuleTest:
     expected: Expected
 
 
-def read_tests(reader: Reader, node: Node | None, rule: Rule, tiers: Tiers) -> tuple[RuleTest, ...]:
-    """Those without a fault; the faults of the others are with the reader."""
+def read_tests(
+    reader: Reader, node: Node | None, rule: Rule, tiers: Tiers, *, sound: bool = True
+) -> tuple[RuleTest, ...]:
+    """Those without a fault; the faults of the others are with the reader. Of a rule that is not sound, nothing that
+    its tests expect is checked against it.
+    """
     tests = []
     for item in reader.items(node):
         before = len(reader.problems)
-        test = _test(reader, item, rule, tiers)
+        test = _test(reader, item, rule, tiers, sound)
         if len(reader.problems) == before:
             tests.append(test)
     return tuple(tests)
 
 
-def _test(reader: Reader, node: Node, rule: Rule, tiers: Tiers) -> RuleTest:
+def _test(reader: Reader, node: Node, rule: Rule, tiers: Tiers, sound: bool) -> RuleTest:
     fields = reader.mapping(node, ("name", "expect"), ("given", "at", "event", "wait"))
-    if isinstance(node, Mapping) and "event" not in fields and "wait" not in fields:
+    if reader.whole(node, fields) and "event" not in fields and "wait" not in fields:
         reader.problem(node, "neither event nor wait", "write what happens, such as event: {logins: {}}")
     story = Story(reader, tiers)
     at_ms = story.moment(fields["at"], None) if "at" in fields else AT_MS
@@ -88,16 +92,16 @@ def _test(reader: Reader, node: Node, rule: Rule, tiers: Tiers) -> RuleTest:
         at_ms=at_ms,
         event=story.events[-1] if len(story.events) > len(history) else None,
         wait_ms=reader.duration(fields["wait"], "mhd", 60, MAX_WAIT_S) * 1000 if "wait" in fields else 0,
-        expected=_expected(reader, fields.get("expect"), rule),
+        expected=_expected(reader, fields.get("expect"), rule, sound),
     )
 
 
-def _expected(reader: Reader, node: Node | None, rule: Rule) -> Expected:
+def _expected(reader: Reader, node: Node | None, rule: Rule, sound: bool) -> Expected:
     if isinstance(node, Scalar):
         reader.choice(node, ("fires",))
         return Expected("fires")
     fields = reader.mapping(node, (), ("fires", "not"))
-    if isinstance(node, Mapping) and len(node.entries) != 1:
+    if node is not None and reader.whole(node, fields) and len(fields) != 1:
         reader.problem(node, "expect has one key", "write fires: {...} or not: condition")
     if "not" in fields:
         return Expected(reader.choice(fields["not"], REASONS))
@@ -105,8 +109,8 @@ def _expected(reader: Reader, node: Node | None, rule: Rule) -> Expected:
     return Expected(
         "fires",
         reader.integer(said["count"], 1, 1000) if "count" in said else None,
-        (reader.choice(said["channel"], rule.channels) or None) if "channel" in said else None,
-        _parameters(reader, said.get("parameters"), rule),
+        (reader.choice(said["channel"], rule.channels) or None) if sound and "channel" in said else None,
+        _parameters(reader, said.get("parameters"), rule) if sound else (),
     )
 
 

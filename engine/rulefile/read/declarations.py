@@ -40,7 +40,10 @@ MAX_STAY_S: Final = 366 * DAY_S
 
 def read_features(reader: Reader, root: Node) -> tuple[Feature, ...]:
     """By name; those with a fault are left out."""
-    entries = reader.entries(reader.mapping(root, ("features",)).get("features"))
+    before = len(reader.problems)
+    fields = reader.mapping(root, ("features",))
+    entries = reader.entries(fields.get("features"))
+    reader.unsure.any_name |= len(reader.problems) > before and not entries
     if len(entries) > MAX_FEATURES:
         reader.problem(entries[MAX_FEATURES][0], f"{len(entries)} features", f"declare at most {MAX_FEATURES}")
     features = []
@@ -62,7 +65,9 @@ def _feature(reader: Reader, key: Scalar, node: Node) -> Feature:
     source = reader.choice(fields.get("source"), sources())
     aggregate = cast(Aggregate, reader.choice(fields.get("aggregate"), AGGREGATES))
     given = len(reader.problems)
-    window = _window(reader, key, fields.get("window"), fields.get("since"), aggregate)
+    window = _window(
+        reader, key if reader.whole(node, fields) else None, fields.get("window"), fields.get("since"), aggregate
+    )
     scope: Scope = names.event_scope(source) if source else {}
     where = reader.expression(fields["where"], scope, BOOL) if "where" in fields and source else None
     types = {known.name.partition(".")[2]: known.type for known in scope.values()}
@@ -79,9 +84,9 @@ def _feature(reader: Reader, key: Scalar, node: Node) -> Feature:
 
 
 def _window(
-    reader: Reader, at: Node, window: Node | None, since: Node | None, aggregate: Aggregate | None
+    reader: Reader, at: Node | None, window: Node | None, since: Node | None, aggregate: Aggregate | None
 ) -> Window | Since | None:
-    """What of the past the feature covers."""
+    """What of the past the feature covers. `at` is where to report that it has neither."""
     if window is not None and since is not None:
         reader.problem(since, "both window and since", "keep the one that is meant")
     elif since is not None:
@@ -92,7 +97,8 @@ def _window(
         when = reader.expression(fields["when"], names.event_scope(on), BOOL) if on and "when" in fields else None
         return Since(on, when) if on else None
     elif window is None:
-        reader.problem(at, "neither window nor since", "add window: 7d, or since: {on: balances, when: ...}")
+        if at is not None:
+            reader.problem(at, "neither window nor since", "add window: 7d, or since: {on: balances, when: ...}")
     elif (scalar := reader.scalar(window)) is not None:
         found = re.fullmatch(r"([1-9][0-9]{0,2})([dh])", scalar.value)
         if scalar.value in MONTHS:
@@ -169,7 +175,10 @@ def _step(reader: Reader, node: Node, measured: Type, last: bool) -> TierStep:
     tier = reader.word(fields.get("tier"), TIER)
     if last or not {"enter", "exit"} <= fields.keys():
         return TierStep(tier, None, None)
+    given = len(reader.problems)
     enter, exit_ = reader.number(fields["enter"]), reader.number(fields["exit"])
+    if len(reader.problems) > given:
+        return TierStep(tier, None, None)
     for key, value in (("enter", enter), ("exit", exit_)):
         if measured.unit == "cny" and round(value * 100) / 100 != value:
             reader.problem(fields[key], "money with more than two decimals", "write at most two decimals")

@@ -16,7 +16,7 @@ from engine.core.language.functions import FUNCTIONS
 from engine.core.rules.tables import Declared, Definition, Table, with_declared
 from engine.rulefile.read.tables import read_table
 from engine.rulefile.source.csv_file import Sheets
-from engine.rulefile.source.document import Listing, Mapping, Node, Scalar
+from engine.rulefile.source.document import Listing, Node, Scalar
 from engine.rulefile.source.fields import ALWAYS, IDENTIFIER, Reader, nearest
 
 MAX_LISTED: Final = 100_000
@@ -27,25 +27,27 @@ Scopes = Callable[[str | None], Scope]  # the names known on a topic, or without
 
 def read_definitions(reader: Reader, root: Node, scopes: Scopes, sheets: Sheets) -> Declared:
     """`scopes` has client names, features and the names of each topic's events."""
+    before = len(reader.problems)
     fields = reader.mapping(root, (), ("lists", "tables", "define"))
+    listed, tabled, defined = (reader.entries(fields.get(key)) for key in ("lists", "tables", "define"))
+    reader.unsure.any_name |= len(reader.problems) > before
     names = _Names(reader, set(scopes(None)))
     lists: dict[str, tuple[str, ...]] = {}
-    for key, node in reader.entries(fields.get("lists")):
+    for key, node in listed:
         with names.declaring(key):
             values = _list(reader, node, sheets)
         if names.sound:
             lists[key.value] = values
     tables: list[Table] = []
-    for key, node in reader.entries(fields.get("tables")):
+    for key, node in tabled:
         with names.declaring(key):
             table = read_table(reader, key.value, node, scopes, sheets)
             _known_on(reader, key.value, table.on)
         if names.sound:
             tables.append(table)
     definitions: list[Definition] = []
-    entries = reader.entries(fields.get("define"))
-    later = {key.value for key, _ in entries}
-    for key, node in entries:
+    later = {key.value for key, _ in defined}
+    for key, node in defined:
         declared = Declared(lists, tuple(tables), tuple(definitions))
         with names.declaring(key):
             definition = _definition(reader, key, node, scopes, declared, later)
@@ -69,7 +71,7 @@ class _Names:
         self.sound = True
 
     def declaring(self, key: Scalar) -> _Names:
-        self.key, self.given = key, len(self.reader.problems)
+        self.key, self.given = key, self.reader.faults
         name = self.reader.word(key, IDENTIFIER)
         if name in FUNCTIONS or keyword.iskeyword(name) or name == "then":
             self.reader.problem(key, f'"{name}" is a word of the rule language', "choose another name")
@@ -82,7 +84,7 @@ class _Names:
 
     def __exit__(self, *_: object) -> None:
         self.taken.add(self.key.value)
-        self.sound = len(self.reader.problems) == self.given
+        self.sound = self.reader.faults == self.given
         if not self.sound:
             self.reader.unsure.names.add(self.key.value)
 
@@ -95,7 +97,7 @@ def _known_on(reader: Reader, name: str, topic: str | None) -> None:
 def _list(reader: Reader, node: Node, sheets: Sheets) -> tuple[str, ...]:
     fields = reader.mapping(node, (), ("values", "file", "column", "description"))
     reader.words(fields.get("description"), 300)
-    if isinstance(node, Mapping) and ("values" in fields) == ("file" in fields):
+    if reader.whole(node, fields) and ("values" in fields) == ("file" in fields):
         reader.problem(node, "values or file", "a list has one of them")
     elif "column" in fields and "values" in fields:
         reader.problem(fields["column"], "column without a file", "remove it")
@@ -141,6 +143,8 @@ def _definition(
 ) -> Definition:
     fields = reader.mapping(node, ("is",), ("on", "description"))
     on = reader.topic(fields.get("on"))
+    if "on" in fields and on is None:  # its names are not known
+        return Definition(key.value, ALWAYS, on)
     scope = with_declared(scopes(on), declared, on, compiling=False)
     said = {name: (f"{name} is declared further down", f"move it above {key.value}") for name in later}
     said[key.value] = (f"{key.value} asks for itself", "write what it means without it")

@@ -83,14 +83,15 @@ def load(files: Mapping[str, str]) -> RuleSet | tuple[Problem, ...]:
         return (Problem(min(files), 1, 1, None, f"{size} characters in all files", f"stay within {MAX_ALL} together"),)
     problems: list[Problem] = []
     roots: dict[str, Node] = {}
+    unsure = Unsure()
     for name, text in sorted(files.items()):
         if name.endswith(SUFFIX):
             continue
         root, found = read_document(name, text)
         problems += found
+        unsure.any_name |= bool(found) and name in (FEATURES, DEFINITIONS)
         if root is not None:
             roots[name] = root
-    unsure = Unsure()
     readers = {name: Reader(name, files[name], unsure, problems) for name in roots}
     for name in (FEATURES, TIERS, POLICY):
         if name not in files:
@@ -99,7 +100,7 @@ def load(files: Mapping[str, str]) -> RuleSet | tuple[Problem, ...]:
             )
 
     features = read_features(readers[FEATURES], roots[FEATURES]) if FEATURES in roots else ()
-    unsure.any_name = FEATURES not in roots
+    unsure.any_name |= FEATURES not in files
     tiers = read_tiers(readers[TIERS], roots[TIERS], features) if TIERS in roots else Tiers({}, (), None)
     if any(problem.file == TIERS for problem in problems):
         unsure.values = ("client.tier", "tier_change.old", "tier_change.new", "client.segment")
@@ -114,9 +115,11 @@ def load(files: Mapping[str, str]) -> RuleSet | tuple[Problem, ...]:
             return rule_scope(topic or "client", features, tiers.names, segments)
 
         declared = read_definitions(readers[DEFINITIONS], roots[DEFINITIONS], scopes, sheets)
-    if DEFINITIONS in files and DEFINITIONS not in roots:
+    if DEFINITIONS not in files and sheets.names:
         unsure.any_name = True
-    else:
+        remedy = f"add it: it says what {', '.join(sheets.names)} holds, or remove what it says nothing of"
+        problems.append(Problem(DEFINITIONS, 1, 1, None, "missing file", remedy))
+    if not any(problem.file == DEFINITIONS for problem in problems):
         sheets.tell_unused()
     placed = {
         name: read_rules(readers[name], roots[name], features, tiers, declared)

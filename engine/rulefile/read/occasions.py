@@ -49,7 +49,7 @@ class Occasion:
 
 def read_occasion(reader: Reader, node: Node, fields: dict[str, Node], scopes: dict[str, Scope]) -> Occasion:
     given = [key for key in KINDS if key in fields]
-    if isinstance(node, Mapping) and len(given) != 1:
+    if reader.whole(node, fields) and len(given) != 1:
         message = f"both {given[0]} and {given[1]}" if given else f"missing key {', '.join(KINDS[:-1])} or {KINDS[-1]}"
         reader.problem(fields[given[1]] if given else node, message, "a rule has one of them")
     for key in ("for", "repeat_every"):
@@ -135,7 +135,7 @@ def _minute(reader: Reader, node: Node | None) -> int:
 
 def _sequence(reader: Reader, node: Node, scopes: dict[str, Scope]) -> Sequence:
     fields = reader.mapping(node, ("first", "within"), ("then", "without"))
-    if isinstance(node, Mapping) and ("then" in fields) == ("without" in fields):
+    if reader.whole(node, fields) and ("then" in fields) == ("without" in fields):
         both = "then" in fields
         message = "both then and without" if both else "missing key then, or without"
         reader.problem(fields["without"] if both else node, message, "a sequence has one of them")

@@ -11,7 +11,7 @@ from typing import Final, cast, get_args
 
 from engine.core.contract.events import Channel
 from engine.core.contract.outbound import Audience, Kind
-from engine.core.language.expressions import Expression, Scope, number
+from engine.core.language.expressions import Expression, Fault, Scope, number
 from engine.core.rules import names
 from engine.core.rules.ruleset import Feature, Rule, Service, Tiers, triggers
 from engine.core.rules.tables import NOTHING, Declared
@@ -59,6 +59,7 @@ def read_rules(
 
 
 def _rule(reader: Reader, node: Node, scopes: dict[str, Scope], tiers: Tiers) -> Rule:
+    before = reader.faults
     fields = reader.mapping(node, REQUIRED, OPTIONAL)
     occasion = read_occasion(reader, node, fields, scopes)
     known: dict[str, Scope] = {trigger: scopes[trigger] for trigger in occasion.on}
@@ -99,7 +100,7 @@ def _rule(reader: Reader, node: Node, scopes: dict[str, Scope], tiers: Tiers) ->
         description=reader.words(fields.get("description"), 500),
         serves=cast(Service, reader.choice(fields["serves"], SERVICES) or None) if "serves" in fields else None,
     )
-    read_tests(reader, fields.get("tests"), rule, tiers)
+    read_tests(reader, fields.get("tests"), rule, tiers, sound=reader.faults == before)
     return rule
 
 
@@ -111,14 +112,11 @@ def _channels(reader: Reader, node: Node | None, scope: Scope) -> tuple[tuple[st
     if known is None or known.type.kind != "list":
         lists = [name for name, known in scope.items() if known.type.kind == "list"]
         remedy = f"write a list such as [sms, email]{', or one of ' + ', '.join(lists) if lists else ''}"
-        reader.problem(node, f'"{node.value[:80]}" is neither a list nor a table of lists', remedy)
+        message = f'"{node.value[:80]}" is neither a list nor a table of lists'
+        reader.report(node, Fault(0, message, remedy, "unknown name" if known is None else "other", node.value))
         return (), None
     listed = Expression(node.value, ast.Name(node.value, ast.Load()), known.type, False, (node.value,))
-    values = known.type.values or ()
-    for value in values:
-        if value not in CHANNELS:
-            reader.problem(node, f'"{value}" in {node.value} is no channel', f"channels are {', '.join(CHANNELS)}")
-    return values, listed
+    return known.type.values or (), listed
 
 
 def _cooldown(reader: Reader, node: Node | None, scope: Scope) -> tuple[int, Expression | None]:

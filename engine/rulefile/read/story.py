@@ -84,7 +84,10 @@ class Story:
         if since_ms > first_ms:
             reader.problem(fields["known_for"], "history from before the client was known", "write a longer known_for")
         self.profile = {"type": "individual", "consents": dict.fromkeys(CHANNELS, True)}
+        given = len(reader.problems)
         self.profile |= {key: self.value(fields[key], "profiles", key) for key in PROFILE_KEYS if key in fields}
+        if len(reader.problems) > given:
+            return None
         self.put("profiles", dict(self.profile), since_ms, node, fields)
         assets, peak, cash = (money_fen(reader, fields.get(key)) for key in MONEY_KEYS)
         if "margin_ratio" in fields:
@@ -132,17 +135,18 @@ class Story:
         for item in reader.items(node):
             fields = reader.mapping(item, ("at",), (*inbound_topics(), "every", "times"))
             topics = [topic for topic in inbound_topics() if topic in fields]
-            if isinstance(item, Mapping) and len(topics) != 1:
+            if reader.whole(item, fields) and len(topics) != 1:
                 reader.problem(item, f"{len(topics)} events", f"write one of: {', '.join(inbound_topics())}")
                 continue
             if "at" not in fields or not topics:
                 continue
+            given = len(reader.problems)
             start_ms = self.moment(fields["at"], at_ms)
             every_ms = reader.duration(fields["every"], "mhd", 60, MAX_WAIT_S) * 1000 if "every" in fields else 0
             until = (at_ms - 1 - start_ms) // every_ms + 1 if every_ms and start_ms < at_ms else 1
             times = reader.integer(fields["times"], 1, MAX_EVENTS) if "times" in fields else max(until, 1)
             moments = [start_ms + number * (every_ms or MINUTE_MS) for number in range(times)]
-            if moments[-1] > at_ms:
+            if moments[-1] > at_ms and len(reader.problems) == given:
                 reader.problem(fields["at"], "history after the test's time", "write an earlier time, such as -3d")
             steps += [(moment_ms, topics[0], fields[topics[0]]) for moment_ms in moments]
             if len(steps) > MAX_EVENTS:
@@ -152,8 +156,8 @@ class Story:
 
     def one_event(self, node: Node, at_ms: int) -> None:
         found = self.reader.mapping(node, (), inbound_topics())
-        if isinstance(node, Mapping) and len(node.entries) != 1:
-            self.reader.problem(node, f"{len(node.entries)} events", f"write one of: {', '.join(inbound_topics())}")
+        if self.reader.whole(node, found) and len(found) != 1:
+            self.reader.problem(node, f"{len(found)} events", f"write one of: {', '.join(inbound_topics())}")
         for topic, fields in list(found.items())[:1]:
             self.happen(topic, fields, at_ms)
 

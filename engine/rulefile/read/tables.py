@@ -6,13 +6,15 @@ Enters: the `tables` of definitions.yaml, the names that can be their inputs. Le
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from decimal import Decimal
-from typing import Final, cast
+from typing import Final, cast, get_args
 
-from engine.core.language.expressions import BOOL, Name, Scope, Type, enum, number
+from engine.core.contract.events import Channel
+from engine.core.language.expressions import BOOL, Fault, Name, Scope, Type, enum, number
 from engine.core.language.types import DURATION, MONEY, TIME
 from engine.core.rules.tables import Bound, Cell, Hit, Row, Table, Value
 from engine.rulefile.read.table_checks import tell_gaps_and_overlaps
@@ -22,6 +24,7 @@ from engine.rulefile.source.fields import Reader, nearest
 
 HITS: Final = ("first", "unique")
 UNITS: Final = (MONEY, "days", "ratio", "count", "shares", "score")
+CHANNELS: Final[tuple[str, ...]] = get_args(Channel)
 THEN: Final = "then"
 MAX_ROWS: Final = 1_000
 MAX_INPUTS: Final = 10
@@ -32,16 +35,18 @@ Line = tuple[Node, dict[str, Node]]  # a row: where it stands, its cells by colu
 
 
 def read_table(reader: Reader, name: str, node: Node, scopes: Callable[[str | None], Scope], sheets: Sheets) -> Table:
-    given = len(reader.problems)
+    given = reader.faults
     fields = reader.mapping(node, ("hit",), ("unit", "otherwise", "rows", "file", "on", "description"))
     hit = cast(Hit, reader.choice(fields.get("hit"), HITS))
     unit = reader.choice(fields.get("unit"), UNITS) or None
     on = reader.topic(fields.get("on"))
-    if isinstance(node, Mapping) and ("rows" in fields) == ("file" in fields):
+    if reader.whole(node, fields) and ("rows" in fields) == ("file" in fields):
         reader.problem(fields.get("rows", node), "rows or file", "a table has one of them")
     told, columns = reader, cast(list[tuple[str, Node]], [])
     lines: list[Line] = []
-    if "file" in fields:
+    if "on" in fields and on is None:
+        pass  # its names are not known
+    elif "file" in fields:
         sheet = sheets.sheet(reader, fields["file"])
         if sheet is not None:
             told, columns = sheet.reader, [(cell.value, cast(Node, cell)) for cell in sheet.header]
@@ -63,7 +68,7 @@ def read_table(reader: Reader, name: str, node: Node, scopes: Callable[[str | No
         on=on,
         description=reader.words(fields.get("description"), 300),
     )
-    if len(reader.problems) == given and lines:
+    if reader.faults == given and lines:
         partial = tell_gaps_and_overlaps(told, node if told is reader else 0, table, scopes(on))
         return replace(table, partial=partial)
     return table
@@ -74,12 +79,21 @@ def _yaml_lines(reader: Reader, node: Node | None) -> tuple[list[tuple[str, Node
     lines: list[Line] = []
     items = reader.items(node)
     for item in items:
-        entries = reader.entries(item)
+        entries = [(_meant(reader, key, item), value) for key, value in reader.entries(item)]
         columns |= {key.value: key for key, _ in entries if key.value not in columns}
         lines.append((item, {key.value: value for key, value in entries}))
     if node is not None and not items:
         reader.problem(node, "no rows", "write one a line, such as - {client.tier: A, then: 5}")
     return list(columns.items()), lines
+
+
+def _meant(reader: Reader, key: Scalar, row: Node) -> Scalar:
+    """The key, or `then` where that is what is meant."""
+    known = isinstance(row, Mapping) and (THEN in row.entries or "." in key.value)
+    if known or not difflib.get_close_matches(key.value, (THEN,), cutoff=0.75):
+        return key
+    reader.problem(key, f'unknown key "{key.value}"', f'did you mean "{THEN}"?')
+    return Scalar(key.index, key.end, THEN, key.style)
 
 
 def _rows(
@@ -147,7 +161,8 @@ def _cell(reader: Reader, node: Node | None, name: Name) -> Cell | None:
         if not value:
             reader.problem(scalar, f'an empty value in "{text[:40]}"', "write A, A | B, not A, or - for any")
         elif name.type.values is not None and value not in name.type.values:
-            reader.problem(scalar, f'{name.name} is never "{value[:40]}"', nearest(value, name.type.values))
+            message, remedy = f'{name.name} is never "{value[:40]}"', nearest(value, name.type.values)
+            reader.report(scalar, Fault(0, message, remedy, "never that value", name.name))
     return Cell(text, values, negated)
 
 
@@ -210,6 +225,10 @@ def _values(
             teller.problem(node, "no value", "write a number, a text, or texts such as sms | email")
     if any(isinstance(node, Listing) or "|" in text for (_, node), text in zip(given, texts, strict=True)):
         lists = [tuple(part.strip() for part in text.split("|")) for text in texts]
+        for (teller, node), values in zip(given, lists, strict=True):
+            for value in values:
+                if value and value not in CHANNELS:
+                    teller.problem(node, f'"{value[:40]}" is no channel', nearest(value, CHANNELS))
         return Type("list", None, _all(value for values in lists for value in values)), list(lists)
     return enum(*_all(texts)), list(texts)
 

@@ -48,19 +48,22 @@ class Sheets:
         if node is None or len(reader.problems) > given:
             return None
         if name not in self.files:
-            meant = difflib.get_close_matches(name, [other for other in self.files if other.endswith(SUFFIX)], n=1)
+            meant = difflib.get_close_matches(name, self.names, n=1)
             remedy = f'did you mean "{meant[0]}"?' if meant else "put it beside this one"
             reader.problem(node, f"no file {name}", remedy)
-            self.read |= dict.fromkeys(meant)
             return None
         if name not in self.read:
             text = self.files[name]
             self.read[name] = _sheet(Reader(name, text, self.unsure, self.problems))
         return self.read[name]
 
+    @property
+    def names(self) -> list[str]:
+        return [name for name in self.files if name.endswith(SUFFIX)]
+
     def tell_unused(self) -> None:
-        for name in self.files:
-            if name.endswith(SUFFIX) and name not in self.read:
+        for name in self.names:
+            if name not in self.read:
                 remedy = "name it in definitions.yaml, or remove it"
                 self.problems.append(Problem(name, 1, 1, None, "no list or table refers to this file", remedy))
 
@@ -84,6 +87,11 @@ def _sheet(reader: Reader) -> Sheet | None:
         if not cell.value or cell.value in names[:position]:
             said = f'column "{cell.value}" twice' if cell.value else "a column without a name"
             reader.problem(cell, said, "give each column a name of its own")
+    lengths = {len(row) for row in rest}
+    if len(rest) > 1 and len(lengths) == 1 and len(header) not in lengths:
+        remedy = f"the rows have {len(rest[0])}; the first line has the columns' names"
+        reader.problem(header[0], f"header of {len(header)} cells", remedy)
+        return None
     for row in rest:
         if len(row) != len(header):
             remedy = f"the header has {len(header)}; a cell with a {_delimiter(reader.text)} in it is quoted"

@@ -198,6 +198,7 @@ class _Builder:
                 listing.items.append(self.node(event, events, depth + 1))
             return listing
         mapping = Mapping(index)
+        twice: dict[str, Any] = {}  # keys, each with the event of the second time
         while not isinstance(event := next(events), MappingEndEvent):
             key = self.node(event, events, depth + 1)
             value = self.node(next(events), events, depth + 1)
@@ -206,11 +207,16 @@ class _Builder:
             elif key.value == "<<" and not key.style:
                 self.fault(event, "a merge key (<<)", "write the keys out")
             elif key.value in mapping.entries:
-                self.fault(event, f'key "{key.value}" twice', "keep one")
+                twice.setdefault(key.value, event)
             else:
                 if isinstance(value, Scalar) and value.index == value.end:
                     value.index = value.end = key.end  # an empty value is told at its key, not at what follows
                 mapping.entries[key.value] = (key, value)
+        if twice:  # several are one fault: two mappings ran into one
+            keys = ", ".join(f'"{key}"' for key in twice)
+            one = len(twice) == 1
+            remedy = "keep one" if one else "keep one of each, or give each group its own name"
+            self.fault(next(iter(twice.values())), f"{'key' if one else 'keys'} {keys} twice", remedy)
         return mapping
 
 

@@ -41,11 +41,15 @@ class Unsure:
     any_name: bool = False
     values: tuple[str, ...] = ()  # names whose values are declared
     known_on: dict[str, str] = field(default_factory=dict)  # what is declared for one topic
+    hidden: int = 0  # faults that were not reported
 
     def hides(self, fault: Fault) -> bool:
         if fault.kind == "unknown name":
-            return self.any_name or fault.name in self.names
-        return fault.kind == "never that value" and fault.name in self.values
+            hides = self.any_name or fault.name in self.names
+        else:
+            hides = fault.kind == "never that value" and fault.name in self.values
+        self.hidden += hides
+        return hides
 
     def remedy(self, fault: Fault) -> str:
         """A name that is declared for one topic is unknown elsewhere."""
@@ -70,9 +74,19 @@ class Reader:
     problems: list[Problem] = field(default_factory=list)
     rule: str | None = None
 
+    @property
+    def faults(self) -> tuple[int, int]:
+        """Changes with each fault, reported or not: what is read between two equal values is sound."""
+        return len(self.problems), self.unsure.hidden
+
     def problem(self, node: Node | int, message: str, remedy: str) -> None:
         index = node if isinstance(node, int) else node.index
         self.problems.append(Problem(self.file, *place(self.text, index), self.rule, message, remedy))
+
+    def report(self, node: Node, fault: Fault) -> None:
+        """A problem, unless it follows from a declaration that is faulty itself."""
+        if not self.unsure.hides(fault):
+            self.problem(node, fault.message, self.unsure.remedy(fault))
 
     def mapping(self, node: Node | None, required: Iterable[str], optional: Iterable[str] = ()) -> dict[str, Node]:
         """The values by key; unknown and missing keys are told."""
@@ -82,17 +96,26 @@ class Reader:
             if node is not None:
                 self.problem(node, "not a mapping", f"write keys: {', '.join(allowed)}")
             return {}
-        meant = []
-        for key, (at, _) in node.entries.items():
-            if key not in allowed:
-                close = difflib.get_close_matches(key, allowed, n=1, cutoff=0.75)
-                remedy = f'did you mean "{close[0]}"?' if close else f"keys here: {', '.join(allowed)}"
-                self.problem(at, f'unknown key "{key}"', remedy)
-                meant += close
-        missing = [key for key in required if key not in node.entries and key not in meant]
+        values = {key: value for key, (_, value) in node.entries.items() if key in allowed}
+        unknown = [key for key in node.entries if key not in allowed]
+        missing = [key for key in required if key not in node.entries]
+        for key in unknown:
+            at, value = node.entries[key]
+            close = difflib.get_close_matches(key, allowed, n=1, cutoff=0.75)
+            remedy = f'did you mean "{close[0]}"?' if close else f"keys here: {', '.join(allowed)}"
+            if not close and len(unknown) == len(missing) == 1:
+                remedy, missing = f"{remedy}; {missing[0]} is missing", []
+            self.problem(at, f'unknown key "{key}"', remedy)
+            if close and close[0] not in node.entries:  # read as what is meant, so that nothing else seems to lack it
+                values.setdefault(close[0], value)
+        missing = [key for key in missing if key not in values]
         if missing:
             self.problem(node, f"missing {'key' if len(missing) == 1 else 'keys'} {', '.join(missing)}", "add it")
-        return {key: value for key, (_, value) in node.entries.items() if key in allowed}
+        return values
+
+    def whole(self, node: Node | None, fields: dict[str, Node]) -> bool:
+        """Whether all keys of a mapping were known: of one that has others, it cannot be said what it lacks."""
+        return isinstance(node, Mapping) and len(fields) >= len(node.entries)
 
     def entries(self, node: Node | None) -> list[tuple[Scalar, Node]]:
         """A mapping whose keys are free names."""
@@ -208,9 +231,7 @@ class Reader:
         """A name that is not known here."""
         close = difflib.get_close_matches(name, list(known), n=1)
         remedy = f'did you mean "{close[0]}"?' if close else "see the names in docs/rules-reference.md"
-        fault = Fault(0, f'unknown name "{name[:80]}"', remedy, "unknown name", name)
-        if not self.unsure.hides(fault):
-            self.problem(node, fault.message, self.unsure.remedy(fault))
+        self.report(node, Fault(0, f'unknown name "{name[:80]}"', remedy, "unknown name", name))
 
     def expression(
         self,
