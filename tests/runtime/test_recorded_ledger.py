@@ -1,0 +1,36 @@
+"""The ledger that release 0.1.0 wrote, followed in memory: from its beginning, and from where Redis stood."""
+
+from __future__ import annotations
+
+import pytest
+
+from engine.runtime.clients import NO_RULES
+from engine.runtime.metrics import Metrics
+from engine.runtime.partition import Partition
+from engine.runtime.unit import UnitLimits
+from tests.fixtures import loading
+from tests.memory import Data, Ledger, MemoryLog, MemoryStore
+
+
+def partition_of(number: int, data: Data) -> Partition:
+    ledger = Ledger()
+    ledger.records = loading.ledger_slots(number)
+    log, store = MemoryLog(ledger), MemoryStore(data)
+    return Partition(number, log, store, lambda: NO_RULES, lambda _: True, Metrics(), 0, UnitLimits())
+
+
+@pytest.mark.parametrize("number", range(loading.PARTITIONS))
+async def test_the_ledger_leads_to_what_redis_held(number: int) -> None:
+    data = Data()
+    await partition_of(number, data).recover()
+    position, rows = loading.store_rows(number)
+    assert data.position == position
+    assert data.rows() == {row[0].decode(): row for row in rows}
+
+
+@pytest.mark.parametrize("number", range(loading.PARTITIONS))
+async def test_redis_needs_nothing_of_the_ledger(number: int) -> None:
+    data = Data()
+    data.applied.append(loading.store_rows(number))
+    await partition_of(number, data).recover()
+    assert len(data.applied) == 1
