@@ -44,6 +44,7 @@ class Load:
         topics: Collection[str] = inbound_topics(),
         clients: int = CLIENTS,
         count: int | None = None,
+        days: int = DAYS,
     ) -> None:
         self._installation = installation
         self._seed = seed
@@ -52,6 +53,7 @@ class Load:
         self._topics = topics
         self._clients = clients
         self._count = count
+        self._days = days
         self._stopping = threading.Event()
         self._failure: Exception | None = None
         self._thread = threading.Thread(target=self._run, daemon=True, name="load")
@@ -94,7 +96,7 @@ class Load:
         began = time.monotonic()
         with self._file.open("w") as out:
             for record in simulate(
-                self._seed, self._clients, now_ms - DAYS * DAY_MS, now_ms, self._topics, self._count, BAD_SHARE
+                self._seed, self._clients, now_ms - self._days * DAY_MS, now_ms, self._topics, self._count, BAD_SHARE
             ):
                 if self._stopping.is_set():
                     break

@@ -1,0 +1,132 @@
+"""From the last release to this checkout under load: a worker of each on one Kafka and Redis, then the audit.
+
+    python -m tests.kafka.upgrade [--rolling] [--keep]
+
+Enters: a broker, a store, the release's wheel (tests/fixtures). Leaves: the auditor's findings.
+Holds: every step waits for what the workers have done, never for a time, so that a slow machine only takes longer; the
+load goes on from the first step to the last. The release creates the topics and publishes its own rules, which both go
+by: that is what an upgrade finds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.faults.auditor import Audit, audit
+from tests.faults.load import Load
+from tests.fixtures.loading import RELEASE, WHEEL, write_rules
+from tests.kafka.installation import Installation
+from tests.kafka.worker_process import WorkerProcess, eventually
+from tests.services.kafka import KafkaBroker
+from tests.services.redis import RedisServer
+
+PARTITIONS = 4
+SEED = 11
+RATE = 250.0
+CLIENTS, DAYS = 200, 1_500  # some twenty minutes of records, a day of them in about a second
+UNITS = 25  # committed by each before the next step
+STEP_S = 180.0
+RELEASED = {"PYTHONPATH": str(WHEEL)}  # the environment in which a process is one of the release
+
+
+class Upgrade:
+    """An engine of the release under load, and its successor."""
+
+    def __init__(self, installation: Installation) -> None:
+        self.engine = installation
+        directory = installation.directory
+        self._rules = write_rules(directory / "released-rules")
+        self.load = Load(installation, SEED, RATE, directory / "produced.ndjson", clients=CLIENTS, days=DAYS)
+        self.old: WorkerProcess
+        self.new: WorkerProcess
+
+    def start(self) -> None:
+        """Topics, rules and a worker of the release, which is at work."""
+        assert self._released("--version").split()[-1] == RELEASE
+        self._released("topics", "--create", "--partitions", str(PARTITIONS))
+        self.engine.create_topics(PARTITIONS)  # there is none to create; waits for the partitions' leaders
+        self._released("publish", str(self._rules), "--note", "as released", "--as", "ann")
+        self.old = self.engine.worker(rules=None, **RELEASED).wait_ready(STEP_S)
+        self.load.start()
+        self._works(self.old)
+
+    def take_over(self) -> None:
+        """The release ends, the checkout starts; what was produced meanwhile waits for it."""
+        self.old.stop()
+        self.new = self.engine.worker(rules=None).wait_ready(STEP_S)
+        self._works(self.new)
+
+    def roll(self) -> None:
+        """The checkout joins the release in its group, both are at work, then the release ends."""
+        self.new = self.engine.worker(rules=None).wait_ready(STEP_S)
+        shared = PARTITIONS // 2
+        eventually(lambda: _owns(self.old, shared) and _owns(self.new, shared), STEP_S, "partitions are shared out")
+        self._works(self.old, self.new)
+        self.old.stop()
+        eventually(lambda: _owns(self.new, PARTITIONS), STEP_S, "the new worker has all partitions")
+        self._works(self.new)
+
+    def end(self) -> Audit:
+        """All that was produced is decided; then the audit. Raises when a worker did not end well."""
+        assert self.load.running, "the load ended before the last step"
+        self.load.stop()
+        self.engine.settle(STEP_S)
+        self.new.stop()
+        return audit(self.engine, self.load.acknowledged)
+
+    def _works(self, *workers: WorkerProcess) -> None:
+        """Each commits some more units of events."""
+        for worker in workers:
+            before = worker.metric("engage_units_total"), worker.metric("engage_events_total")
+            eventually(lambda worker=worker, before=before: _since(worker, *before), STEP_S, "units are committed")
+
+    def _released(self, *arguments: str) -> str:
+        done = self.engine.engage(*arguments, timeout_s=STEP_S, **RELEASED)
+        assert done.returncode == 0, f"engage {' '.join(arguments)}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+
+def _owns(worker: WorkerProcess, partitions: int) -> bool:
+    return worker.ready and worker.metric("engage_partitions_assigned") == partitions
+
+
+def _since(worker: WorkerProcess, units: float, events: float) -> bool:
+    assert worker.running, f"the worker has ended, status {worker.wait()}: {worker.log.read_text()[-3000:]}"
+    return worker.metric("engage_units_total") >= units + UNITS and worker.metric("engage_events_total") > events
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.kafka.upgrade", description=__doc__.partition("\n")[0])
+    parser.add_argument(
+        "--rolling", action="store_true", help="both in one group for a while; else one after the other"
+    )
+    parser.add_argument("--keep", action="store_true", help="keep data and logs of a run without findings too")
+    arguments = parser.parse_args()
+    directory = Path(tempfile.mkdtemp(prefix="engage-upgrade-"))
+    print(f"in {directory}", flush=True)
+    with KafkaBroker(directory / "kafka") as broker, RedisServer(directory / "redis") as store:
+        engine = Installation("upgrade", broker.bootstrap, store.url, directory)
+        try:
+            upgrade = Upgrade(engine)
+            upgrade.start()
+            print(f"{upgrade.load.acknowledged} records produced, the release is at work", flush=True)
+            (upgrade.roll if arguments.rolling else upgrade.take_over)()
+            print(f"{upgrade.load.acknowledged} records produced, the checkout has taken over", flush=True)
+            found = upgrade.end()
+        finally:
+            engine.end()
+    print("  ".join(f"{name} {number}" for name, number in found.counted.items()))
+    print(f"{found.lost} lost, {found.doubled} doubled, {len(found.findings)} findings")
+    for finding in found.findings:
+        print(f"  - {finding}")
+    if not found.findings and not arguments.keep:
+        shutil.rmtree(directory, ignore_errors=True)
+    sys.exit(1 if found.findings else 0)
+
+
+if __name__ == "__main__":
+    main()
