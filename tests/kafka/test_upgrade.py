@@ -18,7 +18,7 @@ pytestmark = pytest.mark.timeout(900)
 def upgrade(install: MakeInstallation, tmp_path: Path) -> Iterator[Upgrade]:
     """The release is at work, on a Redis of its own: what else is in it would be the auditor's to find."""
     with RedisServer(tmp_path / "redis") as store:
-        upgrade = Upgrade(install(redis_url=store.url))
+        upgrade = Upgrade(install(redis_url=store.url), store)
         try:
             upgrade.start()
             yield upgrade
@@ -36,6 +36,11 @@ def assert_whole(upgrade: Upgrade) -> None:
 
 def test_take_over_after_stop(upgrade: Upgrade) -> None:
     upgrade.take_over()
+    assert_whole(upgrade)
+
+
+def test_take_over_of_a_redis_that_lost_its_last_writes(upgrade: Upgrade) -> None:
+    upgrade.take_over_behind()
     assert_whole(upgrade)
 
 

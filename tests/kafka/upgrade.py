@@ -1,6 +1,6 @@
 """From the last release to this checkout under load: a worker of each on one Kafka and Redis, then the audit.
 
-    python -m tests.kafka.upgrade [--rolling] [--keep]
+    python -m tests.kafka.upgrade take-over | take-over-behind | roll [--keep]
 
 Enters: a broker, a store, the release's wheel (tests/fixtures). Leaves: the auditor's findings.
 Holds: every step waits for what the workers have done, never for a time, so that a slow machine only takes longer; the
@@ -36,8 +36,9 @@ RELEASED = {"PYTHONPATH": str(WHEEL)}  # the environment in which a process is o
 class Upgrade:
     """An engine of the release under load, and its successor."""
 
-    def __init__(self, installation: Installation) -> None:
+    def __init__(self, installation: Installation, store: RedisServer) -> None:
         self.engine = installation
+        self._store = store
         directory = installation.directory
         self._rules = write_rules(directory / "released-rules")
         self.load = Load(installation, SEED, RATE, directory / "produced.ndjson", clients=CLIENTS, days=DAYS)
@@ -58,6 +59,21 @@ class Upgrade:
         """The release ends, the checkout starts; what was produced meanwhile waits for it."""
         self.old.stop()
         self.new = self.engine.worker(rules=None).wait_ready(STEP_S)
+        self._works(self.new)
+
+    def take_over_behind(self) -> None:
+        """As `take_over`, but Redis comes back without its last writes: the ledger has units of the release that it
+        lacks. Where it lacks nothing, a start decodes no record of the ledger.
+        """
+        copy = self.engine.directory / "earlier-redis"
+        self._store.save_data(copy)
+        self._works(self.old)
+        self.old.stop()
+        self._store.stop()
+        self._store.restore_data(copy)
+        self._store.start()
+        self.new = self.engine.worker(rules=None).wait_ready(STEP_S)
+        eventually(lambda: _metric(self.new, "engage_recovered_units_total") > 0, STEP_S, "units are recovered")
         self._works(self.new)
 
     def roll(self) -> None:
@@ -95,15 +111,21 @@ def _owns(worker: WorkerProcess, partitions: int) -> bool:
 
 
 def _since(worker: WorkerProcess, units: float, events: float) -> bool:
+    return _metric(worker, "engage_units_total") >= units + UNITS and worker.metric("engage_events_total") > events
+
+
+def _metric(worker: WorkerProcess, name: str) -> float:
+    """A worker that is ending may still say that it is ready."""
     assert worker.running, f"the worker has ended, status {worker.wait()}: {worker.log.read_text()[-3000:]}"
-    return worker.metric("engage_units_total") >= units + UNITS and worker.metric("engage_events_total") > events
+    return worker.metric(name)
+
+
+HOW = {"take-over": Upgrade.take_over, "take-over-behind": Upgrade.take_over_behind, "roll": Upgrade.roll}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.kafka.upgrade", description=__doc__.partition("\n")[0])
-    parser.add_argument(
-        "--rolling", action="store_true", help="both in one group for a while; else one after the other"
-    )
+    parser.add_argument("how", choices=HOW)
     parser.add_argument("--keep", action="store_true", help="keep data and logs of a run without findings too")
     arguments = parser.parse_args()
     directory = Path(tempfile.mkdtemp(prefix="engage-upgrade-"))
@@ -111,10 +133,10 @@ def main() -> None:
     with KafkaBroker(directory / "kafka") as broker, RedisServer(directory / "redis") as store:
         engine = Installation("upgrade", broker.bootstrap, store.url, directory)
         try:
-            upgrade = Upgrade(engine)
+            upgrade = Upgrade(engine, store)
             upgrade.start()
             print(f"{upgrade.load.acknowledged} records produced, the release is at work", flush=True)
-            (upgrade.roll if arguments.rolling else upgrade.take_over)()
+            HOW[arguments.how](upgrade)
             print(f"{upgrade.load.acknowledged} records produced, the checkout has taken over", flush=True)
             found = upgrade.end()
         finally:
