@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from engine.runtime.clients import NO_RULES
-from engine.runtime.metrics import Metrics
-from engine.runtime.partition import Partition
-from engine.runtime.unit import UnitLimits
+from engine.runtime.observe.metrics import Metrics
+from engine.runtime.protocol.partition import Partition
+from engine.runtime.protocol.unit import UnitLimits
+from engine.runtime.redis.reading import NO_RULES
 from tests.fixtures import loading
 from tests.memory import Data, Ledger, MemoryLog, MemoryStore
 
