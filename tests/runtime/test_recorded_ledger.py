@@ -8,7 +8,7 @@ import pytest
 from engine.runtime.observe.metrics import Metrics
 from engine.runtime.protocol.partition import Partition
 from engine.runtime.protocol.unit import UnitLimits
-from engine.runtime.protocol.writes import Write, decode_writes
+from engine.runtime.protocol.writes import Write, decode_writes, from_0_1
 from engine.runtime.redis.reading import NO_RULES
 from tests.fixtures import loading
 from tests.memory import Data, Ledger, MemoryLog, MemoryStore
@@ -23,7 +23,7 @@ def partition_of(number: int, data: Data) -> Partition:
 
 def stored(number: int) -> tuple[bytes, list[Write]]:
     position, rows = loading.store_rows(number)
-    return position, list(decode_writes(msgpack.packb(rows, use_bin_type=False)))
+    return position, list(decode_writes(from_0_1(msgpack.packb(rows, use_bin_type=False))))
 
 
 @pytest.mark.parametrize("number", range(loading.PARTITIONS))
