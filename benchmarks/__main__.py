@@ -25,7 +25,7 @@ from benchmarks.process import BenchmarkError
 from benchmarks.wire import action_ids
 from engine.core.plan.compile import compile_rule_set
 from engine.operations.replay import Replayed, replay_records
-from engine.runtime.protocol.intake import Inbound
+from engine.runtime.protocol.records import Inbound
 from engine.runtime.rule_sets.archive import load_directory
 from tests.services.kafka import KafkaBroker
 from tests.services.process import ServiceError

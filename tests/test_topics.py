@@ -124,7 +124,13 @@ def value(client_id="C1", **fields):
 
 def record(offset, timestamp):
     return SimpleNamespace(
-        partition=0, offset=offset, timestamp=timestamp, key=b"C1", value=value(kind="cash"), headers=()
+        partition=0,
+        offset=offset,
+        timestamp=timestamp,
+        timestamp_type=0,
+        key=b"C1",
+        value=value(kind="cash"),
+        headers=(),
     )
 
 

@@ -12,7 +12,7 @@ import asyncio
 import datetime as dt
 import difflib
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -21,8 +21,8 @@ import structlog
 from aiokafka import TopicPartition
 
 from engine.core.client.state import ClientState, Layout, pack, unpack
+from engine.core.contract.decode import Taken
 from engine.core.contract.events import Event
-from engine.core.contract.message import Message
 from engine.core.contract.topics import intake_topics
 from engine.core.firm_time import DAY_MS, LONGEST_MONTH
 from engine.core.plan.columns import plan_of_features, put_columns
@@ -38,10 +38,10 @@ from engine.runtime.kafka.log import KafkaLog
 from engine.runtime.observe.metrics import Metrics
 from engine.runtime.partitioning import partitioner
 from engine.runtime.protocol import ledger
-from engine.runtime.protocol.intake import Inbound, read
 from engine.runtime.protocol.ledger import Log, Step, Store
 from engine.runtime.protocol.partition import Partition
 from engine.runtime.protocol.position import Position
+from engine.runtime.protocol.records import Inbound, Place, read
 from engine.runtime.protocol.unit import UnitLimits
 from engine.runtime.protocol.writes import MAX_CHUNK_BYTES, decode_writes
 from engine.runtime.redis.store import RedisStore, pinned_partitions
@@ -107,7 +107,7 @@ class Columns:
             unit = ledger.decode_unit(record)
             if self._ledger is None and unit.begin:
                 async for records in inputs.read_until(Position.read(unit.begin).offsets):
-                    self._take(records)
+                    self._take(records, ())
             self._ledger = offset + 1
             self.decided_by[unit.rule_set] = offset
             writes.append(unit.writes)
@@ -115,16 +115,16 @@ class Columns:
                 continue
             for step in unit.steps:
                 if step.ranges:
-                    self._take(await inputs.read(step.ranges))
+                    self._take(await inputs.read(step.ranges), step.ahead)
             self._move_time({client_id for step in unit.steps for client_id in (*step.due, *step.swept)}, writes)
             writes = []
 
-    def _take(self, records: Sequence[Inbound]) -> None:
+    def _take(self, records: Sequence[Inbound], ahead: Collection[Place]) -> None:
         for record in records:
-            if record.key and self._chosen(record.key):
-                event = read(record, self._belongs)
-                if not isinstance(event, Message):
-                    self._apply(record.topic, event)
+            if record.key and self._chosen(record.key) and record.place not in ahead:
+                outcome = read(record, self._belongs)
+                if isinstance(outcome, Taken):
+                    self._apply(record.topic, outcome.event)
 
     def _apply(self, topic: str, event: Event) -> None:
         layout = self._plan.layout

@@ -33,7 +33,7 @@ from engine.runtime.kafka.connection import (
     records_between,
     start,
 )
-from engine.runtime.protocol.intake import HEADER_ENCODING
+from engine.runtime.protocol.records import HEADER_ENCODING
 from engine.runtime.settings import Settings
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from engine.core.client.state import ClientState, pack, unpack
-from engine.core.contract.message import Message
+from engine.core.contract.decode import Taken
 from engine.core.contract.outbound import Outcome
 from engine.core.decide.path import Due, Input, decide
 from engine.core.firm_time import NEVER_MS
@@ -29,7 +29,8 @@ from engine.rulefile.source.fields import Reader, Unsure
 from engine.runtime.clients import Clients
 from engine.runtime.errors import Refused
 from engine.runtime.partitioning import partitioner
-from engine.runtime.protocol.intake import Inbound, read
+from engine.runtime.protocol import future
+from engine.runtime.protocol.records import Inbound, read
 from engine.runtime.protocol.writes import STATE_FIELD, decode_writes
 from engine.runtime.redis.store import client_key, pinned_partitions, redis_errors
 from engine.runtime.rule_sets.archive import RuleSetArchive, load_directory
@@ -139,11 +140,10 @@ def account_of_records(
 ) -> Account | None:
     """A client by its records up to a time: each rule as it was last looked at."""
     inputs: list[Input] = []
-    for record in records:
-        if record.key == client_id.encode():
-            event = read(record, lambda _: True)
-            if not isinstance(event, Message) and (at_ms is None or event.time <= at_ms):
-                inputs.append((record.topic, event))
+    key = client_id.encode()
+    for record, outcome in future.by_neighbours((record, read(record, lambda _: True)) for record in records):
+        if record.key == key and isinstance(outcome, Taken) and (at_ms is None or outcome.event.time <= at_ms):
+            inputs.append((record.topic, outcome.event))
     if not inputs:
         return None
     states: dict[str, ClientState] = {}

@@ -12,15 +12,16 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final, Protocol, assert_never
 
 from aiokafka import TopicPartition
 
 from engine.core.client.state import ClientState, pack, unpack
+from engine.core.contract.decode import Rejected, Taken
 from engine.core.contract.events import Event
 from engine.core.contract.message import Message
 from engine.core.contract.outbound import OUTBOUND
-from engine.core.contract.topics import DEAD_LETTERS, TOPICS, inbound_topics
+from engine.core.contract.topics import TOPICS, inbound_topics
 from engine.core.decide.path import Due, Input, decide
 from engine.core.decide.semantics import SEMANTICS
 from engine.core.plan.columns import plan_of_features, put_columns
@@ -31,9 +32,9 @@ from engine.runtime.errors import Refused
 from engine.runtime.kafka.connection import reader, records_between
 from engine.runtime.kafka.history import Ranges, RecordedInputs
 from engine.runtime.partitioning import partitioner
-from engine.runtime.protocol import ledger
-from engine.runtime.protocol.intake import Inbound, read
+from engine.runtime.protocol import future, ledger
 from engine.runtime.protocol.ledger import Step, Unit
+from engine.runtime.protocol.records import Inbound, Outcome, Rerouted, read
 from engine.runtime.protocol.writes import Write, decode_writes
 from engine.runtime.rule_sets.archive import RuleSetArchive
 from engine.runtime.settings import Settings
@@ -79,6 +80,17 @@ class Replayed:
     applied: int = 0  # units of an engine with other semantics, whose writes were taken as they are
     differences: list[str] = field(default_factory=list)
 
+    def count(self, outcome: Outcome) -> None:
+        match outcome:
+            case Taken():
+                self.events += 1
+            case Rejected():
+                self.rejected += 1
+            case Rerouted():
+                pass
+            case _:
+                assert_never(outcome)
+
     @property
     def hash(self) -> str:
         return states_hash(self.states.items())
@@ -89,12 +101,12 @@ def replay_records(
 ) -> Iterator[Message]:
     """Decide the records of a file in their order; then, with `until_ms`, what falls due up to that time."""
     states: dict[str, ClientState] = {}
-    for record in records:
-        event = _read(record, lambda _: True, replayed)
-        if isinstance(event, Message):
-            yield event
-            continue
-        yield from decide(plan, states, [(record.topic, event)]).messages
+    for record, outcome in future.by_neighbours((record, read(record, lambda _: True)) for record in records):
+        replayed.count(outcome)
+        if isinstance(outcome, Taken):
+            yield from decide(plan, states, [(record.topic, outcome.event)]).messages
+        else:
+            yield record.set_aside(outcome)
     if until_ms is not None:
         due = sorted((c.due_ms, c.client_id) for c in states.values() if c.due_ms <= until_ms)
         yield from decide(plan, states, [Due(client_id, until_ms) for _, client_id in due]).messages
@@ -188,12 +200,13 @@ class PartitionReplay:
             return self.states.decide(woken, (*step.due, *step.swept))
         messages: list[Message] = []
         events: list[tuple[str, Event]] = []
-        for record in await self._inputs.read(step.ranges):
-            event = _read(record, self._belongs, self._replayed)
-            if isinstance(event, Message):
-                messages.append(event)
+        found = [(record, read(record, self._belongs)) for record in await self._inputs.read(step.ranges)]
+        for record, outcome in future.by_ledger(found, step.ahead):
+            self._replayed.count(outcome)
+            if isinstance(outcome, Taken):
+                events.append((record.topic, outcome.event))
             else:
-                events.append((record.topic, event))
+                messages.append(record.set_aside(outcome))
         return messages + self.states.decide(events, {event.client_id for _, event in events})
 
 
@@ -252,12 +265,3 @@ class _States:
             self._packed[client_id] = pack(self._plan.layout, self._open[client_id])
         self._changed.clear()
         return self._packed
-
-
-def _read(record: Inbound, belongs: Callable[[bytes], bool], replayed: Replayed) -> Event | Message:
-    event = read(record, belongs)
-    if not isinstance(event, Message):
-        replayed.events += 1
-    elif event.topic == DEAD_LETTERS:
-        replayed.rejected += 1
-    return event

@@ -15,7 +15,7 @@ from engine.core.client.state import unpack
 from engine.core.plan.compile import Plan, compile_rule_set
 from engine.operations.replay import Replayed, replay_records
 from engine.runtime.clients import redis_client
-from engine.runtime.protocol.intake import Inbound
+from engine.runtime.protocol.records import Inbound
 from engine.runtime.redis import reading as clients
 from engine.runtime.rule_sets.archive import load_directory
 from tests.kafka.conftest import Offline

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.core.contract.topics import intake_topics
-from engine.runtime.protocol.intake import Batch, Inbound, Merger, merge
+from engine.runtime.protocol.intake import Batch, Merger, merge
+from engine.runtime.protocol.records import Inbound
 from tests.properties.histories import quick
 from tests.runtime.driving import ConsumerRecord, Topics
 

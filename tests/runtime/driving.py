@@ -12,14 +12,16 @@ from prometheus_client import CollectorRegistry
 
 from engine.core.client.record import public_fields
 from engine.core.client.state import ClientState, pack
+from engine.core.contract.decode import Taken
 from engine.core.contract.message import Message
 from engine.core.contract.topics import intake_topics
 from engine.core.decide.path import Input, decide
 from engine.core.plan.compile import Plan
 from engine.runtime.observe.metrics import Metrics
-from engine.runtime.protocol.intake import Batch, Inbound, Merger, merge, read
+from engine.runtime.protocol.intake import Batch, Merger, merge
 from engine.runtime.protocol.ledger import Unit, decode_unit
 from engine.runtime.protocol.partition import Partition
+from engine.runtime.protocol.records import Inbound, read
 from engine.runtime.protocol.unit import UnitLimits
 from engine.runtime.protocol.writes import Write
 from tests.core.making import at, event_of, login, plan_of, rule, topic_of
@@ -37,7 +39,9 @@ class ConsumerRecord:
         value: bytes | None = b"{}",
         headers: Sequence[tuple[str, bytes]] = (),
         partition: int = 0,
+        timestamp_type: int | None = 0,
     ) -> None:
+        self.timestamp_type = timestamp_type
         self.offset, self.timestamp, self.key, self.value = offset, timestamp, key, value
         self.headers, self.partition = headers, partition
 
@@ -88,10 +92,11 @@ class Faultless:
         self._states: dict[str, ClientState] = {}
         self._plan = plan
         for topic, record in merge(topics):
-            event = read(record, lambda _: True)
-            self.messages += (
-                [event] if isinstance(event, Message) else decide(plan, self._states, [(topic, event)]).messages
-            )
+            outcome = read(record, lambda _: True)
+            if isinstance(outcome, Taken):
+                self.messages += decide(plan, self._states, [(topic, outcome.event)]).messages
+            else:
+                self.messages.append(record.set_aside(outcome))
 
     def tick(self, inputs: Iterable[Input]) -> None:
         self.messages += decide(self._plan, self._states, inputs).messages

@@ -18,7 +18,8 @@ from engine.operations import backfill
 from engine.operations.backfill import Backfill, Filled, Sizes, chosen_features, reach
 from engine.runtime.errors import Refused, Unavailable
 from engine.runtime.protocol import ledger
-from engine.runtime.protocol.intake import Inbound, Merger, merge
+from engine.runtime.protocol.intake import Merger, merge
+from engine.runtime.protocol.records import Inbound
 from engine.runtime.protocol.unit import UnitLimits
 from tests.core.making import FEATURES, at, balance, event_of, login, plan_of, profile, rule, trade
 from tests.memory import AFTER, BEFORE, Faults, MemoryLog, MemoryStore

@@ -20,9 +20,10 @@ from engine.runtime.clients import Clients
 from engine.runtime.errors import Fenced, Newer, Refused
 from engine.runtime.kafka.history import Ranges
 from engine.runtime.protocol import formats, ledger
-from engine.runtime.protocol.intake import Inbound, merge
+from engine.runtime.protocol.intake import merge
 from engine.runtime.protocol.ledger import Step, decode_unit, encode_unit
 from engine.runtime.protocol.position import End, Position
+from engine.runtime.protocol.records import Inbound
 from engine.runtime.protocol.writes import Write, decode_writes, encode_writes, from_0_1
 from engine.runtime.rule_sets.archive import HEAD, RuleSetArchive
 from engine.runtime.settings import load

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from engine.core.contract.decode import FUTURE_TOLERANCE_MS
+from engine.core.contract.decode import FUTURE_TOLERANCE_MS, Taken
 from engine.core.contract.events import Login
 from engine.core.contract.message import Message
 from engine.core.contract.outbound import Rejection
 from engine.core.contract.topics import intake_topics
-from engine.runtime.protocol.intake import MAX_BATCH_BYTES, Batch, Inbound, Merger, inbound, read
+from engine.runtime.protocol.intake import MAX_BATCH_BYTES, Batch, Merger
+from engine.runtime.protocol.records import Inbound, inbound, read
 from tests.core.making import at, login
 from tests.runtime.driving import ConsumerRecord, topics_of
 
@@ -117,6 +119,13 @@ def nobody(key: bytes) -> bool:
     return False
 
 
+def aside(record: Inbound, belongs: Callable[[bytes], bool]) -> Message:
+    """What is published of a record that is not decided."""
+    outcome = read(record, belongs)
+    assert not isinstance(outcome, Taken)
+    return record.set_aside(outcome)
+
+
 def reason(message: object) -> str:
     assert isinstance(message, Message)
     assert message.topic == "dead-letters"
@@ -124,7 +133,9 @@ def reason(message: object) -> str:
 
 
 def test_a_good_record_is_its_event():
-    assert isinstance(read(good(), everyone), Login)
+    taken = read(good(), everyone)
+    assert isinstance(taken, Taken)
+    assert isinstance(taken.event, Login)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +151,7 @@ def test_a_good_record_is_its_event():
 )
 def test_a_dead_letter_carries_the_original_bytes_and_where_they_were(fields, expected):
     record = good(**fields)
-    letter = read(record, everyone)
+    letter = aside(record, everyone)
     assert reason(letter) == expected
     assert isinstance(letter, Message)
     assert (letter.key, letter.value) == (record.key, record.value)
@@ -154,13 +165,13 @@ def test_a_dead_letter_carries_the_original_bytes_and_where_they_were(fields, ex
 def test_a_letter_larger_than_its_topic_takes_is_packed():
     """A record that came compressed may have any size."""
     record = good(key=b"k" * 9_000_000, value=b"x" * 9_000_000)
-    letter, again = read(record, everyone), read(record, everyone)
+    letter, again = aside(record, everyone), aside(record, everyone)
     assert isinstance(letter, Message)
     assert letter == again
     assert (gzip.decompress(letter.key or b""), gzip.decompress(letter.value or b"")) == (record.key, record.value)
     assert len(letter.value or b"") < 100_000
     assert dict(letter.headers)["engage_encoding"] == b"gzip"
-    keyless = read(good(key=None, value=b"x" * 16_000_000), everyone)
+    keyless = aside(good(key=None, value=b"x" * 16_000_000), everyone)
     assert isinstance(keyless, Message)
     assert keyless.key is None
 
@@ -173,7 +184,7 @@ def copied(message: Message, partition: int = 5) -> Inbound:
 
 def test_a_record_of_another_partition_is_copied_once_with_its_origin():
     record = good()
-    copy = read(record, nobody)
+    copy = aside(record, nobody)
     assert isinstance(copy, Message)
     assert copy.topic == "rerouted"
     arrived = copied(copy)
@@ -182,31 +193,31 @@ def test_a_record_of_another_partition_is_copied_once_with_its_origin():
 
 
 def test_a_copy_that_is_wrong_again_does_not_travel_for_ever():
-    copy = read(good(), nobody)
+    copy = aside(good(), nobody)
     assert isinstance(copy, Message)
-    assert reason(read(copied(copy), nobody)) == Rejection.KEY_MISMATCH
+    assert reason(aside(copied(copy), nobody)) == Rejection.KEY_MISMATCH
 
 
 def test_a_copy_of_a_bad_record_names_its_first_place_in_the_dead_letters():
-    copy = read(good(value=b"\xff", key=b"c2"), nobody)
+    copy = aside(good(value=b"\xff", key=b"c2"), nobody)
     assert isinstance(copy, Message)
-    letter = read(copied(copy), everyone)
+    letter = aside(copied(copy), everyone)
     assert reason(letter) == Rejection.NOT_JSON
     assert isinstance(letter, Message)
     assert dict(letter.headers)["engage_offset"] == b"9"
 
 
 def test_a_key_too_long_for_any_client_is_not_sent_around():
-    assert reason(read(good(key=b"k" * 65), nobody)) == Rejection.KEY_MISMATCH
+    assert reason(aside(good(key=b"k" * 65), nobody)) == Rejection.KEY_MISMATCH
 
 
 def test_a_value_too_large_for_any_event_is_not_sent_around():
     """Its producer may have compressed it; the copy is not, no topic takes it, and each worker in turn would end."""
-    assert reason(read(good(value=b"x" * 65_536), everyone)) == Rejection.NOT_JSON
-    copy = read(good(value=b"x" * 65_536), nobody)
+    assert reason(aside(good(value=b"x" * 65_536), everyone)) == Rejection.NOT_JSON
+    copy = aside(good(value=b"x" * 65_536), nobody)
     assert isinstance(copy, Message)
     assert copy.topic == "rerouted"
-    assert reason(read(good(value=b"x" * 65_537), nobody)) == Rejection.TOO_LARGE
+    assert reason(aside(good(value=b"x" * 65_537), nobody)) == Rejection.TOO_LARGE
 
 
 @pytest.mark.parametrize(
@@ -222,7 +233,7 @@ def test_a_value_too_large_for_any_event_is_not_sent_around():
 )
 def test_what_another_program_writes_on_the_internal_topic_is_a_dead_letter(headers):
     record = inbound("rerouted", ConsumerRecord(4, at(0), b"c1", good().value, headers, 2))
-    letter = read(record, everyone)
+    letter = aside(record, everyone)
     assert reason(letter) == Rejection.UNKNOWN_VALUE
     assert isinstance(letter, Message)
     assert dict(letter.headers)["engage_topic"] == b"rerouted"

@@ -13,7 +13,7 @@ from engine.core.firm_time import DAY_MS
 from engine.demo.simulator import write
 from engine.operations.record_file import parse_line
 from engine.operations.replay import Replayed, as_line, read_file, replay_records, states_hash
-from engine.runtime.protocol.intake import Inbound
+from engine.runtime.protocol.records import Inbound
 from tests.core.making import shipped_plan
 from tests.runtime.driving import Bench, ConsumerRecord, Topics, all_batches, by_client
 

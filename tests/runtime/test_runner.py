@@ -64,14 +64,14 @@ async def nothing() -> None: ...
 
 
 def runner_of(bench: Bench, topics: Topics) -> Runner:
-    async def deliver(partition: Partition, batch: Batch) -> None:
-        await partition.take(batch)
+    async def deliver(partition: Partition, batch: Batch, decided_ms: int) -> None:
+        await partition.take(batch, decided_ms)
 
     metrics = Metrics(CollectorRegistry())
     return Runner(
         bench.worker(), TopicsAtHand(topics), load(unit_age_s=0.05), metrics, Waiting(metrics), stop_log=nothing,
         deliver=deliver, turns=Turns(asyncio.Semaphore(8), asyncio.Semaphore(8)), sweep_clients=10, check=nothing,
-        fenced=lambda: None, wall_ms=lambda: at(1),
+        fenced=lambda: None, wall_ms=lambda: at(99),
     )  # fmt: skip
 
 

@@ -33,7 +33,8 @@ class Place:
         self.taken: list[Any] = []
         self.go_on = asyncio.Event()
 
-    async def take(self, batch: Any) -> None:
+    async def take(self, batch: Any, decided_ms: int) -> None:
+        assert decided_ms == 7
         if isinstance(batch, Exception):
             raise batch
         if batch == "slow":
@@ -54,7 +55,7 @@ async def delivery(request: pytest.FixtureRequest):
 async def test_a_batch_is_taken_once_it_was_delivered(delivery: Delivery) -> None:
     place: Any = Place()
     for batch in range(3):
-        await delivery.deliver(place, batch)
+        await delivery.deliver(place, batch, 7)
         assert place.taken == list(range(batch + 1))
 
 
@@ -64,20 +65,20 @@ async def test_what_goes_wrong_is_raised_where_it_was_delivered_and_the_agent_go
 ) -> None:
     place: Any = Place()
     with pytest.raises(type(fault)):
-        await delivery.deliver(place, fault)
-    await delivery.deliver(place, "next")
+        await delivery.deliver(place, fault, 7)
+    await delivery.deliver(place, "next", 7)
     assert place.taken == ["next"]
 
 
 async def test_an_actor_outlives_whoever_no_longer_waits(delivery: Delivery) -> None:
     place: Any = Place()
-    waiting = asyncio.create_task(delivery.deliver(place, "slow"))
+    waiting = asyncio.create_task(delivery.deliver(place, "slow", 7))
     await asyncio.sleep(0)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
     place.go_on.set()
-    await delivery.deliver(place, "next")
+    await delivery.deliver(place, "next", 7)
     assert place.taken[-1] == "next"
 
 
@@ -134,7 +135,7 @@ def test_health(joined: bool, away: Any, running: Any, trouble: str | None, stat
     waiting = Waiting(Metrics(CollectorRegistry()))
     for system in away:
         waiting.begin(system)
-    runners = [SimpleNamespace(number=number, ready=ready) for number, ready in enumerate(running)]
+    runners = [SimpleNamespace(number=number, ready=ready, trouble=None) for number, ready in enumerate(running)]
     partitions: Any = SimpleNamespace(joined=joined, runners=lambda: runners)
     rule_sets: Any = SimpleNamespace(trouble=trouble, in_words=lambda: {})
     report = Health(waiting, partitions, rule_sets).report()

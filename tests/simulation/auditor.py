@@ -16,7 +16,7 @@ from typing import Any, Final
 from aiokafka import TopicPartition
 
 from engine.core.client.state import ClientState, pack, unpack
-from engine.core.contract.decode import Rejected, decode
+from engine.core.contract.decode import FUTURE_TOLERANCE_MS, Rejected, decode
 from engine.core.contract.events import Event
 from engine.core.contract.message import Message
 from engine.core.contract.outbound import Rejection
@@ -25,7 +25,8 @@ from engine.core.decide.path import Due, Sweep, decide
 from engine.core.plan.columns import put_columns
 from engine.core.plan.compile import Plan
 from engine.runtime.partitioning import partitioner
-from engine.runtime.protocol.ledger import Unit, decode_unit
+from engine.runtime.protocol import future
+from engine.runtime.protocol.ledger import Step, Unit, decode_unit
 from engine.runtime.protocol.writes import decode_writes
 from engine.runtime.settings import PUBLISHED
 from tests.simulation.broker import Entry
@@ -192,7 +193,7 @@ class _Partition:
                     self.found.append(f"{at}: takes {topic} {begin} to {end}, not from {self.offsets.get(topic, 0)}")
                 self.offsets[topic] = end
             for topic, record in self._merged(step.ranges):
-                event = self._read(topic, record)
+                event = self._read(topic, record, step)
                 if isinstance(event, Message):
                     messages.append(event)
                 else:
@@ -250,7 +251,7 @@ class _Partition:
             topic, queue = queues[times.index(min(times))]
             yield topic, queue.pop(0)
 
-    def _read(self, topic: str, record: Entry) -> tuple[str, Event] | Message:
+    def _read(self, topic: str, record: Entry, step: Step) -> tuple[str, Event] | Message:
         origin = dict(record.headers)
         copy = topic == "rerouted"
         coordinates = (topic.encode(), str(record.partition).encode(), str(record.offset).encode())
@@ -269,6 +270,11 @@ class _Partition:
             answer = Rejected(Rejection.KEY_MISMATCH, "a copy that is not on the partition of its key")
         else:
             answer = decode(topic, record.key, record.value, time_ms)
+            ahead = not isinstance(answer, Rejected) and answer.event.time > step.decided_ms + FUTURE_TOLERANCE_MS
+            if ahead != ((topic, int(coordinates[1]), int(coordinates[2])) in step.ahead):
+                self.found.append(f"{topic} {coordinates}: refused by the clock, or not, as it must not be")
+            if ahead:
+                answer = future.FUTURE
         if isinstance(answer, Rejected):
             reason = (("engage_reason", answer.reason.value.encode()), ("engage_error", answer.error.encode()))
             return Message("dead-letters", record.key, record.value, reason + headers)

@@ -45,6 +45,7 @@ class Entry:
     transaction: Transaction | None = None
     marker: bool = False
     at_s: float = 0.0  # when it was appended
+    timestamp_type: int = 0  # as the producer has it
 
     @property
     def readable(self) -> bool:

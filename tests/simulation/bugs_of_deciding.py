@@ -9,15 +9,16 @@ from functools import partial
 from itertools import chain, count
 from typing import Any
 
-from engine.core.contract.topics import REROUTED, intake_topics
+from engine.core.contract.topics import intake_topics
 from engine.core.decide import messages
 from engine.runtime.kafka.intake import KafkaIntake
 from engine.runtime.kafka.log import KafkaLog
 from engine.runtime.kafka.membership import Membership
 from engine.runtime.protocol import intake, ledger
-from engine.runtime.protocol.intake import Merger, inbound
+from engine.runtime.protocol.intake import Merger
 from engine.runtime.protocol.partition import Partition
 from engine.runtime.protocol.position import End
+from engine.runtime.protocol.records import Rerouted, inbound
 from engine.runtime.protocol.unit import OpenUnit
 from engine.runtime.redis.store import RedisStore
 from engine.runtime.worker.delivery import Delivery
@@ -225,14 +226,14 @@ def _() -> list[Change]:
 
 @bug("re-route twice")
 def _() -> list[Change]:
-    original = OpenUnit.set_aside
+    original = OpenUnit.take
 
-    def twice(self: OpenUnit, record: Any, message: Any) -> None:
-        original(self, record, message)
-        if message.topic == REROUTED:
-            self.messages.append(message)
+    def twice(self: OpenUnit, record: Any, outcome: Any) -> None:
+        original(self, record, outcome)
+        if isinstance(outcome, Rerouted):
+            self.messages.append(record.set_aside(outcome))
 
-    return [(OpenUnit, "set_aside", twice)]
+    return [(OpenUnit, "take", twice)]
 
 
 @bug("rules change in the middle of a unit")

@@ -17,7 +17,8 @@ from aiokafka import TopicPartition
 from engine.core.contract.topics import intake_topics
 from engine.runtime.clients import Consumer
 from engine.runtime.errors import Refused, Unavailable
-from engine.runtime.protocol.intake import Inbound, Merger, merge
+from engine.runtime.protocol.intake import Merger, merge
+from engine.runtime.protocol.records import Inbound
 from engine.runtime.settings import Settings
 
 PIECE_RECORDS: Final = 5_000

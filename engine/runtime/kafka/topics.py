@@ -33,6 +33,15 @@ _ANY_TIME: Final = {
     "message.timestamp.after.max.ms": str(2**63 - 1),
 }
 _COMPACTED: Final = {"cleanup.policy": "compact"}
+APPEND_TIME: Final = "LogAppendTime"
+COMPACTED: Final = (
+    "this topic is compacted: of a client's events Kafka may delete all but the last, decided or not. Set its "
+    "cleanup.policy to delete"
+)
+PRODUCERS_TIME: Final = (
+    "this topic takes its records' times from the producers: one whose clock is wrong changes the order of events, and "
+    "its events count as of this worker's clock. Set its message.timestamp.type to LogAppendTime"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,15 +125,17 @@ async def _config_differences(settings: Settings, clients: Clients, present: lis
     return lines
 
 
-async def compacted(settings: Settings, clients: Clients) -> list[str]:
-    """Inbound topics of which Kafka keeps a client's last event alone; none are named where that cannot be read."""
+async def doubtful(settings: Settings, clients: Clients) -> list[tuple[str, str]]:
+    """Inbound topics whose settings let events be lost or misdated, with a warning; none where they cannot be read."""
     names = [settings.topic(topic) for topic in inbound_topics()]
     try:
         values = await _configs(settings, clients, names)
     except (Refused, Unavailable) as error:
         log.debug("the topics' settings cannot be read", error=str(error))
         return []
-    return [name for name in names if "compact" in values.get(name, {}).get("cleanup.policy", "")]
+    found = [(name, COMPACTED) for name in names if "compact" in values.get(name, {}).get("cleanup.policy", "")]
+    stamped = {name: values.get(name, {}).get("message.timestamp.type", APPEND_TIME) for name in names}
+    return found + [(name, PRODUCERS_TIME) for name in names if stamped[name] != APPEND_TIME]
 
 
 async def create(

@@ -38,6 +38,12 @@ class Metrics:
         self.rerouted = Counter(
             "engage_rerouted", "Records re-sent to the partition of their key.", ["topic"], registry=r
         )
+        self.unread = Counter(
+            "engage_unread_fields",
+            "Fields that could not be read and were taken as unknown; the event counted.",
+            ["topic", "field"],
+            registry=r,
+        )
         self.decisions = Counter(
             "engage_decisions", "Rules that matched, by what became of them.", ["rule", "outcome"], registry=r
         )
@@ -109,6 +115,8 @@ class Metrics:
             self.events.labels(topic).inc(times)
         for (topic, reason), times in unit.rejected.items():
             self.rejected.labels(topic, reason).inc(times)
+        for (topic, field), times in unit.unread.items():
+            self.unread.labels(topic, field).inc(times)
         for topic, times in unit.rerouted.items():
             self.rerouted.labels(topic).inc(times)
         for (rule, outcome), times in unit.outcomes.items():

@@ -7,104 +7,16 @@ in the order of the topics, each topic's offsets in order. So a batch can be mad
 
 from __future__ import annotations
 
-import gzip
 import heapq
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from engine.core.contract.decode import MAX_EVENT_BYTES, Rejected, decode
-from engine.core.contract.events import Event
-from engine.core.contract.message import Message
-from engine.core.contract.outbound import Rejection
-from engine.core.contract.topics import DEAD_LETTERS, REROUTED, TOPICS, ranks
+from engine.core.contract.topics import ranks
+from engine.runtime.protocol.records import Inbound, Record, inbound
 
 MAX_BATCH_BYTES: Final = 4_000_000
-LARGEST_LETTER_BYTES: Final = 15_000_000  # what the dead letters' topic takes, with room for headers
-MAX_KEY_BYTES: Final = 64  # no client's id is longer; a longer key is not hashed, only refused
-_HEADER_TOPIC: Final = "engage_topic"
-_HEADER_PARTITION: Final = "engage_partition"
-_HEADER_OFFSET: Final = "engage_offset"
-_HEADER_TIMESTAMP: Final = "engage_timestamp"
-HEADER_ENCODING: Final = "engage_encoding"
-
-
-@dataclass(slots=True)
-class Inbound:
-    """One record. A rerouted record shows the topic, partition and offset it first came with."""
-
-    topic: str  # the contract's name, without prefix
-    partition: int
-    offset: int
-    timestamp_ms: int
-    key: bytes | None
-    value: bytes | None
-    rerouted: bool = False
-
-    def _headers(self) -> tuple[tuple[str, bytes], ...]:
-        return (
-            (_HEADER_TOPIC, self.topic.encode()),
-            (_HEADER_PARTITION, str(self.partition).encode()),
-            (_HEADER_OFFSET, str(self.offset).encode()),
-            (_HEADER_TIMESTAMP, str(self.timestamp_ms).encode()),
-        )
-
-    def to_right_partition(self) -> Message:
-        """A copy for the partition that its key belongs to."""
-        return Message(REROUTED, self.key or b"", self.value, self._headers(), self.timestamp_ms)
-
-    def to_dead_letters(self, rejected: Rejected) -> Message:
-        """The original bytes, with the reason in headers; packed by gzip when they are more than the topic takes:
-        a producer that compresses gets such records past Kafka's limits.
-        """
-        key, value = self.key, self.value
-        headers = (("engage_reason", rejected.reason.value.encode()), ("engage_error", rejected.error.encode()))
-        if len(key or b"") + len(value or b"") > LARGEST_LETTER_BYTES:
-            key, value = _packed(key), _packed(value)
-            return Message(DEAD_LETTERS, key, value, (*headers, *self._headers(), (HEADER_ENCODING, b"gzip")))
-        return Message(DEAD_LETTERS, key, value, headers + self._headers())
-
-
-def _packed(data: bytes | None) -> bytes | None:
-    return None if data is None else gzip.compress(data, compresslevel=1, mtime=0)  # no time: the same bytes again
-
-
-def read(record: Inbound, belongs: Callable[[bytes], bool]) -> Event | Message:
-    """A record's event, or what becomes of it instead: a copy on the partition that its key belongs to, or a dead
-    letter.
-    """
-    key = record.key
-    if record.topic == REROUTED:
-        return record.to_dead_letters(
-            Rejected(Rejection.UNKNOWN_VALUE, "not a copy that the engine made: no such origin")
-        )
-    readable = len(record.value or b"") <= MAX_EVENT_BYTES  # else a dead letter anywhere, and larger than a copy may be
-    if readable and key and len(key) <= MAX_KEY_BYTES and not belongs(key):
-        if not record.rerouted:
-            return record.to_right_partition()
-        return record.to_dead_letters(
-            Rejected(Rejection.KEY_MISMATCH, "a copy that is not on the partition of its key")
-        )
-    taken = decode(record.topic, record.key, record.value, record.timestamp_ms)
-    return record.to_dead_letters(taken) if isinstance(taken, Rejected) else taken.event
-
-
-def inbound(topic: str, record: object) -> Inbound:
-    """From a consumer's record (key, value, partition, offset, timestamp, headers)."""
-    made = Inbound(topic, record.partition, record.offset, record.timestamp, record.key, record.value)  # type: ignore[attr-defined]
-    if topic == REROUTED:
-        headers = dict(record.headers)  # type: ignore[attr-defined]
-        made.rerouted = True
-        try:
-            name = headers[_HEADER_TOPIC].decode()
-            origin = [int(headers[h]) for h in (_HEADER_PARTITION, _HEADER_OFFSET, _HEADER_TIMESTAMP)]
-        except (KeyError, ValueError, TypeError, AttributeError):
-            return made  # another program's record: it becomes a dead letter
-        if name in TOPICS:
-            made.topic = name
-            made.partition, made.offset, made.timestamp_ms = origin
-    return made
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +32,7 @@ class Batch:
 class _Queue:
     """What was fetched of one topic and not yet put into a batch."""
 
-    records: list[object] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
     size_bytes: int = 0
     begin: int = 0  # where the next batch begins
     fetched: int = 0  # the consumer's position: after the last record fetched, markers included
@@ -134,10 +46,10 @@ class Merger:
         self._ranks = ranks()
         self._queues = {topic: _Queue(begin=offsets[topic], fetched=offsets[topic]) for topic in self._ranks}
 
-    def add(self, topic: str, records: Sequence[object], position: int, end: int) -> None:
+    def add(self, topic: str, records: Sequence[Record], position: int, end: int) -> None:
         """Records fetched of a topic, the consumer's position after them, the topic's end as last seen."""
         queue = self._queues[topic]
-        new = [r for r in records if r.offset >= queue.fetched]  # type: ignore[attr-defined]
+        new = [r for r in records if r.offset >= queue.fetched]
         queue.records += new
         queue.size_bytes += sum(map(_size, new))
         queue.fetched = max(queue.fetched, position)
@@ -165,7 +77,7 @@ class Merger:
         # What a topic that is behind has not shown yet comes, in the order of the merge, after the latest it has shown.
         frontier = min(
             (
-                (max(r.timestamp for r in queue.records), self._ranks[topic])  # type: ignore[attr-defined]
+                (max(r.timestamp for r in queue.records), self._ranks[topic])
                 for topic, queue in self._queues.items()
                 if queue.records and queue.fetched < queue.end
             ),
@@ -190,7 +102,7 @@ class Merger:
             last = queue.records[count - 1] if count else None
             queue.size_bytes -= sum(map(_size, queue.records[:count]))
             del queue.records[:count]
-            end = queue.fetched if not queue.records else last.offset + 1 if last else queue.begin  # type: ignore[attr-defined]
+            end = queue.fetched if not queue.records else last.offset + 1 if last else queue.begin
             if end > queue.begin:
                 ranges[topic] = (queue.begin, end)
                 queue.begin = end
@@ -199,8 +111,8 @@ class Merger:
         return Batch(merged, ranges, size_bytes) if ranges else None
 
 
-def _size(record: object) -> int:
-    return len(record.value or b"") + len(record.key or b"") + 100  # type: ignore[attr-defined]
+def _size(record: Record | Inbound) -> int:
+    return len(record.value or b"") + len(record.key or b"") + 100
 
 
 class Intake(Protocol):
@@ -221,7 +133,7 @@ class Intake(Protocol):
     async def stop(self) -> None: ...
 
 
-def merge(records: Mapping[str, Sequence[object]]) -> Iterator[tuple[str, Inbound]]:
+def merge(records: Mapping[str, Sequence[Record]]) -> Iterator[tuple[str, Inbound]]:
     """k-way merge by record time; ties by rank; each topic's own order is kept even if its
     times fall.
     """

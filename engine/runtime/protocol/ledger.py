@@ -20,9 +20,11 @@ from engine.core.decide.semantics import SEMANTICS
 from engine.runtime.errors import Refused
 from engine.runtime.protocol import formats, writes
 from engine.runtime.protocol.position import End, Position
+from engine.runtime.protocol.records import Place
 
 FORMAT_0_1: Final = 2
 SEMANTICS_0_1: Final = 1
+_STEP_FIELDS: Final = ("ranges", "tick_ms", "due", "swept", "backfilled", "decided_ms", "ahead")
 
 
 class Log(Protocol):
@@ -80,6 +82,8 @@ class Step:
     due: tuple[str, ...] = ()
     swept: tuple[str, ...] = ()
     backfilled: tuple[str, ...] = ()
+    decided_ms: int = 0  # the wall clock's moment; 0: time was the events' own
+    ahead: tuple[Place, ...] = ()  # records that were refused since their time lay far ahead
 
     def woken(self) -> list[Input]:
         """What the clock brought about, as inputs of `decide`."""
@@ -90,7 +94,7 @@ class Step:
 
     def encode(self) -> dict[str, Any]:
         """Its fields by name, those without a value left out."""
-        fields = {name: getattr(self, name) for name in ("ranges", "tick_ms", "due", "swept", "backfilled")}
+        fields = {name: getattr(self, name) for name in _STEP_FIELDS}
         return {name: value for name, value in fields.items() if value}
 
     @classmethod
@@ -102,6 +106,8 @@ class Step:
             tuple(fields.get("due", ())),
             tuple(fields.get("swept", ())),
             tuple(fields.get("backfilled", ())),
+            fields.get("decided_ms", 0),
+            tuple((topic, partition, offset) for topic, partition, offset in fields.get("ahead", ())),
         )
 
 
@@ -194,8 +200,8 @@ def _unit_0_1(
 ) -> Unit:
     """Of 0.1.0, which wrote its fields without their names."""
     steps = (
-        Step({t: (a, b) for t, (a, b) in ranges.items()}, tick_ms, *map(tuple, who_and_what))
-        for ranges, tick_ms, *who_and_what in audit
+        Step({t: (a, b) for t, (a, b) in ranges.items()}, tick_ms, tuple(due), tuple(swept), tuple(backfilled))
+        for ranges, tick_ms, due, swept, backfilled in audit
     )
     end = End(offsets, clients, tiers, swept)
     rows = writes.from_0_1(part)

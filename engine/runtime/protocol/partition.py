@@ -13,16 +13,17 @@ import structlog
 
 from engine.core.client.record import public_fields
 from engine.core.client.state import ClientState, Layout, NewerState, pack, unpack
+from engine.core.contract.decode import Taken
 from engine.core.contract.events import Event
-from engine.core.contract.message import Message
 from engine.core.decide.path import Due, Input, Sweep, decide
 from engine.core.plan.compile import Plan
 from engine.runtime.errors import Newer, Refused, Surprised
 from engine.runtime.observe.metrics import Metrics
-from engine.runtime.protocol import ledger
-from engine.runtime.protocol.intake import Batch, read
+from engine.runtime.protocol import future, ledger
+from engine.runtime.protocol.intake import Batch
 from engine.runtime.protocol.ledger import Log, Step, Store, Unit
 from engine.runtime.protocol.position import Position
+from engine.runtime.protocol.records import Place, read
 from engine.runtime.protocol.state_cache import StateCache
 from engine.runtime.protocol.unit import OpenUnit, UnitLimits
 from engine.runtime.protocol.writes import Write, encode_writes
@@ -151,22 +152,25 @@ class Partition:
 
     # -- deciding ----------------------------------------------------------------------------------
 
-    async def take(self, batch: Batch) -> None:
-        """Decide a batch; commit when the unit holds a message or is full."""
+    async def take(self, batch: Batch, decided_ms: int = 0) -> None:
+        """Decide a batch at this moment of the wall clock (0: there is none, time is the events' own); commit when the
+        unit holds a message or is full.
+        """
         if any(self.offsets.get(topic, begin) != begin for topic, (begin, _) in batch.ranges.items()):
             log.warning("batch dropped: it does not begin where the partition stands", partition=self.number)
             raise Surprised("a batch does not begin where the partition stands")
         unit = self._unit
         inputs: list[tuple[str, Event]] = []
-        for record in batch.records:
-            event = read(record, self._belongs)
-            if isinstance(event, Message):
-                unit.set_aside(record, event)
-            else:
-                inputs.append((record.topic, event))
-                unit.events[record.topic] += 1
+        ahead: list[Place] = []
+        found = ((record, read(record, self._belongs)) for record in batch.records)
+        for record, outcome in future.by_clock(found, decided_ms) if decided_ms else future.by_neighbours(found):
+            unit.take(record, outcome)
+            if isinstance(outcome, Taken):
+                inputs.append((record.topic, outcome.event))
+            elif outcome is future.FUTURE:
+                ahead.append(record.place)
         await self._load(dict.fromkeys(event.client_id for _, event in inputs))  # in order: so is the cache's
-        unit.steps.append(Step(batch.ranges))
+        unit.steps.append(Step(batch.ranges, decided_ms=decided_ms, ahead=tuple(ahead)))
         unit.records += len(batch.records)
         unit.size_bytes += batch.size_bytes
         self._decide(inputs)
@@ -180,21 +184,21 @@ class Partition:
         elif unit.records >= self._limits.records or unit.size_bytes >= self._limits.size_bytes:
             await self.commit("size")
 
-    async def tick(self, time_ms: int, limit: int = 1000) -> bool:
-        """Wake clients that are due. True when there may be more."""
+    async def tick(self, time_ms: int, limit: int = 1000, decided_ms: int = 0) -> bool:
+        """Wake clients that are due, at this moment of the wall clock. True when there may be more."""
         # who is due would be missing from a Redis that lost its last writes, and no event may come to show it
         self._check_position(await self._store.position())
         client_ids = await self._store.due(time_ms, limit)
         if not client_ids:
             return False
         await self._load(client_ids)
-        self._unit.steps.append(Step({}, time_ms, tuple(client_ids)))
+        self._unit.steps.append(Step({}, time_ms, tuple(client_ids), decided_ms=decided_ms))
         self._metrics.ticks.inc()
         self._decide([Due(client_id, time_ms) for client_id in client_ids])
         await self.commit("tick")
         return len(client_ids) == limit
 
-    async def sweep(self, time_ms: int, limit: int) -> None:
+    async def sweep(self, time_ms: int, limit: int, decided_ms: int = 0) -> None:
         """Look at the next clients under rules that are new, until all were looked at: no event or timer of theirs
         may come for long.
         """
@@ -209,7 +213,7 @@ class Partition:
         await self._load(client_ids)
         changed = self._decide([Sweep(client_id, time_ms) for client_id in client_ids])
         if changed or cursor == 0:
-            self._unit.steps.append(Step({}, time_ms, swept=tuple(changed)))
+            self._unit.steps.append(Step({}, time_ms, swept=tuple(changed), decided_ms=decided_ms))
             self._unit.swept = digest if cursor == 0 else None
             await self.commit("sweep")
         for client_id in new:

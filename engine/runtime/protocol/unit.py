@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import assert_never
 
 from engine.core.client.state import ClientState
+from engine.core.contract.decode import Rejected, Taken
 from engine.core.contract.message import Message
-from engine.core.contract.topics import REROUTED
 from engine.core.decide.path import Decided
-from engine.runtime.protocol.intake import Inbound
 from engine.runtime.protocol.ledger import Step
 from engine.runtime.protocol.position import End, Position
+from engine.runtime.protocol.records import Inbound, Outcome, Rerouted
 from engine.runtime.protocol.writes import MAX_CHUNK_BYTES
 
 
@@ -48,6 +49,7 @@ class OpenUnit:
     events: Counter[str] = field(default_factory=Counter)
     rejected: Counter[tuple[str, str]] = field(default_factory=Counter)
     rerouted: Counter[str] = field(default_factory=Counter)
+    unread: Counter[tuple[str, str]] = field(default_factory=Counter)  # (topic, field)
 
     def add(self, decided: Decided, clients_added: int) -> None:
         self.clients_added += clients_added
@@ -56,13 +58,20 @@ class OpenUnit:
         self.outcomes.update(decided.outcomes)
         self.moves.update(decided.moves)
 
-    def set_aside(self, record: Inbound, message: Message) -> None:
-        """A record that is not decided here, as the dead letter or the copy for another partition that it becomes."""
-        self.messages.append(message)
-        if message.topic == REROUTED:
-            self.rerouted[record.topic] += 1
-        else:
-            self.rejected[record.topic, dict(message.headers)["engage_reason"].decode()] += 1
+    def take(self, record: Inbound, outcome: Outcome) -> None:
+        """Count a record; what is not decided here is published for whoever can do something with it."""
+        match outcome:
+            case Taken():
+                self.events[record.topic] += 1
+                self.unread.update((record.topic, name) for name in outcome.unread)
+            case Rerouted():
+                self.rerouted[record.topic] += 1
+                self.messages.append(record.set_aside(outcome))
+            case Rejected():
+                self.rejected[record.topic, outcome.reason.value] += 1
+                self.messages.append(record.set_aside(outcome))
+            case _:
+                assert_never(outcome)
 
     def end(self, stands: Position, offsets: Mapping[str, int], timed_digest: str) -> End:
         """Where the partition stands once the unit is committed, but for what the ledger will say."""

@@ -23,6 +23,7 @@ class _Item:
 
     partition: Partition
     batch: Batch
+    decided_ms: int
     done: asyncio.Future[None]
 
 
@@ -33,16 +34,16 @@ class Delivery:
         self._channel = app.channel(maxsize=CHANNEL_ITEMS)
         app.agent(self._channel, concurrency=actors, name="engagement")(self._engage)
 
-    async def deliver(self, partition: Partition, batch: Batch) -> None:
+    async def deliver(self, partition: Partition, batch: Batch, decided_ms: int) -> None:
         """Have an actor give the batch to the partition. Returns, or raises, what `take` does."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        await self._channel.put(_Item(partition, batch, done))
+        await self._channel.put(_Item(partition, batch, decided_ms, done))
         await done
 
     async def _engage(self, items: AsyncIterable[_Item]) -> None:
         async for item in items:
             try:
-                await item.partition.take(item.batch)
+                await item.partition.take(item.batch, item.decided_ms)
             except Exception as error:  # whoever delivered it handles it
                 if not item.done.cancelled():
                     item.done.set_exception(error)

@@ -57,7 +57,7 @@ class Runner:
         waiting: Waiting,
         *,
         stop_log: Callable[[], Awaitable[None]],
-        deliver: Callable[[Partition, Batch], Awaitable[None]],
+        deliver: Callable[[Partition, Batch, int], Awaitable[None]],
         turns: Turns,
         sweep_clients: int,
         check: Callable[[], Awaitable[None]],
@@ -175,7 +175,7 @@ class Runner:
             async with self._turns.working:
                 if batch is not None:
                     async with asyncio.timeout(settings.unit_deadline_s):
-                        await self._deliver(partition, batch)
+                        await self._deliver(partition, batch, self._decided_ms())
                 now = asyncio.get_running_loop().time()
                 if not partition.uncommitted:
                     committed = now
@@ -186,6 +186,9 @@ class Runner:
                     await self._tick()
         if partition.uncommitted:
             await partition.commit("handover")
+
+    def _decided_ms(self) -> int:
+        return 0 if self._settings.clock == "event" else self._wall_ms()
 
     async def _tick(self) -> None:
         for topic, records in self._intake.merger.lag().items():
@@ -198,10 +201,11 @@ class Runner:
         else:
             # behind, or out of touch: later logins may wait; and a record may carry a time that lies ahead
             tick_ms = min(reached_ms, self._wall_ms())
-        while tick_ms and await self._partition.tick(tick_ms) and not self._stopping.is_set():
+        decided_ms = self._decided_ms()
+        while tick_ms and await self._partition.tick(tick_ms, decided_ms=decided_ms) and not self._stopping.is_set():
             if not self._intake.caught_up:
                 return  # more are due, but records wait too: take turns
         if tick_ms and self._intake.caught_up and not self._stopping.is_set():
-            await self._partition.sweep(tick_ms, self._sweep_clients)
+            await self._partition.sweep(tick_ms, self._sweep_clients, decided_ms)
         if not self._partition.uncommitted:
             self._partition.take_newest_plan()

@@ -120,13 +120,9 @@ class Worker:
         self.partitions.count(partitions)
 
     async def _warn(self) -> None:
-        """Of what is no reason to refuse: profiles may be meant to be compacted."""
-        for name in await topics.compacted(self.settings, self._clients):
-            log.warning(
-                "this topic is compacted: of a client's events Kafka may delete all but the last, decided or not. Set "
-                "its cleanup.policy to delete",
-                topic=name,
-            )
+        """About settings that may be meant so: profiles may be compacted on purpose."""
+        for name, warning in await topics.doubtful(self.settings, self._clients):
+            log.warning(warning, topic=name)
 
     async def _watch_topics(self) -> None:
         """A topic that is deleted under a worker looks like a Kafka that is away, or like one without news."""
