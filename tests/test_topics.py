@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import Field
 
-from engine.core.contract.decode import decode
+from engine.core.contract.decode import Taken, decode
 from engine.core.contract.events import Event
 from engine.core.contract.topics import TOPICS, Asked, Topic, inbound_topics, intake_topics, ranks, sources
 from engine.core.rules.ruleset import RuleSet
@@ -157,7 +157,9 @@ def test_it_is_merged_with_the_others():
 
 
 def test_its_records_become_events():
-    event = decode("visits", b"C1", value(kind="advice", minutes=45), 1_790_000_000_000)
+    taken = decode("visits", b"C1", value(kind="advice", minutes=45), 1_790_000_000_000)
+    assert isinstance(taken, Taken)
+    event = taken.event
     assert isinstance(event, Visit)
     assert (event.kind, event.minutes) == ("advice", 45)
     assert decode("visits", b"C1", value(kind="tea"), 1_790_000_000_000).reason == "unknown_value"
