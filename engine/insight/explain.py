@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from engine.core.client.state import ClientState
 from engine.core.contract.outbound import Outcome
+from engine.core.decide.messages import audience_of
 from engine.core.decide.path import contact, cooldown_ends_ms
 from engine.core.firm_time import DAY_MS
 from engine.core.plan.compile import Plan
@@ -61,6 +62,7 @@ class Explanation:
     all_tried: bool  # no other name can do it alone
     stopped: Outcome | None  # what of the contact policy would stop it now
     channel: str
+    audience: str  # who acts: the team, in place of an advisor whom the client does not have
     until_ms: int | None  # the end of its cooldown
     standing: str  # what the rule waits for, or has seen, when that is not an event alone
 
@@ -103,6 +105,7 @@ class Explainer:
             all_tried=flipper.complete,
             stopped=None if outcome is Outcome.SENT else outcome,
             channel=channel,
+            audience=audience_of(rule, client),
             until_ms=cooldown_ends_ms(client, compiled) if outcome is Outcome.COOLDOWN else None,
             standing=standing(rule, client),
         )

@@ -78,8 +78,12 @@ def flip_lines(explanation: Explanation) -> Iterator[str]:
 def policy(explanation: Explanation) -> str:
     rule = explanation.rule
     match explanation.stopped:
+        case None if rule.audience == "client":
+            return f"would let it pass, by {explanation.channel}"
+        case None if explanation.audience != rule.audience:
+            return f"would let it pass, to the team of {rule.owner}: the client has no advisor"
         case None:
-            return "would let it pass" if rule.audience != "client" else f"would let it pass, by {explanation.channel}"
+            return "would let it pass"
         case Outcome.COOLDOWN:
             return f"would stop it: cooldown until {firm_time(explanation.until_ms or 0)}"
         case Outcome.NO_CONSENT:
@@ -117,6 +121,7 @@ def as_json(explanation: Explanation) -> dict[str, Any]:
         "term": _term_json(explanation.term),
         "flips": [{"name": f.name, "now": f.now, "new": f.new, "bound": f.bound} for f in explanation.flips],
         "policy": None if explanation.stopped is None else explanation.stopped.value,
+        "audience": explanation.audience,
         "channel": explanation.channel,
         "cooldown_until": None if explanation.until_ms is None else rfc3339(explanation.until_ms),
     }

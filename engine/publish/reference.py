@@ -42,7 +42,7 @@ AGGREGATE_GIVES: Final = {
 OUTCOME_MEANS: Final = {
     Outcome.COOLDOWN: "the rule acted for this client less than its cooldown ago",
     Outcome.NO_CONSENT: "the client agreed to none of the rule's channels",
-    Outcome.DAILY_CAP: "the client has had as many contacts today as policy.yaml allows",
+    Outcome.DAILY_CAP: "the client had the day's contacts of policy.yaml, and the rule is below `urgent_from`",
     Outcome.SENT: "published",
 }
 CHANGES_MEANS: Final = {

@@ -60,13 +60,18 @@ def rule(id_: str, **fields: Any) -> str:
 
 @lru_cache(maxsize=64)
 def plan_of(
-    *rules: str, features: str = FEATURES, tiers: str = TIERS, daily_cap: int = 2, definitions: str = ""
+    *rules: str,
+    features: str = FEATURES,
+    tiers: str = TIERS,
+    daily_cap: int = 2,
+    definitions: str = "",
+    policy: str = "",
 ) -> Plan:
     """Rule files -> checked rule set -> plan, as a worker does it."""
     texts = {
         "features.yaml": f"features:\n{features}",
         "tiers.yaml": tiers,
-        "policy.yaml": f"contact:\n  daily_cap: {daily_cap}\n",
+        "policy.yaml": f"contact:\n  daily_cap: {daily_cap}\n  {policy}\n",
         "rules.yaml": "rules:\n" + "".join(rules) if rules else "rules: []\n",
     }
     if definitions:

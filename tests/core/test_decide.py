@@ -105,6 +105,46 @@ define: {is_rich: {is: client.assets_cny > least_cny}}
     assert message["why"] == told
 
 
+@pytest.mark.parametrize(
+    ("policy", "priority", "sent"),
+    [
+        ("", 90, ["letter", "greeting"]),
+        ("urgent_from: 80", 90, ["letter", "greeting", "urgent"]),
+        ("urgent_from: 90", 90, ["letter", "greeting", "urgent"]),
+        ("urgent_from: 91", 90, ["letter", "greeting"]),
+    ],
+)
+def test_what_is_urgent_is_sent_when_the_days_contacts_are_used_up(policy, priority, sent):
+    letters = [rule(id_, on="trades", priority=10) for id_ in ("letter", "greeting")]
+    plan = plan_of(*letters, rule("urgent", priority=priority), policy=policy)
+    desk = Desk(plan)
+    desk.take(profile(at(0)))
+    assert sorted(ids([*desk.take(trade(at(1))), *desk.take(login(at(1.1)))])) == sorted(sent)
+    assert (("urgent", "daily_cap") in desk.outcomes) == ("urgent" not in sent)
+
+
+def test_what_is_urgent_counts_towards_the_cap():
+    desk = Desk(
+        plan_of(rule("letter", on="trades", priority=10), rule("urgent", priority=90), policy="urgent_from: 80")
+    )
+    desk.take(profile(at(0)))
+    assert ids(desk.take(*(login(at(1, hour)) for hour in (8, 9, 10)), trade(at(1, 11)))) == ["urgent"] * 3
+    assert desk.outcomes[-1] == ("letter", "daily_cap")
+
+
+def test_work_for_an_advisor_whom_the_client_does_not_have_is_the_teams():
+    desk = Desk(plan_of(rule("r", audience="advisor", owner="wealth", when="login.success")))
+    desk.take(profile(at(0)))
+    (alone,) = desk.take(login(at(1)))
+    desk.take(profile(at(2), advisor_id="ADV-7"))
+    (advised,) = desk.take(login(at(3)))
+    who = ("audience", "owner", "advisor_id", "channel")
+    assert [alone[key] for key in who] == ["team", "wealth", None, "work_queue"]
+    assert alone["why"] == {"login.success": True, "client.has_advisor": False}
+    assert [advised[key] for key in who] == ["advisor", "wealth", "ADV-7", "work_queue"]
+    assert advised["why"] == {"login.success": True}
+
+
 def test_nobody_asks_a_client_for_consent_to_tell_the_advisor():
     desk = desk_with(rule("r", kind="alert", audience="advisor"), consents=(), daily_cap=1)
     assert [m["channel"] for m in desk.take(login(at(0)))] == ["work_queue"]

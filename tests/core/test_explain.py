@@ -19,7 +19,7 @@ from engine.core.language.expressions import BOOL, Expression, parse
 from engine.core.plan.compile import Plan, compile_rule_set
 from engine.core.rules.ruleset import RuleSet
 from engine.insight.explain import Explainer, Explanation, Term, failing
-from engine.insight.rendering import in_full, in_short
+from engine.insight.rendering import as_json, in_full, in_short
 from engine.rulefile.read.load import load
 from tests.core.making import FEATURES, TIERS, Desk, at, balance, event_of, plan_of, profile, rule, trade
 
@@ -182,6 +182,16 @@ def test_the_contact_policy_is_named() -> None:
     assert "cooldown until 2026-02-27 00:00" in list(in_full(explained("client.has_advisor", cooling)))[-1]
     capped = {"contacts_day": client_of(plan("client.has_advisor")).day, "contacts_today": 2}
     assert "daily cap" in list(in_full(explained("client.has_advisor", capped)))[-1]
+
+
+@pytest.mark.parametrize(("advisor", "said"), [(None, "to the team of wealth: the client has no advisor"), ("a", "")])
+def test_who_acts_in_place_of_an_advisor_is_named(advisor, said) -> None:
+    plan_ = plan_of(rule("r", audience="advisor"))
+    desk = Desk(plan_)
+    desk.take(profile(at(0), advisor_id=advisor))
+    found = Explainer(plan_).explain(plan_.rule_set.rules[0], "logins", desk.client, None, None)
+    assert list(in_full(found))[-1] == f"contact policy: would let it pass{', ' if said else ''}{said}"
+    assert as_json(found)["audience"] == ("advisor" if advisor else "team")
 
 
 def test_a_silence_says_where_it_stands() -> None:

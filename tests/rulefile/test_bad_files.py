@@ -246,7 +246,7 @@ def test_check_prints_the_line_and_a_caret(tmp_path):
     code, said = run()
     assert code == 1
     assert said.splitlines() == [
-        f'{tmp_path}/policy.yaml:1:11: unknown key "名"; keys here: daily_cap',
+        f'{tmp_path}/policy.yaml:1:11: unknown key "名"; keys here: daily_cap, urgent_from',
         "    contact: {名: 1, daily_cap: x}",
         "              ^",
         f'{tmp_path}/policy.yaml:1:28: not a number: "x"; write digits such as 1_000_000 or 0.5',

@@ -168,6 +168,28 @@ def test_nothing_is_sent_under_a_cap_of_nought():
     assert [finding.code for finding in found(rule("x", when="login.success", **CLIENT), cap=0)] == ["L205"]
 
 
+def test_what_is_urgent_is_not_capped():
+    urgent = {"when": "login.success", "priority": 80, **CLIENT}
+    assert found(rule("x", **urgent), cap="0\n  urgent_from: 80") == []
+    assert [f.code for f in found(rule("x", **urgent), cap="0\n  urgent_from: 81")] == ["L205"]
+    one_, two = rule("one", **urgent), rule("two", **{**urgent, "template": "u", "when": "login.success or True"})
+    assert {f.code for f in found(one_, two)} >= {"L203"}
+    assert "L203" not in {f.code for f in found(one_, two, cap="2\n  urgent_from: 80")}
+
+
+@pytest.mark.parametrize(
+    ("when", "codes"),
+    [
+        ("not client.has_advisor and login.success", ["L206"]),
+        ("client.days_known > 3 and not (client.has_advisor or login.success)", ["L206"]),
+        ("not client.has_advisor or login.success", []),
+        ("client.has_advisor", []),
+    ],
+)
+def test_work_for_an_advisor_whom_nobody_has(when, codes):
+    assert [f.code for f in found(rule("x", when=when, kind="task", audience="advisor"))] == codes
+
+
 def test_good_order():
     rules = [rule(f"r{n}", when="True", owner="wealth", template=f"t{n}", kind="task", audience="team") for n in (1, 2)]
     odd = rule("odd", when="True", owner="weatlh", kind="task", audience="team")

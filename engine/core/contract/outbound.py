@@ -96,11 +96,13 @@ class Action(Outbound):
     rule_version: Annotated[int, Field(ge=1)]
     title: str = Field(description="The rule's title in plain words.")
     description: str = Field(description="What the rule is for, in plain words.")
-    audience: Audience = Field(description="Who acts.")
+    audience: Audience = Field(
+        description="Who acts. An advisor's work for a client without an advisor is for the `team` of the owner."
+    )
     channel: str = Field(
         description=f"How to reach a client ({', '.join(get_args(Channel))}), or `work_queue` for advisors and teams."
     )
-    owner: str = Field(description="The department the rule belongs to.")
+    owner: str = Field(description="The department the rule belongs to, and whose team a `team` is.")
     advisor_id: Identifier | None = Field(description="The client's advisor, when one is known.")
     tier: str | None
     language: str

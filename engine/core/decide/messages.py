@@ -17,6 +17,7 @@ from engine.core.contract.outbound import TOPIC_OF_KIND, Action, Cause, Outbound
 from engine.core.decide.tiers import TierMove
 from engine.core.language.types import DURATION, MONEY, TIME
 from engine.core.plan.compile import CompiledRule
+from engine.core.rules.ruleset import Rule
 
 SOURCE: Final = "urn:engage"
 
@@ -78,6 +79,11 @@ def tier_change_message(client: ClientState, move: TierMove, cause: Cause, ordin
     return _message("tier-changes", record, "tier-change")
 
 
+def audience_of(rule: Rule, client: ClientState) -> str:
+    """Who acts: an advisor's work for a client who has none is the team's that the rule belongs to."""
+    return "team" if rule.audience == "advisor" and client.advisor_id is None else rule.audience
+
+
 def action_message(
     compiled: CompiledRule,
     client: ClientState,
@@ -87,7 +93,10 @@ def action_message(
     cause: Cause,
     ordinal: int,
 ) -> Message:
-    rule = compiled.rule
+    rule, audience = compiled.rule, audience_of(compiled.rule, client)
+    why = _named(compiled.why_names, compiled.why(client, event, move))
+    if audience != rule.audience:
+        why["client.has_advisor"] = False
     record = Action(
         id=_id(client, ordinal, rule.id, str(rule.version)),
         client_id=client.client_id,
@@ -98,7 +107,7 @@ def action_message(
         rule_version=rule.version,
         title=rule.title,
         description=rule.description,
-        audience=rule.audience,
+        audience=audience,
         channel=channel,
         owner=rule.owner,
         advisor_id=client.advisor_id,
@@ -107,7 +116,7 @@ def action_message(
         priority=rule.priority,
         template=rule.template,
         parameters=_named(compiled.parameter_names, compiled.parameters(client, event, move)),
-        why=_named(compiled.why_names, compiled.why(client, event, move)),
+        why=why,
         expires_at=rfc3339(client.now_ms + rule.expires_s * 1000),
     )
     return _message(TOPIC_OF_KIND[rule.kind], record, rule.kind)

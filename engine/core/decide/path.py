@@ -262,7 +262,8 @@ def contact(plan: Plan, client: ClientState, compiled: CompiledRule) -> tuple[Ou
         return Outcome.NO_CONSENT, channels[0]
     if client.contacts_day != client.day:
         client.contacts_day, client.contacts_today = client.day, 0
-    if client.contacts_today >= plan.rule_set.policy.daily_cap:
+    policy = plan.rule_set.policy
+    if client.contacts_today >= policy.daily_cap and not policy.is_urgent(rule.priority):
         return Outcome.DAILY_CAP, channel
     client.contacts_today += 1
     return Outcome.SENT, channel

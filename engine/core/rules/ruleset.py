@@ -105,7 +105,11 @@ class ContactPolicy:
     """Limits that hold for every rule whose audience is the client; and whether a second person approves rule sets."""
 
     daily_cap: int
+    urgent_from: int | None = None  # rules of this priority or higher are sent whatever the cap says, and count
     approval: bool = False  # kept so that a change of it is told; what asks for it reads the files' texts
+
+    def is_urgent(self, priority: int) -> bool:
+        return self.urgent_from is not None and priority >= self.urgent_from
 
 
 @dataclass(frozen=True, slots=True)

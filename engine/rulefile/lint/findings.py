@@ -31,6 +31,7 @@ CODES: Final[dict[str, tuple[str, str]]] = {
     "L203": (NOTE, "two rules for the client that fire on one event with the same priority"),
     "L204": (ERROR, "a segment that no client is in: those above it take them all"),
     "L205": (ERROR, "a rule for the client while the daily cap is 0"),
+    "L206": (WARNING, "a rule for the advisor of clients who have none"),
     "L301": (NOTE, "a rule without tests"),
     "L302": (NOTE, "a rule that does not say which need it serves"),
     "L303": (WARNING, "a cooldown longer than the time between two looks: the rule is passed over"),

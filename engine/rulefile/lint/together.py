@@ -1,4 +1,4 @@
-"""What rules do to each other: L201 to L205.
+"""What rules do to each other: L201 to L206.
 
 Enters: a RuleSet. Leaves: findings.
 Holds: what is said of two rules is proved of their conditions, or shown by values for which both hold, tried on them.
@@ -35,6 +35,7 @@ def look(rule_set: RuleSet, findings: Findings) -> None:
     else:
         _used_up(rule_set, rules, worlds, findings)
         _same_priority(rule_set, rules, worlds, findings)
+    _without_advisor(rule_set, rules, findings)
     _repeated(rules, worlds, findings)
     _segments(rule_set, findings)
 
@@ -42,10 +43,22 @@ def look(rule_set: RuleSet, findings: Findings) -> None:
 def _none_is_sent(rule_set: RuleSet, findings: Findings) -> None:
     for rule in rule_set.rules:
         home = findings.places.rules.get(rule.id)
-        if rule.audience == "client" and home is not None:
+        if rule.audience == "client" and home is not None and not rule_set.policy.is_urgent(rule.priority):
             at = home.key("audience") or home
             message = "is never sent: the daily cap of policy.yaml is 0"
             findings.add("L205", at, f'rule "{rule.id}"', message, "raise daily_cap, or remove the rule", home=home)
+
+
+def _without_advisor(rule_set: RuleSet, rules: list[Rule], findings: Findings) -> None:
+    advised = ast.Name("client.has_advisor", ast.Load())
+    for rule in rules:
+        home = findings.places.rules.get(rule.id)
+        if rule.audience != "advisor" or home is None:
+            continue
+        if all(impossible(world_of(rule_set, on), (rule.when.tree, True), (advised, True)) for on in rule.on):
+            message = "is for the advisor of clients who have none: it goes to the team of its owner"
+            remedy = "write audience: team, or correct its condition"
+            findings.add("L206", home.key("audience") or home, f'rule "{rule.id}"', message, remedy, home=home)
 
 
 def _together(one: Rule, other: Rule, worlds: Mapping[str, World]) -> list[World]:
@@ -74,7 +87,7 @@ def _used_up(rule_set: RuleSet, rules: list[Rule], worlds: Mapping[str, World], 
     cap = rule_set.policy.daily_cap
     for position, rule in enumerate(rules):
         home = findings.places.rules.get(rule.id)
-        if rule.audience != "client" or home is None:
+        if rule.audience != "client" or home is None or rule_set.policy.is_urgent(rule.priority):
             continue
         before = [
             other
@@ -96,7 +109,8 @@ def _used_up(rule_set: RuleSet, rules: list[Rule], worlds: Mapping[str, World], 
 
 
 def _same_priority(rule_set: RuleSet, rules: list[Rule], worlds: Mapping[str, World], findings: Findings) -> None:
-    client = [rule for rule in rules if rule.audience == "client"]
+    capped = [rule for rule in rules if not rule_set.policy.is_urgent(rule.priority)]
+    client = [rule for rule in capped if rule.audience == "client"]
     for one, other in itertools.combinations(client, 2):
         home = findings.places.rules.get(other.id)
         if home is None or one.priority != other.priority or one.template == other.template:

@@ -8,11 +8,11 @@ test is run by deciding them, and every fault is told at its place in the file.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, get_args
 
 from engine.core.contract.events import Event
 from engine.core.contract.message import cny
-from engine.core.contract.outbound import Outcome, Value
+from engine.core.contract.outbound import Audience, Outcome, Value
 from engine.core.rules.ruleset import Rule, Tiers
 from engine.rulefile.read.story import AT_MS, MAX_WAIT_S, Story, money_fen
 from engine.rulefile.source.document import Node, Scalar, place
@@ -29,6 +29,7 @@ class Expected:
     reason: str  # "fires", or why not: condition or a reason of the contact policy
     count: int | None = None
     channel: str | None = None
+    audience: str | None = None
     parameters: tuple[tuple[str, Value], ...] = ()  # as in the published record
 
     def __str__(self) -> str:
@@ -36,6 +37,7 @@ class Expected:
             return f"not: {self.reason}"
         said = [f"count {self.count}"] if self.count is not None else []
         said += [f"channel {self.channel}"] if self.channel else []
+        said += [f"audience {self.audience}"] if self.audience else []
         said += [f"{name} {MISSING if value is None else value}" for name, value in self.parameters]
         return f"fires{' with ' if said else ''}{', '.join(said)}"
 
@@ -105,11 +107,12 @@ def _expected(reader: Reader, node: Node | None, rule: Rule, sound: bool) -> Exp
         reader.problem(node, "expect has one key", "write fires: {...} or not: condition")
     if "not" in fields:
         return Expected(reader.choice(fields["not"], REASONS))
-    said = reader.mapping(fields.get("fires"), (), ("channel", "count", "parameters"))
+    said = reader.mapping(fields.get("fires"), (), ("channel", "audience", "count", "parameters"))
     return Expected(
         "fires",
         reader.integer(said["count"], 1, 1000) if "count" in said else None,
         (reader.choice(said["channel"], rule.channels) or None) if sound and "channel" in said else None,
+        (reader.choice(said["audience"], get_args(Audience)) or None) if "audience" in said else None,
         _parameters(reader, said.get("parameters"), rule) if sound else (),
     )
 

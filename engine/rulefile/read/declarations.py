@@ -195,7 +195,8 @@ def _no_twice(reader: Reader, node: Node | None, ids: list[str]) -> None:
 
 def read_policy(reader: Reader, root: Node) -> ContactPolicy:
     fields = reader.mapping(root, ("contact",), ("publishing",))
-    contact = reader.mapping(fields.get("contact"), ("daily_cap",))
+    contact = reader.mapping(fields.get("contact"), ("daily_cap",), ("urgent_from",))
     publishing = reader.mapping(fields.get("publishing"), ("approval",))
     approval = reader.choice(publishing.get("approval"), ("true", "false"))
-    return ContactPolicy(reader.integer(contact.get("daily_cap"), 0, 100), approval == "true")
+    urgent_from = reader.integer(contact["urgent_from"], 1, 100) if "urgent_from" in contact else None
+    return ContactPolicy(reader.integer(contact.get("daily_cap"), 0, 100), urgent_from, approval == "true")

@@ -92,10 +92,19 @@ def tiers_schema(rule_set: RuleSet | None) -> Schema:
 
 
 def policy_schema() -> Schema:
-    contact: Keys = {"daily_cap": (number(0, 100), "Contacts a client and day, all channels together.")}
+    contact: Keys = {
+        "daily_cap": (number(0, 100), "Contacts a client and day, all channels together."),
+        "urgent_from": (
+            number(1, 100),
+            "Rules of this priority or higher are sent even when the cap is used up; they count towards it.",
+        ),
+    }
     publishing: Keys = {"approval": ({"type": "boolean"}, "Whether a second person must approve a rule set.")}
     root: Keys = {
-        "contact": (mapping(contact, ("daily_cap",)), "Limits on contacting a client, over all rules."),
+        "contact": (
+            mapping(contact, ("daily_cap",), ("urgent_from",)),
+            "Limits on contacting a client, over all rules.",
+        ),
         "publishing": (mapping(publishing, ("approval",)), "How rule sets take effect."),
     }
     return mapping(root, ("contact",), ("publishing",))

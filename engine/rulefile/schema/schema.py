@@ -151,6 +151,7 @@ def _sequence(known: str) -> Schema:
 def _test(rule_set: RuleSet | None) -> Schema:
     fires: Keys = {
         "channel": (choice((*rules.CHANNELS, "work_queue")), "The channel that it takes."),
+        "audience": (choice(rules.AUDIENCES), "Who acts; the team, where the client has no advisor."),
         "count": (number(1, 1000), "How often."),
         "parameters": (named(IDENTIFIER, _scalar()), "Values of the record; missing for one that is not there."),
     }

@@ -211,6 +211,8 @@ def _unlike(expected: Expected, actions: list[dict[str, Any]]) -> str:
     for action in actions:
         if expected.channel is not None and action["channel"] != expected.channel:
             return f"its channel was {action['channel']}"
+        if expected.audience is not None and action["audience"] != expected.audience:
+            return f"it was for the {action['audience']}"
         for name, value in expected.parameters:
             found = action["parameters"][name]
             if found != value:
