@@ -1,6 +1,7 @@
 """A stand-in for the worker in the demo's own tests: counts what it reads and publishes actions by hand.
 
-Its one argument says what to do wrong: nothing, crash, no-survey, no-ready, exit-3, hang, deaf.
+Its one argument says what to do wrong: nothing, crash, no-survey, no-ready, exit-3, hang; stuck decides only the first
+records, slow takes its time for each.
 """
 
 import json
@@ -25,6 +26,7 @@ consumer = Consumer(client | {"group.id": "standin", "auto.offset.reset": "earli
 consumer.assign([TopicPartition(topic, p, 0) for topic in inbound_topics() for p in range(4)])
 producer = Producer(client)
 running = True
+EACH = 400 if mode == "slow" else 50  # events to an action
 
 
 def stop(*_):
@@ -53,7 +55,12 @@ server = ThreadingHTTPServer(("127.0.0.1", int(os.environ["ENGAGE_WEB_PORT"])), 
 threading.Thread(target=server.serve_forever, daemon=True).start()
 cause = {"type": "logins", "event_id": "e", "time": "2026-03-02T01:30:00.000Z"}
 while running:
-    for record in consumer.consume(500, 0.02):
+    if mode == "slow":
+        time.sleep(0.04)
+    if mode == "stuck" and counts.total() > 100:
+        time.sleep(0.04)
+        continue
+    for record in consumer.consume(20 if mode == "slow" else 500, 0.02):
         outcome = decode(record.topic(), record.key(), record.value(), record.timestamp()[1])
         if isinstance(outcome, Rejected):
             counts["engage_rejected_total"] += 1
@@ -63,9 +70,9 @@ while running:
             continue
         counts["engage_events_total"] += 1
         n = counts["engage_events_total"]
-        if n % 50 == 0:
+        if n % EACH == 0:
             kinds = [kind for kind in TOPIC_OF_KIND if not (kind == "survey" and mode == "no-survey")]
-            kind = kinds[n // 50 % len(kinds)]
+            kind = kinds[n // EACH % len(kinds)]
             action = {
                 "kind": kind,
                 "time": cause["time"],

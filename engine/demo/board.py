@@ -61,6 +61,8 @@ class Board:
     fed_bad: int = 0
     taken: int = 0  # events and rejected records that the worker has committed
     events_per_s: float = 0.0
+    decided_per_s: float = 0.0  # from the first decided event to the last
+    held_back: bool = False  # the worker decided more slowly than the demo would have fed it
     tiers: dict[str, int] = field(default_factory=dict)
     moves: Counter[tuple[str, str]] = field(default_factory=Counter)  # (to tier, reason)
     suppressed: Counter[str] = field(default_factory=Counter)
@@ -98,11 +100,14 @@ class Board:
         else:
             self.dead_letters[headers.get("engage_reason", b"?").decode()] += 1
 
+    def unseen(self) -> list[str]:
+        """The kinds of what a worker publishes that have not come yet."""
+        faults = [f"no {kind} was published" for kind in TOPIC_OF_KIND if not self.published[kind]]
+        return faults if self.tier_changes else [*faults, "no tier changed"]
+
     def missing(self) -> list[str]:
         """What a demo should have shown and has not."""
-        faults = [f"no {kind} was published" for kind in TOPIC_OF_KIND if not self.published[kind]]
-        if not self.tier_changes:
-            faults.append("no tier changed")
+        faults = self.unseen()
         if self.taken != self.fed:
             faults.append(f"the worker took in {self.taken:,} of {self.fed:,} records")
         if (dead := self.dead_letters.total()) != self.fed_bad:
@@ -235,8 +240,10 @@ def summary(board: Board, faults: list[str]) -> RenderableType:
     for outcome, count in sorted(board.suppressed.items()):
         table.add_row(f"suppressed: {outcome}", f"{count:,}")
     table.add_row("dead letters", f"{board.dead_letters.total()} of {board.fed_bad} bad records fed on purpose")
+    held_back = "simulated time waited for it" if board.held_back else "it was not asked for more"
+    speed = f"this machine decided {board.decided_per_s:,.0f} events a second; {held_back}"
     verdict = Text("All went well.", "green") if not faults else Text("\n".join(f"- {f}" for f in faults), "red")
-    return Group(table, verdict)
+    return Group(table, Text(speed), verdict)
 
 
 class Show:

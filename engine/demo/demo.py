@@ -2,7 +2,8 @@
 
 Enters: how long. Leaves: an exit code: 0 all was shown and nothing went wrong, 1 not, 130 ended by Ctrl-C.
 Holds: the worker is the real one, in a process of its own; Kafka and Redis are the embedded ones; nothing outlives the
-demo, however it ends, but the worker's log when something went wrong.
+demo, however it ends, but the worker's log when something went wrong. The worker sets the pace: a slow machine sees
+less history in the same time, and nothing is given up while anything moves.
 """
 
 from __future__ import annotations
@@ -14,17 +15,14 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Final
 
 from engine.core.contract.outbound import OUTBOUND
 from engine.core.contract.topics import DEAD_LETTERS, inbound_topics
 from engine.demo.embedded import (
-    PARTITIONS,
     REMEDY,
     EmbeddedError,
     EmbeddedKafka,
@@ -32,121 +30,20 @@ from engine.demo.embedded import (
     die_with_parent,
     free_port,
 )
-from engine.demo.simulator import DAY_MS, simulate
-from engine.operations.record_file import SimulatedRecord, to_json
 
 if TYPE_CHECKING:
     from engine.demo.board import Board, Show
+    from engine.demo.clients import Feed, Watch
 
 RULES: Final = Path(__file__).parent.parent.parent / "rules"
 WORKER: Final = (sys.executable, "-m", "engine.cli.main", "run")
-SEED: Final = 7
-CLIENTS: Final = 800
-BAD_SHARE: Final = 0.001
-# The history ends now: its first 120 days pass in half a minute, the three years after them in as many quarters of an
-# hour, and then it is the present.
-FAST_DAYS: Final = 120
-SLOW_DAYS: Final = 1095
-FAST_DAYS_PER_S: Final = 4.5
-SLOW_DAYS_PER_S: Final = 0.4
-MAX_DAYS_PER_S: Final = 15.0  # for a short demo
-START_AND_END_S: Final = 6.0  # of a demo's seconds go to its start and its end
-MAX_LAG_RECORDS: Final = 20_000  # the embedded broker keeps some 5 MB a partition: never run far ahead of the worker
-SETTLE_S: Final = 10.0
-STOP_S: Final = 15.0
-SCRAPE_S: Final = 0.5
-
-
-class _Feed:
-    """Puts the simulator's records on Kafka at the demo's pace."""
-
-    def __init__(self, kafka: str, now_ms: Callable[[], int], fast_days_per_s: float) -> None:
-        from confluent_kafka import Producer
-
-        # it outlives the broker, and would say so at level error
-        settings = {"bootstrap.servers": kafka, "partitioner": "murmur2_random", "linger.ms": 20, "log_level": 2}
-        self._producer = Producer(settings)
-        self._now_ms = now_ms
-        self._fast_days_per_s = fast_days_per_s
-        start_ms = now_ms() - (FAST_DAYS + SLOW_DAYS) * DAY_MS
-        self._slow_from_ms = start_ms + FAST_DAYS * DAY_MS
-        self.moment_ms: float = start_ms
-        self._records = simulate(SEED, CLIENTS, start_ms, start_ms + 20 * 365 * DAY_MS, bad_share=BAD_SHARE)
-        self._next = next(self._records)
-
-    def advance(self, elapsed_s: float) -> Iterator[SimulatedRecord]:
-        """Send what falls due in `elapsed_s`, never anything of the future; what was sent."""
-        days_per_s = self._fast_days_per_s if self.moment_ms < self._slow_from_ms else SLOW_DAYS_PER_S
-        self.moment_ms = min(self.moment_ms + elapsed_s * days_per_s * DAY_MS, self._now_ms())
-        while self._next.time_ms <= self.moment_ms:
-            record = self._next
-            self._send(record)
-            yield record
-            self._next = next(self._records)
-        self._producer.poll(0)
-
-    def _send(self, record: SimulatedRecord) -> None:
-        value = record.value if isinstance(record.value, bytes) else to_json(record.value)
-        while True:
-            try:
-                return self._producer.produce(record.topic, value=value, key=record.key)
-            except BufferError:
-                self._producer.poll(0.1)
-
-    def flush(self) -> None:
-        self._producer.flush(SETTLE_S)
-
-
-class _Watch:
-    """Reads what the worker publishes, and its metrics and health."""
-
-    def __init__(self, kafka: str, board: Board, web: str) -> None:
-        from confluent_kafka import Consumer, TopicPartition
-
-        settings: dict[str, Any] = {
-            "bootstrap.servers": kafka,
-            "group.id": "engage-demo",  # needed by the client, never joined
-            "isolation.level": "read_committed",
-            "enable.auto.commit": False,
-            "fetch.wait.max.ms": 50,
-            "log_level": 3,
-        }
-        self._consumer = Consumer(settings)
-        topics = (*OUTBOUND, "dead-letters")
-        self._consumer.assign([TopicPartition(topic, p, 0) for topic in topics for p in range(PARTITIONS)])
-        self._board = board
-        self._web = web
-        self._scraped_at = time.monotonic()
-
-    def published(self, timeout_s: float) -> int:
-        """Read what has come; how many records."""
-        records = [r for r in self._consumer.consume(1000, timeout_s) if r.error() is None]
-        for record in records:
-            headers = cast(list[tuple[str, bytes]], record.headers() or [])
-            self._board.saw_record(record.topic() or "", record.value() or b"", dict(headers))
-        return len(records)
-
-    def ready(self) -> bool:
-        return self._get("/health/ready") is not None
-
-    def scrape(self) -> None:
-        text = self._get("/metrics")
-        if text is None:
-            return
-        before, at = self._board.taken, time.monotonic()
-        self._board.saw_metrics(text)
-        self._board.events_per_s = max(0, self._board.taken - before) / max(at - self._scraped_at, 0.001)
-        self._scraped_at = at
-
-    def _get(self, path: str) -> str | None:
-        try:
-            with urllib.request.urlopen(self._web + path, timeout=1) as response:
-                return str(response.read().decode())
-        except (OSError, urllib.error.URLError):
-            return None
-
-    def close(self) -> None:
-        self._consumer.close()
+# Fed and not yet decided: what the worker decides in so many seconds, within bounds. The embedded broker keeps some
+# 5 MB a partition.
+IN_FLIGHT_S: Final = 2.0
+LEAST_IN_FLIGHT: Final = 2_000
+MOST_IN_FLIGHT: Final = 20_000
+PATIENCE_S: Final = 300.0  # in which nothing at all moves
+STOP_S: Final = 60.0
 
 
 class _Worker:
@@ -182,7 +79,7 @@ class _Worker:
 
 
 def run_demo(seconds: int | None = None, rules: Path = RULES, *, worker: Sequence[str] = WORKER) -> int:
-    """Run for `seconds`, or until Ctrl-C. `worker` is the command that starts the worker."""
+    """Run for `seconds` from the first decided event on, or until Ctrl-C. `worker` is the command that starts it."""
     try:
         import confluent_kafka  # noqa: F401
         import rich  # noqa: F401
@@ -208,8 +105,8 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
 
 def _run(seconds: int | None, rules: Path, command: Sequence[str]) -> int:
     from engine.demo.board import Board, Show, look_yourself, summary
+    from engine.demo.clients import Feed, Watch, fast_days_per_s
 
-    ends_s = time.monotonic() + seconds if seconds else float("inf")
     with contextlib.ExitStack() as stack:
         kafka = stack.enter_context(EmbeddedKafka())
         redis = stack.enter_context(EmbeddedRedis())
@@ -224,15 +121,15 @@ def _run(seconds: int | None, rules: Path, command: Sequence[str]) -> int:
         settings = _settings(kafka.address, redis.url, rules, web_port) | {"TMPDIR": scratch}
         process = _Worker(command, settings, log)
         stack.callback(_end, process)
-        feed = _Feed(kafka.address, lambda: int(time.time() * 1000), _fast_days_per_s(seconds))
-        watch = _Watch(kafka.address, board, web)
+        feed = Feed(kafka.address, lambda: int(time.time() * 1000), fast_days_per_s(seconds))
+        watch = Watch(kafka.address, board, web)
         stack.callback(watch.close)
         show = Show(board)
         show.console.print(*look_yourself(board), sep="\n", highlight=False, soft_wrap=True)
         try:
             with show:
-                _play(board, process, feed, watch, show, ends_s)
-            faults = _finish(board, process, feed, watch)
+                faults = _Performance(board, process, feed, watch, show).play(seconds)
+            faults = _finish(board, process, watch, faults)
         except KeyboardInterrupt:
             log.unlink()
             raise
@@ -254,13 +151,6 @@ def _settings(kafka: str, redis: str, rules: Path, web_port: int) -> dict[str, s
     }
 
 
-def _fast_days_per_s(seconds: int | None) -> float:
-    """A short demo goes through the same history faster."""
-    if seconds is None:
-        return FAST_DAYS_PER_S
-    return min(MAX_DAYS_PER_S, max(FAST_DAYS_PER_S, FAST_DAYS / max(seconds - START_AND_END_S, 1.0)))
-
-
 def _end(process: _Worker) -> None:
     """The last of all: nothing may interrupt it."""
     previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -271,50 +161,105 @@ def _end(process: _Worker) -> None:
         signal.signal(signal.SIGINT, previous)
 
 
-def _play(board: Board, process: _Worker, feed: _Feed, watch: _Watch, show: Show, ends_s: float) -> None:
-    """Feed, read and show until the time is over or the worker is gone."""
-    ready = False
-    last_s = scraped_s = time.monotonic()
-    while (now_s := time.monotonic()) < ends_s and process.exit_code is None:
-        elapsed_s, last_s = now_s - last_s, now_s
-        if now_s - scraped_s >= (SCRAPE_S if ready else 0.1):
-            scraped_s = now_s
-            if not ready:
-                ready = watch.ready()
-            else:
-                watch.scrape()
-        if ready:
-            board.status = "running" if board.taken else "the worker is joining its group"
-            if board.fed - board.taken < MAX_LAG_RECORDS:
-                _count(board, feed.advance(elapsed_s))
-            else:
-                board.status = "waiting for the worker"
-        watch.published(0.02)
-        show.update()
+class _Stuck(Exception):
+    """There is no use in going on; the text says why."""
 
 
-def _count(board: Board, sent: Iterator[SimulatedRecord]) -> None:
-    for record in sent:
-        board.fed += 1
-        board.fed_bad += isinstance(record.value, bytes)
-        board.simulated_ms = record.time_ms
+class _Performance:
+    """Feeds, reads and shows, at the pace of the worker."""
+
+    def __init__(self, board: Board, process: _Worker, feed: Feed, watch: Watch, show: Show) -> None:
+        self._board = board
+        self._process = process
+        self._feed = feed
+        self._watch = watch
+        self._show = show
+        self._last_s = time.monotonic()
+        self._began: tuple[float, int] | None = None  # when the first decided events were seen, and how many
+        self._moved: object = None
+        self._still_s = 0.0
+
+    def play(self, seconds: int | None) -> list[str]:
+        """To the end of the time, and then until all was seen and decided; what was wrong."""
+        try:
+            self._wait_until_ready("starting: it compiles the rules and joins its group")
+            self._run(seconds or float("inf"))
+            self._settle()
+            self._wait_until_ready("not ready")
+        except _Stuck as stuck:
+            return [str(stuck)]
+        return []
+
+    def _wait_until_ready(self, status: str) -> None:
+        waited_s = 0.0
+        while not self._watch.ready:
+            self._board.status = f"the worker is {status} ({waited_s:.0f} s)"
+            waited_s += self._step(f"the worker is not ready: {self._board.metrics} and its log say more")
+
+    def _run(self, seconds: float) -> None:
+        board, feed = self._board, self._feed
+        while self._shown_s < seconds:
+            elapsed_s = self._step("" if board.taken == board.fed else "the worker decides nothing")
+            board.status = "running" if board.taken else "the worker gets its first events"
+            until_ms = feed.due_ms(elapsed_s)
+            self._send(until_ms)
+            if feed.moment_ms < min(until_ms, time.time() * 1000):
+                board.held_back = True
+                board.status = "simulated time waits for the worker"
+
+    def _settle(self) -> None:
+        """What is shown depends on the history and not on the machine, so a slow one takes longer."""
+        board, feed = self._board, self._feed
+        while board.unseen() and feed.moment_ms < feed.least_ms:
+            board.status = "the time is over: playing on until everything was seen"
+            self._step("the worker decides nothing")
+            self._send(feed.least_ms)
+        while board.taken < board.fed:
+            board.status = "the worker decides the last records"
+            self._step("the worker decides nothing")
+        if self._began:
+            board.decided_per_s = (board.taken - self._began[1]) / self._shown_s
+
+    @property
+    def _shown_s(self) -> float:
+        return time.monotonic() - self._began[0] if self._began else 0.0
+
+    def _send(self, until_ms: float) -> None:
+        board = self._board
+        decided_per_s = board.taken / max(self._shown_s, 1.0)
+        most = min(MOST_IN_FLIGHT, max(LEAST_IN_FLIGHT, IN_FLIGHT_S * decided_per_s))
+        for record in self._feed.advance(until_ms, int(most) - (board.fed - board.taken)):
+            board.fed += 1
+            board.fed_bad += isinstance(record.value, bytes)
+            board.simulated_ms = record.time_ms
+
+    def _step(self, waiting_for: str) -> float:
+        """Read and show what has come; the seconds since the last step, and no more than one after a standstill."""
+        board, now_s = self._board, time.monotonic()
+        elapsed_s, self._last_s = min(now_s - self._last_s, 1.0), now_s
+        if self._process.exit_code is not None:
+            raise _Stuck("the worker ended by itself")
+        self._watch.scrape()
+        self._watch.published(0.02)
+        self._show.update()
+        if board.taken and not self._began:
+            self._began = (time.monotonic(), board.taken)
+        moved = (board.taken, board.fed, board.published.total(), board.tier_changes, board.dead_letters.total())
+        self._still_s = self._still_s + elapsed_s if waiting_for and moved == self._moved else 0.0
+        self._moved = moved
+        if self._still_s >= PATIENCE_S:
+            raise _Stuck(f"nothing at all has moved for {PATIENCE_S:.0f} s; {waiting_for}")
+        return elapsed_s
 
 
-def _finish(board: Board, process: _Worker, feed: _Feed, watch: _Watch) -> list[str]:
-    """Let the worker catch up, stop it as an operator would, and say what was wrong."""
-    feed.flush()
-    deadline_s = time.monotonic() + SETTLE_S
-    while process.exit_code is None and time.monotonic() < deadline_s and board.taken < board.fed:
-        watch.scrape()
-        watch.published(0.1)
+def _finish(board: Board, process: _Worker, watch: Watch, faults: list[str]) -> list[str]:
+    """Stop the worker as an operator would, read the rest, and say what was wrong."""
     if process.exit_code is not None:
         return [f"the worker ended by itself with exit code {process.exit_code}", *board.missing()]
-    faults = [] if watch.ready() else [f"the worker is not ready: {board.metrics} and its log say more"]
     code = process.stop(STOP_S)
     if code is None:
-        faults.append(f"the worker did not end within {STOP_S:.0f} s of SIGTERM")
+        faults = [*faults, f"the worker did not end within {STOP_S:.0f} s of SIGTERM"]
     elif code != 0:
-        faults.append(f"the worker ended with exit code {code} on SIGTERM")
-    while watch.published(0.5):
-        pass
+        faults = [*faults, f"the worker ended with exit code {code} on SIGTERM"]
+    watch.read_to_end(PATIENCE_S)
     return faults + board.missing()
