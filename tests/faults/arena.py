@@ -135,7 +135,7 @@ class Arena:
 
     def engage(self, *arguments: str) -> str:
         """What a command of the engine says, which must succeed."""
-        done = self.installation.engage(*arguments, timeout_s=120)
+        done = self.installation.engage(*arguments)
         assert done.returncode == 0, f"engage {' '.join(arguments)}: {done.stderr[-2000:]}"
         return done.stdout
 

@@ -151,7 +151,7 @@ def redis_emptied(arena: Arena, random: Random) -> Harm:
     arena.engage("rebuild", *(("--snapshot", str(snapshot)) if snapshot else ()))
     for slot in workers:
         slot.start()
-    eventually(arena.ready, 60, "all workers are ready after the rebuild")
+    eventually(arena.ready, "all workers are ready after the rebuild")
     over = time.monotonic()
     source = "a snapshot and the ledger after it" if snapshot else "the ledger"
     under = "under workers" if running else "between workers"
@@ -175,9 +175,7 @@ def publish_rules(arena: Arena, random: Random) -> Harm:
     over = time.monotonic()
     digest = arena.engage("check", str(arena.rules)).rpartition("digest ")[2].strip()
     for slot in arena.taken:
-        eventually(
-            partial(_in_force, arena, slot, digest), 60, f"worker {slot.number} goes by the last rules published"
-        )
+        eventually(partial(_in_force, arena, slot, digest), f"worker {slot.number} goes by the last rules published")
     return Harm(f"rules changed {times} times", since, over)
 
 

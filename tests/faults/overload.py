@@ -18,7 +18,7 @@ from statistics import median
 from tests.faults.arena import Arena
 from tests.faults.load import Load
 from tests.kafka.installation import Installation
-from tests.kafka.worker_process import WorkerProcess, eventually
+from tests.kafka.worker_process import HUNG_S, WorkerProcess, eventually
 
 MAX_MB = 400
 RECORDS_PER_CLIENT = 20
@@ -87,7 +87,7 @@ def backlog(records: int, latency_ms: float, partitions: int, findings: Findings
         arena.slots[0].redis.delay_s = latency_ms / 2000
         began = time.monotonic()
         worker = _worker(arena)
-        eventually(installation.settled, 60 + records / 500, "the backlog is worked off")
+        eventually(installation.settled, "the backlog is worked off", HUNG_S + records / 100)
         taken_s = time.monotonic() - began
         print(
             f"  {load.produced} records of {clients} clients in {taken_s:.0f} s, {load.produced / taken_s:.0f} a second"
@@ -103,7 +103,7 @@ def many_partitions(partitions: int, idle_s: float, findings: Findings) -> None:
     def work(arena: Arena) -> None:
         began = time.monotonic()
         worker = _worker(arena)
-        eventually(lambda: worker.ready, 120, "the worker is ready")
+        eventually(lambda: worker.ready, "the worker is ready")
         start_s = time.monotonic() - began
         time.sleep(5)
         cpu_s, kafka_s = _cpu_s(worker.pid), _cpu_s(arena.broker.pid)
@@ -126,7 +126,7 @@ def soak(seconds: float, rate: float, findings: Findings) -> None:
     def work(arena: Arena) -> None:
         installation, records = arena.installation, int(seconds * rate)
         worker = _worker(arena)
-        eventually(lambda: worker.ready, 60, "the worker is ready")
+        eventually(lambda: worker.ready, "the worker is ready")
         clients = records // RECORDS_PER_CLIENT
         file = arena.directory / "produced.ndjson"
         load = Load(installation, 1, rate, file, clients=clients, count=records).start()
@@ -136,7 +136,7 @@ def soak(seconds: float, rate: float, findings: Findings) -> None:
             time.sleep(1)
             memory.append((time.monotonic() - began, _status_mb(worker.pid, "VmRSS")))
         load.join()
-        eventually(installation.settled, 60, "everything is decided")
+        eventually(installation.settled, "everything is decided")
         third = len(memory) // 3
         early, late = median(mb for _, mb in memory[third : 2 * third]), median(mb for _, mb in memory[2 * third :])
         findings.check(late < early * 1.1 + 5, f"{early:.0f} MB in the second third, {late:.0f} MB in the last")

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from tests.services.process import free_port
 
 CHUNK_BYTES = 65_536
+HUNG_S = 60.0
 
 
 class Proxy:
@@ -25,12 +26,16 @@ class Proxy:
         self._loop = loop
         self._target = target
         self._refuses = False
+        self._cuts = 0
+        self.held = 0  # chunks that wait at a stall
         self._requests, self._answers = asyncio.Event(), asyncio.Event()  # set: they pass
         self._requests.set()
         self._answers.set()
         self._writers: set[asyncio.StreamWriter] = set()
         listening = asyncio.start_server(self._serve, "127.0.0.1", self.port)
-        self.server = asyncio.run_coroutine_threadsafe(listening, loop).result(10)
+        self.server = asyncio.run_coroutine_threadsafe(listening, loop).result(HUNG_S)
+
+    # Each of these has happened when it returns.
 
     def cut(self) -> None:
         """Reset every connection and take no new one until `mend`."""
@@ -50,20 +55,27 @@ class Proxy:
         self._call(self._answers.set)
 
     def _abort(self) -> None:
+        self._cuts += 1
         for writer in self._writers:
             writer.transport.abort()
 
     def _call(self, work: Callable[[], object]) -> None:
-        self._loop.call_soon_threadsafe(work)
+        async def now() -> None:
+            work()
+
+        asyncio.run_coroutine_threadsafe(now(), self._loop).result(HUNG_S)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
         try:
             if self._refuses:
                 return
+            cuts = self._cuts
             there_reader, there = await asyncio.open_connection("127.0.0.1", self._target)
             self._writers.add(there)
             try:
+                if self._cuts != cuts:
+                    return
                 await asyncio.gather(
                     self._pump(reader, there, self._requests), self._pump(there_reader, writer, self._answers)
                 )
@@ -81,7 +93,12 @@ class Proxy:
             while chunk := await reader.read(CHUNK_BYTES):
                 if self.delay_s:
                     await asyncio.sleep(self.delay_s)
-                await flow.wait()
+                if not flow.is_set():
+                    self.held += 1
+                    try:
+                        await flow.wait()
+                    finally:
+                        self.held -= 1
                 writer.write(chunk)
                 await writer.drain()
         finally:
@@ -102,9 +119,9 @@ class Proxies:
         return self._proxies[-1]
 
     def stop(self) -> None:
-        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(HUNG_S)
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(HUNG_S)
         self._loop.close()
 
     async def _end(self) -> None:

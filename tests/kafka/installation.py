@@ -35,7 +35,7 @@ from engine.runtime.clients import Clients
 from engine.runtime.kafka import topics
 from engine.runtime.redis.store import position_key
 from engine.runtime.settings import Settings
-from tests.kafka.worker_process import WorkerProcess, eventually
+from tests.kafka.worker_process import HUNG_S, WorkerProcess, eventually
 from tests.services.process import REPOSITORY, free_port
 
 RULES = REPOSITORY / "rules"
@@ -103,7 +103,7 @@ class Installation:
         for topic in topics.needed(self.settings):  # a new partition has its leader a moment later
             for partition in range(topic.partitions or partitions):
                 tp = TopicPartition(topic.name, partition)
-                eventually(partial(_answers, consumer, tp), 20, f"a leader of {tp}")
+                eventually(partial(_answers, consumer, tp), f"a leader of {tp}")
         consumer.close()
         return self
 
@@ -111,7 +111,7 @@ class Installation:
         """Change a setting of a topic."""
         entry = ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
         resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
-        self.admin.incremental_alter_configs([resource])[resource].result(10)
+        self.admin.incremental_alter_configs([resource])[resource].result(60)
 
     # -- processes --------------------------------------------------------------------------------
 
@@ -132,7 +132,9 @@ class Installation:
             preexec_fn=die_with_parent,
         )
 
-    def engage(self, *arguments: str, timeout_s: float = 60, **environment: object) -> subprocess.CompletedProcess[str]:
+    def engage(
+        self, *arguments: str, timeout_s: float = HUNG_S, **environment: object
+    ) -> subprocess.CompletedProcess[str]:
         """A command of the engine, run to its end."""
         with self.start(*arguments, **environment) as process:
             try:
@@ -144,7 +146,7 @@ class Installation:
 
     def refusal(self, **environment: object) -> str:
         """What a worker says that does not start."""
-        done = self.engage("run", "--rules", str(RULES), "--web-port", str(free_port()), timeout_s=40, **environment)
+        done = self.engage("run", "--rules", str(RULES), "--web-port", str(free_port()), **environment)
         assert done.returncode == 1, done.stderr
         assert "Traceback" not in done.stderr
         assert "Error: " in done.stderr
@@ -191,7 +193,7 @@ class Installation:
             )
             ahead_s = number / rate - (time.monotonic() - began) if rate else 0
             producer.poll(ahead_s if ahead_s > 0.01 else 0)
-        assert producer.flush(90) == 0
+        assert producer.flush(HUNG_S) == 0
         assert not failed, failed[:3]
 
     # -- what others see --------------------------------------------------------------------------
@@ -209,7 +211,7 @@ class Installation:
             tps = []
             for name in names:
                 real = self.settings.topic(name)
-                count = len(consumer.list_topics(real, timeout=10).topics[real].partitions)
+                count = len(consumer.list_topics(real, timeout=60).topics[real].partitions)
                 tps += [TopicPartition(real, p, (start or {}).get((name, p), 0)) for p in range(count)]
             found = _read_to(
                 consumer, tps, self.ends(tps, "read_committed" if open_transactions else "read_uncommitted")
@@ -286,12 +288,12 @@ class Installation:
         """
         consumer = self.consumer(isolation_level)
         try:
-            return {(tp.topic, tp.partition): consumer.get_watermark_offsets(tp, timeout=10)[1] for tp in tps}
+            return {(tp.topic, tp.partition): consumer.get_watermark_offsets(tp, timeout=60)[1] for tp in tps}
         finally:
             consumer.close()
 
-    def settle(self, timeout_s: float = 60) -> None:
-        eventually(self.settled, timeout_s, "every inbound record decided and applied")
+    def settle(self, within_s: float = HUNG_S) -> None:
+        eventually(self.settled, "every inbound record decided and applied", within_s)
 
     def states(self) -> str:
         """What `engage states` prints: number of clients and the hash of all states."""
@@ -314,7 +316,7 @@ def by_client(lines: Iterable[tuple[str, str, str]]) -> dict[tuple[str, str], li
 
 def _answers(consumer: Consumer, tp: TopicPartition) -> bool:
     try:
-        return consumer.get_watermark_offsets(tp, timeout=5) is not None
+        return consumer.get_watermark_offsets(tp, timeout=60) is not None
     except KafkaException:
         return False
 
@@ -324,13 +326,13 @@ def _read_to(consumer: Consumer, tps: list[TopicPartition], ends: _Offsets, limi
     found: list[Any] = []
     ended: set[tuple[str | None, int | None]] = set()
     consumer.assign(tps)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + HUNG_S
     while len(ended) < len(tps) and (limit is None or len(found) < limit):
         assert time.monotonic() < deadline, "the topics could not be read to their end"
         for message in consumer.consume(1000, timeout=0.2):
             error = message.error()
             if error is None:
-                deadline = time.monotonic() + 60
+                deadline = time.monotonic() + HUNG_S
                 found.append(message)
             elif error.code() == KafkaError._PARTITION_EOF:
                 place = message.topic(), message.partition()

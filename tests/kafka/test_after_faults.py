@@ -15,6 +15,8 @@ from engine.runtime.kafka.membership import REJOIN_S, Membership
 from tests.kafka.installation import Installation
 from tests.services.redis import RedisServer
 
+pytestmark = pytest.mark.short
+
 
 async def test_a_worker_fenced_between_two_sends_is_fenced(engine: Installation) -> None:
     """Seed 2, round 9: a zombie's worker ended with aiokafka's IllegalOperation, which is no KafkaError."""
@@ -52,7 +54,7 @@ async def test_a_fence_asks_for_an_assignment_only_when_none_comes_by_itself(eng
             await member.poll()
 
     async def until_assigned(times: int) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(300):
             while len(assigned) < times:
                 await asyncio.sleep(0.01)
 

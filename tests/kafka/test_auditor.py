@@ -84,6 +84,7 @@ def findings(found: Audit, text: str) -> list[str]:
     return [finding for finding in found.findings if text in finding]
 
 
+@pytest.mark.short
 @pytest.mark.kafka
 def test_the_auditor_sees_what_is_wrong(install: MakeInstallation) -> None:
     with RedisServer() as redis_server:  # of its own: what else is in it is the auditor's to find

@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from engine.core.client.state import unpack
 from engine.core.plan.compile import Plan, compile_rule_set
 from engine.operations.replay import Replayed, replay_records
@@ -21,7 +23,7 @@ from engine.runtime.rule_sets.archive import load_directory
 from tests.kafka.conftest import Offline
 from tests.kafka.installation import RULES, Installation
 from tests.kafka.test_same_answers import DYING_WORKER, DYING_WORKER_STATUS
-from tests.kafka.worker_process import eventually
+from tests.kafka.worker_process import HUNG_S, eventually
 
 NEW = """\
   bought_cny_60d: {source: trades, aggregate: sum, field: amount_cny, where: trade.side == "buy", window: 60d}
@@ -76,6 +78,7 @@ def stored(engine: Installation) -> dict[str, bytes]:
     return asyncio.run(read())
 
 
+@pytest.mark.short
 def test_backfill(engine: Installation, trades: Offline, tmp_path: Path) -> None:
     """Half of the trades under the old rules; killed in the middle, run again while the others come."""
     rules = tmp_path / "rules"
@@ -93,11 +96,11 @@ def test_backfill(engine: Installation, trades: Offline, tmp_path: Path) -> None
     published = engine.engage("publish", str(rules), "--note", "new features")
     assert published.returncode == 0, published.stderr
     digest = load_directory(rules).digest
-    eventually(lambda: worker.metric("engage_rule_set_info", digest=digest) == 1, 20, "the new rules are in force")
+    eventually(lambda: worker.metric("engage_rule_set_info", digest=digest) == 1, "the new rules are in force")
 
     command = [sys.executable, str(DYING_WORKER), "backfill", *NAMES]
     dying = {"DIE_MOMENT": "before_apply", "DIE_AT": 2}
-    died = subprocess.run(command, env=engine._environment(dying), capture_output=True, timeout=60)
+    died = subprocess.run(command, env=engine._environment(dying), capture_output=True, timeout=HUNG_S)
     assert died.returncode == DYING_WORKER_STATUS, died.stderr
     producing = threading.Thread(target=engine.produce, args=(trades.records[half:],), kwargs={"rate": 1_000})
     producing.start()
@@ -110,14 +113,14 @@ def test_backfill(engine: Installation, trades: Offline, tmp_path: Path) -> None
     plan = compile_rule_set(load_directory(rules))
     assert values(plan, stored(engine)) == as_always(plan, trades)
 
-    eventually(lambda: all(position["swept"] for position in engine.positions()), 30, "all clients are looked at anew")
+    eventually(lambda: all(position["swept"] for position in engine.positions()), "all clients are looked at anew")
     before = engine.states()
     again = engine.engage("backfill", *NAMES)
     assert again.returncode == 0, again.stderr
     assert "changed 0\n" in again.stdout
     assert engine.states() == before
     worker.stop()
-    replayed = engine.engage("replay", "--from-ledger", timeout_s=120)
+    replayed = engine.engage("replay", "--from-ledger")
     assert replayed.returncode == 0, replayed.stderr
     assert "differences 0" in replayed.stderr
     assert before.split()[-1] in replayed.stderr

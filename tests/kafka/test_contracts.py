@@ -51,6 +51,7 @@ def proxied(install: MakeInstallation, behind_a_proxy: tuple[KafkaBroker, Proxy]
     return engine.settings.model_copy(update={"kafka": f"127.0.0.1:{proxy.port}"}), proxy
 
 
+@pytest.mark.short
 async def test_an_intake_that_hears_nothing_is_not_caught_up(
     proxied: tuple[Settings, Proxy], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -63,7 +64,7 @@ async def test_an_intake_that_hears_nothing_is_not_caught_up(
         for caught_up in (True, False, True):
             if not caught_up:
                 proxy.stall()
-            for _ in range(200):
+            for _ in range(2_000):
                 assert await intake.next(0.1) is None
                 if intake.caught_up == caught_up:
                     break
@@ -79,7 +80,7 @@ class TestKafkaLog(KafkaContract):
     @pytest.fixture(autouse=True)
     def _installation(self, install: MakeInstallation, behind_a_proxy: tuple[KafkaBroker, Proxy]) -> None:
         broker, self.proxy = behind_a_proxy
-        self.engine = install(kafka=broker.bootstrap, transaction_timeout_s=2).create_topics(1)
+        self.engine = install(kafka=broker.bootstrap, transaction_timeout_s=5).create_topics(1)
         self.ledger = TopicPartition(self.engine.settings.ledger_topic, 0)
         self.tasks = self.engine.settings.topic("tasks")
 
@@ -113,18 +114,14 @@ class TestKafkaLog(KafkaContract):
 
     async def lose_requests(self) -> None:
         self.proxy.stall(answers=False)
-        await asyncio.sleep(0.1)
 
     async def lose_answers(self) -> None:
         self.proxy.stall(requests=False)
-        await asyncio.sleep(0.1)
 
     async def mend(self) -> None:
         """What was held back is lost, with its connections."""
         self.proxy.cut()
-        await asyncio.sleep(0.1)
         self.proxy.mend()
-        await asyncio.sleep(0.1)
 
     @pytest.mark.parametrize("fault", ["cut", "stalled", "stalled and then cut"])
     async def test_a_log_that_is_given_up_leaves_nothing_behind(self, fault: str) -> None:

@@ -12,6 +12,7 @@ from tests.services.kafka import KafkaBroker
 from tests.services.process import free_port
 
 
+@pytest.mark.short
 def test_wrong_redis_password(engine: Installation) -> None:
     with engine.redis() as client:
         client.acl_setuser("operator", enabled=True, passwords=["+right"], keys=["*"], commands=["+@all"])
@@ -22,6 +23,7 @@ def test_wrong_redis_password(engine: Installation) -> None:
     assert "wrong@" not in text
 
 
+@pytest.mark.short
 def test_missing_redis_rights(engine: Installation) -> None:
     with engine.redis() as client:
         client.acl_setuser(
@@ -67,6 +69,7 @@ def sasl_broker() -> Iterator[tuple[KafkaBroker, str]]:
         yield broker, f"127.0.0.1:{asks}"
 
 
+@pytest.mark.short
 def test_kafka_credentials(install: MakeInstallation, sasl_broker: tuple[KafkaBroker, str]) -> None:
     broker, address = sasl_broker
     engine = install(kafka=broker.bootstrap).create_topics(1)

@@ -7,8 +7,11 @@ from base64 import b64decode
 from collections import Counter
 from typing import Any
 
+import pytest
+
 from engine.core.contract.outbound import Rejection
 from tests.kafka.installation import Installation, Record, Sent
+from tests.kafka.worker_process import HUNG_S
 from tests.services.process import REPOSITORY
 
 JULY_2025_MS = 1_751_328_000_000
@@ -79,6 +82,7 @@ def origin(letter: Record) -> tuple[str, ...]:
     return tuple(letter.headers[f"engage_{name}"].decode() for name in ("topic", "partition", "offset", "timestamp"))
 
 
+@pytest.mark.short
 def test_each_kind_of_bad_record(engine: Installation) -> None:
     assert {reason for reason, _ in BAD} == set(Rejection)
     good = [Sent("trades", f"G{n}".encode(), trade(f"G{n}", n)) for n in range(len(BAD) + 1)]
@@ -154,7 +158,7 @@ def test_records_of_other_programs_on_the_topics_are_listed(engine: Installation
         [("engage_reason", b"no_value"), ("engage_topic", b"trades"), ("engage_encoding", b"gzip")],
     ):
         producer.produce(engine.settings.topic("dead-letters"), key=b"k", value=b"v", headers=headers)
-    assert producer.flush(10) == 0
+    assert producer.flush(60) == 0
     assert len(letters_of(engine)) == 5
     assert engine.engage("dead-letters", "list").returncode == 0
     assert engine.engage("dead-letters", "resend", "--reason", "no_value").stdout.count("does not say where") == 2
@@ -165,11 +169,12 @@ def test_a_letter_that_comes_back_while_others_are_re_sent_waits(engine: Install
     worker = engine.worker().wait_ready()
     engine.produce([Sent("trades", None, b"%d" % number) for number in range(300)])
     engine.settle()
-    done = engine.engage("dead-letters", "resend", "--reason", "no_key", timeout_s=120)
+    done = engine.engage("dead-letters", "resend", "--reason", "no_key")
     assert len(done.stdout.splitlines()) == 300
     worker.stop()
 
 
+@pytest.mark.short
 def test_resend_once_each_even_when_two_do_it_at_once(engine: Installation) -> None:
     bad = [Sent("trades", f"C{n}".encode(), b"not json %d" % n) for n in range(30)]
     engine.produce(bad)
@@ -178,7 +183,7 @@ def test_resend_once_each_even_when_two_do_it_at_once(engine: Installation) -> N
     worker.stop()
     command = ("dead-letters", "resend", "--reason", "not_json")
     both = [engine.start(*command) for _ in range(2)]
-    answers = [(*process.communicate(timeout=60), process.returncode) for process in both]
+    answers = [(*process.communicate(timeout=HUNG_S), process.returncode) for process in both]
     statuses = {status for *_, status in answers}
     assert 0 in statuses, answers
     assert statuses <= {0, 1}, answers

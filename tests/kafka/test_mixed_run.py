@@ -19,6 +19,8 @@ from tests.services.kafka import KafkaBroker
 from tests.services.process import REPOSITORY
 from tests.services.redis import RedisServer
 
+pytestmark = pytest.mark.short
+
 SCHEMAS = REPOSITORY / "schemas"
 
 
@@ -31,11 +33,11 @@ def run(
     engine = Installation("mixed", kafka_broker.bootstrap, redis_server.url, directory, clock="wall").create_topics()
     lines = simulated(clients=150, days=60, bad_share=0.05)
     workers = [engine.worker(ENGAGE_BATCH_RECORDS=500).wait_ready() for _ in range(2)]
-    eventually(lambda: engine.metric("engage_partitions_assigned") == 4, 20, "the partitions are shared out")
+    eventually(lambda: engine.metric("engage_partitions_assigned") == 4, "the partitions are shared out")
     engine.produce(map(as_sent, lines))
     engine.settle()
-    eventually(lambda: engine.metric("engage_ticks_total") > 3, 20, "timers have run")
-    eventually(lambda: overdue(engine) == 0, 20, "nothing is due any more")
+    eventually(lambda: engine.metric("engage_ticks_total") > 3, "timers have run")
+    eventually(lambda: overdue(engine) == 0, "nothing is due any more")
     assert all(worker.metric("engage_units_total") > 0 for worker in workers)
     for worker in workers:
         worker.stop()

@@ -45,7 +45,7 @@ def outage(worker: WorkerProcess, system: str, server: Server) -> None:
     assert worker.get("/health/ready")[0] == 200
     assert worker.metric("engage_waiting", system=system) == 0
     server.kill()
-    eventually(lambda: worker.metric("engage_waiting", system=system) == 1, 30, f"the worker waits for {system}")
+    eventually(lambda: worker.metric("engage_waiting", system=system) == 1, f"the worker waits for {system}")
     status, body = worker.get("/health/ready")
     assert status == 503
     assert f"{system} is away" in body
@@ -57,15 +57,15 @@ def outage(worker: WorkerProcess, system: str, server: Server) -> None:
     assert share < BUSY_SHARE, f"{share:.0%} of a processor while {system} is away"
     assert any(entry["system"] == system for entry in worker.logged("waiting"))
     server.start()
-    eventually(lambda: worker.ready, 40, "the worker is ready again")
-    eventually(lambda: worker.metric("engage_waiting", system=system) == 0, 10, "it waits no more")
+    eventually(lambda: worker.ready, "the worker is ready again")
+    eventually(lambda: worker.metric("engage_waiting", system=system) == 0, "it waits no more")
 
 
 def test_redis_killed_under_load(install: MakeInstallation, own_redis: RedisServer, trades: Offline) -> None:
     engine = install(redis_url=own_redis.url).create_topics()
     load = producing(engine, trades.records, 1_500)
     worker = engine.worker(ENGAGE_BATCH_RECORDS=50).wait_ready()
-    eventually(lambda: worker.metric("engage_events_total") > 500, 30, "the worker is at work")
+    eventually(lambda: worker.metric("engage_events_total") > 500, "the worker is at work")
     outage(worker, "redis", own_redis)
     load.join()
     engine.settle()
@@ -74,11 +74,12 @@ def test_redis_killed_under_load(install: MakeInstallation, own_redis: RedisServ
     worker.stop()
 
 
+@pytest.mark.short
 def test_kafka_killed_under_load(install: MakeInstallation, own_kafka: KafkaBroker, trades: Offline) -> None:
     engine = install(kafka=own_kafka.bootstrap).create_topics()
     load = producing(engine, trades.records, 1_500)
     worker = engine.worker(ENGAGE_BATCH_RECORDS=50).wait_ready()
-    eventually(lambda: worker.metric("engage_events_total") > 500, 30, "the worker is at work")
+    eventually(lambda: worker.metric("engage_events_total") > 500, "the worker is at work")
     outage(worker, "kafka", own_kafka)
     load.join()
     engine.settle()
@@ -93,17 +94,21 @@ def test_both_away_at_the_start(install: MakeInstallation, own_kafka: KafkaBroke
     own_kafka.kill()
     own_redis.kill()
     worker = engine.worker()
-    eventually(lambda: worker.metric("engage_waiting", system="kafka") == 1, 30, "it waits for Kafka")
+    eventually(lambda: worker.metric("engage_waiting", system="kafka") == 1, "it waits for Kafka")
     assert worker.get("/health/ready")[0] == 503
     assert worker.get("/health/live")[0] == 200
     own_kafka.start()
-    eventually(lambda: worker.metric("engage_waiting", system="redis") == 1, 30, "it waits for Redis")
+    eventually(lambda: worker.metric("engage_waiting", system="redis") == 1, "it waits for Redis")
     own_redis.start()
     worker.wait_ready()
     worker.stop()
 
 
-@pytest.mark.parametrize("worker_too", [False, True], ids=["worker-stays", "worker-restarts"])
+@pytest.mark.parametrize(
+    "worker_too",
+    [pytest.param(False, marks=pytest.mark.short), True],
+    ids=["worker-stays", "worker-restarts"],
+)
 def test_redis_that_lost_its_last_writes(
     install: MakeInstallation, own_redis: RedisServer, trades: Offline, tmp_path: Path, worker_too: bool
 ) -> None:
@@ -125,7 +130,7 @@ def test_redis_that_lost_its_last_writes(
         assert engine.positions() == earlier
         worker = engine.worker(ENGAGE_SESSION_TIMEOUT_S=1).wait_ready()
     engine.produce(trades.records[8_000:])
-    eventually(lambda: worker.metric("engage_recovered_units_total") > 0, 30, "the ledger was followed")
+    eventually(lambda: worker.metric("engage_recovered_units_total") > 0, "the ledger was followed")
     engine.settle()
     assert engine.actions() == trades.actions
     assert engine.states() == trades.states

@@ -31,10 +31,11 @@ def test_topics_missing(install: MakeInstallation) -> None:
     assert "engage topics --create" in text
 
 
+@pytest.mark.short
 def test_a_topic_published_to_is_missing(engine: Installation) -> None:
     gone = engine.settings.topic("alerts")
     engine.admin.delete_topics([gone])[gone].result(10)
-    eventually(lambda: gone not in engine.admin.list_topics(timeout=10).topics, 20, "the topic is gone")
+    eventually(lambda: gone not in engine.admin.list_topics(timeout=60).topics, "the topic is gone")
     assert engine.refusal().startswith(f"topics are missing: {gone}. Create them with `engage topics --create`")
 
 
@@ -44,7 +45,7 @@ def test_inbound_topics_differ_in_partitions(install: MakeInstallation) -> None:
     engine.admin.create_topics([NewTopic(odd, 3)])[odd].result(10)
     engine.create_topics(3)
     engine.admin.delete_topics([odd])[odd].result(10)
-    eventually(lambda: odd not in engine.admin.list_topics(timeout=10).topics, 20, "the topic is gone")
+    eventually(lambda: odd not in engine.admin.list_topics(timeout=60).topics, "the topic is gone")
     engine.admin.create_topics([NewTopic(odd, 2)])[odd].result(10)
     text = engine.refusal()
     assert f"{odd} 2" in text
@@ -93,7 +94,7 @@ def test_the_ledger_made_anew_under_a_running_worker(ran: Installation, trades: 
     ran.settle()
     ledger = ran.settings.ledger_topic
     ran.admin.delete_topics([ledger])[ledger].result(10)
-    eventually(lambda: ledger not in ran.admin.list_topics(timeout=10).topics, 20, "the ledger is gone")
+    eventually(lambda: ledger not in ran.admin.list_topics(timeout=60).topics, "the ledger is gone")
     ran.admin.create_topics([NewTopic(ledger, 2)])[ledger].result(10)
     ran.produce(trades.records[2_000:2_400])
     assert worker.wait() == 1
@@ -109,7 +110,7 @@ def test_a_position_that_another_program_wrote(ran: Installation) -> None:
 def test_the_port_is_taken(engine: Installation) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        done = engine.engage("run", "--rules", str(RULES), "--web-port", str(port), timeout_s=40)
+        done = engine.engage("run", "--rules", str(RULES), "--web-port", str(port))
     assert done.returncode == 1
     assert f"cannot be served at 127.0.0.1, port {port}" in done.stderr
     assert "Traceback" not in done.stderr
@@ -121,6 +122,7 @@ def test_timeouts_that_kafka_does_not_take(engine: Installation, name: str) -> N
     assert "Kafka does not take session_timeout_s or transaction_timeout_s" in text
 
 
+@pytest.mark.short
 def test_redis_empty_under_a_ledger(ran: Installation, redis_server_url_of_another_database: str) -> None:
     text = ran.refusal(ENGAGE_REDIS=redis_server_url_of_another_database)
     assert "this Redis holds no state but the ledger has records" in text
@@ -182,6 +184,7 @@ def test_two_engines_with_one_id_on_one_redis(ran: Installation) -> None:
     ran.worker().wait_ready().stop()  # and the first one is unharmed
 
 
+@pytest.mark.short
 def test_ledger_lost_its_end(ran: Installation) -> None:
     position = ran.positions()[0]["ledger"]
     change_position(ran, 0, ledger=position + 1000)
@@ -205,7 +208,7 @@ def test_inbound_retention_has_passed(ran: Installation, trades: Offline) -> Non
     ran.produce(trades.records[400:800])
     topic = ran.settings.topic("trades")
     consumer = ran.consumer()
-    end = consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=10)[1]
+    end = consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=60)[1]
     consumer.close()
     position = ran.positions()[0]["offsets"]["trades"]
     assert position < end - 1
@@ -240,13 +243,14 @@ def test_a_replay_of_inputs_that_retention_has_deleted(ran: Installation) -> Non
     assert "differences" not in replayed.stderr
 
 
+@pytest.mark.short
 def test_what_was_deleted_before_anything_was_decided_is_told(engine: Installation, trades: Offline) -> None:
     """An engine may begin on topics that are old; it cannot know whether their first records were for it."""
     engine.produce(trades.records[:100])
     tp = TopicPartition(engine.settings.topic("trades"), 0, 5)
     engine.admin.delete_records([tp])[tp].result(10)
     worker = engine.worker().wait_ready()
-    eventually(lambda: worker.metric("engage_events_total") == 95, 20, "the others are decided")
+    eventually(lambda: worker.metric("engage_events_total") == 95, "the others are decided")
     told = worker.logged("the first records were deleted before this engine read any: passed over")
     assert [(entry["topic"], entry["partition"], entry["before_offset"]) for entry in told] == [(tp.topic, 0, 5)]
     worker.stop()
@@ -270,7 +274,7 @@ def test_retention_deletes_nothing_but_what_was_aborted(ran: Installation) -> No
         ends.update({p: end for (_, p), end in ran.ends(tps).items()})  # the markers of an abort come a moment later
         return {p: position["offsets"]["trades"] for p, position in enumerate(ran.positions())} == ends
 
-    eventually(at_the_ends, 20, "all stand at the ends")
+    eventually(at_the_ends, "all stand at the ends")
     worker.stop()
     deleted = [TopicPartition(topic, p, end) for p, end in ends.items()]
     for future in ran.admin.delete_records(deleted).values():
@@ -278,15 +282,17 @@ def test_retention_deletes_nothing_but_what_was_aborted(ran: Installation) -> No
     ran.worker().wait_ready().stop()
 
 
+@pytest.mark.short
 def test_no_rule_set(engine: Installation) -> None:
-    done = engine.engage("run", "--web-port", str(free_port()), timeout_s=40)
+    done = engine.engage("run", "--web-port", str(free_port()))
     assert done.returncode == 1
     assert "give --rules DIRECTORY" in done.stderr
 
 
+@pytest.mark.short
 def test_bad_rules(engine: Installation, tmp_path: Path) -> None:
     (tmp_path / "broken.yaml").write_text("rules:\n  - id: x\n    when: client.teir\n")
-    done = engine.engage("run", "--rules", str(tmp_path), "--web-port", str(free_port()), timeout_s=40)
+    done = engine.engage("run", "--rules", str(tmp_path), "--web-port", str(free_port()))
     assert done.returncode == 1
     assert "broken.yaml:2:" in done.stderr
     assert "Traceback" not in done.stderr

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from engine.core.contract.outbound import OUTBOUND
 from engine.core.contract.topics import inbound_topics
 from tests.kafka.conftest import MakeInstallation
@@ -20,6 +22,7 @@ def test_topics_that_kafka_compacts_are_told(engine: Installation) -> None:
     worker.stop()
 
 
+@pytest.mark.short
 def test_topics_are_created_once_and_compared(install: MakeInstallation) -> None:
     engine = install()
     settings = engine.settings
@@ -37,10 +40,10 @@ def test_topics_are_created_once_and_compared(install: MakeInstallation) -> None
 
     again = engine.engage("topics", "--create", "--partitions", "5")  # what exists decides
     assert (again.returncode, again.stdout) == (0, AS_NEEDED)
-    partitions = {name: len(topic.partitions) for name, topic in engine.admin.list_topics(timeout=10).topics.items()}
+    partitions = {name: len(topic.partitions) for name, topic in engine.admin.list_topics(timeout=60).topics.items()}
     assert all(partitions[settings.topic(name)] == 3 for name in (*inbound_topics(), "rerouted"))
     assert partitions[settings.ledger_topic] == 3
 
     engine.alter(settings.ledger_topic, "retention.ms", "1000")
-    differs = eventually(lambda: (done := engine.engage("topics")).returncode and done.stdout, 10, "a difference")
+    differs = eventually(lambda: (done := engine.engage("topics")).returncode and done.stdout, "a difference")
     assert f"{settings.ledger_topic}: retention.ms is 1000, needs -1\n" == differs

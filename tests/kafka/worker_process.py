@@ -22,16 +22,18 @@ from engine.demo.embedded import die_with_parent
 
 T = TypeVar("T")
 
+HUNG_S = 300.0  # nothing takes as long on a slow and busy machine: what does, hangs
 
-def eventually(condition: Callable[[], T], timeout_s: float = 20, what: str = "the condition") -> T:
+
+def eventually(condition: Callable[[], T], what: str = "the condition", within_s: float = HUNG_S) -> T:
     """The condition's first true answer; fails the test when there is none in time."""
-    deadline = time.monotonic() + timeout_s
+    deadline = time.monotonic() + within_s
     while True:
         answer = condition()
         if answer:
             return answer
         if time.monotonic() > deadline:
-            raise AssertionError(f"after {timeout_s:g} s: {what} still does not hold ({answer!r})")
+            raise AssertionError(f"after {within_s:g} s: {what} still does not hold ({answer!r})")
         time.sleep(0.05)
 
 
@@ -63,7 +65,7 @@ class WorkerProcess:
     def get(self, path: str) -> tuple[int, str]:
         """Status and body; status 0 while nobody answers."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=60) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             with error:
@@ -77,8 +79,8 @@ class WorkerProcess:
         assert self.running, f"the worker has ended, status {self._process.returncode}"
         return self.get("/health/ready")[0] == 200 and self.metric("engage_partitions_assigned") > 0
 
-    def wait_ready(self, timeout_s: float = 30) -> WorkerProcess:
-        eventually(lambda: self.ready, timeout_s, "the worker is ready")
+    def wait_ready(self) -> WorkerProcess:
+        eventually(lambda: self.ready, "the worker is ready")
         return self
 
     def metric(self, name: str, **labels: str) -> float:
@@ -106,9 +108,9 @@ class WorkerProcess:
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 
-    def wait(self, timeout_s: float = 30) -> int:
+    def wait(self) -> int:
         """Exit status; negative: ended by that signal."""
-        return self._process.wait(timeout_s)
+        return self._process.wait(HUNG_S)
 
     def stop(self) -> None:
         """SIGTERM, as an orchestrator ends it. Before it says its first word it does not listen, and just ends."""

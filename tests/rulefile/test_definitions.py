@@ -16,6 +16,7 @@ from engine.rulefile.read.table_checks import unreachable
 from tests.rulefile.sample import FILES, good, problems_of
 from tests.services.process import REPOSITORY
 
+BOUNDED_S = 60.0  # of CPU, on a slow machine too; what grows with the square or worse takes longer
 DEFINITIONS = """\
 lists:
   watched: {file: watched.csv, column: symbol, description: looked at daily}
@@ -326,7 +327,7 @@ def test_a_list_of_100_000_is_read_and_compiled_fast():
     begun = time.process_time()
     rule_set = good(FILES | {D: "lists: {watched: {file: watched.csv}}\n", W: text})
     compile_rule_set(rule_set)
-    assert time.process_time() - begun < 5
+    assert time.process_time() - begun < BOUNDED_S
     assert len(rule_set.lists["watched"]) == 100_000
 
 
@@ -345,7 +346,7 @@ def test_a_table_of_too_many_combinations_is_refused_in_bounded_time():
     rule_set = good(FILES | {D: "tables: {wide: {hit: first, otherwise: 1, file: wide.csv}}\n", "wide.csv": sheet})
     scope = names.rule_scope("client", rule_set.features, (), (), declared=rule_set.declared)
     assert unreachable(rule_set.tables[0], scope) == ()
-    assert time.process_time() - begun < 20
+    assert time.process_time() - begun < BOUNDED_S
 
 
 def test_definitions_that_grow_without_bound_are_refused_in_bounded_time():
@@ -353,7 +354,7 @@ def test_definitions_that_grow_without_bound_are_refused_in_bounded_time():
     lines += [f"  d{n}: {{is: {' + '.join([f'd{n - 1}'] * 20)}}}" for n in range(1, 30)]
     begun = time.process_time()
     told = [str(p) for p in problems_of(FILES | {D: "\n".join(lines) + "\n"})]
-    assert time.process_time() - begun < 5
+    assert time.process_time() - begun < BOUNDED_S
     assert len(told) == 1
     assert "with its definitions written out; use fewer or smaller definitions and tables" in told[0]
 

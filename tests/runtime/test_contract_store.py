@@ -67,14 +67,19 @@ class TestRedisStore(StoreContract):
         await self._hold(requests=False)
 
     async def _hold(self, requests: bool) -> None:
-        """Nothing passes that way, and after a moment the connection breaks."""
-        self.proxy.stall(requests=requests)
-        await asyncio.sleep(0.05)
-        asyncio.get_running_loop().call_later(0.3, self.proxy.cut)
+        """Nothing passes that way, and once something waits there the connection breaks."""
+        self.proxy.stall(requests=requests, answers=not requests)
+
+        async def break_it() -> None:
+            while not self.proxy.held:
+                await asyncio.sleep(0.01)
+            self.proxy.cut()
+
+        self.breaking = asyncio.create_task(break_it())
 
     async def mend(self) -> None:
+        await self.breaking
         self.proxy.mend()
-        await asyncio.sleep(0.05)
 
     async def lose_last_unit(self) -> None:
         """Kill it and cut the end off its append-only file, in the middle of what it wrote last."""

@@ -274,11 +274,11 @@ def test_a_change_of_watched_files_while_kafka_is_away_is_published_later(
         (tmp_path / POLICY).write_text(with_cap(3)[POLICY])
         watching._settings = away
         with pytest.raises(Unavailable):
-            await asyncio.wait_for(watching.watch(tmp_path), 30)
+            await asyncio.wait_for(watching.watch(tmp_path), 300)
         watching._settings = settings
         task = asyncio.create_task(watching.watch(tmp_path))
         published = RuleSetArchive(settings, Clients())
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(300):
             while published.head != good(with_cap(3)).digest:
                 await published.read()
         task.cancel()

@@ -82,7 +82,7 @@ def jars() -> Path:
 
 class KafkaBroker(Server):
     name = "kafka"
-    start_timeout_s = 180.0
+    start_timeout_s = 600.0
 
     def __init__(
         self,

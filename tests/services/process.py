@@ -68,8 +68,8 @@ class Server(ABC):
     """One server with a directory and ports that stay the same over `kill` and `restart`."""
 
     name = "server"
-    start_timeout_s = 60.0
-    stop_timeout_s = 30.0
+    start_timeout_s = 300.0
+    stop_timeout_s = 120.0
 
     def __init__(self, directory: Path | None = None, *, detached: bool = False) -> None:
         self._temporary = directory is None

@@ -26,7 +26,7 @@ DATA = "data"
 
 class RedisServer(Server):
     name = "valkey"
-    start_timeout_s = 120.0  # it reads its file anew, all that was ever written
+    start_timeout_s = 600.0  # it reads its file anew, all that was ever written
 
     def __init__(
         self,

@@ -88,6 +88,13 @@ def faults(path: Path) -> Iterator[str]:
             yield f"{where}: the core stands on {', '.join(sorted(CORE_THIRD_PARTY))} and the standard library alone"
 
 
+def test_each_file_of_kafka_tests_has_a_part_in_the_short_run() -> None:
+    contract = (REPOSITORY / "tests/contract_log.py").read_text()
+    for path in (REPOSITORY / "tests/kafka").glob("test_*.py"):
+        assert "mark.short" in path.read_text(), f"{path.name}: mark its most telling tests as short"
+    assert "mark.short" in contract
+
+
 def test_imports_go_one_way() -> None:
     found = [fault for path in FILES for fault in faults(path)]
     assert not found, "\n".join(found)
