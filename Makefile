@@ -6,21 +6,24 @@ UV_VERSION := 0.13.9
 ATHERIS_VERSION := 3.0.0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-kafka test-simulation faults overload simulate fuzz check format bench schemas lock clean
+.PHONY: help setup demo test test-kafka test-kafka-short test-simulation faults overload simulate fuzz check format bench schemas lock clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: .venv/.ready  ## the virtual environment with locked dependencies and .venv/bin/engage
 
-demo: .venv/.ready  ## the engine with a simulated broker's clients, in the terminal; SECONDS=30 ends it by itself
+demo: .venv/.ready  ## the engine with a simulated broker's clients, in the terminal; SECONDS=30 of it, then it ends
 	@exec $(BIN)/engage demo $(if $(SECONDS),--seconds $(SECONDS))
 
 test: .venv/.ready  ## all tests that need neither Java nor Docker
 	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
-test-kafka: .venv/.ready  ## the tests on real Apache Kafka (needs Java 17 and Maven; fetches Kafka once)
-	$(BIN)/pytest -m kafka --numprocesses 2 --dist loadfile
+test-kafka: .venv/.ready  ## all tests on real Apache Kafka, some 10 minutes (needs Java 17 and Maven; fetches Kafka once)
+	$(BIN)/pytest tests/kafka tests/services -m kafka --numprocesses 2 --dist loadfile
+
+test-kafka-short: .venv/.ready  ## of these the most telling ones of each file, some 3 minutes
+	$(BIN)/pytest tests/kafka -m "kafka and short" --numprocesses 2 --dist loadfile
 
 faults: .venv/.ready  ## kill, pause and cut off everything on real Kafka and Redis, then audit; ROUNDS=20 SEED=7 say how
 	$(BIN)/python -m tests.faults --rounds $(or $(ROUNDS),20) $(if $(SEED),--seed $(SEED))
