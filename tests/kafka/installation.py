@@ -146,7 +146,9 @@ class Installation:
 
     def refusal(self, **environment: object) -> str:
         """What a worker says that does not start."""
-        done = self.engage("run", "--rules", str(RULES), "--web-port", str(free_port()), **environment)
+        done = self.engage(
+            "run", "--rules", str(RULES), "--web-port", str(free_port()), timeout_s=HUNG_S, **environment
+        )
         assert done.returncode == 1, done.stderr
         assert "Traceback" not in done.stderr
         assert "Error: " in done.stderr

@@ -69,7 +69,6 @@ def sasl_broker() -> Iterator[tuple[KafkaBroker, str]]:
         yield broker, f"127.0.0.1:{asks}"
 
 
-@pytest.mark.short
 def test_kafka_credentials(install: MakeInstallation, sasl_broker: tuple[KafkaBroker, str]) -> None:
     broker, address = sasl_broker
     engine = install(kafka=broker.bootstrap).create_topics(1)

@@ -174,7 +174,6 @@ def test_a_letter_that_comes_back_while_others_are_re_sent_waits(engine: Install
     worker.stop()
 
 
-@pytest.mark.short
 def test_resend_once_each_even_when_two_do_it_at_once(engine: Installation) -> None:
     bad = [Sent("trades", f"C{n}".encode(), b"not json %d" % n) for n in range(30)]
     engine.produce(bad)

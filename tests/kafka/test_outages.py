@@ -61,6 +61,7 @@ def outage(worker: WorkerProcess, system: str, server: Server) -> None:
     eventually(lambda: worker.metric("engage_waiting", system=system) == 0, "it waits no more")
 
 
+@pytest.mark.short
 def test_redis_killed_under_load(install: MakeInstallation, own_redis: RedisServer, trades: Offline) -> None:
     engine = install(redis_url=own_redis.url).create_topics()
     load = producing(engine, trades.records, 1_500)
@@ -74,7 +75,6 @@ def test_redis_killed_under_load(install: MakeInstallation, own_redis: RedisServ
     worker.stop()
 
 
-@pytest.mark.short
 def test_kafka_killed_under_load(install: MakeInstallation, own_kafka: KafkaBroker, trades: Offline) -> None:
     engine = install(kafka=own_kafka.bootstrap).create_topics()
     load = producing(engine, trades.records, 1_500)

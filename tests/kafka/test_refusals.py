@@ -243,7 +243,6 @@ def test_a_replay_of_inputs_that_retention_has_deleted(ran: Installation) -> Non
     assert "differences" not in replayed.stderr
 
 
-@pytest.mark.short
 def test_what_was_deleted_before_anything_was_decided_is_told(engine: Installation, trades: Offline) -> None:
     """An engine may begin on topics that are old; it cannot know whether their first records were for it."""
     engine.produce(trades.records[:100])
