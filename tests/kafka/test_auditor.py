@@ -30,7 +30,7 @@ def again(topics: tuple[str, ...]) -> Callable[[Installation], None]:
             value=record.value,
             headers=list(record.headers.items()),
         )
-        producer.flush(10)
+        producer.flush(120)
 
     return put_wrong
 
@@ -64,7 +64,7 @@ def doubled_unit(engine: Installation) -> None:
     record = next(r for r in engine.read(f"{engine.name}-ledger") if r.partition == 1)
     producer = engine.producer()
     producer.produce(engine.settings.ledger_topic, value=record.value, partition=1)
-    producer.flush(10)
+    producer.flush(120)
 
 
 # what was put wrong stays: each adds findings that were not there before

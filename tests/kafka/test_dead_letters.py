@@ -122,7 +122,7 @@ def test_what_the_limits_of_kafka_let_through(engine: Installation) -> None:
     large = Sent("trades", b"B1", b"x" * 20_000_000)
     producer = engine.producer(**{"compression.type": "gzip", "message.max.bytes": 30_000_000})
     producer.produce(engine.settings.topic("trades"), key=large.key, value=large.value)
-    assert producer.flush(30) == 0
+    assert producer.flush(120) == 0
     engine.produce([Sent("trades", None, None), Sent("trades", b"G1", trade("G1", 1))])
     worker = engine.worker().wait_ready()
     engine.settle()

@@ -23,7 +23,7 @@ from tests.kafka.worker_process import eventually
 def shared_out(engine: Installation) -> list[set[tuple[str, int]]]:
     """Topic and partition of each member, as the broker has it."""
     group = engine.settings.group
-    described = engine.admin.describe_consumer_groups([group])[group].result(10)
+    described = engine.admin.describe_consumer_groups([group])[group].result(120)
     return [{(tp.topic, tp.partition) for tp in member.assignment.topic_partitions} for member in described.members]
 
 
@@ -120,7 +120,7 @@ async def test_a_member_that_is_polled_stays_and_reads_nothing(engine: Installat
         members = await asyncio.to_thread(shared_out, engine)
         assert [len(tps) for tps in members] == [4]
         assert len(assigned) == 1  # never thrown out in between
-        await asyncio.to_thread(eventually, lambda: shared_out(engine) == [], 15, "an unpolled member leaves")
+        await asyncio.to_thread(eventually, lambda: shared_out(engine) == [], "an unpolled member leaves")
         while len(assigned) < 2:  # polled again, it is back
             await member.poll()
     finally:

@@ -70,7 +70,7 @@ async def test_recovery_reads_past_markers_and_stops_at_the_last_stable_offset(e
         await stranger.begin_transaction()
         await (await stranger.send(engine.settings.ledger_topic, b"open", partition=1))
         uncommitted = engine.consumer("read_uncommitted")
-        assert uncommitted.get_watermark_offsets(TopicPartition(engine.settings.ledger_topic, 1), 10)[1] == end + 1
+        assert uncommitted.get_watermark_offsets(TopicPartition(engine.settings.ledger_topic, 1), 120)[1] == end + 1
         uncommitted.close()
         assert await log.bounds() == (first, end)
         await stranger.abort_transaction()
@@ -83,7 +83,7 @@ def test_a_failed_send_prevents_the_commit(install: MakeInstallation) -> None:
     """One message is larger than its topic takes: neither it nor the others nor the ledger record may be seen."""
     engine = install()
     alerts = NewTopic(engine.settings.topic("alerts"), 4, config={"max.message.bytes": "2000"})
-    engine.admin.create_topics([alerts])[alerts.topic].result(10)
+    engine.admin.create_topics([alerts])[alerts.topic].result(120)
     engine.create_topics()
     asyncio.run(publish_too_large(engine))
 

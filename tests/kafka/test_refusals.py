@@ -34,7 +34,7 @@ def test_topics_missing(install: MakeInstallation) -> None:
 @pytest.mark.short
 def test_a_topic_published_to_is_missing(engine: Installation) -> None:
     gone = engine.settings.topic("alerts")
-    engine.admin.delete_topics([gone])[gone].result(10)
+    engine.admin.delete_topics([gone])[gone].result(120)
     eventually(lambda: gone not in engine.admin.list_topics(timeout=60).topics, "the topic is gone")
     assert engine.refusal().startswith(f"topics are missing: {gone}. Create them with `engage topics --create`")
 
@@ -42,11 +42,11 @@ def test_a_topic_published_to_is_missing(engine: Installation) -> None:
 def test_inbound_topics_differ_in_partitions(install: MakeInstallation) -> None:
     engine = install()
     odd = engine.settings.topic("logins")
-    engine.admin.create_topics([NewTopic(odd, 3)])[odd].result(10)
+    engine.admin.create_topics([NewTopic(odd, 3)])[odd].result(120)
     engine.create_topics(3)
-    engine.admin.delete_topics([odd])[odd].result(10)
+    engine.admin.delete_topics([odd])[odd].result(120)
     eventually(lambda: odd not in engine.admin.list_topics(timeout=60).topics, "the topic is gone")
-    engine.admin.create_topics([NewTopic(odd, 2)])[odd].result(10)
+    engine.admin.create_topics([NewTopic(odd, 2)])[odd].result(120)
     text = engine.refusal()
     assert f"{odd} 2" in text
     assert f"{engine.settings.topic('trades')} 3" in text
@@ -72,7 +72,7 @@ def test_partition_count_changed(ran: Installation) -> None:
 def test_partitions_added_while_a_worker_runs(ran: Installation, grown: str) -> None:
     topic = ran.settings.ledger_topic if grown == "ledger" else ran.settings.topic(grown)
     worker = ran.worker(program=("-m", "tests.kafka.attentive_worker")).wait_ready()
-    ran.admin.create_partitions([ConfluentNewPartitions(topic, 3)])[topic].result(10)
+    ran.admin.create_partitions([ConfluentNewPartitions(topic, 3)])[topic].result(120)
     assert worker.wait() == 1
     assert f"{topic} has 3 partitions now, it had 2" in worker.log.read_text().partition("Error: ")[2]
 
@@ -82,7 +82,7 @@ def test_a_topic_deleted_while_a_worker_runs(ran: Installation, trades: Offline,
     """One to publish to looked like a Kafka that is away, one to read from like one without news."""
     topic = ran.settings.topic(gone)
     worker = ran.worker(program=("-m", "tests.kafka.attentive_worker")).wait_ready()
-    ran.admin.delete_topics([topic])[topic].result(10)
+    ran.admin.delete_topics([topic])[topic].result(120)
     ran.produce(trades.records[400:2_000])
     assert worker.wait() == 1
     assert worker.log.read_text().partition("Error: ")[2].startswith(f"topics are missing: {topic}. Create them with")
@@ -93,9 +93,9 @@ def test_the_ledger_made_anew_under_a_running_worker(ran: Installation, trades: 
     worker = ran.worker(ENGAGE_BATCH_RECORDS=50).wait_ready()
     ran.settle()
     ledger = ran.settings.ledger_topic
-    ran.admin.delete_topics([ledger])[ledger].result(10)
+    ran.admin.delete_topics([ledger])[ledger].result(120)
     eventually(lambda: ledger not in ran.admin.list_topics(timeout=60).topics, "the ledger is gone")
-    ran.admin.create_topics([NewTopic(ledger, 2)])[ledger].result(10)
+    ran.admin.create_topics([NewTopic(ledger, 2)])[ledger].result(120)
     ran.produce(trades.records[2_000:2_400])
     assert worker.wait() == 1
     assert "Kafka has lost the end of it" in worker.log.read_text().partition("Error: ")[2]
@@ -164,12 +164,12 @@ def test_ledger_of_a_newer_version(ran: Installation) -> None:
     """Not refused: the partition waits for the worker's upgrade, and the other one is decided."""
     producer = ran.producer()
     producer.produce(ran.settings.ledger_topic, value=msgpack.packb([99, "whatever came later"]), partition=1)
-    assert producer.flush(10) == 0
+    assert producer.flush(120) == 0
     worker = ran.worker()
     newer = f"written by a newer Engage (format 99, this one reads up to {LEDGER_FORMAT}): upgrade this worker"
-    eventually(lambda: newer in worker.get("/health/ready")[1], 60, "the worker says what it waits for")
+    eventually(lambda: newer in worker.get("/health/ready")[1], "the worker says what it waits for")
     other = {"partition": "0", "state": "running"}
-    eventually(lambda: worker.metric("engage_partition_state", **other) == 1, 60, "the other partition runs")
+    eventually(lambda: worker.metric("engage_partition_state", **other) == 1, "the other partition runs")
     assert worker.metric("engage_partition_state", partition="1", state="running") == 0
     worker.stop()
 
@@ -198,7 +198,7 @@ def test_ledger_lost_its_beginning(ran: Installation) -> None:
     with ran.redis() as client:
         client.delete(position_key(ran.name, 0))
     tp = TopicPartition(ran.settings.ledger_topic, 0, 1)
-    ran.admin.delete_records([tp])[tp].result(10)
+    ran.admin.delete_records([tp])[tp].result(120)
     text = ran.refusal()
     assert "its beginning was deleted" in text
     assert "backup" in text
@@ -212,7 +212,7 @@ def test_inbound_retention_has_passed(ran: Installation, trades: Offline) -> Non
     consumer.close()
     position = ran.positions()[0]["offsets"]["trades"]
     assert position < end - 1
-    ran.admin.delete_records([TopicPartition(topic, 0, end - 1)])[TopicPartition(topic, 0, end - 1)].result(10)
+    ran.admin.delete_records([TopicPartition(topic, 0, end - 1)])[TopicPartition(topic, 0, end - 1)].result(120)
     text = ran.refusal()
     assert f"{topic} is to be read from offset {position} but holds {end - 1} to {end}" in text
     assert "events are missing. Restore the topic" in text
@@ -236,7 +236,7 @@ def test_inbound_retention_has_passed(ran: Installation, trades: Offline) -> Non
 def test_a_replay_of_inputs_that_retention_has_deleted(ran: Installation) -> None:
     """It is not told as differences: nothing was decided otherwise."""
     tp = TopicPartition(ran.settings.topic("trades"), 0, 10)
-    ran.admin.delete_records([tp])[tp].result(10)
+    ran.admin.delete_records([tp])[tp].result(120)
     replayed = ran.engage("replay", "--from-ledger")
     assert replayed.returncode == 1
     assert f"partition 0: {tp.topic} no longer holds offsets 0 to 9, which were decided" in replayed.stderr
@@ -247,7 +247,7 @@ def test_what_was_deleted_before_anything_was_decided_is_told(engine: Installati
     """An engine may begin on topics that are old; it cannot know whether their first records were for it."""
     engine.produce(trades.records[:100])
     tp = TopicPartition(engine.settings.topic("trades"), 0, 5)
-    engine.admin.delete_records([tp])[tp].result(10)
+    engine.admin.delete_records([tp])[tp].result(120)
     worker = engine.worker().wait_ready()
     eventually(lambda: worker.metric("engage_events_total") == 95, "the others are decided")
     told = worker.logged("the first records were deleted before this engine read any: passed over")
@@ -264,7 +264,7 @@ def test_retention_deletes_nothing_but_what_was_aborted(ran: Installation) -> No
     producer.begin_transaction()
     for number in range(10):
         producer.produce(topic, key=b"C1", value=b"aborted", partition=number % ran.partitions)
-    producer.flush(10)
+    producer.flush(120)
     producer.abort_transaction()
     tps = [TopicPartition(topic, p) for p in range(ran.partitions)]
     ends: dict[int, int] = {}
@@ -277,7 +277,7 @@ def test_retention_deletes_nothing_but_what_was_aborted(ran: Installation) -> No
     worker.stop()
     deleted = [TopicPartition(topic, p, end) for p, end in ends.items()]
     for future in ran.admin.delete_records(deleted).values():
-        future.result(10)
+        future.result(120)
     ran.worker().wait_ready().stop()
 
 
@@ -309,7 +309,7 @@ def test_a_copy_whose_time_its_topic_does_not_take(engine: Installation, trades:
         producer.produce(
             inbound, record.value, record.key, partition, timestamp=int((time.time() + 365 * 86_400) * 1000)
         )
-    assert producer.flush(20) == 0
+    assert producer.flush(120) == 0
     worker = engine.worker()
     assert worker.wait() == 1
     text = worker.log.read_text()

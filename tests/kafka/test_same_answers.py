@@ -128,7 +128,7 @@ def test_sigterm_finishes_the_unit_in_hand(engine: Installation, trades: Offline
     eventually(lambda: first.metric("engage_events_total") > 500, "the worker is at work")
     first.stop()  # asserts exit status 0
     assert not engine.settled()
-    second = engine.worker().wait_ready(10)
+    second = engine.worker().wait_ready()
     assert second.metric("engage_recovered_units_total") == 0
     producing.join()
     assert_as_offline(engine, trades)

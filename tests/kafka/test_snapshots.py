@@ -123,7 +123,7 @@ def test_a_snapshot_of_another_ledger_is_refused(
     topics = [engine.settings.topic(name) for name in ("profiles", "balances", "logins", "trades", "rerouted")]
     topics.append(engine.settings.ledger_topic)
     for deleted in engine.admin.delete_topics(topics).values():
-        deleted.result(10)
+        deleted.result(120)
     eventually(lambda: not set(topics) & set(engine.admin.list_topics(timeout=60).topics), "the topics are gone")
     engine.redis().flushall()
     engine.create_topics()

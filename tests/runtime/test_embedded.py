@@ -23,7 +23,7 @@ def test_kafka_keeps_records_by_key_in_four_partitions(capfd):
         assert len(producer.list_topics("trades").topics["trades"].partitions) == 4
         for key in ("C000001", "C000002", "C000001"):
             producer.produce("trades", key=key, value=b"{}")
-        producer.flush(10)
+        producer.flush(120)
         consumer = Consumer({"bootstrap.servers": kafka.address, "group.id": "test", "log_level": 0})
         consumer.assign([TopicPartition("trades", p, 0) for p in range(4)])
         records = []
