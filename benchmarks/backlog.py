@@ -34,7 +34,7 @@ class Servers:
     partitions: int
 
     def create_topics(self, prefix: str = "") -> None:
-        command = [sys.executable, "-m", "engine.cli.main", "topics", "--create", "--partitions", str(self.partitions)]
+        command = [sys.executable, "-m", "engine.cli", "topics", "--create", "--partitions", str(self.partitions)]
         command += ["--kafka", self.kafka.bootstrap, "--app-id", APP_ID]
         if prefix:
             command += ["--prefix", prefix]

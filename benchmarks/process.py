@@ -45,7 +45,7 @@ class Worker:
         self.log: deque[str] = deque(maxlen=40)
         self._ready = threading.Event()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "engine.cli.main", "run", *arguments],
+            [sys.executable, "-m", "engine.cli", "run", *arguments],
             cwd=REPOSITORY,
             stderr=subprocess.PIPE,
             stdout=subprocess.DEVNULL,

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from engine.demo.clients import Feed, Watch
 
 RULES: Final = Path(__file__).parent.parent.parent / "rules"
-WORKER: Final = (sys.executable, "-m", "engine.cli.main", "run")
+WORKER: Final = (sys.executable, "-m", "engine.cli", "run")
 # Fed and not yet decided: what the worker decides in so many seconds, within bounds. The embedded broker keeps some
 # 5 MB a partition.
 IN_FLIGHT_S: Final = 2.0

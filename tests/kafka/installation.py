@@ -122,7 +122,7 @@ class Installation:
     def start(self, *arguments: str, **environment: object) -> subprocess.Popen[str]:
         """A command of the engine, started; its output is text."""
         return subprocess.Popen(
-            [sys.executable, "-m", "engine.cli.main", *arguments],
+            [sys.executable, "-m", "engine.cli", *arguments],
             cwd=self.directory,
             env=self._environment(environment),
             stdin=subprocess.DEVNULL,
@@ -155,7 +155,7 @@ class Installation:
         return done.stderr.partition("Error: ")[2]
 
     def worker(
-        self, *, rules: Path | None = RULES, program: Sequence[str] = ("-m", "engine.cli.main"), **environment: object
+        self, *, rules: Path | None = RULES, program: Sequence[str] = ("-m", "engine.cli"), **environment: object
     ) -> WorkerProcess:
         """A worker, started; not yet ready."""
         if rules is not None:

@@ -48,10 +48,11 @@ BAD: list[tuple[Rejection, Sent]] = [
     (Rejection.NOT_JSON, Sent("trades", b"B2", trade("B2", 4)[:-7])),
     (Rejection.NOT_JSON, Sent("logins", b"B3", b"\xff\xfe\x00")),
     (Rejection.MISSING_FIELD, Sent("trades", b"B1", without("symbol", trade("B1", 5)))),
-    (Rejection.WRONG_TYPE, Sent("trades", b"B1", trade("B1", 6, quantity="100"))),
+    (Rejection.WRONG_TYPE, Sent("trades", b"B1", trade("B1", 6, amount_fen="100"))),
     (Rejection.WRONG_TYPE, Sent("balances", b"B1", b"[1]")),
-    (Rejection.UNKNOWN_VALUE, Sent("profiles", b"B1", json.dumps(PROFILE).encode())),
-    (Rejection.OUT_OF_RANGE, Sent("trades", b"B1", trade("B1", 7, quantity=-100))),
+    (Rejection.MISSING_FIELD, Sent("profiles", b"B1", without("event_id", json.dumps(PROFILE).encode()))),
+    (Rejection.UNKNOWN_VALUE, Sent("trades", b"B1", trade("B1", 20, side="hold"))),
+    (Rejection.OUT_OF_RANGE, Sent("trades", b"B1", trade("B1", 7, amount_fen=-100))),
     (Rejection.KEY_MISMATCH, Sent("trades", b"B1", trade("B2", 8))),
     (Rejection.FUTURE, Sent("trades", b"B1", trade("B1", 9, time="2099-01-01T00:00:00+08:00"))),
     # what is made to break a parser
@@ -63,14 +64,22 @@ BAD: list[tuple[Rejection, Sent]] = [
     (Rejection.NOT_JSON, Sent("trades", b"B1", trade("B1", 14).decode().encode("utf-16"))),
     (Rejection.NOT_JSON, Sent("trades", b"B1", b"\xef\xbb\xbf" + trade("B1", 15))),
     (Rejection.NOT_JSON, Sent("trades", b"B1", spoiled(16, '"客户"'.encode("gb18030")))),
-    (Rejection.OUT_OF_RANGE, Sent("trades", b"B1", trade("B1", 17, quantity=10**400))),
-    (Rejection.OUT_OF_RANGE, Sent("balances", b"B1", json.dumps(BALANCE | {"margin_ratio": float("nan")}).encode())),
+    (Rejection.OUT_OF_RANGE, Sent("trades", b"B1", trade("B1", 17, amount_fen=10**400))),
+    (Rejection.WRONG_TYPE, Sent("balances", b"B1", json.dumps(BALANCE | {"assets_fen": float("nan")}).encode())),
     (Rejection.WRONG_TYPE, Sent("trades", b"B1", trade("B1", 18, time=None))),
     (Rejection.WRONG_TYPE, Sent("trades", b"B1", b"null")),
     (
         Rejection.UNKNOWN_VALUE,
         Sent("trades", b"B1", trade("B1", 19)[:-1] + b', "side": "hold"}'),
     ),  # the last one counts
+]
+
+# an event means something without the field that cannot be read
+SPARED: list[Sent] = [
+    Sent("profiles", b"S1", json.dumps(PROFILE | {"client_id": "S1"}).encode()),
+    Sent("trades", b"S1", trade("S1", 21, quantity=-100)),
+    Sent("trades", b"S1", trade("S1", 22, quantity=10**400)),
+    Sent("balances", b"S1", json.dumps(BALANCE | {"client_id": "S1", "margin_ratio": float("nan")}).encode()),
 ]
 
 
@@ -86,7 +95,7 @@ def origin(letter: Record) -> tuple[str, ...]:
 def test_each_kind_of_bad_record(engine: Installation) -> None:
     assert {reason for reason, _ in BAD} == set(Rejection)
     good = [Sent("trades", f"G{n}".encode(), trade(f"G{n}", n)) for n in range(len(BAD) + 1)]
-    mixed = [record for n, (_, bad) in enumerate(BAD) for record in (good[n], bad)] + good[-1:]
+    mixed = [record for n, (_, bad) in enumerate(BAD) for record in (good[n], bad)] + good[-1:] + SPARED
     engine.produce(mixed)
     worker = engine.worker().wait_ready()
     engine.settle()
@@ -102,10 +111,10 @@ def test_each_kind_of_bad_record(engine: Installation) -> None:
         assert letter.headers["engage_error"]
     assert {letter.headers["engage_reason"].decode() for letter in letters.values()} == set(Rejection)
 
-    assert worker.metric("engage_events_total") == len(good)  # the rest of the batch is unharmed
+    assert worker.metric("engage_events_total") == len(good) + len(SPARED)  # the rest of the batch is unharmed
     assert worker.metric("engage_rejected_total") == len(BAD)
     assert worker.metric("engage_rejected_total", topic="logins", reason="not_json") == 1
-    assert engine.states().startswith(f"clients {len(good)}\n")
+    assert engine.states().startswith(f"clients {len(good) + 1}\n")
     worker.stop()
 
     listed = engine.engage("dead-letters", "list").stdout.split()

@@ -47,6 +47,7 @@ def test_the_logs_are_as_they_were(recorded: Installation) -> None:
         assert found.get(place, []) == wanted, place
 
 
+@pytest.mark.short
 def test_the_replay_finds_no_difference(recorded: Installation) -> None:
     replayed = recorded.engage("replay", "--from-ledger")
     assert replayed.returncode == 0, replayed.stderr
@@ -66,6 +67,7 @@ def test_the_snapshot_and_the_ledger_after_it_rebuild(recorded: Installation, tm
     assert recorded.states() == STATES
 
 
+@pytest.mark.short
 def test_a_worker_goes_on(recorded: Installation) -> None:
     """The last of these tests: what the worker writes stays."""
     worker = recorded.worker(rules=None).wait_ready()
@@ -75,7 +77,7 @@ def test_a_worker_goes_on(recorded: Installation) -> None:
     again = [record for record in loading.records("logins") if record.key == CLIENT][-3:]  # old ones: late, yet good
     recorded.produce(Sent(record.topic, record.key, record.value) for record in again)
     recorded.settle()
-    eventually(lambda: worker.metric("engage_events_total") == before + 3, 20, "the events are decided")
+    eventually(lambda: worker.metric("engage_events_total") == before + 3, "the events are decided")
     worker.stop()
     replayed = recorded.engage("replay", "--from-ledger")
     assert replayed.returncode == 0, replayed.stderr

@@ -11,8 +11,6 @@ from tests.kafka.conftest import MakeInstallation
 from tests.kafka.upgrade import Upgrade
 from tests.services.redis import RedisServer
 
-pytestmark = pytest.mark.timeout(900)
-
 
 @pytest.fixture
 def upgrade(install: MakeInstallation, tmp_path: Path) -> Iterator[Upgrade]:
@@ -39,6 +37,7 @@ def test_take_over_after_stop(upgrade: Upgrade) -> None:
     assert_whole(upgrade)
 
 
+@pytest.mark.short
 def test_take_over_of_a_redis_that_lost_its_last_writes(upgrade: Upgrade) -> None:
     upgrade.take_over_behind()
     assert_whole(upgrade)

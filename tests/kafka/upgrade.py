@@ -29,7 +29,6 @@ SEED = 11
 RATE = 250.0
 CLIENTS, DAYS = 200, 1_500  # some twenty minutes of records, a day of them in about a second
 UNITS = 25  # committed by each before the next step
-STEP_S = 180.0
 RELEASED = {"PYTHONPATH": str(WHEEL)}  # the environment in which a process is one of the release
 
 
@@ -51,14 +50,14 @@ class Upgrade:
         self._released("topics", "--create", "--partitions", str(PARTITIONS))
         self.engine.create_topics(PARTITIONS)  # there is none to create; waits for the partitions' leaders
         self._released("publish", str(self._rules), "--note", "as released", "--as", "ann")
-        self.old = self.engine.worker(rules=None, **RELEASED).wait_ready(STEP_S)
+        self.old = self.engine.worker(rules=None, **RELEASED).wait_ready()
         self.load.start()
         self._works(self.old)
 
     def take_over(self) -> None:
         """The release ends, the checkout starts; what was produced meanwhile waits for it."""
         self.old.stop()
-        self.new = self.engine.worker(rules=None).wait_ready(STEP_S)
+        self.new = self.engine.worker(rules=None).wait_ready()
         self._works(self.new)
 
     def take_over_behind(self) -> None:
@@ -72,25 +71,25 @@ class Upgrade:
         self._store.stop()
         self._store.restore_data(copy)
         self._store.start()
-        self.new = self.engine.worker(rules=None).wait_ready(STEP_S)
-        eventually(lambda: _metric(self.new, "engage_recovered_units_total") > 0, STEP_S, "units are recovered")
+        self.new = self.engine.worker(rules=None).wait_ready()
+        eventually(lambda: _metric(self.new, "engage_recovered_units_total") > 0, "units are recovered")
         self._works(self.new)
 
     def roll(self) -> None:
         """The checkout joins the release in its group, both are at work, then the release ends."""
-        self.new = self.engine.worker(rules=None).wait_ready(STEP_S)
+        self.new = self.engine.worker(rules=None).wait_ready()
         shared = PARTITIONS // 2
-        eventually(lambda: _owns(self.old, shared) and _owns(self.new, shared), STEP_S, "partitions are shared out")
+        eventually(lambda: _owns(self.old, shared) and _owns(self.new, shared), "partitions are shared out")
         self._works(self.old, self.new)
         self.old.stop()
-        eventually(lambda: _owns(self.new, PARTITIONS), STEP_S, "the new worker has all partitions")
+        eventually(lambda: _owns(self.new, PARTITIONS), "the new worker has all partitions")
         self._works(self.new)
 
     def end(self) -> Audit:
         """All that was produced is decided; then the audit. Raises when a worker did not end well."""
         assert self.load.running, "the load ended before the last step"
         self.load.stop()
-        self.engine.settle(STEP_S)
+        self.engine.settle()
         self.new.stop()
         return audit(self.engine, self.load.acknowledged)
 
@@ -98,10 +97,10 @@ class Upgrade:
         """Each commits some more units of events."""
         for worker in workers:
             before = worker.metric("engage_units_total"), worker.metric("engage_events_total")
-            eventually(lambda worker=worker, before=before: _since(worker, *before), STEP_S, "units are committed")
+            eventually(lambda worker=worker, before=before: _since(worker, *before), "units are committed")
 
     def _released(self, *arguments: str) -> str:
-        done = self.engine.engage(*arguments, timeout_s=STEP_S, **RELEASED)
+        done = self.engine.engage(*arguments, **RELEASED)
         assert done.returncode == 0, f"engage {' '.join(arguments)}: {done.stdout}{done.stderr}"
         return done.stdout
 

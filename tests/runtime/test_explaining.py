@@ -186,6 +186,6 @@ def test_the_example_of_the_manual_is_what_it_prints(tmp_path: Path, monkeypatch
     monkeypatch.chdir(tmp_path)
     Path("rules").symlink_to(RULES)
     # in a process of its own: it writes to the real standard output
-    engage = [sys.executable, "-m", "engine.cli.main", *shlex.split(records)]
+    engage = [sys.executable, "-m", "engine.cli", *shlex.split(records)]
     Path("records.ndjson").write_bytes(subprocess.run(engage, check=True, capture_output=True).stdout)
     assert CliRunner().invoke(main, shlex.split(asked)).output.rstrip() == printed
