@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.job import Job, write_rules
-from engine.core.client.state import ClientState, pack, unpack
+from engine.core.client.sections import pack, unpack
+from engine.core.client.state import ClientState
 from engine.core.contract.decode import Rejected, decode
 from engine.core.decide.path import Input, decide
 from engine.core.plan.compile import Plan, compile_rule_set

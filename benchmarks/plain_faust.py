@@ -19,7 +19,7 @@ from typing import Any
 import faust
 
 from benchmarks.process import peak_mb
-from engine.core.client.state import pack, unpack
+from engine.core.client.sections import pack, unpack
 from engine.core.contract.decode import Rejected, decode
 from engine.core.decide.path import decide
 from engine.core.plan.compile import Plan, compile_rule_set

@@ -8,7 +8,6 @@ has been tried on the compiled condition. Without the event its terms are open, 
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -16,7 +15,7 @@ from typing import Any, Final
 from engine.core.client.state import ClientState
 from engine.core.contract.outbound import Outcome
 from engine.core.decide.messages import audience_of
-from engine.core.decide.path import contact, cooldown_ends_ms
+from engine.core.decide.policy import Match, Suppress, judge
 from engine.core.firm_time import DAY_MS
 from engine.core.plan.compile import Plan
 from engine.core.plan.matching import Matcher
@@ -95,7 +94,7 @@ class Explainer:
         open_names = frozenset(n for n in flipper.names if lacking and scope[n].of != "client")
         term = _term(self.part(rule, trigger), client, event, move, open_names)
         compiled = next(c for c in self.plan.compiled[trigger] if c.rule.id == rule.id)
-        outcome, channel = contact(self.plan, copy.copy(client), compiled)
+        verdict = judge(self.plan, client, Match(compiled, event, move))
         return Explanation(
             rule=rule,
             trigger=trigger,
@@ -103,10 +102,10 @@ class Explainer:
             term=term,
             flips=() if open_names else flipper.flips(client, event, move),
             all_tried=flipper.complete,
-            stopped=None if outcome is Outcome.SENT else outcome,
-            channel=channel,
+            stopped=verdict.reason if isinstance(verdict, Suppress) else None,
+            channel=verdict.channel,
             audience=audience_of(rule, client),
-            until_ms=cooldown_ends_ms(client, compiled) if outcome is Outcome.COOLDOWN else None,
+            until_ms=verdict.until_ms if isinstance(verdict, Suppress) else None,
             standing=standing(rule, client),
         )
 
@@ -114,7 +113,7 @@ class Explainer:
 def standing(rule: Rule, client: ClientState) -> str:
     """Where the client stands with a rule that waits for time, in a sentence; empty for one on events alone."""
     if rule.silence is not None:
-        last_ms = getattr(client, rule.silence.source).last_ms
+        last_ms = client.activities[rule.silence.source].last_ms
         what = f"silence of {rule.silence.source} for {duration(rule.silence.days * DAY_MS)}"
         if last_ms is None:
             return f"{what}: not begun, there were none yet"
@@ -134,8 +133,8 @@ def standing(rule: Rule, client: ClientState) -> str:
             return f"{said}; the rule acted at {firm_time(acted_ms)}, again when it has been false meanwhile"
         return f"{said}; the rule acts at {firm_time(since_ms + rule.becomes.for_s * 1000)}"
     if rule.sequence is not None:
-        start_ms = client.waits.get(rule.id)
-        if start_ms is None:
+        start_ms = abs(client.waits.get(rule.id, 0))
+        if not start_ms:
             return f"the first step, on {rule.sequence.first.on}, has not come: {rule.sequence.first.when.text}"
         until = firm_time(start_ms + rule.sequence.within_s * 1000)
         then = f"{rule.sequence.then.on}: {rule.sequence.then.when.text}"

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import structlog
 from aiokafka import TopicPartition
 
-from engine.core.client.state import ClientState, Layout, pack, unpack
+from engine.core.client.sections import pack, unpack
+from engine.core.client.state import ClientState, Layout
 from engine.core.contract.decode import Taken
 from engine.core.contract.events import Event
 from engine.core.contract.topics import intake_topics
@@ -131,9 +132,13 @@ class Columns:
         client = self.clients.get(event.client_id)
         if client is None:
             client = self.clients[event.client_id] = ClientState(layout, event.client_id, event.time)
+        late = event.time < client.now_ms
         client.advance(layout, event.time)
+        if client.seen(topic, event.event_id):
+            return
         if topic in self._plan.update:
-            self._plan.update[topic](client, event)
+            self._plan.update[topic](client, event, late)
+            client.activities[topic].saw_event(event.time)
 
     def _move_time(self, due: set[str], writes: Sequence[bytes]) -> None:
         for chunk in writes if due else ():

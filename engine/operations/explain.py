@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from engine.core.client.state import ClientState, pack, unpack
+from engine.core.client.sections import pack, unpack
+from engine.core.client.state import ClientState
 from engine.core.contract.decode import Taken
 from engine.core.contract.outbound import Outcome
 from engine.core.decide.path import Due, Input, decide

@@ -16,7 +16,8 @@ from typing import Final, Protocol, assert_never
 
 from aiokafka import TopicPartition
 
-from engine.core.client.state import ClientState, pack, unpack
+from engine.core.client.sections import pack, unpack
+from engine.core.client.state import ClientState
 from engine.core.contract.decode import Rejected, Taken
 from engine.core.contract.events import Event
 from engine.core.contract.message import Message
@@ -197,7 +198,7 @@ class PartitionReplay:
 
     async def _decide(self, step: Step) -> list[Message]:
         if woken := step.woken():
-            return self.states.decide(woken, (*step.due, *step.swept))
+            return self.states.decide(woken, (*step.due, *step.swept), step.decided_ms)
         messages: list[Message] = []
         events: list[tuple[str, Event]] = []
         found = [(record, read(record, self._belongs)) for record in await self._inputs.read(step.ranges)]
@@ -207,7 +208,7 @@ class PartitionReplay:
                 events.append((record.topic, outcome.event))
             else:
                 messages.append(record.set_aside(outcome))
-        return messages + self.states.decide(events, {event.client_id for _, event in events})
+        return messages + self.states.decide(events, {event.client_id for _, event in events}, step.decided_ms)
 
 
 class _States:
@@ -239,8 +240,8 @@ class _States:
             self._packed[write.key] = write.state
             self._open.pop(write.key, None)
 
-    def decide(self, inputs: Sequence[Input], client_ids: Iterable[str]) -> list[Message]:
-        decided = decide(self._load(client_ids), self._open, inputs)
+    def decide(self, inputs: Sequence[Input], client_ids: Iterable[str], decided_ms: int) -> list[Message]:
+        decided = decide(self._load(client_ids), self._open, inputs, decided_ms)
         self._changed.update(decided.changed)
         return decided.messages
 

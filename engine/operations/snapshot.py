@@ -20,7 +20,7 @@ from aiokafka import TopicPartition
 from aiokafka.admin.records_to_delete import RecordsToDelete
 
 from engine.core.client.record import public_fields
-from engine.core.client.state import unpack
+from engine.core.client.sections import unpack
 from engine.runtime.clients import Clients
 from engine.runtime.errors import Fenced, Refused, Surprised, Unavailable
 from engine.runtime.kafka import topics

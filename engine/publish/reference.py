@@ -10,8 +10,8 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from engine.core.client.activity import MAX_DISTINCT
-from engine.core.client.state import MAX_MATURITIES
+from engine.core.client.layout import MAX_DISTINCT
+from engine.core.client.state import MAX_HOLDINGS
 from engine.core.contract.outbound import Outcome
 from engine.core.contract.topics import TOPICS
 from engine.core.language import expressions
@@ -40,6 +40,8 @@ AGGREGATE_GIVES: Final = {
     "daily_mean": "the mean of each day's last value, days without one counted as the last before",
 }
 OUTCOME_MEANS: Final = {
+    Outcome.EXPIRED: "it fell due so long before it was decided that its time to be delivered had passed",
+    Outcome.PAST_UNKNOWN: "the condition reads a window of which a part of the past is not known: `engage backfill`",
     Outcome.COOLDOWN: "the rule acted for this client less than its cooldown ago",
     Outcome.NO_CONSENT: "the client agreed to none of the rule's channels",
     Outcome.DAILY_CAP: "the client had the day's contacts of policy.yaml, and the rule is below `urgent_from`",
@@ -61,7 +63,7 @@ LIMITS: Final = (
     ("features", declarations.MAX_FEATURES, ""),
     ("values of a list", definitions.MAX_LISTED, ""),
     ("definitions, lists and tables", definitions.MAX_DECLARED, ""),
-    ("holdings with a term, a client", MAX_MATURITIES, ""),
+    ("holdings with a term, a client", MAX_HOLDINGS, ""),
 )
 
 

@@ -274,7 +274,7 @@ SETTERS: dict[str, Any] = {
     "client.margin_ratio": lambda c, _, v: setattr(c, "margin_ratio", v),
     "client.has_advisor": lambda c, _, v: setattr(c, "advisor_id", "a" if v else None),
     "client.days_known": lambda c, _, v: setattr(c, "since_ms", c.now_ms - v * DAY_MS),
-    "trades_30d": lambda c, _, v: setattr(c.trades, "past", [v - c.trades.today[0]]),
+    "trades_30d": lambda c, _, v: setattr(c.activities["trades"], "past", [v - c.activities["trades"].today[0]]),
     "balance.amount_cny": lambda _, e, v: setattr(e, "amount_fen", v),
     "balance.kind": lambda _, e, v: setattr(e, "kind", v),
 }
@@ -290,7 +290,7 @@ EVERY: dict[str, Any] = {
 
 def holds(plan_: Plan, client: ClientState, event: Any, **changed: Any) -> bool:
     client, event = copy.copy(client), copy.copy(event)
-    client.trades = copy.copy(client.trades)
+    client.activities = client.activities | {"trades": copy.copy(client.activities["trades"])}
     for name, value in changed.items():
         SETTERS[name](client, event, value)
     return bool(plan_.match["balances"](client, event, None))
@@ -322,7 +322,7 @@ def test_what_is_said_is_so(when: str, fields: dict[str, Any], amount_fen: int, 
 def _now(name: str, client: ClientState) -> int:
     if name == "client.days_known":
         return (client.now_ms - client.since_ms) // DAY_MS
-    return int(client.trades.today[0] + client.trades.past[0])
+    return int(client.activities["trades"].today[0] + client.activities["trades"].past[0])
 
 
 def _agrees(term: Term) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from engine.core.client.activity import MAX_DISTINCT, MAX_SUM
-from engine.core.client.state import pack, unpack
+from engine.core.client.sections import pack, unpack
 from engine.core.contract.events import MAX_AMOUNT_FEN
 from engine.core.firm_time import NEVER_MS, day_of, day_start_ms
 from engine.core.plan.features import column_key, next_slide_ms
@@ -108,14 +108,14 @@ def test_daily_mean_of_a_ratio_keeps_its_fraction():
     assert value(d) == pytest.approx(1.375)
 
 
-def test_a_late_event_counts_on_the_day_it_comes():
+def test_a_late_event_counts_on_the_day_of_its_own_time():
     d = desk(
         "  n1: {source: logins, aggregate: count, window: 1d}\n  n7: {source: logins, aggregate: count, window: 7d}\n"
     )
     d.take(login(at(10)), login(at(2)), login(at(9)))
-    assert values(d) == (3, 3)
+    assert values(d) == (1, 2)
     assert d.client.now_ms == at(10)
-    assert d.client.logins.last_ms == at(10)
+    assert d.client.activities["logins"].last_ms == at(10)
 
 
 def test_distinct_forgets_the_value_seen_longest_ago():
@@ -125,7 +125,7 @@ def test_distinct_forgets_the_value_seen_longest_ago():
     d.take(trade(at(10), symbol="s0"))  # seen again: the oldest is s1 now
     d.take(trade(at(10), symbol="new"))
     assert value(d) == MAX_DISTINCT
-    seen = d.client.trades.sets[0]
+    seen = d.client.activities["trades"].sets[0]
     assert "s1" not in seen
     assert {"s0", "s2", "new"} <= seen.keys()
 
@@ -133,7 +133,7 @@ def test_distinct_forgets_the_value_seen_longest_ago():
 def test_a_sum_never_leaves_sixty_four_bits():
     d = desk("  turnover_cny: {source: trades, aggregate: sum, field: amount_cny, window: 90d}")
     d.take(trade(at(0), MAX_AMOUNT_FEN))
-    cell = d.client.trades.today
+    cell = d.client.activities["trades"].today
     cell[0] = MAX_SUM - 2 * MAX_AMOUNT_FEN  # as after nearly a million trades of the largest size in a day
     d.take(*(trade(at(0), MAX_AMOUNT_FEN) for _ in range(5)))
     assert MAX_SUM - 2 * MAX_AMOUNT_FEN < cell[0] <= MAX_SUM
@@ -146,7 +146,7 @@ def test_features_that_differ_in_their_window_share_a_column():
         "  a: {source: logins, aggregate: count, window: 7d}\n  b: {source: logins, aggregate: count, window: 90d}\n"
         "  c: {source: logins, aggregate: count, where: login.success, window: 90d}\n"
     )
-    assert len(d.plan.layout.logins.columns) == 2
+    assert len(d.plan.layout.sources["logins"].columns) == 2
 
 
 def test_days_since_the_last_of_a_kind_are_of_the_one_before():
@@ -212,7 +212,9 @@ def test_what_counts_since_an_event():
 def test_distinct_numbers_are_stored():
     d = desk("  sizes: {source: trades, aggregate: distinct, field: quantity, window: 7d}")
     d.take(trade(at(0), quantity=5), trade(at(1), quantity=7))
-    assert unpack(d.plan.layout, pack(d.plan.layout, d.client)).trades.sets == [{5: day_of(at(0)), 7: day_of(at(1))}]
+    assert unpack(d.plan.layout, pack(d.plan.layout, d.client)).activities["trades"].sets == [
+        {5: day_of(at(0)), 7: day_of(at(1))}
+    ]
 
 
 def test_the_next_slide_is_the_first_moment_at_which_a_value_can_change():

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.core.client.state import ClientState, pack, unpack
+from engine.core.client.sections import pack, unpack
+from engine.core.client.state import ClientState
 from engine.core.decide.path import Due, Sweep, decide
 from engine.core.plan.compile import Plan
 from tests.core.making import FEATURES, HOUR_MS, TIERS, Desk, at, balance, login, plan_of, profile, rule, trade

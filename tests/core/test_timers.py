@@ -1,6 +1,6 @@
 """Rules that are not looked at on one event: conditions that become true, sequences, calendar times, maturities."""
 
-from engine.core.client.state import pack, unpack
+from engine.core.client.sections import pack, unpack
 from engine.core.firm_time import DAY_MS, NEVER_MS
 from engine.core.plan.compile import Plan
 from tests.core.making import HOUR_MS, Desk, at, balance, login, plan_of, profile, rule, shipped_plan, trade
@@ -202,15 +202,16 @@ def rich(**more: str) -> str:
     return rule("rich", becomes="client.assets_cny > 1_000", **more, **TEAM)
 
 
-def test_a_condition_is_new_when_its_rule_was_out_of_force_and_comes_back():
+def test_a_condition_is_not_new_when_its_rule_was_away_and_comes_back():
     for meanwhile in ((), (ON_LOGIN,), (rule("other", becomes="logins_7d > 100", **TEAM),)):
         desk = desk_with(rich())
         assert fired(desk.take(balance(at(0), 2_000))) == [("rich", "2026-02-16T04:00:00.000Z")]
         take_rules(desk, *meanwhile)
         desk.take(balance(at(1), 0), balance(at(2), 3_000))
-        assert desk.client.held == {}
         take_rules(desk, rich())
-        assert fired(desk.take(login(at(3)))) == [("rich", "2026-02-19T04:00:00.000Z")]
+        assert fired(desk.take(login(at(3)))) == []
+        desk.take(balance(at(4), 0))
+        assert fired(desk.take(balance(at(5), 2_000))) == [("rich", "2026-02-21T04:00:00.000Z")]
 
 
 def test_a_rule_that_changes_keeps_what_it_knows():
@@ -228,7 +229,22 @@ def waiting(second: str, within: str) -> str:
     return rule("waits", sequence=f"{{first: {DEPOSIT}, {second}: {{on: trades}}, within: {within}}}", **TEAM)
 
 
-def test_a_wait_is_over_when_its_rule_is_taken_out():
+def test_a_wait_goes_on_when_its_rule_was_away():
+    for second, comes in (("without", []), ("then", [("waits", "2026-02-19T04:00:00.000Z")])):
+        desk = desk_with(waiting(second, "7d"))
+        desk.take(deposit(at(0)))
+        take_rules(desk)
+        take_rules(desk, waiting(second, "7d"))
+        assert fired(desk.take(trade(at(3)))) == comes
+        assert desk.tick(at(30)) == []
+    desk = desk_with(waiting("without", "7d"))
+    desk.take(deposit(at(0)))
+    take_rules(desk)
+    take_rules(desk, waiting("without", "7d"))
+    assert fired(desk.tick(at(30))) == [("waits", "2026-02-23T04:00:00.000Z")]
+
+
+def test_a_wait_that_may_have_missed_its_second_step_does_not_end_as_if_it_had_not_come():
     desk = desk_with(waiting("without", "7d"))
     desk.take(deposit(at(0)))
     take_rules(desk)
@@ -246,7 +262,7 @@ def test_a_wait_that_was_made_shorter_ends_with_the_next_event_or_timer():
     desk = desk_with(waiting("without", "7d"))
     desk.take(deposit(at(0)))
     take_rules(desk, waiting("without", "2d"))
-    assert fired(desk.take(login(at(3)), login(at(4)))) == [("waits", "2026-02-19T04:00:00.000Z")]
+    assert fired(desk.take(login(at(3)), login(at(4)))) == [("waits", "2026-02-19T04:00:00.001Z")]
 
 
 # -- clients that need not be woken --------------------------------------------------------------------------------

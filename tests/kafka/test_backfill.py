@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from engine.core.client.state import unpack
+from engine.core.client.sections import unpack
 from engine.core.plan.compile import Plan, compile_rule_set
 from engine.operations.replay import Replayed, replay_records
 from engine.runtime.clients import redis_client

@@ -55,7 +55,9 @@ class Model:
         self.true_since: dict[str, int] = {}
         self.acted: dict[str, int] = {}
         self.waiting: dict[str, int] = {}
-        self.holdings: list[tuple[dt.date, str, int]] = []
+        self.ends_at: dict[str, int] = {}  # when what is waited for ends
+        self.silent_at: dict[str, int] = {}  # rule -> when its silence is complete
+        self.holdings: list[list[Any]] = []  # day, symbol, fen, quantity
 
     def run(self, history: list[Input], end: int) -> Fired:
         for item in history:
@@ -77,27 +79,43 @@ class Model:
         topic, event = topic_of(item), event_of(item)
         decide(self.values, self.states, [item])
         self.bases |= {self.now, self.client.tier_since_ms or self.now}
-        self.last[topic] = self.now
+        self.bases.add(event.time)
+        last = self.last.get(topic)
+        self.last[topic] = event.time if last is None else max(last, event.time)
+        if self.last[topic] != last:
+            for rule in self.rules:
+                if rule.silence and rule.silence.source == topic:
+                    self.silent_at[rule.id] = max(self.last[topic] + rule.silence.days * DAY, self.now + 1)
         if topic == "trades":
             if event.side == "sell":
-                self.holdings = [held for held in self.holdings if held[1] != event.symbol]
+                self.sell(event.symbol, event.quantity)
             elif event.matures_on and (day := dt.date.fromisoformat(event.matures_on)) >= date_of(self.now):
-                self.holdings.append((day, event.symbol, event.amount_fen))
+                self.holdings.append([day, event.symbol, event.amount_fen, event.quantity])
         for rule in self.rules:
             if rule.sequence:
                 self.step(rule, topic, event)
         self.look_at_conditions()
 
+    def sell(self, symbol: str, quantity: int) -> None:
+        """One unit after the other, of what ends first."""
+        for held in sorted((held for held in self.holdings if held[1] == symbol), key=lambda held: held[:3]):
+            sold = min(quantity, held[3])
+            held[2] = held[2] * (held[3] - sold) // held[3]
+            held[3] -= sold
+            quantity -= sold
+        self.holdings = [held for held in self.holdings if held[3] > 0]
+
     def step(self, rule: Rule, topic: str, event: Any) -> None:
         sequence = rule.sequence
         second = sequence.then.on == topic and self.then[rule.id](self.client, event, None)
-        if second and rule.id in self.waiting:
-            del self.waiting[rule.id]
-            if not sequence.absent:
+        if second and rule.id in self.waiting and event.time >= self.waiting[rule.id]:
+            start = self.waiting.pop(rule.id)
+            if not sequence.absent and event.time < start + sequence.within_s * 1000:
                 self.look(rule, event)
         first = sequence.first.on == topic and self.first[rule.id](self.client, event, None)
         if first and not (sequence.absent and rule.id in self.waiting):
-            self.waiting[rule.id] = self.now
+            self.waiting[rule.id] = max(event.time, self.waiting.get(rule.id, 0))
+            self.ends_at[rule.id] = max(self.waiting[rule.id] + sequence.within_s * 1000, self.now + 1)
 
     # -- time -----------------------------------------------------------------------------------------------------
 
@@ -120,29 +138,31 @@ class Model:
             if rule.at:
                 minute = rule.at.minute * MINUTE - EAST
                 yield minute + ((self.now - minute) // DAY + 1) * DAY
+            if self.silent_at.get(rule.id, 0) > self.now:
+                yield self.silent_at[rule.id]
+            if rule.id in self.waiting:
+                yield self.ends_at[rule.id]
             for start, length in self.lengths(rule):
                 if start + length > self.now:
                     yield start + length
 
     def lengths(self, rule: Rule) -> Iterator[tuple[int, int]]:
-        if rule.sequence and rule.id in self.waiting:
-            yield self.waiting[rule.id], rule.sequence.within_s * 1000
         if rule.becomes and rule.id in self.true_since:
             yield self.true_since[rule.id], rule.becomes.for_s * 1000
             if rule.id in self.acted:
                 yield self.acted[rule.id], rule.becomes.repeat_s * 1000
 
     def look_at_the_time(self, rule: Rule) -> None:
-        if rule.silence and rule.silence.source in self.last:
-            if self.now == self.last[rule.silence.source] + rule.silence.days * DAY:
+        if rule.silence:
+            if self.now == self.silent_at.get(rule.id):
                 self.look(rule)
         elif rule.sequence and rule.id in self.waiting:
-            if self.now == self.waiting[rule.id] + rule.sequence.within_s * 1000:
+            if self.now == self.ends_at[rule.id]:
                 del self.waiting[rule.id]
                 if rule.sequence.absent:
                     self.look(rule)
         elif rule.at and rule.at.every == "maturity":
-            for day, symbol, amount_fen in sorted(self.holdings):
+            for day, symbol, amount_fen, _ in sorted(self.holdings):
                 if at_time(rule.at, self.now) and date_of(self.now) + dt.timedelta(rule.at.before_days) == day:
                     self.look(rule, SimpleNamespace(symbol=symbol, amount_fen=amount_fen, days=rule.at.before_days))
         elif rule.at and at_time(rule.at, self.now) and on_day(rule.at, date_of(self.now), self.client.birth_date):

@@ -7,7 +7,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.core.client.state import ClientState, pack, unpack
+from engine.core.client.sections import pack, unpack
+from engine.core.client.state import ClientState
 from engine.core.decide.path import Due, Input, decide
 from engine.core.plan.compile import Plan
 from tests.core.making import at, balance, event_of, login, plan_of, profile, rule, trade

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from prometheus_client import CollectorRegistry
 
 from engine.core.client.record import public_fields
-from engine.core.client.state import ClientState, pack
+from engine.core.client.sections import pack
+from engine.core.client.state import ClientState
 from engine.core.contract.decode import Taken
 from engine.core.contract.message import Message
 from engine.core.contract.topics import intake_topics

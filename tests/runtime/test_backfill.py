@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.core.client.state import unpack
+from engine.core.client.sections import unpack
 from engine.core.contract.topics import intake_topics
 from engine.core.firm_time import DAY_MS, HOUR_MS
 from engine.core.plan.compile import Plan

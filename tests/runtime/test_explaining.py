@@ -16,7 +16,8 @@ import pytest
 from click.testing import CliRunner
 
 from engine.cli.main import main
-from engine.core.client.state import ClientState, pack
+from engine.core.client.sections import pack
+from engine.core.client.state import ClientState
 from engine.operations import explain as explaining
 from engine.operations import snapshot
 from engine.operations.explain_text import lines

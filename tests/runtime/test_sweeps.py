@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from engine.core.client.state import pack
+from engine.core.client.sections import pack
 from engine.core.plan.compile import Plan
 from engine.runtime.errors import Unavailable
 from engine.runtime.protocol.ledger import Step, decode_unit

@@ -15,7 +15,8 @@ from typing import Any, Final
 
 from aiokafka import TopicPartition
 
-from engine.core.client.state import ClientState, pack, unpack
+from engine.core.client.sections import pack, unpack
+from engine.core.client.state import ClientState
 from engine.core.contract.decode import FUTURE_TOLERANCE_MS, Rejected, decode
 from engine.core.contract.events import Event
 from engine.core.contract.message import Message
@@ -201,7 +202,7 @@ class _Partition:
             for item in inputs:  # one at a time: what came in one batch must not matter
                 client_id = item[1].client_id if isinstance(item, tuple) else item.client_id
                 before = self._load(plan, client_id)
-                decided = decide(plan, self.states, [item])
+                decided = decide(plan, self.states, [item], step.decided_ms)
                 messages += decided.messages
                 changed |= decided.changed
                 for history in self.histories.values() if isinstance(item, tuple) else ():

@@ -240,9 +240,9 @@ def _() -> list[Change]:
 def _() -> list[Change]:
     original = Partition._decide
 
-    def decide(self: Partition, inputs: Any) -> Any:
+    def decide(self: Partition, inputs: Any, decided_ms: int) -> Any:
         self._plan = self._newest_plan()
-        return original(self, inputs)
+        return original(self, inputs, decided_ms)
 
     return [(Partition, "_decide", decide)]
 

@@ -1,6 +1,6 @@
 """What features come to over a partition's whole past: the auditor's own answer to a backfill.
 
-Enters: every event that was decided, with the time at which it counted; names of features. Leaves: their columns.
+Enters: every event that was decided, with the client's time by then; names of features. Leaves: their columns.
 Holds: it decides nothing but these features, by `decide`, with `plan_of_features` and `put_columns` of the core, which
 the engine's backfill and replay use too; it knows nothing of how a backfill reads.
 """
@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from engine.core.client.state import ClientState, Layout, pack, unpack
+from engine.core.client.sections import pack, unpack
+from engine.core.client.state import ClientState, Layout
 from engine.core.decide.path import decide
 from engine.core.plan.columns import put_columns
 from engine.core.plan.compile import Plan
@@ -25,7 +26,8 @@ class History:
         self._clients: dict[str, ClientState] = {}
 
     def take(self, topic: str, event: Any, time_ms: int) -> None:
-        decide(self.plan, self._clients, [(topic, event.model_copy(update={"time": time_ms}))])
+        decide(self.plan, self._clients, [(topic, event)])
+        self._clients[event.client_id].advance(self.plan.layout, time_ms)
 
     def put(self, layout: Layout, client: ClientState) -> None:
         """Put the columns into a client's state."""

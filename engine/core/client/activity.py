@@ -1,59 +1,56 @@
 """What the engine remembers of a client's events at one source: rows of values by day and by hour, and running totals.
 
-Enters: a layout (which columns the features need), values, the turn of days and hours. Leaves: Activity, or its packed
-bytes.
-Holds: a slot is a day, or an hour in `Activity.hours`; rows that no window reaches are dropped; values that follow from
-others (`past`, `slide`) are not stored; what no feature asks for costs nothing.
+Enters: a layout (which columns the features need), values, the turn of days and hours. Leaves: Activity.
+Holds: a slot is a day, or an hour in `Activity.hours`. An event counts in the slot of its own time, however late it
+comes; the order in which events come makes no difference to rows. Rows that no window reaches are dropped; values that
+follow from others (`past`, `slide`) are not stored; what no feature asks for costs nothing.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Iterable
-from typing import Any, Final
+from bisect import bisect_left, bisect_right
+from typing import Any
 
-import msgpack
-
-from engine.core.client.layout import SourceLayout, Window
+from engine.core.client.layout import MAX_DISTINCT, MAX_SUM, SourceLayout, Window
+from engine.core.client.totals import blank_total
 from engine.core.firm_time import NEVER_MS, month_start, next_month
-
-MAX_DISTINCT: Final = 64
-MAX_SUM: Final = (1 << 63) - 1
-
-
-def blank_total(aggregate: str) -> Any:
-    return {"count": 0, "sum": 0, "distinct": {}}.get(aggregate)
 
 
 class Activity:
     """What a client did at one source, a row per active slot, the present one apart."""
 
     __slots__ = (
-        "before_ms", "closed", "columns", "days", "hours", "last_ms", "lasts", "packed", "packed_past", "past", "sets",
-        "slide", "today", "totals", "touched",
+        "before_ms", "closed", "columns", "days", "hours", "known", "last_ms", "lasts", "packed", "packed_past", "past",
+        "sets", "slide", "today", "totals", "touched",
     )  # fmt: skip
 
     def __init__(self, layout: SourceLayout) -> None:
-        self.last_ms: int | None = None
+        self.last_ms: int | None = None  # the time of the latest event
         self.before_ms: int | None = None  # the event before the present one; has a meaning while that is decided
         self.days: list[int] = []
         self.columns: list[list[Any]] = [[] for _ in layout.columns]
         self.today: list[Any] = list(layout.blank_today)
         self.touched = False  # whether the present slot has a row
         self.sets: list[dict[Any, int]] = [{} for _ in layout.sets]
-        self.lasts: list[list[Any] | None] = [None for _ in layout.lasts]
-        self.closed: list[list[Any] | None] = [None for _ in layout.closings]  # [first day of the month after, value]
-        self.totals: list[Any] = [blank_total(aggregate) for _, aggregate in layout.totals]
+        self.lasts: list[list[Any] | None] = [None for _ in layout.lasts]  # [slot, milliseconds into it, value]
+        # by closing: [first day of the month after, the values seen (distinct) or the entry of `lasts`]
+        self.closed: list[list[Any] | None] = [None for _ in layout.closings]
+        self.totals: list[list[Any]] = [blank_total(aggregate) for _, aggregate in layout.totals]
         self.hours: Activity | None = Activity(layout.hours) if layout.hours else None
+        self.known: dict[str, int] = {}  # a column's key -> the first slot it is complete from; without entry: all
         self.past: list[Any] = list(layout.blank_past)  # by window, see Layout; follows from the rest
         self.slide: int | None = None  # what `next_slide` found of the past slots, until it changes
         self.packed: bytes | None = None  # all of it packed, until it changes
-        self.packed_past: bytes | None = None  # `days` and `columns` packed, until the slot closes
+        self.packed_past: bytes | None = None  # `days` and `columns` packed, until they change
 
-    def saw_event(self, moment_ms: int) -> None:
+    def saw_event(self, time_ms: int) -> None:
         """An event comes. A rule on it asks for the days since the one before."""
-        self.before_ms, self.last_ms = self.last_ms, moment_ms
+        self.before_ms = self.last_ms
+        if self.last_ms is None or time_ms > self.last_ms:
+            self.last_ms = time_ms
         self.packed = None
+
+    # -- time moves on -------------------------------------------------------------------------------------------------
 
     def close_day(self, layout: SourceLayout, day: int, new_day: int) -> None:
         """Today's row becomes a past one, and rows that no window reaches are dropped."""
@@ -71,10 +68,13 @@ class Activity:
                 for (_, a), v in zip(layout.columns, self.today, strict=True)
             ]
             self.touched = False
-        oldest = new_day - layout.keep
-        if (
-            len(self.days) > 1 and self.days[1] <= oldest
-        ):  # one row before the window stays: what daily_mean carries from
+        self._drop(new_day - layout.keep)
+        if self.known:
+            self.known = {key: first for key, first in self.known.items() if first > new_day - layout.keep + 1}
+
+    def _drop(self, oldest: int) -> None:
+        """Drop what no window reaches. One row before the windows stays: what daily_mean carries from."""
+        if len(self.days) > 1 and self.days[1] <= oldest:
             self.packed_past = None
             drop = bisect_right(self.days, oldest) - 1
             del self.days[:drop]
@@ -90,18 +90,62 @@ class Activity:
         self.closed = [None] * len(layout.closings)
         if new_day >= next_month(start):
             return
+        before = month_start(day) - 1
         for index, (_, aggregate, column) in enumerate(layout.closings):
-            value = self.window_value(aggregate, column, month_start(day) - 1)
-            if value != (0 if aggregate == "distinct" else None):
-                self.closed[index] = [start, value]
+            last = self.lasts[column] if aggregate == "last" else None
+            if aggregate == "distinct":
+                values = [value for value, seen in self.sets[column].items() if seen > before]
+                self.closed[index] = [start, values] if values else None
+            elif last is not None and last[0] > before:
+                self.closed[index] = [start, last]
 
     def turn_hour(self, layout: SourceLayout, hour: int, new_hour: int) -> None:
         """As `close_day` and `recompute`, for the columns by hour."""
         hours = self.hours
-        if layout.hours and hours and (hours.touched or hours.days or any(hours.sets) or any(hours.lasts)):
-            hours.close_day(layout.hours, hour, new_hour)
-            hours.recompute(layout.hours, new_hour)
-            self.packed = None
+        if layout.hours and hours:
+            kept = hours.touched or hours.days or any(hours.sets) or any(hours.lasts) or hours.known
+            if kept:
+                hours.close_day(layout.hours, hour, new_hour)
+                hours.recompute(layout.hours, new_hour)
+                self.packed = None
+
+    # -- an event of an earlier slot -----------------------------------------------------------------------------------
+
+    def row(self, layout: SourceLayout, slot: int) -> list[Any]:
+        """The row of an earlier slot, or what it begins with, to be changed and put back."""
+        index = bisect_left(self.days, slot)
+        if index < len(self.days) and self.days[index] == slot:
+            return [column[index] for column in self.columns]
+        row = list(layout.blank_today)
+        if index > 0:
+            for mean, _ in layout.means:
+                row[mean] = self.columns[mean][index - 1]
+        return row
+
+    def put_row(self, layout: SourceLayout, slot: int, now: int, row: list[Any]) -> None:
+        """Put the row of a slot before `now` where it belongs; later days without a value of their own carry on."""
+        index = bisect_left(self.days, slot)
+        if index == len(self.days) or self.days[index] != slot:
+            self.days.insert(index, slot)
+            for column, value in zip(self.columns, row, strict=True):
+                column.insert(index, value)
+        else:
+            for column, value in zip(self.columns, row, strict=True):
+                column[index] = value
+        for mean, set_at in layout.means:
+            if row[set_at] is None:
+                continue
+            later = index + 1
+            while later < len(self.days) and self.columns[set_at][later] is None:
+                self.columns[mean][later] = row[mean]
+                later += 1
+            if later == len(self.days) and self.today[set_at] is None:
+                self.today[mean] = row[mean]
+        self.packed = self.packed_past = None
+        self._drop(now - layout.keep)
+        self.recompute(layout, now)
+
+    # -- values of windows ---------------------------------------------------------------------------------------------
 
     def recompute_hours(self, layout: SourceLayout, hour: int) -> None:
         if layout.hours and self.hours:
@@ -119,7 +163,7 @@ class Activity:
         for aggregate, window in layout.windows:
             until, end = day, len(days)
             if window.unit == "slot":
-                first_day = day - window.slots  # the window is what comes after it
+                first_day = day - window.slots
             elif aggregate == "closed":
                 past.append(self._closed_value(layout, window.column, day))
                 continue
@@ -150,14 +194,14 @@ class Activity:
         if aggregate == "distinct":
             return sum(1 for last in self.sets[index].values() if last > first_day)
         last = self.lasts[index]
-        return last[1] if last is not None and last[0] > first_day else None
+        return last[2] if last is not None and last[0] > first_day else None
 
     def _closed_value(self, layout: SourceLayout, index: int, day: int) -> Any:
         """distinct or last over the month before the day's."""
-        entry = self.closed[index]
-        if entry is not None and entry[0] == month_start(day):
-            return entry[1]
-        return 0 if layout.closings[index][1] == "distinct" else None
+        entry, distinct = self.closed[index], layout.closings[index][1] == "distinct"
+        if entry is None or entry[0] != month_start(day):
+            return 0 if distinct else None
+        return min(len(entry[1]), MAX_DISTINCT) if distinct else entry[1][2]
 
     def _carried(self, column: int, start: int, end: int, first_day: int, until: int) -> tuple[int, int]:
         """(sum, number) of daily closing values for the days of the window before `until`, each day without one as
@@ -180,6 +224,8 @@ class Activity:
             total += value * (until - reached)
             number += until - reached
         return total, number
+
+    # -- when a value changes by itself --------------------------------------------------------------------------------
 
     def next_slide(self, layout: SourceLayout, now: int) -> int:
         """The slot at whose beginning a watched value can change though no event comes; NEVER_MS when none can."""
@@ -230,79 +276,68 @@ def _slide(aggregate: str, window: Window, row: int, now: int) -> int:
     return row + window.slots if window.unit == "slot" else next_month(now)
 
 
-_pack: Final = msgpack.Packer().pack
+# -- distinct and last values ------------------------------------------------------------------------------------------
 
 
-def pack_activity(layout: SourceLayout, activity: Activity) -> bytes:
-    """Packing is most of what a write costs: what has not changed since the last time is not packed again."""
-    if activity.packed is None:
-        if activity.packed_past is None:
-            activity.packed_past = _pack([layout.keys, activity.days, activity.columns])
-        parts = [
-            activity.last_ms,
-            activity.touched,
-            activity.packed_past,
-            activity.today,
-            activity.sets,
-            activity.lasts,
-        ]
-        if layout.extended:
-            parts.append(_pack_more(layout, activity))
-        activity.packed = _pack(parts)
-    return activity.packed
+def see(activity: Activity, index: int, value: Any, slot: int, now: int, layout: SourceLayout) -> None:
+    """Note a value for `distinct`, seen in a slot up to `now`. Beyond MAX_DISTINCT values the one seen longest ago is
+    forgotten.
+    """
+    if slot < now:
+        _see_late(activity, index, value, slot, now, layout)
+        return
+    seen = activity.sets[index]
+    if seen.get(value) == slot:
+        return
+    seen.pop(value, None)  # kept in order of the slot last seen
+    seen[value] = slot
+    if len(seen) > MAX_DISTINCT:
+        del seen[next(iter(seen))]
+    for past, (aggregate, window) in enumerate(layout.windows):
+        if aggregate == "distinct" and window.column == index:
+            activity.past[past] = activity.window_value(aggregate, index, window.first(now))
 
 
-def _pack_more(layout: SourceLayout, activity: Activity) -> list[Any]:
-    hours = None
-    if layout.hours and activity.hours:
-        activity.hours.packed = None
-        hours = pack_activity(layout.hours, activity.hours)
-    totals = {key: value for (key, _), value in zip(layout.totals, activity.totals, strict=True)}
-    closed = {key: value for (key, _, _), value in zip(layout.closings, activity.closed, strict=True)}
-    return [hours, totals, closed]
+def set_last(activity: Activity, index: int, value: Any, slot: int, at: int, now: int, layout: SourceLayout) -> None:
+    """Note a value for `last`, set `at` milliseconds into a slot up to `now`; nothing when a later one is known."""
+    kept, new = activity.lasts[index], [slot, at, value]
+    if slot < now:
+        for closing, entry in _closings(activity, "last", index, slot, now, layout):
+            if entry is None or entry[1][:2] <= new[:2]:
+                activity.closed[closing] = [month_start(now), new]
+    if kept is not None and kept[:2] > new[:2]:
+        return
+    activity.lasts[index] = new
+    for past, (aggregate, window) in enumerate(layout.windows):
+        if aggregate == "last" and window.column == index:
+            activity.past[past] = activity.window_value(aggregate, index, window.first(now))
 
 
-def unpack_activity(layout: SourceLayout, packed: bytes) -> Activity:
-    activity = Activity(layout)
-    activity.last_ms, activity.touched, packed_past, today, sets, lasts, *more = _unpack(packed)
-    (columns_keys, sets_keys, lasts_keys), activity.days, columns = _unpack(packed_past)
-    same = _unpack_more(layout, activity, *more) if layout.extended else not more
-    if [columns_keys, sets_keys, lasts_keys] == layout.keys:
-        activity.columns, activity.today, activity.sets, activity.lasts = columns, today, sets, lasts
-        activity.packed_past, activity.packed = packed_past, packed if same else None
-        return activity
-    # written under other features: what is no longer asked for is left behind, what is new begins empty
-    known = _by_present_key(layout, columns_keys, zip(columns, today, strict=True))
-    blanks = zip(layout.columns, layout.blank_today, strict=True)
-    found = [known.get(key, ([blank] * len(activity.days), blank)) for (key, _), blank in blanks]
-    activity.columns, activity.today = [column for column, _ in found], [value for _, value in found]
-    known_sets = _by_present_key(layout, sets_keys, sets)
-    activity.sets = [known_sets.get(key, {}) for key in layout.sets]
-    known_lasts = _by_present_key(layout, lasts_keys, lasts)
-    activity.lasts = [known_lasts.get(key) for key in layout.lasts]
-    return activity
+def _see_late(activity: Activity, index: int, value: Any, slot: int, now: int, layout: SourceLayout) -> None:
+    """Note a value of an earlier slot. `recompute` has to follow."""
+    seen = activity.sets[index]
+    if slot > now - layout.keep and seen.get(value, slot - 1) < slot:
+        seen[value] = slot
+        activity.sets[index] = dict(sorted(seen.items(), key=lambda item: item[1])[-MAX_DISTINCT:])
+    for closing, entry in _closings(activity, "distinct", index, slot, now, layout):
+        if entry is None:
+            activity.closed[closing] = [month_start(now), [value]]
+        elif value not in entry[1]:
+            entry[1].append(value)
 
 
-def _by_present_key(layout: SourceLayout, keys: Iterable[str], values: Iterable[Any]) -> dict[str, Any]:
-    return {layout.former.get(key, key): value for key, value in zip(keys, values, strict=True)}
-
-
-def _unpack_more(layout: SourceLayout, activity: Activity, more: Any = (None, {}, {})) -> bool:
-    """Whether all of it was written under this layout."""
-    hours, totals, closed = more
-    if layout.hours and hours:
-        activity.hours = unpack_activity(layout.hours, hours)
-    known = _by_present_key(layout, totals, totals.values())
-    activity.totals = [known.get(key, blank_total(aggregate)) for key, aggregate in layout.totals]
-    known = _by_present_key(layout, closed, closed.values())
-    activity.closed = [known.get(key) for key, _, _ in layout.closings]
-    kept = activity.hours is None or activity.hours.packed is not None
-    return (
-        kept
-        and list(totals) == [key for key, _ in layout.totals]
-        and list(closed) == [k for k, _, _ in layout.closings]
-    )
-
-
-def _unpack(packed: bytes) -> Any:
-    return msgpack.unpackb(packed, strict_map_key=False)  # distinct values may be numbers
+def _closings(
+    activity: Activity, aggregate: str, index: int, slot: int, now: int, layout: SourceLayout
+) -> list[tuple[int, list[Any] | None]]:
+    """The closings that an event of the previous month belongs to, each with what is kept of that month."""
+    if not layout.closings:
+        return []
+    start = month_start(now)
+    if not month_start(start - 1) <= slot < start:
+        return []
+    found = []
+    for closing, (_, kept, column) in enumerate(layout.closings):
+        if kept == aggregate and column == index:
+            entry = activity.closed[closing]
+            found.append((closing, entry if entry is not None and entry[0] == start else None))
+    return found

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from engine.core.firm_time import month_start
+
+MAX_DISTINCT: Final = 64
+MAX_SUM: Final = (1 << 63) - 1
+SET_AT: Final = "@"  # the end of a column's key that holds when in its slot another column was set
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,21 +37,18 @@ class Window:
 class SourceLayout:
     """The columns one source keeps, each named by a key that outlives the order of features."""
 
-    columns: tuple[tuple[str, str], ...]  # (key, aggregate): count, sum, min, max, daily_mean: one value a slot
+    # (key, aggregate): count, sum, min, max, daily_mean, set_at: one value a slot
+    columns: tuple[tuple[str, str], ...]
     sets: tuple[str, ...]  # distinct: value -> last slot it was seen
-    lasts: tuple[str, ...]  # last: (slot, value)
+    lasts: tuple[str, ...]  # last: (slot, milliseconds into it, value)
     windows: tuple[tuple[str, Window], ...]  # (aggregate, window), in the order of `Activity.past`
     keys: list[list[str]]  # of columns, sets and lasts: what is stored to know them again
     keep: int  # slots that some window reaches
     blank_today: tuple[Any, ...]  # what the present slot's row begins with
     blank_past: tuple[Any, ...]  # every window's value without past slots
+    means: tuple[tuple[int, int], ...] = ()  # each daily_mean column, and the column that says when it was set
     closings: tuple[tuple[str, str, int], ...] = ()  # (key, distinct or last, its index): kept when a month ends
     totals: tuple[tuple[str, str], ...] = ()  # (key, aggregate): one value, since an event
     hours: SourceLayout | None = None  # the same by hour
     watched: tuple[tuple[str, Window], ...] = ()  # those of `windows` that are waited for while no event comes
-    former: Mapping[str, str] = field(default_factory=dict)  # a key as 0.1.0 stored it -> the key, where they differ
-
-    @property
-    def extended(self) -> bool:
-        """Whether there is more than columns by day."""
-        return bool(self.hours or self.totals or self.closings)
+    former: Mapping[str, str] = field(default_factory=dict)  # keys that older releases gave to columns -> the key

@@ -32,6 +32,8 @@ OUTBOUND: Final = ("tier-changes", *TOPIC_OF_KIND.values())
 class Outcome(StrEnum):
     """What became of a rule that matched, in order of precedence: the first that applies is the one recorded."""
 
+    EXPIRED = "expired"  # it fell due so long before it was decided that its time to be delivered had passed
+    PAST_UNKNOWN = "past_unknown"  # the condition reads a window of which a part of the past is not known
     COOLDOWN = "cooldown"  # the rule acted for this client less than its cooldown ago
     NO_CONSENT = "no_consent"  # the client agreed to none of the rule's channels
     DAILY_CAP = "daily_cap"  # the client has had as many contacts today as the policy allows

@@ -64,6 +64,7 @@ class Topic:
     model: type[Event]
     names: tuple[Asked, ...] = ()
     facts: tuple[Fact, ...] = ()
+    told: tuple[str, ...] = ()  # further facts of the client, which rules do not ask for by name
     activity: bool = True  # states keep when the last one came, and features count them
     example: Mapping[str, Any] = field(default_factory=dict)  # of fields that a test in a rule file leaves out
 
@@ -71,6 +72,11 @@ class Topic:
     def fields(self) -> tuple[str, ...]:
         """The fields of its own."""
         return tuple(name for name in self.model.model_fields if name not in COMMON)
+
+    @property
+    def told_facts(self) -> tuple[str, ...]:
+        """The fields that are facts of the client until another event tells otherwise."""
+        return (*(fact.field for fact in self.facts if not fact.kept_as), *self.told)
 
     def kinds(self, name: str) -> tuple[Any, ...]:
         """What a field can hold: types, and each text of a Literal."""
@@ -177,6 +183,7 @@ TOPICS: Final[dict[str, Topic]] = {
                 Fact("risk_level", "risk level from the profile"),
                 Fact("language", "language from the profile", default=DEFAULT_LANGUAGE),
             ),
+            told=("consents", "time_zone", "advisor_id", "birth_date"),
             activity=False,
         ),
     )

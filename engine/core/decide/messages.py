@@ -14,9 +14,9 @@ from engine.core.client.state import ClientState
 from engine.core.contract.events import DEFAULT_LANGUAGE, ClientType
 from engine.core.contract.message import FIRST_MS, LAST_MS, Message, cny, rfc3339
 from engine.core.contract.outbound import TOPIC_OF_KIND, Action, Cause, Outbound, TierChange, Value
+from engine.core.decide.policy import Match
 from engine.core.decide.tiers import TierMove
 from engine.core.language.types import DURATION, MONEY, TIME
-from engine.core.plan.compile import CompiledRule
 from engine.core.rules.ruleset import Rule
 
 SOURCE: Final = "urn:engage"
@@ -84,15 +84,8 @@ def audience_of(rule: Rule, client: ClientState) -> str:
     return "team" if rule.audience == "advisor" and client.advisor_id is None else rule.audience
 
 
-def action_message(
-    compiled: CompiledRule,
-    client: ClientState,
-    event: Any,
-    move: TierMove | None,
-    channel: str,
-    cause: Cause,
-    ordinal: int,
-) -> Message:
+def action_message(match: Match, client: ClientState, channel: str, cause: Cause, ordinal: int) -> Message:
+    compiled, event, move = match
     rule, audience = compiled.rule, audience_of(compiled.rule, client)
     why = _named(compiled.why_names, compiled.why(client, event, move))
     if audience != rule.audience:

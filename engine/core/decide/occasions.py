@@ -1,32 +1,25 @@
 """What happens to a client though no event came, and what follows from several: silences, waits, calendar times, and
 conditions that have become true.
 
-Enters: a Plan and a ClientState whose time has come. Leaves: hits, the rules to act on, and when to look again.
-Holds: everything falls due at a moment that follows from the client's own events alone; what has been looked at is
-noted in the state, so that it is looked at once.
+Enters: a Plan and a ClientState whose time has come. Leaves: matches, and when to evaluate the client next.
+Holds: everything falls due at a moment that follows from the client's own events alone; what has been evaluated is
+noted in the state, so that it is evaluated once. What a rule waits for is kept while the rule is not in the active set.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
 
-from engine.core.client.state import ClientState
+from engine.core.client.state import REMEMBERED_MS, ClientState
 from engine.core.contract.events import Event
 from engine.core.decide import calendars
-from engine.core.decide.tiers import TierMove
+from engine.core.decide.policy import Match
 from engine.core.firm_time import DAY_MS, NEVER_MS
-from engine.core.plan.compile import CompiledRule, Plan
+from engine.core.plan.compile import Plan
 from engine.core.plan.features import next_slide_ms
 from engine.core.rules.ruleset import Becomes
-
-
-class Hit(NamedTuple):
-    """A rule whose condition holds, and what it is about: the names of its expressions are read from these."""
-
-    compiled: CompiledRule
-    event: Any = None  # an Event, a Maturity or None
-    move: TierMove | None = None
 
 
 class Maturity(NamedTuple):
@@ -37,131 +30,182 @@ class Maturity(NamedTuple):
     days: int
 
 
-def due_hits(plan: Plan, client: ClientState) -> list[Hit]:
-    """The rules that fall due at the client's present moment: silences, waits that ended, calendar times."""
-    hits = _silences(plan, client)
-    if client.waits:
-        hits += _timeouts(plan, client)
-    possible = plan.timed.calendars_possible(client, None, None)
-    if client.calendar_ms <= client.now_ms or client.calendar_rules != possible:  # else no calendar time has come
-        hits += _on_calendar(plan, client, possible)
-        hits += _matured(plan, client)
-    return hits
+class DueSource(NamedTuple):
+    """One kind of thing that falls due by itself."""
+
+    next_ms: Callable[[Plan, ClientState], int]  # when; NEVER_MS when nothing does
+    take: Callable[[Plan, ClientState], list[Match]]  # at the client's present: note what fell due, and what matches
+    noted: Callable[[ClientState], object]  # what `take` notes: it differs when something happened
 
 
-def next_due_ms(plan: Plan, client: ClientState) -> int:
-    """When to look at the client again if no event comes."""
-    timed = plan.timed
+def take_due(plan: Plan, client: ClientState) -> list[Match]:
+    """Note all that has fallen due at the client's present; the rules that match by it."""
+    return [match for source in DUE for match in source.take(plan, client)]
+
+
+def next_due_ms(plan: Plan, client: ClientState, decided_ms: int = 0) -> int:
+    """When to evaluate the client next if no event comes. Calendar times whose actions have expired by `decided_ms` are
+    passed over.
+    """
+    if plan.timed.calendars or plan.timed.maturities:
+        _note_calendar(plan, client, decided_ms)
     due_ms = client.review_ms
-    for index, source, length_ms in timed.silences:
-        due_ms = min(due_ms, _silent_since(plan, client, index, source, length_ms))
-    for rule_id, start_ms in client.waits.items():
-        if rule_id in timed.waits:
-            due_ms = min(due_ms, start_ms + timed.waits[rule_id].within_ms)
-    if timed.calendars or timed.maturities:
-        possible = timed.calendars_possible(client, None, None)
-        if client.calendar_ms <= client.now_ms or client.calendar_rules != possible:
-            client.calendar_rules, client.calendar_ms = possible, _next_calendar_ms(plan, client, possible)
-        due_ms = min(due_ms, client.calendar_ms)
-    if timed.becomes:
-        due_ms = min(due_ms, _becomes_due_ms(plan, client))
-    return due_ms
+    for source in DUE:
+        due_ms = min(due_ms, source.next_ms(plan, client))
+    return max(due_ms, client.now_ms + 1)  # what a late event makes overdue comes next
 
 
-def _holding(plan: Plan, trigger: str, candidates: list[int], client: ClientState, event: Any = None) -> list[Hit]:
+def noted(client: ClientState) -> tuple[object, ...]:
+    """What evaluating a client leaves behind; the same before and after when nothing came of it."""
+    return client.tier, client.recent, *(source.noted(client) for source in DUE)
+
+
+def _holding(plan: Plan, trigger: str, candidates: list[int], client: ClientState, event: Any = None) -> list[Match]:
     """Those of the candidates whose condition holds."""
     if not candidates:
         return []
     rules, matched = plan.compiled[trigger], plan.match[trigger](client, event, None)
-    return [Hit(rules[index], event) for index in candidates if index in matched]
+    return [Match(rules[index], event) for index in candidates if index in matched]
 
 
 # -- silences ----------------------------------------------------------------------------------------------------------
 
 
-def _silences(plan: Plan, client: ClientState) -> list[Hit]:
+def _silences(plan: Plan, client: ClientState) -> list[Match]:
     candidates = [
         index
         for index, source, length_ms in plan.timed.silences
         if _silent_since(plan, client, index, source, length_ms) <= client.now_ms
     ]
-    hits = _holding(plan, "silence", candidates, client)
+    matches = _holding(plan, "silence", candidates, client)
     for index, source, _ in plan.timed.silences:
         if index in candidates:
-            client.silenced[plan.compiled["silence"][index].rule.id] = getattr(client, source).last_ms
-    return hits
+            last_ms = client.activities[source].last_ms
+            assert last_ms is not None  # else it is not silent since any time
+            client.silenced[plan.compiled["silence"][index].rule.id] = last_ms
+    return matches
 
 
 def _silent_since(plan: Plan, client: ClientState, index: int, source: str, length_ms: int) -> int:
     """When this silence falls due; NEVER_MS when it was already seen, or nothing has been heard yet."""
-    last_ms: int | None = getattr(client, source).last_ms
+    last_ms = client.activities[source].last_ms
     if last_ms is None or client.silenced.get(plan.compiled["silence"][index].rule.id) == last_ms:
         return NEVER_MS
     return last_ms + length_ms
 
 
+def _next_silence_ms(plan: Plan, client: ClientState) -> int:
+    due_ms = NEVER_MS
+    for index, source, length_ms in plan.timed.silences:
+        due_ms = min(due_ms, _silent_since(plan, client, index, source, length_ms))
+    return due_ms
+
+
 # -- sequences ---------------------------------------------------------------------------------------------------------
 
 
-def sequence_hits(plan: Plan, client: ClientState, topic: str, event: Event) -> list[Hit]:
-    """Note what an event means for the sequences; those that it completes, and whose condition holds."""
+def sequence_matches(plan: Plan, client: ClientState, topic: str, event: Event) -> list[Match]:
+    """Note what an event means for the sequences; those that it completes, and whose condition holds. Steps are
+    ordered by the events' own times.
+    """
     steps, waits = plan.timed.steps.get(topic), plan.timed.waits
-    for rule_id in [rule_id for rule_id in client.waits if rule_id not in waits]:
-        del client.waits[rule_id]  # its rule is in force no more
+    for rule_id, start_ms in client.waits.items():
+        if rule_id not in waits and start_ms > 0:
+            client.waits[rule_id] = -start_ms  # this event may be its second step: nobody can tell
     if steps is None:
         return []
     candidates = []
     if client.waits:
         for index in steps.then(client, event, None):
-            wait, start_ms = waits[steps.then_rules[index]], client.waits.pop(steps.then_rules[index], None)
-            if start_ms is not None and not wait.absent and client.now_ms < start_ms + wait.within_ms:
+            rule_id = steps.then_rules[index]
+            wait, began_ms = waits[rule_id], client.waits.get(rule_id)
+            if began_ms is None or event.time < abs(began_ms):
+                continue
+            del client.waits[rule_id]
+            if not wait.absent and event.time < abs(began_ms) + wait.within_ms:
                 candidates.append(wait.index)
-    hits = _holding(plan, f"after_{topic}", candidates, client, event)
+    matches = _holding(plan, f"after_{topic}", candidates, client, event)
     for index in steps.first(client, event, None):
         rule_id = steps.first_rules[index]
-        if not waits[rule_id].absent or rule_id not in client.waits:
-            client.waits[rule_id] = client.now_ms
-    return hits
+        if not waits[rule_id].absent:
+            client.waits[rule_id] = max(event.time, abs(client.waits.get(rule_id, 0)))
+        elif rule_id not in client.waits:
+            client.waits[rule_id] = event.time
+    return matches
 
 
-def _timeouts(plan: Plan, client: ClientState) -> list[Hit]:
-    waits = plan.timed.waits
-    ended = [
-        rule_id
+def _ended_waits(plan: Plan, client: ClientState) -> list[Match]:
+    """Waits that end now. One whose rule is not active is kept for as long as the rule may come back; when events came
+    meanwhile (its start is negative then), it is not known whether the second step was among them.
+    """
+    waits, now_ms = plan.timed.waits, client.now_ms
+    ended = {
+        rule_id: start_ms
         for rule_id, start_ms in client.waits.items()
-        if rule_id not in waits or start_ms + waits[rule_id].within_ms <= client.now_ms
-    ]
+        if abs(start_ms) + (waits[rule_id].within_ms if rule_id in waits else REMEMBERED_MS) <= now_ms
+    }
     for rule_id in ended:
         del client.waits[rule_id]
-    ended = [rule_id for rule_id in ended if rule_id in waits and waits[rule_id].absent]
-    return _holding(plan, "timeout", [waits[rule_id].index for rule_id in ended], client)
+    absent = [
+        waits[rule_id].index
+        for rule_id, start_ms in ended.items()
+        if start_ms > 0 and rule_id in waits and waits[rule_id].absent
+    ]
+    return _holding(plan, "timeout", absent, client)
+
+
+def _next_wait_ms(plan: Plan, client: ClientState) -> int:
+    due_ms = NEVER_MS
+    for rule_id, start_ms in client.waits.items():
+        if rule_id in plan.timed.waits:
+            due_ms = min(due_ms, abs(start_ms) + plan.timed.waits[rule_id].within_ms)
+    return due_ms
 
 
 # -- the calendar ------------------------------------------------------------------------------------------------------
 
 
-def _on_calendar(plan: Plan, client: ClientState, possible: list[int]) -> list[Hit]:
+def _on_calendar(plan: Plan, client: ClientState) -> list[Match]:
+    possible = plan.timed.calendars_possible(client, None, None)
+    if client.calendar_ms > client.now_ms and client.calendar_rules == possible:
+        return []  # no calendar time has come
     before_ms, now_ms, birth_date = client.now_ms - 1, client.now_ms, client.birth_date
     times = {plan.timed.calendars[index] for index in possible}
     due = {when for when in times if calendars.next_ms(when, before_ms, birth_date) == now_ms}
     candidates = [index for index in possible if plan.timed.calendars[index] in due]
-    return _holding(plan, "at", candidates, client)
+    return _holding(plan, "at", candidates, client) + _matured(plan, client)
 
 
-def _matured(plan: Plan, client: ClientState) -> list[Hit]:
-    hits = []
-    for day, symbol, amount_fen in client.maturities:
+def _matured(plan: Plan, client: ClientState) -> list[Match]:
+    matches = []
+    for day, symbol, amount_fen, _ in client.holdings:
         candidates = [i for i, when in plan.timed.maturities if calendars.at_day_ms(when, day) == client.now_ms]
-        hits += _holding(plan, "maturity", candidates, client, Maturity(symbol, amount_fen, day - client.day))
-    return hits
+        matches += _holding(plan, "maturity", candidates, client, Maturity(symbol, amount_fen, day - client.day))
+    return matches
 
 
-def _next_calendar_ms(plan: Plan, client: ClientState, possible: list[int]) -> int:
+def _note_calendar(plan: Plan, client: ClientState, decided_ms: int) -> None:
+    """Keep the next calendar time, until it has come or other rules can hold."""
+    possible = plan.timed.calendars_possible(client, None, None)
+    if client.calendar_ms <= client.now_ms or client.calendar_rules != possible:
+        client.calendar_rules = possible
+        client.calendar_ms = _after_ms(plan, client, possible, decided_ms)
+
+
+def _after_ms(plan: Plan, client: ClientState, possible: list[int], decided_ms: int) -> int:
+    """The next calendar time of the rules that can hold. A client whose first event lies years back has no use for all
+    the times since: those whose actions have expired are passed over.
+    """
     due_ms = NEVER_MS
-    for when in {plan.timed.calendars[index] for index in possible}:
-        due_ms = min(due_ms, calendars.next_ms(when, client.now_ms, client.birth_date))
+    after_ms: dict[Any, int] = {}
+    for index in possible:
+        when, rule = plan.timed.calendars[index], plan.compiled["at"][index].rule
+        from_ms = max(client.now_ms, decided_ms - rule.expires_s * 1000)
+        after_ms[when] = min(from_ms, after_ms.get(when, from_ms))
+    for when, from_ms in after_ms.items():
+        due_ms = min(due_ms, calendars.next_ms(when, from_ms, client.birth_date))
     for _, when in plan.timed.maturities:
-        for day, _, _ in client.maturities:
+        for day, _, _, _ in client.holdings:
             moment_ms = calendars.at_day_ms(when, day)
             if client.now_ms < moment_ms < due_ms:
                 due_ms = moment_ms
@@ -171,22 +215,29 @@ def _next_calendar_ms(plan: Plan, client: ClientState, possible: list[int]) -> i
 # -- conditions that become true ---------------------------------------------------------------------------------------
 
 
-def became_hits(plan: Plan, client: ClientState) -> list[Hit]:
+def became(plan: Plan, client: ClientState) -> list[Match]:
     """Note which conditions hold now; those that have become true and stayed so for as long as their rule asks."""
-    holding = plan.match["becomes"](client, None, None)
+    rules = plan.compiled["becomes"]
+    holding = [
+        index
+        for index in plan.match["becomes"](client, None, None)
+        if not rules[index].needs or all(reach.is_known(client) for reach in rules[index].needs)
+    ]
     if not holding and not client.held:
         return []
-    hits = []
-    held: dict[str, list[int]] = {}
+    matches = []
+    held = {rule_id: entry for rule_id, entry in client.held.items() if rule_id not in plan.timed.becomes}
+    if held:
+        held = {rule_id: entry for rule_id, entry in held.items() if max(entry) + REMEMBERED_MS > client.now_ms}
     for index in holding:
-        compiled = plan.compiled["becomes"][index]
+        compiled = rules[index]
         entry = client.held.get(compiled.rule.id, [client.now_ms, 0])
         if _act_ms(plan.timed.becomes[compiled.rule.id], entry) <= client.now_ms:
-            hits.append(Hit(compiled))
+            matches.append(Match(compiled))
             entry = [entry[0], client.now_ms]
         held[compiled.rule.id] = entry
     client.held = held
-    return hits
+    return matches
 
 
 def _act_ms(becomes: Becomes, entry: list[int]) -> int:
@@ -197,8 +248,10 @@ def _act_ms(becomes: Becomes, entry: list[int]) -> int:
     return acted_ms + becomes.repeat_s * 1000 if becomes.repeat_s else NEVER_MS
 
 
-def _becomes_due_ms(plan: Plan, client: ClientState) -> int:
+def _next_change_ms(plan: Plan, client: ClientState) -> int:
     """When a condition that holds is to act, or when one can change though nothing happens."""
+    if not plan.timed.becomes:
+        return NEVER_MS
     due_ms = NEVER_MS
     for rule_id, entry in client.held.items():
         if rule_id in plan.timed.becomes:
@@ -215,3 +268,19 @@ def _becomes_due_ms(plan: Plan, client: ClientState) -> int:
     if plan.timed.slides_possible(client, None, None):
         due_ms = min(due_ms, next_slide_ms(plan.layout, client))
     return due_ms
+
+
+DUE: Final[tuple[DueSource, ...]] = (
+    DueSource(_next_silence_ms, _silences, lambda client: client.silenced),
+    DueSource(_next_wait_ms, _ended_waits, lambda client: client.waits),
+    DueSource(
+        lambda plan, client: client.calendar_ms if plan.timed.calendars or plan.timed.maturities else NEVER_MS,
+        _on_calendar,
+        lambda client: None,
+    ),
+    DueSource(
+        _next_change_ms,
+        lambda plan, client: became(plan, client) if client.held or plan.timed.becomes else [],
+        lambda client: client.held,
+    ),
+)

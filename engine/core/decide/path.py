@@ -1,4 +1,4 @@
-"""The decision: apply event -> update features -> tier -> match rules -> contact policy -> messages.
+"""The decision: learn -> tier -> match -> judge -> record -> messages.
 
 Enters: a Plan, the states of the clients named, decoded inputs in order. Leaves: changed states, messages, counts.
 Holds: a pure function of its arguments. A client's timers that fall due before its next event run first, at their own
@@ -7,21 +7,21 @@ due time, so that it does not matter when, or whether, a tick came.
 
 from __future__ import annotations
 
-import datetime as dt
 from collections import Counter
 from collections.abc import Iterable, MutableMapping
 from dataclasses import dataclass, field
-from typing import Final
 
-from engine.core.client.state import MAX_HISTORY, MAX_MATURITIES, ClientState, pack, unpack
-from engine.core.contract.events import Balance, Event, Profile, Trade
+from engine.core.client.sections import pack, unpack
+from engine.core.client.state import ClientState
+from engine.core.contract.events import Event
 from engine.core.contract.message import Message, rfc3339
-from engine.core.contract.outbound import TIMER, Cause, Outcome
+from engine.core.contract.outbound import TIMER, Cause
+from engine.core.decide.facts import learn
 from engine.core.decide.messages import action_message, tier_change_message
-from engine.core.decide.occasions import Hit, became_hits, due_hits, next_due_ms, sequence_hits
+from engine.core.decide.occasions import became, next_due_ms, noted, sequence_matches, take_due
+from engine.core.decide.policy import Match, Send, judge, record
 from engine.core.decide.tiers import TierMove, review, review_due_ms
-from engine.core.firm_time import DAY_MS, day_number
-from engine.core.plan.compile import CompiledRule, Plan
+from engine.core.plan.compile import Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,56 +51,66 @@ class Decided:
     changed: dict[str, ClientState] = field(default_factory=dict)
     outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)  # (rule id, outcome)
     moves: Counter[tuple[str, str, str]] = field(default_factory=Counter)  # (from or "", to, reason)
+    duplicates: Counter[str] = field(default_factory=Counter)  # by topic
+    late: Counter[str] = field(default_factory=Counter)  # by topic
+    decided_ms: int = 0  # the moment at which this is decided; 0: whatever falls due is decided in time
 
 
-def decide(plan: Plan, states: MutableMapping[str, ClientState], inputs: Iterable[Input]) -> Decided:
-    """Decide inputs in order. `states` must hold every client that is named and known; new ones are added to it."""
-    decided = Decided()
-    changed = decided.changed
+def decide(
+    plan: Plan, states: MutableMapping[str, ClientState], inputs: Iterable[Input], decided_ms: int = 0
+) -> Decided:
+    """Decide inputs in order. `states` must hold every client that is named and known; new ones are added to it.
+
+    `decided_ms` is the wall clock's moment, by which actions that fell due earlier may have expired; 0 when everything
+    is decided in time, as in a replay of a file.
+    """
+    decided = Decided(decided_ms=decided_ms)
     for item in inputs:
-        if not isinstance(item, tuple):
-            _wake(plan, states, item, decided)
+        if isinstance(item, tuple):
+            _take(plan, states, *item, decided)
+        elif (client := states.get(item.client_id)) is None:
             continue
-        topic, event = item
-        client = states.get(event.client_id)
-        if client is None:
-            client = states[event.client_id] = ClientState(plan.layout, event.client_id, event.time)
-        elif client.due_ms <= event.time:
-            _run_timers(plan, client, event.time, decided)
-        _apply(plan, client, topic, event, decided)
-        changed[event.client_id] = client
+        elif isinstance(item, Sweep):
+            _sweep(plan, states, item, decided)
+        elif client.due_ms <= item.time_ms:
+            _run_timers(plan, client, item.time_ms, decided)
+            decided.changed[item.client_id] = client
     return decided
 
 
-def _apply(plan: Plan, client: ClientState, topic: str, event: Event, decided: Decided) -> None:
-    day = client.day
+def _take(plan: Plan, states: MutableMapping[str, ClientState], topic: str, event: Event, decided: Decided) -> None:
+    """One event, after what falls due before it."""
+    client = states.get(event.client_id)
+    if client is None:
+        client = states[event.client_id] = ClientState(plan.layout, event.client_id, event.time)
+    elif client.due_ms <= event.time:
+        _run_timers(plan, client, event.time, decided)
+    decided.changed[event.client_id] = client
+    late, day = event.time < client.now_ms, client.day
     client.advance(plan.layout, event.time)
+    if client.seen(topic, event.event_id):
+        decided.duplicates[topic] += 1
+        return
+    if late:
+        decided.late[topic] += 1
     client.sequence += 1
-    if isinstance(event, Profile):
-        _take_profile(client, event)
-    else:
-        if isinstance(event, Balance):
-            _take_balance(client, event)
-        elif isinstance(event, Trade):
-            _take_term(client, event)
-        plan.update[topic](client, event)
-        getattr(client, topic).saw_event(client.now_ms)
+    learn(plan, client, topic, event, late)
     move = None
     if topic in plan.review_on:
         move = review(plan, client)
         client.review_ms = review_due_ms(plan, client)
-    if move is not None or topic == "balances" or topic == "profiles" or day != client.day or client.sequence == 1:
+    if move is not None or topic in plan.classify_on or day != client.day or client.sequence == 1:
         _classify(plan, client)
     rules = plan.compiled[topic]
-    hits = [Hit(rules[index], event) for index in plan.match[topic](client, event, None)]
+    matches = [Match(rules[index], event) for index in plan.match[topic](client, event, None)]
     if client.waits or topic in plan.timed.steps:
-        hits += sequence_hits(plan, client, topic, event)
+        matches += sequence_matches(plan, client, topic, event)
     if client.held or plan.timed.becomes:
-        hits += became_hits(plan, client)
-    if hits or move is not None:
+        matches += became(plan, client)
+    if matches or move is not None:
         cause = Cause.model_construct(type=topic, event_id=event.event_id, time=rfc3339(event.time))
-        _act(plan, client, event, cause, hits, move, decided)
-    client.due_ms = next_due_ms(plan, client)
+        _act(plan, client, event, cause, matches, move, decided)
+    client.due_ms = next_due_ms(plan, client, decided.decided_ms)
 
 
 def _run_timers(plan: Plan, client: ClientState, until_ms: int, decided: Decided) -> None:
@@ -110,96 +120,37 @@ def _run_timers(plan: Plan, client: ClientState, until_ms: int, decided: Decided
         client.sequence += 1
         move = review(plan, client)
         _classify(plan, client)
-        hits = due_hits(plan, client)
-        if client.held or plan.timed.becomes:
-            hits += became_hits(plan, client)
-        if hits or move is not None:
+        matches = take_due(plan, client)
+        if matches or move is not None:
             cause = Cause.model_construct(type=TIMER, event_id=None, time=rfc3339(client.now_ms))
-            _act(plan, client, None, cause, hits, move, decided)
+            _act(plan, client, None, cause, matches, move, decided)
         client.review_ms = review_due_ms(plan, client)
-        client.due_ms = next_due_ms(plan, client)
+        client.due_ms = next_due_ms(plan, client, decided.decided_ms)
 
 
-def _wake(plan: Plan, states: MutableMapping[str, ClientState], item: Due | Sweep, decided: Decided) -> None:
-    """Time has come for a client, when it is known."""
-    client = states.get(item.client_id)
-    if client is None:
-        return
-    if isinstance(item, Sweep):
-        if _sweep(plan, states, item, decided):
-            decided.changed[item.client_id] = states[item.client_id]
-    elif client.due_ms <= item.time_ms:
-        _run_timers(plan, client, item.time_ms, decided)
-        decided.changed[item.client_id] = client
+def _sweep(plan: Plan, states: MutableMapping[str, ClientState], item: Sweep, decided: Decided) -> None:
+    """Act on what holds already, note when to evaluate the client next.
 
-
-def _sweep(plan: Plan, states: MutableMapping[str, ClientState], item: Sweep, decided: Decided) -> bool:
-    """Act on what holds already, note when to look again; whether that changed the client.
-
-    Most clients stay as they are: the look itself leaves no trace.
+    Most clients stay as they are: evaluating them leaves no trace.
     """
     client = states[item.client_id]
     late = client.due_ms <= item.time_ms
     if late:
         _run_timers(plan, client, item.time_ms, decided)
-    looked_at = unpack(plan.layout, pack(plan.layout, client))
+    tried = unpack(plan.layout, pack(plan.layout, client))
     # a moment that the client has not been through: nothing of the calendar falls due twice
-    looked_at.due_ms = max(item.time_ms, client.now_ms + 1)
-    _run_timers(plan, looked_at, looked_at.due_ms, decided)
-    if _noted(looked_at) != _noted(client):
-        states[item.client_id] = looked_at
-        return True
+    tried.due_ms = max(item.time_ms, client.now_ms + 1)
+    _run_timers(plan, tried, tried.due_ms, decided)
+    if noted(tried) != noted(client):
+        states[item.client_id] = decided.changed[item.client_id] = tried
+        return
     # what follows is noted without moving the client's time: events that come late still count at their own
-    sooner = looked_at.due_ms < client.due_ms or looked_at.review_ms < client.review_ms
-    if sooner:
-        client.due_ms, client.review_ms = min(looked_at.due_ms, client.due_ms), looked_at.review_ms
-    moved = looked_at.segment != client.segment
-    client.segment = looked_at.segment
-    return late or sooner or moved
-
-
-def _noted(client: ClientState) -> tuple[object, ...]:
-    return client.tier, client.recent, client.silenced, client.held, client.waits
-
-
-_PROFILE_FACTS: Final = ("type", "age_band", "region", "risk_level", "language", "time_zone", "advisor_id")
-
-
-def _take_profile(client: ClientState, event: Profile) -> None:
-    """What the event says; null is "unknown now". Consents that are unknown are none."""
-    said = event.model_fields_set
-    for name in _PROFILE_FACTS:
-        if name in said:
-            setattr(client, name, getattr(event, name))
-    if "consents" in said:
-        client.consents = tuple(channel for channel, agreed in event.consents or () if agreed)
-    if "birth_date" in said and client.birth_date != event.birth_date:
-        client.birth_date = event.birth_date
-        client.calendar_ms = 0
-
-
-def _take_balance(client: ClientState, event: Balance) -> None:
-    client.assets_fen = event.assets_fen
-    peak_fen = client.assets_peak_fen
-    client.assets_peak_fen = event.assets_fen if peak_fen is None else max(peak_fen, event.assets_fen)
-    said = event.model_fields_set
-    if "cash_fen" in said:
-        client.cash_fen = event.cash_fen
-    if "margin_ratio" in said:
-        client.margin_ratio = event.margin_ratio
-
-
-def _take_term(client: ClientState, trade: Trade) -> None:
-    """Remember what was bought until a day, forget what is sold. A part sold counts as all."""
-    held = client.maturities
-    if trade.side == "sell":
-        held = [entry for entry in held if entry[1] != trade.symbol]
-    elif trade.matures_on is not None:
-        day = day_number(dt.date.fromisoformat(trade.matures_on))
-        if day >= client.day:
-            held = sorted([*held, [day, trade.symbol, trade.amount_fen]])[:MAX_MATURITIES]
-    if held != client.maturities:
-        client.maturities, client.calendar_ms = held, 0
+    before = (client.due_ms, client.review_ms, client.segment, client.value_score)
+    if tried.due_ms < client.due_ms or tried.review_ms < client.review_ms:
+        client.due_ms, client.review_ms = min(tried.due_ms, client.due_ms), tried.review_ms
+    client.segment, client.value_score = tried.segment, tried.value_score
+    if late or before != (client.due_ms, client.review_ms, client.segment, client.value_score):
+        decided.changed[item.client_id] = client
 
 
 def _classify(plan: Plan, client: ClientState) -> None:
@@ -214,7 +165,7 @@ def _act(
     client: ClientState,
     event: Event | None,
     cause: Cause,
-    hits: list[Hit],
+    matches: list[Match],
     move: TierMove | None,
     decided: Decided,
 ) -> None:
@@ -225,58 +176,15 @@ def _act(
         decided.messages.append(tier_change_message(client, move, cause, ordinal))
         ordinal += 1
         rules = plan.compiled["tier_change"]
-        hits += [Hit(rules[i], event, move) for i in plan.match["tier_change"](client, event, move)]
-    if len(hits) > 1:
-        hits.sort(key=lambda hit: (-hit.compiled.rule.priority, hit.compiled.rule.id))
-    for compiled, about, change in hits:
-        rule = compiled.rule
-        outcome, channel = contact(plan, client, compiled)
-        decided.outcomes[rule.id, outcome] += 1
-        _remember(client, rule.id, rule.kind, channel, outcome)
-        if outcome is Outcome.SENT:
-            client.acted[rule.id] = client.now_ms
-            decided.messages.append(action_message(compiled, client, about, change, channel, cause, ordinal))
+        by_move = plan.match["tier_change"](client, event, move)
+        matches = [*matches, *(Match(rules[index], event, move) for index in by_move)]
+    if len(matches) > 1:
+        matches = sorted(matches, key=lambda match: (-match.compiled.rule.priority, match.compiled.rule.id))
+    for match in matches:
+        # what an event brings about is in time when it is decided; what fell due before may have come too late
+        verdict = judge(plan, client, match, decided.decided_ms if event is None else 0)
+        decided.outcomes[match.compiled.rule.id, verdict.reason] += 1
+        record(client, match, verdict)
+        if isinstance(verdict, Send):
+            decided.messages.append(action_message(match, client, verdict.channel, cause, ordinal))
         ordinal += 1
-
-
-def cooldown_ends_ms(client: ClientState, compiled: CompiledRule) -> int:
-    """Until when the rule may not act for this client again; 0 when it has not acted."""
-    acted_ms = client.acted.get(compiled.rule.id)
-    if acted_ms is None:
-        return 0
-    days, _ = compiled.contact(client, None, None)
-    most_ms = compiled.rule.cooldown_s * 1000
-    return acted_ms + (most_ms if days is None else min(round(days * DAY_MS), most_ms))
-
-
-def contact(plan: Plan, client: ClientState, compiled: CompiledRule) -> tuple[Outcome, str]:
-    """The contact policy, in the order of `Outcome`: what becomes of the action, and the channel it would take."""
-    rule = compiled.rule
-    channels: tuple[str, ...] = compiled.contact(client, None, None)[1] or rule.channels
-    if client.now_ms < cooldown_ends_ms(client, compiled):
-        return Outcome.COOLDOWN, channels[0]
-    if rule.audience != "client":
-        return Outcome.SENT, channels[0]
-    channel = next((channel for channel in channels if channel in client.consents), None)
-    if channel is None:
-        return Outcome.NO_CONSENT, channels[0]
-    if client.contacts_day != client.day:
-        client.contacts_day, client.contacts_today = client.day, 0
-    policy = plan.rule_set.policy
-    if client.contacts_today >= policy.daily_cap and not policy.is_urgent(rule.priority):
-        return Outcome.DAILY_CAP, channel
-    client.contacts_today += 1
-    return Outcome.SENT, channel
-
-
-def _remember(client: ClientState, rule_id: str, kind: str, channel: str, outcome: Outcome) -> None:
-    """Keep the last actions, sent or not; the same outcome again is counted, not listed again."""
-    if outcome is not Outcome.SENT:
-        for index, entry in enumerate(client.recent):
-            if entry[1] == rule_id and entry[4] == outcome:
-                del client.recent[index]
-                client.recent.append([client.now_ms, *entry[1:5], entry[5] + 1])
-                return
-    client.recent.append([client.now_ms, rule_id, kind, channel, outcome.value, 1])
-    if len(client.recent) > MAX_HISTORY:
-        del client.recent[0]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.core.client.state import MAX_HISTORY, ClientState
-from engine.core.firm_time import DAY_MS, NEVER_MS, day_start_ms
+from engine.core.firm_time import DAY_MS, HOUR_MS, NEVER_MS, day_start_ms
 from engine.core.plan.compile import CompiledLadder, Plan
 from engine.core.plan.features import next_slide_ms
 
@@ -104,22 +104,47 @@ def review_due_ms(plan: Plan, client: ClientState) -> int:
     if ladder is None:
         return NEVER_MS
     current = _index_of(ladder, client.tier)
-    balances = client.balances
-    if ladder.daily_mean is not None and current is None:
-        return NEVER_MS  # there is no balance yet
-    if ladder.daily_mean is not None and current is not None:
-        # The mean stays between the lowest and the highest daily value of its window: if neither moves the client,
-        # nothing will.
-        column, days = ladder.daily_mean
-        start = max(bisect_right(balances.days, client.day - days) - 1, 0)
-        values = [v for v in balances.columns[column][start:] if v is not None]
-        if balances.today[column] is not None:
-            values.append(balances.today[column])
-        if not values or _step_for(ladder, min(values), current) == current == _step_for(ladder, max(values), current):
+    rises = True  # whether time alone can make the measure better than the tier asks for
+    if ladder.daily_mean is not None:
+        if current is None:
+            return NEVER_MS  # there is no balance yet
+        # The mean stays between the lowest and the highest daily value of its window.
+        values = _daily_values(ladder.daily_mean, client)
+        best = _step_for(ladder, max(values), current) if values else current
+        if not values or best == current == _step_for(ladder, min(values), current):
             return NEVER_MS
+        rises = best < current
+    due_ms = NEVER_MS
     if current is not None:
         target = _step_for(ladder, ladder.measure(client, None, None), current)
-        if target != current:  # waits for nothing but its minimum stay
-            return max((client.tier_since_ms or 0) + _stay_ms(ladder, current, target), client.now_ms + 1)
+        if target != current:
+            due_ms = max((client.tier_since_ms or 0) + _stay_ms(ladder, current, target), client.now_ms + 1)
+            if not rises:
+                return due_ms  # waits for nothing but its minimum stay
     slide_ms = next_slide_ms(plan.layout, client)
-    return min(slide_ms, day_start_ms(client.day + 1)) if slide_ms < NEVER_MS else NEVER_MS
+    if slide_ms < NEVER_MS:
+        due_ms = min(due_ms, slide_ms, day_start_ms(client.day + 1))
+    return min(due_ms, _elapsed_ms(ladder, client))
+
+
+def _daily_values(daily_mean: tuple[int, int], client: ClientState) -> list[Any]:
+    """What the days of the mean's window closed with, and the day before them, which they carry on from."""
+    column, days = daily_mean
+    balances = client.activities["balances"]
+    start = max(bisect_right(balances.days, client.day - days) - 1, 0)
+    values = [*balances.columns[column][start:], balances.today[column]]
+    return [value for value in values if value is not None]
+
+
+def _elapsed_ms(ladder: CompiledLadder, client: ClientState) -> int:
+    """When a measure moves because it counts days, or reads what time it is."""
+    due_ms = NEVER_MS
+    for base in ladder.bases:
+        base_ms = base(client, None, None)
+        if base_ms is not None:
+            due_ms = min(due_ms, base_ms + ((client.now_ms - base_ms) // DAY_MS + 1) * DAY_MS)
+    if ladder.by_now == "hour":
+        due_ms = min(due_ms, (client.now_ms // HOUR_MS + 1) * HOUR_MS)
+    elif ladder.by_now == "day":
+        due_ms = min(due_ms, day_start_ms(client.day + 1))
+    return due_ms

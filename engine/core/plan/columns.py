@@ -6,6 +6,7 @@ columns replaced. Holds: nothing but those columns changes; both states stand at
 
 from __future__ import annotations
 
+import copy
 from bisect import bisect_left
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -14,7 +15,6 @@ from typing import Any
 from engine.core.client.activity import Activity
 from engine.core.client.layout import SourceLayout
 from engine.core.client.state import ClientState, Layout
-from engine.core.contract.topics import sources
 from engine.core.firm_time import HOUR_MS
 from engine.core.plan.compile import Plan, compile_rule_set
 from engine.core.rules.ruleset import RuleSet, Tiers
@@ -29,10 +29,9 @@ def plan_of_features(rule_set: RuleSet, names: Collection[str]) -> Plan:
 
 def put_columns(layout: Layout, client: ClientState, found_layout: Layout, found: ClientState) -> None:
     """Replace every column that `found_layout` names by what `found` has in it."""
-    for source in sources():
-        kept: SourceLayout = getattr(layout, source)
-        activity: Activity = getattr(client, source)
-        _put(kept, activity, getattr(found_layout, source), getattr(found, source))
+    for source, kept in layout.sources.items():
+        activity = client.activities[source]
+        _put(kept, activity, found_layout.sources[source], found.activities[source])
         activity.recompute(kept, client.day)
         activity.recompute_hours(kept, client.now_ms // HOUR_MS)
 
@@ -59,6 +58,8 @@ def _put(layout: SourceLayout, activity: Activity, found_layout: SourceLayout, f
     _replace(
         activity.closed, [key for key, *_ in layout.closings], found.closed, [key for key, *_ in found_layout.closings]
     )
+    for key in (*(key for key, _ in found_layout.columns), *found_layout.sets, *found_layout.lasts):
+        activity.known.pop(key, None)
     if layout.hours and activity.hours and found_layout.hours and found.hours:
         _put(layout.hours, activity.hours, found_layout.hours, found.hours)
     activity.packed = activity.packed_past = None
@@ -66,7 +67,7 @@ def _put(layout: SourceLayout, activity: Activity, found_layout: SourceLayout, f
 
 def _replace(values: list[Any], keys: Sequence[str], found: list[Any], found_keys: Sequence[str]) -> None:
     for key, value in zip(found_keys, found, strict=True):
-        values[keys.index(key)] = value.copy() if isinstance(value, dict | list) else value
+        values[keys.index(key)] = copy.deepcopy(value)  # what was found goes on changing
 
 
 def _spread(days: list[int], column: list[Any], onto: list[int], blank: Any) -> list[Any]:

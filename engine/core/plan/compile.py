@@ -6,16 +6,18 @@ Holds: generated code is built from the engine's own text and from checked trees
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from engine.core.client.state import ClientState, Layout
 from engine.core.contract import topics
-from engine.core.language.expressions import Expression, Scope, to_python
-from engine.core.plan import features, matching
+from engine.core.language.expressions import Expression, Name, Scope, to_python
+from engine.core.plan import features, matching, updates
 from engine.core.plan.codegen import Code
+from engine.core.plan.features import Reach
 from engine.core.plan.matching import Matcher
+from engine.core.plan.sensitivity import moves_with_now, wrong_when_short
 from engine.core.plan.waking import (
     Meanings,
     Read,
@@ -30,6 +32,7 @@ from engine.core.plan.waking import (
     timed,
 )
 from engine.core.rules import names
+from engine.core.rules.names import activity_code
 from engine.core.rules.ruleset import Ladder, Rule, RuleSet, triggers
 from engine.core.rules.tables import list_globals
 
@@ -46,6 +49,7 @@ class CompiledRule:
     parameters: Read
     parameter_names: tuple[tuple[str, str | None], ...]
     contact: Read  # (days of its cooldown, channels), each None when it is always the same
+    needs: tuple[Reach, ...]  # the features whose value must not be short of its past for the condition to be right
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,8 @@ class CompiledLadder:
     enter: tuple[float | None, ...]  # in the measure's stored unit (fen for money)
     exit: tuple[float | None, ...]
     daily_mean: tuple[int, int] | None  # (column, window in days) when the measure is one daily_mean feature
+    bases: tuple[Read, ...]  # since when the days are counted that the measure reads
+    by_now: Literal["day", "hour"] | None  # how the measure moves with `now`
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +70,7 @@ class Plan:
 
     rule_set: RuleSet
     layout: Layout
-    update: dict[str, Callable[[ClientState, Any], None]]  # source -> apply an event to its features
+    update: dict[str, Callable[[ClientState, Any, bool], None]]  # source -> apply an event, late or not
     match: dict[str, Matcher]  # trigger -> indexes into `compiled[trigger]` that hold
     compiled: dict[str, tuple[CompiledRule, ...]]
     timed: Timed
@@ -72,7 +78,9 @@ class Plan:
     segments: tuple[str, ...]
     segment: Matcher
     value_score: Read | None
+    facts: dict[str, tuple[str, ...]]  # topic -> what its events tell of the client
     review_on: frozenset[str]  # the topics that can move a tier at once
+    classify_on: frozenset[str]  # the topics that can change a segment or the value score at once
     scopes: dict[str, Scope]  # trigger, or client -> the names that expressions use there
 
 
@@ -112,7 +120,7 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
         def condition(expression: Expression, event_scope: Scope = event_scope) -> str:
             return code.place(to_python(expression, event_scope))
 
-        code.function(f"update_{source}", "c, e", features.update_lines(source, sources, condition))
+        code.function(f"update_{source}", "c, e, late", updates.update_lines(source, sources, condition))
 
     scopes = {trigger: scope_of(trigger, reads) for trigger in (*triggers(), "client")}
     by_trigger = {trigger: tuple(rule for rule in rule_set.rules if trigger in rule.on) for trigger in triggers()}
@@ -137,22 +145,27 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
         measure = code.place(to_python(ladder.measure, scope))
         code.function(f"measure_{client_type}", "c, e, t", [f"return {measure}"])
 
-    code.constants |= features.UPDATERS | features.constants(sources)
+    code.constants |= updates.UPDATERS | updates.constants(sources)
     space = code.run()
 
+    base_of = {name.name: space[f"base_{name.name.partition('.')[2]}"] for name in bases}
     ladders = {
-        t: _ladder(ladder, space[f"measure_{t}"], sources["balances"]) for t, ladder in rule_set.tiers.ladders.items()
+        t: _ladder(ladder, space[f"measure_{t}"], sources["balances"], read_by(ladder.measure, scope), base_of)
+        for t, ladder in rule_set.tiers.ladders.items()
     }
     by_balance_alone = all(ladder.daily_mean is not None for ladder in ladders.values())
+    classified = [segment.when for segment in rule_set.tiers.segments]
+    classified += [rule_set.tiers.value_score] if rule_set.tiers.value_score else []
+    reaches = {name: reach for plan in sources.values() for name, reach in plan.reaches.items()}
     return Plan(
         rule_set=rule_set,
-        layout=Layout(
-            **{source: plan.layout for source, plan in sources.items()},
-            cooldowns_s={rule.id: rule.cooldown_s for rule in rule_set.rules},
-        ),
+        layout=Layout({source: plan.layout for source, plan in sources.items()}),
         update={source: space[f"update_{source}"] for source in sources},
         match={trigger: space[f"match_{trigger}"] for trigger in by_trigger},
-        compiled={trigger: _compiled(space, trigger, rules, scopes) for trigger, rules in by_trigger.items()},
+        compiled={
+            trigger: _compiled(space, trigger, rules, scopes, reaches, meanings)
+            for trigger, rules in by_trigger.items()
+        },
         timed=timed(
             digest_of(rule_set),
             by_trigger,
@@ -168,16 +181,26 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
                 for topic, (first, then) in steps.items()
                 if first or then
             },
-            {name.name: space[f"base_{name.name.partition('.')[2]}"] for name in bases},
+            base_of,
             {what: space[f"possible_{what}"] for what in POSSIBLE},
         ),
         ladders=ladders,
         segments=segments,
         segment=space["segment"],
         value_score=space.get("value_score"),
+        facts={topic: topics.TOPICS[topic].told_facts for topic in topics.inbound_topics()},
         review_on=frozenset(("profiles", "balances") if by_balance_alone else topics.inbound_topics()),
+        classify_on=_classify_on(classified, rule_set, scope),
         scopes=scopes,
     )
+
+
+def _classify_on(expressions: Sequence[Expression], rule_set: RuleSet, scope: Scope) -> frozenset[str]:
+    """The topics whose events can change what the expressions come to."""
+    read = {name.name for expression in expressions for name in read_by(expression, scope)}
+    sources = {feature.source for feature in rule_set.features if feature.name in read}
+    told = {source for source in topics.sources() if any(activity_code(source) in scope[name].code for name in read)}
+    return frozenset(("profiles", "balances")) | sources | told
 
 
 def _add_rules(code: Code, trigger: str, rules: tuple[Rule, ...], scopes: Mapping[str, Scope]) -> None:
@@ -196,9 +219,15 @@ def _add_rules(code: Code, trigger: str, rules: tuple[Rule, ...], scopes: Mappin
 
 
 def _compiled(
-    space: Mapping[str, Any], trigger: str, rules: tuple[Rule, ...], scopes: Mapping[str, Scope]
+    space: Mapping[str, Any],
+    trigger: str,
+    rules: tuple[Rule, ...],
+    scopes: Mapping[str, Scope],
+    reaches: Mapping[str, Reach],
+    meanings: Meanings,
 ) -> tuple[CompiledRule, ...]:
     scope = scopes[trigger]
+    aggregates = {name: reach.aggregate for name, reach in reaches.items()}
     return tuple(
         CompiledRule(
             rule,
@@ -207,6 +236,7 @@ def _compiled(
             space[f"parameters_{trigger}_{index}"],
             tuple((n, expression.type.unit) for n, expression in rule.parameters),
             space.get(f"contact_{trigger}_{index}", _always_the_same),
+            tuple(reaches[name] for name in sorted(wrong_when_short(rule.when, aggregates, meanings))),
         )
         for index, rule in enumerate(rules)
     )
@@ -228,7 +258,13 @@ def _add_possible(code: Code, by_trigger: Mapping[str, tuple[Rule, ...]], scope:
         matching.add(code, f"possible_{what}", fixed, scope)
 
 
-def _ladder(ladder: Ladder, measure: Read, balances: features.SourcePlan) -> CompiledLadder:
+def _ladder(
+    ladder: Ladder,
+    measure: Read,
+    balances: features.SourcePlan,
+    reads: Sequence[Name],
+    base_of: Mapping[str, Read],
+) -> CompiledLadder:
     money = ladder.measure.type.unit == "cny"
 
     def stored(threshold: float | None) -> float | None:
@@ -241,4 +277,6 @@ def _ladder(ladder: Ladder, measure: Read, balances: features.SourcePlan) -> Com
         tuple(stored(step.enter) for step in ladder.steps),
         tuple(stored(step.exit) for step in ladder.steps),
         balances.daily_means.get(ladder.measure.text.strip()),
+        tuple(base_of[name.name] for name in reads if name.changes == "elapsed"),
+        moves_with_now(ladder.measure.tree) if any(name.changes == "now" for name in reads) else None,
     )

@@ -13,16 +13,14 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from engine.core.client import layout as layouts
-from engine.core.client.activity import MAX_DISTINCT, MAX_SUM, Activity
-from engine.core.client.layout import SourceLayout
+from engine.core.client.layout import SET_AT, SourceLayout
 from engine.core.client.state import ClientState, Layout
-from engine.core.contract.events import MAX_AMOUNT_FEN
-from engine.core.contract.fields import MAX_QUANTITY, MICRO, micro, units
-from engine.core.contract.topics import sources
+from engine.core.client.totals import SINCE_ADDED, START, VALUE
+from engine.core.contract.fields import units
 from engine.core.firm_time import DAY_MS, HOUR_MS, LONGEST_MONTH, NEVER_MS, day_start_ms
 from engine.core.language.expressions import Expression
 from engine.core.rules.meaning import filter_meaning
-from engine.core.rules.names import activity_code, feature_bounds, field_name
+from engine.core.rules.names import activity_code, field_name
 from engine.core.rules.ruleset import Feature, Since, Window
 
 _BLANK_PAST: Final = {"count": 0, "sum": 0, "distinct": 0, "daily_mean": (0, 0)}
@@ -47,6 +45,7 @@ class SourcePlan:
     totals: tuple[Feature, ...]
     reads: dict[str, str]  # feature name -> Python text over `c`
     daily_means: dict[str, tuple[int, int]]  # feature name -> its column, and how many days its window reaches back
+    reaches: dict[str, Reach]  # by feature name
 
     @property
     def layout(self) -> SourceLayout:
@@ -64,7 +63,7 @@ def old_column_key(feature: Feature) -> str:
 
 
 def _key(feature: Feature, of: Callable[[Expression | None], str]) -> str:
-    field = f"{feature.field} in millionths" if _in_millionths(feature) else feature.field or ""
+    field = f"{feature.field} in millionths" if in_millionths(feature) else feature.field or ""
     parts = [feature.source, feature.aggregate, field, of(feature.where)]
     if isinstance(feature.window, Since):
         parts += [feature.window.on, of(feature.window.when)]
@@ -77,7 +76,7 @@ def _former(features: Iterable[Feature]) -> dict[str, str]:
     return {old: new for old, new in keys if old != new}
 
 
-def plan_source(source: str, features: Iterable[Feature], watched: Collection[str] | None = None) -> SourcePlan:
+def plan_source(source: str, features: Collection[Feature], watched: Collection[str] | None = None) -> SourcePlan:
     """Lay out the columns of one source. Features are taken by name, so that file order does not matter. `watched` has
     the names of those that are waited for while no event comes; None: all.
     """
@@ -89,7 +88,7 @@ def plan_source(source: str, features: Iterable[Feature], watched: Collection[st
         if isinstance(feature.window, Since):
             key = column_key(feature)
             totals.setdefault(key, feature)
-            total = f"{activity_code(source)}.totals[{list(totals).index(key)}]"
+            total = f"{activity_code(source)}.totals[{list(totals).index(key)}][{VALUE}]"
             reads[feature.name] = f"len({total})" if feature.aggregate == "distinct" else _value(feature, total)
         else:
             (by_hour if feature.window.unit == "hour" else by_day).append((feature, feature.window))
@@ -107,7 +106,19 @@ def plan_source(source: str, features: Iterable[Feature], watched: Collection[st
         for (feature, _), (aggregate, window) in zip(by_day, days.layout.windows, strict=True)
         if aggregate == "daily_mean"
     }
-    return SourcePlan(days, hours, tuple(totals.values()), reads, means)
+    reaches = _reaches(source, "day", by_day, days) | (_reaches(source, "hour", by_hour, hours) if hours else {})
+    for feature in features:
+        if feature.source == source and isinstance(feature.window, Since):
+            place = list(totals).index(column_key(feature))
+            reaches[feature.name] = Reach(feature.name, feature.aggregate, source, "since", place, None)
+    return SourcePlan(days, hours, tuple(totals.values()), reads, means, reaches)
+
+
+def _reaches(source: str, unit: str, features: list[tuple[Feature, Window]], grid: Grid) -> dict[str, Reach]:
+    return {
+        feature.name: Reach(feature.name, feature.aggregate, source, unit, column_key(feature), window)
+        for (feature, _), (_, window) in zip(features, grid.layout.windows, strict=True)
+    }
 
 
 def _grid(
@@ -135,15 +146,19 @@ def _grid(
             kind, column, slots = "closed", list(closings).index(key), LONGEST_MONTH
         reads[feature.name] = _value(feature, _read(kind, unit, activity, column, len(windows)))
         windows.append((kind, layouts.Window(column, slots, unit)))
+    columns = [(key, f.aggregate) for key, f in kept["columns"].items()]
+    means = [(index, key) for index, (key, aggregate) in enumerate(columns) if aggregate == "daily_mean"]
+    set_at = [(f"{key}{SET_AT}", "set_at") for _, key in means]
     layout = SourceLayout(
-        columns=tuple((key, f.aggregate) for key, f in kept["columns"].items()),
+        columns=(*columns, *set_at),
         sets=tuple(kept["sets"]),
         lasts=tuple(kept["lasts"]),
         windows=tuple(windows),
-        keys=[list(kept[group]) for group in ("columns", "sets", "lasts")],
+        keys=[[*kept["columns"], *(key for key, _ in set_at)], list(kept["sets"]), list(kept["lasts"])],
         keep=max((w.slots for _, w in windows), default=1),
-        blank_today=tuple(0 if f.aggregate in ("count", "sum") else None for f in kept["columns"].values()),
+        blank_today=tuple(0 if aggregate in ("count", "sum") else None for _, aggregate in (*columns, *set_at)),
         blank_past=tuple(_BLANK_PAST.get(feature.aggregate) for feature, _ in features),
+        means=tuple((index, len(columns) + n) for n, (index, _) in enumerate(means)),
         closings=tuple(closings.values()),
         totals=tuple((key, f.aggregate) for key, f in totals.items()),
         hours=hours,
@@ -154,11 +169,10 @@ def _grid(
             if watched is None or feature.name in watched
         ),
     )
-    columns, sets, lasts = (tuple(group.values()) for group in (kept["columns"], kept["sets"], kept["lasts"]))
-    return Grid(layout, columns, sets, lasts)
+    return Grid(layout, *(tuple(kept[group].values()) for group in ("columns", "sets", "lasts")))
 
 
-def _in_millionths(feature: Feature) -> bool:
+def in_millionths(feature: Feature) -> bool:
     """Quantities have decimals; what is added up is kept in whole numbers, so that sums are exact."""
     summed = feature.aggregate in ("sum", "daily_mean")
     return summed and field_name(feature.source, feature.field).type.unit == "shares"
@@ -166,7 +180,7 @@ def _in_millionths(feature: Feature) -> bool:
 
 def _value(feature: Feature, kept: str) -> str:
     """Text of a feature's value, from that of what is kept."""
-    return f"units({kept})" if _in_millionths(feature) else kept
+    return f"units({kept})" if in_millionths(feature) else kept
 
 
 def _read(kind: str, unit: str, activity: str, column: int, past: int) -> str:
@@ -214,161 +228,47 @@ READERS: Final[dict[str, Callable[..., Any]]] = {
 }
 
 
-def update_lines(source: str, plans: dict[str, SourcePlan], condition: Callable[[Expression], str]) -> list[str]:
-    """Python text that applies event `e` of a source to client `c`; `condition` gives the text of an expression over
-    the event. Uses `UPDATERS` and `constants`.
-    """
-    plan = plans[source]
-    lines = [f"a = {activity_code(source)}", f"windows = windows_{source}"]
-    starts, excluded = _starts(source, plans, condition)
-    lines += starts
-    lines += _grid_lines(plan.days, "c.day", condition)
-    for index, feature in enumerate(plan.totals):
-        value, cell = _field_code(feature), f"n[{index}]"
-        step = {
-            **_STEPS,
-            "distinct": "note({cell}, {value})",
-            "last": "{cell} = {value}",
-        }[feature.aggregate].format(cell=cell, value=value)
-        lines += ["n = a.totals"] * (index == 0)
-        lines.append(_guarded(feature, value, condition, step, cell, excluded.get(index)))
-    if plan.hours:
-        lines += ["a = a.hours", f"windows = hour_windows_{source}"]
-        lines += _grid_lines(plan.hours, f"c.now_ms // {HOUR_MS}", condition)
-    return lines
-
-
-_STEPS: Final = {
-    "count": "{cell} += 1",
-    "sum": "{cell} += {value}",
-    "min": "{cell} = least({value}, {cell})",
-    "max": "{cell} = greatest({value}, {cell})",
-    "daily_mean": "{cell} = {value}",
-}
-
-
-def _grid_lines(grid: Grid, slot: str, condition: Callable[[Expression], str]) -> list[str]:
-    lines: list[str] = ["a.touched = True", "t = a.today"]
-    for index, feature in enumerate(grid.columns):
-        value, cell = _field_code(feature), f"t[{index}]"
-        step = _STEPS[feature.aggregate].format(cell=cell, value=value)
-        lines.append(_guarded(feature, value, condition, step, cell))
-    for index, feature in enumerate(grid.sets):
-        value = _field_code(feature)
-        lines.append(_guarded(feature, value, condition, f"see(a, {index}, {value}, {slot}, windows)"))
-    for index, feature in enumerate(grid.lasts):
-        value = _field_code(feature)
-        lines.append(_guarded(feature, value, condition, f"set_last(a, {index}, {value}, {slot}, windows)"))
-    return lines
-
-
-def _starts(
-    source: str, plans: dict[str, SourcePlan], condition: Callable[[Expression], str]
-) -> tuple[list[str], dict[int, str]]:
-    """Text that begins totals anew when the event they count from comes; for each total of this source whose own event
-    it may be, the local name that says whether it was.
-    """
-    lines: list[str] = []
-    found: dict[str, str] = {}  # condition's meaning -> local name
-    excluded: dict[int, str] = {}
-    for counted, plan in plans.items():
-        for index, feature in enumerate(plan.totals):
-            since = feature.window
-            if not isinstance(since, Since) or since.on != source:
-                continue
-            text = filter_meaning(since.when)
-            if text not in found:
-                found[text] = f"s{len(found)}"
-                lines.append(f"{found[text]} = {condition(since.when) if since.when else 'True'}")
-            blank = {"count": "0", "sum": "0", "distinct": "{}"}.get(feature.aggregate, "None")
-            activity = activity_code(counted)
-            lines.append(f"if {found[text]}: {activity}.totals[{index}] = {blank}; {activity}.packed = None")
-            if counted == source:
-                excluded[index] = found[text]
-    return lines, excluded
-
-
-def _field_code(feature: Feature) -> str:
-    if feature.field is None:
-        return "1"
-    code = field_name(feature.source, feature.field).code
-    return f"micro({code})" if _in_millionths(feature) else code
-
-
-def _guarded(
-    feature: Feature,
-    value: str,
-    condition: Callable[[Expression], str],
-    step: str,
-    cell: str = "",
-    excluded: str | None = None,
-) -> str:
-    tests = [f"not {excluded}"] if excluded else []
-    if feature.where:
-        tests.append(condition(feature.where))
-    if feature.field and field_name(feature.source, feature.field).optional:
-        tests.append(f"{value} is not None")
-    if feature.aggregate == "sum":  # saturates, so that a state can always be stored
-        most = MAX_SUM - (MAX_QUANTITY * MICRO if _in_millionths(feature) else MAX_AMOUNT_FEN)
-        tests.append(f"{-most} < {cell} < {most}" if feature_bounds(feature)[0] < 0 else f"{cell} < {most}")
-    return f"if {' and '.join(tests)}: {step}" if tests else step
-
-
-def see(activity: Activity, index: int, value: Any, slot: int, windows: tuple[tuple[str, layouts.Window], ...]) -> None:
-    """Note a value for `distinct`. Beyond MAX_DISTINCT values the one seen longest ago is forgotten."""
-    seen = activity.sets[index]
-    if seen.get(value) == slot:
-        return
-    seen.pop(value, None)  # kept in order of the slot last seen
-    seen[value] = slot
-    if len(seen) > MAX_DISTINCT:
-        del seen[next(iter(seen))]
-    for past, (aggregate, window) in enumerate(windows):
-        if aggregate == "distinct" and window.column == index:
-            activity.past[past] = activity.window_value(aggregate, index, window.first(slot))
-
-
-def set_last(
-    activity: Activity, index: int, value: Any, slot: int, windows: tuple[tuple[str, layouts.Window], ...]
-) -> None:
-    """Note a value for `last`."""
-    activity.lasts[index] = [slot, value]
-    for past, (aggregate, window) in enumerate(windows):
-        if aggregate == "last" and window.column == index:
-            activity.past[past] = value
-
-
-def note(seen: dict[Any, int], value: Any) -> None:
-    """Note a value for `distinct` since an event, as far as it is counted."""
-    if len(seen) < MAX_DISTINCT:
-        seen[value] = 0
-
-
-UPDATERS: Final[dict[str, Callable[..., Any]]] = {
-    "see": see,
-    "set_last": set_last,
-    "note": note,
-    "least": least,
-    "greatest": greatest,
-    "micro": micro,
-}
-
-
-def constants(plans: dict[str, SourcePlan]) -> dict[str, Any]:
-    """What the text of `update_lines` calls by name, beside `UPDATERS`."""
-    found: dict[str, Any] = {f"windows_{source}": plan.layout.windows for source, plan in plans.items()}
-    found |= {f"hour_windows_{s}": plan.hours.layout.windows for s, plan in plans.items() if plan.hours}
-    return found
-
-
 def next_slide_ms(layout: Layout, client: ClientState) -> int:
     """The next moment at which a watched feature of the client can change though no event comes; or NEVER_MS."""
     day, hour = NEVER_MS, NEVER_MS
-    for source in sources():
-        kept: SourceLayout = getattr(layout, source)
-        activity: Activity = getattr(client, source)
+    for source, kept in layout.sources.items():
+        if not kept.watched and not kept.hours:
+            continue
+        activity = client.activities[source]
         day = min(day, activity.next_slide(kept, client.day))
         if kept.hours and activity.hours:
             hour = min(hour, activity.hours.next_slide(kept.hours, client.now_ms // HOUR_MS))
     slides = [day_start_ms(day)] if day < NEVER_MS else []
     return min([*slides, hour * HOUR_MS] if hour < NEVER_MS else slides, default=NEVER_MS)
+
+
+# -- what is known of a feature's past ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Where a feature's past is kept, and how far back it asks; `window` is None for a total since an event."""
+
+    name: str
+    aggregate: str
+    source: str
+    unit: str  # day, hour, or since
+    place: str | int  # the column's key, or the total's index
+    window: layouts.Window | None
+
+    def known(self, client: ClientState) -> tuple[int, int]:
+        """How many slots of the window are known, and how many it has; (0, 1) and (1, 1) for a total."""
+        activity = client.activities[self.source]
+        if self.window is None:
+            return int(activity.totals[int(self.place)][START] != SINCE_ADDED), 1
+        now = client.day
+        if self.unit == "hour":
+            assert activity.hours is not None
+            activity, now = activity.hours, client.now_ms // HOUR_MS
+        first = self.window.first(now) + 1
+        wanted = now - first + 1
+        return wanted - max(activity.known.get(str(self.place), first) - first, 0), wanted
+
+    def is_known(self, client: ClientState) -> bool:
+        known, wanted = self.known(client)
+        return known >= wanted

@@ -31,7 +31,7 @@ MATURITY_NAMES: Final = (
 
 def activity_code(source: str) -> str:
     """The text that reads what a client did at one source."""
-    return f"c.{source}"
+    return f'c.activities["{source}"]'
 
 
 def days_since(source: str) -> str:

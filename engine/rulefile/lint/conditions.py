@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from engine.core.client.activity import MAX_SUM
+from engine.core.client.layout import MAX_SUM
 from engine.core.language.expressions import BOOL, Expression
 from engine.core.rules.ruleset import Rule, RuleSet
 from engine.rulefile.lint.findings import Findings

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from engine.core.client.activity import MAX_DISTINCT, MAX_SUM
+from engine.core.client.layout import MAX_DISTINCT, MAX_SUM
 from engine.core.contract.events import EARLIEST_MS, LATEST_MS
 from engine.core.firm_time import DAY_MS
 from engine.core.language.expressions import Name, Scope

@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from engine.core.client.state import ClientState, pack, unpack
+from engine.core.client.sections import pack, unpack
+from engine.core.client.state import ClientState
 from engine.core.contract.events import Event
 from engine.core.contract.message import Message
 from engine.core.contract.outbound import TOPIC_OF_KIND, Outcome

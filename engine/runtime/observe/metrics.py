@@ -44,6 +44,12 @@ class Metrics:
             ["topic", "field"],
             registry=r,
         )
+        self.duplicates = Counter(
+            "engage_duplicates", "Events that had come before and did not count again.", ["topic"], registry=r
+        )
+        self.late = Counter(
+            "engage_late_events", "Events older than what the client had been through.", ["topic"], registry=r
+        )
         self.decisions = Counter(
             "engage_decisions", "Rules that matched, by what became of them.", ["rule", "outcome"], registry=r
         )
@@ -115,6 +121,10 @@ class Metrics:
             self.events.labels(topic).inc(times)
         for (topic, reason), times in unit.rejected.items():
             self.rejected.labels(topic, reason).inc(times)
+        for topic, times in unit.duplicates.items():
+            self.duplicates.labels(topic).inc(times)
+        for topic, times in unit.late.items():
+            self.late.labels(topic).inc(times)
         for (topic, field), times in unit.unread.items():
             self.unread.labels(topic, field).inc(times)
         for topic, times in unit.rerouted.items():

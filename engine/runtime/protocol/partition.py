@@ -12,7 +12,8 @@ from collections.abc import Callable, Collection, Sequence
 import structlog
 
 from engine.core.client.record import public_fields
-from engine.core.client.state import ClientState, Layout, NewerState, pack, unpack
+from engine.core.client.sections import pack, unpack
+from engine.core.client.state import ClientState, Layout, NewerState
 from engine.core.contract.decode import Taken
 from engine.core.contract.events import Event
 from engine.core.decide.path import Due, Input, Sweep, decide
@@ -173,7 +174,7 @@ class Partition:
         unit.steps.append(Step(batch.ranges, decided_ms=decided_ms, ahead=tuple(ahead)))
         unit.records += len(batch.records)
         unit.size_bytes += batch.size_bytes
-        self._decide(inputs)
+        self._decide(inputs, decided_ms)
         if batch.records:
             self.reached_ms = batch.records[-1].timestamp_ms
         if inputs:
@@ -194,7 +195,7 @@ class Partition:
         await self._load(client_ids)
         self._unit.steps.append(Step({}, time_ms, tuple(client_ids), decided_ms=decided_ms))
         self._metrics.ticks.inc()
-        self._decide([Due(client_id, time_ms) for client_id in client_ids])
+        self._decide([Due(client_id, time_ms) for client_id in client_ids], decided_ms)
         await self.commit("tick")
         return len(client_ids) == limit
 
@@ -211,7 +212,7 @@ class Partition:
         cursor, client_ids = await self._store.clients(cursor, limit)
         new = [client_id for client_id in client_ids if client_id not in self._cache]
         await self._load(client_ids)
-        changed = self._decide([Sweep(client_id, time_ms) for client_id in client_ids])
+        changed = self._decide([Sweep(client_id, time_ms) for client_id in client_ids], decided_ms)
         if changed or cursor == 0:
             self._unit.steps.append(Step({}, time_ms, swept=tuple(changed), decided_ms=decided_ms))
             self._unit.swept = digest if cursor == 0 else None
@@ -270,11 +271,11 @@ class Partition:
         if (found or b"") != self.position.text:
             raise Surprised("Redis moved under this worker: it failed over, or another worker writes here")
 
-    def _decide(self, inputs: Sequence[Input]) -> Collection[str]:
+    def _decide(self, inputs: Sequence[Input], decided_ms: int) -> Collection[str]:
         """Decide, as part of the open unit; the clients that it changed."""
         unit, known = self._unit, len(self._cache)
         with self._metrics.decide_seconds.time():
-            decided = decide(self._plan, self._cache, inputs)
+            decided = decide(self._plan, self._cache, inputs, decided_ms)
         self._costs.take(self._plan, self._cache, inputs)
         unit.add(decided, len(self._cache) - known)
         return decided.changed.keys()

@@ -50,6 +50,8 @@ class OpenUnit:
     rejected: Counter[tuple[str, str]] = field(default_factory=Counter)
     rerouted: Counter[str] = field(default_factory=Counter)
     unread: Counter[tuple[str, str]] = field(default_factory=Counter)  # (topic, field)
+    duplicates: Counter[str] = field(default_factory=Counter)
+    late: Counter[str] = field(default_factory=Counter)
 
     def add(self, decided: Decided, clients_added: int) -> None:
         self.clients_added += clients_added
@@ -57,6 +59,8 @@ class OpenUnit:
         self.changed.update(decided.changed)
         self.outcomes.update(decided.outcomes)
         self.moves.update(decided.moves)
+        self.duplicates.update(decided.duplicates)
+        self.late.update(decided.late)
 
     def take(self, record: Inbound, outcome: Outcome) -> None:
         """Count a record; what is not decided here is published for whoever can do something with it."""

@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, cast
 
 from engine.core.client.record import PUBLIC_FIELDS
-from engine.core.client.state import ClientState, unpack
+from engine.core.client.sections import unpack
+from engine.core.client.state import ClientState
 from engine.core.contract.message import cny, rfc3339
 from engine.core.contract.topics import TOPICS, sources
 from engine.core.firm_time import NEVER_MS

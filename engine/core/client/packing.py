@@ -1,0 +1,177 @@
+"""An Activity as bytes, and from bytes.
+
+Enters: a layout and an Activity, or its bytes. Leaves: the other one.
+Holds: values are named by the keys of their columns, so that features come and go without a new format; a key that the
+layout lacks is left behind, one that it adds begins empty, and it is noted since when such a column is complete.
+Packing is most of what a write costs: what has not changed since the last time is not packed again.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgpack
+
+from engine.core.client.activity import Activity
+from engine.core.client.layout import SET_AT, SourceLayout
+from engine.core.client.totals import ALL, SINCE_ADDED, blank_total
+
+_pack: Final = msgpack.Packer().pack
+# names of the fields of a packed activity; a blank one is left out
+LAST, PAST, TODAY, SETS, LASTS, HOURS, TOTALS, CLOSED, KEEP, KNOWN = "l", "p", "t", "s", "e", "h", "o", "m", "k", "w"
+AS_VALUE: Final = "value"
+
+
+def pack_activity(layout: SourceLayout, activity: Activity) -> bytes:
+    if activity.packed is None:
+        activity.packed = _pack(_fields(layout, activity))
+    return activity.packed
+
+
+def _fields(layout: SourceLayout, activity: Activity) -> dict[str, Any]:
+    fields: dict[str, Any] = {LAST: activity.last_ms}
+    if layout.keys[0] or layout.keys[1] or layout.keys[2]:
+        if activity.packed_past is None:
+            activity.packed_past = _pack([layout.keys, activity.days, activity.columns])
+        fields[PAST] = activity.packed_past
+        fields[KEEP] = layout.keep
+    if activity.touched or activity.today != list(layout.blank_today):
+        fields[TODAY] = [activity.touched, *activity.today]
+    if any(activity.sets):
+        fields[SETS] = activity.sets
+    if any(activity.lasts):
+        fields[LASTS] = activity.lasts
+    if layout.hours and activity.hours:
+        activity.hours.packed = None
+        fields[HOURS] = pack_activity(layout.hours, activity.hours)
+    totals = {key: value for (key, kind), value in zip(layout.totals, activity.totals, strict=True)}
+    if totals:
+        fields[TOTALS] = totals
+    closed = {key: value for (key, _, _), value in zip(layout.closings, activity.closed, strict=True) if value}
+    if closed:
+        fields[CLOSED] = closed
+    if activity.known:
+        fields[KNOWN] = activity.known
+    return fields
+
+
+def unpack_activity(layout: SourceLayout, packed: bytes, now: tuple[int, int], since: tuple[int, int]) -> Activity:
+    """`now` and `since` are the day and the hour of the client's present and of its first event."""
+    return _unpacked(layout, packed, _unpack(packed), now, since)
+
+
+def _unpacked(
+    layout: SourceLayout, packed: bytes, fields: dict[str, Any], now: tuple[int, int], since: tuple[int, int]
+) -> Activity:
+    activity = Activity(layout)
+    activity.last_ms = fields[LAST]
+    activity.known = fields.get(KNOWN, {})
+    keys, activity.days, columns = _unpack(fields[PAST]) if PAST in fields else ([[], [], []], [], [])
+    activity.touched, *today = fields.get(TODAY, [False])
+    sets, lasts = fields.get(SETS, [{} for _ in keys[1]]), fields.get(LASTS, [None for _ in keys[2]])
+    same = keys == layout.keys and fields.get(KEEP, layout.keep) == layout.keep
+    if same:
+        activity.columns, activity.sets, activity.lasts = columns, sets, lasts
+        activity.today = today or activity.today
+        activity.packed_past = fields.get(PAST)
+    else:
+        _refit(layout, activity, keys, (columns, today, sets, lasts))
+        _note_known(layout, activity, keys, fields.get(KEEP, layout.keep), now[0], since[0])
+    same &= _unpack_totals(layout, activity, fields)
+    if layout.hours and HOURS in fields:
+        hours = _unpack(fields[HOURS])
+        activity.hours = _unpacked(layout.hours, fields[HOURS], hours, (now[1], now[1]), (since[1], since[1]))
+        same &= activity.hours.packed is not None
+    elif layout.hours and activity.hours and activity.last_ms is not None:
+        _note_known(layout.hours, activity.hours, [[], [], []], layout.hours.keep, now[1], since[1])
+        same &= not activity.hours.known
+    same &= (layout.hours is not None) == (HOURS in fields)
+    activity.packed = packed if same else None
+    return activity
+
+
+def _refit(layout: SourceLayout, activity: Activity, keys: list[list[str]], values: tuple[list[Any], ...]) -> None:
+    """Take over what was written under other features."""
+    columns, today, sets, lasts = values
+    columns_keys, sets_keys, lasts_keys = ([layout.former.get(key, key) for key in named] for named in keys)
+    rows = len(activity.days)
+    today = today or [None] * len(columns_keys)
+    known = {key: (column, value) for key, column, value in zip(columns_keys, columns, today, strict=True)}
+    for index, ((key, aggregate), blank) in enumerate(zip(layout.columns, layout.blank_today, strict=True)):
+        if key in known:
+            column, value = known[key]
+            activity.columns[index] = column
+            activity.today[index] = blank if value is None else value
+        elif aggregate == "set_at" and key.removesuffix(SET_AT) in known:
+            activity.columns[index] = [0] * rows  # when is not known: what comes later of the same day counts
+            activity.today[index] = 0 if activity.touched else None
+        else:
+            activity.columns[index] = [blank] * rows
+    known_sets = dict(zip(sets_keys, sets, strict=True))
+    activity.sets = [known_sets.get(key, {}) for key in layout.sets]
+    known_lasts = dict(zip(lasts_keys, lasts, strict=True))
+    activity.lasts = [known_lasts.get(key) for key in layout.lasts]
+
+
+def _note_known(
+    layout: SourceLayout, activity: Activity, keys: list[list[str]], kept: int, now: int, since: int
+) -> None:
+    """Note from which slot on each column is complete: a new one after this slot, one that was kept for a shorter
+    window as far as that reached. A client without events before has nothing that could be missing.
+    """
+    if activity.last_ms is None:
+        return
+    stored = {layout.former.get(key, key) for named in keys for key in named}
+    columns = [key for key, aggregate in layout.columns if aggregate != "set_at"]
+    for key in (*columns, *layout.sets, *layout.lasts):
+        if key not in stored:
+            activity.known[key] = now + 1
+        elif kept < layout.keep and key not in layout.lasts and now - kept + 1 > since:
+            activity.known[key] = max(activity.known.get(key, 0), now - kept + 1)
+
+
+def _unpack_totals(layout: SourceLayout, activity: Activity, fields: dict[str, Any]) -> bool:
+    """Whether all of it was written under this layout."""
+    stored, closed = fields.get(TOTALS, {}), fields.get(CLOSED, {})
+    totals = {layout.former.get(key, key): value for key, value in stored.items()}
+    begin = ALL if activity.last_ms is None else SINCE_ADDED
+    activity.totals = [totals.get(key) or blank_total(aggregate, begin) for key, aggregate in layout.totals]
+    months = {layout.former.get(key, key): value for key, value in closed.items()}
+    activity.closed = [_of_today(months.get(key), aggregate) for key, aggregate, _ in layout.closings]
+    return list(stored) == [key for key, _ in layout.totals] and list(closed) == [
+        key for (key, _, _), value in zip(layout.closings, activity.closed, strict=True) if value
+    ]
+
+
+def _unpack(packed: bytes) -> Any:
+    return msgpack.unpackb(packed, strict_map_key=False)  # distinct values may be numbers
+
+
+# -- what release 0.1.0 wrote ------------------------------------------------------------------------------------------
+
+
+def from_positions(packed: bytes) -> bytes:
+    """A packed activity of 0.1.0, whose values stood by position, as one of today."""
+    today: bytes = _pack(_from_positions(packed))
+    return today
+
+
+def _from_positions(packed: bytes) -> dict[str, Any]:
+    last_ms, touched, past, today, sets, lasts, *more = _unpack(packed)
+    keys, days, columns = _unpack(past)
+    fields: dict[str, Any] = {LAST: last_ms, PAST: _pack([keys, days, columns]), TODAY: [touched, *today], SETS: sets}
+    fields[LASTS] = [last and [last[0], 0, last[1]] for last in lasts]
+    hours, totals, closed = more or (None, {}, {})
+    if hours:
+        fields[HOURS] = _pack(_from_positions(hours))
+    fields[TOTALS] = {key: [0, value, []] for key, value in totals.items()}
+    fields[CLOSED] = {key: {AS_VALUE: entry} for key, entry in closed.items() if entry}
+    return fields
+
+
+def _of_today(entry: Any, aggregate: str) -> list[Any] | None:
+    """0.1.0 kept of a month's distinct values how many they were, of the last one the value alone."""
+    if not isinstance(entry, dict):
+        return entry  # type: ignore[no-any-return]
+    start, value = entry[AS_VALUE]
+    return [start, [None] * value if aggregate == "distinct" else [start - 1, 0, value]]

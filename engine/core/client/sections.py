@@ -1,0 +1,212 @@
+"""How a client's state is stored: named sections, each with a version and its fields by name.
+
+Enters: a layout and a ClientState, or its bytes. Leaves: the other one.
+Holds: `unpack(layout, pack(layout, c))` gives `c` again. A section or field that is absent is blank; a section that is
+not known, of a newer release, is kept as it is. A section of an older version is read by its converters, one from each
+version to the next. The bytes depend only on the client's own events, not on batches, partitions or the cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import Any, Final
+
+import msgpack
+
+from engine.core.client.packing import from_positions, pack_activity, unpack_activity
+from engine.core.client.state import ClientState, Layout, NewerState
+from engine.core.client.totals import START
+from engine.core.firm_time import HOUR_MS, NEVER_MS, day_of
+
+STATE_VERSION: Final = 3
+ACTIVITY_VERSION: Final = 2
+SAID: Final = "said"
+ACTIVITY: Final = "@"  # begins the name of a topic's section
+_pack: Final = msgpack.Packer().pack
+Body = dict[str, Any]  # the fields of a section, by the names they are stored under
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Fields of ClientState: each with the name it is stored under, and the value that is left out."""
+
+    name: str
+    version: int
+    fields: tuple[tuple[str, str, Any], ...]
+    kept_packed: bool = False  # its values are never changed in place: when they are the same, so are the bytes
+    converters: Mapping[int, Callable[[Body], Body]] = field(default_factory=dict)  # from this version to the next
+    values: Callable[[ClientState], tuple[Any, ...]] = field(init=False)
+    blank: tuple[Any, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        get: Any = attrgetter(*(attribute for attribute, _, _ in self.fields))
+        values = get if len(self.fields) > 1 else lambda client: (get(client),)
+        object.__setattr__(self, "values", values)
+        object.__setattr__(self, "blank", tuple(blank for _, _, blank in self.fields))
+
+    def pack(self, values: tuple[Any, ...]) -> bytes:
+        body = {name: value for (_, name, blank), value in zip(self.fields, values, strict=True) if value != blank}
+        if SAID in body:
+            body[SAID] = _by_time(body[SAID])
+        packed: bytes = _pack([self.version, body])
+        return packed
+
+    def unpack(self, version: int, body: Body) -> Body:
+        if version > self.version:
+            raise NewerState(f"section {self.name} has version {version}, this engine reads up to {self.version}")
+        for older in range(version, self.version):
+            body = self.converters[older](body)
+        return body
+
+
+SECTIONS: Final = (
+    Section(
+        "time",
+        1,
+        (
+            ("sequence", "q", 0), ("since_ms", "s", 0), ("now_ms", "n", 0), ("due_ms", "d", NEVER_MS),
+            ("review_ms", "r", NEVER_MS), ("late", "l", []),
+        ),
+    ),
+    Section(
+        "facts",
+        1,
+        (
+            ("type", "t", None), ("age_band", "a", None), ("region", "r", None), ("risk_level", "k", None),
+            ("consents", "c", ()), ("language", "l", None), ("time_zone", "z", None), ("advisor_id", "v", None),
+            ("birth_date", "b", None), ("assets_fen", "f", None), ("cash_fen", "h", None), ("margin_ratio", "m", None),
+            ("assets_peak_fen", "peak", None), ("said_ms", "said", {}),
+        ),
+        kept_packed=True,
+    ),
+    Section(
+        "tier",
+        1,
+        (
+            ("tier", "t", None), ("tier_since_ms", "s", None), ("tier_history", "h", []), ("segment", "g", None),
+            ("value_score", "v", None),
+        ),
+        kept_packed=True,
+    ),
+    Section(
+        "memory",
+        1,
+        (("acted", "a", {}), ("silenced", "s", {}), ("held", "h", {}), ("waits", "w", {})),
+    ),
+    Section("contacts", 1, (("contacts_day", "d", 0), ("contacts_today", "n", 0), ("recent", "r", []))),
+    Section("holdings", 1, (("holdings", "h", []),)),
+    Section("events", 1, (("event_ids", "i", {}),)),
+)  # fmt: skip
+_BY_NAME: Final = {section.name: section for section in SECTIONS}
+_FACTS: Final = {attribute: stored for attribute, stored, _ in _BY_NAME["facts"].fields}
+_FACT_OF: Final = {stored: attribute for attribute, stored in _FACTS.items()}
+
+
+def _by_time(said_ms: dict[str, int]) -> dict[int, str]:
+    """When facts were told, as it is stored: most come many at once."""
+    by_time: dict[int, str] = {}
+    for fact, time_ms in said_ms.items():
+        by_time[time_ms] = by_time.get(time_ms, "") + _FACTS[fact]
+    return by_time
+
+
+def _by_fact(by_time: dict[int, str]) -> dict[str, int]:
+    return {_FACT_OF[stored]: time_ms for time_ms, facts in by_time.items() for stored in facts}
+
+
+def pack(layout: Layout, client: ClientState) -> bytes:
+    """The client's whole state as msgpack: version, client id, sections."""
+    sections: dict[str, bytes] = {}
+    for section in SECTIONS:
+        values = section.values(client)
+        if values == section.blank:
+            continue
+        if section.kept_packed:
+            kept = client.packed.get(section.name)
+            if kept is None or kept[0] != values:
+                kept = client.packed[section.name] = (values, section.pack(values))
+            sections[section.name] = kept[1]
+        else:
+            sections[section.name] = section.pack(values)
+    for topic, source in layout.sources.items():
+        activity = client.activities[topic]
+        if activity.last_ms is not None or any(total[START] for total in activity.totals):
+            sections[ACTIVITY + topic] = _pack([ACTIVITY_VERSION, pack_activity(source, activity)])
+    sections |= client.unknown
+    packed: bytes = _pack([STATE_VERSION, client.client_id, sections])
+    return packed
+
+
+def unpack(layout: Layout, packed: bytes) -> ClientState:
+    """The state again. Columns that the layout lacks are left behind, columns that it adds begin empty.
+
+    Raises NewerState when a newer release wrote it, ValueError when nothing of the engine's did.
+    """
+    version, client_id, *rest = msgpack.unpackb(packed, strict_map_key=False)
+    if version > STATE_VERSION:
+        raise NewerState(f"client state has version {version}, this engine reads up to {STATE_VERSION}")
+    sections = _from_positions(*rest) if version == 2 else rest[0]
+    client = ClientState(layout, client_id, 0)
+    for name, section_bytes in sections.items():
+        topic = name.removeprefix(ACTIVITY)
+        if name in _BY_NAME:
+            section = _BY_NAME[name]
+            body = section.unpack(*msgpack.unpackb(section_bytes, strict_map_key=False))
+            for attribute, stored, _ in section.fields:
+                if stored in body:
+                    setattr(client, attribute, body[stored] if stored != SAID else _by_fact(body[SAID]))
+        elif topic == name or topic not in layout.sources:
+            client.unknown[name] = section_bytes
+    client.consents = tuple(client.consents)
+    client.day = day_of(client.now_ms)
+    now, since = ((day_of(moment), moment // HOUR_MS) for moment in (client.now_ms, client.since_ms))
+    for topic, source in layout.sources.items():
+        if ACTIVITY + topic in sections:
+            activity_version, activity = msgpack.unpackb(sections[ACTIVITY + topic])
+            if activity_version > ACTIVITY_VERSION:
+                raise NewerState(f"section {ACTIVITY}{topic} has version {activity_version}")
+            if activity_version == 1:
+                activity = from_positions(activity)
+            client.activities[topic] = unpack_activity(source, activity, now, since)
+    if layout.renamed:
+        _rename(client, layout.renamed)
+    client.recompute(layout)
+    return client
+
+
+def _rename(client: ClientState, renamed: Mapping[str, str]) -> None:
+    """What a rule did under a former id is what it did."""
+    memories: tuple[dict[str, Any], ...] = (client.acted, client.silenced, client.held, client.waits)
+    for memory in memories:
+        for former, rule_id in renamed.items():
+            if former in memory:
+                value = memory.pop(former)
+                memory.setdefault(rule_id, value)
+
+
+# -- what release 0.1.0 wrote ------------------------------------------------------------------------------------------
+
+_OF_0_1_0: Final = (
+    "sequence", "since_ms", "now_ms", "due_ms", "review_ms", "type", "age_band", "region", "risk_level", "consents",
+    "language", "time_zone", "advisor_id", "tier", "tier_since_ms", "tier_history", "segment", "value_score",
+    "assets_fen", "assets_peak_fen", "cash_fen", "margin_ratio", "acted", "silenced", "contacts_day", "contacts_today",
+    "recent", "birth_date", "held", "waits", "holdings",
+)  # fmt: skip
+
+
+def _from_positions(values: list[Any], *activities: bytes) -> dict[str, bytes]:
+    """The sections of a state of 0.1.0 (version 2), whose values stood by position.
+
+    It did not keep when a fact was told: the next event that tells it replaces it, whatever its time.
+    """
+    of_client = dict(zip(_OF_0_1_0, values, strict=True))
+    of_client["holdings"] = [[*holding, None] for holding in of_client["holdings"]]
+    sections = {}
+    for section in SECTIONS:
+        known = [of_client.get(attribute, blank) for attribute, _, blank in section.fields]
+        sections[section.name] = section.pack(tuple(known))
+    for topic, activity in zip(("trades", "logins", "balances"), activities, strict=True):
+        sections[ACTIVITY + topic] = _pack([1, activity])
+    return sections

@@ -1,0 +1,82 @@
+"""What an event tells of its client: facts, holdings, and the columns of features.
+
+Enters: a Plan, the client, an event. Leaves: the client, changed.
+Holds: a fact is that of the latest event that told it, by the events' own times. What an event leaves out it does not
+tell; null is told, and means that it is not known.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any, Final
+
+from engine.core.client.state import MAX_HOLDINGS, ClientState
+from engine.core.contract.events import Balance, Event, Trade
+from engine.core.contract.fields import micro
+from engine.core.firm_time import day_number
+from engine.core.plan.compile import Plan
+
+MAX_LATE: Final = 5
+
+
+def learn(plan: Plan, client: ClientState, topic: str, event: Event, late: bool) -> None:
+    """Take in an event. `late`: its time lies before the client's present, which stays."""
+    if late:
+        client.late = [*client.late, [topic, event.time, client.now_ms]][-MAX_LATE:]
+        client.since_ms = min(client.since_ms, event.time)
+    facts = plan.facts[topic]
+    if facts:
+        _take_facts(client, event, facts)
+    if topic not in plan.update:
+        return
+    if isinstance(event, Balance):
+        peak_fen = client.assets_peak_fen
+        client.assets_peak_fen = event.assets_fen if peak_fen is None else max(peak_fen, event.assets_fen)
+    elif isinstance(event, Trade):
+        _take_holding(client, event)
+    plan.update[topic](client, event, late)
+    client.activities[topic].saw_event(event.time)
+
+
+def _take_facts(client: ClientState, event: Any, facts: tuple[str, ...]) -> None:
+    told, time_ms = event.model_fields_set, event.time
+    said_ms = client.said_ms
+    new = [fact for fact in facts if fact in told and said_ms.get(fact, 0) <= time_ms]
+    for fact in new:
+        value = getattr(event, fact)
+        if fact == "consents":
+            value = tuple(channel for channel, agreed in value if agreed) if value is not None else ()
+        elif fact == "birth_date" and value != client.birth_date:
+            client.calendar_ms = 0
+        setattr(client, fact, value)
+    client.said_ms = {**said_ms, **dict.fromkeys(new, time_ms)}
+
+
+def _take_holding(client: ClientState, trade: Trade) -> None:
+    """Remember what was bought until a day; of what is sold, the part that is sold is forgotten."""
+    held = client.holdings
+    if trade.side == "sell":
+        if not any(entry[1] == trade.symbol for entry in held):
+            return
+        held = _sold(held, trade)
+    elif trade.matures_on is not None:
+        day = day_number(dt.date.fromisoformat(trade.matures_on))
+        if day >= client.day:
+            bought = [day, trade.symbol, trade.amount_fen, micro(trade.quantity)]
+            held = sorted([*held, bought], key=lambda entry: entry[:3])[:MAX_HOLDINGS]
+    if held != client.holdings:
+        client.holdings, client.calendar_ms = held, 0
+
+
+def _sold(held: list[list[Any]], trade: Trade) -> list[list[Any]]:
+    """What is left after a sale, taken from the nearest maturity first. Where a quantity is not known, all is sold."""
+    left, to_sell = [], micro(trade.quantity)
+    for day, symbol, amount_fen, quantity in held:
+        if symbol != trade.symbol or to_sell == 0:
+            left.append([day, symbol, amount_fen, quantity])
+        elif quantity is not None and to_sell is not None:
+            kept = max(quantity - to_sell, 0)
+            to_sell -= quantity - kept
+            if kept:
+                left.append([day, symbol, amount_fen * kept // quantity, kept])
+    return left

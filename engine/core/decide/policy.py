@@ -1,0 +1,149 @@
+"""The contact policy: what becomes of a rule that matched.
+
+Enters: a Plan, the client, a Match. Leaves: a Verdict, from gates in one order; and what the client remembers of it.
+Holds: `judge` changes nothing, so that who explains a decision asks the same question; `record` alone changes what the
+gates read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+from engine.core.client.state import MAX_HISTORY, ClientState
+from engine.core.contract.outbound import Outcome
+from engine.core.decide.tiers import TierMove
+from engine.core.firm_time import DAY_MS
+from engine.core.plan.compile import CompiledRule, Plan
+
+
+class Match(NamedTuple):
+    """A rule whose condition holds, and what it is about: the names of its expressions are read from these."""
+
+    compiled: CompiledRule
+    event: Any = None  # an Event, a Maturity or None
+    move: TierMove | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """The action is published."""
+
+    channel: str
+    reason: Outcome = Outcome.SENT
+
+
+@dataclass(frozen=True, slots=True)
+class Suppress:
+    """The action is not published, for a reason; `channel` is the one it would have taken."""
+
+    channel: str
+    reason: Outcome
+    until_ms: int | None = None  # when the reason ends, if that is known
+
+
+Verdict = Send | Suppress
+
+
+class Offer(NamedTuple):
+    """What the gates are asked about."""
+
+    match: Match
+    decided_ms: int  # the moment at which it is decided; 0: in time
+    cooldown_ms: int
+    channels: tuple[str, ...]  # in order of preference
+    channel: str  # the first of them that the client agreed to; the first of all when there is none
+
+    @property
+    def to_client(self) -> bool:
+        return self.match.compiled.rule.audience == "client"
+
+
+Gate = Callable[[Plan, ClientState, Offer], Suppress | None]
+
+
+def _expired(plan: Plan, client: ClientState, offer: Offer) -> Suppress | None:
+    """It fell due so long before it is decided that its time to be delivered has passed."""
+    expires_ms = client.now_ms + offer.match.compiled.rule.expires_s * 1000
+    return Suppress(offer.channel, Outcome.EXPIRED) if offer.decided_ms >= expires_ms else None
+
+
+def _past_unknown(plan: Plan, client: ClientState, offer: Offer) -> Suppress | None:
+    """Its condition may hold only because the engine has not kept a feature for as long as its window is."""
+    if all(reach.is_known(client) for reach in offer.match.compiled.needs):
+        return None
+    return Suppress(offer.channel, Outcome.PAST_UNKNOWN)
+
+
+def _cooldown(plan: Plan, client: ClientState, offer: Offer) -> Suppress | None:
+    acted_ms = client.acted.get(offer.match.compiled.rule.id)
+    if acted_ms is None or client.now_ms >= acted_ms + offer.cooldown_ms:
+        return None
+    return Suppress(offer.channel, Outcome.COOLDOWN, acted_ms + offer.cooldown_ms)
+
+
+def _no_consent(plan: Plan, client: ClientState, offer: Offer) -> Suppress | None:
+    if not offer.to_client or offer.channel in client.consents:
+        return None
+    return Suppress(offer.channel, Outcome.NO_CONSENT)
+
+
+def _daily_cap(plan: Plan, client: ClientState, offer: Offer) -> Suppress | None:
+    if not offer.to_client or client.contacts_day != client.day:
+        return None
+    policy = plan.rule_set.policy
+    if client.contacts_today < policy.daily_cap or policy.is_urgent(offer.match.compiled.rule.priority):
+        return None
+    return Suppress(offer.channel, Outcome.DAILY_CAP)
+
+
+# In the order of `Outcome`: the first that stops an action is the one recorded.
+GATES: Final[tuple[tuple[Outcome, Gate], ...]] = (
+    (Outcome.EXPIRED, _expired),
+    (Outcome.PAST_UNKNOWN, _past_unknown),
+    (Outcome.COOLDOWN, _cooldown),
+    (Outcome.NO_CONSENT, _no_consent),
+    (Outcome.DAILY_CAP, _daily_cap),
+)
+
+
+def offer_of(client: ClientState, match: Match, decided_ms: int = 0) -> Offer:
+    """What the rule offers this client now: its cooldown and channels can depend on the client."""
+    rule = match.compiled.rule
+    days, by_table = match.compiled.contact(client, None, None)
+    channels: tuple[str, ...] = by_table or rule.channels
+    most_ms = rule.cooldown_s * 1000
+    cooldown_ms = most_ms if days is None else min(round(days * DAY_MS), most_ms)
+    agreed = next((channel for channel in channels if channel in client.consents), channels[0])
+    return Offer(match, decided_ms, cooldown_ms, channels, agreed if rule.audience == "client" else channels[0])
+
+
+def judge(plan: Plan, client: ClientState, match: Match, decided_ms: int = 0) -> Verdict:
+    """What becomes of the action. Changes nothing."""
+    offer = offer_of(client, match, decided_ms)
+    for _, gate in GATES:
+        if (verdict := gate(plan, client, offer)) is not None:
+            return verdict
+    return Send(offer.channel)
+
+
+def record(client: ClientState, match: Match, verdict: Verdict) -> None:
+    """Remember what became of the action: for cooldowns, the daily cap, and who asks what a client got lately."""
+    rule = match.compiled.rule
+    if isinstance(verdict, Send):
+        client.acted[rule.id] = client.now_ms
+        if rule.audience == "client":
+            if client.contacts_day != client.day:
+                client.contacts_day, client.contacts_today = client.day, 0
+            client.contacts_today += 1
+    times = 1
+    if isinstance(verdict, Suppress):  # the same outcome again is counted, not listed again
+        for index, entry in enumerate(client.recent):
+            if entry[1] == rule.id and entry[4] == verdict.reason:
+                times = entry[5] + 1
+                del client.recent[index]
+                break
+    client.recent.append([client.now_ms, rule.id, rule.kind, verdict.channel, verdict.reason.value, times])
+    if len(client.recent) > MAX_HISTORY:
+        del client.recent[0]

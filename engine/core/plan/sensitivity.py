@@ -1,0 +1,63 @@
+"""What of a condition can be wrong, or move, for other reasons than an event.
+
+Enters: a condition's tree. Leaves: the features that make it wrong while their past is not wholly known, and how it
+moves with `now`.
+Holds: what cannot be told for certain counts as wrong.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping, Sequence
+from typing import Final, Literal
+
+from engine.core.language.expressions import Expression
+
+_RISING: Final = ("count", "sum", "distinct", "max")  # more of the past never makes them less
+_DAYS_ALONE: Final = frozenset({"weekday", "day", "month", "year", "date_of"})
+
+
+def wrong_when_short(
+    condition: Expression, aggregates: Mapping[str, str], meanings: Mapping[str, Sequence[ast.expr]]
+) -> set[str]:
+    """The features that a condition may hold by though it would not if all of their past were known.
+
+    A count of which a part is missing is too low: where a condition asks for at least so much, it holds rightly.
+    `aggregates` gives each feature's; `meanings` what a definition or a table stands for.
+    """
+    found: set[str] = set()
+    waiting: list[tuple[ast.AST, bool]] = [(condition.tree, True)]  # a part, and whether its being true is what counts
+    passed: set[tuple[str, bool]] = set()
+    while waiting:
+        tree, decides = waiting.pop()
+        if isinstance(tree, ast.Name) and tree.id in meanings:
+            waiting += [(part, decides) for part in meanings[tree.id] if (tree.id, decides) not in passed]
+            passed.add((tree.id, decides))
+        elif isinstance(tree, ast.Name) and tree.id in aggregates:
+            found.add(tree.id)
+        elif not (decides and _at_least(tree, aggregates)):
+            waiting += [(part, decides and isinstance(tree, ast.BoolOp)) for part in ast.iter_child_nodes(tree)]
+    return found
+
+
+def _at_least(tree: ast.AST, aggregates: Mapping[str, str]) -> bool:
+    """Whether this asks a count or its like for at least a written value."""
+    if not isinstance(tree, ast.Compare) or len(tree.ops) != 1:
+        return False
+    left, op, right = tree.left, tree.ops[0], tree.comparators[0]
+    if isinstance(op, ast.Lt | ast.LtE):
+        left, right = right, left
+    elif not isinstance(op, ast.Gt | ast.GtE):
+        return False
+    return isinstance(left, ast.Name) and aggregates.get(left.id) in _RISING and isinstance(right, ast.Constant)
+
+
+def moves_with_now(tree: ast.expr) -> Literal["day", "hour"]:
+    """Whether what an expression makes of `now` moves with the day alone."""
+    inside = {
+        id(call.args[0])
+        for call in ast.walk(tree)
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in _DAYS_ALONE
+    }
+    moments = (node for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id == "now")
+    return "day" if all(id(node) in inside for node in moments) else "hour"
