@@ -163,14 +163,19 @@ def read(path: Path) -> tuple[Header, Iterator[Row]]:
     try:
         first: Any = next(rows)
         if of_0_1:
-            return Header(*first[1:]), (_row_0_1(*row) for row in rows)
-        check_readable(str(path), first["engage_snapshot"], SNAPSHOT_FORMAT)
-        header = Header(first["app_id"], first["partitions"])
+            header = Header(*first[1:])
+        else:
+            check_readable(str(path), first["engage_snapshot"], SNAPSHOT_FORMAT)
+            header = Header(first["app_id"], first["partitions"])
     except (StopIteration, ValueError, TypeError, KeyError, IndexError, msgpack.UnpackException) as error:
         raise Refused(f"{path}: not a snapshot that `engage snapshot` wrote") from error
     if not whole:
         raise Refused(f"{path}: the snapshot is not whole, or was changed: take another")
-    return header, (Row(row.get("partition"), row.get("position"), tuple(row.get("states", ()))) for row in rows)
+    return header, (_row_0_1(*row) if of_0_1 else _row(row) for row in rows)
+
+
+def _row(row: dict[str, Any]) -> Row:
+    return Row(row.get("partition"), row.get("position"), tuple(row.get("states", ())))
 
 
 def _row_0_1(kind: str, *values: Any) -> Row:

@@ -6,7 +6,8 @@ Enters: a history of events. Leaves: batches as the intake cuts them, and what a
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 
 from prometheus_client import CollectorRegistry
 
@@ -76,9 +77,10 @@ def next_batch(topics: Topics, offsets: dict[str, int], limit: int) -> Batch | N
     return merger.cut(limit)
 
 
-def all_batches(topics: Topics, limit: int) -> list[Batch]:
+def all_batches(topics: Topics, limit: int, offsets: Mapping[str, int] | None = None) -> list[Batch]:
+    """From these offsets on."""
     batches: list[Batch] = []
-    offsets: dict[str, int] = {}
+    offsets = dict(offsets or {})
     while batch := next_batch(topics, offsets, limit):
         batches.append(batch)
         offsets |= {topic: end for topic, (_, end) in batch.ranges.items()}
@@ -88,14 +90,20 @@ def all_batches(topics: Topics, limit: int) -> list[Batch]:
 class Faultless:
     """What a run without any fault comes to: decided record by record, in the order of the merge."""
 
-    def __init__(self, plan: Plan, topics: Topics) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        topics: Topics,
+        belongs: Callable[[bytes], bool] = lambda _: True,
+        states: Iterable[ClientState] = (),
+    ) -> None:
         self.messages: list[Message] = []
-        self._states: dict[str, ClientState] = {}
+        self._states = {client.client_id: client for client in states}  # those that there are already
         self._plan = plan
-        for topic, record in merge(topics):
-            outcome = read(record, lambda _: True)
+        for _, record in merge(topics):
+            outcome = read(record, belongs)
             if isinstance(outcome, Taken):
-                self.messages += decide(plan, self._states, [(topic, outcome.event)]).messages
+                self.messages += decide(plan, self._states, [(record.topic, outcome.event)]).messages
             else:
                 self.messages.append(record.set_aside(outcome))
 
@@ -154,6 +162,20 @@ class Bench:
         worker = self.worker()
         await worker.recover()
         return worker
+
+
+async def take_turns(
+    bench: Bench, batches: Sequence[Batch], versions: Sequence[Callable[[], AbstractContextManager[None]]]
+) -> None:
+    """One worker after another, each of its version, takes the partition over for a few units."""
+    for turn in range(0, len(batches), 3):
+        with versions[turn // 3 % len(versions)]():
+            worker = await bench.started()
+            for batch in batches[turn : turn + 3]:
+                await worker.take(batch)
+                await worker.commit("age")
+        if turn % 2:
+            bench.data.lose(2)  # the next one has units of this one to apply
 
 
 def single(topic: str, offset: int, key: bytes | None, value: bytes | None, timestamp_ms: int = -1) -> Batch:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 
 import msgpack
@@ -15,22 +14,18 @@ from hypothesis import strategies as st
 from engine.core.client import state as client_state
 from engine.core.decide import semantics
 from engine.operations import replay, snapshot
-from engine.operations.replay import PartitionReplay, Replayed
 from engine.runtime.clients import Clients
 from engine.runtime.errors import Fenced, Newer, Refused
-from engine.runtime.kafka.history import Ranges
-from engine.runtime.protocol import formats, ledger
-from engine.runtime.protocol.intake import merge
+from engine.runtime.protocol import formats
 from engine.runtime.protocol.ledger import Step, decode_unit, encode_unit
 from engine.runtime.protocol.position import End, Position
-from engine.runtime.protocol.records import Inbound
 from engine.runtime.protocol.writes import Write, decode_writes, encode_writes, from_0_1
 from engine.runtime.rule_sets.archive import HEAD, RuleSetArchive
 from engine.runtime.settings import load
 from tests.core.making import at, balance, login, profile, trade
 from tests.rulefile.sample import FILES, good
-from tests.runtime.driving import HELLO, Bench, Faultless, Topics, all_batches, by_client, logins, topics_of
-from tests.versions import neighbour, position_0_1, release_0_1, too_new, unit_0_1, writes_0_1
+from tests.runtime.driving import HELLO, Bench, Faultless, Topics, all_batches, by_client, take_turns, topics_of
+from tests.versions import neighbour, too_new
 
 END = End({"trades": 3, "logins": 1}, 9, {"A": 2, "C": 1}, "d")
 NEWER_POSITION = "a partition's position was written by a newer Engage (format 3, this one reads up to 2): upgrade thi"
@@ -46,13 +41,6 @@ def test_a_position_is_what_was_read_byte_by_byte():
     assert Position.read(spaced) != Position.read(text)
     assert (Position.read(text).ledger, Position.read(text).digest) == (7, "ab")
     assert Position.read(None) == Position.read(b"") == Position()
-
-
-def test_a_position_of_0_1_is_read_and_kept_as_it_is():
-    text = position_0_1(7, "ab", END)
-    read = Position.read(text)
-    assert (read.text, read.ledger, read.digest, read.end) == (text, 7, "ab", END)
-    assert read == Position.after_0_1(7, "ab", END)
 
 
 def test_fields_of_a_newer_engine_are_carried_along():
@@ -96,17 +84,6 @@ def test_a_record_says_what_was_decided(made, begin, rule_set):
     )
 
 
-@given(st.lists(steps, max_size=3), st.binary(), st.text())
-def test_a_record_of_0_1_says_the_same(made, begin, rule_set):
-    write = Write("c1", at(0), b"\xff\x00", dict.fromkeys(("tier", *"abcdefg"), "x"))
-    (record,) = unit_0_1(begin, END, encode_writes([write]), rule_set, "digest", made)
-    unit = decode_unit(record)
-    assert (unit.begin, unit.end, unit.rule_set, unit.published, unit.semantics) == (begin, END, rule_set, "digest", 1)
-    assert unit.steps == tuple(made)
-    assert [(w.key, w.due_ms, w.state) for w in decode_writes(unit.writes)] == [("c1", at(0), b"\xff\x00")]
-    assert unit.leads_to(7, record).text == position_0_1(8, ledger.digest_of(record), END)
-
-
 def test_writes_come_back_whatever_fields_they_have():
     made = [Write("a", at(0), b"\xff", {"tier": "A"}), Write("b", 1 << 62, b"", {"tier": "", "more": "é"})]
     chunks = encode_writes(made)
@@ -132,54 +109,17 @@ def some_topics() -> Topics:
     return topics_of(sorted(events, key=lambda item: item[1].time))
 
 
-async def take_turns(bench: Bench, topics: Topics, versions: list[Callable[[], AbstractContextManager[None]]]) -> None:
-    """One worker after another, each of its version, takes the partition over for a few units."""
-    batches = all_batches(topics, 5)
-    for turn in range(0, len(batches), 3):
-        with versions[turn // 3 % len(versions)]():
-            worker = await bench.started()
-            for batch in batches[turn : turn + 3]:
-                await worker.take(batch)
-                await worker.commit("age")
-        if turn % 2:
-            bench.data.lose(2)  # the next one has units of this one to apply
-
-
-@pytest.mark.parametrize("versions", [[release_0_1, nullcontext], [release_0_1, neighbour], [neighbour, nullcontext]])
-async def test_workers_of_neighbouring_versions_take_over_from_each_other(versions):
-    """0.1.0 cannot follow a newer one; here it stands for the worker before, once."""
+async def test_workers_of_neighbouring_versions_take_over_from_each_other():
     bench, topics = Bench(HELLO), some_topics()
-    if versions[0] is release_0_1:
-        versions = [release_0_1, *versions[1:] * 99]
-    await take_turns(bench, topics, versions)
+    await take_turns(bench, all_batches(topics, 5), [neighbour, nullcontext])
     worker = await bench.started()
     faultless = Faultless(HELLO, topics)
     assert bench.data.states() == faultless.states
     assert by_client(bench.ledger.messages) == by_client(faultless.messages)
     assert worker.position.states == len(faultless.states)
     assert Position.read(bench.data.position).text == bench.data.position
-    if neighbour in versions and nullcontext in versions:
-        assert json.loads(bench.data.position)["budget"]["left"] < 95  # carried on by those who do not know it
-        assert {write.public.get("household") for write in bench.data.rows().values()} <= {"new", None}
-
-
-async def test_a_unit_of_0_1_that_redis_lacks_is_applied():
-    bench = Bench(HELLO, apply_faults=["", "before"])
-    with release_0_1():
-        worker = await bench.started()
-        first, second, third = all_batches(logins(30), 10)
-        await worker.take(first)
-        await worker.commit("age")
-        await worker.take(second)
-        with pytest.raises(Exception, match="redis is away"):
-            await worker.commit("age")
-    successor = await bench.started()
-    assert successor.offsets == {"logins": 20}
-    assert "format" not in json.loads(bench.data.position or b"")  # as the worker before would have written it
-    await successor.take(third)
-    await successor.commit("age")
-    assert json.loads(bench.data.position or b"")["format"] == formats.POSITION_FORMAT
-    assert [unit.semantics for unit in (decode_unit(record) for _, record in bench.ledger.units())] == [1, 1, 2]
+    assert json.loads(bench.data.position)["budget"]["left"] < 95  # carried on by those who do not know it
+    assert {write.public.get("household") for write in bench.data.rows().values()} <= {"new", None}
 
 
 async def test_an_older_worker_leaves_the_position_of_a_newer_one_alone():
@@ -240,46 +180,6 @@ async def test_an_older_worker_waits_at_a_state_of_a_newer_one(monkeypatch):
 # -- a replay ------------------------------------------------------------------------------------------
 
 
-class Recorded:
-    """The inputs of a partition, as RecordedInputs gives them."""
-
-    def __init__(self, topics: Topics) -> None:
-        self._topics = topics
-        self.passed = 0
-
-    async def read(self, ranges: Ranges) -> list[Inbound]:
-        found = {
-            t: [r for r in self._topics[t] if a <= r.offset < b] for t, (a, b) in ranges.items() if t in self._topics
-        }
-        return [record for _, record in merge({topic: records for topic, records in found.items() if records})]
-
-    async def pass_over(self, ranges: Ranges) -> None:
-        self.passed += sum(end - begin for begin, end in ranges.values())
-
-
-async def test_units_of_an_older_engine_are_applied_not_decided_again():
-    bench, topics = Bench(HELLO), some_topics()
-    batches = all_batches(topics, 10)
-    for by, part in ((release_0_1, batches[:4]), (nullcontext, batches[4:])):
-        with by():
-            worker = await bench.started()
-            for batch in part:
-                await worker.take(batch)
-                await worker.commit("age")
-            await worker.tick(at(60))
-    inputs, replayed = Recorded(topics), Replayed()
-    replaying = PartitionReplay(7, inputs, lambda _: HELLO, lambda _: True, replayed)
-    units = [await replaying.take(offset, record) for offset, record in bench.ledger.units()]
-    assert replaying.states.packed() == bench.data.states()
-    assert replayed.differences == []
-    assert replayed.applied >= 4
-    assert inputs.passed == 40
-    assert replayed.events == sum(map(len, topics.values())) - 40
-    decided = [message for messages in units for message in messages]
-    assert decided == bench.ledger.messages[len(bench.ledger.messages) - len(decided) :]
-    assert replayed.units + replayed.applied == len(bench.ledger.units())
-
-
 def test_a_replay_of_the_ledger_takes_no_rules():
     from click.testing import CliRunner
 
@@ -292,29 +192,6 @@ def test_a_replay_of_the_ledger_takes_no_rules():
 
 
 # -- snapshots ---------------------------------------------------------------------------------------
-
-
-def rows_0_1(path: Path, *rows: object) -> Path:
-    with path.open("wb") as out:
-        writing = snapshot.Rows(out)
-        for row in rows:
-            writing.put(row)  # type: ignore[arg-type]
-        out.write(msgpack.packb(["end", writing._digest.digest()]))
-    return path
-
-
-def test_a_snapshot_of_0_1_is_read(tmp_path):
-    write = Write("c1", at(0), b"\xff\x00", dict.fromkeys(("tier", *"abcdefg"), "x"))
-    path = rows_0_1(
-        tmp_path / "s", ["engage-snapshot-2", "engage", 2], ["partition", 0, position_0_1(7, "ab", END)],
-        ["states", [writes_0_1([write])]], ["partition", 1, None],
-    )  # fmt: skip
-    header, rows = snapshot.read(path)
-    assert header == snapshot.Header("engage", 2)
-    one, states, two, end = rows
-    assert (one.partition, Position.read(one.position).end) == (0, END)
-    assert [(w.key, w.state) for chunk in states.chunks for w in decode_writes(chunk)] == [("c1", b"\xff\x00")]
-    assert (two, end) == (snapshot.Row(1), snapshot.Row())
 
 
 def new_snapshot(path: Path, **more: object) -> Path:

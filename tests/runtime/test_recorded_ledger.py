@@ -1,43 +1,292 @@
-"""The ledger that release 0.1.0 wrote, followed in memory: from its beginning, and from where Redis stood."""
+"""What release 0.1.0 wrote, read by this version: positions, ledger, snapshots, rule sets; a partition that goes on."""
 
 from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+from typing import Any
 
 import msgpack
 import pytest
 
-from engine.runtime.observe.metrics import Metrics
-from engine.runtime.protocol.partition import Partition
-from engine.runtime.protocol.unit import UnitLimits
+from engine.core.client.state import pack, unpack
+from engine.core.contract.message import Message
+from engine.core.decide.path import Due
+from engine.core.firm_time import NEVER_MS
+from engine.core.plan.compile import Plan
+from engine.operations import snapshot
+from engine.operations.replay import PartitionReplay, Replayed
+from engine.runtime.clients import Clients
+from engine.runtime.errors import Refused
+from engine.runtime.kafka.history import Ranges
+from engine.runtime.partitioning import partitioner
+from engine.runtime.protocol import formats
+from engine.runtime.protocol.intake import merge
+from engine.runtime.protocol.ledger import Step, Unit, decode_unit, digest_of
+from engine.runtime.protocol.position import Position
+from engine.runtime.protocol.records import Inbound
 from engine.runtime.protocol.writes import Write, decode_writes, from_0_1
 from engine.runtime.redis.reading import NO_RULES
+from engine.runtime.rule_sets.archive import RuleSetArchive
+from engine.runtime.settings import load
 from tests.fixtures import loading
-from tests.memory import Data, Ledger, MemoryLog, MemoryStore
+from tests.fixtures.loading import PARTITIONS, facts, golden
+from tests.runtime.driving import Bench, ConsumerRecord, Faultless, Topics, all_batches, take_turns
+from tests.versions import neighbour
+
+every_partition = pytest.mark.parametrize("number", range(PARTITIONS))
 
 
-def partition_of(number: int, data: Data) -> Partition:
-    ledger = Ledger()
-    ledger.records = loading.ledger_slots(number)
-    log, store = MemoryLog(ledger), MemoryStore(data)
-    return Partition(number, log, store, lambda: NO_RULES, lambda _: True, Metrics(), 0, UnitLimits())
+def units_of(number: int) -> list[tuple[int, bytes]]:
+    return [(offset, record) for offset, record in enumerate(loading.ledger_slots(number)) if record is not None]
 
 
 def stored(number: int) -> tuple[bytes, list[Write]]:
+    """Position and writes as Redis held them at the end."""
     position, rows = loading.store_rows(number)
     return position, list(decode_writes(from_0_1(msgpack.packb(rows, use_bin_type=False))))
 
 
-@pytest.mark.parametrize("number", range(loading.PARTITIONS))
+@cache
+def archive() -> RuleSetArchive:
+    made = RuleSetArchive(load(), Clients())
+    for record in loading.records("rule-sets"):
+        made.add(record.key, record.value)
+    return made
+
+
+def plan_in_force() -> Plan:
+    return archive().plan(facts()["rule_sets"][facts()["in_force"]])
+
+
+# -- what each record says ------------------------------------------------------------------------
+
+
+def test_positions() -> None:
+    for pair in golden("position"):
+        read = Position.read(pair.data)
+        said = (read.ledger, read.digest, read.offsets, read.states, read.tallies, read.swept)
+        assert said == tuple(pair.meaning[n] for n in ("ledger", "digest", "offsets", "clients", "tiers", "swept"))
+        assert read.text == pair.data  # as it is: workers compare it byte by byte
+
+
+def plain(value: Any) -> Any:
+    """As the recorded meanings have it: tuples are lists there."""
+    return json.loads(json.dumps(value))
+
+
+NO_STEP = plain(asdict(Step({})))  # of what 0.1.0 had no word for, nothing
+
+
+def as_0_1_says(unit: Unit) -> Any:
+    writes = [
+        {
+            "client_id": write.key,
+            "due": write.due_ms if write.due_ms < NEVER_MS else -1,
+            "state_digest": digest_of(write.state),
+            "public": dict(write.public),
+        }
+        for write in decode_writes(unit.writes)
+    ]
+    steps = [asdict(step) for step in unit.steps]
+    said = {
+        "chunk": unit.chunk, "chunks": unit.chunks, "begin": unit.begin.decode(), "offsets": unit.offsets,
+        "clients": unit.end.states, "tiers": unit.end.tallies, "swept": unit.end.swept, "writes": writes,
+        "rule_set": unit.rule_set, "published": unit.published, "steps": steps,
+    }  # fmt: skip
+    return plain(said)
+
+
+def test_units() -> None:
+    for pair in golden("unit"):
+        meaning = dict(pair.meaning)
+        assert digest_of(pair.data) == meaning.pop("digest")
+        meaning["steps"] = [NO_STEP | step for step in meaning["steps"]]
+        unit = decode_unit(pair.data)
+        assert as_0_1_says(unit) == meaning, pair.name
+        assert unit.semantics == 1
+
+
+@every_partition
+def test_each_unit_leads_to_where_the_next_begins(number: int) -> None:
+    text = b""
+    for offset, record in units_of(number):
+        unit = decode_unit(record)
+        assert unit.begin == text, offset
+        text = unit.leads_to(offset, record).text
+    assert text == stored(number)[0]
+
+
+@pytest.mark.parametrize("which", ["middle", "end"])
+def test_snapshots(tmp_path: Path, which: str) -> None:
+    first, *wanted, _ = next(pair.meaning for pair in golden("snapshot") if pair.name == which)
+    (tmp_path / "s").write_bytes(loading.snapshot(which == "middle"))
+    header, rows = snapshot.read(tmp_path / "s")
+    assert (header.app_id, header.partitions) == (first["app_id"], first["partitions"])
+    found: list[dict[str, object]] = []
+    writes: list[Write] = []
+    for row in rows:
+        if row.partition is not None and row.position is not None:
+            writes = []
+            found.append({"partition": row.partition, "position": row.position.decode(), "clients": writes})
+        writes += [write for chunk in row.chunks for write in decode_writes(chunk)]
+    assert [(row["partition"], row["position"]) for row in found] == [(r["partition"], r["position"]) for r in wanted]
+    for row, meant in zip(found, wanted, strict=True):
+        clients = row["clients"]
+        assert isinstance(clients, list)
+        assert [(w.key, digest_of(w.state), w.public) for w in clients] == [
+            (client["client_id"], client["state_digest"], client["public"]) for client in meant["clients"]
+        ]
+
+
+def test_a_snapshot_that_is_not_whole_is_refused(tmp_path: Path) -> None:
+    whole = loading.snapshot()
+    changed = whole.replace(b"individual", b"indivisual", 1)
+    for damaged in (whole[:-1], whole[: len(whole) // 2], changed):
+        (tmp_path / "s").write_bytes(damaged)
+        with pytest.raises(Refused, match="the snapshot is not whole, or was changed: take another"):
+            snapshot.read(tmp_path / "s")
+
+
+def test_rule_sets() -> None:
+    meant = [pair.meaning for pair in golden("rule-set")]
+    assert [plain(asdict(entry)) for entry in archive().history] == meant
+    for which, digest in facts()["rule_sets"].items():
+        assert archive().files(digest) == loading.rules(which)
+        assert archive().plan(digest).rule_set.digest == digest
+    assert archive().head == facts()["rule_sets"][facts()["in_force"]]
+    assert archive().newer is None
+
+
+# -- a partition ------------------------------------------------------------------------------------
+
+
+@every_partition
 async def test_the_ledger_leads_to_what_redis_held(number: int) -> None:
-    data = Data()
-    await partition_of(number, data).recover()
+    bench = Bench(NO_RULES)
+    bench.ledger.records = loading.ledger_slots(number)
+    await bench.started()
     position, rows = stored(number)
-    assert data.position == position
-    assert data.rows() == {write.key: write for write in rows}
+    assert bench.data.position == position
+    assert bench.data.rows() == {write.key: write for write in rows}
 
 
-@pytest.mark.parametrize("number", range(loading.PARTITIONS))
+@every_partition
 async def test_redis_needs_nothing_of_the_ledger(number: int) -> None:
-    data = Data()
-    data.applied.append(stored(number))
-    await partition_of(number, data).recover()
-    assert len(data.applied) == 1
+    bench = Bench(NO_RULES)
+    bench.ledger.records = loading.ledger_slots(number)
+    bench.data.applied.append(stored(number))
+    await bench.started()
+    assert len(bench.data.applied) == 1
+
+
+def inbound_of(number: int) -> Topics:
+    """What came in on a partition."""
+    topics: Topics = {topic: [] for topic in (*loading.INBOUND, "rerouted")}
+    for r in loading.records(*topics):
+        if r.partition == number:
+            headers = [(name, value or b"") for name, value in r.headers]
+            topics[r.topic].append(ConsumerRecord(r.offset, r.timestamp_ms, r.key, r.value, headers, number))
+    return topics
+
+
+def belongs_to(number: int) -> Callable[[bytes], bool]:
+    partition_of = partitioner(PARTITIONS)
+    return lambda key: partition_of(key) == number
+
+
+def as_now(bench: Bench) -> dict[str, bytes]:
+    """The states as this version writes them: those of clients that were not touched stay as they are."""
+    layout = plan_in_force().layout
+    return {id_: pack(layout, unpack(layout, state)) for id_, state in bench.data.states().items()}
+
+
+def by_client_and_topic(messages: Iterable[Message]) -> dict[tuple[bytes, str], list[bytes | None]]:
+    """A batch's dead letters come before its actions."""
+    found = defaultdict(list)
+    for message in messages:
+        found[message.key, message.topic].append(message.value)
+    return dict(found)
+
+
+BEHIND = 6  # units of the ledger that Redis lacks
+
+
+def left_by_0_1(number: int) -> Bench:
+    """A partition half way, of a worker of 0.1.0 that ended before Redis had its last units."""
+    units = units_of(number)
+    middle = len(units) // 2
+    offset, record = units[middle - 1 - BEHIND]
+    bench = Bench(plan_in_force(), belongs=belongs_to(number))
+    bench.ledger.records = loading.ledger_slots(number, until=units[middle][0])
+    writes = [write for _, earlier in units[: middle - BEHIND] for write in decode_writes(decode_unit(earlier).writes)]
+    bench.data.applied.append((decode_unit(record).leads_to(offset, record).text, writes))
+    return bench
+
+
+@every_partition
+@pytest.mark.parametrize("versions", [[nullcontext], [nullcontext, neighbour]])
+async def test_a_partition_goes_on(number: int, versions: Sequence[Callable[[], AbstractContextManager[None]]]) -> None:
+    """Its records are decided from where the last unit of 0.1.0 ends, each once, on the states it left."""
+    bench, plan = left_by_0_1(number), plan_in_force()
+    worker = await bench.started()
+    assert worker.recovered_units == BEHIND
+    assert "format" not in json.loads(bench.data.position or b"")  # as 0.1.0 would have written it
+    begin = worker.offsets
+    rest = {t: [r for r in records if r.offset >= begin[t]] for t, records in inbound_of(number).items()}
+    assert sum(map(len, rest.values())) > 100
+    left = [unpack(plan.layout, state) for state in bench.data.states().values()]
+    faultless = Faultless(plan, rest, belongs_to(number), left)
+
+    await take_turns(bench, all_batches(rest, 20, begin), versions)
+    worker = await bench.started()
+    assert as_now(bench) == faultless.states
+    assert by_client_and_topic(bench.ledger.messages) == by_client_and_topic(faultless.messages)
+    assert json.loads(bench.data.position or b"")["format"] == formats.POSITION_FORMAT
+
+    rows = sorted((w.due_ms, w.key) for w in bench.data.rows().values() if w.due_ms < NEVER_MS)
+    assert len(rows) > 5
+    last_ms, _ = rows[-1]
+    await worker.tick(last_ms)
+    faultless.tick([Due(client_id, last_ms) for _, client_id in rows])
+    assert as_now(bench) == faultless.states
+    assert by_client_and_topic(bench.ledger.messages) == by_client_and_topic(faultless.messages)
+    assert worker.position.states == len(faultless.states)
+
+
+class Recorded:
+    """The inputs of a partition, as RecordedInputs gives them."""
+
+    def __init__(self, topics: Topics) -> None:
+        self._topics = topics
+        self.passed = 0
+
+    async def read(self, ranges: Ranges) -> list[Inbound]:
+        found = {topic: [r for r in self._topics[topic] if a <= r.offset < b] for topic, (a, b) in ranges.items()}
+        return [record for _, record in merge({topic: records for topic, records in found.items() if records})]
+
+    async def pass_over(self, ranges: Ranges) -> None:
+        self.passed += sum(end - begin for begin, end in ranges.values())
+
+
+@every_partition
+async def test_a_replay_begins_where_0_1_ended(number: int) -> None:
+    bench, topics = left_by_0_1(number), inbound_of(number)
+    before = len(bench.ledger.units())
+    worker = await bench.started()
+    passed = sum(worker.offsets.values())
+    await take_turns(bench, all_batches(topics, 20, worker.offsets), [nullcontext])
+    await bench.started()
+    inputs, replayed = Recorded(topics), Replayed()
+    replaying = PartitionReplay(number, inputs, archive().plan, belongs_to(number), replayed)
+    decided = [message for unit in bench.ledger.units() for message in await replaying.take(*unit)]
+    assert replayed.differences == []
+    assert (replayed.applied, replayed.units) == (before, len(bench.ledger.units()) - before)
+    assert inputs.passed == passed
+    assert replaying.states.packed() == bench.data.states()
+    assert decided == bench.ledger.messages
