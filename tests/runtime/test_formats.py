@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.core.client import state as client_state
+from engine.core.client import sections
 from engine.core.decide import semantics
 from engine.operations import replay, snapshot
 from engine.runtime.clients import Clients
@@ -165,7 +165,7 @@ async def test_an_older_worker_does_not_apply_a_newer_ones_unit():
 async def test_an_older_worker_waits_at_a_state_of_a_newer_one(monkeypatch):
     bench, topics = Bench(HELLO), some_topics()
     first, second, *_ = all_batches(topics, 10)
-    monkeypatch.setattr(client_state, "STATE_VERSION", client_state.STATE_VERSION + 1)
+    monkeypatch.setattr(sections, "STATE_VERSION", sections.STATE_VERSION + 1)
     worker = await bench.started()
     await worker.take(first)
     await worker.commit("age")

@@ -14,7 +14,7 @@ from typing import Any
 import msgpack
 import pytest
 
-from engine.core.client.state import pack, unpack
+from engine.core.client.sections import pack, unpack
 from engine.core.contract.message import Message
 from engine.core.decide.path import Due
 from engine.core.firm_time import NEVER_MS

@@ -161,7 +161,7 @@ def _from_positions(packed: bytes) -> dict[str, Any]:
     keys, days, columns = _unpack(past)
     fields: dict[str, Any] = {LAST: last_ms, PAST: _pack([keys, days, columns]), TODAY: [touched, *today], SETS: sets}
     fields[LASTS] = [last and [last[0], 0, last[1]] for last in lasts]
-    hours, totals, closed = more or (None, {}, {})
+    hours, totals, closed = more[0] if more else (None, {}, {})
     if hours:
         fields[HOURS] = _pack(_from_positions(hours))
     fields[TOTALS] = {key: [0, value, []] for key, value in totals.items()}
