@@ -9,14 +9,36 @@ from typing import Any, get_args
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from engine.core.contract.events import AccessChannel, AgeBand, Balance, Channel, ClientType, Region, RiskLevel, Trade
+from engine.core.contract.events import (
+    AccessChannel,
+    AgeBand,
+    BalanceKind,
+    Channel,
+    ClientType,
+    Product,
+    Region,
+    RiskLevel,
+)
 from engine.core.decide.path import Input
 from engine.core.firm_time import DAY_MS
 from tests.core.making import HOUR_MS, at, balance, login, profile, trade
 
 LAST_MS = at(200)
 STEPS_MS = (0, 1, 999, 60_000, HOUR_MS, 12 * HOUR_MS, DAY_MS - 1, DAY_MS, DAY_MS + 1, 3 * DAY_MS, 31 * DAY_MS)
-ASSETS_CNY = (0, 5_000, 60_000, 269_999.99, 270_000, 299_999.99, 300_000, 899_999.99, 900_000, 1_000_000, 5_000_000)
+ASSETS_CNY = (
+    -1_000.01,
+    0,
+    5_000,
+    60_000,
+    269_999.99,
+    270_000,
+    299_999.99,
+    300_000,
+    899_999.99,
+    900_000,
+    1_000_000,
+    5_000_000,
+)
 
 
 def quick(examples: int) -> settings:
@@ -35,20 +57,23 @@ _logins = st.fixed_dictionaries(
 _trades = st.fixed_dictionaries(
     {
         "amount_fen": _amounts,
-        "quantity": st.sampled_from([1, 100, 10**12]),
+        "quantity": st.sampled_from([1, 100, 10**10, 0.1, 0.2, 1234.56, 0.000001, 999_999_999.999999, None]),
         "symbol": st.sampled_from(["600000", "000001", "510300"]),
         "side": st.sampled_from(["buy", "sell"]),
-        "product": words(Trade.model_fields["product"].annotation),
+        "product": words(Product),
     },
     optional={"matures_on": st.sampled_from(["2026-02-16", "2026-02-20", "2026-03-31", "2026-12-31"])},
 )
 _balances = st.fixed_dictionaries(
     {
-        "kind": words(Balance.model_fields["kind"].annotation),
+        "kind": words(BalanceKind),
         "amount_fen": _amounts,
-        "assets_cny": st.sampled_from(ASSETS_CNY) | st.integers(0, 10**9),
+        "assets_cny": st.sampled_from(ASSETS_CNY) | st.integers(-(10**6), 10**9) | st.just(10**13),
     },
-    optional={"cash_fen": _amounts, "margin_ratio": st.sampled_from([0.0, 1.29, 1.3, 1.49, 1.5, 3.0])},
+    optional={
+        "cash_fen": st.none() | _amounts | st.integers(-(10**13), -1),
+        "margin_ratio": st.sampled_from([None, 0.0, 1.29, 1.3, 1.49, 1.5, 3.0]),
+    },
 )
 _profiles = st.fixed_dictionaries(
     {
@@ -56,11 +81,12 @@ _profiles = st.fixed_dictionaries(
         "consents": st.sets(words(Channel)) | st.just(set(get_args(Channel))),
     },
     optional={
-        "age_band": words(AgeBand),
-        "region": words(Region),
-        "risk_level": words(RiskLevel),
-        "advisor_id": st.sampled_from(["adv-1", "adv-2"]),
-        "birth_date": st.sampled_from(["1990-02-16", "1990-02-28", "1988-02-29", "1970-06-01"]),
+        "age_band": st.none() | words(AgeBand),
+        "region": st.none() | words(Region),
+        "risk_level": st.none() | words(RiskLevel),
+        "advisor_id": st.sampled_from([None, "adv-1", "adv-2"]),
+        "birth_date": st.sampled_from([None, "1990-02-16", "1990-02-28", "1988-02-29", "1970-06-01"]),
+        "language": st.sampled_from([None, "en", "zh-CN"]),
     },
 )
 _MAKERS: dict[str, Callable[..., Input]] = {"login": login, "trade": trade, "balance": balance, "profile": profile}

@@ -6,6 +6,7 @@ import datetime as dt
 from bisect import bisect_right, insort
 from collections import defaultdict
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 from hypothesis import given
@@ -39,10 +40,16 @@ def deposits(event: Any) -> bool:
     return bool(event.kind == "deposit")
 
 
+def exactly(trade: Any) -> Any:
+    return None if trade.quantity is None else Fraction(str(trade.quantity))
+
+
 KINDS: list[Kind] = [
     ("bought", "trades", "count", "", lambda e: 1, 'trade.side == "buy"', buys),
     ("turnover_cny", "trades", "sum", "amount_cny", lambda e: e.amount_fen, "", every),
-    ("shares_sold", "trades", "sum", "quantity", lambda e: e.quantity, 'trade.side == "sell"', sells),
+    ("shares_sold", "trades", "sum", "quantity", exactly, 'trade.side == "sell"', sells),
+    ("largest", "trades", "max", "quantity", lambda e: e.quantity, "", every),
+    ("sizes", "trades", "distinct", "quantity", lambda e: e.quantity, "", every),
     ("smallest_cny", "trades", "min", "amount_cny", lambda e: e.amount_fen, "", every),
     ("largest_cny", "trades", "max", "amount_cny", lambda e: e.amount_fen, 'trade.side == "buy"', buys),
     ("symbols", "trades", "distinct", "symbol", lambda e: e.symbol, "", every),
@@ -54,6 +61,7 @@ KINDS: list[Kind] = [
     ("ratio_mean", "balances", "daily_mean", "margin_ratio", lambda e: e.margin_ratio, "", every),
     ("came_cny", "balances", "sum", "amount_cny", lambda e: e.amount_fen, 'balance.kind == "deposit"', deposits),
     ("ratio_low", "balances", "min", "margin_ratio", lambda e: e.margin_ratio, "", every),
+    ("cash_cny", "balances", "sum", "cash_cny", lambda e: e.cash_fen, "", every),
     ("cash_high_cny", "balances", "max", "cash_cny", lambda e: e.cash_fen, "", every),
 ]  # fmt: skip
 # how it is written in the file, and in a feature's name
@@ -140,7 +148,8 @@ def modelled(kind: Kind, span: str, log: Log, now_ms: int) -> Any:
     ]
     inside = [value for at_ms, value in known if begin_ms <= at_ms < end_ms]
     if aggregate in ("count", "sum"):
-        return sum(inside)
+        total = sum(inside)
+        return int(total) if total == int(total) else float(total)
     if aggregate == "distinct":
         return len(set(inside))
     if aggregate == "daily_mean":
