@@ -231,8 +231,22 @@ def _replay_file(settings: Settings, file: Path, until: str | None, replayed: An
 @click.option(
     "--bad-share", type=click.FloatRange(0, 1), default=0, show_default=True, help="share of records made bad"
 )
+@click.option(
+    "--odd-share",
+    type=click.FloatRange(0, 1),
+    default=0,
+    show_default=True,
+    help="share of records with a field that cannot be read or is not said",
+)
 def simulate(
-    seed: int, client_count: int, days: float, end: str, count: int | None, topic_names: str, bad_share: float
+    seed: int,
+    client_count: int,
+    days: float,
+    end: str,
+    count: int | None,
+    topic_names: str,
+    bad_share: float,
+    odd_share: float,
 ) -> None:
     """Write a broker's records to standard output, an ndjson line each. The same arguments give the same bytes."""
     from engine.demo import simulator
@@ -251,6 +265,7 @@ def simulate(
             topics=names,
             count=count,
             bad_share=bad_share,
+            odd_share=odd_share,
         )
     except ValueError as error:
         raise click.UsageError(f"--end: {error}") from error

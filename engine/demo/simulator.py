@@ -2,7 +2,7 @@
 
 Enters: a seed, the number of clients, a span of time. Leaves: records of all inbound topics in time order.
 Holds: same arguments, same bytes, on any machine; a client's money adds up from event to event; the good records do not
-depend on `bad_share`, and those of one topic not on which others are asked for. Memory is O(clients).
+depend on `bad_share` and `odd_share`, and those of one topic not on which others are asked for. Memory is O(clients).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from random import Random
 from typing import Any, BinaryIO, Final
 
 from engine.core.contract.events import parse_time_ms
-from engine.core.contract.topics import TOPICS, Topic, inbound_topics
+from engine.core.contract.topics import TOPICS, inbound_topics
 from engine.demo.population import (
     CHANNELS,
     CNY,
@@ -31,9 +31,10 @@ from engine.demo.population import (
     pick,
     profile_value,
 )
-from engine.operations.record_file import SimulatedRecord, parse_line, to_json, to_line
+from engine.demo.spoiling import BAD_KINDS, blur, spoil
+from engine.operations.record_file import SimulatedRecord, parse_line, to_line
 
-__all__ = ["SimulatedRecord", "parse_line", "simulate", "spoil", "to_line", "write"]
+__all__ = ["SimulatedRecord", "parse_line", "simulate", "to_line", "write"]
 
 SECOND_MS: Final = 1_000
 MINUTE_MS: Final = 60 * SECOND_MS
@@ -214,23 +215,25 @@ class _Broker:
         symbol, product, start_fen = client.securities[int(uniform() * len(client.securities))]
         price_fen = max(1, int(start_fen * self.market.index * (0.98 + 0.04 * uniform())))
         holdings_fen = client.assets_fen - client.cash_fen
-        buys = not sell_fen and uniform() * client.assets_fen < 2 * client.cash_fen
+        power_fen = client.cash_fen + client.debt_fen // 4  # a margin account buys on credit: its cash goes below zero
+        buys = not sell_fen and uniform() * client.assets_fen < 2 * power_fen
         share = habit.order_size * (0.1 + 0.9 * uniform())
+        parts = 100 if product == "fund" else 1  # units of funds have two decimals
         if sell_fen:
-            quantity = min(holdings_fen // price_fen, sell_fen // price_fen + 1)
+            bought = min(parts * holdings_fen // price_fen, parts * sell_fen // price_fen + 1)
         else:
-            quantity = int((client.cash_fen if buys else holdings_fen) * share) // price_fen
-        if quantity >= 100 and not sell_fen:
-            quantity -= quantity % 100
-        if quantity <= 0:
+            bought = parts * int((power_fen if buys else holdings_fen) * share) // price_fen
+        if bought >= 100 and parts == 1 and not sell_fen:
+            bought -= bought % 100
+        amount_fen = bought * price_fen // parts
+        if amount_fen <= 0:
             return
-        amount_fen = quantity * price_fen
         client.cash_fen += -amount_fen if buys else amount_fen
         value = {
             "symbol": symbol,
             "product": product,
             "side": "buy" if buys else "sell",
-            "quantity": quantity,
+            "quantity": bought if parts == 1 else bought / parts,
             "price_cny": f"{price_fen // CNY}.{price_fen % CNY:02d}",
             "amount_fen": amount_fen,
             "channel": "app" if client.type == "individual" else "api",
@@ -256,8 +259,8 @@ class _Broker:
             self._balance(client, time_ms, "snapshot", 0)
         elif chance < 0.07:
             kind, rate = (("interest", 0.0005), ("dividend", 0.002), ("fee", -0.0002))[int(chance * 1000) % 3]
-            amount_fen = int((client.cash_fen if kind == "interest" else client.assets_fen) * abs(rate))
-            signed_fen = amount_fen if rate > 0 else -min(amount_fen, client.cash_fen)
+            amount_fen = int((max(client.cash_fen, 0) if kind == "interest" else client.assets_fen) * abs(rate))
+            signed_fen = amount_fen if rate > 0 else -min(amount_fen, max(client.cash_fen, 0))
             if signed_fen and client.assets_fen + signed_fen <= MAX_ASSETS_FEN:
                 client.assets_fen += signed_fen
                 client.cash_fen += signed_fen
@@ -293,21 +296,24 @@ def simulate(
     topics: Collection[str] | None = None,
     count: int | None = None,
     bad_share: float = 0.0,
+    odd_share: float = 0.0,
 ) -> Iterator[SimulatedRecord]:
-    """Records from `start_ms` to before `end_ms`, at most `count`; and `bad_share` bad ones for each good one."""
+    """Records from `start_ms` to before `end_ms`, at most `count`, an `odd_share` of them with a field that cannot be
+    read or is not said; and `bad_share` bad ones for each of them.
+    """
     topics = inbound_topics() if topics is None else topics
     if unknown := set(topics) - set(TOPICS):
         raise ValueError(f"unknown topics {', '.join(sorted(unknown))}; there are {', '.join(inbound_topics())}")
     broker = _Broker(seed, clients, start_ms, end_ms)
     broker.topics = frozenset(topics)
-    bad = Random(seed + 1)
+    bad, odd = Random(seed + 1), Random(seed + 2)
     left = count if count is not None else -1
     for day in range(_day_of(start_ms), _day_of(end_ms - 1) + 1):
         for record in broker.day(day):
             if left == 0 or record.time_ms >= end_ms:
                 return
             left -= 1
-            yield record
+            yield blur(record, odd.random) if odd_share and odd.random() < odd_share else record
             if bad_share and bad.random() < bad_share:
                 yield spoil(record, int(bad.random() * BAD_KINDS))
 
@@ -324,46 +330,6 @@ def _rfc3339(time_ms: int) -> str:
     return dt.datetime.fromtimestamp(time_ms / 1000, CHINA).isoformat(timespec="milliseconds")
 
 
-BAD_KINDS: Final = 10
-
-
-def _to_spoil(topic: Topic) -> tuple[str | None, str]:
-    """Fields without which an event means nothing: a number that is never below zero, if there is one; any other."""
-    needed = [name for name in topic.model.model_fields if name in topic.model.essential and name not in ("time",)]
-    number = next((name for name in needed if topic.bounds(name)[0] >= 0), None)
-    return number, next((name for name in needed if topic.choices(name)), "event_id")
-
-
-def spoil(record: SimulatedRecord, kind: int) -> SimulatedRecord:
-    """A record like this one that no engine may accept, in one of BAD_KINDS ways."""
-    assert isinstance(record.value, dict)
-    key, good = record.key, record.value
-    text = to_json(good)
-    amount, needed = _to_spoil(TOPICS[record.topic])
-    match kind:
-        case 0:
-            value = text[: len(text) // 2]  # not JSON
-        case 1:
-            value = b"\xff\xfe" + text  # not UTF-8
-        case 2:
-            value = to_json([good])  # not an object
-        case 3:
-            value = to_json({name: v for name, v in good.items() if name != needed})
-        case 4:
-            value = to_json(good | {needed: [7]})
-        case 5 if amount:
-            value = to_json(good | {amount: -1})
-        case 6:
-            value = to_json(good | {"time": record.time_ms + 3650 * DAY_MS})
-        case 7:
-            key, value = None, text
-        case 8:
-            value = to_json(good | {"client_id": "C-SOMEONE-ELSE"})
-        case _:
-            value = to_json(good | {needed: "from Mars"})
-    return SimulatedRecord(record.topic, key, record.time_ms, value)
-
-
 def write(
     out: BinaryIO,
     *,
@@ -374,11 +340,12 @@ def write(
     topics: Collection[str] | None = None,
     count: int | None = None,
     bad_share: float = 0.0,
+    odd_share: float = 0.0,
 ) -> int:
     """Write `days` of records before `end` (RFC 3339 with an offset) as lines; how many there were."""
     end_ms = parse_time_ms(end)
     written = 0
-    for record in simulate(seed, clients, end_ms - int(days * DAY_MS), end_ms, topics, count, bad_share):
+    for record in simulate(seed, clients, end_ms - int(days * DAY_MS), end_ms, topics, count, bad_share, odd_share):
         out.write(to_line(record).encode())
         written += 1
     return written
