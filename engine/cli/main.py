@@ -1,5 +1,5 @@
 """The command line: `engage run | demo | topics | client | states | dead-letters | replay | snapshot | rebuild | trim |
-accept-loss | simulate | schemas`, and those about rule files, from cli_rules.py.
+accept-loss`, those that only write files, from files.py, and those about rule files, from rules.py.
 
 Enters: arguments, environment, settings file. Leaves: exit status 0 done, 1 refused or found wrong, 2 used wrongly.
 """
@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine import __version__
+from engine.cli import files
 from engine.cli import rules as cli_rules
 from engine.cli.options import load_settings, real_clients, run_to_the_end, settings_options
 from engine.core.contract.outbound import Rejection
-from engine.core.contract.topics import inbound_topics
 from engine.runtime.errors import Refused
 from engine.runtime.settings import Settings
 
@@ -41,7 +41,7 @@ def main() -> None:
     """Engage: an event-driven engagement engine for securities firms."""
 
 
-for _command in cli_rules.commands.commands.values():
+for _command in (*cli_rules.commands.commands.values(), *files.commands.commands.values()):
     main.add_command(_command)
 
 _CONNECTION = ("kafka", "redis", "prefix", "app_id")
@@ -219,60 +219,6 @@ def _replay_file(settings: Settings, file: Path, until: str | None, replayed: An
         raise click.ClickException(str(error)) from error
 
 
-@main.command()
-@click.option("--seed", type=int, default=7, show_default=True)
-@click.option("--clients", "client_count", type=click.IntRange(min=1), default=2000, show_default=True)
-@click.option(
-    "--days", type=click.FloatRange(min=0, min_open=True), default=30, show_default=True, help="of history before --end"
-)
-@click.option("--end", default="2026-11-01T00:00:00Z", show_default=True, help="RFC 3339 time")
-@click.option("--count", type=click.IntRange(min=1), help="at most so many records")
-@click.option("--topics", "topic_names", default=",".join(inbound_topics()), show_default=True, help="comma-separated")
-@click.option(
-    "--bad-share", type=click.FloatRange(0, 1), default=0, show_default=True, help="share of records made bad"
-)
-@click.option(
-    "--odd-share",
-    type=click.FloatRange(0, 1),
-    default=0,
-    show_default=True,
-    help="share of records with a field that cannot be read or is not said",
-)
-def simulate(
-    seed: int,
-    client_count: int,
-    days: float,
-    end: str,
-    count: int | None,
-    topic_names: str,
-    bad_share: float,
-    odd_share: float,
-) -> None:
-    """Write a broker's records to standard output, an ndjson line each. The same arguments give the same bytes."""
-    from engine.demo import simulator
-
-    names = topic_names.split(",")
-    unknown = [name for name in names if name not in inbound_topics()]
-    if unknown:
-        raise click.UsageError(f"--topics: unknown {', '.join(unknown)}; there are {', '.join(inbound_topics())}")
-    try:
-        simulator.write(
-            sys.stdout.buffer,
-            seed=seed,
-            clients=client_count,
-            days=days,
-            end=end,
-            topics=names,
-            count=count,
-            bad_share=bad_share,
-            odd_share=odd_share,
-        )
-    except ValueError as error:
-        raise click.UsageError(f"--end: {error}") from error
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader has seen enough
-
-
 _REASONS = click.Choice([reason.value for reason in Rejection])
 
 
@@ -379,34 +325,6 @@ def accept_loss(yes: bool, settings_file: Path | None, **given: Any) -> None:
     )
     click.echo("nothing is missing" if not missing else "workers go on after these" if yes else "nothing was changed")
     sys.exit(1 if missing and not yes else 0)
-
-
-@main.command()
-@click.option(
-    "--check", "check_only", is_flag=True, help="change nothing; exit status 1 when a file differs from the models"
-)
-@click.option(
-    "--rules",
-    type=click.Path(path_type=Path),
-    help="rule files whose names, such as features and tiers, the schemas of rule files are to have",
-)
-@click.argument("directory", type=click.Path(path_type=Path), default=Path("schemas"))
-def schemas(check_only: bool, rules: Path | None, directory: Path) -> None:
-    """Write the JSON Schemas and the AsyncAPI document of all that crosses the border, and those of rule files."""
-    from engine.publish import schemas as schemas_
-
-    rule_set = None
-    if rules is not None:
-        from engine.runtime.rule_sets.archive import load_directory
-
-        try:
-            rule_set = load_directory(rules)
-        except Refused as error:
-            raise click.ClickException(str(error)) from error
-    lines = schemas_.check(directory, rule_set) if check_only else schemas_.write(directory, rule_set)
-    for line in lines:
-        click.echo(line)
-    sys.exit(1 if check_only and lines else 0)
 
 
 if __name__ == "__main__":

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from decimal import Decimal
 
+import msgpack
 import pytest
 
+from engine.core.client.packing import from_positions, unpack_activity
 from engine.core.client.record import public_fields
-from engine.core.client.state import pack, unpack
+from engine.core.client.sections import pack, unpack
 from engine.core.contract.decode import Taken, decode
 from engine.core.contract.events import MAX_AMOUNT_FEN, Consents, Profile
 from engine.core.contract.fields import MAX_QUANTITY
+from engine.core.plan.features import old_column_key
 from tests.core.making import FEATURES, Desk, at, plan_of, rule
 
 THANKS = rule("thanks", on="trades", when="trade.amount_cny > 0", channels="[sms, phone]")
@@ -322,6 +325,32 @@ def test_a_sum_of_quantities_stops_short_of_64_bits():
     for n in range(20):
         trade(desk, at(0) + n, quantity=MAX_QUANTITY)
     assert unpack(desk.plan.layout, pack(desk.plan.layout, desk.client)).sequence == 20
+
+
+def test_what_0_1_0_kept_of_quantities_is_read_in_millionths():
+    features = (
+        "  units_7d: {source: trades, aggregate: sum, field: quantity, window: 7d}\n"
+        "  mean_7d: {source: trades, aggregate: daily_mean, field: quantity, window: 7d}\n"
+        "  units_total: {source: trades, aggregate: sum, field: quantity, since: {on: logins}}\n"
+        "  most_7d: {source: trades, aggregate: max, field: quantity, window: 7d}\n"
+    )
+    names = "units: units_7d, mean: mean_7d, total: units_total, most: most_7d"
+    shown = rule("x", on="trades", when="known(trade.quantity)", **TEAM) + f"    parameters: {{{names}}}\n"
+    desk = Desk(plan_of(shown, features=FEATURES + features))
+    trade(desk, at(0), quantity=5)
+    old = {f.name: old_column_key(f) for f in desk.plan.rule_set.features}
+    keys = [[old["mean_7d"], old["most_7d"], old["units_7d"]], [], []]
+    past, today = [[3, 3], [3, None], [3, 0]], [9, 7, 16]
+    more = [None, {old["units_total"]: 19}, {}]
+    days = [desk.client.day - 2, desk.client.day - 1]
+    packed = msgpack.packb([at(0), True, msgpack.packb([keys, days, past]), today, [], [], more])
+    layout, since = desk.plan.layout.sources["trades"], (days[0], days[0] * 24)
+    now = (desk.client.day, desk.client.now_ms // 3_600_000)
+    activity = unpack_activity(layout, from_positions(packed), now, since)
+    activity.recompute(layout, desk.client.day)
+    desk.client.activities["trades"] = activity
+    (action,) = trade(desk, at(0, 13), quantity=0.5)
+    assert action["parameters"] == {"units": 19.5, "mean": 2.166666, "total": 19.5, "most": 7}
 
 
 # -- tables of 0.1.0 ---------------------------------------------------------------------------------------------------

@@ -52,3 +52,4 @@ class SourceLayout:
     hours: SourceLayout | None = None  # the same by hour
     watched: tuple[tuple[str, Window], ...] = ()  # those of `windows` that are waited for while no event comes
     former: Mapping[str, str] = field(default_factory=dict)  # keys that older releases gave to columns -> the key
+    factors: Mapping[str, int] = field(default_factory=dict)  # by which values under a former key are multiplied

@@ -14,7 +14,7 @@ import msgpack
 
 from engine.core.client.activity import Activity
 from engine.core.client.layout import SET_AT, SourceLayout
-from engine.core.client.totals import ALL, SINCE_ADDED, blank_total
+from engine.core.client.totals import ALL, SINCE_ADDED, VALUE, blank_total
 
 _pack: Final = msgpack.Packer().pack
 # names of the fields of a packed activity; a blank one is left out
@@ -96,6 +96,10 @@ def _refit(layout: SourceLayout, activity: Activity, keys: list[list[str]], valu
     columns_keys, sets_keys, lasts_keys = ([layout.former.get(key, key) for key in named] for named in keys)
     rows = len(activity.days)
     today = today or [None] * len(columns_keys)
+    for index, key in enumerate(keys[0]):
+        if factor := layout.factors.get(key):
+            columns[index] = [value and value * factor for value in columns[index]]
+            today[index] = today[index] and today[index] * factor
     known = {key: (column, value) for key, column, value in zip(columns_keys, columns, today, strict=True)}
     for index, ((key, aggregate), blank) in enumerate(zip(layout.columns, layout.blank_today, strict=True)):
         if key in known:
@@ -133,6 +137,8 @@ def _note_known(
 def _unpack_totals(layout: SourceLayout, activity: Activity, fields: dict[str, Any]) -> bool:
     """Whether all of it was written under this layout."""
     stored, closed = fields.get(TOTALS, {}), fields.get(CLOSED, {})
+    for key in stored.keys() & layout.factors.keys():
+        stored[key][VALUE] = stored[key][VALUE] and stored[key][VALUE] * layout.factors[key]
     totals = {layout.former.get(key, key): value for key, value in stored.items()}
     begin = ALL if activity.last_ms is None else SINCE_ADDED
     activity.totals = [totals.get(key) or blank_total(aggregate, begin) for key, aggregate in layout.totals]

@@ -16,7 +16,7 @@ from engine.core.client import layout as layouts
 from engine.core.client.layout import SET_AT, SourceLayout
 from engine.core.client.state import ClientState, Layout
 from engine.core.client.totals import SINCE_ADDED, START, VALUE
-from engine.core.contract.fields import units
+from engine.core.contract.fields import MICRO, units
 from engine.core.firm_time import DAY_MS, HOUR_MS, LONGEST_MONTH, NEVER_MS, day_start_ms
 from engine.core.language.expressions import Expression
 from engine.core.rules.meaning import filter_meaning
@@ -54,17 +54,17 @@ class SourcePlan:
 
 def column_key(feature: Feature) -> str:
     """Eight hex digits naming what a column holds: neither the feature's name, its window nor its layout matters."""
-    return _key(feature, filter_meaning)
+    field = f"{feature.field} in millionths" if in_millionths(feature) else feature.field
+    return _key(feature, field, filter_meaning)
 
 
 def old_column_key(feature: Feature) -> str:
-    """The key of 0.1.0, which named the text of `where` and `when` as it was written."""
-    return _key(feature, lambda filter_: filter_.text if filter_ else "")
+    """The key of 0.1.0, which named the text of `where` and `when` as it was written, and kept whole quantities."""
+    return _key(feature, feature.field, lambda filter_: filter_.text if filter_ else "")
 
 
-def _key(feature: Feature, of: Callable[[Expression | None], str]) -> str:
-    field = f"{feature.field} in millionths" if in_millionths(feature) else feature.field or ""
-    parts = [feature.source, feature.aggregate, field, of(feature.where)]
+def _key(feature: Feature, field: str | None, of: Callable[[Expression | None], str]) -> str:
+    parts = [feature.source, feature.aggregate, field or "", of(feature.where)]
     if isinstance(feature.window, Since):
         parts += [feature.window.on, of(feature.window.when)]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:8]
@@ -74,6 +74,10 @@ def _former(features: Iterable[Feature]) -> dict[str, str]:
     """Old key -> key, of the features whose key is another now."""
     keys = ((old_column_key(feature), column_key(feature)) for feature in features)
     return {old: new for old, new in keys if old != new}
+
+
+def _factors(features: Iterable[Feature]) -> dict[str, int]:
+    return {old_column_key(feature): MICRO for feature in features if in_millionths(feature)}
 
 
 def plan_source(source: str, features: Collection[Feature], watched: Collection[str] | None = None) -> SourcePlan:
@@ -163,6 +167,7 @@ def _grid(
         totals=tuple((key, f.aggregate) for key, f in totals.items()),
         hours=hours,
         former=_former([*(feature for feature, _ in features), *totals.values()]),
+        factors=_factors([*(feature for feature, _ in features), *totals.values()]),
         watched=tuple(
             window
             for (feature, _), window in zip(features, windows, strict=True)
