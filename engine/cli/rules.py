@@ -145,8 +145,8 @@ def diff(old: str, new: str, settings_file: Path | None, as_json: bool, **given:
 
     Exit status 0 when they do the same, 1 when they differ, 2 when one cannot be used.
     """
-    from engine.core.plan.waking import digest_of
     from engine.rulefile.tools.diff import differences
+    from engine.rulefile.tools.effects import effects
 
     one, other = (_rule_set(which, settings_file, given) for which in (old, new))
     found = differences(one, other)
@@ -154,8 +154,8 @@ def diff(old: str, new: str, settings_file: Path | None, as_json: bool, **given:
         click.echo(json.dumps([asdict(difference) for difference in found], indent=2, ensure_ascii=False))
     else:
         click.echo("\n".join(map(str, found)) if found else "no difference in what they do")
-        if digest_of(one) != digest_of(other):
-            click.echo("every client is looked at once it is in force: what needs no event, tiers or segments differ")
+        for effect in effects(one, other):
+            click.echo(effect)
     sys.exit(1 if found else 0)
 
 
@@ -366,6 +366,8 @@ def _say(entry: Entry | None, digest: str) -> None:
         click.echo(f"nothing to do: {digest[:SHOWN_DIGITS]} is in force already, or waits for approval")
         return
     click.echo(entry)
+    for effect in entry.effects:
+        click.echo(f"      {effect}")
     if entry.in_force:
         click.echo("in force; workers take it within seconds: `engage rules status URL...` shows each")
     else:

@@ -48,6 +48,15 @@ def test_what_holds_has_become_true_now():
     assert swept(plan, balance(at(0), 500), at_ms=at(3))[1] == []
 
 
+def test_another_score_reaches_clients_who_do_nothing():
+    worthy = rule("worthy", becomes="client.value_score >= 50", **TEAM)
+    scored = [
+        plan_of(worthy, tiers=f"{TIERS}value_score: client.assets_cny / cny({n})\n") for n in ("1_000_000", "10_000")
+    ]
+    told = swept(scored[1], balance(at(0), 600_000), before=scored[0], at_ms=at(3))[1]
+    assert told == [("worthy", "2026-02-19T04:00:00.000Z")]
+
+
 def test_what_must_hold_for_long_is_held_from_now_on():
     plan = plan_of(rule("rich", becomes="client.assets_cny > 1_000", **{"for": "3d"}, **TEAM))
     desk, told = swept(plan, balance(at(0), 2_000), at_ms=at(10))
@@ -110,6 +119,8 @@ TIMED = rule("idle", becomes="client.days_since_trade >= 3", **TEAM)
         (plan_of(TIMED, rule("monthly", at='{every: month, day: 1, time: "09:00"}', **TEAM)), True),
         (plan_of(TIMED, tiers=TIERS.replace("1_000_000", "2_000_000")), True),
         (plan_of(TIMED, features=FEATURES.replace("daily_mean", "max")), True),
+        (plan_of(TIMED, tiers=TIERS + "value_score: client.assets_cny / cny(10_000)\n"), True),
+        (plan_of(TIMED, policy="urgent_from: 80"), False),
         (plan_of(TIMED, definitions="define: {busy: {is: client.days_since_trade > 3}}\n"), True),
     ],
 )

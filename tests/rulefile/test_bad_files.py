@@ -17,7 +17,7 @@ HELLO = 'rule "hello": '
 TIERS = 'allowed: "A", "B", "C", "mutual_fund", "private_fund", "insurer", "qfii", "social_security_fund", "enterprise_annuity"'
 CONDITION = 'when: client.tier == "A" and money_out_cny_7d >= 0.3 * client.assets_peak_cny'
 FOLDED = '>\n      client.tier in ("B", "C")\n      and client.segment != "active"'
-RULE_KEYS = "id, title, owner, kind, audience, priority, cooldown, expires, template, description, version, on, silence, becomes, at, sequence, when, for, repeat_every, channels, parameters, serves, tests"
+RULE_KEYS = "id, title, owner, kind, audience, priority, cooldown, expires, template, description, version, was, on, silence, becomes, at, sequence, when, for, repeat_every, channels, parameters, serves, tests"
 COLON = 'put a text with ": " in it in quotes; a key stands under its neighbours'
 QUOTED = "a text that begins with {} goes in quotes"
 
@@ -54,6 +54,11 @@ BAD = [
      "write lower-case words joined by hyphens, such as vip-winback"),
     (R, "id: hello", "id: vip-winback",
      '33:9: duplicate rule id "vip-winback"; first used at retention.yaml:2:9; choose another'),
+    (R, "id: hello", "id: hello\n    was: silent-client", '33:9: hello was "silent-client", which is still there; leave out was, or the other one'),
+    (R, "id: hello", "id: hello\n    was: hello", '33:9: hello was "hello", which is still there; leave out was, or the other one'),
+    (R, "id: hello", "id: hello\n    was: [a, b, a]", f"34:10: {HELLO}a name twice; keep one"),
+    (R, "id: hello", "id: hello\n    was: []", f"34:10: {HELLO}empty list; write the former name, or leave the key out"),
+    (R, "id: hello", "id: hello\n    was: Old One", f'34:10: {HELLO}not a name: "Old One"; write lower-case words joined by hyphens, such as vip-winback'),
     (R, "version: 2", "version: 0", f"3:14: {VIP}0 is out of range; write a whole number from 1 to 1000000"),
     (R, "version: 2", 'version: "2"', f'3:14: {VIP}not a number: "2"; write digits such as 1_000_000 or 0.5'),
     (R, "on: balances", "on: balance",
@@ -108,6 +113,8 @@ BAD = [
     (F, "trades_30d:", "max:", '2:3: "max" is a word of the rule language; choose another name'),
     (F, "trades_30d:", "Trades:",
      '2:3: not a name: "Trades"; write lower-case words joined by underscores, such as trades_30d'),
+    (F, "window: 30d}\n  money", "window: 30d, was: money_out_cny_7d}\n  money",
+     '2:3: trades_30d was "money_out_cny_7d", which is still there; leave out was, or the other one'),
     # Tiers and policy
     (T, "exit: 900_000", "exit: 1_100_000", "6:41: exit 1100000 is above enter 1000000; write exit at or below enter"),
     (T, "exit: 900_000", "exit: 200_000",

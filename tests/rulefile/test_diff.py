@@ -6,6 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from engine.cli.main import main
+from engine.core.rules.meaning import Changes, changes
 from engine.rulefile.tools.diff import differences
 from tests.rulefile.sample import FILES, good
 
@@ -72,8 +73,51 @@ def test_a_version_that_was_raised_needs_no_word():
 
 def test_rules_that_come_and_go():
     assert said((RULES, "id: hello", "id: howdy")) == [
-        'rule "hello": removed\n  Hello\n  survey to client, on logins, trades, when True',
-        'rule "howdy": added\n  Hello\n  survey to client, on logins, trades, when True',
+        'rule "hello": removed\n  Hello\n  survey to client, on logins, trades, when True\n'
+        "  what it did is kept for 365 days: put back, it goes on from there",
+        'rule "howdy": added\n  Hello\n  survey to client, on logins, trades, when True\n'
+        '  it does what "hello" did, which is gone: `was: hello` makes it the same rule',
+    ]
+    other = said((RULES, "id: hello", "id: howdy"), (RULES, "kind: survey", "kind: message"))
+    assert "was:" not in "".join(other)
+
+
+RENAMED = '  renamed: it was "hello", and goes on with what is known of that'
+
+
+@pytest.mark.parametrize(
+    ("edits", "lines"),
+    [
+        ([], []),
+        ([("title: Hello", "title: Howdy")], ["  title: Hello becomes Howdy"]),
+        ([("app_push\n    priority: 90", "app_push\n    priority: 80")],
+         ["  priority: 90 becomes 80", "  its meaning changed, and its version is 1 as before: raise it"]),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("was", ["hello", "[hola, hello]"])
+def test_a_rule_that_says_what_it_was(edits, lines, was):
+    (text,) = said((RULES, "id: hello", f"id: howdy\n    was: {was}"), *((RULES, *edit) for edit in edits))
+    assert text.split("\n")[1:] == [RENAMED, *lines]
+
+
+def test_what_was_renamed_before_is_no_news():
+    once = {**FILES, RULES: FILES[RULES].replace("id: hello", "id: howdy\n    was: hello")}
+    assert said((RULES, "was: hello", "was: [hello]"), of=once) == []
+    assert said((RULES, "    was: hello\n", ""), of=once) == ['rule "howdy" (Hello):\n  was: hello removed']
+    assert good(once).was_rules == {"hello": "howdy"}
+    assert changes(good(), good(once)) == Changes((), ("howdy",), (), ())
+
+
+def test_features_under_other_names():
+    rename = ("features.yaml", "money_out_cny_7d:", "left_cny_7d:")
+    use = (RULES, "and money_out_cny_7d", "and left_cny_7d")
+    more = (RULES, "money_out_cny: money_out_cny_7d", "money_out_cny: left_cny_7d")
+    gone, come = (text for text in said(rename, use, more) if text.startswith("feature"))
+    assert gone.startswith('feature "money_out_cny_7d": removed')
+    assert come.endswith("which is gone: `was: money_out_cny_7d` makes it the same feature")
+    former = ("features.yaml", "left_cny_7d:", "left_cny_7d:\n    was: money_out_cny_7d")
+    assert [text for text in said(rename, use, more, former) if text.startswith("feature")] == [
+        'feature "left_cny_7d":\n  renamed: it was "money_out_cny_7d", and goes on with what is known of that'
     ]
 
 
@@ -121,7 +165,8 @@ def test_how_a_feature_is_written_is_no_difference():
         (RULES, "[sms, email]", "[email, sms]", 'rule "silent-client" (久未登录):\n'
          "  channels: order becomes email, sms\n  its meaning changed, and its version is 1 as before: raise it"),
         ("features.yaml", "count, window: 30d", "count, window: 90d", 'feature "trades_30d":\n'
-         "  window length: 30 becomes 90"),
+         "  window length: 30 becomes 90\n"
+         "  30 of 90 days known; missing until all are, 60 days after it is in force"),
         ("tiers.yaml", "enter: 1_000_000", "enter: 950_000", "tiers:\n"
          "  ladders individual steps A enter: 1,000,000 becomes 950,000"),
         ("tiers.yaml", "demote_after: 30d", "demote_after: 10d", "tiers:\n"
@@ -160,5 +205,5 @@ def test_the_command_ends_with_0_1_or_2(tmp_path):
     assert json.loads(run("a", "b", "--json").output) == [
         {"what": "policy", "name": "", "change": "changed", "lines": ["daily cap: 2 becomes 3"]}
     ]
-    assert "every client is looked at once it is in force" in run("a", "d").output
+    assert "every client is evaluated once: tiers" in run("a", "d").output
     assert run("a", "c").exit_code == 2

@@ -83,6 +83,7 @@ def test_who_did_what_is_kept(settings: Settings) -> None:
     second = publish(settings, changed, "bob", "louder")
     assert second is not None
     assert (second.added, second.changed, second.removed, second.parts) == (1, 1, 1, ())
+    assert second.effects == ("what hello did is kept for 365 days: a rule that is put back goes on from there",)
     third = publish(settings, with_cap(3))
     assert third is not None
     assert third.parts == ("policy",)
@@ -92,6 +93,17 @@ def test_who_did_what_is_kept(settings: Settings) -> None:
     assert held.newest_first() == [third.digest, second.digest, first.digest]
     assert "2  20" in str(second)
     assert 'publish by bob: "louder" (rules 1 added, 1 changed, 1 removed)' in str(second)
+
+
+def test_what_becomes_of_what_is_known_of_clients_is_kept_too(settings: Settings) -> None:
+    wider = FILES | {"features.yaml": FILES["features.yaml"].replace("count, window: 30d", "count, window: 90d")}
+    assert publish(settings, FILES)
+    second = publish(settings, wider)
+    assert second is not None
+    assert [effect.partition(":")[0] for effect in second.effects] == [
+        "knows a part of its past", "`engage backfill trades_30d` counts the past that the topics still hold",
+        "every client is evaluated once"]  # fmt: skip
+    assert archive(settings).history[-1] == second
 
 
 def test_what_is_in_force_is_not_published_again(settings: Settings) -> None:

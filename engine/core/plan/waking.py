@@ -90,9 +90,10 @@ def digest_of(rule_set: RuleSet) -> str:
     """Names what clients are looked at by when no event comes: rules, tiers, segments, and what these build on."""
     rules = [rule for rule in rule_set.rules if not {*event_triggers()}.issuperset(rule.on)]
     said = [(rule.id, rule.on, rule.silence, rule.becomes, rule.at, rule.sequence, rule.when) for rule in rules]
-    bases: list[Feature | Table | Definition] = [*rule_set.features, *rule_set.tables, *rule_set.definitions]
+    features = [replace(feature, was=()) for feature in rule_set.features]
+    bases: list[Feature | Table | Definition] = [*features, *rule_set.tables, *rule_set.definitions]
     plain = [replace(base, description="") for base in bases]
-    tiers = (rule_set.tiers.ladders, rule_set.tiers.segments)
+    tiers = (rule_set.tiers.ladders, rule_set.tiers.segments, rule_set.tiers.value_score)
     return hashlib.blake2b(repr(meaning((said, plain, tiers, rule_set.lists))).encode(), digest_size=16).hexdigest()
 
 

@@ -54,7 +54,9 @@ class Changes:
 
 
 def changes(old: RuleSet, new: RuleSet) -> Changes:
-    before, after = ({rule.id: meaning(rule) for rule in rule_set.rules} for rule_set in (old, new))
+    now = {former: id_ for former, id_ in new.was_rules.items() if id_ not in {rule.id for rule in old.rules}}
+    before = {now.get(rule.id, rule.id): meaning(rule) for rule in old.rules}
+    after = {rule.id: meaning(rule) for rule in new.rules}
     parts = [field.name for field in fields(RuleSet) if field.name not in SOURCE | {"rules"}]
     return Changes(
         tuple(sorted(after.keys() - before.keys())),

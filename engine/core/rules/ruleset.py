@@ -60,6 +60,7 @@ class Feature:
     where: Expression | None  # over the event alone
     window: Window | Since
     description: str = ""
+    was: tuple[str, ...] = ()  # former names, the oldest first
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +203,7 @@ class Rule:
     parameters: tuple[tuple[str, Expression], ...]
     description: str = ""
     serves: Service | None = None
+    was: tuple[str, ...] = ()  # former ids, the oldest first: what was remembered of them is this rule's
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +217,11 @@ class RuleSet:
     lists: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # of texts, by name
     tables: tuple[Table, ...] = ()
     definitions: tuple[Definition, ...] = ()
+
+    @property
+    def was_rules(self) -> dict[str, str]:
+        """Former id -> the rule that has its memory now."""
+        return {former: rule.id for rule in self.rules for former in rule.was}
 
     @property
     def declared(self) -> Declared:

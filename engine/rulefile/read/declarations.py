@@ -47,9 +47,11 @@ def read_features(reader: Reader, root: Node) -> tuple[Feature, ...]:
     if len(entries) > MAX_FEATURES:
         reader.problem(entries[MAX_FEATURES][0], f"{len(entries)} features", f"declare at most {MAX_FEATURES}")
     features = []
+    declared, claimed = {key.value: key for key, _ in entries}, dict[str, str]()
     for key, node in entries:
         before = len(reader.problems)
         feature = _feature(reader, key, node)
+        reader.claim(key, feature.name, feature.was, declared, claimed)
         if len(reader.problems) > before:
             reader.unsure.names.add(key.value)
         else:
@@ -61,7 +63,7 @@ def _feature(reader: Reader, key: Scalar, node: Node) -> Feature:
     name = reader.word(key, IDENTIFIER)
     if name in FUNCTIONS or keyword.iskeyword(name):
         reader.problem(key, f'"{name}" is a word of the rule language', "choose another name")
-    fields = reader.mapping(node, ("source", "aggregate"), ("window", "since", "field", "where", "description"))
+    fields = reader.mapping(node, ("source", "aggregate"), ("window", "since", "field", "where", "description", "was"))
     source = reader.choice(fields.get("source"), sources())
     aggregate = cast(Aggregate, reader.choice(fields.get("aggregate"), AGGREGATES))
     given = len(reader.problems)
@@ -80,7 +82,8 @@ def _feature(reader: Reader, key: Scalar, node: Node) -> Feature:
         reader.problem(key, f'"{name}" holds money', f'put the unit in its name, such as "{name}_cny"')
     elif "_cny" in name and not money:
         reader.problem(key, f'"{name}" holds no money', "leave _cny out of its name")
-    return Feature(name, source, aggregate, field, where, window, description)
+    was = reader.former(fields.get("was"), IDENTIFIER)
+    return Feature(name, source, aggregate, field, where, window, description, was)
 
 
 def _window(

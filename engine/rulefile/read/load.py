@@ -158,4 +158,9 @@ def _distinct(placed: dict[str, list[tuple[Scalar | None, Rule]]], readers: dict
             else:
                 line, column = place(reader.text, node.index)
                 first[rule.id] = f"{name}:{line}:{column}"
+    claimed: dict[str, str] = {}
+    for name, entries in placed.items():
+        for node, rule in entries:
+            if node is not None:
+                readers[name].claim(node, rule.id, rule.was, first, claimed)
     return rules

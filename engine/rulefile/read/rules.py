@@ -36,7 +36,7 @@ REQUIRED: Final = (
     "template",
     "description",
 )
-OPTIONAL: Final = ("version", *OCCASION_KEYS, "channels", "parameters", "serves", "tests")
+OPTIONAL: Final = ("version", "was", *OCCASION_KEYS, "channels", "parameters", "serves", "tests")
 MAX_COOLDOWN_S: Final = 365 * DAY_S
 MAX_EXPIRES_S: Final = 90 * DAY_S
 
@@ -98,6 +98,7 @@ def _rule(reader: Reader, node: Node, scopes: dict[str, Scope], tiers: Tiers) ->
             for key, value in reader.entries(fields.get("parameters"))
         ),
         description=reader.words(fields.get("description"), 500),
+        was=reader.former(fields.get("was"), KEBAB),
         serves=cast(Service, reader.choice(fields["serves"], SERVICES) or None) if "serves" in fields else None,
     )
     read_tests(reader, fields.get("tests"), rule, tiers, sound=reader.faults == before)

@@ -46,8 +46,9 @@ def features_schema() -> Schema:
         "window": ({"type": "string", "pattern": WINDOW}, f"What of the past counts: {declarations.WINDOW_FORMS}."),
         "since": (mapping(since, ("on",), ("when",)), "What counts is what came after the last such event."),
         "description": (text(300), "What it is, in plain words."),
+        "was": (either(word(IDENTIFIER), items(word(IDENTIFIER))), "Its former names, the oldest first."),
     }
-    feature = mapping(parts, ("source", "aggregate"), ("window", "since", "field", "where", "description"))
+    feature = mapping(parts, ("source", "aggregate"), ("window", "since", "field", "where", "description", "was"))
     feature["oneOf"] = [{"required": ["window"]}, {"required": ["since"]}]
     count = {"properties": {"aggregate": {"const": "count"}}, "required": ["aggregate"]}
     field: Schema = {"required": ["field"]}

@@ -42,6 +42,10 @@ def rules_schema(rule_set: RuleSet | None) -> Schema:
     known = words_of(rule_set)
     parts: Keys = {
         "id": (word(KEBAB), "Never changes: it names the rule in actions, states and metrics."),
+        "was": (
+            either(word(KEBAB), items(word(KEBAB))),
+            "Its former ids, the oldest first: what was remembered of them is its own.",
+        ),
         "version": (number(1, 1_000_000), "Raise it when the meaning changes."),
         "title": (text(120), "What the rule does, in plain words; the action carries it."),
         "owner": (word(OWNER), "The department that it belongs to."),

@@ -167,6 +167,29 @@ class Reader:
             self.problem(scalar, f'not a name: "{scalar.value[:80]}"', f"write {form[1]}")
         return scalar.value
 
+    def former(self, node: Node | None, form: tuple[str, str]) -> tuple[str, ...]:
+        """One former name, or several, none twice."""
+        nodes = node.items if isinstance(node, Listing) else [] if node is None else [node]
+        if isinstance(node, Listing) and not nodes:
+            self.problem(node, "empty list", "write the former name, or leave the key out")
+        found = tuple(self.word(item, form) for item in nodes)
+        if node is not None and len(set(found)) < len(found):
+            self.problem(node, "a name twice", "keep one")
+        return tuple(name for name in dict.fromkeys(found) if name)
+
+    def claim(
+        self, node: Node, name: str, former: Iterable[str], names: Scopes[str, object], claimed: dict[str, str]
+    ) -> None:
+        """Former names must be free, and of one heir; `claimed` has the heir of each."""
+        for was in former:
+            if was in names:
+                self.problem(node, f'{name} was "{was}", which is still there', "leave out was, or the other one")
+            elif was in claimed:
+                self.problem(
+                    node, f'{name} was "{was}", as {claimed[was]} was', "leave it to the one that goes on with it"
+                )
+            claimed.setdefault(was, name)
+
     def choice(self, node: Node | None, allowed: tuple[str, ...]) -> str:
         """One of the allowed values, or "" after a fault."""
         scalar = self.scalar(node)

@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, Final
 
 from engine.core.language.expressions import Expression
 from engine.core.rules.meaning import FILTERS, filter_meaning, meaning
-from engine.core.rules.ruleset import Rule, RuleSet
+from engine.core.rules.ruleset import Feature, Rule, RuleSet
 from engine.core.rules.tables import Row, Table
 from engine.rulefile.lint.parts import Part, conjuncts
 from engine.rulefile.lint.places import Places
+from engine.rulefile.tools.effects import RULE_MEMORY, pasts
+from engine.rulefile.tools.renames import acts_otherwise, by_present_name, name_of, renamed, twin
 
 SILENT: Final = ("text", "place", "tree", "log10", "size", "depth")  # of how it is written or compiled
-NO_MEANING: Final = ("title", "owner", "description", "serves", "version")  # of a rule: what it does is the same
 SHOWN: Final = 5  # values of a list; of more, their number is told
 KEYS: Final = ("id", "name", "tier")
 SECONDS: Final = (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))
@@ -54,27 +55,37 @@ def differences(old: RuleSet, new: RuleSet) -> list[Difference]:
             continue
         what = part.name.removesuffix("s")
         ones, others = _by_key(before) or {}, _by_key(after) or {}
+        ones = by_present_name(ones, others)
         for name in dict.fromkeys((*ones, *others)):
-            found += _one(what, name, ones.get(name), others.get(name))
+            found += _one(what, name, ones.get(name), others.get(name), twin(name, ones, others))
+    lacking = {f'"{past.feature}"': str(past) for past in pasts(old, new)}
+    found = [
+        replace(each, lines=(*each.lines, lacking[each.name]))
+        if each.what == "feature" and each.name in lacking
+        else each
+        for each in found
+    ]
     return found + _tests(old, new)
 
 
-def _one(what: str, name: str, before: Any, after: Any) -> list[Difference]:
-    if before is None or after is None:
-        given, change = (after, "added") if before is None else (before, "removed")
-        return [Difference(what, f'"{name}"', change, _summary(given))]
-    lines = list(_between("", before, after))
+def _one(what: str, name: str, before: Any, after: Any, like: str | None) -> list[Difference]:
+    if before is None:
+        said = (f'it does what "{like}" did, which is gone: `was: {like}` makes it the same {what}',) if like else ()
+        return [Difference(what, f'"{name}"', "added", (*_summary(after), *said))]
+    if after is None:
+        kept = f"what it did is kept for {RULE_MEMORY}: put back, it goes on from there"
+        return [Difference(what, f'"{name}"', "removed", (*_summary(before), *[kept] * isinstance(before, Rule)))]
+    lines = []
+    if isinstance(before, (Rule, Feature)) and name_of(before) != name:
+        lines = [f'renamed: it was "{name_of(before)}", and goes on with what is known of that']
+        before = renamed(before, after)
+    lines += _between("", before, after)
     if not lines:
         return []
-    if isinstance(after, Rule) and after.version <= before.version and _acts_otherwise(before, after):
+    if isinstance(after, Rule) and after.version <= before.version and acts_otherwise(before, after):
         lines.append(f"its meaning changed, and its version is {after.version} as before: raise it")
     titled = f'"{name}" ({after.title})' if isinstance(after, Rule) else f'"{name}"'
     return [Difference(what, titled, "changed", tuple(lines))]
-
-
-def _acts_otherwise(before: Rule, after: Rule) -> bool:
-    kept = [field.name for field in fields(Rule) if field.name not in NO_MEANING]
-    return any(meaning(getattr(before, name)) != meaning(getattr(after, name)) for name in kept)
 
 
 def _summary(value: Any) -> tuple[str, ...]:

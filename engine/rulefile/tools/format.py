@@ -24,12 +24,12 @@ from engine.rulefile.source.problem import Problem
 
 WIDTH: Final = 120
 RULE: Final = (
-    *("id", "version", "title", "owner"),
+    *("id", "was", "version", "title", "owner"),
     *("on", "silence", "becomes", "at", "sequence", "for", "when", "repeat_every"),
     *("kind", "audience", "channels", "priority", "cooldown", "expires", "template", "parameters"),
     *("description", "serves", "tests"),
 )
-FEATURE: Final = ("source", "aggregate", "field", "where", "window", "since", "description")
+FEATURE: Final = ("source", "aggregate", "field", "where", "window", "since", "description", "was")
 ORDER: Final = {"rules": RULE, "features": FEATURE}
 FOLDED: Final = frozenset({"when", "becomes", "where", "is", "value_score", "description"})  # long ones are folded
 WHITE: Final = " \t"  # what YAML takes for white space; an ideographic space is text

@@ -65,6 +65,7 @@ class Entry:
     changed: int | None = None
     removed: int | None = None
     parts: tuple[str, ...] = ()  # what else differs: features, tiers, policy
+    effects: tuple[str, ...] = ()  # what becomes of what is known of clients, a sentence each
 
     @property
     def key(self) -> bytes:
@@ -87,24 +88,21 @@ class Entry:
     @staticmethod
     def decode(found: Mapping[str, Any]) -> Entry:
         """Raises ValueError, KeyError or TypeError; fields of a later version are left out."""
-        entry = Entry(**{name: found[name] for name in Entry.__slots__ if name in found} | {"parts": _texts(found)})
+        texts = {name: tuple(map(str, found.get(name, ()))) for name in ("parts", "effects")}
+        entry = Entry(**{name: found[name] for name in Entry.__slots__ if name in found} | texts)
         maybe = (entry.approves, entry.added, entry.changed, entry.removed)
-        texts = entry.digest, entry.by, entry.note
+        words = entry.digest, entry.by, entry.note
         if not (
             0 < entry.number <= MAX_NUMBER
             and 0 <= entry.time_ms <= MAX_TIME_MS
             and all(isinstance(number, int | None) for number in maybe)
-            and all(isinstance(text, str) for text in texts)
+            and all(isinstance(text, str) for text in words)
             and isinstance(entry.over, str | None)
             and isinstance(entry.in_force, bool)
             and entry.action in get_args(Action)
         ):
             raise ValueError("not an entry of the history")
         return entry
-
-
-def _texts(found: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(map(str, found.get("parts", ())))
 
 
 def load_directory(directory: Path) -> RuleSet:

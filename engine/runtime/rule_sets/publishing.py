@@ -17,6 +17,7 @@ import structlog
 
 from engine.core.rules.meaning import changes
 from engine.core.rules.ruleset import RuleSet
+from engine.rulefile.tools.effects import effects
 from engine.rulefile.trial.run import run_tests
 from engine.runtime.clients import Clients, Producer
 from engine.runtime.errors import Fenced, Newer, Refused, Unavailable
@@ -137,15 +138,17 @@ def _entry(archive: RuleSetArchive, time_ms: int, action: Action, rule_set: Rule
     if head is None:
         return replace(entry, added=len(rule_set.rules), changed=0, removed=0)
     try:
-        difference = changes(archive.plan(head).rule_set, rule_set)
+        before = archive.plan(head).rule_set
     except Refused:  # of another version than this one
         return entry
+    difference = changes(before, rule_set)
     return replace(
         entry,
         added=len(difference.added),
         changed=len(difference.changed),
         removed=len(difference.removed),
         parts=difference.parts,
+        effects=effects(before, rule_set),
     )
 
 

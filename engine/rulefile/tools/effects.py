@@ -1,0 +1,136 @@
+"""What putting one rule set in the place of another does to what is known of clients.
+
+Enters: the set in force and the one that follows. Leaves: Pasts of features, and all effects in sentences.
+Holds: nothing is said of a feature that keeps its whole past, whatever else of it changed.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from engine.core.firm_time import LONGEST_MONTH
+from engine.core.plan.features import column_key
+from engine.core.plan.waking import digest_of
+from engine.core.rules.meaning import filter_meaning
+from engine.core.rules.ruleset import Feature, RuleSet, Since
+
+RULE_MEMORY: Final = "365 days"
+Memory = tuple[str, str]  # the source, and what values are kept by: day, hour, month (closed), or since an event
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What a feature lacks of its past once the new set is in force."""
+
+    feature: str
+    lacks: Literal["all", "some", "new"]
+    why: str = ""  # what of it changed
+    known: int = 0  # of its window, when it lacks some
+    of: int = 0
+    unit: str = ""  # days or hours
+
+    def __str__(self) -> str:
+        match self.lacks:
+            case "new":
+                return "begins without a past"
+            case "all":
+                return f"loses its past: {self.why}"
+        left = f"{self.of - self.known} {self.unit}"
+        return f"{self.known} of {self.of} {self.unit} known; missing until all are, {left} after it is in force"
+
+
+def pasts(old: RuleSet, new: RuleSet) -> list[Past]:
+    """By the features' names. A column is found again by what it holds; rows reach as far as the longest window of
+    their source.
+    """
+    reach: defaultdict[Memory, int] = defaultdict(int)
+    kept: defaultdict[Memory, set[str]] = defaultdict(set)
+    for feature in old.features:
+        for memory in _memories(feature):
+            kept[memory].add(column_key(feature))
+            reach[memory] = max(reach[memory], _slots(feature))
+    before = {feature.name: feature for feature in old.features}
+    before |= {feature.name: before[was] for feature in new.features for was in feature.was if was in before}
+    found = []
+    for feature in new.features:
+        memory, key = _memories(feature)[0], column_key(feature)
+        if key not in kept[memory]:
+            was = before.get(feature.name)
+            found.append(
+                Past(feature.name, "new")
+                if was is None
+                else Past(feature.name, "all", ", ".join(_changed(was, feature)))
+            )
+        elif memory[1] in ("day", "hour") and feature.aggregate != "last" and _slots(feature) > reach[memory]:
+            found.append(Past(feature.name, "some", "", reach[memory], _slots(feature), f"{memory[1]}s"))
+    return found
+
+
+def _memories(feature: Feature) -> list[Memory]:
+    """Where its values are read from, and where else they are kept on the way."""
+    window = feature.window
+    if isinstance(window, Since):
+        return [(feature.source, "since")]
+    if window.unit == "hour":
+        return [(feature.source, "hour")]
+    by_day = [(feature.source, "day")]
+    closed = window.unit == "previous_month" and feature.aggregate in ("distinct", "last")
+    return [(feature.source, "month"), *by_day] if closed else by_day
+
+
+def _slots(feature: Feature) -> int:
+    """How many days or hours its window reaches back, at most."""
+    window = feature.window
+    if isinstance(window, Since):
+        return 0
+    return {"month": LONGEST_MONTH, "previous_month": 2 * LONGEST_MONTH}.get(window.unit, window.length)
+
+
+def _changed(before: Feature, after: Feature) -> Iterable[str]:
+    if filter_meaning(before.where) != filter_meaning(after.where):
+        yield "its where changed"
+    yield from (
+        f"its {part} changed"
+        for part in ("source", "aggregate", "field")
+        if getattr(before, part) != getattr(after, part)
+    )
+    if _memories(before)[0][1] != _memories(after)[0][1]:
+        yield "its window is of another kind"
+    elif isinstance(before.window, Since) and before.window != after.window:
+        yield "it counts since another event"
+
+
+def effects(old: RuleSet, new: RuleSet) -> tuple[str, ...]:
+    """A sentence for each thing that happens to clients, apart from what the new rules do."""
+    lacking = pasts(old, new)
+    return tuple(_lost(lacking)) + tuple(_kept(old, new)) + tuple(_evaluated(old, new))
+
+
+def _lost(lacking: list[Past]) -> Iterable[str]:
+    for lacks, said in (
+        ("all", "loses its past"),
+        ("new", "begins without a past"),
+        ("some", "knows a part of its past"),
+    ):
+        some = [past for past in lacking if past.lacks == lacks]
+        if some:
+            of = "" if lacks != "some" else "; each is missing until all of it is known, and rules do not act on it"
+            count = f"{len(some)} feature{'s' if len(some) > 1 else ''}"
+            yield f"{said}: {count} ({', '.join(past.feature for past in some)}){of}"
+    if lacking:
+        names = " ".join(past.feature for past in lacking)
+        yield f"`engage backfill {names}` counts the past that the topics still hold"
+
+
+def _kept(old: RuleSet, new: RuleSet) -> Iterable[str]:
+    gone = sorted({rule.id for rule in old.rules} - {rule.id for rule in new.rules} - new.was_rules.keys())
+    if gone:
+        yield f"what {', '.join(gone)} did is kept for {RULE_MEMORY}: a rule that is put back goes on from there"
+
+
+def _evaluated(old: RuleSet, new: RuleSet) -> Iterable[str]:
+    if digest_of(old) != digest_of(new):
+        yield "every client is evaluated once: tiers, segments, the score, or rules that need no event differ"
