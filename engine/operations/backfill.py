@@ -134,7 +134,7 @@ class Columns:
             client = self.clients[event.client_id] = ClientState(layout, event.client_id, event.time)
         late = event.time < client.now_ms
         client.advance(layout, event.time)
-        if client.seen(topic, event.event_id):
+        if client.seen(topic, event.event_id, event.time):
             return
         if topic in self._plan.update:
             self._plan.update[topic](client, event, late)

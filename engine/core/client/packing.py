@@ -57,12 +57,19 @@ def _fields(layout: SourceLayout, activity: Activity) -> dict[str, Any]:
 
 def unpack_activity(layout: SourceLayout, packed: bytes, now: tuple[int, int], since: tuple[int, int]) -> Activity:
     """`now` and `since` are the day and the hour of the client's present and of its first event."""
-    return _unpacked(layout, packed, _unpack(packed), now, since)
+    fields = _unpack(packed)
+    return _unpacked(layout, packed, fields, now, since, fields[LAST] is not None)
 
 
 def _unpacked(
-    layout: SourceLayout, packed: bytes, fields: dict[str, Any], now: tuple[int, int], since: tuple[int, int]
+    layout: SourceLayout,
+    packed: bytes,
+    fields: dict[str, Any],
+    now: tuple[int, int],
+    since: tuple[int, int],
+    heard: bool,
 ) -> Activity:
+    """`heard`: the client had events at this source."""
     activity = Activity(layout)
     activity.last_ms = fields[LAST]
     activity.known = fields.get(KNOWN, {})
@@ -76,13 +83,14 @@ def _unpacked(
         activity.packed_past = fields.get(PAST)
     else:
         _refit(layout, activity, keys, (columns, today, sets, lasts))
-        _note_known(layout, activity, keys, fields.get(KEEP, layout.keep), now[0], since[0])
+        if heard:
+            _note_known(layout, activity, keys, fields.get(KEEP, layout.keep), now[0], since[0])
     same &= _unpack_totals(layout, activity, fields)
     if layout.hours and HOURS in fields:
         hours = _unpack(fields[HOURS])
-        activity.hours = _unpacked(layout.hours, fields[HOURS], hours, (now[1], now[1]), (since[1], since[1]))
+        activity.hours = _unpacked(layout.hours, fields[HOURS], hours, (now[1], now[1]), (since[1], since[1]), heard)
         same &= activity.hours.packed is not None
-    elif layout.hours and activity.hours and activity.last_ms is not None:
+    elif layout.hours and activity.hours and heard:
         _note_known(layout.hours, activity.hours, [[], [], []], layout.hours.keep, now[1], since[1])
         same &= not activity.hours.known
     same &= (layout.hours is not None) == (HOURS in fields)
@@ -123,8 +131,6 @@ def _note_known(
     """Note from which slot on each column is complete: a new one after this slot, one that was kept for a shorter
     window as far as that reached. A client without events before has nothing that could be missing.
     """
-    if activity.last_ms is None:
-        return
     stored = {layout.former.get(key, key) for named in keys for key in named}
     columns = [key for key, aggregate in layout.columns if aggregate != "set_at"]
     for key in (*columns, *layout.sets, *layout.lasts):

@@ -120,7 +120,7 @@ class ClientState:
         if self.holdings:
             self.holdings = [held for held in self.holdings if held[0] >= day]
         if self.event_ids:
-            self.event_ids = {came: ids for came, ids in self.event_ids.items() if came > day - DUPLICATE_DAYS}
+            self.event_ids = {came: ids for came, ids in self.event_ids.items() if came >= day - DUPLICATE_DAYS}
         self.recompute(layout)
 
     def recompute(self, layout: Layout) -> None:
@@ -130,9 +130,11 @@ class ClientState:
         for source, kept in layout.by_hour:
             self.activities[source].recompute_hours(kept, self.now_ms // HOUR_MS)
 
-    def seen(self, topic: str, event_id: str) -> bool:
-        """Whether this event has come within DUPLICATE_DAYS; it is known from now on."""
-        digest = hashlib.blake2b(f"{topic}\0{event_id}".encode(), digest_size=EVENT_ID_BYTES).digest()
+    def seen(self, topic: str, event_id: str, time_ms: int) -> bool:
+        """Whether this event has come within DUPLICATE_DAYS; it is known from now on. Of another time it is another
+        event, whose producer gave an id twice.
+        """
+        digest = hashlib.blake2b(f"{topic}\0{time_ms}\0{event_id}".encode(), digest_size=EVENT_ID_BYTES).digest()
         for ids in self.event_ids.values():
             at = ids.find(digest)
             while at >= 0 and at % EVENT_ID_BYTES:  # across two of them

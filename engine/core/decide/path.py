@@ -88,7 +88,7 @@ def _take(plan: Plan, states: MutableMapping[str, ClientState], topic: str, even
     decided.changed[event.client_id] = client
     late, day = event.time < client.now_ms, client.day
     client.advance(plan.layout, event.time)
-    if client.seen(topic, event.event_id):
+    if client.seen(topic, event.event_id, event.time):
         decided.duplicates[topic] += 1
         return
     if late:
