@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -17,7 +18,7 @@ from engine.core.client.state import ClientState
 from engine.core.contract.decode import Taken
 from engine.core.contract.outbound import Outcome
 from engine.core.decide.path import Due, Input, decide
-from engine.core.firm_time import NEVER_MS
+from engine.core.decide.timeline import Timeline
 from engine.core.plan.compile import Plan, compile_rule_set
 from engine.core.rules.ruleset import Rule
 from engine.insight.explain import Explainer, Explanation, watched
@@ -216,11 +217,8 @@ def _coming(plan: Plan, client: ClientState) -> dict[str, tuple[int, Outcome]]:
 def _timers(plan: Plan, client: ClientState, until_ms: int | None) -> Iterator[tuple[int, str, Outcome]]:
     """Run the client's timers, each at its time: (time, rule, outcome)."""
     end_ms = client.now_ms + AHEAD_MS if until_ms is None else until_ms
-    states = {client.client_id: client}
-    for _ in range(MAX_TIMERS):
-        if client.due_ms > end_ms or client.due_ms >= NEVER_MS:
-            return
-        decided = decide(plan, states, [Due(client.client_id, client.due_ms)])
+    timeline = Timeline(plan, {client.client_id: client})
+    for decided in islice(timeline.reach(end_ms), MAX_TIMERS):
         for rule_id, outcome in decided.outcomes:
             yield client.now_ms, rule_id, Outcome(outcome)
 

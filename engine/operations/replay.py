@@ -23,8 +23,9 @@ from engine.core.contract.events import Event
 from engine.core.contract.message import Message
 from engine.core.contract.outbound import OUTBOUND
 from engine.core.contract.topics import TOPICS, inbound_topics
-from engine.core.decide.path import Due, Input, decide
+from engine.core.decide.path import Input, decide
 from engine.core.decide.semantics import SEMANTICS
+from engine.core.decide.timeline import Timeline
 from engine.core.plan.columns import plan_of_features, put_columns
 from engine.core.plan.compile import Plan
 from engine.operations.record_file import parse_line
@@ -100,17 +101,21 @@ class Replayed:
 def replay_records(
     plan: Plan, records: Iterable[Inbound], replayed: Replayed, until_ms: int | None = None
 ) -> Iterator[Message]:
-    """Decide the records of a file in their order; then, with `until_ms`, what falls due up to that time."""
+    """Decide the records of a file in their order, and what falls due meanwhile; then, with `until_ms`, what falls due
+    up to that time.
+    """
     states: dict[str, ClientState] = {}
+    timeline = Timeline(plan, states)
     for record, outcome in future.by_neighbours((record, read(record, lambda _: True)) for record in records):
         replayed.count(outcome)
         if isinstance(outcome, Taken):
-            yield from decide(plan, states, [(record.topic, outcome.event)]).messages
+            for decided in timeline.take(record.topic, outcome.event):
+                yield from decided.messages
         else:
             yield record.set_aside(outcome)
     if until_ms is not None:
-        due = sorted((c.due_ms, c.client_id) for c in states.values() if c.due_ms <= until_ms)
-        yield from decide(plan, states, [Due(client_id, until_ms) for _, client_id in due]).messages
+        for decided in timeline.reach(until_ms):
+            yield from decided.messages
     replayed.states = {client_id: pack(plan.layout, client) for client_id, client in states.items()}
 
 

@@ -44,7 +44,10 @@ async def test_a_file_gives_what_a_worker_gives(lines):
         await worker.take(batch)
         if number % 3 == 0:
             await worker.commit("age")
+        if number % 2 == 0:
+            await worker.tick(worker.reached_event_ms)
     await worker.commit("age")
+    await worker.tick(worker.reached_event_ms)
     result, messages = replayed(lines)
     shown = [m for m in messages if m.topic in OUTBOUND]
     published = [m for m in bench.ledger.messages if m.topic in OUTBOUND]
