@@ -1,3 +1,3 @@
 """Engage: an event-driven engagement engine for securities firms."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"

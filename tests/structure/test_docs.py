@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -10,11 +11,16 @@ import pytest
 
 from engine import __version__
 from engine.cli.main import main
+from engine.core.contract.decode import Taken, decode
 from engine.core.contract.outbound import OUTBOUND, Outcome, Rejection
 from engine.core.contract.topics import inbound_topics
+from engine.core.decide.path import Input, decide
 from engine.core.language import functions as expression_functions
+from engine.core.plan.compile import compile_rule_set
 from engine.core.rules import names
+from engine.core.rules.ruleset import RuleSet
 from engine.publish import reference
+from engine.rulefile.read.load import load, read_directory
 from engine.runtime.observe.metrics import Metrics
 from engine.runtime.settings import Settings
 
@@ -63,4 +69,43 @@ def test_the_reference_is_that_of_the_code() -> None:
 
 
 def test_the_changelog_names_the_version() -> None:
-    assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    version = __version__.partition(".dev")[0]
+    assert f"## {version}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+DECLARATIONS = ("features.yaml", "tiers.yaml", "policy.yaml", "definitions.yaml")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def test_the_alert_in_the_readme_is_what_its_rule_publishes_for_its_event() -> None:
+    shipped = read_directory(ROOT / "rules")
+    files = {name: text for name, text in shipped.items() if name in DECLARATIONS or name.endswith(".csv")}
+    rule_set = load(files | {"readme.yaml": blocks("yaml")[0]})
+    assert isinstance(rule_set, RuleSet), "\n".join(map(str, rule_set))
+    event, alert = blocks("json")
+    client_id = json.loads(event)["client_id"]
+    known = {"event_id": "p-1", "client_id": client_id, "time": "2026-11-02T09:00:00+08:00", "type": "individual"}
+    profile = json.dumps(known | {"advisor_id": "adv-7", "language": "en"})
+    inputs: list[Input] = []
+    for topic, value in (("profiles", profile), ("balances", event)):
+        taken = decode(topic, client_id.encode(), value.encode(), -1)
+        assert isinstance(taken, Taken)
+        assert not taken.unread
+        inputs.append((topic, taken.event))
+    messages = decide(compile_rule_set(rule_set), {}, inputs).messages
+    published = [json.loads(message.value or b"") for message in messages if message.topic == "alerts"]
+    assert published == [json.loads(alert)]
+    assert list(published[0]) == list(json.loads(alert))
+
+
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
+def test_links_lead_somewhere(page: Path) -> None:
+    targets = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8"))
+    assert not [target for target in targets if not (page.parent / target).exists()]
