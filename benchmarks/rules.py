@@ -22,6 +22,7 @@ from engine.core.client.state import ClientState
 from engine.core.contract.decode import Rejected, decode
 from engine.core.decide.path import Input, decide
 from engine.core.plan.compile import Plan, compile_rule_set
+from engine.core.rules.occasion import on
 from engine.core.rules.ruleset import RuleSet
 from engine.demo.population import SECURITIES, Client
 from engine.rulefile.read.load import load
@@ -177,7 +178,7 @@ def _load(files: dict[str, str]) -> tuple[Plan, float, float]:
 
 
 def _match_all(plan: Plan, states: dict[str, ClientState], events: Sequence[tuple[str, Any]]) -> int:
-    return sum(len(plan.match[topic](states[event.client_id], event, None)) for topic, event in events)
+    return sum(len(plan.match[on(topic)](states[event.client_id], event, None)) for topic, event in events)
 
 
 def measure() -> dict[int, dict[str, float]]:

@@ -2,20 +2,30 @@
 
 import json
 from types import SimpleNamespace
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import pytest
 from pydantic import Field
 
+from engine.core.client.record import PUBLIC_FIELDS
+from engine.core.client.sections import pack, unpack
 from engine.core.contract.decode import Taken, decode
 from engine.core.contract.events import Event
+from engine.core.contract.message import rfc3339
 from engine.core.contract.topics import TOPICS, Asked, Topic, inbound_topics, intake_topics, ranks, sources
+from engine.core.plan.compile import compile_rule_set
+from engine.core.rules.occasion import on
 from engine.core.rules.ruleset import RuleSet
 from engine.demo.simulator import simulate
+from engine.insight.explain import Explainer
 from engine.publish import reference, schemas
 from engine.rulefile.lint.lint import lint
 from engine.rulefile.read.load import load
+from engine.rulefile.trial.run import run_tests
 from engine.runtime.protocol.intake import Merger, merge
+from engine.runtime.redis import reading
+from tests.core.making import Desk, at, login, plan_of, profile, rule
+from tests.runtime.driving import ConsumerRecord, next_batch
 
 MAXIMUM_MINUTES = 600
 RANKS = {"profiles": 0, "balances": 1, "logins": 2, "trades": 3, "rerouted": 4}
@@ -37,7 +47,7 @@ rules:
     on: visits
     when: long_talk and visit.kind == "advice" and not client.days_since_visit < 7
     kind: task
-    audience: advisor
+    audience: team
     priority: 50
     cooldown: 1d
     expires: 1d
@@ -62,7 +72,7 @@ rules:
     silence: {of: visits, for: 90d}
     when: client.days_since_visit >= 90 and known(client.last_visit_at)
     kind: task
-    audience: advisor
+    audience: team
     priority: 40
     cooldown: 30d
     expires: 7d
@@ -80,7 +90,7 @@ rules:
     sequence: {first: {on: visits, when: visit.minutes > 20}, then: {on: trades}, within: 2d}
     when: minutes_30d > 20 and calls_since_visit == 0
     kind: task
-    audience: advisor
+    audience: team
     priority: 30
     cooldown: 1d
     expires: 1d
@@ -99,23 +109,27 @@ rules:
 class Visit(Event):
     """A visit to a branch."""
 
+    essential: ClassVar[frozenset[str]] = Event.essential | {"kind"}
+
     kind: Literal["advice", "cash", "opening"]
     minutes: Annotated[int, Field(ge=0, le=MAXIMUM_MINUTES)] | None = None
+
+
+VISITS = Topic(
+    name="visits",
+    rank=5,
+    singular="visit",
+    called="visit",
+    model=Visit,
+    names=(Asked("kind", "what for"), Asked("minutes", "how long")),
+    example={"kind": "advice", "minutes": 15},
+)
 
 
 @pytest.fixture(autouse=True)
 def visits(monkeypatch):
     """The one place."""
-    topic = Topic(
-        name="visits",
-        rank=5,
-        singular="visit",
-        called="visit",
-        model=Visit,
-        names=(Asked("kind", "what for"), Asked("minutes", "how long")),
-        example={"kind": "advice", "minutes": 15},
-    )
-    monkeypatch.setitem(TOPICS, topic.name, topic)
+    monkeypatch.setitem(TOPICS, "visits", VISITS)
 
 
 def value(client_id="C1", **fields):
@@ -229,3 +243,85 @@ def test_the_simulator_takes_its_name():
     assert next(simulate(1, 5, 0, 86_400_000, ["visits"]), None) is None
     with pytest.raises(ValueError, match="there are profiles, balances, logins, trades, visits"):
         next(simulate(1, 5, 0, 86_400_000, ["vists"]))
+
+
+# -- deciding ----------------------------------------------------------------------------------------------------------
+
+
+def desk():
+    rule_set = load(FILES)
+    assert isinstance(rule_set, RuleSet)
+    return Desk(compile_rule_set(rule_set))
+
+
+def visit(time_ms, **fields):
+    about = {"event_id": f"v{time_ms}", "client_id": "c1", "time": time_ms}
+    return "visits", Visit(**{"kind": "advice", "minutes": 15, **about, **fields})
+
+
+def test_rules_on_it_fire_with_its_values():
+    published = desk().take(profile(at(0)), visit(at(1)), visit(at(10), minutes=50))
+    (task,) = [action for action in published if action["topic"] == "tasks"]
+    assert (task["rule_id"], task["cause"]["type"]) == ("after-a-long-talk", "visits")
+    assert task["parameters"] == {"minutes": 50, "visits": 2, "spent": 65}
+    assert task["why"] == {
+        "long_talk": True,
+        "visit.minutes": 50,
+        "visit.kind": "advice",
+        "client.days_since_visit": 9,
+    }
+
+
+def test_the_tests_of_rules_on_it_pass():
+    rule_set = load(FILES)
+    assert isinstance(rule_set, RuleSet)
+    report = run_tests(rule_set)
+    assert [result.failure for result in report.results] == [""] * 5
+
+
+def test_states_keep_it_and_states_from_before_it_are_read(monkeypatch):
+    mine = desk()
+    mine.take(profile(at(0)), visit(at(1), minutes=30))
+    layout = mine.plan.layout
+    packed = pack(layout, mine.client)
+    again = unpack(layout, packed)
+    assert again.activities["visits"].last_ms == at(1)
+    assert pack(layout, again) == packed
+    monkeypatch.delitem(TOPICS, "visits")
+    older = Desk(plan_of(rule("hello")))
+    older.take(profile(at(0)), login(at(1)))
+    before = pack(older.plan.layout, older.client)
+    monkeypatch.undo()
+    monkeypatch.setitem(TOPICS, "visits", VISITS)
+    client = unpack(layout, before)
+    assert client.activities["visits"].last_ms is None
+    assert client.activities["logins"].last_ms == at(1)
+    mine.states["c1"] = client
+    assert mine.take(visit(at(2), minutes=50)) != []
+
+
+def test_explain_shows_its_values_and_what_would_flip_them():
+    mine = desk()
+    item = visit(at(1), minutes=30)
+    mine.take(profile(at(0)), item)
+    rule_ = mine.plan.rule_set.rules[0]
+    found = Explainer(mine.plan).explain(rule_, on("visits"), mine.client, item[1], None)
+    assert [str(flip) for flip in found.flips] == ["visit.minutes at least 45 (now 30)"]
+    open_ = Explainer(mine.plan).explain(rule_, on("visits"), mine.client, None, None)
+    assert open_.term.holds is None
+
+
+def test_engage_client_says_when_the_last_one_was():
+    mine = desk()
+    mine.take(profile(at(0)), visit(at(1)))
+    shown = reading._private(mine.client)
+    assert shown["last_event"]["visits"] == rfc3339(at(1))
+    public = dict.fromkeys(PUBLIC_FIELDS)
+    assert f"  last visit       {rfc3339(at(1))}" in reading.on_one_screen({"client_id": "c1", **public, **shown})
+
+
+def test_a_partition_that_never_read_it_begins_at_its_beginning():
+    begin = {"profiles": 5, "balances": 7, "logins": 0, "trades": 3, "rerouted": 0}
+    assert next_batch({"visits": [ConsumerRecord(0, at(1), b"C1", value(kind="cash"))]}, begin, 10).ranges == {
+        "visits": (0, 1)
+    }

@@ -19,12 +19,13 @@ from engine.core.decide.policy import Match, Suppress, judge
 from engine.core.firm_time import DAY_MS
 from engine.core.plan.compile import Plan
 from engine.core.plan.matching import Matcher
+from engine.core.rules.occasion import Becomes, Sequence, Silence, Trigger
 from engine.core.rules.ruleset import Rule
 from engine.insight.flips import Flip, Flipper
 from engine.insight.terms import Joins, Part, Reading, parts_of
 from engine.insight.values import duration, firm_time, shown
 
-Look = Callable[[str, ClientState, Any, Any], None]  # trigger, client, event, tier change
+Look = Callable[[Trigger, ClientState, Any, Any], None]  # trigger, client, event, tier change
 OPEN: Final = "depends on the event"
 
 
@@ -54,7 +55,7 @@ class Term:
 @dataclass(frozen=True, slots=True)
 class Explanation:
     rule: Rule
-    trigger: str
+    trigger: Trigger
     now_ms: int
     term: Term
     flips: tuple[Flip, ...]  # the smallest change first; one for each name that can do it alone
@@ -71,23 +72,23 @@ class Explainer:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self._parts: dict[tuple[str, str], Part] = {}
-        self._flippers: dict[tuple[str, str], Flipper] = {}
+        self._parts: dict[tuple[str, Trigger], Part] = {}
+        self._flippers: dict[tuple[str, Trigger], Flipper] = {}
 
-    def part(self, rule: Rule, trigger: str) -> Part:
+    def part(self, rule: Rule, trigger: Trigger) -> Part:
         key = (rule.id, trigger)
         if key not in self._parts:
             self._parts[key] = parts_of(rule.when, self.plan.scopes[trigger], self.plan.rule_set.declared)
         return self._parts[key]
 
-    def flipper(self, rule: Rule, trigger: str) -> Flipper:
+    def flipper(self, rule: Rule, trigger: Trigger) -> Flipper:
         key = (rule.id, trigger)
         if key not in self._flippers:
             scope, declared = self.plan.scopes[trigger], self.plan.rule_set.declared
-            self._flippers[key] = Flipper(rule.when, scope, declared, trigger.removeprefix("after_"))
+            self._flippers[key] = Flipper(rule.when, scope, declared, trigger.about)
         return self._flippers[key]
 
-    def explain(self, rule: Rule, trigger: str, client: ClientState, event: Any, move: Any) -> Explanation:
+    def explain(self, rule: Rule, trigger: Trigger, client: ClientState, event: Any, move: Any) -> Explanation:
         flipper = self.flipper(rule, trigger)
         lacking = event is None and move is None
         scope = self.plan.scopes[trigger]
@@ -112,34 +113,45 @@ class Explainer:
 
 def standing(rule: Rule, client: ClientState) -> str:
     """Where the client stands with a rule that waits for time, in a sentence; empty for one on events alone."""
-    if rule.silence is not None:
-        last_ms = client.activities[rule.silence.source].last_ms
-        what = f"silence of {rule.silence.source} for {duration(rule.silence.days * DAY_MS)}"
-        if last_ms is None:
-            return f"{what}: not begun, there were none yet"
-        if client.silenced.get(rule.id) == last_ms:
-            return f"{what}: seen already; begins anew with the next"
-        return f"{what}: since {firm_time(last_ms)}, complete at {firm_time(last_ms + rule.silence.days * DAY_MS)}"
-    if rule.becomes is not None:
-        since_ms, acted_ms = client.held.get(rule.id, (None, 0))
-        if since_ms is None:
-            return "the condition did not hold when it was last looked at"
-        said = f"the condition holds since {firm_time(since_ms)}"
-        if acted_ms and rule.becomes.repeat_s:
-            return (
-                f"{said}; the rule acted at {firm_time(acted_ms)}, again every {duration(rule.becomes.repeat_s * 1000)}"
-            )
-        if acted_ms:
-            return f"{said}; the rule acted at {firm_time(acted_ms)}, again when it has been false meanwhile"
-        return f"{said}; the rule acts at {firm_time(since_ms + rule.becomes.for_s * 1000)}"
-    if rule.sequence is not None:
-        start_ms = abs(client.waits.get(rule.id, 0))
-        if not start_ms:
-            return f"the first step, on {rule.sequence.first.on}, has not come: {rule.sequence.first.when.text}"
-        until = firm_time(start_ms + rule.sequence.within_s * 1000)
-        then = f"{rule.sequence.then.on}: {rule.sequence.then.when.text}"
-        return f"the first step came at {firm_time(start_ms)}; until {until} it waits for {then}"
+    match rule.occasion:
+        case Silence() as silence:
+            return _silent(rule.id, silence, client)
+        case Becomes() as becomes:
+            return _held(rule.id, becomes, client)
+        case Sequence() as sequence:
+            return _waiting(rule.id, sequence, client)
     return ""
+
+
+def _silent(rule_id: str, silence: Silence, client: ClientState) -> str:
+    last_ms = client.activities[silence.source].last_ms
+    what = f"silence of {silence.source} for {duration(silence.days * DAY_MS)}"
+    if last_ms is None:
+        return f"{what}: not begun, there were none yet"
+    if client.silenced.get(rule_id) == last_ms:
+        return f"{what}: seen already; begins anew with the next"
+    return f"{what}: since {firm_time(last_ms)}, complete at {firm_time(last_ms + silence.days * DAY_MS)}"
+
+
+def _held(rule_id: str, becomes: Becomes, client: ClientState) -> str:
+    since_ms, acted_ms = client.held.get(rule_id, (None, 0))
+    if since_ms is None:
+        return "the condition did not hold when it was last looked at"
+    said = f"the condition holds since {firm_time(since_ms)}"
+    if acted_ms and becomes.repeat_s:
+        return f"{said}; the rule acted at {firm_time(acted_ms)}, again every {duration(becomes.repeat_s * 1000)}"
+    if acted_ms:
+        return f"{said}; the rule acted at {firm_time(acted_ms)}, again when it has been false meanwhile"
+    return f"{said}; the rule acts at {firm_time(since_ms + becomes.for_s * 1000)}"
+
+
+def _waiting(rule_id: str, sequence: Sequence, client: ClientState) -> str:
+    start_ms = abs(client.waits.get(rule_id, 0))
+    if not start_ms:
+        return f"the first step, on {sequence.first.on}, has not come: {sequence.first.when.text}"
+    until = firm_time(start_ms + sequence.within_s * 1000)
+    then = f"{sequence.then.on}: {sequence.then.when.text}"
+    return f"the first step came at {firm_time(start_ms)}; until {until} it waits for {then}"
 
 
 def watched(plan: Plan, look: Look) -> Plan:
@@ -150,7 +162,7 @@ def watched(plan: Plan, look: Look) -> Plan:
 class _Watched(Matcher):
     __slots__ = ("look", "match", "trigger")
 
-    def __init__(self, trigger: str, match: Matcher, look: Look) -> None:
+    def __init__(self, trigger: Trigger, match: Matcher, look: Look) -> None:
         self.trigger, self.match, self.look = trigger, match, look
 
     def __call__(self, client: ClientState, event: Any, move: Any) -> list[int]:

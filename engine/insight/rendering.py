@@ -114,7 +114,7 @@ def _told(term: Term) -> str:
 def as_json(explanation: Explanation) -> dict[str, Any]:
     return {
         "rule": explanation.rule.id,
-        "trigger": explanation.trigger,
+        "trigger": str(explanation.trigger),
         "time": rfc3339(explanation.now_ms),
         "holds": explanation.term.holds,
         "standing": explanation.standing or None,

@@ -20,6 +20,7 @@ from engine.core.contract.outbound import Outcome
 from engine.core.decide.path import Due, Input, decide
 from engine.core.decide.timeline import Timeline
 from engine.core.plan.compile import Plan, compile_rule_set
+from engine.core.rules.occasion import Trigger
 from engine.core.rules.ruleset import Rule
 from engine.insight.explain import Explainer, Explanation, watched
 from engine.insight.values import firm_time
@@ -167,12 +168,12 @@ def account_of_records(
 def _watch(plan: Plan, states: dict[str, ClientState], inputs: list[Input], client_id: str) -> list[Seen]:
     """Every rule as it was last looked at while the inputs were decided, else as it is after them."""
     before = {id_: pack(plan.layout, client) for id_, client in states.items()}
-    looks: Counter[str] = Counter()  # how often each trigger was looked at: only the last is explained
+    looks: Counter[Trigger] = Counter()  # how often each trigger was looked at: only the last is explained
     decide(watched(plan, lambda trigger, *_: looks.update((trigger,))), states, inputs)
     explainer, found = Explainer(plan), dict[str, Explanation]()
-    passed: Counter[str] = Counter()
+    passed: Counter[Trigger] = Counter()
 
-    def look(trigger: str, client: ClientState, event: Any, move: Any) -> None:
+    def look(trigger: Trigger, client: ClientState, event: Any, move: Any) -> None:
         passed[trigger] += 1
         if passed[trigger] == looks[trigger]:
             for compiled in plan.compiled[trigger]:
@@ -201,7 +202,7 @@ def _as_it_is(plan: Plan, client: ClientState) -> list[Seen]:
     """Every rule now, though nothing happens; and what time alone will bring."""
     explainer, coming = Explainer(plan), _coming(plan, client)
     return [
-        Seen(rule, explainer.explain(rule, rule.on[0], client, None, None), False, None, coming.get(rule.id))
+        Seen(rule, explainer.explain(rule, rule.triggers[0], client, None, None), False, None, coming.get(rule.id))
         for rule in plan.rule_set.rules
     ]
 

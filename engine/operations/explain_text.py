@@ -11,6 +11,7 @@ from typing import Any
 
 from engine.core.contract.message import rfc3339
 from engine.core.contract.outbound import Outcome
+from engine.core.rules.occasion import OnEvents
 from engine.core.rules.ruleset import Rule
 from engine.insight import rendering as explained
 from engine.insight.values import firm_time
@@ -56,7 +57,7 @@ def _groups(account: Account) -> list[tuple[str, list[Seen]]]:
 
 
 def _waits(rule: Rule) -> bool:
-    return any((rule.silence, rule.becomes, rule.at, rule.sequence))
+    return not isinstance(rule.occasion, OnEvents)
 
 
 def _line(seen: Seen) -> str:
@@ -73,7 +74,7 @@ def _line(seen: Seen) -> str:
         return (
             f"{'fires' if outcome == 'sent' else f'is stopped ({outcome})'} at {firm_time(moment_ms)} if nothing comes"
         )
-    on = ", ".join(seen.rule.on)
+    on = ", ".join(map(str, seen.rule.triggers))
     return f"on {on}: {said}" if not _waits(seen.rule) else explanation.standing or said
 
 

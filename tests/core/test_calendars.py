@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from engine.core.decide.calendars import next_ms
 from engine.core.firm_time import NEVER_MS, day_number
-from engine.core.rules.ruleset import Calendar
+from engine.core.rules.occasion import Calendar
 
 FIRM = dt.timezone(dt.timedelta(hours=8))
 

@@ -17,6 +17,8 @@ from engine.core.client.state import ClientState
 from engine.core.firm_time import DAY_MS
 from engine.core.language.expressions import BOOL, Expression, parse
 from engine.core.plan.compile import Plan, compile_rule_set
+from engine.core.rules.occasion import SILENCE
+from engine.core.rules.occasion import on as on_topic
 from engine.core.rules.ruleset import RuleSet
 from engine.insight.explain import Explainer, Explanation, Term, failing
 from engine.insight.rendering import as_json, in_full, in_short
@@ -59,7 +61,7 @@ def base(on: str) -> Plan:
 def plan(when: str, on: str = "balances") -> Plan:
     """The same rule set with another condition."""
     plan_ = base(on)
-    condition = parse(when, plan_.scopes[on], BOOL)
+    condition = parse(when, plan_.scopes[on_topic(on)], BOOL)
     assert isinstance(condition, Expression), condition
     rules = tuple(replace(rule_, when=condition) for rule_ in plan_.rule_set.rules)
     return compile_rule_set(replace(plan_.rule_set, rules=rules))
@@ -83,7 +85,9 @@ def deposit(amount_cny: float = 5_000, **fields: Any) -> Any:
 
 def explained(when: str, client: dict[str, Any] | None = None, event: Any = None, on: str = "balances") -> Explanation:
     plan_ = plan(when, on)
-    return Explainer(plan_).explain(plan_.rule_set.rules[0], on, client_of(plan_, **client or {}), event, None)
+    return Explainer(plan_).explain(
+        plan_.rule_set.rules[0], on_topic(on), client_of(plan_, **client or {}), event, None
+    )
 
 
 @pytest.mark.parametrize(
@@ -189,7 +193,7 @@ def test_who_acts_in_place_of_an_advisor_is_named(advisor, said) -> None:
     plan_ = plan_of(rule("r", audience="advisor"))
     desk = Desk(plan_)
     desk.take(profile(at(0), advisor_id=advisor))
-    found = Explainer(plan_).explain(plan_.rule_set.rules[0], "logins", desk.client, None, None)
+    found = Explainer(plan_).explain(plan_.rule_set.rules[0], on_topic("logins"), desk.client, None, None)
     assert list(in_full(found))[-1] == f"contact policy: would let it pass{', ' if said else ''}{said}"
     assert as_json(found)["audience"] == ("advisor" if advisor else "team")
 
@@ -199,7 +203,7 @@ def test_a_silence_says_where_it_stands() -> None:
     desk = Desk(plan_)
     desk.take(profile(at(0)))
     explainer, quiet = Explainer(plan_), plan_.rule_set.rules[0]
-    assert "not begun" in explainer.explain(quiet, "silence", desk.client, None, None).standing
+    assert "not begun" in explainer.explain(quiet, SILENCE, desk.client, None, None).standing
 
 
 # -- whatever the condition and the client -----------------------------------------------------------------------------
@@ -293,7 +297,7 @@ def holds(plan_: Plan, client: ClientState, event: Any, **changed: Any) -> bool:
     client.activities = client.activities | {"trades": copy.copy(client.activities["trades"])}
     for name, value in changed.items():
         SETTERS[name](client, event, value)
-    return bool(plan_.match["balances"](client, event, None))
+    return bool(plan_.match[on_topic("balances")](client, event, None))
 
 
 @given(CONDITIONS, CLIENTS, FEN, st.sampled_from(["deposit", "gain"]))
@@ -302,14 +306,14 @@ def test_what_is_said_is_so(when: str, fields: dict[str, Any], amount_fen: int, 
     plan_ = plan(when)
     client = client_of(plan_, **fields)
     event = SimpleNamespace(amount_fen=amount_fen, kind=kind)
-    explanation = Explainer(plan_).explain(plan_.rule_set.rules[0], "balances", client, event, None)
+    explanation = Explainer(plan_).explain(plan_.rule_set.rules[0], on_topic("balances"), client, event, None)
     assert explanation.term.holds == holds(plan_, client, event)
     _agrees(explanation.term)
     named = {}
     for flip in explanation.flips:
         assert holds(plan_, client, event, **{flip.name: flip.value}) is not explanation.term.holds, str(flip)
         named[flip.name] = flip.value
-    for name in Explainer(plan_).flipper(plan_.rule_set.rules[0], "balances").names:
+    for name in Explainer(plan_).flipper(plan_.rule_set.rules[0], on_topic("balances")).names:
         if name not in EVERY:
             continue
         turning = [v for v in EVERY[name] if holds(plan_, client, event, **{name: v}) is not explanation.term.holds]

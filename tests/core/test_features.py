@@ -12,6 +12,7 @@ from engine.core.client.sections import pack, unpack
 from engine.core.contract.events import MAX_AMOUNT_FEN
 from engine.core.firm_time import NEVER_MS, day_of, day_start_ms
 from engine.core.plan.features import column_key, next_slide_ms
+from engine.core.rules.occasion import TIER_CHANGE
 from tests.core.making import Desk, at, balance, login, plan_of, profile, rule, trade
 
 
@@ -26,7 +27,7 @@ def desk(features: str) -> Desk:
 
 
 def values(desk: Desk, client_id: str = "c1") -> tuple:
-    return desk.plan.compiled["tier_change"][0].parameters(desk.states[client_id], None, None)
+    return desk.plan.compiled[TIER_CHANGE][0].parameters(desk.states[client_id], None, None)
 
 
 def value(desk: Desk):
@@ -206,7 +207,7 @@ def test_what_counts_since_an_event():
     d.take(balance(at(500), 10, kind="deposit"), trade(at(900), 7))
     assert values(d) == (7, 1, 1)
     packed = pack(d.plan.layout, d.client)
-    assert d.plan.compiled["tier_change"][0].parameters(unpack(d.plan.layout, packed), None, None) == (7, 1, 1)
+    assert d.plan.compiled[TIER_CHANGE][0].parameters(unpack(d.plan.layout, packed), None, None) == (7, 1, 1)
 
 
 def test_distinct_numbers_are_stored():

@@ -7,6 +7,7 @@ import pytest
 from engine.core.language import functions
 from engine.core.language.functions import FUNCTIONS, Function
 from engine.core.language.types import BOOL
+from engine.core.rules.occasion import on
 from engine.insight.explain import Explainer
 from engine.publish import reference
 from engine.rulefile.lint.lint import lint
@@ -135,7 +136,7 @@ def flips_of(when, **fields):
     desk = Desk(plan)
     item = trade(at(0), **fields)
     desk.take(item)
-    found = Explainer(plan).explain(plan.rule_set.rules[0], "trades", desk.client, item[1], None)
+    found = Explainer(plan).explain(plan.rule_set.rules[0], on("trades"), desk.client, item[1], None)
     return [str(flip) for flip in found.flips], found.all_tried
 
 

@@ -9,6 +9,7 @@ from engine.core.client.state import DUPLICATE_DAYS, MAX_EVENT_IDS
 from engine.core.contract.events import Consents, Profile, parse_time_ms
 from engine.core.decide.path import Due, decide
 from engine.core.firm_time import DAY_MS
+from engine.core.rules.occasion import on
 from tests.core.making import Desk, at, balance, event_of, login, plan_of, profile, rule, topic_of, trade
 
 TEAM = {"audience": "team", "cooldown": "1m"}
@@ -246,7 +247,7 @@ def test_a_count_that_is_short_of_its_past_lets_no_rule_act_that_asks_for_little
     d = under(d, counted(after), QUIET, BUSY)
     assert [a["rule_id"] for a in d.take(login(end + 1), login(end + 2), trade(end + 3))] == ["busy"]
     assert ("quiet", "past_unknown") in d.outcomes
-    (reach,) = next(c for c in d.plan.compiled["trades"] if c.rule.id == "quiet").needs
+    (reach,) = next(c for c in d.plan.compiled[on("trades")] if c.rule.id == "quiet").needs
     known, wanted = reach.known(d.client)
     assert 0 <= known < wanted
 

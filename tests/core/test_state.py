@@ -12,6 +12,7 @@ from engine.core.client.state import ClientState
 from engine.core.firm_time import DAY_MS
 from engine.core.plan import features
 from engine.core.plan.compile import Plan
+from engine.core.rules.occasion import on
 from tests.core.making import Desk, at, balance, login, plan_of, profile, rule, shipped_plan, trade
 
 LARGEST_STATE_BYTES = 32_000
@@ -27,7 +28,7 @@ def counting(*lines: str) -> Plan:
 
 
 def read(plan: Plan, client: ClientState) -> dict[str, object]:
-    reader = plan.compiled["logins"][0]
+    reader = plan.compiled[on("logins")][0]
     names = (name for name, _ in reader.parameter_names)
     return dict(zip(names, reader.parameters(client, None, None), strict=True))
 

@@ -15,6 +15,7 @@ import pytest
 
 from engine.core.client.sections import unpack
 from engine.core.plan.compile import Plan, compile_rule_set
+from engine.core.rules.occasion import on
 from engine.operations.replay import Replayed, replay_records
 from engine.runtime.clients import redis_client
 from engine.runtime.protocol.records import Inbound
@@ -56,7 +57,7 @@ rules:
 
 def values(plan: Plan, states: dict[str, bytes]) -> dict[str, Any]:
     """What the new features say of each client."""
-    reader = next(compiled for compiled in plan.compiled["trades"] if compiled.rule.id == "reader")
+    reader = next(compiled for compiled in plan.compiled[on("trades")] if compiled.rule.id == "reader")
     return {id_: reader.parameters(unpack(plan.layout, state), None, None) for id_, state in states.items()}
 
 

@@ -20,7 +20,8 @@ from engine.core.decide.path import Due, Input, decide
 from engine.core.language.expressions import Expression, Scope, to_python
 from engine.core.plan.codegen import Code
 from engine.core.plan.compile import Plan
-from engine.core.rules.ruleset import Calendar, Rule
+from engine.core.rules.occasion import Becomes, BeforeMaturity, Calendar, Sequence, Silence, on
+from engine.core.rules.ruleset import Rule
 from engine.core.rules.tables import list_globals
 from tests.core.making import event_of, topic_of
 
@@ -39,14 +40,14 @@ class Model:
     def __init__(self, plan: Plan, values: Plan) -> None:
         self.rules = plan.rule_set.rules
         self.values = values
-        self.code = {rule.id: compiled(plan, rule.when, plan.scopes[rule.on[0]]) for rule in self.rules}
+        self.code = {rule.id: compiled(plan, rule.when, plan.scopes[rule.triggers[0]]) for rule in self.rules}
         self.first: dict[str, Holds] = {}
         self.then: dict[str, Holds] = {}
         for rule in self.rules:
-            if rule.sequence:
-                first, then = rule.sequence.first, rule.sequence.then
-                self.first[rule.id] = compiled(plan, first.when, plan.scopes[first.on])
-                self.then[rule.id] = compiled(plan, then.when, plan.scopes[then.on])
+            if isinstance(rule.occasion, Sequence):
+                first, then = rule.occasion.first, rule.occasion.then
+                self.first[rule.id] = compiled(plan, first.when, plan.scopes[on(first.on)])
+                self.then[rule.id] = compiled(plan, then.when, plan.scopes[on(then.on)])
         self.states: dict[str, ClientState] = {}
         self.fired: Fired = []
         self.now = 0
@@ -84,16 +85,16 @@ class Model:
         self.last[topic] = event.time if last is None else max(last, event.time)
         if self.last[topic] != last:
             for rule in self.rules:
-                if rule.silence and rule.silence.source == topic:
-                    self.silent_at[rule.id] = max(self.last[topic] + rule.silence.days * DAY, self.now + 1)
+                if isinstance(silence := rule.occasion, Silence) and silence.source == topic:
+                    self.silent_at[rule.id] = max(self.last[topic] + silence.days * DAY, self.now + 1)
         if topic == "trades":
             if event.side == "sell":
                 self.sell(event.symbol, event.quantity)
             elif event.matures_on and (day := dt.date.fromisoformat(event.matures_on)) >= date_of(self.now):
                 self.holdings.append([day, event.symbol, event.amount_fen, event.quantity])
         for rule in self.rules:
-            if rule.sequence:
-                self.step(rule, topic, event)
+            if isinstance(rule.occasion, Sequence):
+                self.step(rule, rule.occasion, topic, event)
         self.look_at_conditions()
 
     def sell(self, symbol: str, quantity: int) -> None:
@@ -105,8 +106,7 @@ class Model:
             quantity -= sold
         self.holdings = [held for held in self.holdings if held[3] > 0]
 
-    def step(self, rule: Rule, topic: str, event: Any) -> None:
-        sequence = rule.sequence
+    def step(self, rule: Rule, sequence: Sequence, topic: str, event: Any) -> None:
         second = sequence.then.on == topic and self.then[rule.id](self.client, event, None)
         if second and rule.id in self.waiting and event.time >= self.waiting[rule.id]:
             start = self.waiting.pop(rule.id)
@@ -135,8 +135,8 @@ class Model:
         yield (self.now // HOUR + 1) * HOUR  # midnights too
         yield from (base + ((self.now - base) // DAY + 1) * DAY for base in self.bases)
         for rule in self.rules:
-            if rule.at:
-                minute = rule.at.minute * MINUTE - EAST
+            if isinstance(rule.occasion, Calendar | BeforeMaturity):
+                minute = rule.occasion.minute * MINUTE - EAST
                 yield minute + ((self.now - minute) // DAY + 1) * DAY
             if self.silent_at.get(rule.id, 0) > self.now:
                 yield self.silent_at[rule.id]
@@ -147,42 +147,40 @@ class Model:
                     yield start + length
 
     def lengths(self, rule: Rule) -> Iterator[tuple[int, int]]:
-        if rule.becomes and rule.id in self.true_since:
-            yield self.true_since[rule.id], rule.becomes.for_s * 1000
+        if isinstance(rule.occasion, Becomes) and rule.id in self.true_since:
+            yield self.true_since[rule.id], rule.occasion.for_s * 1000
             if rule.id in self.acted:
-                yield self.acted[rule.id], rule.becomes.repeat_s * 1000
+                yield self.acted[rule.id], rule.occasion.repeat_s * 1000
 
     def look_at_the_time(self, rule: Rule) -> None:
-        if rule.silence:
-            if self.now == self.silent_at.get(rule.id):
-                self.look(rule)
-        elif rule.sequence and rule.id in self.waiting:
-            if self.now == self.ends_at[rule.id]:
-                del self.waiting[rule.id]
-                if rule.sequence.absent:
+        match rule.occasion:
+            case Silence():
+                if self.now == self.silent_at.get(rule.id):
                     self.look(rule)
-        elif rule.at and rule.at.every == "maturity":
-            for day, symbol, amount_fen, _ in sorted(self.holdings):
-                if at_time(rule.at, self.now) and date_of(self.now) + dt.timedelta(rule.at.before_days) == day:
-                    self.look(rule, SimpleNamespace(symbol=symbol, amount_fen=amount_fen, days=rule.at.before_days))
-        elif rule.at and at_time(rule.at, self.now) and on_day(rule.at, date_of(self.now), self.client.birth_date):
-            self.look(rule)
+            case Sequence(absent=absent) if rule.id in self.waiting:
+                if self.now == self.ends_at[rule.id]:
+                    del self.waiting[rule.id]
+                    if absent:
+                        self.look(rule)
+            case BeforeMaturity(before_days=before_days) as when if at_time(when, self.now):
+                for day, symbol, amount_fen, _ in sorted(self.holdings):
+                    if date_of(self.now) + dt.timedelta(before_days) == day:
+                        self.look(rule, SimpleNamespace(symbol=symbol, amount_fen=amount_fen, days=before_days))
+            case Calendar() as when:
+                if at_time(when, self.now) and on_day(when, date_of(self.now), self.client.birth_date):
+                    self.look(rule)
 
     def look_at_conditions(self) -> None:
         for rule in self.rules:
-            if not rule.becomes:
+            if not isinstance(becomes := rule.occasion, Becomes):
                 continue
             if not self.code[rule.id](self.client, None, None):
                 self.true_since.pop(rule.id, None)
                 self.acted.pop(rule.id, None)
                 continue
             since = self.true_since.setdefault(rule.id, self.now)
-            acted, repeat = self.acted.get(rule.id), rule.becomes.repeat_s * 1000
-            if (
-                self.now >= since + rule.becomes.for_s * 1000
-                if acted is None
-                else repeat and self.now >= acted + repeat
-            ):
+            acted, repeat = self.acted.get(rule.id), becomes.repeat_s * 1000
+            if self.now >= since + becomes.for_s * 1000 if acted is None else repeat and self.now >= acted + repeat:
                 self.acted[rule.id] = self.now
                 self.fired.append((rule.id, self.now))
 
@@ -207,7 +205,7 @@ def date_of(moment: int) -> dt.date:
     return firm(moment).date()
 
 
-def at_time(when: Calendar, moment: int) -> bool:
+def at_time(when: Calendar | BeforeMaturity, moment: int) -> bool:
     return (moment + EAST) % DAY == when.minute * MINUTE
 
 

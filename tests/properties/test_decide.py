@@ -22,6 +22,7 @@ from engine.core.contract.message import Message
 from engine.core.decide.path import Due, Input, decide
 from engine.core.firm_time import DAY_MS, NEVER_MS, day_of
 from engine.core.plan.compile import Plan
+from engine.core.rules.occasion import BECOMES
 from engine.core.rules.ruleset import Rule
 from tests.core.making import FEATURES, event_of, plan_of, rule, shipped_plan
 from tests.properties.histories import LAST_MS, histories, quick
@@ -182,8 +183,8 @@ def test_a_condition_is_looked_at_whenever_it_can_have_changed(history, data):
         if client is not None and client.now_ms < event_of(item).time:
             copy = unpack(TIMED.layout, pack(TIMED.layout, client))
             copy.advance(TIMED.layout, data.draw(st.integers(client.now_ms, min(client.due_ms, LAST_MS) - 1)))
-            rules = TIMED.compiled["becomes"]
-            assert {rules[i].rule.id for i in TIMED.match["becomes"](copy, None, None)} == set(client.held)
+            rules = TIMED.compiled[BECOMES]
+            assert {rules[i].rule.id for i in TIMED.match[BECOMES](copy, None, None)} == set(client.held)
         decide(TIMED, states, [item])
 
 

@@ -17,6 +17,7 @@ from engine.core.client.state import ClientState
 from engine.core.client.totals import MAX_TAIL
 from engine.core.firm_time import DAY_MS, HOUR_MS, NEVER_MS, day_of, day_start_ms
 from engine.core.plan.features import next_slide_ms
+from engine.core.rules.occasion import TIER_CHANGE
 from tests.core.making import Desk, at, event_of, plan_of, rule, topic_of
 from tests.properties.histories import histories, quick
 
@@ -114,7 +115,7 @@ PLANS = [(PAIRS[first::20], plan_for(PAIRS[first::20])) for first in range(20)]
 
 def read(plan: Any, client: ClientState) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for reader in plan.compiled["tier_change"]:
+    for reader in plan.compiled[TIER_CHANGE]:
         values = reader.parameters(client, None, None)
         found |= {name: value for (name, _), value in zip(reader.parameter_names, values, strict=True)}
     return found

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.core.decide.path import Due, decide
+from engine.core.rules.occasion import SILENCE, TIER_CHANGE, Trigger, on
 from engine.core.rules.ruleset import Rule
 from engine.rulefile.lint.conditions import implied
 from engine.rulefile.lint.narrowing import impossible
@@ -41,27 +42,27 @@ ANYWHERE = [
     "turnover_cny_7d <= turnover_cny_30d", "turnover_cny_7d / turnover_cny_30d > 1", "known(sold_cny_30d)",
 ]  # fmt: skip
 ON = {
-    "trades": ['trade.side == "sell"', "trade.quantity >= 1", "trade.amount_cny > sold_cny_30d"],
-    "logins": ["login.success", "login.region != client.region", "login.channel in (\"app\", \"web\")"],
-    "balances": [
+    on("trades"): ['trade.side == "sell"', "trade.quantity >= 1", "trade.amount_cny > sold_cny_30d"],
+    on("logins"): ["login.success", "login.region != client.region", "login.channel in (\"app\", \"web\")"],
+    on("balances"): [
         'balance.kind == "deposit"',
         "balance.assets_cny == client.assets_cny", "client.margin_ratio == balance.margin_ratio",
         "known(client.margin_ratio)", "known(balance.margin_ratio)", "balance.cash_cny == client.cash_cny",
         "balance.assets_cny > client.assets_peak_cny",
     ],
-    "profiles": [],
-    "tier_change": [
+    on("profiles"): [],
+    TIER_CHANGE: [
         'tier_change.new == "A"', 'tier_change.old == "A"', 'tier_change.reason == "promoted"',
         'tier_change.reason == "demoted"', 'tier_change.reason == "first"', 'tier_change.reason == "type_changed"',
         "known(tier_change.old)", "tier_change.new == client.tier", "tier_change.old == client.tier",
         'tier_change.new in ("insurer", "qfii")', "client.days_in_tier == 0",
     ],
 }  # fmt: skip
-TIMED = {"silence": ["client.days_since_login >= 30", "client.days_since_login == 30"]}
+TIMED = {SILENCE: ["client.days_since_login >= 30", "client.days_since_login == 30"]}
 
 
 @st.composite
-def parts(draw: st.DrawFn, trigger: str) -> str:
+def parts(draw: st.DrawFn, trigger: Trigger) -> str:
     form = draw(st.integers(0, 5))
     sign = draw(st.sampled_from(["<", "<=", ">", ">=", "==", "!="]))
     if form == 0:
@@ -83,7 +84,7 @@ def parts(draw: st.DrawFn, trigger: str) -> str:
     return draw(st.sampled_from(own if form > 3 and own else ANYWHERE))
 
 
-def conditions(trigger: str) -> st.SearchStrategy[str]:
+def conditions(trigger: Trigger) -> st.SearchStrategy[str]:
     def join(some: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
         several = st.lists(some, min_size=2, max_size=3)
         return st.one_of(
@@ -101,7 +102,7 @@ def rule_texts(draw: st.DrawFn) -> tuple[str, ...]:
     for number in range(12):
         trigger = draw(st.sampled_from([*ON, *TIMED]))
         when = "'" + draw(conditions(trigger)) + "'"
-        fields: dict[str, Any] = {"silence": "{of: logins, for: 30d}"} if trigger == "silence" else {"on": trigger}
+        fields: dict[str, Any] = {"silence": "{of: logins, for: 30d}"} if trigger == SILENCE else {"on": str(trigger)}
         found.append(rule(f"r{number}", when=when, audience="team", kind="task", **fields))
     return tuple(found)
 
@@ -110,9 +111,9 @@ def rule_texts(draw: st.DrawFn) -> tuple[str, ...]:
 @given(rule_texts(), histories(most=60))
 def test_the_engine_never_does_what_lint_says_cannot_be(texts, history):
     plan = plan_of(*texts, features=FEATURES)
-    seen: list[tuple[str, frozenset[int]]] = []
+    seen: list[tuple[Trigger, frozenset[int]]] = []
 
-    def watched(trigger: str) -> Callable[..., list[int]]:
+    def watched(trigger: Trigger) -> Callable[..., list[int]]:
         def match(client: Any, event: Any, move: Any) -> list[int]:
             found = list(plan.match[trigger](client, event, move))
             seen.append((trigger, frozenset(found)))
@@ -143,14 +144,16 @@ def _covers(world: Any, one: Rule, other: Rule) -> bool:
     return one is not other and implied([world], one.when, other.when)
 
 
-def _reading(trigger: str) -> str:
+def _reading(trigger: Trigger) -> str:
     """A rule whose parameters are all names of its trigger, and what the features' filters say."""
     rule_set = plan_of(features=FEATURES).rule_set
     names = {name.replace(".", "_"): name for name, known in scope_of(rule_set, trigger).items()}
-    where = {f"where_{f.name}": f.where.text for f in rule_set.features if f.where and f.source == trigger}
+    where = {f"where_{f.name}": f.where.text for f in rule_set.features if f.where and on(f.source) == trigger}
     parameters = "".join(f"\n      {key}: '{text}'" for key, text in {**names, **where}.items())
-    occasion: dict[str, Any] = {"silence": "{of: logins, for: 30d}"} if trigger == "silence" else {"on": trigger}
-    return rule(f"reads-{trigger.replace('_', '-')}", audience="team", kind="task", parameters=parameters, **occasion)
+    occasion: dict[str, Any] = {"silence": "{of: logins, for: 30d}"} if trigger == SILENCE else {"on": str(trigger)}
+    return rule(
+        f"reads-{str(trigger).replace('_', '-')}", audience="team", kind="task", parameters=parameters, **occasion
+    )
 
 
 READING = tuple(_reading(trigger) for trigger in [*ON, *TIMED])
@@ -161,7 +164,7 @@ READING = tuple(_reading(trigger) for trigger in [*ON, *TIMED])
 def test_what_lint_takes_for_certain_is_so(history):
     plan = plan_of(*READING, features=FEATURES)
 
-    def watched(trigger: str) -> Callable[..., list[int]]:
+    def watched(trigger: Trigger) -> Callable[..., list[int]]:
         (compiled,) = plan.compiled[trigger]
         world = world_of(plan.rule_set, trigger, compiled.rule)
         scope = scope_of(plan.rule_set, trigger)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from engine.core.client.state import ClientState
 from engine.core.decide.path import Due, Input, decide
 from engine.core.plan.compile import Plan
+from engine.core.rules.occasion import TIER_CHANGE
 from tests.core.making import event_of, plan_of, rule, topic_of
 from tests.properties.histories import LAST_MS, histories, quick
 from tests.properties.test_features import KINDS, written
@@ -40,7 +41,7 @@ PLANS = [_plan(PAIRS[part::2]) for part in range(2)]
 def known(plan: Plan, client: ClientState) -> dict[str, Any]:
     found = {fact: getattr(client, fact) for fact in FACTS}
     found |= {source: activity.last_ms for source, activity in client.activities.items()}
-    for reader in plan.compiled["tier_change"]:
+    for reader in plan.compiled[TIER_CHANGE]:
         values = reader.parameters(client, None, None)
         found |= {name: value for (name, _), value in zip(reader.parameter_names, values, strict=True)}
     return found

@@ -10,6 +10,7 @@ import pytest
 from engine.core.language.expressions import Name, Type, enum, function_globals, number
 from engine.core.plan.compile import compile_rule_set
 from engine.core.rules import names
+from engine.core.rules.occasion import after, on
 from engine.core.rules.tables import list_globals
 from engine.rulefile.read.load import digest
 from engine.rulefile.read.table_checks import unreachable
@@ -106,7 +107,7 @@ def value(name, client, rule_set, trigger):
     ],
 )
 def test_meaning(name, client, expected):
-    trigger = "balances" if name == "large" else "trades"
+    trigger = on("balances" if name == "large" else "trades")
     assert value(name, client, good(GOOD), trigger) == expected
 
 
@@ -114,13 +115,17 @@ def test_names_say_what_they_follow_from_and_where_they_are_known():
     rule_set = good(GOOD)
     scopes = {
         trigger: names.rule_scope(trigger, rule_set.features, ("A",), (), declared=rule_set.declared)
-        for trigger in ("client", "balances", "after_balances", "trades")
+        for trigger in (None, on("balances"), after("balances"), on("trades"))
     }
-    large = scopes["balances"]["large"]
+    large = scopes[on("balances")]["large"]
     assert [read.name for read in large.reads] == ["balance.amount_cny", "client.tier", "client.assets_cny"]
-    assert scopes["client"]["limit_cny"].reads == ()
-    assert ("large" in scopes["after_balances"], "large" in scopes["trades"], "tone" in scopes["trades"]) == (1, 0, 1)
-    assert [scopes["trades"][n].type for n in ("large_cny", "reach", "tone", "share", "watched")] == [
+    assert scopes[None]["limit_cny"].reads == ()
+    assert ("large" in scopes[after("balances")], "large" in scopes[on("trades")], "tone" in scopes[on("trades")]) == (
+        1,
+        0,
+        1,
+    )
+    assert [scopes[on("trades")][n].type for n in ("large_cny", "reach", "tone", "share", "watched")] == [
         number("cny"),
         Type("list", None, ("phone", "sms")),
         enum("warm", "plain"),
@@ -318,7 +323,7 @@ def test_rows_that_no_case_reaches_are_found():
         "      - {then: sms}\n", "      - {client.has_advisor: false, then: sms}\n      - {then: email}\n"
     )
     rule_set = good(GOOD | {D: text})
-    scope = names.rule_scope("trades", rule_set.features, ("A", "B", "C"), (), declared=rule_set.declared)
+    scope = names.rule_scope(on("trades"), rule_set.features, ("A", "B", "C"), (), declared=rule_set.declared)
     assert [unreachable(table, scope) for table in rule_set.tables] == [(), (), (2,), ()]
 
 
@@ -344,7 +349,7 @@ def test_a_table_of_too_many_combinations_is_refused_in_bounded_time():
     told = problems_of(FILES | {D: "tables: {wide: {hit: first, file: wide.csv}}\n", "wide.csv": sheet})
     assert "has too many combinations to check" in told[0].message
     rule_set = good(FILES | {D: "tables: {wide: {hit: first, otherwise: 1, file: wide.csv}}\n", "wide.csv": sheet})
-    scope = names.rule_scope("client", rule_set.features, (), (), declared=rule_set.declared)
+    scope = names.rule_scope(None, rule_set.features, (), (), declared=rule_set.declared)
     assert unreachable(rule_set.tables[0], scope) == ()
     assert time.process_time() - begun < BOUNDED_S
 
@@ -369,7 +374,7 @@ def test_deep_definitions_compile():
 def test_the_code_of_a_declared_name_is_an_expression():
     rule_set = good(GOOD)
     reads = {feature.name: "0" for feature in rule_set.features}
-    scope = names.rule_scope("trades", rule_set.features, ("A",), (), reads, rule_set.declared)
+    scope = names.rule_scope(on("trades"), rule_set.features, ("A",), (), reads, rule_set.declared)
     for name in ("large_cny", "pause", "reach", "tone", "share"):
         assert isinstance(scope[name], Name)
         ast.parse(scope[name].code, mode="eval")

@@ -12,7 +12,8 @@ import pytest
 
 from engine.core.language.expressions import number
 from engine.core.plan.compile import compile_rule_set
-from engine.core.rules.ruleset import ContactPolicy, Service, Silence, TierStep
+from engine.core.rules.occasion import Occasion, OnEvents, Silence, on
+from engine.core.rules.ruleset import ContactPolicy, Service, TierStep
 from engine.rulefile.read.load import DirectoryError, digest, read_directory
 from engine.rulefile.source.document import MAX_BYTES
 from tests.rulefile.sample import FILES, good, problems_of
@@ -29,9 +30,9 @@ def test_a_rule_set_says_what_the_files_say():
     rule_set = good()
     assert [rule.id for rule in rule_set.rules] == ["hello", "vip-winback", "silent-client"]  # priority, then id
     hello, vip, silent = rule_set.rules
-    assert (vip.version, vip.on, vip.channels, vip.cooldown_s, vip.expires_s) == (
+    assert (vip.version, vip.occasion, vip.channels, vip.cooldown_s, vip.expires_s) == (
         2,
-        ("balances",),
+        OnEvents((on("balances"),)),
         ("work_queue",),
         7 * 86_400,
         12 * 3_600,
@@ -40,11 +41,11 @@ def test_a_rule_set_says_what_the_files_say():
         ("money_out_cny", "money_out_cny_7d", "cny"),
         ("tone", '"warm"', None),
     ]
-    assert (silent.on, silent.silence, silent.channels) == (("silence",), Silence("logins", 30), ("sms", "email"))
+    assert (silent.occasion, silent.channels) == (Silence("logins", 30), ("sms", "email"))
     assert silent.when.names == ("client.tier", "client.segment")
-    assert (hello.version, hello.on, hello.when.text, hello.channels) == (
+    assert (hello.version, hello.triggers, hello.when.text, hello.channels) == (
         1,
-        ("logins", "trades"),
+        (on("logins"), on("trades")),
         "True",
         ("app_push",),
     )
@@ -82,9 +83,8 @@ def test_shipped_rules(shipped):
     assert 50 <= len(shipped.rules) <= 60
     assert len(shipped.features) <= 26  # each costs memory in every client's state
     assert {rule.kind for rule in shipped.rules} == {"alert", "assignment", "survey", "message", "task"}
-    occasions = ("silence", "becomes", "at", "sequence")
-    assert all(any(getattr(rule, occasion) for rule in shipped.rules) for occasion in occasions)
-    on_trades = [compiled.rule for compiled in plan.compiled["trades"]]
+    assert {type(rule.occasion) for rule in shipped.rules} == {*get_args(Occasion)}
+    on_trades = [compiled.rule for compiled in plan.compiled[on("trades")]]
     alone = [
         rule
         for rule in on_trades

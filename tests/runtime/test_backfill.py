@@ -14,6 +14,7 @@ from engine.core.client.sections import unpack
 from engine.core.contract.topics import intake_topics
 from engine.core.firm_time import DAY_MS, HOUR_MS
 from engine.core.plan.compile import Plan
+from engine.core.rules.occasion import TIER_CHANGE
 from engine.operations import backfill
 from engine.operations.backfill import Backfill, Filled, Sizes, chosen_features, reach
 from engine.runtime.errors import Refused, Unavailable
@@ -147,7 +148,7 @@ class Scene:
         for client_id, state in bench.data.states().items():
             client = unpack(AFTER_PLAN.layout, state)
             client.advance(AFTER_PLAN.layout, client.now_ms + advance_ms)
-            values = AFTER_PLAN.compiled["tier_change"][0].parameters(client, None, None)
+            values = AFTER_PLAN.compiled[TIER_CHANGE][0].parameters(client, None, None)
             found[client_id] = (client.now_ms, dict(zip(NAMES, values, strict=True)))
         return found
 

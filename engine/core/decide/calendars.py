@@ -13,13 +13,13 @@ from functools import lru_cache
 from typing import Final
 
 from engine.core.firm_time import MINUTE_MS, NEVER_MS, date_of_day, day_number, day_of, day_start_ms
-from engine.core.rules.ruleset import Calendar
+from engine.core.rules.occasion import BeforeMaturity, Calendar
 
 _MONTHS: Final = {"month": 1, "quarter": 3, "year": 12, "birthday": 12}
 
 
 def next_ms(when: Calendar, after_ms: int, birth_date: str | None = None) -> int:
-    """The first occurrence later than `after_ms`; NEVER_MS for a birthday that is not known. Not for maturities."""
+    """The first occurrence later than `after_ms`; NEVER_MS for a birthday that is not known."""
     if when.every == "birthday" and birth_date is None:
         return NEVER_MS
     birth_date = birth_date if when.every == "birthday" else None
@@ -28,8 +28,8 @@ def next_ms(when: Calendar, after_ms: int, birth_date: str | None = None) -> int
     return moment_ms if moment_ms > after_ms else _first_from(when, today + 1, birth_date)
 
 
-def at_day_ms(when: Calendar, day: int) -> int:
-    """The moment that belongs to a maturity on `day`."""
+def at_day_ms(when: Calendar | BeforeMaturity, day: int) -> int:
+    """The moment that belongs to `day`."""
     return day_start_ms(day - when.before_days) + when.minute * MINUTE_MS
 
 

@@ -19,7 +19,8 @@ from engine.core.decide.policy import Match
 from engine.core.firm_time import DAY_MS, NEVER_MS
 from engine.core.plan.compile import Plan
 from engine.core.plan.features import next_slide_ms
-from engine.core.rules.ruleset import Becomes
+from engine.core.plan.waking import Silent
+from engine.core.rules.occasion import AT, BECOMES, MATURITY, SILENCE, TIMEOUT, Becomes, Trigger, after
 
 
 class Maturity(NamedTuple):
@@ -60,7 +61,9 @@ def noted(client: ClientState) -> tuple[object, ...]:
     return client.tier, client.recent, *(source.noted(client) for source in DUE)
 
 
-def _holding(plan: Plan, trigger: str, candidates: list[int], client: ClientState, event: Any = None) -> list[Match]:
+def _holding(
+    plan: Plan, trigger: Trigger, candidates: list[int], client: ClientState, event: Any = None
+) -> list[Match]:
     """Those of the candidates whose condition holds."""
     if not candidates:
         return []
@@ -72,32 +75,27 @@ def _holding(plan: Plan, trigger: str, candidates: list[int], client: ClientStat
 
 
 def _silences(plan: Plan, client: ClientState) -> list[Match]:
-    candidates = [
-        index
-        for index, source, length_ms in plan.timed.silences
-        if _silent_since(plan, client, index, source, length_ms) <= client.now_ms
-    ]
-    matches = _holding(plan, "silence", candidates, client)
-    for index, source, _ in plan.timed.silences:
-        if index in candidates:
-            last_ms = client.activities[source].last_ms
-            assert last_ms is not None  # else it is not silent since any time
-            client.silenced[plan.compiled["silence"][index].rule.id] = last_ms
+    fallen = [silent for silent in plan.timed.silences if _silent_since(client, silent) <= client.now_ms]
+    matches = _holding(plan, SILENCE, [silent.index for silent in fallen], client)
+    for silent in fallen:
+        last_ms = client.activities[silent.source].last_ms
+        assert last_ms is not None  # else it is not silent since any time
+        client.silenced[silent.rule_id] = last_ms
     return matches
 
 
-def _silent_since(plan: Plan, client: ClientState, index: int, source: str, length_ms: int) -> int:
+def _silent_since(client: ClientState, silent: Silent) -> int:
     """When this silence falls due; NEVER_MS when it was already seen, or nothing has been heard yet."""
-    last_ms = client.activities[source].last_ms
-    if last_ms is None or client.silenced.get(plan.compiled["silence"][index].rule.id) == last_ms:
+    last_ms = client.activities[silent.source].last_ms
+    if last_ms is None or client.silenced.get(silent.rule_id) == last_ms:
         return NEVER_MS
-    return last_ms + length_ms
+    return last_ms + silent.length_ms
 
 
 def _next_silence_ms(plan: Plan, client: ClientState) -> int:
     due_ms = NEVER_MS
-    for index, source, length_ms in plan.timed.silences:
-        due_ms = min(due_ms, _silent_since(plan, client, index, source, length_ms))
+    for silent in plan.timed.silences:
+        due_ms = min(due_ms, _silent_since(client, silent))
     return due_ms
 
 
@@ -124,7 +122,7 @@ def sequence_matches(plan: Plan, client: ClientState, topic: str, event: Event) 
             del client.waits[rule_id]
             if not wait.absent and event.time < abs(began_ms) + wait.within_ms:
                 candidates.append(wait.index)
-    matches = _holding(plan, f"after_{topic}", candidates, client, event)
+    matches = _holding(plan, after(topic), candidates, client, event)
     for index in steps.first(client, event, None):
         rule_id = steps.first_rules[index]
         if not waits[rule_id].absent:
@@ -151,7 +149,7 @@ def _ended_waits(plan: Plan, client: ClientState) -> list[Match]:
         for rule_id, start_ms in ended.items()
         if start_ms > 0 and rule_id in waits and waits[rule_id].absent
     ]
-    return _holding(plan, "timeout", absent, client)
+    return _holding(plan, TIMEOUT, absent, client)
 
 
 def _next_wait_ms(plan: Plan, client: ClientState) -> int:
@@ -166,27 +164,27 @@ def _next_wait_ms(plan: Plan, client: ClientState) -> int:
 
 
 def _on_calendar(plan: Plan, client: ClientState) -> list[Match]:
-    possible = plan.timed.calendars_possible(client, None, None)
+    possible = plan.timed.possible.calendars(client, None, None)
     if client.calendar_ms > client.now_ms and client.calendar_rules == possible:
         return []  # no calendar time has come
     before_ms, now_ms, birth_date = client.now_ms - 1, client.now_ms, client.birth_date
     times = {plan.timed.calendars[index] for index in possible}
     due = {when for when in times if calendars.next_ms(when, before_ms, birth_date) == now_ms}
     candidates = [index for index in possible if plan.timed.calendars[index] in due]
-    return _holding(plan, "at", candidates, client) + _matured(plan, client)
+    return _holding(plan, AT, candidates, client) + _matured(plan, client)
 
 
 def _matured(plan: Plan, client: ClientState) -> list[Match]:
     matches = []
     for day, symbol, amount_fen, _ in client.holdings:
-        candidates = [i for i, when in plan.timed.maturities if calendars.at_day_ms(when, day) == client.now_ms]
-        matches += _holding(plan, "maturity", candidates, client, Maturity(symbol, amount_fen, day - client.day))
+        candidates = [m.index for m in plan.timed.maturities if calendars.at_day_ms(m.when, day) == client.now_ms]
+        matches += _holding(plan, MATURITY, candidates, client, Maturity(symbol, amount_fen, day - client.day))
     return matches
 
 
 def _note_calendar(plan: Plan, client: ClientState, decided_ms: int) -> None:
     """Keep the next calendar time, until it has come or other rules can hold."""
-    possible = plan.timed.calendars_possible(client, None, None)
+    possible = plan.timed.possible.calendars(client, None, None)
     if client.calendar_ms <= client.now_ms or client.calendar_rules != possible:
         client.calendar_rules = possible
         client.calendar_ms = _after_ms(plan, client, possible, decided_ms)
@@ -199,14 +197,14 @@ def _after_ms(plan: Plan, client: ClientState, possible: list[int], decided_ms: 
     due_ms = NEVER_MS
     after_ms: dict[Any, int] = {}
     for index in possible:
-        when, rule = plan.timed.calendars[index], plan.compiled["at"][index].rule
+        when, rule = plan.timed.calendars[index], plan.compiled[AT][index].rule
         from_ms = max(client.now_ms, decided_ms - rule.expires_s * 1000)
         after_ms[when] = min(from_ms, after_ms.get(when, from_ms))
     for when, from_ms in after_ms.items():
         due_ms = min(due_ms, calendars.next_ms(when, from_ms, client.birth_date))
-    for _, when in plan.timed.maturities:
+    for maturing in plan.timed.maturities:
         for day, _, _, _ in client.holdings:
-            moment_ms = calendars.at_day_ms(when, day)
+            moment_ms = calendars.at_day_ms(maturing.when, day)
             if client.now_ms < moment_ms < due_ms:
                 due_ms = moment_ms
     return due_ms
@@ -217,10 +215,10 @@ def _after_ms(plan: Plan, client: ClientState, possible: list[int], decided_ms: 
 
 def became(plan: Plan, client: ClientState) -> list[Match]:
     """Note which conditions hold now; those that have become true and stayed so for as long as their rule asks."""
-    rules = plan.compiled["becomes"]
+    rules = plan.compiled[BECOMES]
     holding = [
         index
-        for index in plan.match["becomes"](client, None, None)
+        for index in plan.match[BECOMES](client, None, None)
         if not rules[index].needs or all(reach.is_known(client) for reach in rules[index].needs)
     ]
     if not holding and not client.held:
@@ -256,7 +254,7 @@ def _next_change_ms(plan: Plan, client: ClientState) -> int:
     for rule_id, entry in client.held.items():
         if rule_id in plan.timed.becomes:
             due_ms = min(due_ms, _act_ms(plan.timed.becomes[rule_id], entry))
-    for wake in plan.timed.wakes if plan.timed.wakes and plan.timed.wakes_possible(client, None, None) else ():
+    for wake in plan.timed.wakes if plan.timed.wakes and plan.timed.possible.wakes(client, None, None) else ():
         base_ms = wake.base(client, None, None)
         if base_ms is None:
             continue
@@ -265,7 +263,7 @@ def _next_change_ms(plan: Plan, client: ClientState) -> int:
             due_ms = min(due_ms, base_ms + (days + 1) * DAY_MS)
         elif (later := bisect_right(wake.days, days)) < len(wake.days):
             due_ms = min(due_ms, base_ms + wake.days[later] * DAY_MS)
-    if plan.timed.slides_possible(client, None, None):
+    if plan.timed.possible.slides(client, None, None):
         due_ms = min(due_ms, next_slide_ms(plan.layout, client))
     return due_ms
 

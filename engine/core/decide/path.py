@@ -22,6 +22,7 @@ from engine.core.decide.occasions import became, next_due_ms, noted, sequence_ma
 from engine.core.decide.policy import Match, Send, judge, record
 from engine.core.decide.tiers import TierMove, review, review_due_ms
 from engine.core.plan.compile import Plan
+from engine.core.rules.occasion import TIER_CHANGE, on
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +102,9 @@ def _take(plan: Plan, states: MutableMapping[str, ClientState], topic: str, even
         client.review_ms = review_due_ms(plan, client)
     if move is not None or topic in plan.classify_on or day != client.day or client.sequence == 1:
         _classify(plan, client)
-    rules = plan.compiled[topic]
-    matches = [Match(rules[index], event) for index in plan.match[topic](client, event, None)]
+    trigger = on(topic)
+    rules = plan.compiled[trigger]
+    matches = [Match(rules[index], event) for index in plan.match[trigger](client, event, None)]
     if client.waits or topic in plan.timed.steps:
         matches += sequence_matches(plan, client, topic, event)
     if client.held or plan.timed.becomes:
@@ -175,8 +177,8 @@ def _act(
         decided.moves[move.from_tier or "", move.to_tier, move.reason] += 1
         decided.messages.append(tier_change_message(client, move, cause, ordinal))
         ordinal += 1
-        rules = plan.compiled["tier_change"]
-        by_move = plan.match["tier_change"](client, event, move)
+        rules = plan.compiled[TIER_CHANGE]
+        by_move = plan.match[TIER_CHANGE](client, event, move)
         matches = [*matches, *(Match(rules[index], event, move) for index in by_move)]
     if len(matches) > 1:
         matches = sorted(matches, key=lambda match: (-match.compiled.rule.priority, match.compiled.rule.id))

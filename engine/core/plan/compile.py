@@ -7,8 +7,8 @@ Holds: generated code is built from the engine's own text and from checked trees
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Literal
+from dataclasses import dataclass, fields
+from typing import Any, Literal
 
 from engine.core.client.state import ClientState, Layout
 from engine.core.contract import topics
@@ -20,6 +20,7 @@ from engine.core.plan.matching import Matcher
 from engine.core.plan.sensitivity import moves_with_now, wrong_when_short
 from engine.core.plan.waking import (
     Meanings,
+    Possible,
     Read,
     Steps,
     Timed,
@@ -32,11 +33,9 @@ from engine.core.plan.waking import (
     timed,
 )
 from engine.core.rules import names
-from engine.core.rules.names import activity_code
-from engine.core.rules.ruleset import Ladder, Rule, RuleSet, triggers
+from engine.core.rules.occasion import AT, BECOMES, Becomes, Trigger, on, triggers
+from engine.core.rules.ruleset import Ladder, Rule, RuleSet
 from engine.core.rules.tables import list_globals
-
-POSSIBLE: Final = ("calendars", "slides", "wakes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +70,8 @@ class Plan:
     rule_set: RuleSet
     layout: Layout
     update: dict[str, Callable[[ClientState, Any, bool], None]]  # source -> apply an event, late or not
-    match: dict[str, Matcher]  # trigger -> indexes into `compiled[trigger]` that hold
-    compiled: dict[str, tuple[CompiledRule, ...]]
+    match: dict[Trigger, Matcher]  # trigger -> indexes into `compiled[trigger]` that hold
+    compiled: dict[Trigger, tuple[CompiledRule, ...]]
     timed: Timed
     ladders: dict[str, CompiledLadder]
     segments: tuple[str, ...]
@@ -81,7 +80,7 @@ class Plan:
     facts: dict[str, tuple[str, ...]]  # topic -> what its events tell of the client
     review_on: frozenset[str]  # the topics that can move a tier at once
     classify_on: frozenset[str]  # the topics that can change a segment or the value score at once
-    scopes: dict[str, Scope]  # trigger, or client -> the names that expressions use there
+    scopes: dict[Trigger | None, Scope]  # the names that expressions use there; None: of the client alone
 
 
 def _tuple(places: list[str]) -> str:
@@ -102,12 +101,12 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
     """Compile every part. Takes about a millisecond a rule."""
     tiers, segments = rule_set.tiers.names, tuple(s.id for s in rule_set.tiers.segments)
 
-    def scope_of(trigger: str, reads: dict[str, str] | None = None) -> Scope:
+    def scope_of(trigger: Trigger | None, reads: dict[str, str] | None = None) -> Scope:
         return names.rule_scope(trigger, rule_set.features, tiers, segments, reads, rule_set.declared)
 
-    unread = scope_of("becomes")
+    unread = scope_of(None)
     waited_for = [ladder.measure for ladder in rule_set.tiers.ladders.values()]
-    waited_for += [rule.when for rule in rule_set.rules if rule.becomes]
+    waited_for += [rule.when for rule in rule_set.rules if isinstance(rule.occasion, Becomes)]
     watched = {name.name for expression in waited_for for name in read_by(expression, unread)}
     sources = {source: features.plan_source(source, rule_set.features, watched) for source in topics.sources()}
     reads = {name: text for plan in sources.values() for name, text in plan.reads.items()}
@@ -122,18 +121,18 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
 
         code.function(f"update_{source}", "c, e, late", updates.update_lines(source, sources, condition))
 
-    scopes = {trigger: scope_of(trigger, reads) for trigger in (*triggers(), "client")}
-    by_trigger = {trigger: tuple(rule for rule in rule_set.rules if trigger in rule.on) for trigger in triggers()}
+    scopes = {trigger: scope_of(trigger, reads) for trigger in (*triggers(), None)}
+    by_trigger = {trigger: tuple(rule for rule in rule_set.rules if trigger in rule.triggers) for trigger in triggers()}
     for trigger, rules in by_trigger.items():
         _add_rules(code, trigger, rules, scopes)
     steps = {topic: steps_of(rule_set.rules, topic) for topic in topics.inbound_topics()}
     for topic, both in steps.items():
         for place, found in zip(("first", "then"), both, strict=True):
-            matching.add(code, f"{place}_{topic}", [step.when for _, step in found], scopes[topic])
-    meanings = meanings_of(rule_set.declared, scopes["becomes"])
-    _add_possible(code, by_trigger, scopes["becomes"], meanings)
+            matching.add(code, f"{place}_{topic}", [step.when for _, step in found], scopes[on(topic)])
+    meanings = meanings_of(rule_set.declared, scopes[None])
+    _add_possible(code, by_trigger, scopes[None], meanings)
 
-    scope = scopes["client"]
+    scope = scopes[None]
     bases = [name for name in scope.values() if name.base]
     for name in bases:
         code.function(f"base_{name.name.partition('.')[2]}", "c, e, t", [f"return {name.base}"])
@@ -182,7 +181,7 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
                 if first or then
             },
             base_of,
-            {what: space[f"possible_{what}"] for what in POSSIBLE},
+            Possible(**{what.name: space[f"possible_{what.name}"] for what in fields(Possible)}),
         ),
         ladders=ladders,
         segments=segments,
@@ -199,12 +198,12 @@ def _classify_on(expressions: Sequence[Expression], rule_set: RuleSet, scope: Sc
     """The topics whose events can change what the expressions come to."""
     read = {name.name for expression in expressions for name in read_by(expression, scope)}
     sources = {feature.source for feature in rule_set.features if feature.name in read}
-    told = {source for source in topics.sources() if any(activity_code(source) in scope[name].code for name in read)}
+    told = {source for source in topics.sources() if read & {names.days_since(source), names.last_at(source)}}
     return frozenset(("profiles", "balances")) | sources | told
 
 
-def _add_rules(code: Code, trigger: str, rules: tuple[Rule, ...], scopes: Mapping[str, Scope]) -> None:
-    """What the rules looked at on a trigger ask and tell, as functions."""
+def _add_rules(code: Code, trigger: Trigger, rules: tuple[Rule, ...], scopes: Mapping[Trigger | None, Scope]) -> None:
+    """What the rules of a trigger ask and tell, as functions."""
     scope = scopes[trigger]
     matching.add(code, f"match_{trigger}", [rule.when for rule in rules], scope)
     for index, rule in enumerate(rules):
@@ -214,15 +213,15 @@ def _add_rules(code: Code, trigger: str, rules: tuple[Rule, ...], scopes: Mappin
         code.function(f"parameters_{trigger}_{index}", "c, e, t", [f"return {_tuple(parameters)}"])
         given = (rule.cooldown_by, rule.channels_by)
         if any(given):
-            contact = [code.place(to_python(by, scopes["becomes"])) if by else "None" for by in given]
+            contact = [code.place(to_python(by, scopes[None])) if by else "None" for by in given]
             code.function(f"contact_{trigger}_{index}", "c, e, t", [f"return {_tuple(contact)}"])
 
 
 def _compiled(
     space: Mapping[str, Any],
-    trigger: str,
+    trigger: Trigger,
     rules: tuple[Rule, ...],
-    scopes: Mapping[str, Scope],
+    scopes: Mapping[Trigger | None, Scope],
     reaches: Mapping[str, Reach],
     meanings: Meanings,
 ) -> tuple[CompiledRule, ...]:
@@ -246,15 +245,15 @@ def _always_the_same(_client: ClientState, _event: Any, _move: Any) -> tuple[Non
     return None, None
 
 
-def _add_possible(code: Code, by_trigger: Mapping[str, tuple[Rule, ...]], scope: Scope, meanings: Meanings) -> None:
-    """What tells, of the rules that wait, which can hold before an event comes. See Timed."""
+def _add_possible(code: Code, by_trigger: Mapping[Trigger, tuple[Rule, ...]], scope: Scope, meanings: Meanings) -> None:
+    """The matchers of Possible."""
     waiting = {
-        "calendars": by_trigger["at"],
-        "slides": [rule for rule in by_trigger["becomes"] if changes_with(rule.when, scope, "day", "hour")],
-        "wakes": [rule for rule in by_trigger["becomes"] if changes_with(rule.when, scope, "elapsed")],
+        "calendars": by_trigger[AT],
+        "slides": [rule for rule in by_trigger[BECOMES] if changes_with(rule.when, scope, "day", "hour")],
+        "wakes": [rule for rule in by_trigger[BECOMES] if changes_with(rule.when, scope, "elapsed")],
     }
-    for what in POSSIBLE:
-        fixed = [fixed_part(rule.when, scope, meanings) for rule in waiting[what]]
+    for what, rules in waiting.items():
+        fixed = [fixed_part(rule.when, scope, meanings) for rule in rules]
         matching.add(code, f"possible_{what}", fixed, scope)
 
 

@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from typing import Final, Literal
 
 from engine.core.language.expressions import Expression
+from engine.core.language.functions import FUNCTIONS
 
 _RISING: Final = ("count", "sum", "distinct", "max")  # more of the past never makes them less
-_DAYS_ALONE: Final = frozenset({"weekday", "day", "month", "year", "date_of"})
 
 
 def wrong_when_short(
@@ -57,7 +57,7 @@ def moves_with_now(tree: ast.expr) -> Literal["day", "hour"]:
     inside = {
         id(call.args[0])
         for call in ast.walk(tree)
-        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in _DAYS_ALONE
+        if isinstance(call, ast.Call) and FUNCTIONS[ast.unparse(call.func)].by_day
     }
     moments = (node for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id == "now")
     return "day" if all(id(node) in inside for node in moments) else "hour"

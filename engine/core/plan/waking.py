@@ -1,4 +1,4 @@
-"""What a plan knows of the rules that are not looked at on one event alone.
+"""Rules that can fire without an event: what they wait for, and when to wake a client.
 
 Enters: the rules by trigger, the names of each trigger's scope. Leaves: Timed.
 Holds: indexes are those into the plan's compiled rules of the trigger; a condition over state is woken at every moment
@@ -10,7 +10,8 @@ from __future__ import annotations
 import ast
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Sequence as List
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -18,12 +19,23 @@ from engine.core.client.state import ClientState
 from engine.core.firm_time import DAY_MS
 from engine.core.language.expressions import BOOL, Changes, Expression, Name, Scope
 from engine.core.rules.meaning import meaning
-from engine.core.rules.ruleset import Becomes, Calendar, Feature, Rule, RuleSet, Step, event_triggers
+from engine.core.rules.occasion import (
+    BECOMES,
+    Becomes,
+    BeforeMaturity,
+    Calendar,
+    OnEvents,
+    Sequence,
+    Silence,
+    Step,
+    Trigger,
+)
+from engine.core.rules.ruleset import Feature, Rule, RuleSet
 from engine.core.rules.tables import Declared, Definition, Table, row_tree
 
 Match = Callable[[ClientState, Any, Any], list[int]]
 Read = Callable[[ClientState, Any, Any], Any]
-Meanings = Mapping[str, Sequence[ast.expr]]  # what a definition or a table stands for, by its name
+Meanings = Mapping[str, List[ast.expr]]  # what a definition or a table stands for, by its name
 TAKEN_ANEW: Final = ("client.segment", "client.value_score")  # whenever the client is woken
 MIRRORED: Final[dict[type[ast.cmpop], type[ast.cmpop]]] = {
     ast.Lt: ast.Gt,
@@ -39,7 +51,7 @@ class Wait:
 
     within_ms: int
     absent: bool
-    index: int  # into the compiled rules of `timeout` when absent, else of `after_<topic>`
+    index: int  # into the compiled rules of TIMEOUT when absent, else of those after its second step's topic
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,25 +73,52 @@ class Wake:
 
 
 @dataclass(frozen=True, slots=True)
+class Silent:
+    """A silence that a rule waits for."""
+
+    rule_id: str
+    index: int  # into the compiled rules of SILENCE
+    source: str
+    length_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Maturing:
+    """When a rule is due, for each holding with a term."""
+
+    index: int  # into the compiled rules of MATURITY
+    when: BeforeMaturity
+
+
+@dataclass(frozen=True, slots=True)
+class Possible:
+    """Which rules that wait can hold before an event comes: for each, the part of its condition that only events change
+    is true. While it is false, time does not wake a client for that rule.
+    """
+
+    calendars: Match  # of the rules of AT
+    slides: Match  # of those of BECOMES that read a window
+    wakes: Match  # of those of BECOMES that count days
+
+
+@dataclass(frozen=True, slots=True)
 class Timed:
-    digest: str  # of what clients are looked at by when no event comes; when it is another, all are to be looked at
-    silences: tuple[tuple[int, str, int], ...]  # (index, source, milliseconds)
+    """Rules that can fire without an event: what they wait for, and when to wake a client."""
+
+    digest: str  # of all that waking follows from; when it is another, every client must be evaluated once
+    silences: tuple[Silent, ...]
     becomes: dict[str, Becomes]  # by rule id
     wakes: tuple[Wake, ...]
-    # The conditions that count days, and those that read a window, that can hold before an event comes: what only
-    # events change allows it.
-    wakes_possible: Match
-    slides_possible: Match
-    calendars: tuple[Calendar, ...]  # by index into `at`
-    calendars_possible: Match  # indexes of those that can hold before an event comes
-    maturities: tuple[tuple[int, Calendar], ...]  # (index into `maturity`, when)
+    calendars: tuple[Calendar, ...]  # of the compiled rules of AT
+    maturities: tuple[Maturing, ...]
     waits: dict[str, Wait]  # by rule id
     steps: dict[str, Steps]  # by topic
+    possible: Possible
 
 
 def steps_of(rules: Iterable[Rule], topic: str) -> tuple[list[tuple[str, Step]], list[tuple[str, Step]]]:
     """The first steps and the second steps on a topic, each with its rule's id."""
-    sequences = [(rule.id, rule.sequence) for rule in rules if rule.sequence is not None]
+    sequences = [(rule.id, rule.occasion) for rule in rules if isinstance(rule.occasion, Sequence)]
     return (
         [(id_, sequence.first) for id_, sequence in sequences if sequence.first.on == topic],
         [(id_, sequence.then) for id_, sequence in sequences if sequence.then.on == topic],
@@ -87,9 +126,8 @@ def steps_of(rules: Iterable[Rule], topic: str) -> tuple[list[tuple[str, Step]],
 
 
 def digest_of(rule_set: RuleSet) -> str:
-    """Names what clients are looked at by when no event comes: rules, tiers, segments, and what these build on."""
-    rules = [rule for rule in rule_set.rules if not {*event_triggers()}.issuperset(rule.on)]
-    said = [(rule.id, rule.on, rule.silence, rule.becomes, rule.at, rule.sequence, rule.when) for rule in rules]
+    """Names all that waking follows from: rules that need no event, tiers, segments, and what these build on."""
+    said = [(r.id, r.occasion, r.when) for r in rule_set.rules if not isinstance(r.occasion, OnEvents)]
     features = [replace(feature, was=()) for feature in rule_set.features]
     bases: list[Feature | Table | Definition] = [*features, *rule_set.tables, *rule_set.definitions]
     plain = [replace(base, description="") for base in bases]
@@ -99,39 +137,33 @@ def digest_of(rule_set: RuleSet) -> str:
 
 def timed(
     digest: str,
-    by_trigger: Mapping[str, tuple[Rule, ...]],
+    by_trigger: Mapping[Trigger, tuple[Rule, ...]],
     scope: Scope,
     meanings: Meanings,
     steps: dict[str, Steps],
     bases: Mapping[str, Read],
-    possible: Mapping[str, Match],
+    possible: Possible,
 ) -> Timed:
-    """`scope` is that of `becomes`; `bases` reads the base of each name that counts days, by the name; `possible` has
-    the matchers of `wakes_possible` and its like, by what is possible.
-    """
-    waits = {
-        rule.id: Wait(rule.sequence.within_s * 1000, rule.sequence.absent, index)
-        for trigger, rules in by_trigger.items()
-        if trigger == "timeout" or trigger.startswith("after_")
-        for index, rule in enumerate(rules)
-        if rule.sequence is not None
-    }
+    """`scope` is that of BECOMES; `bases` reads the base of each name that counts days, by the name."""
+    placed = [(index, rule.id, rule.occasion) for rules in by_trigger.values() for index, rule in enumerate(rules)]
     return Timed(
         digest=digest,
         silences=tuple(
-            (index, rule.silence.source, rule.silence.days * DAY_MS)
-            for index, rule in enumerate(by_trigger["silence"])
-            if rule.silence is not None
+            Silent(rule_id, index, silence.source, silence.days * DAY_MS)
+            for index, rule_id, silence in placed
+            if isinstance(silence, Silence)
         ),
-        becomes={rule.id: rule.becomes for rule in by_trigger["becomes"] if rule.becomes is not None},
-        wakes=tuple(Wake(bases[name], days) for name, days in flips(by_trigger["becomes"], scope, meanings).items()),
-        wakes_possible=possible["wakes"],
-        slides_possible=possible["slides"],
-        calendars=tuple(rule.at for rule in by_trigger["at"] if rule.at is not None),
-        calendars_possible=possible["calendars"],
-        maturities=tuple((i, rule.at) for i, rule in enumerate(by_trigger["maturity"]) if rule.at is not None),
-        waits=waits,
+        becomes={rule_id: becomes for _, rule_id, becomes in placed if isinstance(becomes, Becomes)},
+        wakes=tuple(Wake(bases[name], days) for name, days in flips(by_trigger[BECOMES], scope, meanings).items()),
+        calendars=tuple(calendar for _, _, calendar in placed if isinstance(calendar, Calendar)),
+        maturities=tuple(Maturing(index, when) for index, _, when in placed if isinstance(when, BeforeMaturity)),
+        waits={
+            rule_id: Wait(sequence.within_s * 1000, sequence.absent, index)
+            for index, rule_id, sequence in placed
+            if isinstance(sequence, Sequence)
+        },
         steps=steps,
+        possible=possible,
     )
 
 

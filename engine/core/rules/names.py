@@ -16,6 +16,7 @@ from engine.core.contract import events
 from engine.core.contract.topics import TOPICS, Topic, inbound_topics, sources, written_as
 from engine.core.language.expressions import BOOL, TEXT, Changes, Name, Scope, Type, enum, number
 from engine.core.language.types import MAX_NAME_LOG10
+from engine.core.rules.occasion import MATURITY, TIER_CHANGE, Trigger
 from engine.core.rules.ruleset import Feature, Since
 from engine.core.rules.tables import NOTHING, Declared, with_declared
 
@@ -98,12 +99,12 @@ def event_names(about: str) -> tuple[Name, ...]:
     """The names of the event itself: one of a topic, or a maturity; none on anything else."""
     if about in TOPICS:
         return _topic_names(TOPICS[about])
-    return MATURITY_NAMES if about == "maturity" else ()
+    return MATURITY_NAMES if about == MATURITY.about else ()
 
 
 def eventful() -> tuple[str, ...]:
     """What has names of its own, for declarations that use them."""
-    return (*(topic for topic in TOPICS if event_names(topic)), "maturity", "tier_change")
+    return (*(topic for topic in TOPICS if event_names(topic)), MATURITY.about, TIER_CHANGE.about)
 
 
 @lru_cache
@@ -185,19 +186,19 @@ def feature_names(features: Iterable[Feature], code: dict[str, str] | None = Non
 
 
 def rule_scope(
-    trigger: str,
+    trigger: Trigger | None,
     features: Iterable[Feature],
     tiers: tuple[str, ...],
     segments: tuple[str, ...],
     code: dict[str, str] | None = None,
     declared: Declared = NOTHING,
 ) -> Scope:
-    """Names for a rule's condition and parameters when looked at on `trigger`; "client" is the scope of tiers,
-    segments and score. The second step of a sequence has the names of its event.
+    """Names for a rule's condition and parameters when it is evaluated on `trigger`; without one, those of the client
+    alone, for tiers, segments and score.
     """
     tiers = (*tiers, *(t for t in CLIENT_TYPES if t not in tiers and t != "individual"))
-    topic = trigger.removeprefix("after_")
-    names = [*client_names(tiers, segments, topic), *feature_names(features, code), *event_names(topic)]
-    if trigger == "tier_change":
+    about = trigger.about if trigger else ""
+    names = [*client_names(tiers, segments, about), *feature_names(features, code), *event_names(about)]
+    if trigger == TIER_CHANGE:
         names += tier_change_names(tiers)
-    return with_declared({name.name: name for name in names}, declared, topic, compiling=code is not None)
+    return with_declared({name.name: name for name in names}, declared, about, compiling=code is not None)

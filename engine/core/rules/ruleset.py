@@ -10,25 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from engine.core.contract.topics import inbound_topics
 from engine.core.language.expressions import Expression
+from engine.core.rules.occasion import Occasion, Trigger
 from engine.core.rules.tables import Declared, Definition, Table
 
 Aggregate = Literal["count", "sum", "min", "max", "distinct", "last", "daily_mean"]
-Every = Literal["day", "week", "month", "quarter", "year", "birthday", "maturity"]
-
-
-def event_triggers() -> tuple[str, ...]:
-    """Events, and `tier_change`, which comes with the event that moved the tier."""
-    return (*inbound_topics(), "tier_change")
-
-
-def triggers() -> tuple[str, ...]:
-    """What a rule is evaluated on. Beside events there are the client's own timers, and what follows from state:
-    `after_<topic>` is the second step of a sequence, `timeout` the end of a wait in which it did not come.
-    """
-    after = (f"after_{topic}" for topic in inbound_topics())
-    return (*event_triggers(), "silence", "becomes", "at", "maturity", *after, "timeout")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,56 +99,6 @@ class ContactPolicy:
         return self.urgent_from is not None and priority >= self.urgent_from
 
 
-@dataclass(frozen=True, slots=True)
-class Silence:
-    """Fires once when a client had no event of `source` for `days`, counted from the last one."""
-
-    source: str
-    days: int
-
-
-@dataclass(frozen=True, slots=True)
-class Becomes:
-    """Fires when the condition has become true and stayed so for `for_s`, once; then again every `repeat_s` while it
-    stays true, unless that is 0.
-    """
-
-    for_s: int
-    repeat_s: int
-
-
-@dataclass(frozen=True, slots=True)
-class Calendar:
-    """Fires at a time of the firm's calendar (UTC+8), `before_days` earlier than the day that the rest names."""
-
-    every: Every
-    day: int  # of the week (1 is Monday), the month, or the quarter's or year's first month; 1 where it has no meaning
-    month: int  # of the year, for `year`; else 1
-    minute: int  # of the day
-    before_days: int  # for birthday and maturity
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """An event of a sequence."""
-
-    on: str  # a topic
-    when: Expression  # over the client and the event
-
-
-@dataclass(frozen=True, slots=True)
-class Sequence:
-    """`first` begins a wait of `within_s`. Fires when `then` comes within it, or with `absent` when it does not.
-
-    Without `absent` a further `first` begins the wait anew; with it the wait that began goes on.
-    """
-
-    first: Step
-    then: Step
-    within_s: int
-    absent: bool
-
-
 # What the firm does for its clients, and a rule is part of.
 Service = Literal[
     "tiers",
@@ -185,11 +121,7 @@ class Rule:
     version: int
     title: str
     owner: str
-    on: tuple[str, ...]
-    silence: Silence | None  # set exactly when on == ("silence",)
-    becomes: Becomes | None  # set exactly when on == ("becomes",)
-    at: Calendar | None  # set exactly when on is ("at",) or ("maturity",)
-    sequence: Sequence | None  # set exactly when on is ("timeout",) or ("after_<topic>",)
+    occasion: Occasion
     when: Expression
     kind: str
     audience: str
@@ -204,6 +136,11 @@ class Rule:
     description: str = ""
     serves: Service | None = None
     was: tuple[str, ...] = ()  # former ids, the oldest first: what was remembered of them is this rule's
+
+    @property
+    def triggers(self) -> tuple[Trigger, ...]:
+        """What it is evaluated on."""
+        return self.occasion.triggers
 
 
 @dataclass(frozen=True, slots=True)

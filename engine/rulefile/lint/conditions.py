@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import ast
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from collections.abc import Sequence as List
 from typing import Final
 
 from engine.core.client.layout import MAX_SUM
 from engine.core.language.expressions import BOOL, Expression
+from engine.core.rules.occasion import Becomes, Sequence, on, trigger_about
 from engine.core.rules.ruleset import Rule, RuleSet
 from engine.rulefile.lint.findings import Findings
 from engine.rulefile.lint.narrowing import World, impossible
@@ -36,13 +38,13 @@ def look(rule_set: RuleSet, findings: Findings) -> None:
         home = places.segments.get(segment.id)
         at = home.key("when") if home else None
         if home is not None and at is not None:
-            worlds = {"": world_of(rule_set, "client")}
+            worlds = {"": world_of(rule_set, None)}
             _Look(findings, f'segment "{segment.id}"', home, at, worlds).condition(segment.when)
     for definition in rule_set.definitions:
         home = places.declared["define"].get(definition.name)
         at = places.roots[home.file].key("define", definition.name, "is") if home else None
         if home is not None and at is not None and definition.expression.type == BOOL:
-            worlds = {"": world_of(rule_set, definition.on or "client")}
+            worlds = {"": world_of(rule_set, trigger_about(definition.on))}
             _Look(findings, f'definition "{definition.name}"', home, at, worlds).condition(definition.expression)
     for feature in rule_set.features:
         home = places.declared["features"].get(feature.name)
@@ -58,13 +60,13 @@ def _conditions(
     """A rule's conditions, each with its place and what is certain on each of its triggers."""
     if home is None:
         return []
-    key = "becomes" if rule.becomes else "when"
-    worlds: dict[str, World] = {trigger: world_of(rule_set, trigger, rule) for trigger in rule.on}
+    key = "becomes" if isinstance(rule.occasion, Becomes) else "when"
+    worlds = {str(trigger): world_of(rule_set, trigger, rule) for trigger in rule.triggers}
     found = [(rule.when, home.key(key), worlds)]
-    if rule.sequence is not None:
-        second = "without" if rule.sequence.absent else "then"
-        for step, name in ((rule.sequence.first, "first"), (rule.sequence.then, second)):
-            found.append((step.when, home.key("sequence", name, "when"), {step.on: world_of(rule_set, step.on)}))
+    if isinstance(sequence := rule.occasion, Sequence):
+        second = "without" if sequence.absent else "then"
+        for step, name in ((sequence.first, "first"), (sequence.then, second)):
+            found.append((step.when, home.key("sequence", name, "when"), {step.on: world_of(rule_set, on(step.on))}))
     return found
 
 
@@ -137,7 +139,7 @@ class _Look:
         return f", as {name} is {f'from {said[0]} to {said[1]}' if high not in UNSAID else f'{said[0]} or more'}"
 
 
-def implied(worlds: Sequence[World], narrower: Expression, wider: Expression) -> bool:
+def implied(worlds: List[World], narrower: Expression, wider: Expression) -> bool:
     """Whether it is certain that the one holds only where the other does. Tried where they speak of the same things."""
     if not {*wider.names} <= {*narrower.names, *RELATED}:
         return False

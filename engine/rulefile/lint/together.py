@@ -13,7 +13,8 @@ from dataclasses import replace
 from typing import Any, Final
 
 from engine.core.language.expressions import Expression, Scope, function_globals, to_python
-from engine.core.rules.ruleset import Rule, RuleSet, event_triggers
+from engine.core.rules.occasion import Trigger, event_triggers
+from engine.core.rules.ruleset import Rule, RuleSet
 from engine.rulefile.lint.conditions import implied
 from engine.rulefile.lint.findings import Findings
 from engine.rulefile.lint.narrowing import Box, Unsettled, World, boxes, impossible
@@ -26,9 +27,11 @@ MAX_TRIES: Final = 200
 
 def look(rule_set: RuleSet, findings: Findings) -> None:
     worlds = {trigger: world_of(rule_set, trigger) for trigger in event_triggers()}
-    never = {
-        r.id for r in rule_set.rules if all(t in worlds and impossible(worlds[t], (r.when.tree, True)) for t in r.on)
-    }
+
+    def can_never_hold(rule: Rule) -> bool:
+        return all(t in worlds and impossible(worlds[t], (rule.when.tree, True)) for t in rule.triggers)
+
+    never = {rule.id for rule in rule_set.rules if can_never_hold(rule)}
     rules = [rule for rule in rule_set.rules if rule.id not in never]
     if rule_set.policy.daily_cap == 0:
         _none_is_sent(rule_set, findings)
@@ -55,18 +58,22 @@ def _without_advisor(rule_set: RuleSet, rules: list[Rule], findings: Findings) -
         home = findings.places.rules.get(rule.id)
         if rule.audience != "advisor" or home is None:
             continue
-        if all(impossible(world_of(rule_set, on), (rule.when.tree, True), (advised, True)) for on in rule.on):
+        if all(
+            impossible(world_of(rule_set, trigger), (rule.when.tree, True), (advised, True))
+            for trigger in rule.triggers
+        ):
             message = "is for the advisor of clients who have none: it goes to the team of its owner"
             remedy = "write audience: team, or correct its condition"
             findings.add("L206", home.key("audience") or home, f'rule "{rule.id}"', message, remedy, home=home)
 
 
-def _together(one: Rule, other: Rule, worlds: Mapping[str, World]) -> list[World]:
+def _together(one: Rule, other: Rule, worlds: Mapping[Trigger, World]) -> list[World]:
     """What is certain on each trigger of the one, when the other is looked at on all of them; else nothing."""
-    return [worlds[t] for t in one.on] if all(t in other.on and t in worlds for t in one.on) else []
+    triggers = one.triggers
+    return [worlds[t] for t in triggers] if all(t in other.triggers and t in worlds for t in triggers) else []
 
 
-def _repeated(rules: list[Rule], worlds: Mapping[str, World], findings: Findings) -> None:
+def _repeated(rules: list[Rule], worlds: Mapping[Trigger, World], findings: Findings) -> None:
     for position, rule in enumerate(rules):
         home = findings.places.rules.get(rule.id)
         for other in rules[:position] + rules[position + 1 :]:
@@ -83,7 +90,7 @@ def _repeated(rules: list[Rule], worlds: Mapping[str, World], findings: Findings
             break
 
 
-def _used_up(rule_set: RuleSet, rules: list[Rule], worlds: Mapping[str, World], findings: Findings) -> None:
+def _used_up(rule_set: RuleSet, rules: list[Rule], worlds: Mapping[Trigger, World], findings: Findings) -> None:
     cap = rule_set.policy.daily_cap
     for position, rule in enumerate(rules):
         home = findings.places.rules.get(rule.id)
@@ -108,15 +115,15 @@ def _used_up(rule_set: RuleSet, rules: list[Rule], worlds: Mapping[str, World], 
             findings.add("L202", home.key("priority") or home, f'rule "{rule.id}"', message, remedy, home=home)
 
 
-def _same_priority(rule_set: RuleSet, rules: list[Rule], worlds: Mapping[str, World], findings: Findings) -> None:
+def _same_priority(rule_set: RuleSet, rules: list[Rule], worlds: Mapping[Trigger, World], findings: Findings) -> None:
     capped = [rule for rule in rules if not rule_set.policy.is_urgent(rule.priority)]
     client = [rule for rule in capped if rule.audience == "client"]
     for one, other in itertools.combinations(client, 2):
         home = findings.places.rules.get(other.id)
         if home is None or one.priority != other.priority or one.template == other.template:
             continue
-        for trigger in one.on:
-            if trigger not in other.on or trigger not in worlds:
+        for trigger in one.triggers:
+            if trigger not in other.triggers or trigger not in worlds:
                 continue
             shown = witness(rule_set, trigger, worlds[trigger], one.when, other.when)
             if shown is not None:
@@ -128,7 +135,7 @@ def _same_priority(rule_set: RuleSet, rules: list[Rule], worlds: Mapping[str, Wo
 
 
 def _segments(rule_set: RuleSet, findings: Findings) -> None:
-    world = world_of(rule_set, "client")
+    world = world_of(rule_set, None)
     earlier: list[tuple[ast.expr, bool]] = []
     for segment in rule_set.tiers.segments:
         home = findings.places.segments.get(segment.id)
@@ -140,7 +147,7 @@ def _segments(rule_set: RuleSet, findings: Findings) -> None:
         earlier.append((segment.when.tree, False))
 
 
-def witness(rule_set: RuleSet, trigger: str, world: World, *conditions: Expression) -> dict[str, Any] | None:
+def witness(rule_set: RuleSet, trigger: Trigger, world: World, *conditions: Expression) -> dict[str, Any] | None:
     """Values, money in CNY, for which all conditions hold: found by trying, so none is no proof that there are none."""
     scope = scope_of(rule_set, trigger)
     names = list(dict.fromkeys(name for condition in conditions for name in condition.names))

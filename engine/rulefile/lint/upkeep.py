@@ -11,7 +11,8 @@ from dataclasses import fields, is_dataclass
 from typing import Any, Final
 
 from engine.core.language.expressions import Expression
-from engine.core.rules.ruleset import Rule, RuleSet, event_triggers
+from engine.core.rules.occasion import Becomes, Calendar, OnEvents, trigger_about
+from engine.core.rules.ruleset import Rule, RuleSet
 from engine.rulefile.lint.findings import Findings
 from engine.rulefile.lint.places import Place
 from engine.rulefile.lint.worlds import scope_of
@@ -44,7 +45,7 @@ def _rule(rule: Rule, home: Place, owners: Counter[str], findings: Findings) -> 
     if rhythm_s and rule.cooldown_by is None and rule.cooldown_s > rhythm_s:
         message = f"is looked at every {every}, and its cooldown outlasts that: it is passed over"
         add("L303", "cooldown", message, "shorten the cooldown, or look more seldom")
-    if rule.audience == "client" and rule.cooldown_s < HOUR_S and set(rule.on) & {*event_triggers()}:
+    if rule.audience == "client" and rule.cooldown_s < HOUR_S and isinstance(rule.occasion, OnEvents):
         message = "speaks to the client again within the hour"
         add("L304", "cooldown", message, "write a cooldown of at least 1h, better days")
     if owners[rule.owner] == 1:
@@ -55,11 +56,12 @@ def _rule(rule: Rule, home: Place, owners: Counter[str], findings: Findings) -> 
 
 
 def _rhythm(rule: Rule) -> tuple[int, str]:
-    if rule.at is not None and rule.at.every in RHYTHM_S:
-        return RHYTHM_S[rule.at.every], rule.at.every
-    if rule.becomes is not None and rule.becomes.repeat_s:
-        days, rest = divmod(rule.becomes.repeat_s, DAY_S)
-        return rule.becomes.repeat_s, f"{rule.becomes.repeat_s // 60}m" if rest else f"{days}d"
+    match rule.occasion:
+        case Calendar(every=every) if every in RHYTHM_S:
+            return RHYTHM_S[every], every
+        case Becomes(repeat_s=repeat_s) if repeat_s:
+            days, rest = divmod(repeat_s, DAY_S)
+            return repeat_s, f"{repeat_s // 60}m" if rest else f"{days}d"
     return 0, ""
 
 
@@ -108,7 +110,7 @@ def _rows(rule_set: RuleSet, findings: Findings) -> None:
         home = findings.places.declared["tables"].get(table.name)
         if home is None or table.hit != "first":
             continue
-        for row in unreachable(table, scope_of(rule_set, table.on or "client")):
+        for row in unreachable(table, scope_of(rule_set, trigger_about(table.on))):
             subject, remedy = f'table "{table.name}"', "remove it, or move it up"
             if row == len(table.rows):
                 at = findings.places.roots[home.file].key("tables", table.name, "otherwise") or home

@@ -20,6 +20,7 @@ from engine.core.language.expressions import Name, Scope
 from engine.core.language.types import INTEGER_UNITS
 from engine.core.plan.features import column_key
 from engine.core.rules import names
+from engine.core.rules.occasion import TIER_CHANGE, Silence, Trigger
 from engine.core.rules.ruleset import Feature, Rule, RuleSet, Tiers, Window
 from engine.core.rules.tables import Declared, row_tree
 from engine.rulefile.lint.narrowing import World
@@ -31,17 +32,17 @@ MAX_VALUES: Final = 5000  # of a list
 GROWING: Final = ("count", "sum", "distinct")  # never less in a longer window
 
 
-def scope_of(rule_set: RuleSet, trigger: str) -> Scope:
+def scope_of(rule_set: RuleSet, trigger: Trigger | None) -> Scope:
     segments = tuple(segment.id for segment in rule_set.tiers.segments)
     return names.rule_scope(trigger, rule_set.features, rule_set.tiers.names, segments, declared=rule_set.declared)
 
 
-def world_of(rule_set: RuleSet, trigger: str, rule: Rule | None = None) -> World:
+def world_of(rule_set: RuleSet, trigger: Trigger | None, rule: Rule | None = None) -> World:
     """What holds on a trigger; of a rule, what its own timer makes certain too."""
     scope = scope_of(rule_set, trigger)
     features = {feature.name: feature for feature in rule_set.features}
     domains = {name: _domain(known, features.get(name)) for name, known in scope.items()}
-    topic = trigger.removeprefix("after_")
+    topic = trigger.topic if trigger else ""
     implied = []
     for feature in rule_set.features:
         if feature.source != topic or not _has_today(feature):
@@ -55,7 +56,7 @@ def world_of(rule_set: RuleSet, trigger: str, rule: Rule | None = None) -> World
     relations: list[tuple[tuple[str, ...], frozenset[tuple[Any, ...]]]] = []
     same: dict[str, str] = {}
     at_most = _longer_windows(rule_set.features)
-    if trigger == "tier_change":
+    if trigger == TIER_CHANGE:
         same["tier_change.new"] = "client.tier"
         domains["client.days_in_tier"] = Domain((Span(0, 0),), missing=False)
         related = ("client.type", "client.tier", "tier_change.old", "tier_change.reason")
@@ -66,8 +67,9 @@ def world_of(rule_set: RuleSet, trigger: str, rule: Rule | None = None) -> World
         same["client.assets_cny"] = "balance.assets_cny"
         domains["client.assets_peak_cny"] = replace(domains["client.assets_peak_cny"], missing=False)
         at_most.append(("balance.assets_cny", "client.assets_peak_cny"))
-    if rule is not None and rule.silence is not None:
-        domains[names.days_since(rule.silence.source)] = Domain((Span(rule.silence.days, MAX_DAYS),), missing=False)
+    if rule is not None and isinstance(rule.occasion, Silence):
+        since = names.days_since(rule.occasion.source)
+        domains[since] = Domain((Span(rule.occasion.days, MAX_DAYS),), missing=False)
     return World(
         domains,
         frozenset(name for name, known in scope.items() if known.type.unit in INTEGER_UNITS and known.reads is None),

@@ -132,16 +132,16 @@ def read_tiers(reader: Reader, root: Node, features: tuple[Feature, ...]) -> Tie
     fields = reader.mapping(root, (), (*names.CLIENT_TYPES, "segments", "value_score"))
     base = {
         name: known
-        for name, known in names.rule_scope("client", features, (), ()).items()
+        for name, known in names.rule_scope(None, features, (), ()).items()
         if name not in ("client.tier", "client.days_in_tier", "client.segment", "client.value_score")
     }
     ladders = {type_: _ladder(reader, fields[type_], base) for type_ in names.CLIENT_TYPES if type_ in fields}
     tiers = tuple(dict.fromkeys(step.tier for ladder in ladders.values() for step in ladder.steps))
-    scope = names.rule_scope("client", features, tiers, ())
+    scope = names.rule_scope(None, features, tiers, ())
     before_segment = {n: k for n, k in scope.items() if n not in ("client.segment", "client.value_score")}
     segments = tuple(_segment(reader, item, before_segment) for item in reader.items(fields.get("segments")))
     _no_twice(reader, fields.get("segments"), [segment.id for segment in segments])
-    scope = names.rule_scope("client", features, tiers, tuple(segment.id for segment in segments))
+    scope = names.rule_scope(None, features, tiers, tuple(segment.id for segment in segments))
     before_score = {n: k for n, k in scope.items() if n != "client.value_score"}
     score = reader.expression(fields["value_score"], before_score, number()) if "value_score" in fields else None
     return Tiers(ladders, segments, score)

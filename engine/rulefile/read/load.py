@@ -14,6 +14,7 @@ from typing import Final
 
 from engine.core.language.expressions import Scope
 from engine.core.rules.names import rule_scope
+from engine.core.rules.occasion import trigger_about
 from engine.core.rules.ruleset import ContactPolicy, Rule, RuleSet, Tiers
 from engine.core.rules.tables import NOTHING
 from engine.rulefile.read.declarations import read_features, read_policy, read_tiers
@@ -112,7 +113,7 @@ def load(files: Mapping[str, str]) -> RuleSet | tuple[Problem, ...]:
 
         @cache
         def scopes(topic: str | None) -> Scope:
-            return rule_scope(topic or "client", features, tiers.names, segments)
+            return rule_scope(trigger_about(topic), features, tiers.names, segments)
 
         declared = read_definitions(readers[DEFINITIONS], roots[DEFINITIONS], scopes, sheets)
     if DEFINITIONS not in files and sheets.names:

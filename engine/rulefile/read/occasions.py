@@ -1,27 +1,40 @@
-"""Reads when a rule is looked at: on events, after silence, when a condition becomes true, at calendar times, in
+"""Reads when a rule is evaluated: on events, after silence, when a condition becomes true, at calendar times, in
 sequences.
 
-Enters: a rule's fields. Leaves: an Occasion, with the rule's condition.
+Enters: a rule's fields. Leaves: its Occasion and its condition.
 Holds: a rule has exactly one of the five; its condition fits the names that are known then.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Final, cast, get_args
 
 from engine.core.contract.topics import inbound_topics, sources
 from engine.core.firm_time import WEEKDAYS
 from engine.core.language.expressions import BOOL, Expression, Scope
 from engine.core.plan.waking import read_by
-from engine.core.rules.ruleset import Becomes, Calendar, Every, Sequence, Silence, Step, event_triggers
+from engine.core.rules.occasion import (
+    Becomes,
+    BeforeMaturity,
+    Calendar,
+    Every,
+    Occasion,
+    OnEvents,
+    Sequence,
+    Silence,
+    Step,
+    Trigger,
+    event_triggers,
+    on,
+)
 from engine.rulefile.source.document import Mapping, Node
 from engine.rulefile.source.fields import ALWAYS, DAY_S, MINUTE_S, Reader
 
 KINDS: Final = ("on", "silence", "becomes", "at", "sequence")
 OCCASION_KEYS: Final = (*KINDS, "when", "for", "repeat_every")
-EVERY: Final[tuple[str, ...]] = get_args(Every)
+MATURITY: Final = "maturity"  # what a calendar time can be about beside the days of Every
+EVERY: Final[tuple[str, ...]] = (*get_args(Every), MATURITY)
 # What of a calendar time may be said beside `every` and `time`.
 CALENDAR_KEYS: Final[dict[str, tuple[str, ...]]] = {
     "day": (),
@@ -30,24 +43,16 @@ CALENDAR_KEYS: Final[dict[str, tuple[str, ...]]] = {
     "quarter": ("day",),
     "year": ("month", "day"),
     "birthday": ("before",),
-    "maturity": ("before",),
+    MATURITY: ("before",),
 }
 YEAR_S: Final = 366 * DAY_S
 
 
-@dataclass(frozen=True, slots=True)
-class Occasion:
-    """`on` is empty after a fault."""
-
-    on: tuple[str, ...] = ()
-    when: Expression = ALWAYS
-    silence: Silence | None = None
-    becomes: Becomes | None = None
-    at: Calendar | None = None
-    sequence: Sequence | None = None
+Scopes = dict[Trigger | None, Scope]
 
 
-def read_occasion(reader: Reader, node: Node, fields: dict[str, Node], scopes: dict[str, Scope]) -> Occasion:
+def read_occasion(reader: Reader, node: Node, fields: dict[str, Node], scopes: Scopes) -> tuple[Occasion, Expression]:
+    """The occasion, without triggers after a fault, and the condition."""
     given = [key for key in KINDS if key in fields]
     if reader.whole(node, fields) and len(given) != 1:
         message = f"both {given[0]} and {given[1]}" if given else f"missing key {', '.join(KINDS[:-1])} or {KINDS[-1]}"
@@ -55,28 +60,22 @@ def read_occasion(reader: Reader, node: Node, fields: dict[str, Node], scopes: d
     for key in ("for", "repeat_every"):
         if key in fields and "becomes" not in fields:
             reader.problem(fields[key], f"{key} without becomes", f"write the condition as becomes, or remove {key}")
-    if not given:
-        return Occasion()
-    kind = given[0]
-    if kind == "becomes":
-        return _becomes(reader, fields, scopes)
-
-    def when(*triggers: str) -> Expression:
-        known = {trigger: scopes[trigger] for trigger in triggers}
-        return reader.expression_in(fields["when"], known, BOOL) if "when" in fields and known else ALWAYS
-
-    if kind == "silence":
-        return Occasion(("silence",), when("silence"), silence=_silence(reader, fields["silence"]))
-    if kind == "at":
-        calendar = _calendar(reader, fields["at"])
-        trigger = "maturity" if calendar.every == "maturity" else "at"
-        return Occasion((trigger,), when(trigger), at=calendar)
-    if kind == "sequence":
-        sequence = _sequence(reader, fields["sequence"], scopes)
-        trigger = "timeout" if sequence.absent else f"after_{sequence.then.on}"
-        return Occasion((trigger,), when(trigger), sequence=sequence)
-    on = reader.choices(fields["on"], event_triggers())
-    return Occasion(on, when(*on))
+    occasion: Occasion = OnEvents(())
+    match given:
+        case ["becomes", *_]:
+            return _becomes(reader, fields, scopes)
+        case ["silence", *_]:
+            occasion = _silence(reader, fields["silence"])
+        case ["at", *_]:
+            occasion = _calendar(reader, fields["at"])
+        case ["sequence", *_]:
+            occasion = _sequence(reader, fields["sequence"], scopes)
+        case ["on", *_]:
+            named = {str(trigger): trigger for trigger in event_triggers()}
+            occasion = OnEvents(tuple(named[name] for name in reader.choices(fields["on"], tuple(named))))
+    known = {str(trigger): scopes[trigger] for trigger in occasion.triggers}
+    when = reader.expression_in(fields["when"], known, BOOL) if "when" in fields and known else ALWAYS
+    return occasion, when
 
 
 def _silence(reader: Reader, node: Node) -> Silence:
@@ -85,11 +84,11 @@ def _silence(reader: Reader, node: Node) -> Silence:
     return Silence(reader.choice(fields.get("of"), sources()), days)
 
 
-def _becomes(reader: Reader, fields: dict[str, Node], scopes: dict[str, Scope]) -> Occasion:
+def _becomes(reader: Reader, fields: dict[str, Node], scopes: Scopes) -> tuple[Becomes, Expression]:
     if "when" in fields:
         reader.problem(fields["when"], "when beside becomes", "join both conditions with and, under becomes")
-    condition = reader.expression(fields["becomes"], scopes["becomes"], BOOL)
-    for name in read_by(condition, scopes["becomes"]):
+    condition = reader.expression(fields["becomes"], scopes[None], BOOL)
+    for name in read_by(condition, scopes[None]):
         if name.changes == "now":
             remedy = "compare days, such as client.days_since_login, or write a rule with at or silence"
             reader.problem(fields["becomes"], f'"{name.name}" changes all the time', remedy)
@@ -98,12 +97,10 @@ def _becomes(reader: Reader, fields: dict[str, Node], scopes: dict[str, Scope]) 
     def length(key: str, least_s: int) -> int:
         return reader.duration(fields[key], "mhd", least_s, YEAR_S) if key in fields else 0
 
-    return Occasion(
-        ("becomes",), condition, becomes=Becomes(length("for", MINUTE_S), length("repeat_every", 60 * MINUTE_S))
-    )
+    return Becomes(length("for", MINUTE_S), length("repeat_every", 60 * MINUTE_S)), condition
 
 
-def _calendar(reader: Reader, node: Node) -> Calendar:
+def _calendar(reader: Reader, node: Node) -> Calendar | BeforeMaturity:
     every = "day"
     if isinstance(node, Mapping) and "every" in node.entries:
         every = reader.choice(node.entries["every"][1], EVERY) or "day"
@@ -116,13 +113,12 @@ def _calendar(reader: Reader, node: Node) -> Calendar:
         day = WEEKDAYS.index(weekday) + 1 if weekday else 1
     elif "day" in fields:
         day = reader.integer(fields["day"], 1, 31)
-    return Calendar(
-        cast(Every, every),
-        day,
-        reader.integer(fields["month"], 1, 12) if "month" in fields else 1,
-        _minute(reader, fields.get("time")),
-        reader.duration(fields["before"], "d", 0, 90 * DAY_S) // DAY_S if "before" in fields else 0,
-    )
+    month = reader.integer(fields["month"], 1, 12) if "month" in fields else 1
+    minute = _minute(reader, fields.get("time"))
+    before_days = reader.duration(fields["before"], "d", 0, 90 * DAY_S) // DAY_S if "before" in fields else 0
+    if every == MATURITY:
+        return BeforeMaturity(minute, before_days)
+    return Calendar(cast(Every, every), day, month, minute, before_days)
 
 
 def _minute(reader: Reader, node: Node | None) -> int:
@@ -133,7 +129,7 @@ def _minute(reader: Reader, node: Node | None) -> int:
     return int(found[1]) * 60 + int(found[2]) if found else 0
 
 
-def _sequence(reader: Reader, node: Node, scopes: dict[str, Scope]) -> Sequence:
+def _sequence(reader: Reader, node: Node, scopes: Scopes) -> Sequence:
     fields = reader.mapping(node, ("first", "within"), ("then", "without"))
     if reader.whole(node, fields) and ("then" in fields) == ("without" in fields):
         both = "then" in fields
@@ -148,8 +144,7 @@ def _sequence(reader: Reader, node: Node, scopes: dict[str, Scope]) -> Sequence:
     )
 
 
-def _step(reader: Reader, node: Node | None, scopes: dict[str, Scope]) -> Step:
+def _step(reader: Reader, node: Node | None, scopes: Scopes) -> Step:
     fields = reader.mapping(node, ("on",), ("when",))
-    on = reader.choice(fields.get("on"), inbound_topics()) or "profiles"
-    given = "when" in fields and on in scopes
-    return Step(on, reader.expression(fields["when"], scopes[on], BOOL) if given else ALWAYS)
+    topic = reader.choice(fields.get("on"), inbound_topics()) or "profiles"
+    return Step(topic, reader.expression(fields["when"], scopes[on(topic)], BOOL) if "when" in fields else ALWAYS)

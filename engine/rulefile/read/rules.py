@@ -13,10 +13,11 @@ from engine.core.contract.events import Channel
 from engine.core.contract.outbound import Audience, Kind
 from engine.core.language.expressions import Expression, Fault, Scope, number
 from engine.core.rules import names
-from engine.core.rules.ruleset import Feature, Rule, Service, Tiers, triggers
+from engine.core.rules.occasion import triggers
+from engine.core.rules.ruleset import Feature, Rule, Service, Tiers
 from engine.core.rules.tables import NOTHING, Declared
 from engine.rulefile.read.cases import read_tests
-from engine.rulefile.read.occasions import OCCASION_KEYS, read_occasion
+from engine.rulefile.read.occasions import OCCASION_KEYS, Scopes, read_occasion
 from engine.rulefile.source.document import Mapping, Node, Scalar
 from engine.rulefile.source.fields import DAY_S, IDENTIFIER, KEBAB, MINUTE_S, OWNER, TEMPLATE, Reader
 
@@ -47,7 +48,8 @@ def read_rules(
     """Each rule with the node of its id."""
     segments = tuple(segment.id for segment in tiers.segments)
     scopes = {
-        trigger: names.rule_scope(trigger, features, tiers.names, segments, declared=declared) for trigger in triggers()
+        trigger: names.rule_scope(trigger, features, tiers.names, segments, declared=declared)
+        for trigger in (*triggers(), None)
     }
     rules = []
     for node in reader.items(reader.mapping(root, ("rules",)).get("rules")):
@@ -58,15 +60,15 @@ def read_rules(
     return rules
 
 
-def _rule(reader: Reader, node: Node, scopes: dict[str, Scope], tiers: Tiers) -> Rule:
+def _rule(reader: Reader, node: Node, scopes: Scopes, tiers: Tiers) -> Rule:
     before = reader.faults
     fields = reader.mapping(node, REQUIRED, OPTIONAL)
-    occasion = read_occasion(reader, node, fields, scopes)
-    known: dict[str, Scope] = {trigger: scopes[trigger] for trigger in occasion.on}
+    occasion, when = read_occasion(reader, node, fields, scopes)
+    known: dict[str, Scope] = {str(trigger): scopes[trigger] for trigger in occasion.triggers}
     kind = reader.choice(fields.get("kind"), KINDS)
     audience = reader.choice(fields.get("audience"), AUDIENCES)
-    channels, channels_by = _channels(reader, fields.get("channels"), scopes["becomes"])
-    cooldown_s, cooldown_by = _cooldown(reader, fields.get("cooldown"), scopes["becomes"])
+    channels, channels_by = _channels(reader, fields.get("channels"), scopes[None])
+    cooldown_s, cooldown_by = _cooldown(reader, fields.get("cooldown"), scopes[None])
     if audience == "client" and "channels" not in fields:
         reader.problem(node, "missing key channels", f"list those to use, best first: {', '.join(CHANNELS)}")
     elif audience in ("advisor", "team"):
@@ -78,12 +80,8 @@ def _rule(reader: Reader, node: Node, scopes: dict[str, Scope], tiers: Tiers) ->
         version=reader.integer(fields["version"], 1, 1_000_000) if "version" in fields else 1,
         title=reader.words(fields.get("title"), 120),
         owner=reader.word(fields.get("owner"), OWNER),
-        on=occasion.on,
-        silence=occasion.silence,
-        becomes=occasion.becomes,
-        at=occasion.at,
-        sequence=occasion.sequence,
-        when=occasion.when,
+        occasion=occasion,
+        when=when,
         kind=kind,
         audience=audience,
         channels=channels,

@@ -9,6 +9,7 @@ from typing import Final
 
 from engine.core.contract.topics import inbound_topics, sources
 from engine.core.rules import names
+from engine.core.rules.occasion import on as on_topic
 from engine.core.rules.ruleset import RuleSet
 from engine.rulefile.lint.worlds import scope_of
 from engine.rulefile.read import declarations, tables
@@ -131,7 +132,7 @@ def definitions_schema(rule_set: RuleSet | None) -> Schema:
     row: Schema = {"type": "object", "properties": {tables.THEN: then}, "required": [tables.THEN]}
     row["additionalProperties"] = cell
     if rule_set is not None:  # columns that can be inputs
-        scopes = (scope_of(rule_set, topic) for topic in ("client", *inbound_topics()))
+        scopes = (scope_of(rule_set, trigger) for trigger in (None, *map(on_topic, inbound_topics())))
         row["properties"] = {name: cell for scope in scopes for name in scope if "." in name} | row["properties"]
     table: Keys = {
         "hit": (choice(tables.HITS), "The first row that matches; or the only one, and rows may not overlap."),

@@ -86,7 +86,7 @@ def words_of(rule_set: RuleSet | None) -> str:
     """The names that a rule set declares for expressions, each with its description."""
     if rule_set is None:
         return ""
-    scope = scope_of(rule_set, "client")
+    scope = scope_of(rule_set, None)
     own = [known for name, known in scope.items() if "." not in name][:SHOWN]
     said = "; ".join(f"{known.name}{f' ({known.description})' if known.description else ''}" for known in own)
     return f"Declared names: {said}." if said else ""

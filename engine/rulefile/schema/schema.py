@@ -14,7 +14,8 @@ from typing import Any, Final
 from engine.core.contract.topics import TOPICS, inbound_topics, sources
 from engine.core.firm_time import WEEKDAYS
 from engine.core.rules import names
-from engine.core.rules.ruleset import RuleSet, event_triggers
+from engine.core.rules.occasion import event_triggers
+from engine.core.rules.ruleset import RuleSet
 from engine.rulefile.read import cases, occasions, rules, story
 from engine.rulefile.schema.parts import (
     Keys,
@@ -51,7 +52,7 @@ def rules_schema(rule_set: RuleSet | None) -> Schema:
         "owner": (word(OWNER), "The department that it belongs to."),
         "serves": (choice(rules.SERVICES), "Which of the firm's needs it serves."),
         "description": (text(500), "Why there is such a rule."),
-        "on": (choices(event_triggers()), "The events that it is looked at on."),
+        "on": (choices(map(str, event_triggers())), "The events that it is looked at on."),
         "silence": (_silence(), "Looks at a client once when nothing has come for so long."),
         "becomes": (expression(known), "Fires when this becomes true, not again while it stays true."),
         "at": (_calendar(), "Looks at every client at a time of the firm's calendar."),

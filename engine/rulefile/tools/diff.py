@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from engine.core.language.expressions import Expression
 from engine.core.rules.meaning import FILTERS, filter_meaning, meaning
+from engine.core.rules.occasion import Becomes, BeforeMaturity, Calendar, Occasion, OnEvents, Sequence, Silence
 from engine.core.rules.ruleset import Feature, Rule, RuleSet
 from engine.core.rules.tables import Row, Table
 from engine.rulefile.lint.parts import Part, conjuncts
@@ -24,6 +25,14 @@ from engine.rulefile.tools.renames import acts_otherwise, by_present_name, name_
 SILENT: Final = ("text", "place", "tree", "log10", "size", "depth")  # of how it is written or compiled
 SHOWN: Final = 5  # values of a list; of more, their number is told
 KEYS: Final = ("id", "name", "tier")
+WRITTEN_AS: Final[dict[type, str]] = {
+    OnEvents: "on",
+    Silence: "silence",
+    Becomes: "becomes",
+    Calendar: "at",
+    BeforeMaturity: "at",
+    Sequence: "sequence",
+}
 SECONDS: Final = (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))
 
 
@@ -90,7 +99,7 @@ def _one(what: str, name: str, before: Any, after: Any, like: str | None) -> lis
 
 def _summary(value: Any) -> tuple[str, ...]:
     if isinstance(value, Rule):
-        on = ", ".join(value.on)
+        on = ", ".join(map(str, value.triggers))
         return value.title, f"{value.kind} to {value.audience}, on {on}, when {_said('', value.when)}"
     if isinstance(value, Table):
         return (f"{len(value.rows)} rows over {', '.join(value.inputs)}",)
@@ -108,6 +117,8 @@ def _between(path: str, before: Any, after: Any) -> Iterable[str]:
         yield from _conditions(path, before, after)
     elif isinstance(before, Table) and isinstance(after, Table) and before.inputs == after.inputs:
         yield from _tables(path, before, after)
+    elif isinstance(before, Occasion) and isinstance(after, Occasion):
+        yield from _occasions(before, after)
     elif is_dataclass(before) and type(before) is type(after):
         for field in fields(before):
             one, other = getattr(before, field.name), getattr(after, field.name)
@@ -120,6 +131,23 @@ def _between(path: str, before: Any, after: Any) -> Iterable[str]:
         yield from _lists(path, before, after)
     else:
         yield f"{path}: {_said(path, before)} becomes {_said(path, after)}"
+
+
+def _occasions(before: Occasion, after: Occasion) -> Iterable[str]:
+    """By the words of rule files."""
+    if isinstance(before, OnEvents) and isinstance(after, OnEvents):
+        yield from _lists("on", tuple(map(str, before.triggers)), tuple(map(str, after.triggers)))
+    elif type(before) is type(after):
+        for field in fields(before):
+            where = f"{WRITTEN_AS[type(before)]} {_label(field.name)}"
+            yield from _between(where, getattr(before, field.name), getattr(after, field.name))
+    else:
+        yield f"{_occasion_said(before)} becomes {_occasion_said(after)}"
+
+
+def _occasion_said(occasion: Occasion) -> str:
+    said = ", ".join(map(str, occasion.triggers)) if isinstance(occasion, OnEvents) else _said("", occasion)
+    return f"{WRITTEN_AS[type(occasion)]} {said}"
 
 
 def _keyed(path: str, ones: Mapping[str, Any], others: Mapping[str, Any]) -> Iterable[str]:

@@ -19,6 +19,7 @@ from engine.core.contract.outbound import TOPIC_OF_KIND, Outcome
 from engine.core.decide.path import Due, Input, decide
 from engine.core.firm_time import DAY_MS
 from engine.core.plan.compile import Plan, compile_rule_set
+from engine.core.rules.occasion import Trigger
 from engine.core.rules.ruleset import Rule, RuleSet
 from engine.insight.explain import Explainer, Explanation, Look, reached, watched
 from engine.insight.values import MISSING
@@ -91,7 +92,7 @@ def run_tests(rule_set: RuleSet, only: str | None = None) -> Report:
         seen: dict[Key, set[bool]] = {}
         results += [runner.run(test, entry.rule, seen) for test in entry.tests]
         if entry.tests and entry.when is not None:
-            terms = list(runner.explainer.part(entry.rule, entry.rule.on[0]).all())
+            terms = list(runner.explainer.part(entry.rule, entry.rule.triggers[0]).all())
             of += 2 * len(terms)
             branches += [
                 _branch(entry, entry.when, term.offset, term.text, never)
@@ -134,8 +135,8 @@ class _Runner:
         self.kept: dict[tuple[tuple[tuple[str, Event], ...], int], bytes] = {}
 
     def run(self, test: RuleTest, rule: Rule, seen: dict[Key, set[bool]]) -> Result:
-        def note(trigger: str, client: ClientState, event: Any, move: Any) -> None:
-            if trigger in rule.on:
+        def note(trigger: Trigger, client: ClientState, event: Any, move: Any) -> None:
+            if trigger in rule.triggers:
                 for term, holds in reached(self.explainer.part(rule, trigger), client, event, move):
                     seen.setdefault((term.offset, term.text), set()).add(holds)
 
@@ -144,8 +145,8 @@ class _Runner:
             return Result(test, "", None)
         looks: list[Explanation] = []
 
-        def explain(trigger: str, client: ClientState, event: Any, move: Any) -> None:
-            if trigger in rule.on:
+        def explain(trigger: Trigger, client: ClientState, event: Any, move: Any) -> None:
+            if trigger in rule.triggers:
                 looks.append(self.explainer.explain(rule, trigger, client, event, move))
 
         self._decide(test, explain)

@@ -43,7 +43,7 @@ async def read_client(redis: Redis, app_id: str, client_id: str) -> dict[str, An
 
 
 def _private(client: ClientState) -> dict[str, Any]:
-    last = {name: getattr(client, name).last_ms for name in sources()}
+    last = {name: client.activities[name].last_ms for name in sources()}
     return {
         "age_band": client.age_band,
         "region": client.region,

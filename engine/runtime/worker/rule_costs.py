@@ -19,10 +19,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from engine.core.client.state import ClientState
 from engine.core.decide.path import Input
 from engine.core.plan.compile import Plan
+from engine.core.rules.occasion import BECOMES, on
 from engine.runtime.observe.metrics import Metrics
 
 SAMPLE_EVERY: Final = 1_000  # events; the timing of one event's tests then costs a hundredth of deciding
-STATE_TRIGGERS: Final = ("becomes",)  # looked at after every event, whatever its topic
+STATE_TRIGGERS: Final = (BECOMES,)  # evaluated after every event, whatever its topic
 
 
 class CostSampler:
@@ -47,7 +48,7 @@ class CostSampler:
             return  # no event
         topic, event = item
         client = states[event.client_id]
-        for trigger in (topic, *STATE_TRIGGERS):
+        for trigger in (on(topic), *STATE_TRIGGERS):
             if trigger in plan.match:
                 costs_ns = plan.match[trigger].costs(client, event, None, self._clock_ns)
                 for index, cost_ns in costs_ns.items():

@@ -1,0 +1,144 @@
+"""When a rule is evaluated: on events, after silence, when a condition becomes true, at times, in sequences.
+
+Enters: nothing. Leaves: Trigger, and one frozen dataclass for each kind of occasion.
+Holds: a rule has exactly one occasion; its triggers follow from that. Triggers are what plans, scopes and `explain` are
+indexed by.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import ClassVar, Final, Literal, NamedTuple
+
+from engine.core.contract.topics import inbound_topics
+from engine.core.language.expressions import Expression
+
+Every = Literal["day", "week", "month", "quarter", "year", "birthday"]
+Kind = Literal["event", "tier_change", "silence", "becomes", "at", "maturity", "after", "timeout"]
+
+
+class Trigger(NamedTuple):
+    """What a rule is evaluated on: an event of a topic, the tier change that an event or timer led to, a timer of the
+    client's own, a condition over its state; `after` an event that is the second step of a sequence, and the `timeout`
+    of a sequence whose second step did not come.
+    """
+
+    kind: Kind
+    topic: str = ""  # of the event at hand, for `event` and `after`
+
+    @property
+    def about(self) -> str:
+        """What the names are about that are known beside the client's."""
+        return self.topic or self.kind
+
+    def __str__(self) -> str:
+        return f"after_{self.topic}" if self.kind == "after" else self.about
+
+
+TIER_CHANGE: Final = Trigger("tier_change")
+SILENCE: Final = Trigger("silence")
+BECOMES: Final = Trigger("becomes")
+AT: Final = Trigger("at")
+MATURITY: Final = Trigger("maturity")
+TIMEOUT: Final = Trigger("timeout")
+
+
+@cache
+def on(topic: str) -> Trigger:
+    return Trigger("event", topic)
+
+
+@cache
+def after(topic: str) -> Trigger:
+    return Trigger("after", topic)
+
+
+def event_triggers() -> tuple[Trigger, ...]:
+    """What rule files name after `on`."""
+    return (*map(on, inbound_topics()), TIER_CHANGE)
+
+
+def triggers() -> tuple[Trigger, ...]:
+    return (*event_triggers(), SILENCE, BECOMES, AT, MATURITY, *map(after, inbound_topics()), TIMEOUT)
+
+
+def trigger_about(name: str | None) -> Trigger | None:
+    """The trigger whose names a declaration `on` this uses; None: the client's alone."""
+    return next((trigger for trigger in (*event_triggers(), MATURITY) if trigger.about == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class OnEvents:
+    """Fires on any of these events."""
+
+    triggers: tuple[Trigger, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """Fires once when a client had no event of `source` for `days`, counted from the last one."""
+
+    triggers: ClassVar = (SILENCE,)
+    source: str
+    days: int
+
+
+@dataclass(frozen=True, slots=True)
+class Becomes:
+    """Fires when the condition has become true and stayed so for `for_s`, once; then again every `repeat_s` while it
+    stays true, unless that is 0.
+    """
+
+    triggers: ClassVar = (BECOMES,)
+    for_s: int
+    repeat_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Calendar:
+    """Fires at a time of the firm's calendar (UTC+8), `before_days` earlier than the day that the rest names."""
+
+    triggers: ClassVar = (AT,)
+    every: Every
+    day: int  # of the week (1 is Monday), the month, or the quarter's or year's first month; 1 where it has no meaning
+    month: int  # of the year, for `year`; else 1
+    minute: int  # of the day
+    before_days: int  # for birthday
+
+
+@dataclass(frozen=True, slots=True)
+class BeforeMaturity:
+    """Fires at a time of the firm's calendar, `before_days` earlier than the last day of each holding with a term."""
+
+    triggers: ClassVar = (MATURITY,)
+    minute: int  # of the day
+    before_days: int
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """An event of a sequence."""
+
+    on: str  # a topic
+    when: Expression  # over the client and the event
+
+
+@dataclass(frozen=True, slots=True)
+class Sequence:
+    """`first` begins a wait of `within_s`. Fires when `then` comes within it, or with `absent` when it does not.
+
+    Without `absent` a further `first` begins the wait anew; with it the wait that began goes on.
+    """
+
+    first: Step
+    then: Step
+    within_s: int
+    absent: bool
+
+    @property
+    def triggers(self) -> tuple[Trigger, ...]:
+        return (TIMEOUT if self.absent else after(self.then.on),)
+
+
+Occasion = OnEvents | Silence | Becomes | Calendar | BeforeMaturity | Sequence
