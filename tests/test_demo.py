@@ -15,6 +15,7 @@ import pytest
 from rich.console import Console
 
 from engine.core.contract.outbound import TOPIC_OF_KIND
+from engine.demo import demo
 from engine.demo.board import Board, plain_actions, plain_line, screen, summary
 from engine.demo.clients import BAD_SHARE, CLIENTS, SEED, Feed, fast_days_per_s
 from engine.demo.embedded import EmbeddedKafka
@@ -246,6 +247,34 @@ def test_in_a_terminal_there_is_a_live_screen_and_the_terminal_is_given_back(tmp
     assert text.count("\x1b[?25l") == text.count("\x1b[?25h")  # cursor
     assert "Last actions" in text
     assert "All went well." in text.rpartition("\x1b[?1049l")[2]
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        (None, "no such directory; give the directory that holds the rule files"),
+        ({}, "no *.yaml file in it"),
+        ({"features.yaml": "features: 7\n"}, "are refused,"),
+        ({"tiers.yml": ""}, "rule files end in .yaml or .csv"),
+    ],
+)
+def test_rules_that_a_worker_would_refuse_are_refused_before_anything_starts(
+    files, said, tmp_path, monkeypatch, capsys
+):
+    started = []
+    for name in ("EmbeddedKafka", "EmbeddedRedis", "_Worker"):
+        monkeypatch.setattr(demo, name, lambda *_, name=name: started.append(name))
+    if files is not None:
+        (tmp_path / "rules").mkdir()
+        for name, text in files.items():
+            (tmp_path / "rules" / name).write_text(text)
+    assert demo.run_demo(1, tmp_path / "rules") == 1
+    assert started == []
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("engage demo: ")
+    assert str(tmp_path / "rules") in err
+    assert said in err
 
 
 def test_without_the_extra_it_names_the_remedy(tmp_path):

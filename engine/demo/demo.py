@@ -30,6 +30,8 @@ from engine.demo.embedded import (
     die_with_parent,
     free_port,
 )
+from engine.runtime.errors import Refused
+from engine.runtime.rule_sets.archive import load_directory
 
 if TYPE_CHECKING:
     from engine.demo.board import Board, Show
@@ -85,6 +87,11 @@ def run_demo(seconds: int | None = None, rules: Path = RULES, *, worker: Sequenc
         import rich  # noqa: F401
     except ImportError as error:
         print(f"engage demo: {error.name} is not installed; {REMEDY}", file=sys.stderr)
+        return 1
+    try:
+        load_directory(rules)  # the worker would refuse them too, but only once everything runs
+    except Refused as error:
+        print(f"engage demo: {error}", file=sys.stderr)
         return 1
     previous = signal.signal(signal.SIGTERM, _interrupt)
     try:

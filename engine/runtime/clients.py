@@ -1,12 +1,13 @@
-"""What a process reaches outside itself: Kafka, Redis, the wall clock, threads, Faust. Made here and nowhere else.
+"""What a process reaches outside itself: Kafka, Redis, the wall clock, chance, threads, Faust. Made here, nowhere else.
 
-Enters: options. Leaves: clients, the time. Holds: whoever needs one is given a `Clients`, so that a simulation is a
-`Clients` of its own and replaces nothing by name. How long something takes is measured by the event loop's clock, as
-asyncio's own timeouts are; so that clock is not in here.
+Enters: options. Leaves: clients, the time, random numbers. Holds: whoever needs one is given a `Clients`, so that a
+simulation is a `Clients` of its own and replaces nothing by name. How long something takes is measured by the event
+loop's clock, as asyncio's own timeouts are; so that clock is not in here.
 """
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -129,6 +130,7 @@ class Clients:
     admin: Callable[..., Admin] = AIOKafkaAdminClient
     redis: Callable[[str], Redis] = redis_client  # by URL
     wall_ms: Callable[[], int] = _wall_ms
+    chance: Callable[[], float] = random.random  # from 0 to below 1; for pauses, never for a decision
     aside: Aside = aside
     app: Callable[[Settings], Any] = _faust_app  # Faust has no types
     thread: Callable[[Callable[[], None], str], None] = _daemon  # runs a function, under a name, beside all else

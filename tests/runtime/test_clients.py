@@ -57,6 +57,8 @@ def test_the_real_ones_are_the_default() -> None:
     assert clients.producer is AIOKafkaProducer
     assert clients.admin is AIOKafkaAdminClient
     assert abs(clients.wall_ms() - time.time() * 1000) < 60_000
+    assert len({clients.chance() for _ in range(10)}) > 1
+    assert 0 <= clients.chance() < 1
     with pytest.raises(dataclasses.FrozenInstanceError):
         clients.wall_ms = lambda: 0  # type: ignore[misc]
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import ProducerFenced
 from click.testing import CliRunner, Result
 from prometheus_client import CollectorRegistry
 
@@ -296,6 +297,39 @@ def test_a_change_of_watched_files_while_kafka_is_away_is_published_later(
         task.cancel()
 
     asyncio.run(watch())
+
+
+class FencedProducer:
+    """One that somebody else fences each time."""
+
+    def __init__(self, **options: object) -> None:
+        pass
+
+    async def start(self) -> None:
+        raise ProducerFenced
+
+    async def stop(self) -> None:
+        pass
+
+
+def test_who_is_fenced_again_and_again_gives_up_and_says_so() -> None:
+    asked: list[int] = []
+
+    def no_pause() -> float:
+        asked.append(1)
+        return 0.0
+
+    clients = Clients(producer=FencedProducer, chance=no_pause)  # type: ignore[arg-type]
+    with pytest.raises(Unavailable, match="others publish rule sets at the same time"):
+        asyncio.run(publishing.publish(load(), clients, good(FILES), "ann", "why"))
+    assert len(asked) == publishing.TRIES - 1  # it does not wait only to give up
+
+
+def test_who_is_fenced_waits_for_a_while_that_chance_says() -> None:
+    """Two that waited equally long would fence each other again."""
+    longest = [publishing._pause_s(attempt, 1.0) for attempt in range(publishing.TRIES)]
+    assert longest == [0.2 * 2**attempt for attempt in range(publishing.TRIES)]
+    assert [publishing._pause_s(3, chance) for chance in (0.0, 0.25, 0.5)] == [0.0, longest[3] / 4, longest[3] / 2]
 
 
 def test_engines_that_differ_in_their_prefix_do_not_fence_each_other() -> None:

@@ -236,6 +236,7 @@ def clients_of(world: World) -> Clients:
         admin=SimAdmin,
         redis=lambda url: SimRedisClient(world.redis),
         wall_ms=process_wall_ms,
+        chance=world.random.random,
         aside=_at_once,
         app=SimApp,
         thread=lambda function, name: None,  # the watchdog: here no loop hangs

@@ -1,4 +1,4 @@
-"""What lies outside the process is reached through a `Clients` that was passed in: one module makes the real ones."""
+"""What lies outside the process, and chance, is reached through a `Clients` that was passed in; one module makes it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,17 @@ from tests.structure.test_structure import ENGINE
 
 CLIENTS = ENGINE / "runtime/clients.py"
 SHOW = ENGINE / "demo"  # plays on real servers in real time; no simulation runs it
-# By package: what makes a client, or tells the time of day. perf_counter measures, and nothing is decided by it.
+# By package: what makes a client, tells the time of day, or draws by chance. perf_counter measures, and nothing is
+# decided by it.
 OUTSIDE = {
     "aiokafka": {"AIOKafkaConsumer", "AIOKafkaProducer", "AIOKafkaAdminClient"},
     "redis": {"Redis", "StrictRedis", "RedisCluster", "from_url"},
     "time": {"time", "time_ns", "monotonic", "monotonic_ns", "sleep"},
     "datetime": {"now", "utcnow", "today"},
+    "random": {"random", "uniform", "randint", "randrange", "choice", "choices", "sample", "shuffle", "SystemRandom"},
+    "uuid": {"uuid1", "uuid4"},
+    "secrets": {"token_bytes", "token_hex", "token_urlsafe", "randbelow", "randbits", "choice"},
+    "os": {"urandom"},
 }
 
 
@@ -73,6 +78,10 @@ def test_only_one_module_makes_clients_and_tells_the_time() -> None:
         "from time import time_ns",
         "import datetime as dt\ndt.datetime.now()",
         "from datetime import date\ndate.today()",
+        "import random\nrandom.random()",
+        "from random import uniform",
+        "from uuid import uuid4",
+        "import os\nos.urandom(8)",
     ],
 )
 def test_each_way_is_seen(source: str) -> None:
@@ -86,6 +95,7 @@ def test_each_way_is_seen(source: str) -> None:
         "import time\ntime.perf_counter_ns()",
         "import asyncio\nasyncio.get_running_loop().time()",
         "import datetime as dt\ndt.datetime.fromtimestamp(0, dt.UTC)",
+        "from random import Random\nRandom(7)",
     ],
 )
 def test_what_makes_nothing_is_allowed(source: str) -> None:

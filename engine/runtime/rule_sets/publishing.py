@@ -33,7 +33,7 @@ MAX_NAME: Final = 100
 MAX_NOTE: Final = 500
 VISIBLE_S: Final = 10.0
 TRIES: Final = 8
-FIRST_PAUSE_S: Final = 0.1
+FIRST_PAUSE_S: Final = 0.2  # at most
 
 Decision = Callable[[RuleSetArchive], tuple[Entry, dict[str, str]] | None]  # None: nothing is to be done
 
@@ -179,10 +179,16 @@ async def _append(
                 log.info("rule set published", **_told(decided[0]))
             return decided[0] if decided else None
         except Fenced:
-            await asyncio.sleep(FIRST_PAUSE_S * 2**attempt)
+            if attempt < TRIES - 1:
+                await asyncio.sleep(_pause_s(attempt, clients.chance()))
         finally:
             await discard(producer)
     raise Unavailable("kafka", "others publish rule sets at the same time, again and again; try again")
+
+
+def _pause_s(attempt: int, chance: float) -> float:
+    """Any time up to a bound that doubles: those who wait equally long come between each other again."""
+    return FIRST_PAUSE_S * 2**attempt * chance
 
 
 def _producer(settings: Settings, clients: Clients) -> Producer:
