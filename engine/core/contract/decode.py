@@ -70,14 +70,14 @@ def decode(topic: str, key: bytes | None, value: bytes | None, timestamp_ms: int
         return Rejected(Rejection.NO_KEY, "the record has no key; its key must be the client's id")
     if not value:
         return Rejected(Rejection.NO_VALUE, "the record has no value; a client cannot be deleted this way")
+    unread: tuple[str, ...] = ()
     try:
-        taken = Taken(TOPICS[topic].model.__pydantic_validator__.validate_json(value))
+        event = TOPICS[topic].validate(value)
     except ValidationError as error:
         found = _leniently(TOPICS[topic].model, value, error)
         if isinstance(found, Rejected):
             return found
-        taken = found
-    event = taken.event
+        event, unread = found.event, found.unread
     if event.client_id.encode() != key:
         return Rejected(Rejection.KEY_MISMATCH, "the record's key is not its client_id; key every record by client_id")
     if 0 <= timestamp_ms < event.time - FUTURE_TOLERANCE_MS:
@@ -86,7 +86,7 @@ def decode(topic: str, key: bytes | None, value: bytes | None, timestamp_ms: int
             f"time lies {(event.time - timestamp_ms) // 1000} s after the record's own time; at most "
             f"{FUTURE_TOLERANCE_MS // 1000} s are tolerated: check the producer's clock",
         )
-    return taken
+    return Taken(event, unread)
 
 
 # -- records with a field that cannot be read --------------------------------------------------------------------------
@@ -96,17 +96,15 @@ def decode(topic: str, key: bytes | None, value: bytes | None, timestamp_ms: int
 def fallbacks(model: type[BaseModel]) -> dict[str, Any]:
     """What stands for each field that cannot be read; the fields without which an event means nothing are left out.
 
-    It follows from the model, for fields that are added to it too: a field has a value of its own (Instead), or is
-    optional.
+    It follows from the model, for fields that are added to it too: what stands for a field is a value of its own
+    (Instead), or None if it is optional. Without either a field is as needed as those that are called essential.
     """
     essential: frozenset[str] = getattr(model, "essential", frozenset())
     unsaid: frozenset[str] = getattr(model, "unsaid", frozenset())
     found: dict[str, Any] = {}
     for name, field in model.model_fields.items():
         instead = next((part.value for part in field.metadata if isinstance(part, Instead)), None)
-        if instead is None and name not in essential and type(None) not in get_args(field.annotation):
-            raise TypeError(f"{model.__name__}.{name} is neither essential nor optional, and has no Instead")
-        if name not in essential:
+        if name not in essential and (instead is not None or type(None) in get_args(field.annotation)):
             found[name] = _LEFT_OUT if name in unsaid else instead
     return found
 

@@ -8,7 +8,7 @@ the contract, since it breaks ties when topics are merged by time: it never chan
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import NoneType
 from typing import Annotated, Any, Final, Literal, get_args, get_origin
@@ -67,6 +67,10 @@ class Topic:
     told: tuple[str, ...] = ()  # further facts of the client, which rules do not ask for by name
     activity: bool = True  # states keep when the last one came, and features count them
     example: Mapping[str, Any] = field(default_factory=dict)  # of fields that a test in a rule file leaves out
+    validate: Callable[[bytes], Event] = field(init=False, repr=False)  # the model's own, at hand for each record
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "validate", self.model.__pydantic_validator__.validate_json)
 
     @property
     def fields(self) -> tuple[str, ...]:
