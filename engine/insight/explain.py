@@ -18,6 +18,7 @@ from engine.core.decide.messages import audience_of
 from engine.core.decide.policy import Match, Suppress, judge
 from engine.core.firm_time import DAY_MS
 from engine.core.plan.compile import Plan
+from engine.core.plan.features import Reach
 from engine.core.plan.matching import Matcher
 from engine.core.rules.occasion import Becomes, Sequence, Silence, Trigger
 from engine.core.rules.ruleset import Rule
@@ -64,6 +65,7 @@ class Explanation:
     channel: str
     audience: str  # who acts: the team, in place of an advisor whom the client does not have
     until_ms: int | None  # the end of its cooldown
+    short: tuple[str, ...]  # the features it reads of which a part of the past is not known, and how much is
     standing: str  # what the rule waits for, or has seen, when that is not an event alone
 
 
@@ -107,8 +109,18 @@ class Explainer:
             channel=verdict.channel,
             audience=audience_of(rule, client),
             until_ms=verdict.until_ms if isinstance(verdict, Suppress) else None,
+            short=tuple(
+                f"{name}: {_known(reach, client)}"
+                for name, _ in compiled.why_names
+                if (reach := self.plan.reaches.get(name)) is not None and not reach.is_known(client)
+            ),
             standing=standing(rule, client),
         )
+
+
+def _known(reach: Reach, client: ClientState) -> str:
+    known, wanted = reach.known(client)
+    return "not known from its beginning" if reach.window is None else f"{known} of {wanted} {reach.unit}s known"
 
 
 def standing(rule: Rule, client: ClientState) -> str:

@@ -21,6 +21,7 @@ def in_full(explanation: Explanation, with_flips: bool = True) -> Iterator[str]:
     if explanation.standing:
         yield explanation.standing
     yield from term_lines(explanation.term)
+    yield from (f"  past of {short}" for short in explanation.short)
     if with_flips:
         yield from flip_lines(explanation)
     yield f"contact policy: {policy(explanation)}"
@@ -88,6 +89,10 @@ def policy(explanation: Explanation) -> str:
             return f"would stop it: cooldown until {firm_time(explanation.until_ms or 0)}"
         case Outcome.NO_CONSENT:
             return f"would stop it: no consent to {' or '.join(rule.channels)}"
+        case Outcome.EXPIRED:
+            return "would stop it: its time to be delivered has passed"
+        case Outcome.PAST_UNKNOWN:
+            return f"would stop it: a part of the past is not known ({', '.join(explanation.short)})"
         case _:
             return "would stop it: the client has had the day's contacts (daily cap)"
 
@@ -123,6 +128,7 @@ def as_json(explanation: Explanation) -> dict[str, Any]:
         "policy": None if explanation.stopped is None else explanation.stopped.value,
         "audience": explanation.audience,
         "channel": explanation.channel,
+        "past": list(explanation.short),
         "cooldown_until": None if explanation.until_ms is None else rfc3339(explanation.until_ms),
     }
 

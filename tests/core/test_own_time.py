@@ -10,6 +10,8 @@ from engine.core.contract.events import Consents, Profile, parse_time_ms
 from engine.core.decide.path import Due, decide
 from engine.core.firm_time import DAY_MS
 from engine.core.rules.occasion import on
+from engine.insight.explain import Explainer
+from engine.insight.rendering import as_json, in_full
 from tests.core.making import Desk, at, balance, event_of, login, plan_of, profile, rule, topic_of, trade
 
 TEAM = {"audience": "team", "cooldown": "1m"}
@@ -267,6 +269,17 @@ def test_a_client_who_is_younger_than_the_window_has_no_unknown_past():
     assert [a["rule_id"] for a in d.take(trade(at(3)))] == ["quiet"]
 
 
+def test_an_explanation_says_how_much_is_known():
+    d = desk(features=counted("7d"))
+    d.take(*(login(at(day)) for day in range(0, 30, 3)))
+    d = under(d, counted("90d"), QUIET)
+    quiet = d.plan.rule_set.rules[0]
+    found = Explainer(d.plan).explain(quiet, on("trades"), d.client, None, None)
+    assert found.short == ("logins_n: 7 of 90 days known",)
+    assert "  past of logins_n: 7 of 90 days known" in list(in_full(found))
+    assert as_json(found)["past"] == ["logins_n: 7 of 90 days known"]
+
+
 # -- rules that come and go --------------------------------------------------------------------------------------------
 
 
@@ -290,3 +303,19 @@ def test_memory_of_a_year_is_enough():
     assert d.client.acted == {"offer": at(0)}
     d.take(trade(at(0) + 367 * DAY_MS))
     assert d.client.acted == {}
+
+
+@pytest.mark.parametrize("was", ["offer", "[older, offer]"])
+def test_a_rule_that_says_what_it_was_goes_on_with_its_memory(was):
+    def waits(id_: str, **more: str) -> str:
+        return rule(id_, silence="{of: logins, for: 3d}", audience="team", **more)
+
+    d = desk(rule("offer", on="trades", audience="team", cooldown="30d"), waits("quiet"))
+    d.take(login(at(0)), trade(at(1)))
+    assert [a["rule_id"] for a in d.tick(at(4))] == ["quiet"]
+    present = {"on": "trades", "audience": "team", "cooldown": "30d"}
+    named = under(d, COUNTS, rule("present", **present, was=was), waits("still", was="quiet"))
+    assert named.take(trade(at(5))) == named.sweep(at(5.1)) == []
+    assert ("present", "cooldown") in named.outcomes
+    other = under(d, COUNTS, rule("present", **present))
+    assert [a["rule_id"] for a in other.take(trade(at(5)))] == ["present"]

@@ -8,14 +8,14 @@ from tests.rulefile.sample import FILES, good
 BOUGHT = 'where: trade.side == "buy"'
 # the feature before, and what stands beside it; the same later; what it then lacks
 CASES = [
-    ("count, window: 7d", "", "count, window: 90d", "7 of 90 days known; missing until all are, 83 days"),
+    ("count, window: 7d", "", "count, window: 90d", "7 of 90 days known, all of them 83 days after it is in force"),
     ("count, window: 7d", "", "count, window: 6d", ""),
     ("count, window: 7d", "count, window: 90d", "count, window: 90d", ""),  # rows of the source reach so far already
     ("count, window: 7d", f"count, {BOUGHT}, window: 30d", "count, window: 90d", "30 of 90 days known"),
     ("count, window: 7d", "", "count, window: month", "7 of 31 days known"),
     ("count, window: month", "", "count, window: 31d", ""),
     ("count, window: month", "", "count, window: previous_month", "31 of 62 days known"),
-    ("count, window: 2h", "", "count, window: 24h", "2 of 24 hours known; missing until all are, 22 hours"),
+    ("count, window: 2h", "", "count, window: 24h", "2 of 24 hours known, all of them 22 hours"),
     ("count, window: 2h", "", "count, window: 1d", "loses its past: its window is of another kind"),
     ("count, window: 1d", "", "count, window: 24h", "loses its past: its window is of another kind"),
     ("count, window: 7d", "", "count, since: {on: logins}", "loses its past: its window is of another kind"),
@@ -67,8 +67,8 @@ def test_effects_in_sentences():
     assert effects(old, good(new)) == (
         "loses its past: 1 feature (beside)",
         "begins without a past: 1 feature (fresh)",
-        "knows a part of its past: 1 feature (n); each is missing until all of it is known, and rules do not act on it",
-        "`engage backfill beside fresh n` counts the past that the topics still hold",
+        "knows a part of its past: 1 feature (n)",
+        "until the past is known, no rule acts where it could matter; run `engage backfill beside fresh n`",
         "what hello did is kept for 365 days: a rule that is put back goes on from there",
         "every client is evaluated once: tiers, segments, the score, or rules that need no event differ",
     )

@@ -101,9 +101,7 @@ def test_what_becomes_of_what_is_known_of_clients_is_kept_too(settings: Settings
     assert publish(settings, FILES)
     second = publish(settings, wider)
     assert second is not None
-    assert [effect.partition(":")[0] for effect in second.effects] == [
-        "knows a part of its past", "`engage backfill trades_30d` counts the past that the topics still hold",
-        "every client is evaluated once"]  # fmt: skip
+    assert [effect.split()[0] for effect in second.effects] == ["knows", "until", "every"]
     assert archive(settings).history[-1] == second
 
 

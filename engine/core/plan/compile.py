@@ -81,6 +81,7 @@ class Plan:
     review_on: frozenset[str]  # the topics that can move a tier at once
     classify_on: frozenset[str]  # the topics that can change a segment or the value score at once
     scopes: dict[Trigger | None, Scope]  # the names that expressions use there; None: of the client alone
+    reaches: Mapping[str, Reach]  # feature name -> how far back it asks
 
 
 def _tuple(places: list[str]) -> str:
@@ -158,7 +159,7 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
     reaches = {name: reach for plan in sources.values() for name, reach in plan.reaches.items()}
     return Plan(
         rule_set=rule_set,
-        layout=Layout({source: plan.layout for source, plan in sources.items()}),
+        layout=Layout({source: plan.layout for source, plan in sources.items()}, rule_set.was_rules),
         update={source: space[f"update_{source}"] for source in sources},
         match={trigger: space[f"match_{trigger}"] for trigger in by_trigger},
         compiled={
@@ -191,6 +192,7 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
         review_on=frozenset(("profiles", "balances") if by_balance_alone else topics.inbound_topics()),
         classify_on=_classify_on(classified, rule_set, scope),
         scopes=scopes,
+        reaches=reaches,
     )
 
 

@@ -157,8 +157,8 @@ class RuleSet:
 
     @property
     def was_rules(self) -> dict[str, str]:
-        """Former id -> the rule that has its memory now."""
-        return {former: rule.id for rule in self.rules for former in rule.was}
+        """Former id -> the rule that has its memory now; of one rule the newest first, whose memory counts."""
+        return {former: rule.id for rule in self.rules for former in reversed(rule.was)}
 
     @property
     def declared(self) -> Declared:

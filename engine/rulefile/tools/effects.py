@@ -39,7 +39,7 @@ class Past:
             case "all":
                 return f"loses its past: {self.why}"
         left = f"{self.of - self.known} {self.unit}"
-        return f"{self.known} of {self.of} {self.unit} known; missing until all are, {left} after it is in force"
+        return f"{self.known} of {self.of} {self.unit} known, all of them {left} after it is in force"
 
 
 def pasts(old: RuleSet, new: RuleSet) -> list[Past]:
@@ -115,14 +115,12 @@ def _lost(lacking: list[Past]) -> Iterable[str]:
         ("new", "begins without a past"),
         ("some", "knows a part of its past"),
     ):
-        some = [past for past in lacking if past.lacks == lacks]
-        if some:
-            of = "" if lacks != "some" else "; each is missing until all of it is known, and rules do not act on it"
-            count = f"{len(some)} feature{'s' if len(some) > 1 else ''}"
-            yield f"{said}: {count} ({', '.join(past.feature for past in some)}){of}"
+        names = [past.feature for past in lacking if past.lacks == lacks]
+        if names:
+            yield f"{said}: {len(names)} feature{'s' if len(names) > 1 else ''} ({', '.join(names)})"
     if lacking:
-        names = " ".join(past.feature for past in lacking)
-        yield f"`engage backfill {names}` counts the past that the topics still hold"
+        names = [past.feature for past in lacking]
+        yield f"until the past is known, no rule acts where it could matter; run `engage backfill {' '.join(names)}`"
 
 
 def _kept(old: RuleSet, new: RuleSet) -> Iterable[str]:
