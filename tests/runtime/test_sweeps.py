@@ -13,7 +13,7 @@ from engine.runtime.protocol.ledger import Step, decode_unit
 from engine.runtime.protocol.partition import Partition
 from tests.core.making import Desk, at, login, plan_of, rule
 from tests.memory import AFTER, BEFORE
-from tests.runtime.driving import Bench, all_batches, topics_of
+from tests.runtime.driving import Bench, all_batches, next_batch, topics_of
 
 TEAM = {"audience": "team", "kind": "task", "cooldown": "1m"}
 QUIET = plan_of(rule("hello", when='login.channel == "web"', **TEAM))
@@ -110,6 +110,26 @@ async def test_rules_that_come_back_are_looked_at_again():
     worker.take_newest_plan()
     await sweep_all(worker)
     assert told(bench) == EVERYONE
+
+
+async def test_a_sweep_that_other_rules_interrupt_begins_again():
+    """Though no sweep began under them: whom they decided was evaluated before, and is noted by them now."""
+    bench, rules, worker = await known()
+    rules.plan = SILENT
+    worker.take_newest_plan()
+    await worker.sweep(NOW_MS, 10)
+    first = told(bench)
+    rules.plan = QUIET
+    worker.take_newest_plan()
+    known_and_back = [login(t + n, client_id=f"c{n}") for t in (at(0), NOW_MS) for n in range(CLIENTS)]
+    while batch := next_batch(topics_of(known_and_back), worker.offsets, 10):
+        await worker.take(batch)
+    await worker.commit("age")
+    rules.plan = SILENT
+    worker.take_newest_plan()
+    for _ in range(CLIENTS):
+        await worker.sweep(at(90), 10)
+    assert told(bench) == sorted([*first, *EVERYONE])
 
 
 @pytest.mark.parametrize("fault", [BEFORE, AFTER])

@@ -293,6 +293,18 @@ def _() -> list[Change]:
     return [(Partition, "sweep", sweep)]
 
 
+@bug("a sweep goes on though other rules decided meanwhile")
+def _() -> list[Change]:
+    original = Partition._use
+
+    def use(self: Any, plan: Any) -> None:
+        sweeping = self._sweeping
+        original(self, plan)
+        self._sweeping = sweeping
+
+    return [(Partition, "_use", use)]
+
+
 @bug("the ledger does not say whom a sweep changed")
 def _() -> list[Change]:
     original = ledger.encode_unit

@@ -115,7 +115,7 @@ def test_imports_go_one_way() -> None:
         ),
         ("core/x.py", "def f():\n    import redis", "x.py:2: imports redis: the core stands on"),
         ("core/x.py", "import engine", "engine.core may import only itself"),
-        ("rulefile/read/x.py", "import engine.runtime.worker.app", "engine.rulefile.read may import only"),
+        ("rulefile/read/x.py", "import engine.runtime.worker.worker", "engine.rulefile.read may import only"),
         ("runtime/protocol/x.py", "from engine import cli", "engine.runtime.protocol may import only"),
         ("cli/x.py", "from tests.services.redis import RedisServer", "does not stand on its tests"),
     ],

@@ -337,5 +337,7 @@ class Partition:
             log.info("rule set in force", partition=self.number, digest=plan.rule_set.digest)
 
     def _use(self, plan: Plan) -> None:
+        if plan.timed.digest != self._plan.timed.digest:
+            self._sweeping = ""  # whoever is decided under these rules has to be evaluated again under the former ones
         self._plan = plan
         self._metrics.keep_rules([rule.id for rule in plan.rule_set.rules])
