@@ -46,3 +46,13 @@ def test_take_over_of_a_redis_that_lost_its_last_writes(upgrade: Upgrade) -> Non
 def test_rolling_both_in_one_group(upgrade: Upgrade) -> None:
     upgrade.roll()
     assert_whole(upgrade)
+
+
+def test_a_worker_of_the_release_that_comes_back_ends(upgrade: Upgrade) -> None:
+    upgrade.come_back()
+    assert_whole(upgrade)
+
+
+def test_a_roll_back_is_refused_and_changes_nothing(upgrade: Upgrade) -> None:
+    upgrade.roll_back()
+    assert_whole(upgrade)

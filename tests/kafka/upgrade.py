@@ -1,6 +1,6 @@
-"""From the last release to this checkout under load: a worker of each on one Kafka and Redis, then the audit.
+"""From the last release to this checkout under load, and back: a worker of each on one Kafka and Redis, then the audit.
 
-    python -m tests.kafka.upgrade take-over | take-over-behind | roll [--keep]
+    python -m tests.kafka.upgrade take-over | take-over-behind | roll | return | roll-back [--keep]
 
 Enters: a broker, a store, the release's wheel (tests/fixtures). Leaves: the auditor's findings.
 Holds: every step waits for what the workers have done, never for a time, so that a slow machine only takes longer; the
@@ -12,9 +12,12 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
+
+from confluent_kafka import TopicPartition
 
 from tests.faults.auditor import Audit, audit
 from tests.faults.load import Load
@@ -29,6 +32,8 @@ SEED = 11
 RATE = 250.0
 CLIENTS, DAYS = 200, 1_500  # some twenty minutes of records, a day of them in about a second
 UNITS = 25  # committed by each before the next step
+REFUSAL = "Error: what Redis holds as a partition's position is none"
+BACKFILL = ["backfill", "trades_30d"]
 RELEASED = {"PYTHONPATH": str(WHEEL)}  # the environment in which a process is one of the release
 
 
@@ -76,25 +81,72 @@ class Upgrade:
         self._works(self.new)
 
     def roll(self) -> None:
-        """The checkout joins the release in its group, both are at work, then the release ends."""
+        """The checkout joins the release in its group and takes some partitions over; then the release ends: by itself
+        when it is handed one that the checkout has written.
+        """
         self.new = self.engine.worker(rules=None).wait_ready()
-        shared = PARTITIONS // 2
-        eventually(lambda: _owns(self.old, shared) and _owns(self.new, shared), "partitions are shared out")
-        self._works(self.old, self.new)
-        self.old.stop()
+        self._works(self.new)
+        self.old.signal(signal.SIGTERM)
+        if self.old.wait() != 0:
+            refused(self.old)
         eventually(lambda: _owns(self.new, PARTITIONS), "the new worker has all partitions")
         self._works(self.new)
 
+    def come_back(self) -> None:
+        """A worker of the release is started beside the checkout, which has written every partition."""
+        self.take_over()
+        eventually(lambda: all("format" in position for position in self.engine.positions()), "all are written")
+        refused(self.engine.worker(rules=None, **RELEASED))
+        eventually(lambda: _owns(self.new, PARTITIONS), "the checkout has all partitions again")
+        self._works(self.new)
+
+    def roll_back(self) -> None:
+        """The checkout ends, the release is started instead, and its commands are tried: they refuse, and change
+        nothing. Then the checkout goes on.
+        """
+        earlier = self.engine.directory / "earlier-snapshot"
+        self._released("snapshot", str(earlier))
+        self.take_over()
+        eventually(lambda: all("format" in position for position in self.engine.positions()), "all are written")
+        self.new.stop()
+        self.load.stop()
+        stored, ends = self._stored(), self._ends()
+        refused(self.engine.worker(rules=None, **RELEASED))
+        for arguments in (["snapshot", "now"], ["trim", str(earlier)], ["accept-loss", "--yes"], ["rebuild"], BACKFILL):
+            done = self.engine.engage(*arguments, **RELEASED)
+            assert done.returncode != 0, f"engage {' '.join(arguments)}: {done.stdout}"
+        assert not (self.engine.directory / "now").exists()
+        assert self._stored() == stored
+        assert self._ends() == ends
+        self.new = self.engine.worker(rules=None).wait_ready()
+
     def end(self) -> Audit:
         """All that was produced is decided; then the audit. Raises when a worker did not end well."""
-        assert self.load.running, "the load ended before the last step"
-        self.load.stop()
+        if self.load.running:
+            self.load.stop()
         self.engine.settle()
         self.new.stop()
         return audit(self.engine, self.load.acknowledged)
 
+    def _stored(self) -> dict[bytes, bytes]:
+        """Everything in Redis."""
+        with self.engine.redis() as client:
+            return {key: client.dump(key) for key in client.scan_iter(count=1000)}
+
+    def _ends(self) -> dict[tuple[str | None, int | None], tuple[int, int]]:
+        """Where the engine's topics begin and end: no record was written or deleted."""
+        consumer = self.engine.consumer("read_uncommitted")
+        listed = consumer.list_topics(timeout=20).topics
+        tps = [
+            TopicPartition(t.topic, p) for t in listed.values() for p in t.partitions if not t.topic.startswith("__")
+        ]
+        found = {(tp.topic, tp.partition): consumer.get_watermark_offsets(tp, timeout=20) for tp in tps}
+        consumer.close()
+        return found
+
     def _works(self, *workers: WorkerProcess) -> None:
         """Each commits some more units of events."""
+        assert self.load.running, "the load has ended"
         for worker in workers:
             before = worker.metric("engage_units_total"), worker.metric("engage_events_total")
             eventually(lambda worker=worker, before=before: _since(worker, *before), "units are committed")
@@ -103,6 +155,12 @@ class Upgrade:
         done = self.engine.engage(*arguments, **RELEASED)
         assert done.returncode == 0, f"engage {' '.join(arguments)}: {done.stdout}{done.stderr}"
         return done.stdout
+
+
+def refused(worker: WorkerProcess) -> None:
+    """A worker of the release ends since it cannot read what it finds, and says so."""
+    assert worker.wait() == 1
+    assert REFUSAL in worker.log.read_text()
 
 
 def _owns(worker: WorkerProcess, partitions: int) -> bool:
@@ -119,7 +177,13 @@ def _metric(worker: WorkerProcess, name: str) -> float:
     return worker.metric(name)
 
 
-HOW = {"take-over": Upgrade.take_over, "take-over-behind": Upgrade.take_over_behind, "roll": Upgrade.roll}
+HOW = {
+    "take-over": Upgrade.take_over,
+    "take-over-behind": Upgrade.take_over_behind,
+    "roll": Upgrade.roll,
+    "return": Upgrade.come_back,
+    "roll-back": Upgrade.roll_back,
+}
 
 
 def main() -> None:

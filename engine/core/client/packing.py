@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgpack
 
 from engine.core.client.activity import Activity
-from engine.core.client.layout import SET_AT, SourceLayout
+from engine.core.client.layout import MAX_SUM, SET_AT, SourceLayout
 from engine.core.client.totals import ALL, SINCE_ADDED, VALUE, blank_total
 
 _pack: Final = msgpack.Packer().pack
@@ -106,8 +106,8 @@ def _refit(layout: SourceLayout, activity: Activity, keys: list[list[str]], valu
     today = today or [None] * len(columns_keys)
     for index, key in enumerate(keys[0]):
         if factor := layout.factors.get(key):
-            columns[index] = [value and value * factor for value in columns[index]]
-            today[index] = today[index] and today[index] * factor
+            columns[index] = [_times(value, factor) for value in columns[index]]
+            today[index] = _times(today[index], factor)
     known = {key: (column, value) for key, column, value in zip(columns_keys, columns, today, strict=True)}
     for index, ((key, aggregate), blank) in enumerate(zip(layout.columns, layout.blank_today, strict=True)):
         if key in known:
@@ -123,6 +123,10 @@ def _refit(layout: SourceLayout, activity: Activity, keys: list[list[str]], valu
     activity.sets = [known_sets.get(key, {}) for key in layout.sets]
     known_lasts = dict(zip(lasts_keys, lasts, strict=True))
     activity.lasts = [known_lasts.get(key) for key in layout.lasts]
+
+
+def _times(value: int | None, factor: int) -> int | None:
+    return value and min(value * factor, MAX_SUM)  # so that a state can always be stored
 
 
 def _note_known(
@@ -144,7 +148,7 @@ def _unpack_totals(layout: SourceLayout, activity: Activity, fields: dict[str, A
     """Whether all of it was written under this layout."""
     stored, closed = fields.get(TOTALS, {}), fields.get(CLOSED, {})
     for key in stored.keys() & layout.factors.keys():
-        stored[key][VALUE] = stored[key][VALUE] and stored[key][VALUE] * layout.factors[key]
+        stored[key][VALUE] = _times(stored[key][VALUE], layout.factors[key])
     totals = {layout.former.get(key, key): value for key, value in stored.items()}
     begin = ALL if activity.last_ms is None else SINCE_ADDED
     activity.totals = [totals.get(key) or blank_total(aggregate, begin) for key, aggregate in layout.totals]
