@@ -179,7 +179,8 @@ def test_each_holding_comes_to_its_term_unless_it_was_sold():
     )
     desk.take(
         trade(at(0), 500, symbol="B1", matures_on="2026-03-10"),
-        trade(at(0), 300, symbol="B2", matures_on="2026-03-10"),
+        trade(at(0), 300, symbol="A2", matures_on="2026-03-10"),
+        trade(at(0), 400, symbol="C3", matures_on="2026-03-10"),
         trade(at(0), 100, symbol="small", matures_on="2026-03-11"),
         trade(at(0), 900, symbol="past", matures_on="2026-02-15"),
         trade(at(1), 700, symbol="sold", matures_on="2026-03-20"),
@@ -189,7 +190,10 @@ def test_each_holding_comes_to_its_term_unless_it_was_sold():
     assert [(m["time"], m["parameters"]) for m in published[:1]] == [
         ("2026-03-08T02:00:00.000Z", {"symbol": "B1", "amount_cny": "5.00", "days": 2})
     ]
-    assert [outcome for outcome in desk.outcomes if outcome[0] == "term"] == [("term", "sent"), ("term", "cooldown")]
+    assert [outcome for outcome in desk.outcomes if outcome[0] == "term"] == [
+        ("term", "sent"),
+        *[("term", "cooldown")] * 2,
+    ]
     assert desk.client.due_ms > at(100) + 1000 * DAY_MS
 
 

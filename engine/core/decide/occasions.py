@@ -175,8 +175,9 @@ def _on_calendar(plan: Plan, client: ClientState) -> list[Match]:
 
 
 def _matured(plan: Plan, client: ClientState) -> list[Match]:
+    """Of holdings that end on one day the largest first: the others may be in its cooldown."""
     matches = []
-    for day, symbol, amount_fen, _ in client.holdings:
+    for day, symbol, amount_fen, _ in sorted(client.holdings, key=lambda held: -held[2]):
         candidates = [m.index for m in plan.timed.maturities if calendars.at_day_ms(m.when, day) == client.now_ms]
         matches += _holding(plan, MATURITY, candidates, client, Maturity(symbol, amount_fen, day - client.day))
     return matches
