@@ -132,9 +132,9 @@ class Columns:
         client = self.clients.get(event.client_id)
         if client is None:
             client = self.clients[event.client_id] = ClientState(layout, event.client_id, event.time)
-        late = event.time < client.now_ms
+        late, again = event.time < client.now_ms, event.time <= client.now_ms
         client.advance(layout, event.time)
-        if client.seen(topic, event.event_id, event.time):
+        if client.seen(topic, event.event_id, event.time, again):
             return
         if topic in self._plan.update:
             self._plan.update[topic](client, event, late)

@@ -15,6 +15,8 @@ from typing import Any, Final
 
 import msgpack
 
+from engine.core.client.activity import Activity
+from engine.core.client.layout import SourceLayout
 from engine.core.client.packing import from_positions, pack_activity, unpack_activity
 from engine.core.client.state import ClientState, Layout, NewerState
 from engine.core.client.totals import START
@@ -38,20 +40,24 @@ class Section:
     kept_packed: bool = False  # its values are never changed in place: when they are the same, so are the bytes
     converters: Mapping[int, Callable[[Body], Body]] = field(default_factory=dict)  # from this version to the next
     values: Callable[[ClientState], tuple[Any, ...]] = field(init=False)
+    names: tuple[str, ...] = field(init=False)
+    attribute_of: Mapping[str, str] = field(init=False)
     blank: tuple[Any, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         get: Any = attrgetter(*(attribute for attribute, _, _ in self.fields))
         values = get if len(self.fields) > 1 else lambda client: (get(client),)
         object.__setattr__(self, "values", values)
+        object.__setattr__(self, "names", tuple(name for _, name, _ in self.fields))
+        object.__setattr__(self, "attribute_of", {name: attribute for attribute, name, _ in self.fields})
         object.__setattr__(self, "blank", tuple(blank for _, _, blank in self.fields))
 
-    def pack(self, values: tuple[Any, ...]) -> bytes:
-        body = {name: value for (_, name, blank), value in zip(self.fields, values, strict=True) if value != blank}
-        if SAID in body:
-            body[SAID] = _by_time(body[SAID])
-        packed: bytes = _pack([self.version, body])
-        return packed
+    def body(self, values: tuple[Any, ...]) -> list[Any]:
+        """What is stored: the version, and the fields that are not blank."""
+        fields = {name: v for name, v, blank in zip(self.names, values, self.blank, strict=True) if v != blank}
+        if SAID in fields:
+            fields[SAID] = _by_time(fields[SAID])
+        return [self.version, fields]
 
     def unpack(self, version: int, body: Body) -> Body:
         if version > self.version:
@@ -99,6 +105,7 @@ SECTIONS: Final = (
     Section("holdings", 1, (("holdings", "h", []),)),
     Section("events", 1, (("event_ids", "i", {}),)),
 )  # fmt: skip
+_KEPT: Final = tuple(section for section in SECTIONS if section.kept_packed)
 _BY_NAME: Final = {section.name: section for section in SECTIONS}
 _FACTS: Final = {attribute: stored for attribute, stored, _ in _BY_NAME["facts"].fields}
 _FACT_OF: Final = {stored: attribute for attribute, stored in _FACTS.items()}
@@ -117,8 +124,10 @@ def _by_fact(by_time: dict[int, str]) -> dict[str, int]:
 
 
 def pack(layout: Layout, client: ClientState) -> bytes:
-    """The client's whole state as msgpack: version, client id, sections."""
-    sections: dict[str, bytes] = {}
+    """The client's whole state as msgpack: version, client id, sections. A section is its body, or its body packed
+    when that is kept for the next time.
+    """
+    sections: dict[str, Any] = {}
     for section in SECTIONS:
         values = section.values(client)
         if values == section.blank:
@@ -126,15 +135,16 @@ def pack(layout: Layout, client: ClientState) -> bytes:
         if section.kept_packed:
             kept = client.packed.get(section.name)
             if kept is None or kept[0] != values:
-                kept = client.packed[section.name] = (values, section.pack(values))
+                kept = client.packed[section.name] = (values, _pack(section.body(values)))
             sections[section.name] = kept[1]
         else:
-            sections[section.name] = section.pack(values)
+            sections[section.name] = section.body(values)
     for topic, source in layout.sources.items():
         activity = client.activities[topic]
         if activity.last_ms is not None or any(total[START] for total in activity.totals):
-            sections[ACTIVITY + topic] = _pack([ACTIVITY_VERSION, pack_activity(source, activity)])
-    sections |= client.unknown
+            sections[ACTIVITY + topic] = [ACTIVITY_VERSION, pack_activity(source, activity)]
+    if client.unknown:
+        sections |= client.unknown
     packed: bytes = _pack([STATE_VERSION, client.client_id, sections])
     return packed
 
@@ -147,33 +157,49 @@ def unpack(layout: Layout, packed: bytes) -> ClientState:
     version, client_id, *rest = msgpack.unpackb(packed, strict_map_key=False)
     if version > STATE_VERSION:
         raise NewerState(f"client state has version {version}, this engine reads up to {STATE_VERSION}")
-    sections = _from_positions(*rest) if version == 2 else rest[0]
-    client = ClientState(layout, client_id, 0)
-    for name, section_bytes in sections.items():
-        topic = name.removeprefix(ACTIVITY)
+    sections: dict[str, Any] = _from_positions(*rest) if version == 2 else rest[0]
+    fields: dict[str, Any] = {}
+    unknown: dict[str, Any] = {}
+    older: set[str] = set()
+    for name, stored in sections.items():
         if name in _BY_NAME:
             section = _BY_NAME[name]
-            body = section.unpack(*msgpack.unpackb(section_bytes, strict_map_key=False))
-            for attribute, stored, _ in section.fields:
-                if stored in body:
-                    setattr(client, attribute, body[stored] if stored != SAID else _by_fact(body[SAID]))
-        elif topic == name or topic not in layout.sources:
-            client.unknown[name] = section_bytes
-    client.consents = tuple(client.consents)
-    client.day = day_of(client.now_ms)
-    now, since = ((day_of(moment), moment // HOUR_MS) for moment in (client.now_ms, client.since_ms))
+            version_of, body = msgpack.unpackb(stored, strict_map_key=False) if type(stored) is bytes else stored
+            if version_of != section.version:
+                body = section.unpack(version_of, body)
+                older.add(name)
+            for stored_as, value in body.items():
+                fields[section.attribute_of[stored_as]] = value
+        elif name[1:] not in layout.sources or name[0] != ACTIVITY:
+            unknown[name] = stored
+    moments = (fields["now_ms"], fields["since_ms"])
+    now, since = ((day_of(moment), moment // HOUR_MS) for moment in moments)
+    activities = {}
     for topic, source in layout.sources.items():
-        if ACTIVITY + topic in sections:
-            activity_version, activity = msgpack.unpackb(sections[ACTIVITY + topic])
-            if activity_version > ACTIVITY_VERSION:
-                raise NewerState(f"section {ACTIVITY}{topic} has version {activity_version}")
-            if activity_version == 1:
-                activity = from_positions(activity)
-            client.activities[topic] = unpack_activity(source, activity, now, since)
+        stored = sections.get(ACTIVITY + topic)
+        activities[topic] = _activity(topic, source, stored, now, since) if stored else Activity(source)
+    client = ClientState(layout, client_id, fields["now_ms"], activities)
+    client.unknown = unknown
+    for attribute, value in fields.items():
+        setattr(client, attribute, value)
+    client.consents = tuple(client.consents)
+    client.said_ms = _by_fact(fields.get("said_ms", {}))
+    for section in _KEPT:
+        if type(found := sections.get(section.name)) is bytes and section.name not in older:
+            client.packed[section.name] = (section.values(client), found)
     if layout.renamed:
         _rename(client, layout.renamed)
     client.recompute(layout)
     return client
+
+
+def _activity(
+    topic: str, source: SourceLayout, stored: list[Any], now: tuple[int, int], since: tuple[int, int]
+) -> Activity:
+    version, packed = stored
+    if version > ACTIVITY_VERSION:
+        raise NewerState(f"section {ACTIVITY}{topic} has version {version}, this engine reads up to {ACTIVITY_VERSION}")
+    return unpack_activity(source, from_positions(packed) if version == 1 else packed, now, since)
 
 
 def _rename(client: ClientState, renamed: Mapping[str, str]) -> None:
@@ -196,17 +222,17 @@ _OF_0_1_0: Final = (
 )  # fmt: skip
 
 
-def _from_positions(values: list[Any], *activities: bytes) -> dict[str, bytes]:
+def _from_positions(values: list[Any], *activities: bytes) -> dict[str, Any]:
     """The sections of a state of 0.1.0 (version 2), whose values stood by position.
 
     It did not keep when a fact was told: the next event that tells it replaces it, whatever its time.
     """
     of_client = dict(zip(_OF_0_1_0, values, strict=True))
     of_client["holdings"] = [[*holding, None] for holding in of_client["holdings"]]
-    sections = {}
+    sections: dict[str, Any] = {}
     for section in SECTIONS:
         known = [of_client.get(attribute, blank) for attribute, _, blank in section.fields]
-        sections[section.name] = section.pack(tuple(known))
+        sections[section.name] = section.body(tuple(known))
     for topic, activity in zip(("trades", "logins", "balances"), activities, strict=True):
-        sections[ACTIVITY + topic] = _pack([1, activity])
+        sections[ACTIVITY + topic] = [1, activity]
     return sections

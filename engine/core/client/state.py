@@ -7,7 +7,7 @@ state is stored.
 
 from __future__ import annotations
 
-import hashlib
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -52,7 +52,9 @@ class ClientState:
         "tier_since_ms", "time_zone", "type", "unknown", "value_score", "waits",
     )  # fmt: skip
 
-    def __init__(self, layout: Layout, client_id: str, now_ms: int) -> None:
+    def __init__(
+        self, layout: Layout, client_id: str, now_ms: int, activities: dict[str, Activity] | None = None
+    ) -> None:
         self.client_id = client_id
         self.sequence = 0  # events and timers applied so far: with the client's id it names each of them
         self.since_ms = self.now_ms = now_ms
@@ -92,12 +94,12 @@ class ClientState:
         # what was bought until a day: [day, symbol, fen, millionths or None], the nearest first
         self.holdings: list[list[Any]] = []
         self.event_ids: dict[int, bytes] = {}  # day -> digests of the events that came on it
-        self.activities = {topic: Activity(source) for topic, source in layout.sources.items()}
+        self.activities = activities or {topic: Activity(source) for topic, source in layout.sources.items()}
         # not stored
         self.calendar_ms = 0  # the next calendar time after `now_ms`, when later than it
         self.calendar_rules: list[int] = []  # those that it regards
         self.packed: dict[str, tuple[tuple[Any, ...], bytes]] = {}  # section -> its values, and them packed
-        self.unknown: dict[str, bytes] = {}  # sections of a newer release, as they were read: stored again as they are
+        self.unknown: dict[str, Any] = {}  # sections of a newer release, as they were read: stored again as they are
 
     def advance(self, layout: Layout, moment_ms: int) -> None:
         """Move the client's time to `moment_ms`; never back."""
@@ -130,12 +132,12 @@ class ClientState:
         for source, kept in layout.by_hour:
             self.activities[source].recompute_hours(kept, self.now_ms // HOUR_MS)
 
-    def seen(self, topic: str, event_id: str, time_ms: int) -> bool:
+    def seen(self, topic: str, event_id: str, time_ms: int, may_be: bool) -> bool:
         """Whether this event has come within DUPLICATE_DAYS; it is known from now on. Of another time it is another
-        event, whose producer gave an id twice.
+        event, whose producer gave an id twice: one that is later than all before it cannot have come (`may_be`).
         """
-        digest = hashlib.blake2b(f"{topic}\0{time_ms}\0{event_id}".encode(), digest_size=EVENT_ID_BYTES).digest()
-        for ids in self.event_ids.values():
+        digest = (zlib.crc32(f"{topic} {event_id}".encode()) << 16 | time_ms & 0xFFFF).to_bytes(EVENT_ID_BYTES, "big")
+        for ids in self.event_ids.values() if may_be else ():
             at = ids.find(digest)
             while at >= 0 and at % EVENT_ID_BYTES:  # across two of them
                 at = ids.find(digest, at + 1)

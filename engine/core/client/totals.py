@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from engine.core.client.layout import MAX_DISTINCT, MAX_SUM
 
-MAX_TAIL: Final = 8
+MAX_TAIL: Final = 4
 ALL, SINCE_ADDED = 0, -1  # what a total counts from before its event has come: all, or what came since it is kept
 START, VALUE, TAIL = 0, 1, 2  # of a total: since when it counts, what it came to, its newest events [time, value]
 

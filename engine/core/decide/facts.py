@@ -29,10 +29,12 @@ def learn(plan: Plan, client: ClientState, topic: str, event: Event, late: bool)
         _take_facts(client, event, facts)
     if topic not in plan.update:
         return
-    if isinstance(event, Balance):
+    if topic == "balances":
+        assert isinstance(event, Balance)
         peak_fen = client.assets_peak_fen
         client.assets_peak_fen = event.assets_fen if peak_fen is None else max(peak_fen, event.assets_fen)
-    elif isinstance(event, Trade):
+    elif topic == "trades" and (client.holdings or event.matures_on is not None):  # type: ignore[attr-defined]
+        assert isinstance(event, Trade)
         _take_holding(client, event)
     plan.update[topic](client, event, late)
     client.activities[topic].saw_event(event.time)

@@ -48,11 +48,12 @@ def next_due_ms(plan: Plan, client: ClientState, decided_ms: int = 0) -> int:
     """When to evaluate the client next if no event comes. Calendar times whose actions have expired by `decided_ms` are
     passed over.
     """
-    if plan.timed.calendars or plan.timed.maturities:
-        _note_calendar(plan, client, decided_ms)
     due_ms = client.review_ms
-    for source in DUE:
-        due_ms = min(due_ms, source.next_ms(plan, client))
+    if plan.timed.anything:
+        if plan.timed.calendars or plan.timed.maturities:
+            _note_calendar(plan, client, decided_ms)
+        for source in DUE:
+            due_ms = min(due_ms, source.next_ms(plan, client))
     return max(due_ms, client.now_ms + 1)  # what a late event makes overdue comes next
 
 

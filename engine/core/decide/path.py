@@ -87,9 +87,9 @@ def _take(plan: Plan, states: MutableMapping[str, ClientState], topic: str, even
     elif client.due_ms <= event.time:
         _run_timers(plan, client, event.time, decided)
     decided.changed[event.client_id] = client
-    late, day = event.time < client.now_ms, client.day
+    late, again, day = event.time < client.now_ms, event.time <= client.now_ms, client.day
     client.advance(plan.layout, event.time)
-    if client.seen(topic, event.event_id, event.time):
+    if client.seen(topic, event.event_id, event.time, again):
         decided.duplicates[topic] += 1
         return
     if late:
@@ -100,7 +100,7 @@ def _take(plan: Plan, states: MutableMapping[str, ClientState], topic: str, even
     if topic in plan.review_on:
         move = review(plan, client)
         client.review_ms = review_due_ms(plan, client)
-    if move is not None or topic in plan.classify_on or day != client.day or client.sequence == 1:
+    if plan.facts[topic] or move is not None or day != client.day or client.sequence == 1:
         _classify(plan, client)
     trigger = on(topic)
     rules = plan.compiled[trigger]

@@ -79,7 +79,6 @@ class Plan:
     value_score: Read | None
     facts: dict[str, tuple[str, ...]]  # topic -> what its events tell of the client
     review_on: frozenset[str]  # the topics that can move a tier at once
-    classify_on: frozenset[str]  # the topics that can change a segment or the value score at once
     scopes: dict[Trigger | None, Scope]  # the names that expressions use there; None: of the client alone
     reaches: Mapping[str, Reach]  # feature name -> how far back it asks
 
@@ -154,8 +153,6 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
         for t, ladder in rule_set.tiers.ladders.items()
     }
     by_balance_alone = all(ladder.daily_mean is not None for ladder in ladders.values())
-    classified = [segment.when for segment in rule_set.tiers.segments]
-    classified += [rule_set.tiers.value_score] if rule_set.tiers.value_score else []
     reaches = {name: reach for plan in sources.values() for name, reach in plan.reaches.items()}
     return Plan(
         rule_set=rule_set,
@@ -190,18 +187,9 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
         value_score=space.get("value_score"),
         facts={topic: topics.TOPICS[topic].told_facts for topic in topics.inbound_topics()},
         review_on=frozenset(("profiles", "balances") if by_balance_alone else topics.inbound_topics()),
-        classify_on=_classify_on(classified, rule_set, scope),
         scopes=scopes,
         reaches=reaches,
     )
-
-
-def _classify_on(expressions: Sequence[Expression], rule_set: RuleSet, scope: Scope) -> frozenset[str]:
-    """The topics whose events can change what the expressions come to."""
-    read = {name.name for expression in expressions for name in read_by(expression, scope)}
-    sources = {feature.source for feature in rule_set.features if feature.name in read}
-    told = {source for source in topics.sources() if read & {names.days_since(source), names.last_at(source)}}
-    return frozenset(("profiles", "balances")) | sources | told
 
 
 def _add_rules(code: Code, trigger: Trigger, rules: tuple[Rule, ...], scopes: Mapping[Trigger | None, Scope]) -> None:

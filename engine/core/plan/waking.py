@@ -12,7 +12,7 @@ import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Sequence as List
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from engine.core.client.state import ClientState
@@ -114,6 +114,11 @@ class Timed:
     waits: dict[str, Wait]  # by rule id
     steps: dict[str, Steps]  # by topic
     possible: Possible
+    anything: bool = field(init=False)  # whether any rule can act without an event
+
+    def __post_init__(self) -> None:
+        anything = bool(self.silences or self.waits or self.calendars or self.maturities or self.becomes)
+        object.__setattr__(self, "anything", anything)
 
 
 def steps_of(rules: Iterable[Rule], topic: str) -> tuple[list[tuple[str, Step]], list[tuple[str, Step]]]:
