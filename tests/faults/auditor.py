@@ -82,6 +82,7 @@ class _Chain:
 
     end: bytes = b""  # the position after the last unit
     offsets: dict[str, int] = field(default_factory=dict)  # where the ranges of each topic end
+    older: set[tuple[str, int]] = field(default_factory=set)  # topic and offset of what 0.1.0 decided
     clients: dict[bytes, tuple[int, dict[bytes, bytes]]] = field(default_factory=dict)  # last write of each client
     units: int = 0
 
@@ -102,7 +103,7 @@ def audit(installation: Installation, acknowledged: int) -> Audit:
     for record in installation.read(installation.settings.ledger_topic.removeprefix(installation.settings.prefix)):
         ledger[record.partition].append(record)
     chains = [_chain(partition, records, found) for partition, records in enumerate(ledger)]
-    _check_inbound(_decided(inbound, chains, found), by_topic, installation.partitions, found)
+    _check_inbound(_decided(inbound, chains, found), by_topic, chains, found)
     replayed = Replayed()
     messages = asyncio.run(replay_ledger(installation.settings, Clients(), installation.partitions, replayed))
     for difference in replayed.differences:
@@ -148,6 +149,8 @@ def _chain(partition: int, records: list[Record], found: Audit) -> _Chain:
                 if first != chain.offsets.get(topic, 0) or end < first:
                     found.find(f"{where}: {topic} [{first}, {end}) follows {chain.offsets.get(topic, 0)}")
                 chain.offsets[topic] = end
+                if version == 2:
+                    chain.older.update((topic, offset) for offset in range(first, end))
         stands = fields if version == 2 else json.loads(fields["end"])
         offsets, clients, tiers = stands["offsets"], stands["states"], stands["tallies"]
         if {t: o for t, o in offsets.items() if o} != {t: o for t, o in chain.offsets.items() if o}:
@@ -186,8 +189,14 @@ def _decided(inbound: list[Record], chains: list[_Chain], found: Audit) -> list[
     return decided
 
 
-def _check_inbound(inbound: list[Record], by_topic: dict[str, list[Record]], partitions: int, found: Audit) -> None:
-    """What cannot be read is a dead letter once; what lies on the wrong partition has one copy; nothing else is."""
+def _check_inbound(
+    inbound: list[Record], by_topic: dict[str, list[Record]], chains: list[_Chain], found: Audit
+) -> None:
+    """What cannot be read is a dead letter once; what lies on the wrong partition has one copy; nothing else is. What
+    0.1.0 could not read is not known here: it was a dead letter once, or not at all.
+    """
+    letters = Counter(_origin(letter)[0] for letter in by_topic[DEAD_LETTERS])
+    partitions = len(chains)
     dead: Counter[Coordinates] = Counter()
     rerouted: Counter[Coordinates] = Counter()
     for record in inbound:
@@ -195,9 +204,11 @@ def _check_inbound(inbound: list[Record], by_topic: dict[str, list[Record]], par
         key = record.key
         if record.topic != REROUTED and key and len(key) <= 64 and _home(key, partitions) != record.partition:
             rerouted[origin] += 1
+        elif (record.topic, record.offset) in chains[record.partition].older:
+            dead[origin] = min(letters[origin], 1)
         elif isinstance(decode(origin[0], key, record.value, time_ms), Rejected):
             dead[origin] += 1
-    found.same("dead letters", Counter(_origin(letter)[0] for letter in by_topic[DEAD_LETTERS]), dead)
+    found.same("dead letters", letters, dead)
     found.same("copies for the right partition", Counter(_origin(copy)[0] for copy in by_topic[REROUTED]), rerouted)
     originals = {record[:3]: (record.key, record.value) for record in inbound if record.topic != REROUTED}
     changed = [
