@@ -13,7 +13,8 @@ from unittest import mock
 
 import msgpack
 
-from engine.runtime.protocol import formats, ledger, partition
+from engine.runtime import formats
+from engine.runtime.protocol import ledger, partition
 from engine.runtime.protocol.ledger import Step
 from engine.runtime.protocol.position import End
 

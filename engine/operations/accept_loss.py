@@ -12,16 +12,14 @@ from typing import TYPE_CHECKING
 from aiokafka import TopicPartition
 
 from engine.core.contract.topics import intake_topics
+from engine.processors.engagement import ENGAGEMENT
+from engine.processors.opening import open_partition
 from engine.runtime.clients import Clients
 from engine.runtime.errors import Fenced, Refused, Surprised
 from engine.runtime.kafka import topics
 from engine.runtime.kafka.connection import errors, reader
-from engine.runtime.kafka.log import KafkaLog
-from engine.runtime.observe.metrics import Metrics
 from engine.runtime.protocol.intake import Batch
-from engine.runtime.protocol.partition import Partition
 from engine.runtime.protocol.position import Position
-from engine.runtime.protocol.unit import UnitLimits
 from engine.runtime.redis.store import RedisStore, pinned_partitions
 from engine.runtime.rule_sets.archive import RuleSetArchive
 from engine.runtime.settings import Settings
@@ -48,8 +46,8 @@ async def give_up(
         store = RedisStore(redis, settings.app_id, number)
         gaps = await _gaps(settings, clients, number, Position.read(await store.position()))
         if gaps and really:
-            log = KafkaLog(settings, clients, number)
-            partition = Partition(number, log, store, lambda: plan, lambda _: True, Metrics(), 0, UnitLimits())
+            opened = open_partition(settings, clients, redis, ENGAGEMENT, number, plan=lambda: plan)
+            partition = opened.partition
             try:
                 gaps = await _gaps(settings, clients, number, await partition.recover())
                 await partition.take(Batch((), gaps, 0))
@@ -57,7 +55,7 @@ async def give_up(
             except (Fenced, Surprised) as error:
                 raise Refused(f"partition {number}: {error}. Stop all workers, and run this again") from error
             finally:
-                await log.stop()
+                await opened.log.stop()
         for topic, (begin, end) in gaps.items():
             say(f"partition {number}: {settings.topic(topic)} lacks the records from offset {begin} to {end - 1}")
         missing += bool(gaps)

@@ -21,22 +21,23 @@ import structlog
 from aiokafka import TopicPartition
 
 from engine.core.client.sections import pack, unpack
-from engine.core.client.state import ClientState, Layout
+from engine.core.client.state import ClientState
 from engine.core.contract.decode import Taken
 from engine.core.contract.events import Event
 from engine.core.contract.topics import intake_topics
+from engine.core.decide.path import Input
 from engine.core.firm_time import DAY_MS, LONGEST_MONTH
 from engine.core.plan.columns import plan_of_features, put_columns
 from engine.core.plan.compile import Plan
 from engine.core.plan.features import column_key
 from engine.core.rules.ruleset import Feature, Since
+from engine.processors.engagement import ENGAGEMENT
+from engine.processors.opening import open_partition
 from engine.runtime.clients import Clients
 from engine.runtime.errors import Fenced, Refused, Surprised
 from engine.runtime.kafka import topics
 from engine.runtime.kafka.connection import reader
 from engine.runtime.kafka.history import Ranges, RecordedInputs
-from engine.runtime.kafka.log import KafkaLog
-from engine.runtime.observe.metrics import Metrics
 from engine.runtime.partitioning import partitioner
 from engine.runtime.protocol import ledger
 from engine.runtime.protocol.ledger import Log, Step, Store
@@ -45,7 +46,7 @@ from engine.runtime.protocol.position import Position
 from engine.runtime.protocol.records import Inbound, Place, read
 from engine.runtime.protocol.unit import UnitLimits
 from engine.runtime.protocol.writes import MAX_CHUNK_BYTES, decode_writes
-from engine.runtime.redis.store import RedisStore, pinned_partitions
+from engine.runtime.redis.store import pinned_partitions
 from engine.runtime.rule_sets.archive import RuleSetArchive
 from engine.runtime.settings import Settings
 
@@ -147,8 +148,9 @@ class Columns:
                 if client is not None and write.key in due:
                     client.advance(self._plan.layout, unpack(self._plan.layout, write.state).now_ms)
 
-    def put(self, layout: Layout, client: ClientState) -> bool:
+    def put(self, plan: Plan, client: ClientState) -> bool:
         """Put the columns into a client's state; whether that changed it."""
+        layout = plan.layout
         found, before = self.clients[client.client_id], pack(layout, client)
         found.advance(self._plan.layout, client.now_ms)
         put_columns(layout, client, self._plan.layout, found)
@@ -161,7 +163,7 @@ class Backfill:
     def __init__(
         self,
         features: Sequence[Feature],
-        partition: Partition,
+        partition: Partition[Plan, ClientState, Input],
         log_: Log,
         store: Store,
         inputs: Callable[[], AbstractAsyncContextManager[Inputs]],
@@ -293,13 +295,15 @@ async def run(
             async with reader(settings, clients) as consumer:
                 yield RecordedInputs(settings, consumer, number)
 
-        log_, store = KafkaLog(settings, clients, number), RedisStore(redis, settings.app_id, number)
         limits = UnitLimits(chunk_bytes=sizes.chunk_bytes)
-        partition = Partition(number, log_, store, newest, belongs, Metrics(), 0, limits)
+        opened = open_partition(
+            settings, clients, redis, ENGAGEMENT, number, plan=newest, belongs=belongs, limits=limits
+        )
         try:
-            await Backfill(features, partition, log_, store, inputs, belongs, head, sizes).run(filled)
+            fill = Backfill(features, opened.partition, opened.log, opened.store, inputs, belongs, head, sizes)
+            await fill.run(filled)
         finally:
-            await log_.stop()
+            await opened.log.stop()
         say(f"partition {number}: done, {filled.clients} clients so far, {filled.changed} changed")
     return filled
 

@@ -32,8 +32,7 @@ from engine.rulefile.source.fields import Reader, Unsure
 from engine.runtime.clients import Clients
 from engine.runtime.errors import Refused
 from engine.runtime.partitioning import partitioner
-from engine.runtime.protocol import future
-from engine.runtime.protocol.records import Inbound, read
+from engine.runtime.protocol.records import Inbound, by_neighbours, read
 from engine.runtime.protocol.writes import STATE_FIELD, decode_writes
 from engine.runtime.redis.store import client_key, pinned_partitions, redis_errors
 from engine.runtime.rule_sets.archive import RuleSetArchive, load_directory
@@ -144,7 +143,7 @@ def account_of_records(
     """A client by its records up to a time: each rule as it was last looked at."""
     inputs: list[Input] = []
     key = client_id.encode()
-    for record, outcome in future.by_neighbours((record, read(record, lambda _: True)) for record in records):
+    for record, outcome in by_neighbours((record, read(record, lambda _: True)) for record in records):
         if record.key == key and isinstance(outcome, Taken) and (at_ms is None or outcome.event.time <= at_ms):
             inputs.append((record.topic, outcome.event))
     if not inputs:

@@ -12,31 +12,29 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol, assert_never
+from typing import Final, Generic, Protocol, assert_never
 
 from aiokafka import TopicPartition
 
-from engine.core.client.sections import pack, unpack
+from engine.core.client.sections import pack
 from engine.core.client.state import ClientState
 from engine.core.contract.decode import Rejected, Taken
-from engine.core.contract.events import Event
 from engine.core.contract.message import Message
 from engine.core.contract.outbound import OUTBOUND
 from engine.core.contract.topics import TOPICS, inbound_topics
-from engine.core.decide.path import Input, decide
-from engine.core.decide.semantics import SEMANTICS
 from engine.core.decide.timeline import Timeline
-from engine.core.plan.columns import plan_of_features, put_columns
-from engine.core.plan.compile import Plan
+from engine.core.plan import compile as plans
 from engine.operations.record_file import parse_line
+from engine.processors.engagement import ENGAGEMENT
 from engine.runtime.clients import Clients
 from engine.runtime.errors import Refused
 from engine.runtime.kafka.connection import reader, records_between
 from engine.runtime.kafka.history import Ranges, RecordedInputs
 from engine.runtime.partitioning import partitioner
-from engine.runtime.protocol import future, ledger
+from engine.runtime.protocol import ledger
 from engine.runtime.protocol.ledger import Step, Unit
-from engine.runtime.protocol.records import Inbound, Outcome, Rerouted, read
+from engine.runtime.protocol.processor import Input, Plan, Processor, State
+from engine.runtime.protocol.records import Inbound, Outcome, Rerouted, by_ledger, by_neighbours, read
 from engine.runtime.protocol.writes import Write, decode_writes
 from engine.runtime.rule_sets.archive import RuleSetArchive
 from engine.runtime.settings import Settings
@@ -99,14 +97,14 @@ class Replayed:
 
 
 def replay_records(
-    plan: Plan, records: Iterable[Inbound], replayed: Replayed, until_ms: int | None = None
+    plan: plans.Plan, records: Iterable[Inbound], replayed: Replayed, until_ms: int | None = None
 ) -> Iterator[Message]:
     """Decide the records of a file in their order, and what falls due meanwhile; then, with `until_ms`, what falls due
     up to that time.
     """
     states: dict[str, ClientState] = {}
     timeline = Timeline(plan, states)
-    for record, outcome in future.by_neighbours((record, read(record, lambda _: True)) for record in records):
+    for record, outcome in by_neighbours((record, read(record, lambda _: True)) for record in records):
         replayed.count(outcome)
         if isinstance(outcome, Taken):
             for decided in timeline.take(record.topic, outcome.event):
@@ -142,7 +140,7 @@ async def replay_ledger(settings: Settings, clients: Clients, partitions: int, r
                     f"partition {number}: the ledger is held from offset {first} on; a replay needs its beginning"
                 )
             inputs = RecordedInputs(settings, source, number, whole=True)
-            partition = PartitionReplay(number, inputs, archive.plan, belongs, replayed)
+            partition = PartitionReplay(ENGAGEMENT, number, inputs, archive.plan, belongs, replayed)
             async for record in records_between(consumer, ledger_tp, first, end):
                 messages += await partition.take(record.offset, record.value)
         replayed.states |= partition.states.packed()
@@ -157,18 +155,20 @@ class Inputs(Protocol):
     async def pass_over(self, ranges: Ranges) -> None: ...
 
 
-class PartitionReplay:
+class PartitionReplay(Generic[Plan, State, Input]):
     """Decides one partition's units again, record by record of its ledger."""
 
     def __init__(
         self,
+        processor: Processor[Plan, State, Input],
         number: int,
         inputs: Inputs,
         plan: Callable[[str], Plan],
         belongs: Callable[[bytes], bool],
         replayed: Replayed,
     ) -> None:
-        self.states = _States()
+        self.states: _States[Plan, State, Input] = _States(processor)
+        self._processor = processor
         self._number = number
         self._inputs = inputs
         self._plan = plan  # by digest of the rule set
@@ -183,7 +183,7 @@ class PartitionReplay:
         if unit.chunk < unit.chunks - 1:
             return []
         written, self._written = self._written, []
-        if unit.semantics != SEMANTICS:
+        if unit.semantics != self._processor.semantics:
             self.states.apply(written)
             for step in unit.steps:
                 await self._inputs.pass_over(step.ranges)
@@ -202,26 +202,32 @@ class PartitionReplay:
         self._replayed.differences.append(f"partition {self._number}, ledger offset {offset}: {how}")
 
     async def _decide(self, step: Step) -> list[Message]:
-        if woken := step.woken():
+        processor = self._processor
+        if woken := step.woken(processor):
             return self.states.decide(woken, (*step.due, *step.swept), step.decided_ms)
         messages: list[Message] = []
-        events: list[tuple[str, Event]] = []
-        found = [(record, read(record, self._belongs)) for record in await self._inputs.read(step.ranges)]
-        for record, outcome in future.by_ledger(found, step.ahead):
+        events: list[Input] = []
+        keys: set[str] = set()
+        found = [
+            (record, read(record, self._belongs, processor.decode)) for record in await self._inputs.read(step.ranges)
+        ]
+        for record, outcome in by_ledger(found, step.ahead):
             self._replayed.count(outcome)
             if isinstance(outcome, Taken):
-                events.append((record.topic, outcome.event))
+                events.append(processor.arrived(record.topic, outcome.event))
+                keys.add(processor.key_of(outcome.event))
             else:
                 messages.append(record.set_aside(outcome))
-        return messages + self.states.decide(events, {event.client_id for _, event in events}, step.decided_ms)
+        return messages + self.states.decide(events, keys, step.decided_ms)
 
 
-class _States:
+class _States(Generic[Plan, State, Input]):
     """Client states as a worker keeps them: under another rule set only those are written anew that change."""
 
-    def __init__(self) -> None:
+    def __init__(self, processor: Processor[Plan, State, Input]) -> None:
+        self._processor = processor
         self._packed: dict[str, bytes] = {}
-        self._open: dict[str, ClientState] = {}
+        self._open: dict[str, State] = {}
         self._changed: set[str] = set()
         self._plan: Plan | None = None
 
@@ -231,11 +237,11 @@ class _States:
             self._open.clear()
             self._plan = plan
 
-    def _load(self, client_ids: Iterable[str]) -> Plan:
+    def _load(self, keys: Iterable[str]) -> Plan:
         assert self._plan is not None
-        for client_id in client_ids:
-            if client_id not in self._open and client_id in self._packed:
-                self._open[client_id] = unpack(self._plan.layout, self._packed[client_id])
+        for key in keys:
+            if key not in self._open and key in self._packed:
+                self._open[key] = self._processor.unpack(self._plan, self._packed[key])
         return self._plan
 
     def apply(self, written: Iterable[Write]) -> None:
@@ -245,29 +251,27 @@ class _States:
             self._packed[write.key] = write.state
             self._open.pop(write.key, None)
 
-    def decide(self, inputs: Sequence[Input], client_ids: Iterable[str], decided_ms: int) -> list[Message]:
-        decided = decide(self._load(client_ids), self._open, inputs, decided_ms)
+    def decide(self, inputs: Sequence[Input], keys: Iterable[str], decided_ms: int) -> list[Message]:
+        decided = self._processor.decide(self._load(keys), self._open, inputs, decided_ms)
         self._changed.update(decided.changed)
         return decided.messages
 
     def backfill(self, unit: Unit, writes: Iterable[Write]) -> list[str]:
-        """Take the columns that a backfill wrote; the clients of which it wrote anything else, too."""
+        """Take what a backfill wrote; the keys of which it wrote anything else, too."""
         names = {name for step in unit.steps for name in step.backfilled}
         written = {write.key: write.state for write in writes} if names else {}
         plan = self._load(written)
-        features = plan_of_features(plan.rule_set, names) if names else plan
         differing = []
-        for client_id, state in written.items():
-            client = self._open[client_id]
-            put_columns(plan.layout, client, features.layout, unpack(features.layout, state))
-            if pack(plan.layout, client) != state:
-                differing.append(client_id)
+        for key, packed in written.items():
+            self._processor.refill(plan, self._open[key], packed, names)
+            if self._processor.pack(plan, self._open[key]) != packed:
+                differing.append(key)
         self._changed.update(written)
         return differing
 
     def packed(self) -> dict[str, bytes]:
-        for client_id in self._changed:
+        for key in self._changed:
             assert self._plan is not None
-            self._packed[client_id] = pack(self._plan.layout, self._open[client_id])
+            self._packed[key] = self._processor.pack(self._plan, self._open[key])
         self._changed.clear()
         return self._packed

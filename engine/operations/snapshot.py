@@ -19,20 +19,19 @@ import msgpack
 from aiokafka import TopicPartition
 from aiokafka.admin.records_to_delete import RecordsToDelete
 
-from engine.core.client.record import public_fields
-from engine.core.client.sections import unpack
+from engine.processors.engagement import ENGAGEMENT
+from engine.processors.opening import open_partition
 from engine.runtime.clients import Clients
 from engine.runtime.errors import Fenced, Refused, Surprised, Unavailable
+from engine.runtime.formats import SNAPSHOT_FORMAT, check_readable
 from engine.runtime.kafka import topics
 from engine.runtime.kafka.log import KafkaLog
-from engine.runtime.observe.metrics import Metrics
 from engine.runtime.protocol import ledger, writes
-from engine.runtime.protocol.formats import SNAPSHOT_FORMAT, check_readable
 from engine.runtime.protocol.partition import Partition
 from engine.runtime.protocol.position import Position
-from engine.runtime.protocol.unit import UnitLimits
-from engine.runtime.protocol.writes import Write, encode_writes
-from engine.runtime.redis.reading import NO_RULES, packed_states
+from engine.runtime.protocol.processor import Processor
+from engine.runtime.protocol.writes import encode_writes
+from engine.runtime.redis.reading import packed_states
 from engine.runtime.redis.store import (
     RedisStore,
     flushed,
@@ -54,6 +53,9 @@ BEGIN_0_1: Final = b"\x93" + msgpack.packb("engage-snapshot-2")  # its rows were
 END_BYTES: Final = len(msgpack.packb({"end": b"\0" * 64}))  # as much as ["end", digest]
 
 
+AnyProcessor = Processor[Any, Any, Any]
+
+
 @dataclass(frozen=True, slots=True)
 class Header:
     app_id: str
@@ -69,17 +71,18 @@ class Row:
     chunks: tuple[bytes, ...] = ()
 
 
-async def take(settings: Settings, redis: Redis, path: Path) -> int:
-    """Write a snapshot; how many clients it holds. The file appears whole or not at all. Raises Refused when it cannot
+async def take(settings: Settings, redis: Redis, path: Path, processor: AnyProcessor = ENGAGEMENT) -> int:
+    """Write a snapshot; how many states it holds. The file appears whole or not at all. Raises Refused when it cannot
     be written.
     """
-    partitions = await pinned_partitions(redis, settings.app_id)
+    settings = settings.scoped(processor.name, processor.suffix)
+    partitions = await pinned_partitions(redis, settings.scope)
     if path.exists() and not path.is_file():
         raise Refused(f"{path} exists and is not a regular file; choose another path")
     part = path.with_name(path.name + ".part")
     try:
         with part.open("wb") as out:
-            clients = await _write(settings, redis, partitions, out)
+            clients = await _write(settings, redis, partitions, out, processor)
             out.flush()
             os.fsync(out.fileno())
         part.replace(path)
@@ -99,28 +102,24 @@ def _sync(directory: Path) -> None:
         os.close(descriptor)
 
 
-async def _write(settings: Settings, redis: Redis, partitions: int, out: BinaryIO) -> int:
-    """All rows; how many clients."""
-    rows = Rows(out)
+async def _write(settings: Settings, redis: Redis, partitions: int, out: BinaryIO, processor: AnyProcessor) -> int:
+    """All rows; how many states."""
+    rows, plan = Rows(out), processor.bare_plan
     clients = 0
     server = await server_id(redis)
-    rows.put({"engage_snapshot": SNAPSHOT_FORMAT, "app_id": settings.app_id, "partitions": partitions})
+    rows.put({"engage_snapshot": SNAPSHOT_FORMAT, "app_id": settings.scope, "partitions": partitions})
     for partition in range(partitions):
-        position = await RedisStore(redis, settings.app_id, partition).position()
+        position = await RedisStore(redis, settings.scope, partition).position()
         Position.read(position)  # what a newer engine writes is its own to save
         rows.put({"partition": partition, "position": position})
-        async for states in _batches(packed_states(redis, settings.app_id, partition)):
-            rows.put({"states": encode_writes(map(_write_of, states))})
+        async for states in _batches(packed_states(redis, settings.scope, partition)):
+            chunks = encode_writes(processor.write(processor.unpack(plan, state), state) for state in states)
+            rows.put({"states": chunks})
             clients += len(states)
     if await server_id(redis) != server:  # another one names clients in another order, and may have lost writes
         raise Unavailable("redis", "it started anew, or failed over, in the middle of the snapshot: take it again")
     rows.end()
     return clients
-
-
-def _write_of(state: bytes) -> Write:
-    client = unpack(NO_RULES.layout, state)
-    return Write(client.client_id, client.due_ms, state, public_fields(client))
 
 
 class Rows:
@@ -205,14 +204,17 @@ class Rebuilt:
     units: int = 0
 
 
-async def rebuild(settings: Settings, clients: Clients, redis: Redis, path: Path | None) -> Rebuilt:
+async def rebuild(
+    settings: Settings, clients: Clients, redis: Redis, path: Path | None, processor: AnyProcessor = ENGAGEMENT
+) -> Rebuilt:
     """Make a Redis that holds no state whole, from a snapshot and the ledger after it, or from the whole ledger.
 
     Stop all workers first: each partition is fenced. Raises Refused when Redis holds state, or when snapshot and
     ledger do not fit.
     """
+    settings = settings.scoped(processor.name, processor.suffix)
     partitions = await topics.partition_count(settings, clients)
-    if await is_pinned(redis, settings.app_id):
+    if await is_pinned(redis, settings.scope):
         raise Refused(
             "this Redis holds the engine's state already; a rebuild is for an emptied one. Workers bring a Redis "
             "that only lost its last writes up to date by themselves"
@@ -221,20 +223,18 @@ async def rebuild(settings: Settings, clients: Clients, redis: Redis, path: Path
         await _restore(settings, clients, redis, path, partitions)
     rebuilt = Rebuilt()
     for number in range(partitions):
-        log = KafkaLog(settings, clients, number)
-        store = RedisStore(redis, settings.app_id, number)
-        partition = Partition(number, log, store, lambda: NO_RULES, lambda _: True, Metrics(), 0, UnitLimits())
+        opened = open_partition(settings, clients, redis, processor, number, plan=lambda: processor.bare_plan)
         try:
-            rebuilt.clients += (await _recovered(partition)).states
-            rebuilt.units += partition.recovered_units
+            rebuilt.clients += (await _recovered(opened.partition)).states
+            rebuilt.units += opened.partition.recovered_units
         finally:
-            await log.stop()
-    await pin_ledger(redis, settings.app_id, settings.ledger_topic)
-    await pin_partitions(redis, settings.app_id, partitions, ledger_is_empty=True)
+            await opened.log.stop()
+    await pin_ledger(redis, settings.scope, settings.ledger_topic)
+    await pin_partitions(redis, settings.scope, partitions, ledger_is_empty=True)
     return rebuilt
 
 
-async def _recovered(partition: Partition) -> Position:
+async def _recovered(partition: Partition[Any, Any, Any]) -> Position:
     try:
         return await partition.recover()
     except (Fenced, Surprised) as error:
@@ -245,13 +245,13 @@ async def _recovered(partition: Partition) -> Position:
 
 async def _restore(settings: Settings, clients: Clients, redis: Redis, path: Path, partitions: int) -> None:
     header, rows = read(path)
-    if (header.app_id, header.partitions) != (settings.app_id, partitions):
+    if (header.app_id, header.partitions) != (settings.scope, partitions):
         raise Refused(
-            f"{path}: is of app {header.app_id} with {header.partitions} partitions, not of {settings.app_id} with "
+            f"{path}: is of app {header.app_id} with {header.partitions} partitions, not of {settings.scope} with "
             f"{partitions}"
         )
     await _check_fits(settings, clients, path)
-    store, position = RedisStore(redis, settings.app_id, 0), None
+    store, position = RedisStore(redis, settings.scope, 0), None
     for row in rows:
         if row.chunks:
             await store.restore(row.chunks)
@@ -260,7 +260,7 @@ async def _restore(settings: Settings, clients: Clients, redis: Redis, path: Pat
             await store.restore([], position)
         position = row.position
         if row.partition is not None:
-            store = RedisStore(redis, settings.app_id, row.partition)
+            store = RedisStore(redis, settings.scope, row.partition)
 
 
 async def _check_fits(settings: Settings, clients: Clients, path: Path) -> dict[int, Position]:
@@ -293,13 +293,13 @@ async def trim(settings: Settings, clients: Clients, redis: Redis, path: Path) -
     """
     header, _ = read(path)
     partitions = await topics.partition_count(settings, clients)
-    if (header.app_id, header.partitions) != (settings.app_id, partitions):
+    if (header.app_id, header.partitions) != (settings.scope, partitions):
         raise Refused(f"{path}: is not a snapshot of this engine")
     positions = await _check_fits(settings, clients, path)
-    await flushed(redis, settings.app_id)
+    await flushed(redis, settings.scope)
     beginnings = {}
     for number, position in positions.items():
-        stored = await RedisStore(redis, settings.app_id, number).position()
+        stored = await RedisStore(redis, settings.scope, number).position()
         if stored is None:
             continue
         # the record that a position names must stay: it is how ledger and Redis know each other

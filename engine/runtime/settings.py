@@ -12,7 +12,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
-from pydantic import Field, FilePath, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, FilePath, PrivateAttr, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -28,6 +28,8 @@ class Settings(BaseSettings):
     """Each field is also ENGAGE_<FIELD> in the environment and <field> in the settings file."""
 
     model_config = SettingsConfigDict(env_prefix="ENGAGE_", extra="forbid", frozen=True)
+    _processor: str = PrivateAttr("engagement")
+    _suffix: str = PrivateAttr("")
 
     kafka: str = Field("127.0.0.1:9092", description="Kafka bootstrap servers, HOST:PORT[,HOST:PORT]")
     kafka_security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
@@ -110,18 +112,29 @@ class Settings(BaseSettings):
 
     def topic(self, name: str) -> str:
         """The real name of a topic of the contract."""
-        return f"{self.prefix}{self.app_id}-{name}" if name == REROUTED else self.prefix + name
+        return f"{self.prefix}{self.scope}-{name}" if name == REROUTED else self.prefix + name
+
+    def scoped(self, processor: str, suffix: str) -> Self:
+        """As a processor other than the one of clients needs them: with a group, a ledger and keys of its own."""
+        made = self.model_copy()
+        made._processor, made._suffix = processor, suffix
+        return made
+
+    @property
+    def scope(self) -> str:
+        """What the names of the processor's own topics begin with, after the prefix, and the tags of its keys."""
+        return f"{self.app_id}-{self._suffix}" if self._suffix else self.app_id
 
     @property
     def ledger_topic(self) -> str:
-        return f"{self.prefix}{self.app_id}-ledger"
+        return f"{self.prefix}{self.scope}-ledger"
 
     @property
     def group(self) -> str:
         """Of the workers; a partition's producer is this and its number. With the prefix, as all topics have it: two
         engines that differ only in that must not throw each other out.
         """
-        return f"{self.prefix}{self.app_id}-engagement"
+        return f"{self.prefix}{self.app_id}-{self._processor}"
 
     @property
     def rule_set_topic(self) -> str:

@@ -26,7 +26,7 @@ from engine.core.contract.outbound import OUTBOUND
 from engine.core.contract.topics import DEAD_LETTERS, REROUTED, inbound_topics
 from engine.operations.replay import Replayed, replay_ledger
 from engine.runtime.clients import Clients
-from engine.runtime.protocol.formats import LEDGER_FORMAT
+from engine.runtime.formats import LEDGER_FORMAT
 from engine.runtime.protocol.writes import STATE_FIELD
 from tests.kafka.installation import Installation, Record, by_client
 

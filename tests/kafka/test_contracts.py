@@ -13,6 +13,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from engine.core.contract.message import Message
+from engine.core.contract.topics import ranks
 from engine.runtime.clients import Clients
 from engine.runtime.errors import Unavailable
 from engine.runtime.kafka import intake as kafka_intake
@@ -58,7 +59,7 @@ async def test_an_intake_that_hears_nothing_is_not_caught_up(
     """aiokafka raises nothing for 40 seconds, and a tick by the clock would run ahead of what waits at the broker."""
     monkeypatch.setattr(kafka_intake, "HEARD_S", 1.0)
     settings, proxy = proxied
-    intake = KafkaIntake(settings, Clients(), 0, 1)
+    intake = KafkaIntake(settings, Clients(), ranks(), 0, 1)
     await intake.start({})
     try:
         for caught_up in (True, False, True):

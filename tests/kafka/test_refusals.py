@@ -15,7 +15,7 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import NewPartitions as ConfluentNewPartitions
 from confluent_kafka.admin import NewTopic
 
-from engine.runtime.protocol.formats import LEDGER_FORMAT
+from engine.runtime.formats import LEDGER_FORMAT
 from engine.runtime.redis.store import position_key
 from tests.kafka.conftest import MakeInstallation, Offline
 from tests.kafka.installation import RULES, Installation

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 
@@ -19,13 +20,16 @@ from engine.core.contract.message import Message
 from engine.core.contract.topics import intake_topics
 from engine.core.decide.path import Input, decide
 from engine.core.plan.compile import Plan
+from engine.processors.engagement import ENGAGEMENT
 from engine.runtime.observe.metrics import Metrics
 from engine.runtime.protocol.intake import Batch, Merger, merge
 from engine.runtime.protocol.ledger import Unit, decode_unit
 from engine.runtime.protocol.partition import Partition
+from engine.runtime.protocol.processor import Processor
 from engine.runtime.protocol.records import Inbound, read
 from engine.runtime.protocol.unit import UnitLimits
 from engine.runtime.protocol.writes import Write
+from engine.runtime.worker.observing import PartitionMetrics
 from tests.core.making import at, event_of, login, plan_of, rule, topic_of
 from tests.memory import Data, Faults, Ledger, MemoryLog, MemoryStore
 
@@ -134,7 +138,9 @@ class Bench:
         belongs: Callable[[bytes], bool] = lambda _: True,
         cache_bytes: int = 10_000_000,
         limits: UnitLimits | None = None,
+        processor: Processor[Any, Any, Any] = ENGAGEMENT,
     ) -> None:
+        self._processor = processor
         self.ledger = Ledger()
         self.data = Data()
         self.registry = CollectorRegistry()
@@ -146,19 +152,20 @@ class Bench:
         self._cache_bytes = cache_bytes
         self._limits = limits or UnitLimits()
 
-    def worker(self) -> Partition:
+    def worker(self) -> Partition[Any, Any, Any]:
         return Partition(
             7,
             MemoryLog(self.ledger, self._publish_faults),
             MemoryStore(self.data, self._apply_faults),
-            self._plan,
-            self._belongs,
-            self.metrics,
-            self._cache_bytes,
-            self._limits,
+            self._processor,
+            plan=self._plan,
+            belongs=self._belongs,
+            observer=PartitionMetrics(self.metrics),
+            cache_bytes=self._cache_bytes,
+            limits=self._limits,
         )
 
-    async def started(self) -> Partition:
+    async def started(self) -> Partition[Any, Any, Any]:
         worker = self.worker()
         await worker.recover()
         return worker
@@ -205,7 +212,7 @@ def logins(number: int, clients: int = 5, **fields: str) -> Topics:
     return topics_of(login(at(0) + n, client_id=f"c{n % clients}", **fields) for n in range(number))
 
 
-async def take_all(worker: Partition, topics: Topics, limit: int = 10) -> None:
+async def take_all(worker: Partition[Any, Any, Any], topics: Topics, limit: int = 10) -> None:
     for batch in all_batches(topics, limit):
         await worker.take(batch)
 
@@ -218,3 +225,17 @@ def batch_at(topics: Topics, offsets: dict[str, int], limit: int) -> Batch:
 
 def units(bench: Bench) -> list[Unit]:
     return [decode_unit(record) for _, record in bench.ledger.units()]
+
+
+class Recorded:
+    """The inputs of a partition, as RecordedInputs gives them."""
+
+    def __init__(self, topics: Topics) -> None:
+        self._topics = topics
+
+    async def read(self, ranges: Mapping[str, tuple[int, int]]) -> list[Inbound]:
+        found = {t: [r for r in self._topics[t] if a <= r.offset < b] for t, (a, b) in ranges.items()}
+        return [record for _, record in merge({topic: records for topic, records in found.items() if records})]
+
+    async def pass_over(self, ranges: Mapping[str, tuple[int, int]]) -> None:
+        raise AssertionError("all of this engine's units are decided again")

@@ -24,7 +24,7 @@ from engine.operations.explain_text import lines
 from engine.operations.record_file import SimulatedRecord, to_line
 from engine.runtime.clients import redis_client
 from engine.runtime.errors import Refused
-from engine.runtime.protocol.formats import SNAPSHOT_FORMAT
+from engine.runtime.formats import SNAPSHOT_FORMAT
 from engine.runtime.protocol.writes import encode_writes
 from engine.runtime.redis.store import RedisStore, pin_partitions
 from tests.core.making import Desk, at, balance, login, plan_of, profile, rule, trade

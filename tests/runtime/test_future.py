@@ -12,18 +12,17 @@ from engine.core.contract.events import Event, Login
 from engine.core.contract.outbound import OUTBOUND
 from engine.core.firm_time import DAY_MS
 from engine.operations.replay import PartitionReplay, Replayed, replay_records
-from engine.runtime.protocol import future
-from engine.runtime.protocol.records import Inbound
+from engine.processors.engagement import ENGAGEMENT
+from engine.runtime.protocol.records import Inbound, Read, by_clock, by_neighbours
 from tests.core.making import at, plan_of, profile, rule, trade
-from tests.runtime.driving import Bench, ConsumerRecord, all_batches, topics_of
-from tests.runtime.test_formats import Recorded
+from tests.runtime.driving import Bench, ConsumerRecord, Recorded, all_batches, topics_of
 
 YEAR = 366
 
 
-def read(*days: float | tuple[float, float]) -> list[future.Read]:
+def read(*days: float | tuple[float, float]) -> list[Read]:
     """Logins at these days; of a pair, the second is the record's own."""
-    found: list[future.Read] = []
+    found: list[Read] = []
     for number, day in enumerate(days):
         mine, records = day if isinstance(day, tuple) else (day, day)
         event = Login(event_id=f"e{number}", client_id="c1", time=at(0) + round(mine * DAY_MS), channel="app")
@@ -31,7 +30,7 @@ def read(*days: float | tuple[float, float]) -> list[future.Read]:
     return found
 
 
-def refused(found: Sequence[future.Read]) -> list[int]:
+def refused(found: Sequence[Read]) -> list[int]:
     return [number for number, (_, outcome) in enumerate(found) if not isinstance(outcome, Taken)]
 
 
@@ -55,7 +54,7 @@ def refused(found: Sequence[future.Read]) -> list[int]:
     ],
 )
 def test_without_a_clock_the_records_around_one_are_asked(days, ahead):
-    judged = list(future.by_neighbours(read(*days)))
+    judged = list(by_neighbours(read(*days)))
     assert [record for record, _ in judged] == [record for record, _ in read(*days)]
     assert refused(judged) == ahead
 
@@ -63,11 +62,11 @@ def test_without_a_clock_the_records_around_one_are_asked(days, ahead):
 def test_the_clock_is_asked_where_the_records_time_is_the_producers():
     found = read(0, 1, 2)
     tolerance = FUTURE_TOLERANCE_MS
-    assert refused(list(future.by_clock(found, at(1) - tolerance))) == [2]
-    assert refused(list(future.by_clock(found, at(1) - tolerance - 1))) == [1, 2]
+    assert refused(list(by_clock(found, at(1) - tolerance))) == [2]
+    assert refused(list(by_clock(found, at(1) - tolerance - 1))) == [1, 2]
     for record, _ in found:
         record.appended = True  # the broker's: compared with the event's when it was read
-    assert refused(list(future.by_clock(found, at(0)))) == []
+    assert refused(list(by_clock(found, at(0)))) == []
 
 
 NOTES = plan_of(
@@ -90,7 +89,7 @@ async def test_a_worker_refuses_what_lies_ahead_of_its_clock_and_a_replay_refuse
     assert [dict(letter.headers)["engage_reason"] for letter in letters] == [b"future"]
     assert worker.reached_event_ms == at(4)
     replayed = Replayed()
-    replaying = PartitionReplay(7, Recorded(topics), lambda _: NOTES, lambda _: True, replayed)
+    replaying = PartitionReplay(ENGAGEMENT, 7, Recorded(topics), lambda _: NOTES, lambda _: True, replayed)
     for offset, record in bench.ledger.units():
         await replaying.take(offset, record)
     assert (replayed.differences, replayed.rejected, replayed.events) == ([], 1, 4)

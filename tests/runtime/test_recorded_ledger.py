@@ -21,11 +21,11 @@ from engine.core.firm_time import NEVER_MS
 from engine.core.plan.compile import Plan
 from engine.operations import snapshot
 from engine.operations.replay import PartitionReplay, Replayed
+from engine.runtime import formats
 from engine.runtime.clients import Clients
 from engine.runtime.errors import Refused
 from engine.runtime.kafka.history import Ranges
 from engine.runtime.partitioning import partitioner
-from engine.runtime.protocol import formats
 from engine.runtime.protocol.intake import merge
 from engine.runtime.protocol.ledger import Step, Unit, decode_unit, digest_of
 from engine.runtime.protocol.position import Position
@@ -285,7 +285,7 @@ async def test_a_replay_begins_where_0_1_ended(number: int) -> None:
     await take_turns(bench, all_batches(topics, 20, worker.offsets), [nullcontext])
     await bench.started()
     inputs, replayed = Recorded(topics), Replayed()
-    replaying = PartitionReplay(number, inputs, archive().plan, belongs_to(number), replayed)
+    replaying = PartitionReplay(ENGAGEMENT, number, inputs, archive().plan, belongs_to(number), replayed)
     decided = [message for unit in bench.ledger.units() for message in await replaying.take(*unit)]
     assert replayed.differences == []
     assert (replayed.applied, replayed.units) == (before, len(bench.ledger.units()) - before)

@@ -8,6 +8,7 @@ import pytest
 
 from engine.core.client.sections import pack
 from engine.core.plan.compile import Plan
+from engine.processors.engagement import ENGAGEMENT
 from engine.runtime.errors import Unavailable
 from engine.runtime.protocol.ledger import Step, decode_unit
 from engine.runtime.protocol.partition import Partition
@@ -153,7 +154,7 @@ async def test_states_are_those_of_deciding_the_recorded_steps_again():
     desk.plan = SILENT
     for _, record in bench.ledger.units():
         for step in decode_unit(record).steps:
-            desk.take(*step.woken())
+            desk.take(*step.woken(ENGAGEMENT))
     states = {c: pack(SILENT.layout, client) for c, client in desk.states.items()}
     assert bench.data.states() == states
 

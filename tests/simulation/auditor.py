@@ -25,9 +25,10 @@ from engine.core.contract.topics import TOPICS
 from engine.core.decide.path import Due, Sweep, decide
 from engine.core.plan.columns import put_columns
 from engine.core.plan.compile import Plan
+from engine.processors.engagement import ENGAGEMENT
 from engine.runtime.partitioning import partitioner
-from engine.runtime.protocol import future
 from engine.runtime.protocol.ledger import Step, Unit, decode_unit
+from engine.runtime.protocol.records import FUTURE
 from engine.runtime.protocol.writes import decode_writes
 from engine.runtime.settings import PUBLISHED
 from tests.simulation.broker import Entry
@@ -187,7 +188,7 @@ class _Partition:
         messages: list[Message] = []
         changed: dict[str, ClientState] = {}
         for step in unit.steps:
-            inputs: list[Any] = step.woken()
+            inputs: list[Any] = step.woken(ENGAGEMENT)
             for topic, (begin, end) in step.ranges.items():
                 log = self.world.kafka.logs[TopicPartition(self.world.settings.topic(topic), self.number)]
                 if begin != self.offsets.get(topic, 0) or not begin < end <= log.end:
@@ -275,7 +276,7 @@ class _Partition:
             if ahead != ((topic, int(coordinates[1]), int(coordinates[2])) in step.ahead):
                 self.found.append(f"{topic} {coordinates}: refused by the clock, or not, as it must not be")
             if ahead:
-                answer = future.FUTURE
+                answer = FUTURE
         if isinstance(answer, Rejected):
             reason = (("engage_reason", answer.reason.value.encode()), ("engage_error", answer.error.encode()))
             return Message("dead-letters", record.key, record.value, reason + headers)

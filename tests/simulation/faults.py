@@ -279,7 +279,7 @@ def _spoil(world: World) -> int | None:
             # Kafka lost its end, and other decisions were written in its place
             fields = ledger.decode_unit(last.value or b"")
             end = replace(fields.end, states=fields.end.states + 1)
-            records = ledger.encode_unit(fields.begin, end, [fields.writes], "", "", fields.steps)
+            records = ledger.encode_unit(fields.begin, end, [fields.writes], "", "", fields.semantics, fields.steps)
             last.value = records[0]
         elif world.scenario.refusal == "ledger cut":
             del log.entries[last.offset :]

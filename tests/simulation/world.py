@@ -18,7 +18,8 @@ from unittest.mock import patch
 import structlog
 from aiokafka import TopicPartition
 
-from engine.operations import backfill, replay
+from engine.operations import backfill
+from engine.processors import engagement
 from engine.runtime.clients import Clients
 from engine.runtime.errors import Refused
 from engine.runtime.protocol.unit import UnitLimits
@@ -249,7 +250,7 @@ def compiled_once(world: World) -> Iterator[None]:
     changes: list[tuple[Any, str, Any]] = [
         (archive, "load_files", rule_texts.load_once(archive.load_files)),
         (archive, "compile_rule_set", rule_texts.compile_once),
-        *((module, "plan_of_features", rule_texts.features_once) for module in (backfill, replay)),
+        *((module, "plan_of_features", rule_texts.features_once) for module in (backfill, engagement)),
     ]
     before = structlog.get_config()
     patches = [patch.object(where, name, what) for where, name, what in changes]

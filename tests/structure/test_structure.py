@@ -18,7 +18,7 @@ CORE = ("core", "core.contract", "core.language", "core.rules", "core.client", "
 RULEFILE = ("rulefile.source", "rulefile.read", "rulefile.trial", "rulefile.lint")
 RIM = ("runtime", "runtime.protocol", "runtime.kafka", "runtime.redis", "runtime.observe")
 READERS = (*CORE, "insight", *RULEFILE, "rulefile.report", "rulefile.tools", "rulefile.schema")
-BELOW_COMMANDS = (*READERS, *RIM, "runtime.rule_sets")
+BELOW_COMMANDS = (*READERS, *RIM, "runtime.rule_sets", "processors")
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "core": (),
     "core.contract": ("core",),
@@ -36,11 +36,12 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "rulefile.tools": (*CORE, "insight", *RULEFILE),
     "rulefile.schema": (*CORE, *RULEFILE),
     "runtime": CORE,
-    "runtime.protocol": (*CORE, "runtime", "runtime.observe", "runtime.worker"),
+    "runtime.protocol": ("core", "core.contract", "runtime"),
     "runtime.kafka": (*CORE, "runtime", "runtime.protocol"),
     "runtime.redis": (*CORE, "runtime", "runtime.protocol"),
     "runtime.observe": (*CORE, "runtime", "runtime.protocol"),
     "runtime.rule_sets": (*READERS, *RIM),
+    "processors": (*CORE, *RIM),
     "runtime.worker": BELOW_COMMANDS,
     "operations": BELOW_COMMANDS,
     "publish": BELOW_COMMANDS,

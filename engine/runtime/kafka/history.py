@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from aiokafka import TopicPartition
 
-from engine.core.contract.topics import intake_topics
+from engine.core.contract.topics import ranks
 from engine.runtime.clients import Consumer
 from engine.runtime.errors import Refused, Unavailable
 from engine.runtime.protocol.intake import Merger, merge
@@ -30,11 +30,20 @@ Ranges = Mapping[str, tuple[int, int]]
 class RecordedInputs:
     """Reads range after range, by a consumer of its own."""
 
-    def __init__(self, settings: Settings, consumer: Consumer, partition: int, whole: bool = False) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        consumer: Consumer,
+        partition: int,
+        whole: bool = False,
+        ranked: Mapping[str, int] | None = None,
+    ) -> None:
+        """Of the topics in `ranked`, by default those of clients' events, with their places in the merge."""
+        self._ranks = ranked or ranks()
         self._consumer = consumer
         self._whole = whole
-        self._tps = {topic: TopicPartition(settings.topic(topic), partition) for topic in intake_topics()}
-        self._held: dict[str, list[Any]] = {topic: [] for topic in intake_topics()}
+        self._tps = {topic: TopicPartition(settings.topic(topic), partition) for topic in self._ranks}
+        self._held: dict[str, list[Any]] = {topic: [] for topic in self._ranks}
         self._first: dict[str, int] = {}
 
     async def _begin(self) -> None:
@@ -80,7 +89,7 @@ class RecordedInputs:
             count = bisect_left(held, end, key=lambda record: record.offset)
             found[topic] = [record for record in held[:count] if record.offset >= begin]
             del held[:count]
-        return [record for _, record in merge({topic: records for topic, records in found.items() if records})]
+        return [record for _, record in merge({t: r for t, r in found.items() if r}, self._ranks)]
 
     async def pass_over(self, ranges: Ranges) -> None:
         """Leave out the records of a batch, without reading those that were not fetched yet."""
@@ -97,7 +106,7 @@ class RecordedInputs:
         if not self._first:
             await self._begin()
         ends = {topic: max(offsets.get(topic, 0), first) for topic, first in self._first.items()}
-        merger = Merger(self._first)
+        merger = Merger(self._first, self._ranks)
         for topic, end in ends.items():
             merger.add(topic, [], self._first[topic], end)
         while not merger.caught_up:

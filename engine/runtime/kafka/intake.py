@@ -7,13 +7,12 @@ Holds: a consumer of its own that no group moves, assigned once; nothing but its
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import structlog
 from aiokafka import TopicPartition
 
-from engine.core.contract.topics import intake_topics
 from engine.runtime.clients import Clients, Consumer
 from engine.runtime.errors import Refused
 from engine.runtime.kafka.connection import discard, errors, reader
@@ -39,22 +38,33 @@ def grown(topic: str, found: int, partitions: int) -> str:
 class KafkaIntake:
     """The inbound topics of one partition, by a consumer of its own that no group moves."""
 
-    def __init__(self, settings: Settings, clients: Clients, partition: int, partitions: int, share: int = 1) -> None:
-        """Each topic has `partitions`. The worker reads `share` of them, and divides what it may hold at once."""
+    def __init__(
+        self,
+        settings: Settings,
+        clients: Clients,
+        ranks: Mapping[str, int],
+        partition: int,
+        partitions: int,
+        share: int = 1,
+    ) -> None:
+        """`ranks`: the topics, with their places in the merge. Each has `partitions`. The worker reads `share` of them,
+        and divides what it may hold at once.
+        """
         self._settings = settings
         self._clients = clients
         self._partitions = partitions
-        ahead = FETCH_AHEAD_BYTES // (share * len(intake_topics()))
+        ahead = FETCH_AHEAD_BYTES // (share * len(ranks))
         self._batch_records = min(settings.batch_records, max(BATCHES_RECORDS // share, LEAST_BATCH_RECORDS))
         self._fetch_bytes = min(max(ahead, 65_536), 1_048_576)
         # A fetch asks for the topics with nothing buffered and waits at the broker for one of them; what comes on the
         # others meanwhile waits for it. So it waits no longer than what idle polling of all partitions may cost.
         self._fetch_wait_ms = min(max(8 * share, 30), 500)
-        self._topics = {topic: TopicPartition(settings.topic(topic), partition) for topic in intake_topics()}
+        self._topics = {topic: TopicPartition(settings.topic(topic), partition) for topic in ranks}
         self._names = {tp: topic for topic, tp in self._topics.items()}
         self._reader: reader | None = None
         self._consumer: Consumer | None = None
-        self.merger = Merger(dict.fromkeys(intake_topics(), 0))
+        self._ranks = ranks
+        self.merger = Merger(dict.fromkeys(ranks, 0), ranks)
         self._heard_ms, self._heard_at = 0, -HEARD_S  # when all topics' ends were last heard of, by two clocks
 
     @property
@@ -99,7 +109,7 @@ class KafkaIntake:
             consumer.assign(tps)
             for topic, tp in self._topics.items():
                 consumer.seek(tp, begin[topic])
-        self.merger = Merger(begin)
+        self.merger = Merger(begin, self._ranks)
         for topic, tp in self._topics.items():
             self.merger.add(topic, [], begin[topic], end[tp])
         return begin

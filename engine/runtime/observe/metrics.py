@@ -106,6 +106,12 @@ class Metrics:
         self.rule_sampled_seconds = Counter(
             "engage_rule_sampled_seconds", "Time that these tests took.", ["rule"], registry=r
         )
+        self._counts = {  # by the name under which a processor counts
+            "decisions": self.decisions,
+            "tier_changes": self.tier_changes,
+            "duplicates": self.duplicates,
+            "late": self.late,
+        }
         self._rules_tested: set[str] = set()
         for system in ("kafka", "redis"):
             self.waiting.labels(system).set(0)
@@ -121,19 +127,13 @@ class Metrics:
             self.events.labels(topic).inc(times)
         for (topic, reason), times in unit.rejected.items():
             self.rejected.labels(topic, reason).inc(times)
-        for topic, times in unit.duplicates.items():
-            self.duplicates.labels(topic).inc(times)
-        for topic, times in unit.late.items():
-            self.late.labels(topic).inc(times)
         for (topic, field), times in unit.unread.items():
             self.unread.labels(topic, field).inc(times)
         for topic, times in unit.rerouted.items():
             self.rerouted.labels(topic).inc(times)
-        for (rule, outcome), times in unit.outcomes.items():
-            self.decisions.labels(rule, outcome).inc(times)
-        for (from_tier, to_tier, reason), times in unit.moves.items():
-            self.tier_changes.labels(from_tier, to_tier, reason).inc(times)
-        if unit.moves:
+        for (name, *labels), times in unit.counts.items():
+            self._counts[name].labels(*labels).inc(times)
+        if unit.tallies:
             self.population(partition, tiers)
 
     def population(self, partition: int, tiers: Mapping[str, int]) -> None:

@@ -42,8 +42,8 @@ class _Queue:
 class Merger:
     """Holds fetched records until they can be merged. Knows no consumer: `add` and `cut` are all it does."""
 
-    def __init__(self, offsets: Mapping[str, int]) -> None:
-        self._ranks = ranks()
+    def __init__(self, offsets: Mapping[str, int], ranked: Mapping[str, int] | None = None) -> None:
+        self._ranks = ranked or ranks()
         self._queues = {topic: _Queue(begin=offsets[topic], fetched=offsets[topic]) for topic in self._ranks}
 
     def add(self, topic: str, records: Sequence[Record], position: int, end: int) -> None:
@@ -86,7 +86,8 @@ class Merger:
         merged: list[Inbound] = []
         taken: Counter[str] = Counter()
         size_bytes = 0
-        for topic, record in merge({topic: queue.records for topic, queue in self._queues.items() if queue.records}):
+        at_hand = {topic: queue.records for topic, queue in self._queues.items() if queue.records}
+        for topic, record in merge(at_hand, self._ranks):
             if (
                 len(merged) >= limit
                 or size_bytes >= MAX_BATCH_BYTES
@@ -133,9 +134,12 @@ class Intake(Protocol):
     async def stop(self) -> None: ...
 
 
-def merge(records: Mapping[str, Sequence[Record]]) -> Iterator[tuple[str, Inbound]]:
+def merge(
+    records: Mapping[str, Sequence[Record]], ranked: Mapping[str, int] | None = None
+) -> Iterator[tuple[str, Inbound]]:
     """k-way merge by record time; ties by rank; each topic's own order is kept even if its
     times fall.
     """
-    streams = [[(topic, inbound(topic, r)) for r in records[topic]] for topic in ranks() if topic in records]
+    ranked = ranked or ranks()
+    streams = [[(topic, inbound(topic, r, ranked)) for r in records[topic]] for topic in ranked if topic in records]
     return iter(streams[0]) if len(streams) == 1 else heapq.merge(*streams, key=lambda pair: pair[1].timestamp_ms)

@@ -15,11 +15,11 @@ from typing import Any, Final, Protocol
 import msgpack
 
 from engine.core.contract.message import Message
-from engine.core.decide.path import Due, Input, Sweep
-from engine.core.decide.semantics import SEMANTICS
+from engine.runtime import formats
 from engine.runtime.errors import Refused
-from engine.runtime.protocol import formats, writes
+from engine.runtime.protocol import writes
 from engine.runtime.protocol.position import End, Position
+from engine.runtime.protocol.processor import Input, Processor
 from engine.runtime.protocol.records import Place
 
 FORMAT_0_1: Final = 2
@@ -85,11 +85,11 @@ class Step:
     decided_ms: int = 0  # the wall clock's moment; 0: time was the events' own
     ahead: tuple[Place, ...] = ()  # records that were refused since their time lay far ahead
 
-    def woken(self) -> list[Input]:
+    def woken(self, processor: Processor[Any, Any, Input]) -> list[Input]:
         """What the clock brought about, as inputs of `decide`."""
         return [
-            *(Due(client_id, self.tick_ms) for client_id in self.due),
-            *(Sweep(client_id, self.tick_ms) for client_id in self.swept),
+            *(processor.due(key, self.tick_ms) for key in self.due),
+            *(processor.sweep(key, self.tick_ms) for key in self.swept),
         ]
 
     def encode(self) -> dict[str, Any]:
@@ -138,7 +138,13 @@ class Unit:
 
 
 def encode_unit(
-    begin: bytes, end: End, chunks: Sequence[bytes], rule_set: str, published: str, steps: Sequence[Step]
+    begin: bytes,
+    end: End,
+    chunks: Sequence[bytes],
+    rule_set: str,
+    published: str,
+    semantics: int,
+    steps: Sequence[Step],
 ) -> list[bytes]:
     """The ledger records of a unit, one for each chunk of writes; the last one carries the steps. A record is
     `[format, {field: value}]`.
@@ -153,7 +159,7 @@ def encode_unit(
             "writes": part,
             "rule_set": rule_set,
             "published": published,
-            "semantics": SEMANTICS,
+            "semantics": semantics,
             "steps": [step.encode() for step in steps] if chunk == len(chunks) - 1 else [],
         }
         records.append(msgpack.packb([formats.LEDGER_FORMAT, fields]))

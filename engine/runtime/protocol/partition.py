@@ -8,32 +8,27 @@ and any surprise throws the memory away. Nothing here knows Kafka, Redis or a cl
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from typing import Generic
 
 import structlog
 
-from engine.core.client.record import public_fields
-from engine.core.client.sections import pack, unpack
-from engine.core.client.state import ClientState, Layout, NewerState
 from engine.core.contract.decode import Taken
-from engine.core.contract.events import Event
-from engine.core.decide.path import Due, Input, Sweep, decide
-from engine.core.plan.compile import Plan
 from engine.runtime.errors import Newer, Refused, Surprised
-from engine.runtime.observe.metrics import Metrics
-from engine.runtime.protocol import future, ledger
+from engine.runtime.protocol import ledger
 from engine.runtime.protocol.intake import Batch
 from engine.runtime.protocol.ledger import Log, Step, Store, Unit
+from engine.runtime.protocol.observer import NobodyListens, Observer
 from engine.runtime.protocol.position import Position
-from engine.runtime.protocol.records import Place, read
+from engine.runtime.protocol.processor import Input, Plan, Processor, State
+from engine.runtime.protocol.records import FUTURE, Place, by_clock, by_neighbours, read
 from engine.runtime.protocol.state_cache import StateCache
 from engine.runtime.protocol.unit import OpenUnit, UnitLimits
-from engine.runtime.protocol.writes import Write, encode_writes
-from engine.runtime.worker.rule_costs import CostSampler
+from engine.runtime.protocol.writes import encode_writes
 
 log = structlog.get_logger(__name__)
 
 
-class Partition:
+class Partition(Generic[Plan, State, Input]):
     """State machine of one partition. `recover` first; then `take`, `tick` and `commit`, never two at a time."""
 
     def __init__(
@@ -41,24 +36,27 @@ class Partition:
         number: int,
         log_: Log,
         store: Store,
+        processor: Processor[Plan, State, Input],
+        *,
         plan: Callable[[], Plan],
-        belongs: Callable[[bytes], bool],
-        metrics: Metrics,
-        cache_bytes: int,
-        limits: UnitLimits,
+        belongs: Callable[[bytes], bool] = lambda key: True,
+        observer: Observer | None = None,
+        cache_bytes: int = 0,
+        limits: UnitLimits | None = None,
     ) -> None:
+        """`plan` gives the newest. By default nothing is kept in memory beyond what is being decided."""
         self.number = number
         self._log = log_
         self._store = store
         self._newest_plan = plan
         self._plan = plan()
         self._belongs = belongs
-        self._metrics = metrics
-        self._costs = CostSampler(metrics)
-        self._limits = limits
+        self._processor = processor
+        self._observer = observer or NobodyListens()
+        self._limits = limits or UnitLimits()
         self.position = Position()
         self.offsets: dict[str, int] = {}  # next offset of each inbound topic, open unit included
-        self._cache = StateCache(cache_bytes)
+        self._cache: StateCache[State] = StateCache(cache_bytes)
         self._unit = OpenUnit()
         self.reached_ms = 0  # record time of the last record decided
         self.reached_event_ms = self._committed_event_ms = 0  # latest event time decided
@@ -80,7 +78,9 @@ class Partition:
                 break
             # Another worker may have taken over, and committed, since this one began: fence it and look again
         self._check_bounds(position, first, end)
+        before = self.recovered_units
         position = await self._follow(position, max(position.ledger - 1, 0), end)
+        recovered = self.recovered_units - before
         self.position = position
         self.offsets = dict(position.offsets)
         self._cache.clear()
@@ -89,7 +89,7 @@ class Partition:
         # what was decided and not committed comes again: no tick may run ahead of it
         self.reached_ms, self.reached_event_ms = 0, self._committed_event_ms
         self._use(self._newest_plan())
-        self._metrics.population(self.number, position.tallies)
+        self._observer.recovered(self.number, recovered, position.tallies)
         return position
 
     def _check_bounds(self, position: Position, first: int, end: int) -> None:
@@ -142,7 +142,6 @@ class Partition:
             )
         if recovered:
             self.recovered_units += recovered
-            self._metrics.recovered_units.inc(recovered)
             log.info("recovered", partition=self.number, units=recovered, ledger=position.ledger)
         return position
 
@@ -160,25 +159,28 @@ class Partition:
         if any(self.offsets.get(topic, begin) != begin for topic, (begin, _) in batch.ranges.items()):
             log.warning("batch dropped: it does not begin where the partition stands", partition=self.number)
             raise Surprised("a batch does not begin where the partition stands")
-        unit = self._unit
-        inputs: list[tuple[str, Event]] = []
+        unit, processor = self._unit, self._processor
+        inputs: list[Input] = []
+        keys: dict[str, None] = {}  # in order: so is the cache's
+        latest_ms = 0
         ahead: list[Place] = []
-        found = ((record, read(record, self._belongs)) for record in batch.records)
-        for record, outcome in future.by_clock(found, decided_ms) if decided_ms else future.by_neighbours(found):
+        found = ((record, read(record, self._belongs, processor.decode)) for record in batch.records)
+        for record, outcome in by_clock(found, decided_ms) if decided_ms else by_neighbours(found):
             unit.take(record, outcome)
             if isinstance(outcome, Taken):
-                inputs.append((record.topic, outcome.event))
-            elif outcome is future.FUTURE:
+                inputs.append(processor.arrived(record.topic, outcome.event))
+                keys[processor.key_of(outcome.event)] = None
+                latest_ms = max(latest_ms, outcome.event.time)
+            elif outcome is FUTURE:
                 ahead.append(record.place)
-        await self._load(dict.fromkeys(event.client_id for _, event in inputs))  # in order: so is the cache's
+        await self._load(keys)
         unit.steps.append(Step(batch.ranges, decided_ms=decided_ms, ahead=tuple(ahead)))
         unit.records += len(batch.records)
         unit.size_bytes += batch.size_bytes
         self._decide(inputs, decided_ms)
         if batch.records:
             self.reached_ms = batch.records[-1].timestamp_ms
-        if inputs:
-            self.reached_event_ms = max(self.reached_event_ms, max(event.time for _, event in inputs))
+        self.reached_event_ms = max(self.reached_event_ms, latest_ms)
         self.offsets.update({topic: end for topic, (_, end) in batch.ranges.items()})
         if unit.messages:
             await self.commit("messages")
@@ -194,8 +196,8 @@ class Partition:
             return False
         await self._load(client_ids)
         self._unit.steps.append(Step({}, time_ms, tuple(client_ids), decided_ms=decided_ms))
-        self._metrics.ticks.inc()
-        self._decide([Due(client_id, time_ms) for client_id in client_ids], decided_ms)
+        self._observer.ticked()
+        self._decide([self._processor.due(key, time_ms) for key in client_ids], decided_ms)
         await self.commit("tick")
         return len(client_ids) == limit
 
@@ -203,8 +205,8 @@ class Partition:
         """Look at the next clients under rules that are new, until all were looked at: no event or timer of theirs
         may come for long.
         """
-        digest = self._plan.timed.digest
-        if digest == self.position.swept or not self.position.states:
+        digest = self._processor.swept_by(self._plan)
+        if digest in ("", self.position.swept) or not self.position.states:
             return
         cursor = self._sweep_cursor if self._sweeping == digest else 0
         if cursor == 0:
@@ -212,7 +214,7 @@ class Partition:
         cursor, client_ids = await self._store.clients(cursor, limit)
         new = [client_id for client_id in client_ids if client_id not in self._cache]
         await self._load(client_ids)
-        changed = self._decide([Sweep(client_id, time_ms) for client_id in client_ids], decided_ms)
+        changed = self._decide([self._processor.sweep(key, time_ms) for key in client_ids], decided_ms)
         if changed or cursor == 0:
             self._unit.steps.append(Step({}, time_ms, swept=tuple(changed), decided_ms=decided_ms))
             self._unit.swept = digest if cursor == 0 else None
@@ -220,17 +222,16 @@ class Partition:
         for client_id in new:
             if client_id not in self._unit.changed:
                 self._cache.pop(client_id, None)  # what is used often stays
-        self._metrics.swept.labels("changed").inc(len(changed))
-        self._metrics.swept.labels("unchanged").inc(len(client_ids) - len(changed))
+        self._observer.swept(len(changed), len(client_ids) - len(changed))
         self._sweeping, self._sweep_cursor = digest, cursor
         if cursor == 0:
             log.info("sweep ends", partition=self.number)
 
-    async def revise(self, client_ids: Sequence[str], change: Callable[[Layout, ClientState], bool], step: Step) -> int:
+    async def revise(self, client_ids: Sequence[str], change: Callable[[Plan, State], bool], step: Step) -> int:
         """Change states in a unit of their own, without an input; how many `change` says it changed."""
         await self._load(client_ids)
-        known = [self._cache[client_id] for client_id in client_ids if client_id in self._cache]
-        self._unit.changed = {c.client_id: c for c in known if change(self._plan.layout, c)}
+        known = {key: self._cache[key] for key in client_ids if key in self._cache}
+        self._unit.changed = {key: state for key, state in known.items() if change(self._plan, state)}
         changed = len(self._unit.changed)
         if changed:
             self._unit.steps.append(step)
@@ -254,10 +255,10 @@ class Partition:
             if state is not None:
                 cache[client_id] = self._unpacked(client_id, state)
 
-    def _unpacked(self, client_id: str, state: bytes) -> ClientState:
+    def _unpacked(self, client_id: str, state: bytes) -> State:
         try:
-            return unpack(self._plan.layout, state)
-        except NewerState as error:
+            return self._processor.unpack(self._plan, state)
+        except Newer as error:
             raise Newer(
                 f"the state of client {client_id} is of a newer Engage ({error}): upgrade this worker"
             ) from error
@@ -274,9 +275,9 @@ class Partition:
     def _decide(self, inputs: Sequence[Input], decided_ms: int) -> Collection[str]:
         """Decide, as part of the open unit; the clients that it changed."""
         unit, known = self._unit, len(self._cache)
-        with self._metrics.decide_seconds.time():
-            decided = decide(self._plan, self._cache, inputs, decided_ms)
-        self._costs.take(self._plan, self._cache, inputs)
+        with self._observer.timing("decide"):
+            decided = self._processor.decide(self._plan, self._cache, inputs, decided_ms)
+        self._observer.decided(self._plan, self._cache, inputs)
         unit.add(decided, len(self._cache) - known)
         return decided.changed.keys()
 
@@ -288,7 +289,7 @@ class Partition:
 
     @property
     def rule_set(self) -> str:
-        return self._plan.rule_set.digest
+        return self._processor.digest(self._plan)
 
     @property
     def uncommitted(self) -> bool:
@@ -299,23 +300,24 @@ class Partition:
         unit = self._unit
         if not unit.steps:
             return
-        begin, end = self.position.text, unit.end(self.position, self.offsets, self._plan.timed.digest)
-        layout, rule_set = self._plan.layout, self._plan.rule_set.digest
-        changed = [Write(c.client_id, c.due_ms, pack(layout, c), public_fields(c)) for c in unit.changed.values()]
+        processor, plan = self._processor, self._plan
+        begin, end = self.position.text, unit.end(self.position, self.offsets, processor.swept_by(plan))
+        changed = [processor.write(state, processor.pack(plan, state)) for state in unit.changed.values()]
         writes = encode_writes(changed, self._limits.chunk_bytes)
         published = ledger.digest_of_messages(unit.messages)
-        records = ledger.encode_unit(begin, end, writes, rule_set, published, unit.steps)
-        with self._metrics.commit_seconds.labels("publish").time():
+        digest, semantics = processor.digest(plan), processor.semantics
+        records = ledger.encode_unit(begin, end, writes, digest, published, semantics, unit.steps)
+        with self._observer.timing("publish"):
             last = await self._log.publish(unit.messages, records)
         if last + 1 < self.position.ledger + len(records):
             raise Surprised(f"the ledger has lost its end: a unit after offset {self.position.ledger} came to {last}")
         position = Position.after(last + 1, ledger.digest_of(records[-1]), end.encode())
-        with self._metrics.commit_seconds.labels("apply").time():
+        with self._observer.timing("apply"):
             await self._apply(begin, position.text, writes)
         self.position = position
         self._committed_event_ms = self.reached_event_ms
         self._unit = OpenUnit()
-        self._metrics.committed(self.number, cause, unit, position.tallies, len(records))
+        self._observer.committed(self.number, cause, unit, position.tallies, len(records))
         log.debug(
             "committed",
             partition=self.number,
@@ -334,10 +336,10 @@ class Partition:
         if plan is not self._plan:
             self._use(plan)
             self._cache.clear()
-            log.info("rule set in force", partition=self.number, digest=plan.rule_set.digest)
+            log.info("rule set in force", partition=self.number, digest=self.rule_set)
 
     def _use(self, plan: Plan) -> None:
         if plan.timed.digest != self._plan.timed.digest:
             self._sweeping = ""  # whoever is decided under these rules has to be evaluated again under the former ones
         self._plan = plan
-        self._metrics.keep_rules([rule.id for rule in plan.rule_set.rules])
+        self._observer.uses(plan)

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from engine.runtime import formats
 from engine.runtime.errors import Refused
-from engine.runtime.protocol import formats
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,20 +1,22 @@
 """One inbound record, and what becomes of it.
 
 Enters: a record as a consumer hands it out. Leaves: Taken, Rejected or Rerouted, and the messages that those set aside
-become. Holds: each record is judged alone; whether its time lies too far ahead, future.py says.
+become. Holds: each record is judged alone, but for whether it is dated too far ahead.
 """
 
 from __future__ import annotations
 
 import gzip
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, assert_never
 
-from engine.core.contract.decode import MAX_EVENT_BYTES, Rejected, Taken, decode
+from engine.core.contract.decode import FUTURE_TOLERANCE_MS, MAX_EVENT_BYTES, Rejected, Taken, decode
 from engine.core.contract.message import Message
 from engine.core.contract.outbound import Rejection
 from engine.core.contract.topics import DEAD_LETTERS, REROUTED, TOPICS
+from engine.core.firm_time import DAY_MS
 
 LARGEST_LETTER_BYTES: Final = 15_000_000  # what the dead letters' topic takes, with room for headers
 MAX_KEY_BYTES: Final = 64  # no client's id is longer; a longer key is not hashed, only refused
@@ -51,6 +53,7 @@ class Rerouted:
 
 
 Outcome = Taken | Rejected | Rerouted
+Decode = Callable[[str, bytes | None, bytes | None, int], Taken | Rejected]  # topic, key, value, record time
 Place = tuple[str, int, int]  # topic, partition and offset that a record first came with
 
 
@@ -105,7 +108,7 @@ def _packed(data: bytes | None) -> bytes | None:
     return None if data is None else gzip.compress(data, compresslevel=1, mtime=0)  # no time: the same bytes again
 
 
-def read(record: Inbound, belongs: Callable[[bytes], bool]) -> Outcome:
+def read(record: Inbound, belongs: Callable[[bytes], bool], decode: Decode = decode) -> Outcome:
     """Raises nothing, whatever the bytes."""
     key = record.key
     if record.topic == REROUTED:
@@ -118,8 +121,8 @@ def read(record: Inbound, belongs: Callable[[bytes], bool]) -> Outcome:
     return decode(record.topic, record.key, record.value, record.timestamp_ms)
 
 
-def inbound(topic: str, record: Record) -> Inbound:
-    """From a consumer's record."""
+def inbound(topic: str, record: Record, known: Container[str] = TOPICS) -> Inbound:
+    """From a consumer's record. A rerouted copy comes from one of the topics that are known."""
     appended = record.timestamp_type == APPEND_TIME
     made = Inbound(
         topic, record.partition, record.offset, record.timestamp, record.key, record.value, appended=appended
@@ -132,7 +135,66 @@ def inbound(topic: str, record: Record) -> Inbound:
             origin = [int(headers[h]) for h in (_HEADER_PARTITION, _HEADER_OFFSET, _HEADER_TIMESTAMP)]
         except (KeyError, ValueError, TypeError, AttributeError):
             return made  # another program's record: it becomes a dead letter
-        if name in TOPICS:
+        if name in known:
             made.topic = name
             made.partition, made.offset, made.timestamp_ms = origin
     return made
+
+
+# -- events dated ahead ----------------------------------------------------------------------------
+#
+# The clock of their producer is wrong, and would move their client's time. What is said without a clock follows from
+# the records alone; what a worker said by its clock is in the ledger, so that a replay says the same.
+
+NEIGHBOURS: Final = 20  # records before and after one that are asked
+FAR_MS: Final = 366 * DAY_MS
+
+FUTURE: Final = Rejected(
+    Rejection.FUTURE,
+    "the time lies far ahead of the engine's clock, or of the records around it: check the producer's clock",
+)
+Read = tuple[Inbound, Outcome]
+
+
+def by_clock(found: Iterable[Read], wall_ms: int) -> Iterator[Read]:
+    """No event may lie ahead of the wall clock. Where the record's time is the broker's, `decode` has compared it."""
+    latest_ms = wall_ms + FUTURE_TOLERANCE_MS
+    for record, outcome in found:
+        ahead = isinstance(outcome, Taken) and outcome.event.time > latest_ms and not record.appended
+        yield record, FUTURE if ahead else outcome
+
+
+def by_ledger(found: Iterable[Read], refused: Collection[Place]) -> Iterator[Read]:
+    """Those that were refused when the unit was decided."""
+    for record, outcome in found:
+        yield record, FUTURE if refused and record.place in refused else outcome
+
+
+def by_neighbours(found: Iterable[Read]) -> Iterator[Read]:
+    """Without a clock: no event may lie more than a year ahead of most of the next records, and of all events just
+    before it.
+
+    A record of which nothing follows is believed: time may have passed. Both sides are asked so that records need not
+    be in the order of time: the last ones of one client may be followed by the first ones of another.
+    """
+    following: deque[Read] = deque()
+    before: deque[int] = deque(maxlen=NEIGHBOURS)
+    stream = iter(found)
+    while True:
+        while len(following) <= NEIGHBOURS and (more := next(stream, None)) is not None:
+            following.append(more)
+        if not following:
+            return
+        record, outcome = following.popleft()
+        if isinstance(outcome, Taken):
+            moment_ms = outcome.event.time
+            if moment_ms > max(before, default=0) + FAR_MS and _ahead_of(moment_ms, following):
+                outcome = FUTURE
+            else:
+                before.append(moment_ms)
+        yield record, outcome
+
+
+def _ahead_of(moment_ms: int, following: Iterable[Read]) -> bool:
+    times = sorted(record.timestamp_ms for record, _ in following if record.timestamp_ms >= 0)
+    return bool(times) and moment_ms > times[(len(times) - 1) // 2] + FAR_MS

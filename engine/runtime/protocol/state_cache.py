@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence, Set
 from itertools import islice
 from typing import Final
 
-from engine.core.client.state import ClientState
+from engine.runtime.protocol.processor import State
 
 # What states of the shipped rules take, from 500 to 1,900 bytes packed.
 BYTES_EACH: Final = 2_500
@@ -21,8 +21,8 @@ FIRST_GUESS_BYTES: Final = 12_000.0
 WEIGHT_OF_NEWS: Final = 0.2
 
 
-class StateCache(OrderedDict[str, ClientState]):
-    """By client id; those used last are at the end."""
+class StateCache(OrderedDict[str, State]):
+    """By key; those used last are at the end."""
 
     def __init__(self, limit_bytes: int) -> None:
         super().__init__()

@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import assert_never
+from typing import Any, assert_never
 
-from engine.core.client.state import ClientState
 from engine.core.contract.decode import Rejected, Taken
 from engine.core.contract.message import Message
-from engine.core.decide.path import Decided
 from engine.runtime.protocol.ledger import Step
 from engine.runtime.protocol.position import End, Position
+from engine.runtime.protocol.processor import Decided
 from engine.runtime.protocol.records import Inbound, Outcome, Rerouted
 from engine.runtime.protocol.writes import MAX_CHUNK_BYTES
 
@@ -38,29 +37,25 @@ class OpenUnit:
     """What was decided since the last commit."""
 
     messages: list[Message] = field(default_factory=list)
-    changed: dict[str, ClientState] = field(default_factory=dict)
+    changed: dict[str, Any] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
     records: int = 0
     size_bytes: int = 0
-    clients_added: int = 0
-    swept: str | None = None  # under which timed rules all clients have been looked at, when that is new
-    outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
-    moves: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    states_added: int = 0
+    swept: str | None = None  # the digest of the rules under which all states have been looked at, when that is new
+    counts: Counter[tuple[str, ...]] = field(default_factory=Counter)  # metric and its labels
+    tallies: Counter[str] = field(default_factory=Counter)  # by how many more states have each label
     events: Counter[str] = field(default_factory=Counter)
     rejected: Counter[tuple[str, str]] = field(default_factory=Counter)
     rerouted: Counter[str] = field(default_factory=Counter)
     unread: Counter[tuple[str, str]] = field(default_factory=Counter)  # (topic, field)
-    duplicates: Counter[str] = field(default_factory=Counter)
-    late: Counter[str] = field(default_factory=Counter)
 
-    def add(self, decided: Decided, clients_added: int) -> None:
-        self.clients_added += clients_added
+    def add(self, decided: Decided[Any], states_added: int) -> None:
+        self.states_added += states_added
         self.messages += decided.messages
         self.changed.update(decided.changed)
-        self.outcomes.update(decided.outcomes)
-        self.moves.update(decided.moves)
-        self.duplicates.update(decided.duplicates)
-        self.late.update(decided.late)
+        self.counts.update(decided.counts)
+        self.tallies.update(decided.tallies)
 
     def take(self, record: Inbound, outcome: Outcome) -> None:
         """Count a record; what is not decided here is published for whoever can do something with it."""
@@ -77,19 +72,16 @@ class OpenUnit:
             case _:
                 assert_never(outcome)
 
-    def end(self, stands: Position, offsets: Mapping[str, int], timed_digest: str) -> End:
+    def end(self, stands: Position, offsets: Mapping[str, int], swept_by: str) -> End:
         """Where the partition stands once the unit is committed, but for what the ledger will say."""
-        tiers = Counter(stands.tallies)
-        for (from_tier, to_tier, _), times in self.moves.items():
-            tiers[to_tier] += times
-            if from_tier:
-                tiers[from_tier] -= times
+        tallies = Counter(stands.tallies)
+        tallies.update(self.tallies)
         # When to look at a client again is noted by the rules of the moment: deciding by others undoes a sweep
-        swept = timed_digest if stands.swept == timed_digest or not stands.states else ""
+        swept = swept_by if stands.swept == swept_by or not stands.states else ""
         return replace(
             stands.end,
             offsets=dict(offsets),
-            states=stands.states + self.clients_added,
-            tallies={tier: number for tier, number in sorted(tiers.items()) if number},
+            states=stands.states + self.states_added,
+            tallies={label: number for label, number in sorted(tallies.items()) if number},
             swept=swept if self.swept is None else self.swept,
         )

@@ -30,8 +30,8 @@ from engine.rulefile.source.document import Mapping as MappingNode
 from engine.rulefile.source.document import Scalar, read_document
 from engine.runtime.clients import Clients
 from engine.runtime.errors import Newer, Refused
+from engine.runtime.formats import RULE_SET_FORMAT, check_readable
 from engine.runtime.kafka.connection import reader, records_between
-from engine.runtime.protocol.formats import RULE_SET_FORMAT, check_readable
 from engine.runtime.settings import Settings
 
 log = structlog.get_logger(__name__)

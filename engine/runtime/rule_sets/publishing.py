@@ -21,8 +21,8 @@ from engine.rulefile.tools.effects import effects
 from engine.rulefile.trial.run import run_tests
 from engine.runtime.clients import Clients, Producer
 from engine.runtime.errors import Fenced, Newer, Refused, Unavailable
+from engine.runtime.formats import RULE_SET_FORMAT
 from engine.runtime.kafka.connection import TRANSACTION_BACKOFF_MS, discard, errors, start
-from engine.runtime.protocol.formats import RULE_SET_FORMAT
 from engine.runtime.rule_sets.archive import BY_WORKERS, HEAD, SHOWN_DIGITS, Action, Entry, RuleSetArchive, load_files
 from engine.runtime.settings import Settings
 

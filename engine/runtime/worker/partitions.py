@@ -8,22 +8,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
 from engine.core.plan.compile import Plan
+from engine.processors.opening import open_partition
 from engine.runtime.clients import Clients
 from engine.runtime.errors import Refused
 from engine.runtime.kafka.intake import KafkaIntake, grown
-from engine.runtime.kafka.log import KafkaLog
 from engine.runtime.observe.metrics import Metrics
 from engine.runtime.partitioning import partitioner
-from engine.runtime.protocol.partition import Partition
+from engine.runtime.protocol.processor import Processor
 from engine.runtime.protocol.unit import UnitLimits
-from engine.runtime.redis.store import RedisStore
 from engine.runtime.settings import Settings
 from engine.runtime.worker.delivery import Delivery
+from engine.runtime.worker.observing import PartitionMetrics
 from engine.runtime.worker.runner import Runner, Turns
 from engine.runtime.worker.waiting import Waiting
 
@@ -47,6 +47,7 @@ class Partitions:
         metrics: Metrics,
         waiting: Waiting,
         *,
+        processor: Processor[Any, Any, Any],
         plan: Callable[[], Plan],
         delivery: Delivery,
         check: Callable[[], Awaitable[None]],
@@ -61,6 +62,7 @@ class Partitions:
         self._redis = redis
         self._metrics = metrics
         self._waiting = waiting
+        self._processor = processor
         self._plan = plan
         self._delivery = delivery
         self._check = check
@@ -121,24 +123,25 @@ class Partitions:
     def _runner(self, number: int) -> Runner:
         settings, clients, partition_of = self._settings, self._clients, self._partition_of
         share = max(len(self._wanted), 1)
-        log_ = KafkaLog(settings, clients, number)
-        partition = Partition(
+        opened = open_partition(
+            settings,
+            clients,
+            self._redis,
+            self._processor,
             number,
-            log_,
-            RedisStore(self._redis, settings.app_id, number),
-            self._plan,
-            lambda key: partition_of(key) == number,
-            self._metrics,
-            self._cache_bytes or settings.cache_mb * 1_000_000 // share,
-            self._unit,
+            plan=self._plan,
+            belongs=lambda key: partition_of(key) == number,
+            observer=PartitionMetrics(self._metrics),
+            cache_bytes=self._cache_bytes or settings.cache_mb * 1_000_000 // share,
+            limits=self._unit,
         )
         return Runner(
-            partition,
-            KafkaIntake(settings, clients, number, self._all, share),
+            opened.partition,
+            KafkaIntake(settings, clients, self._processor.ranks(), number, self._all, share),
             settings,
             self._metrics,
             self._waiting,
-            stop_log=log_.stop,
+            stop_log=opened.log.stop,
             deliver=self._delivery.deliver,
             turns=self._turns,
             sweep_clients=max(SWEEP_CLIENTS // share, 10),

@@ -13,11 +13,13 @@ from typing import Any, Final
 
 import structlog
 
+from engine.processors.engagement import ENGAGEMENT
 from engine.runtime.clients import Clients
 from engine.runtime.errors import Refused, Unavailable
 from engine.runtime.kafka import topics
 from engine.runtime.kafka.membership import Membership
 from engine.runtime.observe.metrics import Metrics
+from engine.runtime.protocol.processor import Processor
 from engine.runtime.protocol.unit import UnitLimits
 from engine.runtime.redis import store as redis_store
 from engine.runtime.rule_sets.following import RuleSets
@@ -39,9 +41,15 @@ class Worker:
     """Runs partitions until `stop` or a failure. `unit` and `cache_bytes`: see Partitions."""
 
     def __init__(
-        self, settings: Settings, clients: Clients, unit: UnitLimits | None = None, cache_bytes: int | None = None
+        self,
+        settings: Settings,
+        clients: Clients,
+        unit: UnitLimits | None = None,
+        cache_bytes: int | None = None,
+        processor: Processor[Any, Any, Any] = ENGAGEMENT,
     ) -> None:
         metrics = Metrics()
+        settings = settings.scoped(processor.name, processor.suffix)
         self.settings = settings
         self.rule_sets = RuleSets(settings, clients, metrics)
         self._clients = clients
@@ -55,6 +63,7 @@ class Worker:
             self._redis,
             metrics,
             self._waiting,
+            processor=processor,
             plan=lambda: self.rule_sets.plan,
             delivery=Delivery(self._app, AT_ONCE),
             check=self._check_redis,
@@ -115,8 +124,8 @@ class Worker:
     async def _check(self) -> None:
         partitions = await topics.partition_count(self.settings, self._clients)
         empty = await topics.ledger_is_empty(self.settings, self._clients, partitions)
-        await redis_store.pin_partitions(self._redis, self.settings.app_id, partitions, empty)
-        await redis_store.pin_ledger(self._redis, self.settings.app_id, self.settings.ledger_topic)
+        await redis_store.pin_partitions(self._redis, self.settings.scope, partitions, empty)
+        await redis_store.pin_ledger(self._redis, self.settings.scope, self.settings.ledger_topic)
         self.partitions.count(partitions)
 
     async def _warn(self) -> None:
@@ -140,7 +149,7 @@ class Worker:
 
     async def _check_redis(self) -> None:
         """What Redis forgot is refused while a worker runs, too: which backup to go by is the operator's to say."""
-        if not await redis_store.is_pinned(self._redis, self.settings.app_id):
+        if not await redis_store.is_pinned(self._redis, self.settings.scope):
             await self._check()
 
     async def _patiently(self, step: Callable[[], Awaitable[None]]) -> None:

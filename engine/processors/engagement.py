@@ -1,0 +1,102 @@
+"""The processor of clients: events and rules in, tier changes and actions out.
+
+Enters: what the protocol hands to a Processor. Leaves: what the core makes of it.
+Holds: its topics, keys and group have the names that they had before there were processors.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, MutableMapping, Sequence
+from typing import ClassVar, Final
+
+from engine.core.client.record import public_fields
+from engine.core.client.sections import pack, unpack
+from engine.core.client.state import ClientState, NewerState
+from engine.core.contract.decode import Rejected, Taken, decode
+from engine.core.contract.events import Event
+from engine.core.contract.topics import ranks
+from engine.core.decide import path
+from engine.core.decide.path import Due, Input, Sweep
+from engine.core.decide.semantics import SEMANTICS
+from engine.core.plan.columns import plan_of_features, put_columns
+from engine.core.plan.compile import Plan
+from engine.runtime.errors import Newer
+from engine.runtime.protocol.processor import Decided, Processor
+from engine.runtime.protocol.writes import Write
+from engine.runtime.redis.reading import NO_RULES
+
+
+class Engagement(Processor[Plan, ClientState, Input]):
+    name: ClassVar[str] = "engagement"
+    suffix: ClassVar[str] = ""
+    semantics: ClassVar[int] = SEMANTICS
+
+    def __init__(self) -> None:
+        self._features: tuple[tuple[str, tuple[str, ...]], Plan] | None = None  # of the last backfill
+
+    def ranks(self) -> dict[str, int]:
+        return ranks()
+
+    def decode(self, topic: str, key: bytes | None, value: bytes | None, timestamp_ms: int) -> Taken | Rejected:
+        return decode(topic, key, value, timestamp_ms)
+
+    def key_of(self, event: Event) -> str:
+        return event.client_id
+
+    def arrived(self, topic: str, event: Event) -> Input:
+        return topic, event
+
+    def due(self, key: str, time_ms: int) -> Input:
+        return Due(key, time_ms)
+
+    def sweep(self, key: str, time_ms: int) -> Input:
+        return Sweep(key, time_ms)
+
+    def decide(
+        self, plan: Plan, states: MutableMapping[str, ClientState], inputs: Sequence[Input], decided_ms: int
+    ) -> Decided[ClientState]:
+        found = path.decide(plan, states, inputs, decided_ms)
+        counts: Counter[tuple[str, ...]] = Counter({("duplicates", topic): n for topic, n in found.duplicates.items()})
+        counts.update({("late", topic): n for topic, n in found.late.items()})
+        tallies: Counter[str] = Counter()
+        for decision, times in found.outcomes.items():
+            counts["decisions", *decision] += times
+        for (before, after, reason), times in found.moves.items():
+            counts["tier_changes", before, after, reason] += times
+            tallies[after] += times
+            if before:
+                tallies[before] -= times
+        return Decided(found.messages, found.changed, counts, tallies)
+
+    def pack(self, plan: Plan, state: ClientState) -> bytes:
+        return pack(plan.layout, state)
+
+    def unpack(self, plan: Plan, packed: bytes) -> ClientState:
+        try:
+            return unpack(plan.layout, packed)
+        except NewerState as error:
+            raise Newer(str(error)) from error
+
+    def write(self, state: ClientState, packed: bytes) -> Write:
+        return Write(state.client_id, state.due_ms, packed, public_fields(state))
+
+    def digest(self, plan: Plan) -> str:
+        return plan.rule_set.digest
+
+    def swept_by(self, plan: Plan) -> str:
+        return plan.timed.digest
+
+    @property
+    def bare_plan(self) -> Plan:
+        return NO_RULES
+
+    def refill(self, plan: Plan, state: ClientState, packed: bytes, names: Collection[str]) -> None:
+        key = plan.rule_set.digest, tuple(sorted(names))
+        if self._features is None or self._features[0] != key:
+            self._features = key, plan_of_features(plan.rule_set, names)
+        layout = self._features[1].layout
+        put_columns(plan.layout, state, layout, unpack(layout, packed))
+
+
+ENGAGEMENT: Final = Engagement()

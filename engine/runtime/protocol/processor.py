@@ -1,0 +1,96 @@
+"""What a partition decides, as far as the protocol knows: a Processor.
+
+Enters: inbound records, states, moments. Leaves: messages and changed states.
+Holds: whatever follows from what keys and states mean is in here; partition, intake, log, store, replay and snapshot
+know nothing else of it. `decide` is a pure function.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Collection, MutableMapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Generic, TypeVar
+
+from engine.core.contract.decode import Rejected, Taken
+from engine.core.contract.events import Event
+from engine.core.contract.message import Message
+from engine.runtime.protocol.writes import Write
+
+Plan = TypeVar("Plan")  # what it decides by; one object for as long as the rules stay the same
+State = TypeVar("State")  # of one key
+Input = TypeVar("Input")
+
+
+@dataclass(slots=True)
+class Decided(Generic[State]):
+    """What a sequence of inputs led to."""
+
+    messages: list[Message] = field(default_factory=list)
+    changed: dict[str, State] = field(default_factory=dict)  # by key, those that differ from before
+    counts: Counter[tuple[str, ...]] = field(default_factory=Counter)  # metric and its labels
+    tallies: Counter[str] = field(default_factory=Counter)  # by how many more states have each label
+
+
+class Processor(ABC, Generic[Plan, State, Input]):
+    name: ClassVar[str]  # of the group of its workers
+    semantics: ClassVar[int]  # raised when the same inputs may come to other decisions
+    suffix: ClassVar[str]  # what distinguishes its ledger and its keys from others'; see Settings.scoped
+
+    @abstractmethod
+    def ranks(self) -> dict[str, int]:
+        """The topics that it reads, rerouted copies included, with their places in the merge, in that order."""
+
+    @abstractmethod
+    def decode(self, topic: str, key: bytes | None, value: bytes | None, timestamp_ms: int) -> Taken | Rejected:
+        """Raises nothing, whatever the bytes."""
+
+    @abstractmethod
+    def key_of(self, event: Event) -> str:
+        """Whose state it concerns."""
+
+    @abstractmethod
+    def arrived(self, topic: str, event: Event) -> Input: ...
+
+    @abstractmethod
+    def due(self, key: str, time_ms: int) -> Input:
+        """Time has reached this moment."""
+
+    @abstractmethod
+    def sweep(self, key: str, time_ms: int) -> Input:
+        """The rules are others, and this moment has come."""
+
+    @abstractmethod
+    def decide(
+        self, plan: Plan, states: MutableMapping[str, State], inputs: Sequence[Input], decided_ms: int
+    ) -> Decided[State]:
+        """In order. `states` holds every key that is named and known; new ones are added to it."""
+
+    @abstractmethod
+    def pack(self, plan: Plan, state: State) -> bytes: ...
+
+    @abstractmethod
+    def unpack(self, plan: Plan, packed: bytes) -> State:
+        """Raises Newer for a state of a newer engine, and anything for what is not a state."""
+
+    @abstractmethod
+    def write(self, state: State, packed: bytes) -> Write:
+        """With when it is due, and what other systems read."""
+
+    @abstractmethod
+    def digest(self, plan: Plan) -> str:
+        """Names the plan, in the ledger."""
+
+    def swept_by(self, plan: Plan) -> str:
+        """Names all that a state without events follows from: if it is another, all states are swept. Empty: never."""
+        return ""
+
+    @property
+    def bare_plan(self) -> Plan:
+        """One to read and copy states by, without rules."""
+        raise NotImplementedError
+
+    def refill(self, plan: Plan, state: State, packed: bytes, names: Collection[str]) -> None:
+        """Take over what a backfill of these features wrote."""
+        raise NotImplementedError

@@ -1,0 +1,50 @@
+"""What a partition of a worker tells, as metrics.
+
+Enters: what the partition tells an Observer. Leaves: counts in `Metrics`, samples of what rules cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+from engine.core.plan.compile import Plan
+from engine.runtime.observe.metrics import Metrics
+from engine.runtime.protocol.observer import Phase
+from engine.runtime.protocol.unit import OpenUnit
+from engine.runtime.worker.rule_costs import CostSampler
+
+
+class PartitionMetrics:
+    """The Observer of one partition."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._costs = CostSampler(metrics)
+
+    def uses(self, plan: Plan) -> None:
+        self._metrics.keep_rules([rule.id for rule in plan.rule_set.rules])
+
+    def timing(self, phase: Phase) -> AbstractContextManager[Any]:
+        metrics = self._metrics
+        histogram = metrics.decide_seconds if phase == "decide" else metrics.commit_seconds.labels(phase)
+        timer: AbstractContextManager[Any] = histogram.time()
+        return timer
+
+    def decided(self, plan: Plan, states: Mapping[str, Any], inputs: Sequence[Any]) -> None:
+        self._costs.take(plan, states, inputs)
+
+    def committed(self, partition: int, cause: str, unit: OpenUnit, tallies: Mapping[str, int], records: int) -> None:
+        self._metrics.committed(partition, cause, unit, tallies, records)
+
+    def recovered(self, partition: int, units: int, tallies: Mapping[str, int]) -> None:
+        self._metrics.recovered_units.inc(units)
+        self._metrics.population(partition, tallies)
+
+    def ticked(self) -> None:
+        self._metrics.ticks.inc()
+
+    def swept(self, changed: int, unchanged: int) -> None:
+        self._metrics.swept.labels("changed").inc(changed)
+        self._metrics.swept.labels("unchanged").inc(unchanged)
