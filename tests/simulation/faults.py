@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -15,6 +16,7 @@ from aiokafka import TopicPartition
 
 from engine.runtime.protocol import ledger
 from engine.runtime.protocol.position import Position
+from engine.runtime.redis.store import position_key
 from tests.simulation.auditor import audit
 from tests.simulation.commands import Backfill, replay_differs
 from tests.simulation.loop import Process
@@ -27,7 +29,7 @@ SYSTEMS = ("kafka", "redis")
 LONGEST_PAUSE_S = 8.0
 
 
-async def play(world: World) -> None:
+async def play(world: World, judge: Callable[[World], list[str]] = audit) -> None:
     world.publish(GOOD[0])
     for slot in world.slots:
         world.start(slot)
@@ -65,7 +67,7 @@ async def play(world: World) -> None:
     world.violations += _old_rules(world, digest)
     await world.stop()
     await asyncio.sleep(world.settings.transaction_timeout_s + 1)  # what killed workers left open is ended
-    world.violations += audit(world)
+    world.violations += judge(world)
     if world.commands and not world.violations:
         world.violations += await replay_differs(world)
     if world.scenario.refusal:
@@ -208,7 +210,7 @@ def _waiting(world: World, topics: tuple[str, ...]) -> list[str]:
                 found.append(f"{topic}-{number} is decided to {offsets.get(topic, 0)}, its last record is {last}")
         if log.open:
             found.append(f"a transaction is open on ledger-{number}")
-        stored = world.redis.get(f"{{engage:{number}}}:position")
+        stored = world.redis.get(position_key(world.settings.scope, number))
         stands = Position.read(stored).ledger
         if units and stands != units[-1].offset + 1:
             found.append(f"Redis stands at {stands}, ledger-{number} ends at {units[-1].offset + 1}")
@@ -248,7 +250,7 @@ async def _refusal(world: World) -> None:
         return
     world.network.note(f"-- {world.scenario.refusal} on partition {spoilt}")
     world.network.seen[world.scenario.refusal] += 1
-    before = world.redis.get(f"{{engage:{spoilt}}}:position")
+    before = world.redis.get(position_key(world.settings.scope, spoilt))
     world.refusals.clear()
     slot = world.slots[0]
     slot.stopped = False
@@ -259,7 +261,7 @@ async def _refusal(world: World) -> None:
     await world.stop()
     if not world.refusals:
         world.violations.append(f"started on a {world.scenario.refusal}")
-    if world.redis.get(f"{{engage:{spoilt}}}:position") != before:
+    if world.redis.get(position_key(world.settings.scope, spoilt)) != before:
         world.violations.append(f"changed the state over a {world.scenario.refusal}")
     world.refusals.clear()
 

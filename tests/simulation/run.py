@@ -17,8 +17,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing import get_context
 from random import Random
-from typing import Final
+from typing import Any, Final
 
+from engine.processors.engagement import ENGAGEMENT
+from engine.runtime.protocol.processor import Processor
+from tests.simulation.auditor import audit
 from tests.simulation.bugs import switched_on
 from tests.simulation.faults import play
 from tests.simulation.loop import Stalled
@@ -49,8 +52,15 @@ def run(seed: int, bug: str = "", keep: Iterable[int] | None = None, trace: bool
     return run_scenario(scenario, random, bug, trace)
 
 
-def run_scenario(scenario: Scenario, random: Random, bug: str = "", trace: bool = False) -> Result:
-    world = World(scenario, random)
+def run_scenario(
+    scenario: Scenario,
+    random: Random,
+    bug: str = "",
+    trace: bool = False,
+    processor: Processor[Any, Any, Any] = ENGAGEMENT,
+    judge: Callable[[World], list[str]] = audit,
+) -> Result:
+    world = World(scenario, random, processor)
     if trace:
         world.network.trace = []
     violations = world.violations
@@ -59,7 +69,7 @@ def run_scenario(scenario: Scenario, random: Random, bug: str = "", trace: bool 
     try:
         with switched_on(bug), compiled_once(world):
             try:
-                world.loop.run(play(world), scenario.end_s + 4 * DRAIN_S, MAX_STEPS)
+                world.loop.run(play(world, judge), scenario.end_s + 4 * DRAIN_S, MAX_STEPS)
             except Stalled as error:
                 violations.append(f"stalled: {error}")
             finally:

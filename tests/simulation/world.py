@@ -22,13 +22,14 @@ from engine.operations import backfill
 from engine.processors import engagement
 from engine.runtime.clients import Clients
 from engine.runtime.errors import Refused
+from engine.runtime.protocol.processor import Processor
 from engine.runtime.protocol.unit import UnitLimits
 from engine.runtime.rule_sets import archive
 from engine.runtime.settings import PUBLISHED, Settings
 from engine.runtime.worker import worker
 from tests.simulation import rule_texts
 from tests.simulation.broker import SimAdmin, SimKafka
-from tests.simulation.commands import PIN, Command, Rebuild
+from tests.simulation.commands import Command, Rebuild
 from tests.simulation.consumer import SimConsumer
 from tests.simulation.faust import SimApp
 from tests.simulation.loop import PROCESS, Process, SimLoop
@@ -49,7 +50,10 @@ class Slot:
 
 
 class World:
-    def __init__(self, scenario: Scenario, random: Random) -> None:
+    def __init__(
+        self, scenario: Scenario, random: Random, processor: Processor[Any, Any, Any] = engagement.ENGAGEMENT
+    ) -> None:
+        self.processor = processor
         self.scenario = scenario
         self.random = random
         self.loop = SimLoop(random)
@@ -61,7 +65,8 @@ class World:
             session_timeout_s=2.0,
             batch_records=scenario.batch_records,
             unit_age_s=scenario.unit_age_s,
-        )
+        ).scoped(processor.name, processor.suffix)
+        self.pin_key = f"{{{self.settings.scope}}}:partitions"
         self.clients = clients_of(self)
         self.slots = [Slot(number) for number in range(scenario.workers)]
         self.processes: list[Process] = []
@@ -127,7 +132,7 @@ class World:
     def _worker(self, process: Process) -> worker.Worker:
         scenario = self.scenario
         unit = UnitLimits(scenario.unit_records, age_s=scenario.unit_age_s, chunk_bytes=scenario.chunk_bytes)
-        made = worker.Worker(self.settings, self.clients, unit, scenario.cache_bytes)
+        made = worker.Worker(self.settings, self.clients, unit, scenario.cache_bytes, self.processor)
         self.workers[process] = made
         return made
 
@@ -142,7 +147,7 @@ class World:
 
     def unswept(self, digest: str) -> list[str]:
         """Partitions whose clients have not all been looked at under the rules in force."""
-        wanted = rule_texts.plans()[digest].timed.digest
+        wanted = self.processor.swept_by(rule_texts.plans()[digest])
         runners = [runner for made in self.living() for runner in made.partitions.runners()]
         stands = {runner.number: runner._partition.position for runner in runners if runner.ready}
         swept = {number for number, position in stands.items() if position.swept == wanted or not position.states}
@@ -150,20 +155,20 @@ class World:
 
     def _refused(self, reason: str) -> None:
         self.network.note(f"refused: {reason}")
-        if PIN not in self.redis.data.values:  # true, and the operator puts a backup back, or rebuilds
+        if self.pin_key not in self.redis.data.values:  # true, and the operator puts a backup back, or rebuilds
             self.network.seen["emptied Redis refused"] += 1
             if self.scenario.rebuild is None:
                 self.pin()
             elif not self.rebuilding():
                 self.network.seen[self.scenario.rebuild.kind] += 1
                 self.run_command(Rebuild(self, self.scenario.rebuild))
-        elif reason.startswith("this Redis holds no state") and PIN in self.redis.forgot:
+        elif reason.startswith("this Redis holds no state") and self.pin_key in self.redis.forgot:
             self.network.note("the operator, or a worker that had looked at an empty ledger, was quicker")
         else:
             self.refusals.append(reason)
 
     def pin(self) -> None:
-        self.redis.set(PIN, str(self.scenario.partitions).encode(), nx=True)
+        self.redis.set(self.pin_key, str(self.scenario.partitions).encode(), nx=True)
 
     def _again(self, slot: Slot) -> None:
         self.network.later(self.random.uniform(0.05, 1.5), self.start, slot)
