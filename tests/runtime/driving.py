@@ -232,10 +232,11 @@ class Recorded:
 
     def __init__(self, topics: Topics) -> None:
         self._topics = topics
+        self.passed = 0
 
     async def read(self, ranges: Mapping[str, tuple[int, int]]) -> list[Inbound]:
         found = {t: [r for r in self._topics[t] if a <= r.offset < b] for t, (a, b) in ranges.items()}
         return [record for _, record in merge({topic: records for topic, records in found.items() if records})]
 
     async def pass_over(self, ranges: Mapping[str, tuple[int, int]]) -> None:
-        raise AssertionError("all of this engine's units are decided again")
+        self.passed += sum(end - begin for begin, end in ranges.values())

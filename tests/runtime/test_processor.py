@@ -17,8 +17,7 @@ from tests import counter
 from tests.core.making import at, balance, login, trade
 from tests.counter import COUNTER
 from tests.memory import ABORTED, AFTER, BEFORE
-from tests.runtime.driving import QUIET, Bench, Topics, next_batch, topics_of
-from tests.runtime.test_formats import Recorded
+from tests.runtime.driving import QUIET, Bench, Recorded, Topics, next_batch, topics_of
 
 FAULTS = ["", "", "", BEFORE, ABORTED, AFTER]
 

@@ -21,22 +21,20 @@ from engine.core.firm_time import NEVER_MS
 from engine.core.plan.compile import Plan
 from engine.operations import snapshot
 from engine.operations.replay import PartitionReplay, Replayed
+from engine.processors.engagement import ENGAGEMENT
 from engine.runtime import formats
 from engine.runtime.clients import Clients
 from engine.runtime.errors import Refused
-from engine.runtime.kafka.history import Ranges
 from engine.runtime.partitioning import partitioner
-from engine.runtime.protocol.intake import merge
 from engine.runtime.protocol.ledger import Step, Unit, decode_unit, digest_of
 from engine.runtime.protocol.position import Position
-from engine.runtime.protocol.records import Inbound
 from engine.runtime.protocol.writes import Write, decode_writes, from_0_1
 from engine.runtime.redis.reading import NO_RULES
 from engine.runtime.rule_sets.archive import RuleSetArchive
 from engine.runtime.settings import load
 from tests.fixtures import loading
 from tests.fixtures.loading import PARTITIONS, facts, golden
-from tests.runtime.driving import Bench, ConsumerRecord, Faultless, Topics, all_batches, take_turns
+from tests.runtime.driving import Bench, ConsumerRecord, Faultless, Recorded, Topics, all_batches, take_turns
 from tests.versions import neighbour
 
 every_partition = pytest.mark.parametrize("number", range(PARTITIONS))
@@ -259,21 +257,6 @@ async def test_a_partition_goes_on(number: int, versions: Sequence[Callable[[], 
     assert as_now(bench) == faultless.states
     assert by_client_and_topic(bench.ledger.messages) == by_client_and_topic(faultless.messages)
     assert worker.position.states == len(faultless.states)
-
-
-class Recorded:
-    """The inputs of a partition, as RecordedInputs gives them."""
-
-    def __init__(self, topics: Topics) -> None:
-        self._topics = topics
-        self.passed = 0
-
-    async def read(self, ranges: Ranges) -> list[Inbound]:
-        found = {topic: [r for r in self._topics[topic] if a <= r.offset < b] for topic, (a, b) in ranges.items()}
-        return [record for _, record in merge({topic: records for topic, records in found.items() if records})]
-
-    async def pass_over(self, ranges: Ranges) -> None:
-        self.passed += sum(end - begin for begin, end in ranges.values())
 
 
 @every_partition
