@@ -339,7 +339,7 @@ class Partition(Generic[Plan, State, Input]):
             log.info("rule set in force", partition=self.number, digest=self.rule_set)
 
     def _use(self, plan: Plan) -> None:
-        if plan.timed.digest != self._plan.timed.digest:
+        if self._processor.swept_by(plan) != self._processor.swept_by(self._plan):
             self._sweeping = ""  # whoever is decided under these rules has to be evaluated again under the former ones
         self._plan = plan
         self._observer.uses(plan)
