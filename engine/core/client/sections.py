@@ -73,7 +73,7 @@ SECTIONS: Final = (
         1,
         (
             ("sequence", "q", 0), ("since_ms", "s", 0), ("now_ms", "n", 0), ("due_ms", "d", NEVER_MS),
-            ("review_ms", "r", NEVER_MS), ("late", "l", []),
+            ("review_ms", "r", NEVER_MS), ("late", "l", []), ("decided_ms", "w", 0),
         ),
     ),
     Section(

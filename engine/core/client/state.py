@@ -45,11 +45,12 @@ class ClientState:
     """One client. Times are epoch milliseconds, money is fen, `day` is the firm's calendar day of `now_ms`."""
 
     __slots__ = (
-        "acted", "activities", "advisor_id", "age_band", "assets_fen", "assets_peak_fen", "birth_date", "calendar_ms",
-        "calendar_rules", "cash_fen", "client_id", "consents", "contacts_day", "contacts_today", "day", "due_ms",
-        "event_ids", "held", "holdings", "language", "late", "margin_ratio", "now_ms", "packed", "recent", "region",
-        "review_ms", "risk_level", "said_ms", "segment", "sequence", "silenced", "since_ms", "tier", "tier_history",
-        "tier_since_ms", "time_zone", "type", "unknown", "value_score", "waits",
+        "acted", "activities", "advisor_id", "age_band", "assets_fen", "assets_peak_fen", "birth_date",
+        "calendar_ms", "calendar_rules", "cash_fen", "client_id", "consents", "contacts_day",
+        "contacts_today", "day", "decided_ms", "due_ms", "event_ids", "held", "holdings", "language",
+        "late", "margin_ratio", "now_ms", "packed", "recent", "region", "review_ms", "risk_level",
+        "said_ms", "segment", "sequence", "silenced", "since_ms", "tier", "tier_history", "tier_since_ms",
+        "time_zone", "type", "unknown", "value_score", "waits",
     )  # fmt: skip
 
     def __init__(
@@ -61,6 +62,7 @@ class ClientState:
         self.day = day_of(now_ms)
         self.due_ms = NEVER_MS  # when the client is evaluated next if no event comes
         self.review_ms = NEVER_MS  # the part of it that the tier asks for
+        self.decided_ms = 0  # the wall clock's moment when something of more than a day before was last decided
         self.late: list[list[Any]] = []  # [topic, the event's time, the client's time when it came], newest last
         # facts; None, or no consent, when it is not known. The defaults of language and time zone are the reader's
         self.type: str | None = None

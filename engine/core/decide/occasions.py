@@ -46,12 +46,14 @@ def take_due(plan: Plan, client: ClientState) -> list[Match]:
 
 def next_due_ms(plan: Plan, client: ClientState, decided_ms: int = 0) -> int:
     """When to evaluate the client next if no event comes. Calendar times whose actions have expired by `decided_ms` are
-    passed over.
+    passed over: a client whose first event lies years back has no use for all of those since.
     """
     due_ms = client.review_ms
     if plan.timed.anything:
+        if decided_ms > client.now_ms + DAY_MS:
+            client.decided_ms, client.calendar_ms = decided_ms, 0
         if plan.timed.calendars or plan.timed.maturities:
-            _note_calendar(plan, client, decided_ms)
+            _note_calendar(plan, client)
         for source in DUE:
             due_ms = min(due_ms, source.next_ms(plan, client))
     return max(due_ms, client.now_ms + 1)  # what a late event makes overdue comes next
@@ -184,23 +186,21 @@ def _matured(plan: Plan, client: ClientState) -> list[Match]:
     return matches
 
 
-def _note_calendar(plan: Plan, client: ClientState, decided_ms: int) -> None:
+def _note_calendar(plan: Plan, client: ClientState) -> None:
     """Keep the next calendar time, until it has come or other rules can hold."""
     possible = plan.timed.possible.calendars(client, None, None)
     if client.calendar_ms <= client.now_ms or client.calendar_rules != possible:
         client.calendar_rules = possible
-        client.calendar_ms = _after_ms(plan, client, possible, decided_ms)
+        client.calendar_ms = _after_ms(plan, client, possible)
 
 
-def _after_ms(plan: Plan, client: ClientState, possible: list[int], decided_ms: int) -> int:
-    """The next calendar time of the rules that can hold. A client whose first event lies years back has no use for all
-    the times since: those whose actions have expired are passed over.
-    """
+def _after_ms(plan: Plan, client: ClientState, possible: list[int]) -> int:
+    """The next calendar time of the rules that can hold, whose action has not expired when it is decided."""
     due_ms = NEVER_MS
     after_ms: dict[Any, int] = {}
     for index in possible:
         when, rule = plan.timed.calendars[index], plan.compiled[AT][index].rule
-        from_ms = max(client.now_ms, decided_ms - rule.expires_s * 1000)
+        from_ms = max(client.now_ms, client.decided_ms - rule.expires_s * 1000)
         after_ms[when] = min(from_ms, after_ms.get(when, from_ms))
     for when, from_ms in after_ms.items():
         due_ms = min(due_ms, calendars.next_ms(when, from_ms, client.birth_date))
