@@ -37,7 +37,7 @@ from engine.runtime.redis.store import (
     redis_errors,
 )
 from engine.runtime.settings import Settings
-from tests.core.making import Desk, at, balance, login, profile, shipped_plan
+from tests.core.making import Desk, at, balance, login, profile, shipped_plan, trade
 from tests.runtime.driving import pack_all
 from tests.services.redis import RedisServer
 
@@ -234,6 +234,20 @@ async def test_the_record_of_a_client_of_whom_next_to_nothing_is_known(redis, ap
     assert record is not None
     assert record["tier"] is None
     assert "  tier             -" in on_one_screen(record).splitlines()
+    assert record["late_events"] == []
+
+
+async def test_events_that_came_late_are_shown(redis, app_id):
+    desk = Desk(shipped_plan())
+    desk.take(login(at(2)), trade(at(1)))
+    await pin_partitions(redis, app_id, 1, ledger_is_empty=True)
+    writes = encode_writes(pack_all(desk.plan, desk.states.values()))
+    await RedisStore(redis, app_id, 0).apply(b"", b"one", writes)
+    record = await read_client(redis, app_id, "c1")
+    assert record is not None
+    late = {"topic": "trades", "time": "2026-02-17T04:00:00.000Z", "came_at": "2026-02-18T04:00:00.000Z"}
+    assert record["late_events"] == [late]
+    assert "trades, when the client stood at 2026-02-18T04:00:00.000Z" in on_one_screen(record)
 
 
 async def test_the_commands(redis, redis_server, app_id):

@@ -147,11 +147,11 @@ def _sweep(plan: Plan, states: MutableMapping[str, ClientState], item: Sweep, de
         states[item.client_id] = decided.changed[item.client_id] = tried
         return
     # what follows is noted without moving the client's time: events that come late still count at their own
-    before = (client.due_ms, client.review_ms, client.segment, client.value_score)
+    before = (client.due_ms, client.review_ms, client.segment)
     if tried.due_ms < client.due_ms or tried.review_ms < client.review_ms:
         client.due_ms, client.review_ms = min(tried.due_ms, client.due_ms), tried.review_ms
-    client.segment, client.value_score = tried.segment, tried.value_score
-    if late or before != (client.due_ms, client.review_ms, client.segment, client.value_score):
+    client.segment = tried.segment  # a score that only drifts with its windows is no reason to write every client
+    if late or before != (client.due_ms, client.review_ms, client.segment):
         decided.changed[item.client_id] = client
 
 

@@ -54,6 +54,9 @@ def _private(client: ClientState) -> dict[str, Any]:
         "known_since": rfc3339(client.since_ms),
         "last_event": {name: None if moment is None else rfc3339(moment) for name, moment in last.items()},
         "next_look": None if client.due_ms >= NEVER_MS else rfc3339(client.due_ms),
+        "late_events": [
+            {"topic": topic, "time": rfc3339(at), "came_at": rfc3339(came)} for topic, at, came in reversed(client.late)
+        ],
         "tier_history": [
             {"time": rfc3339(at), "from": old, "to": new} for at, old, new in reversed(client.tier_history)
         ],
@@ -75,6 +78,11 @@ def on_one_screen(record: dict[str, Any]) -> str:
     lines.append(f"  {'consents':<16} {', '.join(record['consents']) or '-'}")
     last = {f"last {TOPICS[name].singular}": moment for name, moment in record["last_event"].items()}
     lines += [f"  {name:<16} {moment or '-'}" for name, moment in last.items()]
+    if record["late_events"]:  # older than what the client had been through: the path that was taken may differ
+        lines += ["", "events that came late, newest first"]
+        lines += [
+            f"  {e['time']}  {e['topic']}, when the client stood at {e['came_at']}" for e in record["late_events"]
+        ]
     lines += ["", "tier history, newest first"]
     lines += [f"  {h['time']}  {h['from'] or '-'} -> {h['to']}" for h in record["tier_history"]] or ["  none"]
     lines += ["", "last actions, newest first"]
