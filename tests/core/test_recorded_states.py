@@ -13,7 +13,7 @@ from engine.core.client.activity import Activity
 from engine.core.client.layout import SourceLayout
 from engine.core.client.record import public_fields
 from engine.core.client.sections import STATE_VERSION, pack, unpack
-from engine.core.client.state import ClientState
+from engine.core.client.state import ClientState, Layout
 from engine.core.language.expressions import function_globals
 from engine.core.plan.compile import Plan, compile_rule_set
 from engine.core.plan.features import READERS, column_key
@@ -24,7 +24,6 @@ from tests.fixtures.loading import Golden, golden, rules
 from tests.fixtures.wide import wide_rules
 
 SOURCES = ("trades", "logins", "balances")
-NEW = {"late": [], "said_ms": {}, "event_ids": {}, "unknown": {}}  # what 0.1.0 did not know
 DERIVED = {"packed", "activities"}
 FORMER = {"maturities": "holdings"}
 
@@ -62,10 +61,11 @@ def attributes(client: ClientState) -> dict[str, Any]:
     return {name: plain(getattr(client, name)) for name in client.__slots__ if name not in DERIVED}
 
 
-def wanted(meaning: dict[str, Any]) -> dict[str, Any]:
-    """The attributes of a state whose slots 0.1.0 read so."""
+def wanted(layout: Layout, meaning: dict[str, Any]) -> dict[str, Any]:
+    """The attributes of a state whose slots 0.1.0 read so; what it did not know is as in a new one."""
     of_client = {name: value for name, value in meaning.items() if name not in (*SOURCES, "values", "repacked")}
-    of_client = {FORMER.get(name, name): value for name, value in of_client.items()} | NEW
+    new = ClientState(layout, meaning["client_id"], 0)
+    of_client = attributes(new) | {FORMER.get(name, name): value for name, value in of_client.items()}
     of_client["holdings"] = [[*holding, None] for holding in of_client["holdings"]]  # of no told quantity
     return of_client
 
@@ -144,7 +144,8 @@ def values(plan: Plan, client: ClientState) -> dict[str, Any]:
 @every_rule_set
 def test_every_attribute_is_what_0_1_read(which: str) -> None:
     for pair, meaning in read_under(which):
-        assert attributes(unpack(plan_of(which).layout, pair.data)) == wanted(meaning), pair.name
+        layout = plan_of(which).layout
+        assert attributes(unpack(layout, pair.data)) == wanted(layout, meaning), pair.name
 
 
 @every_rule_set

@@ -33,6 +33,7 @@ RATE = 250.0
 CLIENTS, DAYS = 200, 1_500  # some twenty minutes of records, a day of them in about a second
 UNITS = 25  # committed by each before the next step
 REFUSAL = "Error: what Redis holds as a partition's position is none"
+NO_LEDGER = "Error: the ledger was written in format 3, this engine reads format 2"
 BACKFILL = ["backfill", "trades_30d"]
 RELEASED = {"PYTHONPATH": str(WHEEL)}  # the environment in which a process is one of the release
 
@@ -102,7 +103,7 @@ class Upgrade:
 
     def roll_back(self) -> None:
         """The checkout ends, the release is started instead, and its commands are tried: they refuse, and change
-        nothing. Then the checkout goes on.
+        nothing. Nor can the release rebuild an emptied Redis; the checkout can, and goes on.
         """
         earlier = self.engine.directory / "earlier-snapshot"
         self._released("snapshot", str(earlier))
@@ -117,6 +118,15 @@ class Upgrade:
             assert done.returncode != 0, f"engage {' '.join(arguments)}: {done.stdout}"
         assert not (self.engine.directory / "now").exists()
         assert self._stored() == stored
+        assert self._ends() == ends
+        states = self.engine.states()
+        self.engine.redis().flushall()
+        rebuilt = self.engine.engage("rebuild", "--snapshot", str(earlier), **RELEASED)
+        assert rebuilt.returncode == 1, rebuilt.stdout
+        assert NO_LEDGER in rebuilt.stderr
+        rebuilt = self.engine.engage("rebuild")
+        assert rebuilt.returncode == 0, rebuilt.stderr
+        assert self.engine.states() == states
         assert self._ends() == ends
         self.new = self.engine.worker(rules=None).wait_ready()
 
