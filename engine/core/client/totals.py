@@ -13,6 +13,7 @@ from typing import Any, Final
 from engine.core.client.layout import MAX_DISTINCT, MAX_SUM
 
 MAX_TAIL: Final = 4
+INLINE: Final = ("count", "sum", "min", "max")  # added up by generated code, which calls `remember`
 ALL, SINCE_ADDED = 0, -1  # what a total counts from before its event has come: all, or what came since it is kept
 START, VALUE, TAIL = 0, 1, 2  # of a total: since when it counts, what it came to, its newest events [time, value]
 
@@ -29,15 +30,20 @@ def add(total: list[Any], aggregate: str, time_ms: int, value: Any) -> None:
     """Count an event, unless it came before the event that is counted from."""
     if time_ms < total[START]:
         return
-    tail = total[TAIL]
-    latest = not tail or tail[-1][0] <= time_ms
-    if latest or aggregate != "last":
+    if remember(total[TAIL], time_ms, value) or aggregate != "last":
         total[VALUE] = _step(aggregate, total[VALUE], value)
+
+
+def remember(tail: list[list[Any]], time_ms: int, value: Any) -> bool:
+    """Keep an event among the newest; whether it is the latest of them."""
+    latest = not tail or tail[-1][0] <= time_ms
     if latest:
         tail.append([time_ms, value])
     else:
         insort(tail, [time_ms, value], key=lambda entry: entry[0])
-    del tail[:-MAX_TAIL]
+    if len(tail) > MAX_TAIL:
+        del tail[0]
+    return latest
 
 
 def begin(total: list[Any], aggregate: str, time_ms: int) -> None:

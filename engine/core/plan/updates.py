@@ -33,6 +33,7 @@ UPDATERS: Final[dict[str, Callable[..., Any]]] = {
     "see": see,
     "set_last": set_last,
     "add": totals.add,
+    "remember": totals.remember,
     "begin": totals.begin,
     "micro": micro,
     "least": least,
@@ -54,9 +55,16 @@ def update_lines(source: str, plans: dict[str, SourcePlan], condition: Condition
         lines += [f"kept = layout_{source}", "now = c.day", "slot = day_of(e.time) if late else now"]
         lines += _grid_lines(plan.days, "day_start_ms(slot)", condition)
     for index, feature in enumerate(plan.totals):
-        value = _field_code(feature)
-        step = f'add(a.totals[{index}], "{feature.aggregate}", e.time, {value})'
-        lines.append(_guarded(feature, value, condition, step, excluded.get(index)))
+        value, tests = _field_code(feature), []
+        step = f'add(n, "{feature.aggregate}", e.time, {value})'
+        if feature.aggregate in totals.INLINE:
+            tests = [f"e.time >= n[{totals.START}]"]
+            cell = f"n[{totals.VALUE}]"
+            if feature.aggregate == "sum":
+                tests.append(_not_full(feature, cell))
+            step = _STEPS[feature.aggregate].format(cell=cell, value=value)
+            step += f"; remember(n[{totals.TAIL}], e.time, {value})"
+        lines += [f"n = a.totals[{index}]", _guarded(feature, value, condition, step, excluded.get(index), tests)]
     if plan.hours:
         lines += ["a = a.hours", f"kept = hour_layout_{source}", f"now = c.now_ms // {HOUR_MS}"]
         lines += [f"slot = e.time // {HOUR_MS} if late else now"]
