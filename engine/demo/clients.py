@@ -1,7 +1,7 @@
-"""The demo's own clients: what feeds the worker, and what looks at it from outside.
+"""The demo's own clients: what feeds the worker, and what observes it from outside.
 
 Enters: a Kafka, a worker's address. Leaves: records fed; figures on the board.
-Holds: how fast time goes is told from outside; what is fed follows from the simulator alone.
+Holds: the caller sets the speed of time; what is fed follows from the simulator alone.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ class Watch:
     def read_to_end(self, patience_s: float) -> None:
         """Read all that there is, once nobody publishes any more."""
         self._at_end.clear()
-        self._assign()  # anew: an end is told once, and where it was told may not have been the last
+        self._assign()  # again: an end is reported once, and may not have been the last
         last_s = time.monotonic()
         while len(self._at_end) < len(self._next) and time.monotonic() - last_s < patience_s:
             if self.published(0.1):

@@ -169,7 +169,7 @@ def _end(process: _Worker) -> None:
 
 
 class _Stuck(Exception):
-    """There is no use in going on; the text says why."""
+    """It is useless to continue; the text says why."""
 
 
 class _Performance:

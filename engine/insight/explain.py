@@ -148,7 +148,7 @@ def _silent(rule_id: str, silence: Silence, client: ClientState) -> str:
 def _held(rule_id: str, becomes: Becomes, client: ClientState) -> str:
     since_ms, acted_ms = client.held.get(rule_id, (None, 0))
     if since_ms is None:
-        return "the condition did not hold when it was last looked at"
+        return "the condition did not hold when it was last evaluated"
     said = f"the condition holds since {firm_time(since_ms)}"
     if acted_ms and becomes.repeat_s:
         return f"{said}; the rule acted at {firm_time(acted_ms)}, again every {duration(becomes.repeat_s * 1000)}"
@@ -167,7 +167,7 @@ def _waiting(rule_id: str, sequence: Sequence, client: ClientState) -> str:
 
 
 def watched(plan: Plan, look: Look) -> Plan:
-    """The same plan, with a word to `look` at every moment at which rules are looked at, before they are."""
+    """The same plan, which calls `look` each time before it evaluates rules."""
     return replace(plan, match={trigger: _Watched(trigger, match, look) for trigger, match in plan.match.items()})
 
 

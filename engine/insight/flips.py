@@ -3,7 +3,7 @@
 Enters: an Expression, its Scope, what is declared; the client, event and tier change. Leaves: Flips.
 Holds: every Flip has been tried on the compiled condition. A condition can change its answer only where two sides of a
 comparison meet, so the values tried are those places (solved exactly, the name may stand on both sides) and their
-neighbours; where sides are no quotients of polynomials up to the second degree, a place may be overlooked.
+neighbours; where sides are not quotients of polynomials up to the second degree, a place may be missed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Quotient = tuple[Polynomial, Polynomial]
 Decide = Callable[..., Any]
 Distance = tuple[int, float, float]
 
-STEP: Final = Fraction(1, 10_000)  # between neighbours of a value that is no whole number
+STEP: Final = Fraction(1, 10_000)  # between neighbours of a value that is not a whole number
 OTHER: Final = "something else"  # a text that no rule writes
 ANY: Final = "with a value such as"
 MAX_FORMS: Final = 16
@@ -236,7 +236,7 @@ class _Forms:
         return [form for value in tree.elts for form in self.of(value)] if isinstance(tree, ast.Set) else self.of(tree)
 
     def of(self, tree: ast.expr) -> list[Quotient]:
-        """Several where functions or a choice make it so; none where it is no such quotient."""
+        """Several if functions or a choice lead to them; none if it is not such a quotient."""
         match tree:
             case ast.Constant(value=int() | float() as value):
                 return [((Fraction(value),), _ONE)]

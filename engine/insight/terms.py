@@ -47,7 +47,7 @@ class OpenTable:
 
 @dataclass(slots=True)
 class Reading:
-    """A name, or a part that is calculated. What is declared has what it was made of."""
+    """A name, or a part that is calculated. Definitions and tables also carry what they were computed from."""
 
     text: str
     type: Type
@@ -164,7 +164,7 @@ class _Text:
 
 
 def names_behind(text: str, scope: Scope) -> tuple[str, ...]:
-    """The names that are not declared from which the value of a name comes; the name itself when it is such a one."""
+    """The undeclared names from which the value of a name comes; the name itself if it is not declared."""
     reads = scope[text].reads
     return (text,) if reads is None else tuple(name.name for name in reads)
 

@@ -42,7 +42,7 @@ def firm_time(moment_ms: int) -> str:
 
 
 def _exact_time(moment_ms: int) -> str:
-    """As far as it is not zero."""
+    """Omits trailing zero parts: seconds, milliseconds."""
     moment = _EPOCH + dt.timedelta(milliseconds=moment_ms)
     if moment.microsecond:
         return moment.strftime("%Y-%m-%d %H:%M:%S.") + f"{moment.microsecond // 1000:03d}"

@@ -1,7 +1,7 @@
 """`python -m engine.publish.reference`: the reference of the rule language, as Markdown, made from the code.
 
-Enters: the models, constants and schemas that the readers go by. Leaves: the text of docs/rules-reference.md.
-Holds: whatever can be written in a rule file is in it; a part without a word on it is a KeyError.
+Enters: the models, constants and schemas that the readers use. Leaves: the text of docs/rules-reference.md.
+Holds: it has everything that can be written in a rule file; an undocumented part is a KeyError.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ AGGREGATE_GIVES: Final = {
     "daily_mean": "the mean of each day's last value, days without one counted as the last before",
 }
 OUTCOME_MEANS: Final = {
-    Outcome.EXPIRED: "it fell due so long before it was decided that its time to be delivered had passed",
-    Outcome.PAST_UNKNOWN: "the condition reads a window of which a part of the past is not known: `engage backfill`",
+    Outcome.EXPIRED: "its `expires` had already passed when it was decided",
+    Outcome.PAST_UNKNOWN: "the condition may hold only because of a past that is not known: `engage backfill`",
     Outcome.COOLDOWN: "the rule acted for this client less than its cooldown ago",
     Outcome.NO_CONSENT: "the client agreed to none of the rule's channels",
     Outcome.DAILY_CAP: "the client had the day's contacts of policy.yaml, and the rule is below `urgent_from`",
@@ -99,8 +99,8 @@ def _names(found: Iterable[Name]) -> list[str]:
 
 
 def _keys(part: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str, str]]:
-    """Every key of a mapping, those below it too: (path, required, what it is). What was shown beside it is not again;
-    an event's fields are those of its schema.
+    """Every key of a mapping, those below it too: (path, required, what it is). Keys already listed for a sibling are
+    not repeated; an event's fields are those of its schema.
     """
     required = part.get("required", ())
     shown: list[tuple[str, list[Any]]] = []

@@ -1,7 +1,7 @@
 """The published contract: JSON Schema 2020-12 for everything that crosses the border, one AsyncAPI 3 document, and JSON
 Schema of the rule files.
 
-Enters: the models of the core, what the readers of rule files go by. Leaves: file name -> text, the same files in a
+Enters: the models of the core, what the readers of rule files use. Leaves: file name -> text, the same files in a
 directory, or how a directory differs.
 Holds: the files say what the models say: inbound ones what is right to send, outbound ones what is published. What the
 engine makes of a field that is not right, they say in words. Two limits of JSON Schema are known: it takes 5.0 for an
@@ -135,7 +135,7 @@ def _client_record() -> Schema:
 
     number = {"type": "string", "pattern": r"^-?\d+(\.\d+)?(e[+-]?\d+)?$"}
     fields = {
-        "tier": field({"type": "string"}, "A tier of the rules in force, or the type of an institution."),
+        "tier": field({"type": "string"}, "A tier of the active rules, or the type of an institution."),
         "tier_since": field(DATE_TIME, "When the client came into this tier."),
         "client_type": field({"type": "string", "enum": list(get_args(ClientType))}, "From the last profile."),
         "segment": field({"type": "string"}, "The first segment of the rules that held at the last event."),

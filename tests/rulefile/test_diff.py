@@ -166,7 +166,7 @@ def test_how_a_feature_is_written_is_no_difference():
          "  channels: order becomes email, sms\n  its meaning changed, and its version is 1 as before: raise it"),
         ("features.yaml", "count, window: 30d", "count, window: 90d", 'feature "trades_30d":\n'
          "  window length: 30 becomes 90\n"
-         "  30 of 90 days known, all of them 60 days after it is in force"),
+         "  30 of 90 days known, all of them 60 days after it becomes active"),
         ("tiers.yaml", "enter: 1_000_000", "enter: 950_000", "tiers:\n"
          "  ladders individual steps A enter: 1,000,000 becomes 950,000"),
         ("tiers.yaml", "demote_after: 30d", "demote_after: 10d", "tiers:\n"

@@ -8,7 +8,7 @@ from tests.rulefile.sample import FILES, good
 BOUGHT = 'where: trade.side == "buy"'
 # the feature before, and what stands beside it; the same later; what it then lacks
 CASES = [
-    ("count, window: 7d", "", "count, window: 90d", "7 of 90 days known, all of them 83 days after it is in force"),
+    ("count, window: 7d", "", "count, window: 90d", "7 of 90 days known, all of them 83 days after it becomes active"),
     ("count, window: 7d", "", "count, window: 6d", ""),
     ("count, window: 7d", "count, window: 90d", "count, window: 90d", ""),  # rows of the source reach so far already
     ("count, window: 7d", f"count, {BOUGHT}, window: 30d", "count, window: 90d", "30 of 90 days known"),

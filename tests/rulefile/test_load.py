@@ -164,7 +164,7 @@ def test_read_directory(tmp_path):
     (tmp_path / "loop.yaml").unlink()
     unnamed = tmp_path / os.fsdecode(b"\xff.yaml")  # could not be published
     unnamed.write_text("rules: []\n")
-    with pytest.raises(DirectoryError, match=r"'\\udcff\.yaml' is no name in UTF-8; rename it"):
+    with pytest.raises(DirectoryError, match=r"'\\udcff\.yaml' is not valid UTF-8; rename it"):
         read_directory(tmp_path)
     unnamed.unlink()
     (tmp_path / ".#rules.yaml").symlink_to("nowhere")  # an editor's lock

@@ -112,7 +112,7 @@ _FACT_OF: Final = {stored: attribute for attribute, stored in _FACTS.items()}
 
 
 def _by_time(said_ms: dict[str, int]) -> dict[int, str]:
-    """When facts were told, as it is stored: most come many at once."""
+    """When facts were set, as it is stored: usually many have the same time."""
     by_time: dict[int, str] = {}
     for fact, time_ms in said_ms.items():
         by_time[time_ms] = by_time.get(time_ms, "") + _FACTS[fact]
@@ -225,7 +225,7 @@ _OF_0_1_0: Final = (
 def _from_positions(values: list[Any], *activities: bytes) -> dict[str, Any]:
     """The sections of a state of 0.1.0 (version 2), whose values stood by position.
 
-    It did not keep when a fact was told: the next event that tells it replaces it, whatever its time.
+    It did not keep when a fact was set: the next event with that fact replaces it, whatever its time.
     """
     of_client = dict(zip(_OF_0_1_0, values, strict=True))
     of_client["holdings"] = [[*holding, None] for holding in of_client["holdings"]]

@@ -1,7 +1,7 @@
 """What the engine remembers of one client.
 
 Enters: a layout (which columns the features need), facts, the turn of time. Leaves: ClientState.
-Holds: the client's present never goes back; a fact is that of the latest event that told it. sections.py says how a
+Holds: the client's present never goes back; a fact is that of the latest event that set it. sections.py says how a
 state is stored.
 """
 
@@ -77,7 +77,7 @@ class ClientState:
         self.assets_fen: int | None = None
         self.cash_fen: int | None = None
         self.margin_ratio: float | None = None
-        self.said_ms: dict[str, int] = {}  # fact -> the time of the event that told it; replaced, never changed
+        self.said_ms: dict[str, int] = {}  # fact -> the time of the event that set it; replaced, never changed
         self.assets_peak_fen: int | None = None
         # the tier, and what else is evaluated from facts and features
         self.tier: str | None = None

@@ -79,7 +79,7 @@ def _existing_date(text: str) -> str:
     try:
         dt.date.fromisoformat(text)
     except ValueError as error:
-        raise PydanticCustomError("date_value", "there is no such day; write 2026-03-02") from error
+        raise PydanticCustomError("date_value", "no such day; write 2026-03-02") from error
     return text
 
 

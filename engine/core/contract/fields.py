@@ -21,7 +21,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 MAX_QUANTITY: Final = 10**12
 MAX_DECIMALS: Final = 6
 MICRO: Final = 10**MAX_DECIMALS
-MAX_DIGITS: Final = 15  # of a quantity with decimals: any such decimal number is told from others by a float
+MAX_DIGITS: Final = 15  # of a quantity with decimals: a float distinguishes any such decimal numbers
 _DECIMAL: Final = re.compile(r"[0-9]{1,13}(\.[0-9]{1,20})?", re.ASCII)
 
 

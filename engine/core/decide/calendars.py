@@ -1,4 +1,4 @@
-"""Times of the firm's calendar at which rules are looked at.
+"""Times of the firm's calendar at which rules are evaluated.
 
 Enters: a Calendar and a moment. Leaves: the first occurrence after it, in epoch milliseconds.
 Holds: days and times are the firm's (UTC+8); a day that a month does not have is its last one.

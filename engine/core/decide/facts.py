@@ -1,8 +1,8 @@
-"""What an event tells of its client: facts, holdings, and the columns of features.
+"""What an event teaches about its client: facts, holdings, and the columns of features.
 
 Enters: a Plan, the client, an event. Leaves: the client, changed.
-Holds: a fact is that of the latest event that told it, by the events' own times. What an event leaves out it does not
-tell; null is told, and means that it is not known.
+Holds: a fact is that of the latest event that set it, by the events' own times. An absent field sets nothing; null
+sets the fact to unknown.
 """
 
 from __future__ import annotations

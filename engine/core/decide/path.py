@@ -27,7 +27,7 @@ from engine.core.rules.occasion import TIER_CHANGE, on
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A tick's word to one client: time has reached `time_ms`."""
+    """From a tick, for one client: time has reached `time_ms`."""
 
     client_id: str
     time_ms: int
@@ -35,7 +35,7 @@ class Due:
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """A word to one client that what happens without an event follows from other rules now: `time_ms` has come."""
+    """For one client, after a change of rules: evaluate, at `time_ms`, what happens without an event."""
 
     client_id: str
     time_ms: int
@@ -46,7 +46,7 @@ Input = tuple[str, Event] | Due | Sweep
 
 @dataclass(slots=True)
 class Decided:
-    """What a sequence of inputs led to. `changed` holds the clients whose state differs from before."""
+    """The result of a sequence of inputs. `changed` holds the clients whose state differs from before."""
 
     messages: list[Message] = field(default_factory=list)
     changed: dict[str, ClientState] = field(default_factory=dict)

@@ -1,8 +1,7 @@
 """The contact policy: what becomes of a rule that matched.
 
 Enters: a Plan, the client, a Match. Leaves: a Verdict, from gates in one order; and what the client remembers of it.
-Holds: `judge` changes nothing, so that who explains a decision asks the same question; `record` alone changes what the
-gates read.
+Holds: `judge` changes nothing, so that `explain` can ask the same question; `record` alone changes what the gates read.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ class Offer(NamedTuple):
     decided_ms: int  # the moment at which it is decided; 0: in time
     cooldown_ms: int
     channels: tuple[str, ...]  # in order of preference
-    channel: str  # the first of them that the client agreed to; the first of all when there is none
+    channel: str  # the first that the client agreed to; if there is none, the first of all
 
     @property
     def to_client(self) -> bool:
@@ -129,7 +128,7 @@ def judge(plan: Plan, client: ClientState, match: Match, decided_ms: int = 0) ->
 
 
 def record(client: ClientState, match: Match, verdict: Verdict) -> None:
-    """Remember what became of the action: for cooldowns, the daily cap, and who asks what a client got lately."""
+    """Remember the verdict: for cooldowns, the daily cap, and the list of the client's last outcomes."""
     rule = match.compiled.rule
     if isinstance(verdict, Send):
         client.acted[rule.id] = client.now_ms

@@ -1,4 +1,4 @@
-"""Tiers: where a client belongs, when it may move, and when to look again without an event.
+"""Tiers: where a client belongs, when it may move, and when to review it without an event.
 
 Enters: a Plan and a ClientState. Leaves: a TierMove or none, and the time of the next review.
 Holds: between a step's exit and enter thresholds a client stays where it is; no move sooner than the ladder allows.

@@ -92,7 +92,7 @@ class Checker:
         return self.each_of(*((check, node) for node in nodes))
 
     def each_of(self, *parts: tuple[Callable[[ast.expr], Checked], ast.expr]) -> list[Checked]:
-        """All of them, so that the faults of all are told at once."""
+        """All of them, so that all faults are reported at once."""
         items: list[Checked] = []
         faults: list[Wrong] = []
         for check, node in parts:

@@ -1,7 +1,7 @@
-"""What Python's parser refuses, said to people who are no programmers: where, and what to write.
+"""Explains what Python's parser refuses to people who do not program: where, and what to write instead.
 
-Enters: a text and its SyntaxError. Leaves: a Fault. Holds: its time is that of a few searches; what people write who
-know another language, a spreadsheet or a Chinese keyboard gets a remedy of its own.
+Enters: a text and its SyntaxError. Leaves: a Fault. Holds: it takes the time of a few searches; habits from other
+languages, spreadsheets or Chinese keyboards have a remedy of their own.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Final
 
 from engine.core.language.types import Fault
 
-# What people write who know another language, and what to write here; the first that is near the fault is shown.
+# Habits from other languages, and what to write here; the first that is near the fault is shown.
 FOREIGN: Final = (
     ("&&", "write: and"),
     ("||", "write: or"),
@@ -38,7 +38,7 @@ WIDE: Final = dict(
 LARGE: Final = {"万": 10_000, "亿": 100_000_000}
 DURATIONS: Final = {"d": "days(7)", "day": "days(7)", "h": "hours(2)", "hour": "hours(2)", "min": "minutes(30)"}
 WORDS: Final = ("and", "or", "not", "in", "if", "else", "is")
-# A number that runs into what is no part of one, and a comparison with a space in it.
+# A number followed at once by something else, and a comparison operator with a space in it.
 MARKED: Final = re.compile(r"(?<![\w.\"'])(\d[\d_]{0,20}(?:\.\d{0,20})?)(\s?)(%|[^\W\d_]{1,20})")
 PARTED: Final = re.compile(r"([<>!=]) =")
 

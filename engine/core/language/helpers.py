@@ -17,7 +17,7 @@ _END_MS: Final = day_start_ms(day_number(dt.date.max) + 1)
 
 
 def date_ms(text: str) -> int:
-    """The start of a day written 2026-10-01; ValueError when there is none such."""
+    """The start of a day written 2026-10-01; raises ValueError if there is no such day."""
     return day_start_ms(day_number(dt.date.fromisoformat(text)))
 
 

@@ -92,7 +92,7 @@ class Expression:
     optional: bool
     names: tuple[str, ...]
     log10: float = 0.0
-    lists: tuple[str, ...] = ()  # the lists of texts that it asks, which are no values
+    lists: tuple[str, ...] = ()  # the lists of texts that it asks; lists are not values
     size: int = 1  # with the definitions and tables in it written out
     depth: int = 1
 

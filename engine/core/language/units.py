@@ -57,7 +57,7 @@ class Refused(Exception):
 @dataclass(frozen=True, slots=True)
 class Checked:
     """A checked part. A `literal` is made of written values only: it takes the unit of what it meets; its own is None.
-    What is written with its unit, such as cny(5) or days(7), is none.
+    A value written with its unit, such as cny(5) or days(7), is not a literal.
 
     In a tree under check a written number is a Fraction, so that 0.1 * 3 CNY is exactly 30 fen.
     """

@@ -40,7 +40,7 @@ from engine.core.rules.tables import list_globals
 
 @dataclass(frozen=True, slots=True)
 class CompiledRule:
-    """A rule looked at on one trigger. What it reads, it reads only when it fires."""
+    """A rule as evaluated on one trigger. `why` and `parameters` are read only when it fires."""
 
     rule: Rule
     why: Read
@@ -77,7 +77,7 @@ class Plan:
     segments: tuple[str, ...]
     segment: Matcher
     value_score: Read | None
-    facts: dict[str, tuple[str, ...]]  # topic -> what its events tell of the client
+    facts: dict[str, tuple[str, ...]]  # topic -> the facts that its events set
     review_on: frozenset[str]  # the topics that can move a tier at once
     scopes: dict[Trigger | None, Scope]  # the names that expressions use there; None: of the client alone
     reaches: Mapping[str, Reach]  # feature name -> how far back it asks

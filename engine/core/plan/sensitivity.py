@@ -1,8 +1,8 @@
-"""What of a condition can be wrong, or move, for other reasons than an event.
+"""Where a condition can be wrong, or change, without an event.
 
 Enters: a condition's tree. Leaves: the features that make it wrong while their past is not wholly known, and how it
 moves with `now`.
-Holds: what cannot be told for certain counts as wrong.
+Holds: in doubt, a feature counts as making the condition wrong.
 """
 
 from __future__ import annotations

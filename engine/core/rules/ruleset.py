@@ -93,7 +93,7 @@ class ContactPolicy:
 
     daily_cap: int
     urgent_from: int | None = None  # rules of this priority or higher are sent whatever the cap says, and count
-    approval: bool = False  # kept so that a change of it is told; what asks for it reads the files' texts
+    approval: bool = False  # kept so that diff reports a change of it; what asks for it reads the files' texts
 
     def is_urgent(self, priority: int) -> bool:
         return self.urgent_from is not None and priority >= self.urgent_from

@@ -23,8 +23,8 @@ from engine.rulefile.lint.places import Place
 from engine.rulefile.lint.ranges import INF, Choice
 from engine.rulefile.lint.worlds import MAX_DAYS, event_world, world_of
 
-UNSAID: Final = (INF, MAX_DAYS, MAX_SUM)  # upper bounds that nobody would go by
-RELATED: Final = ("client.type", "client.tier")  # one tells of the other
+UNSAID: Final = (INF, MAX_DAYS, MAX_SUM)  # upper bounds that mean "no bound"
+RELATED: Final = ("client.type", "client.tier")  # one implies the other
 
 
 def look(rule_set: RuleSet, findings: Findings) -> None:

@@ -89,7 +89,7 @@ class Findings:
         for comment in allowed:
             at = (comment.file, comment.line, comment.column)
             if comment.code not in CODES:
-                left.append(Finding(*at, "L001", "", f'"{comment.code}" is no code', "write one, such as L301"))
+                left.append(Finding(*at, "L001", "", f'"{comment.code}" is not a code', "write one, such as L301"))
             elif not comment.reason:
                 left.append(Finding(*at, "L001", "", "no reason given", f"write # lint: allow {comment.code} and why"))
             elif comment not in used:

@@ -131,7 +131,7 @@ def solutions(op: type[ast.cmpop], constants: list[Any]) -> Values:
 
 
 def bounds_of(node: ast.expr, hulls: list[tuple[float, float]]) -> tuple[float, float]:
-    """Bounds of a calculation from the bounds of its parts; nan where there are none."""
+    """Bounds of a calculation from the bounds of its parts; nan if there are none."""
     lows, highs = [low for low, _ in hulls], [high for _, high in hulls]
     match node:
         case ast.UnaryOp():

@@ -68,7 +68,7 @@ def _without_advisor(rule_set: RuleSet, rules: list[Rule], findings: Findings) -
 
 
 def _together(one: Rule, other: Rule, worlds: Mapping[Trigger, World]) -> list[World]:
-    """What is certain on each trigger of the one, when the other is looked at on all of them; else nothing."""
+    """Facts that are certain on each trigger of the one, if the other is evaluated on all of them; else nothing."""
     triggers = one.triggers
     return [worlds[t] for t in triggers] if all(t in other.triggers and t in worlds for t in triggers) else []
 
@@ -148,7 +148,7 @@ def _segments(rule_set: RuleSet, findings: Findings) -> None:
 
 
 def witness(rule_set: RuleSet, trigger: Trigger, world: World, *conditions: Expression) -> dict[str, Any] | None:
-    """Values, money in CNY, for which all conditions hold: found by trying, so none is no proof that there are none."""
+    """Values, money in CNY, for which all conditions hold: found by trying, so finding none proves nothing."""
     scope = scope_of(rule_set, trigger)
     names = list(dict.fromkeys(name for condition in conditions for name in condition.names))
     if any(scope[name].reads is not None for name in names):

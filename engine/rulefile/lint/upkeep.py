@@ -43,7 +43,7 @@ def _rule(rule: Rule, home: Place, owners: Counter[str], findings: Findings) -> 
         add("L302", "id", "does not say which need it serves", "add serves")
     rhythm_s, every = _rhythm(rule)
     if rhythm_s and rule.cooldown_by is None and rule.cooldown_s > rhythm_s:
-        message = f"is looked at every {every}, and its cooldown outlasts that: it is passed over"
+        message = f"is evaluated every {every}, and its cooldown outlasts that: it is passed over"
         add("L303", "cooldown", message, "shorten the cooldown, or look more seldom")
     if rule.audience == "client" and rule.cooldown_s < HOUR_S and isinstance(rule.occasion, OnEvents):
         message = "speaks to the client again within the hour"
@@ -115,7 +115,7 @@ def _rows(rule_set: RuleSet, findings: Findings) -> None:
             if row == len(table.rows):
                 at = findings.places.roots[home.file].key("tables", table.name, "otherwise") or home
                 message = "no case is left for otherwise: the rows match them all"
-                findings.add("L401", at, subject, message, "remove it, so that a gap is told one day", home=home)
+                findings.add("L401", at, subject, message, "remove it, so that a gap is reported one day", home=home)
             else:
                 message = f"no case reaches the row at {table.rows[row].place}: those above it match them all"
                 findings.add("L401", home, subject, message, remedy, home=home)

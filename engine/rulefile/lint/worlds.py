@@ -1,4 +1,4 @@
-"""What is certain of a client and an event when a rule is looked at, whatever its condition says.
+"""What is certain of a client and an event when a rule is evaluated, whatever its condition says.
 
 Enters: a rule set, and the occasion. Leaves: the Scope of names there, and a World for engine.rulefile.lint.narrowing.
 Holds: only facts that the engine itself keeps: bounds of the events' schemas, tiers that a type can have, features that
@@ -38,7 +38,7 @@ def scope_of(rule_set: RuleSet, trigger: Trigger | None) -> Scope:
 
 
 def world_of(rule_set: RuleSet, trigger: Trigger | None, rule: Rule | None = None) -> World:
-    """What holds on a trigger; of a rule, what its own timer makes certain too."""
+    """Facts that are always true on this trigger, plus those implied by the rule's own timer."""
     scope = scope_of(rule_set, trigger)
     features = {feature.name: feature for feature in rule_set.features}
     domains = {name: _domain(known, features.get(name)) for name, known in scope.items()}

@@ -2,7 +2,7 @@
 
 Enters: the node of a rule's tests, the rule, the tiers. Leaves: RuleTests, each with real events in order of time.
 Holds: a client is given only what events can bring about; all that is given is turned into events here, so that a
-test is run by deciding them, and every fault is told at its place in the file.
+test is run by deciding them, and every fault is reported at its place in the file.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ def _window(
         reader.problem(since, "both window and since", "keep the one that is meant")
     elif since is not None:
         if aggregate == "daily_mean":
-            reader.problem(since, "daily_mean goes by days, since by events", "use a window of days, or last")
+            reader.problem(since, "daily_mean counts days, since counts events", "use a window of days, or last")
         fields = reader.mapping(since, ("on",), ("when",))
         on = reader.choice(fields.get("on"), sources())
         when = reader.expression(fields["when"], names.event_scope(on), BOOL) if on and "when" in fields else None
@@ -109,7 +109,7 @@ def _window(
         if found is None or int(found[1]) > LONGEST[found[2]][1]:
             reader.problem(scalar, f'not a window: "{scalar.value[:80]}"', WINDOW_FORMS)
         elif found[2] == "h" and aggregate == "daily_mean":
-            reader.problem(scalar, "daily_mean goes by days, this window by hours", "use a window of days, or last")
+            reader.problem(scalar, "daily_mean counts days, this window hours", "use a window of days, or last")
         else:
             return Window(LONGEST[found[2]][0], int(found[1]))
     return None

@@ -1,7 +1,7 @@
 """Rule files to a rule set.
 
 Enters: the texts of a directory's files by name. Leaves: a RuleSet, or every Problem of every file.
-Holds: a RuleSet leaves only when there is no problem at all; the same texts give the same RuleSet, in whatever order.
+Holds: a RuleSet leaves only if there is no problem at all; the same texts give the same RuleSet, in whatever order.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ DEFINITIONS: Final = "definitions.yaml"
 
 
 class DirectoryError(Exception):
-    """There is no directory of rule files at the path; the text says so with a remedy."""
+    """The path is not a directory of rule files; the text says why, with a remedy."""
 
 
 def read_directory(path: str | Path) -> dict[str, str]:
@@ -59,11 +59,11 @@ def _read(file: Path) -> dict[str, str]:
     if file.suffix != suffix:  # a file that is passed over in silence would be missed
         raise DirectoryError(f"{file}: rule files end in .yaml or .csv; name it {file.stem}{suffix}, or remove it")
     if not file.name.isprintable():
-        raise DirectoryError(f"{file.parent}: {file.name!a} is no name in UTF-8; rename it, or remove it")
+        raise DirectoryError(f"{file.parent}: {file.name!a} is not valid UTF-8; rename it, or remove it")
     if file.exists() and not file.is_file():
         raise DirectoryError(f"{file}: not a file; remove it")
     with file.open("rb") as stream:
-        # One byte beyond the bound is enough to refuse it; bytes that are no UTF-8 are refused at their place.
+        # One byte beyond the bound is enough to refuse it; bytes that are not UTF-8 are refused at their place.
         return {file.name: stream.read(MAX_BYTES + 1).decode("utf-8-sig", errors="surrogateescape")}
 
 

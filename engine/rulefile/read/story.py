@@ -193,7 +193,7 @@ class Story:
         return values
 
     def put(self, topic: str, values: dict[str, Any], moment_ms: int, at: Node | None, nodes: dict[str, Node]) -> None:
-        """An event by the contract's own model; what that refuses is told at the field."""
+        """An event by the contract's own model; what the model refuses is reported at the field."""
         about = {"event_id": f"{topic}-{len(self.events) + 1}", "client_id": CLIENT_ID, "time": moment_ms}
         try:
             event: Any = TOPICS[topic].model.model_validate({**values, **about})

@@ -37,7 +37,7 @@ SINCE: Final[dict[str, str | None]] = {
 
 
 class TooMany(Exception):
-    """More combinations than can be looked at."""
+    """More combinations than can be checked."""
 
 
 def tell_gaps_and_overlaps(reader: Reader, at: Node | int, table: Table, scope: Scope) -> bool:
@@ -179,7 +179,7 @@ def _intervals(name: Name, cells: Sequence[Cell | None], signed: bool) -> list[i
 
 
 def _example(low: Bound | None, high: Bound | None, whole: bool) -> int | float | None:
-    """A number from `low` to below `high`; None when there is no whole one."""
+    """A number from `low` to below `high`; None if there is no whole number there."""
     if low is None:
         if high is None:
             return 0

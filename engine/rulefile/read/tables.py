@@ -228,7 +228,7 @@ def _values(
         for (teller, node), values in zip(given, lists, strict=True):
             for value in values:
                 if value and value not in CHANNELS:
-                    teller.problem(node, f'"{value[:40]}" is no channel', nearest(value, CHANNELS))
+                    teller.problem(node, f'"{value[:40]}" is not a channel', nearest(value, CHANNELS))
         return Type("list", None, _all(value for values in lists for value in values)), list(lists)
     return enum(*_all(texts)), list(texts)
 

@@ -27,7 +27,7 @@ ANNOTATION: Final = {"error": "error", "warning": "warning", "note": "notice"}
 
 @dataclass(frozen=True, slots=True, order=True)
 class Error(Finding):
-    """A problem, beside which there is no finding: files with errors are not looked at any further."""
+    """A problem. Files with errors are not linted, so there are no findings beside it."""
 
     @property
     def severity(self) -> str:

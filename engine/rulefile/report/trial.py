@@ -1,7 +1,7 @@
 """The report of `engage test`: text, JSON, JUnit.
 
 Enters: a directory of rule files. Leaves: what its tests came to, an exit code.
-Holds: 0 when all passed, 1 when one failed, 2 when there is nothing that could be run.
+Holds: 0 when all passed, 1 when one failed, 2 when nothing could be run.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ def failure_lines(result: Result) -> list[str]:
         f"  expected {test.expected}; {result.failure}",
     ]
     if looked is None:
-        return [*lines, "  the rule was not looked at: what it waits for did not come"]
-    lines.append(f"  as it was looked at ({looked.trigger}, {firm_time(looked.now_ms)}):")
+        return [*lines, "  the rule was not evaluated: what it waits for did not come"]
+    lines.append(f"  as it was evaluated ({looked.trigger}, {firm_time(looked.now_ms)}):")
     # what would turn the condition is worth a word when it was not as expected
     wanted = test.expected.reason != "condition"
     return lines + [f"  {line}" for line in in_full(looked, with_flips=looked.term.holds is not wanted)]

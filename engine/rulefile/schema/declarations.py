@@ -1,6 +1,6 @@
 """JSON Schema of features.yaml, tiers.yaml, policy.yaml and definitions.yaml.
 
-Enters: the constants that their readers go by; of a rule set, the names that it declares. Leaves: schemas.
+Enters: the constants that their readers use; of a rule set, the names that it declares. Leaves: schemas.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def tiers_schema(rule_set: RuleSet | None) -> Schema:
     }
     one = {**mapping(step, ("tier",), ("enter", "exit")), "dependencies": {"enter": ["exit"], "exit": ["enter"]}}
     ladder: Keys = {
-        "measure": (expression(known), "What the tiers go by."),
+        "measure": (expression(known), "The value that decides the tier."),
         "tiers": ({**items(one), "minItems": 1}, "Best first."),
         "promote_after": (duration("d"), "Days in the tier before moving up."),
         "demote_after": (duration("d"), "Days in the tier before moving down."),

@@ -1,6 +1,6 @@
 """JSON Schema of every kind of rule file, for editors: they complete keys and values, say what each is, mark faults.
 
-Enters: the constants that the readers go by; of a rule set, the names that it declares. Leaves: file name -> schema.
+Enters: the constants that the readers use; of a rule set, the names that it declares. Leaves: file name -> schema.
 Holds: a file that `engage check` accepts is valid, its texts being texts in YAML 1.2. The reverse holds for keys and
 written values; what expressions say, and what two keys say to each other, is for `engage check`. Draft 7 is what
 editors know.
@@ -52,7 +52,7 @@ def rules_schema(rule_set: RuleSet | None) -> Schema:
         "owner": (word(OWNER), "The department that it belongs to."),
         "serves": (choice(rules.SERVICES), "Which of the firm's needs it serves."),
         "description": (text(500), "Why there is such a rule."),
-        "on": (choices(map(str, event_triggers())), "The events that it is looked at on."),
+        "on": (choices(map(str, event_triggers())), "The events on which it is evaluated."),
         "silence": (_silence(), "Looks at a client once when nothing has come for so long."),
         "becomes": (expression(known), "Fires when this becomes true, not again while it stays true."),
         "at": (_calendar(), "Looks at every client at a time of the firm's calendar."),
@@ -141,8 +141,8 @@ def _sequence(known: str) -> Schema:
     step = mapping(parts, ("on",), ("when",))
     whole: Keys = {
         "first": (step, "What begins the wait."),
-        "then": (step, "What is to follow: the rule is looked at when it comes."),
-        "without": (step, "What is not to follow: the rule is looked at when it did not come."),
+        "then": (step, "What must follow: the rule is evaluated when it comes."),
+        "without": (step, "What must not follow: the rule is evaluated when it did not come."),
         "within": (duration("mhd"), "How long the wait is."),
     }
     sequence = mapping(whole, ("first", "within"), ("then", "without"))

@@ -25,7 +25,7 @@ _FIELD: Final = {d: re.compile(rf'[ ]*(?:"((?:[^"]|"")*)"[ ]*|([^"{d}][^{d}]*)?)
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """A header and rows as long as it, and the reader that tells of a fault in them."""
+    """A header, rows of the same length, and the reader that reports faults in them."""
 
     reader: Reader
     header: list[Scalar]

@@ -210,7 +210,7 @@ class _Builder:
                 twice.setdefault(key.value, event)
             else:
                 if isinstance(value, Scalar) and value.index == value.end:
-                    value.index = value.end = key.end  # an empty value is told at its key, not at what follows
+                    value.index = value.end = key.end  # an empty value is reported at its key, not at what follows
                 mapping.entries[key.value] = (key, value)
         if twice:  # several are one fault: two mappings ran into one
             keys = ", ".join(f'"{key}"' for key in twice)

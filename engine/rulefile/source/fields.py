@@ -1,8 +1,8 @@
 """Reads the fields of a rule file's nodes, each with its own check.
 
 Enters: nodes. Leaves: typed values; every fault goes to `problems`.
-Holds: after a fault a reader returns a harmless value and goes on, so that all faults are told at once; what was read
-is used only when there was none.
+Holds: after a fault a reader returns a harmless value and continues, so that all faults are reported at once; what
+was read is used only if there was none.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class Reader:
             self.problem(node, fault.message, self.unsure.remedy(fault))
 
     def mapping(self, node: Node | None, required: Iterable[str], optional: Iterable[str] = ()) -> dict[str, Node]:
-        """The values by key; unknown and missing keys are told."""
+        """The values by key; unknown and missing keys are reported."""
         required = tuple(required)
         allowed = (*required, *optional)
         if not isinstance(node, Mapping):

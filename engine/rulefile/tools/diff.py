@@ -1,7 +1,7 @@
 """What changed between two rule sets, in words: rule by rule, declaration by declaration, value by value.
 
 Enters: two rule sets. Leaves: Differences.
-Holds: layout, comments and the order of rules in files are no difference; none is left out, since the parts are
+Holds: layout, comments and the order of rules in files make no difference; none is left out, since the parts are
 compared by the fields of their dataclasses.
 """
 
@@ -23,7 +23,7 @@ from engine.rulefile.tools.effects import RULE_MEMORY, pasts
 from engine.rulefile.tools.renames import acts_otherwise, by_present_name, name_of, renamed, twin
 
 SILENT: Final = ("text", "place", "tree", "log10", "size", "depth")  # of how it is written or compiled
-SHOWN: Final = 5  # values of a list; of more, their number is told
+SHOWN: Final = 5  # values of a list; if there are more, their number is shown
 KEYS: Final = ("id", "name", "tier")
 WRITTEN_AS: Final[dict[type, str]] = {
     OnEvents: "on",
@@ -249,7 +249,7 @@ def _changed(part: Part, twin: Part) -> str:
 
 
 def _by_key(value: Any) -> dict[str, Any] | None:
-    """The items of a mapping, of named dataclasses, or of pairs; None when it is none of these."""
+    """The items of a mapping, of named dataclasses, or of pairs; None for anything else."""
     if isinstance(value, Mapping):
         return dict(value)
     if not isinstance(value, tuple) or not value:

@@ -1,6 +1,6 @@
 """What putting one rule set in the place of another does to what is known of clients.
 
-Enters: the set in force and the one that follows. Leaves: Pasts of features, and all effects in sentences.
+Enters: the active set and the one that follows. Leaves: Pasts of features, and all effects in sentences.
 Holds: nothing is said of a feature that keeps its whole past, whatever else of it changed.
 """
 
@@ -23,7 +23,7 @@ Memory = tuple[str, str]  # the source, and what values are kept by: day, hour, 
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """What a feature lacks of its past once the new set is in force."""
+    """What a feature lacks of its past once the new set is active."""
 
     feature: str
     lacks: Literal["all", "some", "new"]
@@ -39,7 +39,7 @@ class Past:
             case "all":
                 return f"loses its past: {self.why}"
         left = f"{self.of - self.known} {self.unit}"
-        return f"{self.known} of {self.of} {self.unit} known, all of them {left} after it is in force"
+        return f"{self.known} of {self.of} {self.unit} known, all of them {left} after it becomes active"
 
 
 def pasts(old: RuleSet, new: RuleSet) -> list[Past]:

@@ -35,7 +35,7 @@ ACTIONS: Final = frozenset(TOPIC_OF_KIND.values())
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """`failure` is empty for a test that passed; `looked` is the last look at the rule, if there was one."""
+    """`failure` is empty for a test that passed; `looked` is the last evaluation of the rule, if any."""
 
     test: RuleTest
     failure: str
@@ -150,7 +150,7 @@ class _Runner:
                 looks.append(self.explainer.explain(rule, trigger, client, event, move))
 
         self._decide(test, explain)
-        # a look at which the condition held is the one that the contact policy decided about
+        # the evaluation at which the condition held is the one that the contact policy decided about
         held = [look for look in looks if look.term.holds]
         return Result(test, failure, held[-1] if held else looks[-1] if looks else None)
 
@@ -168,7 +168,7 @@ class _Runner:
         return _failure(test.expected, outcomes, actions)
 
     def _given(self, test: RuleTest) -> dict[str, ClientState]:
-        """The client just before the test's time: what falls due until then is none of its concern.
+        """The client just before the test's time: what falls due until then does not concern the test.
 
         Tests give much the same clients, and a year has many timers: states on the way are kept.
         """
