@@ -92,7 +92,7 @@ def test_rules(directory: Path, rule: str | None, as_json: bool, junit: Path | N
 def explain(client_id: str, settings_file: Path | None, as_json: bool, rule: str | None, **given: Any) -> None:
     """Why rules fire for CLIENT or do not: each condition term by term, and what would change the answer.
 
-    The client is read from Redis, unless a snapshot or records are named; the rules are those in force, unless
+    The client is read from Redis, unless a snapshot or records are named; the rules are the active ones, unless
     --rules names a directory.
     """
     from engine.operations import explain as explaining
@@ -169,7 +169,7 @@ def _rule_set(which: str, settings_file: Path | None, given: dict[str, Any]) -> 
         archive = _archive(settings_file, given)
         digest = archive.head if which == "live" else archive.find(which)
         if digest is None:
-            raise Refused("no rule set is in force; publish one first")
+            raise Refused("no rule set is active; publish one first")
         return load_files(archive.files(digest), f"the rules of rule set {digest}")
     except (Refused, click.ClickException) as error:
         raise _unusable(str(error)) from error
@@ -188,7 +188,7 @@ def _unusable(message: str) -> click.ClickException:
 @_NAME
 @_NOTE
 def publish(directory: Path, settings_file: Path | None, by: str, note: str, **given: Any) -> None:
-    """Check rule files, then put them in force; or, where the set in force asks for it, before a second person."""
+    """Check rule files and make them active; if the active set asks for approval, they wait for a second person."""
     from engine.runtime.errors import Refused
     from engine.runtime.rule_sets import publishing
     from engine.runtime.rule_sets.archive import load_directory
@@ -203,7 +203,7 @@ def publish(directory: Path, settings_file: Path | None, by: str, note: str, **g
 
 @commands.group()
 def rules() -> None:
-    """The rule sets that were published: what happened, what is in force, one of them again."""
+    """The rule sets that were published: list them, show one, make one active again."""
 
 
 @rules.command()
@@ -216,7 +216,7 @@ def history(settings_file: Path | None, as_json: bool, **given: Any) -> None:
         standing = archive.standing(entry)
         click.echo(entry.encode() if as_json else f"{entry}{f'  [{standing}]' if standing else ''}")
     if not archive.history and not as_json:
-        click.echo(f"nothing was published; in force: {archive.head or 'nothing'}")
+        click.echo(f"nothing was published; active: {archive.head or 'nothing'}")
 
 
 @rules.command()
@@ -235,7 +235,7 @@ def show(digest: str, settings_file: Path | None, into: Path | None, **given: An
         files = archive.files(whole)
     except Refused as error:
         raise click.ClickException(str(error)) from error
-    click.echo(f"# rule set {whole}{', in force' if whole == archive.head else ''}")
+    click.echo(f"# rule set {whole}{', active' if whole == archive.head else ''}")
     for entry in archive.history:
         if entry.digest == whole:
             click.echo(f"# {entry}")
@@ -244,7 +244,7 @@ def show(digest: str, settings_file: Path | None, into: Path | None, **given: An
             click.echo(f"\n# --- {name}\n{text}", nl=False)
         return
     if unsafe := [name for name in files if Path(name).name != name or not name.endswith((".yaml", ".csv"))]:
-        raise click.ClickException(f"not written: {unsafe[0]!r} is no name of a rule file")
+        raise click.ClickException(f"not written: {unsafe[0]!r} is not the name of a rule file")
     try:
         into.mkdir(parents=True)
         for name, text in files.items():
@@ -260,7 +260,7 @@ def show(digest: str, settings_file: Path | None, into: Path | None, **given: An
 @_NOTE
 @click.argument("digest")
 def revert(digest: str, settings_file: Path | None, by: str, note: str, **given: Any) -> None:
-    """Put a rule set that was published before in force again, as a new step of the history."""
+    """Make a rule set that was published before active again, as a new step of the history."""
     from engine.runtime.rule_sets import publishing
 
     settings = load_settings(settings_file, **given)
@@ -273,7 +273,7 @@ def revert(digest: str, settings_file: Path | None, by: str, note: str, **given:
 @click.option("--note", default="", help="one line; the history keeps it")
 @click.argument("digest")
 def approve(digest: str, settings_file: Path | None, by: str, note: str, **given: Any) -> None:
-    """Put a rule set in force that waits for a second person. Look at it first: `engage rules show DIGEST`."""
+    """Approve a rule set that waits for a second person. Read it first: `engage rules show DIGEST`."""
     from engine.runtime.rule_sets import publishing
 
     settings = load_settings(settings_file, **given)
@@ -284,14 +284,14 @@ def approve(digest: str, settings_file: Path | None, by: str, note: str, **given
 @_TOPIC
 @click.argument("workers", nargs=-1, metavar="[URL]...")
 def status(workers: tuple[str, ...], settings_file: Path | None, **given: Any) -> None:
-    """The set in force, what waits for approval, and by which set each worker goes. Exit status 1 when one differs.
+    """The active set, what waits for approval, and the set that each worker uses. Exit status 1 when one differs.
 
     URL is where a worker shows its metrics, such as http://worker-1:6066.
     """
     from engine.runtime.observe.pages import rule_set_of
 
     archive = _archive(settings_file, given)
-    click.echo(f"in force: {archive.head or 'nothing'}")
+    click.echo(f"active: {archive.head or 'nothing'}")
     for entry in archive.waiting():
         click.echo(f"waits for approval: {entry}")
     behind = 0
@@ -334,7 +334,7 @@ def top(workers: tuple[str, ...], count: int, settings_file: Path | None, **give
 @settings_options("kafka", "redis", "prefix", "app_id")
 @click.argument("features", metavar="FEATURE...", nargs=-1, required=True)
 def backfill(features: tuple[str, ...], settings_file: Path | None, **given: Any) -> None:
-    """Give features that the rule set in force declares the past they would have had, while workers run.
+    """Give features of the active rule set the past that they would have had, while workers run.
 
     Publish them first, with no rule that uses them yet. It can be run again at any time, and after any failure.
     """
@@ -363,12 +363,12 @@ def _say(entry: Entry | None, digest: str) -> None:
     from engine.runtime.rule_sets.archive import SHOWN_DIGITS
 
     if entry is None:
-        click.echo(f"nothing to do: {digest[:SHOWN_DIGITS]} is in force already, or waits for approval")
+        click.echo(f"nothing to do: {digest[:SHOWN_DIGITS]} is already active, or waits for approval")
         return
     click.echo(entry)
     for effect in entry.effects:
         click.echo(f"      {effect}")
     if entry.in_force:
-        click.echo("in force; workers take it within seconds: `engage rules status URL...` shows each")
+        click.echo("active; workers take it within seconds: `engage rules status URL...` shows each")
     else:
         click.echo(f"waits for somebody else: `engage rules approve {entry.digest[:SHOWN_DIGITS]} --as NAME`")

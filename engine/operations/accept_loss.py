@@ -39,7 +39,7 @@ async def give_up(
     archive = RuleSetArchive(settings, clients)
     await archive.read()
     if archive.head is None:
-        raise Refused("no rule set is in force: nothing was decided yet, so nothing is missed")
+        raise Refused("no rule set is active: nothing was decided yet, so nothing is missed")
     plan = archive.plan(archive.head)
     missing = 0
     for number in range(partitions):
@@ -63,7 +63,7 @@ async def give_up(
 
 
 async def _gaps(settings: Settings, clients: Clients, partition: int, position: Position) -> dict[str, tuple[int, int]]:
-    """From where each topic is to be read, and where it begins, if that is later."""
+    """The offset from which each topic must be read, and its first offset, if that is later."""
     offsets = position.offsets
     tps = {topic: TopicPartition(settings.topic(topic), partition) for topic in intake_topics() if topic in offsets}
     async with reader(settings, clients) as consumer:

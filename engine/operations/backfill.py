@@ -1,6 +1,6 @@
 """Backfill: columns of new features, computed from the history of the inbound topics and put into the clients' states.
 
-Enters: names of features that the rule set in force declares. Leaves: states in which they are as if always there.
+Enters: names of features that the active rule set declares. Leaves: states in which they are as if always there.
 Holds: while the history is read the worker goes on; to write, a partition is taken as a worker takes it, and the units
 go through the ledger; a worker that takes it back only makes the rest be written later. Run again, it changes nothing.
 Memory: the columns of `Sizes.clients_at_once` clients; a partition with more of them is read several times.
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-CHANGED: Final = "the features have changed in the rule set in force meanwhile: run the backfill again"
+CHANGED: Final = "the features have changed in the active rule set meanwhile: run the backfill again"
 PAUSE_S: Final = 1.0  # before a partition is taken from its worker again
 
 
@@ -158,7 +158,7 @@ class Columns:
 
 
 class Backfill:
-    """Fills one partition. `head` reads which rule set is in force: it must declare `features` as they are here."""
+    """Fills one partition. `head` reads the active rule set: it must declare `features` as they are here."""
 
     def __init__(
         self,
@@ -202,7 +202,7 @@ class Backfill:
         return Position.read(await self._store.position())
 
     async def _declaring(self) -> Plan:
-        """The rules in force. Raises Refused when they no longer declare the features as they did."""
+        """The active rules. Raises Refused when they no longer declare the features as they did."""
         plan = await self._head()
         if {f.name: column_key(f) for f in plan.rule_set.features if f.name in self._names} != self._keys:
             raise Refused(CHANGED)
@@ -215,7 +215,7 @@ class Backfill:
         while True:
             try:
                 position = await self._partition.recover()
-                # Now no one else can write here. What was in force for the worker's last unit is on the topic by now.
+                # Now no one else can write here. The rule set of the worker's last unit is on the topic by now.
                 await self._declaring()
                 self._partition.take_newest_plan()
                 await columns.follow(self._log, inputs, position.ledger)
@@ -245,14 +245,14 @@ class Backfill:
 
 
 def chosen_features(plan: Plan, names: Sequence[str]) -> tuple[Feature, ...]:
-    """Raises Refused when one is not declared by the rule set in force."""
+    """Raises Refused if the active rule set does not declare one."""
     declared = {feature.name: feature for feature in plan.rule_set.features}
     for name in names:
         if name not in declared:
             close = difflib.get_close_matches(name, declared, n=1)
             hint = f'did you mean "{close[0]}"? ' if close else ""
             raise Refused(
-                f'the rule set in force declares no feature "{name}": {hint}Publish rules that declare it first, with '
+                f'the active rule set declares no feature "{name}": {hint}Publish rules that declare it first, with '
                 f"no rule that uses it yet"
             )
     return tuple(declared[name] for name in dict.fromkeys(names))
@@ -274,7 +274,7 @@ async def run(
     async def head() -> Plan:
         await archive.read()
         if archive.head is None:
-            raise Refused("no rule set is in force: start a worker, or publish rules first")
+            raise Refused("no rule set is active: start a worker, or publish rules first")
         return archive.plan(archive.head)
 
     features = chosen_features(await head(), names)

@@ -70,7 +70,7 @@ async def read_all(settings: Settings, clients: Clients) -> AsyncIterator[DeadLe
 
 
 def _letter(record: Any, resent: Collection[str]) -> DeadLetter:
-    """Also of a record that another program wrote on the topic: such a one does not say where it came from."""
+    """Records written by other programs are listed too; they have no origin."""
     headers = {key: (value or b"").decode("utf-8", "replace") for key, value in record.headers}
     place = f"{record.partition}/{record.offset}"
     origin = [headers.get(f"engage_{name}", "") for name in ("partition", "offset", "timestamp")]

@@ -1,4 +1,4 @@
-"""How each rule stands with a client: as it was looked at, as it would be, what time alone will bring.
+"""How each rule stands with a client: as it was evaluated, as it would be, what time alone will change.
 
 Enters: a plan and a client's packed state, or its records; a time, an event. Leaves: how each rule stands.
 Holds: the engine's own `decide` is watched, on a copy; nothing is written or published.
@@ -47,7 +47,7 @@ MAX_TIMERS: Final = 2000
 
 @dataclass(slots=True)
 class Seen:
-    """A rule for one client: as it was looked at, or would be; what became of it; what time alone will bring."""
+    """A rule for one client: as it was evaluated, or would be; its outcome; what time alone will change."""
 
     rule: Rule
     explanation: Explanation
@@ -73,7 +73,9 @@ async def account(
     snapshot: Path | None,
     records: Path | None,
 ) -> Account:
-    """The client from where it is to be read. Raises Refused, or ValueError for a time or file that is none."""
+    """Load the client from Redis, a snapshot or a record file. Raises Refused, or ValueError if the time or file is
+    invalid.
+    """
     if snapshot is not None and records is not None:
         raise Refused("both a snapshot and records; give one of them")
     plan = await _plan(settings, clients)
@@ -99,13 +101,13 @@ async def account(
 
 
 async def _plan(settings: Settings, clients: Clients) -> Plan:
-    """Of the directory that is named, else of the set in force."""
+    """Of the given directory, else of the active set."""
     if settings.rules is not None:
         return compile_rule_set(load_directory(settings.rules))
     archive = RuleSetArchive(settings, clients)
     await archive.read()
     if archive.head is None:
-        raise Refused("no rule set is in force; name a directory with --rules")
+        raise Refused("no rule set is active; name a directory with --rules")
     return archive.plan(archive.head)
 
 
@@ -140,7 +142,7 @@ def account_of(plan: Plan, packed: bytes, at_ms: int | None, event_text: str | N
 def account_of_records(
     plan: Plan, records: Iterable[Inbound], client_id: str, at_ms: int | None, event_text: str | None
 ) -> Account | None:
-    """A client by its records up to a time: each rule as it was last looked at."""
+    """A client by its records up to a time: each rule as it was last evaluated."""
     inputs: list[Input] = []
     key = client_id.encode()
     for record, outcome in by_neighbours((record, read(record, lambda _: True)) for record in records):
@@ -165,9 +167,9 @@ def account_of_records(
 
 
 def _watch(plan: Plan, states: dict[str, ClientState], inputs: list[Input], client_id: str) -> list[Seen]:
-    """Every rule as it was last looked at while the inputs were decided, else as it is after them."""
+    """Every rule as it was last evaluated while the inputs were decided, else as it is after them."""
     before = {id_: pack(plan.layout, client) for id_, client in states.items()}
-    looks: Counter[Trigger] = Counter()  # how often each trigger was looked at: only the last is explained
+    looks: Counter[Trigger] = Counter()  # how often each trigger was evaluated: only the last time is explained
     decide(watched(plan, lambda trigger, *_: looks.update((trigger,))), states, inputs)
     explainer, found = Explainer(plan), dict[str, Explanation]()
     passed: Counter[Trigger] = Counter()

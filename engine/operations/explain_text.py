@@ -20,7 +20,7 @@ from engine.runtime.errors import Refused
 
 
 def lines(account: Account, rule_id: str | None, as_json: bool) -> list[str]:
-    """Raises Refused for a rule that there is not."""
+    """Raises Refused if the rule does not exist."""
     if rule_id is not None and all(seen.rule.id != rule_id for seen in account.seen):
         raise Refused(f"no rule {rule_id}; without --rule all are listed")
     if as_json:
@@ -50,9 +50,9 @@ def _groups(account: Account) -> list[tuple[str, list[Seen]]]:
     return [
         ("fired", [seen for seen in looked if seen.outcome is Outcome.SENT]),
         ("stopped by the contact policy", [s for s in looked if s.outcome not in (None, Outcome.SENT)]),
-        ("looked at, did not fire", [seen for seen in looked if seen.outcome is None]),
-        ("not looked at: they wait for time", [seen for seen in rest if _waits(seen.rule)]),
-        ("not looked at: they wait for an event", [seen for seen in rest if not _waits(seen.rule)]),
+        ("evaluated, did not fire", [seen for seen in looked if seen.outcome is None]),
+        ("not evaluated: they wait for time", [seen for seen in rest if _waits(seen.rule)]),
+        ("not evaluated: they wait for an event", [seen for seen in rest if not _waits(seen.rule)]),
     ]
 
 
@@ -98,7 +98,7 @@ def in_full(account: Account, rule_id: str) -> Iterator[str]:
 
 
 def _occasion(seen: Seen) -> str:
-    return f"looked at on {seen.explanation.trigger}" if seen.looked else "as it stands, without an event"
+    return f"evaluated on {seen.explanation.trigger}" if seen.looked else "as it is now, without an event"
 
 
 def _json(account: Account, rule_id: str | None) -> dict[str, Any]:

@@ -52,12 +52,12 @@ def states_hash(states: Iterable[tuple[str, bytes]]) -> str:
 
 
 def read_file(lines: Iterable[bytes], name: str) -> Iterator[Inbound]:
-    """Records of an ndjson file. Raises ValueError naming the line that is none."""
+    """Records of an ndjson file. Raises ValueError naming an invalid line."""
     for number, line in enumerate(lines, start=1):
         try:
             topic, key, timestamp_ms, value = parse_line(line.decode())
             if topic not in TOPICS:
-                raise ValueError(f'"{topic}" is no inbound topic; there are {", ".join(inbound_topics())}')
+                raise ValueError(f'"{topic}" is not an inbound topic; there are {", ".join(inbound_topics())}')
         except ValueError as error:
             raise ValueError(f"{name}:{number}: {error}") from error
         yield Inbound(topic, 0, number, timestamp_ms, key, value)

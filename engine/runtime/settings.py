@@ -42,7 +42,7 @@ class Settings(BaseSettings):
     kafka_password: SecretStr | None = Field(None, description="SASL password; environment or file only")
     kafka_ca_file: FilePath | None = Field(None, description="CA certificates for SSL; the system's when left out")
     redis: SecretStr = Field(
-        SecretStr("redis://127.0.0.1:6379/0"), description="Redis URL; a password goes by environment or file"
+        SecretStr("redis://127.0.0.1:6379/0"), description="Redis URL; give a password by environment or file"
     )
     rules: Path | None = Field(None, description="directory of rule files; left out, the rule set on the topic is used")
     watch: bool = Field(False, description="publish the rule files again whenever they change")
@@ -56,7 +56,7 @@ class Settings(BaseSettings):
     log_format: Literal["json", "console"] = Field("json", description="one JSON object a line, or text")
     clock: Literal["wall", "event"] = Field(
         "wall",
-        description="what ticks go by once caught up: the wall clock, or the latest event time (for playing history)",
+        description="the clock of ticks once caught up: the wall clock, or the latest event time (for playing history)",
     )
     cache_mb: int = Field(100, ge=10, description="memory for the states of the clients used last, in this worker")
     batch_records: int = Field(5_000, ge=1, le=5_000, description="records decided at once")
@@ -106,7 +106,7 @@ class Settings(BaseSettings):
         if self.unit_deadline_s < self.transaction_timeout_s + REDIS_WAITS_S:
             raise ValueError(
                 f"unit_deadline_s must be at least transaction_timeout_s + {REDIS_WAITS_S:g}: so long Kafka and Redis "
-                "may keep one unit waiting, which is no hang"
+                "may keep one unit waiting, which is not a hang"
             )
         return self
 

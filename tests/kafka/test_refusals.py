@@ -214,7 +214,7 @@ def test_inbound_retention_has_passed(ran: Installation, trades: Offline) -> Non
     assert position < end - 1
     ran.admin.delete_records([TopicPartition(topic, 0, end - 1)])[TopicPartition(topic, 0, end - 1)].result(120)
     text = ran.refusal()
-    assert f"{topic} is to be read from offset {position} but holds {end - 1} to {end}" in text
+    assert f"{topic} must be read from offset {position} but holds {end - 1} to {end}" in text
     assert "events are missing. Restore the topic" in text
     assert "engage accept-loss" in text
     listed = ran.engage("accept-loss")

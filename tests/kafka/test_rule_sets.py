@@ -69,13 +69,13 @@ def test_watched_files(engine: Installation, tmp_path: Path) -> None:
     assert second != first
     eventually(lambda: all(in_force(worker, second) for worker in workers), "the changed rules are in force")
     # a partition changes at its next unit's end, or when it is idle
-    eventually(lambda: all(len(worker.logged("rule set in force")) == 2 for worker in workers), "everywhere")
+    eventually(lambda: all(len(worker.logged("rule set active")) == 2 for worker in workers), "everywhere")
     assert rules_that_acted(engine, "C2") == ["any-trade"]
 
     (rules / "extra.yaml").write_text(RULE.replace("trade.amount_cny", "trade.amuont_cny"))
     eventually(lambda: watching.metric("engage_rule_set_stale") == 1, "the bad file shows")
     assert all(in_force(worker, second) for worker in workers)
-    refused = watching.logged("rule set refused, the last good one stays in force")
+    refused = watching.logged("rule set refused, the last good one stays active")
     assert len(refused) == 1
     assert refused[0]["level"] == "error"
     assert "extra.yaml:6:" in refused[0]["reason"]
@@ -87,7 +87,7 @@ def test_watched_files(engine: Installation, tmp_path: Path) -> None:
     (rules / "extra.yaml").unlink()
     eventually(lambda: all(in_force(worker, first) for worker in workers), "the mended rules are in force")
     assert watching.metric("engage_rule_set_stale") == 0
-    eventually(lambda: all(len(worker.logged("rule set in force")) == 4 for worker in workers), "everywhere")
+    eventually(lambda: all(len(worker.logged("rule set active")) == 4 for worker in workers), "everywhere")
     assert rules_that_acted(engine, "C4") == []
 
     for worker in workers:
@@ -215,7 +215,7 @@ def test_the_topic_of_rule_sets_made_anew_under_a_running_worker(engine: Install
     eventually(lambda: worker.metric("engage_rule_set_stale") == 1, "it is told")
     assert any(
         "was made anew" in entry["reason"]
-        for entry in worker.logged("rule set refused, the last good one stays in force")
+        for entry in worker.logged("rule set refused, the last good one stays active")
     )
     assert worker.ready
     worker.stop()
@@ -238,7 +238,7 @@ def test_a_set_that_a_worker_cannot_load(engine: Installation, tmp_path: Path) -
         assert (health["ready"], health["state"]) == (True, "amber")
         assert health["rule_set"] == {"in_force": good_digest, "head": digest(later)}
         assert 'unknown key "of_a_later_version"' in health["warnings"][0]
-        refused = worker.logged("rule set refused, the last good one stays in force")
+        refused = worker.logged("rule set refused, the last good one stays active")
         assert [line["level"] for line in refused] == ["error"]
     urls = [f"http://127.0.0.1:{worker.port}" for worker in (running, starting)]
     status = engine.engage("rules", "status", *urls)

@@ -252,7 +252,7 @@ async def test_rules_without_the_features_in_force_for_a_while_are_noticed(scene
     async def worker_comes_back() -> None:
         await scene.go_on(1)
 
-    with pytest.raises(Refused, match="the features have changed in the rule set in force meanwhile"):
+    with pytest.raises(Refused, match="the features have changed in the active rule set meanwhile"):
         await scene.fill(between=between, after_first_unit=worker_comes_back, sizes=ONE_BY_ONE)
     await scene.fill(sizes=ONE_BY_ONE)
     scene.assert_as_always()
@@ -276,7 +276,7 @@ async def test_features_that_changed_meanwhile_are_refused(scene, call):
         if calls == call:
             scene.plan = BEFORE_PLAN
 
-    with pytest.raises(Refused, match="the features have changed in the rule set in force meanwhile"):
+    with pytest.raises(Refused, match="the features have changed in the active rule set meanwhile"):
         await scene.fill(between=between)
 
 

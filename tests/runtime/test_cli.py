@@ -154,7 +154,7 @@ def test_replay_counts_what_it_rejects(history):
     ("stdin", "arguments", "said"),
     [
         (b"garbage\n", [], "-:1: not a record line"),
-        (b'{"topic":"nowhere","key":"c","timestamp":1,"value":{}}\n', [], '-:1: "nowhere" is no inbound topic'),
+        (b'{"topic":"nowhere","key":"c","timestamp":1,"value":{}}\n', [], '-:1: "nowhere" is not an inbound topic'),
         (b"", ["--until", "tomorrow"], "not an RFC 3339 time"),
         (b"", ["--rules", "/nowhere"], "/nowhere: no such directory"),
     ],

@@ -140,9 +140,9 @@ def explain(*arguments: str) -> Any:
 def test_records_show_each_rule_as_it_was_last_looked_at(records: str) -> None:
     result = explain("--records", records, "--rule", "first-large-deposit")
     assert result.exit_code == 0, result.output
-    assert "client c1 at 2026-03-08 12:00, looked at on balances" in result.output
+    assert "client c1 at 2026-03-08 12:00, evaluated on balances" in result.output
     earlier = explain("--records", records, "--at", "2026-02-20", "--rule", "first-large-deposit")
-    assert "client c1 at 2026-02-17 12:00, looked at on balances\nit fired" in earlier.output
+    assert "client c1 at 2026-02-17 12:00, evaluated on balances\nit fired" in earlier.output
     found = json.loads(explain("--records", records, "--rule", "first-large-deposit", "--json").output)
     (told,) = found["rules"]
     assert (told["looked_at"], told["holds"], told["outcome"]) == (True, False, None)

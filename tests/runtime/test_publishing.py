@@ -153,7 +153,7 @@ def test_a_second_person(settings: Settings) -> None:
     held = archive(settings)
     assert held.head == waits.digest
     assert held.standing(waits) == "approved by bob"
-    assert held.standing(held.history[-1]) == "in force"
+    assert held.standing(held.history[-1]) == "active"
     now_free = publish(settings, FILES)
     assert now_free is not None
     assert now_free.in_force
@@ -228,7 +228,7 @@ def test_the_commands(settings: Settings, tmp_path: Path) -> None:
     assert engage("publish", one).exit_code == 2  # no note
     done = engage("publish", one, "--note", "the first", "--as", "ann")
     assert done.exit_code == 0, done.output
-    assert "in force" in done.output
+    assert "active" in done.output
     assert "nothing to do" in engage("publish", one, "--note", "again").output
     assert engage("publish", two, "--note", "control", "--as", "ann").exit_code == 0
     waits = engage("rules", "revert", good(FILES).digest[:8], "--note", "back", "--as", "ann")
@@ -242,7 +242,7 @@ def test_the_commands(settings: Settings, tmp_path: Path) -> None:
     assert [line.split()[4:7] for line in lines] == [["approve", "by", "bob"], ["revert", "by", "ann:"]] + [
         ["publish", "by", "ann:"]
     ] * 2
-    assert lines[0].endswith("[in force]")
+    assert lines[0].endswith("[active]")
     assert lines[1].endswith("[approved by bob]")
     assert json.loads(engage("rules", "history", "--json").output.splitlines()[-1])["note"] == "the first"
     shown = engage("rules", "show", good(FILES).digest[:8])

@@ -91,7 +91,7 @@ def test_the_hash_is_of_all_states_in_any_order():
         (b"garbage", "not a record line"),
         (b"", "not a record line"),
         (b"\xff", "invalid start byte"),
-        (b'{"topic":"tradse","key":"c","timestamp":1,"value":{}}', '"tradse" is no inbound topic; there are profiles'),
+        (b'{"topic":"tradse","key":"c","timestamp":1,"value":{}}', '"tradse" is not an inbound topic; there are'),
         (b'{"topic":"trades","key":"c","value":{},"timestamp":null}', "not a record line"),
         (b'{"topic":"trades","key":5,"value":{}}', "not a record line"),
         (b'{"topic":"trades","key":"c","value_base64":5}', "not a record line"),

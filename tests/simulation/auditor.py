@@ -317,7 +317,7 @@ class _Partition:
             due_ms = client.due_ms
             decided = decide(self.plan, states, [Sweep(client.client_id, now_ms)])
             if decided.messages or states[client.client_id].due_ms < due_ms:
-                self.found.append(f"{key} was not looked at under the rules in force")
+                self.found.append(f"{key} was not evaluated under the active rules")
 
 
 def _time(record: Entry) -> int:

@@ -131,10 +131,10 @@ class Backfill(Command):
     def _refused(self, reason: str) -> bool:
         world = self._world
         heads = world.published[self._published - 1 :]
-        if reason.startswith("the rule set in force declares no feature"):
+        if reason.startswith("the active rule set declares no feature"):
             self.done = world.well and not declares(heads[-1], self.names)  # nothing is left to fill
             return any(not declares(files, self.names) for files in heads)
-        if reason.startswith("the features have changed in the rule set in force"):
+        if reason.startswith("the features have changed in the active rule set"):
             world.network.seen["features changed meanwhile"] += 1
             return len(world.published) > 1
         if reason.startswith("this Redis holds no state"):

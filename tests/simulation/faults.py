@@ -58,7 +58,7 @@ async def play(world: World, judge: Callable[[World], list[str]] = audit) -> Non
     until_s = world.loop.time() + DRAIN_S
     while world.loop.time() < until_s and world.unswept(digest):
         await asyncio.sleep(0.25)
-    world.violations += [f"{which} has not looked at all clients" for which in world.unswept(digest)]
+    world.violations += [f"{which} has not evaluated all clients" for which in world.unswept(digest)]
     for number in range(world.scenario.partitions):
         tp = TopicPartition(world.settings.topic("logins"), number)
         world.kafka.append(tp, None, b"a probe: every partition is at work")
@@ -236,7 +236,7 @@ def _old_rules(world: World, digest: str) -> list[str]:
         log = world.kafka.logs[TopicPartition(world.settings.ledger_topic, number)]
         unit = ledger.decode_unit([entry for entry in log.entries if entry.readable][-1].value or b"")
         if unit.rule_set != digest:
-            found.append(f"partition {number} decides with {unit.rule_set[:8]}, in force is {digest[:8]}")
+            found.append(f"partition {number} decides with {unit.rule_set[:8]}, active is {digest[:8]}")
     return found
 
 

@@ -2,7 +2,7 @@
 
 Enters: what a broker answers to a fetch. Leaves: records.
 Holds: aiokafka raises in the middle of such a fetch, so that no consumer gets past the record. Here its C code reads
-each batch, and its Python code those that this refuses, with � in such names. Nothing of the engine goes by them.
+each batch, and its Python code those that this refuses, with � in such names. Nothing in the engine uses them.
 """
 
 from __future__ import annotations

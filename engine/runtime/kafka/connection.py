@@ -143,7 +143,7 @@ async def discard(client: Producer | Consumer | None) -> None:
 
 async def _abandon_sends(client: Any) -> None:
     """aiokafka's stop sends all that waits first, again and again while Kafka does not answer, and its sender waits for
-    tasks that do the same. So these are ended, each of them, and there is nothing left to stop.
+    tasks that do the same. So each of these is ended, and nothing is left to stop.
     """
     sender = getattr(client, "_sender", None)
     if sender is None:
@@ -175,8 +175,8 @@ def tell_later(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None
     the middle of a garbage collection.
 
     Formatting a traceback there parses source, and when it is a parser that the collection interrupted, that one fails
-    (SystemError, seen with CPython 3.11.7). So it is told a turn later; what clients inside aiokafka leave behind when
-    they are fenced or cut off was told by the partition already.
+    (SystemError, seen with CPython 3.11.7). So it is reported a turn later; the partition has already reported
+    what clients inside aiokafka leave behind when they are fenced or cut off.
     """
     said: dict[str, Any] = {name: context[name] for name in ("message", "exception") if name in context}
     if loop.is_closed() or isinstance(context.get("exception"), KafkaError | OSError):

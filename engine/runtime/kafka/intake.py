@@ -73,7 +73,7 @@ class KafkaIntake:
         return self.merger.caught_up and _now_s() - self._heard_at < HEARD_S
 
     async def start(self, offsets: dict[str, int]) -> dict[str, int]:
-        """Go to the offsets, or to a topic's beginning where there is none. Raises Refused when a topic lost what is
+        """Seek the offsets, or a topic's beginning if there is none. Raises Refused when a topic lost what is
         needed.
         """
         await self.stop()
@@ -101,7 +101,7 @@ class KafkaIntake:
                     )
                 if not first[tp] <= begin[topic] <= end[tp]:
                     raise Refused(
-                        f"partition {tp.partition}: {tp.topic} is to be read from offset {begin[topic]} but holds "
+                        f"partition {tp.partition}: {tp.topic} must be read from offset {begin[topic]} but holds "
                         f"{first[tp]} to {end[tp]}: events are missing. Restore the topic, or go on without "
                         "them: `engage accept-loss`"
                     )

@@ -128,6 +128,6 @@ class KafkaLog:
 
 
 def _seen(sent: asyncio.Future[Any]) -> None:
-    """A failure of one send is told by the transaction's; asyncio need not say again that nobody asked."""
+    """The transaction reports the failure of a send; asyncio need not report it again."""
     if not sent.cancelled():
         sent.exception()

@@ -80,13 +80,13 @@ class Metrics:
         self.ticks = Counter("engage_ticks", "Ticks that woke a client.", registry=r)
         self.swept = Counter(
             "engage_swept_clients",
-            "Clients looked at since timed rules, tiers or segments were new, by what came of it.",
+            "Clients evaluated because timed rules, tiers or segments are new, by result.",
             ["result"],
             registry=r,
         )
         self.waiting = Gauge("engage_waiting", "1 while a system is away.", ["system"], registry=r)
         self.cache_clients = Gauge("engage_cache_clients", "Client states in memory.", registry=r)
-        self.rule_set = Gauge("engage_rule_set_info", "1 for the rule set in force.", ["digest"], registry=r)
+        self.rule_set = Gauge("engage_rule_set_info", "1 for the active rule set.", ["digest"], registry=r)
         self.rule_set_partitions = Gauge(
             "engage_rule_set_partitions",
             "Partitions of this worker, by the rule set they decide by.",

@@ -34,7 +34,7 @@ def metrics_text(url: str) -> str:
 
 
 def rule_set_of(url: str, head: str | None) -> tuple[str | None, str]:
-    """The digest a worker goes by, and the same in words, compared with the head."""
+    """The digest that a worker uses, and the same in words, compared with the head."""
     try:
         families = text_string_to_metric_families(metrics_text(url))
         found = [sample for family in families for sample in family.samples]
@@ -42,7 +42,7 @@ def rule_set_of(url: str, head: str | None) -> tuple[str | None, str]:
         return None, str(error)
     digest = next((s.labels["digest"] for s in found if s.name == "engage_rule_set_info" and s.value), None)
     by_digest = {s.labels["digest"]: int(s.value) for s in found if s.name == "engage_rule_set_partitions"}
-    said = "has none yet" if digest is None else "the one in force" if digest == head else f"goes by {digest}"
+    said = "has none yet" if digest is None else "the active one" if digest == head else f"uses {digest}"
     if any(s.name == "engage_rule_set_stale" and s.value for s in found):
         said += "; it refused newer rules: its log and /health/ready say why"
     return digest, "; ".join((f"{url}: {said}", *_behind(by_digest, digest)))

@@ -126,7 +126,7 @@ class Intake(Protocol):
         """Whether all is in batches that the topics held a moment ago."""
 
     async def start(self, offsets: dict[str, int]) -> dict[str, int]:
-        """Go to the offsets, or to a topic's beginning where there is none; where it begins."""
+        """Seek the offsets, or a topic's beginning if there is none; returns where it begins."""
 
     async def next(self, wait_s: float) -> Batch | None:
         """The next batch, or None after waiting."""

@@ -61,7 +61,7 @@ class Partition(Generic[Plan, State, Input]):
         self.reached_ms = 0  # record time of the last record decided
         self.reached_event_ms = self._committed_event_ms = 0  # latest event time decided
         self.recovered_units = 0  # applied from the ledger by all starts
-        self._sweeping, self._sweep_cursor = "", 0  # under which they are being looked at, and how far that came
+        self._sweeping, self._sweep_cursor = "", 0  # the rules of the sweep that has begun, and how far it has come
 
     # -- recovery ----------------------------------------------------------------------------------
 
@@ -76,7 +76,7 @@ class Partition(Generic[Plan, State, Input]):
             first, end = await self._log.bounds()
             if first <= max(position.ledger - 1, 0) and position.ledger <= end:
                 break
-            # Another worker may have taken over, and committed, since this one began: fence it and look again
+            # Another worker may have taken over, and committed, since this one began: fence it and check again
         self._check_bounds(position, first, end)
         before = self.recovered_units
         position = await self._follow(position, max(position.ledger - 1, 0), end)
@@ -202,7 +202,7 @@ class Partition(Generic[Plan, State, Input]):
         return len(client_ids) == limit
 
     async def sweep(self, time_ms: int, limit: int, decided_ms: int = 0) -> None:
-        """Look at the next clients under rules that are new, until all were looked at: no event or timer of theirs
+        """Evaluate the next clients under new rules, until all have been evaluated: no event or timer of theirs
         may come for long.
         """
         digest = self._processor.swept_by(self._plan)
@@ -210,7 +210,7 @@ class Partition(Generic[Plan, State, Input]):
             return
         cursor = self._sweep_cursor if self._sweeping == digest else 0
         if cursor == 0:
-            log.info("sweep begins: all clients are looked at under new rules", partition=self.number)
+            log.info("sweep begins: all clients are evaluated under new rules", partition=self.number)
         cursor, client_ids = await self._store.clients(cursor, limit)
         new = [client_id for client_id in client_ids if client_id not in self._cache]
         await self._load(client_ids)
@@ -336,7 +336,7 @@ class Partition(Generic[Plan, State, Input]):
         if plan is not self._plan:
             self._use(plan)
             self._cache.clear()
-            log.info("rule set in force", partition=self.number, digest=self.rule_set)
+            log.info("rule set active", partition=self.number, digest=self.rule_set)
 
     def _use(self, plan: Plan) -> None:
         if self._processor.swept_by(plan) != self._processor.swept_by(self._plan):

@@ -23,7 +23,7 @@ class End:
     offsets: Mapping[str, int] = field(default_factory=dict)  # inbound topic -> the offset to read next
     states: int = 0  # how many states there are
     tallies: Mapping[str, int] = field(default_factory=dict)  # how many of them have each label, such as a tier
-    swept: str = ""  # digest of the rules under which every state has been looked at
+    swept: str = ""  # digest of the rules under which every client has been evaluated
     others: Mapping[str, Any] = field(default_factory=dict)  # of a newer engine: carried along as they are
 
     def encode(self) -> bytes:

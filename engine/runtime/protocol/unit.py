@@ -42,7 +42,7 @@ class OpenUnit:
     records: int = 0
     size_bytes: int = 0
     states_added: int = 0
-    swept: str | None = None  # the digest of the rules under which all states have been looked at, when that is new
+    swept: str | None = None  # digest of the rules under which all clients have been evaluated, if that is new
     counts: Counter[tuple[str, ...]] = field(default_factory=Counter)  # metric and its labels
     tallies: Counter[str] = field(default_factory=Counter)  # by how many more states have each label
     events: Counter[str] = field(default_factory=Counter)
@@ -76,7 +76,7 @@ class OpenUnit:
         """Where the partition stands once the unit is committed, but for what the ledger will say."""
         tallies = Counter(stands.tallies)
         tallies.update(self.tallies)
-        # When to look at a client again is noted by the rules of the moment: deciding by others undoes a sweep
+        # Each client stores when it is next due, by the rules of the moment: deciding by others undoes a sweep
         swept = swept_by if stands.swept == swept_by or not stands.states else ""
         return replace(
             stands.end,

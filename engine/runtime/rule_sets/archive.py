@@ -1,4 +1,4 @@
-"""What the rule-set topic holds: every set published, who did what when, and which is in force.
+"""What the rule-set topic holds: every published set, who did what when, and which is active.
 
 Enters: records of the topic. Leaves: the head, plans by digest, the history.
 Holds: whatever is on the topic can be loaded again from it alone; bytes that cannot be read leave the rest usable; a
@@ -50,7 +50,7 @@ BY_WORKERS: Final = ("start", "watch")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What somebody did. `over` was in force then; `approves` is the number of the entry that waited for it."""
+    """What somebody did. `over` was active then; `approves` is the number of the entry that waited for it."""
 
     number: int
     time_ms: int
@@ -189,7 +189,7 @@ class RuleSetArchive:
 
     @property
     def head(self) -> str | None:
-        """The digest of the set that workers are to go by."""
+        """The digest of the set that workers must use."""
         last = next((entry.digest for entry in reversed(self.history) if entry.in_force), None)
         if last is not None and last != self.named_head and self.needs_approval(last):
             return last  # somebody moved the head without a word in the history, so nobody approved it
@@ -212,10 +212,10 @@ class RuleSetArchive:
         return [entry for entry in found if entry.over == self.head]
 
     def standing(self, entry: Entry) -> str:
-        """What became of an entry: in force, waits, approved by whom, lapsed."""
+        """What became of an entry: active, waits, approved by whom, lapsed."""
         history = self.history
         if entry == next((e for e in reversed(history) if e.in_force), None) and entry.digest == self.head:
-            return "in force"
+            return "active"
         if entry.in_force:
             return ""
         approval = next((e for e in history if e.approves == entry.number), None)
@@ -224,7 +224,7 @@ class RuleSetArchive:
         return "waits for approval" if entry in self.waiting() else "lapsed"
 
     def newest_first(self) -> list[str]:
-        """Digests of the sets that have been in force, the last first."""
+        """Digests of the sets that have been active, the last first."""
         history = self.history
         named = {entry.digest for entry in history}
         before = [digest for digest in self._texts if digest not in named]  # from before there was a history
@@ -248,7 +248,7 @@ class RuleSetArchive:
         return digest in self._texts
 
     def find(self, beginning: str) -> str:
-        """The one digest that begins so. Raises Refused when there is none, or several."""
+        """The one digest with this beginning. Raises Refused if there is none, or several."""
         found = [digest for digest in self._texts if digest.startswith(beginning)] if len(beginning) >= 4 else []
         if len(found) == 1:
             return found[0]

@@ -1,7 +1,7 @@
-"""The rule set that a worker goes by: the head of the rule-set topic, or the last good one.
+"""The rule set that a worker uses: the head of the rule-set topic, or the last good one.
 
-Enters: records of the rule-set topic, a directory of rule files to publish. Leaves: the plan in force.
-Holds: a set that cannot be loaded never replaces one that can, and a worker that does not go by the head says so.
+Enters: records of the rule-set topic, a directory of rule files to publish. Leaves: the active plan.
+Holds: a set that cannot be loaded never replaces one that can, and a worker that does not use the head reports it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ WATCH_S: Final = 1.0
 
 
 class RuleSets:
-    """Follows the head. `plan` is the one in force."""
+    """Follows the head. `plan` is the active one."""
 
     def __init__(self, settings: Settings, clients: Clients, metrics: Metrics) -> None:
         self._settings = settings
@@ -38,7 +38,7 @@ class RuleSets:
         self._metrics = metrics
         self._archive = RuleSetArchive(settings, clients)
         self._plan: Plan | None = None
-        self.trouble: str | None = None  # why the newest rules are not in force here
+        self.trouble: str | None = None  # why the newest rules are not active here
         self._watched: object = None  # the files as they were last taken or refused
 
     @property
@@ -53,8 +53,8 @@ class RuleSets:
     async def start(self) -> None:
         """Read the topic; publish the rules given unless they are the head already. Raises Refused without a good set.
 
-        A worker that cannot load the head goes by the newest set that was in force and that it can load, as one does
-        that ran when the head came: yesterday's rules are better than none, and both are told in the same way.
+        A worker that cannot load the head uses the newest set that was active and that it can load, like a worker that
+        ran when the head came: yesterday's rules are better than none. Both are reported in the same way.
         """
         if self._settings.rules:
             self._watched = _fingerprint(self._settings.rules)
@@ -71,16 +71,14 @@ class RuleSets:
             if await self._take(digest):
                 break
         if self._plan is None:
-            raise Refused(
-                "there is no rule set to go by that can be loaded: give --rules DIRECTORY, or run `engage publish`"
-            )
+            raise Refused("no rule set on the topic can be loaded: give --rules DIRECTORY, or run `engage publish`")
 
     async def _publish(self, rule_set: RuleSet, action: Action, note: str) -> None:
         by = f"worker {socket.gethostname()}"[:100]
         await publish(self._settings, self._clients, rule_set, by, note[:500], action)
 
     async def _take(self, digest: str) -> bool:
-        """Put a rule set in force, if it can be loaded."""
+        """Make a rule set active, if it can be loaded."""
         try:
             self._plan = await self._clients.aside(self._archive.plan, digest)
         except Exception as error:  # whatever is wrong with a published set must not stop a worker that has a good one
@@ -103,11 +101,11 @@ class RuleSets:
             await self._take(archive.head)
 
     def _well(self) -> None:
-        """The head is in force here."""
+        """The head is active here."""
         named = self._archive.named_head
         if named is not None and named != self._archive.head:
             unread = self._archive.newer
-            self.refuse(unread or "it became the head without the approval that the set in force asks for", named)
+            self.refuse(unread or "it became the head without the approval that the active set asks for", named)
             return
         self.trouble = None
         self._metrics.rule_set_stale.set(0)
@@ -117,7 +115,7 @@ class RuleSets:
         self.trouble = f"rule set {digest} refused: {reason}" if digest else reason
         self._metrics.rule_set_refused.inc()
         self._metrics.rule_set_stale.set(1)
-        log.error("rule set refused, the last good one stays in force", digest=digest, reason=reason)
+        log.error("rule set refused, the last good one stays active", digest=digest, reason=reason)
 
     async def follow(self) -> None:
         """Keep up with the topic, for ever. Raises Unavailable when Kafka is away; call again."""

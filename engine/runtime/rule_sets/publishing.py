@@ -41,11 +41,11 @@ Decision = Callable[[RuleSetArchive], tuple[Entry, dict[str, str]] | None]  # No
 async def publish(
     settings: Settings, clients: Clients, rule_set: RuleSet, by: str, note: str, action: Action = "publish"
 ) -> Entry | None:
-    """Append a rule set whose tests pass; put it in force unless the set in force asks for approval. None when that
+    """Append a rule set whose tests pass; make it active unless the active set asks for approval. None when that
     is so already.
 
     A worker (`start`, `watch`) publishes nothing that has to be approved: it cannot say who wants it. At its start it
-    does not put an old set back over one that a person put in force.
+    does not replace a set that a person made active.
     """
 
     await _refuse_failing_tests(clients, rule_set)
@@ -56,7 +56,7 @@ async def publish(
         by_hand = action == "start" and _replaced_by_hand(archive, rule_set.digest)
         if by_hand or (action in BY_WORKERS and archive.needs_approval(archive.head)):
             log.warning(
-                "the rules given are not put in force: those in force were published by a person or need approval; "
+                "the given rules do not become active: the active ones were published by a person or need approval; "
                 "use `engage publish` or `engage rules revert`",
                 digest=rule_set.digest,
             )
@@ -67,7 +67,7 @@ async def publish(
 
 
 async def revert(settings: Settings, clients: Clients, beginning: str, by: str, note: str) -> Entry | None:
-    """Publish a set that the topic holds again. The set in force may ask for approval of this, too."""
+    """Publish a set that the topic holds again. The active set may ask for approval of this, too."""
 
     def decide(archive: RuleSetArchive) -> tuple[Entry, dict[str, str]] | None:
         digest = archive.find(beginning)
@@ -81,7 +81,7 @@ async def revert(settings: Settings, clients: Clients, beginning: str, by: str, 
 
 
 async def approve(settings: Settings, clients: Clients, beginning: str, by: str, note: str) -> Entry | None:
-    """Put a waiting set in force, as somebody other than who published it."""
+    """Make a waiting set active, as somebody other than its publisher."""
 
     def decide(archive: RuleSetArchive) -> tuple[Entry, dict[str, str]] | None:
         digest = archive.find(beginning)
@@ -114,7 +114,7 @@ async def _refuse_failing_tests(clients: Clients, rule_set: RuleSet) -> None:
 
 
 def _replaced_by_hand(archive: RuleSetArchive, digest: str) -> bool:
-    """Whether a set was in force and a person has put another in its place since."""
+    """Whether a set was active and a person has replaced it since."""
     effective = [entry for entry in archive.history if entry.in_force]
     return digest in (e.digest for e in effective) and effective[-1].action not in BY_WORKERS
 
@@ -170,10 +170,10 @@ async def _append(
             heads = [*heads[:1], archive.head]
             if not patient and heads[0] != heads[-1]:
                 raise Refused(
-                    f"somebody else put rule set {(archive.head or '')[:SHOWN_DIGITS]} in force at this moment: see "
+                    f"somebody else made rule set {(archive.head or '')[:SHOWN_DIGITS]} active at this moment: see "
                     "`engage rules history`, then do it again if it still holds"
                 )
-            decided = await clients.aside(decide, archive)  # it loads the set in force, to say what differs
+            decided = await clients.aside(decide, archive)  # it loads the active set, to say what differs
             if decided is not None:
                 await _commit(settings, producer, archive, *decided)
                 log.info("rule set published", **_told(decided[0]))

@@ -2,7 +2,7 @@
 
 Enters: what was decided, by a partition; metrics texts of one or several workers. Leaves: counts in `Metrics`; the
 dearest rules.
-Holds: nothing is decided here, and states are only read. An event is looked at once its batch is decided, with the
+Holds: nothing is decided here, and states are only read. An event is sampled once its batch is decided, with the
 client as it is then, so its tests are about those that were made.
 """
 

@@ -28,7 +28,7 @@ TICK_S: Final = 1.0
 IDLE_WAIT_S: Final = 0.25
 FIRST_PAUSE_S: Final = 0.1
 LONGEST_PAUSE_S: Final = 2.0
-LONGEST_UPGRADE_PAUSE_S: Final = 30.0  # between looks at what a newer engine wrote
+LONGEST_UPGRADE_PAUSE_S: Final = 30.0  # between tries to read what a newer engine wrote
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,7 +148,7 @@ class Worker:
                 log.warning("the topics are not as they were", error=str(error))
 
     async def _check_redis(self) -> None:
-        """What Redis forgot is refused while a worker runs, too: which backup to go by is the operator's to say."""
+        """What Redis forgot is refused while a worker runs, too: the operator must choose the backup."""
         if not await redis_store.is_pinned(self._redis, self.settings.scope):
             await self._check()
 
