@@ -109,3 +109,12 @@ PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
 def test_links_lead_somewhere(page: Path) -> None:
     targets = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8"))
     assert not [target for target in targets if not (page.parent / target).exists()]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
+def test_named_files_exist(page: Path) -> None:
+    """A path in a document leads to a file or folder. The changelog and what was rejected may name what is gone."""
+    if page.name == "CHANGELOG.md":
+        return
+    named = re.findall(r"\b(?:engine|tests|benchmarks)/[\w./*-]*\w", page.read_text(encoding="utf-8"))
+    assert not [path for path in named if not list(ROOT.glob(path))]
