@@ -33,7 +33,7 @@ commands = click.Group()  # main.py hangs each of them on `engage`
     type=click.FloatRange(0, 1),
     default=0,
     show_default=True,
-    help="share of records with a field that cannot be read or is not said",
+    help="share of records with a field that cannot be read or is absent",
 )
 def simulate(
     seed: int,
@@ -77,7 +77,7 @@ def simulate(
 @click.option(
     "--rules",
     type=click.Path(path_type=Path),
-    help="rule files whose names, such as features and tiers, the schemas of rule files are to have",
+    help="put the names of these rule files, such as features and tiers, into the schemas of rule files",
 )
 @click.argument("directory", type=click.Path(path_type=Path), default=Path("schemas"))
 def schemas(check_only: bool, rules: Path | None, directory: Path) -> None:

@@ -59,7 +59,7 @@ def real_clients() -> Clients:
 
 
 def run_to_the_end(work: Coroutine[Any, Any, Any]) -> Any:
-    """Run to the end; what the engine refuses is a message and exit status 1, not a traceback."""
+    """Run to the end. What the engine refuses becomes a message and exit status 1, not a traceback."""
     from engine.runtime.kafka.connection import tell_later
 
     try:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 commands = click.Group()  # cli.py hangs each of them on `engage`
 
 _TOPIC = settings_options("kafka", "prefix", "app_id")
-_NAME = click.option("--as", "by", metavar="NAME", default=getpass.getuser, help="who does it  [your login name]")
+_NAME = click.option("--as", "by", metavar="NAME", default=getpass.getuser, help="your name  [your login name]")
 _FORMAT = click.option(
     "--format", "format_", type=click.Choice(["text", "json", "sarif", "github"]), default="text", show_default=True
 )
@@ -62,7 +62,7 @@ def check(directory: Path, format_: str, as_json: bool) -> None:
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path), metavar="PATH...")
 @click.option("--check", "check_only", is_flag=True, help="write nothing; exit status 1 when a file would change")
 def fmt(paths: tuple[Path, ...], check_only: bool) -> None:
-    """Lay out rule files, or all of a directory's, in one way; comments stay, and nothing changes its meaning."""
+    """Give rule files, or all of a directory, their usual layout. Comments stay, and the meaning does not change."""
     from engine.rulefile.tools.format import lay_out
 
     sys.exit(lay_out(paths, check_only, sys.stdout))
@@ -82,11 +82,11 @@ def test_rules(directory: Path, rule: str | None, as_json: bool, junit: Path | N
 
 @commands.command()
 @click.argument("client_id", metavar="CLIENT")
-@click.option("--rule", metavar="ID", help="this rule in full, not a line for each")
+@click.option("--rule", metavar="ID", help="show this rule in full, instead of a line for each")
 @click.option("--at", metavar="TIME", help="a later time, such as '2026-11-02 10:00' (UTC+8); timers run up to it")
 @click.option("--event", metavar="EVENT", help="what if: an event as tests write it, or a file that holds one")
-@click.option("--snapshot", metavar="FILE", type=click.Path(path_type=Path), help="the client as a snapshot has it")
-@click.option("--records", metavar="FILE", type=click.Path(path_type=Path), help="the client by its records, ndjson")
+@click.option("--snapshot", metavar="FILE", type=click.Path(path_type=Path), help="the client's state in this snapshot")
+@click.option("--records", metavar="FILE", type=click.Path(path_type=Path), help="the client's records, ndjson")
 @click.option("--json", "as_json", is_flag=True, help="one JSON object")
 @settings_options("rules", "kafka", "redis", "prefix", "app_id")
 def explain(client_id: str, settings_file: Path | None, as_json: bool, rule: str | None, **given: Any) -> None:
@@ -115,7 +115,7 @@ def explain(client_id: str, settings_file: Path | None, as_json: bool, rule: str
 @_FORMAT
 @_JSON
 def lint(directory: Path, format_: str, as_json: bool) -> None:
-    """Say what is doubtful in rule files without errors. Exit status 1 when something is, 2 when they have errors."""
+    """Report what is doubtful in rule files without errors. Exit status 1 with findings, 2 with errors."""
     from engine.core.rules.ruleset import RuleSet
     from engine.rulefile.lint.lint import lint as findings_of
     from engine.rulefile.read.load import DirectoryError, load, read_directory

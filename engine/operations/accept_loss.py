@@ -39,7 +39,7 @@ async def give_up(
     archive = RuleSetArchive(settings, clients)
     await archive.read()
     if archive.head is None:
-        raise Refused("no rule set is active: nothing was decided yet, so nothing is missed")
+        raise Refused("no rule set is active: nothing was decided yet, so nothing is missing")
     plan = archive.plan(archive.head)
     missing = 0
     for number in range(partitions):

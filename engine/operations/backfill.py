@@ -61,7 +61,7 @@ PAUSE_S: Final = 1.0  # before a partition is taken from its worker again
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How much is held, and written, at once."""
+    """How much is held in memory and written at once."""
 
     clients_at_once: int = 20_000  # some 5 KB each while their history is read
     unit_clients: int = 500  # written in one unit
@@ -78,7 +78,7 @@ class Inputs(Protocol):
 
 @dataclass(slots=True)
 class Filled:
-    """What came of it, in clients and units."""
+    """The result, in clients and units."""
 
     clients: int = 0
     changed: int = 0
@@ -86,7 +86,7 @@ class Filled:
 
 
 class Columns:
-    """The columns of the chosen clients as of one ledger offset, and how they go on from there."""
+    """The columns of the chosen clients as of one ledger offset, and how they continue from there."""
 
     def __init__(self, plan: Plan, chosen: Callable[[bytes], bool], belongs: Callable[[bytes], bool]) -> None:
         self.clients: dict[str, ClientState] = {}
@@ -149,7 +149,7 @@ class Columns:
                     client.advance(self._plan.layout, unpack(self._plan.layout, write.state).now_ms)
 
     def put(self, plan: Plan, client: ClientState) -> bool:
-        """Put the columns into a client's state; whether that changed it."""
+        """Put the columns into a client's state; returns whether that changed it."""
         layout = plan.layout
         found, before = self.clients[client.client_id], pack(layout, client)
         found.advance(self._plan.layout, client.now_ms)
@@ -210,7 +210,7 @@ class Backfill:
         return plan
 
     async def _write(self, columns: Columns, inputs: Inputs, filled: Filled) -> None:
-        """Take the partition and write; take it again when its worker took it back meanwhile."""
+        """Take the partition and write; take it again if its worker took it back meanwhile."""
         written: set[str] = set()
         while True:
             try:
@@ -309,7 +309,7 @@ async def run(
 
 
 async def held_since(settings: Settings, clients: Clients, partitions: int) -> dict[str, int | None]:
-    """Since when each topic is held, in record time; None when it is held from its beginning."""
+    """How far back each topic reaches, in record time; None if it is complete from its beginning."""
     since: dict[str, int | None] = {}
     async with reader(settings, clients) as consumer:
         for topic in intake_topics():
@@ -322,7 +322,7 @@ async def held_since(settings: Settings, clients: Clients, partitions: int) -> d
 
 
 def reach(features: Sequence[Feature], since: Mapping[str, int | None], now_ms: int) -> list[str]:
-    """What to say of the history before it is read: how far it reaches, and which feature it is too short for."""
+    """Lines about the history before it is read: how far back it reaches, and for which features it is too short."""
     lines = [f"{topic}: held {_since(since_ms)}" for topic, since_ms in since.items()]
     for feature in features:
         window = feature.window
@@ -337,7 +337,7 @@ def reach(features: Sequence[Feature], since: Mapping[str, int | None], now_ms: 
             since_ms = since[topic]
             if since_ms is not None and since_ms > begins_ms:
                 lines.append(
-                    f"warning: {feature.name} needs {topic} of a longer time than it is held: what came before "
+                    f"warning: {feature.name} needs {topic} from further back than the topic reaches: what came before "
                     f"{_moment(since_ms)} does not count"
                 )
     return lines

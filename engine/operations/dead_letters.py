@@ -140,9 +140,7 @@ async def resend(
                     continue
                 wanted.discard(letter.id)
                 if letter.resent or letter.topic not in TOPICS:
-                    left.append(
-                        f"{letter.id}: {'was re-sent before' if letter.resent else 'does not say where it came from'}"
-                    )
+                    left.append(f"{letter.id}: {'was re-sent before' if letter.resent else 'has no origin'}")
                     continue
                 await _resend_one(settings, producer, letter)
                 sent.append(letter.id)

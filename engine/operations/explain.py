@@ -130,7 +130,7 @@ def from_snapshot(path: Path, client_id: str) -> bytes | None:
 
 
 def account_of(plan: Plan, packed: bytes, at_ms: int | None, event_text: str | None) -> Account:
-    """A client as its state has it; at a later time; with an event then."""
+    """A client by its stored state, at a later time if given, and with an event then."""
     client = unpack(plan.layout, packed)
     happened = _go_on(plan, client, at_ms) if at_ms is not None else []
     if event_text is None:
@@ -200,7 +200,7 @@ def _watch(plan: Plan, states: dict[str, ClientState], inputs: list[Input], clie
 
 
 def _as_it_is(plan: Plan, client: ClientState) -> list[Seen]:
-    """Every rule now, though nothing happens; and what time alone will bring."""
+    """Every rule now, without an event, and what time alone will change."""
     explainer, coming = Explainer(plan), _coming(plan, client)
     return [
         Seen(rule, explainer.explain(rule, rule.triggers[0], client, None, None), False, None, coming.get(rule.id))

@@ -71,7 +71,7 @@ def as_line(message: Message) -> str:
 
 @dataclass(slots=True)
 class Replayed:
-    """What a replay came to. `differences` are units whose messages were not those that were published."""
+    """The result of a replay. `differences` are units whose messages differ from those that were published."""
 
     states: dict[str, bytes] = field(default_factory=dict)
     events: int = 0
@@ -222,7 +222,7 @@ class PartitionReplay(Generic[Plan, State, Input]):
 
 
 class _States(Generic[Plan, State, Input]):
-    """Client states as a worker keeps them: under another rule set only those are written anew that change."""
+    """Client states as a worker keeps them: a new rule set rewrites only those that change."""
 
     def __init__(self, processor: Processor[Plan, State, Input]) -> None:
         self._processor = processor
@@ -245,7 +245,7 @@ class _States(Generic[Plan, State, Input]):
         return self._plan
 
     def apply(self, written: Iterable[Write]) -> None:
-        """Take states as an engine of other semantics wrote them."""
+        """Apply states as an engine of other semantics wrote them."""
         self.packed()
         for write in written:
             self._packed[write.key] = write.state
@@ -257,7 +257,7 @@ class _States(Generic[Plan, State, Input]):
         return decided.messages
 
     def backfill(self, unit: Unit, writes: Iterable[Write]) -> list[str]:
-        """Take what a backfill wrote; the keys of which it wrote anything else, too."""
+        """Apply what a backfill wrote; returns the keys of which it wrote anything else, too."""
         names = {name for step in unit.steps for name in step.backfilled}
         written = {write.key: write.state for write in writes} if names else {}
         plan = self._load(written)

@@ -64,7 +64,7 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Where a partition stands (its states follow), or some of them; neither: the end, or of a newer engine."""
+    """A partition's position (its states follow), or some states. With neither it is the end, or a newer engine's."""
 
     partition: int | None = None
     position: bytes | None = None
@@ -103,7 +103,7 @@ def _sync(directory: Path) -> None:
 
 
 async def _write(settings: Settings, redis: Redis, partitions: int, out: BinaryIO, processor: AnyProcessor) -> int:
-    """All rows; how many states."""
+    """Writes all rows; returns the number of states."""
     rows, plan = Rows(out), processor.bare_plan
     clients = 0
     server = await server_id(redis)
@@ -117,7 +117,7 @@ async def _write(settings: Settings, redis: Redis, partitions: int, out: BinaryI
             rows.put({"states": chunks})
             clients += len(states)
     if await server_id(redis) != server:  # another one names clients in another order, and may have lost writes
-        raise Unavailable("redis", "it started anew, or failed over, in the middle of the snapshot: take it again")
+        raise Unavailable("redis", "it restarted or failed over during the snapshot: take the snapshot again")
     rows.end()
     return clients
 
@@ -150,7 +150,7 @@ async def _batches(states: AsyncIterator[tuple[str, bytes]]) -> AsyncIterator[li
 
 
 def read(path: Path) -> tuple[Header, Iterator[Row]]:
-    """A snapshot's header and rows. Raises Refused for a file that is not a snapshot, or not whole, and Newer."""
+    """A snapshot's header and rows. Raises Refused if the file is not a snapshot or not complete, and Newer."""
     try:
         with path.open("rb") as source:
             of_0_1 = source.read(len(BEGIN_0_1)) == BEGIN_0_1

@@ -12,7 +12,7 @@ from aiokafka.partitioner import murmur2
 
 
 def partitioner(partitions: int) -> Callable[[bytes], int]:
-    """Key -> partition as Kafka's Java producer has it; remembered, since the hash is computed in Python."""
+    """Key -> partition, as Kafka's Java producer computes it; cached, since the hash is computed in Python."""
 
     @lru_cache(maxsize=32_768)
     def partition_of(key: bytes) -> int:

@@ -170,7 +170,7 @@ def test_records_of_other_programs_on_the_topics_are_listed(engine: Installation
     assert producer.flush(60) == 0
     assert len(letters_of(engine)) == 5
     assert engine.engage("dead-letters", "list").returncode == 0
-    assert engine.engage("dead-letters", "resend", "--reason", "no_value").stdout.count("does not say where") == 2
+    assert engine.engage("dead-letters", "resend", "--reason", "no_value").stdout.count("has no origin") == 2
 
 
 def test_a_letter_that_comes_back_while_others_are_re_sent_waits(engine: Installation) -> None:

@@ -338,9 +338,9 @@ def test_a_window_longer_than_the_history_is_told():
     since = dict.fromkeys(intake_topics()) | {"trades": at(-30), "logins": at(-30)}
     lines = reach(features, since, at(0))
     assert [line for line in lines if line.startswith("warning")] == [
-        "warning: trades_90d needs trades of a longer time than it is held: what came before 2026-01-17T04:00:00Z does "
-        "not count",
-        "warning: in_cny needs trades of a longer time than it is held: what came before 2026-01-17T04:00:00Z does not "
-        "count",
+        "warning: trades_90d needs trades from further back than the topic reaches: what came before "
+        "2026-01-17T04:00:00Z does not count",
+        "warning: in_cny needs trades from further back than the topic reaches: what came before "
+        "2026-01-17T04:00:00Z does not count",
     ]
     assert "balances: held from its beginning" in lines

@@ -21,7 +21,7 @@ MAX_BATCH_BYTES: Final = 4_000_000
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Records in the order they are decided in; `ranges` says which offsets of each topic they are, [begin, end)."""
+    """Records in the order in which they are decided; `ranges` gives their offsets by topic, [begin, end)."""
 
     records: Sequence[Inbound]
     ranges: dict[str, tuple[int, int]]
@@ -40,14 +40,14 @@ class _Queue:
 
 
 class Merger:
-    """Holds fetched records until they can be merged. Knows no consumer: `add` and `cut` are all it does."""
+    """Holds fetched records until they can be merged. It knows no consumer: it only adds and cuts."""
 
     def __init__(self, offsets: Mapping[str, int], ranked: Mapping[str, int] | None = None) -> None:
         self._ranks = ranked or ranks()
         self._queues = {topic: _Queue(begin=offsets[topic], fetched=offsets[topic]) for topic in self._ranks}
 
     def add(self, topic: str, records: Sequence[Record], position: int, end: int) -> None:
-        """Records fetched of a topic, the consumer's position after them, the topic's end as last seen."""
+        """Add fetched records of a topic, with the consumer's position after them and the topic's last known end."""
         queue = self._queues[topic]
         new = [r for r in records if r.offset >= queue.fetched]
         queue.records += new
@@ -56,7 +56,7 @@ class Merger:
         queue.end = max(queue.end, end)
 
     def lacking(self) -> list[str]:
-        """Topics with nothing at hand that have more: merging past them would take later records first."""
+        """Topics that have more records but none fetched: merging past them would take later records first."""
         return [t for t, q in self._queues.items() if not q.records and q.fetched < q.end]
 
     def held(self) -> tuple[int, int]:
@@ -73,7 +73,7 @@ class Merger:
         return {t: max(q.end - (q.begin if q.records else q.fetched), 0) for t, q in self._queues.items()}
 
     def cut(self, limit: int) -> Batch | None:
-        """The next batch, of at most `limit` records; None when there is nothing to take."""
+        """The next batch, of at most `limit` records; None if there are no records."""
         # What a topic that is behind has not shown yet comes, in the order of the merge, after the latest it has shown.
         frontier = min(
             (
@@ -123,7 +123,7 @@ class Intake(Protocol):
 
     @property
     def caught_up(self) -> bool:
-        """Whether all is in batches that the topics held a moment ago."""
+        """Whether everything that the topics held a moment ago is in batches."""
 
     async def start(self, offsets: dict[str, int]) -> dict[str, int]:
         """Seek the offsets, or a topic's beginning if there is none; returns where it begins."""

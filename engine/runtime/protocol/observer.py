@@ -1,6 +1,6 @@
-"""What a partition tells about itself while it runs. Metrics are one who listens.
+"""What a partition reports about itself while it runs. Metrics are one observer.
 
-Enters: what happened. Leaves: nothing: no decision follows from who listens.
+Enters: what happened. Leaves: nothing: no decision depends on an observer.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ Phase = Literal["decide", "publish", "apply"]
 
 class Observer(Protocol):
     def uses(self, plan: Any) -> None:
-        """It decides by this plan from now on."""
+        """It decides with this plan from now on."""
 
     def timing(self, phase: Phase) -> AbstractContextManager[Any]:
-        """Around what takes time."""
+        """Wraps a phase whose duration matters."""
 
     def decided(self, plan: Any, states: Mapping[str, Any], inputs: Sequence[Any]) -> None: ...
 
     def committed(self, partition: int, cause: str, unit: OpenUnit, tallies: Mapping[str, int], records: int) -> None:
-        """A unit, in so many ledger records; how many states have each label now."""
+        """A unit was committed, in so many ledger records; `tallies` counts the states by label."""
 
     def recovered(self, partition: int, units: int, tallies: Mapping[str, int]) -> None:
-        """At a start, by so many units of the ledger."""
+        """A start applied this many units of the ledger."""
 
     def ticked(self) -> None: ...
 
@@ -36,7 +36,7 @@ class Observer(Protocol):
 
 
 class NobodyListens:
-    """An Observer for commands."""
+    """The Observer of commands: it ignores everything."""
 
     def uses(self, plan: Any) -> None: ...
 

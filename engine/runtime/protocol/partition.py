@@ -188,7 +188,7 @@ class Partition(Generic[Plan, State, Input]):
             await self.commit("size")
 
     async def tick(self, time_ms: int, limit: int = 1000, decided_ms: int = 0) -> bool:
-        """Wake clients that are due, at this moment of the wall clock. True when there may be more."""
+        """Evaluate clients that are due, at this moment of the wall clock. True if there may be more."""
         # who is due would be missing from a Redis that lost its last writes, and no event may come to show it
         self._check_position(await self._store.position())
         client_ids = await self._store.due(time_ms, limit)

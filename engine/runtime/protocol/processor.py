@@ -25,7 +25,7 @@ Input = TypeVar("Input")
 
 @dataclass(slots=True)
 class Decided(Generic[State]):
-    """What a sequence of inputs led to."""
+    """The result of a sequence of inputs."""
 
     messages: list[Message] = field(default_factory=list)
     changed: dict[str, State] = field(default_factory=dict)  # by key, those that differ from before
@@ -59,7 +59,7 @@ class Processor(ABC, Generic[Plan, State, Input]):
 
     @abstractmethod
     def sweep(self, key: str, time_ms: int) -> Input:
-        """The rules are others, and this moment has come."""
+        """The rules have changed: evaluate the key at this moment."""
 
     @abstractmethod
     def decide(

@@ -29,7 +29,7 @@ APPEND_TIME: Final = 1  # the `timestamp_type` of a record whose time is the bro
 
 
 class Record(Protocol):
-    """What a consumer hands out."""
+    """A record as a consumer returns it."""
 
     @property
     def partition(self) -> int: ...
@@ -59,7 +59,7 @@ Place = tuple[str, int, int]  # topic, partition and offset that a record first 
 
 @dataclass(slots=True)
 class Inbound:
-    """One record. A rerouted record shows the topic, partition and offset it first came with."""
+    """One record. A rerouted record has its original topic, partition and offset."""
 
     topic: str  # the contract's name, without prefix
     partition: int
@@ -83,7 +83,7 @@ class Inbound:
         )
 
     def set_aside(self, outcome: Rejected | Rerouted) -> Message:
-        """What is published of a record that is not decided here."""
+        """The message for a record that is not decided here."""
         match outcome:
             case Rerouted():  # a copy for the partition that its key belongs to
                 return Message(REROUTED, self.key or b"", self.value, self._headers(), self.timestamp_ms)
@@ -165,7 +165,7 @@ def by_clock(found: Iterable[Read], wall_ms: int) -> Iterator[Read]:
 
 
 def by_ledger(found: Iterable[Read], refused: Collection[Place]) -> Iterator[Read]:
-    """Those that were refused when the unit was decided."""
+    """Refuses the records that were refused when the unit was decided."""
     for record, outcome in found:
         yield record, FUTURE if refused and record.place in refused else outcome
 

@@ -68,7 +68,7 @@ def _private(client: ClientState) -> dict[str, Any]:
 
 
 def on_one_screen(record: dict[str, Any]) -> str:
-    """The record as text of some thirty lines."""
+    """The record as about thirty lines of text."""
     lines = [f"client {record['client_id']}", ""]
     shown = (
         *("tier", "tier_since", "client_type", "segment", "value_score", "advisor", "assets_cny", "assets_peak_cny"),

@@ -103,7 +103,7 @@ def position_key(app_id: str, partition: int) -> str:
 
 
 def due_key(app_id: str, partition: int) -> str:
-    """Of the sorted set of all the partition's clients by when they are due, +inf for never."""
+    """The sorted set of all clients of the partition by when they are due; +inf for never."""
     return f"{tag(app_id, partition)}:due"
 
 
@@ -143,18 +143,18 @@ class RedisStore:
         return [client_id.decode() for client_id in ids]
 
     async def clients(self, cursor: int, limit: int) -> tuple[int, list[str]]:
-        """Each server, and each start of it, has an order of its own: a cursor means nothing to another one."""
+        """Names the server and its start: scan order differs between them, so a cursor is valid only there."""
         server, following, found = await _answer(self._scan(keys=[self._due], args=[cursor, limit]))
         if cursor == 0:
             self._scanned = server
         elif server != self._scanned:
-            raise Surprised("another Redis answers than the one that began to name all clients")
+            raise Surprised("another Redis answers than the one on which the scan of clients began")
         return int(following), [client_id.decode() for client_id in found[::2]]
 
 
 @contextmanager
 def redis_errors() -> Iterator[None]:
-    """Redis's errors in the engine's words: wait for it, or refuse with a remedy."""
+    """Translates Redis's errors: wait for it, or refuse with a remedy."""
     try:
         yield
     except (RedisError, OSError) as error:
@@ -177,17 +177,17 @@ async def _answer(command: Awaitable[Any]) -> Any:
 
 
 async def server_id(redis: Redis) -> str:
-    """Of the server that answers; another one after a restart or a failover."""
+    """The server that answers; after a restart or failover it is another one."""
     return str((await _answer(redis.info("server"))).get("run_id"))
 
 
 async def is_pinned(redis: Redis, app_id: str) -> bool:
-    """Whether this Redis knows the engine at all."""
+    """Whether this Redis holds anything of the engine."""
     return await _answer(redis.get(_partitions_key(app_id))) is not None
 
 
 async def pinned_partitions(redis: Redis, app_id: str) -> int:
-    """How many partitions the state is spread over. Raises Refused when there is no state."""
+    """The number of partitions of the state. Raises Refused if there is no state."""
     pinned = await _answer(redis.get(_partitions_key(app_id)))
     if pinned is None:
         raise Refused(
@@ -217,7 +217,7 @@ async def pin_partitions(redis: Redis, app_id: str, partitions: int, ledger_is_e
 
 
 async def pin_ledger(redis: Redis, app_id: str, ledger_topic: str) -> None:
-    """Remember whose state this is. Raises Refused when it is that of an engine with another ledger."""
+    """Pin the ledger that this state belongs to. Raises Refused if it belongs to another."""
     pinned = await _pinned(redis, f"{{{app_id}}}:ledger", ledger_topic)
     if pinned != ledger_topic:
         raise Refused(
@@ -227,7 +227,7 @@ async def pin_ledger(redis: Redis, app_id: str, ledger_topic: str) -> None:
 
 
 async def flushed(redis: Redis, app_id: str, wait_ms: int = 10_000) -> None:
-    """Wait until all that Redis has answered is on its disk. Raises Refused when it keeps no append-only file."""
+    """Wait until everything that Redis has acknowledged is on its disk. Raises Refused without an append-only file."""
     key = _partitions_key(app_id)
     try:
         with redis_errors():

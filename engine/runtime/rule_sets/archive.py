@@ -122,7 +122,7 @@ def load_files(files: Mapping[str, str], whose: str) -> RuleSet:
 
 
 class RuleSetArchive:
-    """Every rule set that the topic holds, what was done, and which set is the head."""
+    """All rule sets that the topic holds, their history, and the head."""
 
     def __init__(self, settings: Settings, clients: Clients) -> None:
         self._settings = settings
@@ -146,12 +146,12 @@ class RuleSetArchive:
             self.next = max(self.next, end)
 
     def take(self, record: Any) -> None:
-        """Take the next record that a consumer read."""
+        """Apply the next record that a consumer read."""
         self.add(record.key, record.value)
         self.next = record.offset + 1
 
     def add(self, key: bytes | None, value: bytes | None) -> None:
-        """Take what one record of the topic says."""
+        """Apply one record of the topic."""
         if key == HEAD and value:
             self.named_head = value.decode("utf-8", "replace")
         elif key and value:
@@ -179,12 +179,12 @@ class RuleSetArchive:
 
     @property
     def newer(self) -> str | None:
-        """What is to be said of a record that a newer engine wrote, if there is one."""
+        """Why a record that a newer engine wrote is not read, if there is one."""
         return next(iter(self._newer.values()), None)
 
     @property
     def history(self) -> list[Entry]:
-        """What was done, oldest first."""
+        """The history, oldest first."""
         return [self._history[number] for number in sorted(self._history)]
 
     @property
@@ -196,7 +196,7 @@ class RuleSetArchive:
         return self.named_head
 
     def needs_approval(self, digest: str | None) -> bool:
-        """Whether a set may be replaced only with a second person's consent. It need not be one that can be loaded."""
+        """Whether a set may be replaced only with a second person's consent. It need not be loadable."""
         root: Any = read_document("", self._files(digest or "").get("policy.yaml", ""))[0]
         for key in ("publishing", "approval"):
             root = root.entries.get(key, (None, None))[1] if isinstance(root, MappingNode) else None
@@ -256,7 +256,7 @@ class RuleSetArchive:
         raise Refused(f"{fault} {beginning}: give the digest, or at least 4 digits, as `engage rules history` shows it")
 
     def plan(self, digest: str) -> Plan:
-        """The rule set of this digest, compiled. Raises Refused when it is not held or not accepted."""
+        """The rule set of this digest, compiled. Raises Refused if the topic does not hold it or it has problems."""
         plan = self._plans.get(digest)
         if plan is None:
             rule_set = load_files(self.files(digest), f"the rules of rule set {digest}")
@@ -264,5 +264,5 @@ class RuleSetArchive:
         return plan
 
     def forget_plans_but(self, digest: str) -> None:
-        """A plan takes a megabyte or more: a worker would keep one of every set that ever came while it ran."""
+        """Forget compiled plans: each takes a megabyte or more, and a worker would keep one of every set that came."""
         self._plans = {digest: self._plans[digest]}

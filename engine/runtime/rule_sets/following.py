@@ -111,14 +111,14 @@ class RuleSets:
         self._metrics.rule_set_stale.set(0)
 
     def refuse(self, reason: str, digest: str | None = None) -> None:
-        """Keep the last good set, loudly."""
+        """Keep the last good set, and report it."""
         self.trouble = f"rule set {digest} refused: {reason}" if digest else reason
         self._metrics.rule_set_refused.inc()
         self._metrics.rule_set_stale.set(1)
         log.error("rule set refused, the last good one stays active", digest=digest, reason=reason)
 
     async def follow(self) -> None:
-        """Keep up with the topic, for ever. Raises Unavailable when Kafka is away; call again."""
+        """Follow the topic for ever. Raises Unavailable if Kafka is away; then call again."""
         archive = self._archive
         async with reader(self._settings, self._clients, fetch_max_wait_ms=2000, **READ_WITH) as consumer:
             consumer.assign([archive.tp])
@@ -128,7 +128,7 @@ class RuleSets:
                     fetched = await consumer.getmany(timeout_ms=2000)
                 except OffsetOutOfRangeError:
                     self.refuse(
-                        "the topic of rule sets was made anew: publish the rules again, and restart the workers"
+                        "the topic of rule sets was created again: publish the rules again, and restart the workers"
                     )
                     raise
                 for record in fetched.get(archive.tp, ()):

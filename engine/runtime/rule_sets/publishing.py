@@ -91,7 +91,7 @@ async def approve(settings: Settings, clients: Clients, beginning: str, by: str,
         if not waiting:
             raise Refused(
                 f"rule set {digest[:SHOWN_DIGITS]} does not wait for approval; `engage rules history` shows what does. "
-                "What waited while another set took effect must be published again, and seen against that one"
+                "What waited while another set took effect must be published again, since it was compared with another"
             )
         if all(_same_person(entry.by, by) for entry in waiting):
             raise Refused(f"{by} published rule set {digest[:SHOWN_DIGITS]}: somebody else has to approve it")
@@ -171,7 +171,7 @@ async def _append(
             if not patient and heads[0] != heads[-1]:
                 raise Refused(
                     f"somebody else made rule set {(archive.head or '')[:SHOWN_DIGITS]} active at this moment: see "
-                    "`engage rules history`, then do it again if it still holds"
+                    "`engage rules history`, then try again if it still applies"
                 )
             decided = await clients.aside(decide, archive)  # it loads the active set, to say what differs
             if decided is not None:
@@ -183,11 +183,11 @@ async def _append(
                 await asyncio.sleep(_pause_s(attempt, clients.chance()))
         finally:
             await discard(producer)
-    raise Unavailable("kafka", "others publish rule sets at the same time, again and again; try again")
+    raise Unavailable("kafka", "others publish rule sets at the same time; try again")
 
 
 def _pause_s(attempt: int, chance: float) -> float:
-    """Any time up to a bound that doubles: those who wait equally long come between each other again."""
+    """A random time up to a bound that doubles: publishers that wait equally long would fence each other again."""
     return FIRST_PAUSE_S * 2**attempt * chance
 
 
