@@ -70,7 +70,7 @@ class Explanation:
 
 
 class Explainer:
-    """Explains rules of one plan; what is compiled for it is kept."""
+    """Explains rules of one plan; keeps what it compiles."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -209,7 +209,7 @@ def _term(part: Part, client: ClientState, event: Any, move: Any, open_names: fr
 
 
 def _certain(joins: Joins, parts: list[bool | None]) -> bool | None:
-    """What is so whatever the parts that are open come to."""
+    """The answer, if it does not depend on the parts that are still open."""
     if joins == "and" and False in parts:
         return False
     if joins == "or" and True in parts:

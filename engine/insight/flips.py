@@ -44,7 +44,7 @@ _X: Final[Polynomial] = (Fraction(0), Fraction(1))
 
 @dataclass(frozen=True, slots=True)
 class Flip:
-    """`name` at `new` turns the answer; `bound` says how the values beyond it do: at least, at most, or exactly."""
+    """`name` at `new` changes the answer; `bound` says which values beyond it do too: at least, at most, or exactly."""
 
     name: str
     now: str
@@ -57,7 +57,7 @@ class Flip:
 
 
 class Flipper:
-    """One condition; what is declared is opened up, so that changes are named of what is not."""
+    """One condition, with definitions and tables opened up, so that changes are proposed for undeclared names."""
 
     def __init__(self, condition: Expression, scope: Scope, declared: Declared, topic: str) -> None:
         behind = [name for text in condition.names for name in names_behind(text, scope)]
@@ -141,7 +141,7 @@ class Flipper:
 
 
 def _declared_in(condition: Expression, declared: Declared) -> list[Definition | Table]:
-    """What is declared of all that the condition reads, through definitions too."""
+    """The declared names that the condition reads, through definitions too."""
     known: dict[str, Definition | Table] = {t.name: t for t in declared.tables}
     known |= {d.name: d for d in declared.definitions}
     used: dict[str, Definition | Table] = {}
@@ -155,7 +155,7 @@ def _declared_in(condition: Expression, declared: Declared) -> list[Definition |
 
 
 def _distance(name: Name, now: Any, new: Any) -> Distance:
-    """Numbers by their relative change; then other values of an enum; then a missing value given; then one taken."""
+    """The order of changes: numbers by relative change, other enum values, a missing value given, one removed."""
     if new is None:
         return 2, 0.0, 0.0
     if isinstance(new, (bool, str)):

@@ -202,7 +202,7 @@ async def test_a_snapshot_in_the_middle_of_which_redis_starts_anew_is_none(tmp_p
 
             assert await snapshot.take(Settings(), redis, tmp_path / "whole") == 30
             monkeypatch.setattr(snapshot, "packed_states", states)
-            with pytest.raises(Unavailable, match="in the middle of the snapshot: take it again"):
+            with pytest.raises(Unavailable, match="during the snapshot: take the snapshot again"):
                 await snapshot.take(Settings(), redis, tmp_path / "not-whole")
             assert [path.name for path in tmp_path.iterdir()] == ["whole"]
 

@@ -17,7 +17,7 @@ from engine.core.firm_time import NEVER_MS, month_start, next_month
 
 
 class Activity:
-    """What a client did at one source, a row per active slot, the present one apart."""
+    """What a client did at one source: a row per active slot, with the present one apart."""
 
     __slots__ = (
         "before_ms", "closed", "columns", "days", "hours", "known", "last_ms", "lasts", "packed", "packed_past", "past",
@@ -85,7 +85,7 @@ class Activity:
                 del seen[value]
 
     def _close_month(self, layout: SourceLayout, day: int, new_day: int) -> None:
-        """Keep what a month came to that columns do not hold by day; a month without an event came to nothing."""
+        """Keep the values of a month that columns do not hold by day; a month without an event has none."""
         start = next_month(day)
         self.closed = [None] * len(layout.closings)
         if new_day >= next_month(start):
@@ -299,7 +299,7 @@ def see(activity: Activity, index: int, value: Any, slot: int, now: int, layout:
 
 
 def set_last(activity: Activity, index: int, value: Any, slot: int, at: int, now: int, layout: SourceLayout) -> None:
-    """Note a value for `last`, set `at` milliseconds into a slot up to `now`; nothing when a later one is known."""
+    """Note a value for `last`, set `at` milliseconds into a slot up to `now`; a later known value stays."""
     kept, new = activity.lasts[index], [slot, at, value]
     if slot < now:
         for closing, entry in _closings(activity, "last", index, slot, now, layout):

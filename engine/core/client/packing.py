@@ -186,7 +186,7 @@ def _from_positions(packed: bytes) -> dict[str, Any]:
 
 
 def _of_today(entry: Any, aggregate: str) -> list[Any] | None:
-    """0.1.0 kept of a month's distinct values how many they were, of the last one the value alone."""
+    """0.1.0 kept only the number of a month's distinct values, and only the value of the last one."""
     if not isinstance(entry, dict):
         return entry  # type: ignore[no-any-return]
     start, value = entry[AS_VALUE]

@@ -203,7 +203,7 @@ def _activity(
 
 
 def _rename(client: ClientState, renamed: Mapping[str, str]) -> None:
-    """What a rule did under a former id is what it did."""
+    """What a rule did under a former id counts as its own."""
     memories: tuple[dict[str, Any], ...] = (client.acted, client.silenced, client.held, client.waits)
     for memory in memories:
         for former, rule_id in renamed.items():

@@ -35,7 +35,7 @@ def add(total: list[Any], aggregate: str, time_ms: int, value: Any) -> None:
 
 
 def remember(tail: list[list[Any]], time_ms: int, value: Any) -> bool:
-    """Keep an event among the newest; whether it is the latest of them."""
+    """Keep an event among the newest; returns whether it is the latest of them."""
     latest = not tail or tail[-1][0] <= time_ms
     if latest:
         tail.append([time_ms, value])

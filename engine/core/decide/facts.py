@@ -20,7 +20,7 @@ MAX_LATE: Final = 5
 
 
 def learn(plan: Plan, client: ClientState, topic: str, event: Event, late: bool) -> None:
-    """Take in an event. `late`: its time lies before the client's present, which stays."""
+    """Learn from an event. `late`: its time lies before the client's present, which stays."""
     if late:
         client.late = [*client.late, [topic, event.time, client.now_ms]][-MAX_LATE:]
         client.since_ms = min(client.since_ms, event.time)
@@ -55,7 +55,7 @@ def _take_facts(client: ClientState, event: Any, facts: tuple[str, ...]) -> None
 
 
 def _take_holding(client: ClientState, trade: Trade) -> None:
-    """Remember what was bought until a day; of what is sold, the part that is sold is forgotten."""
+    """Add a holding with a last day; a sale removes the part that is sold."""
     held = client.holdings
     if trade.side == "sell":
         if not any(entry[1] == trade.symbol for entry in held):
@@ -71,7 +71,7 @@ def _take_holding(client: ClientState, trade: Trade) -> None:
 
 
 def _sold(held: list[list[Any]], trade: Trade) -> list[list[Any]]:
-    """What is left after a sale, taken from the nearest maturity first. Where a quantity is not known, all is sold."""
+    """What is left after a sale, taken from the nearest maturity first. Without a quantity, all is sold."""
     left, to_sell = [], micro(trade.quantity)
     for day, symbol, amount_fen, quantity in held:
         if symbol != trade.symbol or to_sell == 0:

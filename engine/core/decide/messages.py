@@ -80,7 +80,7 @@ def tier_change_message(client: ClientState, move: TierMove, cause: Cause, ordin
 
 
 def audience_of(rule: Rule, client: ClientState) -> str:
-    """Who acts: an advisor's work for a client who has none is the team's that the rule belongs to."""
+    """Who acts: work for the advisor of a client who has none goes to the team of the rule's owner."""
     return "team" if rule.audience == "advisor" and client.advisor_id is None else rule.audience
 
 

@@ -1,5 +1,5 @@
-"""What happens to a client though no event came, and what follows from several: silences, waits, calendar times, and
-conditions that have become true.
+"""What happens to a client without an event, or after several: silences, waits, calendar times, and conditions that
+have become true.
 
 Enters: a Plan and a ClientState whose time has come. Leaves: matches, and when to evaluate the client next.
 Holds: everything falls due at a moment that follows from the client's own events alone; what has been evaluated is
@@ -40,7 +40,7 @@ class DueSource(NamedTuple):
 
 
 def take_due(plan: Plan, client: ClientState) -> list[Match]:
-    """Note all that has fallen due at the client's present; the rules that match by it."""
+    """Note everything that falls due at the client's present; returns the rules that match."""
     return [match for source in DUE for match in source.take(plan, client)]
 
 
@@ -60,7 +60,7 @@ def next_due_ms(plan: Plan, client: ClientState, decided_ms: int = 0) -> int:
 
 
 def noted(client: ClientState) -> tuple[object, ...]:
-    """What evaluating a client leaves behind; the same before and after when nothing came of it."""
+    """The traces of an evaluation: equal before and after if nothing came of it."""
     return client.tier, client.recent, *(source.noted(client) for source in DUE)
 
 
@@ -88,7 +88,7 @@ def _silences(plan: Plan, client: ClientState) -> list[Match]:
 
 
 def _silent_since(client: ClientState, silent: Silent) -> int:
-    """When this silence falls due; NEVER_MS when it was already seen, or nothing has been heard yet."""
+    """When this silence falls due; NEVER_MS if it was already seen, or there was no event yet."""
     last_ms = client.activities[silent.source].last_ms
     if last_ms is None or client.silenced.get(silent.rule_id) == last_ms:
         return NEVER_MS

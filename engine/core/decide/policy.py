@@ -1,4 +1,4 @@
-"""The contact policy: what becomes of a rule that matched.
+"""The contact policy: whether the action of a rule that matched is sent, and if not, why.
 
 Enters: a Plan, the client, a Match. Leaves: a Verdict, from gates in one order; and what the client remembers of it.
 Holds: `judge` changes nothing, so that `explain` can ask the same question; `record` alone changes what the gates read.
@@ -46,7 +46,7 @@ Verdict = Send | Suppress
 
 
 class Offer(NamedTuple):
-    """What the gates are asked about."""
+    """What a gate judges."""
 
     match: Match
     decided_ms: int  # the moment at which it is decided; 0: in time
@@ -63,13 +63,13 @@ Gate = Callable[[Plan, ClientState, Offer], Suppress | None]
 
 
 def _expired(plan: Plan, client: ClientState, offer: Offer) -> Suppress | None:
-    """It fell due so long before it is decided that its time to be delivered has passed."""
+    """Its expiry had already passed when it was decided."""
     expires_ms = client.now_ms + offer.match.compiled.rule.expires_s * 1000
     return Suppress(offer.channel, Outcome.EXPIRED) if offer.decided_ms >= expires_ms else None
 
 
 def _past_unknown(plan: Plan, client: ClientState, offer: Offer) -> Suppress | None:
-    """Its condition may hold only because the engine has not kept a feature for as long as its window is."""
+    """Its condition may hold only because a feature has been kept for less time than its window."""
     if all(reach.is_known(client) for reach in offer.match.compiled.needs):
         return None
     return Suppress(offer.channel, Outcome.PAST_UNKNOWN)
@@ -119,7 +119,7 @@ def offer_of(client: ClientState, match: Match, decided_ms: int = 0) -> Offer:
 
 
 def judge(plan: Plan, client: ClientState, match: Match, decided_ms: int = 0) -> Verdict:
-    """What becomes of the action. Changes nothing."""
+    """The verdict on the action. Changes nothing."""
     offer = offer_of(client, match, decided_ms)
     for _, gate in GATES:
         if (verdict := gate(plan, client, offer)) is not None:

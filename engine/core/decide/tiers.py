@@ -52,7 +52,7 @@ def _stay_ms(ladder: CompiledLadder, current: int, target: int) -> int:
 
 
 def review(plan: Plan, client: ClientState) -> TierMove | None:
-    """Move the client to the tier it belongs to now, if it may move. Changes the client when it returns a move."""
+    """Move the client to the tier it belongs to now, if it may move. Changes the client if it returns a move."""
     if client.type is None:
         return None
     ladder = plan.ladders.get(client.type)
@@ -128,7 +128,7 @@ def review_due_ms(plan: Plan, client: ClientState) -> int:
 
 
 def _daily_values(daily_mean: tuple[int, int], client: ClientState) -> list[Any]:
-    """What the days of the mean's window closed with, and the day before them, which they carry on from."""
+    """The closing values of the days in the mean's window, and of the day before it, from which they carry on."""
     column, days = daily_mean
     balances = client.activities["balances"]
     start = max(bisect_right(balances.days, client.day - days) - 1, 0)

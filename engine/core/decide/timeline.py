@@ -1,4 +1,4 @@
-"""Who is due: events and timers of many clients in the order of time, as a live engine whose ticks come in time has it.
+"""Who is due: events and timers of many clients in order of time, as in a live engine whose ticks come in time.
 
 Enters: events in the order in which they came. Leaves: what each, and each client that fell due before it, led to.
 Holds: time is the latest event's own; a client is woken at its own due time, before the event that is later.

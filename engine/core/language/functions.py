@@ -1,4 +1,4 @@
-"""THE table of the expression language's functions: everything that is known of a function stands in its entry.
+"""THE table of the expression language's functions: an entry holds everything that is known of a function.
 
 Enters: a call and its arguments. Leaves: the checked result, or Refused with what to write; the code that runs; what
 lint, `explain` and the reference need to know.
@@ -98,7 +98,7 @@ def a_number(item: Checked) -> Checked:
 
 
 def _of_numbers(*refused: str, whole_cny: bool = False) -> Callable[[Function, Checks, ast.Call], Checked]:
-    """Numbers of one unit, but of none that is `refused`. With `whole_cny`, money goes in and comes out as CNY."""
+    """Numbers of one unit that is not `refused`. With `whole_cny`, `code` gets and returns money as CNY."""
 
     def check(function: Function, checks: Checks, node: ast.Call) -> Checked:
         given = checks.each(checks.check, node.args)

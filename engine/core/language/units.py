@@ -1,4 +1,4 @@
-"""What goes with what in an expression: kinds, units, the values of enums.
+"""Which parts of an expression fit together: kinds, units, the values of enums.
 
 Enters: checked parts. Leaves: the same parts brought to one unit, or Refused with every reason.
 Holds: a written number that meets money becomes fen, exactly; unlike units are never compared, added or chosen between.

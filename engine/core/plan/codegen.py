@@ -1,4 +1,4 @@
-"""Python functions of our own making, collected and compiled at once.
+"""Generated Python functions, collected and compiled at once.
 
 Enters: lines of our own text with places for checked trees, and constants. Leaves: the functions by name.
 Holds: nothing of a user's text is ever evaluated; trees come from `to_python` alone.

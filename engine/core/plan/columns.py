@@ -1,4 +1,4 @@
-"""Putting columns of features into a state from elsewhere: what a backfill computed, or what a ledger record says.
+"""Puts columns of features into a state: those that a backfill computed, or that a ledger record holds.
 
 Enters: a client's state, and one of the same client that holds some features alone. Leaves: the first one, with their
 columns replaced. Holds: nothing but those columns changes; both states stand at the same time.
@@ -28,7 +28,7 @@ def plan_of_features(rule_set: RuleSet, names: Collection[str]) -> Plan:
 
 
 def put_columns(layout: Layout, client: ClientState, found_layout: Layout, found: ClientState) -> None:
-    """Replace every column that `found_layout` names by what `found` has in it."""
+    """Replace every column of `found_layout` by its values in `found`."""
     for source, kept in layout.sources.items():
         activity = client.activities[source]
         _put(kept, activity, found_layout.sources[source], found.activities[source])

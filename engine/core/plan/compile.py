@@ -193,7 +193,7 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
 
 
 def _add_rules(code: Code, trigger: Trigger, rules: tuple[Rule, ...], scopes: Mapping[Trigger | None, Scope]) -> None:
-    """What the rules of a trigger ask and tell, as functions."""
+    """The conditions, reasons and parameters of a trigger's rules, as functions."""
     scope = scopes[trigger]
     matching.add(code, f"match_{trigger}", [rule.when for rule in rules], scope)
     for index, rule in enumerate(rules):

@@ -71,7 +71,7 @@ def _key(feature: Feature, field: str | None, of: Callable[[Expression | None], 
 
 
 def _former(features: Iterable[Feature]) -> dict[str, str]:
-    """Old key -> key, of the features whose key is another now."""
+    """Old key -> key, for features whose key has changed."""
     keys = ((old_column_key(feature), column_key(feature)) for feature in features)
     return {old: new for old, new in keys if old != new}
 

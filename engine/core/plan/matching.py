@@ -1,4 +1,4 @@
-"""Finds the conditions that hold among many, testing few of them: bitmap indexes over what each asks of one value.
+"""Finds which of many conditions hold while testing only a few: bitmap indexes over what each asks of one value.
 
 Enters: conditions in order, and the scope of their names. Leaves: a Matcher.
 Holds: an index leaves out only what cannot hold, and what it leaves is tested whole, so the result is that of testing
@@ -125,7 +125,7 @@ class _Analysis:
         self.asked: dict[str, ast.expr] = {}
 
     def rows(self, node: ast.expr) -> list[Row]:
-        """The condition is false whenever what each row asks is not so; no row: it is never true."""
+        """The condition is false if no row can hold; without rows it is never true."""
         match node:
             case ast.BoolOp(op=ast.And()):
                 rows: list[Row] = [{}]
@@ -190,7 +190,7 @@ def _above(value: float) -> float:
 
 
 def _both(one: Row, other: Row) -> Row | None:
-    """What both ask; None when no value can be so."""
+    """What both ask; None if no value fits."""
     both = dict(one)
     for key, asks in other.items():
         before = both.get(key, asks)
@@ -229,7 +229,7 @@ def _worth(rows: Sequence[Row], scope: Scope) -> list[str]:
 
 
 def _share(ask: Values | Range, name: Name | None) -> float:
-    """A guess how often a value is as asked."""
+    """An estimate of how often a value fits."""
     if isinstance(ask, tuple):
         return SHARE_OF_RANGE
     if not all(isinstance(value, str) for value in ask):

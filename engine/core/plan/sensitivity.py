@@ -41,7 +41,7 @@ def wrong_when_short(
 
 
 def _at_least(tree: ast.AST, aggregates: Mapping[str, str]) -> bool:
-    """Whether this asks a count or its like for at least a written value."""
+    """Whether this asks that a count, or a value like it, is at least a written value."""
     if not isinstance(tree, ast.Compare) or len(tree.ops) != 1:
         return False
     left, op, right = tree.left, tree.ops[0], tree.comparators[0]

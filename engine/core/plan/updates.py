@@ -131,7 +131,7 @@ def _field_code(feature: Feature) -> str:
 
 
 def _not_full(feature: Feature, cell: str) -> str:
-    """A sum that is nearly too large takes no more, so that a state can always be stored."""
+    """A sum saturates, so that a state can always be stored."""
     most = MAX_SUM - (MAX_QUANTITY * MICRO if in_millionths(feature) else MAX_AMOUNT_FEN)
     return f"{-most} < {cell} < {most}" if feature_bounds(feature)[0] < 0 else f"{cell} < {most}"
 

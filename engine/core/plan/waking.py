@@ -131,7 +131,7 @@ def steps_of(rules: Iterable[Rule], topic: str) -> tuple[list[tuple[str, Step]],
 
 
 def digest_of(rule_set: RuleSet) -> str:
-    """Names all that waking follows from: rules that need no event, tiers, segments, and what these build on."""
+    """Names everything that waking depends on: rules that need no event, tiers, segments, and what these build on."""
     said = [(r.id, r.occasion, r.when) for r in rule_set.rules if not isinstance(r.occasion, OnEvents)]
     features = [replace(feature, was=()) for feature in rule_set.features]
     bases: list[Feature | Table | Definition] = [*features, *rule_set.tables, *rule_set.definitions]
@@ -178,18 +178,18 @@ def read_by(expression: Expression, scope: Scope) -> list[Name]:
 
 
 def changes_with(condition: Expression, scope: Scope, *changes: Changes) -> bool:
-    """Whether it reads a name that changes so while no event comes."""
+    """Whether it reads a name that changes in this way without an event."""
     return any(name.changes in changes for name in read_by(condition, scope))
 
 
 def meanings_of(declared: Declared, scope: Scope) -> Meanings:
-    """What definitions and tables in this scope, which has no event's names, get their values by."""
+    """The expressions behind definitions and tables in this scope, which has no names of events."""
     tables = {t.name: [row_tree(t.inputs, row, scope) for row in t.rows] for t in declared.tables if t.on is None}
     return tables | {d.name: [d.expression.tree] for d in declared.definitions if d.on is None}
 
 
 def fixed_part(condition: Expression, scope: Scope, meanings: Meanings) -> Expression:
-    """What of a condition only events can change: while it is false, time does not make the condition true."""
+    """The part of a condition that only events can change: while it is false, time does not make the condition true."""
     definitions = {name: trees[0] for name, trees in meanings.items() if scope[name].type == BOOL}
 
     def parts(tree: ast.expr) -> Iterator[ast.expr]:
