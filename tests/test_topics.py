@@ -1,6 +1,7 @@
 """A further topic is declared in one place, and everything knows it: what producers, rules and readers see of it."""
 
 import json
+from math import inf
 from types import SimpleNamespace
 from typing import Annotated, ClassVar, Literal
 
@@ -325,3 +326,27 @@ def test_a_partition_that_never_read_it_begins_at_its_beginning():
     assert next_batch({"visits": [ConsumerRecord(0, at(1), b"C1", value(kind="cash"))]}, begin, 10).ranges == {
         "visits": (0, 1)
     }
+
+
+class Bounded(Event):
+    """Numbers in bounds of every kind."""
+
+    whole: Annotated[int, Field(gt=0, lt=10)] = 1
+    part: Annotated[float, Field(gt=0, lt=1)] | None = None
+    either: Annotated[int | float, Field(ge=1e-6, le=9)] = 1
+    any: int = 0
+    least: Annotated[int, Field(ge=-5)] = 0
+
+
+@pytest.mark.parametrize(
+    ("name", "bounds"),
+    [
+        ("whole", (1, 9)),
+        ("part", (0, 1)),
+        ("either", (1e-6, 9)),
+        ("any", (-inf, inf)),
+        ("least", (-5, inf)),
+    ],
+)
+def test_bounds_are_those_of_the_model(name, bounds):
+    assert Topic(name="b", rank=9, singular="b", called="b", model=Bounded).bounds(name) == bounds

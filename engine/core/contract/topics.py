@@ -92,11 +92,16 @@ class Topic:
 
     def bounds(self, name: str) -> tuple[float, float]:
         """The least and the most that a number can be."""
-        found = self.model.model_fields[name]
-        low, high, step = -math.inf, math.inf, int(int in self.kinds(name))
+        found, kinds = self.model.model_fields[name], self.kinds(name)
+        step = 1 if int in kinds and float not in kinds else 0  # what is above 0 is at least 1, of whole numbers
+        low, high = -math.inf, math.inf
         for limit in (*found.metadata, *_limits(found.annotation)):
-            low = max(low, getattr(limit, "ge", low), getattr(limit, "gt", low - step) + step)
-            high = min(high, getattr(limit, "le", high), getattr(limit, "lt", high + step) - step)
+            low = max(low, getattr(limit, "ge", low))
+            high = min(high, getattr(limit, "le", high))
+            if (above := getattr(limit, "gt", None)) is not None:
+                low = max(low, above + step)
+            if (below := getattr(limit, "lt", None)) is not None:
+                high = min(high, below - step)
         return low, high
 
     def optional(self, name: str) -> bool:

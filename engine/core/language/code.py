@@ -11,12 +11,9 @@ from __future__ import annotations
 import ast
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
 
 from engine.core.language.functions import FUNCTIONS, Function
-from engine.core.language.types import BOOL, INTEGER_UNITS, Expression, Scope
-
-TINY: Final = 1e-30
+from engine.core.language.types import BOOL, INTEGER_UNITS, TINY, Expression, Scope
 
 
 def to_python(expression: Expression, scope: Scope, temporary: str = "_v") -> ast.expr:

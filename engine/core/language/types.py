@@ -38,7 +38,16 @@ TIME: Final = "time"  # epoch milliseconds in code
 DURATION: Final = "duration"  # milliseconds in code
 INTEGER_UNITS: Final = (MONEY, "days", "count", TIME)  # a name in one of these is an integer
 MAX_NAME_LOG10: Final = 19.0  # no name's value is beyond 64 bits
-TINY_LOG10: Final = 30.0  # a quotient whose divisor is nearer to zero than 1e-30 is missing
+TINY: Final = 1e-30  # a quotient whose divisor is nearer to zero is missing
+TINY_LOG10: Final = 30.0
+# `a < b` is `b > a`.
+MIRRORED: Final[dict[type[ast.cmpop], type[ast.cmpop]]] = {
+    ast.Eq: ast.Eq,
+    ast.Lt: ast.Gt,
+    ast.Gt: ast.Lt,
+    ast.LtE: ast.GtE,
+    ast.GtE: ast.LtE,
+}
 
 
 Changes = Literal["event", "day", "hour", "elapsed", "now"]

@@ -21,6 +21,7 @@ from operator import xor
 from typing import Any, Final
 
 from engine.core.language.expressions import Expression, Name, Scope, number, to_python
+from engine.core.language.types import MIRRORED
 from engine.core.plan.codegen import Code
 
 Read = Callable[[Any, Any, Any], Any]
@@ -33,13 +34,6 @@ MAX_ROWS: Final = 8  # of one condition; an `or` that makes more is left to the 
 WORTH: Final = 0.75
 SHARE_OF_RANGE: Final = 0.3
 SHARE_OF_TEXT: Final = 0.05
-FLIPPED: Final[dict[type[ast.cmpop], type[ast.cmpop]]] = {
-    ast.Eq: ast.Eq,
-    ast.Lt: ast.Gt,
-    ast.Gt: ast.Lt,
-    ast.LtE: ast.GtE,
-    ast.GtE: ast.LtE,
-}
 
 
 class Matcher:
@@ -151,8 +145,8 @@ class _Analysis:
         return [{}]
 
     def comparison(self, left: ast.expr, op: ast.cmpop, right: ast.expr) -> Row:
-        if isinstance(left, ast.Constant) and type(op) in FLIPPED:
-            left, op, right = right, FLIPPED[type(op)](), left
+        if isinstance(left, ast.Constant) and type(op) in MIRRORED:
+            left, op, right = right, MIRRORED[type(op)](), left
         if isinstance(left, ast.Constant):
             return {}
         match op, right:

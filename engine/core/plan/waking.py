@@ -18,6 +18,7 @@ from typing import Any, Final
 from engine.core.client.state import ClientState
 from engine.core.firm_time import DAY_MS
 from engine.core.language.expressions import BOOL, Changes, Expression, Name, Scope
+from engine.core.language.types import MIRRORED
 from engine.core.rules.meaning import meaning
 from engine.core.rules.occasion import (
     BECOMES,
@@ -37,12 +38,6 @@ Match = Callable[[ClientState, Any, Any], list[int]]
 Read = Callable[[ClientState, Any, Any], Any]
 Meanings = Mapping[str, List[ast.expr]]  # what a definition or a table stands for, by its name
 TAKEN_ANEW: Final = ("client.segment", "client.value_score")  # whenever the client is woken
-MIRRORED: Final[dict[type[ast.cmpop], type[ast.cmpop]]] = {
-    ast.Lt: ast.Gt,
-    ast.LtE: ast.GtE,
-    ast.Gt: ast.Lt,
-    ast.GtE: ast.LtE,
-}
 
 
 @dataclass(frozen=True, slots=True)

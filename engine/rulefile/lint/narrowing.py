@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from engine.core.language.functions import FUNCTIONS
+from engine.core.language.types import MIRRORED
 from engine.rulefile.lint.ranges import (
     BOOLS,
     INF,
@@ -50,7 +51,6 @@ OPPOSITE: Final[dict[Operator, Operator]] = {
     ast.In: ast.NotIn,
     ast.NotIn: ast.In,
 }
-MIRRORED: Final[dict[Operator, Operator]] = {ast.Lt: ast.Gt, ast.LtE: ast.GtE, ast.Gt: ast.Lt, ast.GtE: ast.LtE}
 HOLDING_SIGNS: Final[dict[Operator, str]] = {
     ast.Lt: "<",
     ast.LtE: "<=",

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from engine.core.language.functions import FUNCTIONS
+from engine.core.language.types import TINY
 
 Number = int | float
 INF: Final = math.inf
-TINY: Final = 1e-30  # a quotient whose divisor is nearer to zero is missing
 
 
 @dataclass(frozen=True, slots=True)
