@@ -2,7 +2,8 @@
 
 Enters: a rule set, and the occasion. Leaves: the Scope of names there, and a World for engine.rulefile.lint.narrowing.
 Holds: only facts that the engine itself keeps: bounds of the events' schemas, tiers that a type can have, features that
-count the event at hand. They hold for clients whose tiers were set under this rule set.
+count the event at hand. They hold for clients whose tiers were set under this rule set, and for events that come in
+time: a late one counts in the window of its own time, and tells the client nothing that a later one told already.
 """
 
 from __future__ import annotations
