@@ -85,7 +85,8 @@ def _unpacked(
         _refit(layout, activity, keys, (columns, today, sets, lasts))
         if heard:
             _note_known(layout, activity, keys, fields.get(KEEP, layout.keep), now[0], since[0])
-    same &= _unpack_totals(layout, activity, fields)
+    if layout.totals or layout.closings or TOTALS in fields or CLOSED in fields:
+        same &= _unpack_totals(layout, activity, fields)
     if layout.hours and HOURS in fields:
         hours = _unpack(fields[HOURS])
         activity.hours = _unpacked(layout.hours, fields[HOURS], hours, (now[1], now[1]), (since[1], since[1]), heard)
@@ -147,8 +148,9 @@ def _note_known(
 def _unpack_totals(layout: SourceLayout, activity: Activity, fields: dict[str, Any]) -> bool:
     """Whether all of it was written under this layout."""
     stored, closed = fields.get(TOTALS, {}), fields.get(CLOSED, {})
-    for key in stored.keys() & layout.factors.keys():
-        stored[key][VALUE] = _times(stored[key][VALUE], layout.factors[key])
+    for key, factor in layout.factors.items():
+        if key in stored:
+            stored[key][VALUE] = _times(stored[key][VALUE], factor)
     totals = {layout.former.get(key, key): value for key, value in stored.items()}
     begin = ALL if activity.last_ms is None else SINCE_ADDED
     activity.totals = [totals.get(key) or blank_total(aggregate, begin) for key, aggregate in layout.totals]
