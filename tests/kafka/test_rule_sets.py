@@ -214,7 +214,7 @@ def test_the_topic_of_rule_sets_made_anew_under_a_running_worker(engine: Install
     engine.admin.create_topics([NewTopic(topic, 1, config={"cleanup.policy": "compact"})])[topic].result(120)
     eventually(lambda: worker.metric("engage_rule_set_stale") == 1, "it is told")
     assert any(
-        "was made anew" in entry["reason"]
+        "was created again" in entry["reason"]
         for entry in worker.logged("rule set refused, the last good one stays active")
     )
     assert worker.ready
