@@ -13,6 +13,7 @@ import asyncio
 import hashlib
 import json
 import math
+import os
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -22,13 +23,16 @@ import msgpack
 from aiokafka.partitioner import murmur2
 
 from engine.core.contract.decode import Rejected, decode
+from engine.core.contract.message import Message
 from engine.core.contract.outbound import OUTBOUND
 from engine.core.contract.topics import DEAD_LETTERS, REROUTED, inbound_topics
 from engine.operations.replay import Replayed, replay_ledger
 from engine.runtime.clients import Clients
 from engine.runtime.formats import LEDGER_FORMAT
 from engine.runtime.protocol.writes import STATE_FIELD
+from tests.fixtures.loading import WHEEL
 from tests.kafka.installation import Installation, Record, by_client
+from tests.services.process import REPOSITORY
 
 # A ledger record of 0.1.0 had its fields in this order; a row of its writes these, after the client and its due time
 FIELDS_0_1 = (
@@ -103,12 +107,13 @@ def audit(installation: Installation, acknowledged: int) -> Audit:
     for record in installation.read(installation.settings.ledger_topic.removeprefix(installation.settings.prefix)):
         ledger[record.partition].append(record)
     chains = [_chain(partition, records, found) for partition, records in enumerate(ledger)]
-    _check_inbound(_decided(inbound, chains, found), by_topic, chains, found)
+    earlier = _decided_by_release(installation, found) if any(chain.older for chain in chains) else []
+    _check_inbound(_decided(inbound, chains, found), by_topic, chains, earlier, found)
     replayed = Replayed()
     messages = asyncio.run(replay_ledger(installation.settings, Clients(), installation.partitions, replayed))
     for difference in replayed.differences:
         found.find(f"a digest in the ledger is not that of the replay: {difference}")
-    _check_published(by_topic, messages, replayed.applied > 0, found)
+    _check_published(by_topic, [*earlier, *messages], found)
     _check_store(installation, chains, replayed.states, found)
     found.counted.update(
         records=there,
@@ -189,15 +194,35 @@ def _decided(inbound: list[Record], chains: list[_Chain], found: Audit) -> list[
     return decided
 
 
+def _decided_by_release(installation: Installation, found: Audit) -> list[Message]:
+    """The messages of the units that 0.1.0 decided, as it decides them again itself."""
+    program = ("-m", "tests.fixtures.released_replay")
+    path = os.pathsep.join(map(str, (WHEEL, REPOSITORY)))
+    with installation.start(program=program, PYTHONPATH=path, PYTHONSAFEPATH=1) as process:
+        out, err = process.communicate()
+    assert process.returncode == 0, err
+    replayed = json.loads(out.splitlines()[-1])
+    for difference in replayed["differences"]:
+        found.find(f"a digest in the ledger is not that of 0.1.0's replay: {difference}")
+    return [
+        Message(topic, *(None if part is None else bytes.fromhex(part) for part in (key, value)), _headers(headers))
+        for topic, key, value, headers in replayed["messages"]
+    ]
+
+
+def _headers(pairs: list[tuple[str, str]]) -> tuple[tuple[str, bytes], ...]:
+    return tuple((name, bytes.fromhex(value)) for name, value in pairs)
+
+
 def _check_inbound(
-    inbound: list[Record], by_topic: dict[str, list[Record]], chains: list[_Chain], found: Audit
+    inbound: list[Record], by_topic: dict[str, list[Record]], chains: list[_Chain], earlier: list[Message], found: Audit
 ) -> None:
     """What cannot be read is a dead letter once; what lies on the wrong partition has one copy; nothing else is. What
-    0.1.0 could not read is not known here: it was a dead letter once, or not at all.
+    0.1.0 could not read is for 0.1.0 to say.
     """
     letters = Counter(_origin(letter)[0] for letter in by_topic[DEAD_LETTERS])
     partitions = len(chains)
-    dead: Counter[Coordinates] = Counter()
+    dead = Counter(_origin_of(dict(letter.headers))[0] for letter in earlier if letter.topic == DEAD_LETTERS)
     rerouted: Counter[Coordinates] = Counter()
     for record in inbound:
         origin, time_ms = _origin(record) if record.topic == REROUTED else (record[:3], record.timestamp_ms)
@@ -205,7 +230,7 @@ def _check_inbound(
         if record.topic != REROUTED and key and len(key) <= 64 and _home(key, partitions) != record.partition:
             rerouted[origin] += 1
         elif (record.topic, record.offset) in chains[record.partition].older:
-            dead[origin] = min(letters[origin], 1)
+            continue
         elif isinstance(decode(origin[0], key, record.value, time_ms), Rejected):
             dead[origin] += 1
     found.same("dead letters", letters, dead)
@@ -221,7 +246,10 @@ def _check_inbound(
 
 
 def _origin(record: Record) -> tuple[Coordinates, int]:
-    headers = record.headers
+    return _origin_of(record.headers)
+
+
+def _origin_of(headers: dict[str, bytes]) -> tuple[Coordinates, int]:
     partition, offset, time_ms = (int(headers[f"engage_{name}"]) for name in ("partition", "offset", "timestamp"))
     return (headers["engage_topic"].decode(), partition, offset), time_ms
 
@@ -230,10 +258,8 @@ def _home(key: bytes, partitions: int) -> int:
     return int((murmur2(key) & 0x7FFFFFFF) % partitions)
 
 
-def _check_published(by_topic: dict[str, list[Record]], messages: list[Any], late: bool, found: Audit) -> None:
-    """Published is what deciding again gives: nothing more, nothing less, and in a client's order. If an older engine
-    decided the first units (`late`), that is known of the actions after them alone.
-    """
+def _check_published(by_topic: dict[str, list[Record]], messages: list[Message], found: Audit) -> None:
+    """Published is what deciding again gives: nothing more, nothing less, and in a client's order."""
     actions = [record for name in OUTBOUND for record in by_topic[name]]
     ids = Counter(record.json["id"] for record in actions)
     repeated = {action_id: times for action_id, times in ids.items() if times > 1}
@@ -243,12 +269,10 @@ def _check_published(by_topic: dict[str, list[Record]], messages: list[Any], lat
     wanted = [message for message in messages if message.topic in OUTBOUND]
     before = found.doubled
     again = Counter((m.topic, m.key or b"", m.value or b"") for m in wanted)
-    found.same("actions", published & again if late else published, again)
+    found.same("actions", published, again)
     found.doubled = max(found.doubled, before + sum(repeated.values()) - len(repeated))  # an action counts once
     in_order = by_client((r.topic, (r.key or b"").decode(), (r.value or b"").decode()) for r in actions)
     wanted_order = by_client((m.topic, (m.key or b"").decode(), (m.value or b"").decode()) for m in wanted)
-    for client, values in wanted_order.items() if late else ():
-        in_order[client] = in_order.get(client, [])[-len(values) :]
     disorder = [client for client, values in wanted_order.items() if in_order.get(client, values) != values]
     if disorder:
         found.find(f"{len(disorder)} clients' actions are not in their order", disorder)

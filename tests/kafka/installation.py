@@ -39,6 +39,7 @@ from tests.kafka.worker_process import HUNG_S, WorkerProcess, eventually
 from tests.services.process import REPOSITORY, free_port
 
 RULES = REPOSITORY / "rules"
+ENGAGE = ("-m", "engine.cli")
 
 _Offsets = dict[tuple[str | None, int | None], int]  # by topic and partition, as librdkafka's messages name them
 
@@ -119,10 +120,10 @@ class Installation:
         kept = {key: value for key, value in os.environ.items() if not key.startswith("ENGAGE_")}
         return kept | {"PYTHONPATH": str(REPOSITORY)} | self.environment | {k: str(v) for k, v in given.items()}
 
-    def start(self, *arguments: str, **environment: object) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, program: Sequence[str] = ENGAGE, **environment: object) -> subprocess.Popen[str]:
         """A command of the engine, started; its output is text."""
         return subprocess.Popen(
-            [sys.executable, "-m", "engine.cli", *arguments],
+            [sys.executable, *program, *arguments],
             cwd=self.directory,
             env=self._environment(environment),
             stdin=subprocess.DEVNULL,
@@ -155,7 +156,7 @@ class Installation:
         return done.stderr.partition("Error: ")[2]
 
     def worker(
-        self, *, rules: Path | None = RULES, program: Sequence[str] = ("-m", "engine.cli"), **environment: object
+        self, *, rules: Path | None = RULES, program: Sequence[str] = ENGAGE, **environment: object
     ) -> WorkerProcess:
         """A worker, started; not yet ready."""
         if rules is not None:
