@@ -137,7 +137,7 @@ class Installation:
         self, *arguments: str, timeout_s: float = HUNG_S, **environment: object
     ) -> subprocess.CompletedProcess[str]:
         """A command of the engine, run to its end."""
-        with self.start(*arguments, **environment) as process:
+        with self.start(*arguments, program=ENGAGE, **environment) as process:
             try:
                 out, err = process.communicate(timeout=timeout_s)
             except BaseException:
