@@ -12,7 +12,8 @@ from typing import Any
 import msgpack
 
 from engine.runtime.protocol.position import Position
-from tests.fixtures.loading import WHEEL
+from tests.fixtures.checkout import CHECKOUT, recorded_archive
+from tests.fixtures.loading import WHEEL, golden
 from tests.runtime.driving import Bench, all_batches
 from tests.runtime.test_recorded_ledger import inbound_of, left_by_0_1
 from tests.services.process import REPOSITORY
@@ -46,16 +47,20 @@ async def cases() -> dict[str, Any]:
     }
 
 
+def released(*arguments: str, given: bytes = b"") -> Any:
+    """What a program says on its last line, run with the modules of the release."""
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": f"{WHEEL}{os.pathsep}{REPOSITORY}"}
+    done = subprocess.run(
+        [sys.executable, "-P", *arguments], input=given, env=environment, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    return json.loads(done.stdout.decode().splitlines()[-1])
+
+
 @cache
 def outcomes(packed: bytes) -> dict[str, Any]:
     """What the release does in each case."""
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": f"{WHEEL}{os.pathsep}{REPOSITORY}"}
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "tests.fixtures.released_partition"],
-        input=packed, env=environment, capture_output=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr.decode()
-    parsed: dict[str, Any] = json.loads(done.stdout.decode().splitlines()[-1])
+    parsed: dict[str, Any] = released("-m", "tests.fixtures.released_partition", given=packed)
     return parsed
 
 
@@ -98,3 +103,24 @@ async def test_one_that_was_taken_over_from_notices_and_writes_nothing():
     assert done["said"]["start again"].startswith(NO_POSITION)
     assert done["position"] == case["later"][0].decode()
     assert (done["applied"], done["published"]) == (0, 0)
+
+
+# Reads the records of the rule-set topic that 0.2 wrote.
+ARCHIVE = """
+import json, sys
+from engine.runtime.rule_set_archive import RuleSetArchive
+from engine.runtime.settings import load
+archive = RuleSetArchive(load())
+for key, value in json.load(sys.stdin):
+    archive.add(bytes.fromhex(key), bytes.fromhex(value))
+print(json.dumps([[entry.number for entry in archive.history], archive.head]))
+"""
+
+
+def test_it_reads_the_history_of_rule_sets():
+    """So its `publish` and `revert` number what they add after the last entry, and write over none."""
+    rows = [(pair.name.encode().hex(), pair.data.hex()) for pair in golden("rule-set", CHECKOUT)]
+    numbers, head = released("-c", ARCHIVE, given=json.dumps(rows).encode())
+    assert numbers == [entry.number for entry in recorded_archive().history]
+    assert len(numbers) > 5
+    assert head == recorded_archive().head
