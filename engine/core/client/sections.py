@@ -112,10 +112,11 @@ _FACT_OF: Final = {stored: attribute for attribute, stored in _FACTS.items()}
 
 
 def _by_time(said_ms: dict[str, int]) -> dict[int, str]:
-    """When facts were set, as it is stored: usually many have the same time."""
-    by_time: dict[int, str] = {}
-    for fact, time_ms in said_ms.items():
-        by_time[time_ms] = by_time.get(time_ms, "") + _FACTS[fact]
+    """When facts were set, as it is stored: usually many have the same time. In one order, whatever the dict's."""
+    by_time: dict[int, str] = dict.fromkeys(sorted(set(said_ms.values())), "")
+    for fact, stored in _FACTS.items():
+        if fact in said_ms:
+            by_time[said_ms[fact]] += stored
     return by_time
 
 
