@@ -104,7 +104,7 @@ def test_the_ledger_made_anew_under_a_running_worker(ran: Installation, trades: 
 def test_a_position_that_another_program_wrote(ran: Installation) -> None:
     with ran.redis() as client:
         client.set(position_key(ran.name, 0), "7")
-    assert "what Redis holds as a partition's position is none" in ran.refusal()
+    assert "Redis holds no valid position of a partition: found" in ran.refusal()
 
 
 def test_the_port_is_taken(engine: Installation) -> None:

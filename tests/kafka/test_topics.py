@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from engine.core.contract.outbound import OUTBOUND
@@ -20,6 +22,24 @@ def test_topics_that_kafka_compacts_are_told(engine: Installation) -> None:
     (told,) = [entry for entry in worker.entries() if entry["event"].startswith("this topic is compacted")]
     assert (told["topic"], told["level"]) == (engine.settings.topic("trades"), "warning")
     worker.stop()
+
+
+def test_topics_with_the_producers_times_are_reported_and_a_clock_years_ahead_is_refused(engine: Installation) -> None:
+    trades = engine.settings.topic("trades")
+    engine.alter(trades, "message.timestamp.type", "CreateTime")
+    engine.alter(trades, "message.timestamp.after.max.ms", str(2**63 - 1))  # as brokers before Kafka 4 have it
+    ahead = {"event_id": "e1", "client_id": "c1", "time": "2099-01-01T10:00:00+08:00", "symbol": "600519"}
+    ahead |= {"side": "buy", "quantity": 100, "amount_fen": 1_000_000}
+    producer = engine.producer()
+    producer.produce(trades, json.dumps(ahead), b"c1", timestamp=4_070_916_000_000)
+    assert producer.flush(10) == 0
+    worker = engine.worker().wait_ready()
+    (told,) = [entry for entry in worker.entries() if entry["event"].startswith("this topic takes its records' times")]
+    assert (told["topic"], told["level"]) == (trades, "warning")
+    labels = {"topic": "trades", "reason": "future"}
+    eventually(lambda: worker.metric("engage_rejected_total", **labels) == 1, 60, "the dead letter")
+    worker.stop()
+    assert engine.engage("replay", "--from-ledger").returncode == 0  # which refuses it again
 
 
 @pytest.mark.short
