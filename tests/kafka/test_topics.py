@@ -37,7 +37,7 @@ def test_topics_with_the_producers_times_are_reported_and_a_clock_years_ahead_is
     (told,) = [entry for entry in worker.entries() if entry["event"].startswith("this topic takes its records' times")]
     assert (told["topic"], told["level"]) == (trades, "warning")
     labels = {"topic": "trades", "reason": "future"}
-    eventually(lambda: worker.metric("engage_rejected_total", **labels) == 1, 60, "the dead letter")
+    eventually(lambda: worker.metric("engage_rejected_total", **labels) == 1, "the dead letter")
     worker.stop()
     assert engine.engage("replay", "--from-ledger").returncode == 0  # which refuses it again
 
