@@ -31,9 +31,16 @@ def test_topics_with_the_producers_times_are_reported_and_a_clock_years_ahead_is
     ahead = {"event_id": "e1", "client_id": "c1", "time": "2099-01-01T10:00:00+08:00", "symbol": "600519"}
     ahead |= {"side": "buy", "quantity": 100, "amount_fen": 1_000_000}
     producer = engine.producer()
-    producer.produce(trades, json.dumps(ahead), b"c1", timestamp=4_070_916_000_000)
-    assert producer.flush(10) == 0
-    worker = engine.worker().wait_ready()
+
+    def sent() -> bool:
+        errors: list[object] = []
+        at_ms = 4_070_916_000_000
+        producer.produce(trades, json.dumps(ahead), b"c1", timestamp=at_ms, on_delivery=lambda e, _: errors.append(e))
+        producer.flush(60)
+        return errors == [None]
+
+    eventually(sent, "Kafka takes the producer's time")
+    worker = engine.worker(ENGAGE_CLOCK="wall").wait_ready()
     (told,) = [entry for entry in worker.entries() if entry["event"].startswith("this topic takes its records' times")]
     assert (told["topic"], told["level"]) == (trades, "warning")
     labels = {"topic": "trades", "reason": "future"}
