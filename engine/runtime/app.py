@@ -7,6 +7,7 @@ ARCHITECTURE.md).
 from __future__ import annotations
 
 import tempfile
+from typing import Any
 
 import faust
 from faust.app import BootStrategy
@@ -23,6 +24,12 @@ class _Boot(BootStrategy):  # type: ignore[misc]
 
 class App(faust.App):  # type: ignore[misc]
     BootStrategy = _Boot
+
+    async def on_shutdown(self) -> None:
+        """Close what Faust opens at its start all the same: the event loop of a consumer's thread that never runs."""
+        await super().on_shutdown()
+        consumer: Any = self.consumer
+        consumer._thread.thread_loop.close()
 
 
 def faust_app(settings: Settings) -> App:

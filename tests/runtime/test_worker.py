@@ -82,13 +82,15 @@ async def test_an_actor_outlives_whoever_no_longer_waits(delivery: Delivery) -> 
     assert place.taken[-1] == "next"
 
 
-async def test_the_apps_directory_goes_with_the_app() -> None:
+async def test_what_the_app_opened_goes_with_the_app() -> None:
     app = faust_app(Settings(web_port=free_port()))
     directory = Path(app.conf.datadir)
     assert directory.is_dir()
     await app.start()
+    loop = app.consumer._thread.thread_loop
     await app.stop()
     assert not directory.exists()
+    assert loop.is_closed()  # Faust makes it, and would leave it to the garbage collector
 
 
 # -- health -------------------------------------------------------------------------------------------
