@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from engine.core.contract.topics import intake_topics
 from engine.runtime.observe.metrics import Metrics
-from engine.runtime.protocol.intake import Batch, Merger
+from engine.runtime.protocol.intake import Batch, Held, Merger
 from engine.runtime.protocol.partition import Partition
 from engine.runtime.settings import load
 from engine.runtime.worker.health import Health
@@ -40,6 +40,12 @@ class TopicsAtHand:
         if batch is not None:
             self._offsets |= {topic: end for topic, (_, end) in batch.ranges.items()}
         return batch
+
+    def readable_ms(self, now_ms: int) -> int:
+        return now_ms
+
+    def held(self) -> list[Held]:
+        return []
 
     async def stop(self) -> None: ...
 

@@ -170,6 +170,11 @@ def _() -> list[Change]:
     return [(Merger, "caught_up", property(lambda self: True))]
 
 
+@bug("ticks by the clock while a transaction is open")
+def _() -> list[Change]:
+    return [(KafkaIntake, "readable_ms", lambda self, now_ms: now_ms)]
+
+
 @bug("ticks are not recorded")
 def _() -> list[Change]:
     original = ledger.encode_unit

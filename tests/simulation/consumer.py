@@ -18,6 +18,7 @@ from aiokafka.errors import KafkaConnectionError, OffsetOutOfRangeError
 from tests.simulation.broker import Entry, SimKafka
 from tests.simulation.group import Member
 from tests.simulation.loop import PROCESS, Process
+from tests.simulation.scenario import wall_ms
 
 
 class SimConsumer:
@@ -117,12 +118,20 @@ class SimConsumer:
         weather = self._network.weather["kafka"]
         if not (weather.down or weather.mute):
             self._heard_ms = int(self._network.loop.time() * 1000)
+            stable, end = self._kafka.logs[tp].stable, self._kafka.logs[tp].end
+            if stable <= self._positions[tp]:  # the end of what it reads may lie behind an open transaction
+                self._told[tp] = stable, end
         return self._heard_ms
 
     def behind(self) -> bool:
         """Whether it was told of more than it has read."""
         ends = self._ends | {tp: told for tp, (told, _) in self._told.items()}
         return any(ends.get(tp, 0) > position for tp, position in self._positions.items())
+
+    def waits_behind_an_open_transaction(self) -> int | None:
+        """The wall clock when the first record came that it was told of and cannot read."""
+        told = self._told.items()
+        return min((wall_ms(self._kafka.logs[tp].entries[s].at_s) for tp, (s, end) in told if s < end), default=None)
 
     async def offsets_for_times(self, times: dict[TopicPartition, int]) -> dict[TopicPartition, Entry | None]:
         """The first record of each partition that is not older."""

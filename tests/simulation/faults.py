@@ -14,6 +14,7 @@ from functools import partial
 
 from aiokafka import TopicPartition
 
+from engine.core.contract.topics import inbound_topics
 from engine.runtime.protocol import ledger
 from engine.runtime.protocol.position import Position
 from engine.runtime.redis.store import position_key
@@ -102,12 +103,25 @@ def _inflict(world: World, fault: Fault) -> None:
         world.run_command(Backfill(world, fault))
     elif kind == "retention":
         _retention(world)
+    elif kind.startswith("open transaction"):
+        _open_transaction(world, fault)
     elif kind == "failover":
         _lose(world, int(fault.amount))
     else:
         process = world.slots[fault.who].process
         if process is not None and process.alive:
             _harm(world, fault, process)
+
+
+def _open_transaction(world: World, fault: Fault) -> None:
+    """Another program's, on one partition of an inbound topic."""
+    topics = inbound_topics()
+    topic = topics[int(fault.amount * len(topics))]
+    tp = TopicPartition(world.settings.topic(topic), fault.who)
+    producer = f"another program {fault.at_s}"
+    epoch = world.kafka.initialise(producer)
+    world.kafka.produce(producer, epoch, fault.seconds + DRAIN_S, tp, [(b"c1", b"of another program", (), None)])
+    world.network.later(fault.seconds, world.kafka.end, producer, epoch, fault.kind.rpartition(" ")[2])
 
 
 def _harm(world: World, fault: Fault, process: Process) -> None:
@@ -206,6 +220,8 @@ def _waiting(world: World, topics: tuple[str, ...]) -> list[str]:
         for topic in topics:
             inbound = world.kafka.logs[TopicPartition(world.settings.topic(topic), number)]
             last = next((e.offset for e in reversed(inbound.entries) if e.readable), -1)
+            if inbound.open:
+                found.append(f"a transaction is open on {topic}-{number}")
             if last >= offsets.get(topic, 0):
                 found.append(f"{topic}-{number} is decided to {offsets.get(topic, 0)}, its last record is {last}")
         if log.open:

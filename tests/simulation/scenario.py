@@ -102,8 +102,25 @@ def generate(random: Random, seed: int) -> Scenario:
     if chance.random() < 0.18:
         inputs += _operated(chance, scenario)
         scenario.faults.sort(key=lambda item: item.at_s)
+    scenario.faults += _open_transactions(Random(f"{seed}: what other producers do"), scenario)
+    scenario.faults.sort(key=lambda item: item.at_s)
     scenario.inputs = sorted(inputs, key=lambda item: item.at_s)
     return scenario
+
+
+def _open_transactions(random: Random, scenario: Scenario) -> list[Fault]:
+    """Of producers that hang, or take long, on an inbound topic; `who` is the partition."""
+    count = random.choice((1, 1, 2)) if random.random() < 0.2 else 0
+    return [
+        Fault(
+            at_s=random.uniform(0.05, scenario.end_s),
+            kind=random.choice(("open transaction, committed", "open transaction, aborted")),
+            who=random.randrange(scenario.partitions),
+            seconds=random.choice((0.2, 2.0, 8.0, 12.0)),
+            amount=random.random(),
+        )
+        for _ in range(count)
+    ]
 
 
 def _rebuild(random: Random) -> Fault | None:

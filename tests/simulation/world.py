@@ -73,6 +73,7 @@ class World:
         self.workers: dict[Process, worker.Worker] = {}
         self.commands: list[Command] = []
         self.published: list[dict[str, str]] = []  # rule sets, in order
+        self._clocks_jump = any(fault.kind == "clock" for fault in scenario.faults)
         self.well = False  # no fault comes any more
         self.violations: list[str] = []
         self.refusals: list[str] = []
@@ -208,6 +209,12 @@ class World:
             self.violations.append(
                 f"{process.name if process else '-'}: tick of partition {number} at {until_ms} while records wait, "
                 f"the latest read is of {intake.latest_ms}"
+            )
+        waits_ms = None if intake is None else intake.waits_behind_an_open_transaction()
+        if waits_ms is not None and until_ms > waits_ms and not self._clocks_jump:
+            self.violations.append(
+                f"{process.name if process else '-'}: tick of partition {number} at {until_ms} while records of "
+                f"{waits_ms} on wait behind an open transaction"
             )
 
     async def stop(self) -> None:

@@ -7,7 +7,9 @@ Holds: a consumer of its own that no group moves, assigned once; nothing but its
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 import structlog
@@ -16,7 +18,8 @@ from aiokafka import TopicPartition
 from engine.runtime.clients import Clients, Consumer
 from engine.runtime.errors import Refused
 from engine.runtime.kafka.connection import discard, errors, reader
-from engine.runtime.protocol.intake import MAX_BATCH_BYTES, Batch, Merger
+from engine.runtime.kafka.open_transactions import OpenTransactions
+from engine.runtime.protocol.intake import MAX_BATCH_BYTES, Batch, Held, Merger
 from engine.runtime.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -66,11 +69,24 @@ class KafkaIntake:
         self._ranks = ranks
         self.merger = Merger(dict.fromkeys(ranks, 0), ranks)
         self._heard_ms, self._heard_at = 0, -HEARD_S  # when all topics' ends were last heard of, by two clocks
+        self._forget_open()
+
+    def _forget_open(self) -> None:
+        self._open = OpenTransactions(self._ranks)
+        self._answered: dict[str, tuple[int | None, int, int]] = {}  # each topic's last answer, and when it came
+        # An answer that is new now was asked for after the last but one look: what was on its way then came before it
+        self._looked_ms: deque[int] = deque([0, 0], maxlen=2)
 
     @property
     def caught_up(self) -> bool:
         """aiokafka is silent about a broker that does not answer: while the ledger's does, records may wait at it."""
         return self.merger.caught_up and _now_s() - self._heard_at < HEARD_S
+
+    def readable_ms(self, now_ms: int) -> int:
+        return self._open.readable_ms(now_ms)
+
+    def held(self) -> list[Held]:
+        return [replace(held, topic=self._topics[held.topic].topic) for held in self._open.held(_now_s())]
 
     async def start(self, offsets: dict[str, int]) -> dict[str, int]:
         """Seek the offsets, or a topic's beginning if there is none. Raises Refused when a topic lost what is
@@ -78,6 +94,7 @@ class KafkaIntake:
         """
         await self.stop()
         self._heard_ms, self._heard_at = 0, -HEARD_S
+        self._forget_open()
         self._reader = reader(
             self._settings,
             self._clients,
@@ -132,11 +149,18 @@ class KafkaIntake:
         fetched = await consumer.getmany(*tps, timeout_ms=int(wait_s * 1000))
         self._check_partitions(consumer)
         for tp, topic in self._names.items():
-            end = consumer.last_stable_offset(tp)
-            if end is None or end < 0:
-                end = consumer.highwater(tp)
+            answered_ms = consumer.last_poll_timestamp(tp)
+            end = consumer.highwater(tp) or 0
+            stable = consumer.last_stable_offset(tp)
+            if stable is None or stable < 0:
+                stable = end
             position = await consumer.position(tp)
-            self.merger.add(topic, fetched.get(tp, ()), position, max(end or 0, position))
+            self.merger.add(topic, fetched.get(tp, ()), position, max(stable, position), end)
+            answer = answered_ms, stable, end
+            if answered_ms and answer != self._answered.get(topic):
+                self._answered[topic] = answer
+                self._open.note(topic, stable, end, self._looked_ms[0], _now_s())
+        self._looked_ms.append(self._clients.wall_ms())
         heard_ms = min(consumer.last_poll_timestamp(tp) or 0 for tp in self._names)
         if heard_ms and heard_ms != self._heard_ms:  # the wall clock may be moved
             self._heard_ms, self._heard_at = heard_ms, _now_s()

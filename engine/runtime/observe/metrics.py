@@ -58,6 +58,12 @@ class Metrics:
         )
         self.tier_clients = Gauge("engage_tier_clients", "Clients in each tier.", ["partition", "tier"], registry=r)
         self.lag = Gauge("engage_lag_records", "Records not yet decided.", ["topic", "partition"], registry=r)
+        self.held = Gauge(
+            "engage_held_seconds",
+            "How long records have waited behind an open transaction of another program.",
+            ["topic", "partition"],
+            registry=r,
+        )
         self.assigned = Gauge("engage_partitions_assigned", "Partitions this worker owns.", registry=r)
         self.state = Gauge(
             "engage_partition_state", "1 for the state a partition is in.", ["partition", "state"], registry=r
@@ -160,7 +166,7 @@ class Metrics:
 
     def forget(self, partition: int) -> None:
         """A partition that is another worker's now must not be shown here."""
-        for gauge in (self.tier_clients, self.lag, self.state):
+        for gauge in (self.tier_clients, self.lag, self.held, self.state):
             gauge.remove_by_labels({"partition": str(partition)})
 
     def rule_set_in_force(self, digest: str) -> None:

@@ -28,6 +28,16 @@ class Batch:
     size_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A topic whose records have waited behind an open transaction for so long."""
+
+    topic: str
+    offset: int  # where the transaction begins
+    records: int
+    seconds: float
+
+
 @dataclass(slots=True)
 class _Queue:
     """What was fetched of one topic and not yet put into a batch."""
@@ -36,7 +46,8 @@ class _Queue:
     size_bytes: int = 0
     begin: int = 0  # where the next batch begins
     fetched: int = 0  # the consumer's position: after the last record fetched, markers included
-    end: int = 0  # the last known end of the topic
+    end: int = 0  # the last known end of what can be read of the topic
+    log_end: int = 0  # of the topic itself: between the two are records behind an open transaction
 
 
 class Merger:
@@ -46,14 +57,17 @@ class Merger:
         self._ranks = ranked or ranks()
         self._queues = {topic: _Queue(begin=offsets[topic], fetched=offsets[topic]) for topic in self._ranks}
 
-    def add(self, topic: str, records: Sequence[Record], position: int, end: int) -> None:
-        """Add fetched records of a topic, with the consumer's position after them and the topic's last known end."""
+    def add(self, topic: str, records: Sequence[Record], position: int, end: int, log_end: int = 0) -> None:
+        """Add fetched records of a topic, with the consumer's position after them and the last known end of what can
+        be read, and of all that the topic holds if that is more.
+        """
         queue = self._queues[topic]
         new = [r for r in records if r.offset >= queue.fetched]
         queue.records += new
         queue.size_bytes += sum(map(_size, new))
         queue.fetched = max(queue.fetched, position)
         queue.end = max(queue.end, end)
+        queue.log_end = max(queue.end, log_end)
 
     def lacking(self) -> list[str]:
         """Topics that have more records but none fetched: merging past them would take later records first."""
@@ -70,7 +84,7 @@ class Merger:
 
     def lag(self) -> dict[str, int]:
         # with nothing at hand, what was fetched past the last batch was markers and aborted transactions
-        return {t: max(q.end - (q.begin if q.records else q.fetched), 0) for t, q in self._queues.items()}
+        return {t: max(q.log_end - (q.begin if q.records else q.fetched), 0) for t, q in self._queues.items()}
 
     def cut(self, limit: int) -> Batch | None:
         """The next batch, of at most `limit` records; None if there are no records."""
@@ -123,7 +137,13 @@ class Intake(Protocol):
 
     @property
     def caught_up(self) -> bool:
-        """Whether everything that the topics held a moment ago is in batches."""
+        """Whether everything that could be read of the topics a moment ago is in batches."""
+
+    def readable_ms(self, now_ms: int) -> int:
+        """Whatever came before this moment can be read; `now_ms` while no transaction of a producer is open."""
+
+    def held(self) -> Sequence[Held]:
+        """The topics, by their real names, whose records have waited behind an open transaction for long."""
 
     async def start(self, offsets: dict[str, int]) -> dict[str, int]:
         """Seek the offsets, or a topic's beginning if there is none; returns where it begins."""

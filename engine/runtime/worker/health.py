@@ -36,13 +36,15 @@ class Health:
         return reasons
 
     def report(self) -> dict[str, Any]:
-        """Amber: it works, but not by the newest rules."""
+        """Amber: it works, but somebody has to act."""
         reasons, trouble = self.not_ready(), self._rule_sets.trouble
+        warnings = [trouble[:TROUBLE_CHARACTERS]] if trouble else []
+        warnings += [warning for runner in self._partitions.runners() for warning in runner.warnings]
         return {
-            "state": "red" if reasons else "amber" if trouble else "green",
+            "state": "red" if reasons else "amber" if warnings else "green",
             "ready": not reasons,
             "reasons": reasons,
-            "warnings": [trouble[:TROUBLE_CHARACTERS]] if trouble else [],
+            "warnings": warnings,
             "rule_set": self._rule_sets.in_words(),
             "rule_set_stale": trouble is not None,
         }

@@ -17,7 +17,7 @@ import structlog
 
 from engine.runtime.errors import Fenced, Newer, Surprised, Unavailable
 from engine.runtime.observe.metrics import Metrics
-from engine.runtime.protocol.intake import Batch, Intake
+from engine.runtime.protocol.intake import Batch, Held, Intake
 from engine.runtime.protocol.partition import Partition
 from engine.runtime.settings import Settings
 from engine.runtime.worker.waiting import SYSTEMS, Waiting
@@ -81,6 +81,7 @@ class Runner:
         self._wall_ms = wall_ms
         self._stopping = asyncio.Event()
         self._stood = partition.position
+        self._held: dict[str, Held] = {}  # by topic, what waits behind an open transaction
         self._log = log.bind(partition=self.number)
 
     async def run(self) -> None:
@@ -137,6 +138,16 @@ class Runner:
         """Digest of the rule set that the partition decides by; a newer one waits for its unit's end."""
         return self._partition.rule_set
 
+    @property
+    def warnings(self) -> list[str]:
+        """What does not keep the partition from running, but needs somebody to act."""
+        return [
+            f"partition {self.number}: {held.records} records of {held.topic} have waited for {held.seconds:.0f} s "
+            f"behind an open transaction that begins at offset {held.offset}: timers wait, too. Find its producer, and "
+            "end it (kafka-transactions.sh find-hanging, abort)"
+            for held in self._held.values()
+        ]
+
     def stop(self) -> None:
         """Finish the unit in hand, commit, and end."""
         self._stopping.set()
@@ -159,6 +170,7 @@ class Runner:
 
     async def _recover(self) -> None:
         await self._intake.stop()
+        self._held = {}
         await self._check()
         position = self._stood = await self._partition.recover()
         self._partition.offsets = await self._intake.start(dict(position.offsets))
@@ -191,16 +203,16 @@ class Runner:
         return 0 if self._settings.clock == "event" else self._wall_ms()
 
     async def _tick(self) -> None:
-        for topic, records in self._intake.merger.lag().items():
-            self._metrics.lag.labels(topic, self.number).set(records)
-        reached_ms = self._partition.reached_ms
+        self._report_waiting_records()
+        # records that nobody can read yet, since a producer's transaction is open, may be logins, too
+        now_ms = self._intake.readable_ms(self._wall_ms())
         if self._settings.clock == "event":
             tick_ms = self._partition.reached_event_ms
         elif self._intake.caught_up:
-            tick_ms = self._wall_ms()
+            tick_ms = now_ms
         else:
             # behind, or out of touch: later logins may wait; and a record may carry a time that lies ahead
-            tick_ms = min(reached_ms, self._wall_ms())
+            tick_ms = min(self._partition.reached_ms, now_ms)
         decided_ms = self._decided_ms()
         while tick_ms and await self._partition.tick(tick_ms, decided_ms=decided_ms) and not self._stopping.is_set():
             if not self._intake.caught_up:
@@ -209,3 +221,20 @@ class Runner:
             await self._partition.sweep(tick_ms, self._sweep_clients, decided_ms)
         if not self._partition.uncommitted:
             self._partition.take_newest_plan()
+
+    def _report_waiting_records(self) -> None:
+        for topic, records in self._intake.merger.lag().items():
+            self._metrics.lag.labels(topic, self.number).set(records)
+        before, self._held = self._held, {held.topic: held for held in self._intake.held()}
+        for topic, held in self._held.items():
+            self._metrics.held.labels(topic, self.number).set(held.seconds)
+            if topic not in before:
+                self._log.warning(
+                    "records wait behind an open transaction of another program, and timers with them",
+                    topic=topic,
+                    offset=held.offset,
+                    records=held.records,
+                )
+        for topic in before.keys() - self._held.keys():
+            self._metrics.held.labels(topic, self.number).set(0)
+            self._log.info("the open transaction has ended", topic=topic, seconds=round(before[topic].seconds))
