@@ -1,12 +1,14 @@
 """What changed between two rule sets, in words."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
 
 from engine.cli.main import main
 from engine.core.rules.meaning import Changes, changes
+from engine.rulefile.tools import renames
 from engine.rulefile.tools.diff import differences
 from tests.rulefile.sample import FILES, good
 
@@ -76,10 +78,11 @@ def test_rules_that_come_and_go():
         'rule "hello": removed\n  Hello\n  survey to client, on logins, trades, when True\n'
         "  what it did is kept for 365 days: put back, it goes on from there",
         'rule "howdy": added\n  Hello\n  survey to client, on logins, trades, when True\n'
-        '  it does what "hello" did, which is gone: `was: hello` makes it the same rule',
+        '  looks like a rename: it does what "hello" did, which is gone, so its cooldowns are '
+        "forgotten, and clients may get it again; `was: hello` makes it the same rule",
     ]
     other = said((RULES, "id: hello", "id: howdy"), (RULES, "kind: survey", "kind: message"))
-    assert "was:" not in "".join(other)
+    assert 'it is much like "hello", which is gone' in "".join(other)
 
 
 RENAMED = '  renamed: it was "hello", and goes on with what is known of that'
@@ -114,7 +117,7 @@ def test_features_under_other_names():
     more = (RULES, "money_out_cny: money_out_cny_7d", "money_out_cny: left_cny_7d")
     gone, come = (text for text in said(rename, use, more) if text.startswith("feature"))
     assert gone.startswith('feature "money_out_cny_7d": removed')
-    assert come.endswith("which is gone: `was: money_out_cny_7d` makes it the same feature")
+    assert come.split("\n")[2].endswith("begins without a past; `was: money_out_cny_7d` makes it the same feature")
     former = ("features.yaml", "left_cny_7d:", "left_cny_7d:\n    was: money_out_cny_7d")
     assert [text for text in said(rename, use, more, former) if text.startswith("feature")] == [
         'feature "left_cny_7d":\n  renamed: it was "money_out_cny_7d", and goes on with what is known of that'
@@ -154,7 +157,7 @@ def test_how_a_feature_is_written_is_no_difference():
     assert differences(good(one), good(other)) == []
     assert [str(d) for d in differences(good(one), good({**other, "features.yaml": (
         other["features.yaml"].replace("window: 7d", "window: 8d", 1))}))] == [
-        'feature "bought":\n  window length: 7 becomes 8']  # fmt: skip
+        'feature "bought":\n  window: 7d becomes 8d']  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -165,7 +168,7 @@ def test_how_a_feature_is_written_is_no_difference():
         (RULES, "[sms, email]", "[email, sms]", 'rule "silent-client" (久未登录):\n'
          "  channels: order becomes email, sms\n  its meaning changed, and its version is 1 as before: raise it"),
         ("features.yaml", "count, window: 30d", "count, window: 90d", 'feature "trades_30d":\n'
-         "  window length: 30 becomes 90\n"
+         "  window: 30d becomes 90d\n"
          "  30 of 90 days known, all of them 60 days after it becomes active"),
         ("tiers.yaml", "enter: 1_000_000", "enter: 950_000", "tiers:\n"
          "  ladders individual steps A enter: 1,000,000 becomes 950,000"),
@@ -180,9 +183,9 @@ def test_how_a_feature_is_written_is_no_difference():
          "  expression: `client.assets_cny >= 500_000` becomes `300_000`"),
         ("definitions.yaml", '"000001"', '"510300"', 'list "watched":\n  510300 added\n  000001 removed'),
         ("definitions.yaml", "then: 300_000", "then: 250_000", 'table "large_cny":\n'
-         "  row client.tier B: 300_000 becomes 250_000"),
+         "  row client.tier B: 300,000 CNY becomes 250,000 CNY"),
         ("definitions.yaml", "client.tier: B, ", "client.tier: C, ", 'table "large_cny":\n'
-         "  row client.tier B, then 300_000: removed\n  row client.tier C, then 300_000: added"),
+         "  row client.tier B: 300,000 CNY, removed\n  row client.tier C: 300,000 CNY, added"),
     ],
 )  # fmt: skip
 def test_declarations(file, old, new, text):
@@ -207,3 +210,153 @@ def test_the_command_ends_with_0_1_or_2(tmp_path):
     ]
     assert "every client is evaluated once: tiers" in run("a", "d").output
     assert run("a", "c").exit_code == 2
+
+
+TABLE = """\
+tables:
+  limit:
+    hit: HIT
+    unit: cny
+    otherwise: 9_000
+    description: how much is much
+    rows:
+ROWS
+"""
+ROW_A, ROW_B = "      - {client.tier: A, then: 1_000}", "      - {client.has_advisor: true, then: 2_000.50}"
+ROW_C = '      - {client.tier: "B | C", client.assets_cny: 0 .. 500_000, then: 3_000}'
+
+
+def table(*rows, hit="first", **edits):
+    text = TABLE.replace("HIT", hit).replace("ROWS", "\n".join(rows))
+    for old, new in edits.values():
+        assert old in text
+        text = text.replace(old, new)
+    return {**FILES, "definitions.yaml": text}
+
+
+MOVED = "  the order of its rows changed (the first that matches counts); now: "
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "lines"),
+    [
+        (table(ROW_A, ROW_B), table(ROW_B, ROW_A), [
+            f"{MOVED}row client.has_advisor true: 2,000.50 CNY; row client.tier A: 1,000 CNY"]),
+        (table(ROW_A, ROW_B, ROW_C), table(ROW_B, ROW_C), [
+            "  row client.tier A: 1,000 CNY, removed"]),
+        (table(ROW_A), table(ROW_A, ROW_C), [
+            "  row client.tier B | C, client.assets_cny 0 .. 500_000: 3,000 CNY, added",
+            "  column client.assets_cny: added"]),
+        (table(ROW_A, ROW_B), table(ROW_A.replace("1_000", "1500"), ROW_B), [
+            "  row client.tier A: 1,000 CNY becomes 1,500 CNY"]),
+        (table(ROW_A), table(ROW_A, edit=("9_000", "8_000.01")), ["  otherwise: 9,000 CNY becomes 8,000.01 CNY"]),
+        (table(ROW_A), table(ROW_A, edit=("    unit: cny\n", "")), [
+            "  row client.tier A: 1,000 CNY becomes 1,000", "  otherwise: 9,000 CNY becomes 9,000",
+            "  unit: cny becomes none"]),
+        (table(ROW_A), table(ROW_A, edit=("how much", "how  much")), [
+            '  description: how much is much becomes "how  much is much"']),
+        # What is written otherwise and means the same.
+        (table(ROW_C), table(ROW_C.replace("B | C", "C | B").replace("500_000", "500000")), []),
+    ],
+)  # fmt: skip
+def test_tables_row_by_row(old, new, lines):
+    assert "\n".join(map(str, differences(good(old), good(new)))).split("\n")[1:] == lines
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        ('trade.symbol != "A  B"', 'trade.symbol != "A B"', 'when: `trade.symbol != "A  B"` becomes `"A B"`'),
+        ('trade.symbol != " A"', 'trade.symbol != "A"', 'when: `trade.symbol != " A"` becomes `"A"`'),
+        ('trade.symbol != "A"', 'trade.symbol != "\u0410"',
+         'when: `trade.symbol != "A"` becomes `trade.symbol != "\\u0410"`'),
+        ('trade.symbol != "caf\u00e9"', 'trade.symbol != "cafe\u0301"',
+         'when: `trade.symbol != "caf\\u00e9"` becomes `trade.symbol != "cafe\\u0301"`'),
+        ('trade.symbol  in ("A  1", "B")', 'trade.symbol in ("A 1", "B")',
+         'when: `trade.symbol in ("A  1", "B")`: `"A  1"` becomes `"A 1"`'),
+        ("trade.symbol == 'it''s  x'", "trade.symbol == 'it''s x'", None),
+        ("limit > 9 and True", "True and limit > 9", "when: the order of its terms changed"),
+    ],
+)  # fmt: skip
+def test_texts_are_shown_as_they_are(old, new, line):
+    def rule(when):
+        return {
+            **table(ROW_A),
+            RULES: FILES[RULES].replace("on: [logins, trades]", f"on: trades\n    when: >\n      {when}"),
+        }
+
+    if line is None:
+        old, new = (text.replace("''", "\\'") for text in (old, new))
+        line = f"when: `{old}` becomes `{new.partition('== ')[2]}`"
+    (found,) = differences(good(rule(old)), good(rule(new)))
+    assert found.lines[0] == line
+
+
+def test_what_stays_as_written_and_means_another_thing():
+    use = {RULES: FILES[RULES].replace("on: [logins, trades]", "on: trades\n    when: limit > 100")}
+    old, new = ({**table(ROW_A, **edit), **use} for edit in ({}, {"edit": ("    unit: cny\n", "")}))
+    rule = next(d for d in differences(good(old), good(new)) if d.what == "rule")
+    assert rule.lines[0] == "when: `limit > 100` stays as it is written, but what it names has changed"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        ("at: {every: day, time: \"09:00\"}", "at: {every: day, time: \"10:30\"}", "at time: 09:00 becomes 10:30"),
+        ("at: {every: day, time: \"09:00\"}", "at: {every: month, day: 2, time: \"09:00\"}",
+         "at every: day becomes month"),
+    ],
+)  # fmt: skip
+def test_times_in_words(old, new, line):
+    text = FILES[RULES]
+    assert "on: [logins, trades]" in text
+    ones, others = ({**FILES, RULES: text.replace("on: [logins, trades]", when)} for when in (old, new))
+    (found,) = differences(good(ones), good(others))
+    assert found.lines[0] == line
+
+
+@pytest.mark.parametrize(
+    ("edits", "like"),
+    [
+        ([("id: hello", "id: howdy")], "rule"),
+        ([("id: hello", "id: howdy"), ("title: Hello", "title: Howdy")], "rule"),
+        ([("id: hello", "id: howdy"), ("kind: survey", "kind: message")], "rule"),
+        ([("id: hello", "id: howdy"), ("priority: 90", "priority: 10")], "rule"),
+        ([("id: vip-winback", "id: vip-back"), ("0.3 * client", "0.2 * client")], "rule"),
+        ([("id: silent-client", "id: quiet"), ("for: 30d", "for: 31d")], "rule"),
+    ],
+)  # fmt: skip
+def test_what_looks_like_a_rename(edits, like):
+    found = "\n".join(said(*((RULES, *edit) for edit in edits)))
+    (id_,) = (old.removeprefix("id: ") for old, _ in edits if old.startswith("id: "))
+    assert f"which is gone, so its cooldowns are forgotten, and clients may get it again; `was: {id_}`" in found
+    assert found.count("looks like a rename") == 1
+
+
+def test_what_is_gone_is_taken_for_one_thing():
+    twice = FILES[RULES].replace("id: hello", "id: howdy")
+    other = twice[twice.index("  - id: howdy") :].replace("howdy", "hi-there")
+    found = [str(d) for d in differences(good(), good({**FILES, RULES: twice.rstrip("\n") + "\n" + other}))]
+    assert "\n".join(found).count("looks like a rename") == 1
+
+
+def test_renamed_lists_definitions_and_parameters():
+    found = said(("definitions.yaml", "watched:", "observed:"), ("definitions.yaml", "rich:", "wealthy:"), of=WITH)
+    assert "\n".join(found).count("looks like a rename") == 2
+    (text,) = said((RULES, "      tone: ", "      mood: "))
+    assert "  parameters mood: looks like a rename of tone" in text.split("\n")
+
+
+def test_renames_are_found_without_comparing_each_with_each(monkeypatch):
+    calls = []
+    for name in ("_acts", "_signs"):
+        real = getattr(renames, name)
+        monkeypatch.setattr(renames, name, lambda item, real=real: (calls.append(0), real(item))[1])
+    counts = []
+    for many in (50, 100):
+        calls.clear()
+        rule = good().rules[0]
+        ones, others = ({f"{w}-{i}": replace(rule, id=f"{w}-{i}", priority=i) for i in range(many)} for w in "ab")
+        assert len(renames.likenesses(ones, others)) == many
+        counts.append(len(calls))
+    assert counts[1] <= 2 * counts[0]

@@ -8,6 +8,7 @@ compared by the fields of their dataclasses.
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, Final
@@ -15,16 +16,15 @@ from typing import Any, Final
 from engine.core.language.expressions import Expression
 from engine.core.rules.meaning import FILTERS, filter_meaning, meaning
 from engine.core.rules.occasion import Becomes, BeforeMaturity, Calendar, Occasion, OnEvents, Sequence, Silence
-from engine.core.rules.ruleset import Feature, Rule, RuleSet
-from engine.core.rules.tables import Row, Table
+from engine.core.rules.ruleset import Feature, Rule, RuleSet, Window
+from engine.core.rules.tables import Table
 from engine.rulefile.lint.parts import Part, conjuncts
 from engine.rulefile.lint.places import Places
 from engine.rulefile.tools.effects import RULE_MEMORY, pasts
-from engine.rulefile.tools.renames import acts_otherwise, by_present_name, name_of, renamed, twin
+from engine.rulefile.tools.renames import acts_otherwise, by_present_name, likenesses, name_of, renamed
+from engine.rulefile.tools.tables import between_tables
+from engine.rulefile.tools.wording import KEYS, SILENT, becomes, label, said, shortened, text
 
-SILENT: Final = ("text", "place", "tree", "log10", "size", "depth")  # of how it is written or compiled
-SHOWN: Final = 5  # values of a list; if there are more, their number is shown
-KEYS: Final = ("id", "name", "tier")
 WRITTEN_AS: Final[dict[type, str]] = {
     OnEvents: "on",
     Silence: "silence",
@@ -33,7 +33,6 @@ WRITTEN_AS: Final[dict[type, str]] = {
     BeforeMaturity: "at",
     Sequence: "sequence",
 }
-SECONDS: Final = (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +64,9 @@ def differences(old: RuleSet, new: RuleSet) -> list[Difference]:
         what = part.name.removesuffix("s")
         ones, others = _by_key(before) or {}, _by_key(after) or {}
         ones = by_present_name(ones, others)
+        like = likenesses(ones, others)
         for name in dict.fromkeys((*ones, *others)):
-            found += _one(what, name, ones.get(name), others.get(name), twin(name, ones, others))
+            found += _one(what, name, ones.get(name), others.get(name), like.get(name, ""))
     lacking = {f'"{past.feature}"': str(past) for past in pasts(old, new)}
     found = [
         replace(each, lines=(*each.lines, lacking[each.name]))
@@ -77,10 +77,9 @@ def differences(old: RuleSet, new: RuleSet) -> list[Difference]:
     return found + _tests(old, new)
 
 
-def _one(what: str, name: str, before: Any, after: Any, like: str | None) -> list[Difference]:
+def _one(what: str, name: str, before: Any, after: Any, like: str) -> list[Difference]:
     if before is None:
-        said = (f'it does what "{like}" did, which is gone: `was: {like}` makes it the same {what}',) if like else ()
-        return [Difference(what, f'"{name}"', "added", (*_summary(after), *said))]
+        return [Difference(what, f'"{name}"', "added", (*_summary(after), *[like] * bool(like)))]
     if after is None:
         kept = f"what it did is kept for {RULE_MEMORY}: put back, it goes on from there"
         return [Difference(what, f'"{name}"', "removed", (*_summary(before), *[kept] * isinstance(before, Rule)))]
@@ -100,12 +99,12 @@ def _one(what: str, name: str, before: Any, after: Any, like: str | None) -> lis
 def _summary(value: Any) -> tuple[str, ...]:
     if isinstance(value, Rule):
         on = ", ".join(map(str, value.triggers))
-        return value.title, f"{value.kind} to {value.audience}, on {on}, when {_said('', value.when)}"
+        return value.title, f"{value.kind} to {value.audience}, on {on}, when {said('', value.when)}"
     if isinstance(value, Table):
         return (f"{len(value.rows)} rows over {', '.join(value.inputs)}",)
     if is_dataclass(value):
         shown = ((f.name, getattr(value, f.name)) for f in fields(value) if f.name not in (*KEYS, *SILENT))
-        return (", ".join(f"{_label(name)} {_said(name, item)}" for name, item in shown if item not in (None, "")),)
+        return (", ".join(f"{label(name)} {said(name, item)}" for name, item in shown if item not in (None, "")),)
     return (f"{len(value)} values",) if isinstance(value, tuple) else ()
 
 
@@ -115,22 +114,22 @@ def _between(path: str, before: Any, after: Any) -> Iterable[str]:
         return
     if isinstance(before, Expression) and isinstance(after, Expression):
         yield from _conditions(path, before, after)
-    elif isinstance(before, Table) and isinstance(after, Table) and before.inputs == after.inputs:
-        yield from _tables(path, before, after)
+    elif isinstance(before, Table) and isinstance(after, Table):
+        yield from between_tables(before, after)
     elif isinstance(before, Occasion) and isinstance(after, Occasion):
         yield from _occasions(before, after)
-    elif is_dataclass(before) and type(before) is type(after):
+    elif is_dataclass(before) and type(before) is type(after) and not isinstance(before, Window):
         for field in fields(before):
             one, other = getattr(before, field.name), getattr(after, field.name)
             filters = FILTERS.get(type(before)) == field.name
             if field.name not in SILENT and not (filters and filter_meaning(one) == filter_meaning(other)):
-                yield from _between(f"{path} {_label(field.name)}".strip(), one, other)
+                yield from _between(f"{path} {label(field.name)}".strip(), one, other)
     elif (ones := _by_key(before)) is not None and (others := _by_key(after)) is not None:
         yield from _keyed(path, ones, others)
     elif isinstance(before, tuple) and isinstance(after, tuple) and all(isinstance(v, str) for v in before + after):
         yield from _lists(path, before, after)
     else:
-        yield f"{path}: {_said(path, before)} becomes {_said(path, after)}"
+        yield f"{path}: {becomes(said(path, before), said(path, after))}"
 
 
 def _occasions(before: Occasion, after: Occasion) -> Iterable[str]:
@@ -139,64 +138,60 @@ def _occasions(before: Occasion, after: Occasion) -> Iterable[str]:
         yield from _lists("on", tuple(map(str, before.triggers)), tuple(map(str, after.triggers)))
     elif type(before) is type(after):
         for field in fields(before):
-            where = f"{WRITTEN_AS[type(before)]} {_label(field.name)}"
+            where = f"{WRITTEN_AS[type(before)]} {label(field.name)}"
             yield from _between(where, getattr(before, field.name), getattr(after, field.name))
     else:
-        yield f"{_occasion_said(before)} becomes {_occasion_said(after)}"
+        yield becomes(_occasion_said(before), _occasion_said(after))
 
 
 def _occasion_said(occasion: Occasion) -> str:
-    said = ", ".join(map(str, occasion.triggers)) if isinstance(occasion, OnEvents) else _said("", occasion)
-    return f"{WRITTEN_AS[type(occasion)]} {said}"
+    words = ", ".join(map(str, occasion.triggers)) if isinstance(occasion, OnEvents) else said("", occasion)
+    return f"{WRITTEN_AS[type(occasion)]} {words}"
 
 
 def _keyed(path: str, ones: Mapping[str, Any], others: Mapping[str, Any]) -> Iterable[str]:
+    gone = {repr(_unnamed(ones[key])): key for key in ones if key not in others}
     for key in dict.fromkeys((*ones, *others)):
         where = f"{path} {key}".strip()
         if key not in others:
             yield f"{where}: removed"
         elif key not in ones:
-            yield f"{where}: added, {_said(path, others[key])}"
+            former = gone.pop(repr(_unnamed(others[key])), None)
+            yield f"{where}: added, {said(path, others[key])}"
+            if former is not None:
+                yield f"{where}: looks like a rename of {former}"
         else:
             yield from _between(where, ones[key], others[key])
-    kept, now = [key for key in ones if key in others], [key for key in others if key in ones]
-    if kept != now:
-        yield f"{path}: order becomes {', '.join(now)}"
+    yield from _order(path, list(ones), list(others))
+
+
+def _unnamed(value: Any) -> Any:
+    """What it means but for its name."""
+    found = meaning(value)
+    return [part for part in found if not (isinstance(part, tuple) and part and part[0] in KEYS)]
+
+
+def _order(path: str, before: list[str], after: list[str]) -> Iterable[str]:
+    """Of those that stayed."""
+    ones, others = set(before), set(after)
+    now = [value for value in after if value in ones]
+    if [value for value in before if value in others] != now:
+        yield f"{path}: order becomes {shortened([text(value) for value in after])}".removeprefix(": ")
 
 
 def _lists(path: str, before: tuple[str, ...], after: tuple[str, ...]) -> Iterable[str]:
     where = f"{path}: " if path else ""
-    for change, values in (
-        ("added", [value for value in after if value not in set(before)]),
-        ("removed", [value for value in before if value not in set(after)]),
-    ):
-        if values:
-            more = f" and {len(values) - SHOWN} more" if len(values) > SHOWN else ""
-            yield f"{where}{', '.join(values[:SHOWN])}{more} {change}"
-    if sorted(before) == sorted(after):
-        yield f"{where}order becomes {', '.join(after[:SHOWN])}"
-
-
-def _tables(path: str, before: Table, after: Table) -> Iterable[str]:
-    ones = {_cells(before, row): row.text for row in before.rows}
-    others = {_cells(after, row): row.text for row in after.rows}
-    for cells in dict.fromkeys((*ones, *others)):
-        if cells not in others:
-            yield f"row {cells}, then {ones[cells]}: removed"
-        elif cells not in ones:
-            yield f"row {cells}, then {others[cells]}: added"
-        elif ones[cells] != others[cells]:
-            yield f"row {cells}: {ones[cells]} becomes {others[cells]}"
-    if [cells for cells in ones if cells in others] != [cells for cells in others if cells in ones]:
-        yield "the order of its rows changed"
-    for field in fields(Table):
-        if field.name != "rows":
-            yield from _between(_label(field.name), getattr(before, field.name), getattr(after, field.name))
-
-
-def _cells(table: Table, row: Row) -> str:
-    given = [f"{name} {cell.text}" for name, cell in zip(table.inputs, row.cells, strict=True) if cell is not None]
-    return ", ".join(given) or "of everything else"
+    ones, others = set(before), set(after)
+    come, gone = [value for value in after if value not in ones], [value for value in before if value not in others]
+    if len(come) == len(gone) == 1 and (changed := becomes(said("", gone[0]), said("", come[0]))).count("\\u"):
+        yield f"{where}{changed}"
+    else:
+        yield from (
+            f"{where}{shortened([text(value) for value in v])} {how}"
+            for how, v in (("added", come), ("removed", gone))
+            if v
+        )
+    yield from _order(path, list(before), list(after))
 
 
 def _conditions(path: str, before: Expression, after: Expression) -> Iterable[str]:
@@ -212,14 +207,16 @@ def _conditions(path: str, before: Expression, after: Expression) -> Iterable[st
             lost.append(part)
         else:
             come.remove(twin)
-            yield f"{where}`{part.text}` becomes {_changed(part, twin)}"
+            yield f"{where}{_changed(part, twin)}"
     if len(lost) == len(come) == 1:
-        yield f"{where}`{lost[0].text}` becomes `{come[0].text}`"
+        yield f"{where}{becomes(lost[0].text, come[0].text, '`')}"
         return
     yield from (f"{where}`{part.text}` no longer asked" for part in lost)
     yield from (f"{where}`{part.text}` asked too" for part in come)
     if not gone and not come:
-        yield f"{where}the order of its terms changed"
+        counts = [Counter(ast.dump(part.tree) for part in parts) for parts in (ones, others)]
+        moved = "the order of its terms changed" if counts[0] == counts[1] else "a term is asked once more or less"
+        yield f"{where}{moved}"
 
 
 def _form(part: Part) -> str:
@@ -234,18 +231,19 @@ def _form(part: Part) -> str:
 
 
 def _changed(part: Part, twin: Part) -> str:
-    """The one value that is other, else the whole term."""
+    """The term, and the one value that is other, else the whole term anew."""
 
     def written(text: str) -> list[str]:
         nodes = ast.walk(ast.parse(text, mode="eval"))
         return [ast.get_source_segment(text, node) or "" for node in nodes if isinstance(node, ast.Constant)]
 
     ones, others = written(part.text), written(twin.text)
-    if len(ones) == len(others):
-        other = [b for a, b in zip(ones, others, strict=True) if a != b]
-        if len(other) == 1:
-            return f"`{other[0]}`"
-    return f"`{twin.text}`"
+    whole = becomes(part.text, twin.text, "`")
+    changed = [(a, b) for a, b in zip(ones, others, strict=False) if a != b]
+    if len(ones) != len(others) or len(changed) != 1 or "\\u" in whole:
+        return whole
+    one, other = changed[0]
+    return f"`{part.text}` becomes `{other}`" if len(ones) == 1 else f"`{part.text}`: `{one}` becomes `{other}`"
 
 
 def _by_key(value: Any) -> dict[str, Any] | None:
@@ -260,35 +258,6 @@ def _by_key(value: Any) -> dict[str, Any] | None:
     if all(isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str) for item in value):
         return dict(value)
     return None
-
-
-def _label(field: str) -> str:
-    return field.removesuffix("_s").removesuffix("_days").replace("_", " ")
-
-
-def _said(field: str, value: Any) -> str:
-    """A value in words."""
-    if isinstance(value, Expression):
-        return " ".join(value.text.split())
-    if value is None or value == ():
-        return "none"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int) and field.split(" ")[-1] in ("cooldown", "expires", "for", "repeat", "within"):
-        unit, seconds = next(((u, s) for u, s in SECONDS if value % s == 0), SECONDS[-1])
-        return f"{value // seconds}{unit}"
-    if isinstance(value, int) and field.endswith(("days", "after", "before")):
-        return f"{value}d"
-    if isinstance(value, (int, float)):
-        return f"{value:,}"
-    if isinstance(value, tuple):
-        return ", ".join(_said(field, item) for item in value)
-    if is_dataclass(value):
-        given = ((f.name, getattr(value, f.name)) for f in fields(value) if f.name not in (*KEYS, *SILENT))
-        return ", ".join(
-            f"{_label(name)} {_said(_label(name), item)}" for name, item in given if item not in (None, "")
-        )
-    return str(value)
 
 
 def _tests(old: RuleSet, new: RuleSet) -> list[Difference]:

@@ -6,8 +6,9 @@ may be meant.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import fields, is_dataclass, replace
 from typing import Any, Final
 
 from engine.core.rules.meaning import FILTERS, filter_meaning, meaning
@@ -15,6 +16,8 @@ from engine.core.rules.ruleset import Feature, Rule
 
 # Of a rule or feature: what it does is the same without.
 NO_MEANING: Final = ("id", "name", "was", "title", "owner", "description", "serves", "version")
+LIKE: Final = 4  # parts of six that are the same: then one may be the other under a new name
+TELLING: Final = 20  # a value that more have tells nothing
 
 
 def by_present_name(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
@@ -23,11 +26,62 @@ def by_present_name(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict
     return {heirs.get(name, name): item for name, item in before.items()}
 
 
-def twin(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> str | None:
-    """Of a rule or feature that is new, the one that is gone and did the same."""
-    if name in before or not isinstance(after[name], (Rule, Feature)):
-        return None
-    return next((one for one in before if one not in after and not acts_otherwise(before[one], after[name])), None)
+def likenesses(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, str]:
+    """Of what is new, what it may have been: the one that is gone and did the same, or nearly."""
+    gone = {name: item for name, item in before.items() if name not in after}
+    same: dict[str, list[str]] = {}
+    near: dict[tuple[str, str], list[str]] = {}
+    for name, item in gone.items():
+        same.setdefault(_acts(item), []).append(name)
+        for sign in _signs(item):
+            near.setdefault(sign, []).append(name)
+    found = {}
+    taken: set[str] = set()
+    come = [name for name in after if name not in before] if gone else []
+    for name in come:
+        was = next((one for one in same.get(_acts(after[name]), ()) if one not in taken), None)
+        if was is not None:
+            taken.add(was)
+            found[name] = _said(after[name], was, f'it does what "{was}" did, which is gone')
+    for name in come:
+        if name not in found and isinstance(after[name], (Rule, Feature)):
+            shared = [near.get(sign, []) for sign in _signs(after[name])]
+            counts = Counter(one for names in shared if len(names) <= TELLING for one in names if one not in taken)
+            (was, count), *_ = counts.most_common(1) or [("", 0)]
+            if count >= LIKE:
+                taken.add(was)
+                found[name] = _said(after[name], was, f'it is much like "{was}", which is gone')
+    return found
+
+
+def _said(item: Any, was: str, how: str) -> str:
+    if isinstance(item, Rule):
+        lost = "its cooldowns are forgotten, and clients may get it again"
+    elif isinstance(item, Feature):
+        lost = "it begins without a past"
+    else:
+        return f"looks like a rename: {how}"
+    kind = "rule" if isinstance(item, Rule) else "feature"
+    return f"looks like a rename: {how}, so {lost}; `was: {was}` makes it the same {kind}"
+
+
+def _acts(item: Any) -> str:
+    return repr(_plain(item)) if isinstance(item, (Rule, Feature)) else repr(_nameless(item))
+
+
+def _nameless(item: Any) -> Any:
+    return meaning(replace(item, name="", description="")) if is_dataclass(item) else meaning(item)  # type: ignore[type-var]
+
+
+def _signs(item: Any) -> list[tuple[str, str]]:
+    """What tells a rule or feature from others."""
+    if not isinstance(item, (Rule, Feature)):
+        return []
+    plain = _plain(item) | {part: getattr(item, part) for part in ("title", "description") if hasattr(item, part)}
+    parts = ("title", "description", "occasion", "when", "template", "parameters")
+    if isinstance(item, Feature):
+        parts = ("description", "source", "aggregate", "field", "where", "window")
+    return [(part, repr(plain[part])) for part in parts]
 
 
 def name_of(item: Rule | Feature) -> str:
@@ -43,9 +97,10 @@ def renamed(before: Rule | Feature, after: Rule | Feature) -> Rule | Feature:
 
 def acts_otherwise(before: Rule | Feature, after: Rule | Feature) -> bool:
     """Apart from names and words."""
-    plain: list[dict[str, Any]] = []
-    for item in (before, after):
-        parts = {field.name: getattr(item, field.name) for field in fields(item) if field.name not in NO_MEANING}
-        filter_ = FILTERS.get(type(item), "")
-        plain.append({name: filter_meaning(part) if name == filter_ else meaning(part) for name, part in parts.items()})
-    return plain[0] != plain[1]
+    return _plain(before) != _plain(after)
+
+
+def _plain(item: Rule | Feature) -> dict[str, Any]:
+    parts = {field.name: getattr(item, field.name) for field in fields(item) if field.name not in NO_MEANING}
+    filter_ = FILTERS.get(type(item), "")
+    return {name: filter_meaning(part) if name == filter_ else meaning(part) for name, part in parts.items()}
