@@ -125,10 +125,11 @@ def lint(directory: Path, format_: str, as_json: bool) -> None:
         files = read_directory(directory)
     except DirectoryError as error:
         raise _unusable(str(error)) from error
-    rule_set = load(files)
+    documents: dict[str, Any] = {}
+    rule_set = load(files, documents)
     if not isinstance(rule_set, RuleSet):
         raise _unusable(f"{directory} has {len(rule_set)} errors: see `engage check {directory}`")
-    findings = findings_of(rule_set)
+    findings = findings_of(rule_set, documents)
     format_ = "json" if as_json else format_
     if said := formatted(format_, directory, files, findings):
         click.echo(said)

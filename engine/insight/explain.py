@@ -17,7 +17,7 @@ from engine.core.contract.outbound import Outcome
 from engine.core.decide.messages import audience_of
 from engine.core.decide.policy import Match, Suppress, judge
 from engine.core.firm_time import DAY_MS
-from engine.core.plan.compile import Plan
+from engine.core.plan.compile import CompiledRule, Plan
 from engine.core.plan.features import Reach
 from engine.core.plan.matching import Matcher
 from engine.core.rules.occasion import Becomes, Sequence, Silence, Trigger
@@ -76,6 +76,7 @@ class Explainer:
         self.plan = plan
         self._parts: dict[tuple[str, Trigger], Part] = {}
         self._flippers: dict[tuple[str, Trigger], Flipper] = {}
+        self._by_id: dict[Trigger, dict[str, CompiledRule]] = {}
 
     def part(self, rule: Rule, trigger: Trigger) -> Part:
         key = (rule.id, trigger)
@@ -90,13 +91,18 @@ class Explainer:
             self._flippers[key] = Flipper(rule.when, scope, declared, trigger.about)
         return self._flippers[key]
 
+    def _compiled(self, trigger: Trigger) -> dict[str, CompiledRule]:
+        if trigger not in self._by_id:
+            self._by_id[trigger] = {compiled.rule.id: compiled for compiled in self.plan.compiled[trigger]}
+        return self._by_id[trigger]
+
     def explain(self, rule: Rule, trigger: Trigger, client: ClientState, event: Any, move: Any) -> Explanation:
         flipper = self.flipper(rule, trigger)
         lacking = event is None and move is None
         scope = self.plan.scopes[trigger]
         open_names = frozenset(n for n in flipper.names if lacking and scope[n].of != "client")
         term = _term(self.part(rule, trigger), client, event, move, open_names)
-        compiled = next(c for c in self.plan.compiled[trigger] if c.rule.id == rule.id)
+        compiled = self._compiled(trigger)[rule.id]
         verdict = judge(self.plan, client, Match(compiled, event, move))
         return Explanation(
             rule=rule,

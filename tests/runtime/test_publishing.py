@@ -335,3 +335,45 @@ def test_engines_that_differ_in_their_prefix_do_not_fence_each_other() -> None:
     clients = Clients(producer=lambda **options: options["transactional_id"])  # type: ignore[arg-type]
     assert publishing._producer(load(), clients) == "engage-rule-sets"
     assert publishing._producer(load(prefix="another."), clients) == "another.engage-rule-sets"
+
+
+@pytest.mark.parametrize(
+    ("takes", "refused"),
+    [(None, False), (8_388_608, False), (1_048_588, False), (2_000, True), (1_500, True), (0, False)],
+    ids=["unread", "default", "mega", "small", "smaller", "none"],
+)
+def test_a_set_that_does_not_fit_its_topic_is_refused_before_anything_is_tried(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, takes: int | None, refused: bool
+) -> None:
+    """The embedded broker takes any size: what it would say comes from here."""
+
+    async def largest(*_: object) -> int | None:
+        return takes
+
+    def producer(**_: object) -> None:
+        raise AssertionError("it was tried")
+
+    monkeypatch.setattr(publishing, "largest_record", largest)
+    if not refused:
+        assert publish(settings, FILES) is not None
+        return
+    with pytest.raises(Refused, match=r"one record of [0-9,]+ bytes, and .* takes .*: set its max.message.bytes"):
+        asyncio.run(publishing.publish(settings, Clients(producer=producer), good(FILES), "ann", "why"))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("letter", ["a", "\u80a1", "\n", '"', "\U0001f600"])
+def test_the_size_of_a_set_is_that_of_its_record(letter: str) -> None:
+    """Characters are not bytes: a comment of 4 million Chinese letters does not fit, as many Latin ones do."""
+    from engine.rulefile.read.load import MAX_ALL, load
+
+    width = len(json.dumps(letter, ensure_ascii=False).encode()) - 2
+    line = "# " + letter * 900_000 + "\n" if letter != "\n" else "\n" * 900_000
+    count = 7_998_000 // (width * 900_000) + 1
+    files = {**FILES, **{f"more-{i}.csv": line for i in range(count)}}
+    result = load(files)
+    assert isinstance(result, tuple)
+    assert "bytes in all files" in result[0].message
+    assert f"{MAX_ALL:,}" in result[0].remedy
+    fewer = load({**FILES, **{f"more-{i}.csv": line for i in range(count - 1)}})
+    assert isinstance(fewer, tuple)
+    assert all("bytes in all files" not in problem.message for problem in fewer)

@@ -15,7 +15,8 @@ import ast
 import math
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from itertools import accumulate
 from operator import xor
 from typing import Any, Final
@@ -39,12 +40,25 @@ SHARE_OF_TEXT: Final = 0.05
 class Matcher:
     """Called with client, event and tier change: the indexes of the conditions that hold, ascending."""
 
-    __slots__ = ("_candidates", "_rows", "_tests")
+    __slots__ = ("_candidates", "_masks", "_rows", "_tests")
 
     def __init__(self, candidates: Read, rows: Sequence[int], tests: Sequence[Read]) -> None:
         self._candidates = candidates
         self._tests = tests
         self._rows = [(index, tests[index]) for index in rows]
+        self._masks: dict[int, int] = {}  # of each condition, its rows
+
+    def only(self, indexes: Iterable[int]) -> Matcher:
+        """The same, but for those conditions that are not among these: they never hold."""
+        if not self._masks:
+            for row, (index, _) in enumerate(self._rows):
+                self._masks[index] = self._masks.get(index, 0) | 1 << row
+        mask = 0
+        for index in indexes:
+            mask |= self._masks.get(index, 0)
+        found = copy(self)
+        found._candidates = (lambda c, e, t: self._candidates(c, e, t) & mask) if mask else _none
+        return found
 
     def __call__(self, client: Any, event: Any, move: Any) -> list[int]:
         mask, rows, last = self._candidates(client, event, move), self._rows, -1
@@ -68,6 +82,10 @@ class Matcher:
             self._tests[index](client, event, move)
             costs[index] = clock() - began
         return costs
+
+
+def _none(client: Any, event: Any, move: Any) -> int:
+    return 0
 
 
 def add(code: Code, name: str, conditions: Sequence[Expression], scope: Scope) -> None:

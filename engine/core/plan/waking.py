@@ -19,6 +19,7 @@ from engine.core.client.state import ClientState
 from engine.core.firm_time import DAY_MS
 from engine.core.language.expressions import BOOL, Changes, Expression, Name, Scope
 from engine.core.language.types import MIRRORED
+from engine.core.plan.matching import Matcher
 from engine.core.rules.meaning import meaning
 from engine.core.rules.occasion import (
     BECOMES,
@@ -34,7 +35,6 @@ from engine.core.rules.occasion import (
 from engine.core.rules.ruleset import Feature, Rule, RuleSet
 from engine.core.rules.tables import Declared, Definition, Table, row_tree
 
-Match = Callable[[ClientState, Any, Any], list[int]]
 Read = Callable[[ClientState, Any, Any], Any]
 Meanings = Mapping[str, List[ast.expr]]  # what a definition or a table stands for, by its name
 TAKEN_ANEW: Final = ("client.segment", "client.value_score")  # whenever the client is woken
@@ -53,9 +53,9 @@ class Wait:
 class Steps:
     """What an event of one topic means for the sequences: each function gives indexes into the rule ids beside it."""
 
-    first: Match
+    first: Matcher
     first_rules: tuple[str, ...]
-    then: Match
+    then: Matcher
     then_rules: tuple[str, ...]
 
 
@@ -91,9 +91,9 @@ class Possible:
     is true. While it is false, time does not wake a client for that rule.
     """
 
-    calendars: Match  # of the rules of AT
-    slides: Match  # of those of BECOMES that read a window
-    wakes: Match  # of those of BECOMES that count days
+    calendars: Matcher  # of the rules of AT
+    slides: Matcher  # of those of BECOMES that read a window
+    wakes: Matcher  # of those of BECOMES that count days
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,36 +15,36 @@ from typing import Final
 from engine.core.client.layout import MAX_SUM
 from engine.core.language.expressions import BOOL, Expression
 from engine.core.rules.occasion import Becomes, Sequence, on, trigger_about
-from engine.core.rules.ruleset import Rule, RuleSet
+from engine.core.rules.ruleset import Rule
 from engine.rulefile.lint.findings import Findings
 from engine.rulefile.lint.narrowing import World, impossible
-from engine.rulefile.lint.parts import Part, conjuncts, leaves
 from engine.rulefile.lint.places import Place
 from engine.rulefile.lint.ranges import INF, Choice
-from engine.rulefile.lint.worlds import MAX_DAYS, event_world, world_of
+from engine.rulefile.lint.worlds import MAX_DAYS, Worlds, event_world
+from engine.rulefile.source.parts import Part, conjuncts, leaves
 
 UNSAID: Final = (INF, MAX_DAYS, MAX_SUM)  # upper bounds that mean "no bound"
 RELATED: Final = ("client.type", "client.tier")  # one implies the other
 
 
-def look(rule_set: RuleSet, findings: Findings) -> None:
-    places = findings.places
+def look(certain: Worlds, findings: Findings) -> None:
+    rule_set, places = certain.rule_set, findings.places
     for rule in rule_set.rules:
         home = places.rules.get(rule.id)
-        for expression, at, worlds in _conditions(rule_set, rule, home):
+        for expression, at, worlds in _conditions(certain, rule, home):
             if at is not None and home is not None:
                 _Look(findings, f'rule "{rule.id}"', home, at, worlds).condition(expression)
     for segment in rule_set.tiers.segments:
         home = places.segments.get(segment.id)
         at = home.key("when") if home else None
         if home is not None and at is not None:
-            worlds = {"": world_of(rule_set, None)}
+            worlds = {"": certain.of(None)}
             _Look(findings, f'segment "{segment.id}"', home, at, worlds).condition(segment.when)
     for definition in rule_set.definitions:
         home = places.declared["define"].get(definition.name)
         at = places.roots[home.file].key("define", definition.name, "is") if home else None
         if home is not None and at is not None and definition.expression.type == BOOL:
-            worlds = {"": world_of(rule_set, trigger_about(definition.on))}
+            worlds = {"": certain.of(trigger_about(definition.on))}
             _Look(findings, f'definition "{definition.name}"', home, at, worlds).condition(definition.expression)
     for feature in rule_set.features:
         home = places.declared["features"].get(feature.name)
@@ -55,18 +55,18 @@ def look(rule_set: RuleSet, findings: Findings) -> None:
 
 
 def _conditions(
-    rule_set: RuleSet, rule: Rule, home: Place | None
+    certain: Worlds, rule: Rule, home: Place | None
 ) -> list[tuple[Expression, Place | None, dict[str, World]]]:
     """A rule's conditions, each with its place and what is certain on each of its triggers."""
     if home is None:
         return []
     key = "becomes" if isinstance(rule.occasion, Becomes) else "when"
-    worlds = {str(trigger): world_of(rule_set, trigger, rule) for trigger in rule.triggers}
+    worlds = {str(trigger): certain.of(trigger, rule) for trigger in rule.triggers}
     found = [(rule.when, home.key(key), worlds)]
     if isinstance(sequence := rule.occasion, Sequence):
         second = "without" if sequence.absent else "then"
         for step, name in ((sequence.first, "first"), (sequence.then, second)):
-            found.append((step.when, home.key("sequence", name, "when"), {step.on: world_of(rule_set, on(step.on))}))
+            found.append((step.when, home.key("sequence", name, "when"), {step.on: certain.of(on(step.on))}))
     return found
 
 

@@ -78,11 +78,14 @@ class Findings:
     def left(self) -> list[Finding]:
         """What no comment allows, and what is wrong with the comments."""
         allowed = self.places.allowed()
+        by_line: dict[tuple[str, str, int], list[Allowed]] = {}
+        for comment in allowed:
+            by_line.setdefault((comment.file, comment.code, comment.line), []).append(comment)
         used: set[Allowed] = set()
         left = []
         for finding, home in self.found:
             lines = {finding.line, finding.line - 1, home.line, home.line - 1}
-            by = [a for a in allowed if a.file == finding.file and a.code == finding.code and a.line in lines]
+            by = [a for line in lines for a in by_line.get((finding.file, finding.code, line), ())]
             used.update(by)
             if not any(a.reason for a in by):
                 left.append(finding)

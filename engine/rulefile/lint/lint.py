@@ -7,18 +7,22 @@ rules.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from engine.core.rules.ruleset import RuleSet
 from engine.rulefile.lint import conditions as lint_conditions
 from engine.rulefile.lint import together as lint_together
 from engine.rulefile.lint import upkeep as lint_upkeep
 from engine.rulefile.lint.findings import Finding, Findings
 from engine.rulefile.lint.places import Places
+from engine.rulefile.lint.worlds import Worlds
+from engine.rulefile.source.document import Node
 
 
-def lint(rule_set: RuleSet) -> list[Finding]:
-    """Everything doubtful, in the order of files and lines."""
-    findings = Findings(Places(rule_set.files))
-    lint_conditions.look(rule_set, findings)
-    lint_together.look(rule_set, findings)
-    lint_upkeep.look(rule_set, findings)
+def lint(rule_set: RuleSet, documents: Mapping[str, Node] | None = None) -> list[Finding]:
+    """Everything doubtful, in the order of files and lines. `documents`: the files' trees, if they are at hand."""
+    findings, worlds = Findings(Places(rule_set.files, documents)), Worlds(rule_set)
+    lint_conditions.look(worlds, findings)
+    lint_together.look(worlds, findings)
+    lint_upkeep.look(worlds, findings)
     return findings.left()

@@ -15,6 +15,7 @@ from __future__ import annotations
 import ast
 import itertools
 import math
+from collections import defaultdict
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -76,6 +77,20 @@ class World:
     relations: tuple[tuple[tuple[str, ...], frozenset[tuple[Any, ...]]], ...] = ()  # names and the values they can have
     at_most: tuple[tuple[str, str], ...] = ()  # the first is never above the second, and neither is ever missing
     implied: tuple[tuple[ast.expr, str, Domain], ...] = ()  # where the condition holds, the name is such
+    ordered: frozenset[tuple[str, str]] = field(init=False)  # at_most, to be looked up
+    ordered_by: Mapping[str, tuple[tuple[str, str], ...]] = field(init=False)
+    implied_by: Mapping[str, tuple[tuple[ast.expr, str, Domain], ...]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        ordered, implied = defaultdict[str, Any](tuple), defaultdict[str, Any](tuple)
+        for pair in self.at_most:
+            for name in pair:
+                ordered[name] += (pair,)
+        for entry in self.implied:
+            implied[entry[1]] += (entry,)
+        object.__setattr__(self, "ordered", frozenset(self.at_most))
+        object.__setattr__(self, "ordered_by", dict(ordered))
+        object.__setattr__(self, "implied_by", dict(implied))
 
 
 def boxes(world: World, *assumptions: tuple[ast.expr, bool]) -> Iterator[Box]:
@@ -198,8 +213,8 @@ class _Narrowing:
         signs = set(HOLDING_SIGNS[op])
         if self.key(left) == self.key(right):
             signs &= {"="}
-        signs -= {">"} if (self.key(left), self.key(right)) in self.world.at_most else set()
-        signs -= {"<"} if (self.key(right), self.key(left)) in self.world.at_most else set()
+        signs -= {">"} if (self.key(left), self.key(right)) in self.world.ordered else set()
+        signs -= {"<"} if (self.key(right), self.key(left)) in self.world.ordered else set()
         one, two = self.domain(left, box, NUMBERS), self.domain(right, box, NUMBERS)
         (a, b), (c, d) = one.hull(), two.hull()
         out = {sign for sign, never in (("<", a >= d), (">", b <= c), ("=", a > d or b < c)) if never}
@@ -321,14 +336,13 @@ class _Narrowing:
                     if again is None:
                         return None
                     box = again
-            for lesser, greater in self.world.at_most:
-                if lesser in box or greater in box:
-                    low = self.of(lesser, box).hull()[0]
-                    box = self.within(box, greater, Domain((Span(low=low),)))
-                    high = self.of(greater, box).hull()[1]
-                    box = self.within(box, lesser, Domain((Span(high=high),)))
-            for tree, name, domain in self.world.implied:
-                if name in box and next(self.assume(tree, False, box), None) is None:
+            for lesser, greater in _of(self.world.ordered_by, box):
+                low = self.of(lesser, box).hull()[0]
+                box = self.within(box, greater, Domain((Span(low=low),)))
+                high = self.of(greater, box).hull()[1]
+                box = self.within(box, lesser, Domain((Span(high=high),)))
+            for tree, name, domain in _of(self.world.implied_by, box):
+                if next(self.assume(tree, False, box), None) is None:
                     box = self.within(box, name, domain)
             if any(domain.empty for domain in box.values()):
                 return None
@@ -351,3 +365,8 @@ class _Narrowing:
             found = {row[position] for row in left}
             box = self.within(box, name, Domain(Choice(frozenset(found - {None})), missing=None in found))
         return box
+
+
+def _of(known: Mapping[str, tuple[Any, ...]], box: Box) -> list[Any]:
+    """What is known of the names of a box, each once."""
+    return list(dict.fromkeys(entry for name in box for entry in known.get(name, ())))

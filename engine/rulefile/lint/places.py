@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from collections.abc import Mapping as Mapping_
 from dataclasses import dataclass
 from typing import Final
 
@@ -62,14 +63,14 @@ class Allowed:
 class Places:
     """`rules` and `segments` by id; `declared` by key and name, at the name; `roots` by file."""
 
-    def __init__(self, files: Iterable[tuple[str, str]]) -> None:
+    def __init__(self, files: Iterable[tuple[str, str]], documents: Mapping_[str, Node] | None = None) -> None:
         self.texts = {name: text for name, text in files if name.endswith(".yaml")}
         self.roots: dict[str, Place] = {}
         self.rules: dict[str, Place] = {}
         self.segments: dict[str, Place] = {}
         self.declared: dict[str, dict[str, Place]] = {key: {} for key in DECLARING}
         for name, text in self.texts.items():
-            root, _ = read_document(name, text)
+            root = documents[name] if documents else read_document(name, text)[0]
             if isinstance(root, Mapping):
                 self._take(Place(name, text, root))
 

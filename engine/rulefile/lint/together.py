@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import itertools
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
@@ -19,14 +20,17 @@ from engine.rulefile.lint.conditions import implied
 from engine.rulefile.lint.findings import Findings
 from engine.rulefile.lint.narrowing import Box, Unsettled, World, boxes, impossible
 from engine.rulefile.lint.ranges import INF, Choice, Domain
-from engine.rulefile.lint.worlds import example, scope_of, world_of
+from engine.rulefile.lint.wider import Wider
+from engine.rulefile.lint.worlds import Worlds, example
 
 MAX_BOXES: Final = 8
 MAX_TRIES: Final = 200
+MAX_EARLIER: Final = 20  # rules of one priority that a rule is compared with
 
 
-def look(rule_set: RuleSet, findings: Findings) -> None:
-    worlds = {trigger: world_of(rule_set, trigger) for trigger in event_triggers()}
+def look(certain: Worlds, findings: Findings) -> None:
+    rule_set = certain.rule_set
+    worlds = {trigger: certain.of(trigger) for trigger in event_triggers()}
 
     def can_never_hold(rule: Rule) -> bool:
         return all(t in worlds and impossible(worlds[t], (rule.when.tree, True)) for t in rule.triggers)
@@ -37,10 +41,10 @@ def look(rule_set: RuleSet, findings: Findings) -> None:
         _none_is_sent(rule_set, findings)
     else:
         _used_up(rule_set, rules, worlds, findings)
-        _same_priority(rule_set, rules, worlds, findings)
-    _without_advisor(rule_set, rules, findings)
+        _same_priority(certain, rules, worlds, findings)
+    _without_advisor(certain, rules, findings)
     _repeated(rules, worlds, findings)
-    _segments(rule_set, findings)
+    _segments(certain, findings)
 
 
 def _none_is_sent(rule_set: RuleSet, findings: Findings) -> None:
@@ -52,16 +56,13 @@ def _none_is_sent(rule_set: RuleSet, findings: Findings) -> None:
             findings.add("L205", at, f'rule "{rule.id}"', message, "raise daily_cap, or remove the rule", home=home)
 
 
-def _without_advisor(rule_set: RuleSet, rules: list[Rule], findings: Findings) -> None:
+def _without_advisor(certain: Worlds, rules: list[Rule], findings: Findings) -> None:
     advised = ast.Name("client.has_advisor", ast.Load())
     for rule in rules:
         home = findings.places.rules.get(rule.id)
         if rule.audience != "advisor" or home is None:
             continue
-        if all(
-            impossible(world_of(rule_set, trigger), (rule.when.tree, True), (advised, True))
-            for trigger in rule.triggers
-        ):
+        if all(impossible(certain.of(trigger), (rule.when.tree, True), (advised, True)) for trigger in rule.triggers):
             message = "is for the advisor of clients who have none: it goes to the team of its owner"
             remedy = "write audience: team, or correct its condition"
             findings.add("L206", home.key("audience") or home, f'rule "{rule.id}"', message, remedy, home=home)
@@ -74,15 +75,16 @@ def _together(one: Rule, other: Rule, worlds: Mapping[Trigger, World]) -> list[W
 
 
 def _repeated(rules: list[Rule], worlds: Mapping[Trigger, World], findings: Findings) -> None:
+    wider = Wider(rules, worlds, lambda rule: (rule.kind, rule.audience, rule.template))
     for position, rule in enumerate(rules):
         home = findings.places.rules.get(rule.id)
-        for other in rules[:position] + rules[position + 1 :]:
-            same = (rule.kind, rule.audience, rule.template) == (other.kind, other.audience, other.template)
+        for place in wider.of(position):
+            other = rules[place]
             on = _together(rule, other, worlds)
-            if home is None or not same or not on or not implied(on, rule.when, other.when):
+            if home is None or not on or not implied(on, rule.when, other.when):
                 continue
             back = _together(other, rule, worlds)
-            if back and rules.index(other) > position and implied(back, other.when, rule.when):
+            if back and place > position and implied(back, other.when, rule.when):
                 continue  # of two that are equal, the later one is named
             message = f'repeats "{other.id}": whenever its condition holds, so does that one\'s, with the same template'
             remedy = "remove one of the two, or exclude what the other covers"
@@ -92,15 +94,15 @@ def _repeated(rules: list[Rule], worlds: Mapping[Trigger, World], findings: Find
 
 def _used_up(rule_set: RuleSet, rules: list[Rule], worlds: Mapping[Trigger, World], findings: Findings) -> None:
     cap = rule_set.policy.daily_cap
+    wider = Wider(rules, worlds, lambda rule: "client" if rule.audience == "client" else None)
     for position, rule in enumerate(rules):
         home = findings.places.rules.get(rule.id)
         if rule.audience != "client" or home is None or rule_set.policy.is_urgent(rule.priority):
             continue
         before = [
             other
-            for other in rules[:position]
-            if other.audience == "client"
-            and other.channels_by is None
+            for other in (rules[place] for place in wider.of(position) if place < position)
+            if other.channels_by is None
             and {*rule.channels} <= {*other.channels}
             and (on := _together(rule, other, worlds))
             and implied(on, rule.when, other.when)
@@ -115,27 +117,31 @@ def _used_up(rule_set: RuleSet, rules: list[Rule], worlds: Mapping[Trigger, Worl
             findings.add("L202", home.key("priority") or home, f'rule "{rule.id}"', message, remedy, home=home)
 
 
-def _same_priority(rule_set: RuleSet, rules: list[Rule], worlds: Mapping[Trigger, World], findings: Findings) -> None:
-    capped = [rule for rule in rules if not rule_set.policy.is_urgent(rule.priority)]
-    client = [rule for rule in capped if rule.audience == "client"]
-    for one, other in itertools.combinations(client, 2):
+def _same_priority(certain: Worlds, rules: list[Rule], worlds: Mapping[Trigger, World], findings: Findings) -> None:
+    """Each is compared with the few before it: one pair is enough to give it another priority."""
+    before: defaultdict[tuple[int, Trigger], list[Rule]] = defaultdict(list)
+    for other in rules:
         home = findings.places.rules.get(other.id)
-        if home is None or one.priority != other.priority or one.template == other.template:
+        if home is None or other.audience != "client" or certain.rule_set.policy.is_urgent(other.priority):
             continue
-        for trigger in one.triggers:
-            if trigger not in other.triggers or trigger not in worlds:
+        on = [trigger for trigger in other.triggers if trigger in worlds]
+        pairs = ((one, trigger) for trigger in on for one in before[other.priority, trigger][-MAX_EARLIER:])
+        for one, trigger in pairs:
+            if one.template == other.template:
                 continue
-            shown = witness(rule_set, trigger, worlds[trigger], one.when, other.when)
+            shown = witness(certain.scope(trigger), worlds[trigger], one.when, other.when)
             if shown is not None:
                 message = f'may fire on {trigger} together with "{one.id}", of priority {one.priority} too; the one '
                 message += f"that comes first in the alphabet goes first. Example: {example(shown)}"
                 at = home.key("priority") or home
                 findings.add("L203", at, f'rule "{other.id}"', message, "give them different priorities", home=home)
                 break
+        for trigger in on:
+            before[other.priority, trigger].append(other)
 
 
-def _segments(rule_set: RuleSet, findings: Findings) -> None:
-    world = world_of(rule_set, None)
+def _segments(certain: Worlds, findings: Findings) -> None:
+    rule_set, world = certain.rule_set, certain.of(None)
     earlier: list[tuple[ast.expr, bool]] = []
     for segment in rule_set.tiers.segments:
         home = findings.places.segments.get(segment.id)
@@ -147,14 +153,14 @@ def _segments(rule_set: RuleSet, findings: Findings) -> None:
         earlier.append((segment.when.tree, False))
 
 
-def witness(rule_set: RuleSet, trigger: Trigger, world: World, *conditions: Expression) -> dict[str, Any] | None:
+def witness(scope: Scope, world: World, *conditions: Expression) -> dict[str, Any] | None:
     """Values, money in CNY, for which all conditions hold: found by trying, so finding none proves nothing."""
-    scope = scope_of(rule_set, trigger)
     names = list(dict.fromkeys(name for condition in conditions for name in condition.names))
     if any(scope[name].reads is not None for name in names):
         return None
-    holds = [_function(condition, scope) for condition in conditions]
+    holds: list[Callable[[Mapping[str, Any]], Any]] = []
     for box in _some_boxes(world, conditions):
+        holds = holds or [_function(condition, scope) for condition in conditions]
         domains = [_domain(world, box, name) for name in names]
         choices = [_candidates(domain, name in world.whole) for name, domain in zip(names, domains, strict=True)]
         for values in itertools.islice(itertools.product(*choices), MAX_TRIES):

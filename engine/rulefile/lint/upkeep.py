@@ -15,25 +15,29 @@ from engine.core.rules.occasion import Becomes, Calendar, OnEvents, trigger_abou
 from engine.core.rules.ruleset import Rule, RuleSet
 from engine.rulefile.lint.findings import Findings
 from engine.rulefile.lint.places import Place
-from engine.rulefile.lint.worlds import scope_of
+from engine.rulefile.lint.worlds import Worlds
 from engine.rulefile.read.table_checks import unreachable
 from engine.rulefile.source.fields import DAY_S, HOUR_S
 
 # The shortest time between two looks.
 RHYTHM_S: Final = {"day": DAY_S, "week": 7 * DAY_S, "month": 28 * DAY_S, "quarter": 90 * DAY_S, "year": 365 * DAY_S}
 
+MAX_OWNERS: Final = 100  # that a name is compared with, those of the most rules
 
-def look(rule_set: RuleSet, findings: Findings) -> None:
+
+def look(worlds: Worlds, findings: Findings) -> None:
+    rule_set = worlds.rule_set
     owners = Counter(rule.owner for rule in rule_set.rules)
+    known = [owner for owner, count in owners.most_common(MAX_OWNERS) if count > 1]
     for rule in rule_set.rules:
         home = findings.places.rules.get(rule.id)
         if home is not None:
-            _rule(rule, home, owners, findings)
+            _rule(rule, home, owners, known, findings)
     _unused(rule_set, findings)
-    _rows(rule_set, findings)
+    _rows(worlds, findings)
 
 
-def _rule(rule: Rule, home: Place, owners: Counter[str], findings: Findings) -> None:
+def _rule(rule: Rule, home: Place, owners: Counter[str], known: list[str], findings: Findings) -> None:
     def add(code: str, key: str, message: str, remedy: str) -> None:
         findings.add(code, home.key(key) or home, f'rule "{rule.id}"', message, remedy, home=home)
 
@@ -49,8 +53,7 @@ def _rule(rule: Rule, home: Place, owners: Counter[str], findings: Findings) -> 
         message = "speaks to the client again within the hour"
         add("L304", "cooldown", message, "write a cooldown of at least 1h, better days")
     if owners[rule.owner] == 1:
-        others = [owner for owner, rules in owners.items() if rules > 1]
-        close = difflib.get_close_matches(rule.owner, others, n=1, cutoff=0.8)
+        close = difflib.get_close_matches(rule.owner, known, n=1, cutoff=0.8)
         if close:
             add("L305", "owner", f'owner "{rule.owner}" has only this rule', f'did you mean "{close[0]}"?')
 
@@ -105,12 +108,12 @@ def _named(value: Any) -> set[str]:
     return set()
 
 
-def _rows(rule_set: RuleSet, findings: Findings) -> None:
-    for table in rule_set.tables:
+def _rows(worlds: Worlds, findings: Findings) -> None:
+    for table in worlds.rule_set.tables:
         home = findings.places.declared["tables"].get(table.name)
         if home is None or table.hit != "first":
             continue
-        for row in unreachable(table, scope_of(rule_set, trigger_about(table.on))):
+        for row in unreachable(table, worlds.scope(trigger_about(table.on))):
             subject, remedy = f'table "{table.name}"', "remove it, or move it up"
             if row == len(table.rows):
                 at = findings.places.roots[home.file].key("tables", table.name, "otherwise") or home

@@ -82,6 +82,27 @@ def world_of(rule_set: RuleSet, trigger: Trigger | None, rule: Rule | None = Non
     )
 
 
+class Worlds:
+    """The worlds of one rule set: each is made once, for all rules that are evaluated there."""
+
+    def __init__(self, rule_set: RuleSet) -> None:
+        self.rule_set = rule_set
+        self._worlds: dict[tuple[Trigger | None, Silence | None], World] = {}
+        self._scopes: dict[Trigger | None, Scope] = {}
+
+    def of(self, trigger: Trigger | None, rule: Rule | None = None) -> World:
+        silence = rule.occasion if rule is not None and isinstance(rule.occasion, Silence) else None
+        key = (trigger, silence)
+        if key not in self._worlds:
+            self._worlds[key] = world_of(self.rule_set, trigger, rule)
+        return self._worlds[key]
+
+    def scope(self, trigger: Trigger | None) -> Scope:
+        if trigger not in self._scopes:
+            self._scopes[trigger] = scope_of(self.rule_set, trigger)
+        return self._scopes[trigger]
+
+
 def event_world(source: str) -> World:
     """For the filter of a feature: the event alone."""
     known = names.event_scope(source)
@@ -147,7 +168,7 @@ def _longer_windows(features: tuple[Feature, ...]) -> list[tuple[str, str]]:
         grows = feature.aggregate in GROWING and names.feature_bounds(feature)[0] >= 0
         if grows and isinstance(window, Window) and window.unit in ("day", "hour"):
             columns.setdefault((column_key(feature), window.unit), []).append((window.length, feature.name))
-    pairs = (pair for column in columns.values() for pair in itertools.combinations(sorted(column), 2))
+    pairs = (pair for column in columns.values() for pair in itertools.pairwise(sorted(column)))
     return [(shorter, longer) for (_, shorter), (_, longer) in pairs]
 
 

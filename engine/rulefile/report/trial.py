@@ -16,6 +16,7 @@ from engine.insight.rendering import as_json, in_full
 from engine.insight.values import firm_time
 from engine.rulefile.read.load import DirectoryError, load, read_directory
 from engine.rulefile.report.check import FAULTY, GOOD, UNUSABLE
+from engine.rulefile.source.document import Node
 from engine.rulefile.trial.run import Report, Result, run_tests
 
 
@@ -23,8 +24,9 @@ def report_tests(
     directory: Path, out: TextIO, only: str | None = None, as_lines: bool = False, junit: Path | None = None
 ) -> int:
     """Run the tests of a directory's rule files, or of one rule, and print what they came to."""
+    documents: dict[str, Node] = {}
     try:
-        rule_set = load(read_directory(directory))
+        rule_set = load(read_directory(directory), documents)
     except DirectoryError as error:
         print(error, file=out)
         return UNUSABLE
@@ -35,7 +37,7 @@ def report_tests(
     if only is not None and all(rule.id != only for rule in rule_set.rules):
         print(f"{directory}: no rule {only}; `engage test {directory}` runs the tests of all", file=out)
         return UNUSABLE
-    report = run_tests(rule_set, only)
+    report = run_tests(rule_set, only, documents)
     if junit is not None:
         _write_junit(report, junit)
     if as_lines:

@@ -62,7 +62,7 @@ class Mapping:
 Node = Scalar | Listing | Mapping
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=1024)  # as many files as a rule set may have, in any order
 def _line_ends(text: str) -> list[int]:
     return [index for index, character in enumerate(text) if character == "\n"]
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 from engine.core.language.expressions import Expression, Type
 from engine.core.language.types import MONEY
 from engine.core.rules.ruleset import Window
-from engine.rulefile.lint.parts import one_line
+from engine.rulefile.source.parts import one_line
 
 SILENT: Final = ("text", "place", "tree", "log10", "size", "depth")  # of how it is written or compiled
 KEYS: Final = ("id", "name", "tier")

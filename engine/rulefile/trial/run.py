@@ -1,7 +1,7 @@
 """Runs the tests of a rule set's files, and tells which branches of the conditions they never took.
 
 Enters: a RuleSet (its files' texts hold the tests). Leaves: a Report.
-Holds: a test is decided by the same `decide`, under the whole rule set, as a worker would; nothing else is asked.
+Holds: a test is decided by the same `decide` as a worker would, with all rules that can make a difference to its own.
 """
 
 from __future__ import annotations
@@ -25,9 +25,11 @@ from engine.insight.explain import Explainer, Explanation, Look, reached, watche
 from engine.insight.values import MISSING
 from engine.rulefile.read.cases import Expected, RuleTest, read_tests
 from engine.rulefile.read.story import CLIENT_ID
-from engine.rulefile.source.document import Mapping, Scalar, index_within, place, read_document
+from engine.rulefile.source.document import Mapping, Node, Scalar, index_within, place, read_document
 from engine.rulefile.source.fields import Reader, Unsure
+from engine.rulefile.trial.alone import Companies
 
+Documents = dict[str, Node]
 Key = tuple[int, str]  # where a term begins, and its text
 MILESTONES: Final = (100, 32, 8, 2)  # days before a test's time
 ACTIONS: Final = frozenset(TOPIC_OF_KIND.values())
@@ -81,15 +83,17 @@ class _Told:
     when: Scalar | None
 
 
-def run_tests(rule_set: RuleSet, only: str | None = None) -> Report:
-    """All tests, or those of one rule."""
-    told = [entry for entry in _told(rule_set) if only in (None, entry.rule.id)]
+def run_tests(rule_set: RuleSet, only: str | None = None, documents: Documents | None = None) -> Report:
+    """All tests, or those of one rule. `documents`: the files' trees, if they are at hand."""
+    told = [entry for entry in _told(rule_set, documents) if only in (None, entry.rule.id)]
     runner = _Runner(compile_rule_set(rule_set))
     results: list[Result] = []
     branches: list[Branch] = []
     of = 0
     for entry in told:
         seen: dict[Key, set[bool]] = {}
+        if entry.tests:
+            runner.take(entry.rule)
         results += [runner.run(test, entry.rule, seen) for test in entry.tests]
         if entry.tests and entry.when is not None:
             terms = list(runner.explainer.part(entry.rule, entry.rule.triggers[0]).all())
@@ -109,12 +113,12 @@ def _branch(entry: _Told, when: Scalar, offset: int, text: str, never: bool) -> 
     return Branch(entry.rule.id, entry.reader.file, line, column, text, never)
 
 
-def _told(rule_set: RuleSet) -> list[_Told]:
+def _told(rule_set: RuleSet, documents: Documents | None) -> list[_Told]:
     """In the order of the files."""
     rules = {rule.id: rule for rule in rule_set.rules}
     told = []
     for file, text in rule_set.files:
-        root, _ = read_document(file, text)
+        root = documents.get(file) if documents else read_document(file, text)[0]
         listed = root.entries.get("rules") if isinstance(root, Mapping) else None
         reader = Reader(file, text, Unsure())
         for node in reader.items(listed[1]) if listed else ():
@@ -130,9 +134,16 @@ def _told(rule_set: RuleSet) -> list[_Told]:
 
 class _Runner:
     def __init__(self, plan: Plan) -> None:
+        self.companies = Companies(plan)
         self.plan = plan
         self.explainer = Explainer(plan)
         self.kept: dict[tuple[tuple[tuple[str, Event], ...], int], bytes] = {}
+
+    def take(self, rule: Rule) -> None:
+        """What is run next are the tests of this rule."""
+        plan = self.companies.of(rule)
+        if plan is not self.plan:
+            self.plan, self.kept = plan, {}
 
     def run(self, test: RuleTest, rule: Rule, seen: dict[Key, set[bool]]) -> Result:
         def note(trigger: Trigger, client: ClientState, event: Any, move: Any) -> None:

@@ -32,6 +32,7 @@ _ANY_TIME: Final = {
     "message.timestamp.before.max.ms": str(2**63 - 1),
     "message.timestamp.after.max.ms": str(2**63 - 1),
 }
+TOPIC_BYTES: Final = "8388608"  # of the rule-set topic
 _COMPACTED: Final = {"cleanup.policy": "compact"}
 APPEND_TIME: Final = "LogAppendTime"
 COMPACTED: Final = (
@@ -68,7 +69,7 @@ def needed(settings: Settings) -> list[Needed]:
         *(Needed(settings.topic(t), None, kept) for t in PUBLISHED if t != DEAD_LETTERS),
         # larger than an inbound record can be, so that nothing readable is too large to be put aside
         Needed(settings.topic(DEAD_LETTERS), None, {"retention.ms": str(90 * DAY_MS), "max.message.bytes": "16777216"}),
-        Needed(settings.rule_set_topic, 1, {**_COMPACTED, "max.message.bytes": "8388608"}),
+        Needed(settings.rule_set_topic, 1, {**_COMPACTED, "max.message.bytes": TOPIC_BYTES}),
         Needed(settings.resent_topic, 1, _COMPACTED),
     ]
 
@@ -123,6 +124,16 @@ async def _config_differences(settings: Settings, clients: Clients, present: lis
             if have != value:
                 lines.append(f"{topic.name}: {key} is {have}, needs {value}")
     return lines
+
+
+async def largest_record(settings: Settings, clients: Clients, name: str) -> int | None:
+    """How many bytes a batch of this topic may have; None where that cannot be read."""
+    try:
+        value = (await _configs(settings, clients, [name])).get(name, {}).get("max.message.bytes", "")
+    except (Refused, Unavailable) as error:
+        log.debug("the topic's settings cannot be read", topic=name, error=str(error))
+        return None
+    return int(value) if value.isdigit() else None
 
 
 async def doubtful(settings: Settings, clients: Clients) -> list[tuple[str, str]]:

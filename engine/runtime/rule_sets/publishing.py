@@ -23,12 +23,14 @@ from engine.runtime.clients import Clients, Producer
 from engine.runtime.errors import Fenced, Newer, Refused, Unavailable
 from engine.runtime.formats import RULE_SET_FORMAT
 from engine.runtime.kafka.connection import TRANSACTION_BACKOFF_MS, discard, errors, start
+from engine.runtime.kafka.topics import TOPIC_BYTES, largest_record
 from engine.runtime.rule_sets.archive import BY_WORKERS, HEAD, SHOWN_DIGITS, Action, Entry, RuleSetArchive, load_files
 from engine.runtime.settings import Settings
 
 log = structlog.get_logger(__name__)
 
 MAX_SET_BYTES: Final = 8_000_000
+OVERHEAD_BYTES: Final = 1_000  # of a record and its batch
 MAX_NAME: Final = 100
 MAX_NOTE: Final = 500
 VISIBLE_S: Final = 10.0
@@ -47,7 +49,8 @@ async def publish(
     A worker (`start`, `watch`) publishes nothing that has to be approved: it cannot say who wants it. At its start it
     does not replace a set that a person made active.
     """
-
+    if action not in BY_WORKERS:
+        await _refuse_what_does_not_fit(settings, clients, rule_set)
     await _refuse_failing_tests(clients, rule_set)
 
     def decide(archive: RuleSetArchive) -> tuple[Entry, dict[str, str]] | None:
@@ -101,6 +104,21 @@ async def approve(settings: Settings, clients: Clients, beginning: str, by: str,
         return replace(approved, in_force=True, approves=entry.number), {}
 
     return await _append(settings, clients, by, note, decide)
+
+
+async def _refuse_what_does_not_fit(settings: Settings, clients: Clients, rule_set: RuleSet) -> None:
+    """Before anything is tried: a set is one record, which the topic may not take."""
+    size = len(_record(dict(rule_set.files))) + OVERHEAD_BYTES
+    most = await largest_record(settings, clients, settings.rule_set_topic) or MAX_SET_BYTES
+    if size > min(most, MAX_SET_BYTES):
+        raise Refused(
+            f"the rule set is one record of {size:,} bytes, and {settings.rule_set_topic} takes {most:,}: "
+            + ("take out what is not used" if most >= MAX_SET_BYTES else f"set its max.message.bytes to {TOPIC_BYTES}")
+        )
+
+
+def _record(files: dict[str, str]) -> bytes:
+    return json.dumps({"format": RULE_SET_FORMAT, "files": files}, ensure_ascii=False).encode()
 
 
 async def _refuse_failing_tests(clients: Clients, rule_set: RuleSet) -> None:
@@ -206,9 +224,9 @@ async def _commit(
 ) -> None:
     records = [(entry.key, entry.encode())]
     if files and not archive.holds(entry.digest):
-        value = json.dumps({"format": RULE_SET_FORMAT, "files": files}, ensure_ascii=False).encode()
-        if len(value) > MAX_SET_BYTES - 1000:
-            raise Refused(f"the rule files are {len(value)} bytes: the topic takes {MAX_SET_BYTES - 1000} at most")
+        value = _record(files)
+        if len(value) > MAX_SET_BYTES - OVERHEAD_BYTES:
+            raise Refused(f"the rule files are {len(value):,} bytes: the topic takes {MAX_SET_BYTES:,} at most")
         records.insert(0, (entry.digest.encode(), value))
     if entry.in_force:
         records.append((HEAD, entry.digest.encode()))

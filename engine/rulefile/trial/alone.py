@@ -1,0 +1,70 @@
+"""A plan with only the rules that can make a difference to one: what its tests are decided by.
+
+Enters: a Plan, a rule. Leaves: the same Plan, in which the other rules never match and never wake a client.
+Holds: a rule meets others in the daily cap alone, so rules for clients keep each other's company and every other rule
+is alone; the work for one rule does not grow with the number of rules.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection
+from dataclasses import replace
+
+from engine.core.plan.compile import Plan
+from engine.core.plan.waking import Steps
+from engine.core.rules.occasion import AT, MATURITY, Trigger
+from engine.core.rules.ruleset import Rule
+
+
+class Companies:
+    """For each rule its plan."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self._places: defaultdict[str, list[tuple[Trigger, int]]] = defaultdict(list)
+        for trigger, compiled in plan.compiled.items():
+            for index, each in enumerate(compiled):
+                self._places[each.rule.id].append((trigger, index))
+        timed = plan.timed
+        self._silences = {silent.rule_id: silent for silent in timed.silences}
+        self._maturities = {maturing.index: maturing for maturing in timed.maturities}
+        self._steps = {
+            topic: (_indexes(steps.first_rules), _indexes(steps.then_rules)) for topic, steps in timed.steps.items()
+        }
+        self._clients: Plan | None = None
+
+    def of(self, rule: Rule) -> Plan:
+        if rule.audience != "client":
+            return self._with([rule.id])
+        if self._clients is None:
+            self._clients = self._with([each.id for each in self.plan.rule_set.rules if each.audience == "client"])
+        return self._clients
+
+    def _with(self, ids: Collection[str]) -> Plan:
+        plan, timed = self.plan, self.plan.timed
+        kept: defaultdict[Trigger, list[int]] = defaultdict(list)
+        for id_ in ids:
+            for trigger, index in self._places[id_]:
+                kept[trigger].append(index)
+        steps: dict[str, Steps] = {}
+        for topic, found in timed.steps.items():
+            first, then = ([where[id_] for id_ in ids if id_ in where] for where in self._steps[topic])
+            steps[topic] = replace(found, first=found.first.only(first), then=found.then.only(then))
+        return replace(
+            plan,
+            match={trigger: match.only(kept[trigger]) for trigger, match in plan.match.items()},
+            timed=replace(
+                timed,
+                silences=tuple(self._silences[id_] for id_ in ids if id_ in self._silences),
+                becomes={id_: timed.becomes[id_] for id_ in ids if id_ in timed.becomes},
+                maturities=tuple(self._maturities[index] for index in kept[MATURITY]),
+                waits={id_: timed.waits[id_] for id_ in ids if id_ in timed.waits},
+                steps=steps,
+                possible=replace(timed.possible, calendars=timed.possible.calendars.only(kept[AT])),
+            ),
+        )
+
+
+def _indexes(rules: tuple[str, ...]) -> dict[str, int]:
+    return {rule_id: index for index, rule_id in enumerate(rules)}
