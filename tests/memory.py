@@ -14,6 +14,7 @@ from typing import Final
 from engine.core.contract.message import Message
 from engine.core.firm_time import NEVER_MS
 from engine.runtime.errors import Fenced, Surprised, Unavailable
+from engine.runtime.protocol.ledger import Loaded, Looked
 from engine.runtime.protocol.writes import Write, decode_writes
 
 BEFORE: Final = "before"  # nothing was done, an error is the answer
@@ -96,6 +97,9 @@ class Data:
     def __init__(self) -> None:
         self.applied: list[tuple[bytes, list[Write]]] = []
         self.failovers = 0
+        # what was evicted or deleted, by the number of units applied before
+        self.states_gone: dict[str, int] = {}
+        self.due_gone: dict[str, int] = {}
 
     def lose(self, units: int) -> None:
         self.failovers += 1
@@ -107,10 +111,28 @@ class Data:
 
     def rows(self) -> dict[str, Write]:
         """By key."""
-        return {write.key: write for _, rows in self.applied for write in rows}
+        return self._since({})
+
+    def _since(self, gone: dict[str, int]) -> dict[str, Write]:
+        units = enumerate(self.applied)
+        return {write.key: write for at, (_, rows) in units for write in rows if at >= gone.get(write.key, 0)}
 
     def states(self) -> dict[str, bytes]:
-        return {key: write.state for key, write in self.rows().items()}
+        return {key: write.state for key, write in self._since(self.states_gone).items()}
+
+    def due(self) -> dict[str, Write]:
+        """Those that have a due time."""
+        return self._since(self.due_gone)
+
+    def known(self) -> set[str]:
+        return set(self.due())
+
+    def evict(self, *keys: str, states: bool = True, due: bool = True) -> None:
+        for gone in [self.states_gone] * states + [self.due_gone] * due:
+            gone.update(dict.fromkeys(keys or self.rows(), len(self.applied)))
+
+    def evict_position(self) -> None:
+        self.applied.append((b"", []))
 
     def public(self, key: str) -> dict[str, str]:
         return dict(self.rows()[key].public)
@@ -127,9 +149,19 @@ class MemoryStore:
     async def position(self) -> bytes | None:
         return self._data.position
 
-    async def load(self, client_ids: Sequence[str]) -> tuple[bytes | None, list[bytes | None]]:
-        states = self._data.states()
-        return self._data.position, [states.get(client_id) for client_id in client_ids]
+    async def load(self, client_ids: Sequence[str]) -> Loaded:
+        states, known = self._data.states(), self._data.known()
+        gone = [client_id for client_id in client_ids if client_id in known and client_id not in states]
+        return Loaded(self._data.position, [states.get(client_id) for client_id in client_ids], len(known), gone)
+
+    async def look(self, cursor: int, limit: int) -> Looked:
+        states, known = self._data.states(), sorted(self._data.known())
+        gone = [client_id for client_id in known[cursor : cursor + limit] if client_id not in states]
+        return Looked(self._data.position, len(known), gone, cursor + limit if cursor + limit < len(known) else 0)
+
+    async def missing(self, client_ids: Sequence[str]) -> list[str]:
+        whole = self._data.states().keys() & self._data.known()
+        return [client_id for client_id in client_ids if client_id not in whole]
 
     async def apply(self, begin: bytes, end: bytes, writes: Sequence[bytes]) -> bytes:
         fault = self._faults.next()
@@ -145,7 +177,7 @@ class MemoryStore:
         return found
 
     async def due(self, until_ms: int, limit: int) -> list[str]:
-        rows = self._data.rows().values()
+        rows = self._data.due().values()
         due = sorted((row.due_ms, row.key.encode()) for row in rows if row.due_ms <= until_ms and row.due_ms < NEVER_MS)
         return [key.decode() for _, key in due[:limit]]
 
@@ -154,6 +186,6 @@ class MemoryStore:
             self._scanned = self._data.failovers
         elif self._data.failovers != self._scanned:
             raise Surprised("a cursor of before a failover")
-        client_ids = list(self._data.rows())
+        client_ids = list(self._data.due())
         end = cursor + limit
         return end if end < len(client_ids) else 0, client_ids[cursor:end]

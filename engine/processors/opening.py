@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Generic
 
 from engine.runtime.clients import Clients
 from engine.runtime.kafka.log import KafkaLog
-from engine.runtime.protocol.observer import Observer
 from engine.runtime.protocol.partition import Partition
-from engine.runtime.protocol.processor import Input, Plan, Processor, State
+from engine.runtime.protocol.processor import Input, Observer, Plan, Processor, State
 from engine.runtime.protocol.unit import UnitLimits
 from engine.runtime.redis.store import RedisStore
 from engine.runtime.settings import Settings

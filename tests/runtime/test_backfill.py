@@ -21,6 +21,7 @@ from engine.runtime.errors import Refused, Unavailable
 from engine.runtime.protocol import ledger
 from engine.runtime.protocol.intake import Merger, merge
 from engine.runtime.protocol.records import Inbound
+from engine.runtime.protocol.recovery import Recovery
 from engine.runtime.protocol.unit import UnitLimits
 from tests.core.making import FEATURES, at, balance, event_of, login, plan_of, profile, rule, trade
 from tests.memory import AFTER, BEFORE, Faults, MemoryLog, MemoryStore
@@ -117,7 +118,7 @@ class Scene:
     ) -> Filled:
         log, store = MemoryLog(self.bench.ledger, Faults(publish)), MemoryStore(self.bench.data, Faults(apply))
         partition = self.bench.worker()
-        partition._log, partition._store = log, store
+        partition._log, partition._store, partition._recovery = log, store, Recovery(7, log, store)
 
         @asynccontextmanager
         async def inputs() -> AsyncIterator[MemoryInputs]:

@@ -155,7 +155,7 @@ async def test_a_script_that_the_server_forgot_is_sent_again(redis, app_id):
     store = RedisStore(redis, app_id, 0)
     await store.apply(b"", b"one", encode_writes([]))
     await redis.script_flush()
-    assert await store.load(["a"]) == (b"one", [None])
+    assert (await store.load(["a"]))[:2] == (b"one", [None])
     await redis.script_flush()
     assert await store.apply(b"one", b"two", encode_writes([])) == b"two"
 

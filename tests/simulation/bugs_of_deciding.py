@@ -19,6 +19,7 @@ from engine.runtime.protocol.intake import Merger
 from engine.runtime.protocol.partition import Partition
 from engine.runtime.protocol.position import End
 from engine.runtime.protocol.records import Rerouted, inbound
+from engine.runtime.protocol.recovery import Recovery
 from engine.runtime.protocol.unit import OpenUnit
 from engine.runtime.redis.store import RedisStore
 from engine.runtime.worker.delivery import Delivery
@@ -60,15 +61,15 @@ async def _answer(answer: Any) -> Any:
 
 @bug("start without following the ledger")
 def _() -> list[Change]:
-    async def follow(self: Partition, position: Any, *_: Any) -> Any:
+    async def follow(self: Recovery, position: Any, *_: Any) -> Any:
         return position
 
-    return [(Partition, "_follow", follow)]
+    return [(Recovery, "_follow", follow)]
 
 
 @bug("skip the ledger's digest")
 def _() -> list[Change]:
-    original = Partition._follow
+    original = Recovery._follow
 
     class Any_(str):
         __hash__ = str.__hash__
@@ -79,12 +80,12 @@ def _() -> list[Change]:
         def __ne__(self, other: object) -> bool:
             return False
 
-    async def follow(self: Partition, position: Any, *rest: Any) -> Any:
+    async def follow(self: Recovery, position: Any, *rest: Any) -> Any:
         blind = replace(position, digest=Any_(position.digest))
         found = await original(self, blind, *rest)
         return position if found is blind else found
 
-    return [(Partition, "_follow", follow)]
+    return [(Recovery, "_follow", follow)]
 
 
 @bug("keep the cache after a failed commit")

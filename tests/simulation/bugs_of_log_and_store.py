@@ -10,7 +10,10 @@ from engine.runtime.errors import Fenced, Unavailable
 from engine.runtime.kafka import connection as kafka
 from engine.runtime.kafka import log as kafka_log
 from engine.runtime.kafka.log import KafkaLog
+from engine.runtime.protocol.ledger import decode_unit
 from engine.runtime.protocol.partition import Partition
+from engine.runtime.protocol.recovery import Recovery
+from engine.runtime.protocol.writes import decode_writes
 from engine.runtime.redis.store import RedisStore
 from tests.simulation.broker import SimKafka
 from tests.simulation.bug import Change, Table, registering
@@ -177,10 +180,46 @@ def _() -> list[Change]:
     original = Partition._load
 
     async def load(self: Any, client_ids: Any) -> None:
-        self._check_position = lambda found: None
+        self._check_stands = lambda *found: None
         try:
             await original(self, client_ids)
         finally:
-            del self._check_position
+            del self._check_stands
 
     return [(Partition, "_load", load)]
+
+
+@bug("a client that is gone passes for a new one")
+def _() -> list[Change]:
+    original = RedisStore.load
+
+    async def load(self: Any, client_ids: Any) -> Any:
+        return (await original(self, client_ids))._replace(gone=[])
+
+    return [(RedisStore, "load", load)]
+
+
+@bug("nobody counts the clients that Redis knows")
+def _() -> list[Change]:
+    original = Partition._check_stands
+
+    def check(self: Any, position: Any, known: Any, gone: Any) -> None:
+        original(self, position, self.position.states + self._recovery.miscounted, gone)
+
+    return [(Partition, "_check_stands", check)]
+
+
+@bug("what is gone is healed with its first write")
+def _() -> list[Change]:
+    original = Recovery._lost
+
+    async def lost(self: Any, first: int, end: int) -> Any:
+        found = await original(self, first, end)
+        async for _, record in self._log.read(first, end):
+            for write in decode_writes(decode_unit(record).writes):
+                if write.key in found and found[write.key] is not write:
+                    found[write.key] = write
+                    return found
+        return found
+
+    return [(Recovery, "_lost", lost)]

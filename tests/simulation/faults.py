@@ -17,7 +17,7 @@ from aiokafka import TopicPartition
 from engine.core.contract.topics import inbound_topics
 from engine.runtime.protocol import ledger
 from engine.runtime.protocol.position import Position
-from engine.runtime.redis.store import position_key
+from engine.runtime.redis.store import position_key, tag
 from tests.simulation.auditor import audit
 from tests.simulation.commands import Backfill, replay_differs
 from tests.simulation.loop import Process
@@ -103,6 +103,8 @@ def _inflict(world: World, fault: Fault) -> None:
         world.run_command(Backfill(world, fault))
     elif kind == "retention":
         _retention(world)
+    elif kind.startswith("evicted"):
+        world.redis.evict(world.random, kind.removeprefix("evicted "))
     elif kind.startswith("open transaction"):
         _open_transaction(world, fault)
     elif kind == "failover":
@@ -228,6 +230,11 @@ def _waiting(world: World, topics: tuple[str, ...]) -> list[str]:
             found.append(f"a transaction is open on ledger-{number}")
         stored = world.redis.get(position_key(world.settings.scope, number))
         stands = Position.read(stored).ledger
+        place = tag(world.settings.scope, number)
+        known = world.redis.data.sorted_sets.get(f"{place}:due", {})
+        kept = [client_id for client_id in known if f"{place}:client:{client_id}" in world.redis.data.hashes]
+        if units and len(kept) != ledger.decode_unit(units[-1].value or b"").end.states:
+            found.append(f"of partition {number} Redis has only {', '.join(kept)}")
         if units and stands != units[-1].offset + 1:
             found.append(f"Redis stands at {stands}, ledger-{number} ends at {units[-1].offset + 1}")
     return found

@@ -11,6 +11,7 @@ import math
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from random import Random
 from typing import Any
 
 import msgpack
@@ -18,7 +19,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from engine.runtime.protocol.writes import STATE_FIELD
-from engine.runtime.redis.store import APPLY, LOAD, SCAN
+from engine.runtime.redis.store import APPLY, LOAD, LOOK, MISSING, SCAN
 from tests.simulation.network import Network
 
 
@@ -57,6 +58,30 @@ class SimRedis:
             write(self.data)
         self.forgot |= knew.difference(self.data.values)
 
+    def evict(self, random: Random, kind: str) -> None:
+        """Keys, or members of the due times, are gone from one partition, as by eviction or by hand."""
+        dues = [key for key, known in sorted(self.data.sorted_sets.items()) if known]
+        if not dues:
+            return
+        due = random.choice(dues)
+        place = due.removesuffix(":due")
+        clients = sorted(self.data.sorted_sets[due])
+        some = random.sample(clients, random.randint(1, len(clients)))
+
+        def gone(data: Data) -> None:
+            for client_id in some if kind in ("states", "clients") else ():
+                data.hashes.pop(f"{place}:client:{client_id}", None)
+            for client_id in some if kind in ("due times", "clients") else ():
+                data.sorted_sets.get(due, {}).pop(client_id, None)
+            if kind in ("all due times", "partition"):
+                data.sorted_sets.pop(due, None)
+            if kind in ("position", "partition"):
+                data.values.pop(f"{place}:position", None)
+            for key in [key for key in data.hashes if key.startswith(place)] if kind == "partition" else ():
+                del data.hashes[key]
+
+        self.write(gone)
+
     # -- commands ----------------------------------------------------------------------------------
 
     def get(self, key: str) -> bytes | None:
@@ -91,10 +116,24 @@ class SimRedis:
         self.write(lambda data: write_rows(data, due, prefix, chunks, position, end))
         return end
 
-    def load(self, position: str, prefix: str, ids: list[str]) -> list[bytes | None]:
+    def load(self, position: str, due: str, prefix: str, ids: list[str]) -> list[Any]:
         """What LOAD does."""
+        known = self.data.sorted_sets.get(due, {})
         states = [self.data.hashes.get(prefix + client_id, {}).get(STATE_FIELD) for client_id in ids]
-        return [self.get(position), *states]
+        pairs = zip(ids, states, strict=True)
+        gone = [client_id.encode() for client_id, state in pairs if state is None and client_id in known]
+        return [self.get(position), len(known), gone, *states]
+
+    def look(self, position: str, due: str, prefix: str, cursor: int, count: int) -> list[Any]:
+        """What LOOK does."""
+        _, following, found = self.scan(due, cursor, count)
+        gone = [name for name in found[::2] if STATE_FIELD not in self.data.hashes.get(prefix + name.decode(), {})]
+        return [self.get(position), len(self.data.sorted_sets.get(due, {})), gone, following]
+
+    def missing(self, due: str, prefix: str, ids: list[str]) -> list[bytes]:
+        """What MISSING does."""
+        known, hashes = self.data.sorted_sets.get(due, {}), self.data.hashes
+        return [id_.encode() for id_ in ids if id_ not in known or STATE_FIELD not in hashes.get(prefix + id_, {})]
 
 
 def write_rows(data: Data, due: str, prefix: str, chunks: list[bytes], position: str, end: bytes) -> None:
@@ -144,7 +183,13 @@ class SimRedisClient:
         return answer
 
     def register_script(self, script: str) -> Callable[..., Any]:
-        return {APPLY: self._apply, LOAD: self._load, SCAN: self._scan}.get(script, self._unknown)
+        return {
+            APPLY: self._apply,
+            LOAD: self._load,
+            LOOK: self._look,
+            MISSING: self._missing,
+            SCAN: self._scan,
+        }.get(script, self._unknown)
 
     async def _apply(self, keys: list[str], args: list[Any]) -> bytes:
         begin, end, prefix, *chunks = args
@@ -152,11 +197,25 @@ class SimRedisClient:
         answer: bytes = await self._ask(f"APPLY {keys[0]}", effect)
         return answer
 
-    async def _load(self, keys: list[str], args: list[Any]) -> list[bytes | None]:
+    async def _look(self, keys: list[str], args: list[Any]) -> list[Any]:
+        prefix, cursor, _ = args
+        count = self._network.random.randint(1, 4)
+        effect = lambda: self._server.look(keys[0], keys[1], prefix, cursor, count)  # noqa: E731
+        answer: list[Any] = await self._ask(f"LOOK {keys[0]} {cursor}", effect)
+        return answer
+
+    async def _missing(self, keys: list[str], args: list[Any]) -> list[bytes]:
         prefix, packed = args
         ids = msgpack.unpackb(packed)
-        effect = lambda: self._server.load(keys[0], _text(prefix), ids)  # noqa: E731
-        answer: list[bytes | None] = await self._ask(f"LOAD {keys[0]} {' '.join(ids)}", effect)
+        effect = lambda: self._server.missing(keys[0], prefix, ids)  # noqa: E731
+        answer: list[bytes] = await self._ask(f"MISSING {keys[0]} {' '.join(ids)}", effect)
+        return answer
+
+    async def _load(self, keys: list[str], args: list[Any]) -> list[Any]:
+        prefix, packed = args
+        ids = msgpack.unpackb(packed)
+        effect = lambda: self._server.load(keys[0], keys[1], _text(prefix), ids)  # noqa: E731
+        answer: list[Any] = await self._ask(f"LOAD {keys[0]} {' '.join(ids)}", effect)
         return answer
 
     async def _scan(self, keys: list[str], args: list[int]) -> list[Any]:

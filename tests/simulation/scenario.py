@@ -25,6 +25,7 @@ BACKFILLS: Final = (
     ("trades_7d", "assets_avg_cny_30d"),  # never undeclared: nothing changes
 )
 OF_A_UNIT: Final = ("LOAD", "produce", "EndTxn", "APPLY")  # what a backfill asks for when it writes
+EVICTED: Final = ("states", "states", "clients", "due times", "all due times", "position", "partition")
 REFUSALS: Final = ("ledger rewritten", "ledger cut", "ledger trimmed too far", "inbound lost")
 _POISON: Final = (b"{", b"\xff\xfe", b"[]", b"null", b'{"event_id":"x"}', b"", None)
 
@@ -103,6 +104,7 @@ def generate(random: Random, seed: int) -> Scenario:
         inputs += _operated(chance, scenario)
         scenario.faults.sort(key=lambda item: item.at_s)
     scenario.faults += _open_transactions(Random(f"{seed}: what other producers do"), scenario)
+    scenario.faults += _evictions(Random(f"{seed}: what Redis evicts"), scenario)
     scenario.faults.sort(key=lambda item: item.at_s)
     scenario.inputs = sorted(inputs, key=lambda item: item.at_s)
     return scenario
@@ -121,6 +123,12 @@ def _open_transactions(random: Random, scenario: Scenario) -> list[Fault]:
         )
         for _ in range(count)
     ]
+
+
+def _evictions(random: Random, scenario: Scenario) -> list[Fault]:
+    count = random.choice((1, 1, 2, 4)) if random.random() < 0.25 else 0
+    kinds = [f"evicted {kind}" for kind in EVICTED]
+    return [Fault(random.uniform(0.05, scenario.end_s), random.choice(kinds)) for _ in range(count)]
 
 
 def _rebuild(random: Random) -> Fault | None:

@@ -15,7 +15,7 @@ from aiokafka import TopicPartition
 from engine.runtime.clients import Clients
 from engine.runtime.kafka.log import KafkaLog
 from engine.runtime.protocol.ledger import Store
-from engine.runtime.redis.store import RedisStore
+from engine.runtime.redis.store import RedisStore, client_key, due_key
 from engine.runtime.settings import Settings
 from tests.contract_log import KafkaContract
 from tests.contract_store import StoreContract
@@ -90,6 +90,12 @@ class TestSimulatedStore(StoreContract):
 
     async def lose_last_unit(self) -> None:
         self.redis.lose(1)
+
+    async def evict(self, client_id: str, state: bool = True, due: bool = True) -> None:
+        if state:
+            del self.redis.data.hashes[client_key("contract", 3, client_id)]
+        if due:
+            del self.redis.data.sorted_sets[due_key("contract", 3)][client_id]
 
 
 def test_a_world_leaves_nothing_real() -> None:

@@ -19,7 +19,7 @@ from tests.services.process import REPOSITORY
 from tests.simulation.bugs import BUGS
 from tests.simulation.faults import SYSTEMS
 from tests.simulation.run import Result, report, run, run_many, run_scenario
-from tests.simulation.scenario import REFUSALS, Fault, Input, Scenario, draw_inputs
+from tests.simulation.scenario import EVICTED, REFUSALS, Fault, Input, Scenario, draw_inputs
 
 pytestmark = pytest.mark.simulation
 
@@ -43,6 +43,9 @@ FIRST_SEED: dict[str, int] = {
     "position before the states, not in one step": 6,
     "apply the chunks of a unit one by one": 40,
     "load without comparing the position": 9,
+    "a client that is gone passes for a new one": 32,
+    "nobody counts the clients that Redis knows": 10,
+    "what is gone is healed with its first write": 0,
     "look at the ledger's end before the position": 363,
     "start without following the ledger": 6,
     "skip the ledger's digest": 189,
@@ -84,6 +87,7 @@ EVERYTHING = {
     *("pause in the successor's start", "rebalance", "slow zombie", "session ran out", "clock", "retention"),
     *("failover", "crash and failover", "pause and failover", "emptied Redis refused", "transaction timed out"),
     *("EndTxn without an answer", "read again", "redis request repeated", *REFUSALS),
+    *(f"evicted {kind}" for kind in EVICTED),
     *("open transaction, committed", "open transaction, aborted"),
     *("backfill", "backfill killed at request", "backfill killed in a unit", "backfill paused at request"),
     *("backfill paused in a unit", "features changed meanwhile", "replay from the ledger"),

@@ -83,6 +83,11 @@ class Metrics:
         self.recovered_units = Counter(
             "engage_recovered_units", "Units applied from the ledger at a start.", registry=r
         )
+        self.healed = Counter(
+            "engage_healed_clients",
+            "Clients whose keys were evicted or deleted from Redis and were written again from the ledger.",
+            registry=r,
+        )
         self.ticks = Counter("engage_ticks", "Ticks that woke a client.", registry=r)
         self.swept = Counter(
             "engage_swept_clients",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import msgpack
 
@@ -47,13 +47,36 @@ class Log(Protocol):
     async def stop(self) -> None: ...
 
 
+class Loaded(NamedTuple):
+    """What a store answers in one step."""
+
+    position: bytes | None
+    states: list[bytes | None]  # packed
+    known: int  # how many keys it can name
+    gone: list[str]  # of the keys asked for: it can name them, but has no state
+
+
+class Looked(NamedTuple):
+    position: bytes | None
+    known: int
+    gone: list[str]
+    cursor: int
+
+
 class Store(Protocol):
     """The states of one partition. Errors: Unavailable."""
 
     async def position(self) -> bytes | None: ...
 
-    async def load(self, client_ids: Sequence[str]) -> tuple[bytes | None, list[bytes | None]]:
-        """Position and packed states, read in one step."""
+    async def load(self, client_ids: Sequence[str]) -> Loaded: ...
+
+    async def look(self, cursor: int, limit: int) -> Looked:
+        """Look whether some keys, about `limit`, have their states, from a cursor on; the cursor that follows is 0 at
+        beginning and end.
+        """
+
+    async def missing(self, client_ids: Sequence[str]) -> list[str]:
+        """Those that have no state, or that it cannot name."""
 
     async def apply(self, begin: bytes, end: bytes, writes: Sequence[bytes]) -> bytes:
         """Write all and move the position from `begin` to `end`, in one step; the position found when it is neither."""

@@ -8,7 +8,7 @@ and any surprise throws the memory away. Nothing here knows Kafka, Redis or a cl
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Generic
+from typing import Final, Generic
 
 import structlog
 
@@ -16,16 +16,18 @@ from engine.core.contract.decode import Taken
 from engine.runtime.errors import Newer, Refused, Surprised
 from engine.runtime.protocol import ledger
 from engine.runtime.protocol.intake import Batch
-from engine.runtime.protocol.ledger import Log, Step, Store, Unit
-from engine.runtime.protocol.observer import NobodyListens, Observer
+from engine.runtime.protocol.ledger import Log, Step, Store
 from engine.runtime.protocol.position import Position
-from engine.runtime.protocol.processor import Input, Plan, Processor, State
+from engine.runtime.protocol.processor import Input, NobodyListens, Observer, Plan, Processor, State
 from engine.runtime.protocol.records import FUTURE, Place, by_clock, by_neighbours, read
+from engine.runtime.protocol.recovery import Recovery, apply, some
 from engine.runtime.protocol.state_cache import StateCache
 from engine.runtime.protocol.unit import OpenUnit, UnitLimits
 from engine.runtime.protocol.writes import encode_writes
 
 log = structlog.get_logger(__name__)
+
+LOOK_KEYS: Final = 100  # looked at once a second: a hundred thousand in a quarter of an hour
 
 
 class Partition(Generic[Plan, State, Input]):
@@ -60,95 +62,42 @@ class Partition(Generic[Plan, State, Input]):
         self._unit = OpenUnit()
         self.reached_ms = 0  # record time of the last record decided
         self.reached_event_ms = self._committed_event_ms = 0  # latest event time decided
-        self.recovered_units = 0  # applied from the ledger by all starts
+        self._recovery = Recovery(number, log_, store)
+        self._gone: set[str] = set()  # keys that were written and are not in the store
+        self._look_cursor = 0
         self._sweeping, self._sweep_cursor = "", 0  # the rules of the sweep that has begun, and how far it has come
 
     # -- recovery ----------------------------------------------------------------------------------
 
     async def recover(self) -> Position:
-        """Fence the predecessor and apply what the ledger holds and the store lacks. Raises Refused, Newer, Fenced,
-        Unavailable.
-        """
-        Position.read(await self._store.position())  # a newer engine's partition is left alone, not fenced
-        for _ in range(2):
-            await self._log.start()
-            position = Position.read(await self._store.position())
-            first, end = await self._log.bounds()
-            if first <= max(position.ledger - 1, 0) and position.ledger <= end:
-                break
-            # Another worker may have taken over, and committed, since this one began: fence it and check again
-        self._check_bounds(position, first, end)
-        before = self.recovered_units
-        position = await self._follow(position, max(position.ledger - 1, 0), end)
-        recovered = self.recovered_units - before
+        """Start, and start again after any surprise: see recovery.py. Raises Refused, Newer, Fenced, Unavailable."""
+        recovery = self._recovery
+        units, healed = recovery.units, recovery.healed
+        position = await recovery.run(self._gone)
         self.position = position
         self.offsets = dict(position.offsets)
         self._cache.clear()
-        self._unit = OpenUnit()
+        self._unit = OpenUnit(states_added=recovery.miscounted)
         self._sweeping = ""
+        self._gone.clear()
         # what was decided and not committed comes again: no tick may run ahead of it
         self.reached_ms, self.reached_event_ms = 0, self._committed_event_ms
         self._use(self._newest_plan())
-        self._observer.recovered(self.number, recovered, position.tallies)
+        self._observer.recovered(self.number, recovery.units - units, recovery.healed - healed, position.tallies)
         return position
 
-    def _check_bounds(self, position: Position, first: int, end: int) -> None:
-        """The ledger must still hold the record that the position names, or, for a store that holds none, its
-        beginning.
-        """
-        needed = max(position.ledger - 1, 0)
-        if end < position.ledger or first > needed:
-            lost = "Kafka has lost the end of it" if end < position.ledger else "its beginning was deleted"
-            raise Refused(
-                f"partition {self.number}: Redis stands at ledger offset {position.ledger} but the ledger holds "
-                f"{first} to {end}: {lost}. Restore the topic, or the Redis backup that belongs to it; for a rebuild, "
-                "give the newest snapshot"
-            )
+    @property
+    def recovered_units(self) -> int:
+        """Applied from the ledger by all starts."""
+        return self._recovery.units
 
-    async def _follow(self, position: Position, first: int, end: int) -> Position:
-        """Apply the ledger's records from `first`, which includes the last applied one: it must be the one the
-        position names.
+    async def look(self) -> None:
+        """Whether the store is as this worker left it: where it stands, how many keys it has, and a few of these, in
+        turn. Raises Surprised.
         """
-        chunks: list[Unit] = []
-        recovered = 0
-        seen_last = position.ledger == 0
-        async for offset, record in self._log.read(first, end):
-            if offset < position.ledger:
-                if ledger.digest_of(record) != position.digest:
-                    raise Refused(
-                        f"partition {self.number}: the ledger record at offset {offset} is not the one that Redis "
-                        "applied last. This Redis belongs to another ledger, or Kafka lost and rewrote its end: "
-                        "restore the pair that belongs together"
-                    )
-                seen_last = True
-                continue
-            unit = ledger.decode_unit(record)
-            if unit.begin != position.text:
-                raise Refused(
-                    f"partition {self.number}: the ledger record at offset {offset} does not follow what Redis holds. "
-                    f"Restore the Redis backup that belongs to this ledger"
-                )
-            chunks.append(unit)
-            if len(chunks) < unit.chunks:
-                continue
-            position = unit.leads_to(offset, record)
-            await self._apply(unit.begin, position.text, [chunk.writes for chunk in chunks])
-            chunks = []
-            recovered += 1
-        if not seen_last:
-            raise Refused(
-                f"partition {self.number}: the ledger record before offset {position.ledger}, the last that Redis "
-                f"applied, is missing: Kafka lost it. Restore the topic, or the Redis backup that belongs to it"
-            )
-        if recovered:
-            self.recovered_units += recovered
-            log.info("recovered", partition=self.number, units=recovered, ledger=position.ledger)
-        return position
-
-    async def _apply(self, begin: bytes, end: bytes, writes: Sequence[bytes]) -> None:
-        found = await self._store.apply(begin, end, writes)
-        if found != end:
-            raise Surprised(f"Redis stands at {found!r}, not where this unit began")
+        looked = await self._store.look(self._look_cursor, LOOK_KEYS)
+        self._check_stands(looked.position, looked.known, looked.gone)
+        self._look_cursor = looked.cursor
 
     # -- deciding ----------------------------------------------------------------------------------
 
@@ -190,7 +139,7 @@ class Partition(Generic[Plan, State, Input]):
     async def tick(self, time_ms: int, limit: int = 1000, decided_ms: int = 0) -> bool:
         """Evaluate clients that are due, at this moment of the wall clock. True if there may be more."""
         # who is due would be missing from a Redis that lost its last writes, and no event may come to show it
-        self._check_position(await self._store.position())
+        await self.look()
         client_ids = await self._store.due(time_ms, limit)
         if not client_ids:
             return False
@@ -246,8 +195,9 @@ class Partition(Generic[Plan, State, Input]):
         missing = [client_id for client_id in client_ids if client_id not in cache]
         if not missing:
             return
-        position, packed = await self._store.load(missing)
-        self._check_position(position)
+        loaded = await self._store.load(missing)
+        self._check_stands(loaded.position, loaded.known, loaded.gone)
+        packed = loaded.states
         cache.weigh([state for state in packed if state is not None])
         if not self._unit.changed:  # what is not committed yet must not be forgotten
             cache.make_room(len(missing), set(client_ids))
@@ -268,9 +218,18 @@ class Partition(Generic[Plan, State, Input]):
                 "the Redis backup that belongs to this ledger, or empty Redis and run `engage rebuild`"
             ) from error
 
-    def _check_position(self, found: bytes | None) -> None:
-        if (found or b"") != self.position.text:
+    def _check_stands(self, position: bytes | None, known: int, gone: Collection[str]) -> None:
+        """A key that was written and is gone must not pass for a new one, nor may its timer be lost."""
+        if (position or b"") != self.position.text:
             raise Surprised("Redis moved under this worker: it failed over, or another worker writes here")
+        written = self.position.states + self._recovery.miscounted
+        self._gone.update(gone)
+        if gone:
+            raise Surprised(f"Redis has lost clients that were written, by eviction or by hand: {some(gone)}")
+        if known != written:
+            raise Surprised(
+                f"Redis knows {known} clients, {written} were written: some were evicted, or deleted by hand"
+            )
 
     def _decide(self, inputs: Sequence[Input], decided_ms: int) -> Collection[str]:
         """Decide, as part of the open unit; the clients that it changed."""
@@ -313,8 +272,9 @@ class Partition(Generic[Plan, State, Input]):
             raise Surprised(f"the ledger has lost its end: a unit after offset {self.position.ledger} came to {last}")
         position = Position.after(last + 1, ledger.digest_of(records[-1]), end.encode())
         with self._observer.timing("apply"):
-            await self._apply(begin, position.text, writes)
+            await apply(self._store, begin, position.text, writes)
         self.position = position
+        self._recovery.miscounted = 0
         self._committed_event_ms = self.reached_event_ms
         self._unit = OpenUnit()
         self._observer.committed(self.number, cause, unit, position.tallies, len(records))

@@ -1,23 +1,28 @@
-"""What a partition decides, as far as the protocol knows: a Processor.
+"""What a partition decides, as far as the protocol knows: a Processor; and whom it reports to: an Observer.
 
 Enters: inbound records, states, moments. Leaves: messages and changed states.
 Holds: whatever follows from what keys and states mean is in here; partition, intake, log, store, replay and snapshot
-know nothing else of it. `decide` is a pure function.
+know nothing else of it. `decide` is a pure function. No decision depends on an observer; metrics are one.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Collection, MutableMapping, Sequence
+from collections.abc import Collection, Mapping, MutableMapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 from engine.core.contract.decode import Rejected, Taken
 from engine.core.contract.events import Event
 from engine.core.contract.message import Message
 from engine.runtime.protocol.writes import Write
 
+if TYPE_CHECKING:
+    from engine.runtime.protocol.unit import OpenUnit
+
+Phase = Literal["decide", "publish", "apply"]
 Plan = TypeVar("Plan")  # what it decides by; one object for as long as the rules stay the same
 State = TypeVar("State")  # of one key
 Input = TypeVar("Input")
@@ -94,3 +99,44 @@ class Processor(ABC, Generic[Plan, State, Input]):
     def refill(self, plan: Plan, state: State, packed: bytes, names: Collection[str]) -> None:
         """Take over what a backfill of these features wrote."""
         raise NotImplementedError
+
+
+class Observer(Protocol):
+    def uses(self, plan: Any) -> None:
+        """It decides with this plan from now on."""
+
+    def timing(self, phase: Phase) -> AbstractContextManager[Any]:
+        """Wraps a phase whose duration matters."""
+
+    def decided(self, plan: Any, states: Mapping[str, Any], inputs: Sequence[Any]) -> None: ...
+
+    def committed(self, partition: int, cause: str, unit: OpenUnit, tallies: Mapping[str, int], records: int) -> None:
+        """A unit was committed, in so many ledger records; `tallies` counts the states by label."""
+
+    def recovered(self, partition: int, units: int, healed: int, tallies: Mapping[str, int]) -> None:
+        """A start applied this many units of the ledger, and wrote so many keys again that were gone."""
+
+    def ticked(self) -> None: ...
+
+    def swept(self, changed: int, unchanged: int) -> None: ...
+
+
+class NobodyListens:
+    """The Observer of commands: it ignores everything."""
+
+    def uses(self, plan: Any) -> None: ...
+
+    def timing(self, phase: Phase) -> AbstractContextManager[Any]:
+        return nullcontext()
+
+    def decided(self, plan: Any, states: Mapping[str, Any], inputs: Sequence[Any]) -> None: ...
+
+    def committed(
+        self, partition: int, cause: str, unit: OpenUnit, tallies: Mapping[str, int], records: int
+    ) -> None: ...
+
+    def recovered(self, partition: int, units: int, healed: int, tallies: Mapping[str, int]) -> None: ...
+
+    def ticked(self) -> None: ...
+
+    def swept(self, changed: int, unchanged: int) -> None: ...

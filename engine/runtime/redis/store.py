@@ -27,6 +27,7 @@ from redis.exceptions import (
 )
 
 from engine.runtime.errors import Refused, Surprised, Unavailable
+from engine.runtime.protocol.ledger import Loaded, Looked
 from engine.runtime.protocol.writes import STATE_FIELD
 
 if TYPE_CHECKING:
@@ -71,13 +72,40 @@ for chunk = 3, #ARGV do write(ARGV[2], ARGV[chunk]) end
 if ARGV[1] ~= '' then redis.call('SET', KEYS[1], ARGV[1]) end
 """
 
-# KEYS[1] position; ARGV: prefix of clients' keys, packed list of client ids. Answers position and states in one step.
+# KEYS as above; ARGV: prefix of clients' keys, packed list of client ids. Answers position, number of clients, which of
+# these have a due time but no state, and states, in one step.
 LOAD: Final = f"""
-local answer = {{redis.call('GET', KEYS[1])}}
+local gone = {{}}
+local answer = {{redis.call('GET', KEYS[1]), redis.call('ZCARD', KEYS[2]), gone}}
 for index, id in ipairs(cmsgpack.unpack(ARGV[2])) do
-  answer[index + 1] = redis.call('HGET', ARGV[1] .. id, '{STATE_FIELD}')
+  local state = redis.call('HGET', ARGV[1] .. id, '{STATE_FIELD}')
+  if not state and redis.call('ZSCORE', KEYS[2], id) then gone[#gone + 1] = id end
+  answer[index + 3] = state
 end
 return answer
+"""
+
+# KEYS as above; ARGV: prefix of clients' keys, cursor, about how many. Answers position, number of clients, which of
+# those looked at have no state, and the next cursor.
+LOOK: Final = f"""
+local gone = {{}}
+local found = redis.call('ZSCAN', KEYS[2], ARGV[2], 'COUNT', ARGV[3])
+for index = 1, #found[2], 2 do
+  local id = found[2][index]
+  if redis.call('HEXISTS', ARGV[1] .. id, '{STATE_FIELD}') == 0 then gone[#gone + 1] = id end
+end
+return {{redis.call('GET', KEYS[1]), redis.call('ZCARD', KEYS[2]), gone, found[1]}}
+"""
+
+# KEYS[1] due times; ARGV: prefix of clients' keys, packed list of client ids. Answers those without state or due time.
+MISSING: Final = f"""
+local missing = {{}}
+for _, id in ipairs(cmsgpack.unpack(ARGV[2])) do
+  if redis.call('HEXISTS', ARGV[1] .. id, '{STATE_FIELD}') == 0 or not redis.call('ZSCORE', KEYS[1], id) then
+    missing[#missing + 1] = id
+  end
+end
+return missing
 """
 
 # KEYS[1] due times; ARGV: cursor, about how many. Answers the server's run id, '' where rights or
@@ -117,6 +145,8 @@ class RedisStore:
         self._clients = f"{tag(app_id, partition)}:client:"
         self._apply = redis.register_script(APPLY)
         self._load = redis.register_script(LOAD)
+        self._look = redis.register_script(LOOK)
+        self._missing = redis.register_script(MISSING)
         self._restore = redis.register_script(RESTORE)
         self._scan = redis.register_script(SCAN)
         self._scanned = b""  # the server that clients are being named by
@@ -124,9 +154,23 @@ class RedisStore:
     async def position(self) -> bytes | None:
         return cast("bytes | None", await _answer(self._redis.get(self._position)))
 
-    async def load(self, client_ids: Sequence[str]) -> tuple[bytes | None, list[bytes | None]]:
-        answer = await _answer(self._load(keys=[self._position], args=[self._clients, msgpack.packb(client_ids)]))
-        return answer[0], answer[1:]
+    async def load(self, client_ids: Sequence[str]) -> Loaded:
+        keys = [self._position, self._due]
+        args = [self._clients, msgpack.packb(client_ids)]
+        position, known, gone, *states = await _answer(self._load(keys=keys, args=args))
+        return Loaded(position, states, known, [client_id.decode() for client_id in gone])
+
+    async def look(self, cursor: int, limit: int) -> Looked:
+        args: list[str | int] = [self._clients, cursor, limit]
+        answer = await _answer(self._look(keys=[self._position, self._due], args=args))
+        position, known, gone, following = answer
+        return Looked(position, known, [client_id.decode() for client_id in gone], int(following))
+
+    async def missing(self, client_ids: Sequence[str]) -> list[str]:
+        if not client_ids:
+            return []
+        args = [self._clients, msgpack.packb(client_ids)]
+        return [client_id.decode() for client_id in await _answer(self._missing(keys=[self._due], args=args))]
 
     async def apply(self, begin: bytes, end: bytes, writes: Sequence[bytes]) -> bytes:
         keys: list[str] = [self._position, self._due]

@@ -11,7 +11,7 @@ from typing import Any
 
 from engine.core.plan.compile import Plan
 from engine.runtime.observe.metrics import Metrics
-from engine.runtime.protocol.observer import Phase
+from engine.runtime.protocol.processor import Phase
 from engine.runtime.protocol.unit import OpenUnit
 from engine.runtime.worker.rule_costs import CostSampler
 
@@ -38,8 +38,9 @@ class PartitionMetrics:
     def committed(self, partition: int, cause: str, unit: OpenUnit, tallies: Mapping[str, int], records: int) -> None:
         self._metrics.committed(partition, cause, unit, tallies, records)
 
-    def recovered(self, partition: int, units: int, tallies: Mapping[str, int]) -> None:
+    def recovered(self, partition: int, units: int, healed: int, tallies: Mapping[str, int]) -> None:
         self._metrics.recovered_units.inc(units)
+        self._metrics.healed.inc(healed)
         self._metrics.population(partition, tallies)
 
     def ticked(self) -> None:

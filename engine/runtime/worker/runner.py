@@ -214,6 +214,8 @@ class Runner:
             # behind, or out of touch: later logins may wait; and a record may carry a time that lies ahead
             tick_ms = min(self._partition.reached_ms, now_ms)
         decided_ms = self._decided_ms()
+        if not tick_ms:
+            await self._partition.look()
         while tick_ms and await self._partition.tick(tick_ms, decided_ms=decided_ms) and not self._stopping.is_set():
             if not self._intake.caught_up:
                 return  # more are due, but records wait too: take turns
