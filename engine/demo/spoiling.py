@@ -9,11 +9,11 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from engine.core.contract.decode import fallbacks
-from engine.core.contract.topics import TOPICS, Topic
+from engine.core.contract.topics import COMMON, TOPICS, Topic
 from engine.core.firm_time import DAY_MS
 from engine.operations.record_file import SimulatedRecord, to_json
 
-BAD_KINDS: Final = 10
+BAD_KINDS: Final = 13
 
 
 def _to_spoil(topic: Topic) -> tuple[str | None, str]:
@@ -21,6 +21,16 @@ def _to_spoil(topic: Topic) -> tuple[str | None, str]:
     needed = [name for name in topic.model.model_fields if name in topic.model.essential and name not in ("time",)]
     number = next((name for name in needed if topic.bounds(name)[0] >= 0), None)
     return number, next((name for name in needed if topic.choices(name)), "event_id")
+
+
+def _of_another(topic: Topic) -> dict[str, Any]:
+    """The fields of an event of another topic."""
+    others = [other for other in TOPICS.values() if other is not topic]
+    return next(
+        dict(other.example)
+        for other in others
+        if other.example and all(name in other.example for name in other.model.essential if name not in COMMON)
+    )
 
 
 def spoil(record: SimulatedRecord, kind: int) -> SimulatedRecord:
@@ -48,6 +58,12 @@ def spoil(record: SimulatedRecord, kind: int) -> SimulatedRecord:
             key, value = None, text
         case 8:
             value = to_json(good | {"client_id": "C-SOMEONE-ELSE"})
+        case 9:
+            value = to_json({"before": None, "after": good, "op": "c"})
+        case 10:
+            value = text[:-1] + b',"client_id":"C-SOMEONE-ELSE"}'
+        case 11:
+            value = to_json({name: good[name] for name in COMMON} | _of_another(TOPICS[record.topic]))
         case _:
             value = to_json(good | {needed: "from Mars"})
     return SimulatedRecord(record.topic, key, record.time_ms, value)

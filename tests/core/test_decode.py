@@ -411,12 +411,6 @@ def test_accepted(topic, fields):
     assert {name: getattr(event, name) for name in known} == known
 
 
-def test_a_key_given_twice_counts_as_its_last():
-    assert take("logins", raw('"app", "channel": "fax"')).unread == ("channel",)
-    taken = take("logins", raw('"fax", "channel": "app"'))
-    assert (taken.event.channel, taken.unread) == ("app", ())
-
-
 @pytest.mark.parametrize(
     "text",
     [

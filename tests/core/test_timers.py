@@ -182,7 +182,7 @@ def test_each_holding_comes_to_its_term_unless_it_was_sold():
         trade(at(0), 300, symbol="A2", matures_on="2026-03-10"),
         trade(at(0), 400, symbol="C3", matures_on="2026-03-10"),
         trade(at(0), 100, symbol="small", matures_on="2026-03-11"),
-        trade(at(0), 900, symbol="past", matures_on="2026-02-15"),
+        trade(at(-9), 900, symbol="past", matures_on="2026-02-15"),  # it comes late, when its term is over
         trade(at(1), 700, symbol="sold", matures_on="2026-03-20"),
         trade(at(2), 700, symbol="sold", side="sell"),
     )

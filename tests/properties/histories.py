@@ -20,7 +20,7 @@ from engine.core.contract.events import (
     RiskLevel,
 )
 from engine.core.decide.path import Input
-from engine.core.firm_time import DAY_MS
+from engine.core.firm_time import DAY_MS, date_of_day, day_of
 from tests.core.making import HOUR_MS, at, balance, login, profile, trade
 
 LAST_MS = at(200)
@@ -108,5 +108,7 @@ def histories(draw: st.DrawFn, clients: int = 3, most: int = 40, known: bool = F
     least = draw(st.sampled_from([1, most // 4, most // 2]))  # lists are short unless asked for
     for name, step_ms, late_ms, (doing, fields) in draw(st.lists(steps, min_size=max(least, 1), max_size=most)):
         now_ms = min(now_ms + step_ms, LAST_MS)
+        if fields.get("matures_on", "") < date_of_day(day_of(now_ms - late_ms)).isoformat():  # nobody buys what is over
+            fields = {field: value for field, value in fields.items() if field != "matures_on"}
         history.append(_MAKERS[doing](now_ms - late_ms, client_id=name, **fields))
     return history

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from engine.core.contract import likeness
 from engine.core.contract.decode import Rejected, Taken, decode, fallbacks
 from engine.core.contract.events import EARLIEST_MS, LATEST_MS, Balance, Login, Profile, Trade, parse_time_ms
 from engine.core.contract.message import rfc3339
@@ -20,6 +21,38 @@ from tests.properties.histories import histories, quick
 
 ESSENTIAL = ("event_id", "client_id", "time")
 keys = st.none() | st.binary(max_size=8) | st.just(b"c1")
+BEGINS = sorted(
+    {mark for mark, _ in (*likeness._MARKS, *likeness._COMPRESSED, *likeness._SERIALIZED)}
+    | {
+        b"\0\0\0\0\x07",
+        b"\3\0",
+        b"\3\5",
+        b"\1" * 17,
+        b"\x0a\1",
+        b"\x81\xa1",
+        b"\xa1\x61",
+        b"{",
+        b"[",
+        b'"',
+        b"<",
+        b"a=",
+        b"a:",
+    }
+    | {
+        b"\0{\0",
+        b'{\0"\0',
+        b"{\0\0\0",
+        b"{'",
+        b"%7B",
+        b"eyJ",
+        b"map[",
+        b'{"a":1}',
+        b"x({",
+        b"MSH|",
+        b"a:1:",
+        b"\xc0\x7f",
+    }
+)
 moments = st.just(-1) | st.integers(EARLIEST_MS, LATEST_MS)
 scalars = (
     st.none()
@@ -55,6 +88,12 @@ def judged(topic: str, key: bytes | None, value: bytes | None, timestamp_ms: int
 @given(topic=st.sampled_from(inbound_topics()), key=keys, value=st.none() | st.binary(max_size=200), moment=moments)
 def test_any_bytes(topic, key, value, moment):
     judged(topic, key, value, moment)
+
+
+@quick(300)
+@given(topic=st.sampled_from(inbound_topics()), begins=st.sampled_from(BEGINS), rest=st.binary(max_size=60))
+def test_any_bytes_behind_those_by_which_a_form_is_known(topic, begins, rest):
+    judged(topic, b"c1", begins + rest, -1)
 
 
 @quick(300)
@@ -95,6 +134,21 @@ def test_what_a_model_writes_is_read_again(history):
         taken = decode(topic_of(item), event.client_id.encode(), written, -1)
         assert taken == Taken(event)
         assert taken.event.model_fields_set == event.model_fields_set
+
+
+@quick(300)
+@given(data=st.data(), history=histories(most=3))
+def test_a_key_twice_is_refused_wherever_it_stands(data, history):
+    event = event_of(item := history[-1])
+    good: dict[str, Any] = json.loads(event.model_dump_json(exclude_unset=True))
+    if data.draw(st.booleans()):
+        good["extra"] = data.draw(jsons)
+    name = data.draw(st.sampled_from(list(good)))
+    colon = data.draw(st.sampled_from([":", " :", "\n\t:", " : "]))
+    twice = f"{{{json.dumps(name)}{colon}{json.dumps(data.draw(scalars))},{json.dumps(good)[1:]}"
+    result = judged(topic_of(item), event.client_id.encode(), twice.encode("utf-8", "surrogatepass"), -1)
+    assert isinstance(result, Rejected)
+    assert result.reason in (Rejection.DUPLICATE_KEY, Rejection.NOT_JSON)  # what is no JSON: half a surrogate
 
 
 def agreed(event: Any) -> set[str]:

@@ -3,22 +3,28 @@
 Enters: one record's key, value and timestamp. Leaves: Taken with the Event, or Rejected with the reason.
 Holds: never raises, whatever the bytes; each record is judged alone, so that a bad one cannot harm its batch. A field
 that cannot be read costs itself alone, unless the event means nothing without it: the event is the one that the record
-would have been with that field unknown. What a record grants (consents) is never more than it says legibly.
+would have been with that field unknown. What a record grants (consents) is never more than it says legibly. A record
+has one meaning: a key twice refuses it, and a number that no float keeps is not read as another.
 """
 
 from __future__ import annotations
 
+import json
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import cache
 from typing import Any, Final, get_args
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails, from_json, to_json
+from pydantic_core import ErrorDetails, to_json
 
-from engine.core.contract.events import Event
+from engine.core.contract import envelopes, likeness, surroundings
+from engine.core.contract.events import AS_NUMBER, Event
 from engine.core.contract.fields import Instead
 from engine.core.contract.outbound import Rejection
-from engine.core.contract.topics import TOPICS
+from engine.core.contract.topics import TOPICS, Topic, nested
 
 MAX_EVENT_BYTES: Final = 65_536
 FUTURE_TOLERANCE_MS: Final = 300_000
@@ -69,17 +75,28 @@ def decode(topic: str, key: bytes | None, value: bytes | None, timestamp_ms: int
     if not key:
         return Rejected(Rejection.NO_KEY, "the record has no key; its key must be the client's id")
     if not value:
-        return Rejected(Rejection.NO_VALUE, "the record has no value; a client cannot be deleted this way")
+        return Rejected(
+            Rejection.NO_VALUE, "the record has no value (a tombstone): a client cannot be deleted this way; send none"
+        )
+    known = TOPICS[topic]
     unread: tuple[str, ...] = ()
+    fractions: list[str] = []  # numbers written with a point or an exponent
     try:
-        event = TOPICS[topic].validate(value)
+        event = known.validate(value, context=fractions)
+        # Each key has a colon (58). If there are no more colons than fields were read, no key is there twice, and none
+        # that the contract does not name
+        if (value.count(58) == len(event.__pydantic_fields_set__) and not fractions) or _is_clear(known, event, value):
+            found = None
+        else:
+            found = _with_care(known, value, [], fractions)
     except ValidationError as error:
-        found = _leniently(TOPICS[topic].model, value, error)
+        found = _with_care(known, value, _faults(error), fractions)
+    if found is not None:
         if isinstance(found, Rejected):
             return found
         event, unread = found.event, found.unread
     if event.client_id.encode() != key:
-        return Rejected(Rejection.KEY_MISMATCH, "the record's key is not its client_id; key every record by client_id")
+        return _key_mismatch(key, event.client_id)
     if 0 <= timestamp_ms < event.time - FUTURE_TOLERANCE_MS:
         return Rejected(
             Rejection.FUTURE,
@@ -87,6 +104,120 @@ def decode(topic: str, key: bytes | None, value: bytes | None, timestamp_ms: int
             f"{FUTURE_TOLERANCE_MS // 1000} s are tolerated: check the producer's clock",
         )
     return Taken(event, unread)
+
+
+def _key_mismatch(key: bytes, client_id: str) -> Rejected:
+    found = surroundings.of_key(key, client_id)
+    text = "the record's key is not its client_id; key every record by client_id"
+    return Rejected(Rejection.KEY_MISMATCH, f"{text}: {found}" if found else text)
+
+
+# -- what is read twice ------------------------------------------------------------------------------------------------
+
+_BLANKS: Final = b" \t\r\n"
+_DIGITS: Final = bytes.maketrans(b"123456789.-", b"00000000000")
+_LONG: Final = b":" + 16 * b"0"  # a number of more digits than any float keeps
+
+
+def _is_clear(topic: Topic, event: Event, value: bytes) -> bool:
+    """Whether the value says nothing but the event, each field once: it need not be read again.
+
+    Times have colons too, but without blanks only keys are followed by `":`.
+    """
+    said = len(event.__pydantic_fields_set__)
+    for name in topic.nested:
+        inner = getattr(event, name)
+        if inner is not None:
+            said += len(inner.__pydantic_fields_set__)
+    shape = value.translate(_DIGITS, _BLANKS)
+    return shape.count(b'":') == said and _LONG not in shape
+
+
+class _TwiceError(Exception):
+    """A key stands twice in one object; the key is its argument."""
+
+
+class _Inexact:
+    """Stands for a number that no float keeps."""
+
+
+_INEXACT: Final = _Inexact()
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise _TwiceError(next(name for name in names if names.count(name) > 1))
+    return fields
+
+
+def _number(text: str) -> float | _Inexact:
+    number = float(text)
+    if len(text) <= 16 or not math.isfinite(number) or number == 0:
+        return number
+    return number if Decimal(repr(number)) == Decimal(text) else _INEXACT
+
+
+_read: Final = json.JSONDecoder(object_pairs_hook=_object, parse_float=_number).raw_decode
+
+
+def _with_care(topic: Topic, value: bytes, faults: list[ErrorDetails], fractions: list[str]) -> Taken | Rejected | None:
+    """Read a value again that is not clear, or in which pydantic found faults. None: the event is as it was read."""
+    if faults and faults[0]["type"] == "json_invalid":
+        return _not_json(value, faults[0]["msg"])
+    try:
+        fields, _ = _read(value.decode().lstrip())
+    except _TwiceError as twice:
+        return _twice(topic, twice.args[0])
+    if not isinstance(fields, dict):
+        return Rejected(*envelopes.of_value(fields))
+    may_fall = fallbacks(topic.model)
+    fatal = [fault for fault in faults if fault["loc"][0] not in may_fall]
+    missing = any(fault["type"] == "missing" for fault in fatal)
+    found = envelopes.of_object(topic, fields) if missing else None if fatal else envelopes.of_event(topic, fields)
+    if found is not None:
+        return Rejected(*found)
+    if fatal:
+        return _rejected(fatal, fields)
+    places: list[tuple[int | str, ...]] = [fault["loc"] for fault in faults]
+    if fractions:
+        places += _inexact(topic.model, fields)
+    return _leniently(topic.model, fields, places) if places else None
+
+
+def _faults(error: ValidationError) -> list[ErrorDetails]:
+    faults = error.errors(include_url=False, include_input=False)
+    return [fault for fault in faults if fault["loc"][-1:] != (AS_NUMBER,)]
+
+
+def _not_json(value: bytes, parser_says: str) -> Rejected:
+    found = likeness.of_value(value, parser_says)
+    return Rejected(Rejection.NOT_JSON, found or f"not JSON: {parser_says.removeprefix('Invalid JSON: ')}")
+
+
+def _twice(topic: Topic, name: str) -> Rejected:
+    known = name in topic.model.model_fields or any(
+        name in inner.model_fields for inner in nested(topic.model).values()
+    )
+    called = f"the key {name}" if known else "a key that the contract does not name"
+    return Rejected(
+        Rejection.DUPLICATE_KEY, f"{called} stands twice in one object, so it is not clear which counts: send it once"
+    )
+
+
+def _inexact(model: type[BaseModel], fields: dict[str, Any]) -> list[tuple[str, ...]]:
+    """The places of numbers that no float keeps."""
+    found = [(name,) for name, value in fields.items() if value is _INEXACT and name in model.model_fields]
+    return [
+        *found,
+        *(
+            (name, *place)
+            for name, inner in nested(model).items()
+            if isinstance(fields.get(name), dict)
+            for place in _inexact(inner, fields[name])
+        ),
+    ]
 
 
 # -- records with a field that cannot be read --------------------------------------------------------------------------
@@ -109,30 +240,14 @@ def fallbacks(model: type[BaseModel]) -> dict[str, Any]:
     return found
 
 
-@cache
-def nested(model: type[BaseModel]) -> dict[str, type[BaseModel]]:
-    """The fields that have fields themselves."""
-    found: dict[str, type[BaseModel]] = {}
-    for name, field in model.model_fields.items():
-        for part in (field.annotation, *get_args(field.annotation)):
-            if isinstance(part, type) and issubclass(part, BaseModel):
-                found[name] = part
-    return found
-
-
-def _leniently(model: type[Event], value: bytes, error: ValidationError) -> Taken | Rejected:
-    """The event with what cannot be read taken as unknown, if what an event needs can be read."""
-    may_fall = fallbacks(model)
-    faults = error.errors(include_url=False, include_input=False)
-    fatal = [fault for fault in faults if not fault["loc"] or fault["loc"][0] not in may_fall]
-    if fatal:
-        return _rejected(fatal)
-    fields = _known(model, from_json(value))
-    unread = {_spoilt(model, fields, fault["loc"]): None for fault in faults}  # in order, each once
+def _leniently(model: type[Event], fields: dict[str, Any], places: Sequence[tuple[int | str, ...]]) -> Taken | Rejected:
+    """The event with what stands at these places taken as unknown."""
+    kept = _known(model, fields)
+    unread = {_spoilt(model, kept, place): None for place in places}  # in order, each once
     try:
-        event: Event = model.__pydantic_validator__.validate_json(to_json(fields))
+        event: Event = model.__pydantic_validator__.validate_json(to_json(kept))
     except ValidationError as again:  # no field is wrong by itself
-        return _rejected(again.errors(include_url=False, include_input=False))
+        return _rejected(_faults(again), kept)
     return Taken(event, tuple(unread))
 
 
@@ -160,8 +275,31 @@ def _spoilt(model: type[BaseModel], fields: dict[str, Any], loc: tuple[int | str
     return name
 
 
-def _rejected(faults: list[ErrorDetails]) -> Rejected:
+def _rejected(faults: list[ErrorDetails], fields: dict[str, Any]) -> Rejected:
     reasons = [_REASON_OF_ERROR.get(fault["type"], Rejection.WRONG_TYPE) for fault in faults]
     worst = min(reasons, key=_PRECEDENCE.index)
-    texts = [f"{'.'.join(map(str, fault['loc'])) or 'value'}: {fault['msg']}" for fault in faults[:5]]
+    texts = [f"{fault['loc'][0]}: {_said(fault, fields)}" for fault in faults[:5]]
     return Rejected(worst, "; ".join(texts)[:500])
+
+
+def _said(fault: ErrorDetails, fields: dict[str, Any]) -> str:
+    """What is wrong with a field, where more can be said than pydantic does."""
+    value = fields.get(str(fault["loc"][0]))
+    match fault["type"]:
+        case "int_type" | "int_from_float" | "finite_number" if isinstance(value, float | _Inexact):
+            if isinstance(value, float) and not math.isfinite(value):
+                return "NaN, Infinity or beyond every float; send a whole number"
+            return "a number with a point or an exponent; send a whole number, as digits alone"
+        case "int_type" if isinstance(value, str):
+            return "a text; send the number without quotes"
+        case "string_pattern_mismatch" if isinstance(value, str):
+            return f"{_odd(value)}; ids are printable ASCII without blanks"
+    return fault["msg"]
+
+
+def _odd(text: str) -> str:
+    """The first character that no id has, by its kind."""
+    odd = next((letter for letter in text if not "!" <= letter <= "~"), "")
+    if odd == " ":
+        return "a blank"
+    return "a control character" if odd < " " or odd == "\x7f" else "a character that is not ASCII"

@@ -13,10 +13,20 @@ import datetime as dt
 import re
 from typing import Annotated, Any, ClassVar, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
-from pydantic_core import PydanticCustomError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetPydanticSchema,
+    ValidationInfo,
+    WithJsonSchema,
+)
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from engine.core.contract.fields import Instead, Language, Quantity, TimeZone
+from engine.core.contract.fields import Instead, Language, Quantity, TimeZone, noted
+from engine.core.firm_time import DAY_MS, date_of_day, day_of
 
 EARLIEST_MS: Final = (
     946_684_800_000  # 2000-01-01T00:00:00Z: anything earlier is a unit mistake (seconds for milliseconds)
@@ -28,7 +38,6 @@ DEFAULT_TIME_ZONE: Final = "Asia/Shanghai"
 
 _RFC3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)?", re.ASCII)
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-_MILLISECOND: Final = dt.timedelta(milliseconds=1)
 
 
 def parse_time_ms(value: Any) -> int:
@@ -54,15 +63,25 @@ def _from_rfc3339(text: str) -> int:
         raise PydanticCustomError("time_offset", "the time has no UTC offset; write 2026-03-02T09:30:00+08:00 or ...Z")
     try:
         if match is not None:  # whole numbers throughout: a float of seconds would lose a millisecond now and then
-            return (dt.datetime.fromisoformat(text.upper()) - _EPOCH) // _MILLISECOND
+            since = dt.datetime.fromisoformat(text.upper()) - _EPOCH
+            return since.days * DAY_MS + since.seconds * 1_000 + since.microseconds // 1_000
     except ValueError:
         pass
     raise PydanticCustomError("time_format", "not an RFC 3339 time such as 2026-03-02T09:30:00+08:00")
 
 
+def _time_schema(_source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:
+    number = core_schema.int_schema(
+        ge=EARLIEST_MS, lt=LATEST_MS, strict=True
+    )  # pydantic's own code, and the usual case
+    other = core_schema.no_info_plain_validator_function(parse_time_ms)
+    return core_schema.union_schema([(number, AS_NUMBER), (other, "text")], mode="left_to_right")
+
+
+AS_NUMBER: Final = "number"  # at the end of the place of a fault: not the fault of a time
 TimeMs = Annotated[
     int,
-    BeforeValidator(parse_time_ms),
+    GetPydanticSchema(_time_schema),
     WithJsonSchema(
         {
             "description": "RFC 3339 date-time with an offset, or integer epoch milliseconds.",
@@ -88,6 +107,28 @@ Date = Annotated[
     Field(pattern=r"^(19|20)[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$", json_schema_extra={"format": "date"}),
     AfterValidator(_existing_date),
 ]
+_OLDEST_YEARS: Final = 125  # no one has lived longer; systems write 1900-01-01 for what they do not know
+
+
+def _possible_birth(text: str, info: ValidationInfo) -> str:
+    """Neither after the event nor longer before it than people live."""
+    time_ms = info.data.get("time")
+    if time_ms is not None:
+        latest = date_of_day(day_of(time_ms)).isoformat()
+        earliest = f"{int(latest[:4]) - _OLDEST_YEARS}{latest[4:]}"
+        if not earliest < text <= latest:
+            raise PydanticCustomError("date_range", "no birth date: after the event, or 125 years or more before it")
+    return text
+
+
+def _possible_maturity(text: str, info: ValidationInfo) -> str:
+    """Not before the day on which it is bought; a sale may follow the last day."""
+    time_ms = info.data.get("time")
+    if time_ms is not None and info.data.get("side") == "buy" and text < date_of_day(day_of(time_ms)).isoformat():
+        raise PydanticCustomError("date_range", "the last day lies before the purchase")
+    return text
+
+
 Identifier = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[!-~]+$")]  # printable ASCII without space
 AmountFen = Annotated[int, Field(ge=0, le=MAX_AMOUNT_FEN)]
 SignedFen = Annotated[int, Field(ge=-MAX_AMOUNT_FEN, le=MAX_AMOUNT_FEN)]
@@ -153,7 +194,10 @@ class Trade(Event):
     channel: Annotated[AccessChannel, Instead("other")] = Field(
         default="app", description="null: unknown, which counts as `other`."
     )
-    matures_on: Date | None = Field(default=None, description="The last day of what was bought, if it has a term.")
+    matures_on: Annotated[Date, AfterValidator(_possible_maturity)] | None = Field(
+        default=None,
+        description="The last day of what was bought, if it has a term; unknown if it lies before the purchase.",
+    )
 
 
 class Login(Event):
@@ -182,7 +226,7 @@ class Balance(Event):
     cash_fen: SignedFen | None = Field(
         default=None, description="Cash after the change, in fen; negative if the account owes it."
     )
-    margin_ratio: Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)] | None = Field(
+    margin_ratio: Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False), AfterValidator(noted)] | None = Field(
         default=None, description="Maintenance ratio of a margin account (assets / debt)."
     )
 
@@ -218,4 +262,6 @@ class Profile(Event):
     language: Language | None = None
     time_zone: TimeZone | None = None
     advisor_id: Identifier | None = None
-    birth_date: Date | None = None
+    birth_date: Annotated[Date, AfterValidator(_possible_birth)] | None = Field(
+        default=None, description="Unknown if it lies after the event, or 125 years or more before it."
+    )

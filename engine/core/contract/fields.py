@@ -15,7 +15,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Annotated, Any, Final
 
-from pydantic import GetCoreSchemaHandler, GetPydanticSchema, WithJsonSchema
+from pydantic import GetCoreSchemaHandler, GetPydanticSchema, ValidationInfo, WithJsonSchema
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 MAX_QUANTITY: Final = 10**12
@@ -25,13 +25,25 @@ MAX_DIGITS: Final = 15  # of a quantity with decimals: a float distinguishes any
 _DECIMAL: Final = re.compile(r"[0-9]{1,13}(\.[0-9]{1,20})?", re.ASCII)
 
 
+# -- fractions ---------------------------------------------------------------------------------------------------------
+
+
+def noted(value: float, info: ValidationInfo) -> float:
+    """Let whoever reads JSON know that a number was written with a point or an exponent: it may have more digits than a
+    float keeps.
+    """
+    if info.context is not None:
+        info.context.append(info.field_name)
+    return value
+
+
 # -- quantities --------------------------------------------------------------------------------------------------------
 
 
-def _decimal_quantity(value: Any) -> int | float:
+def _decimal_quantity(value: Any, info: ValidationInfo) -> int | float:
     """A quantity that is not written as an integer. A whole one becomes an integer."""
     if type(value) is float and math.isfinite(value):
-        number = Decimal(repr(value))
+        number = Decimal(repr(noted(value, info)))
     elif type(value) is str and _DECIMAL.fullmatch(value):
         number = Decimal(value)
     else:
@@ -47,7 +59,7 @@ def _decimal_quantity(value: Any) -> int | float:
 
 def _quantity_schema(_source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:
     integer = core_schema.int_schema(gt=0, le=MAX_QUANTITY, strict=True)
-    decimal = core_schema.no_info_plain_validator_function(_decimal_quantity)
+    decimal = core_schema.with_info_plain_validator_function(_decimal_quantity)
     return core_schema.union_schema(
         [integer, decimal],
         mode="left_to_right",

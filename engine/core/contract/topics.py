@@ -10,9 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from types import NoneType
 from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from engine.core.contract.events import DEFAULT_LANGUAGE, Balance, Event, Login, Profile, Trade
@@ -53,6 +55,17 @@ class Fact:
         return self.kept_as or self.field
 
 
+@cache
+def nested(model: type[BaseModel]) -> dict[str, type[BaseModel]]:
+    """The fields that have fields themselves."""
+    found: dict[str, type[BaseModel]] = {}
+    for name, field_ in model.model_fields.items():
+        for part in (field_.annotation, *get_args(field_.annotation)):
+            if isinstance(part, type) and issubclass(part, BaseModel):
+                found[name] = part
+    return found
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Topic:
     """A kind of event. `name` is the topic's, without the configured prefix."""
@@ -67,10 +80,12 @@ class Topic:
     told: tuple[str, ...] = ()  # further facts of the client, which rules do not ask for by name
     activity: bool = True  # states keep when the last one came, and features count them
     example: Mapping[str, Any] = field(default_factory=dict)  # of fields that a test in a rule file leaves out
-    validate: Callable[[bytes], Event] = field(init=False, repr=False)  # the model's own, at hand for each record
+    validate: Callable[..., Event] = field(init=False, repr=False)  # the model's own, at hand for each record
+    nested: tuple[str, ...] = field(init=False, repr=False)  # the fields that have fields themselves
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "validate", self.model.__pydantic_validator__.validate_json)
+        object.__setattr__(self, "nested", tuple(nested(self.model)))
 
     @property
     def fields(self) -> tuple[str, ...]:
