@@ -235,7 +235,7 @@ def dead_letters(context: click.Context) -> None:
 @click.option("--reason", type=_REASONS, help="list the letters of this reason, not only counts")
 @click.option("--json", "as_json", is_flag=True, help="a JSON object a line, with key and value in base64")
 def list_letters(settings_file: Path | None, reason: str | None, as_json: bool, **given: Any) -> None:
-    """Count dead letters by reason, or list those of one reason."""
+    """Count dead letters by reason and error, or list those of one reason."""
     from engine.operations import dead_letters as letters
 
     settings = load_settings(settings_file, **given)
@@ -261,8 +261,8 @@ def resend_letters(settings_file: Path | None, ids: tuple[str, ...], reason: str
         )
     settings = load_settings(settings_file, **given)
     sent, left = run_to_the_end(letters.resend(settings, real_clients(), ids, reason))
-    for id_ in sent:
-        click.echo(f"{id_}: re-sent")
+    for letter in sent:
+        click.echo(f"{letter.id}: re-sent; it was refused as {letter.reason}: {letter.error}")
     for line in left:
         click.echo(line)
     sys.exit(1 if left and not reason else 0)

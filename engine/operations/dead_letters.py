@@ -15,7 +15,7 @@ from base64 import b64encode
 from collections import Counter
 from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
 from aiokafka import TopicPartition
 from aiokafka.errors import InvalidProducerEpoch, ProducerFenced
@@ -35,6 +35,8 @@ from engine.runtime.kafka.connection import (
 )
 from engine.runtime.protocol.records import HEADER_ENCODING
 from engine.runtime.settings import Settings
+
+MOST_ERRORS: Final = 5  # that are shown of one reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,9 @@ def _letter(record: Any, resent: Collection[str]) -> DeadLetter:
 
 
 def listed(letters: Sequence[DeadLetter], reason: str | None, as_json: bool) -> Iterator[str]:
-    """Lines for a terminal: counts by reason, or the letters of one reason; with `as_json` every letter whole."""
+    """Lines for a terminal: counts by reason with the errors behind them, or the letters of one reason; with `as_json`
+    every letter whole.
+    """
     chosen = [letter for letter in letters if reason is None or letter.reason == reason]
     if as_json:
         for letter in chosen:
@@ -115,12 +119,23 @@ def listed(letters: Sequence[DeadLetter], reason: str | None, as_json: bool) -> 
         resent = Counter(letter.reason for letter in letters if letter.resent)
         for name, number in sorted(counts.items()):
             yield f"{name:<16} {number:>8}  ({resent[name]} re-sent)"
+            yield from _errors([letter for letter in letters if letter.reason == name])
         yield f"{'all':<16} {len(letters):>8}"
+
+
+def _errors(letters: Sequence[DeadLetter]) -> Iterator[str]:
+    """What was wrong, the most frequent first: thousands of letters of one producer have one error."""
+    errors = Counter((letter.topic or "?", letter.error or "?") for letter in letters)
+    for (topic, error), number in errors.most_common(MOST_ERRORS):
+        yield f"  {number:>8}  {topic}: {error}"
+    if len(errors) > MOST_ERRORS:
+        others = sum(number for _, number in errors.most_common()[MOST_ERRORS:])
+        yield f"  {others:>8}  with {len(errors) - MOST_ERRORS} other errors: --reason lists the letters"
 
 
 async def resend(
     settings: Settings, clients: Clients, ids: Sequence[str], reason: str | None
-) -> tuple[list[str], list[str]]:
+) -> tuple[list[DeadLetter], list[str]]:
     """Send letters again to the topic they came from: those named, or all of a reason. (sent, left alone with why)."""
     producer = clients.producer(
         **settings.kafka_client(TRANSACTION_BACKOFF_MS),
@@ -128,7 +143,7 @@ async def resend(
         max_request_size=MAX_REQUEST_BYTES,
         compression_type="gzip",  # a record that came compressed may be larger than its topic takes otherwise
     )
-    sent: list[str] = []
+    sent: list[DeadLetter] = []
     left: list[str] = []
     with errors():
         try:
@@ -143,7 +158,7 @@ async def resend(
                     left.append(f"{letter.id}: {'was re-sent before' if letter.resent else 'has no origin'}")
                     continue
                 await _resend_one(settings, producer, letter)
-                sent.append(letter.id)
+                sent.append(letter)
             left += [f"{id_}: no such dead letter" for id_ in sorted(wanted)]
         except (ProducerFenced, InvalidProducerEpoch) as error:
             raise Refused(

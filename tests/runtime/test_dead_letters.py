@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode
+from dataclasses import replace
 
 from engine.operations.dead_letters import DeadLetter, listed
 
@@ -16,9 +17,21 @@ LETTERS = [letter(0, "not_json"), letter(1, "future", resent=True), letter(2, "n
 
 
 def test_counts_by_reason():
-    lines = [line.split() for line in listed(LETTERS, None, False)]
+    lines = [line.split() for line in listed(LETTERS, None, False) if not line.startswith(" ")]
     assert lines == [["future", "1", "(1", "re-sent)"], ["not_json", "2", "(0", "re-sent)"], ["all", "3"]]
     assert [line.split() for line in listed([], None, False)] == [["all", "0"]]
+
+
+def test_thousands_of_letters_of_one_kind_are_one_line():
+    gzipped = [replace(letter(number, "not_json"), error="compressed by gzip: ...") for number in range(3_000)]
+    odd = [replace(letter(number, "not_json"), error=f"error {number}", topic="logins") for number in range(9)]
+    lines = list(listed([*odd, *gzipped, *LETTERS], None, False))
+    assert lines[2].split() == ["not_json", "3011", "(0", "re-sent)"]
+    assert lines[3].split() == ["3000", "trades:", "compressed", "by", "gzip:", "..."]
+    assert lines[4].split() == ["2", "trades:", "what", "to", "mend"]
+    assert lines[5].split() == ["1", "logins:", "error", "0"]
+    assert lines[8].split()[:5] == ["6", "with", "6", "other", "errors:"]
+    assert len(lines) == 10
 
 
 def test_the_letters_of_one_reason():

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from engine.core.contract.decode import FUTURE_TOLERANCE_MS, Taken
+from engine.core.contract.decode import FUTURE_TOLERANCE_MS, Rejected, Taken
 from engine.core.contract.events import Login
 from engine.core.contract.message import Message
 from engine.core.contract.outbound import Rejection
@@ -136,6 +137,23 @@ def test_a_good_record_is_its_event():
     taken = read(good(), everyone)
     assert isinstance(taken, Taken)
     assert isinstance(taken.event, Login)
+
+
+@pytest.mark.parametrize(
+    ("headers", "said"),
+    [
+        ([("ce_specversion", b"1.0")], "by its headers CloudEvents in binary mode"),
+        ([("content-type", b"avro/binary")], "by its headers avro"),
+        ([("traceparent", b"hunter2")], ""),
+    ],
+)
+def test_a_refused_record_is_also_named_by_its_headers(headers, said):
+    record = replace(good(), value=b'{"symbol": "600000"}', headers=headers)
+    result = read(record, everyone)
+    assert isinstance(result, Rejected)
+    assert said in result.error
+    assert ("by its headers" in result.error) is bool(said)
+    assert isinstance(read(replace(good(), headers=headers), everyone), Taken)
 
 
 @pytest.mark.parametrize(

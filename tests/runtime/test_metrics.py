@@ -6,6 +6,7 @@ import re
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
+from structlog.testing import capture_logs
 
 from engine.runtime.observe.metrics import STATES, Metrics
 from tests.core.making import at, balance, login, plan_of, profile, rule
@@ -83,3 +84,19 @@ async def test_no_client_is_a_label():
         await worker.take(batch)
     assert bench.ledger.messages
     assert b"jane" not in bench.metrics.text()
+
+
+async def test_what_is_refused_is_a_line_a_unit_with_the_error():
+    """Lines that repeat are folded (tests/runtime/test_folding.py); a line for each record would be thousands."""
+    bench = Bench(plan_of(rule("hello")))
+    worker = await bench.started()
+    good = topics_of([login(at(day)) for day in range(9)])["logins"]
+    for record in good[::3]:
+        record.value = b"\x1f\x8b"
+    with capture_logs() as lines:
+        for batch in all_batches({"logins": good}, 9):
+            await worker.take(batch)
+    (line,) = [line for line in lines if line["log_level"] == "warning"]
+    assert (line["topic"], line["reason"], line["records"]) == ("logins", "not_json", 3)
+    assert "gzip" in line["error"]
+    assert "c1" not in str(line)

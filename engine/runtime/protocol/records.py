@@ -15,6 +15,7 @@ from typing import Final, Protocol, assert_never
 from engine.core.contract.decode import FUTURE_TOLERANCE_MS, MAX_EVENT_BYTES, Rejected, Taken, decode
 from engine.core.contract.message import Message
 from engine.core.contract.outbound import Rejection
+from engine.core.contract.surroundings import of_headers
 from engine.core.contract.topics import DEAD_LETTERS, REROUTED, TOPICS
 from engine.core.firm_time import DAY_MS
 
@@ -69,6 +70,7 @@ class Inbound:
     value: bytes | None
     rerouted: bool = False
     appended: bool = False  # the timestamp is the broker's own, not the producer's
+    headers: Sequence[tuple[str, bytes]] = ()  # the producer's
 
     @property
     def place(self) -> Place:
@@ -118,7 +120,10 @@ def read(record: Inbound, belongs: Callable[[bytes], bool], decode: Decode = dec
         if not record.rerouted:
             return Rerouted()
         return Rejected(Rejection.KEY_MISMATCH, "a copy that is not on the partition of its key")
-    return decode(record.topic, record.key, record.value, record.timestamp_ms)
+    outcome = decode(record.topic, record.key, record.value, record.timestamp_ms)
+    if record.headers and isinstance(outcome, Rejected) and (found := of_headers(record.headers)) is not None:
+        return Rejected(outcome.reason, f"{outcome.error}; by its headers {found}")
+    return outcome
 
 
 def inbound(topic: str, record: Record, known: Container[str] = TOPICS) -> Inbound:
@@ -127,7 +132,9 @@ def inbound(topic: str, record: Record, known: Container[str] = TOPICS) -> Inbou
     made = Inbound(
         topic, record.partition, record.offset, record.timestamp, record.key, record.value, appended=appended
     )
-    if topic == REROUTED:
+    if topic != REROUTED:
+        made.headers = record.headers
+    else:
         headers = dict(record.headers)
         made.rerouted = True
         try:

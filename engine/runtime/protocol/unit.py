@@ -46,7 +46,8 @@ class OpenUnit:
     counts: Counter[tuple[str, ...]] = field(default_factory=Counter)  # metric and its labels
     tallies: Counter[str] = field(default_factory=Counter)  # by how many more states have each label
     events: Counter[str] = field(default_factory=Counter)
-    rejected: Counter[tuple[str, str]] = field(default_factory=Counter)
+    rejected: Counter[tuple[str, str]] = field(default_factory=Counter)  # (topic, reason)
+    refusals: dict[tuple[str, str], str] = field(default_factory=dict)  # of each of them, an error
     rerouted: Counter[str] = field(default_factory=Counter)
     unread: Counter[tuple[str, str]] = field(default_factory=Counter)  # (topic, field)
 
@@ -68,6 +69,7 @@ class OpenUnit:
                 self.messages.append(record.set_aside(outcome))
             case Rejected():
                 self.rejected[record.topic, outcome.reason.value] += 1
+                self.refusals.setdefault((record.topic, outcome.reason.value), outcome.error)
                 self.messages.append(record.set_aside(outcome))
             case _:
                 assert_never(outcome)

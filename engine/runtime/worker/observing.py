@@ -9,11 +9,15 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
+import structlog
+
 from engine.core.plan.compile import Plan
 from engine.runtime.observe.metrics import Metrics
 from engine.runtime.protocol.processor import Phase
 from engine.runtime.protocol.unit import OpenUnit
 from engine.runtime.worker.rule_costs import CostSampler
+
+log = structlog.get_logger(__name__)
 
 
 class PartitionMetrics:
@@ -37,6 +41,14 @@ class PartitionMetrics:
 
     def committed(self, partition: int, cause: str, unit: OpenUnit, tallies: Mapping[str, int], records: int) -> None:
         self._metrics.committed(partition, cause, unit, tallies, records)
+        for (topic, reason), times in unit.rejected.items():  # lines that repeat are folded, see folding.py
+            log.warning(
+                "records are refused: `engage dead-letters` shows them",
+                topic=topic,
+                reason=reason,
+                error=unit.refusals[topic, reason],
+                records=times,
+            )
 
     def recovered(self, partition: int, units: int, healed: int, tallies: Mapping[str, int]) -> None:
         self._metrics.recovered_units.inc(units)
