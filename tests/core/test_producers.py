@@ -9,6 +9,7 @@ import json
 import lzma
 import pickle
 import struct
+import sys
 import zlib
 
 import cramjam
@@ -457,3 +458,12 @@ def test_diagnosis_takes_no_longer_than_the_value_is(value):
     """A pattern that goes back and forth would take hours."""
     assert isinstance(decode("trades", b"c-1", value, NOW_MS), Rejected)
     assert of_value(value) != ""
+
+
+def test_limits_of_the_process_refuse_and_do_not_raise():
+    before = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(700)
+    try:
+        assert isinstance(take("trades", _TRADE + b',"note":' + b"9" * 800 + b"}"), Rejected)
+    finally:
+        sys.set_int_max_str_digits(before)

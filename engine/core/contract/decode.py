@@ -170,6 +170,8 @@ def _with_care(topic: Topic, value: bytes, faults: list[ErrorDetails], fractions
         fields, _ = _read(value.decode().lstrip())
     except _TwiceError as twice:
         return _twice(topic, twice.args[0])
+    except (ValueError, RecursionError):  # this parser's limits are the process's, not those of pydantic's
+        return Rejected(Rejection.NOT_JSON, "a number of too many digits, or objects nested too deeply")
     if not isinstance(fields, dict):
         return Rejected(*envelopes.of_value(fields))
     may_fall = fallbacks(topic.model)
