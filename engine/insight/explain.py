@@ -27,7 +27,7 @@ from engine.insight.terms import Joins, Part, Reading, parts_of
 from engine.insight.values import duration, firm_time, shown
 
 Look = Callable[[Trigger, ClientState, Any, Any], None]  # trigger, client, event, tier change
-OPEN: Final = "depends on the event"
+OPEN: Final = "not known before it comes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +67,7 @@ class Explanation:
     until_ms: int | None  # the end of its cooldown
     short: tuple[str, ...]  # the features it reads of which a part of the past is not known, and how much is
     standing: str  # what the rule waits for, or has seen, when that is not an event alone
+    open: tuple[str, ...]  # the names of an event that is not given, when the answer depends on them
 
 
 class Explainer:
@@ -121,6 +122,7 @@ class Explainer:
                 if (reach := self.plan.reaches.get(name)) is not None and not reach.is_known(client)
             ),
             standing=standing(rule, client),
+            open=tuple(dict.fromkeys(_asked(self.part(rule, trigger), term, open_names))),
         )
 
 
@@ -214,6 +216,14 @@ def _term(part: Part, client: ClientState, event: Any, move: Any, open_names: fr
     return Term(part.text, part.offset, part.joins, holds, values, parts)
 
 
+def _asked(part: Part, term: Term, open_names: frozenset[str]) -> Iterable[str]:
+    """The names that leave the answer open."""
+    if term.holds is not None:
+        return
+    inner = [name for pair in zip(part.parts, term.parts, strict=True) for name in _asked(*pair, open_names)]
+    yield from inner or sorted(part.reads & open_names)
+
+
 def _certain(joins: Joins, parts: list[bool | None]) -> bool | None:
     """The answer, if it does not depend on the parts that are still open."""
     if joins == "and" and False in parts:
@@ -238,7 +248,7 @@ def _value(reading: Reading, client: ClientState, event: Any, move: Any, open_na
 
 def failing(term: Term, wanted: bool = True) -> list[Term]:
     """The smallest terms that keep the whole from being `wanted`."""
-    if term.holds is wanted:
+    if term.holds in (wanted, None):  # what is open does not keep the whole from anything
         return []
     if term.joins == "not" and term.parts[0].parts:
         return failing(term.parts[0], not wanted)

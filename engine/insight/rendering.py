@@ -61,6 +61,7 @@ def _opened(value: Value, indent: str) -> Iterator[str]:
 def flip_lines(explanation: Explanation) -> Iterator[str]:
     holds = explanation.term.holds
     if holds is None:
+        yield in_short(explanation)
         return
     if explanation.flips:
         yield f"it would {'not hold' if holds else 'hold'} with one change, the smallest first:"
@@ -104,7 +105,7 @@ def in_short(explanation: Explanation) -> str:
         stopped = "" if explanation.stopped is None else f", but {policy(explanation)}"
         return f"the condition holds{stopped}"
     if term.holds is None:
-        return "depends on the event"
+        return f"depends on {what(explanation)}: {', '.join(explanation.open)}"
     fails = failing(term)
     more = f" and {len(fails) - 1} more" if len(fails) > 1 else ""
     return f"fails at {_told(fails[0])}{more}" if fails else "the condition is false"
@@ -116,6 +117,13 @@ def _told(term: Term) -> str:
     return f"{term.text}{f' ({said})' if said else ''}"
 
 
+def what(explanation: Explanation) -> str:
+    """What its open names are of."""
+    kinds = {"tier_change": "the tier change", "maturity": "the holding that ends"}
+    trigger = explanation.trigger
+    return kinds.get(trigger.kind, f"the event ({trigger.topic})" if trigger.topic else "the event")
+
+
 def as_json(explanation: Explanation) -> dict[str, Any]:
     return {
         "rule": explanation.rule.id,
@@ -123,6 +131,7 @@ def as_json(explanation: Explanation) -> dict[str, Any]:
         "time": rfc3339(explanation.now_ms),
         "holds": explanation.term.holds,
         "standing": explanation.standing or None,
+        "depends_on": list(explanation.open),
         "term": _term_json(explanation.term),
         "flips": [{"name": f.name, "now": f.now, "new": f.new, "bound": f.bound} for f in explanation.flips],
         "policy": None if explanation.stopped is None else explanation.stopped.value,

@@ -9,13 +9,12 @@ declared is opened up into its own parts.
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from engine.core.client.state import ClientState
-from engine.core.language.expressions import BOOL, Expression, Scope, Type, parse, to_python
+from engine.core.language.expressions import BOOL, Expression, Scope, Type, one_line, parse, to_python
 from engine.core.plan.codegen import Code
 from engine.core.rules.tables import Declared, Definition, Table, list_globals, matches
 from engine.insight.values import shown
@@ -97,7 +96,7 @@ class _Text:
         """A node's text on one line, and where it stands."""
         begin, end = node.col_offset, node.end_col_offset
         text = self.encoded[begin:end].decode()
-        return re.sub(r"\s+", " ", text), self.start + len(self.encoded[:begin].decode())
+        return one_line(text), self.start + len(self.encoded[:begin].decode())
 
     def part(self, node: ast.expr) -> Part:
         text, offset = self.written(node)

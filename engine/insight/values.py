@@ -10,6 +10,7 @@ from engine.core.firm_time import DAY_MS, FIRM_UTC_OFFSET_MS
 from engine.core.language.expressions import Type
 
 MISSING: Final = "missing"
+ZONE: Final = "UTC+8"  # of every time that is shown
 _EPOCH: Final = dt.datetime.fromtimestamp(0, dt.timezone(dt.timedelta(milliseconds=FIRM_UTC_OFFSET_MS)))
 
 

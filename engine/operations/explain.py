@@ -23,7 +23,7 @@ from engine.core.plan.compile import Plan, compile_rule_set
 from engine.core.rules.occasion import Trigger
 from engine.core.rules.ruleset import Rule
 from engine.insight.explain import Explainer, Explanation, watched
-from engine.insight.values import firm_time
+from engine.insight.values import ZONE, firm_time
 from engine.operations import replay
 from engine.operations import snapshot as snapshots
 from engine.rulefile.read.story import CHANNELS, PROFILE_KEYS, Story, firm_time_ms
@@ -54,6 +54,7 @@ class Seen:
     looked: bool  # at an event or timer, not just now
     outcome: Outcome | None = None
     coming: tuple[int, Outcome] | None = None  # when it will have an outcome if no event comes, and which
+    then: Explanation | None = None  # at the time asked for, if that is later than it was evaluated
 
 
 @dataclass(slots=True)
@@ -86,7 +87,8 @@ async def account(
         with records.open("rb") as lines:
             found = account_of_records(plan, replay.read_file(lines, str(records)), client_id, at_ms, event)
         if found is None:
-            raise Refused(f"{records}: no record of a client {client_id}")
+            until = f" up to {firm_time(at_ms)} ({ZONE})" if at_ms is not None else ""
+            raise Refused(f"{records}: no record of a client {client_id}{until}")
         return found
     if snapshot is not None:
         packed = from_snapshot(snapshot, client_id)
@@ -156,18 +158,19 @@ def account_of_records(
         return account_of(plan, pack(plan.layout, states[client_id]), at_ms, event_text)
     if at_ms is not None:
         inputs.append(Due(client_id, at_ms))
-    seen = _watch(plan, states, inputs, client_id)
-    client = states[client_id]
-    if at_ms is not None:
-        client.advance(plan.layout, at_ms)
-    return Account(client, seen)
+    seen = _watch(plan, states, inputs, client_id, at_ms)
+    return Account(states[client_id], seen)
 
 
 # -- watching ----------------------------------------------------------------------------------------------------------
 
 
-def _watch(plan: Plan, states: dict[str, ClientState], inputs: list[Input], client_id: str) -> list[Seen]:
-    """Every rule as it was last evaluated while the inputs were decided, else as it is after them."""
+def _watch(
+    plan: Plan, states: dict[str, ClientState], inputs: list[Input], client_id: str, at_ms: int | None = None
+) -> list[Seen]:
+    """Every rule as it was last evaluated while the inputs were decided, and as it is after them, at the time asked
+    for.
+    """
     before = {id_: pack(plan.layout, client) for id_, client in states.items()}
     looks: Counter[Trigger] = Counter()  # how often each trigger was evaluated: only the last time is explained
     decide(watched(plan, lambda trigger, *_: looks.update((trigger,))), states, inputs)
@@ -187,6 +190,8 @@ def _watch(plan: Plan, states: dict[str, ClientState], inputs: list[Input], clie
         decided = decide(watched(plan, look), again, [item])
         for rule_id, outcome in decided.outcomes:
             outcomes[rule_id, again[client_id].now_ms] = Outcome(outcome)
+    if at_ms is not None:
+        states[client_id].advance(plan.layout, at_ms)
     now = {seen.rule.id: seen for seen in _as_it_is(plan, states[client_id])}
     rows = []
     for rule in plan.rule_set.rules:
@@ -194,7 +199,8 @@ def _watch(plan: Plan, states: dict[str, ClientState], inputs: list[Input], clie
         if rule.id in found:
             explanation = found[rule.id]
             became = outcomes.get((rule.id, explanation.now_ms))
-            seen = Seen(rule, explanation, True, became, seen.coming)
+            then = seen.explanation if at_ms is not None and at_ms > explanation.now_ms else None
+            seen = Seen(rule, explanation, True, became, seen.coming, then)
         rows.append(seen)
     return rows
 
@@ -228,9 +234,12 @@ def _timers(plan: Plan, client: ClientState, until_ms: int | None) -> Iterator[t
 def _go_on(plan: Plan, client: ClientState, at_ms: int) -> list[str]:
     if at_ms < client.now_ms:
         raise Refused(
-            f"the state is of {firm_time(client.now_ms)}, later than {firm_time(at_ms)}; give --records to look back"
+            f"the state is of {firm_time(client.now_ms)}, later than {firm_time(at_ms)} ({ZONE}); "
+            "give --records to look back"
         )
     happened = [f"{firm_time(ms)}  {rule_id}: {outcome}" for ms, rule_id, outcome in _timers(plan, client, at_ms)]
+    if client.due_ms <= at_ms:
+        raise Refused(f"more than {MAX_TIMERS:,} timers until {firm_time(at_ms)}: ask about an earlier time")
     client.advance(plan.layout, at_ms)
     return happened
 

@@ -14,7 +14,7 @@ from engine.core.contract.outbound import Outcome
 from engine.core.rules.occasion import OnEvents
 from engine.core.rules.ruleset import Rule
 from engine.insight import rendering as explained
-from engine.insight.values import firm_time
+from engine.insight.values import ZONE, firm_time
 from engine.operations.explain import Account, Seen
 from engine.runtime.errors import Refused
 
@@ -31,7 +31,7 @@ def lines(account: Account, rule_id: str | None, as_json: bool) -> list[str]:
 def overview(account: Account) -> Iterator[str]:
     """A line a rule, those that acted first."""
     client = account.client
-    yield f"client {client.client_id} at {firm_time(client.now_ms)}: tier {client.tier or '-'}"
+    yield f"client {client.client_id} at {firm_time(client.now_ms)} ({ZONE}): tier {client.tier or '-'}"
     if account.happened:
         yield ""
         yield "what time alone brings until then"
@@ -82,13 +82,17 @@ def in_full(account: Account, rule_id: str) -> Iterator[str]:
     seen = next(seen for seen in account.seen if seen.rule.id == rule_id)
     rule, explanation = seen.rule, seen.explanation
     yield f"{rule.id}: {rule.title}"
-    yield f"client {account.client.client_id} at {firm_time(explanation.now_ms)}, {_occasion(seen)}"
+    yield f"client {account.client.client_id} at {firm_time(explanation.now_ms)} ({ZONE}), {_occasion(seen)}"
     if seen.outcome is not None:
         yield "it fired" if seen.outcome is Outcome.SENT else f"it was stopped: {seen.outcome}"
     elif seen.looked:
         yield "it did not fire: the condition is false" if not explanation.term.holds else "it did not act then"
     yield ""
     yield from explained.in_full(explanation)
+    if seen.then is not None:
+        yield ""
+        yield f"at {firm_time(seen.then.now_ms)}, without an event"
+        yield from explained.in_full(seen.then)
     if seen.coming is not None:
         moment_ms, outcome = seen.coming
         yield f"if no event comes: {outcome} at {firm_time(moment_ms)}"
@@ -98,7 +102,7 @@ def in_full(account: Account, rule_id: str) -> Iterator[str]:
 
 
 def _occasion(seen: Seen) -> str:
-    return f"evaluated on {seen.explanation.trigger}" if seen.looked else "as it is now, without an event"
+    return f"evaluated on {seen.explanation.trigger}" if seen.looked else "as it is then, without an event"
 
 
 def _json(account: Account, rule_id: str | None) -> dict[str, Any]:
@@ -109,6 +113,7 @@ def _json(account: Account, rule_id: str | None) -> dict[str, Any]:
             {
                 **explained.as_json(seen.explanation),
                 "looked_at": seen.looked,
+                "then": seen.then and explained.as_json(seen.then),
                 "outcome": seen.outcome,
                 "coming": seen.coming and {"time": rfc3339(seen.coming[0]), "outcome": seen.coming[1]},
             }

@@ -173,8 +173,8 @@ def test_definitions_and_tables_open_up() -> None:
 def test_without_its_event_a_condition_is_open_or_certain() -> None:
     open_ = explained('client.tier == "B" and balance.amount_cny >= 1')
     assert (open_.term.holds, open_.flips) == (None, ())
-    assert in_short(open_) == "depends on the event"
-    assert open_.term.parts[1].values[0].shown == "depends on the event"
+    assert in_short(open_) == "depends on the event (balances): balance.amount_cny"
+    assert open_.term.parts[1].values[0].shown == "not known before it comes"
     assert explained('client.tier == "A" and balance.amount_cny >= 1').term.holds is False
     assert explained('client.tier == "B" or balance.amount_cny >= 1').term.holds is True
 

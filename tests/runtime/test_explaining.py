@@ -18,8 +18,10 @@ from click.testing import CliRunner
 from engine.cli.main import main
 from engine.core.client.sections import pack
 from engine.core.client.state import ClientState
+from engine.core.contract.message import rfc3339
+from engine.insight.values import firm_time
 from engine.operations import explain as explaining
-from engine.operations import snapshot
+from engine.operations import replay, snapshot
 from engine.operations.explain_text import lines
 from engine.operations.record_file import SimulatedRecord, to_line
 from engine.runtime.clients import redis_client
@@ -51,8 +53,8 @@ def said(at_ms: int | None = None, event: str | None = None, rule_id: str | None
 
 def test_every_rule_has_a_line() -> None:
     text = said()
-    assert text.startswith("client c1 at 2026-02-17 12:00: tier C\n")
-    assert "large  on balances: depends on the event" in text
+    assert text.startswith("client c1 at 2026-02-17 12:00 (UTC+8): tier C\n")
+    assert "large  on balances: depends on the event (balances): balance.amount_cny" in text
     assert "late   on trades: fails at client.tier == 'A' (client.tier is C)" in text
     assert "quiet  fires at 2026-03-19 12:00 if nothing comes" in text
     assert "gone   fires at 2026-04-18 12:00 if nothing comes" in text
@@ -77,6 +79,76 @@ def test_an_event_that_might_come() -> None:
         said(event="{balances: {colour: red}}")
     with pytest.raises(Refused, match=r"write an event as tests do"):
         said(event="{}")
+
+
+ASKED = plan_of(
+    rule("month", on="balances", when="client.days_known >= 30"),
+    rule("amount", on="trades", when="trade.amount_cny >= 500 and client.days_known >= 30"),
+    rule("moved", on="tier_change", when="tier_change.new == 'A' or client.days_known >= 100"),
+    rule("both", on="trades", when="not (trade.symbol == '600519' or trade.side == 'buy')"),
+    rule("due", on="logins", when="login.channel == 'app' and client.days_known < 60"),
+    rule("some", on="trades", when="(trade.amount_cny > 5 if client.days_known >= 30 else False)"),
+)
+
+
+@pytest.mark.parametrize("source", ["state", "records", "both"])
+@pytest.mark.parametrize(
+    ("rule_id", "days", "said_of"),
+    [
+        ("month", 10, "fails at client.days_known >= 30 (client.days_known is 10 days)"),
+        ("month", 30, "the condition holds"),
+        ("month", 400, "the condition holds"),
+        ("amount", 10, "fails at client.days_known >= 30 (client.days_known is 10 days)"),
+        ("amount", 50, "depends on the event (trades): trade.amount_cny"),
+        ("moved", 50, "depends on the tier change: tier_change.new"),
+        ("moved", 100, "the condition holds"),
+        ("both", 50, "depends on the event (trades): trade.symbol, trade.side"),
+        ("due", 59, "depends on the event (logins): login.channel"),
+        ("due", 60, "fails at client.days_known < 60 (client.days_known is 60 days)"),
+        ("some", 50, "depends on the event (trades): trade.amount_cny"),
+    ],
+)
+def test_the_answer_is_of_the_time_asked_for(
+    source: str, rule_id: str, days: int, said_of: str, tmp_path: Path
+) -> None:
+    """Wherever the client comes from: a rule that was never evaluated was explained at its last record."""
+    first = [profile(at(0))]
+    if source == "both":  # records and then an event, which goes by way of a state
+        desk = Desk(ASKED)
+        desk.take(*first)
+        packed = pack(ASKED.layout, desk.client)
+        found = explaining.account_of(ASKED, packed, at(days), "{profiles: {}}")
+    elif source == "state":
+        desk = Desk(ASKED)
+        desk.take(*first)
+        found = explaining.account_of(ASKED, pack(ASKED.layout, desk.client), at(days), None)
+    else:
+        path = tmp_path / "records.ndjson"
+        path.write_text(record("profiles", at(0), type="individual"))
+        with path.open("rb") as inbound:
+            records = replay.read_file(inbound, "records")
+            account = explaining.account_of_records(ASKED, records, "c1", at(days), None)
+        assert account is not None
+        found = account
+    (line,) = (line for line in lines(found, None, False) if line.strip().startswith(rule_id))
+    assert said_of in line
+    full = lines(found, rule_id, False)
+    assert full[1].startswith(f"client c1 at {firm_time(at(days))} (UTC+8), as it is then")
+    assert json.loads(lines(found, rule_id, True)[0])["rules"][0]["time"] == rfc3339(at(days))
+
+
+def test_a_rule_that_was_evaluated_before_the_time_asked_for_has_both_answers(records: str) -> None:
+    result = explain("--records", records, "--at", "2026-06-20 09:00", "--rule", "first-large-deposit")
+    assert "client c1 at 2026-03-08 12:00 (UTC+8), evaluated on balances" in result.output
+    assert "\nat 2026-06-20 09:00, without an event\n" in result.output
+    assert "depends on the event (balances): " in result.output
+    same = explain("--records", records, "--rule", "first-large-deposit")
+    assert "without an event" not in same.output
+
+
+def test_a_time_before_the_first_record_is_said(records: str) -> None:
+    result = explain("--records", records, "--at", "2020-01-01T00:00:00Z")
+    assert "no record of a client c1 up to 2020-01-01 08:00 (UTC+8)" in result.output
 
 
 def test_a_rule_that_is_not_there() -> None:
@@ -140,9 +212,9 @@ def explain(*arguments: str) -> Any:
 def test_records_show_each_rule_as_it_was_last_looked_at(records: str) -> None:
     result = explain("--records", records, "--rule", "first-large-deposit")
     assert result.exit_code == 0, result.output
-    assert "client c1 at 2026-03-08 12:00, evaluated on balances" in result.output
+    assert "client c1 at 2026-03-08 12:00 (UTC+8), evaluated on balances" in result.output
     earlier = explain("--records", records, "--at", "2026-02-20", "--rule", "first-large-deposit")
-    assert "client c1 at 2026-02-17 12:00, evaluated on balances\nit fired" in earlier.output
+    assert "client c1 at 2026-02-17 12:00 (UTC+8), evaluated on balances\nit fired" in earlier.output
     found = json.loads(explain("--records", records, "--rule", "first-large-deposit", "--json").output)
     (told,) = found["rules"]
     assert (told["looked_at"], told["holds"], told["outcome"]) == (True, False, None)

@@ -20,6 +20,7 @@ So a condition is always true or false, and a missing test takes the second bran
 from __future__ import annotations
 
 import ast
+import re
 import warnings
 from typing import Final
 
@@ -42,6 +43,7 @@ __all__ = [
     "enum",
     "function_globals",
     "number",
+    "one_line",
     "parse",
     "to_python",
 ]
@@ -51,6 +53,7 @@ MAX_DEPTH: Final = 40
 MAX_NODES: Final = 500
 MAX_WRITTEN_OUT: Final = 20_000
 MAX_DEPTH_WRITTEN_OUT: Final = 100
+QUOTED: Final = re.compile(r"""("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')""")
 
 
 def parse(text: str, scope: Scope, expect: Type | None = None) -> Expression | tuple[Fault, ...]:
@@ -168,3 +171,10 @@ def _within_bounds(body: ast.expr, line: str) -> Fault | None:
                 len(encoded[:column].decode()), "comment in an expression", "put it on a line of its own above"
             )
     return None
+
+
+def one_line(text: str) -> str:
+    """A condition as it is written, but for the layout: texts in quotes keep their blanks."""
+    pieces = QUOTED.split(text)
+    laid = (piece if at % 2 else re.sub(r"\s+", " ", piece) for at, piece in enumerate(pieces))
+    return "".join(laid).strip()

@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 
 from engine.core.rules.ruleset import RuleSet
 from engine.insight.rendering import as_json, in_full
-from engine.insight.values import firm_time
+from engine.insight.values import ZONE, firm_time
 from engine.rulefile.read.load import DirectoryError, load, read_directory
 from engine.rulefile.report.check import FAULTY, GOOD, UNUSABLE
 from engine.rulefile.source.document import Node
@@ -72,7 +72,7 @@ def failure_lines(result: Result) -> list[str]:
     ]
     if looked is None:
         return [*lines, "  the rule was not evaluated: what it waits for did not come"]
-    lines.append(f"  as it was evaluated ({looked.trigger}, {firm_time(looked.now_ms)}):")
+    lines.append(f"  as it was evaluated ({looked.trigger}, {firm_time(looked.now_ms)}; {ZONE}):")
     # what would turn the condition is worth a word when it was not as expected
     wanted = test.expected.reason != "condition"
     return lines + [f"  {line}" for line in in_full(looked, with_flips=looked.term.holds is not wanted)]

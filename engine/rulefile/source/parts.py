@@ -7,13 +7,9 @@ Holds: a part's tree is that of the checked expression: names whole, money in fe
 from __future__ import annotations
 
 import ast
-import re
 from dataclasses import dataclass
-from typing import Final
 
-from engine.core.language.expressions import Expression
-
-QUOTED: Final = re.compile(r"""("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')""")
+from engine.core.language.expressions import Expression, one_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +49,3 @@ def _walk(expression: Expression, *, negations: bool, only: type[ast.boolop] | N
         text = one_line(encoded[begin:end].decode())
         found.append(Part(text, start + len(encoded[:begin].decode()), meant))
     return found
-
-
-def one_line(text: str) -> str:
-    """A condition as it is written, but for the layout: texts in quotes keep their blanks."""
-    pieces = QUOTED.split(text)
-    laid = (piece if at % 2 else re.sub(r"\s+", " ", piece) for at, piece in enumerate(pieces))
-    return "".join(laid).strip()

@@ -10,10 +10,9 @@ import unicodedata
 from dataclasses import fields, is_dataclass
 from typing import Any, Final
 
-from engine.core.language.expressions import Expression, Type
+from engine.core.language.expressions import Expression, Type, one_line
 from engine.core.language.types import MONEY
 from engine.core.rules.ruleset import Window
-from engine.rulefile.source.parts import one_line
 
 SILENT: Final = ("text", "place", "tree", "log10", "size", "depth")  # of how it is written or compiled
 KEYS: Final = ("id", "name", "tier")
