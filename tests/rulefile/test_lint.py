@@ -6,10 +6,11 @@ import pytest
 from click.testing import CliRunner
 
 from engine.cli.main import main
+from engine.core.plan.compile import compile_rule_set
 from engine.rulefile.lint.findings import CODES
 from engine.rulefile.lint.lint import lint
 from engine.rulefile.report.formats import formatted
-from tests.core.making import TIERS, plan_of, rule
+from tests.core.making import TIERS, Desk, at, balance, plan_of, profile, rule
 from tests.rulefile.sample import good
 
 FEATURES = """\
@@ -90,7 +91,7 @@ def test_conditions_that_never_hold(on, when, said):
         ("logins", "True", []),
         ("logins", "client.assets_cny >= 0", []),  # missing until a balance came
         ("logins", 'client.tier == "insurer" and client.type == "individual"', []),  # until it can be measured
-        ("logins", 'client.tier != "A"', []),
+        ("logins", 'client.tier != "A"', ["L106"]),
         ("balances", "balance.amount_cny / client.cash_cny > 1000", []),
         ("logins", "trades_7d == trades_30d", []),
         ("logins", "client.assets_cny < 0 and client.cash_cny < -5 and client.assets_peak_cny < 0", []),
@@ -350,3 +351,72 @@ tables:
     }
     plan = plan_of(rule("x", **weekly), definitions=definitions)
     assert [finding.code for finding in lint(plan.rule_set) if finding.code not in ("L301", "L302")] == []
+
+
+L105, L106 = "holds where {} is missing, too", "is false where {} is missing"
+
+
+@pytest.mark.parametrize(
+    ("on", "when", "code", "name"),
+    [
+        ("logins", "not (trades_7d > 3 or client.assets_cny > 5)", "L105", "client.assets_cny"),
+        ("logins", 'not client.tier == "A"', "L105", "client.tier"),
+        ("trades", 'not (client.segment in ("active", "x"))', "L105", "client.segment"),
+        ("balances", "not balance.margin_ratio >= 1.3 and client.days_known > 3", "L105", "balance.margin_ratio"),
+        ("logins", "client.days_known > 3 and not (client.days_in_tier < 30)", "L105", "client.days_in_tier"),
+        ("logins", "not (client.assets_cny / 2 > 5)", "L105", "client.assets_cny"),
+        ("logins", 'client.segment != "active"', "L106", "client.segment"),
+        ("logins", 'client.risk_level not in ("R1", "R2")', "L106", "client.risk_level"),
+        ("logins", 'client.days_known > 3 and client.tier != "A"', "L106", "client.tier"),
+        ("logins", 'trades_7d > 3 or client.language != "zh"', "L106", "client.language"),
+        ("balances", "balance.margin_ratio != 1", "L106", "balance.margin_ratio"),
+    ],
+)
+def test_what_a_missing_value_makes_of_it_is_said(on, when, code, name):
+    tiers = TIERS + "segments:\n  - {id: active, when: trades_30d > 3}\n  - {id: x, when: trades_30d > 1}\n"
+    (finding,) = found(one(when.replace("'", '"'), on=on), tiers=tiers)
+    assert finding.code == code
+    assert {"L105": L105, "L106": L106}[code].format(name) in finding.message
+    assert f"known({name})" in finding.remedy
+
+
+@pytest.mark.parametrize(
+    ("on", "when"),
+    [
+        ("logins", "not (trades_7d > 3)"),
+        ("logins", "not login.success"),
+        ("logins", 'known(client.tier) and not client.tier == "A"'),
+        ("logins", 'known(client.tier) and client.tier != "A"'),
+        ("logins", 'not known(client.tier) or client.tier != "A"'),
+        ("logins", "client.assets_cny > 5 and client.assets_cny != 7"),
+        ("logins", 'client.tier in ("A", "B") and not (client.tier == "A")'),
+        ("trades", 'trade.side != "buy"'),
+        ("logins", "not known(client.tier)"),
+    ],
+)
+def test_what_cannot_be_missing_there_is_no_finding(on, when):
+    assert [f.code for f in found(one(when, on=on)) if f.code in ("L105", "L106")] == []
+
+
+SCORE = "value_score: "
+
+
+@pytest.mark.parametrize(
+    ("score", "fen", "value", "codes"),
+    [
+        ("client.assets_cny", 1_234_500, 12_345.0, ["L107"]),
+        ("client.assets_cny / 10_000", 1_234_500, 1.2345, ["L107"]),
+        ("client.assets_cny / cny(10_000)", 1_234_500, 1.2345, []),
+        ("max(client.assets_cny - 100, 0)", 1_234_500, 12_245.0, ["L107"]),
+        ("client.assets_cny if trades_30d > 3 else 50", 1_234_500, 50.0, ["L107"]),
+        ("100 * client.assets_cny / (client.assets_cny + 12_345)", 1_234_500, 50.0, []),
+        ("0.5 * assets_avg_cny_30d", 1_234_500, 6172.5, ["L107"]),
+    ],
+)
+def test_a_score_of_money_counts_cny_and_is_found(score, fen, value, codes):
+    given = files(one("client.value_score > 5"), tiers=TIERS + SCORE + score + "\n")
+    rule_set = good(given)
+    assert [f.code for f in lint(rule_set) if f.code == "L107"] == codes
+    desk = Desk(compile_rule_set(rule_set))
+    desk.take(profile(at(0)), balance(at(0), fen // 100))
+    assert desk.client.value_score == pytest.approx(value)

@@ -13,7 +13,8 @@ from collections.abc import Sequence as List
 from typing import Final
 
 from engine.core.client.layout import MAX_SUM
-from engine.core.language.expressions import BOOL, Expression
+from engine.core.language.expressions import BOOL, Expression, parse
+from engine.core.language.types import MONEY
 from engine.core.rules.occasion import Becomes, Sequence, on, trigger_about
 from engine.core.rules.ruleset import Rule
 from engine.rulefile.lint.findings import Findings
@@ -46,12 +47,23 @@ def look(certain: Worlds, findings: Findings) -> None:
         if home is not None and at is not None and definition.expression.type == BOOL:
             worlds = {"": certain.of(trigger_about(definition.on))}
             _Look(findings, f'definition "{definition.name}"', home, at, worlds).condition(definition.expression)
+    score = rule_set.tiers.value_score
+    home = places.roots["tiers.yaml"].key("value_score")
+    if score is not None and home is not None and _is_money(score, certain):
+        message, remedy = "is money, and counts as CNY", "divide it by an amount, such as `/ cny(10_000)`"
+        findings.add("L107", home, "value_score", message, remedy, home=home)
     for feature in rule_set.features:
         home = places.declared["features"].get(feature.name)
         at = places.roots[home.file].key("features", feature.name, "where") if home else None
         if home is not None and at is not None and feature.where is not None:
             worlds = {"": event_world(feature.source)}
             _Look(findings, f'feature "{feature.name}"', home, at, worlds).condition(feature.where)
+
+
+def _is_money(score: Expression, certain: Worlds) -> bool:
+    """As it is written; what was read of it counts in CNY."""
+    written = parse(score.text, certain.scope(None))
+    return isinstance(written, Expression) and written.type.unit == MONEY
 
 
 def _conditions(
@@ -102,6 +114,39 @@ class _Look:
             elif self.all_impossible((part.tree, False)):
                 why = self.bounds(part)
                 self.add("L104", f"`{part.text}` always holds{why}", "remove it, or correct it", part.offset)
+            else:
+                self.missing(expression, part)
+
+    def missing(self, expression: Expression, part: Part) -> None:
+        """What becomes of it where a value is missing that it asks for."""
+        names = {node.id for node in ast.walk(part.tree) if isinstance(node, ast.Name)}
+        unequal = isinstance(part.tree, ast.Compare) and isinstance(part.tree.ops[0], (ast.NotEq, ast.NotIn))
+        if not part.negated and not unequal:
+            return
+        if isinstance(part.tree, ast.Call) and ast.unparse(part.tree.func) == "known":
+            return
+        as_it_is, other = (_given(expression.tree, part.tree, holds) for holds in (False, True))
+        turned = ((as_it_is, part.negated), (other, not part.negated))
+        open_ = [name for name in sorted(names) if self.may_lack(name, *turned)]
+        if not open_:
+            return
+        said, known = " or ".join(open_), " and ".join(f"known({name})" for name in open_)
+        if part.negated:
+            message = f"`not` over `{part.text}` holds where {said} is missing, too"
+            remedy = f"add `{known} and`, or `not known({open_[0]}) or` to say that it is meant"
+            self.add("L105", message, remedy, part.offset)
+        else:
+            message = f"`{part.text}` is false where {said} is missing"
+            remedy = f"write `(not known({open_[0]}) or {part.text})`, or `{known} and` to say that it is meant"
+            self.add("L106", message, remedy, part.offset)
+
+    def may_lack(self, name: str, *assumed: tuple[ast.expr, bool]) -> bool:
+        """Whether all this may be so while the value is missing."""
+        lacking = (ast.Call(ast.Name("known", ast.Load()), [ast.Name(name, ast.Load())], []), False)
+        return any(
+            name in world.domains and world.domains[name].missing and not impossible(world, *assumed, lacking)
+            for world in self.worlds.values()
+        )
 
     def all_impossible(self, *assumptions: tuple[ast.expr, bool]) -> bool:
         return all(impossible(world, *assumptions) for world in self.worlds.values())
@@ -137,6 +182,18 @@ class _Look:
         divisor = 100 if "_cny" in name else 1
         said = [f"{low / divisor:,.0f}", f"{high / divisor:,.0f}"]
         return f", as {name} is {f'from {said[0]} to {said[1]}' if high not in UNSAID else f'{said[0]} or more'}"
+
+
+def _given(tree: ast.expr, part: ast.expr, holds: bool) -> ast.expr:
+    """The condition as if this part held, or did not."""
+    if tree is part:
+        return ast.Constant(holds)
+    match tree:
+        case ast.BoolOp():
+            return ast.BoolOp(tree.op, [_given(value, part, holds) for value in tree.values])
+        case ast.UnaryOp(op=ast.Not()):
+            return ast.UnaryOp(tree.op, _given(tree.operand, part, holds))
+    return tree
 
 
 def implied(worlds: List[World], narrower: Expression, wider: Expression) -> bool:

@@ -23,6 +23,9 @@ CODES: Final[dict[str, tuple[str, str]]] = {
     "L102": (WARNING, "a condition that always holds"),
     "L103": (WARNING, "a part of a condition that can never hold"),
     "L104": (NOTE, "a part of a condition that always holds"),
+    "L105": (WARNING, "a part of a condition that holds, by its `not`, where a value is missing"),
+    "L106": (WARNING, "a `!=` or `not in` that fails where the value is missing, while the rest could hold"),
+    "L107": (NOTE, "a value score of money"),
     "L201": (
         WARNING,
         "a rule that only repeats another: whenever its condition holds, so does that one's, with the same template",

@@ -6,14 +6,17 @@ Holds: a declaration with a fault is named in `unsure`, so that rules which use 
 
 from __future__ import annotations
 
+import ast
 import itertools
 import keyword
 import re
+from dataclasses import replace
 from typing import Final, Literal, cast, get_args
 
 from engine.core.contract.topics import sources
-from engine.core.language.expressions import BOOL, Scope, Type, number
+from engine.core.language.expressions import BOOL, Expression, Scope, Type, number
 from engine.core.language.functions import FUNCTIONS
+from engine.core.language.types import MONEY
 from engine.core.rules import names
 from engine.core.rules.ruleset import (
     Aggregate,
@@ -144,7 +147,14 @@ def read_tiers(reader: Reader, root: Node, features: tuple[Feature, ...]) -> Tie
     scope = names.rule_scope(None, features, tiers, tuple(segment.id for segment in segments))
     before_score = {n: k for n, k in scope.items() if n != "client.value_score"}
     score = reader.expression(fields["value_score"], before_score, number()) if "value_score" in fields else None
-    return Tiers(ladders, segments, score)
+    return Tiers(ladders, segments, score and _in_cny(score))
+
+
+def _in_cny(score: Expression) -> Expression:
+    """A score is a plain number: of money, which code counts in fen, it is the CNY."""
+    if score.type.unit != MONEY:
+        return score
+    return replace(score, tree=ast.BinOp(score.tree, ast.Div(), ast.Constant(100)), type=number("score"))
 
 
 def _segment(reader: Reader, node: Node, scope: Scope) -> Segment:

@@ -17,6 +17,7 @@ class Part:
     text: str
     offset: int
     tree: ast.expr
+    negated: bool = False  # whether it stands under an odd number of `not`
 
 
 def conjuncts(expression: Expression) -> list[Part]:
@@ -34,18 +35,18 @@ def _walk(expression: Expression, *, negations: bool, only: type[ast.boolop] | N
     start = len(line) - len(line.lstrip())
     source = line[start:]
     encoded = source.encode()
-    pending: list[tuple[ast.expr, ast.expr]] = [(ast.parse(source, mode="eval").body, expression.tree)]
+    pending = [(ast.parse(source, mode="eval").body, expression.tree, False)]
     found = []
     while pending:
-        written, meant = pending.pop()
+        written, meant, negated = pending.pop()
         match written, meant:
             case ast.BoolOp(), ast.BoolOp() if only in (None, type(written.op)):
-                pending += reversed(list(zip(written.values, meant.values, strict=True)))
+                pending += [(*pair, negated) for pair in zip(written.values, meant.values, strict=True)][::-1]
                 continue
             case ast.UnaryOp(op=ast.Not()), ast.UnaryOp(op=ast.Not()) if negations:
-                pending.append((written.operand, meant.operand))
+                pending.append((written.operand, meant.operand, not negated))
                 continue
         begin, end = written.col_offset, written.end_col_offset or len(encoded)
         text = one_line(encoded[begin:end].decode())
-        found.append(Part(text, start + len(encoded[:begin].decode()), meant))
+        found.append(Part(text, start + len(encoded[:begin].decode()), meant, negated))
     return found
