@@ -197,6 +197,11 @@ def replay_command(
         click.echo(f"units {replayed.units}\ndifferences {len(replayed.differences)}", err=True)
     if replayed.applied:
         click.echo(f"{replayed.applied} units decided by an older engine were applied, not decided again", err=True)
+    for rule_id, times in replayed.unknown_days.items():
+        click.echo(
+            f"{rule_id}: {times} not sent (day_unknown): a list of days that it asks has ended; add the next days",
+            err=True,
+        )
     for difference in replayed.differences:
         click.echo(difference, err=True)
     sys.exit(1 if replayed.differences else 0)

@@ -129,7 +129,7 @@ def lint(directory: Path, format_: str, as_json: bool) -> None:
     rule_set = load(files, documents)
     if not isinstance(rule_set, RuleSet):
         raise _unusable(f"{directory} has {len(rule_set)} errors: see `engage check {directory}`")
-    findings = findings_of(rule_set, documents)
+    findings = findings_of(rule_set, documents, real_clients().wall_ms())
     format_ = "json" if as_json else format_
     if said := formatted(format_, directory, files, findings):
         click.echo(said)

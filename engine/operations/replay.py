@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Generic, Protocol, assert_never
@@ -21,7 +22,9 @@ from engine.core.client.state import ClientState
 from engine.core.contract.decode import Rejected, Taken
 from engine.core.contract.message import Message
 from engine.core.contract.outbound import OUTBOUND
+from engine.core.contract.outbound import Outcome as Verdict
 from engine.core.contract.topics import TOPICS, inbound_topics
+from engine.core.decide.path import Decided
 from engine.core.decide.timeline import Timeline
 from engine.core.plan import compile as plans
 from engine.operations.record_file import parse_line
@@ -79,6 +82,7 @@ class Replayed:
     units: int = 0
     applied: int = 0  # units of an engine with other semantics, whose writes were taken as they are
     differences: list[str] = field(default_factory=list)
+    unknown_days: Counter[str] = field(default_factory=Counter)  # rule -> decisions past the end of a list of days
 
     def count(self, outcome: Outcome) -> None:
         match outcome:
@@ -90,6 +94,11 @@ class Replayed:
                 pass
             case _:
                 assert_never(outcome)
+
+    def decided(self, decided: Decided) -> None:
+        for (rule_id, outcome), times in decided.outcomes.items():
+            if outcome == Verdict.DAY_UNKNOWN:
+                self.unknown_days[rule_id] += times
 
     @property
     def hash(self) -> str:
@@ -108,11 +117,13 @@ def replay_records(
         replayed.count(outcome)
         if isinstance(outcome, Taken):
             for decided in timeline.take(record.topic, outcome.event):
+                replayed.decided(decided)
                 yield from decided.messages
         else:
             yield record.set_aside(outcome)
     if until_ms is not None:
         for decided in timeline.reach(until_ms):
+            replayed.decided(decided)
             yield from decided.messages
     replayed.states = {client_id: pack(plan.layout, client) for client_id, client in states.items()}
 

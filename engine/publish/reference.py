@@ -42,6 +42,7 @@ AGGREGATE_GIVES: Final = {
 OUTCOME_MEANS: Final = {
     Outcome.EXPIRED: "its `expires` had already passed when it was decided",
     Outcome.PAST_UNKNOWN: "the condition may hold only because of a past that is not known: `engage backfill`",
+    Outcome.DAY_UNKNOWN: "the condition asks a list of days for one after the list's `last_day`: add the next days",
     Outcome.COOLDOWN: "the rule acted for this client less than its cooldown ago",
     Outcome.NO_CONSENT: "the client agreed to none of the rule's channels",
     Outcome.DAILY_CAP: "the client had the day's contacts of policy.yaml, and the rule is below `urgent_from`",

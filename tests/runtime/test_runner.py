@@ -65,6 +65,9 @@ class OfAWorker:
     def in_words(self) -> dict[str, str]:
         return {}
 
+    def warnings(self) -> list[str]:
+        return []
+
 
 async def nothing() -> None: ...
 

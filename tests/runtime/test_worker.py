@@ -137,9 +137,11 @@ def test_health(joined: bool, away: Any, running: Any, trouble: str | None, stat
     waiting = Waiting(Metrics(CollectorRegistry()))
     for system in away:
         waiting.begin(system)
-    runners = [SimpleNamespace(number=number, ready=ready, trouble=None) for number, ready in enumerate(running)]
+    runners = [
+        SimpleNamespace(number=number, ready=ready, trouble=None, warnings=[]) for number, ready in enumerate(running)
+    ]
     partitions: Any = SimpleNamespace(joined=joined, runners=lambda: runners)
-    rule_sets: Any = SimpleNamespace(trouble=trouble, in_words=lambda: {})
+    rule_sets: Any = SimpleNamespace(trouble=trouble, in_words=lambda: {}, warnings=list)
     report = Health(waiting, partitions, rule_sets).report()
     assert (report["state"], report["reasons"], report["ready"]) == (state, reasons, not reasons)
     assert report["rule_set_stale"] is (trouble is not None)

@@ -75,6 +75,14 @@ def _past_unknown(plan: Plan, client: ClientState, offer: Offer) -> Suppress | N
     return Suppress(offer.channel, Outcome.PAST_UNKNOWN)
 
 
+def _day_unknown(plan: Plan, client: ClientState, offer: Offer) -> Suppress | None:
+    """Its condition may hold only because a list of days has ended."""
+    beyond = offer.match.compiled.beyond
+    if beyond is None or not beyond(client, offer.match.event, offer.match.move):
+        return None
+    return Suppress(offer.channel, Outcome.DAY_UNKNOWN)
+
+
 def _cooldown(plan: Plan, client: ClientState, offer: Offer) -> Suppress | None:
     acted_ms = client.acted.get(offer.match.compiled.rule.id)
     if acted_ms is None or client.now_ms >= acted_ms + offer.cooldown_ms:
@@ -101,6 +109,7 @@ def _daily_cap(plan: Plan, client: ClientState, offer: Offer) -> Suppress | None
 GATES: Final[tuple[tuple[Outcome, Gate], ...]] = (
     (Outcome.EXPIRED, _expired),
     (Outcome.PAST_UNKNOWN, _past_unknown),
+    (Outcome.DAY_UNKNOWN, _day_unknown),
     (Outcome.COOLDOWN, _cooldown),
     (Outcome.NO_CONSENT, _no_consent),
     (Outcome.DAILY_CAP, _daily_cap),

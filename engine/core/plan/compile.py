@@ -7,7 +7,7 @@ Holds: generated code is built from the engine's own text and from checked trees
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from engine.core.client.state import ClientState, Layout
@@ -33,6 +33,7 @@ from engine.core.plan.waking import (
     timed,
 )
 from engine.core.rules import names
+from engine.core.rules.day_lists import DayLists
 from engine.core.rules.occasion import AT, BECOMES, Becomes, Trigger, on, triggers
 from engine.core.rules.ruleset import Ladder, Rule, RuleSet
 from engine.core.rules.tables import list_globals
@@ -48,6 +49,7 @@ class CompiledRule:
     parameters: Read
     parameter_names: tuple[tuple[str, str | None], ...]
     contact: Read  # (days of its cooldown, channels), each None when it is always the same
+    beyond: Read | None  # whether a list of days that the condition asks has ended before the day in question
     needs: tuple[Reach, ...]  # the features whose value must not be short of its past for the condition to be right
 
 
@@ -123,8 +125,9 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
 
     scopes = {trigger: scope_of(trigger, reads) for trigger in (*triggers(), None)}
     by_trigger = {trigger: tuple(rule for rule in rule_set.rules if trigger in rule.triggers) for trigger in triggers()}
+    day_lists = DayLists(rule_set.last_days, rule_set.definitions)
     for trigger, rules in by_trigger.items():
-        _add_rules(code, trigger, rules, scopes)
+        _add_rules(code, trigger, rules, scopes, day_lists)
     steps = {topic: steps_of(rule_set.rules, topic) for topic in topics.inbound_topics()}
     for topic, both in steps.items():
         for place, found in zip(("first", "then"), both, strict=True):
@@ -192,15 +195,25 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
     )
 
 
-def _add_rules(code: Code, trigger: Trigger, rules: tuple[Rule, ...], scopes: Mapping[Trigger | None, Scope]) -> None:
+def _add_rules(
+    code: Code,
+    trigger: Trigger,
+    rules: tuple[Rule, ...],
+    scopes: Mapping[Trigger | None, Scope],
+    day_lists: DayLists,
+) -> None:
     """The conditions, reasons and parameters of a trigger's rules, as functions."""
     scope = scopes[trigger]
-    matching.add(code, f"match_{trigger}", [rule.when for rule in rules], scope)
+    conditions = [replace(rule.when, tree=day_lists.may_hold(rule.when.tree)) for rule in rules]
+    matching.add(code, f"match_{trigger}", conditions, scope)
     for index, rule in enumerate(rules):
         why = [scope[n].code for n in _told(rule.when, scope)]
         parameters = [code.place(to_python(expression, scope)) for _, expression in rule.parameters]
         code.function(f"why_{trigger}_{index}", "c, e, t", [f"return {_tuple(why)}"])
         code.function(f"parameters_{trigger}_{index}", "c, e, t", [f"return {_tuple(parameters)}"])
+        if (beyond := day_lists.beyond(rule.when.tree)) is not None:
+            test = code.place(to_python(replace(rule.when, tree=beyond), scope))
+            code.function(f"beyond_{trigger}_{index}", "c, e, t", [f"return {test}"])
         given = (rule.cooldown_by, rule.channels_by)
         if any(given):
             contact = [code.place(to_python(by, scopes[None])) if by else "None" for by in given]
@@ -225,6 +238,7 @@ def _compiled(
             space[f"parameters_{trigger}_{index}"],
             tuple((n, expression.type.unit) for n, expression in rule.parameters),
             space.get(f"contact_{trigger}_{index}", _always_the_same),
+            space.get(f"beyond_{trigger}_{index}"),
             tuple(reaches[name] for name in sorted(wrong_when_short(rule.when, aggregates, meanings))),
         )
         for index, rule in enumerate(rules)

@@ -154,6 +154,7 @@ class RuleSet:
     lists: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # of texts, by name
     tables: tuple[Table, ...] = ()
     definitions: tuple[Definition, ...] = ()
+    last_days: Mapping[str, str] = field(default_factory=dict)  # of lists of days, declared or inferred
 
     @property
     def was_rules(self) -> dict[str, str]:

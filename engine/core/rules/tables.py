@@ -71,6 +71,7 @@ class Declared:
     lists: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     tables: tuple[Table, ...] = ()
     definitions: tuple[Definition, ...] = ()
+    last_days: Mapping[str, str] = field(default_factory=dict)  # of lists of days: the last that each covers
 
 
 NOTHING: Final = Declared()

@@ -19,10 +19,11 @@ from engine.rulefile.lint.worlds import Worlds
 from engine.rulefile.source.document import Node
 
 
-def lint(rule_set: RuleSet, documents: Mapping[str, Node] | None = None) -> list[Finding]:
+def lint(rule_set: RuleSet, documents: Mapping[str, Node] | None = None, now_ms: int | None = None) -> list[Finding]:
     """Everything doubtful, in the order of files and lines. `documents`: the files' trees, if they are at hand."""
     findings, worlds = Findings(Places(rule_set.files, documents)), Worlds(rule_set)
     lint_conditions.look(worlds, findings)
     lint_together.look(worlds, findings)
     lint_upkeep.look(worlds, findings)
+    lint_upkeep.look_at_days(rule_set, now_ms, findings)
     return findings.left()

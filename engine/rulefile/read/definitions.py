@@ -7,6 +7,7 @@ one with a fault is left out and named in `unsure`, so that those that use it ar
 
 from __future__ import annotations
 
+import datetime as dt
 import keyword
 from collections.abc import Callable
 from typing import Final
@@ -16,7 +17,7 @@ from engine.core.language.functions import FUNCTIONS
 from engine.core.rules.tables import Declared, Definition, Table, with_declared
 from engine.rulefile.read.tables import read_table
 from engine.rulefile.source.csv_file import Sheets
-from engine.rulefile.source.document import Listing, Node, Scalar
+from engine.rulefile.source.document import Listing, Mapping, Node, Scalar
 from engine.rulefile.source.fields import ALWAYS, IDENTIFIER, Reader, nearest
 
 MAX_LISTED: Final = 100_000
@@ -33,11 +34,14 @@ def read_definitions(reader: Reader, root: Node, scopes: Scopes, sheets: Sheets)
     reader.unsure.any_name |= len(reader.problems) > before
     names = _Names(reader, set(scopes(None)))
     lists: dict[str, tuple[str, ...]] = {}
+    last_days: dict[str, str] = {}
     for key, node in listed:
         with names.declaring(key):
             values = _list(reader, node, sheets)
+            last_day = _last_day(reader, node, values)
         if names.sound:
             lists[key.value] = values
+            last_days |= {key.value: last_day} if last_day else {}
     tables: list[Table] = []
     for key, node in tabled:
         with names.declaring(key):
@@ -59,7 +63,7 @@ def read_definitions(reader: Reader, root: Node, scopes: Scopes, sheets: Sheets)
             definitions.append(definition)
     if len(names.taken) > MAX_DECLARED + len(scopes(None)):
         reader.problem(root, "too many declarations", f"declare at most {MAX_DECLARED:,}")
-    return Declared(lists, tuple(tables), tuple(definitions))
+    return Declared(lists, tuple(tables), tuple(definitions), last_days)
 
 
 class _Names:
@@ -95,7 +99,7 @@ def _known_on(reader: Reader, name: str, topic: str | None) -> None:
 
 
 def _list(reader: Reader, node: Node, sheets: Sheets) -> tuple[str, ...]:
-    fields = reader.mapping(node, (), ("values", "file", "column", "description"))
+    fields = reader.mapping(node, (), ("values", "file", "column", "last_day", "description"))
     reader.words(fields.get("description"), 300)
     if reader.whole(node, fields) and ("values" in fields) == ("file" in fields):
         reader.problem(node, "values or file", "a list has one of them")
@@ -112,6 +116,28 @@ def _list(reader: Reader, node: Node, sheets: Sheets) -> tuple[str, ...]:
         if not cell.value or len(cell.value) > MAX_TEXT:
             told.problem(cell, "empty value" if not cell.value else "a long text", f"write 1 to {MAX_TEXT} characters")
     return tuple(dict.fromkeys(cell.value for cell in cells))
+
+
+def _last_day(reader: Reader, node: Node, values: tuple[str, ...]) -> str:
+    """Of a list of days, which then says nothing of later ones; empty for other lists."""
+    at = node.entries["last_day"][1] if isinstance(node, Mapping) and "last_day" in node.entries else None
+    if at is None or (written := reader.scalar(at)) is None:
+        return ""
+    remedy = "write each as 2026-12-31"
+    if not _is_day(written.value):
+        reader.problem(at, f'not a day: "{written.value[:40]}"', remedy)
+    elif odd := next((value for value in values if not _is_day(value)), None):
+        reader.problem(at, f'last_day of a list that has "{odd[:40]}", which is no day', remedy)
+    elif later := next((value for value in values if value > written.value), None):
+        reader.problem(at, f"the list has {later}, after its last_day", "write the last day that the list covers")
+    return written.value
+
+
+def _is_day(text: str) -> bool:
+    try:
+        return dt.date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
 
 
 def _written(reader: Reader, node: Node) -> list[Scalar]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from engine.core.language.expressions import Scope
+from engine.core.rules.day_lists import inferred
 from engine.core.rules.names import rule_scope
 from engine.core.rules.occasion import trigger_about
 from engine.core.rules.ruleset import ContactPolicy, Rule, RuleSet, Tiers
@@ -137,6 +138,7 @@ def load(files: Mapping[str, str], documents: dict[str, Node] | None = None) -> 
     rules = _distinct(placed, readers)
     if problems:
         return tuple(sorted(problems, key=lambda p: (p.file, p.line, p.column, p.message)))
+    asking = (tuple(rules), features, tiers, declared.definitions)
     return RuleSet(
         digest=digest(files),
         files=tuple(sorted(files.items())),
@@ -147,6 +149,7 @@ def load(files: Mapping[str, str], documents: dict[str, Node] | None = None) -> 
         lists=declared.lists,
         tables=declared.tables,
         definitions=declared.definitions,
+        last_days={**inferred(asking, declared.lists), **declared.last_days},
     )
 
 

@@ -120,6 +120,10 @@ def definitions_schema(rule_set: RuleSet | None) -> Schema:
         "values": ({**items(value), "minItems": 1}, "Written here."),
         "file": ({"type": "string", "pattern": "\\.csv$"}, "Or in a CSV file beside this one."),
         "column": (value, "Its column, when it has several."),
+        "last_day": (
+            {"type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"},
+            "Of a list of days: the last that it covers. What it says of later days is not known.",
+        ),
         "description": said,
     }
     one_list = mapping(listed, (), tuple(listed))

@@ -61,7 +61,7 @@ def differences(old: RuleSet, new: RuleSet) -> list[Difference]:
             lines = tuple(_between("", before, after))
             found += [Difference(part.name, "", "changed", lines)] if lines else []
             continue
-        what = part.name.removesuffix("s")
+        what = part.name.removesuffix("s").replace("_", " ")
         ones, others = _by_key(before) or {}, _by_key(after) or {}
         ones = by_present_name(ones, others)
         like = likenesses(ones, others)
@@ -129,7 +129,7 @@ def _between(path: str, before: Any, after: Any) -> Iterable[str]:
     elif isinstance(before, tuple) and isinstance(after, tuple) and all(isinstance(v, str) for v in before + after):
         yield from _lists(path, before, after)
     else:
-        yield f"{path}: {becomes(said(path, before), said(path, after))}"
+        yield f"{path}: {becomes(said(path, before), said(path, after))}".removeprefix(": ")
 
 
 def _occasions(before: Occasion, after: Occasion) -> Iterable[str]:

@@ -107,6 +107,9 @@ class Metrics:
         self.rule_set_refused = Counter(
             "engage_rule_set_refused", "Rule sets refused; the last good one stayed.", registry=r
         )
+        self.list_days_left = Gauge(
+            "engage_list_days_left", "Days until a list of days ends; below 0 once it has.", ["list"], registry=r
+        )
         self.rule_set_stale = Gauge("engage_rule_set_stale", "1 while the newest rule set was refused.", registry=r)
         self.rule_sampled_events = Counter(
             "engage_rule_sampled_events", "Events whose rules' tests were timed one by one.", registry=r
@@ -164,6 +167,11 @@ class Metrics:
             self.rule_sampled_tests.remove(rule)
             self.rule_sampled_seconds.remove(rule)
         self._rules_tested.intersection_update(rules)
+
+    def lists_end(self, days_left: Mapping[str, int]) -> None:
+        self.list_days_left.clear()
+        for name, left in days_left.items():
+            self.list_days_left.labels(name).set(left)
 
     def partition_state(self, partition: int, state: str) -> None:
         for known in STATES:

@@ -15,6 +15,7 @@ import structlog
 from aiokafka.errors import OffsetOutOfRangeError
 
 from engine.core.plan.compile import Plan
+from engine.core.rules.day_lists import SOON_DAYS, days_left, ends_in_words
 from engine.core.rules.ruleset import RuleSet
 from engine.runtime.clients import Clients
 from engine.runtime.errors import Newer, Refused, Unavailable
@@ -49,6 +50,19 @@ class RuleSets:
     def in_words(self) -> dict[str, str | None]:
         """What the health page shows."""
         return {"in_force": self._plan.rule_set.digest if self._plan else None, "head": self._archive.head}
+
+    def days_left(self) -> dict[str, int]:
+        """Of each list of days of the active set."""
+        return days_left(self._plan.rule_set.last_days, self._clients.wall_ms()) if self._plan else {}
+
+    def warnings(self) -> list[str]:
+        """Lists of days that end soon, or have ended."""
+        last_days = self._plan.rule_set.last_days if self._plan else {}
+        return [
+            f"the list {name} {ends_in_words(last_days[name], left)}: add the next days, and publish"
+            for name, left in self.days_left().items()
+            if left <= SOON_DAYS
+        ]
 
     async def start(self) -> None:
         """Read the topic; publish the rules given unless they are the head already. Raises Refused without a good set.

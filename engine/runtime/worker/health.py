@@ -39,6 +39,7 @@ class Health:
         """Amber: it works, but somebody has to act."""
         reasons, trouble = self.not_ready(), self._rule_sets.trouble
         warnings = [trouble[:TROUBLE_CHARACTERS]] if trouble else []
+        warnings += self._rule_sets.warnings()
         warnings += [warning for runner in self._partitions.runners() for warning in runner.warnings]
         return {
             "state": "red" if reasons else "amber" if warnings else "green",
@@ -50,13 +51,14 @@ class Health:
         }
 
 
-def add_pages(app: Any, health: Health, metrics: Metrics, partitions: Partitions) -> None:
+def add_pages(app: Any, health: Health, metrics: Metrics, partitions: Partitions, rule_sets: RuleSets) -> None:
     """/metrics, /health/live and /health/ready. Faust's types ask of a page what its own pages do not do."""
 
     @app.page("/metrics")
     async def show_metrics(web: Web, request: Request) -> Response:
         runners = partitions.runners()
         metrics.cache_clients.set(sum(runner.cached for runner in runners))
+        metrics.lists_end(rule_sets.days_left())
         metrics.rule_sets_by_partition(runner.rule_set for runner in runners)
         return web.bytes(metrics.text(), content_type="text/plain")
 

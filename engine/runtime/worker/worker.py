@@ -74,7 +74,7 @@ class Worker:
         )
         self._membership = Membership(settings, clients, self.partitions.assign)
         self.health = Health(self._waiting, self.partitions, self.rule_sets)
-        add_pages(self._app, self.health, metrics, self.partitions)
+        add_pages(self._app, self.health, metrics, self.partitions, self.rule_sets)
         self._watchdog = Watchdog(settings.unit_deadline_s)
         self._tasks: list[asyncio.Task[None]] = []
         self._failure: asyncio.Future[None] = self._loop.create_future()

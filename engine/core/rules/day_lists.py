@@ -1,0 +1,121 @@
+"""Lists of days that end: what they say of a later day is not known.
+
+Enters: a rule set's lists and expressions. Leaves: the last day of each such list; which of its days a condition asks
+for; the condition as it may hold, where a list has no answer.
+Holds: a day after a list's last day is neither in the list nor outside of it.
+"""
+
+from __future__ import annotations
+
+import ast
+import datetime as dt
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any, Final
+
+from engine.core.firm_time import day_number, day_of
+from engine.core.language.expressions import BOOL, Expression
+from engine.core.rules.tables import Definition
+
+DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+SOON_DAYS: Final = 60  # before its end a list is reported
+LastDays = Mapping[str, str]  # of a list, as it is written: 2026-12-31
+
+
+def inferred(parts: Any, lists: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
+    """Lists of days that expressions ask for `date_of(...)`: each covers the year of its last day."""
+    days = {name: max(values) for name, values in lists.items() if values and all(map(DAY.fullmatch, values))}
+    if not days:
+        return {}
+    asked = {
+        listed
+        for expression in expressions_of(parts)
+        for node in ast.walk(expression.tree)
+        if (listed := _asks(node, days)) and any(_is_date_of(inner) for inner in ast.walk(node))
+    }
+    return {name: f"{day[:4]}-12-31" for name, day in days.items() if name in asked}
+
+
+def expressions_of(value: Any) -> Iterator[Expression]:
+    """All that stand in it."""
+    if isinstance(value, Expression):
+        yield value
+    elif isinstance(value, dict):
+        yield from expressions_of(tuple(value.values()))
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from expressions_of(item)
+    elif is_dataclass(value):
+        for field in fields(value):
+            yield from expressions_of(getattr(value, field.name))
+
+
+def days_left(last_days: LastDays, now_ms: int) -> dict[str, int]:
+    """Until the last day of each list; below 0 once it has passed."""
+    today = day_of(now_ms)
+    return {name: day_number(dt.date.fromisoformat(day)) - today for name, day in last_days.items()}
+
+
+def ends_in_words(day: str, left: int) -> str:
+    if left < 0:
+        return f"ended on {day}, {-left} day{'s' if left < -1 else ''} ago: what it says of later days is not known"
+    return f"ends on {day}, in {left} day{'' if left == 1 else 's'}"
+
+
+class DayLists:
+    """`definitions` are those that conditions may use."""
+
+    def __init__(self, last_days: LastDays, definitions: tuple[Definition, ...]) -> None:
+        self.last_days = last_days
+        self._meanings = {d.name: d.expression.tree for d in definitions if d.expression.type == BOOL}
+        self._asking = {name for name, tree in self._meanings.items() if last_days and self._asked_by(tree)}
+
+    def _asked_by(self, tree: ast.expr) -> list[ast.Compare]:
+        found: list[ast.Compare] = []
+        for node in ast.walk(tree):
+            if _asks(node, self.last_days):
+                assert isinstance(node, ast.Compare)
+                found.append(node)
+            elif isinstance(node, ast.Name) and node.id in self._meanings:
+                found += self._asked_by(self._meanings[node.id])
+        return found
+
+    def beyond(self, tree: ast.expr) -> ast.expr | None:
+        """A condition: it asks a list for a day that lies after the list's last. None: it asks no such list."""
+        tests: list[ast.expr] = [self._after(node) for node in self._asked_by(tree)] if self.last_days else []
+        return ast.BoolOp(ast.Or(), tests) if len(tests) > 1 else tests[0] if tests else None
+
+    def may_hold(self, tree: ast.expr, wanted: bool = True) -> ast.expr:
+        """Where a list has no answer, the answer that lets the condition be `wanted`."""
+        if not self.last_days:
+            return tree
+        match tree:
+            case ast.BoolOp():
+                return ast.BoolOp(tree.op, [self.may_hold(value, wanted) for value in tree.values])
+            case ast.UnaryOp(op=ast.Not()):
+                return ast.UnaryOp(tree.op, self.may_hold(tree.operand, not wanted))
+            case ast.Name() if tree.id in self._asking:
+                return self.may_hold(self._meanings[tree.id], wanted)
+            case ast.Compare() if _asks(tree, self.last_days):
+                holds = isinstance(tree.ops[0], ast.NotIn)  # as it is evaluated for a day that is not listed
+                return tree if holds is wanted else ast.IfExp(self._after(tree), ast.Constant(wanted), tree)
+        return tree
+
+    def _after(self, node: ast.Compare) -> ast.Compare:
+        listed = node.comparators[0]
+        assert isinstance(listed, ast.Name)
+        return ast.Compare(node.left, [ast.Gt()], [ast.Constant(self.last_days[listed.id])])
+
+
+def _asks(node: ast.AST, lists: Mapping[str, Any]) -> str:
+    """The list that a comparison asks."""
+    if isinstance(node, ast.Compare) and isinstance(node.ops[0], (ast.In, ast.NotIn)):
+        listed = node.comparators[0]
+        if isinstance(listed, ast.Name) and listed.id in lists:
+            return listed.id
+    return ""
+
+
+def _is_date_of(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "date_of"
