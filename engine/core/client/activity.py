@@ -24,24 +24,35 @@ class Activity:
         "sets", "slide", "today", "totals", "touched",
     )  # fmt: skip
 
-    def __init__(self, layout: SourceLayout) -> None:
+    def __init__(self, layout: SourceLayout | None) -> None:
+        """A blank one; without a layout, one whose lists are still to be set."""
         self.last_ms: int | None = None  # the time of the latest event
         self.before_ms: int | None = None  # the event before the present one; has a meaning while that is decided
-        self.days: list[int] = []
-        self.columns: list[list[Any]] = [[] for _ in layout.columns]
-        self.today: list[Any] = list(layout.blank_today)
         self.touched = False  # whether the present slot has a row
-        self.sets: list[dict[Any, int]] = [{} for _ in layout.sets]
-        self.lasts: list[list[Any] | None] = [None for _ in layout.lasts]  # [slot, milliseconds into it, value]
-        # by closing: [first day of the month after, the values seen (distinct) or the entry of `lasts`]
-        self.closed: list[list[Any] | None] = [None for _ in layout.closings]
-        self.totals: list[list[Any]] = [blank_total(aggregate) for _, aggregate in layout.totals]
-        self.hours: Activity | None = Activity(layout.hours) if layout.hours else None
         self.known: dict[str, int] = {}  # a column's key -> the first slot it is complete from; without entry: all
-        self.past: list[Any] = list(layout.blank_past)  # by window, see Layout; follows from the rest
         self.slide: int | None = None  # what `next_slide` found of the past slots, until it changes
         self.packed: bytes | None = None  # all of it packed, until it changes
         self.packed_past: bytes | None = None  # `days` and `columns` packed, until they change
+        self.hours: Activity | None = None
+        self.closed: list[list[Any] | None]  # by closing: [first day of the month after, distinct values or last entry]
+        self.totals: list[list[Any]]
+        self.past: list[Any]  # by window, see Layout; follows from the rest
+        self.days: list[int]
+        self.columns: list[list[Any]]
+        self.today: list[Any]
+        self.sets: list[dict[Any, int]]
+        self.lasts: list[list[Any] | None]  # [slot, milliseconds into it, value]
+        if layout is None:
+            return
+        self.days = []
+        self.columns = [[] for _ in layout.columns]
+        self.today = list(layout.blank_today)
+        self.sets = [{} for _ in layout.sets]
+        self.lasts = [None for _ in layout.lasts]
+        self.closed = [None for _ in layout.closings]
+        self.totals = [blank_total(aggregate) for _, aggregate in layout.totals]
+        self.hours = Activity(layout.hours) if layout.hours else None
+        self.past = list(layout.blank_past)
 
     def saw_event(self, time_ms: int) -> None:
         """An event comes. A rule on it asks for the days since the one before."""
@@ -54,11 +65,10 @@ class Activity:
 
     def close_day(self, layout: SourceLayout, day: int, new_day: int) -> None:
         """Today's row becomes a past one, and rows that no window reaches are dropped."""
-        self.packed = None
         if layout.closings and new_day >= next_month(day):
             self._close_month(layout, day, new_day)
         if self.touched:
-            self.packed_past = None
+            self.packed = self.packed_past = None
             self.days.append(day)
             for column, value in zip(self.columns, self.today, strict=True):
                 column.append(value)
@@ -71,22 +81,26 @@ class Activity:
         self._drop(new_day - layout.keep)
         if self.known:
             self.known = {key: first for key, first in self.known.items() if first > new_day - layout.keep + 1}
+            self.packed = None
 
     def _drop(self, oldest: int) -> None:
         """Drop what no window reaches. One row before the windows stays: what daily_mean carries from."""
         if len(self.days) > 1 and self.days[1] <= oldest:
-            self.packed_past = None
+            self.packed = self.packed_past = None
             drop = bisect_right(self.days, oldest) - 1
             del self.days[:drop]
             for column in self.columns:
                 del column[:drop]
         for seen in self.sets:
-            for value in [v for v, last in seen.items() if last <= oldest]:
-                del seen[value]
+            if seen and (past := [v for v, last in seen.items() if last <= oldest]):
+                self.packed = None
+                for value in past:
+                    del seen[value]
 
     def _close_month(self, layout: SourceLayout, day: int, new_day: int) -> None:
         """Keep the values of a month that columns do not hold by day; a month without an event has none."""
         start = next_month(day)
+        self.packed = None
         self.closed = [None] * len(layout.closings)
         if new_day >= next_month(start):
             return
@@ -155,11 +169,11 @@ class Activity:
         """Every feature's value over the slots of its window before the present one."""
         self.slide = None
         days = self.days
-        starts: dict[int, int] = {}
-        if not days and not self.closed and not any(self.sets) and not any(self.lasts):
+        if not days and not any(self.closed) and not any(self.sets) and not any(self.lasts):
             self.past = list(layout.blank_past)
             return
         past: list[Any] = []
+        starts: dict[int, int] = {}
         for aggregate, window in layout.windows:
             until, end = day, len(days)
             if window.unit == "slot":
@@ -183,7 +197,8 @@ class Activity:
                 continue
             values = self.columns[window.column][start:end]
             if aggregate in ("count", "sum"):
-                past.append(max(-MAX_SUM, min(sum(values), MAX_SUM)))
+                value = sum(values)
+                past.append(value if -MAX_SUM <= value <= MAX_SUM else MAX_SUM if value > 0 else -MAX_SUM)
             else:
                 known = [v for v in values if v is not None]
                 past.append((min if aggregate == "min" else max)(known) if known else None)

@@ -70,23 +70,32 @@ def _unpacked(
     heard: bool,
 ) -> Activity:
     """`heard`: the client had events at this source."""
-    activity = Activity(layout)
-    activity.last_ms = fields[LAST]
-    activity.known = fields.get(KNOWN, {})
-    keys, activity.days, columns = _unpack(fields[PAST]) if PAST in fields else ([[], [], []], [], [])
-    activity.touched, *today = fields.get(TODAY, [False])
-    sets, lasts = fields.get(SETS, [{} for _ in keys[1]]), fields.get(LASTS, [None for _ in keys[2]])
+    past = fields.get(PAST)
+    keys, days, columns = _unpack(past) if past is not None else ([[], [], []], [], [])
+    touched, *today = fields.get(TODAY, (False,))
+    sets, lasts = fields.get(SETS), fields.get(LASTS)
     same = keys == layout.keys and fields.get(KEEP, layout.keep) == layout.keep
+    # made without its lists where they are read: the blank ones would be thrown away
+    activity = Activity(None if same else layout)
+    activity.last_ms, activity.days, activity.touched = fields[LAST], days, touched
+    activity.known = fields.get(KNOWN, {})
     if same:
-        activity.columns, activity.sets, activity.lasts = columns, sets, lasts
-        activity.today = today or activity.today
-        activity.packed_past = fields.get(PAST)
+        activity.columns = columns
+        activity.today = today or list(layout.blank_today)
+        activity.sets = sets or [{} for _ in layout.sets]
+        activity.lasts = lasts or [None for _ in layout.lasts]
+        activity.packed_past = past
     else:
+        sets, lasts = sets or [{} for _ in keys[1]], lasts or [None for _ in keys[2]]
         _refit(layout, activity, keys, (columns, today, sets, lasts))
         if heard:
             _note_known(layout, activity, keys, fields.get(KEEP, layout.keep), now[0], since[0])
     if layout.totals or layout.closings or TOTALS in fields or CLOSED in fields:
         same &= _unpack_totals(layout, activity, fields)
+    else:
+        activity.totals, activity.closed = [], []
+    if layout.hours and activity.hours is None:
+        activity.hours = Activity(layout.hours)
     if layout.hours and HOURS in fields:
         hours = _unpack(fields[HOURS])
         activity.hours = _unpacked(layout.hours, fields[HOURS], hours, (now[1], now[1]), (since[1], since[1]), heard)

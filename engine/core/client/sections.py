@@ -39,25 +39,14 @@ class Section:
     fields: tuple[tuple[str, str, Any], ...]
     kept_packed: bool = False  # its values are never changed in place: when they are the same, so are the bytes
     converters: Mapping[int, Callable[[Body], Body]] = field(default_factory=dict)  # from this version to the next
-    values: Callable[[ClientState], tuple[Any, ...]] = field(init=False)
-    names: tuple[str, ...] = field(init=False)
     attribute_of: Mapping[str, str] = field(init=False)
-    blank: tuple[Any, ...] = field(init=False)
+    values: Callable[[Any], tuple[Any, ...]] = field(init=False)  # those of all fields, to be compared
+    body: Callable[[Any], Body] = field(init=False)  # the fields that are not blank, as they are stored
 
     def __post_init__(self) -> None:
-        get: Any = attrgetter(*(attribute for attribute, _, _ in self.fields))
-        values = get if len(self.fields) > 1 else lambda client: (get(client),)
-        object.__setattr__(self, "values", values)
-        object.__setattr__(self, "names", tuple(name for _, name, _ in self.fields))
         object.__setattr__(self, "attribute_of", {name: attribute for attribute, name, _ in self.fields})
-        object.__setattr__(self, "blank", tuple(blank for _, _, blank in self.fields))
-
-    def body(self, values: tuple[Any, ...]) -> list[Any]:
-        """What is stored: the version, and the fields that are not blank."""
-        fields = {name: v for name, v, blank in zip(self.names, values, self.blank, strict=True) if v != blank}
-        if SAID in fields:
-            fields[SAID] = _by_time(fields[SAID])
-        return [self.version, fields]
+        object.__setattr__(self, "values", attrgetter("client_id", *(attribute for attribute, _, _ in self.fields)))
+        object.__setattr__(self, "body", _body_function(self.fields))
 
     def unpack(self, version: int, body: Body) -> Body:
         if version > self.version:
@@ -65,6 +54,32 @@ class Section:
         for older in range(version, self.version):
             body = self.converters[older](body)
         return body
+
+
+def _body_function(fields: tuple[tuple[str, str, Any], ...]) -> Callable[[Any], Body]:
+    """One test for each field, in a row: a loop over the fields would take most of the time of packing a state."""
+    lines = ["def body(client):", "    found = {}"]
+    for place, (attribute, name, _) in enumerate(fields):
+        written = "by_time(value)" if name == SAID else "value"
+        lines.append(f"    if (value := client.{attribute}) != blank_{place}: found[{name!r}] = {written}")
+    space: dict[str, Any] = {"by_time": _by_time}
+    space |= {f"blank_{place}": blank for place, (_, _, blank) in enumerate(fields)}
+    exec("\n".join([*lines, "    return found"]), space)  # our own text, from SECTIONS
+    body: Callable[[Any], Body] = space["body"]
+    return body
+
+
+def _by_time(said_ms: dict[str, int]) -> dict[int, str]:
+    """When facts were set, as it is stored: usually many have the same time. In one order, whatever the dict's."""
+    by_time: dict[int, str] = dict.fromkeys(sorted(set(said_ms.values())), "")
+    for fact, stored in _FACTS.items():
+        if fact in said_ms:
+            by_time[said_ms[fact]] += stored
+    return by_time
+
+
+def _by_fact(by_time: dict[int, str]) -> dict[str, int]:
+    return {_FACT_OF[stored]: time_ms for time_ms, facts in by_time.items() for stored in facts}
 
 
 SECTIONS: Final = (
@@ -111,39 +126,25 @@ _FACTS: Final = {attribute: stored for attribute, stored, _ in _BY_NAME["facts"]
 _FACT_OF: Final = {stored: attribute for attribute, stored in _FACTS.items()}
 
 
-def _by_time(said_ms: dict[str, int]) -> dict[int, str]:
-    """When facts were set, as it is stored: usually many have the same time. In one order, whatever the dict's."""
-    by_time: dict[int, str] = dict.fromkeys(sorted(set(said_ms.values())), "")
-    for fact, stored in _FACTS.items():
-        if fact in said_ms:
-            by_time[said_ms[fact]] += stored
-    return by_time
-
-
-def _by_fact(by_time: dict[int, str]) -> dict[str, int]:
-    return {_FACT_OF[stored]: time_ms for time_ms, facts in by_time.items() for stored in facts}
-
-
 def pack(layout: Layout, client: ClientState) -> bytes:
     """The client's whole state as msgpack: version, client id, sections. A section is its body, or its body packed
     when that is kept for the next time.
     """
     sections: dict[str, Any] = {}
     for section in SECTIONS:
-        values = section.values(client)
-        if values == section.blank:
-            continue
         if section.kept_packed:
-            kept = client.packed.get(section.name)
+            values, kept = section.values(client), client.packed.get(section.name)
             if kept is None or kept[0] != values:
-                kept = client.packed[section.name] = (values, _pack(section.body(values)))
-            sections[section.name] = kept[1]
-        else:
-            sections[section.name] = section.body(values)
+                body = section.body(client)
+                kept = client.packed[section.name] = values, _pack([section.version, body]) if body else b""
+            if kept[1]:
+                sections[section.name] = kept[1]
+        elif body := section.body(client):
+            sections[section.name] = section.version, body
     for topic, source in layout.sources.items():
         activity = client.activities[topic]
         if activity.last_ms is not None or any(total[START] for total in activity.totals):
-            sections[ACTIVITY + topic] = [ACTIVITY_VERSION, pack_activity(source, activity)]
+            sections[ACTIVITY + topic] = ACTIVITY_VERSION, pack_activity(source, activity)
     if client.unknown:
         sections |= client.unknown
     packed: bytes = _pack([STATE_VERSION, client.client_id, sections])
@@ -232,8 +233,8 @@ def _from_positions(values: list[Any], *activities: bytes) -> dict[str, Any]:
     of_client["holdings"] = [[*holding, None] for holding in of_client["holdings"]]
     sections: dict[str, Any] = {}
     for section in SECTIONS:
-        known = [of_client.get(attribute, blank) for attribute, _, blank in section.fields]
-        sections[section.name] = section.body(tuple(known))
+        stored = {name: of_client[attribute] for attribute, name, _ in section.fields if attribute in of_client}
+        sections[section.name] = [section.version, stored]
     for topic, activity in zip(("trades", "logins", "balances"), activities, strict=True):
         sections[ACTIVITY + topic] = [1, activity]
     return sections
