@@ -182,10 +182,10 @@ def unpack(layout: Layout, packed: bytes) -> ClientState:
         activities[topic] = _activity(topic, source, stored, now, since) if stored else Activity(source)
     client = ClientState(layout, client_id, fields["now_ms"], activities)
     client.unknown = unknown
+    fields["consents"] = tuple(fields.get("consents", ()))
+    fields["said_ms"] = _by_fact(fields.get("said_ms", {}))
     for attribute, value in fields.items():
         setattr(client, attribute, value)
-    client.consents = tuple(client.consents)
-    client.said_ms = _by_fact(fields.get("said_ms", {}))
     for section in _KEPT:
         if type(found := sections.get(section.name)) is bytes and section.name not in older:
             client.packed[section.name] = (section.values(client), found)
