@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Collection, MutableMapping, Sequence
 from typing import ClassVar, Final
 
+from engine.core.client.activities import UnreadableState
 from engine.core.client.record import public_fields
 from engine.core.client.sections import pack, unpack
 from engine.core.client.state import ClientState, NewerState
@@ -21,7 +22,7 @@ from engine.core.decide.path import Due, Input, Sweep
 from engine.core.decide.semantics import SEMANTICS
 from engine.core.plan.columns import plan_of_features, put_columns
 from engine.core.plan.compile import Plan
-from engine.runtime.errors import Newer
+from engine.runtime.errors import Newer, Refused
 from engine.runtime.protocol.processor import Decided, Processor
 from engine.runtime.protocol.writes import Write
 from engine.runtime.redis.reading import NO_RULES
@@ -56,7 +57,13 @@ class Engagement(Processor[Plan, ClientState, Input]):
     def decide(
         self, plan: Plan, states: MutableMapping[str, ClientState], inputs: Sequence[Input], decided_ms: int
     ) -> Decided[ClientState]:
-        found = path.decide(plan, states, inputs, decided_ms)
+        try:
+            found = path.decide(plan, states, inputs, decided_ms)
+        except UnreadableState as error:  # an activity is read when an event first asks for it
+            raise Refused(
+                f"a client's state in Redis cannot be read ({error}). Restore the Redis backup that belongs to this "
+                "ledger, or empty Redis and run `engage rebuild`"
+            ) from error
         counts: Counter[tuple[str, ...]] = Counter({("duplicates", topic): n for topic, n in found.duplicates.items()})
         counts.update({("late", topic): n for topic, n in found.late.items()})
         tallies: Counter[str] = Counter()

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.core.client.sections import pack, unpack
 from engine.core.client.state import ClientState
 from engine.core.firm_time import DAY_MS
 from engine.core.language.expressions import BOOL, Expression, parse
@@ -293,8 +294,7 @@ EVERY: dict[str, Any] = {
 
 
 def holds(plan_: Plan, client: ClientState, event: Any, **changed: Any) -> bool:
-    client, event = copy.copy(client), copy.copy(event)
-    client.activities = client.activities | {"trades": copy.copy(client.activities["trades"])}
+    client, event = unpack(plan_.layout, pack(plan_.layout, client)), copy.copy(event)
     for name, value in changed.items():
         SETTERS[name](client, event, value)
     return bool(plan_.match[on_topic("balances")](client, event, None))

@@ -225,16 +225,16 @@ def test_unpack_gives_back_every_attribute(name, history):
     states, _ = decided_one_by_one(plan, history)
     for client in states.values():
         again = unpack(plan.layout, pack(plan.layout, client))
-        assert attributes(again) == attributes(client)
+        assert attributes(plan, again) == attributes(plan, client)
 
 
 # Have a meaning while an event is decided, or are found again when missing.
 PASSING = ("before_ms", "calendar_ms", "calendar_rules", "packed", "packed_past", "slide")
 
 
-def attributes(client: ClientState) -> dict[str, object]:
+def attributes(plan: Plan, client: ClientState) -> dict[str, object]:
     found = {name: getattr(client, name) for name in ClientState.__slots__ if name not in PASSING}
-    return found | {"activities": {source: of_activity(activity) for source, activity in client.activities.items()}}
+    return found | {"activities": {source: of_activity(client.activities[source]) for source in plan.layout.sources}}
 
 
 def of_activity(activity: Activity) -> dict[str, object]:

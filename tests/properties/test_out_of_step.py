@@ -40,7 +40,7 @@ PLANS = [_plan(PAIRS[part::2]) for part in range(2)]
 
 def known(plan: Plan, client: ClientState) -> dict[str, Any]:
     found = {fact: getattr(client, fact) for fact in FACTS}
-    found |= {source: activity.last_ms for source, activity in client.activities.items()}
+    found |= {source: client.activities[source].last_ms for source in plan.layout.sources}
     for reader in plan.compiled[TIER_CHANGE]:
         values = reader.parameters(client, None, None)
         found |= {name: value for (name, _), value in zip(reader.parameter_names, values, strict=True)}

@@ -6,6 +6,7 @@ Holds: a slot is a day of the firm's calendar, counted from 1970-01-01, or an ho
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -53,3 +54,8 @@ class SourceLayout:
     watched: tuple[tuple[str, Window], ...] = ()  # those of `windows` that are waited for while no event comes
     former: Mapping[str, str] = field(default_factory=dict)  # keys that older releases gave to columns -> the key
     factors: Mapping[str, int] = field(default_factory=dict)  # by which values under a former key are multiplied
+    mark: int = field(init=False)  # stored with what is stored: of the same layout, if it is the same
+
+    def __post_init__(self) -> None:
+        of = self.keys, self.keep, self.totals, self.closings, self.hours and self.hours.mark
+        object.__setattr__(self, "mark", zlib.crc32(repr(of).encode()))

@@ -15,9 +15,8 @@ from typing import Any, Final
 
 import msgpack
 
-from engine.core.client.activity import Activity
-from engine.core.client.layout import SourceLayout
-from engine.core.client.packing import from_positions, pack_activity, unpack_activity
+from engine.core.client.activities import Activities, read
+from engine.core.client.packing import from_positions, pack_activity
 from engine.core.client.state import ClientState, Layout, NewerState
 from engine.core.client.totals import START
 from engine.core.firm_time import HOUR_MS, NEVER_MS, day_of
@@ -142,13 +141,19 @@ def pack(layout: Layout, client: ClientState) -> bytes:
         elif body := section.body(client):
             sections[section.name] = section.version, body
     for topic, source in layout.sources.items():
-        activity = client.activities[topic]
-        if activity.last_ms is not None or any(total[START] for total in activity.totals):
-            sections[ACTIVITY + topic] = ACTIVITY_VERSION, pack_activity(source, activity)
+        if not client.activities.has(topic):
+            continue
+        packed = client.activities.as_stored(topic, source)
+        if packed is None:
+            activity = client.activities[topic]
+            if activity.last_ms is None and not any(total[START] for total in activity.totals):
+                continue
+            packed = pack_activity(source, activity)
+        sections[ACTIVITY + topic] = ACTIVITY_VERSION, packed, source.mark
     if client.unknown:
         sections |= client.unknown
-    packed: bytes = _pack([STATE_VERSION, client.client_id, sections])
-    return packed
+    state: bytes = _pack([STATE_VERSION, client.client_id, sections])
+    return state
 
 
 def unpack(layout: Layout, packed: bytes) -> ClientState:
@@ -174,13 +179,9 @@ def unpack(layout: Layout, packed: bytes) -> ClientState:
                 fields[section.attribute_of[stored_as]] = value
         elif name[1:] not in layout.sources or name[0] != ACTIVITY:
             unknown[name] = stored
-    moments = (fields["now_ms"], fields["since_ms"])
-    now, since = ((day_of(moment), moment // HOUR_MS) for moment in moments)
-    activities = {}
-    for topic, source in layout.sources.items():
-        stored = sections.get(ACTIVITY + topic)
-        activities[topic] = _activity(topic, source, stored, now, since) if stored else Activity(source)
-    client = ClientState(layout, client_id, fields["now_ms"], activities)
+    client = ClientState(layout, client_id, fields["now_ms"])
+    since = day_of(fields["since_ms"]), fields["since_ms"] // HOUR_MS
+    client.activities.stored(_activities(layout, client.activities, sections, since), since)
     client.unknown = unknown
     fields["consents"] = tuple(fields.get("consents", ()))
     fields["said_ms"] = _by_fact(fields.get("said_ms", {}))
@@ -191,17 +192,29 @@ def unpack(layout: Layout, packed: bytes) -> ClientState:
             client.packed[section.name] = (section.values(client), found)
     if layout.renamed:
         _rename(client, layout.renamed)
-    client.recompute(layout)
     return client
 
 
-def _activity(
-    topic: str, source: SourceLayout, stored: list[Any], now: tuple[int, int], since: tuple[int, int]
-) -> Activity:
-    version, packed = stored
-    if version > ACTIVITY_VERSION:
-        raise NewerState(f"section {ACTIVITY}{topic} has version {version}, this engine reads up to {ACTIVITY_VERSION}")
-    return unpack_activity(source, from_positions(packed) if version == 1 else packed, now, since)
+def _activities(
+    layout: Layout, activities: Activities, sections: dict[str, Any], since: tuple[int, int]
+) -> dict[str, bytes]:
+    """The activities that were stored under these layouts; those of others are put among `activities`."""
+    same: dict[str, bytes] = {}
+    for topic, source in layout.sources.items():
+        stored = sections.get(ACTIVITY + topic)
+        if stored is None:
+            continue
+        version, packed, *mark = stored
+        if version > ACTIVITY_VERSION:
+            raise NewerState(f"section {ACTIVITY}{topic} has version {version}, this engine reads {ACTIVITY_VERSION}")
+        if mark and mark[0] == source.mark:
+            same[topic] = packed
+            continue
+        activity = read(source, from_positions(packed) if version == 1 else packed, activities.moment, since)
+        activity.recompute(source, activities.moment[0])
+        activity.recompute_hours(source, activities.moment[1])
+        activities[topic] = activity
+    return same
 
 
 def _rename(client: ClientState, renamed: Mapping[str, str]) -> None:

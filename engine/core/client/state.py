@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from engine.core.client.activity import Activity
+from engine.core.client.activities import Activities
 from engine.core.client.layout import SourceLayout
 from engine.core.firm_time import DAY_MS, HOUR_MS, NEVER_MS, day_of
 
@@ -30,11 +30,6 @@ EVENT_IDS_CHECKED: Final = 256 * EVENT_ID_BYTES
 class Layout:
     sources: dict[str, SourceLayout]  # by topic
     renamed: Mapping[str, str] = field(default_factory=dict)  # former rule id -> the rule's id now
-    by_hour: tuple[tuple[str, SourceLayout], ...] = field(init=False)  # the sources that keep values by hour
-
-    def __post_init__(self) -> None:
-        by_hour = tuple(pair for pair in self.sources.items() if pair[1].hours is not None)
-        object.__setattr__(self, "by_hour", by_hour)
 
 
 class NewerState(ValueError):
@@ -53,9 +48,7 @@ class ClientState:
         "time_zone", "type", "unknown", "value_score", "waits",
     )  # fmt: skip
 
-    def __init__(
-        self, layout: Layout, client_id: str, now_ms: int, activities: dict[str, Activity] | None = None
-    ) -> None:
+    def __init__(self, layout: Layout, client_id: str, now_ms: int) -> None:
         self.client_id = client_id
         self.sequence = 0  # events and timers applied so far: with the client's id it names each of them
         self.since_ms = self.now_ms = now_ms
@@ -96,7 +89,7 @@ class ClientState:
         # what was bought until a day: [day, symbol, fen, millionths or None], the nearest first
         self.holdings: list[list[Any]] = []
         self.event_ids: dict[int, bytes] = {}  # day -> digests of the events that came on it
-        self.activities = activities or {topic: Activity(source) for topic, source in layout.sources.items()}
+        self.activities = Activities(layout.sources, (self.day, now_ms // HOUR_MS))
         # not stored
         self.calendar_ms = 0  # the next calendar time after `now_ms`, when later than it
         self.calendar_rules: list[int] = []  # those that it regards
@@ -107,15 +100,21 @@ class ClientState:
         """Move the client's time to `moment_ms`; never back."""
         if moment_ms <= self.now_ms:
             return
-        if layout.by_hour and moment_ms // HOUR_MS != self.now_ms // HOUR_MS:
-            for source, kept in layout.by_hour:
-                self.activities[source].turn_hour(kept, self.now_ms // HOUR_MS, moment_ms // HOUR_MS)
+        hour, new_hour = self.now_ms // HOUR_MS, moment_ms // HOUR_MS
         self.now_ms = moment_ms
+        if new_hour == hour:
+            return
         day = day_of(moment_ms)
+        self.activities.moment = day, new_hour
+        for topic, activity in self.activities.items():
+            kept = layout.sources[topic]
+            if kept.hours is not None:
+                activity.turn_hour(kept, hour, new_hour)
+            if day != self.day:
+                activity.close_day(kept, self.day, day)
+                activity.recompute(kept, day)
         if day == self.day:
             return
-        for source, kept in layout.sources.items():
-            self.activities[source].close_day(kept, self.day, day)
         self.day = day
         if self.acted:
             self.acted = _remembered(self.acted, moment_ms)
@@ -125,14 +124,6 @@ class ClientState:
             self.holdings = [held for held in self.holdings if held[0] >= day]
         if self.event_ids:
             self.event_ids = {came: ids for came, ids in self.event_ids.items() if came >= day - DUPLICATE_DAYS}
-        self.recompute(layout)
-
-    def recompute(self, layout: Layout) -> None:
-        """The values of all windows at the present moment."""
-        for source, kept in layout.sources.items():
-            self.activities[source].recompute(kept, self.day)
-        for source, kept in layout.by_hour:
-            self.activities[source].recompute_hours(kept, self.now_ms // HOUR_MS)
 
     def seen(self, topic: str, event_id: str, time_ms: int, may_be: bool) -> bool:
         """Whether this event has come within DUPLICATE_DAYS; it is known from now on. Of another time it is another

@@ -1,0 +1,68 @@
+"""What the engine remembers of a client's events, by source; read from its stored form when it is first asked for.
+
+Enters: layouts, stored activities, the turn of days and hours. Leaves: an Activity for each topic.
+Holds: most events regard one source, so the others stay as they were stored. An activity that is read later is what it
+would be had it been read at once.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from engine.core.client.activity import Activity
+from engine.core.client.layout import SourceLayout
+from engine.core.client.packing import unpack_activity
+
+
+class UnreadableState(ValueError):
+    """Something in a stored state was not written by this engine."""
+
+
+class Activities(dict[str, Activity]):
+    """By topic. `moment` is the client's day and hour, `since` those of its first event when this was stored."""
+
+    def __init__(self, sources: dict[str, SourceLayout], moment: tuple[int, int]) -> None:
+        super().__init__()
+        self._sources = sources
+        self._stored: dict[str, bytes] = {}  # under these layouts, as of `_stored_at`
+        self._stored_at = self._since = self.moment = moment
+
+    def stored(self, stored: dict[str, bytes], since: tuple[int, int]) -> None:
+        """Keep what was stored as of the present moment, under the same layouts, for when it is asked for."""
+        self._stored, self._since = stored, since
+
+    def __missing__(self, topic: str) -> Activity:
+        layout = self._sources[topic]
+        packed = self._stored.pop(topic, None)
+        if packed is None:
+            activity = Activity(layout)
+        else:
+            activity = read(layout, packed, self._stored_at, self._since)
+            (day, hour), (new_day, new_hour) = self._stored_at, self.moment
+            if hour != new_hour:
+                activity.turn_hour(layout, hour, new_hour)
+            if day != new_day:
+                activity.close_day(layout, day, new_day)
+            activity.recompute(layout, new_day)
+            activity.recompute_hours(layout, new_hour)
+        self[topic] = activity
+        return activity
+
+    def has(self, topic: str) -> bool:
+        """False while nothing was stored and nobody asked."""
+        return topic in self or topic in self._stored
+
+    def as_stored(self, topic: str, layout: SourceLayout) -> bytes | None:
+        """Its stored form while that is still right: nothing of it was asked for, and no slot has ended since."""
+        packed = self._stored.get(topic)
+        if packed is None or self.moment == self._stored_at:
+            return packed
+        return packed if self.moment[0] == self._stored_at[0] and layout.hours is None else None
+
+
+def read(layout: SourceLayout, packed: Any, moment: tuple[int, int], since: tuple[int, int]) -> Activity:
+    """Raises UnreadableState."""
+    try:
+        return unpack_activity(layout, packed, moment, since)
+    except Exception as error:  # whatever msgpack and the columns make of bytes that another program wrote
+        raise UnreadableState(f"what it holds of a source: {type(error).__name__}: {error}") from error
