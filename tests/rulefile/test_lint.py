@@ -420,3 +420,12 @@ def test_a_score_of_money_counts_cny_and_is_found(score, fen, value, codes):
     desk = Desk(compile_rule_set(rule_set))
     desk.take(profile(at(0)), balance(at(0), fen // 100))
     assert desk.client.value_score == pytest.approx(value)
+
+
+@pytest.mark.parametrize("when", ["trade.symbol in watched", 'trade.symbol not in watched and trade.side == "buy"'])
+def test_two_rules_that_ask_a_list_may_fire_together(when):
+    """Lint ended with a KeyError."""
+    more = {"on": "trades", "when": f"'{when}'", "priority": 50, **CLIENT}
+    given = files(rule("a", template="a", **more), rule("b", template="b", **more))
+    given["definitions.yaml"] = 'lists:\n  watched: {values: ["600000", "000001"], description: watched}\n'
+    assert [f.code for f in lint(good(given)) if f.code not in ORDER] == ["L203"]

@@ -16,6 +16,7 @@ from typing import Any, Final
 from engine.core.language.expressions import Expression, Scope, function_globals, to_python
 from engine.core.rules.occasion import Trigger, event_triggers
 from engine.core.rules.ruleset import Rule, RuleSet
+from engine.core.rules.tables import list_globals
 from engine.rulefile.lint.conditions import implied
 from engine.rulefile.lint.findings import Findings
 from engine.rulefile.lint.narrowing import Box, Unsettled, World, boxes, impossible
@@ -212,10 +213,12 @@ def _agrees(world: World, values: Mapping[str, Any]) -> bool:
 
 
 def _function(expression: Expression, scope: Scope) -> Callable[[Mapping[str, Any]], Any]:
-    given = {name: replace(known, code=f"v[{name!r}]") for name, known in scope.items()}
+    lists = {name: known for name, known in scope.items() if known.type.kind == "set"}
+    given = {name: replace(known, code=f"v[{name!r}]") for name, known in scope.items()} | lists
     tree = ast.parse("lambda v: None", mode="eval")
     assert isinstance(tree.body, ast.Lambda)
     tree.body.body = to_python(expression, given)
+    known = list_globals({name: listed.type.values or () for name, listed in lists.items()})
     code = compile(ast.fix_missing_locations(tree), "<condition>", "eval")
-    function: Callable[[Mapping[str, Any]], Any] = eval(code, function_globals())  # our own generated tree
+    function: Callable[[Mapping[str, Any]], Any] = eval(code, function_globals() | known)  # our own generated tree
     return function
