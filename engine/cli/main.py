@@ -63,6 +63,7 @@ _CONNECTION = ("kafka", "redis", "prefix", "app_id")
 def run(settings_file: Path | None, **given: Any) -> None:
     """Run a worker until SIGTERM. Start as many as there are cores and machines; they share the partitions."""
     settings = load_settings(settings_file, **given)
+    from engine.runtime.folding import folded
     from engine.runtime.worker import worker
 
     gc.collect()
@@ -70,7 +71,8 @@ def run(settings_file: Path | None, **given: Any) -> None:
     gc.set_threshold(100_000, 20, 100)
 
     async def work() -> None:
-        await worker.run(worker.Worker(settings, real_clients()))
+        async with folded():
+            await worker.run(worker.Worker(settings, real_clients()))
 
     run_to_the_end(work())
 

@@ -9,6 +9,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from engine.core.contract.topics import intake_topics
+from engine.runtime.errors import Newer, Surprised, Unavailable
 from engine.runtime.observe.metrics import Metrics
 from engine.runtime.protocol.intake import Batch, Held, Merger
 from engine.runtime.protocol.partition import Partition
@@ -126,3 +127,56 @@ async def test_what_a_newer_engine_wrote_is_waited_for(monkeypatch: pytest.Monke
             runner.stop()
         await asyncio.gather(*tasks)
     assert len(newers.ledger.units()) > len(before)
+
+
+def always(error: Exception) -> Any:
+    async def fails(*_: Any, **__: Any) -> Any:
+        raise error
+
+    return fails
+
+
+@pytest.mark.parametrize(
+    ("method", "error", "quiet"),
+    [
+        ("take", Newer("the state of client c1 is of a newer Engage: upgrade this worker"), False),
+        ("tick", Newer("the state of client c1 is of a newer Engage: upgrade this worker"), True),
+        ("sweep", Newer("the state of client c1 is of a newer Engage: upgrade this worker"), True),
+        ("take", Unavailable("redis", "no answer"), False),
+        ("commit", Unavailable("kafka", "not enough replicas in sync"), False),
+        ("tick", Unavailable("redis", "no answer"), True),
+        ("commit", Surprised("Redis stands elsewhere"), False),
+        ("take", Surprised("a batch does not begin where the partition stands"), False),
+    ],
+)
+async def test_what_can_start_but_not_go_on_is_at_no_moment_ready(
+    monkeypatch: pytest.MonkeyPatch, method: str, error: Exception, quiet: bool
+):
+    """Health is asked at every turn of the event loop while the partition starts and fails, again and again."""
+    monkeypatch.setattr("engine.runtime.worker.runner.TICK_S", 0.0)
+    tries = 0
+
+    async def sleep(self: Any, seconds: float) -> None:
+        nonlocal tries
+        tries += 1
+        await asyncio.sleep(0)
+
+    monkeypatch.setattr(Runner, "_sleep", sleep)
+    runner = runner_of(Bench(HELLO), {} if quiet else logins(30))
+    right = getattr(runner._partition, method)
+    monkeypatch.setattr(runner._partition, method, always(error))
+    worker: Any = OfAWorker([runner])
+    running = asyncio.ensure_future(runner.run())
+    while tries == 0:
+        await asyncio.sleep(0)
+    while tries < 8:
+        report = Health(runner._waiting, worker, worker).report()
+        assert report["state"] == "red", report
+        await asyncio.sleep(0)
+    monkeypatch.setattr(runner._partition, method, right)
+    while not runner.ready:
+        assert not running.done()
+        await asyncio.sleep(0)
+    assert Health(runner._waiting, worker, worker).report()["state"] == "green"
+    runner.stop()
+    await running

@@ -18,7 +18,7 @@ from engine.runtime.settings import Settings
 from engine.runtime.worker import watchdog as watchdogs
 from engine.runtime.worker.delivery import Delivery
 from engine.runtime.worker.health import Health
-from engine.runtime.worker.waiting import SYSTEMS, Waiting
+from engine.runtime.worker.waiting import Waiting
 from engine.runtime.worker.watchdog import EXIT_HUNG, Watchdog
 from tests.services.process import free_port
 from tests.simulation.faust import SimApp
@@ -96,23 +96,6 @@ async def test_what_the_app_opened_goes_with_the_app() -> None:
 # -- health -------------------------------------------------------------------------------------------
 
 
-def shown(metrics: Metrics) -> dict[str, float | None]:
-    return {s: metrics.registry.get_sample_value("engage_waiting", {"system": s}) for s in SYSTEMS}
-
-
-def test_the_metric_shows_what_is_waited_for() -> None:
-    waiting = Waiting(metrics := Metrics(CollectorRegistry()))
-    assert (waiting.systems, shown(metrics)) == ([], {"kafka": 0, "redis": 0})
-    waiting.begin("redis")
-    waiting.begin("kafka")
-    waiting.begin("redis")
-    assert (waiting.systems, shown(metrics)) == (["kafka", "redis"], {"kafka": 1, "redis": 1})
-    waiting.end("kafka")
-    assert (waiting.systems, shown(metrics)) == (["redis"], {"kafka": 0, "redis": 1})
-    waiting.end(*SYSTEMS)
-    assert (waiting.systems, shown(metrics)) == ([], {"kafka": 0, "redis": 0})
-
-
 @pytest.mark.parametrize(
     ("joined", "away", "running", "trouble", "state", "reasons"),
     [
@@ -133,10 +116,12 @@ def test_the_metric_shows_what_is_waited_for() -> None:
         (True, (), (False,), "a bad set", "red", ["partition 0 is not running"]),
     ],
 )
-def test_health(joined: bool, away: Any, running: Any, trouble: str | None, state: str, reasons: list[str]) -> None:
+async def test_health(
+    joined: bool, away: Any, running: Any, trouble: str | None, state: str, reasons: list[str]
+) -> None:
     waiting = Waiting(Metrics(CollectorRegistry()))
     for system in away:
-        waiting.begin(system)
+        waiting.begin(system, f"who waits for {system}", "refused")
     runners = [
         SimpleNamespace(number=number, ready=ready, trouble=None, warnings=[]) for number, ready in enumerate(running)
     ]

@@ -75,10 +75,10 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
         another member takes its place.
         """
         if self._consumer is None or self._failures >= MOST_FAILURES:
-            log.warning("joining the group anew")
             await self.stop()
             await self.start()
             self._failures = 0
+            log.warning("joined the group anew: its member had ended")
         consumer = self._consumer
         assert consumer is not None
         if self._rejoin_at is not None and asyncio.get_running_loop().time() >= self._rejoin_at:

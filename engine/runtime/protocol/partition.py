@@ -154,9 +154,9 @@ class Partition(Generic[Plan, State, Input]):
         """Evaluate the next clients under new rules, until all have been evaluated: no event or timer of theirs
         may come for long.
         """
-        digest = self._processor.swept_by(self._plan)
-        if digest in ("", self.position.swept) or not self.position.states:
+        if not self.sweeping:
             return
+        digest = self._processor.swept_by(self._plan)
         cursor = self._sweep_cursor if self._sweeping == digest else 0
         if cursor == 0:
             log.info("sweep begins: all clients are evaluated under new rules", partition=self.number)
@@ -249,6 +249,11 @@ class Partition(Generic[Plan, State, Input]):
     @property
     def rule_set(self) -> str:
         return self._processor.digest(self._plan)
+
+    @property
+    def sweeping(self) -> bool:
+        """Whether clients have yet to be evaluated under new rules."""
+        return self._processor.swept_by(self._plan) not in ("", self.position.swept) and self.position.states > 0
 
     @property
     def uncommitted(self) -> bool:

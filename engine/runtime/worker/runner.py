@@ -20,7 +20,7 @@ from engine.runtime.observe.metrics import Metrics
 from engine.runtime.protocol.intake import Batch, Held, Intake
 from engine.runtime.protocol.partition import Partition
 from engine.runtime.settings import Settings
-from engine.runtime.worker.waiting import SYSTEMS, Waiting
+from engine.runtime.worker.waiting import UPGRADE, Waiting
 
 log = structlog.get_logger(__name__)
 
@@ -82,6 +82,7 @@ class Runner:
         self._stopping = asyncio.Event()
         self._stood = partition.position
         self._held: dict[str, Held] = {}  # by topic, what waits behind an open transaction
+        self._doubtful = False  # it went wrong, and nothing since shows that it is right again
         self._log = log.bind(partition=self.number)
 
     async def run(self) -> None:
@@ -97,7 +98,10 @@ class Runner:
                         if self._stopping.is_set():
                             return
                         await self._recover()
-                    self._state("running")
+                    if self._doubtful:
+                        self._state("waiting")
+                    else:
+                        self._runs()
                     await self._serve()
                     return
                 except Fenced as error:
@@ -108,13 +112,13 @@ class Runner:
                     self._log.warning("surprised, starting again", error=str(error))
                     cause = "surprised"
                 except Newer as error:
-                    self._log.error("waiting for this worker's upgrade", error=str(error), pause_s=round(pause_s, 2))
+                    self._waiting.begin(UPGRADE, self.number, error)
                     self.trouble = str(error)
                     cause, longest_s = "newer", LONGEST_UPGRADE_PAUSE_S
                 except Unavailable as error:
-                    self._waiting.begin(error.system)
-                    self._log.warning("waiting", system=error.system, error=str(error), pause_s=round(pause_s, 2))
+                    self._waiting.begin(error.system, self.number, error)
                     cause = error.system
+                self._doubtful = True
                 self._state("waiting")
                 # what has committed since, or ran for long, is not in the same trouble over again
                 committed = self._partition.position != self._stood
@@ -125,7 +129,7 @@ class Runner:
                 pause_s, longest_s = min(pause_s * 2, longest_s), LONGEST_PAUSE_S
         finally:
             self.ready = False
-            self._waits_for_nothing()  # what it waited for is its next owner's to say
+            self._waiting.end(self.number)  # what it waited for is its next owner's to say
             await self._intake.stop()
             await self._stop_log()
 
@@ -154,12 +158,20 @@ class Runner:
 
     def _state(self, state: str) -> None:
         self.ready = state == "running"
-        if self.ready:
-            self.trouble = None
         self._metrics.partition_state(self.number, state)
 
-    def _waits_for_nothing(self) -> None:
-        self._waiting.end(*SYSTEMS)
+    def _runs(self) -> None:
+        self.trouble, self._doubtful = None, False
+        self._waiting.end(self.number)
+        self._state("running")
+
+    def _works_again(self) -> bool:
+        """After a tick. That it could start shows little: what went wrong may come with the next batch or tick."""
+        partition = self._partition
+        if self.trouble and partition.sweeping:
+            return False
+        all_decided = self._intake.caught_up or bool(self._held)  # all that can be read
+        return partition.position != self._stood or (all_decided and not partition.uncommitted)
 
     async def _sleep(self, seconds: float) -> None:
         try:
@@ -174,8 +186,8 @@ class Runner:
         await self._check()
         position = self._stood = await self._partition.recover()
         self._partition.offsets = await self._intake.start(dict(position.offsets))
-        self._waits_for_nothing()
-        self._log.info("partition runs", ledger=position.ledger, clients=position.states)
+        say = self._log.debug if self._doubtful else self._log.info
+        say("partition runs", ledger=position.ledger, clients=position.states)
 
     async def _serve(self) -> None:
         partition, settings = self._partition, self._settings
@@ -196,6 +208,8 @@ class Runner:
                 if now - ticked >= TICK_S:
                     ticked = now
                     await self._tick()
+                    if self._doubtful and self._works_again():
+                        self._runs()
         if partition.uncommitted:
             await partition.commit("handover")
 

@@ -28,7 +28,7 @@ from engine.runtime.worker.delivery import Delivery
 from engine.runtime.worker.health import Health, add_pages
 from engine.runtime.worker.partitions import AT_ONCE, Partitions
 from engine.runtime.worker.runner import FIRST_PAUSE_S, LONGEST_PAUSE_S
-from engine.runtime.worker.waiting import SYSTEMS, Waiting
+from engine.runtime.worker.waiting import Waiting
 from engine.runtime.worker.watchdog import Watchdog
 
 log = structlog.get_logger(__name__)
@@ -158,11 +158,10 @@ class Worker:
         while True:
             try:
                 await step()
-                self._waiting.end(*SYSTEMS)
+                self._waiting.end("start")
                 return
             except Unavailable as error:
-                self._waiting.begin(error.system)
-                log.warning("waiting", system=error.system, error=str(error), pause_s=round(pause_s, 2))
+                self._waiting.begin(error.system, "start", error)
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
 
@@ -174,7 +173,7 @@ class Worker:
             try:
                 await step()
             except Unavailable as error:
-                log.warning("waiting", system=error.system, error=str(error), pause_s=round(pause_s, 2))
+                self._waiting.begin(error.system, "worker", error)  # until Kafka answers, see _poll_membership
             pause_s = FIRST_PAUSE_S if self._loop.time() - began > 10 else min(pause_s * 2, LONGEST_PAUSE_S)
             await asyncio.sleep(pause_s)
 
@@ -186,10 +185,9 @@ class Worker:
                 if self._loop.time() - probed > PROBE_S:
                     probed = self._loop.time()
                     await self._membership.probe()
-                    self._waiting.end("kafka")
+                    self._waiting.end("worker")
             except Unavailable as error:
-                self._waiting.begin(error.system)
-                log.warning("the group cannot be reached", error=str(error))
+                self._waiting.begin(error.system, "worker", error)
                 await asyncio.sleep(1)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
