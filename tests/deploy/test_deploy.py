@@ -119,10 +119,10 @@ def exported_metrics() -> dict[str, set[str]]:
 
     from engine.runtime.observe.metrics import Metrics
 
-    registry = CollectorRegistry()
-    Metrics(registry)
-    exported: dict[str, set[str]] = {}
-    for collector, names in registry._collector_to_names.items():
+    metrics = Metrics(CollectorRegistry())
+    metrics.rules.keep(["a-rule"])
+    exported = {sample.name: set(sample.labels) for family in metrics.rules.collect() for sample in family.samples}
+    for collector, names in metrics._plain._collector_to_names.items():
         labels = set(collector._labelnames) if isinstance(collector, MetricWrapperBase) else set()
         exported |= dict.fromkeys(names, labels)
     return exported

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
 
+import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
+from engine.core.contract.decode import fallbacks
+from engine.core.contract.outbound import Outcome
+from engine.core.contract.topics import TOPICS, inbound_topics, intake_topics
+from engine.core.rules.ruleset import RuleSet
 from engine.runtime.observe.metrics import STATES, Metrics
+from engine.runtime.protocol.unit import OpenUnit
 from tests.core.making import at, balance, login, plan_of, profile, rule
 from tests.runtime.driving import Bench, all_batches, topics_of
 
@@ -22,11 +29,131 @@ def labelled(metrics: Metrics, name: str) -> dict[frozenset[tuple[str, str]], fl
     return {labels: value for (found, labels), value in samples(metrics).items() if found == name}
 
 
-def test_what_an_alert_looks_at_is_there_from_the_start():
-    """A series that appears with the first fault cannot be told from one that is missing."""
-    names = {name for name, _ in samples(Metrics(CollectorRegistry()))}
-    for name in ("engage_waiting", "engage_commit_seconds_count", "engage_rule_set_stale", "engage_ticks_total"):
-        assert name in names
+def rules_of(*names: str) -> RuleSet:
+    return plan_of(*(rule(name) for name in names)).rule_set
+
+
+def count_of(*labels: str) -> OpenUnit:
+    unit = OpenUnit()
+    unit.counts[labels] += 1
+    return unit
+
+
+def shown_rules(metrics: Metrics) -> set[str]:
+    return {dict(labels)["rule"] for _, labels in samples(metrics) if "rule" in dict(labels)}
+
+
+@pytest.mark.parametrize(
+    ("name", "labels"),
+    [
+        ("engage_waiting", {"system": "redis"}),
+        ("engage_commit_seconds_count", {"step": "apply"}),
+        ("engage_rule_set_stale", {}),
+        ("engage_ticks_total", {}),
+        ("engage_events_total", {"topic": "profiles"}),
+        ("engage_duplicates_total", {"topic": "trades"}),
+        ("engage_late_events_total", {"topic": "balances"}),
+        ("engage_rerouted_total", {"topic": "logins"}),
+        ("engage_rejected_total", {"topic": "trades", "reason": "future"}),
+        ("engage_rejected_total", {"topic": "rerouted", "reason": "unknown_value"}),
+        ("engage_unread_fields_total", {"topic": "profiles", "field": "consents.sms"}),
+        ("engage_unread_fields_total", {"topic": "balances", "field": "margin_ratio"}),
+        ("engage_units_total", {"cause": "handover"}),
+        ("engage_recoveries_total", {"cause": "newer"}),
+        ("engage_swept_clients_total", {"result": "changed"}),
+    ],
+)
+def test_what_is_counted_begins_at_0(name, labels):
+    """A rate never sees a series that begins with its first event, and an alert cannot tell it from a missing one."""
+    assert samples(Metrics(CollectorRegistry()))[name, frozenset(labels.items())] == 0
+
+
+def test_every_counter_with_labels_has_series_from_the_start():
+    """Also one that is added later."""
+    metrics = Metrics(CollectorRegistry())
+    metrics.uses(None, rules_of("hello"))
+    families = {family.name: family for family in text_string_to_metric_families(metrics.text().decode())}
+    assert [name for name, family in families.items() if family.type == "counter" and not family.samples] == []
+    assert len([family for family in families.values() if family.type == "counter"]) > 15
+
+
+def test_what_is_counted_had_a_series_before():
+    """Every label that deciding can lead to is known: all bad records there are, tiers and rules at work."""
+    metrics = Metrics(CollectorRegistry())
+    metrics.uses(None, rules_of("hello"))
+    before = set(samples(metrics))
+    for topic in inbound_topics():
+        for field in fallbacks(TOPICS[topic].model):
+            unit = OpenUnit()
+            unit.unread[topic, field] += 1
+            metrics.committed(0, "age", unit, {}, 1)
+    for move in (
+        ("", "A", "first"),
+        ("B", "A", "promoted"),
+        ("A", "C", "demoted"),
+        ("A", "qfii", "type_changed"),
+    ):
+        metrics.committed(0, "tick", count_of("tier_changes", *move), {}, 1)
+    for outcome in Outcome:
+        metrics.committed(0, "messages", count_of("decisions", "hello", outcome.value), {}, 1)
+    assert set(samples(metrics)) == before
+
+
+def test_rules_tiers_and_partitions_that_are_gone_are_shown_no_more():
+    metrics = Metrics(CollectorRegistry())
+    metrics.uses(None, rules_of("old", "both"))
+    metrics.uses(3, rules_of("old", "both"))
+    metrics.uses(4, rules_of("old", "both"))
+    assert shown_rules(metrics) == {"old", "both"}
+    metrics.uses(None, rules_of("both", "new"))
+    metrics.uses(3, rules_of("both", "new"))
+    metrics.committed(4, "messages", count_of("decisions", "old", "sent"), {}, 1)  # by a unit that was still open
+    assert shown_rules(metrics) == {"old", "both", "new"}
+    metrics.forget(4)  # another worker's now
+    assert shown_rules(metrics) == {"both", "new"}
+    metrics.committed(3, "tick", count_of("tier_changes", "Z", "A", "promoted"), {}, 1)  # Z was a tier once
+    metrics.uses(3, rules_of("new"))
+    metrics.uses(None, rules_of("new"))
+    assert shown_rules(metrics) == {"new"}
+    assert not [labels for _, labels in samples(metrics) if ("from_tier", "Z") in labels]
+    metrics.uses(None, rules_of("new", "old"))  # one that comes back begins at 0
+    assert labelled(metrics, "engage_decisions_total")[frozenset({("rule", "old"), ("outcome", "sent")})] == 0
+
+
+def test_the_registry_and_the_page_show_the_same():
+    bench = Bench(plan_of(rule("hello")))
+    metrics = bench.metrics
+    metrics.rules.tested("hello", 0.25)
+    metrics.rules.decided("hello", "sent", 3)
+    found = samples(metrics)
+    assert found == {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in metrics.registry.collect()
+        for sample in family.samples
+    }
+    assert found["engage_rule_sampled_seconds_total", frozenset({("rule", "hello")})] == 0.25
+
+
+@pytest.mark.parametrize(("rules", "partitions"), [(0, 12), (60, 1), (60, 64), (1_000, 12), (5_000, 64)])
+def test_the_size_of_the_page_is_bounded(rules, partitions):
+    """As docs/operations.md has it: 0.8 KB a rule with an id of 30 characters, 3 KB a partition, 60 KB beside."""
+    metrics = Metrics(CollectorRegistry())
+    names = [f"{number:05}".rjust(30, "x") for number in range(rules)]
+    used = SimpleNamespace(
+        rules=[SimpleNamespace(id=name) for name in names], tiers=plan_of(rule("hello")).rule_set.tiers
+    )
+    for partition in range(partitions):
+        metrics.uses(partition, used)
+        metrics.partition_state(partition, "running")
+        metrics.population(partition, dict.fromkeys("ABCDE", 1_000_000))
+        for topic in intake_topics():
+            metrics.lag.labels(topic, partition).set(1_000_000)
+    for name in names:
+        for outcome in Outcome:
+            metrics.rules.decided(name, outcome.value, 10**9)
+        metrics.rules.tested(name, 1 / 3)
+    size = len(metrics.text())
+    assert rules * 500 < size < 800 * rules + 3_000 * partitions + 60_000
 
 
 def test_every_metric_carries_the_engines_name_and_a_text():

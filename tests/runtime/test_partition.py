@@ -263,7 +263,7 @@ async def test_metrics_count_what_was_committed_and_nothing_else():
     with pytest.raises(Unavailable):
         await worker.take(batch)
     sample = bench.registry.get_sample_value
-    assert sample("engage_events_total", {"topic": "logins"}) is None
+    assert sample("engage_events_total", {"topic": "logins"}) == 0
     await worker.recover()
     await worker.take(batch)
     assert sample("engage_events_total", {"topic": "logins"}) == 2

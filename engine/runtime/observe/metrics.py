@@ -1,12 +1,13 @@
 """Every metric of a worker, in one class that takes the registry.
 
 Enters: what happened. Leaves: Prometheus text. Holds: labels come from closed sets (topics, rules, reasons, tiers,
-partitions), never from a client.
+partitions), never from a client. A counter whose labels are known begins at 0, since rates and alerts never see a
+series that begins with its first event; what is gone (a rule, a tier, a partition) has no series.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from prometheus_client import (
@@ -19,20 +20,31 @@ from prometheus_client import (
     generate_latest,
 )
 
+from engine.core.contract.decode import fallbacks
+from engine.core.contract.outbound import Rejection
+from engine.core.contract.topics import REROUTED, TOPICS, inbound_topics, nested
+from engine.core.rules.ruleset import RuleSet, Tiers
+from engine.runtime.observe.rule_counts import RuleCounts
+
 if TYPE_CHECKING:
     from engine.runtime.protocol.unit import OpenUnit
 
 disable_created_metrics()  # a second series for each counter, of no use here
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 STATES = ("starting", "recovering", "running", "waiting", "stopped")
+UNIT_CAUSES = ("messages", "age", "size", "tick", "sweep", "handover")
+RECOVERY_CAUSES = ("assigned", "surprised", "kafka", "redis", "newer")
 
 
 class Metrics:
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self.registry = registry or CollectorRegistry()
+        self._plain = r = CollectorRegistry()  # all but the series of rules
         if registry is None:
-            ProcessCollector(registry=self.registry)
-        r = self.registry
+            ProcessCollector(registry=r)
+        self.rules = RuleCounts()
+        self.registry.register(r)
+        self.registry.register(self.rules)
         self.events = Counter("engage_events", "Events decided and committed.", ["topic"], registry=r)
         self.rejected = Counter("engage_rejected", "Records sent to the dead letters.", ["topic", "reason"], registry=r)
         self.rerouted = Counter(
@@ -49,9 +61,6 @@ class Metrics:
         )
         self.late = Counter(
             "engage_late_events", "Events older than what the client had been through.", ["topic"], registry=r
-        )
-        self.decisions = Counter(
-            "engage_decisions", "Rules that matched, by what became of them.", ["rule", "outcome"], registry=r
         )
         self.tier_changes = Counter(
             "engage_tier_changes", "Tier changes published.", ["from_tier", "to_tier", "reason"], registry=r
@@ -114,23 +123,35 @@ class Metrics:
         self.rule_sampled_events = Counter(
             "engage_rule_sampled_events", "Events whose rules' tests were timed one by one.", registry=r
         )
-        self.rule_sampled_tests = Counter(
-            "engage_rule_sampled_tests", "Tests of a rule's condition that were timed.", ["rule"], registry=r
-        )
-        self.rule_sampled_seconds = Counter(
-            "engage_rule_sampled_seconds", "Time that these tests took.", ["rule"], registry=r
-        )
         self._counts = {  # by the name under which a processor counts
-            "decisions": self.decisions,
             "tier_changes": self.tier_changes,
             "duplicates": self.duplicates,
             "late": self.late,
         }
-        self._rules_tested: set[str] = set()
+        self._used: dict[int | None, RuleSet] = {}  # by the worker's partitions; None: by the worker itself
+        self._moves: set[tuple[str, str, str]] = set()
+        self._begin()
+
+    def _begin(self) -> None:
+        """The series whose labels are known whatever the rules."""
         for system in ("kafka", "redis"):
             self.waiting.labels(system).set(0)
         for step in ("publish", "apply"):
             self.commit_seconds.labels(step)
+        for cause in UNIT_CAUSES:
+            self.units.labels(cause)
+        for cause in RECOVERY_CAUSES:
+            self.recoveries.labels(cause)
+        for result in ("changed", "unchanged"):
+            self.swept.labels(result)
+        for topic in inbound_topics():
+            for counter in (self.events, self.rerouted, self.duplicates, self.late):
+                counter.labels(topic)
+            for field in _fields_that_may_be_unread(topic):
+                self.unread.labels(topic, field)
+        for topic in (*inbound_topics(), REROUTED):
+            for reason in Rejection:
+                self.rejected.labels(topic, reason.value)
 
     def committed(self, partition: int, cause: str, unit: OpenUnit, tiers: Mapping[str, int], records: int) -> None:
         """Count a unit once it is committed, so that what is counted has happened."""
@@ -146,7 +167,12 @@ class Metrics:
         for topic, times in unit.rerouted.items():
             self.rerouted.labels(topic).inc(times)
         for (name, *labels), times in unit.counts.items():
-            self._counts[name].labels(*labels).inc(times)
+            if name == "decisions":
+                self.rules.decided(labels[0], labels[1], times)
+            else:
+                self._counts[name].labels(*labels).inc(times)
+            if name == "tier_changes":
+                self._moves.add((labels[0], labels[1], labels[2]))  # from a tier that is gone, perhaps
         if unit.tallies:
             self.population(partition, tiers)
 
@@ -156,17 +182,21 @@ class Metrics:
         for tier, clients in tiers.items():
             self.tier_clients.labels(partition, tier).set(clients)
 
-    def rule_tested(self, rule: str, seconds: float) -> None:
-        self._rules_tested.add(rule)
-        self.rule_sampled_tests.labels(rule).inc()
-        self.rule_sampled_seconds.labels(rule).inc(seconds)
+    def uses(self, partition: int | None, rule_set: RuleSet) -> None:
+        """A partition decides by this rule set from now on; None: the worker will, with whatever partition it gets."""
+        self._used[partition] = rule_set
+        self._show_what_is_used()
 
-    def keep_rules(self, rules: Collection[str]) -> None:
-        """A rule that was removed is shown no longer."""
-        for rule in self._rules_tested.difference(rules):
-            self.rule_sampled_tests.remove(rule)
-            self.rule_sampled_seconds.remove(rule)
-        self._rules_tested.intersection_update(rules)
+    def _show_what_is_used(self) -> None:
+        """The series of every rule and tier that any partition uses, and no others: partitions change one by one."""
+        used = {id(rule_set): rule_set for rule_set in self._used.values()}.values()
+        self.rules.keep(dict.fromkeys(rule.id for rule_set in used for rule in rule_set.rules))
+        moves = {move for rule_set in used for move in _tier_moves(rule_set.tiers)}
+        for gone in self._moves - moves:
+            self.tier_changes.remove(*gone)
+        for new in moves - self._moves:
+            self.tier_changes.labels(*new)
+        self._moves = moves
 
     def lists_end(self, days_left: Mapping[str, int]) -> None:
         self.list_days_left.clear()
@@ -181,6 +211,8 @@ class Metrics:
         """A partition that is another worker's now must not be shown here."""
         for gauge in (self.tier_clients, self.lag, self.held, self.state):
             gauge.remove_by_labels({"partition": str(partition)})
+        if self._used.pop(partition, None) is not None:
+            self._show_what_is_used()
 
     def rule_set_in_force(self, digest: str) -> None:
         self.rule_set.clear()
@@ -192,4 +224,26 @@ class Metrics:
             self.rule_set_partitions.labels(digest).inc()
 
     def text(self) -> bytes:
-        return generate_latest(self.registry)
+        return generate_latest(self._plain) + self.rules.text()
+
+
+def _fields_that_may_be_unread(topic: str) -> Iterator[str]:
+    model = TOPICS[topic].model
+    for name in fallbacks(model):
+        yield name
+        if name in nested(model):
+            yield from (f"{name}.{inner}" for inner in fallbacks(nested(model)[name]))
+
+
+def _tier_moves(tiers: Tiers) -> Iterator[tuple[str, str, str]]:
+    """(from, to, reason): what can happen under these rules to clients that they put into their tiers."""
+    ladders = {kind: [step.tier for step in ladder.steps] for kind, ladder in tiers.ladders.items()}
+    for kind in TOPICS["profiles"].choices("type"):
+        ladders.setdefault(kind, [kind])
+    for kind, steps in ladders.items():
+        others = {tier for other, found in ladders.items() if other != kind for tier in found}
+        for index, tier in enumerate(steps):
+            yield "", tier, "first"
+            yield from ((lower, tier, "promoted") for lower in steps[index + 1 :])
+            yield from ((higher, tier, "demoted") for higher in steps[:index])
+            yield from ((other, tier, "type_changed") for other in others if other not in steps)

@@ -100,6 +100,7 @@ class RuleSets:
             return False
         self._archive.forget_plans_but(digest)
         self._metrics.rule_set_in_force(digest)
+        self._metrics.uses(None, self._plan.rule_set)
         if digest == self._archive.head:
             self._well()
         log.info("rule set loaded", digest=digest, rules=len(self._plan.rule_set.rules))

@@ -26,9 +26,13 @@ class PartitionMetrics:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self._costs = CostSampler(metrics)
+        self._plan: Plan | None = None
+        self._partition: int | None = None  # once it has recovered: before, it decides nothing
 
     def uses(self, plan: Plan) -> None:
-        self._metrics.keep_rules([rule.id for rule in plan.rule_set.rules])
+        self._plan = plan
+        if self._partition is not None:
+            self._metrics.uses(self._partition, plan.rule_set)
 
     def timing(self, phase: Phase) -> AbstractContextManager[Any]:
         metrics = self._metrics
@@ -44,6 +48,7 @@ class PartitionMetrics:
         for (topic, reason), times in unit.rejected.items():  # lines that repeat are folded, see folding.py
             log.warning(
                 "records are refused: `engage dead-letters` shows them",
+                partition=partition,
                 topic=topic,
                 reason=reason,
                 error=unit.refusals[topic, reason],
@@ -54,6 +59,9 @@ class PartitionMetrics:
         self._metrics.recovered_units.inc(units)
         self._metrics.healed.inc(healed)
         self._metrics.population(partition, tallies)
+        self._partition = partition
+        if self._plan is not None:
+            self._metrics.uses(partition, self._plan.rule_set)
 
     def ticked(self) -> None:
         self._metrics.ticks.inc()

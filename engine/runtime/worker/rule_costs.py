@@ -52,7 +52,7 @@ class CostSampler:
             if trigger in plan.match:
                 costs_ns = plan.match[trigger].costs(client, event, None, self._clock_ns)
                 for index, cost_ns in costs_ns.items():
-                    self._metrics.rule_tested(plan.compiled[trigger][index].rule.id, cost_ns / 1e9)
+                    self._metrics.rules.tested(plan.compiled[trigger][index].rule.id, cost_ns / 1e9)
         self._metrics.rule_sampled_events.inc()
 
 
