@@ -1,5 +1,5 @@
 """`python -m engine.cli`, the same as the command `engage`."""
 
-from engine.cli.main import main
+from engine.cli.start import main
 
 main()

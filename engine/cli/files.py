@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from engine.cli.odd import DIRECTORY, Finite, PathOf
 from engine.core.contract.topics import inbound_topics
 from engine.runtime.errors import Refused
 
@@ -18,19 +19,17 @@ commands = click.Group()  # main.py hangs each of them on `engage`
 
 @commands.command()
 @click.option("--seed", type=int, default=7, show_default=True)
-@click.option("--clients", "client_count", type=click.IntRange(min=1), default=2000, show_default=True)
+@click.option("--clients", "client_count", type=click.IntRange(1, 10_000_000), default=2000, show_default=True)
 @click.option(
-    "--days", type=click.FloatRange(min=0, min_open=True), default=30, show_default=True, help="of history before --end"
+    "--days", type=Finite(0, 36_500, min_open=True), default=30, show_default=True, help="of history before --end"
 )
 @click.option("--end", default="2026-11-01T00:00:00Z", show_default=True, help="RFC 3339 time")
 @click.option("--count", type=click.IntRange(min=1), help="at most so many records")
 @click.option("--topics", "topic_names", default=",".join(inbound_topics()), show_default=True, help="comma-separated")
-@click.option(
-    "--bad-share", type=click.FloatRange(0, 1), default=0, show_default=True, help="share of records made bad"
-)
+@click.option("--bad-share", type=Finite(0, 1), default=0, show_default=True, help="share of records made bad")
 @click.option(
     "--odd-share",
-    type=click.FloatRange(0, 1),
+    type=Finite(0, 1),
     default=0,
     show_default=True,
     help="share of records with a field that cannot be read or is absent",
@@ -76,10 +75,10 @@ def simulate(
 )
 @click.option(
     "--rules",
-    type=click.Path(path_type=Path),
+    type=DIRECTORY,
     help="put the names of these rule files, such as features and tiers, into the schemas of rule files",
 )
-@click.argument("directory", type=click.Path(path_type=Path), default=Path("schemas"))
+@click.argument("directory", type=PathOf("folder"), default=Path("schemas"))
 def schemas(check_only: bool, rules: Path | None, directory: Path) -> None:
     """Write the JSON Schemas and the AsyncAPI document of all that crosses the border, and those of rule files."""
     from engine.publish import schemas as schemas_

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
@@ -18,8 +19,10 @@ import click
 from engine import __version__
 from engine.cli import files
 from engine.cli import rules as cli_rules
+from engine.cli.odd import DIRECTORY, FILE, NEW_FILE, PathOf, refuse_odd_values
 from engine.cli.options import load_settings, real_clients, run_to_the_end, settings_options
 from engine.core.contract.outbound import Rejection
+from engine.runtime import settings as settings_
 from engine.runtime.errors import Refused
 from engine.runtime.settings import Settings
 
@@ -63,27 +66,39 @@ _CONNECTION = ("kafka", "redis", "prefix", "app_id")
 def run(settings_file: Path | None, **given: Any) -> None:
     """Run a worker until SIGTERM. Start as many as there are cores and machines; they share the partitions."""
     settings = load_settings(settings_file, **given)
+    if settings.rules is not None and not os.path.isdir(settings.rules):  # never raises
+        named = [name for name, value in given.items() if value is not None]
+        source = settings_.source("rules", named, settings_file)
+        raise click.UsageError(f"rules: {settings.rules} is no directory of rule files ({source})")
+    if settings.watch and settings.rules is None:
+        raise click.UsageError(
+            "watch: there is nothing to watch without rules: give --rules DIRECTORY, or leave it out"
+        )
     from engine.runtime.folding import folded
     from engine.runtime.worker import worker
+    from engine.runtime.worker.ending import leave, stop_on_signals
 
     gc.collect()
     gc.freeze()  # what is loaded now stays; client states have no cycles, so young objects need few collections
     gc.set_threshold(100_000, 20, 100)
 
     async def work() -> None:
+        clients = real_clients()
+        stop = stop_on_signals(clients)
         async with folded():
-            await worker.run(worker.Worker(settings, real_clients()))
+            await worker.run(worker.Worker(settings, clients), stop)
+        leave()
 
     run_to_the_end(work())
 
 
 @main.command()
 @click.option(
-    "--seconds", type=click.IntRange(min=5), help="stop by itself, print a summary, exit 0 only if all went well"
+    "--seconds",
+    type=click.IntRange(5, 10_000_000),
+    help="stop by itself, print a summary, exit 0 only if all went well",
 )
-@click.option(
-    "--rules", type=click.Path(path_type=Path), default=Path("rules"), show_default=True, help="directory of rule files"
-)
+@click.option("--rules", type=DIRECTORY, default=Path("rules"), show_default=True, help="directory of rule files")
 def demo(seconds: int | None, rules: Path) -> None:
     """Play a broker's clients on an embedded Kafka and Redis, and show what the engine does."""
     from engine.demo.demo import run_demo
@@ -155,7 +170,7 @@ def states(settings_file: Path | None, **given: Any) -> None:
 
 
 @main.command("replay")
-@click.argument("file", required=False, type=click.Path(path_type=Path, allow_dash=True))
+@click.argument("file", required=False, type=PathOf("any"))
 @click.option("--from-ledger", is_flag=True, help="decide again what a running engine recorded, in its order")
 @click.option("--until", help="RFC 3339 time up to which timers run after the file's last record")
 @settings_options("rules", "kafka", "prefix", "app_id")
@@ -173,9 +188,14 @@ def replay_command(
             "--from-ledger decides each unit by the rules that the engine recorded with it, so --rules would change "
             "nothing: leave it out. There is no replay of recorded events under other rules yet"
         )
+    from engine.core.contract.events import parse_time_ms
     from engine.operations import replay
     from engine.runtime.kafka import topics
 
+    try:
+        until_ms = parse_time_ms(until) if until else None
+    except ValueError as error:
+        raise click.UsageError(f"--until: {error}") from error
     replayed = replay.Replayed()
     if from_ledger:
 
@@ -186,7 +206,7 @@ def replay_command(
 
         messages: Any = run_to_the_end(decide_again())
     else:
-        messages = _replay_file(settings, file or Path("-"), until, replayed)
+        messages = _replay_file(settings, file or Path("-"), until_ms, replayed)
     for message in messages:
         if message.topic in replay.SHOWN:
             click.echo(replay.as_line(message))
@@ -209,16 +229,16 @@ def replay_command(
     sys.exit(1 if replayed.differences else 0)
 
 
-def _replay_file(settings: Settings, file: Path, until: str | None, replayed: Any) -> Iterator[Any]:
-    from engine.core.contract.events import parse_time_ms
+def _replay_file(settings: Settings, file: Path, until_ms: int | None, replayed: Any) -> Iterator[Any]:
     from engine.core.plan.compile import compile_rule_set
     from engine.operations import replay
     from engine.runtime.rule_sets.archive import load_directory
 
     if settings.rules is None:
         raise click.UsageError("a replay of a file needs --rules DIRECTORY")
+    if str(file) != "-" and (os.path.isdir(file) or not os.path.exists(file)):  # with names that are too long, too
+        raise click.UsageError(f"{file}: no such file")
     try:
-        until_ms = parse_time_ms(until) if until else None
         plan = compile_rule_set(load_directory(settings.rules))
         with click.open_file(str(file), "rb") as lines:
             yield from replay.replay_records(plan, replay.read_file(lines, str(file)), replayed, until_ms)
@@ -277,7 +297,7 @@ def resend_letters(settings_file: Path | None, ids: tuple[str, ...], reason: str
 
 @main.command()
 @settings_options("redis", "app_id")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=NEW_FILE)
 def snapshot(file: Path, settings_file: Path | None, **given: Any) -> None:
     """Write all states to FILE, while workers run."""
     from engine.operations import snapshot as snapshots
@@ -289,7 +309,7 @@ def snapshot(file: Path, settings_file: Path | None, **given: Any) -> None:
 
 @main.command()
 @settings_options(*_CONNECTION)
-@click.option("--snapshot", "file", type=click.Path(path_type=Path), help="begin with this; else with the whole ledger")
+@click.option("--snapshot", "file", type=FILE, help="begin with this; else with the whole ledger")
 def rebuild(file: Path | None, settings_file: Path | None, **given: Any) -> None:
     """Make an emptied Redis whole again from a snapshot and the ledger. Stop all workers first."""
     from engine.operations import snapshot as snapshots
@@ -303,7 +323,7 @@ def rebuild(file: Path | None, settings_file: Path | None, **given: Any) -> None
 
 @main.command()
 @settings_options(*_CONNECTION)
-@click.option("--snapshot", "file", type=click.Path(path_type=Path), required=True, help="the newest; keep it safe")
+@click.option("--snapshot", "file", type=FILE, required=True, help="the newest; keep it safe")
 def trim(file: Path, settings_file: Path | None, **given: Any) -> None:
     """Delete what the ledger no longer needs: all that the snapshot covers and Redis has on disk."""
     from engine.operations import snapshot as snapshots
@@ -333,6 +353,8 @@ def accept_loss(yes: bool, settings_file: Path | None, **given: Any) -> None:
     click.echo("nothing is missing" if not missing else "workers go on after these" if yes else "nothing was changed")
     sys.exit(1 if missing and not yes else 0)
 
+
+refuse_odd_values(main)
 
 if __name__ == "__main__":
     main()

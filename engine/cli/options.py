@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from engine.cli.odd import DIRECTORY, PathOf
 from engine.runtime import settings as settings_
 from engine.runtime.errors import Refused, Unavailable
 from engine.runtime.settings import Settings, SettingsError
@@ -32,9 +33,11 @@ def settings_options(*names: str) -> Callable[[Command], Command]:
             text = f"{described.description}  [ENGAGE_{name.upper()}]"
             if described.annotation is bool:
                 command = click.option(flag, is_flag=True, default=None, help=text)(command)
+            elif name == "rules":
+                command = click.option(flag, type=DIRECTORY, default=None, help=text)(command)
             else:
                 command = click.option(flag, default=None, help=text)(command)
-        file = click.option("--settings", "settings_file", type=click.Path(path_type=Path), help="settings file, YAML")
+        file = click.option("--settings", "settings_file", type=PathOf("any"), help="settings file, YAML")
         return file(command)
 
     return decorate

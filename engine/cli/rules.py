@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from engine.cli.odd import DIRECTORY, FILE, NEW_FILE, PathOf, check_question, urls
 from engine.cli.options import load_settings, real_clients, run_to_the_end, settings_options
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ _NOTE = click.option("--note", required=True, help="why, in one line; the histor
 
 
 @commands.command()
-@click.argument("directory", type=click.Path(path_type=Path))
+@click.argument("directory", type=DIRECTORY)
 @_FORMAT
 @_JSON
 def check(directory: Path, format_: str, as_json: bool) -> None:
@@ -59,7 +60,7 @@ def check(directory: Path, format_: str, as_json: bool) -> None:
 
 
 @commands.command()
-@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path), metavar="PATH...")
+@click.argument("paths", nargs=-1, required=True, type=PathOf("either"), metavar="PATH...")
 @click.option("--check", "check_only", is_flag=True, help="write nothing; exit status 1 when a file would change")
 def fmt(paths: tuple[Path, ...], check_only: bool) -> None:
     """Give rule files, or all of a directory, their usual layout. Comments stay, and the meaning does not change."""
@@ -69,10 +70,15 @@ def fmt(paths: tuple[Path, ...], check_only: bool) -> None:
 
 
 @commands.command("test")
-@click.argument("directory", type=click.Path(path_type=Path))
+@click.argument("directory", type=DIRECTORY)
 @click.option("--rule", metavar="ID", help="the tests of one rule")
 @click.option("--json", "as_json", is_flag=True, help="one JSON object")
-@click.option("--junit", metavar="FILE", type=click.Path(path_type=Path), help="write the results for a pipeline, too")
+@click.option(
+    "--junit",
+    metavar="FILE",
+    type=NEW_FILE,
+    help="write the results for a pipeline, too",
+)
 def test_rules(directory: Path, rule: str | None, as_json: bool, junit: Path | None) -> None:
     """Run the tests in rule files: each failure term by term, the branches that no test takes, rules without tests."""
     from engine.rulefile.report.trial import report_tests
@@ -85,8 +91,8 @@ def test_rules(directory: Path, rule: str | None, as_json: bool, junit: Path | N
 @click.option("--rule", metavar="ID", help="show this rule in full, instead of a line for each")
 @click.option("--at", metavar="TIME", help="a later time, such as '2026-11-02 10:00' (UTC+8); timers run up to it")
 @click.option("--event", metavar="EVENT", help="what if: an event as tests write it, or a file that holds one")
-@click.option("--snapshot", metavar="FILE", type=click.Path(path_type=Path), help="the client's state in this snapshot")
-@click.option("--records", metavar="FILE", type=click.Path(path_type=Path), help="the client's records, ndjson")
+@click.option("--snapshot", metavar="FILE", type=FILE, help="the client's state in this snapshot")
+@click.option("--records", metavar="FILE", type=FILE, help="the client's records, ndjson")
 @click.option("--json", "as_json", is_flag=True, help="one JSON object")
 @settings_options("rules", "kafka", "redis", "prefix", "app_id")
 def explain(client_id: str, settings_file: Path | None, as_json: bool, rule: str | None, **given: Any) -> None:
@@ -100,6 +106,7 @@ def explain(client_id: str, settings_file: Path | None, as_json: bool, rule: str
     from engine.runtime.errors import Refused
 
     source = {key: given.pop(key) for key in ("at", "event", "snapshot", "records")}
+    check_question(source["at"], source["event"])
     settings = load_settings(settings_file, **given)
     try:
         account = run_to_the_end(explaining.account(settings, real_clients(), client_id, **source))
@@ -111,7 +118,7 @@ def explain(client_id: str, settings_file: Path | None, as_json: bool, rule: str
 
 
 @commands.command()
-@click.argument("directory", type=click.Path(path_type=Path))
+@click.argument("directory", type=DIRECTORY)
 @_FORMAT
 @_JSON
 def lint(directory: Path, format_: str, as_json: bool) -> None:
@@ -184,7 +191,7 @@ def _unusable(message: str) -> click.ClickException:
 
 
 @commands.command()
-@click.argument("directory", type=click.Path(path_type=Path))
+@click.argument("directory", type=DIRECTORY)
 @_TOPIC
 @_NAME
 @_NOTE
@@ -223,9 +230,7 @@ def history(settings_file: Path | None, as_json: bool, **given: Any) -> None:
 @rules.command()
 @_TOPIC
 @click.argument("digest")
-@click.option(
-    "--into", type=click.Path(path_type=Path), help="write the files into this directory, which must not exist"
-)
+@click.option("--into", type=PathOf("any"), help="write the files into this directory, which must not exist")
 def show(digest: str, settings_file: Path | None, into: Path | None, **given: Any) -> None:
     """The history and the files of a rule set. DIGEST may be its first digits."""
     from engine.runtime.errors import Refused
@@ -283,7 +288,7 @@ def approve(digest: str, settings_file: Path | None, by: str, note: str, **given
 
 @rules.command()
 @_TOPIC
-@click.argument("workers", nargs=-1, metavar="[URL]...")
+@click.argument("workers", nargs=-1, metavar="[URL]...", callback=urls)
 def status(workers: tuple[str, ...], settings_file: Path | None, **given: Any) -> None:
     """The active set, what waits for approval, and the set that each worker uses. Exit status 1 when one differs.
 
@@ -305,7 +310,7 @@ def status(workers: tuple[str, ...], settings_file: Path | None, **given: Any) -
 
 @rules.command()
 @settings_options("web_host", "web_port")
-@click.argument("workers", nargs=-1, metavar="[URL]...")
+@click.argument("workers", nargs=-1, metavar="[URL]...", callback=urls)
 @click.option("--count", type=click.IntRange(min=1), default=20, show_default=True, help="how many rules to show")
 def top(workers: tuple[str, ...], count: int, settings_file: Path | None, **given: Any) -> None:
     """The dearest rules, by what workers have measured on one event in 1,000 since they started.

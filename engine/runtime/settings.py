@@ -6,13 +6,25 @@ alone.
 
 from __future__ import annotations
 
+import ipaddress
 import os
+import re
 import ssl
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Final, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, FilePath, PrivateAttr, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -22,12 +34,34 @@ from engine.core.contract.topics import DEAD_LETTERS, REROUTED
 
 # Of one unit, to load and to apply: redis-py gives up a connection after 3 s, an answer after 10.
 REDIS_WAITS_S: Final = 30.0
+REDIS_URL: Final = "needs a URL such as redis://USER:PASSWORD@HOST:6379/0"
+_HOST: Final = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
+
+
+def odd_characters(value: str) -> str | None:
+    """What no name, address or password has: usually the rest of a file or a clipboard. None: there is nothing odd."""
+    for place, character in enumerate(value, 1):
+        if character in "\n\r\t":
+            return f"character {place} is a line break or tab: take it out"
+        if not character.isprintable():
+            return f"character {place} (U+{ord(character):04X}) is invisible or no valid text: take it out"
+    return None
+
+
+def is_host(host: str) -> bool:
+    """A name or an address of a machine."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        numbers = host.replace(".", "").isdecimal()
+        return not numbers and len(host) < 254 and _HOST.fullmatch(host) is not None
+    return True
 
 
 class Settings(BaseSettings):
     """Each field is also ENGAGE_<FIELD> in the environment and <field> in the settings file."""
 
-    model_config = SettingsConfigDict(env_prefix="ENGAGE_", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="ENGAGE_", extra="forbid", frozen=True, allow_inf_nan=False)
     _processor: str = PrivateAttr("engagement")
     _suffix: str = PrivateAttr("")
 
@@ -40,7 +74,7 @@ class Settings(BaseSettings):
     )
     kafka_username: str | None = Field(None, description="SASL user")
     kafka_password: SecretStr | None = Field(None, description="SASL password; environment or file only")
-    kafka_ca_file: FilePath | None = Field(None, description="CA certificates for SSL; the system's when left out")
+    kafka_ca_file: Path | None = Field(None, description="CA certificates for SSL; the system's when left out")
     redis: SecretStr = Field(
         SecretStr("redis://127.0.0.1:6379/0"), description="Redis URL; give a password by environment or file"
     )
@@ -51,19 +85,23 @@ class Settings(BaseSettings):
         "engage", pattern=r"^[A-Za-z0-9_-]{1,64}$", description="names the group, the producers and the keys in Redis"
     )
     web_host: str = Field("127.0.0.1", description="address of metrics and health")
-    web_port: int = Field(6066, ge=0, le=65535, description="port of metrics and health")
+    web_port: int = Field(6066, ge=1, le=65535, description="port of metrics and health")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level to log")
     log_format: Literal["json", "console"] = Field("json", description="one JSON object a line, or text")
     clock: Literal["wall", "event"] = Field(
         "wall",
         description="the clock of ticks once caught up: the wall clock, or the latest event time (for playing history)",
     )
-    cache_mb: int = Field(100, ge=10, description="memory for the states of the clients used last, in this worker")
+    cache_mb: int = Field(
+        100, ge=10, le=1_000_000, description="memory for the states of the clients used last, in this worker"
+    )
     batch_records: int = Field(5_000, ge=1, le=5_000, description="records decided at once")
     unit_age_s: float = Field(1.0, gt=0, le=10, description="a unit without messages is committed after this")
-    unit_deadline_s: float = Field(60.0, description="a unit that takes longer is a hang: the process ends")
-    session_timeout_s: float = Field(10.0, ge=1, description="Kafka gives up a silent worker after this")
-    transaction_timeout_s: float = Field(10.0, ge=1, description="Kafka aborts a transaction left open after this")
+    unit_deadline_s: float = Field(60.0, le=3_600, description="a unit that takes longer is a hang: the process ends")
+    session_timeout_s: float = Field(10.0, ge=1, le=1_800, description="Kafka gives up a silent worker after this")
+    transaction_timeout_s: float = Field(
+        10.0, ge=1, le=900, description="Kafka aborts a transaction left open after this"
+    )
 
     @classmethod
     def settings_customise_sources(
@@ -77,14 +115,54 @@ class Settings(BaseSettings):
         file = init_settings.init_kwargs.pop("settings_file", {})  # type: ignore[attr-defined]
         return init_settings, env_settings, InitSettingsSource(settings_cls, file)
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_text(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, str):
+            if not value.strip() and info.field_name not in ("prefix", "kafka"):
+                raise ValueError("is empty: leave it out, or give a value")
+            if fault := odd_characters(value):
+                raise ValueError(fault)
+        return value
+
     @field_validator("kafka")
     @classmethod
     def _has_addresses(cls, servers: str) -> str:
         for server in servers.split(","):
             host, _, port = server.strip().rpartition(":")
-            if not host or not port.isascii() or not port.isdecimal() or not 0 < int(port[:6]) < 65_536:
+            if not port.isascii() or not port.isdecimal() or not 0 < int(port[:6]) < 65_536:
                 raise ValueError("needs HOST:PORT[,HOST:PORT]")
+            if not is_host(host[1:-1] if host.startswith("[") and host.endswith("]") else host):
+                raise ValueError("needs HOST:PORT[,HOST:PORT], each HOST a name or an address ([...] for IPv6)")
         return servers
+
+    @field_validator("web_host")
+    @classmethod
+    def _is_an_address(cls, host: str) -> str:
+        if not is_host(host):
+            raise ValueError("needs the address to serve at, such as 127.0.0.1, or 0.0.0.0 for all")
+        return host
+
+    @field_validator("redis")
+    @classmethod
+    def _is_a_url(cls, url: SecretStr) -> SecretStr:
+        """No message of another library gets out: it may hold a part of the password."""
+        try:
+            parts = urlsplit(url.get_secret_value())
+            server = parts.hostname and is_host(parts.hostname) and re.fullmatch(r"/?|/[0-9]{1,4}", parts.path)
+            right = parts.path if parts.scheme == "unix" else server and parts.port != 0
+        except ValueError:
+            right = None
+        if not right or parts.scheme not in ("redis", "rediss", "unix"):
+            raise ValueError(REDIS_URL)
+        return url
+
+    @field_validator("kafka_ca_file", mode="before")
+    @classmethod
+    def _is_a_file(cls, file: Any) -> Any:
+        if file is not None and not os.path.isfile(file):  # with names that are too long, too
+            raise PydanticCustomError("path_not_file", "Path does not point to a file")
+        return file
 
     @field_validator("kafka_ca_file")
     @classmethod
@@ -184,7 +262,7 @@ def _read(file: Path) -> dict[str, Any]:
 
 def load(settings_file: Path | None = None, **given: Any) -> Settings:
     """Settings from what was given on the command line (None: not given), environment and file."""
-    if settings_file is not None and not settings_file.is_file():
+    if settings_file is not None and not os.path.isfile(settings_file):  # never raises
         raise SettingsError(f"{settings_file}: no such settings file")
     file = {} if settings_file is None else _read(settings_file)
     given = {name: value for name, value in given.items() if value is not None}
@@ -197,11 +275,11 @@ def load(settings_file: Path | None = None, **given: Any) -> Settings:
                 faults.append(f"settings: {fault['msg']}")
                 continue
             name = str(fault["loc"][0])
-            faults.append(f"{name}: {fault['msg']} ({_source(name, given, settings_file)})")
+            faults.append(f"{name}: {fault['msg']} ({source(name, given, settings_file)})")
         raise SettingsError("\n".join(faults)) from error
 
 
-def _source(name: str, given: Collection[str], settings_file: Path | None) -> str:
+def source(name: str, given: Collection[str], settings_file: Path | None) -> str:
     """Where the value came from: the first of the places that has one."""
     if name in given:
         return f"option --{name.replace('_', '-')}"

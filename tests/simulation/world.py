@@ -27,6 +27,7 @@ from engine.runtime.protocol.unit import UnitLimits
 from engine.runtime.rule_sets import archive
 from engine.runtime.settings import PUBLISHED, Settings
 from engine.runtime.worker import worker
+from engine.runtime.worker.ending import stop_on_signals
 from tests.simulation import rule_texts
 from tests.simulation.broker import SimAdmin, SimKafka
 from tests.simulation.commands import Command, Rebuild
@@ -119,7 +120,7 @@ class World:
 
     async def _life(self, slot: Slot, process: Process) -> None:
         try:
-            await worker.run(self._worker(process))
+            await worker.run(self._worker(process), stop_on_signals(self.clients))
         except Refused as error:
             self._refused(str(error))
         except Exception as error:

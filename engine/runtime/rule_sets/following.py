@@ -40,6 +40,7 @@ class RuleSets:
         self._archive = RuleSetArchive(settings, clients)
         self._plan: Plan | None = None
         self.trouble: str | None = None  # why the newest rules are not active here
+        self._given: RuleSet | None = None  # by the directory, until it is published
         self._watched: object = None  # the files as they were last taken or refused
 
     @property
@@ -64,16 +65,21 @@ class RuleSets:
             if left <= SOON_DAYS
         ]
 
+    async def read_given(self) -> None:
+        """Read the directory of rules at once: what is wrong there need not wait for Kafka. Raises Refused."""
+        if self._settings.rules is not None:
+            self._watched = _fingerprint(self._settings.rules)
+            self._given = await self._clients.aside(load_directory, self._settings.rules)
+
     async def start(self) -> None:
         """Read the topic; publish the rules given unless they are the head already. Raises Refused without a good set.
 
         A worker that cannot load the head uses the newest set that was active and that it can load, like a worker that
         ran when the head came: yesterday's rules are better than none. Both are reported in the same way.
         """
-        if self._settings.rules:
-            self._watched = _fingerprint(self._settings.rules)
-        rules, aside = self._settings.rules, self._clients.aside
-        given = await aside(load_directory, rules) if rules else None
+        if self._given is None:
+            await self.read_given()
+        given = self._given
         await self._archive.read()
         if given is not None and given.digest != self._archive.head:
             try:
@@ -84,6 +90,7 @@ class RuleSets:
         for digest in dict.fromkeys((*filter(None, [self._archive.head]), *self._archive.newest_first())):
             if await self._take(digest):
                 break
+        self._given = None
         if self._plan is None:
             raise Refused("no rule set on the topic can be loaded: give --rules DIRECTORY, or run `engage publish`")
 

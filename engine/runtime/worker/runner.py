@@ -129,7 +129,7 @@ class Runner:
                 pause_s, longest_s = min(pause_s * 2, longest_s), LONGEST_PAUSE_S
         finally:
             self.ready = False
-            self._waiting.end(self.number)  # what it waited for is its next owner's to say
+            self._waiting.end(self.number, gone=True)  # what it waited for is its next owner's to say
             await self._intake.stop()
             await self._stop_log()
 

@@ -65,8 +65,8 @@ class Waiting:
         if not wait.said:
             self._say_soon(what)
 
-    def end(self, who: Who, *whats: str) -> None:
-        """`who` no longer waits, for anything or for these."""
+    def end(self, who: Who, *whats: str, gone: bool = False) -> None:
+        """`who` no longer waits, for anything or for these. One that is `gone` knows nothing of what it waited for."""
         for what in whats or self._waits:
             wait = self._waits[what]
             if who not in wait.who:
@@ -74,7 +74,8 @@ class Waiting:
             wait.who.discard(who)
             if not wait.who:
                 self._show(what, 0)
-                self._say_soon(what)
+                if not gone:
+                    self._say_soon(what)
 
     def _show(self, what: str, waits: int) -> None:
         if what in SYSTEMS:

@@ -7,7 +7,6 @@ web server; its own consumer and producer stay off.
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final
 
@@ -91,6 +90,7 @@ class Worker:
         self._app.flow_control.resume()  # Faust does so only when its own consumer gets partitions
         self._clients.thread(self._watchdog.watch, "watchdog")
         self._spawn(self._watchdog.beat())
+        await self.rule_sets.read_given()
         await self._patiently(self._check)
         await self._warn()
         await self._patiently(self.rule_sets.start)
@@ -201,17 +201,15 @@ class Worker:
             self._failure.set_exception(error)
 
 
-async def run(worker: Worker) -> None:
-    """Run a worker until SIGTERM or SIGINT. Raises Refused, or what else ended it."""
-    stop = asyncio.Event()
+async def run(worker: Worker, stop: asyncio.Event) -> None:
+    """Run a worker until it is asked to stop. Raises Refused, or what else ended it."""
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
     waiting = [loop.create_task(stop.wait()), loop.create_task(_start_and_watch(worker))]
     try:
         done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
+        if not stop.is_set():
+            for task in done:
+                task.result()
     finally:
         for task in waiting:
             task.cancel()
