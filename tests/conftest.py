@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from hypothesis import settings
 
 from tests.services.kafka import KafkaBroker
@@ -17,6 +18,17 @@ settings.register_profile("search", print_blob=True)
 settings.load_profile("fixed")
 
 KAFKA_TESTS = Path(__file__).with_name("kafka")
+
+
+@pytest.fixture(autouse=True)
+def _loggers_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A logger that was used once keeps its configuration: the next test could not capture what it says."""
+    configure = structlog.configure
+    monkeypatch.setattr(
+        structlog, "configure", lambda **given: configure(**given | {"cache_logger_on_first_use": False})
+    )
+    yield
+    structlog.reset_defaults()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
