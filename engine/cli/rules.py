@@ -21,6 +21,7 @@ from engine.cli.options import load_settings, real_clients, run_to_the_end, sett
 
 if TYPE_CHECKING:
     from engine.core.rules.ruleset import RuleSet
+    from engine.rulefile.lint.texts import Sample
     from engine.runtime.rule_sets.archive import Entry, RuleSetArchive
 
 commands = click.Group()  # cli.py hangs each of them on `engage`
@@ -119,9 +120,10 @@ def explain(client_id: str, settings_file: Path | None, as_json: bool, rule: str
 
 @commands.command()
 @click.argument("directory", type=DIRECTORY)
+@click.option("--records", metavar="FILE", type=FILE, help="a sample of events, ndjson: what none of them had")
 @_FORMAT
 @_JSON
-def lint(directory: Path, format_: str, as_json: bool) -> None:
+def lint(directory: Path, records: Path | None, format_: str, as_json: bool) -> None:
     """Report what is doubtful in rule files without errors. Exit status 1 with findings, 2 with errors."""
     from engine.core.rules.ruleset import RuleSet
     from engine.rulefile.lint.lint import lint as findings_of
@@ -136,11 +138,23 @@ def lint(directory: Path, format_: str, as_json: bool) -> None:
     rule_set = load(files, documents)
     if not isinstance(rule_set, RuleSet):
         raise _unusable(f"{directory} has {len(rule_set)} errors: see `engage check {directory}`")
-    findings = findings_of(rule_set, documents, real_clients().wall_ms())
+    sample = _sample(records) if records else None
+    findings = findings_of(rule_set, documents, real_clients().wall_ms(), sample)
     format_ = "json" if as_json else format_
     if said := formatted(format_, directory, files, findings):
         click.echo(said)
     sys.exit(1 if findings else 0)
+
+
+def _sample(records: Path) -> Sample:
+    from engine.operations.replay import events_of_file
+    from engine.rulefile.lint.texts import Sample
+
+    try:
+        with records.open("rb") as lines:
+            return Sample.of(events_of_file(lines, str(records)))
+    except (ValueError, OSError) as error:
+        raise _unusable(str(error)) from error
 
 
 @commands.command()

@@ -28,7 +28,8 @@ from engine.operations import replay
 from engine.operations import snapshot as snapshots
 from engine.rulefile.read.story import CHANNELS, PROFILE_KEYS, Story, firm_time_ms
 from engine.rulefile.source.document import Mapping, read_document
-from engine.rulefile.source.fields import Reader, Unsure
+from engine.rulefile.source.fields import Reader
+from engine.rulefile.source.unsure import Unsure
 from engine.runtime.clients import Clients
 from engine.runtime.errors import Refused
 from engine.runtime.partitioning import partitioner

@@ -20,6 +20,7 @@ from aiokafka import TopicPartition
 from engine.core.client.sections import pack
 from engine.core.client.state import ClientState
 from engine.core.contract.decode import Rejected, Taken
+from engine.core.contract.events import Event
 from engine.core.contract.message import Message
 from engine.core.contract.outbound import OUTBOUND
 from engine.core.contract.outbound import Outcome as Verdict
@@ -64,6 +65,14 @@ def read_file(lines: Iterable[bytes], name: str) -> Iterator[Inbound]:
         except ValueError as error:
             raise ValueError(f"{name}:{number}: {error}") from error
         yield Inbound(topic, 0, number, timestamp_ms, key, value)
+
+
+def events_of_file(lines: Iterable[bytes], name: str) -> Iterator[tuple[str, Event]]:
+    """The events of an ndjson file, with their topics; what is not an event is left out."""
+    for record in read_file(lines, name):
+        outcome = read(record, lambda _: True)
+        if isinstance(outcome, Taken):
+            yield record.topic, outcome.event
 
 
 def as_line(message: Message) -> str:

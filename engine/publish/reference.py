@@ -22,7 +22,7 @@ from engine.core.rules.ruleset import RuleSet
 from engine.rulefile.lint.findings import CODES
 from engine.rulefile.read import declarations, definitions
 from engine.rulefile.schema import schema
-from engine.rulefile.source import document
+from engine.rulefile.source import characters, document
 
 HEAD: Final = """\
 # Rules: reference
@@ -59,7 +59,7 @@ LIMITS: Final = (
     ("length of an expression", expressions.MAX_LENGTH, "characters"),
     ("parts of an expression", expressions.MAX_NODES, ""),
     ("depth of an expression", expressions.MAX_DEPTH, ""),
-    ("size of a file", document.MAX_BYTES, "bytes"),
+    ("size of a file", characters.MAX_BYTES, "bytes"),
     ("depth of a file", document.MAX_DEPTH, ""),
     ("features", declarations.MAX_FEATURES, ""),
     ("values of a list", definitions.MAX_LISTED, ""),

@@ -250,11 +250,25 @@ DECLARED = "write a condition over the declared names"
         ("trades_7d > 1 && True", [(15, "not an expression: invalid syntax", "write: and")]),
         ("trades_7d >", [(11, "the expression ends too early", 'write an expression such as client.tier == "A"')]),
         ("trades_7d ＞ 3", [
-            (10, "not an expression: invalid character '＞' (U+FF1E)", "write: >"),
+            (10, "character U+FF1E (FULLWIDTH GREATER-THAN SIGN) outside of quotes", "write: >"),
         ]),
-        ("client.tier == “A”", [(15, "not an expression: invalid character '“' (U+201C)", 'write: "')]),
+        ("client.tier == “A”", [
+            (15, "character U+201C (LEFT DOUBLE QUOTATION MARK) outside of quotes", 'write: "'),
+        ]),
+        ("trades_7d >= １００", [(13, "character U+FF11 (FULLWIDTH DIGIT ONE) outside of quotes", "write: 100")]),
+        ("trades_7d > ٣", [(12, "character U+0663 (ARABIC-INDIC DIGIT THREE) outside of quotes", "write: 3")]),
+        ("trades_7d > −1", [(12, "character U+2212 (MINUS SIGN) outside of quotes", "write: -")]),
+        ("trades_7d ≥ 1", [(10, "character U+2265 (GREATER-THAN OR EQUAL TO) outside of quotes", "write: >=")]),
+        ("trades_7d × 2 > 1", [(10, "character U+00D7 (MULTIPLICATION SIGN) outside of quotes", "write: *")]),
+        ("cliеnt.tier == 'А'", [
+            (3, "character U+0435 (CYRILLIC SMALL LETTER IE) outside of quotes", "write: client.tier"),
+        ]),
+        ("max(trades_7d，3) > 1", [(13, "character U+FF0C (FULLWIDTH COMMA) outside of quotes", "write: ,")]),
+        ("trades_7d > ３０％", [(12, 'not a number: "30%"', "write 0.3")]),
+        ("trades_7d >\u00a03", [(11, "character U+00A0 (NO-BREAK SPACE)", "write a plain space")]),
+        ("trades_7d > 3\u200b", [(13, "character U+200B (ZERO WIDTH SPACE)", "delete it")]),
         ("trades_7d > ¥3", [
-            (12, "not an expression: invalid character '¥' (U+00A5)",
+            (12, "character U+00A5 (YEN SIGN) outside of quotes",
              "leave it out; only text in quotes is in another script"),
         ]),
         ("trades_7d > = 3", [(10, 'not an expression: a space in "> ="', "write: >=")]),

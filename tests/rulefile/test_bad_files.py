@@ -60,7 +60,7 @@ BAD = [
     (R, "id: hello", "id: hello\n    was: []", f"34:10: {HELLO}empty list; write the former name, or leave the key out"),
     (R, "id: hello", "id: hello\n    was: Old One", f'34:10: {HELLO}not a name: "Old One"; write lower-case words joined by hyphens, such as vip-winback'),
     (R, "version: 2", "version: 0", f"3:14: {VIP}0 is out of range; write a whole number from 1 to 1000000"),
-    (R, "version: 2", 'version: "2"', f'3:14: {VIP}not a number: "2"; write digits such as 1_000_000 or 0.5'),
+    (R, "version: 2", 'version: "2"', f'3:14: {VIP}not a number: "2"; write 2, without quotes'),
     (R, "on: balances", "on: balance",
      f'6:9: {VIP}unknown value "balance"; did you mean "balances"? allowed: profiles, balances, logins, trades, tier_change'),
     (R, "    on: balances\n", "", f"2:5: {VIP}missing key on, silence, becomes, at or sequence; a rule has one of them"),
@@ -170,8 +170,8 @@ BAD = [
     (R, ">= 0.3", "=> 0.3", f"7:51: {VIP}not an expression: invalid syntax; write: >="),
     (P, "daily_cap: 2", "? [a]\n  : 2\n  daily_cap: 2", "2:5: a key that is not plain text; write a name before the colon"),
     (P, "daily_cap: 2", "daily_cap: " + "[" * 30 + "]" * 30, "2:32: nested too deeply; nest at most 20 deep"),
-    (P, "daily_cap: 2", "daily_cap: 2 # \x07", "2:18: character U+0007; save the file as plain UTF-8 text"),
-    (P, "daily_cap: 2", "daily_cap: 2 # \u2028", "2:18: character U+2028; save the file as plain UTF-8 text"),
+    (P, "daily_cap: 2", "daily_cap: 2 # \x07", "2:18: character U+0007 (BELL); delete it"),
+    (P, "daily_cap: 2", "daily_cap: 2 # \u2028", "2:18: character U+2028 (LINE SEPARATOR); write a line break, or delete it"),
 ]  # fmt: skip
 
 

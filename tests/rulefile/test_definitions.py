@@ -258,7 +258,13 @@ BAD = [
     (W, "600519.SH", "", f"{W}:2:1: empty value; write 1 to 100 characters"),
     (W, "symbol,name", "symbol,symbol", f'{W}:1:8: column "symbol" twice; give each column a name of its own'),
     (W, CSV[W], "", f"{W}:1:1: empty file; write a line of column names, then a row a line"),
-    (W, "Ping An", "Ping\udcc4An", f"{W}:4:15: character U+DCC4; save the file as plain UTF-8 text"),
+    (
+        W,
+        "Ping An",
+        "Ping\udcc4An",
+        f"{W}:4:15: byte 0xC4, which is not UTF-8: the file looks like Windows-1252 or Latin-1; "
+        'save it as UTF-8 (a spreadsheet: as "CSV UTF-8")',
+    ),
     (P, ";then", ";than", f"{P}:1:38: no column then; add it: the value of each row"),
     (
         P,
@@ -310,7 +316,7 @@ def test_a_csv_file_that_nothing_refers_to_is_told():
     ]
 
 
-@pytest.mark.parametrize("written", ["30%", "5,000", "1.5.0", "-7"])
+@pytest.mark.parametrize("written", ["30%", "5,00", "1.5.0", "-7"])
 def test_a_number_written_wrong_among_numbers_makes_no_texts_of_them(written):
     text = "tables:\n  share:\n    hit: first\n    otherwise: some\n    rows:\n      - client.tier: A\n"
     text += f"        then: {written}\n"

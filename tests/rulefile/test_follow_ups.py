@@ -1,5 +1,7 @@
 """One fault is one problem, in whatever file it is, and however much of the other files builds on that one."""
 
+import re
+
 import pytest
 
 from engine.rulefile.source.problem import Problem
@@ -262,6 +264,39 @@ FAULTS = [
 def test_a_fault_within(name, old, new):
     assert old in BUILT[name]
     told(BUILT | {name: BUILT[name].replace(old, new, 1)}, name)
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern", "missed"),
+    [
+        (F, r"  trades_30d: .*\n", 'unknown name "trades_30d", here and at 6 other places'),
+        (F, r"  money_out_cny_7d:\n(    .*\n)+", 'unknown name "money_out_cny_7d", here and at 3 other places'),
+        (F, r"  assets_avg_cny_30d: .*\n", 'unknown name "assets_avg_cny_30d"'),
+        (D, r"  keen: .*\n", 'unknown name "keen", here and at 2 other places'),
+        (D, r"  watched:\n(    .*\n)+", 'unknown name "watched"'),
+        (D, r"  offer:\n(    .*\n)+", 'unknown name "offer", here and at another place'),
+        (D, r"  pause_days:\n(    .*\n)+", 'unknown name "pause_days"'),
+        (T, r"    - \{tier: B.*\n", 'client.tier is never "B", here and at 3 other places'),
+        (T, r"segments:\n(  .*\n)+", 'client.segment is never "active", here and at another place'),
+    ],
+)
+def test_what_was_deleted_is_missed_once_with_every_place(name, pattern, missed):
+    spoilt = re.sub(pattern, "", BUILT[name])
+    assert spoilt != BUILT[name]
+    (problem,) = problems_of(BUILT | {name: spoilt})
+    assert problem.message == missed
+
+
+def test_a_csv_file_that_two_refer_to_is_missed_once():
+    both = BUILT | {D: BUILT[D].replace("tables:\n", "  again:\n    file: watched.csv\ntables:\n")}
+    told({file: text for file, text in both.items() if file != "watched.csv"}, D)
+
+
+@pytest.mark.parametrize("name", [F, T, P, D, R])
+def test_a_character_that_nobody_sees_hides_no_fault_of_another_file(name):
+    other = D if name == P else P
+    spoilt = {name: BUILT[name].replace(":", ":\u00a0", 1), other: BUILT[other] + "zzqq: 1\n"}
+    assert sorted(problem.file for problem in problems_of(BUILT | spoilt)) == sorted([name, other])
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from engine.core.contract.fields import Instead, Language, Quantity, TimeZone, noted
 from engine.core.firm_time import DAY_MS, date_of_day, day_of
+from engine.core.text import IDENTIFIER
 
 EARLIEST_MS: Final = (
     946_684_800_000  # 2000-01-01T00:00:00Z: anything earlier is a unit mistake (seconds for milliseconds)
@@ -129,7 +130,7 @@ def _possible_maturity(text: str, info: ValidationInfo) -> str:
     return text
 
 
-Identifier = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[!-~]+$")]  # printable ASCII without space
+Identifier = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[!-~]+$"), IDENTIFIER]
 AmountFen = Annotated[int, Field(ge=0, le=MAX_AMOUNT_FEN)]
 SignedFen = Annotated[int, Field(ge=-MAX_AMOUNT_FEN, le=MAX_AMOUNT_FEN)]
 DecimalCny = Annotated[

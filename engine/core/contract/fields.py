@@ -18,6 +18,8 @@ from typing import Annotated, Any, Final
 from pydantic import GetCoreSchemaHandler, GetPydanticSchema, ValidationInfo, WithJsonSchema
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+from engine.core.text import Form, plain
+
 MAX_QUANTITY: Final = 10**12
 MAX_DECIMALS: Final = 6
 MICRO: Final = 10**MAX_DECIMALS
@@ -134,8 +136,23 @@ def _language_schema(_source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema
     )
 
 
+def _language_meant(text: str) -> str:
+    try:
+        return _language("".join(plain(text).split()))
+    except PydanticCustomError:
+        return text
+
+
+LANGUAGE: Final = Form(
+    says="written like zh-CN or en",
+    fits=lambda text: _language_meant(text) == text and _LANGUAGE.fullmatch(text) is not None,
+    part="[A-Za-z0-9-]{1,12}",
+    start="[a-z]{1,3}|[a-z]{2,3}-[A-Z0-9][A-Za-z0-9-]*|[a-z]{2,3}-",
+    meant=_language_meant,
+)
 Language = Annotated[
     str,
+    LANGUAGE,
     GetPydanticSchema(_language_schema),
     WithJsonSchema({"type": "string", "pattern": f"^{_LANGUAGE.pattern.replace('?:', '')}$"}),
 ]

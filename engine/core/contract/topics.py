@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from engine.core.contract.events import DEFAULT_LANGUAGE, Balance, Event, Login, Profile, Trade
+from engine.core.text import Form
 
 COMMON: Final = tuple(Event.model_fields)  # what every event has; rules do not ask for it
 
@@ -118,6 +119,11 @@ class Topic:
             if (below := getattr(limit, "lt", None)) is not None:
                 high = min(high, below - step)
         return low, high
+
+    def form(self, name: str) -> Form | None:
+        """What a text looks like."""
+        found = self.model.model_fields[name]
+        return next((part for part in (*found.metadata, *_limits(found.annotation)) if isinstance(part, Form)), None)
 
     def optional(self, name: str) -> bool:
         return NoneType in self.kinds(name)

@@ -26,10 +26,11 @@ from typing import Final
 
 from engine.core.language.check import Checker
 from engine.core.language.code import to_python
-from engine.core.language.faults import syntax_fault
+from engine.core.language.faults import foreign_sign, syntax_fault
 from engine.core.language.functions import function_globals
 from engine.core.language.types import BOOL, TEXT, Changes, Expression, Fault, Name, Scope, Type, enum, number
 from engine.core.language.units import Refused
+from engine.core.text import odd
 
 __all__ = [
     "BOOL",
@@ -98,13 +99,16 @@ def _syntax(text: str) -> ast.expr | Fault:
             f"expression of {len(text)} characters",
             f"stay within {MAX_LENGTH}; declare a feature or split the rule",
         )
-    for offset, character in enumerate(text):
-        if not character.isprintable() and character != "\n":
-            return Fault(offset, f"character U+{ord(character):04X}", "write visible characters and plain spaces")
+    if not text.isprintable():
+        for offset, character in enumerate(text):
+            if not character.isprintable() and character != "\n":
+                return Fault(*odd(text, offset))
     line = text.replace("\n", " ")  # same offsets; a condition may be folded over several lines of a file
     start = len(line) - len(line.lstrip())
     if not line.strip():
         return Fault(0, "empty expression", "write a condition such as True")
+    if foreign := foreign_sign(line):
+        return foreign
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -118,23 +122,7 @@ def _syntax(text: str) -> ast.expr | Fault:
         if isinstance(node, ast.expr):
             node.col_offset += start  # leading spaces are single bytes
             node.end_col_offset = (node.end_col_offset or 0) + start
-    return _foreign_letter(body, line) or _within_bounds(body, line) or body
-
-
-def _foreign_letter(body: ast.expr, line: str) -> Fault | None:
-    """Python reads a wide or ornate letter as its plain form: a name would not be what it looks like."""
-    if line.isascii():
-        return None
-    left = bytearray(line.encode())
-    for node in ast.walk(body):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            end = node.end_col_offset or 0
-            left[node.col_offset : end] = b" " * (end - node.col_offset)
-    at = next((index for index, byte in enumerate(left) if byte > 127), None)
-    if at is None:
-        return None
-    offset = len(line.encode()[:at].decode())
-    return Fault(offset, f"character U+{ord(line[offset]):04X} outside of quotes", "write the ASCII sign")
+    return _within_bounds(body, line) or body
 
 
 def _extent(body: ast.expr) -> tuple[int, int]:

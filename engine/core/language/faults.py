@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Final
 
 from engine.core.language.types import Fault
+from engine.core.text import disguised, named, plain
 
 # Habits from other languages, and what to write here; the first that is near the fault is shown.
 FOREIGN: Final = (
@@ -32,14 +33,12 @@ SAID: Final = (
     ("unmatched", "remove it, or write the one that opens it"),
     ("unterminated string", "write a quote at the end of the text, too"),
 )
-WIDE: Final = dict(
-    zip("“”‘’，（）［］：；！？＝＜＞＋－＊／．。＂＇％＿　", "\"\"'',()[]:;!?=<>+-*/..\"'%_ ", strict=True)
-)
 LARGE: Final = {"万": 10_000, "亿": 100_000_000}
 DURATIONS: Final = {"d": "days(7)", "day": "days(7)", "h": "hours(2)", "hour": "hours(2)", "min": "minutes(30)"}
 WORDS: Final = ("and", "or", "not", "in", "if", "else", "is")
 # A number followed at once by something else, and a comparison operator with a space in it.
 MARKED: Final = re.compile(r"(?<![\w.\"'])(\d[\d_]{0,20}(?:\.\d{0,20})?)(\s?)(%|[^\W\d_]{1,20})")
+OUTSIDE: Final = re.compile(r"""'(?:[^'\\]|\\.)*(?:'|$)|"(?:[^"\\]|\\.)*(?:"|$)|([^\x00-\x7f])""")
 PARTED: Final = re.compile(r"([<>!=]) =")
 
 
@@ -59,13 +58,26 @@ def syntax_fault(text: str, error: SyntaxError, start: int) -> Fault:
     remedy = next((say for words, say in SAID if words in message), remedy)
     if offset == len(text):
         message = "the expression ends too early"
-    elif not text[offset].isascii():
-        remedy = (
-            f"write: {WIDE[text[offset]]}"
-            if text[offset] in WIDE
-            else "leave it out; only text in quotes is in another script"
-        )
     return Fault(offset, message, remedy)
+
+
+def foreign_sign(text: str) -> Fault | None:
+    """The first sign outside of quotes that is not ASCII. Python would read some as ASCII: a name would not be what it
+    looks like.
+    """
+    if text.isascii():
+        return None
+    for found in OUTSIDE.finditer(text):
+        if found[1]:
+            offset, as_ascii = found.start(), plain(text)
+            if len(as_ascii) == len(text) and (marked := _marked_number(as_ascii, offset)):
+                return marked
+            alike = disguised(text, offset)
+            if alike is not None and alike.offset == offset:
+                return Fault(offset, f"{alike.message} outside of quotes", alike.remedy)
+            remedy = "leave it out; only text in quotes is in another script"
+            return Fault(offset, f"{named(found[1])} outside of quotes", remedy)
+    return None
 
 
 def _marked_number(text: str, offset: int) -> Fault | None:

@@ -20,6 +20,7 @@ from engine.core.language import helpers
 from engine.core.language.arithmetic import written
 from engine.core.language.types import BOOL, DURATION, MONEY, TEXT, TIME, Scope, Type, enum, number
 from engine.core.language.units import WRITTEN, Checked, Refused, agree, constant, unit_of, words
+from engine.core.text import DAY, Form
 
 MAX_CONTAINED: Final = 1_000  # each is looked for by itself
 Hull = tuple[float, float]  # the least and the most that a number can be
@@ -59,6 +60,7 @@ class Function:
     bounds: Callable[[Sequence[Hull]], Hull] | None = None  # of its result, from those of its arguments; None: unknown
     # The straight lines, over an argument, that its result is always on one of; None: it is not made of such lines.
     lines: tuple[Line, ...] | None = None
+    form: Form | None = None  # of a text that it gives
     by_day: bool = False  # of a time: its result changes at midnight alone
 
     @property
@@ -163,7 +165,13 @@ def _of_time(function: Function, checks: Checks, node: ast.Call) -> Checked:
 
 
 def _of_the_calendar(
-    code: Callable[[float], Any], type_: Type, gives: str, bounds: Hull | None = None, *, by_day: bool = True
+    code: Callable[[float], Any],
+    type_: Type,
+    gives: str,
+    bounds: Hull | None = None,
+    *,
+    by_day: bool = True,
+    form: Form | None = None,
 ) -> Function:
     return Function(
         name=code.__name__,
@@ -175,6 +183,7 @@ def _of_the_calendar(
         lacks=_beyond_calendar,
         bounds=None if bounds is None else lambda _hulls: bounds,
         by_day=by_day,
+        form=form,
     )
 
 
@@ -300,7 +309,7 @@ FUNCTIONS: Final[dict[str, Function]] = {
         _of_the_calendar(helpers.day, number("day"), "of the month, 1 to 31", (1, 31)),
         _of_the_calendar(helpers.month, number("month"), "1 to 12", (1, 12)),
         _of_the_calendar(helpers.year, number("year"), "such as 2026"),
-        _of_the_calendar(helpers.date_of, TEXT, 'the day as text, "2026-10-01"'),
+        _of_the_calendar(helpers.date_of, TEXT, 'the day as text, "2026-10-01"', form=DAY),
         _text_function(
             helpers.starts_with,
             "whether the text begins with what is written: one text, or a list of which any will do",

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from engine.core.text import Form
+
 
 @dataclass(frozen=True, slots=True)
 class Type:
@@ -76,6 +78,7 @@ class Name:
     size: int = 1  # parts of its code, and how deep they are nested
     depth: int = 1
     bounds: tuple[float, float] = (-math.inf, math.inf)  # of a number: no value of it is outside
+    form: Form | None = None  # of a text: what all of its values look like
     of: Of = "client"  # what has the value: the client, or the event or tier change of the moment
 
     @property

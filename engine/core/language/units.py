@@ -31,6 +31,7 @@ UNIT_WORDS: Final = {
     "month": "a month of the year",
     "year": "a year",
 }
+MAX_WRONG: Final = 20  # values of one list that are reported at once
 KIND_WORDS: Final = {"text": "a text", "bool": "a condition", "set": "a list", "list": "a list"}
 # Units that a written number does not take, and how a value of them is written.
 WRITTEN: Final = {TIME: 'write a time such as date("2026-10-01")', DURATION: "write a duration such as days(7)"}
@@ -121,13 +122,13 @@ def _agree_texts(items: Sequence[Checked]) -> None:
         for other, item in enumerate(items):
             values = item.type.values or ()
             wrong = [value for value in values if value not in allowed]
-            if wrong and (item.literal or (len(wrong) == len(values) and other > position)):
-                close = difflib.get_close_matches(wrong[0], allowed, n=1)
+            all_wrong = len(wrong) == len(values) and other > position
+            for value in wrong[:MAX_WRONG] if item.literal else wrong[:1] if all_wrong else ():
+                close = difflib.get_close_matches(value, allowed, n=1)
                 hint = f'did you mean "{close[0]}"? ' if close else ""
                 remedy = f"{hint}allowed: {quoted(allowed)}" if allowed else "it has no values"
                 name = ast.unparse(holder.node)
-                message = f'{name} is never "{wrong[0]}"'
-                faults.append(Wrong(item.node, message, remedy, "never that value", name))
+                faults.append(Wrong(item.node, f'{name} is never "{value}"', remedy, "never that value", name))
     if faults:
         raise Refused(*faults)
 

@@ -19,12 +19,13 @@ from engine.core.language.types import MAX_NAME_LOG10
 from engine.core.rules.occasion import MATURITY, TIER_CHANGE, Trigger
 from engine.core.rules.ruleset import Feature, Since
 from engine.core.rules.tables import NOTHING, Declared, with_declared
+from engine.core.text import IDENTIFIER
 
 CLIENT_TYPES: Final = get_args(events.ClientType)
 TIME: Final = number("time")
 TIER_REASONS: Final = ("first", "promoted", "demoted", "type_changed")
 MATURITY_NAMES: Final = (
-    Name("maturity.symbol", TEXT, False, "e.symbol", "security that comes to its term", of="event"),
+    Name("maturity.symbol", TEXT, False, "e.symbol", "security that comes to its term", form=IDENTIFIER, of="event"),
     Name("maturity.amount_cny", number("cny"), False, "e.amount_fen", "turnover it was bought for", of="event"),
     Name("maturity.days", number("days"), False, "e.days", "days until its last day", of="event"),
 )
@@ -68,6 +69,7 @@ def _fact_names(topic: Topic) -> list[Name]:
             f"(c.{fact.attribute} or {fact.default!r})" if fact.default else f"c.{fact.attribute}",
             fact.description,
             bounds=topic.bounds(fact.field),
+            form=topic.form(fact.field),
         )
         for fact in topic.facts
     ]
@@ -129,6 +131,7 @@ def _topic_names(topic: Topic) -> tuple[Name, ...]:
             f"e.{asked.field}",
             asked.description,
             bounds=topic.bounds(asked.field),
+            form=topic.form(asked.field),
             of="event",
         )
         for asked in topic.names
@@ -192,6 +195,7 @@ def feature_names(features: Iterable[Feature], code: dict[str, str] | None = Non
             f.description,
             feature_changes(f),
             bounds=feature_bounds(f),
+            form=field_name(f.source, f.field).form if feature_type(f) == TEXT else None,
         )
         for f in features
     ]

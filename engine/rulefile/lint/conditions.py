@@ -14,15 +14,16 @@ from typing import Final
 
 from engine.core.client.layout import MAX_SUM
 from engine.core.language.expressions import BOOL, Expression, parse
+from engine.core.language.functions import FUNCTIONS
 from engine.core.language.types import MONEY
 from engine.core.rules.occasion import Becomes, Sequence, on, trigger_about
 from engine.core.rules.ruleset import Rule
 from engine.rulefile.lint.findings import Findings
 from engine.rulefile.lint.narrowing import World, impossible
-from engine.rulefile.lint.places import Place
 from engine.rulefile.lint.ranges import INF, Choice
 from engine.rulefile.lint.worlds import MAX_DAYS, Worlds, event_world
-from engine.rulefile.source.parts import Part, conjuncts, leaves
+from engine.rulefile.source.parts import Part, conjuncts, leaves, texts_of, written_alone
+from engine.rulefile.source.places import Place
 
 UNSAID: Final = (INF, MAX_DAYS, MAX_SUM)  # upper bounds that mean "no bound"
 RELATED: Final = ("client.type", "client.tier")  # one implies the other
@@ -116,6 +117,7 @@ class _Look:
                 self.add("L104", f"`{part.text}` always holds{why}", "remove it, or correct it", part.offset)
             else:
                 self.missing(expression, part)
+                self.some(part)
 
     def missing(self, expression: Expression, part: Part) -> None:
         """What becomes of it where a value is missing that it asks for."""
@@ -148,6 +150,15 @@ class _Look:
             for world in self.worlds.values()
         )
 
+    def some(self, part: Part) -> None:
+        """Of several written texts, those that cannot be."""
+        for _, values, _ in texts_of(part.tree):
+            for value in values if len(values) > 1 else ():
+                one = written_alone(part.tree, value)
+                if one is not None and self.all_impossible((one, True)):
+                    why = self.bounds(Part(part.text, part.offset, one))
+                    self.add("L108", f'"{value}" can never be{why}', "correct it, or remove it", part.offset)
+
     def all_impossible(self, *assumptions: tuple[ast.expr, bool]) -> bool:
         return all(impossible(world, *assumptions) for world in self.worlds.values())
 
@@ -165,8 +176,21 @@ class _Look:
     def alone(self, part: Part) -> str:
         return self.bounds(part).removeprefix(", as ") or "its parts exclude one another"
 
+    def form_said(self, part: Part) -> str:
+        """What the texts of the name look like that written ones are compared with."""
+        for name, texts, sought in texts_of(part.tree):
+            domains = [world.domains[name].values for world in self.worlds.values() if name in world.domains]
+            forms = [domain.form for domain in domains if isinstance(domain, Choice)]
+            form = FUNCTIONS[name].form if name in FUNCTIONS else next(iter(forms), None)
+            if form is not None:
+                meant = form.instead(texts[0]) if len(texts) == 1 and not sought else None
+                return f", as {name} is {form.says}" + (f": perhaps {meant}" if meant else "")
+        return ""
+
     def bounds(self, part: Part) -> str:
         """What the one name of a comparison can be, in words."""
+        if form_said := self.form_said(part):
+            return form_said
         names = {node.id for node in ast.walk(part.tree) if isinstance(node, ast.Name)}
         domains = {
             name: [world.domains[name] for world in self.worlds.values() if name in world.domains] for name in names

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from engine.rulefile.lint.places import Allowed, Place, Places
+from engine.rulefile.source.places import Allowed, Place, Places
 
 ERROR: Final = "error"  # certainly not what was meant
 WARNING: Final = "warning"  # most likely not
@@ -26,6 +26,12 @@ CODES: Final[dict[str, tuple[str, str]]] = {
     "L105": (WARNING, "a part of a condition that holds, by its `not`, where a value is missing"),
     "L106": (WARNING, "a `!=` or `not in` that fails where the value is missing, while the rest could hold"),
     "L107": (NOTE, "a value score of money"),
+    "L108": (ERROR, "a text of a condition or of a list that no event can have"),
+    "L109": (
+        WARNING,
+        "a value of a list or table that a spreadsheet has probably changed, or in another form than the rest",
+    ),
+    "L110": (WARNING, "a text that no event of the sample had (`--records`)"),
     "L201": (
         WARNING,
         "a rule that only repeats another: whenever its condition holds, so does that one's, with the same template",
@@ -89,8 +95,8 @@ class Findings:
         used: set[Allowed] = set()
         left = []
         for finding, home in self.found:
-            lines = {finding.line, finding.line - 1, home.line, home.line - 1}
-            by = [a for line in lines for a in by_line.get((finding.file, finding.code, line), ())]
+            lines = {(at.file, at.line - above) for at in (finding, home) for above in (0, 1)}
+            by = [a for file, line in lines for a in by_line.get((file, finding.code, line), ())]
             used.update(by)
             if not any(a.reason for a in by):
                 left.append(finding)

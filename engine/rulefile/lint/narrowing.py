@@ -148,9 +148,26 @@ class _Narrowing:
                 yield from self.known(name, holds, box)
             case ast.Name() if node.id in self.world.meanings:
                 yield from self.assume(self.world.meanings[node.id], holds, box)
+            case ast.Call(func=ast.Name(id=id_), args=[text, given]) if self.never(id_, text, given, box):
+                if not holds:
+                    yield box
             case _:  # a bool by name, or something that is only known to be true or false
                 allowed = Domain(Choice(frozenset((holds,))), missing=not holds)
                 yield from self.narrow(box, self.key(node), self.domain(node, box, BOOLS), allowed)
+
+    def never(self, function: str, text: ast.expr, given: ast.expr, box: Box) -> bool:
+        """Whether no value of the text has what starts_with, ends_with or contains looks for."""
+        code, listed = FUNCTIONS[function].code, self.meant(given)
+        values = self.domain(text, box, TEXTS).values
+        items = listed.elts if isinstance(listed, ast.Set) else [listed]
+        written: list[Any] = [item.value for item in items if isinstance(item, ast.Constant)]
+        pieces: list[str] = [*written[0]] if written and isinstance(written[0], tuple) else written
+        if code is None or not pieces or not isinstance(values, Choice):
+            return False
+        if not values.others:
+            return not any(code(value, tuple(pieces)) for value in values.values)
+        form = values.form
+        return form is not None and not any(form.can_have(piece, function) for piece in pieces)
 
     def junction(self, parts: list[ast.expr], conjunction: bool, holds: bool, box: Box) -> Iterator[Box]:
         if conjunction is not holds:  # one of them is enough
@@ -297,6 +314,8 @@ class _Narrowing:
                 return Domain(exact, missing=False)
             case ast.Call(func=ast.Name(id=id_)) if (texts := FUNCTIONS[id_].texts) is not None:
                 return Domain(Choice(frozenset(texts)))
+            case ast.Call(func=ast.Name(id=id_)) if (form := FUNCTIONS[id_].form) is not None:
+                return Domain(Choice(frozenset(), True, form))
         if isinstance(like, Choice):
             return Domain(like)
         parts: list[ast.expr] = []

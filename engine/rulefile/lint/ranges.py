@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from engine.core.language.functions import FUNCTIONS
 from engine.core.language.types import TINY
+from engine.core.text import Form
 
 Number = int | float
 INF: Final = math.inf
@@ -51,10 +52,11 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The values of a set; with `others`, every value but these."""
+    """The values of a set; with `others`, every value but these, of a form if there is one."""
 
     values: frozenset[Hashable]
     others: bool = False
+    form: Form | None = None
 
     @property
     def empty(self) -> bool:
@@ -62,10 +64,16 @@ class Choice:
 
     def meet(self, other: Choice) -> Choice:
         if self.others and other.others:
-            return Choice(self.values | other.values, True)
+            return Choice(self.values | other.values, True, self.form or other.form)
         if self.others:
-            return Choice(other.values - self.values)
-        return Choice(self.values - other.values if other.others else self.values & other.values)
+            return other.meet(self)
+        if other.others:
+            return Choice(frozenset(value for value in self.values if other.has(value)))
+        return Choice(self.values & other.values)
+
+    def has(self, value: Any) -> bool:
+        fits = self.form is None or self.form.fits(value)
+        return (value in self.values) is not self.others and (fits or not self.others)
 
 
 Values = tuple[Span, ...] | Choice
@@ -111,7 +119,7 @@ class Domain:
         if value is None:
             return self.missing
         if isinstance(self.values, Choice):
-            return (value in self.values.values) is not self.values.others
+            return self.values.has(value)
         return any(span.meet(Span(value, value)) == Span(value, value) for span in self.values)
 
 

@@ -15,10 +15,10 @@ from engine.core.rules.day_lists import days_left, ends_in_words
 from engine.core.rules.occasion import Becomes, Calendar, OnEvents, trigger_about
 from engine.core.rules.ruleset import Rule, RuleSet
 from engine.rulefile.lint.findings import Findings
-from engine.rulefile.lint.places import Place
 from engine.rulefile.lint.worlds import Worlds
 from engine.rulefile.read.table_checks import unreachable
 from engine.rulefile.source.fields import DAY_S, HOUR_S
+from engine.rulefile.source.places import Place
 
 # The shortest time between two looks.
 RHYTHM_S: Final = {"day": DAY_S, "week": 7 * DAY_S, "month": 28 * DAY_S, "quarter": 90 * DAY_S, "year": 365 * DAY_S}

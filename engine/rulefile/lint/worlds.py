@@ -119,7 +119,9 @@ def _values(name: Name, feature: Feature | None) -> Values:
     if type_.kind == "bool":
         return BOOLS
     if type_.kind != "number":
-        return Choice(frozenset(type_.values)) if type_.kind == "text" and type_.values is not None else TEXTS
+        if type_.kind == "text" and type_.values is not None:
+            return Choice(frozenset(type_.values))
+        return TEXTS if name.form is None else Choice(frozenset(), True, name.form)
     if feature is not None:
         if feature.aggregate in GROWING:
             most = {"count": INF, "sum": MAX_SUM, "distinct": MAX_DISTINCT}[feature.aggregate]

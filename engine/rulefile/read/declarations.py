@@ -77,7 +77,7 @@ def _feature(reader: Reader, key: Scalar, node: Node) -> Feature:
     where = reader.expression(fields["where"], scope, BOOL) if "where" in fields and source else None
     types = {known.name.partition(".")[2]: known.type for known in scope.values()}
     field = _field(reader, node, fields.get("field"), aggregate, types) if source and aggregate else None
-    description = reader.words(fields.get("description"), 300)
+    description = reader.words(fields.get("description"), 300, lines=True)
     if not (source and aggregate and window) or len(reader.problems) > given:
         return Feature(name, source, "count", None, None, Window("day"))
     money = field is not None and aggregate != "distinct" and types[field].unit == "cny"

@@ -10,15 +10,18 @@ from __future__ import annotations
 import datetime as dt
 import keyword
 from collections.abc import Callable
+from collections.abc import Mapping as Fields
 from typing import Final
 
 from engine.core.language.expressions import Scope
 from engine.core.language.functions import FUNCTIONS
 from engine.core.rules.tables import Declared, Definition, Table, with_declared
+from engine.core.text import plain
 from engine.rulefile.read.tables import read_table
 from engine.rulefile.source.csv_file import Sheets
-from engine.rulefile.source.document import Listing, Mapping, Node, Scalar
+from engine.rulefile.source.document import Listing, Mapping, Node, Scalar, place
 from engine.rulefile.source.fields import ALWAYS, IDENTIFIER, Reader, nearest
+from engine.rulefile.source.spreadsheet import cut_zeros, damage
 
 MAX_LISTED: Final = 100_000
 MAX_TEXT: Final = 100
@@ -37,7 +40,7 @@ def read_definitions(reader: Reader, root: Node, scopes: Scopes, sheets: Sheets)
     last_days: dict[str, str] = {}
     for key, node in listed:
         with names.declaring(key):
-            values = _list(reader, node, sheets)
+            values = _list(reader, key.value, node, sheets)
             last_day = _last_day(reader, node, values)
         if names.sound:
             lists[key.value] = values
@@ -98,24 +101,54 @@ def _known_on(reader: Reader, name: str, topic: str | None) -> None:
         reader.unsure.known_on[name] = topic
 
 
-def _list(reader: Reader, node: Node, sheets: Sheets) -> tuple[str, ...]:
+def _list(reader: Reader, name: str, node: Node, sheets: Sheets) -> tuple[str, ...]:
     fields = reader.mapping(node, (), ("values", "file", "column", "last_day", "description"))
-    reader.words(fields.get("description"), 300)
+    reader.words(fields.get("description"), 300, lines=True)
     if reader.whole(node, fields) and ("values" in fields) == ("file" in fields):
         reader.problem(node, "values or file", "a list has one of them")
     elif "column" in fields and "values" in fields:
         reader.problem(fields["column"], "column without a file", "remove it")
-    told, cells = (reader, _written(reader, fields["values"])) if "values" in fields else (None, [])
-    if "file" in fields:
-        told, cells = _column(reader, fields["file"], fields.get("column"), sheets)
+    told, cells = list_cells(reader, fields, sheets)
     if told is None:
         return ()
     if len(cells) > MAX_LISTED:
         told.problem(cells[MAX_LISTED], f"list of {len(cells):,} texts", f"at most {MAX_LISTED:,}")
+    sound = [_listed(told, cell) for cell in cells]
+    if not all(sound):  # a spreadsheet was here: what else looks like it is no chance
+        texts = [cell.value for cell in cells]
+        cut = cut_zeros(texts) if any(map(damage, texts)) else {}
+        for cell in cells:
+            if cell.value in cut:
+                told.problem(cell, *cut[cell.value])
+    at = reader.unsure.cells.setdefault(name, {})
     for cell in cells:
-        if not cell.value or len(cell.value) > MAX_TEXT:
-            told.problem(cell, "empty value" if not cell.value else "a long text", f"write 1 to {MAX_TEXT} characters")
-    return tuple(dict.fromkeys(cell.value for cell in cells))
+        at.setdefault(cell.value, (told.file, *place(told.text, cell.index)))
+    return tuple(at)
+
+
+def list_cells(reader: Reader, fields: Fields[str, Node], sheets: Sheets) -> tuple[Reader | None, list[Scalar]]:
+    """The values of a list where they stand, and the reader of their file."""
+    if "file" in fields:
+        return _column(reader, fields["file"], fields.get("column"), sheets)
+    return (reader, _written(reader, fields["values"])) if "values" in fields else (None, [])
+
+
+def _listed(told: Reader, cell: Scalar) -> bool:
+    """Whether a value of a list is one that a text of the data can have."""
+    if not cell.value or len(cell.value) > MAX_TEXT:
+        told.problem(cell, "empty value" if not cell.value else "a long text", f"write 1 to {MAX_TEXT} characters")
+        return False
+    if not told.cell(cell):
+        return False
+    if told.unsure.published:
+        return True
+    if cell.value != cell.value.strip():
+        told.problem(cell, "a blank at an end of the text", f'write "{cell.value.strip()}"')
+        return False
+    if not cell.value.isascii() and plain(cell.value).isascii():
+        told.wrong(cell, "", "")
+        return False
+    return True
 
 
 def _last_day(reader: Reader, node: Node, values: tuple[str, ...]) -> str:
@@ -175,4 +208,4 @@ def _definition(
     said = {name: (f"{name} is declared further down", f"move it above {key.value}") for name in later}
     said[key.value] = (f"{key.value} asks for itself", "write what it means without it")
     expression = reader.expression(fields.get("is"), scope, None, said)
-    return Definition(key.value, expression, on, reader.words(fields.get("description"), 300))
+    return Definition(key.value, expression, on, reader.words(fields.get("description"), 300, lines=True))

@@ -19,13 +19,16 @@ from engine.core.rules.names import rule_scope
 from engine.core.rules.occasion import trigger_about
 from engine.core.rules.ruleset import ContactPolicy, Rule, RuleSet, Tiers
 from engine.core.rules.tables import NOTHING
+from engine.core.text import INVISIBLE, visible
 from engine.rulefile.read.declarations import read_features, read_policy, read_tiers
 from engine.rulefile.read.definitions import read_definitions
 from engine.rulefile.read.rules import read_rules
+from engine.rulefile.source.characters import MAX_BYTES
 from engine.rulefile.source.csv_file import SUFFIX, Sheets
-from engine.rulefile.source.document import MAX_BYTES, Node, Scalar, place, read_document
-from engine.rulefile.source.fields import Reader, Unsure
+from engine.rulefile.source.document import Node, Scalar, place, read_document
+from engine.rulefile.source.fields import Reader
 from engine.rulefile.source.problem import Problem
+from engine.rulefile.source.unsure import TIERS_DECLARE, Unsure
 
 FEATURES: Final = "features.yaml"
 TIERS: Final = "tiers.yaml"
@@ -79,8 +82,11 @@ def digest(files: Mapping[str, str]) -> str:
     return state.hexdigest()
 
 
-def load(files: Mapping[str, str], documents: dict[str, Node] | None = None) -> RuleSet | tuple[Problem, ...]:
-    """The rule set of these files (name to text), or all that is wrong with them, by file and line.
+def load(
+    files: Mapping[str, str], documents: dict[str, Node] | None = None, *, published: bool = False
+) -> RuleSet | tuple[Problem, ...]:
+    """The rule set of these files (name to text), or all that is wrong with them, by file and line. A set that was
+    `published` is read as it was then: what later versions refuse of texts does not stop their workers.
 
     `documents` takes up the files' trees, for whoever needs them next: reading them takes most of the time.
     """
@@ -90,18 +96,25 @@ def load(files: Mapping[str, str], documents: dict[str, Node] | None = None) -> 
         return (Problem(min(files), 1, 1, None, message, f"stay within {MAX_ALL:,} together"),)
     problems: list[Problem] = []
     roots: dict[str, Node] = {}
-    unsure = Unsure()
+    unsure = Unsure(published)
     for name, text in sorted(files.items()):
         if name.endswith(SUFFIX):
             continue
-        root, found = read_document(name, text)
+        root, found = read_document(name, text, published=published)
         problems += found
         unsure.any_name |= bool(found) and name in (FEATURES, DEFINITIONS)
         if root is not None:
             roots[name] = root
     if documents is not None:
         documents |= roots
-    readers = {name: Reader(name, files[name], unsure, problems) for name in roots}
+    faulty = {problem.file for problem in problems}
+    unclean = {name for name in faulty if INVISIBLE.search(files[name].replace("\r\n", "\n"))}
+    readers = {  # of a file with such faults nothing else is reported: it would follow from them
+        name: Reader(name, visible(files[name]), unsure, [])
+        if name in unclean
+        else Reader(name, files[name], unsure, problems)
+        for name in roots
+    }
     for name in (FEATURES, TIERS, POLICY):
         if name not in files:
             problems.append(
@@ -112,7 +125,7 @@ def load(files: Mapping[str, str], documents: dict[str, Node] | None = None) -> 
     unsure.any_name |= FEATURES not in files
     tiers = read_tiers(readers[TIERS], roots[TIERS], features) if TIERS in roots else Tiers({}, (), None)
     if any(problem.file == TIERS for problem in problems):
-        unsure.values = ("client.tier", "tier_change.old", "tier_change.new", "client.segment")
+        unsure.values = TIERS_DECLARE
     policy = read_policy(readers[POLICY], roots[POLICY]) if POLICY in roots else ContactPolicy(0)
     sheets = Sheets(files, unsure, problems)
     declared = NOTHING
@@ -128,16 +141,16 @@ def load(files: Mapping[str, str], documents: dict[str, Node] | None = None) -> 
         unsure.any_name = True
         remedy = f"add it: it says what {', '.join(sheets.names)} holds, or remove what it says nothing of"
         problems.append(Problem(DEFINITIONS, 1, 1, None, "missing file", remedy))
-    if not any(problem.file == DEFINITIONS for problem in problems):
-        sheets.tell_unused()
     placed = {
         name: read_rules(readers[name], roots[name], features, tiers, declared)
         for name in roots
         if name not in (FEATURES, TIERS, POLICY, DEFINITIONS)
     }
     rules = _distinct(placed, readers)
+    if not unsure.alike and not any(problem.file == DEFINITIONS for problem in problems):
+        sheets.tell_unused()
     if problems:
-        return tuple(sorted(problems, key=lambda p: (p.file, p.line, p.column, p.message)))
+        return tuple(unsure.folded(problems))
     asking = (tuple(rules), features, tiers, declared.definitions)
     return RuleSet(
         digest=digest(files),

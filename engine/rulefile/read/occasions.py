@@ -125,7 +125,11 @@ def _minute(reader: Reader, node: Node | None) -> int:
     scalar = reader.scalar(node)
     found = re.fullmatch(r"([01][0-9]|2[0-3]):([0-5][0-9])", scalar.value) if scalar else None
     if scalar is not None and found is None:
-        reader.problem(scalar, f'not a time of day: "{scalar.value[:80]}"', 'write "09:00", in the firm\'s time zone')
+        minutes = int(scalar.value) if re.fullmatch("[0-9]{1,4}", scalar.value) else 24 * 60
+        meant = (
+            f"{minutes // 60:02}:{minutes % 60:02}" if minutes < 24 * 60 else "09:00"
+        )  # YAML 1.1 reads it as minutes
+        reader.wrong(scalar, f'not a time of day: "{scalar.value[:80]}"', f'write "{meant}", in the firm\'s time zone')
     return int(found[1]) * 60 + int(found[2]) if found else 0
 
 

@@ -95,7 +95,7 @@ def _rule(reader: Reader, node: Node, scopes: Scopes, tiers: Tiers) -> Rule:
             (reader.word(key, IDENTIFIER), reader.expression_in(value, known, None))
             for key, value in reader.entries(fields.get("parameters"))
         ),
-        description=reader.words(fields.get("description"), 500),
+        description=reader.words(fields.get("description"), 500, lines=True),
         was=reader.former(fields.get("was"), KEBAB),
         serves=cast(Service, reader.choice(fields["serves"], SERVICES) or None) if "serves" in fields else None,
     )
@@ -112,6 +112,9 @@ def _channels(reader: Reader, node: Node | None, scope: Scope) -> tuple[tuple[st
         lists = [name for name, known in scope.items() if known.type.kind == "list"]
         remedy = f"write a list such as [sms, email]{', or one of ' + ', '.join(lists) if lists else ''}"
         message = f'"{node.value[:80]}" is neither a list nor a table of lists'
+        if not node.value.isascii():
+            reader.wrong(node, message, remedy)
+            return (), None
         reader.report(node, Fault(0, message, remedy, "unknown name" if known is None else "other", node.value))
         return (), None
     listed = Expression(node.value, ast.Name(node.value, ast.Load()), known.type, False, (node.value,))

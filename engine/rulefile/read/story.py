@@ -17,10 +17,11 @@ from engine.core.contract.events import Channel, Event, parse_time_ms
 from engine.core.contract.message import cny
 from engine.core.contract.topics import TOPICS, inbound_topics, sources, written_as
 from engine.core.firm_time import DAY_MS, MINUTE_MS
+from engine.core.language.expressions import Fault
 from engine.core.rules import names
 from engine.core.rules.ruleset import Tiers
 from engine.rulefile.source.document import Listing, Mapping, Node, Scalar
-from engine.rulefile.source.fields import SECONDS, Reader
+from engine.rulefile.source.fields import SECONDS, Reader, nearest
 
 AT: Final = "2026-11-02 10:00"  # a Monday
 AT_MS: Final = parse_time_ms("2026-11-02T10:00:00+08:00")
@@ -117,6 +118,10 @@ class Story:
         if ladder is None:
             return self.reader.choice(node, (type_,)) or None, None
         names = tuple(step.tier for step in ladder.steps)
+        if isinstance(node, Scalar) and node.value.strip() and node.value not in names:
+            said, remedy = f'client.tier is never "{node.value[:80]}"', nearest(node.value, names)
+            self.reader.report(node, Fault(0, said, remedy, "never that value", "client.tier"))
+            return None, None
         tier = self.reader.choice(node, names)
         if not tier:
             return None, None

@@ -17,10 +17,12 @@ from engine.core.contract.events import Channel
 from engine.core.language.expressions import BOOL, Fault, Name, Scope, Type, enum, number
 from engine.core.language.types import DURATION, MONEY, TIME
 from engine.core.rules.tables import Bound, Cell, Hit, Row, Table, Value
+from engine.core.text import plain
 from engine.rulefile.read.table_checks import tell_gaps_and_overlaps
 from engine.rulefile.source.csv_file import Sheets, where
 from engine.rulefile.source.document import Listing, Mapping, Node, Scalar
 from engine.rulefile.source.fields import Reader, nearest
+from engine.rulefile.source.spreadsheet import number_meant
 
 HITS: Final = ("first", "unique")
 UNITS: Final = (MONEY, "days", "ratio", "count", "shares", "score")
@@ -66,7 +68,7 @@ def read_table(reader: Reader, name: str, node: Node, scopes: Callable[[str | No
         otherwise=values[-1] if "otherwise" in fields and values else None,
         type=type_,
         on=on,
-        description=reader.words(fields.get("description"), 300),
+        description=reader.words(fields.get("description"), 300, lines=True),
     )
     if reader.faults == given and lines:
         partial = tell_gaps_and_overlaps(told, node if told is reader else 0, table, scopes(on))
@@ -146,7 +148,7 @@ def _cell(reader: Reader, node: Node | None, name: Name) -> Cell | None:
     if node is None or (isinstance(node, Scalar) and node.value.strip() in ANYTHING):
         return None
     scalar = reader.scalar(node)
-    if scalar is None:
+    if scalar is None or not reader.cell(scalar, number=name.type.kind == "number"):
         return None
     text = " ".join(scalar.value.split())
     if name.type.kind == "number":
@@ -163,6 +165,10 @@ def _cell(reader: Reader, node: Node | None, name: Name) -> Cell | None:
         elif name.type.values is not None and value not in name.type.values:
             message, remedy = f'{name.name} is never "{value[:40]}"', nearest(value, name.type.values)
             reader.report(scalar, Fault(0, message, remedy, "never that value", name.name))
+        elif name.form is not None and not name.form.fits(value) and not reader.unsure.published:
+            meant = name.form.instead(value)
+            message = f'{name.name} is never "{value[:40]}": it is {name.form.says}'
+            reader.problem(scalar, message, f"write {meant}" if meant else "write what the data has")
     return Cell(text, values, negated)
 
 
@@ -185,8 +191,18 @@ def _range(reader: Reader, scalar: Scalar, text: str, unit: str | None) -> Cell:
         low, high = (value, False), (value, True)
     else:
         remedy = "write >= n, > n, <= n, < n, n .. m (less than m), n, or - for any; digits such as 1_000_000"
-        reader.problem(scalar, f'not a number or range: "{text[:40]}"', remedy)
+        meant = _range_meant(text)
+        reader.wrong(scalar, f'not a number or range: "{text[:40]}"', f"write {meant}" if meant else remedy)
     return Cell(text, low=low, high=high)
+
+
+def _range_meant(text: str) -> str | None:
+    """A range whose numbers are written otherwise."""
+    found = re.fullmatch(r"((?:>=?|<=?)? ?)(.+?)(?: ?(\.\.) ?(.+))?", plain(text))
+    if found is None:
+        return None
+    numbers = [number_meant(part) for part in (found[2], found[4]) if part]
+    return None if None in numbers else found[1] + " .. ".join(map(str, numbers))
 
 
 def _number(reader: Reader, node: Node, text: str, unit: str | None) -> int | float:
@@ -209,11 +225,16 @@ def _values(
     if otherwise is not None:
         given.append((reader, otherwise))
     texts = [_shown(node) for _, node in given]
+    sound = [teller.cell(cell, number=bool(unit)) for teller, node in given for cell in _scalars(node)]
+    if not all(sound):
+        return number(unit) if unit else enum(*_all(texts)), []
     if unit or all(isinstance(n, Scalar) and not n.style and re.fullmatch(NUMBER, n.value.strip()) for _, n in given):
         numbers: list[Value] = []
         for (teller, node), text in zip(given, texts, strict=True):
             if not re.fullmatch(NUMBER, text):
-                teller.problem(node, f'not a number: "{text[:40]}"', "write digits such as 1_000_000 or 0.5")
+                meant = number_meant(text)
+                remedy = f"write {meant}" if meant else "write digits such as 1_000_000 or 0.5"
+                teller.problem(node, f'not a number: "{text[:40]}"', remedy)
             else:
                 numbers.append(_number(teller, node, text, unit))
         return number(unit), numbers
@@ -231,6 +252,11 @@ def _values(
                     teller.problem(node, f'"{value[:40]}" is not a channel', nearest(value, CHANNELS))
         return Type("list", None, _all(value for values in lists for value in values)), list(lists)
     return enum(*_all(texts)), list(texts)
+
+
+def _scalars(node: Node) -> list[Scalar]:
+    parts = node.items if isinstance(node, Listing) else [node]
+    return [part for part in parts if isinstance(part, Scalar)]
 
 
 def _quoted(node: Node) -> bool:

@@ -1,8 +1,8 @@
 """Reads the CSV files that lists and tables refer to.
 
 Enters: the texts of a rule set's files by name. Leaves: rows of cells that remember where they stand.
-Holds: comma or semicolon, whichever the first line has; quotes as spreadsheets write them; every row as long as the
-header; lines without any value are left out.
+Holds: comma or semicolon, whichever the first line has more of; quotes as spreadsheets write them; every row as long as
+the header; lines without any value are left out.
 """
 
 from __future__ import annotations
@@ -13,9 +13,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from engine.rulefile.source.document import Node, Scalar, place, unreadable
-from engine.rulefile.source.fields import Reader, Unsure
+from engine.core.text import named
+from engine.rulefile.source.characters import control_characters
+from engine.rulefile.source.document import Node, Scalar, place
+from engine.rulefile.source.fields import Reader
 from engine.rulefile.source.problem import Problem
+from engine.rulefile.source.unsure import Unsure
 
 FILE: Final = ("[A-Za-z0-9][A-Za-z0-9_-]*[.]csv", "the name of a CSV file beside this one, such as watched.csv")
 SUFFIX: Final = ".csv"
@@ -47,7 +50,11 @@ class Sheets:
         name = reader.word(node, FILE)
         if node is None or len(reader.problems) > given:
             return None
+        if name not in self.files and name in self.read:
+            self.unsure.hidden += 1  # reported where it was first named
+            return None
         if name not in self.files:
+            self.read[name] = None
             meant = difflib.get_close_matches(name, self.names, n=1)
             remedy = f'did you mean "{meant[0]}"?' if meant else "put it beside this one"
             reader.problem(node, f"no file {name}", remedy)
@@ -70,7 +77,7 @@ class Sheets:
 
 def _sheet(reader: Reader) -> Sheet | None:
     given = len(reader.problems)
-    for index, message, remedy in unreadable(reader.text):
+    for index, message, remedy in _unusable(reader.text) or control_characters(reader.text):
         reader.problem(index, message, remedy)
     if len(reader.problems) > given:
         return None
@@ -84,6 +91,9 @@ def _sheet(reader: Reader) -> Sheet | None:
         return None
     names = [cell.value for cell in header]
     for position, cell in enumerate(header):
+        if reader.cell(cell) and (comma := re.search("[，；]", cell.value)):
+            reader.problem(cell.index + comma.start(), named(comma[0]), "write a plain comma between cells")
+            return None
         if not cell.value or cell.value in names[:position]:
             said = f'column "{cell.value}" twice' if cell.value else "a column without a name"
             reader.problem(cell, said, "give each column a name of its own")
@@ -99,33 +109,50 @@ def _sheet(reader: Reader) -> Sheet | None:
     return Sheet(reader, header, rest) if len(reader.problems) == given else None
 
 
-def _delimiter(text: str) -> str:
+def _unusable(text: str) -> list[tuple[int, str, str]]:
+    """What a spreadsheet saves beside commas."""
     first = text.partition("\n")[0]
-    return ";" if ";" in first and "," not in first else ","
+    if re.match("sep=", first, re.IGNORECASE):
+        return [(0, f'a line for spreadsheets alone: "{first.rstrip()[:10]}"', "remove it")]
+    other = None if re.search("[,;]", first) else re.search(r"[\t|]", first)
+    if other:
+        between = "a tab" if other[0] == "\t" else f'"{other[0]}"'
+        return [(other.start(), f"{between} between cells", 'save it with commas (a spreadsheet: as "CSV UTF-8")')]
+    return []
+
+
+def _delimiter(text: str) -> str:
+    first = re.sub('"[^"]*"', "", text.partition("\n")[0])
+    return ";" if first.count(";") > first.count(",") else ","
 
 
 def _rows(reader: Reader) -> Iterator[list[Scalar]]:
     delimiter, index = _delimiter(reader.text), 0
+    blanks = None if reader.unsure.published else " "  # other blanks stay, and are reported
     for whole in reader.text.split("\n"):
         line = whole.rstrip("\r")
         if line.strip(f"{delimiter} "):
-            cells = _quoted_cells(reader, line, delimiter, index) if '"' in line else _cells(line, delimiter, index)
+            cells = (
+                _quoted_cells(reader, line, delimiter, index, blanks)
+                if '"' in line
+                else _cells(line, delimiter, index, blanks)
+            )
             if cells:
                 yield cells
         index += len(whole) + 1
 
 
-def _cells(line: str, delimiter: str, index: int) -> list[Scalar]:
+def _cells(line: str, delimiter: str, index: int, blanks: str | None) -> list[Scalar]:
     cells = []
     for part in line.split(delimiter):
-        value = part.strip()
-        at = index + len(part) - len(part.lstrip()) if value else index
+        value = part.strip(blanks)
+        at = index + len(part) - len(part.lstrip(blanks)) if value else index
         cells.append(Scalar(at, at + len(value), value, ""))
         index += len(part) + 1
     return cells
 
 
-def _quoted_cells(reader: Reader, line: str, delimiter: str, index: int) -> list[Scalar]:
+def _quoted_cells(reader: Reader, line: str, delimiter: str, index: int, blanks: str | None) -> list[Scalar]:
     cells, at = [], 0
     while True:
         found = _FIELD[delimiter].match(line, at)
@@ -134,9 +161,9 @@ def _quoted_cells(reader: Reader, line: str, delimiter: str, index: int) -> list
             reader.problem(index + at, "a quote that does not fit", remedy)
             return []
         group = 1 if found[1] is not None else 2
-        value = found[1].replace('""', '"') if group == 1 else (found[2] or "").strip()
+        value = found[1].replace('""', '"') if group == 1 else (found[2] or "").strip(blanks)
         start = found.start(group) if found[group] is not None else at
-        cells.append(Scalar(index + start, index + max(found.end(group), start), value.strip(), ""))
+        cells.append(Scalar(index + start, index + max(found.end(group), start), value.strip(blanks), ""))
         if found.end() == len(line) and not found[0].endswith(delimiter):
             return cells
         at = found.end()

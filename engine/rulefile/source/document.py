@@ -7,7 +7,6 @@ twice; size and depth are bounded before anything is built.
 
 from __future__ import annotations
 
-import unicodedata
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -26,17 +25,18 @@ from ruamel.yaml.events import (
     SequenceStartEvent,
 )
 
+from engine.core.text import INVISIBLE, unseen, visible
+from engine.rulefile.source.characters import MAX_FAULTS, control_characters, invisible, pasted
 from engine.rulefile.source.problem import Problem
 
-MAX_BYTES: Final = 1 << 20
 MAX_DEPTH: Final = 20
-MAX_FAULTS: Final = 100
 SPACE: Final = " \n\r"
 # Other programs read these as something else than text: YAML 1.1 as true, false or nothing
 NORWAY: Final = frozenset(
     form for word in ("yes", "no", "on", "off", "true", "false", "null") for form in (word, word.title(), word.upper())
 ) | {"~"}
 LONG_ESCAPES: Final = {"x": 4, "u": 6, "U": 10}
+ESCAPES: Final = dict(zip("0abtnvfre_NLP\t", "\0\a\b\t\n\v\f\r\x1b\xa0\x85\u2028\u2029\t", strict=True))
 
 
 @dataclass(slots=True)
@@ -74,18 +74,22 @@ def place(text: str, index: int) -> tuple[int, int]:
     return line + 1, index - (ends[line - 1] if line else -1)
 
 
-def read_document(name: str, text: str) -> tuple[Node | None, list[Problem]]:
-    """The tree of one file; None when it cannot be used at all."""
-    problems = [
-        Problem(name, *place(text, index), None, message, remedy) for index, message, remedy in unreadable(text)
-    ]
-    if problems:
+def read_document(name: str, text: str, *, published: bool = False) -> tuple[Node | None, list[Problem]]:
+    """The tree of one file; None when it cannot be used at all. What is `published` passed the checks of its time. Of a
+    file with characters that nobody sees, the tree is that of its visible text: for what other files use of it.
+    """
+    faults = list(control_characters(text))
+    soiled = [] if faults or published else list(invisible(text))
+    problems = [Problem(name, *place(text, index), None, message, remedy) for index, message, remedy in faults + soiled]
+    if faults:
         return None, problems
-    builder = _Builder()
+    if soiled:
+        return read_document(name, visible(text), published=True)[0], problems
+    builder = _Builder(text, published)
     try:
-        root = builder.document(text)
+        root = builder.document()
     except MarkedYAMLError as error:
-        builder.faults.append(_in_plain_words(error))
+        builder.faults.append(_pasted(text, error) or _in_plain_words(error))
         root = None
     except YAMLError as error:
         builder.faults.append((0, f"not YAML: {str(error).splitlines()[0]}", _YAML_REMEDY))
@@ -117,6 +121,11 @@ _FAULTS: Final = (
 )  # fmt: skip
 
 
+def _pasted(text: str, error: MarkedYAMLError) -> tuple[int, str, str] | None:
+    marks = (mark.index for mark in (error.problem_mark, error.context_mark) if mark)
+    return next((found for index in marks if (found := pasted(text, index))), None)
+
+
 def _in_plain_words(error: MarkedYAMLError) -> tuple[int, str, str]:
     said = str(error.problem or error.context)
     for words, at_context, message, remedy in _FAULTS:
@@ -127,26 +136,6 @@ def _in_plain_words(error: MarkedYAMLError) -> tuple[int, str, str]:
     return (mark.index if mark else 0), f"not YAML: {said}", _YAML_REMEDY
 
 
-def unreadable(text: str) -> Iterator[tuple[int, str, str]]:
-    if len(text.encode(errors="replace")) > MAX_BYTES:
-        yield 0, "file larger than 1 MiB", "split it by concern"
-        return
-    tab_line = None
-    for index, character in enumerate(text):
-        if character in "\n" or character.isprintable():
-            continue
-        if character == "\r" and text[index + 1 : index + 2] == "\n":
-            continue
-        if character == "\t":
-            line = place(text, index)[0]
-            if line != tab_line:  # one a line
-                yield index, "a tab", "use spaces"
-            tab_line = line
-        elif unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or character == "\ufeff":
-            yield index, f"character U+{ord(character):04X}", "save the file as plain UTF-8 text"
-            return
-
-
 class _Refused(Exception):
     """The file cannot be read on: index, message, remedy."""
 
@@ -154,12 +143,13 @@ class _Refused(Exception):
 
 
 class _Builder:
-    def __init__(self) -> None:
+    def __init__(self, text: str, published: bool) -> None:
+        self.text, self.published = text, published
         self.faults: list[tuple[int, str, str]] = []
 
-    def document(self, text: str) -> Node | None:
+    def document(self) -> Node | None:
         root: Node | None = None
-        events = iter(YAML(typ="safe", pure=True).parse(text))
+        events = iter(YAML(typ="safe", pure=True).parse(self.text))
         documents = 0
         for event in events:
             if isinstance(event, DocumentStartEvent):
@@ -173,10 +163,19 @@ class _Builder:
                 root = node if root is None else root
         return None if isinstance(root, Scalar) and not root.value else root
 
-    def fault(self, event: Any, message: str, remedy: str) -> None:
+    def fault(self, at: Any, message: str, remedy: str) -> None:
+        """`at`: an event or an index."""
+        index = at if isinstance(at, int) else at.start_mark.index
         if len(self.faults) == MAX_FAULTS:
-            raise _Refused(event.start_mark.index, f"more than {MAX_FAULTS} faults", "mend these first")
-        self.faults.append((event.start_mark.index, message, remedy))
+            raise _Refused(index, f"more than {MAX_FAULTS} faults", "mend these first")
+        self.faults.append((index, message, remedy))
+
+    def scalar(self, index: int, event: Any) -> Scalar:
+        scalar = Scalar(index, event.end_mark.index, event.value, event.style or "")
+        if not self.published and (character := unseen(scalar.value)):  # it was written as an escape
+            self.fault(index_within(self.text, scalar, character.offset), character.message, character.remedy)
+            scalar.value = INVISIBLE.sub("", scalar.value).strip() or "x"  # nothing follows from the fault
+        return scalar
 
     def node(self, event: Any, events: Iterator[Any], depth: int) -> Node:
         index: int = event.start_mark.index
@@ -191,7 +190,7 @@ class _Builder:
         if event.tag is not None:
             self.fault(event, "a tag (!)", "write the value without it; a text that begins with ! goes in quotes")
         if isinstance(event, ScalarEvent):
-            return Scalar(index, event.end_mark.index, event.value, event.style or "")
+            return self.scalar(index, event)
         if isinstance(event, SequenceStartEvent):
             listing = Listing(index)
             while not isinstance(event := next(events), SequenceEndEvent):
@@ -252,5 +251,5 @@ def _unit(text: str, index: int, style: str) -> tuple[str, int]:
         width = LONG_ESCAPES.get(escape)
         if width:
             return chr(int(text[index + 2 : index + width], 16)), width
-        return ("" if escape in "\r\n" else " " if escape in " nr" else escape), 2
+        return ("" if escape in "\r\n" else ESCAPES.get(escape, escape)), 2
     return character, 1

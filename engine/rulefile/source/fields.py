@@ -8,6 +8,7 @@ was read is used only if there was none.
 from __future__ import annotations
 
 import ast
+import contextlib
 import difflib
 import re
 from collections.abc import Iterable, Sequence
@@ -18,8 +19,12 @@ from typing import Final
 
 from engine.core.language.expressions import BOOL, Expression, Fault, Scope, Type, parse
 from engine.core.rules.names import eventful
+from engine.core.text import INVISIBLE, disguised, named, plain, unseen
+from engine.rulefile.source.characters import BULLETS
 from engine.rulefile.source.document import NORWAY, Listing, Mapping, Node, Scalar, index_within, place
 from engine.rulefile.source.problem import Problem
+from engine.rulefile.source.spreadsheet import damage, number_meant
+from engine.rulefile.source.unsure import Unsure
 
 KEBAB: Final = ("[a-z][a-z0-9]*(-[a-z0-9]+)*", "lower-case words joined by hyphens, such as vip-winback")
 IDENTIFIER: Final = ("[a-z][a-z0-9_]*", "lower-case words joined by underscores, such as trades_30d")
@@ -30,31 +35,8 @@ MINUTE_S: Final = 60
 HOUR_S: Final = 60 * MINUTE_S
 DAY_S: Final = 24 * HOUR_S
 SECONDS: Final = {"m": MINUTE_S, "h": HOUR_S, "d": DAY_S}
+ESCAPE: Final = re.compile(r"\\(?:N\{[^}]*\}|x..|u.{4}|U.{8}|[0-7]{1,3}|.)")  # of an expression's texts
 ALWAYS: Final = Expression("True", ast.Constant(True), BOOL, False, ())
-
-
-@dataclass(slots=True)
-class Unsure:
-    """Names whose own declaration is faulty: what is said of them elsewhere would only mislead."""
-
-    names: set[str] = field(default_factory=set)
-    any_name: bool = False
-    values: tuple[str, ...] = ()  # names whose values are declared
-    known_on: dict[str, str] = field(default_factory=dict)  # what is declared for one topic
-    hidden: int = 0  # faults that were not reported
-
-    def hides(self, fault: Fault) -> bool:
-        if fault.kind == "unknown name":
-            hides = self.any_name or fault.name in self.names
-        else:
-            hides = fault.kind == "never that value" and fault.name in self.values
-        self.hidden += hides
-        return hides
-
-    def remedy(self, fault: Fault) -> str:
-        """A name that is declared for one topic is unknown elsewhere."""
-        topic = self.known_on.get(fault.name) if fault.kind == "unknown name" else None
-        return f"it is declared for {topic} alone" if topic else fault.remedy
 
 
 def nearest(value: str, allowed: Sequence[str]) -> str:
@@ -87,6 +69,15 @@ class Reader:
         """A problem, unless it follows from a declaration that is faulty itself."""
         if not self.unsure.hides(fault):
             self.problem(node, fault.message, self.unsure.remedy(fault))
+            self.unsure.note(fault, self.problems[-1])
+
+    def wrong(self, scalar: Scalar, message: str, remedy: str) -> None:
+        """A value that is not of its form: a sign in it that only looks like one of ASCII is why."""
+        sign = disguised(scalar.value)
+        if sign is None:
+            self.problem(scalar, message, remedy)
+        else:
+            self.problem(index_within(self.text, scalar, sign.offset), sign.message, sign.remedy)
 
     def mapping(self, node: Node | None, required: Iterable[str], optional: Iterable[str] = ()) -> dict[str, Node]:
         """The values by key; unknown and missing keys are reported."""
@@ -101,11 +92,20 @@ class Reader:
         missing = [key for key in required if key not in node.entries]
         for key in unknown:
             at, value = node.entries[key]
+            meant = "on" if key.lower() == "true" else plain(key)
+            if meant in allowed and meant not in node.entries:
+                values[meant] = value
+                if meant == "on":
+                    remedy = 'write "on": with its quotes, which such tools keep'
+                    self.problem(at, f"{key}: where on: is meant: a tool that reads YAML 1.1 changed it", remedy)
+                else:
+                    self.wrong(at, key, "")
+                continue
             close = difflib.get_close_matches(key, allowed, n=1, cutoff=0.75)
             remedy = f'did you mean "{close[0]}"?' if close else f"keys here: {', '.join(allowed)}"
             if not close and len(unknown) == len(missing) == 1:
                 remedy, missing = f"{remedy}; {missing[0]} is missing", []
-            self.problem(at, f'unknown key "{key}"', remedy)
+            self.wrong(at, f'unknown key "{key}"', remedy)
             if close and close[0] not in node.entries:  # read as what is meant, so that nothing else seems to lack it
                 values.setdefault(close[0], value)
         missing = [key for key in missing if key not in values]
@@ -128,7 +128,9 @@ class Reader:
     def items(self, node: Node | None) -> list[Node]:
         if isinstance(node, Listing):
             return node.items
-        if node is not None:
+        if node is not None and self.text[node.index] in BULLETS:
+            self.problem(node, named(self.text[node.index]), "write a hyphen and a space before each item")
+        elif node is not None:
             self.problem(node, "not a list", "write one item a line, each after a hyphen")
         return []
 
@@ -150,13 +152,37 @@ class Reader:
             return None
         return scalar
 
-    def words(self, node: Node | None, most: int) -> str:
+    def words(self, node: Node | None, most: int, *, lines: bool = False) -> str:
+        """A text of one line, or of several."""
         scalar = self.text_value(node)
         if scalar is None:
             return ""
+        if not lines:
+            self.one_line(scalar)
         if len(scalar.value) > most:
             self.problem(scalar, f"text of {len(scalar.value)} characters", f"stay within {most}")
         return scalar.value.strip()
+
+    def cell(self, cell: Scalar, *, number: bool = False) -> bool:
+        """Whether nothing in a cell of a table or list is invisible or left by a spreadsheet. Of a number, whoever
+        reads it says how it is written.
+        """
+        given = len(self.problems)
+        if not self.unsure.published:
+            character = unseen(cell.value)
+            said = None if number and number_meant(cell.value) else damage(cell.value)
+            if character is not None:
+                at = index_within(self.text, cell, character.offset)
+                self.problem(at, character.message, character.remedy)
+            elif said is not None:
+                self.problem(cell, *said)
+            else:
+                self.one_line(cell)
+        return len(self.problems) == given
+
+    def one_line(self, scalar: Scalar) -> None:
+        if "\n" in scalar.value.strip() and not self.unsure.published:
+            self.problem(scalar, "a text of several lines", "write it in one line")
 
     def word(self, node: Node | None, form: tuple[str, str]) -> str:
         """A name of a given form."""
@@ -164,7 +190,7 @@ class Reader:
         if scalar is None:
             return ""
         if not re.fullmatch(form[0], scalar.value) or len(scalar.value) > 64:
-            self.problem(scalar, f'not a name: "{scalar.value[:80]}"', f"write {form[1]}")
+            self.wrong(scalar, f'not a name: "{scalar.value[:80]}"', f"write {form[1]}")
         return scalar.value
 
     def former(self, node: Node | None, form: tuple[str, str]) -> tuple[str, ...]:
@@ -196,7 +222,7 @@ class Reader:
         if scalar is None:
             return ""
         if scalar.value not in allowed:
-            self.problem(scalar, f'unknown value "{scalar.value[:80]}"', nearest(scalar.value, allowed))
+            self.wrong(scalar, f'unknown value "{scalar.value[:80]}"', nearest(scalar.value, allowed))
             return ""
         return scalar.value
 
@@ -216,7 +242,13 @@ class Reader:
         if scalar is None:
             return 0
         if scalar.style or not re.fullmatch(r"-?[0-9][0-9_]{0,20}(\.[0-9]{1,10})?", scalar.value):
-            self.problem(scalar, f'not a number: "{scalar.value[:80]}"', "write digits such as 1_000_000 or 0.5")
+            meant = number_meant(scalar.value)
+            remedy = (
+                f"write {meant}{', without quotes' if scalar.style else ''}"
+                if meant
+                else "write digits such as 1_000_000 or 0.5"
+            )
+            self.wrong(scalar, f'not a number: "{scalar.value[:80]}"', remedy)
             return 0
         digits = scalar.value.replace("_", "")
         return float(digits) if "." in digits else int(digits)
@@ -246,7 +278,7 @@ class Reader:
         if not least_s <= seconds <= most_s:
             message = f'not a duration: "{scalar.value[:80]}"' if found is None else f"{scalar.value} is out of range"
             bounds = " to ".join(f"{s // 86_400}d" if s % 86_400 == 0 else f"{s // 60}m" for s in (least_s, most_s))
-            self.problem(scalar, message, f"write {forms}, from {bounds}")
+            self.wrong(scalar, message, f"write {forms}, from {bounds}")
             return least_s
         return seconds
 
@@ -286,11 +318,24 @@ class Reader:
                 result = checked
                 continue
             for fault in checked:
-                if not self.unsure.hides(fault):
+                if not self.unsure.hides(fault) and not self.unsure.in_list(fault, scalar.value, self.problems):
                     blamed.setdefault(fault, []).append(trigger)
         for fault, triggers in blamed.items():
             where = f" on {', '.join(triggers)}" if len(triggers) < len(scopes) else ""
             said = later.get(fault.name) if fault.kind == "unknown name" else None
             message, remedy = said or (fault.message + where, self.unsure.remedy(fault))
             self.problem(index_within(self.text, scalar, fault.offset), message, remedy)
+            if said is None:
+                self.unsure.note(fault, self.problems[-1])
+        if not self.unsure.published:
+            self.escapes(scalar)
         return result
+
+    def escapes(self, scalar: Scalar) -> None:
+        """Characters in an expression's texts that nobody sees, and which are written as escapes there."""
+        for found in ESCAPE.finditer(scalar.value):
+            with contextlib.suppress(SyntaxError):  # which was reported already
+                character = ast.literal_eval(f'"{found[0]}"')
+                if INVISIBLE.match(character) or character == "\n":
+                    at = index_within(self.text, scalar, found.start())
+                    self.problem(at, named(character), "write a plain space, or leave it out")

@@ -7,9 +7,13 @@ Holds: a part's tree is that of the checked expression: names whole, money in fe
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, Final
 
 from engine.core.language.expressions import Expression, one_line
+
+LISTED: Final = "\0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,3 +54,39 @@ def _walk(expression: Expression, *, negations: bool, only: type[ast.boolop] | N
         text = one_line(encoded[begin:end].decode())
         found.append(Part(text, start + len(encoded[:begin].decode()), meant, negated))
     return found
+
+
+def texts_of(tree: ast.expr) -> Iterator[tuple[str, tuple[str, ...], str]]:
+    """The written texts that a name, or a text that a function gives, is compared with: what has them as trees call it,
+    the texts, and the function that looks for them (empty: they are whole). A declared list is its name after LISTED.
+    """
+    for node in ast.walk(tree):
+        match node:
+            case ast.Compare(left=left, ops=[ast.Eq() | ast.NotEq() | ast.In() | ast.NotIn()], comparators=[right]):
+                one, other = (right, left) if isinstance(left, ast.Constant) else (left, right)
+                given, function = _given(other), ""
+            case ast.Call(func=ast.Name(id="starts_with" | "ends_with" | "contains" as function), args=[one, sought]):
+                given = _given(sought)
+            case _:
+                continue
+        match one:
+            case ast.Name(id=said) | ast.Call(func=ast.Name(id=said)) if given:
+                yield said, given, function
+
+
+def _given(node: ast.expr) -> tuple[str, ...]:
+    if isinstance(node, ast.Name):
+        return (f"{LISTED}{node.id}",)
+    values: list[Any] = [item.value for item in getattr(node, "elts", [node]) if isinstance(item, ast.Constant)]
+    flat = values[0] if values and isinstance(values[0], tuple) else values
+    return tuple(value for value in flat if isinstance(value, str) and value)
+
+
+def written_alone(tree: ast.expr, value: str) -> ast.expr | None:
+    """The same comparison or search with one of its texts."""
+    match tree:
+        case ast.Compare(left=left, ops=[ast.In() | ast.NotIn()]):
+            return ast.Compare(left, [ast.Eq()], [ast.Constant(value)])
+        case ast.Call(func=function, args=[text, ast.Constant(value=tuple())]):
+            return ast.Call(function, [text, ast.Constant(value)], [])
+    return None

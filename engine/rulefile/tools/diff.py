@@ -18,8 +18,8 @@ from engine.core.rules.meaning import FILTERS, filter_meaning, meaning
 from engine.core.rules.occasion import Becomes, BeforeMaturity, Calendar, Occasion, OnEvents, Sequence, Silence
 from engine.core.rules.ruleset import Feature, Rule, RuleSet, Window
 from engine.core.rules.tables import Table
-from engine.rulefile.lint.places import Places
 from engine.rulefile.source.parts import Part, conjuncts
+from engine.rulefile.source.places import Places
 from engine.rulefile.tools.effects import RULE_MEMORY, pasts
 from engine.rulefile.tools.renames import acts_otherwise, by_present_name, likenesses, name_of, renamed
 from engine.rulefile.tools.tables import between_tables

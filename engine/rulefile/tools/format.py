@@ -98,7 +98,7 @@ class Unformatted(Exception):
 
 def formatted(name: str, text: str) -> str | list[Problem]:
     text = text.replace("\r\n", "\n")
-    root, problems = read_document(name, text)
+    root, problems = read_document(name, text, published=True)
     if problems or root is None:
         return problems
     try:
@@ -107,7 +107,7 @@ def formatted(name: str, text: str) -> str | list[Problem]:
     except Unformatted as error:
         index, remedy = error.args
         return [Problem(name, *place(text, index), None, "this has no canonical layout", remedy)]
-    again, _ = read_document(name, written)
+    again, _ = read_document(name, written, published=True)
     if again is None or _plain(again) != _plain(root) or _said(written, again) != _said(text, root):
         return [Problem(name, 1, 1, None, "the layout would change what the file says", "leave it, and tell us")]
     return written

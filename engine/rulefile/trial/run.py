@@ -26,7 +26,8 @@ from engine.insight.values import MISSING
 from engine.rulefile.read.cases import Expected, RuleTest, read_tests
 from engine.rulefile.read.story import CLIENT_ID
 from engine.rulefile.source.document import Mapping, Node, Scalar, index_within, place, read_document
-from engine.rulefile.source.fields import Reader, Unsure
+from engine.rulefile.source.fields import Reader
+from engine.rulefile.source.unsure import Unsure
 from engine.rulefile.trial.alone import Companies
 
 Documents = dict[str, Node]
@@ -118,7 +119,7 @@ def _told(rule_set: RuleSet, documents: Documents | None) -> list[_Told]:
     rules = {rule.id: rule for rule in rule_set.rules}
     told = []
     for file, text in rule_set.files:
-        root = documents.get(file) if documents else read_document(file, text)[0]
+        root = documents.get(file) if documents else read_document(file, text, published=True)[0]
         listed = root.entries.get("rules") if isinstance(root, Mapping) else None
         reader = Reader(file, text, Unsure())
         for node in reader.items(listed[1]) if listed else ():

@@ -28,6 +28,7 @@ from engine.rulefile.read.load import DirectoryError, load, read_directory
 from engine.rulefile.read.load import digest as digest_of
 from engine.rulefile.source.document import Mapping as MappingNode
 from engine.rulefile.source.document import Scalar, read_document
+from engine.rulefile.source.problem import Problem
 from engine.runtime.clients import Clients
 from engine.runtime.errors import Newer, Refused
 from engine.runtime.formats import RULE_SET_FORMAT, check_readable
@@ -111,11 +112,15 @@ def load_directory(directory: Path) -> RuleSet:
         files = read_directory(directory)
     except DirectoryError as error:
         raise Refused(str(error)) from error
-    return load_files(files, f"the rules in {directory}")
+    return _accepted(load(files), f"the rules in {directory}")
 
 
 def load_files(files: Mapping[str, str], whose: str) -> RuleSet:
-    rule_set = load(files)
+    """A set of the topic."""
+    return _accepted(load(files, published=True), whose)
+
+
+def _accepted(rule_set: RuleSet | tuple[Problem, ...], whose: str) -> RuleSet:
     if isinstance(rule_set, RuleSet):
         return rule_set
     raise Refused(f"{whose} are refused, {len(rule_set)} problems:\n" + "\n".join(map(str, rule_set)))
@@ -197,7 +202,7 @@ class RuleSetArchive:
 
     def needs_approval(self, digest: str | None) -> bool:
         """Whether a set may be replaced only with a second person's consent. It need not be loadable."""
-        root: Any = read_document("", self._files(digest or "").get("policy.yaml", ""))[0]
+        root: Any = read_document("", self._files(digest or "").get("policy.yaml", ""), published=True)[0]
         for key in ("publishing", "approval"):
             root = root.entries.get(key, (None, None))[1] if isinstance(root, MappingNode) else None
         return isinstance(root, Scalar) and root.value == "true"

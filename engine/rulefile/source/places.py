@@ -70,7 +70,7 @@ class Places:
         self.segments: dict[str, Place] = {}
         self.declared: dict[str, dict[str, Place]] = {key: {} for key in DECLARING}
         for name, text in self.texts.items():
-            root = documents[name] if documents else read_document(name, text)[0]
+            root = documents[name] if documents else read_document(name, text, published=True)[0]
             if isinstance(root, Mapping):
                 self._take(Place(name, text, root))
 
