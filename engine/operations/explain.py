@@ -35,6 +35,7 @@ from engine.runtime.errors import Refused
 from engine.runtime.partitioning import partitioner
 from engine.runtime.protocol.records import Inbound, by_neighbours, read
 from engine.runtime.protocol.writes import STATE_FIELD, decode_writes
+from engine.runtime.redis.reading import refuse_gone
 from engine.runtime.redis.store import client_key, pinned_partitions, redis_errors
 from engine.runtime.rule_sets.archive import RuleSetArchive, load_directory
 from engine.runtime.settings import Settings
@@ -118,7 +119,10 @@ async def from_redis(redis: Redis, app_id: str, client_id: str) -> bytes | None:
     partition = partitioner(await pinned_partitions(redis, app_id))(client_id.encode())
     key = client_key(app_id, partition, client_id)
     with redis_errors():
-        return cast(bytes | None, await redis.hget(key, STATE_FIELD))  # type: ignore[misc]
+        found = cast(bytes | None, await redis.hget(key, STATE_FIELD))  # type: ignore[misc]
+    if found is None:
+        await refuse_gone(redis, app_id, partition, client_id)
+    return found
 
 
 def from_snapshot(path: Path, client_id: str) -> bytes | None:

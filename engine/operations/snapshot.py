@@ -31,6 +31,7 @@ from engine.runtime.protocol.partition import Partition
 from engine.runtime.protocol.position import Position
 from engine.runtime.protocol.processor import Processor
 from engine.runtime.protocol.writes import encode_writes
+from engine.runtime.redis.eviction import refuse_eviction
 from engine.runtime.redis.reading import packed_states
 from engine.runtime.redis.store import (
     RedisStore,
@@ -213,6 +214,7 @@ async def rebuild(
     ledger do not fit.
     """
     settings = settings.scoped(processor.name, processor.suffix)
+    await refuse_eviction(redis)
     partitions = await topics.partition_count(settings, clients)
     if await is_pinned(redis, settings.scope):
         raise Refused(

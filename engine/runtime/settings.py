@@ -78,6 +78,9 @@ class Settings(BaseSettings):
     redis: SecretStr = Field(
         SecretStr("redis://127.0.0.1:6379/0"), description="Redis URL; give a password by environment or file"
     )
+    redis_never_evicts: bool = Field(
+        False, description="states that Redis keeps all keys, where it does not say its maxmemory-policy itself"
+    )
     rules: Path | None = Field(None, description="directory of rule files; left out, the rule set on the topic is used")
     watch: bool = Field(False, description="publish the rule files again whenever they change")
     prefix: str = Field("", pattern=r"^[A-Za-z0-9._-]{0,100}$", description="put before every topic's name")

@@ -133,6 +133,19 @@ async def test_health(
     assert report["warnings"] == ([trouble] if trouble else [])
 
 
+def test_whatever_somebody_has_to_act_on_makes_it_amber() -> None:
+    runners = [SimpleNamespace(number=0, ready=True, trouble=None, warnings=["held"])]
+    partitions: Any = SimpleNamespace(joined=True, runners=lambda: runners)
+    rule_sets: Any = SimpleNamespace(trouble="a bad set", in_words=lambda: {}, warnings=lambda: ["a list ends"])
+    eviction: Any = SimpleNamespace(warning="evicts")
+    report = Health(Waiting(Metrics(CollectorRegistry())), partitions, rule_sets, eviction).report()
+    assert (report["state"], report["ready"], report["warnings"]) == (
+        "amber",
+        True,
+        ["a bad set", "a list ends", "evicts", "held"],
+    )
+
+
 # -- the watchdog -------------------------------------------------------------------------------------
 
 

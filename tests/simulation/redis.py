@@ -182,6 +182,10 @@ class SimRedisClient:
         answer: list[bytes] = await self._ask(f"ZRANGE {key}", lambda: self._server.due(key, int(last), num))
         return answer
 
+    async def info(self, section: str) -> dict[str, str]:
+        answer: dict[str, str] = await self._ask(f"INFO {section}", lambda: {"maxmemory_policy": "noeviction"})
+        return answer
+
     def register_script(self, script: str) -> Callable[..., Any]:
         return {
             APPLY: self._apply,

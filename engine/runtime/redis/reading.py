@@ -16,9 +16,11 @@ from engine.core.contract.topics import TOPICS, sources
 from engine.core.firm_time import NEVER_MS
 from engine.core.plan.compile import compile_rule_set
 from engine.core.rules.ruleset import ContactPolicy, RuleSet, Tiers
+from engine.runtime.errors import Refused
 from engine.runtime.partitioning import partitioner
+from engine.runtime.protocol.position import Position
 from engine.runtime.protocol.writes import STATE_FIELD
-from engine.runtime.redis.store import client_key, due_key, pinned_partitions, redis_errors
+from engine.runtime.redis.store import RedisStore, client_key, due_key, pinned_partitions, redis_errors
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -29,13 +31,14 @@ NO_RULES = compile_rule_set(RuleSet("", (), (), Tiers({}, (), None), ContactPoli
 
 async def read_client(redis: Redis, app_id: str, client_id: str) -> dict[str, Any] | None:
     """The public record with tier history and last actions; None for an unknown client. Times are RFC 3339, money is
-    CNY.
+    CNY. Raises Refused for a client whose state is gone.
     """
     partition = partitioner(await pinned_partitions(redis, app_id))(client_id.encode())
     key = client_key(app_id, partition, client_id)
     with redis_errors():
         found = cast(dict[bytes, bytes], await redis.hgetall(key))
-    if not found:
+    if STATE_FIELD.encode() not in found:
+        await refuse_gone(redis, app_id, partition, client_id)
         return None
     client = unpack(NO_RULES.layout, found[STATE_FIELD.encode()])
     public = {name: found.get(name.encode(), b"").decode() or None for name in PUBLIC_FIELDS}
@@ -104,7 +107,8 @@ async def all_states(redis: Redis, app_id: str) -> AsyncIterator[tuple[str, byte
 async def packed_states(redis: Redis, app_id: str, partition: int) -> AsyncIterator[tuple[str, bytes]]:
     """Every client's id and packed state of one partition, at least once, each as of some moment while this runs.
 
-    The due times name them all; the keys of all partitions would be gone through for each partition anew.
+    The due times name them all; the keys of all partitions would be gone through for each partition anew. Raises
+    Refused when they do not: a snapshot without them would make the loss last.
     """
     ids: list[str] = []
     with redis_errors():
@@ -116,10 +120,33 @@ async def packed_states(redis: Redis, app_id: str, partition: int) -> AsyncItera
                 ids = []
         for pair in await _states(redis, app_id, partition, ids):
             yield pair
+    looked = await RedisStore(redis, app_id, partition).look(0, 1)
+    written = Position.read(looked.position).states
+    if looked.known != written:
+        raise Refused(_gone(partition, f"knows {looked.known} clients, {written} were written"))
 
 
 async def _states(redis: Redis, app_id: str, partition: int, ids: list[str]) -> list[tuple[str, bytes]]:
     pipe = redis.pipeline(transaction=False)
     for client_id in ids:
         pipe.hget(client_key(app_id, partition, client_id), STATE_FIELD)
-    return [(client_id, state) for client_id, state in zip(ids, await pipe.execute(), strict=True) if state]
+    found = list(zip(ids, await pipe.execute(), strict=True))
+    for client_id, state in found:
+        if state is None:
+            raise Refused(_gone(partition, f"has lost the state of client {client_id}"))
+    return found
+
+
+async def refuse_gone(redis: Redis, app_id: str, partition: int, client_id: str) -> None:
+    """Raises Refused when a client without a state has a due time: it was written, and is no unknown client."""
+    with redis_errors():
+        due = await redis.zscore(due_key(app_id, partition), client_id)
+    if due is not None:
+        raise Refused(_gone(partition, f"has lost the state of client {client_id}"))
+
+
+def _gone(partition: int, what: str) -> str:
+    return (
+        f"partition {partition}: Redis {what}: keys were evicted or deleted. A running worker writes them again from "
+        "the ledger within minutes, or says why it cannot; then run this again"
+    )

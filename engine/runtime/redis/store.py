@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgpack
+import structlog
 from redis.exceptions import (
     AskError,
     AuthenticationError,
@@ -33,6 +34,8 @@ from engine.runtime.protocol.writes import STATE_FIELD
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
+
+log = structlog.get_logger(__name__)
 
 # Answers of a Redis that will be well again: failing over, full, unable to write, busy. redis-py has a class for some
 # of them, and takes the word off their text; one that is starting (LOADING) is no ResponseError there. A
@@ -230,6 +233,11 @@ async def is_pinned(redis: Redis, app_id: str) -> bool:
     return await _answer(redis.get(_partitions_key(app_id))) is not None
 
 
+async def has_pins(redis: Redis, app_id: str) -> bool:
+    """Whether it holds both: the number of partitions, and the name of the ledger."""
+    return await is_pinned(redis, app_id) and await _answer(redis.get(_ledger_key(app_id))) is not None
+
+
 async def pinned_partitions(redis: Redis, app_id: str) -> int:
     """The number of partitions of the state. Raises Refused if there is no state."""
     pinned = await _answer(redis.get(_partitions_key(app_id)))
@@ -245,12 +253,16 @@ async def pin_partitions(redis: Redis, app_id: str, partitions: int, ledger_is_e
     """Remember how many partitions the state is spread over.
 
     Raises Refused when it was another number, or when this Redis knows nothing of an engine whose ledger has records.
+    While it names a ledger, which is written when all partitions are whole, it does: only the number was evicted or
+    deleted, and is written again.
     """
     if not ledger_is_empty and not await is_pinned(redis, app_id):
-        raise Refused(
-            "this Redis holds no state but the ledger has records: it is another Redis, or it was emptied. Point "
-            "--redis at the one that holds the state, restore its backup, or run `engage rebuild`"
-        )
+        if await _answer(redis.get(_ledger_key(app_id))) is None:
+            raise Refused(
+                "this Redis holds no state but the ledger has records: it is another Redis, or it was emptied. Point "
+                "--redis at the one that holds the state, restore its backup, or run `engage rebuild`"
+            )
+        log.warning("Redis has lost the number of partitions, by eviction or by hand: it is written again")
     pinned = await _pinned(redis, _partitions_key(app_id), str(partitions))
     if pinned != str(partitions):
         raise Refused(
@@ -262,7 +274,7 @@ async def pin_partitions(redis: Redis, app_id: str, partitions: int, ledger_is_e
 
 async def pin_ledger(redis: Redis, app_id: str, ledger_topic: str) -> None:
     """Pin the ledger that this state belongs to. Raises Refused if it belongs to another."""
-    pinned = await _pinned(redis, f"{{{app_id}}}:ledger", ledger_topic)
+    pinned = await _pinned(redis, _ledger_key(app_id), ledger_topic)
     if pinned != ledger_topic:
         raise Refused(
             f"this Redis holds the state of another engine with --app-id {app_id}: its ledger is {pinned}, this one's "
@@ -297,3 +309,7 @@ async def _pinned(redis: Redis, key: str, value: str) -> str:
 
 def _partitions_key(app_id: str) -> str:
     return f"{{{app_id}}}:partitions"
+
+
+def _ledger_key(app_id: str) -> str:
+    return f"{{{app_id}}}:ledger"

@@ -11,6 +11,7 @@ from typing import Any, Final
 from faust.web import Request, Response, Web
 
 from engine.runtime.observe.metrics import Metrics
+from engine.runtime.redis.eviction import EvictionWatch
 from engine.runtime.rule_sets.following import RuleSets
 from engine.runtime.worker.partitions import Partitions
 from engine.runtime.worker.waiting import Waiting
@@ -19,10 +20,13 @@ TROUBLE_CHARACTERS: Final = 2000
 
 
 class Health:
-    def __init__(self, waiting: Waiting, partitions: Partitions, rule_sets: RuleSets) -> None:
+    def __init__(
+        self, waiting: Waiting, partitions: Partitions, rule_sets: RuleSets, eviction: EvictionWatch | None = None
+    ) -> None:
         self._waiting = waiting
         self._partitions = partitions
         self._rule_sets = rule_sets
+        self._eviction = eviction
 
     def not_ready(self) -> list[str]:
         """Why this worker is not ready, empty when it is. A worker without partitions is a ready spare."""
@@ -40,6 +44,7 @@ class Health:
         reasons, trouble = self.not_ready(), self._rule_sets.trouble
         warnings = [trouble[:TROUBLE_CHARACTERS]] if trouble else []
         warnings += self._rule_sets.warnings()
+        warnings += [self._eviction.warning] if self._eviction and self._eviction.warning else []
         warnings += [warning for runner in self._partitions.runners() for warning in runner.warnings]
         return {
             "state": "red" if reasons else "amber" if warnings else "green",

@@ -21,6 +21,7 @@ from engine.runtime.observe.metrics import Metrics
 from engine.runtime.protocol.processor import Processor
 from engine.runtime.protocol.unit import UnitLimits
 from engine.runtime.redis import store as redis_store
+from engine.runtime.redis.eviction import EvictionWatch, refuse_eviction
 from engine.runtime.rule_sets.following import RuleSets
 from engine.runtime.settings import Settings
 from engine.runtime.worker.delivery import Delivery
@@ -34,6 +35,7 @@ log = structlog.get_logger(__name__)
 
 PROBE_S: Final = 3.0
 TOPICS_S: Final = 60.0
+REDIS_S: Final = 10.0
 
 
 class Worker:
@@ -72,7 +74,8 @@ class Worker:
             cache_bytes=cache_bytes,
         )
         self._membership = Membership(settings, clients, self.partitions.assign)
-        self.health = Health(self._waiting, self.partitions, self.rule_sets)
+        self._eviction = EvictionWatch(self._redis, settings.redis_never_evicts)
+        self.health = Health(self._waiting, self.partitions, self.rule_sets, self._eviction)
         add_pages(self._app, self.health, metrics, self.partitions, self.rule_sets)
         self._watchdog = Watchdog(settings.unit_deadline_s)
         self._tasks: list[asyncio.Task[None]] = []
@@ -91,6 +94,8 @@ class Worker:
         self._clients.thread(self._watchdog.watch, "watchdog")
         self._spawn(self._watchdog.beat())
         await self.rule_sets.read_given()
+        await self._patiently(lambda: refuse_eviction(self._redis))
+        await self._patiently(self._eviction.look)
         await self._patiently(self._check)
         await self._warn()
         await self._patiently(self.rule_sets.start)
@@ -98,6 +103,7 @@ class Worker:
         self._spawn(self._poll_membership())
         self._spawn(self.partitions.reconcile())
         self._spawn(self._forever(self._watch_topics))
+        self._spawn(self._forever(self._watch_redis))
         self._spawn(self._forever(self.rule_sets.follow))
         if self.settings.watch and self.settings.rules:
             directory = self.settings.rules
@@ -147,9 +153,16 @@ class Worker:
                 refused = True  # a broker that is only starting does not know its topics yet: one more look
                 log.warning("the topics are not as they were", error=str(error))
 
+    async def _watch_redis(self) -> None:
+        """Its settings may be changed under a worker, and a failover leads to a server with others."""
+        while True:
+            await asyncio.sleep(REDIS_S)
+            await self._eviction.look()
+            await self._check_redis()
+
     async def _check_redis(self) -> None:
         """What Redis forgot is refused while a worker runs, too: the operator must choose the backup."""
-        if not await redis_store.is_pinned(self._redis, self.settings.scope):
+        if not await redis_store.has_pins(self._redis, self.settings.scope):
             await self._check()
 
     async def _patiently(self, step: Callable[[], Awaitable[None]]) -> None:
