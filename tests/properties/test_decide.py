@@ -229,7 +229,7 @@ def test_unpack_gives_back_every_attribute(name, history):
 
 
 # Have a meaning while an event is decided, or are found again when missing.
-PASSING = ("before_ms", "calendar_ms", "calendar_rules", "packed", "packed_past", "slide")
+PASSING = ("before_ms", "calendar_ms", "calendar_rules", "packed", "packed_past", "public", "slide")
 
 
 def attributes(plan: Plan, client: ClientState) -> dict[str, object]:

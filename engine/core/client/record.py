@@ -8,6 +8,7 @@ harmless.
 from __future__ import annotations
 
 from functools import lru_cache
+from operator import attrgetter
 from typing import Final
 
 from engine.core.client.state import ClientState
@@ -23,18 +24,23 @@ def _seconds(moment_s: int) -> str:
     return rfc3339(moment_s * 1000).replace(".000Z", "Z")
 
 
+_of: Final = attrgetter("tier", "tier_since_ms", "type", "segment", "value_score", "advisor_id", "assets_fen")
+
+
 def public_fields(client: ClientState) -> dict[str, str]:
     """All PUBLIC_FIELDS, in their order. Times are RFC 3339 in UTC to the second, money is an exact decimal in
     CNY.
     """
-    score = client.value_score
-    return {
-        "tier": client.tier or "",
-        "tier_since": _seconds(client.tier_since_ms // 1000) if client.tier_since_ms is not None else "",
-        "client_type": client.type or "",
-        "segment": client.segment or "",
-        "value_score": "" if score is None else f"{score:.6g}",
-        "advisor": client.advisor_id or "",
-        "assets_cny": "" if client.assets_fen is None else cny(client.assets_fen),
-        "updated_at": _seconds(client.now_ms // 1000),
-    }
+    values = _of(client)
+    if client.public is None or client.public[0] != values:  # most events change the last field alone
+        tier, tier_since_ms, client_type, segment, score, advisor_id, assets_fen = values
+        client.public = values, {
+            "tier": tier or "",
+            "tier_since": _seconds(tier_since_ms // 1000) if tier_since_ms is not None else "",
+            "client_type": client_type or "",
+            "segment": segment or "",
+            "value_score": "" if score is None else f"{score:.6g}",
+            "advisor": advisor_id or "",
+            "assets_cny": "" if assets_fen is None else cny(assets_fen),
+        }
+    return {**client.public[1], "updated_at": _seconds(client.now_ms // 1000)}

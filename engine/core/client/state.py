@@ -7,10 +7,11 @@ state is stored.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Final
+from zlib import crc32
 
 from engine.core.client.activities import Activities
 from engine.core.client.layout import SourceLayout
@@ -43,7 +44,7 @@ class ClientState:
         "acted", "activities", "advisor_id", "age_band", "assets_fen", "assets_peak_fen", "birth_date",
         "calendar_ms", "calendar_rules", "cash_fen", "client_id", "consents", "contacts_day",
         "contacts_today", "day", "decided_ms", "due_ms", "event_ids", "held", "holdings", "language",
-        "late", "margin_ratio", "now_ms", "packed", "recent", "region", "review_ms", "risk_level",
+        "late", "margin_ratio", "now_ms", "packed", "public", "recent", "region", "review_ms", "risk_level",
         "said_ms", "segment", "sequence", "silenced", "since_ms", "tier", "tier_history", "tier_since_ms",
         "time_zone", "type", "unknown", "value_score", "waits",
     )  # fmt: skip
@@ -94,6 +95,7 @@ class ClientState:
         self.calendar_ms = 0  # the next calendar time after `now_ms`, when later than it
         self.calendar_rules: list[int] = []  # those that it regards
         self.packed: dict[str, tuple[tuple[Any, ...], bytes]] = {}  # section -> its values, and them packed
+        self.public: tuple[tuple[Any, ...], dict[str, str]] | None = None  # values, and the public fields that they give
         self.unknown: dict[str, Any] = {}  # sections of a newer release, as they were read: stored again as they are
 
     def advance(self, layout: Layout, moment_ms: int) -> None:
@@ -129,13 +131,14 @@ class ClientState:
         """Whether this event has come within DUPLICATE_DAYS; it is known from now on. Of another time it is another
         event, whose producer gave an id twice: one that is later than all before it cannot have come (`may_be`).
         """
-        digest = (zlib.crc32(f"{topic} {event_id}".encode()) << 16 | time_ms & 0xFFFF).to_bytes(EVENT_ID_BYTES, "big")
-        for ids in self.event_ids.values() if may_be else ():
-            at = ids.find(digest)
-            while at >= 0 and at % EVENT_ID_BYTES:  # across two of them
-                at = ids.find(digest, at + 1)
-            if at >= 0:
-                return True
+        digest = (crc32(event_id.encode(), _seed(topic)) << 16 | time_ms & 0xFFFF).to_bytes(EVENT_ID_BYTES, "big")
+        if may_be:
+            for ids in self.event_ids.values():
+                at = ids.find(digest)
+                while at >= 0 and at % EVENT_ID_BYTES:  # across two of them
+                    at = ids.find(digest, at + 1)
+                if at >= 0:
+                    return True
         today = self.event_ids[self.day] = self.event_ids.get(self.day, b"") + digest
         if len(today) % EVENT_IDS_CHECKED == 0:
             self._bound_event_ids()
@@ -149,6 +152,11 @@ class ClientState:
             kept[day] = ids[max(len(ids) - room, 0) :]
             room -= len(kept[day])
         self.event_ids = {day: kept[day] for day in self.event_ids if kept[day]}
+
+
+@cache
+def _seed(topic: str) -> int:
+    return crc32(f"{topic} ".encode())
 
 
 def _remembered(memory: dict[str, int], moment_ms: int) -> dict[str, int]:

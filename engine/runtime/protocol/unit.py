@@ -63,7 +63,8 @@ class OpenUnit:
         match outcome:
             case Taken():
                 self.events[record.topic] += 1
-                self.unread.update((record.topic, name) for name in outcome.unread)
+                for name in outcome.unread:
+                    self.unread[record.topic, name] += 1
             case Rerouted():
                 self.rerouted[record.topic] += 1
                 self.messages.append(record.set_aside(outcome))

@@ -6,7 +6,7 @@ Holds: a chunk names its fields, so that whoever applies it needs no list of its
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -35,23 +35,24 @@ class Write:
 def encode_writes(writes: Iterable[Write], chunk_bytes: int = MAX_CHUNK_BYTES) -> list[bytes]:
     """At least one chunk. Each is `{fields: [state, public field...], rows: [[key, due or -1, values...], ...]}`."""
     chunks: list[bytes] = []
-    rows: list[list[Any]] = []
+    rows: list[tuple[Any, ...]] = []
     names: tuple[str, ...] = ()
     size = 0
     for write in writes:
-        if rows and (size > chunk_bytes or tuple(write.public) != names):
+        public, state = write.public, write.state
+        if rows and (size > chunk_bytes or tuple(public) != names):
             chunks.append(_chunk((STATE_FIELD, *names), rows))
             rows, size = [], 0
-        names = tuple(write.public)
-        due = write.due_ms if write.due_ms < NEVER_MS else -1
-        rows.append([write.key, due, write.state, *write.public.values()])
-        size += len(write.state) + 256
+        if not rows:
+            names = tuple(public)
+        rows.append((write.key, write.due_ms if write.due_ms < NEVER_MS else -1, state, *public.values()))
+        size += len(state) + 256
     if rows or not chunks:
         chunks.append(_chunk((STATE_FIELD, *names), rows))
     return chunks
 
 
-def _chunk(fields: Iterable[str], rows: list[list[Any]]) -> bytes:
+def _chunk(fields: Iterable[str], rows: Sequence[Sequence[Any]]) -> bytes:
     # Redis's cmsgpack does not know msgpack's binary type: bytes go as the older raw type
     packed: bytes = msgpack.packb({"fields": list(fields), "rows": rows}, use_bin_type=False)
     return packed
