@@ -21,6 +21,8 @@ class UnreadableState(ValueError):
 class Activities(dict[str, Activity]):
     """By topic. `moment` is the client's day and hour, `since` those of its first event when this was stored."""
 
+    __slots__ = ("_since", "_sources", "_stored", "_stored_at", "moment")
+
     def __init__(self, sources: dict[str, SourceLayout], moment: tuple[int, int]) -> None:
         super().__init__()
         self._sources = sources
