@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -207,3 +208,40 @@ def test_the_history_keeps_the_last_moves():
     assert len(history) == MAX_HISTORY
     assert [to for _, _, to in history[-2:]] == ["B", "A"]
     assert history[-1] == [at(29), "B", "A"]
+
+
+TURNOVER = """\
+individual:
+  measure: turnover_cny_7d
+  promote_after: {up}d
+  demote_after: {down}d
+  tiers:
+    - {{tier: A, enter: 4_000, exit: 3_000}}
+    - {{tier: B, enter: 800, exit: 500}}
+    - {{tier: C}}
+"""
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize(("up", "down"), [(0, 0), (2, 3), (0, 9)])
+def test_a_client_whose_turnover_falls_moves_as_one_who_is_evaluated_at_every_midnight(seed, up, down):
+    chance = random.Random(seed)
+    features = "  turnover_cny_7d: {source: trades, aggregate: sum, field: amount_cny, window: 7d}\n"
+    plan = plan_of(features=features, tiers=TURNOVER.format(up=up, down=down))
+    trades = [
+        trade(at(day, hour=chance.randrange(1, 23)), chance.choice((9_000, 30_000, 80_000, 250_000)))
+        for day in range(40)
+    ]
+    trades = sorted((t for t in trades if chance.random() < 0.5), key=lambda item: item[1].time)
+    ladders = {type_: replace(ladder, falling=None) for type_, ladder in plan.ladders.items()}
+    woken, nightly = Desk(plan), Desk(replace(plan, ladders=ladders))
+    for desk in (woken, nightly):
+        desk.take(profile(at(0, hour=0)))
+        for item in trades:
+            desk.tick_all(item[1].time)
+            desk.take(item)
+        desk.tick_all(at(60))
+    assert woken.client.tier_history == nightly.client.tier_history
+    assert len(woken.client.tier_history) >= 3
+    timers, nights = (desk.client.sequence - len(trades) - 1 for desk in (woken, nightly))
+    assert timers < nights / 2  # a client whom no night can move is not woken

@@ -34,13 +34,16 @@ def public_fields(client: ClientState) -> dict[str, str]:
     values = _of(client)
     if client.public is None or client.public[0] != values:  # most events change the last field alone
         tier, tier_since_ms, client_type, segment, score, advisor_id, assets_fen = values
-        client.public = values, {
-            "tier": tier or "",
-            "tier_since": _seconds(tier_since_ms // 1000) if tier_since_ms is not None else "",
-            "client_type": client_type or "",
-            "segment": segment or "",
-            "value_score": "" if score is None else f"{score:.6g}",
-            "advisor": advisor_id or "",
-            "assets_cny": "" if assets_fen is None else cny(assets_fen),
-        }
+        client.public = (
+            values,
+            {
+                "tier": tier or "",
+                "tier_since": _seconds(tier_since_ms // 1000) if tier_since_ms is not None else "",
+                "client_type": client_type or "",
+                "segment": segment or "",
+                "value_score": "" if score is None else f"{score:.6g}",
+                "advisor": advisor_id or "",
+                "assets_cny": "" if assets_fen is None else cny(assets_fen),
+            },
+        )
     return {**client.public[1], "updated_at": _seconds(client.now_ms // 1000)}

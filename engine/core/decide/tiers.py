@@ -121,10 +121,30 @@ def review_due_ms(plan: Plan, client: ClientState) -> int:
             due_ms = max((client.tier_since_ms or 0) + _stay_ms(ladder, current, target), client.now_ms + 1)
             if not rises:
                 return due_ms  # waits for nothing but its minimum stay
+            if target > current and ladder.falling is not None:
+                return due_ms  # it can only fall further
+        if ladder.falling is not None:
+            return min(due_ms, _falls_ms(ladder.falling, ladder.exit[current], client))
     slide_ms = next_slide_ms(plan.layout, client)
     if slide_ms < NEVER_MS:
         due_ms = min(due_ms, slide_ms, day_start_ms(client.day + 1))
     return min(due_ms, _elapsed_ms(ladder, client))
+
+
+def _falls_ms(falling: tuple[str, int, int], leave: float | None, client: ClientState) -> int:
+    """When a count or sum falls below `leave` as the days of its window pass; NEVER_MS if it cannot."""
+    topic, column, window = falling
+    activity = client.activities[topic]
+    if leave is None or leave <= 0:
+        return NEVER_MS
+    first = bisect_right(activity.days, client.day - window)
+    rows = [*zip(activity.days[first:], activity.columns[column][first:], strict=True)]
+    left = activity.today[column] + sum(value for _, value in rows)
+    for day, value in [*rows, (client.day, activity.today[column])]:
+        left -= value
+        if left < leave:
+            return day_start_ms(day + window)
+    return NEVER_MS
 
 
 def _daily_values(daily_mean: tuple[int, int], client: ClientState) -> list[Any]:

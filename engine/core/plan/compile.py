@@ -61,6 +61,9 @@ class CompiledLadder:
     enter: tuple[float | None, ...]  # in the measure's stored unit (fen for money)
     exit: tuple[float | None, ...]
     daily_mean: tuple[int, int] | None  # (column, window in days) when the measure is one daily_mean feature
+    falling: (
+        tuple[str, int, int] | None
+    )  # (topic, column, window in days) when it is one count or sum that can only fall
     bases: tuple[Read, ...]  # since when the days are counted that the measure reads
     by_now: Literal["day", "hour"] | None  # how the measure moves with `now`
 
@@ -152,7 +155,7 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
 
     base_of = {name.name: space[f"base_{name.name.partition('.')[2]}"] for name in bases}
     ladders = {
-        t: _ladder(ladder, space[f"measure_{t}"], sources["balances"], read_by(ladder.measure, scope), base_of)
+        t: _ladder(ladder, space[f"measure_{t}"], sources, read_by(ladder.measure, scope), base_of)
         for t, ladder in rule_set.tiers.ladders.items()
     }
     by_balance_alone = all(ladder.daily_mean is not None for ladder in ladders.values())
@@ -264,11 +267,11 @@ def _add_possible(code: Code, by_trigger: Mapping[Trigger, tuple[Rule, ...]], sc
 def _ladder(
     ladder: Ladder,
     measure: Read,
-    balances: features.SourcePlan,
+    sources: Mapping[str, features.SourcePlan],
     reads: Sequence[Name],
     base_of: Mapping[str, Read],
 ) -> CompiledLadder:
-    money = ladder.measure.type.unit == "cny"
+    money, measured = ladder.measure.type.unit == "cny", ladder.measure.text.strip()
 
     def stored(threshold: float | None) -> float | None:
         return round(threshold * 100) if money and threshold is not None else threshold
@@ -279,7 +282,8 @@ def _ladder(
         money,
         tuple(stored(step.enter) for step in ladder.steps),
         tuple(stored(step.exit) for step in ladder.steps),
-        balances.daily_means.get(ladder.measure.text.strip()),
+        sources["balances"].daily_means.get(measured),
+        next(((topic, *plan.falling[measured]) for topic, plan in sources.items() if measured in plan.falling), None),
         tuple(base_of[name.name] for name in reads if name.changes == "elapsed"),
         moves_with_now(ladder.measure.tree) if any(name.changes == "now" for name in reads) else None,
     )

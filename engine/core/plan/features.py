@@ -20,7 +20,7 @@ from engine.core.contract.fields import MICRO, units
 from engine.core.firm_time import DAY_MS, HOUR_MS, LONGEST_MONTH, NEVER_MS, day_start_ms
 from engine.core.language.expressions import Expression
 from engine.core.rules.meaning import filter_meaning
-from engine.core.rules.names import activity_code, field_name
+from engine.core.rules.names import activity_code, feature_bounds, field_name
 from engine.core.rules.ruleset import Feature, Since, Window
 
 _BLANK_PAST: Final = {"count": 0, "sum": 0, "distinct": 0, "daily_mean": (0, 0)}
@@ -45,6 +45,7 @@ class SourcePlan:
     totals: tuple[Feature, ...]
     reads: dict[str, str]  # feature name -> Python text over `c`
     daily_means: dict[str, tuple[int, int]]  # feature name -> its column, and how many days its window reaches back
+    falling: dict[str, tuple[int, int]]  # the same for counts and sums that only fall while no event comes
     reaches: dict[str, Reach]  # by feature name
 
     @property
@@ -110,12 +111,18 @@ def plan_source(source: str, features: Collection[Feature], watched: Collection[
         for (feature, _), (aggregate, window) in zip(by_day, days.layout.windows, strict=True)
         if aggregate == "daily_mean"
     }
+    falling = {
+        feature.name: (window.column, window.slots)
+        for (feature, _), (aggregate, window) in zip(by_day, days.layout.windows, strict=True)
+        if aggregate in ("count", "sum") and window.unit == "slot" and not in_millionths(feature)
+        if feature_bounds(feature)[0] >= 0
+    }
     reaches = _reaches(source, "day", by_day, days) | (_reaches(source, "hour", by_hour, hours) if hours else {})
     for feature in features:
         if feature.source == source and isinstance(feature.window, Since):
             place = list(totals).index(column_key(feature))
             reaches[feature.name] = Reach(feature.name, feature.aggregate, source, "since", place, None)
-    return SourcePlan(days, hours, tuple(totals.values()), reads, means, reaches)
+    return SourcePlan(days, hours, tuple(totals.values()), reads, means, falling, reaches)
 
 
 def _reaches(source: str, unit: str, features: list[tuple[Feature, Window]], grid: Grid) -> dict[str, Reach]:
