@@ -8,6 +8,7 @@ sets the fact to unknown.
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
 from typing import Any, Final
 
 from engine.core.client.state import MAX_HOLDINGS, ClientState
@@ -29,13 +30,8 @@ def learn(plan: Plan, client: ClientState, topic: str, event: Event, late: bool)
         _take_facts(client, event, facts)
     if topic not in plan.update:
         return
-    if topic == "balances":
-        assert isinstance(event, Balance)
-        peak_fen = client.assets_peak_fen
-        client.assets_peak_fen = event.assets_fen if peak_fen is None else max(peak_fen, event.assets_fen)
-    elif topic == "trades" and (client.holdings or event.matures_on is not None):  # type: ignore[attr-defined]
-        assert isinstance(event, Trade)
-        _take_holding(client, event)
+    if topic in LEARNERS:
+        LEARNERS[topic](client, event)
     plan.update[topic](client, event, late)
     client.activities[topic].saw_event(event.time)
 
@@ -54,9 +50,16 @@ def _take_facts(client: ClientState, event: Any, facts: tuple[str, ...]) -> None
     client.said_ms = {**said_ms, **dict.fromkeys(new, time_ms)}
 
 
+def _take_peak(client: ClientState, balance: Balance) -> None:
+    peak_fen = client.assets_peak_fen
+    client.assets_peak_fen = balance.assets_fen if peak_fen is None else max(peak_fen, balance.assets_fen)
+
+
 def _take_holding(client: ClientState, trade: Trade) -> None:
     """Add a holding with a last day; a sale removes the part that is sold."""
     held = client.holdings
+    if not held and trade.matures_on is None:
+        return
     if trade.side == "sell":
         if not any(entry[1] == trade.symbol for entry in held):
             return
@@ -82,3 +85,7 @@ def _sold(held: list[list[Any]], trade: Trade) -> list[list[Any]]:
             if kept:
                 left.append([day, symbol, amount_fen * kept // quantity, kept])
     return left
+
+
+# by topic: what its events teach beside facts and features
+LEARNERS: Final[dict[str, Callable[[ClientState, Any], None]]] = {"balances": _take_peak, "trades": _take_holding}
