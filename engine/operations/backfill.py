@@ -99,7 +99,8 @@ class Columns:
     async def follow(self, log_: Log, inputs: Inputs, end: int) -> None:
         """Take what the ledger says was decided up to `end`, in its order; before its beginning, in the order of time.
 
-        The ledger says, too, how far a timer had moved a client's time when a late event came.
+        The ledger says, too, how far a timer had moved a client's time when an event came: by then the client may have
+        forgotten that it had come before.
         """
         first, _ = await log_.bounds()
         if self._ledger is not None and self._ledger < first:

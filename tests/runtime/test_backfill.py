@@ -57,8 +57,9 @@ ASKED = """\
 define: {busy: {is: trades_7d > 3}}
 tables: {pace: {hit: first, otherwise: 30, rows: [{trades_7d: "> 3", then: 7}]}}
 """  # of a feature that is not new
-BEFORE_PLAN = plan_of(QUIET, features=OLD, definitions=ASKED)
-AFTER_PLAN = plan_of(QUIET, READER, features=NEW, definitions=ASKED)
+QUIETER = rule("quieter", on=None, silence="{of: logins, for: 9d}")  # for longer than an event is known again
+BEFORE_PLAN = plan_of(QUIET, QUIETER, features=OLD, definitions=ASKED)
+AFTER_PLAN = plan_of(QUIET, QUIETER, READER, features=NEW, definitions=ASKED)
 
 
 SIZES = Sizes(clients_at_once=100)
@@ -307,6 +308,23 @@ async def test_a_ledger_trimmed_within_a_unit_of_several_records_loses_no_step()
     scene.bench.ledger.records[:first] = [None] * first
     await scene.fill()
     scene.assert_as_always()
+
+
+@pytest.mark.parametrize(
+    ("again", "times"), [(at(2), 1), (at(8), 1), (at(10), 2)], ids=["known", "known still", "forgotten at a timer"]
+)
+async def test_an_event_that_comes_again_counts_as_the_worker_counted_it(again, times):
+    """The client has no event of its own in between: how far its time has come, only the ledger says."""
+    first = [login(at(0)), trade(at(0), side="sell")]
+    history = [*first, *(trade(at(1), 100, "c2") for _ in range(3)), *(trade(again, 100, "c2") for _ in range(5))]
+    scene = Scene(topics_of([*history, *first]))
+    await scene.go_on(len(scene.batches))
+    scene.plan = AFTER_PLAN
+    await scene.go_on(1)
+    await scene.fill()
+    scene.assert_as_always()
+    _, found = scene.values(scene.bench)["c1"]
+    assert (found["trades_90d"], found["sold_cny"]) == (times, 100 * times)
 
 
 async def test_an_empty_partition_has_nothing_to_fill():

@@ -202,22 +202,23 @@ class _Partition:
                     inputs.append(event)
             for item in inputs:  # one at a time: what came in one batch must not matter
                 client_id = item[1].client_id if isinstance(item, tuple) else item.client_id
-                before = self._load(plan, client_id)
+                before, stood_ms = self._load(plan, client_id)
                 decided = decide(plan, self.states, [item], step.decided_ms)
                 messages += decided.messages
                 changed |= decided.changed
                 for history in self.histories.values() if isinstance(item, tuple) else ():
-                    history.take(*item, self.states[client_id].now_ms)
+                    history.take(*item, stood_ms)
                 for message in decided.messages:
                     self._named(at, message, client_id, range(before + 1, self.states[client_id].sequence + 1))
         return messages, changed
 
-    def _load(self, plan: Plan, client_id: str) -> int:
-        """How many events and timers the client has had."""
+    def _load(self, plan: Plan, client_id: str) -> tuple[int, int]:
+        """How many events and timers the client has had, and its time."""
         stored = self.data.hashes.get(self.prefix + client_id)
         if client_id not in self.states and stored is not None:
             self.states[client_id] = unpack(plan.layout, stored["state"])
-        return self.states[client_id].sequence if client_id in self.states else 0
+        client = self.states.get(client_id)
+        return (client.sequence, client.now_ms) if client is not None else (0, 0)
 
     def _named(self, at: str, message: Message, client_id: str, causes: range) -> None:
         """The id must follow from the cause: the rule, the client, which of its events and timers, which of its

@@ -159,6 +159,9 @@ def _harm(world: World, fault: Fault, process: Process) -> None:
             # at the moment of the crash, or while the successor starts
             world.kill(process)
             world.network.later(fault.seconds * 0.3, _lose, world, int(fault.amount))
+        case "failover and no records":
+            _lose(world, int(fault.amount))
+            _mute_after(world, ("initialise", "LOOK", "end offsets"), fault.seconds, process)
         case "pause and failover":
             world.pause(process, fault.seconds)
             world.network.later(fault.seconds * 0.5, _lose, world, int(fault.amount))
@@ -171,6 +174,14 @@ def _zombie(world: World, process: Process) -> float:
     for group in world.kafka.groups.values():
         world.network.later(delay_s + world.random.uniform(0, 0.1), group.silent, process)
     return delay_s
+
+
+def _mute_after(world: World, requests: tuple[str, ...], seconds: float, process: Process) -> None:
+    """Kafka gives no answer from the moment on when a process has sent these, one after another."""
+    if requests:
+        process.trap_word, process.trap = requests[0], partial(_mute_after, world, requests[1:], seconds)
+    else:
+        world.network.later(0.01, _inflict, world, Fault(0.0, "kafka mute", 0, seconds))
 
 
 def _pause_and_stop(world: World, seconds: float, process: Process) -> None:

@@ -1,6 +1,6 @@
 """What features come to over a partition's whole past: the auditor's own answer to a backfill.
 
-Enters: every event that was decided, with the client's time by then; names of features. Leaves: their columns.
+Enters: every event that was decided, with the client's time before it; names of features. Leaves: their columns.
 Holds: it decides nothing but these features, by `decide`, with `plan_of_features` and `put_columns` of the core, which
 the engine's backfill and replay use too; it knows nothing of how a backfill reads.
 """
@@ -26,8 +26,11 @@ class History:
         self._clients: dict[str, ClientState] = {}
 
     def take(self, topic: str, event: Any, time_ms: int) -> None:
+        if (
+            event.client_id in self._clients
+        ):  # timers have moved the client's time: duplicates from before may be forgotten
+            self._clients[event.client_id].advance(self.plan.layout, time_ms)
         decide(self.plan, self._clients, [(topic, event)])
-        self._clients[event.client_id].advance(self.plan.layout, time_ms)
 
     def put(self, layout: Layout, client: ClientState) -> None:
         """Put the columns into a client's state."""

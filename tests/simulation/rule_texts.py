@@ -38,7 +38,7 @@ features:
 _SOLD: Final = """\
   sold_cny_7d: {source: trades, aggregate: sum, field: amount_cny, window: 7d}
   logins_12h: {source: logins, aggregate: count, window: 12h}
-  largest_since_login_cny: {source: trades, aggregate: max, field: amount_cny, since: {on: logins}}
+  traded_since_login_cny: {source: trades, aggregate: sum, field: amount_cny, since: {on: logins}}
 """
 
 

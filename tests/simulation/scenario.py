@@ -7,7 +7,7 @@ failing run can be made shorter by leaving some out.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any, Final
 
@@ -21,7 +21,7 @@ DRAIN_S: Final = 90.0  # all must be decided so long after the last fault
 CLIENTS: Final = tuple(f"c{number}" for number in range(9))
 BACKFILLS: Final = (
     ("sold_cny_7d",),
-    ("largest_since_login_cny", "logins_12h", "sold_cny_7d"),
+    ("traded_since_login_cny", "logins_12h", "sold_cny_7d"),
     ("trades_7d", "assets_avg_cny_30d"),  # never undeclared: nothing changes
 )
 OF_A_UNIT: Final = ("LOAD", "produce", "EndTxn", "APPLY")  # what a backfill asks for when it writes
@@ -101,10 +101,10 @@ def generate(random: Random, seed: int) -> Scenario:
     scenario.rebuild = _rebuild(Random(f"{seed}: how an operator mends Redis"))
     chance = Random(f"{seed}: what an operator does")  # apart, so that it does not change what else a seed says
     if chance.random() < 0.18:
-        inputs += _operated(chance, scenario)
-        scenario.faults.sort(key=lambda item: item.at_s)
+        inputs += _operated(chance, scenario, inputs)
     scenario.faults += _open_transactions(Random(f"{seed}: what other producers do"), scenario)
     scenario.faults += _evictions(Random(f"{seed}: what Redis evicts"), scenario)
+    scenario.faults += _silent_starts(Random(f"{seed}: when Kafka gives no records"), scenario)
     scenario.faults.sort(key=lambda item: item.at_s)
     scenario.inputs = sorted(inputs, key=lambda item: item.at_s)
     return scenario
@@ -129,6 +129,14 @@ def _evictions(random: Random, scenario: Scenario) -> list[Fault]:
     count = random.choice((1, 1, 2, 4)) if random.random() < 0.25 else 0
     kinds = [f"evicted {kind}" for kind in EVICTED]
     return [Fault(random.uniform(0.05, scenario.end_s), random.choice(kinds)) for _ in range(count)]
+
+
+def _silent_starts(random: Random, scenario: Scenario) -> list[Fault]:
+    """A unit is thrown away; when its records are to come again, none come for a while."""
+    if random.random() >= 0.1:
+        return []
+    at_s, who = random.uniform(0.5, scenario.end_s), random.randrange(scenario.workers)
+    return [Fault(at_s, "failover and no records", who, random.uniform(1.2, 3.0), 1)]
 
 
 def _rebuild(random: Random) -> Fault | None:
@@ -206,13 +214,13 @@ def _event(random: Random, topic: str, client_id: str, number: int, time_ms: int
     return event
 
 
-def _operated(random: Random, scenario: Scenario) -> list[Input]:
+def _operated(random: Random, scenario: Scenario, before: list[Input]) -> list[Input]:
     """Backfills, and the rule sets that make them worth while: features go and come back, mostly before, in the middle
     now and then.
     """
     scenario.backfill_clients = random.choice((2, 5, 20_000))
     scenario.backfill_unit_clients = random.choice((1, 3, 500))
-    at_s = random.uniform(0.2, 0.9) * scenario.end_s
+    first_s = at_s = random.uniform(0.2, 0.9) * scenario.end_s
     if random.random() < 0.3:  # the backfill finds a Redis that is only being made whole
         scenario.rebuild = None
         scenario.faults.append(Fault(max(at_s - random.uniform(0.7, 2.0), 0.05), "failover", 0, 0.0, 10_000))
@@ -231,10 +239,21 @@ def _operated(random: Random, scenario: Scenario) -> list[Input]:
         at_s = min(at_s + random.random() * 2, scenario.end_s)
     times = [random.random() * at_s, at_s - random.random(), at_s + random.random() * 2]
     sets = random.choice(((1, 2, 2), (1, 2, 2), (1, 0, 2), (1, 2, 1), (0, 1, 2), (1, 2, -1)))
-    return [
+    made = [
         Input(min(max(moment_s, 0.0), scenario.end_s), "rule-sets", 0, None, None, 0, rule_set)
         for moment_s, rule_set in zip(times, sets, strict=True)
     ]
+    if random.random() < 0.25:
+        made += _forgotten(random, scenario, before, first_s)
+    return made
+
+
+def _forgotten(random: Random, scenario: Scenario, before: list[Input], until_s: float) -> list[Input]:
+    """Clocks jump so far ahead that timers make clients forget what came; then upstream sends it again."""
+    jump_s = random.uniform(0.2, 0.7) * until_s
+    scenario.faults += [Fault(jump_s, "clock", who, 0.0, 240) for who in range(scenario.workers)]
+    sent = [item for item in before if item.at_s < jump_s]
+    return [replace(item, at_s=random.uniform(jump_s, scenario.end_s)) for item in sent]
 
 
 # -- faults ----------------------------------------------------------------------------------------
