@@ -282,6 +282,7 @@ def test_a_sweep_that_other_rules_interrupt() -> None:
     """Found as variant 1, request 40 of a start, once the engine sent one request more: a client whom other rules had
     decided in the middle of a sweep was not evaluated again.
     """
-    number = next((number for number in range(600) if interrupted(number, INTERRUPTED).violations), None)
+    numbers = range(750, 2_000)  # one in 200 shows it; 753 is the first today
+    number = next((number for number in numbers if interrupted(number, INTERRUPTED).violations), None)
     assert number is not None
     assert not interrupted(number).violations
