@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from engine.core.client.sections import pack, unpack
 from engine.core.client.state import ClientState
 from engine.core.decide.path import Due, Input, decide
+from engine.core.firm_time import date_of_day, day_of
 from engine.core.plan.compile import Plan
 from tests.core.making import at, balance, event_of, login, plan_of, profile, rule, trade
 from tests.properties.histories import quick
@@ -210,6 +211,8 @@ def lives(draw: st.DrawFn, most: int = 12) -> tuple[list[Input], int]:
     least = draw(st.sampled_from([1, most // 2]))  # lists are short unless asked for
     for gap, behind, (make, fields) in draw(st.lists(st.tuples(gaps, late, doings), min_size=least, max_size=most)):
         now_ms += gap
+        if fields.get("matures_on", "") < date_of_day(day_of(now_ms - behind)).isoformat():  # nobody buys what is over
+            fields = {field: value for field, value in fields.items() if field != "matures_on"}
         history.append(make(now_ms - behind, **fields))
     return history, now_ms + draw(st.sampled_from([0, DAY, 8 * DAY]))
 
