@@ -28,6 +28,7 @@ ODD: dict[str, list[str]] = {
     "kafka_ca_file": [*TEXT, "/nowhere/ca.pem", "/", __file__, LONG],
     "redis": [*TEXT, "localhost:6379", "http://host", "redis://", "redis://host:x", "redis://host:99999", "redis://h/x",
               "redis://a b/0", "redis://:secret@[::1", "unix://", LONG],
+    "redis_never_evicts": [*TEXT, "maybe", "2"],
     "rules": [*TEXT, "/nowhere", __file__, LONG],
     "watch": [*TEXT, "maybe", "2"],
     "prefix": ["a b", "a\nb", "a/b", "\udcff", "€", LONG],

@@ -80,15 +80,15 @@ def test_from_its_first_moment_on(numbers: tuple[signal.Signals, ...], tmp_path:
     assert not list(tmp_path.iterdir()), "directories that were made are gone"
 
 
-def waits_for_kafka(process: subprocess.Popen[str]) -> str:
+def waits(process: subprocess.Popen[str]) -> str:
     assert process.stderr is not None
     return next(line for line in process.stderr if '"waiting"' in line)
 
 
 @pytest.mark.parametrize("numbers", [(signal.SIGTERM,), (signal.SIGINT, signal.SIGINT), BOTH])
-def test_while_it_waits_for_kafka(numbers: tuple[signal.Signals, ...], tmp_path: Path) -> None:
+def test_while_it_waits_for_redis_and_kafka(numbers: tuple[signal.Signals, ...], tmp_path: Path) -> None:
     process = worker(tmp_path, f"127.0.0.1:{free_port()}")
-    assert '"kafka"' in waits_for_kafka(process)
+    assert '"redis"' in waits(process)  # it is asked first
     assert "worker stopped" in ended(process, *numbers)
     assert not list(tmp_path.iterdir())
 
@@ -101,7 +101,7 @@ def test_while_kafka_takes_connections_and_does_not_answer(tmp_path: Path, silen
 
 def test_a_signal_at_the_very_end_changes_nothing(tmp_path: Path) -> None:
     with worker(tmp_path, f"127.0.0.1:{free_port()}") as process:
-        waits_for_kafka(process)
+        waits(process)
         process.send_signal(signal.SIGTERM)
         assert process.stderr is not None
         next(line for line in process.stderr if "worker stopped" in line)
