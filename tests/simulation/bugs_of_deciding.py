@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 from dataclasses import replace
 from functools import partial
 from itertools import chain, count
@@ -23,7 +22,7 @@ from engine.runtime.protocol.recovery import Recovery
 from engine.runtime.protocol.unit import OpenUnit
 from engine.runtime.redis.store import RedisStore
 from engine.runtime.worker.delivery import Delivery
-from engine.runtime.worker.runner import Runner
+from engine.runtime.worker.waiting import Waiting
 from tests.simulation.bug import Change, Table, registering
 from tests.simulation.loop import PROCESS
 
@@ -154,13 +153,13 @@ def _() -> list[Change]:
 
 @bug("what a partition waits for outlives it")
 def _() -> list[Change]:
-    original = Runner._waits_for_nothing
+    original = Waiting.end
 
-    def only_at_a_start(self: Runner) -> None:
-        if sys._getframe(1).f_code.co_name == "_recover":
-            original(self)
+    def end(self: Waiting, who: Any, *whats: str, gone: bool = False) -> None:
+        if not gone:
+            original(self, who, *whats)
 
-    return [(Runner, "_waits_for_nothing", only_at_a_start)]
+    return [(Waiting, "end", end)]
 
 
 # -- deciding ---------------------------------------------------------------------------------------
