@@ -38,7 +38,7 @@ class SimConsumer:
         self._positions: dict[TopicPartition, int] = {}
         self._told: dict[TopicPartition, tuple[int, int]] = {}  # last stable offset and end, as last heard
         self._ends: dict[TopicPartition, int] = {}  # as asked for
-        self._heard_ms = 0
+        self._heard_ms: dict[TopicPartition, int] = {}  # when that was
         self.latest_ms = 0  # record time of the latest record handed out
         self.process = PROCESS.get()
 
@@ -114,14 +114,18 @@ class SimConsumer:
         return self._told[tp][1] if tp in self._told else None
 
     def last_poll_timestamp(self, tp: TopicPartition) -> int:
-        """An idle consumer of a broker that answers asks it all the time."""
+        """An idle consumer of a broker that answers asks it all the time; one that has something to read hears of the
+        ends with it.
+        """
         weather = self._network.weather["kafka"]
-        if not (weather.down or weather.mute):
-            self._heard_ms = int(self._network.loop.time() * 1000)
-            stable, end = self._kafka.logs[tp].stable, self._kafka.logs[tp].end
-            if stable <= self._positions[tp]:  # the end of what it reads may lie behind an open transaction
-                self._told[tp] = stable, end
-        return self._heard_ms
+        stable, end = self._kafka.logs[tp].stable, self._kafka.logs[tp].end
+        if not (weather.down or weather.mute) and stable <= self._positions[tp]:
+            self._hear(tp, stable, end)  # the end of what it reads may lie behind an open transaction
+        return self._heard_ms.get(tp, 0)
+
+    def _hear(self, tp: TopicPartition, stable: int, end: int) -> None:
+        self._told[tp] = stable, end
+        self._heard_ms[tp] = int(self._network.loop.time() * 1000)
 
     def behind(self) -> bool:
         """Whether it was told of more than it has read."""
@@ -167,7 +171,7 @@ class SimConsumer:
             raise OffsetOutOfRangeError({tp: self._positions[tp] for tp in broken})
         fetched = {}
         for tp, (records, position, *told) in answer.items():
-            self._told[tp] = (told[0], told[1])
+            self._hear(tp, told[0], told[1])
             self._positions[tp] = max(self._positions[tp], position)
             if records:
                 fetched[tp] = records

@@ -181,7 +181,7 @@ def _mute_after(world: World, requests: tuple[str, ...], seconds: float, process
     if requests:
         process.trap_word, process.trap = requests[0], partial(_mute_after, world, requests[1:], seconds)
     else:
-        world.network.later(0.01, _inflict, world, Fault(0.0, "kafka mute", 0, seconds))
+        world.network.later(0.005, _inflict, world, Fault(0.0, "kafka mute", 0, seconds))
 
 
 def _pause_and_stop(world: World, seconds: float, process: Process) -> None:
