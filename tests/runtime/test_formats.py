@@ -180,12 +180,12 @@ async def test_an_older_worker_waits_at_a_state_of_a_newer_one(monkeypatch):
 # -- a replay ------------------------------------------------------------------------------------------
 
 
-def test_a_replay_of_the_ledger_takes_no_rules():
+def test_a_replay_of_the_ledger_takes_no_rules(tmp_path):
     from click.testing import CliRunner
 
     from engine.cli.main import main
 
-    result = CliRunner().invoke(main, ["replay", "--from-ledger", "--rules", "/no/such/directory"])
+    result = CliRunner().invoke(main, ["replay", "--from-ledger", "--rules", str(tmp_path)])
     assert result.exit_code == 2
     assert "so --rules would change nothing: leave it out" in " ".join(result.output.split())
 
