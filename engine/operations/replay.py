@@ -68,7 +68,7 @@ def read_file(lines: Iterable[bytes], name: str) -> Iterator[Inbound]:
 
 
 def events_of_file(lines: Iterable[bytes], name: str) -> Iterator[tuple[str, Event]]:
-    """The events of an ndjson file, with their topics; what is not an event is left out."""
+    """The events of an ndjson file, with their topics; records that are not events are left out."""
     for record in read_file(lines, name):
         outcome = read(record, lambda _: True)
         if isinstance(outcome, Taken):

@@ -113,6 +113,8 @@ class KafkaBroker(Server):
             "transaction.state.log.num.partitions": "4",
             "group.initial.rebalance.delay.ms": "0",
             "group.min.session.timeout.ms": "500",
+            "group.max.session.timeout.ms": "900000",  # less than the engine's settings allow
+            "transaction.max.timeout.ms": "600000",  # likewise
             # A killed broker's registration lasts this long: the next start waits for it.
             "broker.session.timeout.ms": "3000",
             "broker.heartbeat.interval.ms": "500",

@@ -133,7 +133,7 @@ class SimConsumer:
         return any(ends.get(tp, 0) > position for tp, position in self._positions.items())
 
     def waits_behind_an_open_transaction(self) -> int | None:
-        """The wall clock when the first record came that it was told of and cannot read."""
+        """The wall clock when the first record came that is known and cannot be read yet."""
         told = self._told.items()
         return min((wall_ms(self._kafka.logs[tp].entries[s].at_s) for tp, (s, end) in told if s < end), default=None)
 

@@ -39,14 +39,7 @@ class Activities(dict[str, Activity]):
         if packed is None:
             activity = Activity(layout)
         else:
-            activity = read(layout, packed, self._stored_at, self._since)
-            (day, hour), (new_day, new_hour) = self._stored_at, self.moment
-            if hour != new_hour:
-                activity.turn_hour(layout, hour, new_hour)
-            if day != new_day:
-                activity.close_day(layout, day, new_day)
-            activity.recompute(layout, new_day)
-            activity.recompute_hours(layout, new_hour)
+            activity = read(layout, packed, self._stored_at, self._since, self.moment)
         self[topic] = activity
         return activity
 
@@ -62,9 +55,19 @@ class Activities(dict[str, Activity]):
         return packed if self.moment[0] == self._stored_at[0] and layout.hours is None else None
 
 
-def read(layout: SourceLayout, packed: Any, moment: tuple[int, int], since: tuple[int, int]) -> Activity:
-    """Raises UnreadableState."""
+def read(
+    layout: SourceLayout, packed: Any, stored_at: tuple[int, int], since: tuple[int, int], moment: tuple[int, int]
+) -> Activity:
+    """What was stored as of `stored_at`, as it is at `moment`; each a day and an hour. Raises UnreadableState."""
     try:
-        return unpack_activity(layout, packed, moment, since)
+        activity = unpack_activity(layout, packed, stored_at, since)
     except Exception as error:  # whatever msgpack and the columns make of bytes that another program wrote
         raise UnreadableState(f"what it holds of a source: {type(error).__name__}: {error}") from error
+    (day, hour), (new_day, new_hour) = stored_at, moment
+    if hour != new_hour:
+        activity.turn_hour(layout, hour, new_hour)
+    if day != new_day:
+        activity.close_day(layout, day, new_day)
+    activity.recompute(layout, new_day)
+    activity.recompute_hours(layout, new_hour)
+    return activity

@@ -210,10 +210,8 @@ def _activities(
         if mark and mark[0] == source.mark:
             same[topic] = packed
             continue
-        activity = read(source, from_positions(packed) if version == 1 else packed, activities.moment, since)
-        activity.recompute(source, activities.moment[0])
-        activity.recompute_hours(source, activities.moment[1])
-        activities[topic] = activity
+        moment, found = activities.moment, from_positions(packed) if version == 1 else packed
+        activities[topic] = read(source, found, moment, since, moment)
     return same
 
 

@@ -95,9 +95,7 @@ class ClientState:
         self.calendar_ms = 0  # the next calendar time after `now_ms`, when later than it
         self.calendar_rules: list[int] = []  # those that it regards
         self.packed: dict[str, tuple[tuple[Any, ...], bytes]] = {}  # section -> its values, and them packed
-        self.public: tuple[tuple[Any, ...], dict[str, str]] | None = (
-            None  # values, and the public fields that they give
-        )
+        self.public: tuple[tuple[Any, ...], dict[str, str]] | None = None  # values, and the public fields they give
         self.unknown: dict[str, Any] = {}  # sections of a newer release, as they were read: stored again as they are
 
     def advance(self, layout: Layout, moment_ms: int) -> None:

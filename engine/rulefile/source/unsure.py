@@ -29,7 +29,7 @@ class Unsure:
     known_on: dict[str, str] = field(default_factory=dict)  # what is declared for one topic
     hidden: int = 0  # faults that were not reported
     cells: dict[str, dict[str, tuple[str, int, int]]] = field(default_factory=dict)  # of lists: where each value stands
-    alike: dict[str, list[Problem]] = field(default_factory=dict)  # by what is not declared
+    alike: dict[str, list[Problem]] = field(default_factory=dict)  # by the undeclared name
 
     def hides(self, fault: Fault) -> bool:
         if fault.kind == "unknown name":
@@ -64,7 +64,7 @@ class Unsure:
             self.alike.setdefault(fault.message.partition(" never ")[2], []).append(problem)
 
     def folded(self, problems: Iterable[Problem]) -> list[Problem]:
-        """In order of their places, with one problem for all uses of what is not declared."""
+        """In order of their places, with one problem for all uses of an undeclared name."""
         instead: dict[Problem, Problem | None] = {}
         for uses in self.alike.values():
             first, *others = sorted(dict.fromkeys(uses), key=_place)

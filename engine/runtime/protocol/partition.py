@@ -27,7 +27,7 @@ from engine.runtime.protocol.writes import encode_writes
 
 log = structlog.get_logger(__name__)
 
-LOOK_KEYS: Final = 100  # looked at once a second: a hundred thousand in a quarter of an hour
+LOOK_KEYS: Final = 100  # checked each second: a hundred thousand in a quarter of an hour
 
 
 class Partition(Generic[Plan, State, Input]):

@@ -113,7 +113,11 @@ async def _refuse_what_does_not_fit(settings: Settings, clients: Clients, rule_s
     if size > min(most, MAX_SET_BYTES):
         raise Refused(
             f"the rule set is one record of {size:,} bytes, and {settings.rule_set_topic} takes {most:,}: "
-            + ("take out what is not used" if most >= MAX_SET_BYTES else f"set its max.message.bytes to {TOPIC_BYTES}")
+            + (
+                "remove unused rules, tables and lists"
+                if most >= MAX_SET_BYTES
+                else f"set its max.message.bytes to {TOPIC_BYTES}"
+            )
         )
 
 
