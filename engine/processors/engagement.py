@@ -61,7 +61,7 @@ class Engagement(Processor[Plan, ClientState, Input]):
             found = path.decide(plan, states, inputs, decided_ms)
         except UnreadableState as error:  # an activity is read when an event first asks for it
             raise Refused(
-                f"a client's state in Redis cannot be read ({error}). Restore the Redis backup that belongs to this "
+                f"a state in Redis cannot be read ({error}). Restore the Redis backup that belongs to this "
                 "ledger, or empty Redis and run `engage rebuild`"
             ) from error
         counts: Counter[tuple[str, ...]] = Counter({("duplicates", topic): n for topic, n in found.duplicates.items()})

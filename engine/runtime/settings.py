@@ -274,11 +274,12 @@ def load(settings_file: Path | None = None, **given: Any) -> Settings:
     except ValidationError as error:
         faults = []
         for fault in error.errors():
+            said = fault["msg"].removeprefix("Value error, ")
             if not fault["loc"]:  # of several settings together
-                faults.append(f"settings: {fault['msg']}")
+                faults.append(f"settings: {said}")
                 continue
             name = str(fault["loc"][0])
-            faults.append(f"{name}: {fault['msg']} ({source(name, given, settings_file)})")
+            faults.append(f"{name}: {said} ({source(name, given, settings_file)})")
         raise SettingsError("\n".join(faults)) from error
 
 

@@ -43,9 +43,8 @@ def test_rights_missing_within_a_script(ran: Installation, trades: Offline) -> N
     assert "Redis refuses the credentials" in ran.refusal(ENGAGE_REDIS=f"redis://scripts:right@{address}")
 
 
-@pytest.mark.parametrize("url", ["", "http://x", "redis://:se/cret@127.0.0.1:1/0", "redis://127.0.0.1:99999/0"])
-def test_an_address_of_redis_that_is_none(engine: Installation, url: str) -> None:
-    text = engine.refusal(ENGAGE_REDIS=url)
+def test_an_address_of_redis_with_an_option_that_its_client_refuses(engine: Installation) -> None:
+    text = engine.refusal(ENGAGE_REDIS="redis://:secret@127.0.0.1:1/0?socket_timeout=secret")
     assert text == "the address of Redis is not a URL such as redis://USER:PASSWORD@HOST:6379/0\n"
 
 

@@ -20,7 +20,7 @@ from engine.core.client.state import ClientState
 from engine.core.contract.events import parse_time_ms
 from engine.core.contract.message import Message
 from engine.core.decide.path import Due, Input, decide
-from engine.core.firm_time import DAY_MS, NEVER_MS, day_of
+from engine.core.firm_time import DAY_MS, HOUR_MS, NEVER_MS, day_of
 from engine.core.plan.compile import Plan
 from engine.core.rules.occasion import BECOMES
 from engine.core.rules.ruleset import Rule
@@ -226,6 +226,24 @@ def test_unpack_gives_back_every_attribute(name, history):
     for client in states.values():
         again = unpack(plan.layout, pack(plan.layout, client))
         assert attributes(plan, again) == attributes(plan, client)
+
+
+@quick(60)
+@given(name=plans, history=histories(), hours=st.integers(0, 24 * 70))
+def test_an_activity_that_is_read_later_is_what_it_would_be_had_it_been_read_at_once(name, history, hours):
+    plan = PLANS[name]
+    states, _ = decided_one_by_one(plan, history)
+    for client in states.values():
+        packed = pack(plan.layout, client)
+        early, late = unpack(plan.layout, packed), unpack(plan.layout, packed)
+        assert all(isinstance(early.activities[source], Activity) for source in plan.layout.sources)  # asked for
+        for moment_ms in (client.now_ms + hours * HOUR_MS // 2, client.now_ms + hours * HOUR_MS):
+            early.advance(plan.layout, moment_ms)
+            late.advance(plan.layout, moment_ms)
+        unread = unpack(plan.layout, packed)
+        unread.advance(plan.layout, client.now_ms + hours * HOUR_MS)
+        assert pack(plan.layout, late) == pack(plan.layout, early) == pack(plan.layout, unread)
+        assert attributes(plan, late) == attributes(plan, early) == attributes(plan, unread)
 
 
 # Have a meaning while an event is decided, or are found again when missing.

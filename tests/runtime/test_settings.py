@@ -57,7 +57,7 @@ def test_an_error_names_the_place_that_the_value_came_from(file, monkeypatch):
 
 
 def test_settings_that_need_each_other(file):
-    said = "settings: Value error, kafka_security SASL_SSL needs kafka_username and kafka_password as well"
+    said = "settings: kafka_security SASL_SSL needs kafka_username and kafka_password as well"
     file.write_text("kafka_security: SASL_SSL\nkafka_username: engage\n")
     assert refused(file) == said
     file.write_text("kafka_ca_file: /nowhere/ca.pem\n")

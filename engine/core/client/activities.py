@@ -21,10 +21,11 @@ class UnreadableState(ValueError):
 class Activities(dict[str, Activity]):
     """By topic. `moment` is the client's day and hour, `since` those of its first event when this was stored."""
 
-    __slots__ = ("_since", "_sources", "_stored", "_stored_at", "moment")
+    __slots__ = ("_client_id", "_since", "_sources", "_stored", "_stored_at", "moment")
 
-    def __init__(self, sources: dict[str, SourceLayout], moment: tuple[int, int]) -> None:
+    def __init__(self, client_id: str, sources: dict[str, SourceLayout], moment: tuple[int, int]) -> None:
         super().__init__()
+        self._client_id = client_id
         self._sources = sources
         self._stored: dict[str, bytes] = {}  # under these layouts, as of `_stored_at`
         self._stored_at = self._since = self.moment = moment
@@ -39,7 +40,12 @@ class Activities(dict[str, Activity]):
         if packed is None:
             activity = Activity(layout)
         else:
-            activity = read(layout, packed, self._stored_at, self._since, self.moment)
+            try:
+                activity = read(layout, packed, self._stored_at, self._since, self.moment)
+            except Exception as error:  # whatever msgpack and the columns make of bytes that another program wrote
+                raise UnreadableState(
+                    f"{topic} of client {self._client_id}: {type(error).__name__}: {error}"
+                ) from error
         self[topic] = activity
         return activity
 
@@ -58,11 +64,8 @@ class Activities(dict[str, Activity]):
 def read(
     layout: SourceLayout, packed: Any, stored_at: tuple[int, int], since: tuple[int, int], moment: tuple[int, int]
 ) -> Activity:
-    """What was stored as of `stored_at`, as it is at `moment`; each a day and an hour. Raises UnreadableState."""
-    try:
-        activity = unpack_activity(layout, packed, stored_at, since)
-    except Exception as error:  # whatever msgpack and the columns make of bytes that another program wrote
-        raise UnreadableState(f"what it holds of a source: {type(error).__name__}: {error}") from error
+    """What was stored as of `stored_at`, as it is at `moment`; each a day and an hour."""
+    activity = unpack_activity(layout, packed, stored_at, since)
     (day, hour), (new_day, new_hour) = stored_at, moment
     if hour != new_hour:
         activity.turn_hour(layout, hour, new_hour)

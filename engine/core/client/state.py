@@ -90,7 +90,7 @@ class ClientState:
         # what was bought until a day: [day, symbol, fen, millionths or None], the nearest first
         self.holdings: list[list[Any]] = []
         self.event_ids: dict[int, bytes] = {}  # day -> digests of the events that came on it
-        self.activities = Activities(layout.sources, (self.day, now_ms // HOUR_MS))
+        self.activities = Activities(client_id, layout.sources, (self.day, now_ms // HOUR_MS))
         # not stored
         self.calendar_ms = 0  # the next calendar time after `now_ms`, when later than it
         self.calendar_rules: list[int] = []  # those that it regards
