@@ -97,12 +97,11 @@ def test_both_away_at_the_start(install: MakeInstallation, own_kafka: KafkaBroke
     own_kafka.kill()
     own_redis.kill()
     worker = engine.worker()
-    eventually(lambda: worker.metric("engage_waiting", system="kafka") == 1, "it waits for Kafka")
-    assert worker.get("/health/ready")[0] == 503
-    assert worker.get("/health/live")[0] == 200
-    own_kafka.start()
-    eventually(lambda: worker.metric("engage_waiting", system="redis") == 1, "it waits for Redis")
-    own_redis.start()
+    for system, server in (("redis", own_redis), ("kafka", own_kafka)):
+        eventually(lambda system=system: worker.metric("engage_waiting", system=system) == 1, f"it waits for {system}")
+        assert worker.get("/health/ready")[0] == 503
+        assert worker.get("/health/live")[0] == 200
+        server.start()
     worker.wait_ready()
     worker.stop()
 

@@ -146,6 +146,6 @@ def test_a_snapshot_that_cannot_be_written(alone: tuple[Installation, RedisServe
     engine.worker().wait_ready().stop()
     for file in (tmp_path / "none" / "snapshot", tmp_path):
         refused = engine.engage("snapshot", str(file))
-        assert refused.returncode == 1
-        assert refused.stderr.startswith(f"Error: {file}")
+        assert refused.returncode == 2
+        assert f"Error: Invalid value for 'FILE': {file}" in refused.stderr
     assert not list(tmp_path.glob("*.part"))

@@ -179,16 +179,21 @@ class Worker:
                 pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
 
     async def _forever(self, step: Callable[[], Awaitable[None]]) -> None:
-        """Begin again whenever Kafka comes back."""
-        pause_s = FIRST_PAUSE_S
+        """Begin again whenever Kafka or Redis comes back. A step that fails alone keeps no partition from running: what
+        it may mean for the worker is for those to say that need the system.
+        """
+        pause_s, trouble = FIRST_PAUSE_S, None
         while True:
             began = self._loop.time()
             try:
                 await step()
             except Unavailable as error:
-                self._waiting.begin(error.system, "worker", error)  # until Kafka answers, see _poll_membership
+                trouble = error
             pause_s = FIRST_PAUSE_S if self._loop.time() - began > 10 else min(pause_s * 2, LONGEST_PAUSE_S)
             await asyncio.sleep(pause_s)
+            if trouble is not None and trouble.system not in self._waiting.systems:  # an outage has its lines
+                log.warning("a watch was interrupted and begins again", system=trouble.system, error=str(trouble))
+            trouble = None
 
     async def _poll_membership(self) -> None:
         probed = self._loop.time()
