@@ -55,7 +55,7 @@ format: .venv/.ready  ## format the code and repair what lint can repair
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: .venv/.ready  ## speed and latency on real Kafka and Redis, against a plain Faust agent (needs Java and Maven)
+bench: .venv/.ready  ## speed on real Kafka and Redis beside other ways to do the same (needs Java and Maven)
 	$(BIN)/python -m benchmarks
 
 schemas: .venv/.ready  ## write schemas/ and docs/rules-reference.md anew from the models

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.job import Job, write_rules
+from benchmarks.day.job import Job, write_rules
 from engine.core.client.sections import pack, unpack
 from engine.core.client.state import ClientState
 from engine.core.contract.decode import Rejected, decode

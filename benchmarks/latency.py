@@ -1,21 +1,22 @@
-"""How long from a trade to its action, while a worker runs and knows all clients.
+"""How long from a trade to its action, while a side runs and knows all clients.
 
-Enters: a running worker, the job. Leaves: milliseconds from just before produce to a read_committed consumer.
+Enters: a running side, the job. Leaves: milliseconds from just before produce to a read_committed consumer; what share
+of a core the side used.
 Holds: trades leave on a fixed schedule whatever comes back; an action is matched to its trade by `cause.event_id`; the
 first seconds are warm-up and are left out.
 """
 
 from __future__ import annotations
 
-import json
 import threading
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.backlog import Servers
-from benchmarks.job import Job
-from benchmarks.process import BenchmarkError
-from benchmarks.wire import ACTION_TOPICS, producer, reader
+from benchmarks.day.job import Record
+from benchmarks.process import BenchmarkError, cpu_s
+from benchmarks.wire import action_of, producer, reader
 
 WARM_UP_S = 5.0
 DRAIN_S = 3.0
@@ -31,9 +32,33 @@ class Latency:
     p99_ms: float
     max_ms: float
     late_ms: float  # how far the schedule itself was behind at worst
+    cpu_share: float  # of a core
+
+    def __str__(self) -> str:
+        return (
+            f"p50 {self.p50_ms:.1f} ms  p95 {self.p95_ms:.1f} ms  p99 {self.p99_ms:.1f} ms  max {self.max_ms:.1f} ms  "
+            f"{self.cpu_share:.0%} of a core  ({self.actions:,} actions; the schedule was at most "
+            f"{self.late_ms:.1f} ms late)"
+        )
 
 
-def measure(servers: Servers, job: Job, rate_per_s: int, seconds: float) -> Latency:
+def title(rate_per_s: int, seconds: float) -> str:
+    return (
+        f"\nfrom produce to a read_committed consumer, {rate_per_s:,} trades a second for {seconds:.0f} s (the first "
+        f"{WARM_UP_S:.0f} s left out):"
+    )
+
+
+def measure(
+    servers: Servers,
+    pid: int,
+    topic: str,
+    action_topics: Sequence[str],
+    trade: Callable[[str, int], Record],
+    rate_per_s: int,
+    seconds: float,
+) -> Latency:
+    """Of the process `pid`, which reads the topic. `trade` makes the record of an event id and a time."""
     sent: dict[str, float] = {}
     took_ms: list[float] = []
     over = threading.Event()
@@ -41,14 +66,14 @@ def measure(servers: Servers, job: Job, rate_per_s: int, seconds: float) -> Late
     began = [0.0]
 
     def listen() -> None:
-        consumer = reader(servers.kafka.bootstrap, ACTION_TOPICS, servers.partitions, at_end=True)
+        consumer = reader(servers.kafka.bootstrap, action_topics, servers.partitions, at_end=True)
         listening.set()
         while not over.is_set():
             message = consumer.poll(0.1)
             if message is None or message.error():
                 continue
             now = time.monotonic()
-            at = sent.get(json.loads(message.value() or b"")["cause"]["event_id"] or "")
+            at = sent.get(action_of(message.value() or b"").event_id)
             if at is not None and at - began[0] >= WARM_UP_S:
                 took_ms.append((now - at) * 1000)
         consumer.close()
@@ -60,19 +85,22 @@ def measure(servers: Servers, job: Job, rate_per_s: int, seconds: float) -> Late
         raise BenchmarkError("the reader of actions does not start")
     time.sleep(1)
     began[0] = time.monotonic()
-    late_s = 0.0
+    late_s = used_s = 0.0
     for index in range(int(rate_per_s * seconds)):
         due = began[0] + index / rate_per_s
-        trade = job.trade(f"L{index}", int(time.time() * 1000))
+        record = trade(f"L{index}", int(time.time() * 1000))
         wait_s = due - time.monotonic()
         if wait_s > 0:
             time.sleep(wait_s)
         else:
             late_s = max(late_s, -wait_s)
+        if not used_s and due - began[0] >= WARM_UP_S:
+            used_s, warm = cpu_s(pid), time.monotonic()
         sent[f"L{index}"] = time.monotonic()
-        client.produce("trades", trade.value, trade.key)
+        client.produce(topic, record.value, record.key)
         client.poll(0)
     client.flush(10)
+    cpu_share = (cpu_s(pid) - used_s) / (time.monotonic() - warm)
     time.sleep(DRAIN_S)
     over.set()
     listener.join(10)
@@ -84,4 +112,4 @@ def measure(servers: Servers, job: Job, rate_per_s: int, seconds: float) -> Late
         return took_ms[min(int(share * len(took_ms)), len(took_ms) - 1)]
 
     times = (percentile(0.5), percentile(0.95), percentile(0.99), took_ms[-1], late_s * 1000)
-    return Latency(rate_per_s, seconds, len(took_ms), *times)
+    return Latency(rate_per_s, seconds, len(took_ms), *times, cpu_share)

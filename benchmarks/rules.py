@@ -16,8 +16,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from benchmarks.day.job import FEATURES_ONLY, SEED, SHIPPED, Job
 from benchmarks.decide import best_us, decide_all
-from benchmarks.job import FEATURES_ONLY, SEED, SHIPPED, Job
 from engine.core.client.state import ClientState
 from engine.core.contract.decode import Rejected, decode
 from engine.core.decide.path import Input, decide

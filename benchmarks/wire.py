@@ -1,6 +1,6 @@
 """Records into Kafka and actions out of it, beside the worker.
 
-Enters: records of the job. Leaves: them on the inbound topics; the ids of committed actions.
+Enters: records of the job. Leaves: them on the inbound topics; the committed actions.
 """
 
 from __future__ import annotations
@@ -8,17 +8,25 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import redis
 from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
-from benchmarks.job import Record
+from benchmarks.day.job import Record
 from benchmarks.process import BenchmarkError
 from engine.core.contract.outbound import TOPIC_OF_KIND
 from engine.runtime.redis.store import position_key
 
 ACTION_TOPICS = tuple(TOPIC_OF_KIND.values())
+
+
+class Action(NamedTuple):
+    client_id: str
+    rule_id: str
+    event_id: str  # of the event that caused it; empty for a timer
 
 
 def producer(bootstrap: str, **options: Any) -> Producer:
@@ -87,10 +95,23 @@ def read_all(bootstrap: str, topics: Sequence[str], partitions: int) -> Iterator
     consumer.close()
 
 
-def action_ids(bootstrap: str, prefix: str, partitions: int) -> list[str]:
-    """Ids of all published actions, doubles included."""
-    topics = [prefix + topic for topic in ACTION_TOPICS]
-    return [json.loads(message.value() or b"")["id"] for message in read_all(bootstrap, topics, partitions)]
+def action_of(value: bytes) -> Action:
+    said = json.loads(value)
+    return Action(said["client_id"], said["rule_id"], said["cause"]["event_id"] or "")
+
+
+def actions(bootstrap: str, topics: Sequence[str], partitions: int) -> list[Action]:
+    """All published actions, doubles included."""
+    return [action_of(message.value() or b"") for message in read_all(bootstrap, topics, partitions)]
+
+
+def engine_actions(bootstrap: str, prefix: str, partitions: int) -> list[Action]:
+    return actions(bootstrap, [prefix + topic for topic in ACTION_TOPICS], partitions)
+
+
+def create_topic(bootstrap: str, topic: str, partitions: int) -> None:
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin.create_topics([NewTopic(topic, partitions, 1)])[topic].result(30)
 
 
 class Progress:

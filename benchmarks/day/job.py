@@ -19,7 +19,7 @@ from engine.core.firm_time import DAY_MS, day_of, day_start_ms
 from engine.demo.population import CHANNELS, INSTITUTION_CHANNELS, Client, found_client, pick, profile_value
 
 SEED: Final = 20_260
-SHIPPED: Final = Path(__file__).parents[1] / "rules"
+SHIPPED: Final = Path(__file__).parents[2] / "rules"
 FEATURES_ONLY: Final = ("features.yaml", "tiers.yaml", "policy.yaml")
 SESSIONS_S: Final = ((9.5 * 3600, 11.5 * 3600), (13 * 3600, 15 * 3600))  # of the exchanges, in the firm's time zone
 MEDIAN_AMOUNT_CNY: Final = 13_000

@@ -1,0 +1,1 @@
+"""The month's job, beside what a firm could use instead."""

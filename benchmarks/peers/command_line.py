@@ -1,0 +1,26 @@
+"""What every peer is told.
+
+Enters: the command line. Leaves: Given.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    kafka: str
+    topic: str  # of the trades
+    actions: str  # the topic of the peer's own
+    trades: int  # after so many it ends; 0: never
+    directory: str  # for what it keeps on disk
+
+
+def parse() -> Given:
+    parser = argparse.ArgumentParser()
+    for name in ("kafka", "topic", "actions", "directory"):
+        parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--trades", type=int, default=0)
+    return Given(**vars(parser.parse_args()))
