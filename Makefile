@@ -55,17 +55,18 @@ format: .venv/.ready  ## format the code and repair what lint can repair
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: .venv/.ready  ## speed on real Kafka and Redis beside other ways to do the same (needs Java and Maven)
+bench: .venv/.ready .cache/bench/.ready  ## speed on real Kafka and Redis beside other ways to do the same (needs Java and Maven)
 	$(BIN)/python -m benchmarks
 
 schemas: .venv/.ready  ## write schemas/ and docs/rules-reference.md anew from the models
 	$(BIN)/engage schemas
 	$(BIN)/python -m engine.publish.reference >docs/rules-reference.md
 
-lock: .cache/uv/bin/uv  ## choose the newest allowed versions anew and write both lock files
-	rm -f requirements.lock requirements-runtime.lock
+lock: .cache/uv/bin/uv  ## choose the newest allowed versions anew and write all lock files
+	rm -f requirements.lock requirements-runtime.lock requirements-bench.lock
 	$(LOCK) --extra demo --extra dev --output-file requirements.lock
 	$(LOCK) --constraint requirements.lock --output-file requirements-runtime.lock
+	$(LOCK) --extra bench --output-file requirements-bench.lock
 
 clean:  ## remove the virtual environment and every cache
 	rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
@@ -85,6 +86,12 @@ LOCK = .cache/uv/bin/uv pip compile pyproject.toml --universal --python-version 
 	.cache/fuzz/bin/python -m pip --disable-pip-version-check install --quiet --requirement requirements-runtime.lock
 	.cache/fuzz/bin/python -m pip --disable-pip-version-check install --quiet "atheris==$(ATHERIS_VERSION)"
 	touch $@
+
+.cache/bench/.ready: requirements-bench.lock
+	@echo "installing the peers of the benchmark into .cache/bench (once)"
+	@$(PYTHON) -m venv --clear .cache/bench
+	@.cache/bench/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes --requirement requirements-bench.lock
+	@touch $@
 
 .venv/.locked: requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

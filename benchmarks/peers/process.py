@@ -36,7 +36,9 @@ class Peer:
 
 
 AIOKAFKA: Final = Peer("aiokafka loop", "benchmarks.peers.aiokafka_loop", OWN, "state lost")
-PEERS: Final = (AIOKAFKA,)
+BYTEWAX: Final = Peer("Bytewax", "benchmarks.peers.bytewax_flow", APART, "at least once")
+QUIX: Final = Peer("Quix Streams", "benchmarks.peers.quix_app", APART, "exactly once")
+PEERS: Final = (AIOKAFKA, BYTEWAX, QUIX)
 
 
 class Process:
