@@ -55,8 +55,8 @@ format: .venv/.ready  ## format the code and repair what lint can repair
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: .venv/.ready .cache/bench/.ready  ## speed on real Kafka and Redis beside other ways to do the same (needs Java and Maven)
-	$(BIN)/python -m benchmarks
+bench: .venv/.ready .cache/bench/.ready  ## speed on real Kafka and Redis beside other ways to do the same (needs Java and Maven); RECORD=1 keeps it
+	$(BIN)/python -m benchmarks $(if $(RECORD),--record)
 
 schemas: .venv/.ready  ## write schemas/ and docs/rules-reference.md anew from the models
 	$(BIN)/engage schemas

@@ -50,6 +50,7 @@ def main() -> None:
     parser.add_argument("--partitions", type=int, default=4)
     parser.add_argument("--latency-s", type=float, default=60.0, help="0 leaves the latency out")
     parser.add_argument("--rate", type=int, default=1_000, help="trades a second for the latency")
+    parser.add_argument("--record", action="store_true", help="append the month's row to benchmarks/results.md")
     parser.add_argument("--profile", action="store_true", help="show where the worker's time goes (needs py-spy)")
     given = parser.parse_args()
     if unknown := {*given.jobs} - {*JOBS, "rules"}:

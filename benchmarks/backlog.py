@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import redis
+
 from benchmarks import profiler
 from benchmarks.day.job import Record
 from benchmarks.process import BenchmarkError, Worker, cpu_s, peak_mb
@@ -30,8 +32,11 @@ STUCK_S = 900.0  # ends what hangs
 @dataclass(frozen=True, slots=True)
 class Servers:
     kafka: KafkaBroker
-    redis: RedisServer
+    store: RedisServer
     partitions: int
+
+    def redis_client(self) -> redis.Redis:
+        return redis.Redis.from_url(self.store.url)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +57,7 @@ class Engine:
             raise BenchmarkError(f"topics cannot be created:\n{done.stdout}{done.stderr}")
 
     def worker(self) -> Worker:
-        redis = ["--redis", self.servers.redis.url, "--web-port", str(free_port())]
+        redis = ["--redis", self.servers.store.url, "--web-port", str(free_port())]
         return Worker([*self._names(), *redis, "--rules", str(self.rules), *self.options])
 
     def _names(self) -> list[str]:
@@ -75,7 +80,7 @@ def learn_clients(engine: Engine, records: Sequence[Record]) -> None:
 def work_off(engine: Engine, trades: Sequence[Record], profile: bool = False) -> tuple[Measured, Worker]:
     """Measure a second worker on the trades. It is left running."""
     produce(engine.servers.kafka.bootstrap, engine.prefix, trades)
-    kafka, redis = engine.servers.kafka.pid, engine.servers.redis.pid
+    kafka, redis = engine.servers.kafka.pid, engine.servers.store.pid
     kafka_cpu_s, redis_cpu_s = cpu_s(kafka), cpu_s(redis)
     worker = engine.worker()
     try:
@@ -102,7 +107,7 @@ def work_off(engine: Engine, trades: Sequence[Record], profile: bool = False) ->
 
 
 def _wait(worker: Worker, engine: Engine, topic: str, records: int) -> None:
-    progress = Progress(engine.servers.redis.url, engine.app_id, engine.servers.partitions)
+    progress = Progress(engine.servers.store.url, engine.app_id, engine.servers.partitions)
     until = time.monotonic() + STUCK_S
     while (done := progress.done(topic)) < records:
         worker.check()

@@ -1,4 +1,4 @@
-"""The month's job: the engine before and after its peers, each in turn on the same bytes.
+"""The month's job: the engine before and after its peers, each in turn on the same bytes; then live.
 
 Enters: sizes. Leaves: tables, figures, and whether all actions are those of an offline replay.
 """
@@ -6,6 +6,7 @@ Enters: sizes. Leaves: tables, figures, and whether all actions are those of an 
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -13,7 +14,11 @@ from typing import Any
 from benchmarks import backlog
 from benchmarks.backlog import Engine, Servers
 from benchmarks.day.job import Record
+from benchmarks.month import history, sizes
 from benchmarks.month.job import Month, write_rules
+from benchmarks.month.live import Live
+from benchmarks.month.sizes import Sizes
+from benchmarks.peers import rival
 from benchmarks.peers.process import PEERS, measure
 from benchmarks.sides import Measured, expected, print_table, same_actions
 from benchmarks.wire import engine_actions
@@ -32,48 +37,74 @@ class Run:
         self._rules = rules
         month = Month(given.clients)
         self._profiles: list[Record] = list(month.profiles())
-        self._trades: list[Record] = list(month.trades(given.trades))
-        self._wanted = expected(rules, self._profiles, self._trades)
+        self.trades: list[Record] = list(month.trades(given.trades))
+        self._wanted = expected(rules, self._profiles, self.trades)
         self.sides: dict[str, Measured] = {}
         self.same = True
 
-    def engine(self, name: str, prefix: str) -> None:
-        engine = Engine(self._servers, f"{prefix}month", self._rules, prefix, ("--clock", "event"))
+    def plain_faust(self) -> None:
+        trades = self.trades[: self._given.plain_trades]
+        if trades:
+            self.sides["plain Faust"], actions = rival.measure(self._servers, self._rules, self._profiles, trades)
+            self.same &= same_actions("plain Faust", actions, self._wanted[: len(trades)])
+
+    def engine(self, name: str, prefix: str) -> Sizes:
+        engine = Engine(self._servers, "month", self._rules, prefix, ("--clock", "event"))
+        with self._servers.redis_client() as store:
+            store.flushall()
+        redis_bytes = sizes.redis_bytes(engine)
         engine.create_topics()
         backlog.learn_clients(engine, self._profiles)
-        self.sides[name], worker = backlog.work_off(engine, self._trades, self._given.profile)
+        ledger_bytes = sizes.ledger_bytes(engine)
+        self.sides[name], worker = backlog.work_off(engine, self.trades, self._given.profile)
         try:
             worker.stop()
         finally:
             worker.kill()
         actions = engine_actions(self._servers.kafka.bootstrap, prefix, self._servers.partitions)
         self.same &= same_actions(name, actions, self._wanted)
+        return Sizes(
+            sizes.state_bytes(engine),
+            (sizes.redis_bytes(engine) - redis_bytes) / len(self._profiles),
+            (sizes.ledger_bytes(engine) - ledger_bytes) / len(self.trades),
+        )
 
     def peers(self, prefix: str) -> None:
         for peer in PEERS:
-            self.sides[peer.name], actions = measure(self._servers, peer, f"{prefix}trades", len(self._trades))
+            self.sides[peer.name], actions = measure(self._servers, peer, f"{prefix}trades", len(self.trades))
             self.same &= same_actions(peer.name, actions, self._wanted)
 
-    def ratios(self) -> dict[str, dict[str, float]]:
+    def ratios(self) -> tuple[dict[str, float], history.Row]:
         """Engage / peer, of events per CPU-second; Engage's are the mean of before and after."""
         turns = (self.sides[BEFORE], self.sides[AFTER])
         alone, with_redis = mean(t.events_per_cpu_s for t in turns), mean(t.with_redis for t in turns)
         found = {}
         print("\nEngage / peer, of events per CPU-second (with Redis' CPU):", flush=True)
-        for peer in PEERS:
-            of_peer = self.sides[peer.name].events_per_cpu_s
-            found[peer.name] = {"alone": alone / of_peer, "with_redis": with_redis / of_peer}
-            print(f"  {peer.name:<20}{alone / of_peer:6.2f} ({with_redis / of_peer:.2f})", flush=True)
-        return found
+        for name, side in self.sides.items():
+            if side not in turns:
+                found[name] = alone / side.events_per_cpu_s
+                print(f"  {name:<16}{found[name]:8.2f} ({with_redis / side.events_per_cpu_s:.2f})", flush=True)
+        return found, history.Row.of(len(self.trades), len(self._profiles), alone, with_redis, found)
 
 
 def run(given: argparse.Namespace, directory: Path) -> tuple[dict[str, Any], bool]:
     rules = write_rules(directory / "rules")
     print(f"A month: {given.trades:,} trades of {given.clients:,} clients, {given.partitions} partitions", flush=True)
     with KafkaBroker(directory / "kafka") as kafka, RedisServer(directory / "redis") as redis:
-        ran = Run(given, Servers(kafka, redis, given.partitions), rules)
-        ran.engine(BEFORE, "before-")
+        servers = Servers(kafka, redis, given.partitions)
+        ran = Run(given, servers, rules)
+        ran.plain_faust()
+        kept = ran.engine(BEFORE, "before-")
         ran.peers("before-")
         ran.engine(AFTER, "after-")
-    print_table(ran.sides)
-    return {"ratios": ran.ratios(), "sides": {name: side.as_dict() for name, side in ran.sides.items()}}, ran.same
+        print_table(ran.sides)
+        ratios, row = ran.ratios()
+        print(f"\n{kept}", flush=True)
+        live = Live(servers, rules, given.clients, ran.trades)
+        took = live.measure(given.rate, given.latency_s) if given.latency_s else {}
+    if lost := history.lost_ground(row):
+        print(f"\n{lost}", flush=True)
+    if given.record and ran.same:
+        history.append(row)
+    found = {"ratios": ratios, "sides": {name: side.as_dict() for name, side in ran.sides.items()}}
+    return found | {"sizes": asdict(kept), "live": {name: asdict(of_side) for name, of_side in took.items()}}, ran.same

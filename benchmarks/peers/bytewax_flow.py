@@ -38,7 +38,7 @@ def dataflow(given: Given, stopwatch: Stopwatch) -> Dataflow:
         return KafkaSinkMessage(action[0].encode(), action[1])
 
     brokers = [given.kafka]
-    records = op.input("trades", flow, KafkaSource(brokers, [given.topic], tail=not given.trades))
+    records = op.input("trades", flow, KafkaSource(brokers, [given.topic], tail=given.live))
     actions = op.stateful_flat_map("decide", op.map("keyed", records, keyed), decide)
     op.output("actions", op.map("message", actions, message), KafkaSink(brokers, given.actions))
     return flow
@@ -46,7 +46,7 @@ def dataflow(given: Given, stopwatch: Stopwatch) -> Dataflow:
 
 def main() -> None:
     given = parse()
-    stopwatch, recovery = Stopwatch(given.trades), Path(given.directory)
+    stopwatch, recovery = Stopwatch(given.trades, given.live), Path(given.directory)
     init_db_dir(recovery, 1)
     cli_main(dataflow(given, stopwatch), recovery_config=RecoveryConfig(recovery))
     stopwatch.stop()

@@ -14,13 +14,15 @@ class Given:
     kafka: str
     topic: str  # of the trades
     actions: str  # the topic of the peer's own
-    trades: int  # after so many it ends; 0: never
     directory: str  # for what it keeps on disk
+    trades: int  # that wait for it; then it ends
+    live: bool  # instead, it goes on
 
 
 def parse() -> Given:
     parser = argparse.ArgumentParser()
     for name in ("kafka", "topic", "actions", "directory"):
         parser.add_argument(f"--{name}", required=True)
-    parser.add_argument("--trades", type=int, default=0)
+    parser.add_argument("--trades", type=int, required=True)
+    parser.add_argument("--live", action="store_true")
     return Given(**vars(parser.parse_args()))

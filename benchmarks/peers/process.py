@@ -12,6 +12,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -34,6 +36,11 @@ class Peer:
     python: Path
     guarantee: str
 
+    @property
+    def label(self) -> str:
+        """In names of topics."""
+        return self.module.rpartition(".")[2].replace("_", "-")
+
 
 AIOKAFKA: Final = Peer("aiokafka loop", "benchmarks.peers.aiokafka_loop", OWN, "state lost")
 BYTEWAX: Final = Peer("Bytewax", "benchmarks.peers.bytewax_flow", APART, "at least once")
@@ -44,9 +51,10 @@ PEERS: Final = (AIOKAFKA, BYTEWAX, QUIX)
 class Process:
     """It runs until it is left, by SIGKILL: a peer says itself when it has done its trades."""
 
-    def __init__(self, module: str, arguments: dict[str, Any], python: Path = OWN) -> None:
+    def __init__(self, module: str, arguments: dict[str, Any], python: Path = OWN, flags: Sequence[str] = ()) -> None:
         self._command = [str(python), "-m", module]
         self._command += [word for name, value in arguments.items() for word in (f"--{name}", str(value))]
+        self._command += flags
         self._module = module
 
     def __enter__(self) -> Self:
@@ -78,16 +86,23 @@ class Process:
         self._log.close()
 
 
+@contextmanager
+def running(peer: Peer, kafka: str, topic: str, actions: str, trades: int, live: bool = False) -> Iterator[Process]:
+    """A peer whose topics are there. It ends after so many trades, or goes on with live ones."""
+    with tempfile.TemporaryDirectory(prefix="engage-peer-") as directory:
+        arguments = {"kafka": kafka, "topic": topic, "actions": actions, "trades": trades, "directory": directory}
+        with Process(peer.module, arguments, peer.python, ["--live"] if live else []) as process:
+            yield process
+
+
 def measure(servers: Servers, peer: Peer, topic: str, trades: int) -> tuple[Measured, list[Action]]:
     """All trades that the topic holds."""
-    kafka, published = servers.kafka.bootstrap, f"{peer.module.rpartition('.')[2]}-actions"
+    kafka, published = servers.kafka.bootstrap, f"{peer.label}-actions"
     create_topic(kafka, published, servers.partitions)
-    with tempfile.TemporaryDirectory(prefix="engage-peer-") as directory:
-        arguments = {"kafka": kafka, "topic": topic, "actions": published, "trades": trades, "directory": directory}
-        with Process(peer.module, arguments, peer.python) as process:
-            started, kafka_cpu_s = process.said("start_cpu_s"), cpu_s(servers.kafka.pid)
-            used = process.said("cpu_s")
-            kafka_cpu_s = cpu_s(servers.kafka.pid) - kafka_cpu_s
+    with running(peer, kafka, topic, published, trades) as process:
+        started, kafka_cpu_s = process.said("start_cpu_s"), cpu_s(servers.kafka.pid)
+        used = process.said("cpu_s")
+        kafka_cpu_s = cpu_s(servers.kafka.pid) - kafka_cpu_s
     if used["events"] != trades:
         raise BenchmarkError(f"{peer.name} took {used['events']:.0f} of {trades} trades")
     measured = Measured(

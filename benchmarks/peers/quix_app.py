@@ -43,7 +43,7 @@ def application(given: Given, stopwatch: Stopwatch) -> Application:
 
 def main() -> None:
     given = parse()
-    stopwatch = Stopwatch(given.trades)
+    stopwatch = Stopwatch(given.trades, given.live)
     application(given, stopwatch).run()
     stopwatch.stop()
 
