@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from engine.core.client.state import ClientState
+from engine.core.contract.decode import Rejected, Taken
 from engine.core.contract.events import Balance, Consents, Event, Login, Profile, Trade
 from engine.core.contract.message import Message
 from engine.core.decide.path import Due, Input, Sweep, decide
@@ -170,3 +171,14 @@ class Desk:
     @property
     def tier(self) -> str | None:
         return self.client.tier
+
+
+def same_event(outcome: Taken | Rejected, event: Event) -> bool:
+    """Whether the record was taken as this event, by whichever reader, and nothing of it was left unread."""
+    return isinstance(outcome, Taken) and not outcome.unread and fields_of(outcome.event) == fields_of(event)
+
+
+def fields_of(event: Event) -> dict[str, Any]:
+    """By name; an event that was read quickly is no pydantic model."""
+    names = type(event).model_fields if isinstance(event, Event) else event.__struct_fields__
+    return {name: getattr(event, name) for name in names}

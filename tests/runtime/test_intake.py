@@ -16,7 +16,7 @@ from engine.core.contract.outbound import Rejection
 from engine.core.contract.topics import intake_topics
 from engine.runtime.protocol.intake import MAX_BATCH_BYTES, Batch, Merger
 from engine.runtime.protocol.records import Inbound, inbound, read
-from tests.core.making import at, login
+from tests.core.making import at, login, same_event
 from tests.runtime.driving import ConsumerRecord, topics_of
 
 
@@ -134,9 +134,10 @@ def reason(message: object) -> str:
 
 
 def test_a_good_record_is_its_event():
-    taken = read(good(), everyone)
+    record = good()
+    taken = read(record, everyone)
     assert isinstance(taken, Taken)
-    assert isinstance(taken.event, Login)
+    assert same_event(taken, Login.model_validate_json(record.value or b""))
 
 
 @pytest.mark.parametrize(

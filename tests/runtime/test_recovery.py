@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import msgpack
 import pytest
 
@@ -195,7 +193,7 @@ async def test_a_state_that_cannot_be_read_is_refused(state: bytes):
     await take_all(worker, logins(5))
     await worker.commit("age")
     rows = bench.data.applied[-1][1]
-    rows[0] = replace(rows[0], state=state)
+    rows[0] = rows[0]._replace(state=state)
     with pytest.raises(Refused, match=r"partition 7: the state of client c0 in Redis cannot be read .* rebuild"):
         await take_all(await bench.started(), topics_of([balance(at(9), 1, client_id="c0")]))
 
@@ -211,7 +209,7 @@ async def test_what_a_state_holds_of_one_topic_is_read_when_an_event_asks_for_it
     version, client_id, sections = msgpack.unpackb(rows[0].state, strict_map_key=False)
     of_topic, _, mark = sections["@logins"]
     sections["@logins"] = of_topic, b"garbage", mark
-    rows[0] = replace(rows[0], state=msgpack.packb([version, client_id, sections]))
+    rows[0] = rows[0]._replace(state=msgpack.packb([version, client_id, sections]))
     with pytest.raises(Refused, match=r"cannot be read \(logins of client c0: .* rebuild"):
         await (await bench.started()).take(last)
 

@@ -55,7 +55,13 @@ class SourceLayout:
     former: Mapping[str, str] = field(default_factory=dict)  # keys that older releases gave to columns -> the key
     factors: Mapping[str, int] = field(default_factory=dict)  # by which values under a former key are multiplied
     mark: int = field(init=False)  # stored with what is stored: of the same layout, if it is the same
+    stored_keys: list[bytes] = field(init=False)  # `keys` as they are stored, see packing.py
 
     def __post_init__(self) -> None:
+        columns, sets, lasts = self.keys
+        plain = [key for key in columns if not key.endswith(SET_AT)]
+        set_at = [key.removesuffix(SET_AT) for key in columns if key.endswith(SET_AT)]
+        stored = [bytes.fromhex("".join(keys)) for keys in (plain, set_at, sets, lasts)]
+        object.__setattr__(self, "stored_keys", stored)
         of = self.keys, self.keep, self.totals, self.closings, self.hours and self.hours.mark
         object.__setattr__(self, "mark", zlib.crc32(repr(of).encode()))

@@ -3,11 +3,13 @@
 Enters: a layout and an Activity, or its bytes. Leaves: the other one.
 Holds: values are named by the keys of their columns, so that features come and go without a new format; a key that the
 layout lacks is left behind, one that it adds begins empty, and it is noted since when such a column is complete.
-Packing is most of what a write costs: what has not changed since the last time is not packed again.
+Packing is most of what a write costs: what has not changed since the last time is not packed again. Slots are stored
+as steps from one to the next, and a column with one blank value throughout as that value.
 """
 
 from __future__ import annotations
 
+from itertools import accumulate, pairwise
 from typing import Any, Final
 
 import msgpack
@@ -32,7 +34,8 @@ def _fields(layout: SourceLayout, activity: Activity) -> dict[str, Any]:
     fields: dict[str, Any] = {LAST: activity.last_ms}
     if layout.keys[0] or layout.keys[1] or layout.keys[2]:
         if activity.packed_past is None:
-            activity.packed_past = _pack([layout.keys, activity.days, activity.columns])
+            columns = [column if any(column) else _blank(column) for column in activity.columns]
+            activity.packed_past = _pack([layout.stored_keys, _steps(activity.days), columns])
         fields[PAST] = activity.packed_past
         fields[KEEP] = layout.keep
     if activity.touched or activity.today != list(layout.blank_today):
@@ -55,6 +58,15 @@ def _fields(layout: SourceLayout, activity: Activity) -> dict[str, Any]:
     return fields
 
 
+def _steps(slots: list[int]) -> list[int]:
+    return [*slots[:1], *(later - slot for slot, later in pairwise(slots))]
+
+
+def _blank(column: list[Any]) -> Any:
+    """Its one value, if a column of zeros or of None is the same throughout; else the column."""
+    return column[0] if column and column.count(column[0]) == len(column) else column
+
+
 def unpack_activity(layout: SourceLayout, packed: bytes, now: tuple[int, int], since: tuple[int, int]) -> Activity:
     """`now` and `since` are the day and the hour of the client's present and of its first event."""
     fields = _unpack(packed)
@@ -71,10 +83,12 @@ def _unpacked(
 ) -> Activity:
     """`heard`: the client had events at this source."""
     past = fields.get(PAST)
-    keys, days, columns = _unpack(past) if past is not None else ([[], [], []], [], [])
+    stored_keys, steps, columns = _unpack(past) if past is not None else ([b"", b"", b"", b""], [], [])
+    days = [*accumulate(steps)]
+    columns = [column if type(column) is list else [column] * len(days) for column in columns]
     touched, *today = fields.get(TODAY, (False,))
     sets, lasts = fields.get(SETS), fields.get(LASTS)
-    same = keys == layout.keys and fields.get(KEEP, layout.keep) == layout.keep
+    same = stored_keys == layout.stored_keys and fields.get(KEEP, layout.keep) == layout.keep
     # made without its lists where they are read: the blank ones would be thrown away
     activity = Activity(None if same else layout)
     activity.last_ms, activity.days, activity.touched = fields[LAST], days, touched
@@ -86,6 +100,7 @@ def _unpacked(
         activity.lasts = lasts or [None for _ in layout.lasts]
         activity.packed_past = past
     else:
+        keys = _keys(stored_keys)
         sets, lasts = sets or [{} for _ in keys[1]], lasts or [None for _ in keys[2]]
         _refit(layout, activity, keys, (columns, today, sets, lasts))
         if heard:
@@ -106,6 +121,12 @@ def _unpacked(
     same &= (layout.hours is not None) == (HOURS in fields)
     activity.packed = packed if same else None
     return activity
+
+
+def _keys(stored: list[bytes]) -> list[list[str]]:
+    """The keys of columns, sets and lasts, from the four digits of each."""
+    plain, set_at, sets, lasts = ([joined[at : at + 4].hex() for at in range(0, len(joined), 4)] for joined in stored)
+    return [[*plain, *(key + SET_AT for key in set_at)], sets, lasts]
 
 
 def _refit(layout: SourceLayout, activity: Activity, keys: list[list[str]], values: tuple[list[Any], ...]) -> None:
@@ -186,7 +207,10 @@ def from_positions(packed: bytes) -> bytes:
 def _from_positions(packed: bytes) -> dict[str, Any]:
     last_ms, touched, past, today, sets, lasts, *more = _unpack(packed)
     keys, days, columns = _unpack(past)
-    fields: dict[str, Any] = {LAST: last_ms, PAST: _pack([keys, days, columns]), TODAY: [touched, *today], SETS: sets}
+    columns_keys, sets_keys, lasts_keys = (bytes.fromhex("".join(named)) for named in keys)
+    stored_keys = [columns_keys, b"", sets_keys, lasts_keys]
+    past = _pack([stored_keys, _steps(days), columns])
+    fields: dict[str, Any] = {LAST: last_ms, PAST: past, TODAY: [touched, *today], SETS: sets}
     fields[LASTS] = [last and [last[0], 0, last[1]] for last in lasts]
     hours, totals, closed = more[0] if more else (None, {}, {})
     if hours:

@@ -7,21 +7,15 @@ harmless.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from operator import attrgetter
 from typing import Final
 
 from engine.core.client.state import ClientState
-from engine.core.contract.message import cny, rfc3339
+from engine.core.contract.message import cny, rfc3339_seconds
 
 PUBLIC_FIELDS: Final = (
     "tier", "tier_since", "client_type", "segment", "value_score", "advisor", "assets_cny", "updated_at",
 )  # fmt: skip
-
-
-@lru_cache(maxsize=16_384)
-def _seconds(moment_s: int) -> str:
-    return rfc3339(moment_s * 1000).replace(".000Z", "Z")
 
 
 _of: Final = attrgetter("tier", "tier_since_ms", "type", "segment", "value_score", "advisor_id", "assets_fen")
@@ -38,7 +32,7 @@ def public_fields(client: ClientState) -> dict[str, str]:
             values,
             {
                 "tier": tier or "",
-                "tier_since": _seconds(tier_since_ms // 1000) if tier_since_ms is not None else "",
+                "tier_since": rfc3339_seconds(tier_since_ms // 1000) if tier_since_ms is not None else "",
                 "client_type": client_type or "",
                 "segment": segment or "",
                 "value_score": "" if score is None else f"{score:.6g}",
@@ -46,4 +40,4 @@ def public_fields(client: ClientState) -> dict[str, str]:
                 "assets_cny": "" if assets_fen is None else cny(assets_fen),
             },
         )
-    return {**client.public[1], "updated_at": _seconds(client.now_ms // 1000)}
+    return {**client.public[1], "updated_at": rfc3339_seconds(client.now_ms // 1000)}

@@ -58,11 +58,11 @@ class Section:
 def _body_function(fields: tuple[tuple[str, str, Any], ...]) -> Callable[[Any], Body]:
     """One test for each field, in a row: a loop over the fields would take most of the time of packing a state."""
     lines = ["def body(client):", "    found = {}"]
-    for place, (attribute, name, _) in enumerate(fields):
+    for attribute, name, blank in fields:
         written = "by_time(value)" if name == SAID else "value"
-        lines.append(f"    if (value := client.{attribute}) != blank_{place}: found[{name!r}] = {written}")
+        test = " is not None" if blank is None else f" != {blank}" if blank else ""
+        lines.append(f"    if (value := client.{attribute}){test}: found[{name!r}] = {written}")
     space: dict[str, Any] = {"by_time": _by_time}
-    space |= {f"blank_{place}": blank for place, (_, _, blank) in enumerate(fields)}
     exec("\n".join([*lines, "    return found"]), space)  # our own text, from SECTIONS
     body: Callable[[Any], Body] = space["body"]
     return body

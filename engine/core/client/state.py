@@ -124,8 +124,8 @@ class ClientState:
             self.silenced = _remembered(self.silenced, moment_ms)
         if self.holdings:
             self.holdings = [held for held in self.holdings if held[0] >= day]
-        if self.event_ids:
-            self.event_ids = {came: ids for came, ids in self.event_ids.items() if came >= day - DUPLICATE_DAYS}
+        while self.event_ids and (first := next(iter(self.event_ids))) < day - DUPLICATE_DAYS:  # in order of days
+            del self.event_ids[first]
 
     def seen(self, topic: str, event_id: str, time_ms: int, may_be: bool) -> bool:
         """Whether this event has come within DUPLICATE_DAYS; it is known from now on. Of another time it is another
@@ -161,6 +161,8 @@ def _seed(topic: str) -> int:
 
 def _remembered(memory: dict[str, int], moment_ms: int) -> dict[str, int]:
     """What is not older than any cooldown, the newest MAX_REMEMBERED of it."""
+    if len(memory) <= MAX_REMEMBERED and min(memory.values()) + REMEMBERED_MS > moment_ms:
+        return memory
     kept = {rule_id: at_ms for rule_id, at_ms in memory.items() if at_ms + REMEMBERED_MS > moment_ms}
     if len(kept) > MAX_REMEMBERED:
         newest = sorted(kept.items(), key=lambda item: item[1])[-MAX_REMEMBERED:]

@@ -43,7 +43,7 @@ def of_event(topic: Topic, fields: Mapping[str, Any]) -> Found | None:
 
     It is another topic's event if all of this topic's fields that it has are that one's too, and that one has more.
     """
-    if _own(topic, fields) and _foreign(topic, tuple(TOPICS.values())).isdisjoint(fields):
+    if _own(topic, fields) and foreign(topic).isdisjoint(fields):
         return None  # nearly always
     other = _other(topic, fields)
     if other is not None and _own(other, fields) > _own(topic, fields):
@@ -100,9 +100,13 @@ def _names(topic: Topic) -> tuple[frozenset[str], frozenset[str]]:
     return own, frozenset(name for name in own if topic.model.model_fields[name].is_required())
 
 
+def foreign(topic: Topic) -> frozenset[str]:
+    """The fields of the other topics alone."""
+    return _foreign(topic, tuple(TOPICS.values()))
+
+
 @cache
 def _foreign(topic: Topic, others: tuple[Topic, ...]) -> frozenset[str]:
-    """The fields of the other topics alone."""
     return frozenset(name for other in others for name in other.fields) - _names(topic)[0]
 
 

@@ -13,6 +13,7 @@ import datetime as dt
 import re
 from typing import Annotated, Any, ClassVar, Final, Literal
 
+import msgspec
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -27,6 +28,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from engine.core.contract.fields import Instead, Language, Quantity, TimeZone, noted
 from engine.core.firm_time import DAY_MS, date_of_day, day_of
+from engine.core.quick import Usual
 from engine.core.text import IDENTIFIER
 
 EARLIEST_MS: Final = (
@@ -82,6 +84,7 @@ def _time_schema(_source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:
 AS_NUMBER: Final = "number"  # at the end of the place of a fault: not the fault of a time
 TimeMs = Annotated[
     int,
+    Usual(Annotated[int, msgspec.Meta(ge=EARLIEST_MS, lt=LATEST_MS)] | str, of_text=parse_time_ms),
     GetPydanticSchema(_time_schema),
     WithJsonSchema(
         {

@@ -15,9 +15,11 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Annotated, Any, Final
 
+import msgspec
 from pydantic import GetCoreSchemaHandler, GetPydanticSchema, ValidationInfo, WithJsonSchema
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+from engine.core.quick import Usual
 from engine.core.text import Form, plain
 
 MAX_QUANTITY: Final = 10**12
@@ -81,6 +83,7 @@ class Limits:
 Quantity = Annotated[
     int | float,
     Limits(1 / MICRO, MAX_QUANTITY),
+    Usual(Annotated[int, msgspec.Meta(gt=0, le=MAX_QUANTITY)]),
     GetPydanticSchema(_quantity_schema),
     WithJsonSchema(
         {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 FIRST_MS: Final = -62_135_596_800_000  # the year 1
@@ -16,7 +17,7 @@ FIRST_MS: Final = -62_135_596_800_000  # the year 1
 LAST_MS: Final = 253_402_300_799_999  # the year 9999
 
 
-_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_EPOCH: Final = dt.date(1970, 1, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,20 @@ class Message:
 
 def rfc3339(moment_ms: int) -> str:
     """Epoch milliseconds as RFC 3339 in UTC with milliseconds."""
-    return (_EPOCH + dt.timedelta(milliseconds=moment_ms)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    seconds, milliseconds = divmod(moment_ms, 1000)
+    return f"{rfc3339_seconds(seconds)[:-1]}.{milliseconds:03d}Z"
+
+
+def rfc3339_seconds(moment_s: int) -> str:
+    """Epoch seconds as RFC 3339 in UTC."""
+    day, second = divmod(moment_s, 86_400)
+    return f"{_date(day)}T{second // 3600:02d}:{second // 60 % 60:02d}:{second % 60:02d}Z"
+
+
+@lru_cache(maxsize=4096)
+def _date(day: int) -> str:
+    """Days since 1970-01-01 as YYYY-MM-DD."""
+    return (_EPOCH + dt.timedelta(days=day)).isoformat()
 
 
 def cny(amount_fen: int | float) -> str:

@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from engine.core.contract.events import DEFAULT_LANGUAGE, Balance, Event, Login, Profile, Trade
+from engine.core.quick import Quick, quick
 from engine.core.text import Form
 
 COMMON: Final = tuple(Event.model_fields)  # what every event has; rules do not ask for it
@@ -82,11 +83,14 @@ class Topic:
     activity: bool = True  # states keep when the last one came, and features count them
     example: Mapping[str, Any] = field(default_factory=dict)  # of fields that a test in a rule file leaves out
     validate: Callable[..., Event] = field(init=False, repr=False)  # the model's own, at hand for each record
+    quick: Quick | None = field(init=False, repr=False)  # where it makes no difference what an event leaves out
     nested: tuple[str, ...] = field(init=False, repr=False)  # the fields that have fields themselves
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "validate", self.model.__pydantic_validator__.validate_json)
         object.__setattr__(self, "nested", tuple(nested(self.model)))
+        needs_own = any(field.is_required() for name, field in self.model.model_fields.items() if name not in COMMON)
+        object.__setattr__(self, "quick", quick(self.model) if needs_own and not self.told_facts else None)
 
     @property
     def fields(self) -> tuple[str, ...]:

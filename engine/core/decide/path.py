@@ -156,7 +156,7 @@ def _sweep(plan: Plan, states: MutableMapping[str, ClientState], item: Sweep, de
 
 
 def _classify(plan: Plan, client: ClientState) -> None:
-    first = plan.segment(client, None, None)
+    first = plan.segment(client, None, None) if plan.segments else None
     client.segment = plan.segments[first[0]] if first else None
     if plan.value_score is not None:
         client.value_score = plan.value_score(client, None, None)

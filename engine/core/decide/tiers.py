@@ -32,18 +32,16 @@ class TierMove:
 
 def _step_for(ladder: CompiledLadder, value: Any, current: int | None) -> int:
     """Index of the step a client with this measure belongs to, coming from step `current`."""
-    best = next(
-        (i for i, enter in enumerate(ladder.enter) if enter is None or (value is not None and value >= enter)),
-        len(ladder.enter) - 1,
-    )
+    best = 0
+    for enter in ladder.enter:
+        if enter is None or (value is not None and value >= enter):
+            break
+        best += 1
+    best = min(best, len(ladder.enter) - 1)
     if current is None or best <= current:
         return best
     leave = ladder.exit[current]
     return best if leave is not None and value is not None and value < leave else current
-
-
-def _index_of(ladder: CompiledLadder, tier: str | None) -> int | None:
-    return next((i for i, step in enumerate(ladder.ladder.steps) if step.tier == tier), None)
 
 
 def _stay_ms(ladder: CompiledLadder, current: int, target: int) -> int:
@@ -63,7 +61,7 @@ def review(plan: Plan, client: ClientState) -> TierMove | None:
     value = ladder.measure(client, None, None)
     if value is None:
         return None
-    current = _index_of(ladder, client.tier)
+    current = ladder.place.get(client.tier)
     target = _step_for(ladder, value, current)
     if target == current:
         return None
@@ -103,7 +101,7 @@ def review_due_ms(plan: Plan, client: ClientState) -> int:
     ladder = plan.ladders.get(client.type) if client.type is not None else None
     if ladder is None:
         return NEVER_MS
-    current = _index_of(ladder, client.tier)
+    current = ladder.place.get(client.tier)
     rises = True  # whether time alone can make the measure better than the tier asks for
     if ladder.daily_mean is not None:
         if current is None:
@@ -133,18 +131,16 @@ def review_due_ms(plan: Plan, client: ClientState) -> int:
 
 def _falls_ms(falling: tuple[str, int, int], leave: float | None, client: ClientState) -> int:
     """When a count or sum falls below `leave` as the days of its window pass; NEVER_MS if it cannot."""
-    topic, column, window = falling
-    activity = client.activities[topic]
     if leave is None or leave <= 0:
         return NEVER_MS
-    first = bisect_right(activity.days, client.day - window)
-    rows = [*zip(activity.days[first:], activity.columns[column][first:], strict=True)]
-    left = activity.today[column] + sum(value for _, value in rows)
-    for day, value in [*rows, (client.day, activity.today[column])]:
-        left -= value
-        if left < leave:
-            return day_start_ms(day + window)
-    return NEVER_MS
+    topic, column, window = falling
+    activity = client.activities[topic]
+    kept, row, day = activity.today[column], len(activity.days), client.day
+    while kept < leave and row and activity.days[row - 1] > client.day - window:
+        row -= 1  # from the newest on: with the day that makes it enough, it stops being enough
+        day = activity.days[row]
+        kept += activity.columns[column][row]
+    return day_start_ms(day + window)
 
 
 def _daily_values(daily_mean: tuple[int, int], client: ClientState) -> list[Any]:

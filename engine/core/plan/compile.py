@@ -60,6 +60,7 @@ class CompiledLadder:
     money: bool
     enter: tuple[float | None, ...]  # in the measure's stored unit (fen for money)
     exit: tuple[float | None, ...]
+    place: dict[str | None, int]  # tier -> its step
     daily_mean: tuple[int, int] | None  # (column, window in days) when the measure is one daily_mean feature
     falling: (
         tuple[str, int, int] | None
@@ -282,6 +283,7 @@ def _ladder(
         money,
         tuple(stored(step.enter) for step in ladder.steps),
         tuple(stored(step.exit) for step in ladder.steps),
+        {step.tier: place for place, step in reversed([*enumerate(ladder.steps)])},
         sources["balances"].daily_means.get(measured),
         next(((topic, *plan.falling[measured]) for topic, plan in sources.items() if measured in plan.falling), None),
         tuple(base_of[name.name] for name in reads if name.changes == "elapsed"),

@@ -114,14 +114,22 @@ class Partition(Generic[Plan, State, Input]):
         latest_ms = 0
         ahead: list[Place] = []
         found = ((record, read(record, self._belongs, processor.decode)) for record in batch.records)
+        topics: list[str] = []
         for record, outcome in by_clock(found, decided_ms) if decided_ms else by_neighbours(found):
-            unit.take(record, outcome)
             if isinstance(outcome, Taken):
-                inputs.append(processor.arrived(record.topic, outcome.event))
-                keys[processor.key_of(outcome.event)] = None
-                latest_ms = max(latest_ms, outcome.event.time)
-            elif outcome is FUTURE:
+                event, topic = outcome.event, record.topic
+                inputs.append(processor.arrived(topic, event))
+                keys[processor.key_of(event)] = None
+                topics.append(topic)
+                if event.time > latest_ms:
+                    latest_ms = event.time
+                if outcome.unread:
+                    unit.unread.update((topic, name) for name in outcome.unread)
+                continue
+            unit.set_aside(record, outcome)
+            if outcome is FUTURE:
                 ahead.append(record.place)
+        unit.events.update(topics)
         await self._load(keys)
         unit.steps.append(Step(batch.ranges, decided_ms=decided_ms, ahead=tuple(ahead)))
         unit.records += len(batch.records)

@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, assert_never
 
-from engine.core.contract.decode import Rejected, Taken
+from engine.core.contract.decode import Rejected
 from engine.core.contract.message import Message
 from engine.runtime.protocol.ledger import Step
 from engine.runtime.protocol.position import End, Position
 from engine.runtime.protocol.processor import Decided
-from engine.runtime.protocol.records import Inbound, Outcome, Rerouted
+from engine.runtime.protocol.records import Inbound, Rerouted
 from engine.runtime.protocol.writes import MAX_CHUNK_BYTES
 
 
@@ -58,13 +58,9 @@ class OpenUnit:
         self.counts.update(decided.counts)
         self.tallies.update(decided.tallies)
 
-    def take(self, record: Inbound, outcome: Outcome) -> None:
-        """Count a record; what is not decided here is published for whoever can do something with it."""
+    def set_aside(self, record: Inbound, outcome: Rejected | Rerouted) -> None:
+        """Count a record that is not decided here; it is published for whoever can do something with it."""
         match outcome:
-            case Taken():
-                self.events[record.topic] += 1
-                for name in outcome.unread:
-                    self.unread[record.topic, name] += 1
             case Rerouted():
                 self.rerouted[record.topic] += 1
                 self.messages.append(record.set_aside(outcome))

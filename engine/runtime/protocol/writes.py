@@ -7,8 +7,7 @@ Holds: a chunk names its fields, so that whoever applies it needs no list of its
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgpack
 
@@ -22,8 +21,7 @@ FIELDS_0_1: Final = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
+class Write(NamedTuple):
     """What becomes of one key."""
 
     key: str
