@@ -49,7 +49,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "cli": (*BELOW_COMMANDS, "runtime.worker", "operations", "publish", "demo"),
 }
 MAX_MODULES = 10  # a room that needs more is two rooms
-CORE_THIRD_PARTY = {"msgpack", "pydantic", "pydantic_core"}
+CORE_THIRD_PARTY = {"msgpack", "msgspec", "pydantic", "pydantic_core"}
 MAX_LINES = 400
 FILES = sorted(ENGINE.rglob("*.py"))
 
