@@ -25,7 +25,9 @@ T = TypeVar("T")
 HUNG_S = 300.0  # nothing takes as long on a slow and busy machine: what does, hangs
 
 
-def eventually(condition: Callable[[], T], what: str = "the condition", within_s: float = HUNG_S) -> T:
+def eventually(
+    condition: Callable[[], T], what: str = "the condition", within_s: float = HUNG_S, every_s: float = 0.05
+) -> T:
     """The condition's first true answer; fails the test when there is none in time."""
     deadline = time.monotonic() + within_s
     while True:
@@ -34,7 +36,7 @@ def eventually(condition: Callable[[], T], what: str = "the condition", within_s
             return answer
         if time.monotonic() > deadline:
             raise AssertionError(f"after {within_s:g} s: {what} still does not hold ({answer!r})")
-        time.sleep(0.05)
+        time.sleep(every_s)
 
 
 class WorkerProcess:

@@ -1,8 +1,8 @@
 """A connection to Kafka: how its clients start, read what is committed, fail and end.
 
 Enters: settings, clients. Leaves: readers.
-Holds: aiokafka is used by its public interface alone, but for ending what does not end; its errors become Fenced,
-Unavailable or Refused here and go no further.
+Holds: aiokafka is used by its public interface alone, but for ending what does not end and for what it asks too slowly;
+its errors become Fenced, Unavailable or Refused here and go no further.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from typing import Any, Final
 
 import structlog
@@ -185,10 +185,11 @@ def tell_later(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None
 
 
 class reader:
-    """A group-less read_committed consumer, for a while."""
+    """A group-less read_committed consumer, for a while. `topics`: those whose offsets it will be asked for."""
 
-    def __init__(self, settings: Settings, clients: Clients, **options: Any) -> None:
+    def __init__(self, settings: Settings, clients: Clients, topics: Collection[str] = (), **options: Any) -> None:
         self._settings = settings
+        self._topics = topics
         self._consumer = clients.consumer(
             **settings.kafka_client(),
             isolation_level="read_committed",
@@ -200,6 +201,7 @@ class reader:
     async def __aenter__(self) -> Consumer:
         try:
             await start(self._consumer, self._settings)
+            await _find_leaders(self._consumer, self._topics)
         except BaseException:
             await discard(self._consumer)
             raise
@@ -210,6 +212,17 @@ class reader:
         if error is not None:
             with errors():
                 raise error
+
+
+async def _find_leaders(consumer: Any, topics: Collection[str]) -> None:
+    """Of all topics at once. aiokafka itself finds them out when it is asked for offsets, one topic after another, and
+    pauses for 100 ms after each: half a second of every partition's start.
+    """
+    connections = getattr(consumer, "_client", None)
+    if connections is not None and topics:
+        with errors():
+            async with asyncio.timeout(15):
+                await connections.set_topics(topics)
 
 
 async def records_between(consumer: Consumer, tp: TopicPartition, first: int, end: int) -> AsyncIterator[Any]:

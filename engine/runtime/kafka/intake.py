@@ -98,6 +98,7 @@ class KafkaIntake:
         self._reader = reader(
             self._settings,
             self._clients,
+            [tp.topic for tp in self._names],
             fetch_max_wait_ms=self._fetch_wait_ms,
             max_poll_records=self._batch_records,
             max_partition_fetch_bytes=self._fetch_bytes,

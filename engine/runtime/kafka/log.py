@@ -56,7 +56,7 @@ class KafkaLog:
         self._slow = False
 
     async def bounds(self) -> tuple[int, int]:
-        async with reader(self._settings, self._clients) as consumer:
+        async with reader(self._settings, self._clients, [self._ledger.topic]) as consumer:
             first = (await consumer.beginning_offsets([self._ledger]))[self._ledger]
             end = (await consumer.end_offsets([self._ledger]))[self._ledger]
             return first, end

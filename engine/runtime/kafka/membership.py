@@ -16,12 +16,14 @@ from aiokafka import ConsumerRebalanceListener, TopicPartition
 from engine.runtime.clients import Clients, Consumer
 from engine.runtime.errors import Fenced, Refused, Unavailable
 from engine.runtime.kafka.connection import discard, errors
+from engine.runtime.kafka.sharing import Sharing
 from engine.runtime.settings import Settings
 
 log = structlog.get_logger(__name__)
 
 REJOIN_S: Final = 1.0
 MOST_FAILURES: Final = 5  # of polls, one after another
+HEARTBEAT_MS: Final = 500  # at most: by its answer a worker learns that partitions are to be shared out anew
 
 
 class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -37,6 +39,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
         self._consumer: Consumer | None = None
         self._rejoin_at: float | None = None
         self._failures = 0
+        self._sharing = Sharing(settings.ledger_topic)  # outlives the consumer: it knows what this worker holds
 
     async def start(self) -> None:
         session_ms = int(self._settings.session_timeout_s * 1000)
@@ -44,7 +47,8 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
             **self._settings.kafka_client(),
             group_id=self._settings.group,
             session_timeout_ms=session_ms,
-            heartbeat_interval_ms=session_ms // 5,
+            heartbeat_interval_ms=min(session_ms // 5, HEARTBEAT_MS),
+            partition_assignment_strategy=(self._sharing,),
             rebalance_timeout_ms=session_ms,
             max_poll_interval_ms=300_000,
             enable_auto_commit=False,

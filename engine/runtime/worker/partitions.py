@@ -151,7 +151,7 @@ class Partitions:
         )
 
     def _fenced(self, number: int) -> None:
-        """Another worker has it; the group is to say who should."""
-        self._running.pop(number, None)
-        self._metrics.forget(number)
-        self._rejoin()
+        """Another worker has it; the group is to say who should, unless it has: one that is ending was taken away."""
+        if self._running.pop(number, None) is not None:
+            self._metrics.forget(number)
+            self._rejoin()

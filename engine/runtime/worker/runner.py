@@ -105,7 +105,8 @@ class Runner:
                     await self._serve()
                     return
                 except Fenced as error:
-                    self._log.warning("fenced: another worker has this partition", error=str(error))
+                    say = self._log.info if self._stopping.is_set() else self._log.warning  # it was taken away
+                    say("fenced: another worker has this partition", error=str(error))
                     self._fenced()
                     return
                 except Surprised as error:

@@ -121,8 +121,8 @@ class Worker:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.partitions.stop()
-        await self._membership.stop()
+        # the others learn of it while what is in hand is committed; a next owner that is quicker fences this one
+        await asyncio.gather(self._membership.stop(), self.partitions.stop())
         await self._redis.aclose()
         await self._app.stop()
         log.info("worker stopped")
