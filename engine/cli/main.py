@@ -27,14 +27,12 @@ from engine.runtime.errors import Refused
 from engine.runtime.settings import Settings
 
 if TYPE_CHECKING:
-    from redis.asyncio import Redis
-
-    from engine.runtime.clients import Clients
+    from engine.runtime.clients import AnyRedis, Clients
 
 
-async def _with_redis(settings: Settings, work: Callable[[Clients, Redis], Coroutine[Any, Any, Any]]) -> Any:
+async def _with_redis(settings: Settings, work: Callable[[Clients, AnyRedis], Coroutine[Any, Any, Any]]) -> Any:
     clients = real_clients()
-    async with clients.redis(settings.redis.get_secret_value()) as redis:
+    async with clients.redis(settings) as redis:
         return await work(clients, redis)
 
 
@@ -163,7 +161,7 @@ def states(settings_file: Path | None, **given: Any) -> None:
 
     settings = load_settings(settings_file, **given)
 
-    async def read(_: Clients, redis: Redis) -> dict[str, bytes]:
+    async def read(_: Clients, redis: AnyRedis) -> dict[str, bytes]:
         return {client_id: state async for client_id, state in reading.all_states(redis, settings.app_id)}
 
     found = run_to_the_end(_with_redis(settings, read))

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from engine.runtime.settings import is_host, odd_characters
+from engine.runtime.addresses import is_host, odd_characters
 
 MAY_BE_EMPTY: Final = frozenset({"prefix", "note", "topic_names"})
 MANY_LINES: Final = frozenset({"event"})

@@ -25,6 +25,8 @@ Command = Callable[..., Any]
 
 def settings_options(*names: str) -> Callable[[Command], Command]:
     """Options for the named settings, their help taken from the settings themselves."""
+    if "redis" in names:
+        names = (*names, "redis_mode", "redis_service")
 
     def decorate(command: Command) -> Command:
         for name in reversed(names):

@@ -364,7 +364,7 @@ def backfill(features: tuple[str, ...], settings_file: Path | None, **given: Any
 
     async def fill() -> backfills.Filled:
         clients, say = real_clients(), lambda line: click.echo(line, err=True)
-        async with clients.redis(settings.redis.get_secret_value()) as redis:
+        async with clients.redis(settings) as redis:
             return await backfills.run(settings, clients, redis, features, say, backfills.Sizes())
 
     filled = run_to_the_end(fill())

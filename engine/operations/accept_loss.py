@@ -25,11 +25,11 @@ from engine.runtime.rule_sets.archive import RuleSetArchive
 from engine.runtime.settings import Settings
 
 if TYPE_CHECKING:
-    from redis.asyncio import Redis
+    from engine.runtime.clients import AnyRedis
 
 
 async def give_up(
-    settings: Settings, clients: Clients, redis: Redis, say: Callable[[str], None], *, really: bool
+    settings: Settings, clients: Clients, redis: AnyRedis, say: Callable[[str], None], *, really: bool
 ) -> int:
     """Say which offsets are missing and, if `really`, let every partition go on after them; how many partitions miss
     some. These are fenced: stop all workers first.

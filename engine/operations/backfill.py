@@ -51,7 +51,7 @@ from engine.runtime.rule_sets.archive import RuleSetArchive
 from engine.runtime.settings import Settings
 
 if TYPE_CHECKING:
-    from redis.asyncio import Redis
+    from engine.runtime.clients import AnyRedis
 
 log = structlog.get_logger(__name__)
 
@@ -262,7 +262,7 @@ def chosen_features(plan: Plan, names: Sequence[str]) -> tuple[Feature, ...]:
 async def run(
     settings: Settings,
     clients: Clients,
-    redis: Redis,
+    redis: AnyRedis,
     names: Sequence[str],
     say: Callable[[str], None],
     sizes: Sizes,

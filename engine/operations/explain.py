@@ -35,13 +35,14 @@ from engine.runtime.errors import Refused
 from engine.runtime.partitioning import partitioner
 from engine.runtime.protocol.records import Inbound, by_neighbours, read
 from engine.runtime.protocol.writes import STATE_FIELD, decode_writes
+from engine.runtime.redis.errors import redis_errors
 from engine.runtime.redis.reading import refuse_gone
-from engine.runtime.redis.store import client_key, pinned_partitions, redis_errors
+from engine.runtime.redis.store import client_key, pinned_partitions
 from engine.runtime.rule_sets.archive import RuleSetArchive, load_directory
 from engine.runtime.settings import Settings
 
 if TYPE_CHECKING:
-    from redis.asyncio import Redis
+    from engine.runtime.clients import AnyRedis
 
 AHEAD_MS: Final = 400 * 86_400_000  # how far timers are followed
 MAX_TIMERS: Final = 2000
@@ -95,7 +96,7 @@ async def account(
     if snapshot is not None:
         packed = from_snapshot(snapshot, client_id)
     else:
-        async with clients.redis(settings.redis.get_secret_value()) as redis:
+        async with clients.redis(settings) as redis:
             packed = await from_redis(redis, settings.app_id, client_id)
         if at_ms is None and packed is not None:  # a live client is asked about now
             at_ms = max(clients.wall_ms(), unpack(plan.layout, packed).now_ms)
@@ -115,7 +116,7 @@ async def _plan(settings: Settings, clients: Clients) -> Plan:
     return archive.plan(archive.head)
 
 
-async def from_redis(redis: Redis, app_id: str, client_id: str) -> bytes | None:
+async def from_redis(redis: AnyRedis, app_id: str, client_id: str) -> bytes | None:
     partition = partitioner(await pinned_partitions(redis, app_id))(client_id.encode())
     key = client_key(app_id, partition, client_id)
     with redis_errors():

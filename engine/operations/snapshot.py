@@ -1,6 +1,6 @@
 """Snapshots: a file of all states, an emptied Redis made whole again, and the ledger cut behind both.
 
-Enters: Redis, the ledger, a snapshot file. Leaves: a file, states in Redis, a shorter ledger.
+Enters: AnyRedis, the ledger, a snapshot file. Leaves: a file, states in Redis, a shorter ledger.
 Holds: a snapshot is taken while workers run: each partition's position is read first, so that states read later may be
 newer, and the ledger after that position, whose writes are absolute, makes them whole. Redis is known to the engine
 again only when every partition is.
@@ -40,12 +40,11 @@ from engine.runtime.redis.store import (
     pin_ledger,
     pin_partitions,
     pinned_partitions,
-    server_id,
 )
 from engine.runtime.settings import Settings
 
 if TYPE_CHECKING:
-    from redis.asyncio import Redis
+    from engine.runtime.clients import AnyRedis
 
 # A file is rows of msgpack, each a map. The first one names the format, `{engage_snapshot: 3, app_id: ..., partitions:
 # ...}`; then `{partition: ..., position: ...}` and that partition's `{states: [chunks of writes]}`; `{end: digest}`.
@@ -72,7 +71,7 @@ class Row:
     chunks: tuple[bytes, ...] = ()
 
 
-async def take(settings: Settings, redis: Redis, path: Path, processor: AnyProcessor = ENGAGEMENT) -> int:
+async def take(settings: Settings, redis: AnyRedis, path: Path, processor: AnyProcessor = ENGAGEMENT) -> int:
     """Write a snapshot; how many states it holds. The file appears whole or not at all. Raises Refused when it cannot
     be written.
     """
@@ -103,22 +102,24 @@ def _sync(directory: Path) -> None:
         os.close(descriptor)
 
 
-async def _write(settings: Settings, redis: Redis, partitions: int, out: BinaryIO, processor: AnyProcessor) -> int:
+async def _write(settings: Settings, redis: AnyRedis, partitions: int, out: BinaryIO, processor: AnyProcessor) -> int:
     """Writes all rows; returns the number of states."""
     rows, plan = Rows(out), processor.bare_plan
     clients = 0
-    server = await server_id(redis)
     rows.put({"engage_snapshot": SNAPSHOT_FORMAT, "app_id": settings.scope, "partitions": partitions})
     for partition in range(partitions):
-        position = await RedisStore(redis, settings.scope, partition).position()
+        store = RedisStore(redis, settings.scope, partition)
+        server = await store.server()
+        position = await store.position()
         Position.read(position)  # what a newer engine writes is its own to save
         rows.put({"partition": partition, "position": position})
         async for states in _batches(packed_states(redis, settings.scope, partition)):
             chunks = encode_writes(processor.write(processor.unpack(plan, state), state) for state in states)
             rows.put({"states": chunks})
             clients += len(states)
-    if await server_id(redis) != server:  # another one names clients in another order, and may have lost writes
-        raise Unavailable("redis", "it restarted or failed over during the snapshot: take the snapshot again")
+        if await store.server() != server:  # another one names clients in another order, and may have lost writes
+            what = "it restarted, failed over or moved a slot during the snapshot: take the snapshot again"
+            raise Unavailable("redis", what)
     rows.end()
     return clients
 
@@ -206,7 +207,7 @@ class Rebuilt:
 
 
 async def rebuild(
-    settings: Settings, clients: Clients, redis: Redis, path: Path | None, processor: AnyProcessor = ENGAGEMENT
+    settings: Settings, clients: Clients, redis: AnyRedis, path: Path | None, processor: AnyProcessor = ENGAGEMENT
 ) -> Rebuilt:
     """Make a Redis that holds no state whole, from a snapshot and the ledger after it, or from the whole ledger.
 
@@ -245,7 +246,7 @@ async def _recovered(partition: Partition[Any, Any, Any]) -> Position:
         ) from error
 
 
-async def _restore(settings: Settings, clients: Clients, redis: Redis, path: Path, partitions: int) -> None:
+async def _restore(settings: Settings, clients: Clients, redis: AnyRedis, path: Path, partitions: int) -> None:
     header, rows = read(path)
     if (header.app_id, header.partitions) != (settings.scope, partitions):
         raise Refused(
@@ -288,7 +289,7 @@ async def _check_fits(settings: Settings, clients: Clients, path: Path) -> dict[
     return positions
 
 
-async def trim(settings: Settings, clients: Clients, redis: Redis, path: Path) -> dict[int, int]:
+async def trim(settings: Settings, clients: Clients, redis: AnyRedis, path: Path) -> dict[int, int]:
     """Delete the ledger's records that neither the snapshot nor Redis needs; each partition's new beginning.
 
     Raises Refused unless Redis has on disk what the ledger is about to lose.

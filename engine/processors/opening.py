@@ -18,7 +18,7 @@ from engine.runtime.redis.store import RedisStore
 from engine.runtime.settings import Settings
 
 if TYPE_CHECKING:
-    from redis.asyncio import Redis
+    from engine.runtime.clients import AnyRedis
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Opened(Generic[Plan, State, Input]):
 def open_partition(
     settings: Settings,
     clients: Clients,
-    redis: Redis,
+    redis: AnyRedis,
     processor: Processor[Plan, State, Input],
     number: int,
     *,

@@ -6,14 +6,12 @@ alone.
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 import ssl
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Final, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import (
     Field,
@@ -31,31 +29,10 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from engine.core.contract.outbound import OUTBOUND
 from engine.core.contract.topics import DEAD_LETTERS, REROUTED
+from engine.runtime.addresses import RedisAddresses, is_host, odd_characters
 
 # Of one unit, to load and to apply: redis-py gives up a connection after 3 s, an answer after 10.
 REDIS_WAITS_S: Final = 30.0
-REDIS_URL: Final = "needs a URL such as redis://USER:PASSWORD@HOST:6379/0"
-_HOST: Final = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
-
-
-def odd_characters(value: str) -> str | None:
-    """What no name, address or password has: usually the rest of a file or a clipboard. None: there is nothing odd."""
-    for place, character in enumerate(value, 1):
-        if character in "\n\r\t":
-            return f"character {place} is a line break or tab: take it out"
-        if not character.isprintable():
-            return f"character {place} (U+{ord(character):04X}) is invisible or no valid text: take it out"
-    return None
-
-
-def is_host(host: str) -> bool:
-    """A name or an address of a machine."""
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        numbers = host.replace(".", "").isdecimal()
-        return not numbers and len(host) < 254 and _HOST.fullmatch(host) is not None
-    return True
 
 
 class Settings(BaseSettings):
@@ -76,7 +53,16 @@ class Settings(BaseSettings):
     kafka_password: SecretStr | None = Field(None, description="SASL password; environment or file only")
     kafka_ca_file: Path | None = Field(None, description="CA certificates for SSL; the system's when left out")
     redis: SecretStr = Field(
-        SecretStr("redis://127.0.0.1:6379/0"), description="Redis URL; give a password by environment or file"
+        SecretStr("redis://127.0.0.1:6379/0"),
+        description="Redis URL, also of several Sentinels or nodes; give a password by environment or file",
+    )
+    redis_mode: Literal["standalone", "sentinel", "cluster"] = Field(
+        "standalone", description="what answers there: a server, Sentinels that know the primary, nodes of a cluster"
+    )
+    redis_service: str | None = Field(None, description="the primary's name at the Sentinels")
+    redis_sentinel_username: str | None = Field(None, description="user at the Sentinels")
+    redis_sentinel_password: SecretStr | None = Field(
+        None, description="password at the Sentinels; environment or file only"
     )
     redis_never_evicts: bool = Field(
         False, description="states that Redis keeps all keys, where it does not say its maxmemory-policy itself"
@@ -150,14 +136,7 @@ class Settings(BaseSettings):
     @classmethod
     def _is_a_url(cls, url: SecretStr) -> SecretStr:
         """No message of another library gets out: it may hold a part of the password."""
-        try:
-            parts = urlsplit(url.get_secret_value())
-            server = parts.hostname and is_host(parts.hostname) and re.fullmatch(r"/?|/[0-9]{1,4}", parts.path)
-            right = parts.path if parts.scheme == "unix" else server and parts.port != 0
-        except ValueError:
-            right = None
-        if not right or parts.scheme not in ("redis", "rediss", "unix"):
-            raise ValueError(REDIS_URL)
+        RedisAddresses.of(url.get_secret_value())
         return url
 
     @field_validator("kafka_ca_file", mode="before")
@@ -180,6 +159,19 @@ class Settings(BaseSettings):
     def _has_credentials(self) -> Self:
         if self.kafka_security.startswith("SASL") and (self.kafka_username is None or self.kafka_password is None):
             raise ValueError(f"kafka_security {self.kafka_security} needs kafka_username and kafka_password as well")
+        return self
+
+    @model_validator(mode="after")
+    def _fits_the_mode(self) -> Self:
+        addresses = RedisAddresses.of(self.redis.get_secret_value())
+        if self.redis_mode == "standalone" and len(addresses.servers) > 1:
+            raise ValueError("redis has several addresses: set redis_mode to sentinel or cluster, or give one address")
+        if self.redis_mode != "standalone" and addresses.scheme == "unix":
+            raise ValueError(f"redis_mode {self.redis_mode} needs HOST:PORT[,HOST:PORT] in redis, not a socket's path")
+        if self.redis_mode == "cluster" and re.search(r"^/0*[1-9]|\bdb=0*[1-9]", addresses.rest):
+            raise ValueError("redis_mode cluster needs database 0: a cluster has no other")
+        if self.redis_mode == "sentinel" and self.redis_service is None:
+            raise ValueError("redis_mode sentinel needs redis_service as well: the primary's name at the Sentinels")
         return self
 
     @model_validator(mode="after")

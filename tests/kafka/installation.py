@@ -27,10 +27,13 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stubs l
     ConfigResource,
     ResourceType,
 )
+from redis.cluster import ClusterNode, RedisCluster
+from redis.sentinel import Sentinel
 
 from engine.core.contract.outbound import OUTBOUND
 from engine.core.contract.topics import intake_topics
 from engine.demo.embedded import die_with_parent
+from engine.runtime.addresses import RedisAddresses
 from engine.runtime.clients import Clients
 from engine.runtime.kafka import topics
 from engine.runtime.redis.store import position_key
@@ -256,8 +259,16 @@ class Installation:
             }
         )
 
-    def redis(self) -> redis.Redis:
-        return redis.Redis.from_url(self.settings.redis.get_secret_value())
+    def redis(self) -> Any:
+        """redis-py's own client of the server, of the primary that a Sentinel names, or of the cluster."""
+        mode, url = self.settings.redis_mode, RedisAddresses.of(self.settings.redis.get_secret_value())
+        servers = [(host, int(port)) for host, _, port in (server.rpartition(":") for server in url.servers)]
+        if mode == "cluster":
+            return RedisCluster(startup_nodes=[ClusterNode(*server) for server in servers], socket_timeout=5)
+        if mode == "sentinel":
+            assert self.settings.redis_service is not None
+            return Sentinel(servers, socket_timeout=5).master_for(self.settings.redis_service)
+        return redis.Redis.from_url(url.url(url.servers[0]))
 
     def positions(self) -> list[dict[str, Any]]:
         """Position of each partition as Redis holds it; {} where there is none."""
@@ -269,7 +280,7 @@ class Installation:
         """Whether every inbound record has been decided, published and applied."""
         try:
             positions = self.positions()  # before the ends: what a unit re-sent is visible before its position moves
-        except redis.RedisError:
+        except (redis.RedisError, redis.exceptions.RedisClusterException):
             return False
         behind = [
             TopicPartition(self.settings.topic(topic), p, positions[p].get("offsets", {}).get(topic, 0))

@@ -12,6 +12,7 @@ from engine.runtime.clients import Clients, redis_client
 from engine.runtime.errors import Fenced
 from engine.runtime.kafka.log import KafkaLog
 from engine.runtime.kafka.membership import REJOIN_S, Membership
+from engine.runtime.settings import Settings
 from tests.kafka.installation import Installation
 from tests.services.redis import RedisServer
 
@@ -37,7 +38,7 @@ async def test_a_worker_fenced_between_two_sends_is_fenced(engine: Installation)
 async def test_no_connection_from_before_a_restart_of_redis_is_used_after_it() -> None:
     """Seed 2, round 6: each connection that the restart had closed cost one partition a failure and its pause."""
     with RedisServer() as server:
-        async with redis_client(server.url) as redis:
+        async with redis_client(Settings(redis=server.url)) as redis:
             await asyncio.gather(*(redis.get("key") for _ in range(4)))
             server.restart()
             await asyncio.sleep(0.2)

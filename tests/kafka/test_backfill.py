@@ -73,7 +73,7 @@ def as_always(plan: Plan, trades: Offline) -> dict[str, Any]:
 
 def stored(engine: Installation) -> dict[str, bytes]:
     async def read() -> dict[str, bytes]:
-        async with redis_client(engine.settings.redis.get_secret_value()) as redis:
+        async with redis_client(engine.settings) as redis:
             return {client_id: state async for client_id, state in clients.all_states(redis, engine.name)}
 
     return asyncio.run(read())

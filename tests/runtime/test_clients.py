@@ -14,6 +14,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from engine.runtime.clients import Admin, Clients, Consumer, Producer, redis_client
 from engine.runtime.errors import Refused
+from engine.runtime.settings import Settings
 from tests.simulation.broker import SimAdmin
 from tests.simulation.consumer import SimConsumer
 from tests.simulation.producer import SimProducer
@@ -76,8 +77,15 @@ def test_a_thread_runs_beside_all_else() -> None:
     assert ran == ["a name"]
 
 
-@pytest.mark.parametrize("url", ["", "127.0.0.1:6379", "http://user:secret@host", "redis://host:none/0"])
-def test_an_address_of_redis_that_is_none_is_refused_without_its_password(url: str) -> None:
+@pytest.mark.parametrize(
+    ("option", "mode"),
+    [
+        ("socket_timeout=secret", "standalone"),
+        ("max_connections=secret", "cluster"),
+        ("max_connections=secret", "sentinel"),
+    ],
+)
+def test_an_option_of_redis_that_cannot_be_is_refused_without_its_password(option: str, mode: str) -> None:
     with pytest.raises(Refused, match="redis://USER:PASSWORD@HOST") as error:
-        redis_client(url)
+        redis_client(Settings(redis=f"redis://u:secret@h/0?{option}", redis_mode=mode, redis_service="s"))
     assert "secret" not in str(error.value)

@@ -13,6 +13,7 @@ from engine.runtime.clients import redis_client
 from engine.runtime.protocol.ledger import Store
 from engine.runtime.protocol.writes import encode_writes
 from engine.runtime.redis.store import RedisStore, client_key, due_key
+from engine.runtime.settings import Settings
 from tests.contract_store import StoreContract, writes
 from tests.core.making import at, shipped_plan
 from tests.faults.proxy import Proxies, Proxy
@@ -56,7 +57,7 @@ class TestRedisStore(StoreContract):
         self, behind_a_proxy: tuple[RedisServer, Proxy], request: pytest.FixtureRequest
     ) -> AsyncIterator[None]:
         self.server, self.proxy = behind_a_proxy
-        async with redis_client(f"redis://127.0.0.1:{self.proxy.port}/0") as redis:
+        async with redis_client(Settings(redis=f"redis://127.0.0.1:{self.proxy.port}/0")) as redis:
             self.redis, self.name = redis, request.node.name
             self.opened = RedisStore(redis, self.name, 3)
             yield
@@ -103,7 +104,7 @@ class TestRedisStore(StoreContract):
 
 async def test_other_systems_read_a_client_with_plain_redis(redis_server):
     client = ClientState(shipped_plan().layout, "c1", at(0))
-    async with redis_client(redis_server.url) as redis:
+    async with redis_client(Settings(redis=redis_server.url)) as redis:
         store = RedisStore(redis, "plain", 3)
         await store.apply(b"", b"one", encode_writes([written(client, b"packed")]))
         found = await redis.hgetall("{plain:3}:client:c1")
@@ -113,7 +114,7 @@ async def test_other_systems_read_a_client_with_plain_redis(redis_server):
 
 
 async def test_partitions_and_engines_on_one_redis_do_not_meet(redis_server):
-    async with redis_client(redis_server.url) as redis:
+    async with redis_client(Settings(redis=redis_server.url)) as redis:
         stores = [RedisStore(redis, app, number) for app in ("app", "app2") for number in (1, 11)]
         for number, store in enumerate(stores):
             await store.apply(b"", b"%d" % number, [writes(a=(number, b"%d" % number))])

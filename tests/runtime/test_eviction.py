@@ -12,7 +12,7 @@ from engine.operations.explain import from_redis
 from engine.runtime.clients import Clients, redis_client
 from engine.runtime.errors import Refused
 from engine.runtime.partitioning import partitioner
-from engine.runtime.redis.eviction import UNKNOWN, EvictionWatch, policy, refuse_eviction
+from engine.runtime.redis.eviction import UNKNOWN, EvictionWatch, policies, refuse_eviction
 from engine.runtime.redis.reading import all_states, read_client
 from engine.runtime.redis.store import client_key, due_key, has_pins, pin_ledger, pin_partitions, position_key
 from engine.runtime.settings import Settings
@@ -30,7 +30,7 @@ def server() -> Iterator[RedisServer]:
 
 @pytest.fixture
 async def redis(server: RedisServer) -> AsyncIterator[Redis]:
-    async with redis_client(server.url) as redis:
+    async with redis_client(Settings(redis=server.url)) as redis:
         yield redis
         await redis.config_set("maxmemory-policy", "noeviction")
         await redis.flushall()
@@ -40,7 +40,7 @@ async def as_user(redis: Redis, server: RedisServer, *rights: str) -> Redis:
     await redis.acl_setuser(
         "managed", enabled=True, reset=True, passwords=["+p"], keys=["*"], commands=["+@all", *rights]
     )
-    return redis_client(server.url.replace("://", "://managed:p@"))
+    return redis_client(Settings(redis=server.url.replace("://", "://managed:p@")))
 
 
 @pytest.mark.parametrize("evicting", EVICTING)
@@ -69,7 +69,7 @@ async def test_where_it_does_not_say_its_policy_it_is_asked_for(
 ):
     async with await as_user(redis, server, *rights) as user:
         await refuse_eviction(user)  # what is not known is not refused
-        assert await policy(user) == ("noeviction" if says else None)
+        assert await policies(user) == ["noeviction" if says else None]
         watch, stated = EvictionWatch(user, False), EvictionWatch(user, True)
         await watch.look()
         await stated.look()

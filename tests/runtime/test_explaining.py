@@ -29,6 +29,7 @@ from engine.runtime.errors import Refused
 from engine.runtime.formats import SNAPSHOT_FORMAT
 from engine.runtime.protocol.writes import encode_writes
 from engine.runtime.redis.store import RedisStore, pin_partitions
+from engine.runtime.settings import Settings
 from tests.core.making import Desk, at, balance, login, plan_of, profile, rule, trade
 from tests.runtime.driving import written
 
@@ -174,7 +175,7 @@ def test_a_snapshot_gives_the_client(tmp_path: Path) -> None:
 
 async def test_redis_gives_the_client(redis_server: Any) -> None:
     client = explaining.account_of(PLAN, state(), None, None).client
-    async with redis_client(redis_server.url) as redis:
+    async with redis_client(Settings(redis=redis_server.url)) as redis:
         await pin_partitions(redis, "explained", 1, ledger_is_empty=True)
         await RedisStore(redis, "explained", 0).restore(encode_writes([written(client, state())]))
         assert await explaining.from_redis(redis, "explained", "c1") == state()

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from engine.cli import main as cli
+from engine.runtime.addresses import RedisAddresses
 from engine.runtime.settings import Settings, SettingsError, load
 
 LONG = "x" * 5_000
@@ -28,7 +29,12 @@ ODD: dict[str, list[str]] = {
     "kafka_ca_file": [*TEXT, "/nowhere/ca.pem", "/", __file__, LONG],
     "redis": [*TEXT, "localhost:6379", "http://host", "redis://", "redis://host:x", "redis://host:99999", "redis://h/x",
               "redis://a b/0", "redis://:sec/secret@127.0.0.1:1/0", "redis://127.0.0.1:99999/0",
-              "redis://:secret@[::1", "unix://", LONG],
+              "redis://:secret@[::1", "unix://", "redis://a:1,b:x/0", "redis://a:1,,b:2/0", "redis://:secret@a,b c/0",
+              "redis://a:1,b:2/x", LONG],
+    "redis_mode": [*TEXT, "cluster ", "single", "Sentinel"],
+    "redis_service": TEXT,
+    "redis_sentinel_username": TEXT,
+    "redis_sentinel_password": [*TEXT, "secret\n"],
     "redis_never_evicts": [*TEXT, "maybe", "2"],
     "rules": [*TEXT, "/nowhere", __file__, LONG],
     "watch": [*TEXT, "maybe", "2"],
@@ -113,6 +119,15 @@ def test_settings_that_make_no_sense_together() -> None:
     assert "there is nothing to watch" in refused("run", "--watch")
     assert "unit_deadline_s must be at least" in refused("run", ENGAGE_UNIT_DEADLINE_S="30")
     assert "needs kafka_username" in refused("run", ENGAGE_KAFKA_SECURITY="SASL_SSL")
+    several = "redis://:secret@a:1,b:2/0"
+    assert "several addresses: set redis_mode" in refused("run", ENGAGE_REDIS=several)
+    assert "needs redis_service" in refused("run", ENGAGE_REDIS=several, ENGAGE_REDIS_MODE="sentinel")
+    for database in ("/3", "/0?db=3"):
+        given = {"ENGAGE_REDIS": f"redis://a:1{database}", "ENGAGE_REDIS_MODE": "cluster"}
+        assert "needs database 0" in refused("run", **given)
+    for mode in ("sentinel", "cluster"):
+        given = {"ENGAGE_REDIS": "unix:///run/redis.sock", "ENGAGE_REDIS_MODE": mode, "ENGAGE_REDIS_SERVICE": "s"}
+        assert "not a socket's path" in refused("run", **given)
 
 
 @pytest.mark.parametrize(
@@ -120,6 +135,7 @@ def test_settings_that_make_no_sense_together() -> None:
     [
         ("kafka", ["a:1", "a-b.c_d:9092,10.0.0.1:9093", "[::1]:9092", "KAFKA.example.:9092", "a:1, b:2"]),
         ("redis", ["redis://h", "rediss://u:p%40@h:1/15", "unix:///run/redis.sock?db=2", "redis://:p w@h/0", "redis://[::1]:1"]),
+        ("redis_sentinel_password", ["pass word", "密码"]),
         ("web_host", ["0.0.0.0", "::", "localhost", "worker_1.internal"]),
         ("kafka_password", ["pass word", "密码", "#!§"]),
         ("web_port", ["1", "65535"]),
@@ -129,6 +145,15 @@ def test_settings_that_make_no_sense_together() -> None:
 def test_what_is_usual_is_accepted(name: str, usual: list[str]) -> None:
     for value in usual:
         load(**{name: value})
+
+
+def test_several_addresses_of_redis_are_each_a_url() -> None:
+    settings = load(redis="rediss://u:p%40@a:1, [::1]:2,c/0?ssl_ca_certs=/x", redis_mode="cluster")
+    addresses = RedisAddresses.of(settings.redis.get_secret_value())
+    assert [addresses.url(server) for server in addresses.servers] == [
+        f"rediss://u:p%40@{server}/0?ssl_ca_certs=/x" for server in ("a:1", "[::1]:2", "c")
+    ]
+    load(redis="redis://a,b/3", redis_mode="sentinel", redis_service="s")
 
 
 # -- options and arguments -----------------------------------------------------------------------------

@@ -27,6 +27,7 @@ from engine.runtime.errors import Refused, Unavailable
 from engine.runtime.partitioning import partitioner
 from engine.runtime.protocol.position import End, Position
 from engine.runtime.protocol.writes import encode_writes
+from engine.runtime.redis.errors import redis_errors
 from engine.runtime.redis.reading import on_one_screen, packed_states, read_client
 from engine.runtime.redis.store import (
     RedisStore,
@@ -34,7 +35,6 @@ from engine.runtime.redis.store import (
     pin_ledger,
     pin_partitions,
     pinned_partitions,
-    redis_errors,
 )
 from engine.runtime.settings import Settings
 from tests.core.making import Desk, at, balance, login, profile, shipped_plan, trade
@@ -51,7 +51,7 @@ def app_id() -> str:
 
 @pytest.fixture
 async def redis(redis_server):
-    async with redis_client(redis_server.url) as redis:
+    async with redis_client(Settings(redis=redis_server.url)) as redis:
         yield redis
 
 
@@ -134,7 +134,7 @@ async def test_a_server_that_cannot_write_now_is_waited_for(redis, app_id, wrong
 
 
 async def test_nobody_there():
-    async with redis_client("redis://127.0.0.1:1/0") as redis:
+    async with redis_client(Settings(redis="redis://127.0.0.1:1/0")) as redis:
         with pytest.raises(Unavailable, match="redis is away"):
             await RedisStore(redis, "x", 0).position()
 
@@ -142,8 +142,12 @@ async def test_nobody_there():
 async def test_flushed_is_what_other_connections_wrote(app_id):
     """A Redis that never flushes: to a connection that wrote nothing WAITAOF says at once that all is done."""
     with RedisServer(appendfsync="no") as server:
-        async with redis_client(server.url) as redis, redis_client(server.url) as writer:
+        async with (
+            redis_client(Settings(redis=server.url)) as redis,
+            redis_client(Settings(redis=server.url)) as writer,
+        ):
             await pin_partitions(writer, app_id, 4, ledger_is_empty=True)
+            await RedisStore(writer, app_id, 3).apply(b"", b"one", encode_writes([]))
             with pytest.raises(Unavailable, match="the append-only file was not flushed in time"):
                 await flushed(redis, app_id, wait_ms=100)
             await writer.config_set("appendfsync", "everysec")
@@ -189,7 +193,7 @@ async def test_all_states_and_their_hash(redis, app_id):
 async def test_a_snapshot_in_the_middle_of_which_redis_starts_anew_is_none(tmp_path, monkeypatch):
     """The connection may be made again in silence, and a server's cursor names only some clients to another one."""
     with RedisServer() as server:
-        async with redis_client(server.url) as redis:
+        async with redis_client(Settings(redis=server.url)) as redis:
             await filled(redis, "engage")
 
             async def states(redis, app_id, partition):

@@ -79,7 +79,7 @@ class Command:
         world = self._world
         self._losses, self._pinned = world.redis.losses, PIN in world.redis.data.values
         try:
-            await self._run(world.clients.redis(""))
+            await self._run(world.clients.redis(world.settings))
             self.done = True
         except Unavailable as error:
             world.network.note(f"ends: {error}", process)

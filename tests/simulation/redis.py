@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -185,6 +186,10 @@ class SimRedisClient:
     async def info(self, section: str) -> dict[str, str]:
         answer: dict[str, str] = await self._ask(f"INFO {section}", lambda: {"maxmemory_policy": "noeviction"})
         return answer
+
+    @asynccontextmanager
+    async def primaries(self) -> AsyncIterator[list[SimRedisClient]]:
+        yield [self]
 
     def register_script(self, script: str) -> Callable[..., Any]:
         return {

@@ -248,7 +248,7 @@ def clients_of(world: World) -> Clients:
         consumer=partial(SimConsumer, world.kafka),
         producer=partial(SimProducer, world.kafka),
         admin=SimAdmin,
-        redis=lambda url: SimRedisClient(world.redis),
+        redis=lambda settings: SimRedisClient(world.redis),
         wall_ms=process_wall_ms,
         chance=world.random.random,
         aside=_at_once,

@@ -12,10 +12,12 @@ import structlog
 from redis.exceptions import ResponseError
 
 from engine.runtime.errors import Refused
-from engine.runtime.redis.store import redis_errors
+from engine.runtime.redis.errors import redis_errors
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
+
+    from engine.runtime.clients import AnyRedis
 
 log = structlog.get_logger(__name__)
 
@@ -29,48 +31,57 @@ UNKNOWN: Final = (
 )
 
 
-async def policy(redis: Redis) -> str | None:
-    """The maxmemory-policy; None where neither INFO nor CONFIG GET says it: rights or the service may forbid both."""
+async def policies(redis: AnyRedis) -> list[str | None]:
+    """The maxmemory-policy of each server that holds keys."""
+    with redis_errors():
+        async with redis.primaries() as servers:
+            return [await _policy(server) for server in servers]
+
+
+async def _policy(server: Redis) -> str | None:
+    """None where neither INFO nor CONFIG GET says it: rights or the service may forbid both."""
     try:
         with redis_errors():
-            found = (await redis.info("memory")).get("maxmemory_policy")
+            found = (await server.info("memory")).get("maxmemory_policy")
     except (ResponseError, Refused):
         found = None
     if found is None:
         try:
             with redis_errors():
-                found = (await redis.config_get("maxmemory-policy")).get("maxmemory-policy")
+                found = (await server.config_get("maxmemory-policy")).get("maxmemory-policy")
         except (ResponseError, Refused):
             return None
     return None if found is None else str(found)
 
 
-def _evicts(found: str) -> str:
-    return f"Redis evicts keys when its memory is full (maxmemory-policy {found}), and clients with them: {REMEDY}"
+def _evicts(found: list[str | None]) -> str | None:
+    """What is wrong with these policies, if anything is known to be."""
+    for policy in found:
+        if policy not in (None, KEEPS_ALL):
+            text = f"maxmemory-policy {policy}"
+            return f"Redis evicts keys when its memory is full ({text}), and clients with them: {REMEDY}"
+    return None
 
 
-async def refuse_eviction(redis: Redis) -> None:
+async def refuse_eviction(redis: AnyRedis) -> None:
     """Raises Refused when Redis is known to evict."""
-    found = await policy(redis)
-    if found not in (None, KEEPS_ALL):
-        raise Refused(_evicts(str(found)))
+    if fault := _evicts(await policies(redis)):
+        raise Refused(fault)
 
 
 class EvictionWatch:
     """What is known of it while a worker runs. `stated`: the settings say that it never evicts."""
 
-    def __init__(self, redis: Redis, stated: bool) -> None:
+    def __init__(self, redis: AnyRedis, stated: bool) -> None:
         self._redis = redis
         self._stated = stated
         self.warning: str | None = None
 
     async def look(self) -> None:
-        found = await policy(self._redis)
-        before, self.warning = self.warning, None
-        if found is None:
-            self.warning = None if self._stated else UNKNOWN
-        elif found != KEEPS_ALL:
-            self.warning = _evicts(found)
+        found = await policies(self._redis)
+        before, self.warning = self.warning, _evicts(found)
+        if self.warning is None and None in found and not self._stated:
+            self.warning = UNKNOWN
         if self.warning is not None and self.warning != before:
             log.warning(self.warning)
         elif before is not None and self.warning is None:

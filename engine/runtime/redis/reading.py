@@ -20,16 +20,17 @@ from engine.runtime.errors import Refused
 from engine.runtime.partitioning import partitioner
 from engine.runtime.protocol.position import Position
 from engine.runtime.protocol.writes import STATE_FIELD
-from engine.runtime.redis.store import RedisStore, client_key, due_key, pinned_partitions, redis_errors
+from engine.runtime.redis.errors import redis_errors
+from engine.runtime.redis.store import RedisStore, client_key, due_key, pinned_partitions
 
 if TYPE_CHECKING:
-    from redis.asyncio import Redis
+    from engine.runtime.clients import AnyRedis
 
 # what is shown, and what a snapshot keeps, needs no feature
 NO_RULES = compile_rule_set(RuleSet("", (), (), Tiers({}, (), None), ContactPolicy(0), ()))
 
 
-async def read_client(redis: Redis, app_id: str, client_id: str) -> dict[str, Any] | None:
+async def read_client(redis: AnyRedis, app_id: str, client_id: str) -> dict[str, Any] | None:
     """The public record with tier history and last actions; None for an unknown client. Times are RFC 3339, money is
     CNY. Raises Refused for a client whose state is gone.
     """
@@ -97,47 +98,45 @@ def on_one_screen(record: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-async def all_states(redis: Redis, app_id: str) -> AsyncIterator[tuple[str, bytes]]:
+async def all_states(redis: AnyRedis, app_id: str) -> AsyncIterator[tuple[str, bytes]]:
     """Every client's id and packed state."""
     for partition in range(await pinned_partitions(redis, app_id)):
         async for pair in packed_states(redis, app_id, partition):
             yield pair
 
 
-async def packed_states(redis: Redis, app_id: str, partition: int) -> AsyncIterator[tuple[str, bytes]]:
+async def packed_states(redis: AnyRedis, app_id: str, partition: int) -> AsyncIterator[tuple[str, bytes]]:
     """Every client's id and packed state of one partition, at least once, each as of some moment while this runs.
 
     The due times name them all; the keys of all partitions would be gone through for each partition anew. Raises
     Refused when they do not: a snapshot without them would make the loss last.
     """
-    ids: list[str] = []
+    store, ids = RedisStore(redis, app_id, partition), []
     with redis_errors():
         async for client_id, _ in redis.zscan_iter(due_key(app_id, partition), count=1000):
             ids.append(client_id.decode())
             if len(ids) == 500:
-                for pair in await _states(redis, app_id, partition, ids):
+                for pair in await _states(store, partition, ids):
                     yield pair
                 ids = []
-        for pair in await _states(redis, app_id, partition, ids):
-            yield pair
-    looked = await RedisStore(redis, app_id, partition).look(0, 1)
+    for pair in await _states(store, partition, ids):
+        yield pair
+    looked = await store.look(0, 1)
     written = Position.read(looked.position).states
     if looked.known != written:
         raise Refused(_gone(partition, f"knows {looked.known} clients, {written} were written"))
 
 
-async def _states(redis: Redis, app_id: str, partition: int, ids: list[str]) -> list[tuple[str, bytes]]:
-    pipe = redis.pipeline(transaction=False)
-    for client_id in ids:
-        pipe.hget(client_key(app_id, partition, client_id), STATE_FIELD)
-    found = list(zip(ids, await pipe.execute(), strict=True))
-    for client_id, state in found:
+async def _states(store: RedisStore, partition: int, ids: list[str]) -> list[tuple[str, bytes]]:
+    found = []
+    for client_id, state in zip(ids, (await store.load(ids)).states, strict=True):
         if state is None:
             raise Refused(_gone(partition, f"has lost the state of client {client_id}"))
+        found.append((client_id, state))
     return found
 
 
-async def refuse_gone(redis: Redis, app_id: str, partition: int, client_id: str) -> None:
+async def refuse_gone(redis: AnyRedis, app_id: str, partition: int, client_id: str) -> None:
     """Raises Refused when a client without a state has a due time: it was written, and is no unknown client."""
     with redis_errors():
         due = await redis.zscore(due_key(app_id, partition), client_id)

@@ -7,41 +7,26 @@ p share the hash tag `{<app>:<p>}`; no key expires.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgpack
 import structlog
-from redis.exceptions import (
-    AskError,
-    AuthenticationError,
-    AuthorizationError,
-    ClusterDownError,
-    NoPermissionError,
-    NoScriptError,
-    OutOfMemoryError,
-    ReadOnlyError,
-    RedisError,
-    ResponseError,
-    TryAgainError,
-)
+from redis.exceptions import MovedError, ResponseError
 
 from engine.runtime.errors import Refused, Surprised, Unavailable
 from engine.runtime.protocol.ledger import Loaded, Looked
 from engine.runtime.protocol.writes import STATE_FIELD
+from engine.runtime.redis.errors import redis_errors
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
+    from engine.runtime.clients import AnyRedis
+
 
 log = structlog.get_logger(__name__)
-
-# Answers of a Redis that will be well again: failing over, full, unable to write, busy. redis-py has a class for some
-# of them, and takes the word off their text; one that is starting (LOADING) is no ResponseError there. A
-# script that was just sent is not known when another server answers already.
-_PASSING: Final = (OutOfMemoryError, ReadOnlyError, ClusterDownError, TryAgainError, AskError, NoScriptError)
-_PASSING_WORDS: Final = ("MISCONF", "BUSY", "NOREPLICAS")
 
 # A chunk as writes.py has it: it names its fields itself.
 _WRITE: Final = """
@@ -120,6 +105,12 @@ local found = redis.call('ZSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[2])
 return {server, found[1], found[2]}
 """
 
+# KEYS[1] position: written as it is.
+TOUCH: Final = """
+local found = redis.call('GET', KEYS[1])
+if found then redis.call('SET', KEYS[1], found) end
+"""
+
 
 def tag(app_id: str, partition: int) -> str:
     return f"{{{app_id}:{partition}}}"
@@ -141,7 +132,7 @@ def due_key(app_id: str, partition: int) -> str:
 class RedisStore:
     """Store of one partition."""
 
-    def __init__(self, redis: Redis, app_id: str, partition: int) -> None:
+    def __init__(self, redis: AnyRedis, app_id: str, partition: int) -> None:
         self._redis = redis
         self._position = position_key(app_id, partition)
         self._due = due_key(app_id, partition)
@@ -153,6 +144,11 @@ class RedisStore:
         self._restore = redis.register_script(RESTORE)
         self._scan = redis.register_script(SCAN)
         self._scanned = b""  # the server that clients are being named by
+
+    async def server(self) -> bytes:
+        """The server that has this partition; after a restart, a failover or a move of its slot it is another one."""
+        found: list[bytes] = await _answer(self._scan(keys=[self._due], args=[0, 1]))
+        return found[0]
 
     async def position(self) -> bytes | None:
         return cast("bytes | None", await _answer(self._redis.get(self._position)))
@@ -199,46 +195,22 @@ class RedisStore:
         return int(following), [client_id.decode() for client_id in found[::2]]
 
 
-@contextmanager
-def redis_errors() -> Iterator[None]:
-    """Translates Redis's errors: wait for it, or refuse with a remedy."""
-    try:
-        yield
-    except (RedisError, OSError) as error:
-        if isinstance(error, AuthenticationError | AuthorizationError | NoPermissionError) or str(error).startswith(
-            ("NOAUTH", "NOPERM", "WRONGPASS", "ACL failure in script")
-        ):
-            remedy = "set them in ENGAGE_REDIS or the settings file, redis://USER:PASSWORD@HOST:PORT/0"
-            raise Refused(f"Redis refuses the credentials ({error}): {remedy}") from error
-        if str(error).startswith("DB index is out of range"):
-            raise Refused(f"Redis has no such database ({error}): the number at the end of its URL") from error
-        passing = isinstance(error, _PASSING) or str(error).startswith(_PASSING_WORDS)
-        if isinstance(error, ResponseError) and not passing:
-            raise  # a fault of ours, such as in a script: waiting would not mend it
-        raise Unavailable("redis", f"{type(error).__name__}: {error}") from error
-
-
 async def _answer(command: Awaitable[Any]) -> Any:
     with redis_errors():
         return await command
 
 
-async def server_id(redis: Redis) -> str:
-    """The server that answers; after a restart or failover it is another one."""
-    return str((await _answer(redis.info("server"))).get("run_id"))
-
-
-async def is_pinned(redis: Redis, app_id: str) -> bool:
+async def is_pinned(redis: AnyRedis, app_id: str) -> bool:
     """Whether this Redis holds anything of the engine."""
     return await _answer(redis.get(_partitions_key(app_id))) is not None
 
 
-async def has_pins(redis: Redis, app_id: str) -> bool:
+async def has_pins(redis: AnyRedis, app_id: str) -> bool:
     """Whether it holds both: the number of partitions, and the name of the ledger."""
     return await is_pinned(redis, app_id) and await _answer(redis.get(_ledger_key(app_id))) is not None
 
 
-async def pinned_partitions(redis: Redis, app_id: str) -> int:
+async def pinned_partitions(redis: AnyRedis, app_id: str) -> int:
     """The number of partitions of the state. Raises Refused if there is no state."""
     pinned = await _answer(redis.get(_partitions_key(app_id)))
     if pinned is None:
@@ -249,7 +221,7 @@ async def pinned_partitions(redis: Redis, app_id: str) -> int:
     return int(pinned)
 
 
-async def pin_partitions(redis: Redis, app_id: str, partitions: int, ledger_is_empty: bool) -> None:
+async def pin_partitions(redis: AnyRedis, app_id: str, partitions: int, ledger_is_empty: bool) -> None:
     """Remember how many partitions the state is spread over.
 
     Raises Refused when it was another number, or when this Redis knows nothing of an engine whose ledger has records.
@@ -272,7 +244,7 @@ async def pin_partitions(redis: Redis, app_id: str, partitions: int, ledger_is_e
         )
 
 
-async def pin_ledger(redis: Redis, app_id: str, ledger_topic: str) -> None:
+async def pin_ledger(redis: AnyRedis, app_id: str, ledger_topic: str) -> None:
     """Pin the ledger that this state belongs to. Raises Refused if it belongs to another."""
     pinned = await _pinned(redis, _ledger_key(app_id), ledger_topic)
     if pinned != ledger_topic:
@@ -282,24 +254,37 @@ async def pin_ledger(redis: Redis, app_id: str, ledger_topic: str) -> None:
         )
 
 
-async def flushed(redis: Redis, app_id: str, wait_ms: int = 10_000) -> None:
+async def flushed(redis: AnyRedis, app_id: str, wait_ms: int = 10_000) -> None:
     """Wait until everything that Redis has acknowledged is on its disk. Raises Refused without an append-only file."""
-    key = _partitions_key(app_id)
-    try:
-        with redis_errors():
-            async with redis.client() as one:
-                # WAITAOF waits for what its own connection wrote, and so for all before that: for nothing without this
-                await one.set(key, await pinned_partitions(one, app_id), xx=True)
-                local, _ = await one.execute_command("WAITAOF", 1, 0, wait_ms)
-    except ResponseError as error:
-        raise Refused(
-            f"Redis cannot say that its data is on disk ({error}): it needs appendonly yes, Redis 7.2 or Valkey"
-        ) from error
+    partitions = set(range(await pinned_partitions(redis, app_id)))
+    with redis_errors():
+        async with redis.primaries() as servers:
+            found = [await _flushed(server, app_id, partitions, wait_ms) for server in servers]
+    if missed := partitions.difference(*found):
+        raise Unavailable("redis", f"it moved the slots of partitions {sorted(missed)} meanwhile: run this again")
+
+
+async def _flushed(server: Redis, app_id: str, partitions: set[int], wait_ms: int) -> set[int]:
+    """The partitions that this server holds."""
+    held = set()
+    async with server.client() as one:
+        for partition in partitions:
+            # WAITAOF waits for what its own connection wrote, and so for all before that: for nothing without this
+            with suppress(MovedError):
+                await one.eval(TOUCH, 1, position_key(app_id, partition))
+                held.add(partition)
+        try:
+            local, _ = await one.execute_command("WAITAOF", 1, 0, wait_ms)
+        except ResponseError as error:
+            raise Refused(
+                f"Redis cannot say that its data is on disk ({error}): it needs appendonly yes, Redis 7.2 or Valkey"
+            ) from error
     if local < 1:
         raise Unavailable("redis", "the append-only file was not flushed in time")
+    return held
 
 
-async def _pinned(redis: Redis, key: str, value: str) -> str:
+async def _pinned(redis: AnyRedis, key: str, value: str) -> str:
     """What is remembered under the key; this value from now on when there was nothing. In one step: a Redis that fails
     over between two would have forgotten again.
     """

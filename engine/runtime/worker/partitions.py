@@ -28,7 +28,7 @@ from engine.runtime.worker.runner import Runner, Turns
 from engine.runtime.worker.waiting import Waiting
 
 if TYPE_CHECKING:
-    from redis.asyncio import Redis
+    from engine.runtime.clients import AnyRedis
 
 log = structlog.get_logger(__name__)
 
@@ -43,7 +43,7 @@ class Partitions:
         self,
         settings: Settings,
         clients: Clients,
-        redis: Redis,
+        redis: AnyRedis,
         metrics: Metrics,
         waiting: Waiting,
         *,

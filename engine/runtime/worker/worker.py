@@ -57,7 +57,7 @@ class Worker:
         self._loop = asyncio.get_running_loop()
         self._waiting = Waiting(metrics)
         self._app = clients.app(settings)
-        self._redis = clients.redis(settings.redis.get_secret_value())
+        self._redis = clients.redis(settings)
         self.partitions = Partitions(
             settings,
             clients,
