@@ -27,6 +27,7 @@ test-kafka-short: .venv/.ready  ## of these the most telling ones of each file, 
 
 faults: .venv/.ready  ## kill, pause and cut off everything on real Kafka and Redis, then audit; ROUNDS=20 SEED=7 say how
 	$(BIN)/python -m tests.faults --rounds $(or $(ROUNDS),20) $(if $(SEED),--seed $(SEED))
+	$(BIN)/python -m tests.faults --rounds $(or $(ROUNDS),20) $(if $(SEED),--seed $(SEED)) --redis cluster
 
 simulate: .venv/.ready  ## the engine on a virtual clock over a Kafka and Redis in memory, with faults by seed; SEEDS=2000
 	$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),2000)

@@ -21,14 +21,17 @@ from engine.core.contract.topics import inbound_topics
 from tests.faults import offline
 from tests.faults.arena import Arena
 from tests.faults.auditor import Audit, audit
-from tests.faults.faults import FAULTS, Harm, schedule
+from tests.faults.failovers import BY_REDIS, EVERY
+from tests.faults.faults import Harm, schedule
 from tests.faults.load import Load
 from tests.kafka.worker_process import eventually
 from tests.services.process import ServiceError
+from tests.services.redis_nodes import Cluster, Sentinels
 
 WORKERS = 3
 WELL_S = 300.0  # a partition that has not committed anything this long after a fault hangs
 AIM_S = 5.0
+NODES = {"standalone": None, "sentinel": Sentinels, "cluster": Cluster}
 
 
 class Trial:
@@ -39,11 +42,12 @@ class Trial:
         self._random = Random(arguments.seed)
         self.round = 0
         self.recoveries: dict[str, list[float]] = defaultdict(list)
-        self._arena = Arena(directory, WORKERS + 1)
+        self._arena = Arena(directory, WORKERS + 1, nodes=NODES[arguments.redis])
         self._file = directory / "produced.ndjson"
         topics = ("trades",) if arguments.trades_only else inbound_topics()
         # a file does not say at which record the rules changed
-        self._kinds = arguments.only or FAULTS.keys() - ({"publish-rules"} if arguments.trades_only else set())
+        kinds = BY_REDIS[arguments.redis].keys() - ({"publish-rules"} if arguments.trades_only else set())
+        self._kinds = arguments.only or kinds
         per_round = 2_000 if arguments.trades_only else 600  # so many that the load does not run out of records
         clients = per_round * max(arguments.rounds, 20)
         self._load = Load(
@@ -69,7 +73,7 @@ class Trial:
     def _fault(self, name: str) -> None:
         arena = self._arena
         time.sleep(self._random.uniform(0, 1))
-        harm = FAULTS[name](arena, self._random)
+        harm = EVERY[name](arena, self._random)
         if self._random.random() < 0.25 and self.round < self._arguments.rounds:
             arena.check_alive()
             print(f"round {self.round:3}  {harm.text}; the next at once", flush=True)
@@ -133,10 +137,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--rate", type=float, default=400.0, help="records a second")
-    parser.add_argument("--only", nargs="+", choices=FAULTS, help="these kinds of faults")
+    parser.add_argument("--only", nargs="+", choices=EVERY, help="these kinds of faults")
+    parser.add_argument("--redis", choices=NODES, default="standalone", help="one server, or several")
     parser.add_argument("--trades-only", action="store_true", help="and compare with the produced file, offline")
     parser.add_argument("--keep", action="store_true", help="keep data and logs of a run without findings too")
     arguments = parser.parse_args()
+    if wrong := set(arguments.only or ()) - BY_REDIS[arguments.redis].keys():
+        parser.error(f"with --redis {arguments.redis} there is no {', '.join(sorted(wrong))}")
     directory = Path(tempfile.mkdtemp(prefix=f"engage-faults-{arguments.seed}-"))
     print(f"seed {arguments.seed}, {arguments.rounds} rounds, in {directory}", flush=True)
     began = time.monotonic()

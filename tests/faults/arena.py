@@ -7,15 +7,18 @@ what watches and judges goes to broker and store directly. Workers watch a copy 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import signal
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import redis
+from redis.exceptions import RedisClusterException
 
 from engine.runtime.redis.store import position_key
 from tests.faults.proxy import Proxies, Proxy
@@ -24,6 +27,7 @@ from tests.kafka.worker_process import WorkerProcess
 from tests.services.kafka import KafkaBroker
 from tests.services.process import free_port
 from tests.services.redis import RedisServer
+from tests.services.redis_nodes import Cluster, Sentinels
 
 PARTITIONS = 12
 SESSION_TIMEOUT_S = 3
@@ -31,9 +35,13 @@ SAMPLE_S = 0.05
 
 
 class Slot:
-    """A place for one worker, with its two proxies."""
+    """A place for one worker, with its two proxies. Several servers of Redis are reached directly: each announces its
+    own address.
+    """
 
-    def __init__(self, number: int, installation: Installation, rules: Path, kafka: Proxy, redis_: Proxy) -> None:
+    def __init__(
+        self, number: int, installation: Installation, rules: Path, kafka: Proxy, redis_: Proxy | None
+    ) -> None:
         self.number = number
         self.kafka = kafka
         self.redis = redis_
@@ -44,10 +52,11 @@ class Slot:
     def start(self, **environment: object) -> None:
         given: dict[str, Any] = {
             "ENGAGE_KAFKA": f"127.0.0.1:{self.kafka.port}",
-            "ENGAGE_REDIS": f"redis://127.0.0.1:{self.redis.port}/0",
             "ENGAGE_WATCH": "true",
             **environment,
         }
+        if self.redis is not None:
+            given["ENGAGE_REDIS"] = f"redis://127.0.0.1:{self.redis.port}/0"
         self.worker = self._installation.worker(rules=self._rules, **given)
 
     @property
@@ -82,7 +91,14 @@ class Slot:
 class Arena:
     """Broker, store, slots. Not yet running: `start`."""
 
-    def __init__(self, directory: Path, slots: int, partitions: int = PARTITIONS, **settings: object) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        slots: int,
+        partitions: int = PARTITIONS,
+        nodes: Callable[[Path], Cluster | Sentinels] | None = None,
+        **settings: object,
+    ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
         self.partitions = partitions
@@ -99,18 +115,26 @@ class Arena:
         }
         self.broker = KafkaBroker(directory / "kafka", port=port, controller_port=controller_port, config=config)
         self.store = RedisServer(directory / "redis", appendfsync="everysec")
+        self.nodes = nodes(directory) if nodes else None
         given = {"session_timeout_s": SESSION_TIMEOUT_S, "clock": "wall", **settings}
+        given |= self.nodes.settings if self.nodes else {"redis": self.store.url}
         self.rules = shutil.copytree(RULES, directory / "rules")
-        self.installation = Installation("faults", self.broker.bootstrap, self.store.url, directory, **given)
+        self.installation = Installation("faults", self.broker.bootstrap, str(given.pop("redis")), directory, **given)
         self.slots = [
-            Slot(number, self.installation, self.rules, front, self.proxies.to(self.store.port))
+            Slot(
+                number,
+                self.installation,
+                self.rules,
+                front,
+                None if self.nodes else self.proxies.to(self.store.port),
+            )
             for number, front in enumerate(fronts)
         ]
-        self.watch = Watch(self.store.url, partitions)
+        self.watch = Watch(self.installation, partitions)
 
     def start(self) -> Arena:
         self.broker.start()
-        self.store.start()
+        (self.nodes or self.store).start()
         self.installation.create_topics(self.partitions)
         self.watch.start()
         return self
@@ -148,6 +172,8 @@ class Arena:
         for slot in self.taken:
             slot.kill()
         self.store.kill()
+        if self.nodes:
+            self.nodes.stop()
         self.broker.kill()
         self.proxies.stop()
 
@@ -160,9 +186,9 @@ def listeners(names: list[str], ports: list[int], plain: int) -> str:
 class Watch:
     """Each partition's ledger offset in the store, sampled: when did which one commit again?"""
 
-    def __init__(self, url: str, partitions: int) -> None:
+    def __init__(self, installation: Installation, partitions: int) -> None:
         self._keys = [position_key("faults", partition) for partition in range(partitions)]
-        self._redis = redis.Redis.from_url(url, socket_timeout=1, socket_connect_timeout=1)
+        self._installation = installation
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True, name="watch")
         self._samples: list[tuple[float, list[int]]] = []
@@ -174,14 +200,16 @@ class Watch:
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join(5)
-        self._redis.close()
 
     def _run(self) -> None:
+        while not self._stopping.is_set():
+            with contextlib.suppress(redis.RedisError, RedisClusterException, OSError), self._installation.redis() as r:
+                self._sample(r)
+
+    def _sample(self, client: Any) -> None:
+        """Until the end, or until it fails."""
         while not self._stopping.wait(SAMPLE_S):
-            try:
-                found = self._redis.mget(self._keys)
-            except (redis.RedisError, OSError):
-                continue
+            found = [client.get(key) for key in self._keys]
             self._samples.append((time.monotonic(), [json.loads(text)["ledger"] if text else 0 for text in found]))
 
     def recovered_s(self, moment: float) -> float | None:

@@ -186,7 +186,8 @@ def _in_force(arena: Arena, slot: Slot, digest: str) -> bool:
 
 
 def _connection(slot: Slot, random: Random) -> tuple[str, Proxy]:
-    return random.choice((("Kafka", slot.kafka), ("Redis", slot.redis)))
+    proxies = [("Kafka", slot.kafka), *([("Redis", slot.redis)] if slot.redis else ())]
+    return random.choice(proxies)
 
 
 def cut(arena: Arena, random: Random) -> Harm:
@@ -231,14 +232,12 @@ FAULTS: dict[str, Callable[[Arena, Random], Harm]] = {
     "nap": nap,
     "join-and-leave": join_and_leave,
     "kill-kafka": kill_kafka,
-    "kill-redis": kill_redis,
-    "redis-loses-writes": redis_loses_writes,
-    "redis-emptied": redis_emptied,
     "publish-rules": publish_rules,
     "cut": cut,
     "stall": stall,
     "slow": slow,
 }
+OF_ONE_SERVER = {"kill-redis": kill_redis, "redis-loses-writes": redis_loses_writes, "redis-emptied": redis_emptied}
 
 
 def schedule(rounds: int, kinds: Collection[str], random: Random) -> list[str]:
