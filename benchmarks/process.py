@@ -15,7 +15,7 @@ import time
 from collections import deque
 from pathlib import Path
 
-from tests.services.process import REPOSITORY
+from tests.services.process import REPOSITORY, end_with_parent
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
@@ -50,6 +50,7 @@ class Worker:
             stderr=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             text=True,
+            preexec_fn=end_with_parent(),
         )
         self.pid = self._process.pid
         self._reading = threading.Thread(target=self._read, daemon=True)

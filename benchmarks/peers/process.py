@@ -23,7 +23,7 @@ from benchmarks.backlog import STUCK_S, Servers
 from benchmarks.process import BenchmarkError, cpu_s
 from benchmarks.sides import Measured
 from benchmarks.wire import Action, actions, create_topic
-from tests.services.process import CACHE, REPOSITORY
+from tests.services.process import CACHE, REPOSITORY, end_with_parent
 
 OWN: Final = Path(sys.executable)
 APART: Final = CACHE / "bench" / "bin" / "python"
@@ -49,7 +49,7 @@ PEERS: Final = (AIOKAFKA, BYTEWAX, QUIX)
 
 
 class Process:
-    """It runs until it is left, by SIGKILL: a peer says itself when it has done its trades."""
+    """It runs until it is left, by SIGKILL, or this process ends: a peer says itself when it has done its trades."""
 
     def __init__(self, module: str, arguments: dict[str, Any], python: Path = OWN, flags: Sequence[str] = ()) -> None:
         self._command = [str(python), "-m", module]
@@ -59,7 +59,9 @@ class Process:
 
     def __enter__(self) -> Self:
         self._said, self._log = tempfile.TemporaryFile("w+"), tempfile.TemporaryFile("w+")
-        self._process = subprocess.Popen(self._command, cwd=REPOSITORY, stdout=self._said, stderr=self._log)
+        self._process = subprocess.Popen(
+            self._command, cwd=REPOSITORY, stdout=self._said, stderr=self._log, preexec_fn=end_with_parent()
+        )
         self.pid = self._process.pid
         return self
 

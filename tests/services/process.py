@@ -57,7 +57,8 @@ def log_tail(path: Path, lines: int = 30) -> str:
     return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
 
 
-def _end_with_parent() -> Callable[[], None] | None:
+def end_with_parent() -> Callable[[], None] | None:
+    """What a child process runs first, so that it ends with the one that started it."""
     if not sys.platform.startswith("linux"):
         return None
     prctl = ctypes.CDLL(None, use_errno=True).prctl  # looked up before the fork: after it, only async-signal-safe work
@@ -109,7 +110,7 @@ class Server(ABC):
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C at the terminal goes to the test run, which stops its servers in order
-                preexec_fn=None if self._detached else _end_with_parent(),
+                preexec_fn=None if self._detached else end_with_parent(),
             )
         try:
             self._wait_until_it_answers()
