@@ -113,7 +113,7 @@ class Partition(Generic[Plan, State, Input]):
         keys: dict[str, None] = {}  # in order: so is the cache's
         latest_ms = 0
         ahead: list[Place] = []
-        found = ((record, read(record, self._belongs, processor.decode)) for record in batch.records)
+        found = [(record, read(record, self._belongs, processor.decode)) for record in batch.records]
         topics: list[str] = []
         for record, outcome in by_clock(found, decided_ms) if decided_ms else by_neighbours(found):
             if isinstance(outcome, Taken):
