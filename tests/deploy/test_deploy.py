@@ -15,6 +15,8 @@ import jsonschema
 import pytest
 from ruamel.yaml import YAML
 
+from engine.core.contract.topics import REROUTED, inbound_topics
+from engine.runtime.settings import Settings
 from tests.services.process import REPOSITORY
 
 DEPLOY = REPOSITORY / "deploy"
@@ -52,6 +54,16 @@ def promtool() -> str:
 def run(*command: str | Path) -> None:
     done = subprocess.run(command, cwd=PROMETHEUS, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_keda_watches_what_workers_commit() -> None:
+    spec, settings = load(DEPLOY / "keda" / "scaledobject.yaml")["spec"], Settings()
+    watched = [trigger["metadata"] for trigger in spec["triggers"]]
+    assert [metadata["topic"] for metadata in watched] == [settings.topic(name) for name in inbound_topics()] + [
+        settings.topic(REROUTED)
+    ]
+    assert {metadata["consumerGroup"] for metadata in watched} == {settings.group}
+    assert spec["minReplicaCount"] >= 1
 
 
 def test_promtool_accepts_the_configuration(promtool: str) -> None:

@@ -9,7 +9,7 @@ ends what is left open after its timeout, and takes an EndTxn that comes late fo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -112,6 +112,7 @@ class SimKafka:
         self.logs: dict[TopicPartition, PartitionLog] = {}
         self.counts: dict[str, int] = {}
         self.coordinators: dict[str, Coordinator] = {}
+        self.told_monitors: Callable[[dict[TopicPartition, int]], None] = lambda offsets: None
         self.groups: dict[str, Group] = {}
         self.intakes: dict[tuple[Process | None, int], Any] = {}  # who reads a partition's inbound topics
         self.wall_ms = lambda: 0
@@ -218,6 +219,11 @@ class SimKafka:
             self._end(coordinator, transaction, outcome)
         else:
             raise ConcurrentTransactions if transaction.outcome == outcome else InvalidTxnState
+
+    def commit_offsets(self, transactional_id: str, epoch: int, offsets: dict[TopicPartition, int]) -> None:
+        """Of a group, for monitors: in a transaction that has nothing else."""
+        self.checked(transactional_id, epoch).last = "committed"
+        self.told_monitors(offsets)
 
     def checked(self, transactional_id: str, epoch: int) -> Coordinator:
         coordinator = self.coordinators[transactional_id]

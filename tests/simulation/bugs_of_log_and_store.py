@@ -15,6 +15,7 @@ from engine.runtime.protocol.partition import Partition
 from engine.runtime.protocol.recovery import Recovery
 from engine.runtime.protocol.writes import decode_writes
 from engine.runtime.redis.store import RedisStore
+from engine.runtime.worker.runner import Runner
 from tests.simulation.broker import SimKafka
 from tests.simulation.bug import Change, Table, registering
 from tests.simulation.loop import PROCESS
@@ -223,3 +224,9 @@ def _() -> list[Change]:
         return found
 
     return [(Recovery, "_lost", lost)]
+
+
+@bug("monitors are told of what is not committed")
+def _() -> list[Change]:
+    reached = property(lambda self: dict(self._partition.offsets) if self._began else {})
+    return [(Runner, "reached", reached)]

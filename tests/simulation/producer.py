@@ -137,6 +137,11 @@ class SimProducer:
                 future.set_exception(error)
                 future.exception()  # nobody may ask
 
+    async def send_offsets_to_transaction(self, offsets: dict[TopicPartition, int], group_id: str) -> None:
+        tid, epoch = self.transactional_id or "", self._epoch
+        effect = lambda: self._kafka.commit_offsets(tid, epoch, offsets)  # noqa: E731
+        await self._network.call("kafka", f"commit offsets of {group_id}", effect, KafkaConnectionError)
+
     async def commit_transaction(self) -> None:
         tid, epoch = self.transactional_id or "", self._epoch
         if self._fenced:

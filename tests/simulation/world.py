@@ -22,6 +22,7 @@ from engine.operations import backfill
 from engine.processors import engagement
 from engine.runtime.clients import Clients
 from engine.runtime.errors import Refused
+from engine.runtime.protocol.ledger import decode_unit
 from engine.runtime.protocol.processor import Processor
 from engine.runtime.protocol.unit import UnitLimits
 from engine.runtime.rule_sets import archive
@@ -80,6 +81,7 @@ class World:
         self.refusals: list[str] = []
         self.kafka.wall_ms = lambda: wall_ms(self.loop.time())
         self.redis.asked_due = self._asked_due
+        self.kafka.told_monitors = self._told_monitors
         s = self.settings
         for topic in (*(s.topic(t) for t in (*INTAKE_TOPICS, *PUBLISHED)), s.ledger_topic):
             self.kafka.create(topic, scenario.partitions)
@@ -102,6 +104,16 @@ class World:
         digest, value = rule_texts.record(files)
         self.kafka.append(tp, digest, value)
         self.kafka.append(tp, b"head", digest)
+
+    def _told_monitors(self, offsets: dict[TopicPartition, int]) -> None:
+        """Nothing counts as decided that the ledger does not have."""
+        for tp, offset in offsets.items():
+            ledger = self.kafka.logs[TopicPartition(self.settings.ledger_topic, tp.partition)]
+            units = [entry for entry in ledger.committed() if entry.value]
+            decided = decode_unit(units[-1].value or b"").offsets if units else {}
+            known = {self.settings.topic(topic): reached for topic, reached in decided.items()}
+            if offset > max(known.get(tp.topic, 0), self.kafka.logs[tp].first):
+                self.violations.append(f"monitors were told of {offset} of {tp}, the ledger has {known.get(tp.topic)}")
 
     # -- workers -----------------------------------------------------------------------------------
 

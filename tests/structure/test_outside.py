@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from engine.runtime.clients import Consumer
 from tests.structure.test_structure import ENGINE
 
 CLIENTS = ENGINE / "runtime/clients.py"
@@ -62,6 +63,19 @@ def test_only_one_module_makes_clients_and_tells_the_time() -> None:
     found = [f"{path}:{what}" for path in files for what in reached(path.read_text(encoding="utf-8"))]
     assert not found, "\n".join(["take these from the Clients that is passed in:", *found])
     assert list(reached(CLIENTS.read_text(encoding="utf-8")))
+
+
+def test_nothing_reads_offsets_of_a_group() -> None:
+    """They are for monitors: a partition begins where its position says."""
+    assert not hasattr(Consumer, "committed")  # nor can any module call it: mypy knows a consumer by this protocol
+    reads = {"seek_to_committed", "list_consumer_group_offsets", "OffsetFetchRequest"}
+    calls = [
+        f"{path}:{node.lineno}: {ast.unparse(node.func)}"
+        for path in ENGINE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in reads
+    ]
+    assert not calls, "\n".join(calls)
 
 
 @pytest.mark.parametrize(

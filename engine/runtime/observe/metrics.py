@@ -56,6 +56,14 @@ class Metrics:
             ["topic", "field"],
             registry=r,
         )
+        self.progress = Counter(
+            "engage_monitor_commits",
+            "Commits of how far partitions are, for programs that watch the group's lag.",
+            ["result"],
+            registry=r,
+        )
+        for result in ("committed", "failed"):
+            self.progress.labels(result)
         self.duplicates = Counter(
             "engage_duplicates", "Events that had come before and did not count again.", ["topic"], registry=r
         )

@@ -74,6 +74,7 @@ class Partitions:
         self._wanted: frozenset[int] = frozenset()
         self._changed = asyncio.Event()
         self._running: dict[int, tuple[Runner, asyncio.Task[None]]] = {}
+        self._left: list[Runner] = []  # at the worker's end
         self.count(1)
 
     def count(self, partitions: int) -> None:
@@ -84,6 +85,10 @@ class Partitions:
     def runners(self) -> list[Runner]:
         """By the partition's number."""
         return [runner for _, (runner, _) in sorted(self._running.items())]
+
+    def reached(self) -> dict[int, dict[str, int]]:
+        """By partition: see Runner."""
+        return {runner.number: runner.reached for runner in (*self.runners(), *self._left)}
 
     def assign(self, partitions: frozenset[int]) -> None:
         """The group's word on what this worker is to run."""
@@ -110,6 +115,7 @@ class Partitions:
 
     async def stop(self) -> None:
         """Each finishes and commits what it has in hand."""
+        self._left = self.runners()
         await self._end(set(self._running))
 
     async def _end(self, numbers: set[int]) -> None:

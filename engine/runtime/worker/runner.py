@@ -81,6 +81,7 @@ class Runner:
         self._wall_ms = wall_ms
         self._stopping = asyncio.Event()
         self._stood = partition.position
+        self._began: dict[str, int] = {}  # the offsets that this worker began at; empty: another one has the partition
         self._held: dict[str, Held] = {}  # by topic, what waits behind an open transaction
         self._doubtful = False  # it went wrong, and nothing since shows that it is right again
         self._log = log.bind(partition=self.number)
@@ -105,6 +106,7 @@ class Runner:
                     await self._serve()
                     return
                 except Fenced as error:
+                    self._began = {}
                     say = self._log.info if self._stopping.is_set() else self._log.warning  # it was taken away
                     say("fenced: another worker has this partition", error=str(error))
                     self._fenced()
@@ -137,6 +139,11 @@ class Runner:
     @property
     def cached(self) -> int:
         return self._partition.cached
+
+    @property
+    def reached(self) -> dict[str, int]:
+        """The next offset of each inbound topic, all before it decided and applied; empty when that is not known."""
+        return self._began and {**self._began, **self._partition.position.offsets}
 
     @property
     def rule_set(self) -> str:
@@ -187,6 +194,7 @@ class Runner:
         await self._check()
         position = self._stood = await self._partition.recover()
         self._partition.offsets = await self._intake.start(dict(position.offsets))
+        self._began = dict(self._partition.offsets)
         say = self._log.debug if self._doubtful else self._log.info
         say("partition runs", ledger=position.ledger, clients=position.states)
 

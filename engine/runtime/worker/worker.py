@@ -14,9 +14,10 @@ import structlog
 
 from engine.processors.engagement import ENGAGEMENT
 from engine.runtime.clients import Clients
-from engine.runtime.errors import Refused, Unavailable
+from engine.runtime.errors import Fenced, Refused, Unavailable
 from engine.runtime.kafka import topics
 from engine.runtime.kafka.membership import Membership
+from engine.runtime.kafka.progress import Progress
 from engine.runtime.observe.metrics import Metrics
 from engine.runtime.protocol.processor import Processor
 from engine.runtime.protocol.unit import UnitLimits
@@ -36,6 +37,7 @@ log = structlog.get_logger(__name__)
 PROBE_S: Final = 3.0
 TOPICS_S: Final = 60.0
 REDIS_S: Final = 10.0
+PROGRESS_S: Final = 5.0
 
 
 class Worker:
@@ -74,6 +76,8 @@ class Worker:
             cache_bytes=cache_bytes,
         )
         self._membership = Membership(settings, clients, self.partitions.assign)
+        self._metrics = metrics
+        self._progress = Progress(settings, clients)
         self._eviction = EvictionWatch(self._redis, settings.redis_never_evicts)
         self.health = Health(self._waiting, self.partitions, self.rule_sets, self._eviction)
         add_pages(self._app, self.health, metrics, self.partitions, self.rule_sets)
@@ -102,6 +106,7 @@ class Worker:
         await self._patiently(self._membership.start)
         self._spawn(self._poll_membership())
         self._spawn(self.partitions.reconcile())
+        self._spawn(self._tell_monitors())
         self._spawn(self._forever(self._watch_topics))
         self._spawn(self._forever(self._watch_redis))
         self._spawn(self._forever(self.rule_sets.follow))
@@ -123,6 +128,8 @@ class Worker:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         # the others learn of it while what is in hand is committed; a next owner that is quicker fences this one
         await asyncio.gather(self._membership.stop(), self.partitions.stop())
+        await self._commit_progress()
+        await self._progress.stop()
         await self._redis.aclose()
         await self._app.stop()
         log.info("worker stopped")
@@ -152,6 +159,22 @@ class Worker:
                     raise
                 refused = True  # a broker that is only starting does not know its topics yet: one more look
                 log.warning("the topics are not as they were", error=str(error))
+
+    async def _tell_monitors(self) -> None:
+        while True:
+            await asyncio.sleep(PROGRESS_S)
+            await self._commit_progress()
+
+    async def _commit_progress(self) -> None:
+        """For monitors alone: what goes wrong is counted and logged, and stops nothing."""
+        try:
+            committed = await self._progress.commit(self.partitions.reached())
+        except (Unavailable, Refused, Fenced) as error:
+            self._metrics.progress.labels("failed").inc()
+            if not self._waiting.systems:  # an outage has its lines
+                log.warning("how far partitions are could not be committed for monitors", error=str(error))
+        else:
+            self._metrics.progress.labels("committed").inc(committed)
 
     async def _watch_redis(self) -> None:
         """Its settings may be changed under a worker, and a failover leads to a server with others."""
