@@ -231,14 +231,14 @@ def _() -> list[Change]:
 
 @bug("re-route twice")
 def _() -> list[Change]:
-    original = OpenUnit.take
+    original = OpenUnit.set_aside
 
     def twice(self: OpenUnit, record: Any, outcome: Any) -> None:
         original(self, record, outcome)
         if isinstance(outcome, Rerouted):
             self.messages.append(record.set_aside(outcome))
 
-    return [(OpenUnit, "take", twice)]
+    return [(OpenUnit, "set_aside", twice)]
 
 
 @bug("rules change in the middle of a unit")

@@ -226,7 +226,7 @@ def _() -> list[Change]:
     return [(Recovery, "_lost", lost)]
 
 
-@bug("monitors are told of what is not committed")
+@bug("monitors see what is not committed")
 def _() -> list[Change]:
     reached = property(lambda self: dict(self._partition.offsets) if self._began else {})
     return [(Runner, "reached", reached)]
