@@ -46,7 +46,9 @@ class Counter(Processor[Any, Count, Moment]):
     def ranks(self) -> dict[str, int]:
         return ranks()
 
-    def decode(self, topic: str, key: bytes | None, value: bytes | None, timestamp_ms: int) -> Taken | Rejected:
+    def decode(
+        self, plan: Any, topic: str, key: bytes | None, value: bytes | None, timestamp_ms: int
+    ) -> Taken | Rejected:
         return decode(topic, key, value, timestamp_ms)
 
     def key_of(self, event: Event) -> str:

@@ -29,7 +29,7 @@ from tests.core.making import Desk, at, login, plan_of, profile, rule
 from tests.runtime.driving import ConsumerRecord, next_batch
 
 MAXIMUM_MINUTES = 600
-RANKS = {"profiles": 0, "balances": 1, "logins": 2, "trades": 3, "rerouted": 4}
+RANKS = {"profiles": 0, "balances": 1, "logins": 2, "trades": 3, "rerouted": 4, "events": 5}
 FILES = {
     "features.yaml": """\
 features:
@@ -118,7 +118,7 @@ class Visit(Event):
 
 VISITS = Topic(
     name="visits",
-    rank=5,
+    rank=6,
     singular="visit",
     called="visit",
     model=Visit,
@@ -150,9 +150,9 @@ def record(offset, timestamp):
 
 
 def test_it_comes_after_every_rank_that_was_given_before():
-    assert ranks() == RANKS | {"visits": 5}
+    assert ranks() == RANKS | {"visits": 6}
     assert intake_topics() == (*RANKS, "visits")
-    assert inbound_topics() == ("profiles", "balances", "logins", "trades", "visits")
+    assert inbound_topics() == ("profiles", "balances", "logins", "trades", "events", "visits")
     assert sources() == ("trades", "logins", "balances", "visits")
 
 
@@ -186,7 +186,8 @@ def test_it_is_in_the_contract():
     event = json.loads(files["event-visits.json"])
     assert event["title"] == "Visit event"
     assert event["properties"]["kind"]["enum"] == ["advice", "cash", "opening"]
-    assert json.loads(files["alerts.json"])["$defs"]["Cause"]["properties"]["type"]["enum"][-2:] == ["visits", "timer"]
+    said = json.loads(files["alerts.json"])["$defs"]["Cause"]["properties"]["type"]["description"]
+    assert said == "profiles, balances, logins, trades, visits, the name of a type that events.yaml declares, or timer."
     channel = schemas.asyncapi()["channels"]["visits"]
     assert channel["description"] == "A visit to a branch."
     assert schemas.asyncapi()["operations"]["receive-visits"]["action"] == "receive"
@@ -247,7 +248,7 @@ def test_what_can_never_hold_is_found_by_the_models_bounds():
 
 def test_the_simulator_takes_its_name():
     assert next(simulate(1, 5, 0, 86_400_000, ["visits"]), None) is None
-    with pytest.raises(ValueError, match="there are profiles, balances, logins, trades, visits"):
+    with pytest.raises(ValueError, match="there are profiles, balances, logins, trades, events, visits"):
         next(simulate(1, 5, 0, 86_400_000, ["vists"]))
 
 
@@ -320,14 +321,14 @@ def test_explain_shows_its_values_and_what_would_flip_them():
 def test_engage_client_says_when_the_last_one_was():
     mine = desk()
     mine.take(profile(at(0)), visit(at(1)))
-    shown = reading._private(mine.client)
+    shown = reading._private(mine.client, {})
     assert shown["last_event"]["visits"] == rfc3339(at(1))
     public = dict.fromkeys(PUBLIC_FIELDS)
     assert f"  last visit       {rfc3339(at(1))}" in reading.on_one_screen({"client_id": "c1", **public, **shown})
 
 
 def test_a_partition_that_never_read_it_begins_at_its_beginning():
-    begin = {"profiles": 5, "balances": 7, "logins": 0, "trades": 3, "rerouted": 0}
+    begin = {"profiles": 5, "balances": 7, "logins": 0, "trades": 3, "rerouted": 0, "events": 0}
     assert next_batch({"visits": [ConsumerRecord(0, at(1), b"C1", value(kind="cash"))]}, begin, 10).ranges == {
         "visits": (0, 1)
     }

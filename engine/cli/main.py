@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine import __version__
-from engine.cli import files
+from engine.cli import explain, files
 from engine.cli import rules as cli_rules
 from engine.cli.odd import DIRECTORY, FILE, NEW_FILE, PathOf, refuse_odd_values
 from engine.cli.options import load_settings, real_clients, run_to_the_end, settings_options
@@ -42,8 +42,9 @@ def main() -> None:
     """Engage: an event-driven engagement engine for securities firms."""
 
 
-for _command in (*cli_rules.commands.commands.values(), *files.commands.commands.values()):
-    main.add_command(_command)
+for _group in (cli_rules, explain, files):
+    for _command in _group.commands.commands.values():
+        main.add_command(_command)
 
 _CONNECTION = ("kafka", "redis", "prefix", "app_id")
 

@@ -1,4 +1,4 @@
-"""Commands about rule files: `engage check | fmt | test | explain | lint | diff | publish`, and `engage rules history |
+"""Commands about rule files: `engage check | fmt | test | lint | diff | publish`, and `engage rules history |
 show | revert | approve | status | top`, `engage backfill`.
 
 Enters: arguments, rule files, the rule-set topic. Leaves: exit status 0 good, 1 refused or found wrong, 2 used wrongly.
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.cli.odd import DIRECTORY, FILE, NEW_FILE, PathOf, check_question, urls
+from engine.cli.odd import DIRECTORY, FILE, NEW_FILE, PathOf, urls
 from engine.cli.options import load_settings, real_clients, run_to_the_end, settings_options
 
 if TYPE_CHECKING:
@@ -88,37 +88,6 @@ def test_rules(directory: Path, rule: str | None, as_json: bool, junit: Path | N
 
 
 @commands.command()
-@click.argument("client_id", metavar="CLIENT")
-@click.option("--rule", metavar="ID", help="show this rule in full, instead of a line for each")
-@click.option("--at", metavar="TIME", help="a later time, such as '2026-11-02 10:00' (UTC+8); timers run up to it")
-@click.option("--event", metavar="EVENT", help="what if: an event as tests write it, or a file that holds one")
-@click.option("--snapshot", metavar="FILE", type=FILE, help="the client's state in this snapshot")
-@click.option("--records", metavar="FILE", type=FILE, help="the client's records, ndjson")
-@click.option("--json", "as_json", is_flag=True, help="one JSON object")
-@settings_options("rules", "kafka", "redis", "prefix", "app_id")
-def explain(client_id: str, settings_file: Path | None, as_json: bool, rule: str | None, **given: Any) -> None:
-    """Why rules fire for CLIENT or do not: each condition term by term, and what would change the answer.
-
-    The client is read from Redis, unless a snapshot or records are named; the rules are the active ones, unless
-    --rules names a directory.
-    """
-    from engine.operations import explain as explaining
-    from engine.operations import explain_text as explaining_text
-    from engine.runtime.errors import Refused
-
-    source = {key: given.pop(key) for key in ("at", "event", "snapshot", "records")}
-    check_question(source["at"], source["event"])
-    settings = load_settings(settings_file, **given)
-    try:
-        account = run_to_the_end(explaining.account(settings, real_clients(), client_id, **source))
-        lines = explaining_text.lines(account, rule, as_json)
-    except (Refused, ValueError, OSError) as error:
-        raise click.ClickException(str(error)) from error
-    for line in lines:
-        click.echo(line)
-
-
-@commands.command()
 @click.argument("directory", type=DIRECTORY)
 @click.option("--records", metavar="FILE", type=FILE, help="a sample of events, ndjson: what none of them had")
 @_FORMAT
@@ -138,7 +107,7 @@ def lint(directory: Path, records: Path | None, format_: str, as_json: bool) -> 
     rule_set = load(files, documents)
     if not isinstance(rule_set, RuleSet):
         raise _unusable(f"{directory} has {len(rule_set)} errors: see `engage check {directory}`")
-    sample = _sample(records) if records else None
+    sample = _sample(records, rule_set) if records else None
     findings = findings_of(rule_set, documents, real_clients().wall_ms(), sample)
     format_ = "json" if as_json else format_
     if said := formatted(format_, directory, files, findings):
@@ -146,13 +115,13 @@ def lint(directory: Path, records: Path | None, format_: str, as_json: bool) -> 
     sys.exit(1 if findings else 0)
 
 
-def _sample(records: Path) -> Sample:
+def _sample(records: Path, rule_set: RuleSet) -> Sample:
     from engine.operations.replay import events_of_file
     from engine.rulefile.lint.texts import Sample
 
     try:
         with records.open("rb") as lines:
-            return Sample.of(events_of_file(lines, str(records)))
+            return Sample.of(events_of_file(lines, str(records), rule_set.declared_types), rule_set.kinds)
     except (ValueError, OSError) as error:
         raise _unusable(str(error)) from error
 
@@ -209,7 +178,10 @@ def _unusable(message: str) -> click.ClickException:
 @_TOPIC
 @_NAME
 @_NOTE
-def publish(directory: Path, settings_file: Path | None, by: str, note: str, **given: Any) -> None:
+@click.option("--breaking-events", is_flag=True, help="even if records of declared events will be refused")
+def publish(
+    directory: Path, settings_file: Path | None, by: str, note: str, breaking_events: bool, **given: Any
+) -> None:
     """Check rule files and make them active; if the active set asks for approval, they wait for a second person."""
     from engine.runtime.errors import Refused
     from engine.runtime.rule_sets import publishing
@@ -220,7 +192,8 @@ def publish(directory: Path, settings_file: Path | None, by: str, note: str, **g
         rule_set = load_directory(directory)
     except Refused as error:
         raise click.ClickException(str(error)) from error
-    _say(run_to_the_end(publishing.publish(settings, real_clients(), rule_set, by, note)), rule_set.digest)
+    published = publishing.publish(settings, real_clients(), rule_set, by, note, breaking=breaking_events)
+    _say(run_to_the_end(published), rule_set.digest)
 
 
 @commands.group()

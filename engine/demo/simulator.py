@@ -14,7 +14,7 @@ from random import Random
 from typing import Any, BinaryIO, Final
 
 from engine.core.contract.events import parse_time_ms
-from engine.core.contract.topics import TOPICS, inbound_topics
+from engine.core.contract.topics import inbound_topics
 from engine.demo.population import (
     CHANNELS,
     CNY,
@@ -302,7 +302,7 @@ def simulate(
     read or is not said; and `bad_share` bad ones for each of them.
     """
     topics = inbound_topics() if topics is None else topics
-    if unknown := set(topics) - set(TOPICS):
+    if unknown := set(topics) - set(inbound_topics()):
         raise ValueError(f"unknown topics {', '.join(sorted(unknown))}; there are {', '.join(inbound_topics())}")
     broker = _Broker(seed, clients, start_ms, end_ms)
     broker.topics = frozenset(topics)

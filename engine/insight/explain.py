@@ -20,6 +20,7 @@ from engine.core.firm_time import DAY_MS
 from engine.core.plan.compile import CompiledRule, Plan
 from engine.core.plan.features import Reach
 from engine.core.plan.matching import Matcher
+from engine.core.rules.names import PERSONAL
 from engine.core.rules.occasion import Becomes, Sequence, Silence, Trigger
 from engine.core.rules.ruleset import Rule
 from engine.insight.flips import Flip, Flipper
@@ -239,9 +240,10 @@ def _value(reading: Reading, client: ClientState, event: Any, move: Any, open_na
     values = tuple(_value(inner, client, event, move, open_names) for inner in reading.made_of)
     if reading.reads & open_names:
         return Value(reading.text, OPEN, reading.description, "", values)
-    said = shown(reading.read(client, event, move), reading.type)
+    value = reading.read(client, event, move)
+    said = PERSONAL if reading.personal and value is not None else shown(value, reading.type)
     row = ""
-    if reading.table is not None:
+    if reading.table is not None and not reading.personal:
         row = reading.table.hit_by([inner.read(client, event, move) for inner in reading.made_of])
     return Value(reading.text, said, reading.description, row, values)
 

@@ -21,6 +21,7 @@ from engine.core.language.expressions import Expression, Name, Scope, to_python
 from engine.core.language.functions import FUNCTIONS, Line
 from engine.core.language.types import INTEGER_UNITS
 from engine.core.plan.codegen import Code
+from engine.core.rules.names import PERSONAL
 from engine.core.rules.tables import Declared, Definition, Table, list_globals, row_tree, with_declared
 from engine.insight.terms import names_behind
 from engine.insight.values import shown
@@ -109,7 +110,8 @@ class Flipper:
             for distance, new in sorted(tried, key=lambda pair: pair[0]):
                 if turned(new):
                     bound = _bound(name, value, new, turned)
-                    flip = Flip(text, shown(value, name.type), shown(new, name.type), bound, new)
+                    now_shown = PERSONAL if name.personal and value is not None else shown(value, name.type)
+                    flip = Flip(text, now_shown, shown(new, name.type), bound, new)
                     if best is None or bound != ANY:
                         best = distance, index, flip
                     if bound != ANY:

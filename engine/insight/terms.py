@@ -16,6 +16,7 @@ from typing import Any, Literal
 from engine.core.client.state import ClientState
 from engine.core.language.expressions import BOOL, Expression, Scope, Type, one_line, parse, to_python
 from engine.core.plan.codegen import Code
+from engine.core.rules.names import is_personal
 from engine.core.rules.tables import Declared, Definition, Table, list_globals, matches
 from engine.insight.values import shown
 
@@ -53,6 +54,7 @@ class Reading:
     read: Read
     reads: frozenset[str]  # the names behind it that are not declared
     description: str = ""
+    personal: bool = False
     made_of: list[Reading] = field(default_factory=list)
     table: OpenTable | None = None
 
@@ -127,6 +129,8 @@ class _Text:
         expression = self.checked(text, None)
         read = self.compiled(expression)
         reading = Reading(text, expression.type, read, self.behind(expression.names))
+        if expression.type != BOOL or (name is not None and name.personal):
+            reading.personal = any(is_personal(self.scope[known]) for known in expression.names)
         if name is None:
             return [reading]
         reading.description = name.description

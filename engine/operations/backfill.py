@@ -15,6 +15,7 @@ import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import structlog
@@ -22,9 +23,9 @@ from aiokafka import TopicPartition
 
 from engine.core.client.sections import pack, unpack
 from engine.core.client.state import ClientState
-from engine.core.contract.decode import Taken
+from engine.core.contract.decode import Taken, decode, kind_of
 from engine.core.contract.events import Event
-from engine.core.contract.topics import intake_topics
+from engine.core.contract.topics import EVENTS, Kinds, intake_topics
 from engine.core.decide.path import Input
 from engine.core.firm_time import DAY_MS, LONGEST_MONTH
 from engine.core.plan.columns import plan_of_features, put_columns
@@ -88,9 +89,18 @@ class Filled:
 class Columns:
     """The columns of the chosen clients as of one ledger offset, and how they continue from there."""
 
-    def __init__(self, plan: Plan, chosen: Callable[[bytes], bool], belongs: Callable[[bytes], bool]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        chosen: Callable[[bytes], bool],
+        belongs: Callable[[bytes], bool],
+        declared_by: Callable[[str], Kinds],
+    ) -> None:
+        """`declared_by` gives the types that a rule set declared, by its digest."""
         self.clients: dict[str, ClientState] = {}
         self._plan = plan
+        self._decode = partial(ENGAGEMENT.decode, plan)
+        self._declared_by = declared_by
         self._chosen = chosen
         self._belongs = belongs
         self._ledger: int | None = None  # the offset to read next; None before the first record was seen
@@ -110,7 +120,7 @@ class Columns:
             unit = ledger.decode_unit(record)
             if self._ledger is None and unit.begin:
                 async for records in inputs.read_until(Position.read(unit.begin).offsets):
-                    self._take(records, ())
+                    self._take(records, (), None)
             self._ledger = offset + 1
             self.decided_by[unit.rule_set] = offset
             writes.append(unit.writes)
@@ -118,18 +128,26 @@ class Columns:
                 continue
             for step in unit.steps:
                 if step.ranges:
-                    self._take(await inputs.read(step.ranges), step.ahead)
+                    self._take(await inputs.read(step.ranges), step.ahead, unit.rule_set)
             self._move_time({client_id for step in unit.steps for client_id in (*step.due, *step.swept)}, writes)
             writes = []
 
-    def _take(self, records: Sequence[Inbound], ahead: Collection[Place]) -> None:
+    def _take(self, records: Sequence[Inbound], ahead: Collection[Place], rule_set: str | None) -> None:
+        """`rule_set` decided them, if that is known: a declared event that it refused counts when it is sent again."""
         for record in records:
-            if record.key and self._chosen(record.key) and record.place not in ahead:
-                outcome = read(record, self._belongs)
-                if isinstance(outcome, Taken):
-                    self._apply(record.topic, outcome.event)
+            if not record.key or not self._chosen(record.key) or record.place in ahead:
+                continue
+            outcome = then = read(record, self._belongs, self._decode)
+            if record.topic == EVENTS and rule_set is not None:
+                then = read(record, self._belongs, partial(decode, declared=self._declared_by(rule_set)))
+            if not isinstance(then, Taken):
+                continue
+            counts = isinstance(outcome, Taken)
+            event = outcome.event if isinstance(outcome, Taken) else then.event
+            self._apply(kind_of(record.topic, event), event, counts)
 
-    def _apply(self, topic: str, event: Event) -> None:
+    def _apply(self, topic: str, event: Event, counts: bool) -> None:
+        """An event that the active rules no longer read moves its client's time, as it did."""
         layout = self._plan.layout
         client = self.clients.get(event.client_id)
         if client is None:
@@ -138,7 +156,7 @@ class Columns:
         client.advance(layout, event.time)
         if client.seen(topic, event.event_id, event.time, again):
             return
-        if topic in self._plan.update:
+        if counts and topic in self._plan.update:
             self._plan.update[topic](client, event, late)
             client.activities[topic].saw_event(event.time)
 
@@ -170,6 +188,7 @@ class Backfill:
         inputs: Callable[[], AbstractAsyncContextManager[Inputs]],
         belongs: Callable[[bytes], bool],
         head: Callable[[], Awaitable[Plan]],
+        declared_types: Callable[[str], Kinds],
         sizes: Sizes,
     ) -> None:
         self._names = tuple(feature.name for feature in features)
@@ -180,6 +199,7 @@ class Backfill:
         self._inputs = inputs
         self._belongs = belongs
         self._head = head
+        self._declared_types = declared_types
         self._declared_by: set[str] = set()  # digests of rule sets
         self._wrote: int | None = None  # the ledger offset from which on columns are written
         self._sizes = sizes
@@ -194,7 +214,7 @@ class Backfill:
             def chosen(key: bytes, number: int = number) -> bool:
                 return zlib.crc32(key) % passes == number
 
-            columns = Columns(plan_of_features(plan.rule_set, self._names), chosen, self._belongs)
+            columns = Columns(plan_of_features(plan.rule_set, self._names), chosen, self._belongs, self._declared_types)
             async with self._inputs() as inputs:
                 await columns.follow(self._log, inputs, (await self._position()).ledger)
                 await self._write(columns, inputs, filled)
@@ -301,7 +321,8 @@ async def run(
             settings, clients, redis, ENGAGEMENT, number, plan=newest, belongs=belongs, limits=limits
         )
         try:
-            fill = Backfill(features, opened.partition, opened.log, opened.store, inputs, belongs, head, sizes)
+            types = archive.declared_types
+            fill = Backfill(features, opened.partition, opened.log, opened.store, inputs, belongs, head, types, sizes)
             await fill.run(filled)
         finally:
             await opened.log.stop()
@@ -334,7 +355,7 @@ def reach(features: Sequence[Feature], since: Mapping[str, int | None], now_ms: 
         else:
             days = {"day": window.length, "hour": 4, "month": LONGEST_MONTH, "previous_month": 2 * LONGEST_MONTH}
             begins_ms = now_ms - days[window.unit] * DAY_MS
-        for topic in sorted(needed):
+        for topic in sorted({source if source in since else EVENTS for source in needed}):
             since_ms = since[topic]
             if since_ms is not None and since_ms > begins_ms:
                 lines.append(

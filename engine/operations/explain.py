@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from engine.core.client.sections import pack, unpack
 from engine.core.client.state import ClientState
-from engine.core.contract.decode import Taken
+from engine.core.contract.decode import Taken, kind_of
 from engine.core.contract.outbound import Outcome
 from engine.core.decide.path import Due, Input, decide
 from engine.core.decide.timeline import Timeline
@@ -33,7 +33,7 @@ from engine.rulefile.source.unsure import Unsure
 from engine.runtime.clients import Clients
 from engine.runtime.errors import Refused
 from engine.runtime.partitioning import partitioner
-from engine.runtime.protocol.records import Inbound, by_neighbours, read
+from engine.runtime.protocol.records import Inbound, by_neighbours
 from engine.runtime.protocol.writes import STATE_FIELD, decode_writes
 from engine.runtime.redis.errors import redis_errors
 from engine.runtime.redis.reading import refuse_gone
@@ -76,13 +76,16 @@ async def account(
     event: str | None,
     snapshot: Path | None,
     records: Path | None,
+    personal: bool = False,
 ) -> Account:
-    """Load the client from Redis, a snapshot or a record file. Raises Refused, or ValueError if the time or file is
-    invalid.
+    """Load the client from Redis, a snapshot or a record file; `personal` shows what is declared to be. Raises Refused,
+    or ValueError if the time or file is invalid.
     """
     if snapshot is not None and records is not None:
         raise Refused("both a snapshot and records; give one of them")
     plan = await _plan(settings, clients)
+    if personal:
+        plan = compile_rule_set(plan.rule_set.showing_all())
     at_ms = firm_time_ms(at) if at is not None else None
     if event is not None and not event.lstrip().startswith("{"):
         event = Path(event).read_text(encoding="utf-8")
@@ -153,9 +156,10 @@ def account_of_records(
     """A client by its records up to a time: each rule as it was last evaluated."""
     inputs: list[Input] = []
     key = client_id.encode()
-    for record, outcome in by_neighbours((record, read(record, lambda _: True)) for record in records):
+    outcome_of = replay.read_with(plan.declared_types)
+    for record, outcome in by_neighbours((record, outcome_of(record)) for record in records):
         if record.key == key and isinstance(outcome, Taken) and (at_ms is None or outcome.event.time <= at_ms):
-            inputs.append((record.topic, outcome.event))
+            inputs.append((kind_of(record.topic, outcome.event), outcome.event))
     if not inputs:
         return None
     states: dict[str, ClientState] = {}
@@ -253,7 +257,7 @@ def _go_on(plan: Plan, client: ClientState, at_ms: int) -> list[str]:
 def _event(plan: Plan, client: ClientState, text: str) -> Input:
     """An event as tests write it, at the client's present time."""
     root, problems = read_document("event", text)
-    reader = Reader("event", text, Unsure(), problems)
+    reader = Reader("event", text, Unsure(), problems, kinds=plan.rule_set.kinds)
     story = Story(reader, plan.rule_set.tiers, assets_fen=client.assets_fen, margin_ratio=client.margin_ratio)
     story.profile = {key: getattr(client, key) for key in PROFILE_KEYS if key != "consents"}
     story.profile["consents"] = {channel: channel in client.consents for channel in CHANNELS}

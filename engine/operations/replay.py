@@ -13,18 +13,19 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, Generic, Protocol, assert_never
 
 from aiokafka import TopicPartition
 
 from engine.core.client.sections import pack
 from engine.core.client.state import ClientState
-from engine.core.contract.decode import Rejected, Taken
+from engine.core.contract.decode import Rejected, Taken, decode, kind_of
 from engine.core.contract.events import Event
 from engine.core.contract.message import Message
 from engine.core.contract.outbound import OUTBOUND
 from engine.core.contract.outbound import Outcome as Verdict
-from engine.core.contract.topics import TOPICS, inbound_topics
+from engine.core.contract.topics import Kinds, inbound_topics
 from engine.core.decide.path import Decided
 from engine.core.decide.timeline import Timeline
 from engine.core.plan import compile as plans
@@ -60,19 +61,25 @@ def read_file(lines: Iterable[bytes], name: str) -> Iterator[Inbound]:
     for number, line in enumerate(lines, start=1):
         try:
             topic, key, timestamp_ms, value = parse_line(line.decode())
-            if topic not in TOPICS:
+            if topic not in inbound_topics():
                 raise ValueError(f'"{topic}" is not an inbound topic; there are {", ".join(inbound_topics())}')
         except ValueError as error:
             raise ValueError(f"{name}:{number}: {error}") from error
         yield Inbound(topic, 0, number, timestamp_ms, key, value)
 
 
-def events_of_file(lines: Iterable[bytes], name: str) -> Iterator[tuple[str, Event]]:
-    """The events of an ndjson file, with their topics; records that are not events are left out."""
+def read_with(declared: Kinds) -> Callable[[Inbound], Outcome]:
+    """Reads the records of a file, with the types that a rule set declares."""
+    return lambda record: read(record, lambda _: True, partial(decode, declared=declared))
+
+
+def events_of_file(lines: Iterable[bytes], name: str, declared: Kinds) -> Iterator[tuple[str, Event]]:
+    """The events of an ndjson file, with their kinds; records that are not events are left out."""
+    outcome_of = read_with(declared)
     for record in read_file(lines, name):
-        outcome = read(record, lambda _: True)
+        outcome = outcome_of(record)
         if isinstance(outcome, Taken):
-            yield record.topic, outcome.event
+            yield kind_of(record.topic, outcome.event), outcome.event
 
 
 def as_line(message: Message) -> str:
@@ -122,10 +129,11 @@ def replay_records(
     """
     states: dict[str, ClientState] = {}
     timeline = Timeline(plan, states)
-    for record, outcome in by_neighbours((record, read(record, lambda _: True)) for record in records):
+    outcome_of = read_with(plan.declared_types)
+    for record, outcome in by_neighbours((record, outcome_of(record)) for record in records):
         replayed.count(outcome)
         if isinstance(outcome, Taken):
-            for decided in timeline.take(record.topic, outcome.event):
+            for decided in timeline.take(kind_of(record.topic, outcome.event), outcome.event):
                 replayed.decided(decided)
                 yield from decided.messages
         else:
@@ -209,8 +217,9 @@ class PartitionReplay(Generic[Plan, State, Input]):
                 await self._inputs.pass_over(step.ranges)
             self._replayed.applied += 1
             return []
-        self.states.go_by(self._plan(unit.rule_set))
-        decided = [message for step in unit.steps for message in await self._decide(step)]
+        plan = self._plan(unit.rule_set)
+        self.states.go_by(plan)
+        decided = [message for step in unit.steps for message in await self._decide(step, plan)]
         for name in self.states.backfill(unit, written):
             self._differs(offset, f"a backfill changed more of {name} than its columns")
         if ledger.digest_of_messages(decided) != unit.published:
@@ -221,16 +230,14 @@ class PartitionReplay(Generic[Plan, State, Input]):
     def _differs(self, offset: int, how: str) -> None:
         self._replayed.differences.append(f"partition {self._number}, ledger offset {offset}: {how}")
 
-    async def _decide(self, step: Step) -> list[Message]:
-        processor = self._processor
+    async def _decide(self, step: Step, plan: Plan) -> list[Message]:
+        processor, decode = self._processor, partial(self._processor.decode, plan)
         if woken := step.woken(processor):
             return self.states.decide(woken, (*step.due, *step.swept), step.decided_ms)
         messages: list[Message] = []
         events: list[Input] = []
         keys: set[str] = set()
-        found = [
-            (record, read(record, self._belongs, processor.decode)) for record in await self._inputs.read(step.ranges)
-        ]
+        found = [(record, read(record, self._belongs, decode)) for record in await self._inputs.read(step.ranges)]
         for record, outcome in by_ledger(found, step.ahead):
             self._replayed.count(outcome)
             if isinstance(outcome, Taken):

@@ -14,7 +14,7 @@ from engine.core.client.activities import UnreadableState
 from engine.core.client.record import public_fields
 from engine.core.client.sections import pack, unpack
 from engine.core.client.state import ClientState, NewerState
-from engine.core.contract.decode import Rejected, Taken, decode
+from engine.core.contract.decode import Rejected, Taken, decode, kind_of
 from engine.core.contract.events import Event
 from engine.core.contract.topics import ranks
 from engine.core.decide import path
@@ -39,14 +39,16 @@ class Engagement(Processor[Plan, ClientState, Input]):
     def ranks(self) -> dict[str, int]:
         return ranks()
 
-    def decode(self, topic: str, key: bytes | None, value: bytes | None, timestamp_ms: int) -> Taken | Rejected:
-        return decode(topic, key, value, timestamp_ms)
+    def decode(
+        self, plan: Plan, topic: str, key: bytes | None, value: bytes | None, timestamp_ms: int
+    ) -> Taken | Rejected:
+        return decode(topic, key, value, timestamp_ms, plan.declared_types)
 
     def key_of(self, event: Event) -> str:
         return event.client_id
 
     def arrived(self, topic: str, event: Event) -> Input:
-        return topic, event
+        return kind_of(topic, event), event
 
     def due(self, key: str, time_ms: int) -> Input:
         return Due(key, time_ms)

@@ -142,6 +142,7 @@ FILES: Final = {
     "tiers": "tiers.yaml",
     "policy": "policy.yaml",
     "definitions": "definitions.yaml",
+    "events": "events.yaml",
 }
 
 

@@ -21,9 +21,10 @@ from ruamel.yaml import YAML
 from ruamel.yaml.scalarstring import LiteralScalarString
 
 from engine.core.client.record import PUBLIC_FIELDS
-from engine.core.contract.events import ClientType, Event
+from engine.core.contract.decode import NONE_DECLARED
+from engine.core.contract.events import ClientType, DeclaredEvent, Event
 from engine.core.contract.outbound import OUTBOUND, OUTBOUND_MODEL, TOPIC_OF_KIND, Rejection, TierChange
-from engine.core.contract.topics import DEAD_LETTERS, TOPICS, inbound_topics
+from engine.core.contract.topics import DEAD_LETTERS, EVENTS, TOPICS, Kinds, inbound_topics
 from engine.core.rules.ruleset import RuleSet
 from engine.rulefile.schema.schema import rule_file_schemas
 
@@ -40,6 +41,10 @@ Schema = dict[str, Any]
 
 def inbound_file(topic: str) -> str:
     return f"event-{topic}.json"
+
+
+def declared_file(name: str) -> str:
+    return f"event-{EVENTS}-{name.replace('_', '-')}.json"
 
 
 def outbound_file(topic: str) -> str:
@@ -64,8 +69,12 @@ def _from_model(name: str, title: str, model: type[BaseModel], mode: str) -> Sch
 
 
 def _inbound(topic: str) -> Schema:
-    model = TOPICS[topic].model
-    schema = _from_model(inbound_file(topic), f"{model.__name__} event", model, "validation")
+    model = TOPICS[topic].model if topic in TOPICS else DeclaredEvent
+    return _of_event(inbound_file(topic), f"{model.__name__} event", model)
+
+
+def _of_event(name: str, title: str, model: type[Event]) -> Schema:
+    schema = _from_model(name, title, model, "validation")
     schema["properties"]["time"]["description"] += " RFC 3339 with an offset, or integer epoch milliseconds."
     for field in schema["properties"].values():
         if field.get("default", ...) is None:  # null is said, absent is not: neither stands for the other
@@ -203,23 +212,33 @@ def _json_schema_file(name: str) -> Schema:
     return {"schemaFormat": f"application/schema+json;version={DIALECT}", "schema": {"$ref": f"./{name}"}}
 
 
-def asyncapi() -> Schema:
-    """The AsyncAPI 3.0.0 document, from the engine's side: it receives events and sends decisions."""
+def _summary(model: type[BaseModel]) -> str:
+    return str(inspect.getdoc(model)).partition("\n\n")[0].replace("\n", " ")
+
+
+def asyncapi(declared: Kinds = NONE_DECLARED) -> Schema:
+    """The AsyncAPI 3.0.0 document, from the engine's side: it receives events and sends decisions. With the types that
+    a rule set declares, each is a message of its own.
+    """
     channels: Schema = {}
     operations: Schema = {}
 
     def add(topic: str, message_name: str, message: Schema, action: str, description: str) -> None:
-        channels[topic] = {"address": topic, "description": description, "messages": {message_name: message}}
+        found = channels.setdefault(topic, {"address": topic, "description": description, "messages": {}})
+        found["messages"][message_name] = message
         channel = {"$ref": f"#/channels/{topic}"}
-        messages = [{"$ref": f"#/channels/{topic}/messages/{message_name}"}]
+        messages = [{"$ref": f"#/channels/{topic}/messages/{name}"} for name in found["messages"]]
         operations[f"{action}-{topic}"] = {"action": action, "channel": channel, "messages": messages}
 
-    for topic in inbound_topics():
-        inbound = TOPICS[topic].model
+    for topic in TOPICS if declared else inbound_topics():
+        inbound = TOPICS[topic].model if topic in TOPICS else DeclaredEvent
         name = inbound.__name__
         message = _message(name.lower(), f"{name} event", _json_schema_file(inbound_file(topic)))
-        summary = str(inspect.getdoc(inbound)).partition("\n\n")[0].replace("\n", " ")
-        add(topic, name.lower(), message, "receive", summary)
+        add(topic, name.lower(), message, "receive", _summary(inbound))
+    for name, declared_type in declared.items():
+        model = declared_type.model
+        message = _message(name, f"{model.__name__} event", _json_schema_file(declared_file(name)))
+        add(EVENTS, name, message | {"summary": _summary(model)}, "receive", _summary(DeclaredEvent))
     kind_of = {topic: kind for kind, topic in TOPIC_OF_KIND.items()}
     for topic in OUTBOUND:
         kind = kind_of.get(topic, "tier-change")
@@ -250,7 +269,12 @@ def asyncapi() -> Schema:
 
 def generate(rule_set: RuleSet | None = None) -> dict[str, str]:
     """File name -> text of every file under schemas/; those of rule files with the names of a rule set."""
+    declared = NONE_DECLARED if rule_set is None else rule_set.declared_types
     schemas = {inbound_file(topic): _inbound(topic) for topic in inbound_topics()}
+    schemas |= {
+        declared_file(name): _of_event(declared_file(name), f"{kind.model.__name__} event", kind.model)
+        for name, kind in declared.items()
+    }
     schemas |= {outbound_file(topic): _outbound(topic) for topic in OUTBOUND}
     schemas |= {"dead-letter-headers.json": _dead_letter_headers(), "client-record.json": _client_record()}
     schemas |= {f"{RULE_FILES}/{name}": schema for name, schema in rule_file_schemas(rule_set, BASE).items()}
@@ -260,7 +284,7 @@ def generate(rule_set: RuleSet | None = None) -> dict[str, str]:
     yaml.indent(mapping=2, sequence=4, offset=2)
     yaml.representer.ignore_aliases = lambda *_: True
     out = io.StringIO()
-    yaml.dump(asyncapi(), out)
+    yaml.dump(asyncapi(declared), out)
     return files | {"asyncapi.yaml": out.getvalue()}
 
 

@@ -12,6 +12,7 @@ import atheris
 
 with atheris.instrument_imports(include=["engine.core"]):
     from engine.core.contract.decode import Rejected, decode, fallbacks
+    from engine.core.contract.events import DeclaredEvent
     from engine.core.contract.topics import TOPICS, inbound_topics
 
 NAMES = inbound_topics()
@@ -57,7 +58,7 @@ def one(data: bytes) -> None:
     if not data:
         return
     topic, value = NAMES[data[0] % len(NAMES)], data[1:]
-    model = TOPICS[topic].model
+    model = TOPICS[topic].model if topic in TOPICS else DeclaredEvent
     answer = decode(topic, b"C1", value, 1_795_000_000_000)
     if isinstance(answer, Rejected):
         return

@@ -10,15 +10,17 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from engine.core.contract import envelopes, likeness
-from engine.core.contract.decode import Rejected, Taken, _validated, decode, fallbacks
+from engine.core.contract.decode import Rejected, Taken, _validated, decode, fallbacks, kind_of
 from engine.core.contract.events import EARLIEST_MS, LATEST_MS, Balance, Login, Profile, Trade, parse_time_ms
 from engine.core.contract.message import rfc3339
 from engine.core.contract.outbound import Rejection
 from engine.core.contract.topics import TOPICS, Topic, inbound_topics
 from engine.core.decide.path import decide
-from tests.core.making import event_of, fields_of, same_event, shipped_plan, topic_of
+from tests.core.making import event_of, fields_of, same_event, topic_of
 from tests.properties.histories import histories, quick
+from tests.rulefile.declaring import plan_with
 
+PLAN = plan_with()
 ESSENTIAL = ("event_id", "client_id", "time")
 keys = st.none() | st.binary(max_size=8) | st.just(b"c1")
 BEGINS = sorted(
@@ -62,7 +64,7 @@ scalars = (
     | st.floats()
     | st.text(st.characters(exclude_categories=[]), max_size=20)  # surrogates too
 )
-fields = sorted({name for topic in TOPICS.values() for name in topic.model.model_fields})
+fields = sorted({name for kind in PLAN.rule_set.kinds.values() for name in kind.model.model_fields})
 jsons = st.recursive(
     scalars,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(fields) | st.text(max_size=5), inner),
@@ -78,18 +80,21 @@ def read_as_by_its_model(topic: Topic, value: bytes) -> bool:
 
 
 def judged(topic: str, key: bytes | None, value: bytes | None, timestamp_ms: int) -> Any:
-    result = decode(topic, key, value, timestamp_ms)
-    if value:
-        read_as_by_its_model(TOPICS[topic], value)
+    result = decode(topic, key, value, timestamp_ms, PLAN.declared_types)
+    known = [TOPICS[topic]] if topic in TOPICS else PLAN.declared_types.values()
+    for kind in known if value else ():
+        read_as_by_its_model(kind, value)
     if isinstance(result, Rejected):
         assert isinstance(result.reason, Rejection)
         assert 0 < len(result.error.encode()) < 2_000
     else:
-        event, model = result.event, TOPICS[topic].model
+        name = kind_of(topic, event := result.event)
+        model = PLAN.rule_set.kinds[name].model
         assert event.client_id.encode() == key
         assert fields_of(event).keys() == model.model_fields.keys()
-        assert all(name.partition(".")[0] in fallbacks(model) for name in result.unread)
-        decide(shipped_plan(), {}, [(topic, event)])
+        unread = [field if topic in TOPICS else field.removeprefix(f"{name}.") for field in result.unread]
+        assert all(field.partition(".")[0] in fallbacks(model) for field in unread)
+        decide(PLAN, {}, [(name, event)])
     return result
 
 
@@ -126,6 +131,27 @@ def spoiled(draw: st.DrawFn) -> tuple[str, bytes]:
     for _ in range(draw(st.sampled_from([0, 0, 1, 3]))):
         text[draw(st.integers(0, len(text) - 1))] = draw(st.integers(0, 255))
     return topic, bytes(text)
+
+
+DECLARED = {
+    "event_id": "1", "client_id": "c1", "time": 1_795_000_000_000, "type": "ipo_allotment", "symbol": "A",
+    "shares": 5.25, "amount_fen": 5, "board": "star", "lots": 2, "rate": 1, "listed_on": "2026-11-05",
+    "told_at": "2026-03-02T09:30:00+08:00", "first_one": False, "phone": "1",
+}  # fmt: skip
+typed = st.sampled_from(["ipo_allotment", "branch_visit", "ipo", 5, None])
+
+
+@quick(500)
+@given(changed=st.dictionaries(st.sampled_from([*DECLARED, "branch", "extra"]), scalars), type_=typed, moment=moments)
+@example(changed={"told_at": "x", "listed_on": "2026-02-30", "shares": "0.1"}, type_="ipo_allotment", moment=-1)
+def test_declared_events_spoiled(changed, type_, moment):
+    judged("events", b"c1", json.dumps(DECLARED | changed | {"type": type_}).encode(), moment)
+
+
+def test_declared_events_are_read_quickly_in_their_usual_form():
+    kind = PLAN.declared_types["ipo_allotment"]
+    assert read_as_by_its_model(kind, json.dumps(DECLARED | {"shares": 5}).encode())
+    assert not read_as_by_its_model(kind, json.dumps(DECLARED).encode())  # a fraction is read by the model
 
 
 @quick(500)

@@ -142,7 +142,7 @@ class Scene:
             partition.revise = revise_once
         filled = Filled()
         features = chosen_features(AFTER_PLAN, NAMES)
-        await Backfill(features, partition, log, store, inputs, lambda _: True, head, sizes).run(filled)
+        await Backfill(features, partition, log, store, inputs, lambda _: True, head, lambda _: {}, sizes).run(filled)
         return filled
 
     def values(self, bench: Bench, advance_ms: int = 0) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from engine.core.contract.decode import FUTURE_TOLERANCE_MS, Rejected, Taken
+from engine.core.contract.decode import FUTURE_TOLERANCE_MS, Rejected, Taken, decode
 from engine.core.contract.events import Login
 from engine.core.contract.message import Message
 from engine.core.contract.outbound import Rejection
@@ -122,7 +122,7 @@ def nobody(key: bytes) -> bool:
 
 def aside(record: Inbound, belongs: Callable[[bytes], bool]) -> Message:
     """What is published of a record that is not decided."""
-    outcome = read(record, belongs)
+    outcome = read(record, belongs, decode)
     assert not isinstance(outcome, Taken)
     return record.set_aside(outcome)
 
@@ -135,7 +135,7 @@ def reason(message: object) -> str:
 
 def test_a_good_record_is_its_event():
     record = good()
-    taken = read(record, everyone)
+    taken = read(record, everyone, decode)
     assert isinstance(taken, Taken)
     assert same_event(taken, Login.model_validate_json(record.value or b""))
 
@@ -150,11 +150,11 @@ def test_a_good_record_is_its_event():
 )
 def test_a_refused_record_is_also_named_by_its_headers(headers, said):
     record = replace(good(), value=b'{"symbol": "600000"}', headers=headers)
-    result = read(record, everyone)
+    result = read(record, everyone, decode)
     assert isinstance(result, Rejected)
     assert said in result.error
     assert ("by its headers" in result.error) is bool(said)
-    assert isinstance(read(replace(good(), headers=headers), everyone), Taken)
+    assert isinstance(read(replace(good(), headers=headers), everyone, decode), Taken)
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_a_record_of_another_partition_is_copied_once_with_its_origin():
     assert copy.topic == "rerouted"
     arrived = copied(copy)
     assert (arrived.topic, arrived.partition, arrived.offset, arrived.timestamp_ms) == ("logins", 3, 9, at(0))
-    assert read(arrived, everyone) == read(record, everyone)
+    assert read(arrived, everyone, decode) == read(record, everyone, decode)
 
 
 def test_a_copy_that_is_wrong_again_does_not_travel_for_ever():

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from engine.core.contract.decode import fallbacks
 from engine.core.contract.outbound import Outcome
-from engine.core.contract.topics import TOPICS, inbound_topics, intake_topics
+from engine.core.contract.topics import TOPICS, intake_topics
 from engine.core.rules.ruleset import RuleSet
 from engine.runtime.observe.metrics import STATES, Metrics
 from engine.runtime.protocol.unit import OpenUnit
@@ -82,8 +82,8 @@ def test_what_is_counted_had_a_series_before():
     metrics = Metrics(CollectorRegistry())
     metrics.uses(None, rules_of("hello"))
     before = set(samples(metrics))
-    for topic in inbound_topics():
-        for field in fallbacks(TOPICS[topic].model):
+    for topic, kind in TOPICS.items():
+        for field in fallbacks(kind.model):
             unit = OpenUnit()
             unit.unread[topic, field] += 1
             metrics.committed(0, "age", unit, {}, 1)
@@ -140,7 +140,9 @@ def test_the_size_of_the_page_is_bounded(rules, partitions):
     metrics = Metrics(CollectorRegistry())
     names = [f"{number:05}".rjust(30, "x") for number in range(rules)]
     used = SimpleNamespace(
-        rules=[SimpleNamespace(id=name) for name in names], tiers=plan_of(rule("hello")).rule_set.tiers
+        declared_types={},
+        rules=[SimpleNamespace(id=name) for name in names],
+        tiers=plan_of(rule("hello")).rule_set.tiers,
     )
     for partition in range(partitions):
         metrics.uses(partition, used)

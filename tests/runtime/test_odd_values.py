@@ -65,7 +65,7 @@ def _nothing_begins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         work.close()
         raise AssertionError("it was accepted, and work began")
 
-    for module in (cli, cli.cli_rules):
+    for module in (cli, cli.cli_rules, cli.explain):
         monkeypatch.setattr(module, "run_to_the_end", begun)
 
 

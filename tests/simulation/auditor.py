@@ -17,11 +17,11 @@ from aiokafka import TopicPartition
 
 from engine.core.client.sections import pack, unpack
 from engine.core.client.state import ClientState
-from engine.core.contract.decode import FUTURE_TOLERANCE_MS, Rejected, decode
+from engine.core.contract.decode import FUTURE_TOLERANCE_MS, Rejected, decode, kind_of
 from engine.core.contract.events import Event
 from engine.core.contract.message import Message
 from engine.core.contract.outbound import Rejection
-from engine.core.contract.topics import TOPICS
+from engine.core.contract.topics import inbound_topics
 from engine.core.decide.path import Due, Sweep, decide
 from engine.core.plan.columns import put_columns
 from engine.core.plan.compile import Plan
@@ -265,14 +265,15 @@ class _Partition:
         names = ("engage_topic", "engage_partition", "engage_offset", "engage_timestamp")
         headers = tuple(zip(names, (*coordinates, str(time_ms).encode()), strict=True))
         right = not record.key or len(record.key) > 64 or self.partition_of(record.key) == self.number
-        if topic not in TOPICS:
+        if topic not in inbound_topics():
             answer: Any = Rejected(Rejection.UNKNOWN_VALUE, "not a copy that the engine made: no such origin")
         elif not right and not copy:
             return Message("rerouted", record.key, record.value, headers, time_ms)
         elif not right:
             answer = Rejected(Rejection.KEY_MISMATCH, "a copy that is not on the partition of its key")
         else:
-            answer = decode(topic, record.key, record.value, time_ms)
+            assert self.plan is not None
+            answer = decode(topic, record.key, record.value, time_ms, self.plan.declared_types)
             ahead = not isinstance(answer, Rejected) and answer.event.time > step.decided_ms + FUTURE_TOLERANCE_MS
             if ahead != ((topic, int(coordinates[1]), int(coordinates[2])) in step.ahead):
                 self.found.append(f"{topic} {coordinates}: refused by the clock, or not, as it must not be")
@@ -281,7 +282,7 @@ class _Partition:
         if isinstance(answer, Rejected):
             reason = (("engage_reason", answer.reason.value.encode()), ("engage_error", answer.error.encode()))
             return Message("dead-letters", record.key, record.value, reason + headers)
-        return topic, answer.event
+        return kind_of(topic, answer.event), answer.event
 
     def _inputs_decided(self) -> None:
         for topic in INTAKE_TOPICS:

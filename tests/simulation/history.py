@@ -30,7 +30,13 @@ class History:
             event.client_id in self._clients
         ):  # timers have moved the client's time: duplicates from before may be forgotten
             self._clients[event.client_id].advance(self.plan.layout, time_ms)
-        decide(self.plan, self._clients, [(topic, event)])
+        if topic in self.plan.facts:
+            decide(self.plan, self._clients, [(topic, event)])
+        else:  # of a type that these rules do not declare: only time passed
+            known = self._clients.setdefault(
+                event.client_id, ClientState(self.plan.layout, event.client_id, event.time)
+            )
+            known.advance(self.plan.layout, event.time)
 
     def put(self, layout: Layout, client: ClientState) -> None:
         """Put the columns into a client's state."""

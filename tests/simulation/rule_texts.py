@@ -152,18 +152,71 @@ _SELLER: Final = """\
 """
 
 
-def _files(rules: str, features: str, tiers: str = _TIERS) -> dict[str, str]:
+# Declared by two of the sets, and not alike: the same record says another thing under each, or is a dead letter.
+_VISIT: Final = """\
+events:
+  visit:
+    title: A visit to a branch
+    owner: wealth
+    fields:
+      branch: {kind: id, required: true}
+      minutes: {kind: number, most: 400}
+      reason: {kind: enum, values: [advice, cash, other]}
+"""
+_COURSE: Final = """\
+events:
+  course:
+    title: A course
+    owner: wealth
+    fields: {title: text}
+"""
+_MINUTES: Final = """\
+  minutes_7d: {source: visit, aggregate: sum, field: minutes, window: 7d}
+  trades_since_visit: {source: trades, aggregate: count, since: {on: visit}}
+"""
+_VISITOR: Final = """\
+  - id: visitor
+    title: A long visit
+    owner: wealth
+    on: [visit, trades]
+    when: minutes_7d >= 50 and trades_since_visit < 3
+    kind: task
+    audience: advisor
+    priority: 45
+    cooldown: 1h
+    expires: 1d
+    template: visitor
+    parameters: {minutes: minutes_7d}
+    description: An event of the firm's own.
+  - id: no-visit
+    title: No visit since
+    owner: wealth
+    silence: {of: visit, for: 1d}
+    when: minutes_7d > 0
+    kind: task
+    audience: team
+    priority: 35
+    cooldown: 1h
+    expires: 1d
+    template: no_visit
+    description: Silence of an event of the firm's own.
+"""
+
+
+def _files(rules: str, features: str, tiers: str = _TIERS, events: str = "") -> dict[str, str]:
     policy = "contact:\n  daily_cap: 2\n"
-    return {"features.yaml": features, "tiers.yaml": tiers, "policy.yaml": policy, "rules.yaml": rules}
+    files = {"features.yaml": features, "tiers.yaml": tiers, "policy.yaml": policy, "rules.yaml": rules}
+    return files | ({"events.yaml": events} if events else {})
 
 
 GOOD: Final = (
-    _files(_rules(1, 50_000, _SELLER), _FEATURES + _SOLD),
-    _files(_rules(2, 20_000, idle="trades_7d >= 2"), _FEATURES),
+    _files(_rules(1, 50_000, _SELLER + _VISITOR), _FEATURES + _SOLD + _MINUTES, events=_VISIT),
+    _files(_rules(2, 20_000, idle="trades_7d >= 2"), _FEATURES, events=_COURSE),
     _files(
-        _rules(3, 80_000, _SELLER.replace("100_000", "60_000")),
-        _FEATURES + _SOLD,
+        _rules(3, 80_000, _SELLER.replace("100_000", "60_000") + _VISITOR),
+        _FEATURES + _SOLD + _MINUTES,
         _TIERS.replace("300_000, exit: 270_000", "100_000, exit: 90_000"),
+        _VISIT.replace("most: 400", "most: 60").replace("{kind: enum, values: [advice, cash, other]}", "text"),
     ),
 )
 BAD: Final = _files(_rules(1, 50_000).replace("trades_7d", "trades_77d"), _FEATURES)

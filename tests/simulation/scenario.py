@@ -11,12 +11,13 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any, Final
 
-from engine.core.contract.topics import inbound_topics, intake_topics
+from engine.core.contract.topics import TOPICS, in_order, intake_topics
 from engine.runtime.partitioning import partitioner
 
 BASE_MS: Final = 1_772_000_000_000
 WALL_MS_PER_S: Final = 4 * 3_600_000  # wall clocks run fast: a simulated second is four hours, so that timers fall due
 INTAKE_TOPICS: Final = intake_topics()
+BUILT_IN: Final = in_order(TOPICS)
 DRAIN_S: Final = 90.0  # all must be decided so long after the last fault
 CLIENTS: Final = tuple(f"c{number}" for number in range(9))
 BACKFILLS: Final = (
@@ -102,6 +103,7 @@ def generate(random: Random, seed: int) -> Scenario:
     chance = Random(f"{seed}: what an operator does")  # apart, so that it does not change what else a seed says
     if chance.random() < 0.18:
         inputs += _operated(chance, scenario, inputs)
+    inputs += _own_events(Random(f"{seed}: events of the firm's own"), scenario)
     scenario.faults += _open_transactions(Random(f"{seed}: what other producers do"), scenario)
     scenario.faults += _evictions(Random(f"{seed}: what Redis evicts"), scenario)
     scenario.faults += _silent_starts(Random(f"{seed}: when Kafka gives no records"), scenario)
@@ -166,7 +168,7 @@ def draw_inputs(random: Random, scenario: Scenario, records: int) -> list[Input]
         at_s = random.uniform(0, scenario.end_s)
         if random.random() < 0.3:
             at_s = min(burst_s + random.random() * 0.3, scenario.end_s)
-        topic = random.choice(inbound_topics())
+        topic = random.choice(BUILT_IN)
         client_id = random.choice(CLIENTS)
         timestamp_ms = wall_ms(at_s) - random.randint(0, skew_ms)
         late_ms = random.choice((0, 0, 1_000, 86_400_000, -random.randint(0, 300_000)))
@@ -188,6 +190,35 @@ def draw_inputs(random: Random, scenario: Scenario, records: int) -> list[Input]
     for _ in range(random.choice((0, 0, 1, 3))):
         rule_set = random.choice((0, 1, 2, -1))
         made.append(Input(random.uniform(0, scenario.end_s), "rule-sets", 0, None, None, 0, rule_set))
+    return made
+
+
+def _own_events(random: Random, scenario: Scenario) -> list[Input]:
+    """Of types that not every rule set declares; many come again, as those that waited as dead letters do."""
+    partition_of = partitioner(scenario.partitions)
+    made: list[Input] = []
+    for number in range(random.choice((0, 4, 12, 30))):
+        at_s = random.uniform(0, scenario.end_s)
+        client_id = random.choice(CLIENTS)
+        timestamp_ms = wall_ms(at_s)
+        late_ms = random.choice((0, 0, 1_000, 86_400_000))
+        event = {"event_id": f"own{number}", "client_id": client_id, "time": timestamp_ms - late_ms}
+        event |= random.choice(
+            (
+                {"type": "visit", "branch": "b1", "minutes": random.choice((5, 45, 90, 500, 7.25))},
+                {"type": "visit", "branch": "b2", "reason": random.choice(("advice", "cash", "tea"))},
+                {"type": "course", "title": "options"},
+                {"type": "visit"},
+                {"type": "tour"},
+                {},
+            )
+        )
+        value = json.dumps(event).encode()
+        partition = partition_of(client_id.encode())
+        if random.random() < 0.08:
+            partition = random.randrange(scenario.partitions)
+        times = [at_s, *[min(at_s + random.random() * 8, scenario.end_s)] * (random.random() < 0.3)]
+        made += [Input(t, "events", partition, client_id.encode(), value, wall_ms(t)) for t in times]
     return made
 
 

@@ -67,6 +67,12 @@ def _blank(column: list[Any]) -> Any:
     return column[0] if column and column.count(column[0]) == len(column) else column
 
 
+def last_of(packed: bytes) -> int | None:
+    """When the last event came."""
+    last_ms: int | None = _unpack(packed)[LAST]
+    return last_ms
+
+
 def unpack_activity(layout: SourceLayout, packed: bytes, now: tuple[int, int], since: tuple[int, int]) -> Activity:
     """`now` and `since` are the day and the hour of the client's present and of its first event."""
     fields = _unpack(packed)

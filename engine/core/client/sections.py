@@ -10,21 +10,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from operator import attrgetter
 from typing import Any, Final
 
 import msgpack
 
 from engine.core.client.activities import Activities, read
-from engine.core.client.packing import from_positions, pack_activity
+from engine.core.client.packing import from_positions, last_of, pack_activity
 from engine.core.client.state import ClientState, Layout, NewerState
 from engine.core.client.totals import START
+from engine.core.contract.topics import TOPICS
 from engine.core.firm_time import HOUR_MS, NEVER_MS, day_of
 
 STATE_VERSION: Final = 3
 ACTIVITY_VERSION: Final = 2
 SAID: Final = "said"
-ACTIVITY: Final = "@"  # begins the name of a topic's section
+ACTIVITY: Final = "@"  # begins the name of a built-in topic's section
+DECLARED: Final = "#"  # begins that of a declared type's
 _pack: Final = msgpack.Packer().pack
 Body = dict[str, Any]  # the fields of a section, by the names they are stored under
 
@@ -140,16 +143,17 @@ def pack(layout: Layout, client: ClientState) -> bytes:
                 sections[section.name] = kept[1]
         elif body := section.body(client):
             sections[section.name] = section.version, body
+    activities = client.activities
     for topic, source in layout.sources.items():
-        if not client.activities.has(topic):
+        if not activities.has(topic):
             continue
-        packed = client.activities.as_stored(topic, source)
+        packed = activities.as_stored(topic, source)
         if packed is None:
-            activity = client.activities[topic]
+            activity = activities[topic]
             if activity.last_ms is None and not any(total[START] for total in activity.totals):
                 continue
             packed = pack_activity(source, activity)
-        sections[ACTIVITY + topic] = ACTIVITY_VERSION, packed, source.mark
+        sections[_section_of(topic)] = ACTIVITY_VERSION, packed, source.mark
     if client.unknown:
         sections |= client.unknown
     state: bytes = _pack([STATE_VERSION, client.client_id, sections])
@@ -177,8 +181,8 @@ def unpack(layout: Layout, packed: bytes) -> ClientState:
                 older.add(name)
             for stored_as, value in body.items():
                 fields[section.attribute_of[stored_as]] = value
-        elif name[1:] not in layout.sources or name[0] != ACTIVITY:
-            unknown[name] = stored
+        elif name[0] != DECLARED and (name[1:] not in layout.sources or name[0] != ACTIVITY):
+            unknown[name] = stored  # but what is kept of a type that is no longer declared is left behind
     client = ClientState(layout, client_id, fields["now_ms"])
     since = day_of(fields["since_ms"]), fields["since_ms"] // HOUR_MS
     client.activities.stored(_activities(layout, client.activities, sections, since), since)
@@ -201,18 +205,32 @@ def _activities(
     """The activities that were stored under these layouts; those of others are put among `activities`."""
     same: dict[str, bytes] = {}
     for topic, source in layout.sources.items():
-        stored = sections.get(ACTIVITY + topic)
+        name = _section_of(topic)
+        stored = sections.get(name)
         if stored is None:
             continue
         version, packed, *mark = stored
         if version > ACTIVITY_VERSION:
-            raise NewerState(f"section {ACTIVITY}{topic} has version {version}, this engine reads {ACTIVITY_VERSION}")
+            raise NewerState(f"section {name} has version {version}, this engine reads {ACTIVITY_VERSION}")
         if mark and mark[0] == source.mark:
             same[topic] = packed
             continue
         moment, found = activities.moment, from_positions(packed) if version == 1 else packed
         activities[topic] = read(source, found, moment, since, moment)
     return same
+
+
+@cache
+def _section_of(topic: str) -> str:
+    return f"{ACTIVITY if topic in TOPICS else DECLARED}{topic}"
+
+
+def last_events(packed: bytes) -> dict[str, int]:
+    """When the last event of each declared type came, by any layout."""
+    _, _, *rest = msgpack.unpackb(packed, strict_map_key=False)
+    sections = rest[0] if isinstance(rest[0], dict) else {}
+    found = {name[1:]: last_of(stored[1]) for name, stored in sorted(sections.items()) if name[0] == DECLARED}
+    return {name: last_ms for name, last_ms in found.items() if last_ms is not None}
 
 
 def _rename(client: ClientState, renamed: Mapping[str, str]) -> None:

@@ -1,6 +1,7 @@
 """Bytes to events.
 
-Enters: one record's key, value and timestamp. Leaves: Taken with the Event, or Rejected with the reason.
+Enters: one record's key, value and timestamp, and what a rule set declares. Leaves: Taken with the Event, or Rejected
+with the reason.
 Holds: never raises, whatever the bytes; each record is judged alone, so that a bad one cannot harm its batch. A field
 that cannot be read costs itself alone, unless the event means nothing without it: the event is the one that the record
 would have been with that field unknown. What a record grants (consents) is never more than it says legibly. A record
@@ -9,8 +10,10 @@ has one meaning: a key twice refuses it, and a number that no float keeps is not
 
 from __future__ import annotations
 
+import difflib
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -21,10 +24,10 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, to_json
 
 from engine.core.contract import envelopes, likeness, surroundings
-from engine.core.contract.events import AS_NUMBER, Event
+from engine.core.contract.events import AS_NUMBER, DeclaredEvent, Event
 from engine.core.contract.fields import Instead
 from engine.core.contract.outbound import Rejection
-from engine.core.contract.topics import TOPICS, Topic, nested
+from engine.core.contract.topics import EVENTS, EVENTS_RANK, TOPICS, Kinds, Topic, nested
 
 MAX_EVENT_BYTES: Final = 65_536
 FUTURE_TOLERANCE_MS: Final = 300_000
@@ -45,6 +48,7 @@ _REASON_OF_ERROR: Final = {
 _PRECEDENCE: Final = list(Rejection)
 
 
+NONE_DECLARED: Final[Kinds] = {}
 _LEFT_OUT: Final = object()  # stands for a field that is not said
 
 
@@ -66,7 +70,9 @@ class Rejected:
     error: str
 
 
-def decode(topic: str, key: bytes | None, value: bytes | None, timestamp_ms: int) -> Taken | Rejected:
+def decode(
+    topic: str, key: bytes | None, value: bytes | None, timestamp_ms: int, declared: Kinds = NONE_DECLARED
+) -> Taken | Rejected:
     """Read one record of an inbound topic. A negative `timestamp_ms` means that the record carries none."""
     if value is not None and len(value) > MAX_EVENT_BYTES:
         return Rejected(
@@ -78,7 +84,7 @@ def decode(topic: str, key: bytes | None, value: bytes | None, timestamp_ms: int
         return Rejected(
             Rejection.NO_VALUE, "the record has no value (a tombstone): a client cannot be deleted this way; send none"
         )
-    known = TOPICS[topic]
+    known = _declared(value, declared) if topic == EVENTS else TOPICS[topic]
     unread: tuple[str, ...] = ()
     event = known.quick.read(value, envelopes.foreign(known)) if known.quick is not None else None
     if event is None:
@@ -88,6 +94,10 @@ def decode(topic: str, key: bytes | None, value: bytes | None, timestamp_ms: int
         event, unread = found.event, found.unread
         if known.quick is not None:
             event = known.quick.of(event)
+    if topic == EVENTS:
+        if known is _UNDECLARED:
+            return _unknown_type(event, declared)
+        unread = tuple(f"{known.name}.{name}" for name in unread)
     if event.client_id.encode() != key:
         return _key_mismatch(key, event.client_id)
     if 0 <= timestamp_ms < event.time - FUTURE_TOLERANCE_MS:
@@ -113,6 +123,41 @@ def _validated(known: Topic, value: bytes) -> Taken | Rejected:
         found = _with_care(known, value, _faults(error), fractions)
         assert found is not None  # it names the faults
         return found
+
+
+def kind_of(topic: str, event: Any) -> str:
+    """What rules, states and causes call an event: the topic that it came on, or its declared type."""
+    name: str = event.type if topic == EVENTS else topic
+    return name
+
+
+# -- what a rule set declares ------------------------------------------------------------------------------------------
+
+_UNDECLARED: Final = Topic(EVENTS, EVENTS_RANK, "event", "event", DeclaredEvent)
+_TYPE: Final = re.compile(rb'"type"[ \t\r\n]*:[ \t\r\n]*"([a-z0-9_]{1,64})"')
+
+
+def _declared(value: bytes, declared: Kinds) -> Topic:
+    """The declared type that a record says it is of. Its model asks for `type` again, so that it is never another."""
+    if value.count(b'"type"') == 1:
+        found = _TYPE.search(value)
+        name: object = found[1].decode() if found else None
+    else:  # one of an object within too, or written in another way
+        try:
+            fields, _ = _read(value.decode().lstrip())
+            name = fields.get("type")
+        except Exception:  # whatever is wrong with it is said by whoever reads it as an event
+            name = None
+    return declared.get(name, _UNDECLARED) if isinstance(name, str) else _UNDECLARED
+
+
+def _unknown_type(event: Event, declared: Kinds) -> Rejected:
+    close = difflib.get_close_matches(getattr(event, "type", ""), declared, n=1)
+    meant = f" (is it {close[0]}?)" if close else ""
+    return Rejected(
+        Rejection.UNKNOWN_TYPE,
+        f"the active rules declare no such type{meant}: declare it in events.yaml, publish, then resend",
+    )
 
 
 def _key_mismatch(key: bytes, client_id: str) -> Rejected:
@@ -183,10 +228,13 @@ def _with_care(topic: Topic, value: bytes, faults: list[ErrorDetails], fractions
         return Rejected(Rejection.NOT_JSON, "a number of too many digits, or objects nested too deeply")
     if not isinstance(fields, dict):
         return Rejected(*envelopes.of_value(fields))
-    may_fall = fallbacks(topic.model)
-    fatal = [fault for fault in faults if fault["loc"][0] not in may_fall]
+    may_fall, needed = fallbacks(topic.model), topic.model.needed
+    fatal = [f for f in faults if f["loc"][0] not in may_fall or (f["type"] == "missing" and f["loc"][0] in needed)]
     missing = any(fault["type"] == "missing" for fault in fatal)
-    found = envelopes.of_object(topic, fields) if missing else None if fatal else envelopes.of_event(topic, fields)
+    if missing:
+        found = envelopes.of_object(topic, fields)
+    else:  # what a declared event is, its type says
+        found = None if fatal or topic.rank == EVENTS_RANK else envelopes.of_event(topic, fields)
     if found is not None:
         return Rejected(*found)
     if fatal:

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from engine.core.contract.notations import PLAIN, packed
 from engine.core.contract.outbound import Rejection
-from engine.core.contract.topics import COMMON, TOPICS, Topic
+from engine.core.contract.topics import COMMON, EVENTS_RANK, TOPICS, Topic
 
 Found = tuple[Rejection, str]
 _EVENT: Final = "with event_id, client_id and time in it"
@@ -62,7 +62,8 @@ def of_object(topic: Topic, fields: Mapping[str, Any]) -> Found | None:
     if (known := _known(fields)) is not None:
         return known
     needed = {name for name, field in topic.model.model_fields.items() if field.is_required()}
-    if (other := _other(topic, fields)) is not None and set(COMMON) <= fields.keys():
+    said = topic.rank == EVENTS_RANK and "type" in fields  # it says itself what it is
+    if not said and (other := _other(topic, fields)) is not None and set(COMMON) <= fields.keys():
         return Rejection.WRONG_TOPIC, _misplaced(other)
     if any(needed & inner.keys() and set(COMMON) & inner.keys() for inner in _inner(fields)):
         return _enveloped("an envelope with the event in an object within", "send that object alone")

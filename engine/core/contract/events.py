@@ -27,7 +27,7 @@ from pydantic import (
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from engine.core.contract.fields import Instead, Language, Quantity, TimeZone, noted
-from engine.core.firm_time import DAY_MS, date_of_day, day_of
+from engine.core.firm_time import DAY_MS, date_of_day, day_number, day_of, day_start_ms
 from engine.core.quick import Usual
 from engine.core.text import IDENTIFIER
 
@@ -111,6 +111,26 @@ Date = Annotated[
     Field(pattern=r"^(19|20)[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$", json_schema_extra={"format": "date"}),
     AfterValidator(_existing_date),
 ]
+
+
+def _day_ms(value: Any) -> int:
+    """2026-03-02 -> where that day begins by the firm's clock. Raises ValueError."""
+    if type(value) is not str or re.fullmatch(r"\d{4}-\d\d-\d\d", value, re.ASCII) is None:
+        raise PydanticCustomError("date_type", "a date is a text such as 2026-03-02")
+    moment_ms = day_start_ms(day_number(dt.date.fromisoformat(_existing_date(value))))
+    if not EARLIEST_MS <= moment_ms < LATEST_MS:
+        raise PydanticCustomError("time_range", "the date lies outside 2000 to 2100")
+    return moment_ms
+
+
+Day = Annotated[
+    int,
+    Usual(str, of_text=_day_ms),
+    GetPydanticSchema(lambda _source, _handler: core_schema.no_info_plain_validator_function(_day_ms)),
+    WithJsonSchema(
+        {"type": "string", "format": "date", "pattern": r"^20[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$"}
+    ),
+]
 _OLDEST_YEARS: Final = 125  # no one has lived longer; systems write 1900-01-01 for what they do not know
 
 
@@ -172,6 +192,8 @@ class Event(BaseModel):
     # that cannot be read costs itself alone (see `decode`).
     essential: ClassVar[frozenset[str]] = frozenset({"event_id", "client_id", "time"})
     unsaid: ClassVar[frozenset[str]] = frozenset()  # fields that count as not said, not as unknown, if unreadable
+    # Fields without which an event is refused, though one that cannot be read costs itself alone
+    needed: ClassVar[frozenset[str]] = frozenset()
 
     event_id: Identifier = Field(description="The producer's own id of this event; returned in every action it causes.")
     client_id: Identifier = Field(description="The client; equal to the record's key.")
@@ -269,3 +291,15 @@ class Profile(Event):
     birth_date: Annotated[Date, AfterValidator(_possible_birth)] | None = Field(
         default=None, description="Unknown if it lies after the event, or 125 years or more before it."
     )
+
+
+class DeclaredEvent(Event):
+    """An event of a type that the active rules declare in events.yaml, which says what further fields it has.
+
+    `engage schemas --rules DIR` writes a schema for each type. A record of a type that is not declared is a dead letter
+    of the reason unknown_type: once it is declared, `engage resend` brings it in at its own time.
+    """
+
+    essential: ClassVar[frozenset[str]] = Event.essential | {"type"}
+
+    type: Annotated[str, Field(min_length=1, max_length=64)] = Field(description="The declared type's name.")

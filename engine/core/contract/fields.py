@@ -1,4 +1,4 @@
-"""Fields of events that take more than one form: quantities, languages, time zones, closed sets.
+"""Fields of events that take more than one form: quantities, other numbers, days, languages, time zones, closed sets.
 
 Enters: a field's value as JSON has it. Leaves: its one form, or a PydanticCustomError that repeats nothing of it.
 Holds: numbers are exact; what JSON usually carries (an integer, a value of the set) is read by pydantic's own code, no
@@ -26,7 +26,8 @@ MAX_QUANTITY: Final = 10**12
 MAX_DECIMALS: Final = 6
 MICRO: Final = 10**MAX_DECIMALS
 MAX_DIGITS: Final = 15  # of a quantity with decimals: a float distinguishes any such decimal numbers
-_DECIMAL: Final = re.compile(r"[0-9]{1,13}(\.[0-9]{1,20})?", re.ASCII)
+MAX_NUMBER: Final = MAX_QUANTITY  # of a number that a rule set declares, on both sides of zero
+_DECIMAL: Final = re.compile(r"-?[0-9]{1,13}(\.[0-9]{1,20})?", re.ASCII)
 
 
 # -- fractions ---------------------------------------------------------------------------------------------------------
@@ -41,50 +42,57 @@ def noted(value: float, info: ValidationInfo) -> float:
     return value
 
 
-# -- quantities --------------------------------------------------------------------------------------------------------
+# -- quantities and other numbers with decimals ------------------------------------------------------------------------
 
 
-def _decimal_quantity(value: Any, info: ValidationInfo) -> int | float:
-    """A quantity that is not written as an integer. A whole one becomes an integer."""
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Says what a number of exact decimals is bounded by; pydantic takes no notice of it."""
+
+    ge: float
+    le: float
+
+
+def _decimal_of(value: Any, info: ValidationInfo, limits: Limits) -> int | float:
+    """A number that is not written as an integer. A whole one becomes an integer."""
     if type(value) is float and math.isfinite(value):
         number = Decimal(repr(noted(value, info)))
     elif type(value) is str and _DECIMAL.fullmatch(value):
         number = Decimal(value)
     else:
         raise PydanticCustomError("quantity", "neither a number nor a decimal text")
-    if not 0 < number <= MAX_QUANTITY:
-        raise PydanticCustomError("quantity", "not between 0 and a million million")
+    if not Decimal(repr(limits.ge)) <= number <= Decimal(repr(limits.le)):
+        raise PydanticCustomError("quantity", "out of its range")
     millionths = number.scaleb(MAX_DECIMALS)
     if millionths != int(millionths) or len(number.normalize().as_tuple().digits) > MAX_DIGITS:
         raise PydanticCustomError("quantity", "more than six decimals, or than fifteen digits")
-    whole, rest = divmod(int(millionths), MICRO)
-    return float(number) if rest else whole
+    return float(number) if int(millionths) % MICRO else int(number)
 
 
-def _quantity_schema(_source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:
-    integer = core_schema.int_schema(gt=0, le=MAX_QUANTITY, strict=True)
-    decimal = core_schema.with_info_plain_validator_function(_decimal_quantity)
-    return core_schema.union_schema(
-        [integer, decimal],
-        mode="left_to_right",
-        custom_error_type="quantity",
-        custom_error_message="a number above 0, with at most six decimals and fifteen digits",
-    )
+def _exact(limits: Limits, says: str) -> GetPydanticSchema:
+    """Reads a number with at most six decimals, so that sums in millionths are exact."""
+
+    def decimal(value: Any, info: ValidationInfo) -> int | float:
+        return _decimal_of(value, info, limits)
+
+    def schema(_source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:
+        whole = core_schema.int_schema(ge=math.ceil(limits.ge), le=math.floor(limits.le), strict=True)
+        return core_schema.union_schema(
+            [whole, core_schema.with_info_plain_validator_function(decimal)],
+            mode="left_to_right",
+            custom_error_type="quantity",
+            custom_error_message=f"{says}, with at most six decimals and fifteen digits",
+        )
+
+    return GetPydanticSchema(schema)
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Says what a field of a form of its own is bounded by; pydantic takes no notice of it."""
-
-    ge: float
-    le: float
-
-
+_POSITIVE: Final = Limits(1 / MICRO, MAX_QUANTITY)
 Quantity = Annotated[
     int | float,
-    Limits(1 / MICRO, MAX_QUANTITY),
+    _POSITIVE,
     Usual(Annotated[int, msgspec.Meta(gt=0, le=MAX_QUANTITY)]),
-    GetPydanticSchema(_quantity_schema),
+    _exact(_POSITIVE, "a number above 0"),
     WithJsonSchema(
         {
             "anyOf": [
@@ -94,6 +102,20 @@ Quantity = Annotated[
         }
     ),
 ]
+
+
+def exact_number(least: float, most: float) -> Any:
+    """The type of a number with decimals that a rule set declares."""
+    limits = Limits(least, most)
+    number = {"type": "number", "minimum": least, "maximum": most}
+    text = {"type": "string", "pattern": r"^-?[0-9]{1,13}(\.[0-9]{1,6})?$"}
+    return Annotated[
+        int | float,
+        limits,
+        Usual(Annotated[int, msgspec.Meta(ge=math.ceil(least), le=math.floor(most))]),
+        _exact(limits, f"a number from {least:,} to {most:,}"),
+        WithJsonSchema({"anyOf": [number, text]}),
+    ]
 
 
 def micro(quantity: int | float | None) -> int | None:

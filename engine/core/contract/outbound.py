@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field
 
 from engine.core.contract.events import Channel, ClientType, Identifier
-from engine.core.contract.topics import inbound_topics
+from engine.core.contract.topics import TOPICS, in_order
 
 Kind = Literal["alert", "assignment", "survey", "message", "task"]
 Audience = Literal["client", "advisor", "team"]
@@ -51,6 +51,7 @@ class Rejection(StrEnum):
     DUPLICATE_KEY = "duplicate_key"
     ENVELOPE = "envelope"
     WRONG_TOPIC = "wrong_topic"
+    UNKNOWN_TYPE = "unknown_type"
     MISSING_FIELD = "missing_field"
     WRONG_TYPE = "wrong_type"
     UNKNOWN_VALUE = "unknown_value"
@@ -79,9 +80,10 @@ TIMER: Final = "timer"
 
 
 def _cause_types(schema: dict[str, Any]) -> None:
-    """A topic, or TIMER."""
+    """A kind of event, or TIMER."""
     schema.clear()
-    schema |= {"enum": [*inbound_topics(), TIMER], "type": "string"}
+    said = f"{', '.join(in_order(TOPICS))}, the name of a type that events.yaml declares, or {TIMER}."
+    schema |= {"type": "string", "pattern": "^[a-z][a-z0-9_]*$", "description": said}
 
 
 class Cause(BaseModel):

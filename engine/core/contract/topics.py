@@ -2,7 +2,8 @@
 
 Enters: the event models. Leaves: one Topic each, and the lists that follow from the table.
 Holds: every function reads the table when it is called, so an entry added to it is known everywhere. A rank is part of
-the contract, since it breaks ties when topics are merged by time: it never changes and is never given twice.
+the contract, since it breaks ties when topics are merged by time: it never changes and is never given twice. The types
+that a rule set declares are kinds of events too, each with a Topic of its own; all of them come on the topic `events`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from engine.core.contract.events import DEFAULT_LANGUAGE, Balance, Event, Login, Profile, Trade
+from engine.core.contract.fields import Limits
 from engine.core.quick import Quick, quick
 from engine.core.text import Form
 
@@ -25,6 +27,8 @@ COMMON: Final = tuple(Event.model_fields)  # what every event has; rules do not 
 
 REROUTED: Final = "rerouted"
 REROUTED_RANK: Final = 4
+EVENTS: Final = "events"  # carries the types that rule sets declare
+EVENTS_RANK: Final = 5
 DEAD_LETTERS: Final = "dead-letters"
 
 
@@ -40,6 +44,9 @@ class Asked:
     field: str
     description: str
     unit: str | None = None  # of a number that is not money
+    date: bool = False  # a time that is written as a day, at whose beginning it is
+    personal: bool = False  # about a person: shown only where a rule sends it, or somebody asks for it
+    stored_as: str = ""  # in the key of a feature's column; differs where values of the same name could not be mixed
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +77,7 @@ def nested(model: type[BaseModel]) -> dict[str, type[BaseModel]]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Topic:
-    """A kind of event. `name` is the topic's, without the configured prefix."""
+    """A kind of event. `name` is the topic's, without the configured prefix, or the declared type's."""
 
     name: str
     rank: int
@@ -131,6 +138,11 @@ class Topic:
 
     def optional(self, name: str) -> bool:
         return NoneType in self.kinds(name)
+
+    def exact(self, name: str) -> bool:
+        """Whether it is a number with decimals of which no more are kept than a sum in millionths takes."""
+        found = self.model.model_fields[name]
+        return any(isinstance(part, Limits) for part in (*found.metadata, *_limits(found.annotation)))
 
 
 def _kinds(annotation: Any) -> tuple[Any, ...]:
@@ -224,14 +236,17 @@ TOPICS: Final[dict[str, Topic]] = {
 }
 
 
+Kinds = Mapping[str, Topic]  # the kinds of events that a rule set knows: those of the table, and those it declares
+
+
 def inbound_topics() -> tuple[str, ...]:
     """The topics that producers write to, in order of rank."""
-    return tuple(sorted(TOPICS, key=lambda name: TOPICS[name].rank))
+    return tuple(name for name in ranks() if name != REROUTED)
 
 
 def ranks() -> dict[str, int]:
     """Every topic that a partition reads, with its place in the merge: the first of equal times goes first."""
-    found = {REROUTED: REROUTED_RANK} | {topic.name: topic.rank for topic in TOPICS.values()}
+    found = {REROUTED: REROUTED_RANK, EVENTS: EVENTS_RANK} | {topic.name: topic.rank for topic in TOPICS.values()}
     return {name: found[name] for name in sorted(found, key=found.__getitem__)}
 
 
@@ -240,6 +255,11 @@ def intake_topics() -> tuple[str, ...]:
     return tuple(ranks())
 
 
-def sources() -> tuple[str, ...]:
-    """The topics whose events features count, and whose last event states know."""
-    return tuple(topic.name for topic in TOPICS.values() if topic.activity)
+def in_order(kinds: Kinds) -> tuple[str, ...]:
+    """The kinds of events by the rank of the topic that carries them; declared ones by name."""
+    return tuple(sorted(kinds, key=lambda name: (kinds[name].rank, name)))
+
+
+def sources(kinds: Kinds = TOPICS) -> tuple[str, ...]:
+    """The kinds of events that features count, and whose last one states know."""
+    return tuple(topic.name for topic in kinds.values() if topic.activity)

@@ -80,6 +80,9 @@ class Name:
     bounds: tuple[float, float] = (-math.inf, math.inf)  # of a number: no value of it is outside
     form: Form | None = None  # of a text: what all of its values look like
     of: Of = "client"  # what has the value: the client, or the event or tier change of the moment
+    exact: bool = False  # a number with decimals, which is added up in millionths
+    personal: bool = False  # about a person: not shown unless somebody asks for it
+    stored_as: str = ""  # of an event's field: what a column's key calls it, if not by its name
 
     @property
     def signed(self) -> bool:

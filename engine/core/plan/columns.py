@@ -30,6 +30,8 @@ def plan_of_features(rule_set: RuleSet, names: Collection[str]) -> Plan:
 def put_columns(layout: Layout, client: ClientState, found_layout: Layout, found: ClientState) -> None:
     """Replace every column of `found_layout` by its values in `found`."""
     for source, kept in layout.sources.items():
+        if source not in found_layout.sources:  # a type that was declared only since
+            continue
         activity = client.activities[source]
         _put(kept, activity, found_layout.sources[source], found.activities[source])
         activity.recompute(kept, client.day)

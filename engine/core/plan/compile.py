@@ -87,6 +87,7 @@ class Plan:
     review_on: frozenset[str]  # the topics that can move a tier at once
     scopes: dict[Trigger | None, Scope]  # the names that expressions use there; None: of the client alone
     reaches: Mapping[str, Reach]  # feature name -> how far back it asks
+    declared_types: topics.Kinds  # what a record on the topic `events` can be
 
 
 def _tuple(places: list[str]) -> str:
@@ -106,36 +107,38 @@ def _told(condition: Expression, scope: Scope) -> tuple[str, ...]:
 def compile_rule_set(rule_set: RuleSet) -> Plan:
     """Compile every part. Takes about a millisecond a rule."""
     tiers, segments = rule_set.tiers.names, tuple(s.id for s in rule_set.tiers.segments)
+    kinds = rule_set.kinds
 
     def scope_of(trigger: Trigger | None, reads: dict[str, str] | None = None) -> Scope:
-        return names.rule_scope(trigger, rule_set.features, tiers, segments, reads, rule_set.declared)
+        return names.rule_scope(trigger, rule_set.features, tiers, segments, reads, rule_set.declared, kinds)
 
     unread = scope_of(None)
     waited_for = [ladder.measure for ladder in rule_set.tiers.ladders.values()]
     waited_for += [rule.when for rule in rule_set.rules if isinstance(rule.occasion, Becomes)]
     watched = {name.name for expression in waited_for for name in read_by(expression, unread)}
-    sources = {source: features.plan_source(source, rule_set.features, watched) for source in topics.sources()}
+    sources = {source: features.plan_source(source, rule_set.features, watched) for source in topics.sources(kinds)}
     reads = {name: text for plan in sources.values() for name, text in plan.reads.items()}
 
     code = Code()
     code.constants |= list_globals(rule_set.lists)
     for source in sources:
-        event_scope = names.event_scope(source)
+        event_scope = names.event_scope(source, kinds)
 
         def condition(expression: Expression, event_scope: Scope = event_scope) -> str:
             return code.place(to_python(expression, event_scope))
 
         code.function(f"update_{source}", "c, e, late", updates.update_lines(source, sources, condition))
 
-    scopes = {trigger: scope_of(trigger, reads) for trigger in (*triggers(), None)}
-    by_trigger = {trigger: tuple(rule for rule in rule_set.rules if trigger in rule.triggers) for trigger in triggers()}
+    known = triggers(kinds)
+    scopes = names.Scopes(lambda trigger: scope_of(trigger, reads))
+    by_trigger = {trigger: tuple(rule for rule in rule_set.rules if trigger in rule.triggers) for trigger in known}
     day_lists = DayLists(rule_set.last_days, rule_set.definitions)
     for trigger, rules in by_trigger.items():
         _add_rules(code, trigger, rules, scopes, day_lists)
-    steps = {topic: steps_of(rule_set.rules, topic) for topic in topics.inbound_topics()}
+    steps = {topic: steps_of(rule_set.rules, topic) for topic in kinds}
     for topic, both in steps.items():
         for place, found in zip(("first", "then"), both, strict=True):
-            matching.add(code, f"{place}_{topic}", [step.when for _, step in found], scopes[on(topic)])
+            matching.add(code, f"{place}_{topic}", [step.when for _, step in found], scopes[on(topic)] if found else {})
     meanings = meanings_of(rule_set.declared, scopes[None])
     _add_possible(code, by_trigger, scopes[None], meanings)
 
@@ -192,10 +195,11 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
         segments=segments,
         segment=space["segment"],
         value_score=space.get("value_score"),
-        facts={topic: topics.TOPICS[topic].told_facts for topic in topics.inbound_topics()},
-        review_on=frozenset(("profiles", "balances") if by_balance_alone else topics.inbound_topics()),
+        facts={topic: kind.told_facts for topic, kind in kinds.items()},
+        review_on=frozenset(("profiles", "balances") if by_balance_alone else kinds),
         scopes=scopes,
         reaches=reaches,
+        declared_types=rule_set.declared_types,
     )
 
 
@@ -207,11 +211,12 @@ def _add_rules(
     day_lists: DayLists,
 ) -> None:
     """The conditions, reasons and parameters of a trigger's rules, as functions."""
-    scope = scopes[trigger]
+    scope = scopes[trigger] if rules else {}
     conditions = [replace(rule.when, tree=day_lists.may_hold(rule.when.tree)) for rule in rules]
     matching.add(code, f"match_{trigger}", conditions, scope)
     for index, rule in enumerate(rules):
-        why = [scope[n].code for n in _told(rule.when, scope)]
+        said = [scope[n] for n in _told(rule.when, scope)]
+        why = [repr(names.PERSONAL) if names.is_personal(name) else name.code for name in said]
         parameters = [code.place(to_python(expression, scope)) for _, expression in rule.parameters]
         code.function(f"why_{trigger}_{index}", "c, e, t", [f"return {_tuple(why)}"])
         code.function(f"parameters_{trigger}_{index}", "c, e, t", [f"return {_tuple(parameters)}"])
@@ -232,13 +237,13 @@ def _compiled(
     reaches: Mapping[str, Reach],
     meanings: Meanings,
 ) -> tuple[CompiledRule, ...]:
-    scope = scopes[trigger]
+    scope = scopes[trigger] if rules else {}
     aggregates = {name: reach.aggregate for name, reach in reaches.items()}
     return tuple(
         CompiledRule(
             rule,
             space[f"why_{trigger}_{index}"],
-            tuple((n, scope[n].type.unit) for n in _told(rule.when, scope)),
+            tuple((n, None if names.is_personal(scope[n]) else scope[n].type.unit) for n in _told(rule.when, scope)),
             space[f"parameters_{trigger}_{index}"],
             tuple((n, expression.type.unit) for n, expression in rule.parameters),
             space.get(f"contact_{trigger}_{index}", _always_the_same),

@@ -20,7 +20,7 @@ from engine.core.contract.fields import MICRO, units
 from engine.core.firm_time import DAY_MS, HOUR_MS, LONGEST_MONTH, NEVER_MS, day_start_ms
 from engine.core.language.expressions import Expression
 from engine.core.rules.meaning import filter_meaning
-from engine.core.rules.names import activity_code, feature_bounds, field_name
+from engine.core.rules.names import activity_code, feature_bounds
 from engine.core.rules.ruleset import Feature, Since, Window
 
 _BLANK_PAST: Final = {"count": 0, "sum": 0, "distinct": 0, "daily_mean": (0, 0)}
@@ -55,7 +55,8 @@ class SourcePlan:
 
 def column_key(feature: Feature) -> str:
     """Eight hex digits naming what a column holds: neither the feature's name, its window nor its layout matters."""
-    field = f"{feature.field} in millionths" if in_millionths(feature) else feature.field
+    field = feature.of_field.stored_as or feature.field if feature.field else None
+    field = f"{field} in millionths" if in_millionths(feature) else field
     return _key(feature, field, filter_meaning)
 
 
@@ -186,8 +187,7 @@ def _grid(
 
 def in_millionths(feature: Feature) -> bool:
     """Quantities have decimals; what is added up is kept in whole numbers, so that sums are exact."""
-    summed = feature.aggregate in ("sum", "daily_mean")
-    return summed and field_name(feature.source, feature.field).type.unit == "shares"
+    return feature.aggregate in ("sum", "daily_mean") and feature.of_field.exact
 
 
 def _value(feature: Feature, kept: str) -> str:
@@ -244,7 +244,7 @@ def next_slide_ms(layout: Layout, client: ClientState) -> int:
     """The next moment at which a watched feature of the client can change though no event comes; or NEVER_MS."""
     day, hour = NEVER_MS, NEVER_MS
     for source, kept in layout.sources.items():
-        if not kept.watched and not kept.hours:
+        if not (kept.watched or kept.hours) or not client.activities.has(source):
             continue
         activity = client.activities[source]
         day = min(day, activity.next_slide(kept, client.day))

@@ -18,7 +18,7 @@ from engine.core.firm_time import HOUR_MS, day_of, day_start_ms
 from engine.core.language.expressions import Expression
 from engine.core.plan.features import Grid, SourcePlan, greatest, in_millionths, least
 from engine.core.rules.meaning import filter_meaning
-from engine.core.rules.names import activity_code, feature_bounds, field_name
+from engine.core.rules.names import activity_code, feature_bounds
 from engine.core.rules.ruleset import Feature, Since
 
 Condition = Callable[[Expression], str]  # the text of an expression over the event
@@ -126,7 +126,7 @@ def _starts(source: str, plans: dict[str, SourcePlan], condition: Condition) -> 
 def _field_code(feature: Feature) -> str:
     if feature.field is None:
         return "1"
-    code = field_name(feature.source, feature.field).code
+    code = feature.of_field.code
     return f"micro({code})" if in_millionths(feature) else code
 
 
@@ -148,7 +148,7 @@ def _guarded(
     tests = [f"not {excluded}"] if excluded else []
     if feature.where:
         tests.append(condition(feature.where))
-    if feature.field and field_name(feature.source, feature.field).optional:
+    if feature.field and feature.of_field.optional:
         tests.append(f"{value} is not None")
     tests += more or []
     return f"if {' and '.join(tests)}: {step}" if tests else step

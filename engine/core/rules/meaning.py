@@ -14,7 +14,7 @@ from engine.core.language.expressions import Expression
 from engine.core.rules.canonical import canonical
 from engine.core.rules.ruleset import Feature, RuleSet, Since
 
-SOURCE: Final = frozenset({"digest", "files", "text", "place"})  # how and where it is written
+SOURCE: Final = frozenset({"digest", "files", "text", "place", "asked"})  # how and where it is written; what follows
 FILTERS: Final = {Feature: "where", Since: "when"}  # nothing of them is published, so the order of terms has no meaning
 
 
@@ -30,7 +30,7 @@ def meaning(value: Any) -> Any:
     if isinstance(value, ast.AST):
         return ast.dump(value)
     if isinstance(value, (Feature, Since)):
-        parts = {field.name: getattr(value, field.name) for field in fields(value)}
+        parts = {field.name: getattr(value, field.name) for field in fields(value) if field.name not in SOURCE}
         filtered = filter_meaning(parts.pop(FILTERS[type(value)]))
         return type(value).__name__, filtered, *((name, meaning(part)) for name, part in parts.items())
     if is_dataclass(value) and not isinstance(value, type):

@@ -8,12 +8,12 @@ fen there.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Final, get_args
 
 from engine.core.contract import events
-from engine.core.contract.topics import TOPICS, Topic, inbound_topics, sources, written_as
+from engine.core.contract.topics import TOPICS, Kinds, Topic, in_order, sources, written_as
 from engine.core.language.expressions import BOOL, TEXT, Changes, Name, Scope, Type, enum, number
 from engine.core.language.types import MAX_NAME_LOG10
 from engine.core.rules.occasion import MATURITY, TIER_CHANGE, Trigger
@@ -24,6 +24,8 @@ from engine.core.text import IDENTIFIER
 CLIENT_TYPES: Final = get_args(events.ClientType)
 TIME: Final = number("time")
 TIER_REASONS: Final = ("first", "promoted", "demoted", "type_changed")
+PERSONAL: Final = "(personal)"  # in place of a value that is about a person
+SHOWS_A_VALUE: Final = ("min", "max", "last")  # aggregates whose value is one event's own
 MATURITY_NAMES: Final = (
     Name("maturity.symbol", TEXT, False, "e.symbol", "security that comes to its term", form=IDENTIFIER, of="event"),
     Name("maturity.amount_cny", number("cny"), False, "e.amount_fen", "turnover it was bought for", of="event"),
@@ -36,12 +38,12 @@ def activity_code(source: str) -> str:
     return f'c.activities["{source}"]'
 
 
-def days_since(source: str) -> str:
-    return f"client.days_since_{TOPICS[source].singular}"
+def days_since(source: str, kinds: Kinds = TOPICS) -> str:
+    return f"client.days_since_{kinds[source].singular}"
 
 
-def last_at(source: str) -> str:
-    return f"client.last_{TOPICS[source].singular}_at"
+def last_at(source: str, kinds: Kinds = TOPICS) -> str:
+    return f"client.last_{kinds[source].singular}_at"
 
 
 def _whole_days(name: str, base: str, description: str, *, optional: bool = True) -> Name:
@@ -75,14 +77,16 @@ def _fact_names(topic: Topic) -> list[Name]:
     ]
 
 
-def client_names(tiers: tuple[str, ...], segments: tuple[str, ...], event: str | None = None) -> list[Name]:
+def client_names(
+    tiers: tuple[str, ...], segments: tuple[str, ...], event: str | None = None, kinds: Kinds = TOPICS
+) -> list[Name]:
     """What is known of the client, whatever happened. `tiers` and `segments` are the values those two can have. On an
     event of a topic, the last one of that topic is the one before it.
     """
-    last = {s: f"{activity_code(s)}.{'before_ms' if s == event else 'last_ms'}" for s in sources()}
-    called = {s: f"the last {TOPICS[s].called} before now" for s in last}
+    last = {s: f"{activity_code(s)}.{'before_ms' if s == event else 'last_ms'}" for s in sources(kinds)}
+    called = {s: f"the last {kinds[s].called} before now" for s in last}
     return [
-        *(name for topic in inbound_topics() for name in _fact_names(TOPICS[topic])),
+        *(name for topic in in_order(kinds) for name in _fact_names(kinds[topic])),
         Name("client.has_advisor", BOOL, False, "(c.advisor_id is not None)", "whether an advisor is assigned"),
         Name("client.tier", enum(*tiers), True, "c.tier", "tier; missing until one is known"),
         _whole_days("client.days_in_tier", "c.tier_since_ms", "whole days in this tier"),
@@ -101,24 +105,24 @@ def client_names(tiers: tuple[str, ...], segments: tuple[str, ...], event: str |
             "value score, as of the last profile or balance event or midnight",
         ),
         _whole_days("client.days_known", "c.since_ms", "whole days since the first event", optional=False),
-        *(_whole_days(days_since(s), at, f"whole days since {called[s]}") for s, at in last.items()),
-        *(Name(last_at(s), TIME, True, at, f"time of {called[s]}") for s, at in last.items()),
+        *(_whole_days(days_since(s, kinds), at, f"whole days since {called[s]}") for s, at in last.items()),
+        *(Name(last_at(s, kinds), TIME, True, at, f"time of {called[s]}") for s, at in last.items()),
         Name("client.tier_since", TIME, True, "c.tier_since_ms", "when the client came into this tier"),
         Name("client.known_since", TIME, False, "c.since_ms", "time of the first event"),
         Name("now", TIME, False, "c.now_ms", "time of the event, or when a rule is due by itself", "now"),
     ]
 
 
-def event_names(about: str) -> tuple[Name, ...]:
-    """The names of the event itself: one of a topic, or a maturity; none on anything else."""
-    if about in TOPICS:
-        return _topic_names(TOPICS[about])
+def event_names(about: str, kinds: Kinds = TOPICS) -> tuple[Name, ...]:
+    """The names of the event itself: one of a kind of events, or a maturity; none on anything else."""
+    if about in kinds:
+        return _topic_names(kinds[about])
     return MATURITY_NAMES if about == MATURITY.about else ()
 
 
-def eventful() -> tuple[str, ...]:
+def eventful(kinds: Kinds = TOPICS) -> tuple[str, ...]:
     """What has names of its own, for declarations that use them."""
-    return (*(topic for topic in TOPICS if event_names(topic)), MATURITY.about, TIER_CHANGE.about)
+    return (*(kind for kind in kinds if event_names(kind, kinds)), MATURITY.about, TIER_CHANGE.about)
 
 
 @lru_cache
@@ -133,14 +137,17 @@ def _topic_names(topic: Topic) -> tuple[Name, ...]:
             bounds=topic.bounds(asked.field),
             form=topic.form(asked.field),
             of="event",
+            exact=topic.exact(asked.field),
+            personal=asked.personal,
+            stored_as=asked.stored_as,
         )
         for asked in topic.names
     )
 
 
-def field_name(source: str, field: str | None) -> Name:
+def field_name(source: str, field: str | None, kinds: Kinds = TOPICS) -> Name | None:
     """The name of an event's field, as a feature's `field` has it."""
-    return next(name for name in event_names(source) if name.name.partition(".")[2] == field)
+    return next((name for name in event_names(source, kinds) if name.name.partition(".")[2] == field), None)
 
 
 def tier_change_names(tiers: tuple[str, ...]) -> list[Name]:
@@ -154,23 +161,23 @@ def tier_change_names(tiers: tuple[str, ...]) -> list[Name]:
     ]
 
 
-def event_scope(source: str) -> Scope:
+def event_scope(source: str, kinds: Kinds = TOPICS) -> Scope:
     """Names for a feature's `where` and `field`: the event alone."""
-    return {name.name: name for name in event_names(source)}
+    return {name.name: name for name in event_names(source, kinds)}
 
 
 def feature_type(feature: Feature) -> Type:
     """The type of a feature's value: that of its field, or a count."""
     if feature.aggregate in ("count", "distinct"):
         return number("count")
-    return field_name(feature.source, feature.field).type
+    return feature.of_field.type
 
 
 def feature_bounds(feature: Feature) -> tuple[float, float]:
     """The least and the most that a feature's value can be, as far as that follows from its field."""
     if feature.aggregate in ("count", "distinct"):
         return 0, math.inf
-    low, high = field_name(feature.source, feature.field).bounds
+    low, high = feature.of_field.bounds
     most = 10**MAX_NAME_LOG10
     return (-most if low < 0 else 0, most) if feature.aggregate == "sum" else (low, high)
 
@@ -195,10 +202,28 @@ def feature_names(features: Iterable[Feature], code: dict[str, str] | None = Non
             f.description,
             feature_changes(f),
             bounds=feature_bounds(f),
-            form=field_name(f.source, f.field).form if feature_type(f) == TEXT else None,
+            form=f.of_field.form if feature_type(f) == TEXT else None,
+            personal=f.asked is not None and f.asked.personal and f.aggregate in SHOWS_A_VALUE,
         )
         for f in features
     ]
+
+
+def is_personal(name: Name) -> bool:
+    """Whether its value, or what it follows from, is about a person. That something holds of one tells less."""
+    return name.personal or (name.type != BOOL and any(read.personal for read in name.reads or ()))
+
+
+class Scopes(dict[Trigger | None, Scope]):
+    """The names of each trigger, found when they are first asked for: few triggers of a rule set have rules."""
+
+    def __init__(self, of: Callable[[Trigger | None], Scope]) -> None:
+        super().__init__()
+        self._of = of
+
+    def __missing__(self, trigger: Trigger | None) -> Scope:
+        scope = self[trigger] = self._of(trigger)
+        return scope
 
 
 def rule_scope(
@@ -208,13 +233,14 @@ def rule_scope(
     segments: tuple[str, ...],
     code: dict[str, str] | None = None,
     declared: Declared = NOTHING,
+    kinds: Kinds = TOPICS,
 ) -> Scope:
     """Names for a rule's condition and parameters when it is evaluated on `trigger`; without one, those of the client
     alone, for tiers, segments and score.
     """
     tiers = (*tiers, *(t for t in CLIENT_TYPES if t not in tiers and t != "individual"))
     about = trigger.about if trigger else ""
-    names = [*client_names(tiers, segments, about), *feature_names(features, code), *event_names(about)]
+    names = [*client_names(tiers, segments, about, kinds), *feature_names(features, code), *event_names(about, kinds)]
     if trigger == TIER_CHANGE:
         names += tier_change_names(tiers)
     return with_declared({name.name: name for name in names}, declared, about, compiling=code is not None)

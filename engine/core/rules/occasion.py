@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import ClassVar, Final, Literal, NamedTuple
 
-from engine.core.contract.topics import inbound_topics
+from engine.core.contract.topics import TOPICS, Kinds, in_order
 from engine.core.language.expressions import Expression
 
 Every = Literal["day", "week", "month", "quarter", "year", "birthday"]
@@ -19,9 +19,9 @@ Kind = Literal["event", "tier_change", "silence", "becomes", "at", "maturity", "
 
 
 class Trigger(NamedTuple):
-    """What a rule is evaluated on: an event of a topic, the tier change that an event or timer led to, a timer of the
-    client's own, a condition over its state; `after` an event that is the second step of a sequence, and the `timeout`
-    of a sequence whose second step did not come.
+    """What a rule is evaluated on: an event of a topic or declared type, the tier change that an event or timer led to,
+    a timer of the client's own, a condition over its state; `after` an event that is the second step of a sequence, and
+    the `timeout` of a sequence whose second step did not come.
     """
 
     kind: Kind
@@ -54,18 +54,18 @@ def after(topic: str) -> Trigger:
     return Trigger("after", topic)
 
 
-def event_triggers() -> tuple[Trigger, ...]:
+def event_triggers(kinds: Kinds = TOPICS) -> tuple[Trigger, ...]:
     """What rule files name after `on`."""
-    return (*map(on, inbound_topics()), TIER_CHANGE)
+    return (*map(on, in_order(kinds)), TIER_CHANGE)
 
 
-def triggers() -> tuple[Trigger, ...]:
-    return (*event_triggers(), SILENCE, BECOMES, AT, MATURITY, *map(after, inbound_topics()), TIMEOUT)
+def triggers(kinds: Kinds = TOPICS) -> tuple[Trigger, ...]:
+    return (*event_triggers(kinds), SILENCE, BECOMES, AT, MATURITY, *map(after, in_order(kinds)), TIMEOUT)
 
 
-def trigger_about(name: str | None) -> Trigger | None:
+def trigger_about(name: str | None, kinds: Kinds = TOPICS) -> Trigger | None:
     """The trigger whose names a declaration `on` this uses; None: the client's alone."""
-    return next((trigger for trigger in (*event_triggers(), MATURITY) if trigger.about == name), None)
+    return next((trigger for trigger in (*event_triggers(kinds), MATURITY) if trigger.about == name), None)
 
 
 @dataclass(frozen=True, slots=True)

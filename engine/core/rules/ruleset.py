@@ -7,10 +7,12 @@ Holds: a RuleSet exists only if every part of it passed every check; its digest 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from engine.core.language.expressions import Expression
+from engine.core.contract.topics import Kinds
+from engine.core.language.expressions import Expression, Name
+from engine.core.rules.event_types import EventType, declared_by, kinds_of
 from engine.core.rules.occasion import Occasion, Trigger
 from engine.core.rules.tables import Declared, Definition, Table
 
@@ -47,6 +49,12 @@ class Feature:
     window: Window | Since
     description: str = ""
     was: tuple[str, ...] = ()  # former names, the oldest first
+    asked: Name | None = None  # the field as expressions have it
+
+    @property
+    def of_field(self) -> Name:
+        assert self.asked is not None
+        return self.asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +163,29 @@ class RuleSet:
     tables: tuple[Table, ...] = ()
     definitions: tuple[Definition, ...] = ()
     last_days: Mapping[str, str] = field(default_factory=dict)  # of lists of days, declared or inferred
+    event_types: tuple[EventType, ...] = ()  # by name
+
+    @property
+    def kinds(self) -> Kinds:
+        """The kinds of events that it knows: those of built-in topics, and the types that it declares."""
+        return kinds_of(self.event_types)
+
+    @property
+    def declared_types(self) -> Kinds:
+        """Those that come on the topic `events`."""
+        return declared_by(self.event_types)
+
+    def showing_all(self) -> RuleSet:
+        """The same rules, by which nothing is personal: for whoever asks to see it."""
+        types = tuple(
+            replace(event_type, fields=tuple(replace(field, personal=False) for field in event_type.fields))
+            for event_type in self.event_types
+        )
+        features = tuple(
+            replace(feature, asked=feature.asked and replace(feature.asked, personal=False))
+            for feature in self.features
+        )
+        return replace(self, event_types=types, features=features)
 
     @property
     def was_rules(self) -> dict[str, str]:

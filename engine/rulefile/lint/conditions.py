@@ -46,7 +46,7 @@ def look(certain: Worlds, findings: Findings) -> None:
         home = places.declared["define"].get(definition.name)
         at = places.roots[home.file].key("define", definition.name, "is") if home else None
         if home is not None and at is not None and definition.expression.type == BOOL:
-            worlds = {"": certain.of(trigger_about(definition.on))}
+            worlds = {"": certain.of(trigger_about(definition.on, rule_set.kinds))}
             _Look(findings, f'definition "{definition.name}"', home, at, worlds).condition(definition.expression)
     score = rule_set.tiers.value_score
     home = places.roots["tiers.yaml"].key("value_score")
@@ -57,7 +57,7 @@ def look(certain: Worlds, findings: Findings) -> None:
         home = places.declared["features"].get(feature.name)
         at = places.roots[home.file].key("features", feature.name, "where") if home else None
         if home is not None and at is not None and feature.where is not None:
-            worlds = {"": event_world(feature.source)}
+            worlds = {"": event_world(feature.source, rule_set.kinds)}
             _Look(findings, f'feature "{feature.name}"', home, at, worlds).condition(feature.where)
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Final
 
 from engine.core.contract.events import Event
-from engine.core.contract.topics import TOPICS, written_as
+from engine.core.contract.topics import TOPICS, Kinds, Topic, written_as
 from engine.core.language.expressions import Expression
 from engine.core.language.functions import FUNCTIONS
 from engine.core.rules import names
@@ -45,9 +45,10 @@ class Sample:
     topics: dict[str, str] = field(default_factory=dict)  # name -> topic
 
     @staticmethod
-    def of(events: Iterable[tuple[str, Event]]) -> Sample:
+    def of(events: Iterable[tuple[str, Event]], kinds: Kinds = TOPICS) -> Sample:
+        """`kinds` has those of the events."""
         sample = Sample()
-        asked = {topic.name: list(_asked(topic.name)) for topic in TOPICS.values()}
+        asked = {name: list(_asked(kind)) for name, kind in kinds.items()}
         for topic, event in events:
             sample.events[topic] += 1
             for name, attribute in asked[topic]:
@@ -72,10 +73,11 @@ class Sample:
         return f"({number:,} event{'s'[: number != 1]} looked through{f'; nearest: {near}' if near else ''})"
 
 
-def _asked(topic: str) -> Iterator[tuple[str, str]]:
-    """Each name that is a text, and the event's attribute that it comes from."""
-    of = TOPICS[topic]
+def _asked(of: Topic) -> Iterator[tuple[str, str]]:
+    """Each name that is a text, and the event's attribute that it comes from; nothing personal is looked through."""
     for asked in of.names:
+        if asked.personal:
+            continue
         yield f"{of.singular}.{written_as(asked.field)}", asked.field
     for fact in of.facts:
         yield f"client.{written_as(fact.attribute)}", fact.field
@@ -181,7 +183,8 @@ class _Asked:
         self.sources: dict[str, str] = {"maturity.symbol": "trade.symbol"}  # whose texts a name has
         for known in (
             *names.client_names((), ()),
-            *(n for topic in names.eventful() for n in names.event_names(topic)),
+            *(n for kind in rule_set.kinds for n in names.event_names(kind, rule_set.kinds)),
+            *names.MATURITY_NAMES,
         ):
             if known.form is not None:
                 self.forms[known.name] = known.form
@@ -196,7 +199,7 @@ class _Asked:
     def _feature(self, feature: Feature) -> None:
         known = names.feature_type(feature)
         if known.kind == "text" and feature.field is not None:
-            field_ = names.field_name(feature.source, feature.field)
+            field_ = feature.of_field
             self.forms[feature.name], self.sources[feature.name] = field_.form, field_.name
 
     def lists(self) -> dict[str, set[Use]]:

@@ -31,7 +31,7 @@ MAX_EARLIER: Final = 20  # rules of one priority that a rule is compared with
 
 def look(certain: Worlds, findings: Findings) -> None:
     rule_set = certain.rule_set
-    worlds = {trigger: certain.of(trigger) for trigger in event_triggers()}
+    worlds = {trigger: certain.of(trigger) for trigger in event_triggers(rule_set.kinds)}
 
     def can_never_hold(rule: Rule) -> bool:
         return all(t in worlds and impossible(worlds[t], (rule.when.tree, True)) for t in rule.triggers)

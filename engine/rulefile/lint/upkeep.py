@@ -131,7 +131,7 @@ def _rows(worlds: Worlds, findings: Findings) -> None:
         home = findings.places.declared["tables"].get(table.name)
         if home is None or table.hit != "first":
             continue
-        for row in unreachable(table, worlds.scope(trigger_about(table.on))):
+        for row in unreachable(table, worlds.scope(trigger_about(table.on, worlds.rule_set.kinds))):
             subject, remedy = f'table "{table.name}"', "remove it, or move it up"
             if row == len(table.rows):
                 at = findings.places.roots[home.file].key("tables", table.name, "otherwise") or home

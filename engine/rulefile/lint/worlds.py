@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from engine.core.client.layout import MAX_DISTINCT, MAX_SUM
 from engine.core.contract.events import EARLIEST_MS, LATEST_MS
+from engine.core.contract.topics import Kinds
 from engine.core.firm_time import DAY_MS
 from engine.core.language.expressions import Name, Scope
 from engine.core.language.types import INTEGER_UNITS
@@ -35,7 +36,8 @@ GROWING: Final = ("count", "sum", "distinct")  # never less in a longer window
 
 def scope_of(rule_set: RuleSet, trigger: Trigger | None) -> Scope:
     segments = tuple(segment.id for segment in rule_set.tiers.segments)
-    return names.rule_scope(trigger, rule_set.features, rule_set.tiers.names, segments, declared=rule_set.declared)
+    tiers, kinds = rule_set.tiers.names, rule_set.kinds
+    return names.rule_scope(trigger, rule_set.features, tiers, segments, declared=rule_set.declared, kinds=kinds)
 
 
 def world_of(rule_set: RuleSet, trigger: Trigger | None, rule: Rule | None = None) -> World:
@@ -69,7 +71,7 @@ def world_of(rule_set: RuleSet, trigger: Trigger | None, rule: Rule | None = Non
         domains["client.assets_peak_cny"] = replace(domains["client.assets_peak_cny"], missing=False)
         at_most.append(("balance.assets_cny", "client.assets_peak_cny"))
     if rule is not None and isinstance(rule.occasion, Silence):
-        since = names.days_since(rule.occasion.source)
+        since = names.days_since(rule.occasion.source, rule_set.kinds)
         domains[since] = Domain((Span(rule.occasion.days, MAX_DAYS),), missing=False)
     return World(
         domains,
@@ -103,9 +105,9 @@ class Worlds:
         return self._scopes[trigger]
 
 
-def event_world(source: str) -> World:
+def event_world(source: str, kinds: Kinds) -> World:
     """For the filter of a feature: the event alone."""
-    known = names.event_scope(source)
+    known = names.event_scope(source, kinds)
     whole = frozenset(name for name, given in known.items() if given.type.unit in INTEGER_UNITS)
     return World({name: _domain(given, None) for name, given in known.items()}, whole)
 
@@ -126,7 +128,7 @@ def _values(name: Name, feature: Feature | None) -> Values:
         if feature.aggregate in GROWING:
             most = {"count": INF, "sum": MAX_SUM, "distinct": MAX_DISTINCT}[feature.aggregate]
             return (Span(-most if names.feature_bounds(feature)[0] < 0 else 0, most),)
-        return _values(names.field_name(feature.source, feature.field), None)
+        return _values(feature.of_field, None)
     if name.changes == "elapsed":
         return (Span(0, MAX_DAYS),)
     return (Span(*name.bounds),)
@@ -156,7 +158,7 @@ def _has_today(feature: Feature) -> bool:
 
 def _having_seen_one(feature: Feature, before: Domain) -> Domain:
     """The feature's value once an event of its own has been counted."""
-    given = feature.field is None or not names.field_name(feature.source, feature.field).optional
+    given = feature.field is None or not feature.of_field.optional
     if feature.aggregate == "count" or (feature.aggregate == "distinct" and given):
         return before.meet(Domain((Span(low=1),), missing=False))
     return replace(before, missing=before.missing and not given)

@@ -67,13 +67,13 @@ def _feature(reader: Reader, key: Scalar, node: Node) -> Feature:
     if name in FUNCTIONS or keyword.iskeyword(name):
         reader.problem(key, f'"{name}" is a word of the rule language', "choose another name")
     fields = reader.mapping(node, ("source", "aggregate"), ("window", "since", "field", "where", "description", "was"))
-    source = reader.choice(fields.get("source"), sources())
+    source = reader.choice(fields.get("source"), sources(reader.kinds))
     aggregate = cast(Aggregate, reader.choice(fields.get("aggregate"), AGGREGATES))
     given = len(reader.problems)
     window = _window(
         reader, key if reader.whole(node, fields) else None, fields.get("window"), fields.get("since"), aggregate
     )
-    scope: Scope = names.event_scope(source) if source else {}
+    scope: Scope = names.event_scope(source, reader.kinds) if source else {}
     where = reader.expression(fields["where"], scope, BOOL) if "where" in fields and source else None
     types = {known.name.partition(".")[2]: known.type for known in scope.values()}
     field = _field(reader, node, fields.get("field"), aggregate, types) if source and aggregate else None
@@ -86,7 +86,8 @@ def _feature(reader: Reader, key: Scalar, node: Node) -> Feature:
     elif "_cny" in name and not money:
         reader.problem(key, f'"{name}" holds no money', "leave _cny out of its name")
     was = reader.former(fields.get("was"), IDENTIFIER)
-    return Feature(name, source, aggregate, field, where, window, description, was)
+    asked = names.field_name(source, field, reader.kinds)
+    return Feature(name, source, aggregate, field, where, window, description, was, asked)
 
 
 def _window(
@@ -99,8 +100,9 @@ def _window(
         if aggregate == "daily_mean":
             reader.problem(since, "daily_mean counts days, since counts events", "use a window of days, or last")
         fields = reader.mapping(since, ("on",), ("when",))
-        on = reader.choice(fields.get("on"), sources())
-        when = reader.expression(fields["when"], names.event_scope(on), BOOL) if on and "when" in fields else None
+        on = reader.choice(fields.get("on"), sources(reader.kinds))
+        scope = names.event_scope(on, reader.kinds) if on else {}
+        when = reader.expression(fields["when"], scope, BOOL) if on and "when" in fields else None
         return Since(on, when) if on else None
     elif window is None:
         if at is not None:
@@ -135,16 +137,16 @@ def read_tiers(reader: Reader, root: Node, features: tuple[Feature, ...]) -> Tie
     fields = reader.mapping(root, (), (*names.CLIENT_TYPES, "segments", "value_score"))
     base = {
         name: known
-        for name, known in names.rule_scope(None, features, (), ()).items()
+        for name, known in names.rule_scope(None, features, (), (), kinds=reader.kinds).items()
         if name not in ("client.tier", "client.days_in_tier", "client.segment", "client.value_score")
     }
     ladders = {type_: _ladder(reader, fields[type_], base) for type_ in names.CLIENT_TYPES if type_ in fields}
     tiers = tuple(dict.fromkeys(step.tier for ladder in ladders.values() for step in ladder.steps))
-    scope = names.rule_scope(None, features, tiers, ())
+    scope = names.rule_scope(None, features, tiers, (), kinds=reader.kinds)
     before_segment = {n: k for n, k in scope.items() if n not in ("client.segment", "client.value_score")}
     segments = tuple(_segment(reader, item, before_segment) for item in reader.items(fields.get("segments")))
     _no_twice(reader, fields.get("segments"), [segment.id for segment in segments])
-    scope = names.rule_scope(None, features, tiers, tuple(segment.id for segment in segments))
+    scope = names.rule_scope(None, features, tiers, tuple(segment.id for segment in segments), kinds=reader.kinds)
     before_score = {n: k for n, k in scope.items() if n != "client.value_score"}
     score = reader.expression(fields["value_score"], before_score, number()) if "value_score" in fields else None
     return Tiers(ladders, segments, score and _in_cny(score))

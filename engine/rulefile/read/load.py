@@ -15,13 +15,15 @@ from typing import Final
 
 from engine.core.language.expressions import Scope
 from engine.core.rules.day_lists import inferred
-from engine.core.rules.names import rule_scope
+from engine.core.rules.event_types import EventType, kinds_of
+from engine.core.rules.names import Scopes, rule_scope
 from engine.core.rules.occasion import trigger_about
 from engine.core.rules.ruleset import ContactPolicy, Rule, RuleSet, Tiers
 from engine.core.rules.tables import NOTHING
 from engine.core.text import INVISIBLE, visible
 from engine.rulefile.read.declarations import read_features, read_policy, read_tiers
 from engine.rulefile.read.definitions import read_definitions
+from engine.rulefile.read.event_types import EVENTS_FILE, is_rules_of_old, read_event_types
 from engine.rulefile.read.rules import read_rules
 from engine.rulefile.source.characters import MAX_BYTES
 from engine.rulefile.source.csv_file import SUFFIX, Sheets
@@ -121,6 +123,15 @@ def load(
                 Problem(name, 1, 1, None, "missing file", "add it; a rule set needs all three: features, tiers, policy")
             )
 
+    types: tuple[EventType, ...] = ()
+    of_old = published and is_rules_of_old(roots.get(EVENTS_FILE))
+    if EVENTS_FILE in roots and not of_old:
+        types = read_event_types(readers[EVENTS_FILE], roots[EVENTS_FILE])
+    if any(problem.file == EVENTS_FILE for problem in problems):
+        return tuple(unsure.folded(problems))  # nearly everything else asks for what it declares
+    kinds = kinds_of(types)
+    for reader in readers.values():
+        reader.kinds = kinds
     features = read_features(readers[FEATURES], roots[FEATURES]) if FEATURES in roots else ()
     unsure.any_name |= FEATURES not in files
     tiers = read_tiers(readers[TIERS], roots[TIERS], features) if TIERS in roots else Tiers({}, (), None)
@@ -129,23 +140,23 @@ def load(
     policy = read_policy(readers[POLICY], roots[POLICY]) if POLICY in roots else ContactPolicy(0)
     sheets = Sheets(files, unsure, problems)
     declared = NOTHING
+    segments = tuple(segment.id for segment in tiers.segments)
     if DEFINITIONS in roots:
-        segments = tuple(segment.id for segment in tiers.segments)
 
         @cache
-        def scopes(topic: str | None) -> Scope:
-            return rule_scope(trigger_about(topic), features, tiers.names, segments)
+        def known_on(topic: str | None) -> Scope:
+            return rule_scope(trigger_about(topic, kinds), features, tiers.names, segments, kinds=kinds)
 
-        declared = read_definitions(readers[DEFINITIONS], roots[DEFINITIONS], scopes, sheets)
+        declared = read_definitions(readers[DEFINITIONS], roots[DEFINITIONS], known_on, sheets)
     if DEFINITIONS not in files and sheets.names:
         unsure.any_name = True
         remedy = f"add it: it says what {', '.join(sheets.names)} holds, or remove what it says nothing of"
         problems.append(Problem(DEFINITIONS, 1, 1, None, "missing file", remedy))
-    placed = {
-        name: read_rules(readers[name], roots[name], features, tiers, declared)
-        for name in roots
-        if name not in (FEATURES, TIERS, POLICY, DEFINITIONS)
-    }
+    scopes = Scopes(
+        lambda trigger: rule_scope(trigger, features, tiers.names, segments, declared=declared, kinds=kinds)
+    )
+    others = (FEATURES, TIERS, POLICY, DEFINITIONS, *[EVENTS_FILE] * (not of_old))
+    placed = {name: read_rules(readers[name], roots[name], scopes, tiers) for name in roots if name not in others}
     rules = _distinct(placed, readers)
     if not unsure.alike and not any(problem.file == DEFINITIONS for problem in problems):
         sheets.tell_unused()
@@ -163,6 +174,7 @@ def load(
         tables=declared.tables,
         definitions=declared.definitions,
         last_days={**inferred(asking, declared.lists), **declared.last_days},
+        event_types=types,
     )
 
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 import re
 from typing import Final, cast, get_args
 
-from engine.core.contract.topics import inbound_topics, sources
+from engine.core.contract.topics import in_order, sources
 from engine.core.firm_time import WEEKDAYS
-from engine.core.language.expressions import BOOL, Expression, Scope
+from engine.core.language.expressions import BOOL, Expression
 from engine.core.plan.waking import read_by
+from engine.core.rules.names import Scopes
 from engine.core.rules.occasion import (
     Becomes,
     BeforeMaturity,
@@ -24,7 +25,6 @@ from engine.core.rules.occasion import (
     Sequence,
     Silence,
     Step,
-    Trigger,
     event_triggers,
     on,
 )
@@ -48,9 +48,6 @@ CALENDAR_KEYS: Final[dict[str, tuple[str, ...]]] = {
 YEAR_S: Final = 366 * DAY_S
 
 
-Scopes = dict[Trigger | None, Scope]
-
-
 def read_occasion(reader: Reader, node: Node, fields: dict[str, Node], scopes: Scopes) -> tuple[Occasion, Expression]:
     """The occasion, without triggers after a fault, and the condition."""
     given = [key for key in KINDS if key in fields]
@@ -71,7 +68,7 @@ def read_occasion(reader: Reader, node: Node, fields: dict[str, Node], scopes: S
         case ["sequence", *_]:
             occasion = _sequence(reader, fields["sequence"], scopes)
         case ["on", *_]:
-            named = {str(trigger): trigger for trigger in event_triggers()}
+            named = {str(trigger): trigger for trigger in event_triggers(reader.kinds)}
             occasion = OnEvents(tuple(named[name] for name in reader.choices(fields["on"], tuple(named))))
     known = {str(trigger): scopes[trigger] for trigger in occasion.triggers}
     when = reader.expression_in(fields["when"], known, BOOL) if "when" in fields and known else ALWAYS
@@ -81,7 +78,7 @@ def read_occasion(reader: Reader, node: Node, fields: dict[str, Node], scopes: S
 def _silence(reader: Reader, node: Node) -> Silence:
     fields = reader.mapping(node, ("of", "for"))
     days = reader.duration(fields.get("for"), "d", DAY_S, YEAR_S) // DAY_S
-    return Silence(reader.choice(fields.get("of"), sources()), days)
+    return Silence(reader.choice(fields.get("of"), sources(reader.kinds)), days)
 
 
 def _becomes(reader: Reader, fields: dict[str, Node], scopes: Scopes) -> tuple[Becomes, Expression]:
@@ -150,5 +147,5 @@ def _sequence(reader: Reader, node: Node, scopes: Scopes) -> Sequence:
 
 def _step(reader: Reader, node: Node | None, scopes: Scopes) -> Step:
     fields = reader.mapping(node, ("on",), ("when",))
-    topic = reader.choice(fields.get("on"), inbound_topics()) or "profiles"
+    topic = reader.choice(fields.get("on"), in_order(reader.kinds)) or "profiles"
     return Step(topic, reader.expression(fields["when"], scopes[on(topic)], BOOL) if "when" in fields else ALWAYS)

@@ -12,12 +12,10 @@ from typing import Final, cast, get_args
 from engine.core.contract.events import Channel
 from engine.core.contract.outbound import Audience, Kind
 from engine.core.language.expressions import Expression, Fault, Scope, number
-from engine.core.rules import names
-from engine.core.rules.occasion import triggers
-from engine.core.rules.ruleset import Feature, Rule, Service, Tiers
-from engine.core.rules.tables import NOTHING, Declared
+from engine.core.rules.names import Scopes
+from engine.core.rules.ruleset import Rule, Service, Tiers
 from engine.rulefile.read.cases import read_tests
-from engine.rulefile.read.occasions import OCCASION_KEYS, Scopes, read_occasion
+from engine.rulefile.read.occasions import OCCASION_KEYS, read_occasion
 from engine.rulefile.source.document import Mapping, Node, Scalar
 from engine.rulefile.source.fields import DAY_S, IDENTIFIER, KEBAB, MINUTE_S, OWNER, TEMPLATE, Reader
 
@@ -42,15 +40,8 @@ MAX_COOLDOWN_S: Final = 365 * DAY_S
 MAX_EXPIRES_S: Final = 90 * DAY_S
 
 
-def read_rules(
-    reader: Reader, root: Node, features: tuple[Feature, ...], tiers: Tiers, declared: Declared = NOTHING
-) -> list[tuple[Scalar | None, Rule]]:
+def read_rules(reader: Reader, root: Node, scopes: Scopes, tiers: Tiers) -> list[tuple[Scalar | None, Rule]]:
     """Each rule with the node of its id."""
-    segments = tuple(segment.id for segment in tiers.segments)
-    scopes = {
-        trigger: names.rule_scope(trigger, features, tiers.names, segments, declared=declared)
-        for trigger in (*triggers(), None)
-    }
     rules = []
     for node in reader.items(reader.mapping(root, ("rules",)).get("rules")):
         id_ = node.entries["id"][1] if isinstance(node, Mapping) and "id" in node.entries else None

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from engine.core.contract.events import Channel, Event, parse_time_ms
 from engine.core.contract.message import cny
-from engine.core.contract.topics import TOPICS, inbound_topics, sources, written_as
+from engine.core.contract.topics import TOPICS, Kinds, Topic, in_order, sources, written_as
 from engine.core.firm_time import DAY_MS, MINUTE_MS
 from engine.core.language.expressions import Fault
 from engine.core.rules import names
@@ -74,7 +74,7 @@ class Story:
         reader = self.reader
         if isinstance(node, Scalar) and node.value == "unknown":
             return None
-        follows = _follows()
+        follows = _follows(reader.kinds)
         for key, (at, _) in _entries(node).items():
             if key in follows:
                 reader.problem(at, f"{key} cannot be given: it follows from events", follows[key])
@@ -137,11 +137,12 @@ class Story:
     def steps(self, node: Node | None, at_ms: int) -> list[tuple[int, str, Node]]:
         """(time, topic, fields) in order of time; an item with `times` or `every` stands for several."""
         reader, steps = self.reader, []
+        known = in_order(reader.kinds)
         for item in reader.items(node):
-            fields = reader.mapping(item, ("at",), (*inbound_topics(), "every", "times"))
-            topics = [topic for topic in inbound_topics() if topic in fields]
+            fields = reader.mapping(item, ("at",), (*known, "every", "times"))
+            topics = [topic for topic in known if topic in fields]
             if reader.whole(item, fields) and len(topics) != 1:
-                reader.problem(item, f"{len(topics)} events", f"write one of: {', '.join(inbound_topics())}")
+                reader.problem(item, f"{len(topics)} events", f"write one of: {', '.join(known)}")
                 continue
             if "at" not in fields or not topics:
                 continue
@@ -160,23 +161,24 @@ class Story:
         return sorted(steps, key=lambda step: step[0])
 
     def one_event(self, node: Node, at_ms: int) -> None:
-        found = self.reader.mapping(node, (), inbound_topics())
+        known = in_order(self.reader.kinds)
+        found = self.reader.mapping(node, (), known)
         if self.reader.whole(node, found) and len(found) != 1:
-            self.reader.problem(node, f"{len(found)} events", f"write one of: {', '.join(inbound_topics())}")
+            self.reader.problem(node, f"{len(found)} events", f"write one of: {', '.join(known)}")
         for topic, fields in list(found.items())[:1]:
             self.happen(topic, fields, at_ms)
 
     def happen(self, topic: str, node: Node, moment_ms: int) -> None:
         """One event, with what is not written taken from the client and from common sense."""
         fields = _entries(node)
-        keys = event_keys(topic)
+        keys = event_keys(self.reader.kinds[topic])
         self.reader.mapping(node, (), tuple(keys))
         before = len(self.reader.problems)
         written = {keys[k]: self.value(v, topic, k) for k, (_, v) in fields.items() if k in keys}
         if topic == "profiles":
             values = self.profile = self.profile | written
         else:
-            values = {**TOPICS[topic].example, **written}
+            values = {**self.reader.kinds[topic].example, **written}
         if topic == "balances":
             values = self.balance(node, values, "kind" in written)
         if len(self.reader.problems) == before:
@@ -200,8 +202,10 @@ class Story:
     def put(self, topic: str, values: dict[str, Any], moment_ms: int, at: Node | None, nodes: dict[str, Node]) -> None:
         """An event by the contract's own model; what the model refuses is reported at the field."""
         about = {"event_id": f"{topic}-{len(self.events) + 1}", "client_id": CLIENT_ID, "time": moment_ms}
+        if topic not in TOPICS:
+            about["type"] = topic
         try:
-            event: Any = TOPICS[topic].model.model_validate({**values, **about})
+            event: Any = self.reader.kinds[topic].model.model_validate({**values, **about})
         except ValidationError as error:
             for fault in error.errors():
                 key = written_as(str(fault["loc"][0])) if fault["loc"] else ""
@@ -227,6 +231,11 @@ class Story:
             self.reader.problem(scalar, str(error), f'write {forms}"{AT}"')
             return at_ms or AT_MS
 
+    def day(self, node: Node) -> str:
+        """A day, as an event has it."""
+        scalar = self.reader.scalar(node)
+        return scalar.value if scalar else ""
+
     def value(self, node: Node, topic: str, key: str) -> Any:
         """A field's value, by what the event's model holds there."""
         reader = self.reader
@@ -235,8 +244,12 @@ class Story:
         if key == "consents":
             empty = isinstance(node, Listing) and not node.items
             return dict.fromkeys(() if empty else reader.choices(node, CHANNELS), True)
-        of, field = TOPICS[topic], event_keys(topic)[key]
+        of = self.reader.kinds[topic]
+        field = event_keys(of)[key]
         kinds = of.kinds(field)
+        asked = next((asked for asked in of.names if asked.field == field), None)
+        if asked is not None and asked.unit == "time":
+            return self.day(node) if asked.date else self.moment(node, None)
         if choices := of.choices(field):
             return reader.choice(node, choices)
         if bool in kinds:
@@ -262,11 +275,11 @@ _FOLLOWS: Final = {
 }
 
 
-def _follows() -> dict[str, str]:
+def _follows(kinds: Kinds) -> dict[str, str]:
     return _FOLLOWS | {
         name.removeprefix("client."): f"write history, such as {{at: -3d, {source}: {{}}}}"
-        for source in sources()
-        for name in (names.days_since(source), names.last_at(source))
+        for source in sources(kinds)
+        for name in (names.days_since(source, kinds), names.last_at(source, kinds))
     }
 
 
@@ -279,9 +292,10 @@ def money_fen(reader: Reader, node: Node | None) -> int | None:
     return round(value * 100)
 
 
-def event_keys(topic: str) -> dict[str, str]:
+def event_keys(kind: Topic) -> dict[str, str]:
     """The fields of an event as tests write them -> as the contract does: money in CNY, no id and time."""
-    return {written_as(name): name for name in TOPICS[topic].fields}
+    said_already = () if kind.name in TOPICS else ("type",)
+    return {written_as(name): name for name in kind.fields if name not in said_already}
 
 
 def firm_time_ms(text: str) -> int:

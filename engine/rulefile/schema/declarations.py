@@ -1,4 +1,4 @@
-"""JSON Schema of features.yaml, tiers.yaml, policy.yaml and definitions.yaml.
+"""JSON Schema of features.yaml, tiers.yaml, policy.yaml, definitions.yaml and events.yaml.
 
 Enters: the constants that their readers use; of a rule set, the names that it declares. Leaves: schemas.
 """
@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from engine.core.contract.topics import inbound_topics, sources
+from engine.core.contract.topics import in_order, sources
 from engine.core.rules import names
 from engine.core.rules.occasion import on as on_topic
 from engine.core.rules.ruleset import RuleSet
 from engine.rulefile.lint.worlds import scope_of
-from engine.rulefile.read import declarations, tables
+from engine.rulefile.read import declarations, event_types, tables
 from engine.rulefile.schema.parts import (
     Keys,
     Schema,
@@ -22,6 +22,7 @@ from engine.rulefile.schema.parts import (
     either,
     expression,
     items,
+    kinds_of,
     mapping,
     named,
     number,
@@ -29,18 +30,19 @@ from engine.rulefile.schema.parts import (
     word,
     words_of,
 )
-from engine.rulefile.source.fields import IDENTIFIER, KEBAB, TIER
+from engine.rulefile.source.fields import IDENTIFIER, KEBAB, OWNER, TIER
 
 WINDOW: Final = "^([1-9][0-9]{0,2}[dh]|" + "|".join(declarations.MONTHS) + ")$"
 
 
-def features_schema() -> Schema:
+def features_schema(rule_set: RuleSet | None) -> Schema:
+    kinds = kinds_of(rule_set)
     since: Keys = {
-        "on": (choice(sources()), "The kind of event."),
+        "on": (choice(sources(kinds)), "The kind of event."),
         "when": (expression(), "Which of them; names of that event alone."),
     }
     parts: Keys = {
-        "source": (choice(sources()), "The events that are counted."),
+        "source": (choice(sources(kinds)), "The events that are counted."),
         "aggregate": (choice(declarations.AGGREGATES), "What is made of them."),
         "field": ({"type": "string"}, "The field of the event; not for count."),
         "where": (expression(), "Only events for which this holds; names of the event alone."),
@@ -54,8 +56,8 @@ def features_schema() -> Schema:
     count = {"properties": {"aggregate": {"const": "count"}}, "required": ["aggregate"]}
     field: Schema = {"required": ["field"]}
     feature["allOf"] = [{"if": count, "then": {"not": field}, "else": field}]
-    for source in sources():
-        fields = [(name.name.partition(".")[2], name.type) for name in names.event_names(source)]
+    for source in sources(kinds):
+        fields = [(name.name.partition(".")[2], name.type) for name in names.event_names(source, kinds)]
         numeric = [name for name, type_ in fields if type_.kind == "number"]
         of = {"source": {"const": source}}
         feature["allOf"] += [
@@ -114,7 +116,7 @@ def policy_schema() -> Schema:
 
 def definitions_schema(rule_set: RuleSet | None) -> Schema:
     value: Schema = {"type": ["string", "number", "boolean"]}
-    on = (choice(inbound_topics()), "The event whose names it uses; without it, the client's alone.")
+    on = (choice(in_order(kinds_of(rule_set))), "The event whose names it uses; without it, the client's alone.")
     said = (text(300), "What it is, in plain words.")
     listed: Keys = {
         "values": ({**items(value), "minItems": 1}, "Written here."),
@@ -136,7 +138,7 @@ def definitions_schema(rule_set: RuleSet | None) -> Schema:
     row: Schema = {"type": "object", "properties": {tables.THEN: then}, "required": [tables.THEN]}
     row["additionalProperties"] = cell
     if rule_set is not None:  # columns that can be inputs
-        scopes = (scope_of(rule_set, trigger) for trigger in (None, *map(on_topic, inbound_topics())))
+        scopes = (scope_of(rule_set, trigger) for trigger in (None, *map(on_topic, in_order(rule_set.kinds))))
         row["properties"] = {name: cell for scope in scopes for name in scope if "." in name} | row["properties"]
     table: Keys = {
         "hit": (choice(tables.HITS), "The first row that matches; or the only one, and rows may not overlap."),
@@ -156,3 +158,26 @@ def definitions_schema(rule_set: RuleSet | None) -> Schema:
         "define": (named(IDENTIFIER, mapping(definition, ("is",), ("on", "description"))), "Named expressions."),
     }
     return mapping(root, (), ("lists", "tables", "define"))
+
+
+def events_schema() -> Schema:
+    value: Schema = {"type": ["string", "number"]}
+    parts: Keys = {
+        "kind": (choice(event_types.FIELD_KINDS), "What it holds."),
+        "required": ({"type": "boolean"}, "Whether a record without it is refused."),
+        "personal": ({"type": "boolean"}, "Whether it is about a person: commands do not show it unasked."),
+        "unit": (choice(event_types.NUMBER_UNITS), "Of a number."),
+        "least": (number(), "The least that a number or an amount can be."),
+        "most": (number(), "The most that it can be."),
+        "values": ({**items(value), "minItems": 1}, "Of an enum; any other text counts as other, if that is one."),
+        "description": (text(300), "What it is, in plain words."),
+    }
+    one_field = either(choice(event_types.FIELD_KINDS), mapping(parts, ("kind",), event_types.FIELD_KEYS))
+    one_type: Keys = {
+        "title": (text(120), "What happened, in plain words."),
+        "owner": (word(OWNER), "The department whose systems send it."),
+        "fields": (named(IDENTIFIER, one_field), "What it says beside event_id, client_id, time and type."),
+        "description": (text(300), "More of it."),
+    }
+    declared = mapping(one_type, ("title", "owner", "fields"), ("description",))
+    return mapping({"events": (named(IDENTIFIER, declared), "By name.")}, ("events",))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from engine.core.contract.topics import TOPICS, Kinds
 from engine.core.rules.ruleset import RuleSet
 from engine.rulefile.lint.worlds import scope_of
 
@@ -16,6 +17,11 @@ Schema = dict[str, Any]
 Keys = Mapping[str, tuple[Schema, str]]  # key -> what it may hold, and what it is
 DIGITS: Final = "^-?[0-9][0-9_]{0,20}(\\.[0-9]{1,10})?$"
 SHOWN: Final = 400  # names told in a description
+
+
+def kinds_of(rule_set: RuleSet | None) -> Kinds:
+    """The kinds of events that its files can name."""
+    return TOPICS if rule_set is None else rule_set.kinds
 
 
 def described(schema: Schema, said: str) -> Schema:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-from engine.core.contract.topics import TOPICS, inbound_topics, sources
+from engine.core.contract.topics import TOPICS, Topic, in_order, sources
 from engine.core.firm_time import WEEKDAYS
 from engine.core.rules import names
 from engine.core.rules.occasion import event_triggers
@@ -27,6 +27,7 @@ from engine.rulefile.schema.parts import (
     either,
     expression,
     items,
+    kinds_of,
     mapping,
     named,
     number,
@@ -52,11 +53,11 @@ def rules_schema(rule_set: RuleSet | None) -> Schema:
         "owner": (word(OWNER), "The department that it belongs to."),
         "serves": (choice(rules.SERVICES), "Which of the firm's needs it serves."),
         "description": (text(500), "Why there is such a rule."),
-        "on": (choices(map(str, event_triggers())), "The events on which it is evaluated."),
-        "silence": (_silence(), "Looks at a client once when nothing has come for so long."),
+        "on": (choices(map(str, event_triggers(kinds_of(rule_set)))), "The events on which it is evaluated."),
+        "silence": (_silence(rule_set), "Looks at a client once when nothing has come for so long."),
         "becomes": (expression(known), "Fires when this becomes true, not again while it stays true."),
         "at": (_calendar(), "Looks at every client at a time of the firm's calendar."),
-        "sequence": (_sequence(known), "An event, and another that follows it or does not."),
+        "sequence": (_sequence(known, rule_set), "An event, and another that follows it or does not."),
         "for": (duration("mhd"), "With becomes: it must have been true for so long."),
         "repeat_every": (duration("mhd"), "With becomes: again while it stays true."),
         "when": (expression(known), "The condition."),
@@ -95,9 +96,9 @@ def _table(rule_set: RuleSet | None) -> Schema:
     return choice(tuple(table.name for table in rule_set.tables if table.type.kind == "list"))
 
 
-def _silence() -> Schema:
+def _silence(rule_set: RuleSet | None) -> Schema:
     parts: Keys = {
-        "of": (choice(sources()), "Events that do not come."),
+        "of": (choice(sources(kinds_of(rule_set))), "Events that do not come."),
         "for": (duration("d"), "For so many days."),
     }
     return mapping(parts, ("of", "for"))
@@ -133,9 +134,9 @@ def _calendar() -> Schema:
     return calendar
 
 
-def _sequence(known: str) -> Schema:
+def _sequence(known: str, rule_set: RuleSet | None) -> Schema:
     parts: Keys = {
-        "on": (choice(inbound_topics()), "The kind of event."),
+        "on": (choice(in_order(kinds_of(rule_set))), "The kind of event."),
         "when": (expression(known), "Which of them."),
     }
     step = mapping(parts, ("on",), ("when",))
@@ -168,13 +169,13 @@ def _test(rule_set: RuleSet | None) -> Schema:
     expected |= {"minProperties": 1, "maxProperties": 1}
     given: Keys = {
         "client": (either({"const": "unknown"}, _client(rule_set)), "What is known of the client."),
-        "history": (items(_happening()), "What came before."),
+        "history": (items(_happening(rule_set)), "What came before."),
     }
     parts: Keys = {
         "name": (text(120), "What it shows."),
         "given": (mapping(given, (), story.GIVEN_KEYS), "Who the client is, what came before."),
         "at": (text(40), f'When, in the firm\'s time; "{story.AT}" unless said.'),
-        "event": (_one_event(), "What comes."),
+        "event": (_one_event(rule_set), "What comes."),
         "wait": (duration("mhd"), "How much time passes then."),
         "expect": (either({"const": "fires"}, expected), "What is to become of the rule."),
     }
@@ -184,7 +185,7 @@ def _test(rule_set: RuleSet | None) -> Schema:
 
 
 def _client(rule_set: RuleSet | None) -> Schema:
-    profile = _event("profiles")["properties"]
+    profile = _event(TOPICS["profiles"])["properties"]
     tiers = (*rule_set.tiers.names, *names.CLIENT_TYPES) if rule_set is not None else None
     more: dict[str, Schema] = {
         **{key: number() for key in (*story.MONEY_KEYS, "margin_ratio")},
@@ -198,31 +199,34 @@ def _client(rule_set: RuleSet | None) -> Schema:
     }
 
 
-def _happening() -> Schema:
+def _happening(rule_set: RuleSet | None) -> Schema:
+    kinds = kinds_of(rule_set)
     parts: Keys = {
         "at": (text(40), 'A time, or how long before the test\'s: "-3d".'),
-        **{topic: (_event(topic), "An event of this kind.") for topic in inbound_topics()},
+        **{name: (_event(kinds[name]), "An event of this kind.") for name in in_order(kinds)},
         "every": (duration("mhd"), "Again every so often."),
         "times": (number(1, story.MAX_EVENTS), "So many times."),
     }
-    step = mapping(parts, ("at",), (*inbound_topics(), "every", "times"))
-    step["oneOf"] = [{"required": [topic]} for topic in inbound_topics()]
+    step = mapping(parts, ("at",), (*in_order(kinds), "every", "times"))
+    step["oneOf"] = [{"required": [name]} for name in in_order(kinds)]
     return step
 
 
-def _one_event() -> Schema:
-    parts: Keys = {topic: (_event(topic), "An event of this kind.") for topic in inbound_topics()}
-    return mapping(parts, (), inbound_topics()) | {"minProperties": 1, "maxProperties": 1}
+def _one_event(rule_set: RuleSet | None) -> Schema:
+    kinds = kinds_of(rule_set)
+    parts: Keys = {name: (_event(kinds[name]), "An event of this kind.") for name in in_order(kinds)}
+    return mapping(parts, (), in_order(kinds)) | {"minProperties": 1, "maxProperties": 1}
 
 
-def _event(topic: str) -> Schema:
+def _event(kind: Topic) -> Schema:
     """The fields of an event as tests write them, each by the event's own model."""
-    contract = TOPICS[topic].model.model_json_schema()["properties"]
+    contract = kind.model.model_json_schema()["properties"]
+    times = {asked.field for asked in kind.names if asked.unit == "time"}
     properties = {}
-    for key, field in story.event_keys(topic).items():
+    for key, field in story.event_keys(kind).items():
         given = contract[field]
         said = given.get("description") or key.replace("_", " ")
-        properties[key] = described(_value(key, given), said)
+        properties[key] = described(text(40) if field in times else _value(key, given), said)
     return {"type": "object", "properties": properties, "additionalProperties": False}
 
 
@@ -251,7 +255,7 @@ def rule_file_schemas(rule_set: RuleSet | None, base: str) -> dict[str, Schema]:
 
     built: Iterable[tuple[str, str, str, Schema]] = (
         ("rules", "Rules", "What is done for clients, and when.", rules_schema(rule_set)),
-        ("features", "Features", "What rules can ask about a client's past.", other.features_schema()),
+        ("features", "Features", "What rules can ask about a client's past.", other.features_schema(rule_set)),
         ("tiers", "Tiers", "Which tier and segment a client is in, and the value score.", other.tiers_schema(rule_set)),
         ("policy", "Policy", "Limits on contacting a client, and who may publish rules.", other.policy_schema()),
         (
@@ -260,6 +264,7 @@ def rule_file_schemas(rule_set: RuleSet | None, base: str) -> dict[str, Schema]:
             "Lists, decision tables and named conditions.",
             other.definitions_schema(rule_set),
         ),
+        ("events", "Event types", "The firm's own events, and what they say.", other.events_schema()),
     )
     return {
         f"{name}.json": {

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
+from engine.core.contract.topics import TOPICS, Kinds
 from engine.core.language.expressions import BOOL, Expression, Fault, Scope, Type, parse
 from engine.core.rules.names import eventful
 from engine.core.text import INVISIBLE, disguised, named, plain, unseen
@@ -55,6 +56,7 @@ class Reader:
     unsure: Unsure
     problems: list[Problem] = field(default_factory=list)
     rule: str | None = None
+    kinds: Kinds = field(default_factory=lambda: TOPICS)  # of events, those that events.yaml declares among them
 
     @property
     def faults(self) -> tuple[int, int]:
@@ -265,7 +267,7 @@ class Reader:
 
     def topic(self, node: Node | None) -> str | None:
         """What a declaration is about, when it uses the names of an event."""
-        return self.choice(node, eventful()) or None
+        return self.choice(node, eventful(self.kinds)) or None
 
     def duration(self, node: Node | None, units: str, least_s: int, most_s: int) -> int:
         """Seconds."""

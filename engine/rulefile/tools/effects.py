@@ -16,6 +16,7 @@ from engine.core.plan.features import column_key
 from engine.core.plan.waking import digest_of
 from engine.core.rules.meaning import filter_meaning
 from engine.core.rules.ruleset import Feature, RuleSet, Since
+from engine.rulefile.tools.compatibility import broken
 
 RULE_MEMORY: Final = "365 days"
 Memory = tuple[str, str]  # the source, and what values are kept by: day, hour, month (closed), or since an event
@@ -97,6 +98,8 @@ def _changed(before: Feature, after: Feature) -> Iterable[str]:
         for part in ("source", "aggregate", "field")
         if getattr(before, part) != getattr(after, part)
     )
+    if before.asked and after.asked and before.asked.stored_as != after.asked.stored_as and before.field == after.field:
+        yield "its field is of another kind"
     if _memories(before)[0][1] != _memories(after)[0][1]:
         yield "its window is of another kind"
     elif isinstance(before.window, Since) and before.window != after.window:
@@ -106,7 +109,15 @@ def _changed(before: Feature, after: Feature) -> Iterable[str]:
 def effects(old: RuleSet, new: RuleSet) -> tuple[str, ...]:
     """A sentence for each thing that happens to clients, apart from what the new rules do."""
     lacking = pasts(old, new)
-    return tuple(_lost(lacking)) + tuple(_kept(old, new)) + tuple(_evaluated(old, new))
+    found = (broken(old, new), _lost(lacking), _forgotten(old, new), _kept(old, new), _evaluated(old, new))
+    return tuple(effect for effects_of_one in found for effect in effects_of_one)
+
+
+def _forgotten(old: RuleSet, new: RuleSet) -> Iterable[str]:
+    gone = sorted({known.name for known in old.event_types} - {known.name for known in new.event_types})
+    if gone:
+        put_back = "put back, it begins without a past"
+        yield f"what is kept of {', '.join(gone)} goes with each client's next change: {put_back}"
 
 
 def _lost(lacking: list[Past]) -> Iterable[str]:

@@ -87,7 +87,7 @@ class _Told:
 def run_tests(rule_set: RuleSet, only: str | None = None, documents: Documents | None = None) -> Report:
     """All tests, or those of one rule. `documents`: the files' trees, if they are at hand."""
     told = [entry for entry in _told(rule_set, documents) if only in (None, entry.rule.id)]
-    runner = _Runner(compile_rule_set(rule_set))
+    runner = _Runner(compile_rule_set(rule_set.showing_all()))
     results: list[Result] = []
     branches: list[Branch] = []
     of = 0
@@ -121,7 +121,7 @@ def _told(rule_set: RuleSet, documents: Documents | None) -> list[_Told]:
     for file, text in rule_set.files:
         root = documents.get(file) if documents else read_document(file, text, published=True)[0]
         listed = root.entries.get("rules") if isinstance(root, Mapping) else None
-        reader = Reader(file, text, Unsure())
+        reader = Reader(file, text, Unsure(), kinds=rule_set.kinds)
         for node in reader.items(listed[1]) if listed else ():
             assert isinstance(node, Mapping)  # of a checked file
             fields = {key: value for key, (_, value) in node.entries.items()}

@@ -22,7 +22,7 @@ from prometheus_client import (
 
 from engine.core.contract.decode import fallbacks
 from engine.core.contract.outbound import Rejection
-from engine.core.contract.topics import REROUTED, TOPICS, inbound_topics, nested
+from engine.core.contract.topics import EVENTS, REROUTED, TOPICS, Kinds, Topic, inbound_topics, nested
 from engine.core.rules.ruleset import RuleSet, Tiers
 from engine.runtime.observe.rule_counts import RuleCounts
 
@@ -138,6 +138,8 @@ class Metrics:
         }
         self._used: dict[int | None, RuleSet] = {}  # by the worker's partitions; None: by the worker itself
         self._moves: set[tuple[str, str, str]] = set()
+        self._of_types = {"duplicates": self.duplicates, "late": self.late, "unread": self.unread}
+        self._declared: set[tuple[str, ...]] = set()  # the series of declared types: which of the above, its labels
         self._begin()
 
     def _begin(self) -> None:
@@ -153,10 +155,13 @@ class Metrics:
         for result in ("changed", "unchanged"):
             self.swept.labels(result)
         for topic in inbound_topics():
-            for counter in (self.events, self.rerouted, self.duplicates, self.late):
+            for counter in (self.events, self.rerouted):
                 counter.labels(topic)
-            for field in _fields_that_may_be_unread(topic):
-                self.unread.labels(topic, field)
+        for name, kind in TOPICS.items():
+            for counter in (self.duplicates, self.late):
+                counter.labels(name)
+            for field in _fields_that_may_be_unread(kind):
+                self.unread.labels(name, field)
         for topic in (*inbound_topics(), REROUTED):
             for reason in Rejection:
                 self.rejected.labels(topic, reason.value)
@@ -205,6 +210,12 @@ class Metrics:
         for new in moves - self._moves:
             self.tier_changes.labels(*new)
         self._moves = moves
+        series = {label for rule_set in used for label in _of_declared(rule_set.declared_types)}
+        for counter, *labels in self._declared - series:
+            self._of_types[counter].remove(*labels)
+        for counter, *labels in series - self._declared:
+            self._of_types[counter].labels(*labels)
+        self._declared = series
 
     def lists_end(self, days_left: Mapping[str, int]) -> None:
         self.list_days_left.clear()
@@ -235,12 +246,20 @@ class Metrics:
         return generate_latest(self._plain) + self.rules.text()
 
 
-def _fields_that_may_be_unread(topic: str) -> Iterator[str]:
-    model = TOPICS[topic].model
+def _fields_that_may_be_unread(kind: Topic) -> Iterator[str]:
+    model = kind.model
     for name in fallbacks(model):
         yield name
         if name in nested(model):
             yield from (f"{name}.{inner}" for inner in fallbacks(nested(model)[name]))
+
+
+def _of_declared(declared: Kinds) -> Iterator[tuple[str, ...]]:
+    """What is counted of the types that a rule set declares, by the name of the counter and its labels."""
+    for name, kind in declared.items():
+        yield "duplicates", name
+        yield "late", name
+        yield from (("unread", EVENTS, f"{name}.{field}") for field in _fields_that_may_be_unread(kind))
 
 
 def _tier_moves(tiers: Tiers) -> Iterator[tuple[str, str, str]]:

@@ -8,6 +8,7 @@ and any surprise throws the memory away. Nothing here knows Kafka, Redis or a cl
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import Final, Generic
 
 import structlog
@@ -113,7 +114,8 @@ class Partition(Generic[Plan, State, Input]):
         keys: dict[str, None] = {}  # in order: so is the cache's
         latest_ms = 0
         ahead: list[Place] = []
-        found = [(record, read(record, self._belongs, processor.decode)) for record in batch.records]
+        decode = partial(processor.decode, self._plan)
+        found = [(record, read(record, self._belongs, decode)) for record in batch.records]
         topics: list[str] = []
         for record, outcome in by_clock(found, decided_ms) if decided_ms else by_neighbours(found):
             if isinstance(outcome, Taken):

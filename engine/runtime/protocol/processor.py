@@ -48,8 +48,10 @@ class Processor(ABC, Generic[Plan, State, Input]):
         """The topics that it reads, rerouted copies included, with their places in the merge, in that order."""
 
     @abstractmethod
-    def decode(self, topic: str, key: bytes | None, value: bytes | None, timestamp_ms: int) -> Taken | Rejected:
-        """Raises nothing, whatever the bytes."""
+    def decode(
+        self, plan: Plan, topic: str, key: bytes | None, value: bytes | None, timestamp_ms: int
+    ) -> Taken | Rejected:
+        """What a record is may depend on the plan, which the ledger names. Raises nothing, whatever the bytes."""
 
     @abstractmethod
     def key_of(self, event: Event) -> str:

@@ -12,11 +12,11 @@ from collections.abc import Callable, Collection, Container, Iterable, Iterator,
 from dataclasses import dataclass
 from typing import Final, Protocol, assert_never
 
-from engine.core.contract.decode import FUTURE_TOLERANCE_MS, MAX_EVENT_BYTES, Rejected, Taken, decode
+from engine.core.contract.decode import FUTURE_TOLERANCE_MS, MAX_EVENT_BYTES, Rejected, Taken
 from engine.core.contract.message import Message
 from engine.core.contract.outbound import Rejection
 from engine.core.contract.surroundings import of_headers
-from engine.core.contract.topics import DEAD_LETTERS, REROUTED, TOPICS
+from engine.core.contract.topics import DEAD_LETTERS, REROUTED, inbound_topics
 from engine.core.firm_time import DAY_MS
 
 LARGEST_LETTER_BYTES: Final = 15_000_000  # what the dead letters' topic takes, with room for headers
@@ -110,7 +110,7 @@ def _packed(data: bytes | None) -> bytes | None:
     return None if data is None else gzip.compress(data, compresslevel=1, mtime=0)  # no time: the same bytes again
 
 
-def read(record: Inbound, belongs: Callable[[bytes], bool], decode: Decode = decode) -> Outcome:
+def read(record: Inbound, belongs: Callable[[bytes], bool], decode: Decode) -> Outcome:
     """Raises nothing, whatever the bytes."""
     key = record.key
     if record.topic == REROUTED:
@@ -126,7 +126,7 @@ def read(record: Inbound, belongs: Callable[[bytes], bool], decode: Decode = dec
     return outcome
 
 
-def inbound(topic: str, record: Record, known: Container[str] = TOPICS) -> Inbound:
+def inbound(topic: str, record: Record, known: Container[str] | None = None) -> Inbound:
     """From a consumer's record. A rerouted copy comes from one of the topics that are known."""
     appended = record.timestamp_type == APPEND_TIME
     made = Inbound(
@@ -142,7 +142,7 @@ def inbound(topic: str, record: Record, known: Container[str] = TOPICS) -> Inbou
             origin = [int(headers[h]) for h in (_HEADER_PARTITION, _HEADER_OFFSET, _HEADER_TIMESTAMP)]
         except (KeyError, ValueError, TypeError, AttributeError):
             return made  # another program's record: it becomes a dead letter
-        if name in known:
+        if name in (inbound_topics() if known is None else known):
             made.topic = name
             made.partition, made.offset, made.timestamp_ms = origin
     return made

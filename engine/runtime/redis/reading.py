@@ -5,11 +5,11 @@ Enters: a Redis and a client's id. Leaves: plain values, or text for a terminal.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from engine.core.client.record import PUBLIC_FIELDS
-from engine.core.client.sections import unpack
+from engine.core.client.sections import last_events, unpack
 from engine.core.client.state import ClientState
 from engine.core.contract.message import cny, rfc3339
 from engine.core.contract.topics import TOPICS, sources
@@ -41,13 +41,16 @@ async def read_client(redis: AnyRedis, app_id: str, client_id: str) -> dict[str,
     if STATE_FIELD.encode() not in found:
         await refuse_gone(redis, app_id, partition, client_id)
         return None
-    client = unpack(NO_RULES.layout, found[STATE_FIELD.encode()])
+    packed = found[STATE_FIELD.encode()]
+    client = unpack(NO_RULES.layout, packed)
     public = {name: found.get(name.encode(), b"").decode() or None for name in PUBLIC_FIELDS}
-    return {"client_id": client_id, **public, **_private(client), "redis_key": key, "partition": partition}
+    private = _private(client, last_events(packed))
+    return {"client_id": client_id, **public, **private, "redis_key": key, "partition": partition}
 
 
-def _private(client: ClientState) -> dict[str, Any]:
-    last = {name: client.activities[name].last_ms for name in sources()}
+def _private(client: ClientState, declared: Mapping[str, int]) -> dict[str, Any]:
+    """`declared` says when the last event of each declared type came."""
+    last = {**{name: client.activities[name].last_ms for name in sources()}, **declared}
     return {
         "age_band": client.age_band,
         "region": client.region,
@@ -80,7 +83,8 @@ def on_one_screen(record: dict[str, Any]) -> str:
     )
     lines += [f"  {name:<16} {'-' if record[name] is None else record[name]}" for name in shown]
     lines.append(f"  {'consents':<16} {', '.join(record['consents']) or '-'}")
-    last = {f"last {TOPICS[name].singular}": moment for name, moment in record["last_event"].items()}
+    singular = {name: kind.singular for name, kind in TOPICS.items()}
+    last = {f"last {singular.get(name, name)}": moment for name, moment in record["last_event"].items()}
     lines += [f"  {name:<16} {moment or '-'}" for name, moment in last.items()]
     if record["late_events"]:  # older than what the client had been through: the path that was taken may differ
         lines += ["", "events that came late, newest first"]

@@ -22,8 +22,11 @@ from typing import Any, Final, Literal, get_args
 import structlog
 from aiokafka import TopicPartition
 
+from engine.core.contract.topics import Kinds
 from engine.core.plan.compile import Plan, compile_rule_set
+from engine.core.rules.event_types import declared_by
 from engine.core.rules.ruleset import RuleSet
+from engine.rulefile.read.event_types import event_types_of
 from engine.rulefile.read.load import DirectoryError, load, read_directory
 from engine.rulefile.read.load import digest as digest_of
 from engine.rulefile.source.document import Mapping as MappingNode
@@ -139,6 +142,7 @@ class RuleSetArchive:
         self._texts: dict[str, bytes] = {}
         self._history: dict[int, Entry] = {}
         self._plans: dict[str, Plan] = {}
+        self._types: dict[str, Kinds] = {}
         self._newer: dict[str, str] = {}  # by key, what is to be said of records of a newer engine
 
     async def read(self) -> None:
@@ -267,6 +271,12 @@ class RuleSetArchive:
             rule_set = load_files(self.files(digest), f"the rules of rule set {digest}")
             plan = self._plans[digest] = compile_rule_set(rule_set)
         return plan
+
+    def declared_types(self, digest: str) -> Kinds:
+        """The event types that a set declares, without compiling it. Raises Refused, Newer."""
+        if digest not in self._types:
+            self._types[digest] = declared_by(event_types_of(self.files(digest)))
+        return self._types[digest]
 
     def forget_plans_but(self, digest: str) -> None:
         """Forget compiled plans: each takes a megabyte or more, and a worker would keep one of every set that came."""

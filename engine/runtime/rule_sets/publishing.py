@@ -17,6 +17,7 @@ import structlog
 
 from engine.core.rules.meaning import changes
 from engine.core.rules.ruleset import RuleSet
+from engine.rulefile.tools.compatibility import broken
 from engine.rulefile.tools.effects import effects
 from engine.rulefile.trial.run import run_tests
 from engine.runtime.clients import Clients, Producer
@@ -36,18 +37,27 @@ MAX_NOTE: Final = 500
 VISIBLE_S: Final = 10.0
 TRIES: Final = 8
 FIRST_PAUSE_S: Final = 0.2  # at most
+BREAKING: Final = "change producers first, or publish with --breaking-events: dead letters can be sent again"
 
 Decision = Callable[[RuleSetArchive], tuple[Entry, dict[str, str]] | None]  # None: nothing is to be done
 
 
 async def publish(
-    settings: Settings, clients: Clients, rule_set: RuleSet, by: str, note: str, action: Action = "publish"
+    settings: Settings,
+    clients: Clients,
+    rule_set: RuleSet,
+    by: str,
+    note: str,
+    action: Action = "publish",
+    *,
+    breaking: bool = False,
 ) -> Entry | None:
     """Append a rule set whose tests pass; make it active unless the active set asks for approval. None when that
     is so already.
 
     A worker (`start`, `watch`) publishes nothing that has to be approved: it cannot say who wants it. At its start it
-    does not replace a set that a person made active.
+    does not replace a set that a person made active. A person who changes event types so that records are refused has
+    to say so (`breaking`); of a worker's, the history and the log tell.
     """
     if action not in BY_WORKERS:
         await _refuse_what_does_not_fit(settings, clients, rule_set)
@@ -64,9 +74,22 @@ async def publish(
                 digest=rule_set.digest,
             )
             return None
-        return _entry(archive, clients.wall_ms(), action, rule_set, by, note), dict(rule_set.files)
+        entry, lost = _entry(archive, clients.wall_ms(), action, rule_set, by, note), _lost(archive, rule_set)
+        if lost and action in BY_WORKERS:
+            log.warning("the given rules change event types so that records are refused", changes=lost)
+        elif lost and not breaking:
+            raise Refused("\n".join(("not published: records of declared events would be refused:", *lost, BREAKING)))
+        return entry, dict(rule_set.files)
 
     return await _append(settings, clients, by, note, decide, patient=action in BY_WORKERS)
+
+
+def _lost(archive: RuleSetArchive, rule_set: RuleSet) -> tuple[str, ...]:
+    """What the records of declared events lose by this set, against the active one."""
+    try:
+        return broken(archive.plan(archive.head).rule_set, rule_set) if archive.head is not None else ()
+    except Refused:  # of another version than this one
+        return ()
 
 
 async def revert(settings: Settings, clients: Clients, beginning: str, by: str, note: str) -> Entry | None:
