@@ -12,14 +12,19 @@ import pytest
 
 from engine.core.contract.decode import Rejected, Taken, decode
 from engine.core.contract.outbound import Rejection
-from engine.core.contract.topics import TOPICS
+from engine.core.contract.topics import TOPICS, in_order, inbound_topics
+from engine.demo.own_events import OPTIONAL, STEPS
 from engine.demo.simulator import SimulatedRecord, parse_line, simulate, to_line, write
 from engine.demo.spoiling import BAD_KINDS, spoil
 from engine.operations.record_file import to_json
+from tests.core.making import shipped_plan
 
 DAY_MS = 86_400_000
 END_MS = 1_790_000_000_000
 IN = {"deposit", "transfer_in", "gain", "dividend", "interest"}
+
+
+TYPES = shipped_plan().declared_types
 
 
 def records(clients=300, days=120, **options):
@@ -39,8 +44,8 @@ def text(**options):
 
 
 def test_same_arguments_same_bytes():
-    digest = hashlib.sha256(text(bad_share=0.01)).hexdigest()
-    assert digest == hashlib.sha256(text(bad_share=0.01)).hexdigest()
+    digest = hashlib.sha256(text(bad_share=0.01, topics=in_order(TOPICS))).hexdigest()
+    assert text(bad_share=0.01) == text(bad_share=0.01)
     assert digest == "5742d1407127a13db05387cb0ad56cccd71f0ad0cd50569ca263e53820640b2a"
     assert text(seed=8) != text()
 
@@ -59,11 +64,12 @@ def test_in_time_order_and_within_the_span(history):
 
 def test_every_record_is_an_event_the_engine_takes(history):
     for r in history:
-        assert not isinstance(decode(r.topic, r.key.encode(), to_json(r.value), r.time_ms), Rejected)
+        assert not isinstance(decode(r.topic, r.key.encode(), to_json(r.value), r.time_ms, TYPES), Rejected)
 
 
 def test_topics_and_count_only_select(history):
-    assert records(topics=["trades"]) == [r for r in history if r.topic == "trades"]
+    for topic in ("trades", "events"):
+        assert records(topics=[topic]) == [r for r in history if r.topic == topic]
     assert (
         records(topics=["trades", "logins"], count=500) == [r for r in history if r.topic in ("trades", "logins")][:500]
     )
@@ -156,10 +162,10 @@ def test_bad_records_stand_beside_the_good_ones_and_each_is_rejected(history):
     reasons = Counter()
     for r in mixed:
         if isinstance(r.value, bytes):
-            outcome = decode(r.topic, r.key and r.key.encode(), r.value, r.time_ms)
+            outcome = decode(r.topic, r.key and r.key.encode(), r.value, r.time_ms, TYPES)
             assert isinstance(outcome, Rejected), r
             reasons[outcome.reason] += 1
-    assert set(reasons) == set(Rejection) - {Rejection.TOO_LARGE, Rejection.NO_VALUE, Rejection.UNKNOWN_TYPE}
+    assert set(reasons) == set(Rejection) - {Rejection.TOO_LARGE, Rejection.NO_VALUE}
     assert sum(reasons.values()) == pytest.approx(0.05 * len(good), rel=0.1)
 
 
@@ -170,11 +176,11 @@ def test_odd_records_stand_in_place_of_good_ones_and_each_is_taken(history):
     assert len(odd) == pytest.approx(0.1 * len(history), rel=0.1)
     unread = Counter()
     for good, r in odd:
-        taken = decode(r.topic, r.key.encode(), to_json(r.value), r.time_ms)
+        taken = decode(r.topic, r.key.encode(), to_json(r.value), r.time_ms, TYPES)
         assert isinstance(taken, Taken), r
         unread.update((r.topic, name) for name in taken.unread)
         assert sum(good.value.get(name) != r.value.get(name) for name in good.value) <= 1
-    assert {topic for topic, _ in unread} == {"trades", "logins", "balances", "profiles"}
+    assert {topic for topic, _ in unread} == {"trades", "logins", "balances", "profiles", "events"}
     assert {("profiles", "consents"), ("logins", "channel"), ("trades", "quantity")} < set(unread)
 
 
@@ -210,5 +216,24 @@ def test_a_time_without_offset_is_refused():
 
 def test_ids_and_topics_need_no_escaping_in_lines(history):
     assert all(re.fullmatch(r"[A-Za-z0-9-]+", r.key) for r in history)
-    assert set(TOPICS) == {r.topic for r in history}
+    assert set(inbound_topics()) == {r.topic for r in history}
     assert isinstance(history[0], SimulatedRecord)
+
+
+def test_every_declared_type_is_played_and_some_applications_stall(history):
+    own = [r.value for r in history if r.topic == "events"]
+    assert {value["type"] for value in own} == set(TYPES)
+    steps = defaultdict(list)
+    for value in own:
+        if value["type"] == "application_step" and value["outcome"] == "done":
+            steps[value["client_id"]].append(value["step"])
+    assert all(found == list(STEPS[: len(found)]) for found in steps.values())
+    stalled = sum(len(found) < len(STEPS) for found in steps.values())
+    assert 0 < stalled < len(steps)
+    assert {value["kind"] for value in own if value["type"] == "order_incident"} == {"rejected", "slow", "outage"}
+    assert own == [r.value for r in records(topics=["events"])]
+
+
+def test_optional_fields_are_those_of_the_declarations():
+    for name, kind in TYPES.items():
+        assert set(OPTIONAL[name]) == set(kind.fields) - kind.model.needed - {"type"}

@@ -25,7 +25,7 @@ from engine.rulefile.read.load import load
 from engine.rulefile.trial.run import run_tests
 from engine.runtime.protocol.intake import Merger, merge
 from engine.runtime.redis import reading
-from tests.core.making import Desk, at, login, plan_of, profile, rule
+from tests.core.making import Desk, at, login, plan_of, profile, rule, same_event
 from tests.runtime.driving import ConsumerRecord, next_batch
 
 MAXIMUM_MINUTES = 600
@@ -174,9 +174,8 @@ def test_it_is_merged_with_the_others():
 def test_its_records_become_events():
     taken = decode("visits", b"C1", value(kind="advice", minutes=45), 1_790_000_000_000)
     assert isinstance(taken, Taken)
-    event = taken.event
-    assert isinstance(event, Visit)
-    assert (event.kind, event.minutes) == ("advice", 45)
+    expected = Visit(event_id="v1", client_id="C1", time=1_790_000_000_000, kind="advice", minutes=45)
+    assert same_event(taken, expected)
     assert decode("visits", b"C1", value(kind="tea"), 1_790_000_000_000).reason == "unknown_value"
     assert decode("visits", b"C1", value(), 1_790_000_000_000).reason == "missing_field"
 
@@ -199,7 +198,7 @@ def test_it_is_in_the_schemas_of_rule_files():
         assert '"visits"' in files[f"rule-files/{name}.json"]
     rule = json.loads(files["rule-files/rules.json"])["properties"]["rules"]["items"]["properties"]
     assert "visits" in rule["on"]["anyOf"][0]["enum"]
-    assert "visits" in rule["silence"]["properties"]["of"]["enum"]
+    assert "visits" in rule["silence"]["properties"]["of"]["anyOf"][0]["enum"]
     happens = rule["tests"]["items"]["properties"]["event"]["properties"]["visits"]["properties"]
     assert set(happens) == {"kind", "minutes"}
 

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, Final
 
 from engine.core.contract.events import parse_time_ms
 from engine.core.contract.topics import inbound_topics
+from engine.demo.own_events import OwnEvents
 from engine.demo.population import (
     CHANNELS,
     CNY,
@@ -68,12 +69,13 @@ class _Market:
 class _Broker:
     """The simulation's state: clients, the market, and the calendar of who is active on which day."""
 
-    def __init__(self, seed: int, clients: int, start_ms: int, end_ms: int) -> None:
+    def __init__(self, seed: int, clients: int, start_ms: int, end_ms: int, topics: Collection[str]) -> None:
         random = Random(seed)
         self.uniform = uniform = random.random
         self.market = _Market(random)
         self.records: list[SimulatedRecord] = []  # of the day at hand
-        self.topics: Collection[str] = inbound_topics()
+        self.topics = topics
+        self.own = OwnEvents(seed + 3, topics)
         self.calendar: dict[int, list[Client]] = {}
         self.born: list[Client] = []
         settled_ms = min(2 * HOUR_MS, (end_ms - start_ms) // 20)  # existing clients become known at the very start
@@ -88,6 +90,7 @@ class _Broker:
     def day(self, day: int) -> list[SimulatedRecord]:
         """All records of one day, in time order."""
         self.records = []
+        self.own.day()
         opens = (day + 3) % 7 < 5  # day 0 was a Thursday
         if opens:
             self.market.next_day()
@@ -95,9 +98,11 @@ class _Broker:
             if client.sequence == 0:
                 self._open_account(client)
             self._active_day(client, day, opens)
+            self.own.active(client, day * DAY_MS - CHINA_OFFSET_MS)
         if opens and self.market.falls:
             for client in self.born:
                 self._value(client, day)
+        self.records += self.own.before((day + 1) * DAY_MS - CHINA_OFFSET_MS)
         self.records.sort(key=attrgetter("time_ms"))
         return self.records
 
@@ -108,6 +113,7 @@ class _Broker:
         if client.existing:
             self._balance(client, client.born_ms, "snapshot", 0)
         else:
+            self.own.opens(client)
             opening_fen, client.assets_fen, client.cash_fen, client.debt_fen = client.assets_fen, 0, 0, 0
             if client.funded:
                 self._flow(client, client.born_ms + 10 * MINUTE_MS, "deposit", opening_fen)
@@ -280,6 +286,8 @@ class _Broker:
             time_ms = client.last_ms + 1  # a client's events never share a moment, so their order is the order of times
         client.last_ms = time_ms
         client.sequence += 1
+        if self.own.wanted:
+            self.own.moments.add((client.id, time_ms))
         if topic not in self.topics:
             return
         # profiles carry the other of the two forms of time that the contract allows
@@ -304,8 +312,7 @@ def simulate(
     topics = inbound_topics() if topics is None else topics
     if unknown := set(topics) - set(inbound_topics()):
         raise ValueError(f"unknown topics {', '.join(sorted(unknown))}; there are {', '.join(inbound_topics())}")
-    broker = _Broker(seed, clients, start_ms, end_ms)
-    broker.topics = frozenset(topics)
+    broker = _Broker(seed, clients, start_ms, end_ms, frozenset(topics))
     bad, odd = Random(seed + 1), Random(seed + 2)
     left = count if count is not None else -1
     for day in range(_day_of(start_ms), _day_of(end_ms - 1) + 1):

@@ -11,6 +11,7 @@ from typing import Any, Final
 from engine.core.contract.decode import fallbacks
 from engine.core.contract.topics import COMMON, TOPICS, Topic
 from engine.core.firm_time import DAY_MS
+from engine.demo.own_events import OPTIONAL
 from engine.operations.record_file import SimulatedRecord, to_json
 
 BAD_KINDS: Final = 13
@@ -23,7 +24,7 @@ def _to_spoil(topic: Topic) -> tuple[str | None, str]:
     return number, next((name for name in needed if topic.choices(name)), "event_id")
 
 
-def _of_another(topic: Topic) -> dict[str, Any]:
+def _of_another(topic: Topic | None) -> dict[str, Any]:
     """The fields of an event of another topic."""
     others = [other for other in TOPICS.values() if other is not topic]
     return next(
@@ -38,7 +39,8 @@ def spoil(record: SimulatedRecord, kind: int) -> SimulatedRecord:
     assert isinstance(record.value, dict)
     key, good = record.key, record.value
     text = to_json(good)
-    amount, needed = _to_spoil(TOPICS[record.topic])
+    topic = TOPICS.get(record.topic)
+    amount, needed = _to_spoil(topic) if topic else (None, "type")
     match kind:
         case 0:
             value = text[: len(text) // 2]  # not JSON
@@ -63,7 +65,7 @@ def spoil(record: SimulatedRecord, kind: int) -> SimulatedRecord:
         case 10:
             value = text[:-1] + b',"client_id":"C-SOMEONE-ELSE"}'
         case 11:
-            value = to_json({name: good[name] for name in COMMON} | _of_another(TOPICS[record.topic]))
+            value = to_json({name: good[name] for name in COMMON} | _of_another(topic))
         case _:
             value = to_json(good | {needed: "from Mars"})
     return SimulatedRecord(record.topic, key, record.time_ms, value)
@@ -76,7 +78,10 @@ def blur(record: SimulatedRecord, uniform: Callable[[], float]) -> SimulatedReco
     """The record with one field absent, null, or of a value that cannot be read. The event is accepted all the same."""
     assert isinstance(record.value, dict)
     value = dict(record.value)
-    names = [name for name in fallbacks(TOPICS[record.topic].model) if name in value]
+    topic = TOPICS.get(record.topic)
+    names = [name for name in (fallbacks(topic.model) if topic else OPTIONAL[value["type"]]) if name in value]
+    if not names:
+        return record
     name = names[int(uniform() * len(names))]
     chance = int(uniform() * (len(_ODD) + 2))
     if chance < len(_ODD):

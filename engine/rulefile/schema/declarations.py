@@ -26,6 +26,7 @@ from engine.rulefile.schema.parts import (
     mapping,
     named,
     number,
+    one_kind,
     text,
     word,
     words_of,
@@ -38,11 +39,11 @@ WINDOW: Final = "^([1-9][0-9]{0,2}[dh]|" + "|".join(declarations.MONTHS) + ")$"
 def features_schema(rule_set: RuleSet | None) -> Schema:
     kinds = kinds_of(rule_set)
     since: Keys = {
-        "on": (choice(sources(kinds)), "The kind of event."),
+        "on": (one_kind(rule_set, sources(kinds)), "The kind of event."),
         "when": (expression(), "Which of them; names of that event alone."),
     }
     parts: Keys = {
-        "source": (choice(sources(kinds)), "The events that are counted."),
+        "source": (one_kind(rule_set, sources(kinds)), "The events that are counted."),
         "aggregate": (choice(declarations.AGGREGATES), "What is made of them."),
         "field": ({"type": "string"}, "The field of the event; not for count."),
         "where": (expression(), "Only events for which this holds; names of the event alone."),
@@ -116,7 +117,10 @@ def policy_schema() -> Schema:
 
 def definitions_schema(rule_set: RuleSet | None) -> Schema:
     value: Schema = {"type": ["string", "number", "boolean"]}
-    on = (choice(in_order(kinds_of(rule_set))), "The event whose names it uses; without it, the client's alone.")
+    on = (
+        one_kind(rule_set, in_order(kinds_of(rule_set))),
+        "The event whose names it uses; without it, the client's alone.",
+    )
     said = (text(300), "What it is, in plain words.")
     listed: Keys = {
         "values": ({**items(value), "minItems": 1}, "Written here."),

@@ -12,6 +12,7 @@ from typing import Any, Final
 from engine.core.contract.topics import TOPICS, Kinds
 from engine.core.rules.ruleset import RuleSet
 from engine.rulefile.lint.worlds import scope_of
+from engine.rulefile.source.fields import IDENTIFIER
 
 Schema = dict[str, Any]
 Keys = Mapping[str, tuple[Schema, str]]  # key -> what it may hold, and what it is
@@ -22,6 +23,11 @@ SHOWN: Final = 400  # names told in a description
 def kinds_of(rule_set: RuleSet | None) -> Kinds:
     """The kinds of events that its files can name."""
     return TOPICS if rule_set is None else rule_set.kinds
+
+
+def one_kind(rule_set: RuleSet | None, known: Iterable[str]) -> Schema:
+    """The name of a kind of event. Without a rule set any name may be that of a declared type."""
+    return choice(known) if rule_set is not None else either(choice(known), _form(IDENTIFIER))
 
 
 def described(schema: Schema, said: str) -> Schema:
@@ -63,8 +69,13 @@ def choice(allowed: Iterable[str]) -> Schema:
 
 def choices(allowed: Iterable[str]) -> Schema:
     """One, or a list of them."""
-    one = choice(allowed)
-    return {"anyOf": [one, {"type": "array", "items": one, "minItems": 1, "uniqueItems": True}]}
+    return several(choice(allowed))
+
+
+def several(one: Schema) -> Schema:
+    """One, or a list of them."""
+    listed = {"type": "array", "items": one, "minItems": 1, "uniqueItems": True}
+    return {"anyOf": [*one.get("anyOf", [one]), listed]}
 
 
 def either(*schemas: Schema) -> Schema:

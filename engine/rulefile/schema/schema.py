@@ -31,12 +31,15 @@ from engine.rulefile.schema.parts import (
     mapping,
     named,
     number,
+    one_kind,
+    several,
     text,
     word,
     words_of,
 )
 from engine.rulefile.source.fields import IDENTIFIER, KEBAB, OWNER, TEMPLATE
 
+DECLARED: Final[Schema] = {"type": ["object", "null"], "description": "An event of a declared type."}
 DRAFT: Final = "http://json-schema.org/draft-07/schema#"
 
 
@@ -53,7 +56,10 @@ def rules_schema(rule_set: RuleSet | None) -> Schema:
         "owner": (word(OWNER), "The department that it belongs to."),
         "serves": (choice(rules.SERVICES), "Which of the firm's needs it serves."),
         "description": (text(500), "Why there is such a rule."),
-        "on": (choices(map(str, event_triggers(kinds_of(rule_set)))), "The events on which it is evaluated."),
+        "on": (
+            several(one_kind(rule_set, map(str, event_triggers(kinds_of(rule_set))))),
+            "The events on which it is evaluated.",
+        ),
         "silence": (_silence(rule_set), "Looks at a client once when nothing has come for so long."),
         "becomes": (expression(known), "Fires when this becomes true, not again while it stays true."),
         "at": (_calendar(), "Looks at every client at a time of the firm's calendar."),
@@ -98,7 +104,7 @@ def _table(rule_set: RuleSet | None) -> Schema:
 
 def _silence(rule_set: RuleSet | None) -> Schema:
     parts: Keys = {
-        "of": (choice(sources(kinds_of(rule_set))), "Events that do not come."),
+        "of": (one_kind(rule_set, sources(kinds_of(rule_set))), "Events that do not come."),
         "for": (duration("d"), "For so many days."),
     }
     return mapping(parts, ("of", "for"))
@@ -136,7 +142,7 @@ def _calendar() -> Schema:
 
 def _sequence(known: str, rule_set: RuleSet | None) -> Schema:
     parts: Keys = {
-        "on": (choice(in_order(kinds_of(rule_set))), "The kind of event."),
+        "on": (one_kind(rule_set, in_order(kinds_of(rule_set))), "The kind of event."),
         "when": (expression(known), "Which of them."),
     }
     step = mapping(parts, ("on",), ("when",))
@@ -208,6 +214,8 @@ def _happening(rule_set: RuleSet | None) -> Schema:
         "times": (number(1, story.MAX_EVENTS), "So many times."),
     }
     step = mapping(parts, ("at",), (*in_order(kinds), "every", "times"))
+    if rule_set is None:
+        return step | {"additionalProperties": DECLARED}
     step["oneOf"] = [{"required": [name]} for name in in_order(kinds)]
     return step
 
@@ -215,7 +223,8 @@ def _happening(rule_set: RuleSet | None) -> Schema:
 def _one_event(rule_set: RuleSet | None) -> Schema:
     kinds = kinds_of(rule_set)
     parts: Keys = {name: (_event(kinds[name]), "An event of this kind.") for name in in_order(kinds)}
-    return mapping(parts, (), in_order(kinds)) | {"minProperties": 1, "maxProperties": 1}
+    event = mapping(parts, (), in_order(kinds)) | {"minProperties": 1, "maxProperties": 1}
+    return event | {"additionalProperties": DECLARED} if rule_set is None else event
 
 
 def _event(kind: Topic) -> Schema:
