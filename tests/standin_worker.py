@@ -18,8 +18,12 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from engine.core.contract.decode import Rejected, decode
 from engine.core.contract.outbound import TOPIC_OF_KIND
 from engine.core.contract.topics import inbound_topics
+from engine.core.rules.event_types import declared_by
+from engine.rulefile.read.event_types import event_types_of
+from engine.rulefile.read.load import read_directory
 
 mode = sys.argv[1]
+types = declared_by(event_types_of(read_directory(os.environ["ENGAGE_RULES"])))
 counts: Counter[str] = Counter()
 client = {"bootstrap.servers": os.environ["ENGAGE_KAFKA"], "log_level": 3}
 consumer = Consumer(client | {"group.id": "standin", "auto.offset.reset": "earliest", "fetch.wait.max.ms": 20})
@@ -61,7 +65,7 @@ while running:
         time.sleep(0.04)
         continue
     for record in consumer.consume(20 if mode == "slow" else 500, 0.02):
-        outcome = decode(record.topic(), record.key(), record.value(), record.timestamp()[1])
+        outcome = decode(record.topic(), record.key(), record.value(), record.timestamp()[1], types)
         if isinstance(outcome, Rejected):
             counts["engage_rejected_total"] += 1
             producer.produce(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import http.client
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, Final, cast
 
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
@@ -46,7 +46,9 @@ def fast_days_per_s(seconds: int | None) -> float:
 class Feed:
     """Puts the simulator's records on Kafka at the demo's pace."""
 
-    def __init__(self, kafka: str, now_ms: Callable[[], int], fast_days_per_s: float) -> None:
+    def __init__(
+        self, kafka: str, now_ms: Callable[[], int], fast_days_per_s: float, topics: Collection[str] | None = None
+    ) -> None:
         # it outlives the broker, and would say so at level error
         settings = {"bootstrap.servers": kafka, "partitioner": "murmur2_random", "linger.ms": 20, "log_level": 2}
         self._producer = Producer(settings)
@@ -55,7 +57,8 @@ class Feed:
         start_ms = now_ms() - (FAST_DAYS + SLOW_DAYS) * DAY_MS
         self._slow_from_ms = start_ms + FAST_DAYS * DAY_MS
         self.moment_ms: float = start_ms
-        self._records = simulate(SEED, CLIENTS, start_ms, start_ms + 20 * 365 * DAY_MS, bad_share=BAD_SHARE)
+        end_ms = start_ms + 20 * 365 * DAY_MS
+        self._records = simulate(SEED, CLIENTS, start_ms, end_ms, topics, bad_share=BAD_SHARE)
         self._next = next(self._records)
 
     def due_ms(self, elapsed_s: float) -> float:

@@ -15,13 +15,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Final
 
 from engine.core.contract.outbound import OUTBOUND
-from engine.core.contract.topics import DEAD_LETTERS, inbound_topics
+from engine.core.contract.topics import DEAD_LETTERS, TOPICS, in_order, inbound_topics
 from engine.demo.embedded import (
     REMEDY,
     EmbeddedError,
@@ -30,6 +30,7 @@ from engine.demo.embedded import (
     die_with_parent,
     free_port,
 )
+from engine.demo.own_events import OPTIONAL
 from engine.runtime.errors import Refused
 from engine.runtime.rule_sets.archive import load_directory
 
@@ -89,13 +90,13 @@ def run_demo(seconds: int | None = None, rules: Path = RULES, *, worker: Sequenc
         print(f"engage demo: {error.name} is not installed; {REMEDY}", file=sys.stderr)
         return 1
     try:
-        load_directory(rules)  # the worker would refuse them too, but only once everything runs
+        rule_set = load_directory(rules)  # the worker would refuse them too, but only once everything runs
     except Refused as error:
         print(f"engage demo: {error}", file=sys.stderr)
         return 1
     previous = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        return _run(seconds, rules, worker)
+        return _run(seconds, rules, worker, topics_for(rule_set.declared_types))
     except KeyboardInterrupt:
         print("Stopped.")
         return 130
@@ -110,7 +111,12 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _run(seconds: int | None, rules: Path, command: Sequence[str]) -> int:
+def topics_for(declared: Collection[str]) -> tuple[str, ...]:
+    """What the simulated broker sends: events of its own only to rules that declare them all."""
+    return inbound_topics() if OPTIONAL.keys() <= set(declared) else in_order(TOPICS)
+
+
+def _run(seconds: int | None, rules: Path, command: Sequence[str], topics: Collection[str]) -> int:
     from engine.demo.board import Board, Show, look_yourself, summary
     from engine.demo.clients import Feed, Watch, fast_days_per_s
 
@@ -128,7 +134,7 @@ def _run(seconds: int | None, rules: Path, command: Sequence[str]) -> int:
         settings = _settings(kafka.address, redis.url, rules, web_port) | {"TMPDIR": scratch}
         process = _Worker(command, settings, log)
         stack.callback(_end, process)
-        feed = Feed(kafka.address, lambda: int(time.time() * 1000), fast_days_per_s(seconds))
+        feed = Feed(kafka.address, lambda: int(time.time() * 1000), fast_days_per_s(seconds), topics)
         watch = Watch(kafka.address, board, web)
         stack.callback(watch.close)
         show = Show(board)
