@@ -10,6 +10,7 @@ from typing import get_args
 
 import pytest
 
+from engine.core.contract.topics import TOPICS
 from engine.core.language.expressions import number
 from engine.core.plan.compile import compile_rule_set
 from engine.core.rules.occasion import Occasion, OnEvents, Silence, on
@@ -78,10 +79,18 @@ def test_lines_may_end_as_on_windows_and_words_stay_text():
     assert good(files).rules[0].title == "1.10"
 
 
+def rule_file(rule_set, rule_id):
+    return next(name for name, text in rule_set.files if re.search(rf"^ *- id: {rule_id}( |$)", text, re.MULTILINE))
+
+
 def test_shipped_rules(shipped):
     plan = compile_rule_set(shipped)
-    assert 50 <= len(shipped.rules) <= 60
-    assert len(shipped.features) <= 26  # each costs memory in every client's state
+    own = {rule.id for rule in shipped.rules if rule_file(shipped, rule.id) == "own_events.yaml"}
+    assert 50 <= len(shipped.rules) - len(own) <= 60
+    assert 10 <= len(own) <= 20
+    built_in = [feature for feature in shipped.features if feature.source in TOPICS]
+    assert len(built_in) <= 26  # each costs memory in every client's state
+    assert len(shipped.features) - len(built_in) <= 10  # these only in the states of clients who have such events
     assert {rule.kind for rule in shipped.rules} == {"alert", "assignment", "survey", "message", "task"}
     assert {type(rule.occasion) for rule in shipped.rules} == {*get_args(Occasion)}
     on_trades = [compiled.rule for compiled in plan.compiled[on("trades")]]
