@@ -39,6 +39,8 @@ from tests.runtime.test_redis import filled
 from tests.services.redis import RedisServer
 from tests.services.redis_nodes import Cluster, Nodes, Sentinels
 
+pytestmark = pytest.mark.kafka  # it needs no Kafka, but as long as what does
+
 _apps = itertools.count()
 # an app whose keys are in the last third of the slots: the first node of a cluster does not have them
 FOREIGN = next(name for n in itertools.count() if key_slot(f"{{{(name := f'foreign-{n}')}}}".encode()) > 12_000)
