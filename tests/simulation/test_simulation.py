@@ -57,7 +57,7 @@ FIRST_SEED: dict[str, int] = {
     "what a partition waits for outlives it": 883,
     "ticks by the clock in a backlog": 7,
     "ticks by the clock while a transaction is open": 0,
-    "monitors see what is not committed": 1,
+    "monitors see what is not committed": 8,
     "ticks by how far a thrown-away unit had come": 14,
     "ticks are not recorded": 0,
     "offsets of the last batch's beginning": 0,

@@ -106,14 +106,17 @@ class World:
         self.kafka.append(tp, b"head", digest)
 
     def _told_monitors(self, offsets: dict[TopicPartition, int]) -> None:
-        """Nothing counts as decided that the ledger does not have."""
+        """Nothing counts as decided that the ledger does not have. What its writer knows to be committed may not be
+        readable yet.
+        """
         for tp, offset in offsets.items():
             ledger = self.kafka.logs[TopicPartition(self.settings.ledger_topic, tp.partition)]
-            units = [entry for entry in ledger.committed() if entry.value]
-            decided = decode_unit(units[-1].value or b"").offsets if units else {}
-            known = {self.settings.topic(topic): reached for topic, reached in decided.items()}
-            if offset > max(known.get(tp.topic, 0), self.kafka.logs[tp].first):
-                self.violations.append(f"monitors were told of {offset} of {tp}, the ledger has {known.get(tp.topic)}")
+            known = self.kafka.logs[tp].first
+            for record in [entry.value for entry in ledger.entries if entry.value][-4:]:
+                decided = {self.settings.topic(topic): end for topic, end in decode_unit(record).offsets.items()}
+                known = max(known, decided.get(tp.topic, 0))
+            if offset > known:
+                self.violations.append(f"monitors were told of {offset} of {tp}, the ledger has {known}")
 
     # -- workers -----------------------------------------------------------------------------------
 
