@@ -57,8 +57,10 @@ class Engine:
             raise BenchmarkError(f"topics cannot be created:\n{done.stdout}{done.stderr}")
 
     def worker(self) -> Worker:
-        redis = ["--redis", self.servers.store.url, "--web-port", str(free_port())]
-        return Worker([*self._names(), *redis, "--rules", str(self.rules), *self.options])
+        port = free_port()
+        redis = ["--redis", self.servers.store.url, "--web-port", str(port)]
+        arguments = [*self._names(), *redis, "--rules", str(self.rules), *self.options]
+        return Worker(arguments, f"http://127.0.0.1:{port}")
 
     def _names(self) -> list[str]:
         names = ["--kafka", self.servers.kafka.bootstrap, "--app-id", self.app_id]
@@ -77,8 +79,10 @@ def learn_clients(engine: Engine, records: Sequence[Record]) -> None:
         worker.kill()
 
 
-def work_off(engine: Engine, trades: Sequence[Record], profile: bool = False) -> tuple[Measured, Worker]:
-    """Measure a second worker on the trades. It is left running."""
+def work_off(
+    engine: Engine, trades: Sequence[Record], profile: bool = False, before: int = 0
+) -> tuple[Measured, Worker]:
+    """Measure a second worker on the trades, which come after so many. It is left running."""
     produce(engine.servers.kafka.bootstrap, engine.prefix, trades)
     kafka, redis = engine.servers.kafka.pid, engine.servers.store.pid
     kafka_cpu_s, redis_cpu_s = cpu_s(kafka), cpu_s(redis)
@@ -86,7 +90,7 @@ def work_off(engine: Engine, trades: Sequence[Record], profile: bool = False) ->
     try:
         worker.wait_ready()
         sampling = profiler.start(worker.pid) if profile else None
-        _wait(worker, engine, "trades", len(trades))
+        _wait(worker, engine, "trades", before + len(trades))
         used_s, ended = cpu_s(worker.pid), time.monotonic()
         kafka_cpu_s, redis_cpu_s = cpu_s(kafka) - kafka_cpu_s, cpu_s(redis) - redis_cpu_s
         if sampling is not None:

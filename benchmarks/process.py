@@ -7,6 +7,7 @@ Holds: everything is read from outside (/proc, the worker's log), so that measur
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -30,6 +31,12 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
 
 
+def children_s() -> float:
+    """CPU seconds of the child processes that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def peak_mb(pid: int) -> float:
     """The most memory it ever held."""
     line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM"))
@@ -39,7 +46,8 @@ def peak_mb(pid: int) -> float:
 class Worker:
     """`engage run` as a process. `ready_cpu_s` is what it had used when its first partition began to run."""
 
-    def __init__(self, arguments: list[str]) -> None:
+    def __init__(self, arguments: list[str], url: str = "") -> None:
+        self.url = url
         self.began = time.monotonic()
         self.ready_s = self.ready_cpu_s = 0.0
         self.log: deque[str] = deque(maxlen=40)

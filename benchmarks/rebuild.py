@@ -9,13 +9,12 @@ status is 1. An event counts when its effect on the states has been written agai
 from __future__ import annotations
 
 import argparse
-import resource
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.process import cpu_s
+from benchmarks.process import children_s, cpu_s
 from tests.faults.load import Load
 from tests.kafka.installation import Installation
 from tests.services.kafka import KafkaBroker
@@ -37,9 +36,9 @@ def _rebuild(engine: Installation, store: RedisServer, wanted: str, events: int,
     """Empty Redis, make it whole, say how fast; whether all is as it was."""
     with engine.redis() as client:
         client.flushall()
-    before, store_cpu_s, began = _children_cpu_s(), cpu_s(store.pid), time.monotonic()
+    before, store_cpu_s, began = children_s(), cpu_s(store.pid), time.monotonic()
     done = engine.engage("rebuild", *arguments, timeout_s=900)
-    used_s, taken_s = _children_cpu_s() - before, time.monotonic() - began
+    used_s, taken_s = children_s() - before, time.monotonic() - began
     store_s = cpu_s(store.pid) - store_cpu_s
     same = done.returncode == 0 and engine.states() == wanted
     source = "a snapshot and the ledger after it" if arguments else "the whole ledger"
@@ -52,12 +51,6 @@ def _rebuild(engine: Installation, store: RedisServer, wanted: str, events: int,
     if done.returncode:
         print(done.stderr, file=sys.stderr)
     return same
-
-
-def _children_cpu_s() -> float:
-    """CPU seconds of the child processes that have ended."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 def main() -> None:

@@ -44,8 +44,8 @@ class Month:
         """Of each client, from the hour before the month."""
         for index in self._clients:
             time_ms = self.begin_ms - HOUR_MS + index
-            value = f'{{"event_id":"P{index}","client_id":"{_name(index)}","time":{time_ms},"type":"individual"}}'
-            yield Record("profiles", _name(index).encode(), value.encode(), time_ms)
+            value = f'{{"event_id":"P{index}","client_id":"{name_of(index)}","time":{time_ms},"type":"individual"}}'
+            yield Record("profiles", name_of(index).encode(), value.encode(), time_ms)
 
     def trades(self, number: int) -> Iterator[Record]:
         for index in range(number):
@@ -56,7 +56,7 @@ class Month:
         client = self._random.choices(self._clients, cum_weights=self._weights)[0]
         symbol, product, price_fen = SYMBOLS[int(uniform() * len(SYMBOLS))]
         amount_fen = int(100 * MEDIAN_AMOUNT_CNY * math.exp(SPREAD * self._random.gauss(0, 1)))
-        client_id = _name(client)
+        client_id = name_of(client)
         value = {
             "event_id": event_id,
             "client_id": client_id,
@@ -74,7 +74,7 @@ class Month:
         return Record("trades", client_id.encode(), json.dumps(value, separators=(",", ":")).encode(), time_ms)
 
 
-def _name(client: int) -> str:
+def name_of(client: int) -> str:
     return f"C{client:06d}"
 
 

@@ -1,5 +1,6 @@
 """The command line: `engage run | demo | topics | client | states | dead-letters | replay | snapshot | rebuild | trim |
-accept-loss`, those that only write files, from files.py, and those about rule files, from rules.py.
+accept-loss`, those that only write files, from files.py, those about rule files, from rules.py, and `capacity`,
+from planning.py.
 
 Enters: arguments, environment, settings file. Leaves: exit status 0 done, 1 refused or found wrong, 2 used wrongly.
 """
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine import __version__
-from engine.cli import explain, files
+from engine.cli import explain, files, planning
 from engine.cli import rules as cli_rules
 from engine.cli.odd import DIRECTORY, FILE, NEW_FILE, PathOf, refuse_odd_values
 from engine.cli.options import load_settings, real_clients, run_to_the_end, settings_options
@@ -42,7 +43,7 @@ def main() -> None:
     """Engage: an event-driven engagement engine for securities firms."""
 
 
-for _group in (cli_rules, explain, files):
+for _group in (cli_rules, explain, files, planning):
     for _command in _group.commands.commands.values():
         main.add_command(_command)
 

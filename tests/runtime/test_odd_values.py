@@ -186,6 +186,14 @@ OPTIONS: dict[str, list[str]] = {
     "seconds": [*WHOLE[:-1], "0", "4"],
     "partitions": [*WHOLE[:-1], "0", "1001"],
     "replication_factor": [*WHOLE[:-1], "0", "10"],
+    "clients": [*WHOLE[:-1], "0", "9999999999999"],
+    "events_per_day": [*WHOLE[:-1], "0", "9999999999999"],
+    "peak": [*NUMBERS, "0.9", "86401"],
+    "event_bytes": [*NUMBERS, "0", "1e6"],
+    "keep_days": [*NUMBERS, "0", "1e6"],
+    "history_days": [*NUMBERS, "0", "1e6"],
+    "redis_gb": [*NUMBERS, "0", "1e6"],
+    "replication": [*WHOLE[:-1], "0", "10"],
     "format_": [*TEXT, "xml"],
     "reason": [*TEXT, "no_reason"],
     "client_id": TEXT,
@@ -206,7 +214,8 @@ OPTIONS: dict[str, list[str]] = {
     "until": [*TEXT, "yesterday", "2026-13-01T00:00:00Z"],
 }  # fmt: skip
 FILL = {"client_id": "c1", "file": __file__, "digest": "abcd", "old": "live", "new": "live", "features": "f",
-        "note": "n", "directory": ".", "paths": __file__, "snapshot": __file__}  # fmt: skip
+        "note": "n", "directory": ".", "paths": __file__, "snapshot": __file__, "clients": "10",
+        "events_per_day": "10"}  # fmt: skip
 
 
 def arguments(path: tuple[str, ...], command: click.Command, parameter: click.Parameter, odd: str) -> list[str]:
