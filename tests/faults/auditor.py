@@ -14,6 +14,7 @@ import hashlib
 import json
 import math
 import os
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ from engine.operations.replay import Replayed, replay_ledger
 from engine.runtime.clients import Clients
 from engine.runtime.formats import LEDGER_FORMAT
 from engine.runtime.protocol.writes import STATE_FIELD
+from engine.runtime.rule_sets.archive import RuleSetArchive
 from tests.fixtures.loading import WHEEL
 from tests.kafka.installation import Installation, Record, by_client
 from tests.services.process import REPOSITORY
@@ -87,6 +89,7 @@ class _Chain:
     end: bytes = b""  # the position after the last unit
     offsets: dict[str, int] = field(default_factory=dict)  # where the ranges of each topic end
     older: set[tuple[str, int]] = field(default_factory=set)  # topic and offset of what 0.1.0 decided
+    rules: dict[str, list[tuple[int, str]]] = field(default_factory=dict)  # by topic: up to which offset, by which set
     clients: dict[bytes, tuple[int, dict[bytes, bytes]]] = field(default_factory=dict)  # last write of each client
     units: int = 0
 
@@ -108,7 +111,9 @@ def audit(installation: Installation, acknowledged: int) -> Audit:
         ledger[record.partition].append(record)
     chains = [_chain(partition, records, found) for partition, records in enumerate(ledger)]
     earlier = _decided_by_release(installation, found) if any(chain.older for chain in chains) else []
-    _check_inbound(_decided(inbound, chains, found), by_topic, chains, earlier, found)
+    archive = RuleSetArchive(installation.settings, Clients())
+    asyncio.run(archive.read())
+    _check_inbound(_decided(inbound, chains, found), by_topic, chains, earlier, archive, found)
     replayed = Replayed()
     messages = asyncio.run(replay_ledger(installation.settings, Clients(), installation.partitions, replayed))
     for difference in replayed.differences:
@@ -154,6 +159,7 @@ def _chain(partition: int, records: list[Record], found: Audit) -> _Chain:
                 if first != chain.offsets.get(topic, 0) or end < first:
                     found.find(f"{where}: {topic} [{first}, {end}) follows {chain.offsets.get(topic, 0)}")
                 chain.offsets[topic] = end
+                chain.rules.setdefault(topic, []).append((end, fields.get("rule_set", "")))
                 if version == 2:
                     chain.older.update((topic, offset) for offset in range(first, end))
         stands = fields if version == 2 else json.loads(fields["end"])
@@ -215,7 +221,12 @@ def _headers(pairs: list[tuple[str, str]]) -> tuple[tuple[str, bytes], ...]:
 
 
 def _check_inbound(
-    inbound: list[Record], by_topic: dict[str, list[Record]], chains: list[_Chain], earlier: list[Message], found: Audit
+    inbound: list[Record],
+    by_topic: dict[str, list[Record]],
+    chains: list[_Chain],
+    earlier: list[Message],
+    archive: RuleSetArchive,
+    found: Audit,
 ) -> None:
     """What cannot be read is a dead letter once; what lies on the wrong partition has one copy; nothing else is. What
     0.1.0 could not read is for 0.1.0 to say.
@@ -229,9 +240,12 @@ def _check_inbound(
         key = record.key
         if record.topic != REROUTED and key and len(key) <= 64 and _home(key, partitions) != record.partition:
             rerouted[origin] += 1
-        elif (record.topic, record.offset) in chains[record.partition].older:
             continue
-        elif isinstance(decode(origin[0], key, record.value, time_ms), Rejected):
+        if (record.topic, record.offset) in chains[record.partition].older:
+            continue
+        by_sets = chains[record.partition].rules[record.topic]
+        rule_set = by_sets[bisect_right(by_sets, record.offset, key=lambda by_set: by_set[0])][1]
+        if isinstance(decode(origin[0], key, record.value, time_ms, archive.declared_types(rule_set)), Rejected):
             dead[origin] += 1
     found.same("dead letters", letters, dead)
     found.same("copies for the right partition", Counter(_origin(copy)[0] for copy in by_topic[REROUTED]), rerouted)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from engine.core.contract.outbound import Rejection
+from engine.core.contract.topics import inbound_topics
 from tests.kafka.installation import Installation, Record, Sent
 from tests.kafka.worker_process import HUNG_S
 from tests.services.process import REPOSITORY
@@ -54,6 +55,7 @@ BAD: list[tuple[Rejection, Sent]] = [
     (Rejection.UNKNOWN_VALUE, Sent("trades", b"B1", trade("B1", 20, side="hold"))),
     (Rejection.OUT_OF_RANGE, Sent("trades", b"B1", trade("B1", 7, amount_fen=-100))),
     (Rejection.KEY_MISMATCH, Sent("trades", b"B1", trade("B2", 8))),
+    (Rejection.UNKNOWN_TYPE, Sent("events", b"B1", json.dumps(BALANCE | {"type": "gala"}).encode())),
     (Rejection.FUTURE, Sent("trades", b"B1", trade("B1", 9, time="2099-01-01T00:00:00+08:00"))),
     # what is made to break a parser
     (Rejection.TOO_LARGE, Sent("trades", b"B1", b"[" * 1_000_000)),
@@ -99,7 +101,7 @@ def test_each_kind_of_bad_record(engine: Installation) -> None:
     worker = engine.worker().wait_ready()
     engine.settle()
 
-    came = {(r.topic, r.key, r.value): r for r in engine.read("trades", "logins", "balances", "profiles")}
+    came = {(r.topic, r.key, r.value): r for r in engine.read(*inbound_topics())}
     letters = {origin(letter): letter for letter in engine.read("dead-letters")}
     assert len(letters) == len(BAD)
     for reason, sent in BAD:
