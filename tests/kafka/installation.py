@@ -330,6 +330,7 @@ def by_client(lines: Iterable[tuple[str, str, str]]) -> dict[tuple[str, str], li
 
 def _answers(consumer: Consumer, tp: TopicPartition) -> bool:
     try:
+        consumer.list_topics(tp.topic, timeout=60)  # what was not there at the first look is not looked for again
         return consumer.get_watermark_offsets(tp, timeout=60) is not None
     except KafkaException:
         return False

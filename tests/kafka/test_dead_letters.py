@@ -9,10 +9,14 @@ from typing import Any
 
 import pytest
 
+from engine.core.contract.message import rfc3339
 from engine.core.contract.outbound import Rejection
 from engine.core.contract.topics import inbound_topics
+from engine.core.firm_time import DAY_MS
+from engine.rulefile.read.load import digest, read_directory
 from tests.kafka.installation import Installation, Record, Sent
-from tests.kafka.worker_process import HUNG_S
+from tests.kafka.worker_process import HUNG_S, eventually
+from tests.rulefile.declaring import FILES
 from tests.services.process import REPOSITORY
 
 JULY_2025_MS = 1_751_328_000_000
@@ -222,3 +226,48 @@ def test_schema_of_headers_names_every_header(engine: Installation) -> None:
     engine.settle()
     (letter,) = engine.read("dead-letters")
     assert set(letter.headers) == set(schema["properties"]) - {"engage_encoding"} == set(schema["required"])
+
+
+def test_what_was_declared_too_late_is_brought_in_at_its_own_time(engine: Installation) -> None:
+    """An event of a type that no rule declares waits; declared and sent again, it counts where it belongs, once."""
+    before, after = engine.directory / "before", engine.directory / "after"
+    bare = {"features.yaml": "features:\n", "tiers.yaml": "{}\n", "rules.yaml": "rules: []\n"}
+    for directory, files in ((before, FILES | bare), (after, FILES)):
+        directory.mkdir()
+        for name, text in files.items():
+            if directory == after or name not in ("events.yaml", "definitions.yaml"):
+                (directory / name).write_text(text, encoding="utf-8")
+    about = {"client_id": "L1", "type": "ipo_allotment", "symbol": "600000", "board": "main"}
+    old = about | {"event_id": "a1", "time": JULY_2025_MS, "shares": 300}
+    new = about | {"event_id": "a2", "time": JULY_2025_MS + 10 * DAY_MS, "shares": 200}
+    profile = PROFILE | {"client_id": "L1", "type": "individual", "consents": {"app_push": True}}
+    engine.produce([Sent("profiles", b"L1", json.dumps(profile).encode())])
+    engine.produce([Sent("events", b"L1", json.dumps(old).encode())])
+    worker = engine.worker(rules=None)
+    assert engine.engage("publish", str(before), "--note", "none", "--as", "ann").returncode == 0
+    worker.wait_ready()
+    engine.settle()
+    assert [letter["reason"] for letter in letters_of(engine)] == ["unknown_type"]
+
+    assert engine.engage("publish", str(after), "--note", "declared", "--as", "ann").returncode == 0
+    eventually(lambda: "active" in engine.engage("rules", "history").stdout, "the rules are active")
+    eventually(lambda: worker.metric("engage_rule_set_partitions", digest=digest(read_directory(after))) > 0, "in use")
+    engine.produce([Sent("events", b"L1", json.dumps(new).encode())])
+    engine.settle()
+    for _ in range(2):
+        assert engine.engage("dead-letters", "resend", "--reason", "unknown_type").returncode == 0
+    engine.settle()
+    last = about | {"event_id": "a3", "time": JULY_2025_MS + 20 * DAY_MS, "shares": 100}
+    engine.produce([Sent("events", b"L1", json.dumps(last).encode())])
+    engine.settle()
+    assert Counter(letter["reason"] for letter in letters_of(engine)) == {"unknown_type": 1}
+    sent = [json.loads(r.value or b"") for r in engine.read("messages")]
+    assert [(m["cause"]["event_id"], m["parameters"]["in_all"]) for m in sent] == [("a2", 200), ("a3", 600)]
+    shown = json.loads(engine.engage("client", "L1", "--json").stdout)
+    assert shown["last_event"]["ipo_allotment"] == rfc3339(JULY_2025_MS + 20 * DAY_MS)
+    assert [late["topic"] for late in shown["late_events"]] == ["ipo_allotment"]
+    worker.stop()
+
+    replayed = engine.engage("replay", "--from-ledger")
+    assert replayed.returncode == 0, replayed.stderr
+    assert "differences 0" in replayed.stderr

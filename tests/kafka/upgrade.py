@@ -19,6 +19,7 @@ from pathlib import Path
 
 from confluent_kafka import TopicPartition
 
+from engine.core.contract.topics import TOPICS, in_order
 from tests.faults.auditor import Audit, audit
 from tests.faults.load import Load
 from tests.fixtures.loading import RELEASE, WHEEL, write_rules
@@ -46,7 +47,8 @@ class Upgrade:
         self._store = store
         directory = installation.directory
         self._rules = write_rules(directory / "released-rules")
-        self.load = Load(installation, SEED, RATE, directory / "produced.ndjson", clients=CLIENTS, days=DAYS)
+        produced, topics = directory / "produced.ndjson", in_order(TOPICS)  # what only the checkout reads comes later
+        self.load = Load(installation, SEED, RATE, produced, clients=CLIENTS, days=DAYS, topics=topics)
         self.old: WorkerProcess
         self.new: WorkerProcess
 
@@ -54,7 +56,7 @@ class Upgrade:
         """Topics, rules and a worker of the release, which is at work."""
         assert self._released("--version").split()[-1] == RELEASE
         self._released("topics", "--create", "--partitions", str(PARTITIONS))
-        self.engine.create_topics(PARTITIONS)  # there is none to create; waits for the partitions' leaders
+        self.engine.create_topics(PARTITIONS)  # those that are new since; waits for the partitions' leaders
         self._released("publish", str(self._rules), "--note", "as released", "--as", "ann")
         self.old = self.engine.worker(rules=None, **RELEASED).wait_ready()
         self.load.start()
