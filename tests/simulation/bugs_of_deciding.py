@@ -10,6 +10,7 @@ from typing import Any
 
 from engine.core.contract.topics import intake_topics
 from engine.core.decide import messages
+from engine.processors.engagement import Engagement
 from engine.runtime.kafka.intake import KafkaIntake
 from engine.runtime.kafka.log import KafkaLog
 from engine.runtime.kafka.membership import Membership
@@ -250,6 +251,18 @@ def _() -> list[Change]:
         return original(self, inputs, decided_ms)
 
     return [(Partition, "_decide", decide)]
+
+
+@bug("own events are read by the first rules that a worker had")
+def _() -> list[Change]:
+    original = Engagement.decode
+    first: list[Any] = []
+
+    def decode(self: Engagement, plan: Any, *record: Any) -> Any:
+        first.append(plan)
+        return original(self, first[0], *record)
+
+    return [(Engagement, "decode", decode)]
 
 
 @bug("merge one topic after another")
