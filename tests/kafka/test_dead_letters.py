@@ -266,6 +266,28 @@ def test_what_was_declared_too_late_is_brought_in_at_its_own_time(engine: Instal
     shown = json.loads(engine.engage("client", "L1", "--json").stdout)
     assert shown["last_event"]["ipo_allotment"] == rfc3339(JULY_2025_MS + 20 * DAY_MS)
     assert [late["topic"] for late in shown["late_events"]] == ["ipo_allotment"]
+
+    # a feature over its past: what was refused at first counts as it counted then, when it was sent again
+    longer = FILES["features.yaml"] + (
+        "  allotted_60d: {source: ipo_allotment, aggregate: sum, field: shares, window: 60d}\n"
+    )
+    asking = FILES["rules.yaml"].replace("in_all: allotted_30d", "in_all: allotted_60d")
+    for name, changed in (("longer", {}), ("asking", {"rules.yaml": asking})):
+        directory = engine.directory / name
+        directory.mkdir()
+        for file, text in (FILES | {"features.yaml": longer} | changed).items():
+            (directory / file).write_text(text, encoding="utf-8")
+        assert engine.engage("publish", str(directory), "--note", name, "--as", "ann").returncode == 0
+        use = digest(read_directory(directory))
+        eventually(lambda use=use: worker.metric("engage_rule_set_partitions", digest=use) > 0, "in use")
+        if name == "longer":
+            filled = engine.engage("backfill", "allotted_60d")
+            assert filled.returncode == 0, filled.stderr
+    later = about | {"event_id": "a4", "time": JULY_2025_MS + 30 * DAY_MS, "shares": 100}
+    engine.produce([Sent("events", b"L1", json.dumps(later).encode())])
+    engine.settle()
+    sent = [json.loads(r.value or b"") for r in engine.read("messages")]
+    assert [(m["cause"]["event_id"], m["parameters"]["in_all"]) for m in sent][-1] == ("a4", 700)
     worker.stop()
 
     replayed = engine.engage("replay", "--from-ledger")
