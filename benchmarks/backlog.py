@@ -1,4 +1,4 @@
-"""A worker works off a backlog of trades, after what is told of the clients.
+"""A worker works off a backlog of trades, after the profiles and balances of its clients.
 
 Enters: a running Kafka and Redis, the job. Leaves: what the worker used for the trades alone.
 Holds: states come from a worker before it, so that the measured one starts as after an outage: known clients, cold
@@ -68,7 +68,7 @@ class Engine:
 
 
 def learn_clients(engine: Engine, records: Sequence[Record]) -> None:
-    """A first worker takes in what is told of the clients."""
+    """A first worker takes in the profiles and balances of the clients."""
     produce(engine.servers.kafka.bootstrap, engine.prefix, records)
     worker = engine.worker()
     try:

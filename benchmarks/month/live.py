@@ -40,7 +40,7 @@ class Live:
 
     @contextmanager
     def _engine(self) -> Iterator[tuple[int, str, list[str]]]:
-        """It goes by the wall clock, as live."""
+        """Its time is the wall clock's, as live."""
         engine = Engine(self._servers, "live", self._rules, "live-")
         engine.create_topics()
         backlog.learn_clients(engine, list(Month(self._clients).profiles()))

@@ -1,4 +1,4 @@
-"""What every peer is told.
+"""The command line of every peer.
 
 Enters: the command line. Leaves: Given.
 """

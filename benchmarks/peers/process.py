@@ -88,6 +88,22 @@ class Process:
         self._log.close()
 
 
+def used_by_peer(
+    trades: int, started: dict[str, float], used: dict[str, float], kafka_cpu_s: float, guarantee: str
+) -> Measured:
+    """From the two lines that a peer says: when it has started, and when it has done its trades."""
+    return Measured(
+        events=trades,
+        cpu_s=used["cpu_s"],
+        wall_s=used["wall_s"],
+        start_cpu_s=started["start_cpu_s"],
+        kafka_cpu_s=kafka_cpu_s,
+        redis_cpu_s=0.0,
+        peak_mb=used["peak_mb"],
+        guarantee=guarantee,
+    )
+
+
 @contextmanager
 def running(peer: Peer, kafka: str, topic: str, actions: str, trades: int, live: bool = False) -> Iterator[Process]:
     """A peer whose topics are there. It ends after so many trades, or goes on with live ones."""
@@ -107,14 +123,5 @@ def measure(servers: Servers, peer: Peer, topic: str, trades: int) -> tuple[Meas
         kafka_cpu_s = cpu_s(servers.kafka.pid) - kafka_cpu_s
     if used["events"] != trades:
         raise BenchmarkError(f"{peer.name} took {used['events']:.0f} of {trades} trades")
-    measured = Measured(
-        events=trades,
-        cpu_s=used["cpu_s"],
-        wall_s=used["wall_s"],
-        start_cpu_s=started["start_cpu_s"],
-        kafka_cpu_s=kafka_cpu_s,
-        redis_cpu_s=0.0,
-        peak_mb=used["peak_mb"],
-        guarantee=peer.guarantee,
-    )
+    measured = used_by_peer(trades, started, used, kafka_cpu_s, peer.guarantee)
     return measured, actions(kafka, [published], servers.partitions)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.backlog import Engine, Servers
 from benchmarks.day.job import Record
-from benchmarks.peers.process import Process
+from benchmarks.peers.process import Process, used_by_peer
 from benchmarks.process import BenchmarkError, cpu_s
 from benchmarks.sides import Measured
 from benchmarks.wire import Action, engine_actions, produce
@@ -47,14 +47,5 @@ def _measure(
         produce(kafka, prefix, trades)
         used = agent.said("cpu_s")
         kafka_cpu_s = cpu_s(servers.kafka.pid) - kafka_cpu_s
-    measured = Measured(
-        events=len(trades),
-        cpu_s=used["cpu_s"],
-        wall_s=used["wall_s"],
-        start_cpu_s=started["start_cpu_s"],
-        kafka_cpu_s=kafka_cpu_s,
-        redis_cpu_s=0.0,
-        peak_mb=used["peak_mb"],
-        guarantee=guarantee.replace("_", " "),
-    )
+    measured = used_by_peer(len(trades), started, used, kafka_cpu_s, guarantee.replace("_", " "))
     return measured, engine_actions(kafka, prefix, servers.partitions)

@@ -40,11 +40,19 @@ class Usual:
     identifier: bool = False
 
 
+class Unread:
+    """Marks a part of a field's description that means nothing to what is read here: such a value the model reads."""
+
+
 _ABSENT: Final = Usual(msgspec.UnsetType)  # a field that is only read while it is absent
 
 
 def quick(model: type[BaseModel]) -> Quick:
-    """What reads a JSON object of the model's fields, each once, beside others."""
+    """What reads a JSON object of the model's fields, each once, beside others. Raises TypeError for a model that has
+    validators of its own, which would not be asked.
+    """
+    if model.__pydantic_decorators__.field_validators or model.__pydantic_decorators__.model_validators:
+        raise TypeError(f"{model.__name__} has validators, of which its quick reader would not know")
     forms = {
         name: _form(field.annotation, tuple(field.metadata)) or _ABSENT for name, field in model.model_fields.items()
     }
@@ -109,4 +117,4 @@ def _form(annotation: Any, metadata: tuple[Any, ...]) -> Usual | None:
 
 
 def _understood(part: Any) -> bool:
-    return isinstance(part, Form) or type(part).__name__ == "Instead" or any(hasattr(part, name) for name in _LIMITS)
+    return isinstance(part, Form | Unread) or any(hasattr(part, name) for name in _LIMITS)

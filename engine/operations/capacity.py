@@ -1,7 +1,7 @@
 """How large an installation has to be: workers, partitions, Redis, ledger, and how long the long jobs take.
 
 Enters: what a firm has (clients, events a day), and what one client and one event cost, as measured: coefficients.json.
-Leaves: a Plan, and what of it gives out first. Holds: pure arithmetic; nothing here knows a price by heart.
+Leaves: a Plan, and which part of it reaches its limit first. Holds: pure arithmetic; all costs are given.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def _partitions(least: int) -> int:
 
 
 def _notes(firm: Firm, made: Plan) -> list[str]:
-    """What gives out first, in the order of what hurts most."""
+    """Which part reaches its limit first, in the order of what hurts most."""
     notes = []
     if made.redis_shards > 1:
         notes.append(

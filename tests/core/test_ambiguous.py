@@ -9,7 +9,7 @@ import pytest
 
 from engine.core.contract.decode import Rejected
 from engine.core.contract.outbound import Rejection
-from tests.core.test_decode import NOW_MS, PROFILE, TRADE, event_of, refused, take
+from tests.core.records import NOW_MS, PROFILE, TRADE, event_of, refused, take
 from tests.core.test_producers import SECRET
 
 # -- ambiguous JSON ----------------------------------------------------------------------------------------------------

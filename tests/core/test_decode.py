@@ -1,13 +1,12 @@
-"""Every bad record, by its reason; what is accepted; what one bad field costs; what an error says and does not say."""
+"""Every bad record, by its reason; what is accepted; what an error says and does not say."""
 
 from __future__ import annotations
 
 import json
-from decimal import Decimal
 
 import pytest
 
-from engine.core.contract.decode import FUTURE_TOLERANCE_MS, MAX_EVENT_BYTES, Rejected, Taken, decode, fallbacks
+from engine.core.contract.decode import FUTURE_TOLERANCE_MS, MAX_EVENT_BYTES, Rejected, decode
 from engine.core.contract.events import (
     EARLIEST_MS,
     LATEST_MS,
@@ -17,46 +16,23 @@ from engine.core.contract.events import (
     Profile,
     Trade,
 )
-from engine.core.contract.fields import MAX_QUANTITY, micro, units
+from engine.core.contract.fields import MAX_QUANTITY
 from engine.core.contract.outbound import Rejection
-from engine.core.contract.topics import TOPICS
-from tests.core.making import fields_of
-
-NOW_MS = 1_772_415_000_000  # 2026-03-02T09:30:00+08:00
-LOGIN = {"event_id": "e-1", "client_id": "c-1", "time": NOW_MS, "channel": "app"}
-TRADE = {
-    "event_id": "e-1", "client_id": "c-1", "time": NOW_MS, "symbol": "600000", "side": "buy", "quantity": 100,
-    "amount_fen": 123_456, "price_cny": "12.34",
-}  # fmt: skip
-BALANCE = {
-    "event_id": "e-1", "client_id": "c-1", "time": NOW_MS, "kind": "deposit", "amount_fen": 5, "assets_fen": 7,
-    "margin_ratio": 1.5,
-}  # fmt: skip
-PROFILE = {"event_id": "e-1", "client_id": "c-1", "time": NOW_MS, "type": "individual", "consents": {"sms": True}}
-GOOD = {"logins": LOGIN, "trades": TRADE, "balances": BALANCE, "profiles": PROFILE}
-
-MISSING, TYPE, VALUE, RANGE, JSON = (
-    Rejection.MISSING_FIELD, Rejection.WRONG_TYPE, Rejection.UNKNOWN_VALUE, Rejection.OUT_OF_RANGE, Rejection.NOT_JSON,
-)  # fmt: skip
-
-
-def take(topic, value, key=b"c-1", timestamp_ms=NOW_MS):
-    result = decode(topic, key, value if isinstance(value, bytes) else json.dumps(value).encode(), timestamp_ms)
-    if isinstance(result, Taken) and TOPICS[topic].quick:  # an event that is no pydantic model
-        return Taken(TOPICS[topic].model.model_construct(**fields_of(result.event)), result.unread)
-    return result
-
-
-def event_of(topic, value, **arguments):
-    result = take(topic, value, **arguments)
-    assert isinstance(result, Taken), result
-    return result.event
-
-
-def refused(topic, value, **arguments):
-    result = take(topic, value, **arguments)
-    assert isinstance(result, Rejected), result
-    return result
+from tests.core.records import (
+    GOOD,
+    JSON,
+    LOGIN,
+    MISSING,
+    NOW_MS,
+    PROFILE,
+    RANGE,
+    TRADE,
+    TYPE,
+    VALUE,
+    event_of,
+    refused,
+    take,
+)
 
 
 @pytest.mark.parametrize(
@@ -132,181 +108,6 @@ def test_one_field_missing(topic, field):
     else:
         needed = field in ("kind", "channel")  # right to send, but not what the event hangs on
         assert take(topic, without).unread == ((field,) if needed else ())
-
-
-# What stands for a value that cannot be read, field by field; every field that a model has and that is not essential.
-SPOILT = [
-    ("trades", "product", "other", ("nft", 5, "", "STOCK", ["stock"], True)),
-    ("trades", "channel", "other", ("fax", 1, "", {"app": 1})),
-    ("trades", "price_cny", None, (12.34, "-1", "1e3", "١٢", 12)),
-    ("trades", "matures_on", None, ("2026-02-30", "soon", 20260302, "2026-3-2", "1899-01-01", "")),
-    (
-        "trades",
-        "quantity",
-        None,
-        (0, -5, MAX_QUANTITY + 1, 10**4000, True, "five", "", "0", "-5", "1e3", "٥", "1_000", " 5", "+5", 0.0, -1.5,
-         1e-7, "1.2345678", 1e30, float("inf"), float("nan"), 123456789012.1234, "123456789012.123456", [5]),
-    ),
-    ("logins", "channel", "other", ("fax", "NoneType", 7, [])),
-    ("logins", "success", True, (1, 0, "true", "no", [])),
-    ("logins", "device_id", None, ("", "with space", 7, "x" * 65)),
-    ("logins", "region", None, ("moon", 5, "")),
-    ("balances", "kind", "other", ("gift", 5, "DEPOSIT")),
-    ("balances", "cash_fen", None, (1.5, "5", MAX_AMOUNT_FEN + 1, -MAX_AMOUNT_FEN - 1, True)),
-    ("balances", "margin_ratio", None, (-0.1, 1001, float("nan"), float("inf"), "1.5", True)),
-    ("profiles", "type", None, ("hedge_fund", 5, "", ["individual"])),
-    ("profiles", "age_band", None, ("25-35", 30)),
-    ("profiles", "region", None, ("south", 5)),
-    ("profiles", "risk_level", None, ("R6", 3, "r1")),
-    ("profiles", "consents", None, (["sms"], "sms", True, 5)),
-    ("profiles", "language", None, ("Chinese", "", 5, "zh-CN-x-private", "zh_CN.UTF-8", "z", "中文")),
-    ("profiles", "time_zone", None, ("GMT+8", "", "8", 8, "Mars/Base", "asia/shanghai", "UTC+08:00", "x" * 999)),
-    ("profiles", "advisor_id", None, ("", 7, "Zhang San")),
-    ("profiles", "birth_date", None, ("1990-02-30", "1990", 1990, "")),
-]  # fmt: skip
-SPOILT_ONCE = [(topic, field, instead, value) for topic, field, instead, values in SPOILT for value in values]
-
-
-@pytest.mark.parametrize(("topic", "field", "instead", "value"), SPOILT_ONCE)
-def test_what_is_out_of_one_fields_range_costs_that_field_alone(topic, field, instead, value):
-    result = take(topic, GOOD[topic] | {field: value})
-    assert isinstance(result, Taken), result
-    assert result.unread == (field,)
-    unsaid = field in type(result.event).unsaid
-    good = {name: given for name, given in GOOD[topic].items() if name != field}
-    assert result.event == event_of(topic, good if unsaid else good | {field: instead})
-    assert (field in result.event.model_fields_set) is not unsaid
-    assert getattr(result.event, field) == instead
-
-
-def test_the_table_above_names_every_field():
-    named = {(topic, field) for topic, field, *_ in SPOILT}
-    models = {topic: type(event_of(topic, good)) for topic, good in GOOD.items()}
-    assert named == {(topic, field) for topic, model in models.items() for field in fallbacks(model)}
-    assert {topic: model.essential - {"event_id", "client_id", "time"} for topic, model in models.items()} == {
-        "trades": {"symbol", "side", "amount_fen"},
-        "logins": set(),
-        "balances": {"amount_fen", "assets_fen"},
-        "profiles": set(),
-    }
-
-
-def test_a_field_that_is_added_later_is_lenient_if_it_is_optional():
-    class Later(Login):
-        mood: str | None = None
-
-    class Other(Login):
-        mood: str = "calm"
-
-    assert fallbacks(Later) == fallbacks(Login) | {"mood": None}
-    assert fallbacks(Other) == fallbacks(Login)
-
-
-@pytest.mark.parametrize("topic", list(GOOD))
-def test_each_field_is_essential_or_lenient(topic):
-    model = TOPICS[topic].model
-    assert set(model.model_fields) == model.essential | set(fallbacks(model))
-
-
-def test_several_fields_spoilt():
-    spoilt = {"time_zone": "GMT+8", "language": 5, "region": "south", "consents": {"sms": "yes", "phone": True}}
-    result = take("profiles", PROFILE | spoilt)
-    assert result.unread == ("region", "consents.sms", "language", "time_zone")
-    assert dict(result.event.consents) == dict.fromkeys(("app_push", "email", "wechat"), False) | {
-        "sms": None,
-        "phone": True,
-    }
-
-
-def test_beside_a_field_without_which_it_means_nothing_the_others_are_not_blamed():
-    result = refused("trades", TRADE | {"side": "hold", "product": "nft", "quantity": 0})
-    assert result.reason is VALUE
-    assert "product" not in result.error
-
-
-@pytest.mark.parametrize(
-    ("consents", "agreed", "unread"),
-    [
-        ({"sms": True, "phone": False}, {"sms"}, ()),
-        ({"sms": None, "phone": True}, {"phone"}, ()),
-        ({}, set(), ()),
-        (None, set(), ()),
-        ({"fax": True}, set(), ()),
-        ({"sms": 1, "phone": True}, {"phone"}, ("consents.sms",)),
-        ({"sms": "true", "phone": "yes", "email": True}, {"email"}, ("consents.sms", "consents.phone")),
-        ({"sms": {"agreed": True}}, set(), ("consents.sms",)),
-        ("sms", set(), ("consents",)),
-        (["sms"], set(), ("consents",)),
-        (True, set(), ("consents",)),
-    ],
-)
-@pytest.mark.parametrize("beside", [{}, {"time_zone": "GMT+8", "added_later": 10**300}, {"type": 5, "region": []}])
-def test_consents(consents, agreed, unread, beside):
-    result = take("profiles", PROFILE | {"consents": consents} | beside)
-    assert {channel for channel, given in result.event.consents or () if given} == agreed
-    assert [name for name in result.unread if name.startswith("consents")] == list(unread)
-
-
-def test_a_profile_that_says_nothing_of_consents():
-    event = event_of("profiles", {name: value for name, value in PROFILE.items() if name != "consents"})
-    assert "consents" not in event.model_fields_set
-
-
-@pytest.mark.parametrize(
-    ("written", "read"),
-    [
-        ("zh-CN", "zh-CN"),
-        ("zh_CN", "zh-CN"),
-        ("zh-Hans-CN", "zh-CN"),
-        ("zh_Hans_CN", "zh-CN"),
-        ("ZH-cn", "zh-CN"),
-        ("zh-Hant-HK", "zh-HK"),
-        ("zh-Hant", "zh-Hant"),
-        ("sr-latn-rs", "sr-Latn-RS"),
-        ("es-419", "es-419"),
-        ("en", "en"),
-        ("yue", "yue"),
-    ],
-)
-def test_languages(written, read):
-    result = take("profiles", PROFILE | {"language": written})
-    assert (result.event.language, result.unread) == (read, ())
-
-
-@pytest.mark.parametrize(
-    "zone", ["Asia/Shanghai", "Etc/GMT-8", "EST5EDT", "UTC", "America/Argentina/Buenos_Aires", "Asia/Urumqi"]
-)
-def test_time_zones(zone):
-    result = take("profiles", PROFILE | {"time_zone": zone})
-    assert (result.event.time_zone, result.unread) == (zone, ())
-
-
-@pytest.mark.parametrize(
-    ("written", "read"),
-    [
-        (1, 1),
-        (MAX_QUANTITY, MAX_QUANTITY),
-        (100.0, 100),
-        ("100", 100),
-        ("100.000000", 100),
-        (1234.56, 1234.56),
-        ("1234.56", 1234.56),
-        ("1234.5600000", 1234.56),
-        (0.1, 0.1),
-        (0.000001, 0.000001),
-        ("0.000001", 0.000001),
-        ("999999999.123456", 999999999.123456),
-        (1e6, 1_000_000),
-        (None, None),
-    ],
-)
-def test_quantities(written, read):
-    result = take("trades", TRADE | {"quantity": written})
-    assert (result.event.quantity, result.unread) == (read, ())
-    assert type(result.event.quantity) is type(read)
-    if read is not None:
-        assert units(micro(read)) == read
-        assert micro(read) == Decimal(str(written)) * 1_000_000
 
 
 def raw(text: str) -> bytes:

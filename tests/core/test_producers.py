@@ -20,7 +20,7 @@ from engine.core.contract.likeness import of_value
 from engine.core.contract.outbound import Rejection
 from engine.core.contract.surroundings import of_headers
 from engine.core.contract.topics import inbound_topics
-from tests.core.test_decode import BALANCE, GOOD, LOGIN, NOW_MS, PROFILE, TRADE, event_of, refused, take
+from tests.core.records import BALANCE, GOOD, LOGIN, NOW_MS, PROFILE, TRADE, event_of, refused, take
 
 SECRET = "hunter2"
 EVENT = TRADE | {"note": SECRET}

@@ -1,6 +1,6 @@
 """`make fuzz RUNS=1000000`: coverage-guided bytes into `decode`, by the package atheris.
 
-Holds: decode never raises and never hangs; what it answers is an event of the topic, or a Rejected.
+Holds: decode never raises and never hangs; what it answers has the fields of the topic's events, or is a Rejected.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def one(data: bytes) -> None:
     answer = decode(topic, b"C1", value, 1_795_000_000_000)
     if isinstance(answer, Rejected):
         return
-    assert isinstance(answer.event, model)
+    assert all(hasattr(answer.event, name) for name in model.model_fields)
     assert all(name.partition(".")[0] in fallbacks(model) for name in answer.unread)
 
 

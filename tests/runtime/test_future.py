@@ -6,6 +6,8 @@ import json
 from collections.abc import Sequence
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from engine.core.contract.decode import FUTURE_TOLERANCE_MS, Taken
 from engine.core.contract.events import Event, Login
@@ -15,6 +17,7 @@ from engine.operations.replay import PartitionReplay, Replayed, replay_records
 from engine.processors.engagement import ENGAGEMENT
 from engine.runtime.protocol.records import Inbound, Read, by_clock, by_neighbours
 from tests.core.making import at, plan_of, profile, rule, trade
+from tests.properties.histories import quick
 from tests.runtime.driving import Bench, ConsumerRecord, Recorded, all_batches, topics_of
 
 YEAR = 366
@@ -57,6 +60,16 @@ def test_without_a_clock_the_records_around_one_are_asked(days, ahead):
     judged = list(by_neighbours(read(*days)))
     assert [record for record, _ in judged] == [record for record, _ in read(*days)]
     assert refused(judged) == ahead
+
+
+days = st.lists(st.floats(0, 900, width=16) | st.tuples(st.floats(0, 900, width=16), st.floats(0, 900, width=16)))
+
+
+@quick(300)
+@given(days=days)
+@example(days=[0, YEAR + 3, 1, 2, 3])
+def test_all_records_at_once_are_judged_as_one_by_one(days):
+    assert refused(list(by_neighbours(read(*days)))) == refused(list(by_neighbours(iter(read(*days)))))
 
 
 def test_the_clock_is_asked_where_the_records_time_is_the_producers():

@@ -33,12 +33,18 @@ class ServiceError(RuntimeError):
     """A server did not come up, or what it needs is not installed. The text says what to do."""
 
 
+_given: set[int] = set()  # ports that this process has given to somebody, whose server may not run yet
+
+
 def free_port() -> int:
     """A loopback port below the ephemeral range, so that no outgoing connection takes it while its server is away."""
     while True:
         port = random.randint(15_000, 31_000)
+        if port in _given:
+            continue
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
+            _given.add(port)
             return port
 
 

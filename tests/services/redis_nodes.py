@@ -1,6 +1,6 @@
 """Several Valkey servers on loopback that stand for one another: a cluster, and Sentinels with their servers.
 
-Enters: how many of each. Leaves: what an engine is told of them (`settings`), and servers that may fail over, lose what
+Enters: how many of each. Leaves: `settings`, by which an engine finds them, and servers that may fail over, lose what
 they wrote last, and take slots over from each other.
 Holds: when a method that harms returns, every server runs again and each primary has a replica that follows it.
 """
@@ -17,7 +17,7 @@ from typing import Any, Self
 import redis
 from redis.cluster import ClusterNode, RedisCluster
 
-from tests.services.process import ServiceError
+from tests.services.process import ServiceError, free_port
 from tests.services.redis import RedisServer
 
 SLOTS = 16_384
@@ -49,9 +49,19 @@ class Nodes:
         return self._asked[server.port].execute_command(*command, **options)
 
     def start(self) -> Self:
-        for server in self.servers:
-            server.start()
+        """A start that fails leaves none running."""
+        try:
+            for server in self.servers:
+                server.start()
+            self._join()
+        except BaseException:
+            self.stop()
+            raise
         return self
+
+    def _join(self) -> None:
+        """Make of the running servers what they are to be, unless they are."""
+        raise NotImplementedError
 
     def stop(self) -> None:
         for asked in self._asked.values():
@@ -152,7 +162,13 @@ class Cluster(Nodes):
             "cluster-allow-replica-migration": "no",
             "repl-diskless-sync-delay": "0",
         }
-        super().__init__([RedisServer(directory / f"node-{number}", config=config) for number in range(2 * primaries)])
+        super().__init__(
+            [
+                # between themselves they use a further port, by default one of the ephemeral range
+                RedisServer(directory / f"node-{number}", config={**config, "cluster-port": str(free_port())})
+                for number in range(2 * primaries)
+            ]
+        )
         self._primaries = primaries
 
     @property
@@ -164,15 +180,14 @@ class Cluster(Nodes):
         nodes = [ClusterNode("127.0.0.1", server.port) for server in self.servers]
         return RedisCluster(startup_nodes=nodes, socket_timeout=5)
 
-    def start(self) -> Self:
-        super().start()
+    def _join(self) -> None:
         first, *others = self.servers
         if self.whole():
-            return self
+            return
         for number, server in enumerate(self.servers):
             self.ask(server, "CLUSTER SET-CONFIG-EPOCH", number + 1)
         for server in others:
-            self.ask(first, "CLUSTER MEET", "127.0.0.1", server.port)
+            self.ask(first, "CLUSTER MEET", "127.0.0.1", server.port, server.config["cluster-port"])
         until(
             lambda: all(self._info(server)["cluster_known_nodes"] == str(len(self.servers)) for server in self.servers),
             "all nodes know each other",
@@ -184,7 +199,6 @@ class Cluster(Nodes):
             else:
                 self.ask(server, "CLUSTER REPLICATE", self.id(self.servers[number - self._primaries]))
         until(self.whole, "the cluster is whole")
-        return self
 
     def id(self, server: RedisServer) -> str:
         found: bytes = self.ask(server, "CLUSTER MYID")
@@ -271,14 +285,12 @@ class Sentinels(Nodes):
         with redis.Redis(port=sentinel.port, socket_timeout=5) as asked:
             return int(asked.execute_command("SENTINEL GET-MASTER-ADDR-BY-NAME", SERVICE)[1])
 
-    def start(self) -> Self:
-        super().start()
+    def _join(self) -> None:
         for server in self.servers[1:]:
             self.ask(server, "REPLICAOF", "127.0.0.1", self.servers[0].port)
         for sentinel in self.sentinels:
             sentinel.start()
         until(self.whole, "all Sentinels know the primary, its replicas and each other")
-        return self
 
     def stop(self) -> None:
         for sentinel in self.sentinels:

@@ -17,6 +17,7 @@ from tests.services import kafka
 from tests.services.kafka import KafkaBroker
 from tests.services.process import REPOSITORY, ServiceError
 from tests.services.redis import RedisServer
+from tests.services.redis_nodes import Cluster
 
 
 def test_redis_keeps_its_data_through_kill_and_goes_back_to_an_earlier_time(tmp_path: Path) -> None:
@@ -50,6 +51,14 @@ def test_redis_paused_does_not_answer_and_goes_on() -> None:
         assert client.get("a") == b"1"
         client.close()
         hasty.close()
+
+
+def test_a_start_of_several_that_fails_leaves_none_running(tmp_path: Path) -> None:
+    nodes = Cluster(tmp_path)
+    nodes.servers[2].config["no-such-directive"] = "1"
+    with pytest.raises(ServiceError, match="no-such-directive"):
+        nodes.start()
+    assert not any(server.running for server in nodes.servers)
 
 
 def test_a_server_that_does_not_come_up_shows_the_end_of_its_log() -> None:

@@ -19,7 +19,7 @@ import msgspec
 from pydantic import GetCoreSchemaHandler, GetPydanticSchema, ValidationInfo, WithJsonSchema
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from engine.core.quick import Usual
+from engine.core.quick import Unread, Usual
 from engine.core.text import Form, plain
 
 MAX_QUANTITY: Final = 10**12
@@ -205,7 +205,7 @@ TimeZone = Annotated[
 
 
 @dataclass(frozen=True, slots=True)
-class Instead:
+class Instead(Unread):
     """Marks a field of which rules always have a value: `value` stands for null, and for what cannot be read."""
 
     value: Any

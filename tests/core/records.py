@@ -1,0 +1,46 @@
+"""Records of each inbound topic that are right, and what `decode` makes of them and of others."""
+
+from __future__ import annotations
+
+import json
+
+from engine.core.contract.decode import Rejected, Taken, decode
+from engine.core.contract.outbound import Rejection
+from engine.core.contract.topics import TOPICS
+from tests.core.making import fields_of
+
+NOW_MS = 1_772_415_000_000  # 2026-03-02T09:30:00+08:00
+LOGIN = {"event_id": "e-1", "client_id": "c-1", "time": NOW_MS, "channel": "app"}
+TRADE = {
+    "event_id": "e-1", "client_id": "c-1", "time": NOW_MS, "symbol": "600000", "side": "buy", "quantity": 100,
+    "amount_fen": 123_456, "price_cny": "12.34",
+}  # fmt: skip
+BALANCE = {
+    "event_id": "e-1", "client_id": "c-1", "time": NOW_MS, "kind": "deposit", "amount_fen": 5, "assets_fen": 7,
+    "margin_ratio": 1.5,
+}  # fmt: skip
+PROFILE = {"event_id": "e-1", "client_id": "c-1", "time": NOW_MS, "type": "individual", "consents": {"sms": True}}
+GOOD = {"logins": LOGIN, "trades": TRADE, "balances": BALANCE, "profiles": PROFILE}
+
+MISSING, TYPE, VALUE, RANGE, JSON = (
+    Rejection.MISSING_FIELD, Rejection.WRONG_TYPE, Rejection.UNKNOWN_VALUE, Rejection.OUT_OF_RANGE, Rejection.NOT_JSON,
+)  # fmt: skip
+
+
+def take(topic, value, key=b"c-1", timestamp_ms=NOW_MS):
+    result = decode(topic, key, value if isinstance(value, bytes) else json.dumps(value).encode(), timestamp_ms)
+    if isinstance(result, Taken) and TOPICS[topic].quick:  # an event that is no pydantic model
+        return Taken(TOPICS[topic].model.model_construct(**fields_of(result.event)), result.unread)
+    return result
+
+
+def event_of(topic, value, **arguments):
+    result = take(topic, value, **arguments)
+    assert isinstance(result, Taken), result
+    return result.event
+
+
+def refused(topic, value, **arguments):
+    result = take(topic, value, **arguments)
+    assert isinstance(result, Rejected), result
+    return result
