@@ -72,6 +72,7 @@ def test_markers_at_the_end_of_a_topic_belong_to_the_batch_that_empties_it():
     assert first is not None
     assert second is not None
     assert (first.ranges, second.ranges) == ({"trades": (0, 3)}, {"trades": (3, 7)})
+    assert (first.waiting, second.waiting) == (4, 0)
     assert m.lag() == dict.fromkeys(intake_topics(), 0)
 
 

@@ -7,11 +7,13 @@ would be had it been read at once.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from engine.core.client.activity import Activity
 from engine.core.client.layout import SourceLayout
-from engine.core.client.packing import unpack_activity
+from engine.core.client.packing import pack_activity, unpack_activity
+from engine.core.client.totals import START
 
 
 class UnreadableState(ValueError):
@@ -53,12 +55,24 @@ class Activities(dict[str, Activity]):
         """False while nothing was stored and nobody asked."""
         return topic in self or topic in self._stored
 
-    def as_stored(self, topic: str, layout: SourceLayout) -> bytes | None:
-        """Its stored form while that is still right: nothing of it was asked for, and no slot has ended since."""
-        packed = self._stored.get(topic)
-        if packed is None or self.moment == self._stored_at:
-            return packed
-        return packed if self.moment[0] == self._stored_at[0] and layout.hours is None else None
+    def packed(self) -> Iterator[tuple[str, SourceLayout, bytes]]:
+        """What there is to store, in the order of the layout."""
+        for topic, layout in self._sources.items():
+            if topic not in self:
+                if topic not in self._stored:
+                    continue
+                if self._still(layout):
+                    yield topic, layout, self._stored[topic]
+                    continue
+            activity = self[topic]
+            if activity.last_ms is not None or any(total[START] for total in activity.totals):
+                yield topic, layout, activity.packed or pack_activity(layout, activity)
+
+    def _still(self, layout: SourceLayout) -> bool:
+        """Whether what nobody asked for is still right as it was stored: no slot has ended since."""
+        if self.moment == self._stored_at:
+            return True
+        return self.moment[0] == self._stored_at[0] and layout.hours is None
 
 
 def read(

@@ -56,6 +56,9 @@ class SourceLayout:
     factors: Mapping[str, int] = field(default_factory=dict)  # by which values under a former key are multiplied
     mark: int = field(init=False)  # stored with what is stored: of the same layout, if it is the same
     stored_keys: list[bytes] = field(init=False)  # `keys` as they are stored, see packing.py
+    keeps_slots: bool = field(init=False)  # whether there is anything by slot
+    blank_row: list[Any] = field(init=False)  # `blank_today`, to be compared with a row
+    totals_keys: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         columns, sets, lasts = self.keys
@@ -63,5 +66,8 @@ class SourceLayout:
         set_at = [key.removesuffix(SET_AT) for key in columns if key.endswith(SET_AT)]
         stored = [bytes.fromhex("".join(keys)) for keys in (plain, set_at, sets, lasts)]
         object.__setattr__(self, "stored_keys", stored)
+        object.__setattr__(self, "keeps_slots", any(self.keys))
+        object.__setattr__(self, "blank_row", list(self.blank_today))
+        object.__setattr__(self, "totals_keys", tuple(key for key, _ in self.totals))
         of = self.keys, self.keep, self.totals, self.closings, self.hours and self.hours.mark
         object.__setattr__(self, "mark", zlib.crc32(repr(of).encode()))

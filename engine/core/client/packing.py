@@ -12,13 +12,14 @@ from __future__ import annotations
 from itertools import accumulate, pairwise
 from typing import Any, Final
 
-import msgpack
+import msgspec
 
 from engine.core.client.activity import Activity
 from engine.core.client.layout import MAX_SUM, SET_AT, SourceLayout
 from engine.core.client.totals import ALL, SINCE_ADDED, VALUE, blank_total
 
-_pack: Final = msgpack.Packer().pack
+_pack: Final = msgspec.msgpack.Encoder().encode
+_unpack: Final = msgspec.msgpack.Decoder().decode
 # names of the fields of a packed activity; a blank one is left out
 LAST, PAST, TODAY, SETS, LASTS, HOURS, TOTALS, CLOSED, KEEP, KNOWN = "l", "p", "t", "s", "e", "h", "o", "m", "k", "w"
 AS_VALUE: Final = "value"
@@ -32,13 +33,13 @@ def pack_activity(layout: SourceLayout, activity: Activity) -> bytes:
 
 def _fields(layout: SourceLayout, activity: Activity) -> dict[str, Any]:
     fields: dict[str, Any] = {LAST: activity.last_ms}
-    if layout.keys[0] or layout.keys[1] or layout.keys[2]:
+    if layout.keeps_slots:
         if activity.packed_past is None:
             columns = [column if any(column) else _blank(column) for column in activity.columns]
             activity.packed_past = _pack([layout.stored_keys, _steps(activity.days), columns])
         fields[PAST] = activity.packed_past
         fields[KEEP] = layout.keep
-    if activity.touched or activity.today != list(layout.blank_today):
+    if activity.touched or activity.today != layout.blank_row:
         fields[TODAY] = [activity.touched, *activity.today]
     if any(activity.sets):
         fields[SETS] = activity.sets
@@ -47,12 +48,11 @@ def _fields(layout: SourceLayout, activity: Activity) -> dict[str, Any]:
     if layout.hours and activity.hours:
         activity.hours.packed = None
         fields[HOURS] = pack_activity(layout.hours, activity.hours)
-    totals = {key: value for (key, kind), value in zip(layout.totals, activity.totals, strict=True)}
-    if totals:
-        fields[TOTALS] = totals
-    closed = {key: value for (key, _, _), value in zip(layout.closings, activity.closed, strict=True) if value}
-    if closed:
-        fields[CLOSED] = closed
+    if layout.totals:
+        fields[TOTALS] = dict(zip(layout.totals_keys, activity.totals, strict=True))
+    if layout.closings and any(activity.closed):
+        keys = (key for key, _, _ in layout.closings)
+        fields[CLOSED] = {key: value for key, value in zip(keys, activity.closed, strict=True) if value}
     if activity.known:
         fields[KNOWN] = activity.known
     return fields
@@ -195,10 +195,6 @@ def _unpack_totals(layout: SourceLayout, activity: Activity, fields: dict[str, A
     return list(stored) == [key for key, _ in layout.totals] and list(closed) == [
         key for (key, _, _), value in zip(layout.closings, activity.closed, strict=True) if value
     ]
-
-
-def _unpack(packed: bytes) -> Any:
-    return msgpack.unpackb(packed, strict_map_key=False)  # distinct values may be numbers
 
 
 # -- what release 0.1.0 wrote ------------------------------------------------------------------------------------------

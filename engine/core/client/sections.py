@@ -14,12 +14,11 @@ from functools import cache
 from operator import attrgetter
 from typing import Any, Final
 
-import msgpack
+import msgspec
 
 from engine.core.client.activities import Activities, read
-from engine.core.client.packing import from_positions, last_of, pack_activity
+from engine.core.client.packing import from_positions, last_of
 from engine.core.client.state import ClientState, Layout, NewerState
-from engine.core.client.totals import START
 from engine.core.contract.topics import TOPICS
 from engine.core.firm_time import HOUR_MS, NEVER_MS, day_of
 
@@ -28,7 +27,8 @@ ACTIVITY_VERSION: Final = 2
 SAID: Final = "said"
 ACTIVITY: Final = "@"  # begins the name of a built-in topic's section
 DECLARED: Final = "#"  # begins that of a declared type's
-_pack: Final = msgpack.Packer().pack
+_pack: Final = msgspec.msgpack.Encoder().encode
+_unpack: Final = msgspec.msgpack.Decoder().decode
 Body = dict[str, Any]  # the fields of a section, by the names they are stored under
 
 
@@ -43,12 +43,10 @@ class Section:
     converters: Mapping[int, Callable[[Body], Body]] = field(default_factory=dict)  # from this version to the next
     attribute_of: Mapping[str, str] = field(init=False)
     values: Callable[[Any], tuple[Any, ...]] = field(init=False)  # those of all fields, to be compared
-    body: Callable[[Any], Body] = field(init=False)  # the fields that are not blank, as they are stored
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "attribute_of", {name: attribute for attribute, name, _ in self.fields})
         object.__setattr__(self, "values", attrgetter("client_id", *(attribute for attribute, _, _ in self.fields)))
-        object.__setattr__(self, "body", _body_function(self.fields))
 
     def unpack(self, version: int, body: Body) -> Body:
         if version > self.version:
@@ -56,19 +54,6 @@ class Section:
         for older in range(version, self.version):
             body = self.converters[older](body)
         return body
-
-
-def _body_function(fields: tuple[tuple[str, str, Any], ...]) -> Callable[[Any], Body]:
-    """One test for each field, in a row: a loop over the fields would take most of the time of packing a state."""
-    lines = ["def body(client):", "    found = {}"]
-    for attribute, name, blank in fields:
-        written = "by_time(value)" if name == SAID else "value"
-        test = " is not None" if blank is None else f" != {blank}" if blank else ""
-        lines.append(f"    if (value := client.{attribute}){test}: found[{name!r}] = {written}")
-    space: dict[str, Any] = {"by_time": _by_time}
-    exec("\n".join([*lines, "    return found"]), space)  # our own text, from SECTIONS
-    body: Callable[[Any], Body] = space["body"]
-    return body
 
 
 def _by_time(said_ms: dict[str, int]) -> dict[int, str]:
@@ -122,6 +107,38 @@ SECTIONS: Final = (
     Section("holdings", 1, (("holdings", "h", []),)),
     Section("events", 1, (("event_ids", "i", {}),)),
 )  # fmt: skip
+
+
+def _sections_function() -> Callable[[ClientState], dict[str, Any]]:
+    """What makes a client's SECTIONS: each its version and body, or these packed if they are kept for the next time.
+
+    One test for each field, in a row: loops over sections and fields would take most of the time of packing a state.
+    """
+    lines = ["def sections_of(client):", "    sections, kept = {}, client.packed"]
+    space: dict[str, Any] = {"by_time": _by_time, "pack": _pack}
+    for section in SECTIONS:
+        name, indent = section.name, "    "
+        if section.kept_packed:
+            space[f"{name}_of"] = section.values
+            lines += [f"    values, found = {name}_of(client), kept.get({name!r})"]
+            lines += ["    if found is None or found[0] != values:"]
+            indent += "    "
+        lines += [f"{indent}body = {{}}"]
+        for attribute, stored_as, blank in section.fields:
+            written = "by_time(value)" if stored_as == SAID else "value"
+            test = " is not None" if blank is None else f" != {blank}" if blank else ""
+            lines += [f"{indent}if (value := client.{attribute}){test}: body[{stored_as!r}] = {written}"]
+        if section.kept_packed:
+            lines += [f"{indent}found = values, pack([{section.version}, body]) if body else b''"]
+            lines += [f"{indent}kept[{name!r}] = found", f"    if found[1]: sections[{name!r}] = found[1]"]
+        else:
+            lines += [f"    if body: sections[{name!r}] = {section.version}, body"]
+    exec("\n".join([*lines, "    return sections"]), space)  # our own text, from SECTIONS
+    found: Callable[[ClientState], dict[str, Any]] = space["sections_of"]
+    return found
+
+
+_sections: Final = _sections_function()
 _KEPT: Final = tuple(section for section in SECTIONS if section.kept_packed)
 _BY_NAME: Final = {section.name: section for section in SECTIONS}
 _FACTS: Final = {attribute: stored for attribute, stored, _ in _BY_NAME["facts"].fields}
@@ -129,35 +146,13 @@ _FACT_OF: Final = {stored: attribute for attribute, stored in _FACTS.items()}
 
 
 def pack(layout: Layout, client: ClientState) -> bytes:
-    """The client's whole state as msgpack: version, client id, sections. A section is its body, or its body packed
-    when that is kept for the next time.
-    """
-    sections: dict[str, Any] = {}
-    for section in SECTIONS:
-        if section.kept_packed:
-            values, kept = section.values(client), client.packed.get(section.name)
-            if kept is None or kept[0] != values:
-                body = section.body(client)
-                kept = client.packed[section.name] = values, _pack([section.version, body]) if body else b""
-            if kept[1]:
-                sections[section.name] = kept[1]
-        elif body := section.body(client):
-            sections[section.name] = section.version, body
-    activities = client.activities
-    for topic, source in layout.sources.items():
-        if not activities.has(topic):
-            continue
-        packed = activities.as_stored(topic, source)
-        if packed is None:
-            activity = activities[topic]
-            if activity.last_ms is None and not any(total[START] for total in activity.totals):
-                continue
-            packed = pack_activity(source, activity)
+    """The client's whole state as msgpack: version, client id, sections."""
+    sections = _sections(client)
+    for topic, source, packed in client.activities.packed():
         sections[_section_of(topic)] = ACTIVITY_VERSION, packed, source.mark
     if client.unknown:
         sections |= client.unknown
-    state: bytes = _pack([STATE_VERSION, client.client_id, sections])
-    return state
+    return _pack([STATE_VERSION, client.client_id, sections])
 
 
 def unpack(layout: Layout, packed: bytes) -> ClientState:
@@ -165,7 +160,7 @@ def unpack(layout: Layout, packed: bytes) -> ClientState:
 
     Raises NewerState when a newer release wrote it, ValueError when nothing of the engine's did.
     """
-    version, client_id, *rest = msgpack.unpackb(packed, strict_map_key=False)
+    version, client_id, *rest = _unpack(packed)
     if version > STATE_VERSION:
         raise NewerState(f"client state has version {version}, this engine reads up to {STATE_VERSION}")
     sections: dict[str, Any] = _from_positions(*rest) if version == 2 else rest[0]
@@ -175,7 +170,7 @@ def unpack(layout: Layout, packed: bytes) -> ClientState:
     for name, stored in sections.items():
         if name in _BY_NAME:
             section = _BY_NAME[name]
-            version_of, body = msgpack.unpackb(stored, strict_map_key=False) if type(stored) is bytes else stored
+            version_of, body = _unpack(stored) if type(stored) is bytes else stored
             if version_of != section.version:
                 body = section.unpack(version_of, body)
                 older.add(name)
@@ -227,7 +222,7 @@ def _section_of(topic: str) -> str:
 
 def last_events(packed: bytes) -> dict[str, int]:
     """When the last event of each declared type came, by any layout."""
-    _, _, *rest = msgpack.unpackb(packed, strict_map_key=False)
+    _, _, *rest = _unpack(packed)
     sections = rest[0] if isinstance(rest[0], dict) else {}
     found = {name[1:]: last_of(stored[1]) for name, stored in sorted(sections.items()) if name[0] == DECLARED}
     return {name: last_ms for name, last_ms in found.items() if last_ms is not None}

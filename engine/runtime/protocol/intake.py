@@ -26,6 +26,7 @@ class Batch:
     records: Sequence[Inbound]
     ranges: dict[str, tuple[int, int]]
     size_bytes: int
+    waiting: int = 0  # records that are known to come after it, about: markers of transactions count
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +124,8 @@ class Merger:
                 queue.begin = end
         # without records there may be markers and aborted ones: a position that stayed before them would one day be
         # before all that Kafka still holds, and look as if events were missing
-        return Batch(merged, ranges, size_bytes) if ranges else None
+        waiting = sum(queue.end - queue.begin for queue in self._queues.values() if queue.end > queue.begin)
+        return Batch(merged, ranges, size_bytes, waiting) if ranges else None
 
 
 def _size(record: Record | Inbound) -> int:

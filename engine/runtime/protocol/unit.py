@@ -22,13 +22,12 @@ from engine.runtime.protocol.writes import MAX_CHUNK_BYTES
 
 @dataclass(frozen=True, slots=True)
 class UnitLimits:
-    """When a unit without messages is committed all the same (one with a message is committed at once), and after how
-    many bytes of writes another ledger record begins.
+    """When a unit is full, and after how many bytes of writes another ledger record begins. One with a message is
+    committed before that, unless as many records wait as fill it: a client is written once a unit.
     """
 
-    records: int = 5_000
+    records: int = 20_000
     size_bytes: int = 16_000_000
-    age_s: float = 1.0
     chunk_bytes: int = MAX_CHUNK_BYTES
 
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 AT_ONCE: Final = 8  # partitions that work, and partitions that start
+UNITS_RECORDS: Final = 80_000  # in the open units of all its partitions, while it is behind
 SWEEP_CLIENTS: Final = 2_000  # of all its partitions, a second
 
 
@@ -68,7 +69,7 @@ class Partitions:
         self._check = check
         self._rejoin = rejoin
         self._ended = ended
-        self._unit = unit or UnitLimits(age_s=settings.unit_age_s)
+        self._unit = unit
         self._cache_bytes = cache_bytes
         self._turns = Turns(asyncio.Semaphore(AT_ONCE), asyncio.Semaphore(AT_ONCE))
         self._wanted: frozenset[int] = frozenset()
@@ -139,7 +140,7 @@ class Partitions:
             belongs=lambda key: partition_of(key) == number,
             observer=PartitionMetrics(self._metrics),
             cache_bytes=self._cache_bytes or settings.cache_mb * 1_000_000 // share,
-            limits=self._unit,
+            limits=self._unit or UnitLimits(UNITS_RECORDS // max(share, 4)),
         )
         return Runner(
             opened.partition,

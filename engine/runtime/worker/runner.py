@@ -25,6 +25,7 @@ from engine.runtime.worker.waiting import UPGRADE, Waiting
 log = structlog.get_logger(__name__)
 
 TICK_S: Final = 1.0
+BEHIND_S: Final = 5.0  # between ticks, and to a unit's commit, while as many records wait as fill a unit
 IDLE_WAIT_S: Final = 0.25
 FIRST_PAUSE_S: Final = 0.1
 LONGEST_PAUSE_S: Final = 2.0
@@ -212,9 +213,10 @@ class Runner:
                 now = asyncio.get_running_loop().time()
                 if not partition.uncommitted:
                     committed = now
-                if now - committed >= settings.unit_age_s:
+                behind = batch is not None and partition.behind
+                if now - committed >= (BEHIND_S if behind else settings.unit_age_s):
                     await partition.commit("age")
-                if now - ticked >= TICK_S:
+                if now - ticked >= (BEHIND_S if behind else TICK_S):
                     ticked = now
                     await self._tick()
                     if self._doubtful and self._works_again():
