@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from engine.core.client.layout import MAX_DISTINCT
 from engine.core.client.state import MAX_HOLDINGS
+from engine.core.client.tallies import MAX_TALLIES
 from engine.core.contract.outbound import Outcome
 from engine.core.contract.topics import TOPICS
 from engine.core.language import expressions
@@ -38,6 +39,8 @@ AGGREGATE_GIVES: Final = {
     "distinct": f"how many different values, counted to {MAX_DISTINCT}",
     "last": "the value of the latest; missing without events",
     "daily_mean": "the mean of each day's last value, days without one counted as the last before",
+    "avg": "the mean of their values, of money rounded down to whole fen; missing without events",
+    "top": "the most frequent value, or the one whose events add up to the most of `by`; missing without events",
 }
 OUTCOME_MEANS: Final = {
     Outcome.EXPIRED: "its `expires` had already passed when it was decided",
@@ -62,6 +65,7 @@ LIMITS: Final = (
     ("size of a file", characters.MAX_BYTES, "bytes"),
     ("depth of a file", document.MAX_DEPTH, ""),
     ("features", declarations.MAX_FEATURES, ""),
+    ("values of a top, each counted once a day or hour", MAX_TALLIES, ""),
     ("values of a list", definitions.MAX_LISTED, ""),
     ("definitions, lists and tables", definitions.MAX_DECLARED, ""),
     ("holdings with a term, a client", MAX_HOLDINGS, ""),

@@ -45,6 +45,14 @@ def exactly(trade: Any) -> Any:
     return None if trade.quantity is None else Fraction(str(trade.quantity))
 
 
+def ratio(balance: Any) -> Any:
+    return None if balance.margin_ratio is None else Fraction(round(balance.margin_ratio * 10**6), 10**6)
+
+
+def sized(trade: Any) -> Any:
+    return None if trade.quantity is None else (trade.symbol, Fraction(str(trade.quantity)))
+
+
 KINDS: list[Kind] = [
     ("bought", "trades", "count", "", lambda e: 1, 'trade.side == "buy"', buys),
     ("turnover_cny", "trades", "sum", "amount_cny", lambda e: e.amount_fen, "", every),
@@ -64,6 +72,17 @@ KINDS: list[Kind] = [
     ("ratio_low", "balances", "min", "margin_ratio", lambda e: e.margin_ratio, "", every),
     ("cash_cny", "balances", "sum", "cash_cny", lambda e: e.cash_fen, "", every),
     ("cash_high_cny", "balances", "max", "cash_cny", lambda e: e.cash_fen, "", every),
+    ("turnover_avg_cny", "trades", "avg", "amount_cny", lambda e: e.amount_fen, "", every),
+    ("bought_avg_cny", "trades", "avg", "amount_cny", lambda e: e.amount_fen, 'trade.side == "buy"', buys),
+    ("size_avg", "trades", "avg", "quantity", exactly, 'trade.side == "sell"', sells),
+    ("cash_avg_cny", "balances", "avg", "cash_cny", lambda e: e.cash_fen, "", every),
+    ("ratio_avg", "balances", "avg", "margin_ratio", ratio, "", every),
+    ("favourite", "trades", "top", "symbol", lambda e: (e.symbol, 1), "", every),
+    ("favourite_sold", "trades", "top", "symbol", lambda e: (e.symbol, 1), 'trade.side == "sell"', sells),
+    ("largest_symbol", "trades", "top", "symbol by amount_cny", lambda e: (e.symbol, e.amount_fen), "", every),
+    ("most_held", "trades", "top", "symbol by quantity", sized, "", every),
+    ("usual_size", "trades", "top", "quantity", lambda e: None if e.quantity is None else (e.quantity, 1), "", every),
+    ("usual_device", "logins", "top", "device_id", lambda e: e.device_id and (e.device_id, 1), "", every),
 ]  # fmt: skip
 # how it is written in the file, and in a feature's name
 DAYS = ("1d", "2d", "7d", "30d", "90d", "366d")
@@ -91,7 +110,7 @@ def written(kind: Kind, span: str) -> str:
         reach = f"since: {{on: {on}" + (f", when: '{when}'" if when else "") + "}"
     return (
         f"  {name}_{span}: {{source: {source}, aggregate: {aggregate}, {reach}"
-        + (f", field: {field}" if field else "")
+        + (f", field: {field.replace(' by ', ', by: ')}" if field else "")
         + (f", where: '{where}'" if where else "")
         + "}\n"
     )
@@ -167,6 +186,15 @@ def modelled(kind: Kind, span: str, log: Log, now_ms: int) -> Any:
         return None
     if aggregate == "last":
         return inside[-1]
+    if aggregate == "avg":
+        mean = sum(inside) / len(inside) if isinstance(inside[0], Fraction) else sum(inside) // len(inside)
+        return float(mean)
+    if aggregate == "top":
+        totals: dict[Any, Any] = defaultdict(int)
+        for item, amount in inside:
+            totals[item] += amount
+        most = max(totals.values())
+        return min(item for item, amount in totals.items() if amount == most)
     return min(inside) if aggregate == "min" else max(inside)
 
 

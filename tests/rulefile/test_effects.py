@@ -27,6 +27,11 @@ CASES = [
     (f"count, {BOUGHT}, window: 7d", "", "count, where: '\"buy\"  == trade.side', window: 7d", ""),
     ("sum, field: quantity, window: 7d", "", "max, field: quantity, window: 7d",
      "loses its past: its aggregate changed"),
+    ("avg, field: quantity, window: 7d", "", "avg, field: quantity, window: 7d", ""),
+    ("sum, field: quantity, window: 7d", "", "avg, field: quantity, window: 7d",
+     "loses its past: its aggregate changed"),
+    ("top, field: symbol, window: 7d", "", "top, field: symbol, by: quantity, window: 7d",
+     "loses its past: its by changed"),
     ("last, field: symbol, window: 7d", "", "last, field: side, window: 7d", "loses its past: its field changed"),
     ("last, field: symbol, window: 7d", "", "last, field: symbol, window: 90d", ""),  # the last one is never dropped
     ("distinct, field: symbol, window: 7d", "", "distinct, field: symbol, window: 8d", "7 of 8 days known"),

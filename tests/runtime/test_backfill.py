@@ -43,15 +43,23 @@ NEW = OLD + "".join(
         "cash_mean_cny: {source: balances, aggregate: daily_mean, field: cash_cny, window: 45d}",
         "worst_cny: {source: balances, aggregate: min, field: assets_cny, window: 10d}",
         "in_cny: {source: balances, aggregate: sum, field: amount_cny, since: {on: trades}}",
+        "size_cny: {source: trades, aggregate: avg, field: amount_cny, window: 20d}",  # of two columns, one is there
+        "cash_avg_cny: {source: balances, aggregate: avg, field: cash_cny, since: {on: logins}}",
+        "favourite: {source: trades, aggregate: top, field: symbol, by: amount_cny, window: 20d}",
+        "device_5h: {source: logins, aggregate: top, field: device_id, window: 5h}",
+        "favourite_since: {source: trades, aggregate: top, field: symbol, since: {on: logins}}",
     )
 )
 NAMES = tuple(line.split(":")[0].strip() for line in NEW.removeprefix(OLD).splitlines())
-READER = rule(
-    "reader",
-    on="tier_change",
-    when='tier_change.new == "A"',
-    parameters="{" + ", ".join(f"p{i}: {name}" for i, name in enumerate(NAMES)) + "}",
-)
+READERS = [
+    rule(
+        f"reader-{first}",
+        on="tier_change",
+        when='tier_change.new == "A"',
+        parameters="{" + ", ".join(f"{name}: {name}" for name in NAMES[first : first + 12]) + "}",
+    )  # a rule takes a bounded number of parameters
+    for first in range(0, len(NAMES), 12)
+]
 QUIET = rule("quiet", on=None, silence="{of: logins, for: 1d}")  # timers move time on between events
 ASKED = """\
 define: {busy: {is: trades_7d > 3}}
@@ -59,7 +67,7 @@ tables: {pace: {hit: first, otherwise: 30, rows: [{trades_7d: "> 3", then: 7}]}}
 """  # of a feature that is not new
 QUIETER = rule("quieter", on=None, silence="{of: logins, for: 9d}")  # for longer than an event is known again
 BEFORE_PLAN = plan_of(QUIET, QUIETER, features=OLD, definitions=ASKED)
-AFTER_PLAN = plan_of(QUIET, QUIETER, READER, features=NEW, definitions=ASKED)
+AFTER_PLAN = plan_of(QUIET, QUIETER, *READERS, features=NEW, definitions=ASKED)
 
 
 SIZES = Sizes(clients_at_once=100)
@@ -150,7 +158,7 @@ class Scene:
         for client_id, state in bench.data.states().items():
             client = unpack(AFTER_PLAN.layout, state)
             client.advance(AFTER_PLAN.layout, client.now_ms + advance_ms)
-            values = AFTER_PLAN.compiled[TIER_CHANGE][0].parameters(client, None, None)
+            values = [v for r in AFTER_PLAN.compiled[TIER_CHANGE] for v in r.parameters(client, None, None)]
             found[client_id] = (client.now_ms, dict(zip(NAMES, values, strict=True)))
         return found
 

@@ -39,6 +39,8 @@ _SOLD: Final = """\
   sold_cny_7d: {source: trades, aggregate: sum, field: amount_cny, window: 7d}
   logins_12h: {source: logins, aggregate: count, window: 12h}
   traded_since_login_cny: {source: trades, aggregate: sum, field: amount_cny, since: {on: logins}}
+  size_cny_7d: {source: trades, aggregate: avg, field: amount_cny, window: 7d}
+  favourite_30h: {source: trades, aggregate: top, field: symbol, by: amount_cny, window: 30h}
 """
 
 
@@ -147,7 +149,7 @@ _SELLER: Final = """\
     cooldown: 1h
     expires: 1d
     template: seller
-    parameters: {sold_cny: sold_cny_7d}
+    parameters: {sold_cny: sold_cny_7d, size_cny: size_cny_7d, favourite: favourite_30h}
     description: Sum.
 """
 

@@ -21,7 +21,7 @@ BUILT_IN: Final = in_order(TOPICS)
 DRAIN_S: Final = 90.0  # all must be decided so long after the last fault
 CLIENTS: Final = tuple(f"c{number}" for number in range(9))
 BACKFILLS: Final = (
-    ("sold_cny_7d",),
+    ("sold_cny_7d", "size_cny_7d", "favourite_30h"),
     ("traded_since_login_cny", "logins_12h", "sold_cny_7d"),
     ("trades_7d", "assets_avg_cny_30d"),  # never undeclared: nothing changes
 )

@@ -9,11 +9,14 @@ follow from others (`past`, `slide`) are not stored; what no feature asks for co
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from typing import Any
+from typing import Any, Final
 
 from engine.core.client.layout import MAX_DISTINCT, MAX_SUM, SourceLayout, Window
+from engine.core.client.tallies import merged
 from engine.core.client.totals import blank_total
 from engine.core.firm_time import NEVER_MS, month_start, next_month
+
+_ADDED: Final = ("count", "sum", "top")  # of these, what the slots of a window hold is added up
 
 
 class Activity:
@@ -199,6 +202,8 @@ class Activity:
             if aggregate in ("count", "sum"):
                 value = sum(values)
                 past.append(value if -MAX_SUM <= value <= MAX_SUM else MAX_SUM if value > 0 else -MAX_SUM)
+            elif aggregate == "top":
+                past.append(merged(values))
             else:
                 known = [v for v in values if v is not None]
                 past.append((min if aggregate == "min" else max)(known) if known else None)
@@ -257,7 +262,7 @@ class Activity:
                 month = self._first_seen(kept, index, month_start(now) - 1)
                 if month is not None or (entry is not None and entry[0] == month_start(now)):
                     slide = min(slide, next_month(now))
-            elif self.touched and (self.today[window.column] or aggregate not in ("count", "sum")):
+            elif self.touched and (self.today[window.column] or aggregate not in _ADDED):
                 slide = min(slide, _slide(aggregate, window, now, now))
         return slide
 
@@ -267,7 +272,7 @@ class Activity:
             if aggregate in ("distinct", "last", "closed"):
                 continue
             start = bisect_right(self.days, window.first(now))
-            if aggregate in ("count", "sum"):  # a row without what they add changes nothing when it leaves
+            if aggregate in _ADDED:  # a row without what they add changes nothing when it leaves
                 values = self.columns[window.column]
                 start = next((row for row in range(start, len(values)) if values[row]), len(values))
             if start < len(self.days):

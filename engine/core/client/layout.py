@@ -38,7 +38,7 @@ class Window:
 class SourceLayout:
     """The columns one source keeps, each named by a key that outlives the order of features."""
 
-    # (key, aggregate): count, sum, min, max, daily_mean, set_at: one value a slot
+    # (key, aggregate): count, sum, min, max, top, daily_mean, set_at: one value a slot
     columns: tuple[tuple[str, str], ...]
     sets: tuple[str, ...]  # distinct: value -> last slot it was seen
     lasts: tuple[str, ...]  # last: (slot, milliseconds into it, value)

@@ -1,4 +1,4 @@
-"""Running totals since an event: `count`, `sum`, `min`, `max`, `distinct` or `last` of what came after it.
+"""Running totals since an event: `count`, `sum`, `min`, `max`, `distinct`, `top` or `last` of what came after it.
 
 Enters: a total, the time and value of what counts, the time of the event to count from. Leaves: the total, changed.
 Holds: an event counts when its own time is not before the event that is counted from. When that one comes late, what
@@ -10,16 +10,18 @@ from __future__ import annotations
 from bisect import insort
 from typing import Any, Final
 
+from engine.core.client import tallies
 from engine.core.client.layout import MAX_DISTINCT, MAX_SUM
 
 MAX_TAIL: Final = 4
 INLINE: Final = ("count", "sum", "min", "max")  # added up by generated code, which calls `remember`
 ALL, SINCE_ADDED = 0, -1  # what a total counts from before its event has come: all, or what came since it is kept
+TOO_MANY: Final = False  # the value of a `top` with more values than are counted
 START, VALUE, TAIL = 0, 1, 2  # of a total: since when it counts, what it came to, its newest events [time, value]
 
 
 def blank_value(aggregate: str) -> Any:
-    return {"count": 0, "sum": 0, "distinct": {}}.get(aggregate)
+    return {"count": 0, "sum": 0, "distinct": {}, "top": {}}.get(aggregate)
 
 
 def blank_total(aggregate: str, since_ms: int = ALL) -> list[Any]:
@@ -68,6 +70,11 @@ def _step(aggregate: str, so_far: Any, value: Any) -> Any:
     if aggregate == "distinct":
         if value in so_far or len(so_far) < MAX_DISTINCT:
             so_far[value] = 0
+        return so_far
+    if aggregate == "top":
+        if so_far is TOO_MANY or (value[0] not in so_far and len(so_far) >= tallies.MAX_TALLIES):
+            return TOO_MANY
+        tallies.add(so_far, *value)
         return so_far
     if aggregate == "last" or so_far is None:
         return value

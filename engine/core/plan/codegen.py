@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from engine.core.language.expressions import function_globals
-from engine.core.plan import features
+from engine.core.plan import readers
 
 
 class _Fill(ast.NodeTransformer):
@@ -30,7 +30,7 @@ class Code:
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.trees: dict[str, ast.expr] = {}
-        self.constants: dict[str, Any] = {**function_globals(), **features.READERS}
+        self.constants: dict[str, Any] = {**function_globals(), **readers.READERS}
         self.made: dict[str, Callable[[Mapping[str, Any]], Any]] = {}  # of the compiled functions, by its own name
 
     def place(self, tree: ast.expr) -> str:

@@ -47,8 +47,9 @@ def _put(layout: SourceLayout, activity: Activity, found_layout: SourceLayout, f
         ]
         activity.days = days
     keys = [key for key, _ in layout.columns]
+    columns, todays = copy.deepcopy((found.columns, found.today))  # what was found goes on changing
     for (key, _), column, today, blank in zip(
-        found_layout.columns, found.columns, found.today, found_layout.blank_today, strict=True
+        found_layout.columns, columns, todays, found_layout.blank_today, strict=True
     ):
         index = keys.index(key)
         activity.columns[index], activity.today[index] = _spread(found.days, column, days, blank), today
@@ -62,6 +63,8 @@ def _put(layout: SourceLayout, activity: Activity, found_layout: SourceLayout, f
     )
     for key in (*(key for key, _ in found_layout.columns), *found_layout.sets, *found_layout.lasts):
         activity.known.pop(key, None)
+        if key in found.known:  # more than is kept
+            activity.known[key] = found.known[key]
     if layout.hours and activity.hours and found_layout.hours and found.hours:
         _put(layout.hours, activity.hours, found_layout.hours, found.hours)
     activity.packed = activity.packed_past = None

@@ -9,20 +9,23 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import dataclass, replace
+from typing import Final
 
 from engine.core.client import layout as layouts
 from engine.core.client.layout import SET_AT, SourceLayout
 from engine.core.client.state import ClientState, Layout
-from engine.core.client.totals import SINCE_ADDED, START, VALUE
-from engine.core.contract.fields import MICRO, units
-from engine.core.firm_time import DAY_MS, HOUR_MS, LONGEST_MONTH, NEVER_MS, day_start_ms
+from engine.core.client.totals import SINCE_ADDED, START, TOO_MANY, VALUE
+from engine.core.contract.fields import MICRO
+from engine.core.firm_time import HOUR_MS, LONGEST_MONTH, NEVER_MS, day_start_ms
 from engine.core.language.expressions import Expression
+from engine.core.language.types import INTEGER_UNITS
+from engine.core.plan.readers import in_millionths, kept_text, total_text, value_text
 from engine.core.rules.meaning import filter_meaning
 from engine.core.rules.names import activity_code, feature_bounds
 from engine.core.rules.ruleset import Feature, Since, Window
 
+PART: Final = ":"  # in the name of what is kept for a feature beside others; no release before kept such
 _BLANK_PAST: Final = {"count": 0, "sum": 0, "distinct": 0, "daily_mean": (0, 0)}
 
 
@@ -54,9 +57,13 @@ class SourcePlan:
 
 
 def column_key(feature: Feature) -> str:
-    """Eight hex digits naming what a column holds: neither the feature's name, its window nor its layout matters."""
+    """Eight hex digits naming what a column holds: neither the feature's name, its window nor its layout matters. Of a
+    feature with several columns it names them together.
+    """
     field = feature.of_field.stored_as or feature.field if feature.field else None
     field = f"{field} in millionths" if in_millionths(feature) else field
+    if feature.asked_by is not None:
+        field = f"{field} by {feature.asked_by.stored_as or feature.by}"
     return _key(feature, field, filter_meaning)
 
 
@@ -74,12 +81,25 @@ def _key(feature: Feature, field: str | None, of: Callable[[Expression | None], 
 
 def _former(features: Iterable[Feature]) -> dict[str, str]:
     """Old key -> key, for features whose key has changed."""
-    keys = ((old_column_key(feature), column_key(feature)) for feature in features)
+    keys = ((old_column_key(feature), column_key(feature)) for feature in features if PART not in feature.name)
     return {old: new for old, new in keys if old != new}
 
 
 def _factors(features: Iterable[Feature]) -> dict[str, int]:
-    return {old_column_key(feature): MICRO for feature in features if in_millionths(feature)}
+    return {old_column_key(f): MICRO for f in features if in_millionths(f) and PART not in f.name}
+
+
+def parts_of(feature: Feature) -> tuple[Feature, ...]:
+    """What is kept for a feature, a column each: a mean follows from a sum and a count, which others may share."""
+    if feature.aggregate != "avg":
+        return (feature,)
+    asked = feature.of_field
+    added = replace(asked, exact=asked.exact or asked.type.unit not in INTEGER_UNITS)
+    counted = (feature.field, asked) if asked.optional else (None, None)
+    return (
+        replace(feature, name=f"{feature.name}{PART}sum", aggregate="sum", asked=added),
+        replace(feature, name=f"{feature.name}{PART}count", aggregate="count", field=counted[0], asked=counted[1]),
+    )
 
 
 def plan_source(source: str, features: Collection[Feature], watched: Collection[str] | None = None) -> SourcePlan:
@@ -89,20 +109,23 @@ def plan_source(source: str, features: Collection[Feature], watched: Collection[
     by_day: list[tuple[Feature, Window]] = []
     by_hour: list[tuple[Feature, Window]] = []
     totals: dict[str, Feature] = {}
-    reads: dict[str, str] = {}
-    for feature in sorted((f for f in features if f.source == source), key=lambda f: f.name):
-        if isinstance(feature.window, Since):
-            key = column_key(feature)
-            totals.setdefault(key, feature)
+    kept: dict[str, str] = {}  # by part
+    of_source = sorted((f for f in features if f.source == source), key=lambda f: f.name)
+    for part in (part for feature in of_source for part in parts_of(feature)):
+        if isinstance(part.window, Since):
+            key = column_key(part)
+            totals.setdefault(key, part)
             total = f"{activity_code(source)}.totals[{list(totals).index(key)}][{VALUE}]"
-            reads[feature.name] = f"len({total})" if feature.aggregate == "distinct" else _value(feature, total)
+            kept[part.name] = total_text(part.aggregate, total)
         else:
-            (by_hour if feature.window.unit == "hour" else by_day).append((feature, feature.window))
-    hours = _grid(by_hour, f"{activity_code(source)}.hours", reads, watched, {}, None) if by_hour else None
+            (by_hour if part.window.unit == "hour" else by_day).append((part, part.window))
+    if watched is not None:
+        watched = {part.name for feature in of_source if feature.name in watched for part in parts_of(feature)}
+    hours = _grid(by_hour, f"{activity_code(source)}.hours", kept, watched, {}, None) if by_hour else None
     days = _grid(
         by_day,
         activity_code(source),
-        reads,
+        kept,
         watched,
         totals,
         hours.layout if hours else None,
@@ -118,19 +141,21 @@ def plan_source(source: str, features: Collection[Feature], watched: Collection[
         if aggregate in ("count", "sum") and window.unit == "slot" and not in_millionths(feature)
         if feature_bounds(feature)[0] >= 0
     }
-    reaches = _reaches(source, "day", by_day, days) | (_reaches(source, "hour", by_hour, hours) if hours else {})
-    for feature in features:
-        if feature.source == source and isinstance(feature.window, Since):
-            place = list(totals).index(column_key(feature))
-            reaches[feature.name] = Reach(feature.name, feature.aggregate, source, "since", place, None)
+    windows = {part.name: window for (part, _), (_, window) in zip(by_day, days.layout.windows, strict=True)}
+    if hours:
+        windows |= {part.name: window for (part, _), (_, window) in zip(by_hour, hours.layout.windows, strict=True)}
+    in_days = {part.name for part, _ in by_day}
+    reads, reaches = {}, {}
+    for feature in of_source:
+        parts = parts_of(feature)
+        keys = [column_key(part) for part in parts]
+        reads[feature.name] = value_text(feature, [kept[part.name] for part in parts])
+        since = isinstance(feature.window, Since)
+        unit = "since" if since else "day" if parts[0].name in in_days else "hour"
+        places = tuple(list(totals).index(key) if since else key for key in keys)
+        window = windows.get(parts[0].name)
+        reaches[feature.name] = Reach(feature.name, feature.aggregate, source, unit, places, window)
     return SourcePlan(days, hours, tuple(totals.values()), reads, means, falling, reaches)
-
-
-def _reaches(source: str, unit: str, features: list[tuple[Feature, Window]], grid: Grid) -> dict[str, Reach]:
-    return {
-        feature.name: Reach(feature.name, feature.aggregate, source, unit, column_key(feature), window)
-        for (feature, _), (_, window) in zip(features, grid.layout.windows, strict=True)
-    }
 
 
 def _grid(
@@ -156,7 +181,7 @@ def _grid(
         if unit == "previous_month" and aggregate in ("distinct", "last"):
             closings.setdefault(key, (key, aggregate, column))
             kind, column, slots = "closed", list(closings).index(key), LONGEST_MONTH
-        reads[feature.name] = _value(feature, _read(kind, unit, activity, column, len(windows)))
+        reads[feature.name] = kept_text(kind, unit, activity, column, len(windows))
         windows.append((kind, layouts.Window(column, slots, unit)))
     columns = [(key, f.aggregate) for key, f in kept["columns"].items()]
     means = [(index, key) for index, (key, aggregate) in enumerate(columns) if aggregate == "daily_mean"]
@@ -185,61 +210,6 @@ def _grid(
     return Grid(layout, *(tuple(kept[group].values()) for group in ("columns", "sets", "lasts")))
 
 
-def in_millionths(feature: Feature) -> bool:
-    """Quantities have decimals; what is added up is kept in whole numbers, so that sums are exact."""
-    return feature.aggregate in ("sum", "daily_mean") and feature.of_field.exact
-
-
-def _value(feature: Feature, kept: str) -> str:
-    """Text of a feature's value, from that of what is kept."""
-    return f"units({kept})" if in_millionths(feature) else kept
-
-
-def _read(kind: str, unit: str, activity: str, column: int, past: int) -> str:
-    if unit == "previous_month" and kind == "daily_mean":
-        return f"mean({activity}.past[{past}])"
-    if unit == "previous_month" or kind in ("distinct", "last"):
-        return f"{activity}.past[{past}]"
-    if kind in ("count", "sum"):
-        return f"({activity}.today[{column}] + {activity}.past[{past}])"
-    reader = {"min": "least", "max": "greatest", "daily_mean": "daily_mean"}[kind]
-    return f"{reader}({activity}.today[{column}], {activity}.past[{past}])"
-
-
-def least(today: Any, past: Any) -> Any:
-    return past if today is None else today if past is None or today < past else past
-
-
-def greatest(today: Any, past: Any) -> Any:
-    return past if today is None else today if past is None or today > past else past
-
-
-def daily_mean(today: Any, past: tuple[int, int]) -> Any:
-    """Mean of daily closing values, today's being the value now; whole units (fen) stay whole, rounded down."""
-    return None if today is None else mean((past[0] + today, past[1] + 1))
-
-
-def mean(past: tuple[int, int]) -> Any:
-    total, days = past
-    if not days:
-        return None
-    return total / days if isinstance(total, float) else total // days
-
-
-def days_between(earlier_ms: int | None, later_ms: int) -> int | None:
-    return None if earlier_ms is None else (later_ms - earlier_ms) // DAY_MS
-
-
-READERS: Final[dict[str, Callable[..., Any]]] = {
-    "least": least,
-    "greatest": greatest,
-    "daily_mean": daily_mean,
-    "mean": mean,
-    "days_between": days_between,
-    "units": units,
-}
-
-
 def next_slide_ms(layout: Layout, client: ClientState) -> int:
     """The next moment at which a watched feature of the client can change though no event comes; or NEVER_MS."""
     day, hour = NEVER_MS, NEVER_MS
@@ -265,21 +235,23 @@ class Reach:
     aggregate: str
     source: str
     unit: str  # day, hour, or since
-    place: str | int  # the column's key, or the total's index
+    places: tuple[str | int, ...]  # the columns' keys, or the totals' indexes
     window: layouts.Window | None
 
     def known(self, client: ClientState) -> tuple[int, int]:
         """How many slots of the window are known, and how many it has; (0, 1) and (1, 1) for a total."""
         activity = client.activities[self.source]
         if self.window is None:
-            return int(activity.totals[int(self.place)][START] != SINCE_ADDED), 1
+            totals = [activity.totals[int(place)] for place in self.places]
+            return int(all(total[START] != SINCE_ADDED and total[VALUE] is not TOO_MANY for total in totals)), 1
         now = client.day
         if self.unit == "hour":
             assert activity.hours is not None
             activity, now = activity.hours, client.now_ms // HOUR_MS
         first = self.window.first(now) + 1
         wanted = now - first + 1
-        return wanted - max(activity.known.get(str(self.place), first) - first, 0), wanted
+        since = max(activity.known.get(str(place), first) for place in self.places)
+        return wanted - max(since - first, 0), wanted
 
     def is_known(self, client: ClientState) -> bool:
         known, wanted = self.known(client)

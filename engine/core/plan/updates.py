@@ -12,11 +12,14 @@ from typing import Any, Final
 from engine.core.client import totals
 from engine.core.client.activity import see, set_last
 from engine.core.client.layout import MAX_SUM, SET_AT
+from engine.core.client.tallies import crop, tally
 from engine.core.contract.events import MAX_AMOUNT_FEN
 from engine.core.contract.fields import MAX_QUANTITY, MICRO, micro
 from engine.core.firm_time import HOUR_MS, day_of, day_start_ms
 from engine.core.language.expressions import Expression
-from engine.core.plan.features import Grid, SourcePlan, greatest, in_millionths, least
+from engine.core.language.types import INTEGER_UNITS
+from engine.core.plan.features import Grid, SourcePlan
+from engine.core.plan.readers import greatest, in_millionths, least
 from engine.core.rules.meaning import filter_meaning
 from engine.core.rules.names import activity_code, feature_bounds
 from engine.core.rules.ruleset import Feature, Since
@@ -28,6 +31,7 @@ _STEPS: Final = {
     "min": "{cell} = least({value}, {cell})",
     "max": "{cell} = greatest({value}, {cell})",
     "daily_mean": "{cell}, {set_at} = {value}, at",
+    "top": "{cell}, more = tally({cell}, {value}, {amount}, more)",
 }
 UPDATERS: Final[dict[str, Callable[..., Any]]] = {
     "see": see,
@@ -35,6 +39,8 @@ UPDATERS: Final[dict[str, Callable[..., Any]]] = {
     "add": totals.add,
     "remember": totals.remember,
     "begin": totals.begin,
+    "tally": tally,
+    "crop": crop,
     "micro": micro,
     "least": least,
     "greatest": greatest,
@@ -55,10 +61,11 @@ def update_lines(source: str, plans: dict[str, SourcePlan], condition: Condition
         lines += [f"kept = layout_{source}", "now = c.day", "slot = day_of(e.time) if late else now"]
         lines += _grid_lines(plan.days, "day_start_ms(slot)", condition)
     for index, feature in enumerate(plan.totals):
-        value, tests = _field_code(feature), []
-        step = f'add(n, "{feature.aggregate}", e.time, {value})'
+        value, tests = _field_code(feature), _has_by(feature)
+        counted = f"[{value}, {_by_code(feature)}]" if feature.aggregate == "top" else value
+        step = f'add(n, "{feature.aggregate}", e.time, {counted})'
         if feature.aggregate in totals.INLINE:
-            tests = [f"e.time >= n[{totals.START}]"]
+            tests.append(f"e.time >= n[{totals.START}]")
             cell = f"n[{totals.VALUE}]"
             if feature.aggregate == "sum":
                 tests.append(_not_full(feature, cell))
@@ -75,19 +82,22 @@ def update_lines(source: str, plans: dict[str, SourcePlan], condition: Condition
 def _grid_lines(grid: Grid, slot_begins: str, condition: Condition) -> list[str]:
     lines: list[str] = []
     keys = grid.layout.keys[0]
+    tops = any(feature.aggregate == "top" for feature in grid.columns)
     if grid.layout.means or grid.lasts:
         lines.append(f"at = e.time - {slot_begins}")
     if grid.columns:
         lines += ["t = a.row(kept, slot) if slot < now else a.today", "if slot >= now: a.touched = True"]
     for index, feature in enumerate(grid.columns):
-        value, cell, tests = _field_code(feature), f"t[{index}]", []
+        value, cell, tests = _field_code(feature), f"t[{index}]", _has_by(feature)
         set_at = ""
         if feature.aggregate == "daily_mean":
             set_at = f"t[{keys.index(keys[index] + SET_AT)}]"
             tests.append(f"({set_at} is None or {set_at} <= at)")
         elif feature.aggregate == "sum":
             tests.append(_not_full(feature, cell))
-        step = _STEPS[feature.aggregate].format(cell=cell, value=value, set_at=set_at)
+        elif feature.aggregate == "top":  # a late event of slots that are forgotten is not counted
+            tests.append(f'(slot >= now or slot >= a.known.get("{keys[index]}", slot))')
+        step = _STEPS[feature.aggregate].format(cell=cell, value=value, set_at=set_at, amount=_by_code(feature))
         lines.append(_guarded(feature, value, condition, step, None, tests))
     for index, feature in enumerate(grid.sets):
         value = _field_code(feature)
@@ -96,7 +106,8 @@ def _grid_lines(grid: Grid, slot_begins: str, condition: Condition) -> list[str]
         value = _field_code(feature)
         lines.append(_guarded(feature, value, condition, f"set_last(a, {index}, {value}, slot, at, now, kept)"))
     put = "a.put_row(kept, slot, now, t)" if grid.columns else "a.recompute(kept, now)"
-    return [*lines, f"if slot < now: {put}"]
+    lines.append(f"if slot < now: {put}")
+    return ["more = False", *lines, "if more: crop(a, kept, now)"] if tops else lines
 
 
 def _starts(source: str, plans: dict[str, SourcePlan], condition: Condition) -> tuple[list[str], dict[int, str]]:
@@ -128,6 +139,19 @@ def _field_code(feature: Feature) -> str:
         return "1"
     code = feature.of_field.code
     return f"micro({code})" if in_millionths(feature) else code
+
+
+def _by_code(feature: Feature) -> str:
+    """What a `top` adds up for an event's value."""
+    if feature.asked_by is None:
+        return "1"
+    code = feature.asked_by.code
+    return code if feature.asked_by.type.unit in INTEGER_UNITS else f"micro({code})"
+
+
+def _has_by(feature: Feature) -> list[str]:
+    by = feature.asked_by
+    return [f"{by.code} is not None"] if by is not None and by.optional else []
 
 
 def _not_full(feature: Feature, cell: str) -> str:

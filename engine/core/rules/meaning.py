@@ -14,7 +14,8 @@ from engine.core.language.expressions import Expression
 from engine.core.rules.canonical import canonical
 from engine.core.rules.ruleset import Feature, RuleSet, Since
 
-SOURCE: Final = frozenset({"digest", "files", "text", "place", "asked"})  # how and where it is written; what follows
+# how and where it is written; what follows
+SOURCE: Final = frozenset({"digest", "files", "text", "place", "asked", "asked_by"})
 FILTERS: Final = {Feature: "where", Since: "when"}  # nothing of them is published, so the order of terms has no meaning
 
 
@@ -32,6 +33,8 @@ def meaning(value: Any) -> Any:
     if isinstance(value, (Feature, Since)):
         parts = {field.name: getattr(value, field.name) for field in fields(value) if field.name not in SOURCE}
         filtered = filter_meaning(parts.pop(FILTERS[type(value)]))
+        if "by" in parts and parts["by"] is None:  # what older releases did not have is not asked for
+            del parts["by"]
         return type(value).__name__, filtered, *((name, meaning(part)) for name, part in parts.items())
     if is_dataclass(value) and not isinstance(value, type):
         kept = [field.name for field in fields(value) if field.name not in SOURCE]

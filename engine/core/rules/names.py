@@ -15,7 +15,7 @@ from typing import Final, get_args
 from engine.core.contract import events
 from engine.core.contract.topics import TOPICS, Kinds, Topic, in_order, sources, written_as
 from engine.core.language.expressions import BOOL, TEXT, Changes, Name, Scope, Type, enum, number
-from engine.core.language.types import MAX_NAME_LOG10
+from engine.core.language.types import INTEGER_UNITS, MAX_NAME_LOG10, MONEY
 from engine.core.rules.occasion import MATURITY, TIER_CHANGE, Trigger
 from engine.core.rules.ruleset import Feature, Since
 from engine.core.rules.tables import NOTHING, Declared, with_declared
@@ -25,7 +25,7 @@ CLIENT_TYPES: Final = get_args(events.ClientType)
 TIME: Final = number("time")
 TIER_REASONS: Final = ("first", "promoted", "demoted", "type_changed")
 PERSONAL: Final = "(personal)"  # in place of a value that is about a person
-SHOWS_A_VALUE: Final = ("min", "max", "last")  # aggregates whose value is one event's own
+SHOWS_A_VALUE: Final = ("min", "max", "last", "top")  # aggregates whose value is one event's own
 MATURITY_NAMES: Final = (
     Name("maturity.symbol", TEXT, False, "e.symbol", "security that comes to its term", form=IDENTIFIER, of="event"),
     Name("maturity.amount_cny", number("cny"), False, "e.amount_fen", "turnover it was bought for", of="event"),
@@ -170,7 +170,10 @@ def feature_type(feature: Feature) -> Type:
     """The type of a feature's value: that of its field, or a count."""
     if feature.aggregate in ("count", "distinct"):
         return number("count")
-    return feature.of_field.type
+    type_ = feature.of_field.type
+    if feature.aggregate == "avg" and type_.unit != MONEY and type_.unit in INTEGER_UNITS:
+        return number()  # it has a fraction
+    return type_
 
 
 def feature_bounds(feature: Feature) -> tuple[float, float]:

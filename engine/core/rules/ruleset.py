@@ -16,7 +16,7 @@ from engine.core.rules.event_types import EventType, declared_by, kinds_of
 from engine.core.rules.occasion import Occasion, Trigger
 from engine.core.rules.tables import Declared, Definition, Table
 
-Aggregate = Literal["count", "sum", "min", "max", "distinct", "last", "daily_mean"]
+Aggregate = Literal["count", "sum", "min", "max", "distinct", "last", "daily_mean", "avg", "top"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,8 @@ class Feature:
     description: str = ""
     was: tuple[str, ...] = ()  # former names, the oldest first
     asked: Name | None = None  # the field as expressions have it
+    by: str | None = None  # of top: the field that is added up for each value; None: its events are counted
+    asked_by: Name | None = None
 
     @property
     def of_field(self) -> Name:

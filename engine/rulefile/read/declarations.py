@@ -16,7 +16,7 @@ from typing import Final, Literal, cast, get_args
 from engine.core.contract.topics import sources
 from engine.core.language.expressions import BOOL, Expression, Scope, Type, number
 from engine.core.language.functions import FUNCTIONS
-from engine.core.language.types import MONEY
+from engine.core.language.types import MONEY, TIME
 from engine.core.rules import names
 from engine.core.rules.ruleset import (
     Aggregate,
@@ -33,12 +33,13 @@ from engine.rulefile.source.document import Node, Scalar
 from engine.rulefile.source.fields import DAY_S, IDENTIFIER, KEBAB, TIER, Reader
 
 AGGREGATES: Final[tuple[str, ...]] = get_args(Aggregate)
-NUMERIC: Final = ("sum", "min", "max", "daily_mean")
+NUMERIC: Final = ("sum", "min", "max", "daily_mean", "avg")
 MONTHS: Final[dict[str, Literal["month", "previous_month"]]] = {"month": "month", "previous_month": "previous_month"}
 LONGEST: Final[dict[str, tuple[Literal["day", "hour"], int]]] = {"d": ("day", 366), "h": ("hour", 72)}
 WINDOW_FORMS: Final = "write 7d (1d to 366d), 24h (1h to 72h), month or previous_month"
 MAX_FEATURES: Final = 60  # each costs memory in every client's state
 MAX_STAY_S: Final = 366 * DAY_S
+FEATURE_KEYS: Final = ("window", "since", "field", "by", "where", "description", "was")  # beside source and aggregate
 
 
 def read_features(reader: Reader, root: Node) -> tuple[Feature, ...]:
@@ -66,7 +67,7 @@ def _feature(reader: Reader, key: Scalar, node: Node) -> Feature:
     name = reader.word(key, IDENTIFIER)
     if name in FUNCTIONS or keyword.iskeyword(name):
         reader.problem(key, f'"{name}" is a word of the rule language', "choose another name")
-    fields = reader.mapping(node, ("source", "aggregate"), ("window", "since", "field", "where", "description", "was"))
+    fields = reader.mapping(node, ("source", "aggregate"), FEATURE_KEYS)
     source = reader.choice(fields.get("source"), sources(reader.kinds))
     aggregate = cast(Aggregate, reader.choice(fields.get("aggregate"), AGGREGATES))
     given = len(reader.problems)
@@ -77,6 +78,7 @@ def _feature(reader: Reader, key: Scalar, node: Node) -> Feature:
     where = reader.expression(fields["where"], scope, BOOL) if "where" in fields and source else None
     types = {known.name.partition(".")[2]: known.type for known in scope.values()}
     field = _field(reader, node, fields.get("field"), aggregate, types) if source and aggregate else None
+    by = _by(reader, fields["by"], aggregate, types) if "by" in fields and source and aggregate else None
     description = reader.words(fields.get("description"), 300, lines=True)
     if not (source and aggregate and window) or len(reader.problems) > given:
         return Feature(name, source, "count", None, None, Window("day"))
@@ -86,8 +88,8 @@ def _feature(reader: Reader, key: Scalar, node: Node) -> Feature:
     elif "_cny" in name and not money:
         reader.problem(key, f'"{name}" holds no money', "leave _cny out of its name")
     was = reader.former(fields.get("was"), IDENTIFIER)
-    asked = names.field_name(source, field, reader.kinds)
-    return Feature(name, source, aggregate, field, where, window, description, was, asked)
+    asked, asked_by = (names.field_name(source, name_, reader.kinds) for name_ in (field, by))
+    return Feature(name, source, aggregate, field, where, window, description, was, asked, by, asked_by)
 
 
 def _window(
@@ -121,8 +123,8 @@ def _window(
 
 
 def _field(reader: Reader, at: Node, node: Node | None, aggregate: Aggregate, types: dict[str, Type]) -> str | None:
-    """The field that an aggregate works on; numbers for all but distinct and last."""
-    usable = tuple(field for field, type_ in types.items() if type_.kind == "number" or aggregate not in NUMERIC)
+    """The field that an aggregate works on; numbers for all but distinct, last and top."""
+    usable = tuple(field for field, type_ in types.items() if aggregate not in NUMERIC or _adds_up(type_, aggregate))
     if aggregate == "count":
         if node is not None:
             reader.problem(node, "count takes no field", "remove it, or use where")
@@ -131,6 +133,18 @@ def _field(reader: Reader, at: Node, node: Node | None, aggregate: Aggregate, ty
         reader.problem(at, f"{aggregate} needs a field", f"add field, one of: {', '.join(usable)}")
         return None
     return reader.choice(node, usable)
+
+
+def _by(reader: Reader, node: Node, aggregate: Aggregate, types: dict[str, Type]) -> str | None:
+    if aggregate != "top":
+        reader.problem(node, f"{aggregate} takes no by", "remove it, or write aggregate: top")
+        return None
+    return reader.choice(node, tuple(field for field, type_ in types.items() if _adds_up(type_, aggregate)))
+
+
+def _adds_up(type_: Type, aggregate: Aggregate) -> bool:
+    """Whether it is a number that the aggregate takes. Moments have an order, but no mean and no sum worth having."""
+    return type_.kind == "number" and (type_.unit != TIME or aggregate not in ("avg", "top"))
 
 
 def read_tiers(reader: Reader, root: Node, features: tuple[Feature, ...]) -> Tiers:

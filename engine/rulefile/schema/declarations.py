@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from engine.core.contract.topics import in_order, sources
+from engine.core.language.types import TIME
 from engine.core.rules import names
 from engine.core.rules.occasion import on as on_topic
 from engine.core.rules.ruleset import RuleSet
@@ -46,20 +47,27 @@ def features_schema(rule_set: RuleSet | None) -> Schema:
         "source": (one_kind(rule_set, sources(kinds)), "The events that are counted."),
         "aggregate": (choice(declarations.AGGREGATES), "What is made of them."),
         "field": ({"type": "string"}, "The field of the event; not for count."),
+        "by": (
+            {"type": "string"},
+            "Of top: the field that is added up for each value; without it, events are counted.",
+        ),
         "where": (expression(), "Only events for which this holds; names of the event alone."),
         "window": ({"type": "string", "pattern": WINDOW}, f"What of the past counts: {declarations.WINDOW_FORMS}."),
         "since": (mapping(since, ("on",), ("when",)), "What counts is what came after the last such event."),
         "description": (text(300), "What it is, in plain words."),
         "was": (either(word(IDENTIFIER), items(word(IDENTIFIER))), "Its former names, the oldest first."),
     }
-    feature = mapping(parts, ("source", "aggregate"), ("window", "since", "field", "where", "description", "was"))
+    feature = mapping(parts, ("source", "aggregate"), declarations.FEATURE_KEYS)
     feature["oneOf"] = [{"required": ["window"]}, {"required": ["since"]}]
     count = {"properties": {"aggregate": {"const": "count"}}, "required": ["aggregate"]}
     field: Schema = {"required": ["field"]}
     feature["allOf"] = [{"if": count, "then": {"not": field}, "else": field}]
+    top: Schema = {"properties": {"aggregate": {"const": "top"}}, "required": ["aggregate"]}
+    feature["allOf"] += [{"if": top, "else": {"not": {"required": ["by"]}}}]
     for source in sources(kinds):
         fields = [(name.name.partition(".")[2], name.type) for name in names.event_names(source, kinds)]
         numeric = [name for name, type_ in fields if type_.kind == "number"]
+        added = [name for name, type_ in fields if type_.kind == "number" and type_.unit != TIME]
         of = {"source": {"const": source}}
         feature["allOf"] += [
             {"if": {"properties": of}, "then": {"properties": {"field": choice(name for name, _ in fields)}}},
@@ -67,6 +75,11 @@ def features_schema(rule_set: RuleSet | None) -> Schema:
                 "if": {"properties": {**of, "aggregate": choice(declarations.NUMERIC)}},
                 "then": {"properties": {"field": choice(numeric)}},
             },
+            {
+                "if": {"properties": {**of, "aggregate": {"const": "avg"}}},
+                "then": {"properties": {"field": choice(added)}},
+            },
+            {"if": {"properties": of}, "then": {"properties": {"by": choice(added)}}},
         ]
     root: Keys = {"features": (named(IDENTIFIER, feature), "By name.")}
     return mapping(root, ("features",))

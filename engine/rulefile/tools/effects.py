@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from engine.core.firm_time import LONGEST_MONTH
-from engine.core.plan.features import column_key
+from engine.core.plan.features import column_key, parts_of
 from engine.core.plan.waking import digest_of
 from engine.core.rules.meaning import filter_meaning
 from engine.core.rules.ruleset import Feature, RuleSet, Since
@@ -51,14 +51,14 @@ def pasts(old: RuleSet, new: RuleSet) -> list[Past]:
     kept: defaultdict[Memory, set[str]] = defaultdict(set)
     for feature in old.features:
         for memory in _memories(feature):
-            kept[memory].add(column_key(feature))
+            kept[memory].update(column_key(part) for part in parts_of(feature))
             reach[memory] = max(reach[memory], _slots(feature))
     before = {feature.name: feature for feature in old.features}
     before |= {feature.name: before[was] for feature in new.features for was in feature.was if was in before}
     found = []
     for feature in new.features:
-        memory, key = _memories(feature)[0], column_key(feature)
-        if key not in kept[memory]:
+        memory = _memories(feature)[0]
+        if not kept[memory].issuperset(column_key(part) for part in parts_of(feature)):
             was = before.get(feature.name)
             found.append(
                 Past(feature.name, "new")
@@ -95,7 +95,7 @@ def _changed(before: Feature, after: Feature) -> Iterable[str]:
         yield "its where changed"
     yield from (
         f"its {part} changed"
-        for part in ("source", "aggregate", "field")
+        for part in ("source", "aggregate", "field", "by")
         if getattr(before, part) != getattr(after, part)
     )
     if before.asked and after.asked and before.asked.stored_as != after.asked.stored_as and before.field == after.field:

@@ -29,7 +29,7 @@ RULE: Final = (
     *("kind", "audience", "channels", "priority", "cooldown", "expires", "template", "parameters"),
     *("description", "serves", "tests"),
 )
-FEATURE: Final = ("source", "aggregate", "field", "where", "window", "since", "description", "was")
+FEATURE: Final = ("source", "aggregate", "field", "by", "where", "window", "since", "description", "was")
 ORDER: Final = {"rules": RULE, "features": FEATURE}
 FOLDED: Final = frozenset({"when", "becomes", "where", "is", "value_score", "description"})  # long ones are folded
 WHITE: Final = " \t"  # what YAML takes for white space; an ideographic space is text
