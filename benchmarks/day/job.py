@@ -20,7 +20,7 @@ from engine.demo.population import CHANNELS, INSTITUTION_CHANNELS, Client, found
 
 SEED: Final = 20_260
 SHIPPED: Final = Path(__file__).parents[2] / "rules"
-FEATURES_ONLY: Final = ("features.yaml", "tiers.yaml", "policy.yaml")
+FEATURES_ONLY: Final = ("events.yaml", "features.yaml", "tiers.yaml", "policy.yaml")
 SESSIONS_S: Final = ((9.5 * 3600, 11.5 * 3600), (13 * 3600, 15 * 3600))  # of the exchanges, in the firm's time zone
 MEDIAN_AMOUNT_CNY: Final = 13_000
 SPREAD: Final = 1.3  # of the logarithm of an amount

@@ -8,7 +8,7 @@ absent.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from types import NoneType, UnionType
 from typing import Annotated, Any, Final, Literal, NamedTuple, Union, get_args, get_origin
@@ -21,9 +21,11 @@ from engine.core.text import IDENTIFIER, Form
 
 
 class Quick(NamedTuple):
-    """`read` takes bytes, and the keys that must not be there; `of` makes the same of an object of the model."""
+    """`read` takes bytes, and what says whether there may be keys that are none of the model's; `of` makes the same of
+    an object of the model.
+    """
 
-    read: Callable[[bytes, frozenset[str]], Any]
+    read: Callable[[bytes, Callable[[Iterable[str]], bool]], Any]
     of: Callable[[BaseModel], Any]
 
 
@@ -69,7 +71,9 @@ def quick(model: type[BaseModel]) -> Quick:
     identifiers = [name for name, form in forms.items() if form.identifier]
     meanings = [(name, form.of_text) for name, form in forms.items() if form.of_text is not None]
 
-    def read(value: bytes, foreign: frozenset[str]) -> Any:
+    own = frozenset(model.model_fields)
+
+    def read(value: bytes, may_be: Callable[[Iterable[str]], bool]) -> Any:
         # In JSON without backslashes and blanks, each quote before a colon ends a key: as many as there are different
         # keys in the outermost object says that no key is there twice, and no object within
         try:
@@ -81,11 +85,12 @@ def quick(model: type[BaseModel]) -> Quick:
                     setattr(event, name, of_text(text))
         except (ValueError, TypeError, RecursionError):
             return None
+        visible = value.isascii() and b"\x7f" not in value  # no other control stands in a text of JSON
         for name in identifiers:
             text = getattr(event, name)
-            if text is not None and not (text.isascii() and text.isprintable() and " " not in text):
+            if text is not None and (" " in text or not (visible or (text.isascii() and text.isprintable()))):
                 return None
-        return event if foreign.isdisjoint(keys) else None
+        return event if own.issuperset(keys) or may_be(keys) else None
 
     return Quick(read, lambda event: struct(**event.__dict__))
 

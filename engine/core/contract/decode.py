@@ -86,7 +86,7 @@ def decode(
         )
     known = _declared(value, declared) if topic == EVENTS else TOPICS[topic]
     unread: tuple[str, ...] = ()
-    event = known.quick.read(value, envelopes.foreign(known)) if known.quick is not None else None
+    event = known.quick.read(value, envelopes.may_be(known.model)) if known.quick is not None else None
     if event is None:
         found = _validated(known, value)
         if isinstance(found, Rejected):

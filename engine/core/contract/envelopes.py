@@ -8,9 +8,11 @@ Holds: only records that are refused, or that say something the contract does no
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping
-from functools import cache
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from functools import cache, lru_cache
 from typing import Any, Final
+
+from pydantic import BaseModel
 
 from engine.core.contract.notations import PLAIN, packed
 from engine.core.contract.outbound import Rejection
@@ -43,7 +45,7 @@ def of_event(topic: Topic, fields: Mapping[str, Any]) -> Found | None:
 
     It is another topic's event if all of this topic's fields that it has are that one's too, and that one has more.
     """
-    if _own(topic, fields) and foreign(topic).isdisjoint(fields):
+    if _own(topic, fields) and may_be(topic.model)(fields):
         return None  # nearly always
     other = _other(topic, fields)
     if other is not None and _own(other, fields) > _own(topic, fields):
@@ -101,14 +103,15 @@ def _names(topic: Topic) -> tuple[frozenset[str], frozenset[str]]:
     return own, frozenset(name for name in own if topic.model.model_fields[name].is_required())
 
 
-def foreign(topic: Topic) -> frozenset[str]:
-    """The fields of the other topics alone."""
-    return _foreign(topic, tuple(TOPICS.values()))
+def may_be(model: type[BaseModel]) -> Callable[[Iterable[str]], bool]:
+    """Says of an event's keys whether none is a field of the other topics alone."""
+    return _may_be(model, tuple(TOPICS))
 
 
-@cache
-def _foreign(topic: Topic, others: tuple[Topic, ...]) -> frozenset[str]:
-    return frozenset(name for other in others for name in other.fields) - _names(topic)[0]
+@lru_cache(maxsize=1024)  # declared types have new models in each rule set
+def _may_be(model: type[BaseModel], topics: tuple[str, ...]) -> Callable[[Iterable[str]], bool]:
+    fields = frozenset(name for topic in topics for name in TOPICS[topic].fields)
+    return (fields - model.model_fields.keys()).isdisjoint
 
 
 def _own(topic: Topic, fields: Mapping[str, Any]) -> frozenset[str]:

@@ -39,14 +39,15 @@ def rfc3339(moment_ms: int) -> str:
 
 def rfc3339_seconds(moment_s: int) -> str:
     """Epoch seconds as RFC 3339 in UTC."""
-    day, second = divmod(moment_s, 86_400)
-    return f"{_date(day)}T{second // 3600:02d}:{second // 60 % 60:02d}:{second % 60:02d}Z"
+    minute, second = divmod(moment_s, 60)
+    return f"{_minute(minute)}:{second:02d}Z"
 
 
 @lru_cache(maxsize=4096)
-def _date(day: int) -> str:
-    """Days since 1970-01-01 as YYYY-MM-DD."""
-    return (_EPOCH + dt.timedelta(days=day)).isoformat()
+def _minute(minute: int) -> str:
+    """Minutes since 1970-01-01 as YYYY-MM-DDTHH:MM."""
+    day, minute = divmod(minute, 1440)
+    return f"{(_EPOCH + dt.timedelta(days=day)).isoformat()}T{minute // 60:02d}:{minute % 60:02d}"
 
 
 def cny(amount_fen: int | float) -> str:

@@ -61,7 +61,7 @@ class Partition(Generic[Plan, State, Input]):
         self.offsets: dict[str, int] = {}  # next offset of each inbound topic, open unit included
         self._cache: StateCache[State] = StateCache(cache_bytes)
         self._unit = OpenUnit()
-        self.behind = False  # as many records waited, at the last batch, as fill a unit
+        self.behind = False  # at the last batch, a quarter of what fills a unit waited
         self.reached_ms = 0  # record time of the last record decided
         self.reached_event_ms = self._committed_event_ms = 0  # latest event time decided
         self._recovery = Recovery(number, log_, store)
@@ -105,7 +105,7 @@ class Partition(Generic[Plan, State, Input]):
 
     async def take(self, batch: Batch, decided_ms: int = 0) -> None:
         """Decide a batch at this moment of the wall clock (0: there is none, time is the events' own); commit when the
-        unit is full, or holds a message and not as many records wait as fill it.
+        unit is full, or holds a message and the partition is not behind.
         """
         if any(self.offsets.get(topic, begin) != begin for topic, (begin, _) in batch.ranges.items()):
             log.warning("batch dropped: it does not begin where the partition stands", partition=self.number)
@@ -142,7 +142,7 @@ class Partition(Generic[Plan, State, Input]):
             self.reached_ms = batch.records[-1].timestamp_ms
         self.reached_event_ms = max(self.reached_event_ms, latest_ms)
         self.offsets.update({topic: end for topic, (_, end) in batch.ranges.items()})
-        self.behind = batch.waiting >= self._limits.records
+        self.behind = batch.waiting >= self._limits.records / 4
         if unit.records >= self._limits.records or unit.size_bytes >= self._limits.size_bytes:
             await self.commit("size")
         elif unit.messages and not self.behind:

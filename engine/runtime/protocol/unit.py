@@ -23,7 +23,7 @@ from engine.runtime.protocol.writes import MAX_CHUNK_BYTES
 @dataclass(frozen=True, slots=True)
 class UnitLimits:
     """When a unit is full, and after how many bytes of writes another ledger record begins. One with a message is
-    committed before that, unless as many records wait as fill it: a client is written once a unit.
+    committed before that, unless a quarter as many records wait: a client is written once a unit.
     """
 
     records: int = 20_000

@@ -25,7 +25,7 @@ from engine.runtime.worker.waiting import UPGRADE, Waiting
 log = structlog.get_logger(__name__)
 
 TICK_S: Final = 1.0
-BEHIND_S: Final = 5.0  # between ticks, and to a unit's commit, while as many records wait as fill a unit
+BEHIND_S: Final = 5.0  # between ticks, and to a unit's commit, while the partition is behind
 IDLE_WAIT_S: Final = 0.25
 FIRST_PAUSE_S: Final = 0.1
 LONGEST_PAUSE_S: Final = 2.0
