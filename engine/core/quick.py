@@ -21,8 +21,8 @@ from engine.core.text import IDENTIFIER, Form
 
 
 class Quick(NamedTuple):
-    """`read` takes bytes, and what says whether there may be keys that are none of the model's; `of` makes the same of
-    an object of the model.
+    """`read` takes bytes, and what says whether these keys may be there beside the model's; `of` makes the same of an
+    object of the model.
     """
 
     read: Callable[[bytes, Callable[[Iterable[str]], bool]], Any]
