@@ -12,7 +12,7 @@ import pytest
 
 from engine.core.contract.decode import Rejected, Taken, decode
 from engine.core.contract.outbound import Rejection
-from engine.core.contract.topics import TOPICS, in_order, inbound_topics
+from engine.core.contract.topics import TOPICS, inbound_topics
 from engine.demo.own_events import OPTIONAL, STEPS
 from engine.demo.simulator import SimulatedRecord, parse_line, simulate, to_line, write
 from engine.demo.spoiling import BAD_KINDS, spoil
@@ -44,7 +44,7 @@ def text(**options):
 
 
 def test_same_arguments_same_bytes():
-    digest = hashlib.sha256(text(bad_share=0.01, topics=in_order(TOPICS))).hexdigest()
+    digest = hashlib.sha256(text(bad_share=0.01, topics=("profiles", "balances", "logins", "trades"))).hexdigest()
     assert text(bad_share=0.01) == text(bad_share=0.01)
     assert digest == "5742d1407127a13db05387cb0ad56cccd71f0ad0cd50569ca263e53820640b2a"
     assert text(seed=8) != text()
@@ -68,7 +68,7 @@ def test_every_record_is_an_event_the_engine_takes(history):
 
 
 def test_topics_and_count_only_select(history):
-    for topic in ("trades", "events"):
+    for topic in ("trades", "events", "receipts", "feedback"):
         assert records(topics=[topic]) == [r for r in history if r.topic == topic]
     assert (
         records(topics=["trades", "logins"], count=500) == [r for r in history if r.topic in ("trades", "logins")][:500]
@@ -180,7 +180,7 @@ def test_odd_records_stand_in_place_of_good_ones_and_each_is_taken(history):
         assert isinstance(taken, Taken), r
         unread.update((r.topic, name) for name in taken.unread)
         assert sum(good.value.get(name) != r.value.get(name) for name in good.value) <= 1
-    assert {topic for topic, _ in unread} == {"trades", "logins", "balances", "profiles", "events"}
+    assert {topic for topic, _ in unread} == set(inbound_topics())
     assert {("profiles", "consents"), ("logins", "channel"), ("trades", "quantity")} < set(unread)
 
 
@@ -237,3 +237,23 @@ def test_every_declared_type_is_played_and_some_applications_stall(history):
 def test_optional_fields_are_those_of_the_declarations():
     for name, kind in TYPES.items():
         assert set(OPTIONAL[name]) == set(kind.fields) - kind.model.needed - {"type"}
+
+
+def test_clients_and_staff_answer_some_of_what_they_get(history):
+    of = {topic: [r.value for r in history if r.topic == topic] for topic in inbound_topics()}
+    for topic, field in (("receipts", "status"), ("outcomes", "status"), ("complaints", "status")):
+        assert {value[field] for value in of[topic]} == set(TOPICS[topic].choices(field))
+    surveys = {v["action_id"] for v in of["receipts"] if v["kind"] == "survey"}
+    answered = {v["action_id"] for v in of["feedback"]}
+    assert answered < surveys
+    assert 0.1 < len(answered) / len(surveys) < 0.5
+    assert {v["nps"] for v in of["feedback"]} == set(range(11))
+    assert any("comment" in v for v in of["feedback"])
+    steps = defaultdict(list)
+    for value in of["complaints"]:
+        steps[value["complaint_id"]].append(value["status"])
+    assert all(found[0] == "opened" for found in steps.values())
+    assert {tuple(found) for found in steps.values()} >= {
+        ("opened", "answered", "resolved"),
+        ("opened", "answered", "resolved", "reopened", "resolved"),
+    }

@@ -176,7 +176,9 @@ class Form:
     meant: Callable[[str], str] = plain  # how something that does not fit would be written
 
     def can_have(self, piece: str, function: str) -> bool:
-        """Whether starts_with, ends_with or contains can hold for a text."""
+        """Whether starts_with, ends_with, contains or has_code can hold for a text."""
+        if function == "has_code" and " " in piece:
+            return False
         pattern = self.start if self.start and function == "starts_with" else self.part
         return re.fullmatch(pattern, piece) is not None
 
@@ -196,6 +198,12 @@ IDENTIFIER: Final = Form(
     fits=lambda text: re.fullmatch("[!-~]{1,64}", text) is not None,
     part="[!-~]{1,64}",
     meant=_identifier,
+)
+CODE: Final = "[!-~]{1,32}"  # a pattern
+CODES: Final = Form(
+    says="codes of 1 to 32 characters, joined by blanks",
+    fits=lambda text: re.fullmatch(f"{CODE}( {CODE})*", text) is not None,
+    part="[ -~]+",
 )
 _DAY: Final = re.compile(r"([0-9]{4})[-/.年]?([0-9]{1,2})[-/.月]?([0-9]{1,2})日?(?:[ T]00:00(?::00(?:\.0+)?)?)?")
 

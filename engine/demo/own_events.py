@@ -6,13 +6,12 @@ the other topics' records are the same with and without these.
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from random import Random
 from typing import Any, Final
 
 from engine.core.contract.topics import EVENTS
+from engine.demo.later import Later
 from engine.demo.population import CNY, Client, pick
-from engine.operations.record_file import SimulatedRecord
 
 MINUTE_MS: Final = 60_000
 HOUR_MS: Final = 60 * MINUTE_MS
@@ -35,34 +34,14 @@ _TOPICS: Final = (("review", 40), ("product", 30), ("market", 25), ("complaint",
 
 
 class OwnEvents:
-    """Keeps what is sent until its day is asked for."""
-
-    def __init__(self, seed: int, topics: Collection[str]) -> None:
+    def __init__(self, seed: int, later: Later) -> None:
         self._random = Random(seed)
-        self._sent: dict[str, int] = {}  # by client
-        self.wanted = EVENTS in topics
-        self.moments: set[tuple[str | None, int]] = set()  # of the day's other events, by client
+        self._later = later
         self._outage = False
-        self._records: list[SimulatedRecord] = []
 
     def day(self) -> None:
         """A day begins."""
         self._outage = self._random.random() < _OUTAGE
-
-    def before(self, end_ms: int) -> list[SimulatedRecord]:
-        """What was sent before this moment, none at the moment of another event of its client."""
-        found = sorted((record for record in self._records if record.time_ms < end_ms), key=lambda r: r.time_ms)
-        self._records = [record for record in self._records if record.time_ms >= end_ms]
-        taken, self.moments = self.moments, set()
-        moved = []
-        for record in found:
-            time_ms = record.time_ms
-            while (record.key, time_ms) in taken:
-                time_ms += 1
-            taken.add((record.key, time_ms))
-            assert isinstance(record.value, dict)
-            moved.append(record._replace(time_ms=time_ms, value=record.value | {"time": time_ms}))
-        return moved
 
     def opens(self, client: Client) -> None:
         """The steps of an application, some of them tried again; one in five stops on the way."""
@@ -123,7 +102,4 @@ class OwnEvents:
         self._send(client, moment_ms, "order_incident", said | {"symbol": symbol, "amount_fen": amount_fen})
 
     def _send(self, client: Client, time_ms: int, type_: str, fields: dict[str, Any]) -> None:
-        if self.wanted:
-            number = self._sent[client.id] = self._sent.get(client.id, 0) + 1
-            about = {"event_id": f"{client.id}-own-{number}", "client_id": client.id, "time": time_ms, "type": type_}
-            self._records.append(SimulatedRecord(EVENTS, client.id, time_ms, about | fields))
+        self._later.send(EVENTS, client, time_ms, {"type": type_} | fields)

@@ -15,6 +15,8 @@ from typing import Any, BinaryIO, Final
 
 from engine.core.contract.events import parse_time_ms
 from engine.core.contract.topics import inbound_topics
+from engine.demo.answers import Answers
+from engine.demo.later import Later
 from engine.demo.own_events import OwnEvents
 from engine.demo.population import (
     CHANNELS,
@@ -75,7 +77,9 @@ class _Broker:
         self.market = _Market(random)
         self.records: list[SimulatedRecord] = []  # of the day at hand
         self.topics = topics
-        self.own = OwnEvents(seed + 3, topics)
+        self.later = Later(topics)
+        self.own = OwnEvents(seed + 3, self.later)
+        self.answers = Answers(seed + 4, self.later)
         self.calendar: dict[int, list[Client]] = {}
         self.born: list[Client] = []
         settled_ms = min(2 * HOUR_MS, (end_ms - start_ms) // 20)  # existing clients become known at the very start
@@ -99,10 +103,11 @@ class _Broker:
                 self._open_account(client)
             self._active_day(client, day, opens)
             self.own.active(client, day * DAY_MS - CHINA_OFFSET_MS)
+            self.answers.active(client, day * DAY_MS - CHINA_OFFSET_MS)
         if opens and self.market.falls:
             for client in self.born:
                 self._value(client, day)
-        self.records += self.own.before((day + 1) * DAY_MS - CHINA_OFFSET_MS)
+        self.records += self.later.before((day + 1) * DAY_MS - CHINA_OFFSET_MS)
         self.records.sort(key=attrgetter("time_ms"))
         return self.records
 
@@ -286,8 +291,8 @@ class _Broker:
             time_ms = client.last_ms + 1  # a client's events never share a moment, so their order is the order of times
         client.last_ms = time_ms
         client.sequence += 1
-        if self.own.wanted:
-            self.own.moments.add((client.id, time_ms))
+        if self.later.wanted:
+            self.later.moments.add((client.id, time_ms))
         if topic not in self.topics:
             return
         # profiles carry the other of the two forms of time that the contract allows

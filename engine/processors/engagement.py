@@ -68,6 +68,7 @@ class Engagement(Processor[Plan, ClientState, Input]):
             ) from error
         counts: Counter[tuple[str, ...]] = Counter({("duplicates", topic): n for topic, n in found.duplicates.items()})
         counts.update({("late", topic): n for topic, n in found.late.items()})
+        counts.update({("receipts", *about): n for about, n in found.receipts.items()})
         tallies: Counter[str] = Counter()
         for decision, times in found.outcomes.items():
             counts["decisions", *decision] += times

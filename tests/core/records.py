@@ -20,7 +20,26 @@ BALANCE = {
     "margin_ratio": 1.5,
 }  # fmt: skip
 PROFILE = {"event_id": "e-1", "client_id": "c-1", "time": NOW_MS, "type": "individual", "consents": {"sms": True}}
-GOOD = {"logins": LOGIN, "trades": TRADE, "balances": BALANCE, "profiles": PROFILE}
+RECEIPT = {
+    "event_id": "e-1", "client_id": "c-1", "time": NOW_MS, "action_id": "91721475a5553a31549398be4ff47a8d",
+    "rule_id": "monthly-letter", "kind": "message", "channel": "sms", "status": "opened",
+}  # fmt: skip
+OUTCOME = {
+    "event_id": "e-1", "client_id": "c-1", "time": NOW_MS, "action_id": "a-1", "status": "done", "code": "agreed",
+    "by": "S-7",
+}  # fmt: skip
+FEEDBACK = {
+    "event_id": "e-1", "client_id": "c-1", "time": NOW_MS, "action_id": "a-1", "nps": 3, "csat": 2, "ces": 6,
+    "answers": ["fees", "app_slow"], "comment": "Too dear.",
+}  # fmt: skip
+COMPLAINT = {
+    "event_id": "e-1", "client_id": "c-1", "time": NOW_MS, "complaint_id": "K-1", "category": "fees",
+    "severity": "low", "status": "opened",
+}  # fmt: skip
+GOOD = {
+    "logins": LOGIN, "trades": TRADE, "balances": BALANCE, "profiles": PROFILE, "receipts": RECEIPT,
+    "outcomes": OUTCOME, "feedback": FEEDBACK, "complaints": COMPLAINT,
+}  # fmt: skip
 
 MISSING, TYPE, VALUE, RANGE, JSON = (
     Rejection.MISSING_FIELD, Rejection.WRONG_TYPE, Rejection.UNKNOWN_VALUE, Rejection.OUT_OF_RANGE, Rejection.NOT_JSON,

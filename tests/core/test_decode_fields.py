@@ -44,6 +44,21 @@ SPOILT = [
     ("profiles", "time_zone", None, ("GMT+8", "", "8", 8, "Mars/Base", "asia/shanghai", "UTC+08:00", "x" * 999)),
     ("profiles", "advisor_id", None, ("", 7, "Zhang San")),
     ("profiles", "birth_date", None, ("1990-02-30", "1990", 1990, "")),
+    ("receipts", "rule_id", None, ("", 7, "two words")),
+    ("receipts", "kind", None, ("letter", 7)),
+    ("outcomes", "rule_id", None, ("", 7)),
+    ("outcomes", "kind", None, ("call", 7)),
+    ("outcomes", "code", None, ("", 7, "x" * 65)),
+    ("outcomes", "by", None, ("Zhang San", 7)),
+    ("feedback", "rule_id", None, ("", 7)),
+    ("feedback", "kind", None, ("form", 7)),
+    ("feedback", "nps", None, (-1, 11, 9.5, 9.0, "9", True, [9])),
+    ("feedback", "csat", None, (0, 6, "5")),
+    ("feedback", "ces", None, (0, 8, "7")),
+    ("feedback", "answers", None, ("fees", [], ["two words"], [7], ["x" * 33], ["x"] * 21, {"q1": "fees"}, [None])),
+    ("feedback", "comment", None, (7, ["words"], "x" * 10_001)),
+    ("complaints", "category", None, ("", 7, "two words")),
+    ("complaints", "severity", None, ("grave", 3, "LOW")),
 ]  # fmt: skip
 SPOILT_ONCE = [(topic, field, instead, value) for topic, field, instead, values in SPOILT for value in values]
 
@@ -69,6 +84,10 @@ def test_the_table_above_names_every_field():
         "logins": set(),
         "balances": {"amount_fen", "assets_fen"},
         "profiles": set(),
+        "receipts": {"action_id", "channel", "status"},
+        "outcomes": {"action_id", "status"},
+        "feedback": {"action_id"},
+        "complaints": {"complaint_id", "status"},
     }
 
 

@@ -250,7 +250,7 @@ class Walk:
             known = self.known[ast.unparse(nodes[0])]
             value = self.name(nodes[0]).value if known.kind == "defined" else self.values[ast.unparse(nodes[0])]
             return Part("bool", value is not None)
-        if function in ("starts_with", "ends_with", "contains"):
+        if function in ("starts_with", "ends_with", "contains", "has_code"):
             return self.text_call(function, nodes)
         parts = [self.walk(node) for node in nodes]
         if function in ("min", "max", "abs", "round"):
@@ -325,7 +325,12 @@ class Walk:
             need(all(item.kind == "text" and item.value for item in listed))
             need(not (declared and function == "contains" and len(listed) > 1000))
             texts = [item.value for item in listed]
-        test = {"starts_with": str.startswith, "ends_with": str.endswith, "contains": str.__contains__}[function]
+        test = {
+            "starts_with": str.startswith,
+            "ends_with": str.endswith,
+            "contains": str.__contains__,
+            "has_code": lambda codes, code: code in codes.split(" "),
+        }[function]
         return Part("bool", part.value is not None and any(test(part.value, text) for text in texts))
 
 

@@ -128,7 +128,7 @@ class Writer:
             return f"(not {self.part('bool', depth - 1)})"
         if form == "texts":
             given = self.chance.choice(('"6"', '"A"', '("60", "b")', '["SH"]', *LISTS))
-            which = self.chance.choice(("starts_with", "ends_with", "contains"))
+            which = self.chance.choice(("starts_with", "ends_with", "contains", "has_code"))
             return f"{which}({self.part('text', 1)}, {given})"
         kind = self.chance.choice(("text", "time", "duration", "free", *UNITS, "hour"))
         if kind == "hour":

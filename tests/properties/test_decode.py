@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from engine.core.contract import envelopes, likeness
 from engine.core.contract.decode import Rejected, Taken, _validated, decode, fallbacks, kind_of
-from engine.core.contract.events import EARLIEST_MS, LATEST_MS, Balance, Login, Profile, Trade, parse_time_ms
+from engine.core.contract.events import Balance, Login, Profile, Trade, parse_time_ms
+from engine.core.contract.fields import EARLIEST_MS, LATEST_MS
 from engine.core.contract.message import rfc3339
 from engine.core.contract.outbound import Rejection
 from engine.core.contract.topics import TOPICS, Topic, inbound_topics

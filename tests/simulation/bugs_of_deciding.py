@@ -265,6 +265,18 @@ def _() -> list[Change]:
     return [(Engagement, "decode", decode)]
 
 
+@bug("opt-outs are forgotten when a state is read")
+def _() -> list[Change]:
+    original = Engagement.unpack
+
+    def unpack(self: Engagement, plan: Any, packed: bytes) -> Any:
+        client = original(self, plan, packed)
+        client.opted_out = {}
+        return client
+
+    return [(Engagement, "unpack", unpack)]
+
+
 @bug("merge one topic after another")
 def _() -> list[Change]:
     def merge(records: Any) -> Any:

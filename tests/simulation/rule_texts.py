@@ -205,6 +205,42 @@ _VISITOR: Final = """\
 """
 
 
+_LOW: Final = """\
+  low_7d: {source: feedback, aggregate: count, where: feedback.nps <= 6, window: 7d}
+  fees_named_7d: {source: feedback, aggregate: count, where: 'has_code(feedback.answers, "fees")', window: 7d}
+"""
+_ANSWERED: Final = """\
+  - id: low-score
+    title: A low score
+    owner: wealth
+    on: [feedback, outcomes]
+    when: low_7d >= 1 and fees_named_7d < 3
+    kind: message
+    audience: client
+    channels: [email, sms]
+    priority: 55
+    cooldown: 1h
+    expires: 1d
+    template: low
+    parameters: {low: low_7d}
+    description: An answer to a survey.
+  - id: no-answer
+    title: A complaint without an answer
+    owner: wealth
+    sequence:
+      first: {on: complaints, when: complaint.status == "opened"}
+      without: {on: complaints, when: complaint.status == "answered"}
+      within: 12h
+    kind: alert
+    audience: team
+    priority: 65
+    cooldown: 1h
+    expires: 1d
+    template: no_answer
+    description: A complaint.
+"""
+
+
 def _files(rules: str, features: str, tiers: str = _TIERS, events: str = "") -> dict[str, str]:
     policy = "contact:\n  daily_cap: 2\n"
     files = {"features.yaml": features, "tiers.yaml": tiers, "policy.yaml": policy, "rules.yaml": rules}
@@ -212,11 +248,11 @@ def _files(rules: str, features: str, tiers: str = _TIERS, events: str = "") -> 
 
 
 GOOD: Final = (
-    _files(_rules(1, 50_000, _SELLER + _VISITOR), _FEATURES + _SOLD + _MINUTES, events=_VISIT),
+    _files(_rules(1, 50_000, _SELLER + _VISITOR + _ANSWERED), _FEATURES + _SOLD + _MINUTES + _LOW, events=_VISIT),
     _files(_rules(2, 20_000, idle="trades_7d >= 2"), _FEATURES, events=_COURSE),
     _files(
-        _rules(3, 80_000, _SELLER.replace("100_000", "60_000") + _VISITOR),
-        _FEATURES + _SOLD + _MINUTES,
+        _rules(3, 80_000, _SELLER.replace("100_000", "60_000") + _VISITOR + _ANSWERED),
+        _FEATURES + _SOLD + _MINUTES + _LOW.replace("<= 6", "<= 8"),
         _TIERS.replace("300_000, exit: 270_000", "100_000, exit: 90_000"),
         _VISIT.replace("most: 400", "most: 60").replace("{kind: enum, values: [advice, cash, other]}", "text"),
     ),

@@ -11,13 +11,13 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any, Final
 
-from engine.core.contract.topics import TOPICS, in_order, intake_topics
+from engine.core.contract.topics import intake_topics
 from engine.runtime.partitioning import partitioner
 
 BASE_MS: Final = 1_772_000_000_000
 WALL_MS_PER_S: Final = 4 * 3_600_000  # wall clocks run fast: a simulated second is four hours, so that timers fall due
 INTAKE_TOPICS: Final = intake_topics()
-BUILT_IN: Final = in_order(TOPICS)
+BUILT_IN: Final = ("profiles", "balances", "logins", "trades")
 DRAIN_S: Final = 90.0  # all must be decided so long after the last fault
 CLIENTS: Final = tuple(f"c{number}" for number in range(9))
 BACKFILLS: Final = (
@@ -104,6 +104,7 @@ def generate(random: Random, seed: int) -> Scenario:
     if chance.random() < 0.18:
         inputs += _operated(chance, scenario, inputs)
     inputs += _own_events(Random(f"{seed}: events of the firm's own"), scenario)
+    inputs += _answers(Random(f"{seed}: what comes back"), scenario)
     scenario.faults += _open_transactions(Random(f"{seed}: what other producers do"), scenario)
     scenario.faults += _evictions(Random(f"{seed}: what Redis evicts"), scenario)
     scenario.faults += _silent_starts(Random(f"{seed}: when Kafka gives no records"), scenario)
@@ -219,6 +220,37 @@ def _own_events(random: Random, scenario: Scenario) -> list[Input]:
             partition = random.randrange(scenario.partitions)
         times = [at_s, *[min(at_s + random.random() * 8, scenario.end_s)] * (random.random() < 0.3)]
         made += [Input(t, "events", partition, client_id.encode(), value, wall_ms(t)) for t in times]
+    return made
+
+
+def _answers(random: Random, scenario: Scenario) -> list[Input]:
+    """Receipts, opt-outs among them, surveys answered, complaints, what staff did; and profiles that consent anew."""
+    partition_of = partitioner(scenario.partitions)
+    made: list[Input] = []
+    for number in range(random.choice((0, 0, 6, 20))):
+        at_s = random.uniform(0, scenario.end_s)
+        client_id = random.choice(CLIENTS)
+        timestamp_ms = wall_ms(at_s)
+        late_ms = random.choice((0, 0, 1_000, 43_200_000, 86_400_000))
+        about = {"event_id": f"back{number}", "client_id": client_id, "time": timestamp_ms - late_ms}
+        action = {"action_id": f"a{number}", "rule_id": "silent"}
+        topic, fields = random.choice(
+            (
+                ("receipts", action | {"channel": random.choice(("sms", "email")), "status": "opted_out"}),
+                ("receipts", action | {"channel": "sms", "status": "opted_out"}),
+                ("receipts", action | {"channel": "sms", "status": random.choice(("delivered", "bounced", "lost"))}),
+                ("feedback", action | {"nps": random.randint(0, 11), "answers": ["fees"], "comment": "words"}),
+                ("feedback", action | {"nps": random.randint(0, 6)}),
+                ("outcomes", action | {"status": random.choice(("done", "not_reached"))}),
+                ("complaints", {"complaint_id": "k1", "status": random.choice(("opened", "answered", "resolved"))}),
+                ("profiles", {"consents": {"sms": True, "email": True}}),
+            )
+        )
+        value = json.dumps(about | fields).encode()
+        partition = partition_of(client_id.encode())
+        if random.random() < 0.08:
+            partition = random.randrange(scenario.partitions)
+        made.append(Input(at_s, topic, partition, client_id.encode(), value, timestamp_ms))
     return made
 
 

@@ -85,7 +85,7 @@ SECTIONS: Final = (
             ("type", "t", None), ("age_band", "a", None), ("region", "r", None), ("risk_level", "k", None),
             ("consents", "c", ()), ("language", "l", None), ("time_zone", "z", None), ("advisor_id", "v", None),
             ("birth_date", "b", None), ("assets_fen", "f", None), ("cash_fen", "h", None), ("margin_ratio", "m", None),
-            ("assets_peak_fen", "peak", None), ("said_ms", "said", {}),
+            ("assets_peak_fen", "peak", None), ("said_ms", "said", {}), ("opted_out", "out", {}),
         ),
         kept_packed=True,
     ),
@@ -199,10 +199,10 @@ def _activities(
 ) -> dict[str, bytes]:
     """The activities that were stored under these layouts; those of others are put among `activities`."""
     same: dict[str, bytes] = {}
-    for topic, source in layout.sources.items():
-        name = _section_of(topic)
-        stored = sections.get(name)
-        if stored is None:
+    for name, stored in sections.items():
+        topic = name[1:]
+        source = layout.sources.get(topic)
+        if source is None or name != _section_of(topic):
             continue
         version, packed, *mark = stored
         if version > ACTIVITY_VERSION:

@@ -44,8 +44,8 @@ class ClientState:
         "acted", "activities", "advisor_id", "age_band", "assets_fen", "assets_peak_fen", "birth_date",
         "calendar_ms", "calendar_rules", "cash_fen", "client_id", "consents", "contacts_day",
         "contacts_today", "day", "decided_ms", "due_ms", "event_ids", "held", "holdings", "language",
-        "late", "margin_ratio", "now_ms", "packed", "public", "recent", "region", "review_ms", "risk_level",
-        "said_ms", "segment", "sequence", "silenced", "since_ms", "tier", "tier_history", "tier_since_ms",
+        "late", "margin_ratio", "now_ms", "opted_out", "packed", "public", "recent", "region", "review_ms",
+        "risk_level", "said_ms", "segment", "sequence", "silenced", "since_ms", "tier", "tier_history", "tier_since_ms",
         "time_zone", "type", "unknown", "value_score", "waits",
     )  # fmt: skip
 
@@ -64,6 +64,7 @@ class ClientState:
         self.region: str | None = None
         self.risk_level: str | None = None
         self.consents: tuple[str, ...] = ()
+        self.opted_out: dict[str, int] = {}  # channel -> when consent was withdrawn, unless a later profile gave it
         self.language: str | None = None
         self.time_zone: str | None = None
         self.advisor_id: str | None = None

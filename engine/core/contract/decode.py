@@ -35,6 +35,7 @@ FUTURE_TOLERANCE_MS: Final = 300_000
 _REASON_OF_ERROR: Final = {
     "json_invalid": Rejection.NOT_JSON,
     "missing": Rejection.MISSING_FIELD,
+    "nothing_said": Rejection.MISSING_FIELD,
     "literal_error": Rejection.UNKNOWN_VALUE,
     "greater_than": Rejection.OUT_OF_RANGE,
     "greater_than_equal": Rejection.OUT_OF_RANGE,
@@ -234,7 +235,7 @@ def _with_care(topic: Topic, value: bytes, faults: list[ErrorDetails], fractions
     if missing:
         found = envelopes.of_object(topic, fields)
     else:  # what a declared event is, its type says
-        found = None if fatal or topic.rank == EVENTS_RANK else envelopes.of_event(topic, fields)
+        found = None if topic.rank == EVENTS_RANK else envelopes.of_event(topic, fields)
     if found is not None:
         return Rejected(*found)
     if fatal:

@@ -104,14 +104,17 @@ def _names(topic: Topic) -> tuple[frozenset[str], frozenset[str]]:
 
 
 def may_be(model: type[BaseModel]) -> Callable[[Iterable[str]], bool]:
-    """Says of an event's keys whether none is a field of the other topics alone."""
+    """Says of an event's keys whether they are not all that another topic's event needs."""
     return _may_be(model, tuple(TOPICS))
 
 
 @lru_cache(maxsize=1024)  # declared types have new models in each rule set
 def _may_be(model: type[BaseModel], topics: tuple[str, ...]) -> Callable[[Iterable[str]], bool]:
-    fields = frozenset(name for topic in topics for name in TOPICS[topic].fields)
-    return (fields - model.model_fields.keys()).isdisjoint
+    found: set[str] = set()
+    for other in map(TOPICS.__getitem__, topics):
+        needed = [name for name in other.fields if name in _names(other)[1] and name not in model.model_fields]
+        found |= {needed[0]} if needed else set(other.fields) - model.model_fields.keys()
+    return frozenset(found).isdisjoint
 
 
 def _own(topic: Topic, fields: Mapping[str, Any]) -> frozenset[str]:
@@ -126,13 +129,22 @@ def _other(topic: Topic, fields: Mapping[str, Any]) -> Topic | None:
     others = [
         other
         for other in TOPICS.values()
-        if other is not topic and shared <= (own := _own(other, fields)) and own and own >= _names(other)[1]
+        if other is not topic and shared <= (own := _own(other, fields)) and own and _whole(other, fields)
     ]
     return max(others, key=lambda other: len(_own(other, fields)), default=None)
 
 
+def _whole(topic: Topic, fields: Mapping[str, Any]) -> bool:
+    """Whether all that the topic's event needs is there, and in its list where there is one."""
+    return all(
+        name in fields and (not (choices := topic.choices(name)) or fields[name] in choices)
+        for name in _names(topic)[1]
+    )
+
+
 def _misplaced(other: Topic) -> str:
-    return f"has the fields of a {other.called}: send it to the topic {other.name}"
+    article = "an" if other.called[0] in "aeiou" else "a"
+    return f"has the fields of {article} {other.called}: send it to the topic {other.name}"
 
 
 # -- envelopes ---------------------------------------------------------------------------------------------------------

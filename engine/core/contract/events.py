@@ -26,15 +26,21 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from engine.core.contract.fields import Instead, Language, Quantity, TimeZone, noted
-from engine.core.firm_time import DAY_MS, date_of_day, day_number, day_of, day_start_ms
+from engine.core.contract.fields import (
+    EARLIEST_MS,
+    LATEST_MS,
+    Codes,
+    Date,
+    Instead,
+    Language,
+    Quantity,
+    TimeZone,
+    noted,
+)
+from engine.core.firm_time import DAY_MS, date_of_day, day_of
 from engine.core.quick import Usual
 from engine.core.text import IDENTIFIER
 
-EARLIEST_MS: Final = (
-    946_684_800_000  # 2000-01-01T00:00:00Z: anything earlier is a unit mistake (seconds for milliseconds)
-)
-LATEST_MS: Final = 4_102_444_800_000  # 2100-01-01T00:00:00Z
 MAX_AMOUNT_FEN: Final = 10**17  # a million billion CNY; windowed sums stop short of 64 bits (see features.py)
 DEFAULT_LANGUAGE: Final = "zh-CN"  # where a client's own is not known
 DEFAULT_TIME_ZONE: Final = "Asia/Shanghai"
@@ -98,39 +104,6 @@ TimeMs = Annotated[
 ]
 
 
-def _existing_date(text: str) -> str:
-    try:
-        dt.date.fromisoformat(text)
-    except ValueError as error:
-        raise PydanticCustomError("date_value", "no such day; write 2026-03-02") from error
-    return text
-
-
-Date = Annotated[
-    str,
-    Field(pattern=r"^(19|20)[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$", json_schema_extra={"format": "date"}),
-    AfterValidator(_existing_date),
-]
-
-
-def _day_ms(value: Any) -> int:
-    """2026-03-02 -> where that day begins by the firm's clock. Raises ValueError."""
-    if type(value) is not str or re.fullmatch(r"\d{4}-\d\d-\d\d", value, re.ASCII) is None:
-        raise PydanticCustomError("date_type", "a date is a text such as 2026-03-02")
-    moment_ms = day_start_ms(day_number(dt.date.fromisoformat(_existing_date(value))))
-    if not EARLIEST_MS <= moment_ms < LATEST_MS:
-        raise PydanticCustomError("time_range", "the date lies outside 2000 to 2100")
-    return moment_ms
-
-
-Day = Annotated[
-    int,
-    Usual(str, of_text=_day_ms),
-    GetPydanticSchema(lambda _source, _handler: core_schema.no_info_plain_validator_function(_day_ms)),
-    WithJsonSchema(
-        {"type": "string", "format": "date", "pattern": r"^20[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$"}
-    ),
-]
 _OLDEST_YEARS: Final = 125  # no one has lived longer; systems write 1900-01-01 for what they do not know
 
 
@@ -179,6 +152,13 @@ BalanceKind = Literal[
     "snapshot",
     "other",
 ]
+Kind = Literal["alert", "assignment", "survey", "message", "task"]  # of an action
+ActionChannel = Literal["app_push", "sms", "email", "phone", "wechat", "work_queue"]
+ReceiptStatus = Literal["delivered", "opened", "clicked", "failed", "bounced", "opted_out"]
+OutcomeStatus = Literal["accepted", "declined", "done", "not_reached"]
+ComplaintStatus = Literal["opened", "answered", "resolved", "reopened", "withdrawn"]
+Severity = Literal["low", "medium", "high", "critical"]
+MAX_COMMENT: Final = 10_000  # characters
 AgeBand = Literal["under_25", "25_35", "36_45", "46_60", "over_60"]
 Region = Literal["east", "central", "west", "northeast"]
 RiskLevel = Literal["R1", "R2", "R3", "R4", "R5"]
@@ -291,6 +271,90 @@ class Profile(Event):
     birth_date: Annotated[Date, AfterValidator(_possible_birth)] | None = Field(
         default=None, description="Unknown if it lies after the event, or 125 years or more before it."
     )
+
+
+# -- what comes back ---------------------------------------------------------------------------------------------------
+
+
+class Answer(Event):
+    """What comes back to an action. Whoever delivers an action copies `id`, `rule_id` and `kind` of its record."""
+
+    essential: ClassVar[frozenset[str]] = Event.essential | {"action_id"}
+
+    action_id: Identifier = Field(
+        description="The action's `id`; of a survey or a call of your own, an id of your own."
+    )
+    rule_id: Identifier | None = Field(default=None, description="The action's `rule_id`.")
+    kind: Kind | None = Field(default=None, description="The action's `kind`.")
+
+
+class Receipt(Answer):
+    """What became of an action on its way.
+
+    `opted_out` withdraws the client's consent for the channel, as of `time`: a profile that is later holds, and so does
+    its consent; one that is older, or of the same moment, does not bring the consent back.
+    """
+
+    essential: ClassVar[frozenset[str]] = Answer.essential | {"channel", "status"}
+
+    channel: ActionChannel = Field(
+        description="The channel it was sent on: the action's `channel`, or the one in fact."
+    )
+    status: ReceiptStatus
+
+
+class Outcome(Answer):
+    """What staff made of an alert, an assignment or a task."""
+
+    essential: ClassVar[frozenset[str]] = Answer.essential | {"status"}
+
+    status: OutcomeStatus = Field(description="accepted: somebody will act; done: somebody has.")
+    code: Identifier | None = Field(default=None, description="The firm's own code of the result.")
+    by: Identifier | None = Field(default=None, description="Who of the staff.")
+
+
+def _something_said(comment: str | None, info: ValidationInfo) -> str | None:
+    """The last field: with nothing said in it, something must be in another."""
+    comment = comment or None
+    if comment is None and all(info.data.get(name) is None for name in ("nps", "csat", "ces", "answers")):
+        raise PydanticCustomError(
+            "nothing_said", "nothing that can be read in it, nor in nps, csat, ces or answers: send one"
+        )
+    return comment
+
+
+class Feedback(Answer):
+    """What a client answered to a survey: at least one of `nps`, `csat`, `ces`, `answers` and `comment`.
+
+    The comment is the client's own words: a rule can pass it on, and nothing else keeps or shows it.
+    """
+
+    nps: Annotated[int, Field(ge=0, le=10)] | None = Field(
+        default=None, description="How likely the client is to recommend the firm, 0 to 10."
+    )
+    csat: Annotated[int, Field(ge=1, le=5)] | None = Field(
+        default=None, description="How satisfied the client is, 1 (not at all) to 5."
+    )
+    ces: Annotated[int, Field(ge=1, le=7)] | None = Field(
+        default=None, description="How easy it was, 1 (very hard) to 7."
+    )
+    answers: Codes | None = Field(default=None, description="The codes of what was chosen, such as `fees`.")
+    comment: Annotated[
+        Annotated[str, Field(max_length=MAX_COMMENT)] | None,
+        AfterValidator(_something_said),
+        Field(validate_default=True),
+    ] = Field(default=None, description="In the client's own words.")
+
+
+class Complaint(Event):
+    """A step of a complaint: each has the same `complaint_id`."""
+
+    essential: ClassVar[frozenset[str]] = Event.essential | {"complaint_id", "status"}
+
+    complaint_id: Identifier
+    status: ComplaintStatus
+    category: Identifier | None = Field(default=None, description="The firm's own code of what it is about.")
+    severity: Severity | None = None
 
 
 class DeclaredEvent(Event):

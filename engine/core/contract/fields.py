@@ -1,4 +1,4 @@
-"""Fields of events that take more than one form: quantities, other numbers, days, languages, time zones, closed sets.
+"""Fields of events that take more than one form: numbers, days, languages, time zones, codes, closed sets.
 
 Enters: a field's value as JSON has it. Leaves: its one form, or a PydanticCustomError that repeats nothing of it.
 Holds: numbers are exact; what JSON usually carries (an integer, a value of the set) is read by pydantic's own code, no
@@ -7,6 +7,7 @@ function of Python being called.
 
 from __future__ import annotations
 
+import datetime as dt
 import importlib.resources
 import math
 import re
@@ -16,17 +17,22 @@ from functools import lru_cache
 from typing import Annotated, Any, Final
 
 import msgspec
-from pydantic import GetCoreSchemaHandler, GetPydanticSchema, ValidationInfo, WithJsonSchema
+from pydantic import AfterValidator, Field, GetCoreSchemaHandler, GetPydanticSchema, ValidationInfo, WithJsonSchema
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+from engine.core.firm_time import day_number, day_start_ms
 from engine.core.quick import Unread, Usual
-from engine.core.text import Form, plain
+from engine.core.text import CODE, CODES, Form, plain
 
 MAX_QUANTITY: Final = 10**12
 MAX_DECIMALS: Final = 6
 MICRO: Final = 10**MAX_DECIMALS
 MAX_DIGITS: Final = 15  # of a quantity with decimals: a float distinguishes any such decimal numbers
 MAX_NUMBER: Final = MAX_QUANTITY  # of a number that a rule set declares, on both sides of zero
+EARLIEST_MS: Final = (
+    946_684_800_000  # 2000-01-01T00:00:00Z: anything earlier is a unit mistake (seconds for milliseconds)
+)
+LATEST_MS: Final = 4_102_444_800_000  # 2100-01-01T00:00:00Z
 _DECIMAL: Final = re.compile(r"-?[0-9]{1,13}(\.[0-9]{1,20})?", re.ASCII)
 
 
@@ -131,6 +137,44 @@ def units(millionths: int | None) -> int | float | None:
     return millionths / MICRO if rest else whole
 
 
+# -- days -------------------------------------------------------------------------------------------------------------
+
+
+def _existing_date(text: str) -> str:
+    try:
+        dt.date.fromisoformat(text)
+    except ValueError as error:
+        raise PydanticCustomError("date_value", "no such day; write 2026-03-02") from error
+    return text
+
+
+Date = Annotated[
+    str,
+    Field(pattern=r"^(19|20)[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$", json_schema_extra={"format": "date"}),
+    AfterValidator(_existing_date),
+]
+
+
+def _day_ms(value: Any) -> int:
+    """2026-03-02 -> where that day begins by the firm's clock. Raises ValueError."""
+    if type(value) is not str or re.fullmatch(r"\d{4}-\d\d-\d\d", value, re.ASCII) is None:
+        raise PydanticCustomError("date_type", "a date is a text such as 2026-03-02")
+    moment_ms = day_start_ms(day_number(dt.date.fromisoformat(_existing_date(value))))
+    if not EARLIEST_MS <= moment_ms < LATEST_MS:
+        raise PydanticCustomError("time_range", "the date lies outside 2000 to 2100")
+    return moment_ms
+
+
+Day = Annotated[
+    int,
+    Usual(str, of_text=_day_ms),
+    GetPydanticSchema(lambda _source, _handler: core_schema.no_info_plain_validator_function(_day_ms)),
+    WithJsonSchema(
+        {"type": "string", "format": "date", "pattern": r"^20[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$"}
+    ),
+]
+
+
 # -- languages and time zones ------------------------------------------------------------------------------------------
 
 _LANGUAGE: Final = re.compile(r"([A-Za-z]{2,3})(?:[-_]([A-Za-z]{4}))?(?:[-_]([A-Za-z]{2}|[0-9]{3}))?", re.ASCII)
@@ -198,6 +242,33 @@ TimeZone = Annotated[
     str,
     GetPydanticSchema(_zone_schema),
     WithJsonSchema({"type": "string", "pattern": r"^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$", "maxLength": 64}),
+]
+
+
+# -- codes -------------------------------------------------------------------------------------------------------------
+
+MAX_CODES: Final = 20
+
+
+def _codes_schema(_source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:
+    code = core_schema.str_schema(pattern=f"^{CODE}$", strict=True)
+    listed = core_schema.list_schema(code, min_length=1, max_length=MAX_CODES, strict=True)
+    return core_schema.no_info_after_validator_function(lambda codes: " ".join(dict.fromkeys(codes)), listed)
+
+
+# A list of codes in records, a text of them in rules, which has_code asks.
+Codes = Annotated[
+    str,
+    CODES,
+    GetPydanticSchema(_codes_schema),
+    WithJsonSchema(
+        {
+            "type": "array",
+            "items": {"type": "string", "pattern": f"^{CODE}$"},
+            "minItems": 1,
+            "maxItems": MAX_CODES,
+        }
+    ),
 ]
 
 

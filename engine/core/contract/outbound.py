@@ -12,10 +12,9 @@ from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from engine.core.contract.events import Channel, ClientType, Identifier
+from engine.core.contract.events import Channel, ClientType, Identifier, Kind
 from engine.core.contract.topics import TOPICS, in_order
 
-Kind = Literal["alert", "assignment", "survey", "message", "task"]
 Audience = Literal["client", "advisor", "team"]
 Value = str | int | float | bool | None
 

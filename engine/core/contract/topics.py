@@ -18,7 +18,18 @@ from typing import Annotated, Any, Final, Literal, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from engine.core.contract.events import DEFAULT_LANGUAGE, Balance, Event, Login, Profile, Trade
+from engine.core.contract.events import (
+    DEFAULT_LANGUAGE,
+    Balance,
+    Complaint,
+    Event,
+    Feedback,
+    Login,
+    Outcome,
+    Profile,
+    Receipt,
+    Trade,
+)
 from engine.core.contract.fields import Limits
 from engine.core.quick import Quick, quick
 from engine.core.text import Form
@@ -47,6 +58,7 @@ class Asked:
     date: bool = False  # a time that is written as a day, at whose beginning it is
     personal: bool = False  # about a person: shown only where a rule sends it, or somebody asks for it
     stored_as: str = ""  # in the key of a feature's column; differs where values of the same name could not be mixed
+    kept: bool = True  # features can keep it; otherwise a rule can only pass it on
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +109,9 @@ class Topic:
         object.__setattr__(self, "validate", self.model.__pydantic_validator__.validate_json)
         object.__setattr__(self, "nested", tuple(nested(self.model)))
         needs_own = any(field.is_required() for name, field in self.model.model_fields.items() if name not in COMMON)
-        object.__setattr__(self, "quick", quick(self.model) if needs_own and not self.told_facts else None)
+        across = any(field.validate_default for field in self.model.model_fields.values())  # what others lack, one has
+        plain = needs_own and not across and not self.told_facts
+        object.__setattr__(self, "quick", quick(self.model) if plain else None)
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -161,6 +175,11 @@ def _limits(annotation: Any) -> Iterator[Any]:
         yield from _limits(part)
 
 
+_OF_AN_ACTION: Final = (
+    Asked("action_id", "the action's id"),
+    Asked("rule_id", "the rule that it came from"),
+    Asked("kind", "the kind of action"),
+)
 TOPICS: Final[dict[str, Topic]] = {
     topic.name: topic
     for topic in (
@@ -231,6 +250,63 @@ TOPICS: Final[dict[str, Topic]] = {
             ),
             told=("consents", "time_zone", "advisor_id", "birth_date"),
             activity=False,
+        ),
+        Topic(
+            name="receipts",
+            rank=6,
+            singular="receipt",
+            called="receipt",
+            model=Receipt,
+            names=(
+                Asked("status", "what became of it"),
+                Asked("channel", "the channel it was sent on"),
+                *_OF_AN_ACTION,
+            ),
+            example={"action_id": "action-1", "channel": "sms", "status": "delivered"},
+        ),
+        Topic(
+            name="outcomes",
+            rank=7,
+            singular="outcome",
+            called="outcome",
+            model=Outcome,
+            names=(
+                Asked("status", "what staff made of it"),
+                Asked("code", "the firm's own code of the result"),
+                Asked("by", "who of the staff"),
+                *_OF_AN_ACTION,
+            ),
+            example={"action_id": "action-1", "status": "done"},
+        ),
+        Topic(
+            name="feedback",
+            rank=8,
+            singular="feedback",
+            called="feedback event",
+            model=Feedback,
+            names=(
+                Asked("nps", "how likely to recommend the firm, 0 to 10", "score"),
+                Asked("csat", "how satisfied, 1 to 5", "score"),
+                Asked("ces", "how easy it was, 1 to 7", "score"),
+                Asked("answers", "the codes of what was chosen, for has_code"),
+                Asked("comment", "in the client's own words; can only be passed on", personal=True, kept=False),
+                *_OF_AN_ACTION,
+            ),
+            example={"action_id": "survey-1"},
+        ),
+        Topic(
+            name="complaints",
+            rank=9,
+            singular="complaint",
+            called="complaint",
+            model=Complaint,
+            names=(
+                Asked("status", "the step"),
+                Asked("category", "the firm's own code of what it is about"),
+                Asked("severity", "how grave"),
+                Asked("complaint_id", "the same for all its steps"),
+            ),
+            example={"complaint_id": "complaint-1", "status": "opened"},
         ),
     )
 }

@@ -12,12 +12,13 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from engine.core.client.state import MAX_HOLDINGS, ClientState
-from engine.core.contract.events import Balance, Event, Trade
+from engine.core.contract.events import Balance, Consents, Event, Receipt, Trade
 from engine.core.contract.fields import micro
 from engine.core.firm_time import day_number
 from engine.core.plan.compile import Plan
 
 MAX_LATE: Final = 5
+CHANNELS: Final = frozenset(Consents.model_fields)
 
 
 def learn(plan: Plan, client: ClientState, topic: str, event: Event, late: bool) -> None:
@@ -43,11 +44,29 @@ def _take_facts(client: ClientState, event: Any, facts: tuple[str, ...]) -> None
     for fact in new:
         value = getattr(event, fact)
         if fact == "consents":
-            value = tuple(channel for channel, agreed in value if agreed) if value is not None else ()
+            value = _agreed(client, value, time_ms)
         elif fact == "birth_date" and value != client.birth_date:
             client.calendar_ms = 0
         setattr(client, fact, value)
     client.said_ms = {**said_ms, **dict.fromkeys(new, time_ms)}
+
+
+def _agreed(client: ClientState, consents: Consents | None, time_ms: int) -> tuple[str, ...]:
+    """The channels agreed to as of a profile, without those that the client opted out of since."""
+    agreed = tuple(channel for channel, said in consents if said) if consents is not None else ()
+    if client.opted_out:
+        client.opted_out = {channel: at_ms for channel, at_ms in client.opted_out.items() if at_ms >= time_ms}
+        agreed = tuple(channel for channel in agreed if channel not in client.opted_out)
+    return agreed
+
+
+def _take_receipt(client: ClientState, receipt: Receipt) -> None:
+    """An opt-out withdraws the consent, unless a later profile has given it."""
+    channel, time_ms = receipt.channel, receipt.time
+    if receipt.status != "opted_out" or channel not in CHANNELS or time_ms < client.said_ms.get("consents", 0):
+        return
+    client.opted_out = {**client.opted_out, channel: max(time_ms, client.opted_out.get(channel, 0))}
+    client.consents = tuple(agreed for agreed in client.consents if agreed != channel)
 
 
 def _take_peak(client: ClientState, balance: Balance) -> None:
@@ -88,4 +107,8 @@ def _sold(held: list[list[Any]], trade: Trade) -> list[list[Any]]:
 
 
 # by topic: what its events teach beside facts and features
-LEARNERS: Final[dict[str, Callable[[ClientState, Any], None]]] = {"balances": _take_peak, "trades": _take_holding}
+LEARNERS: Final[dict[str, Callable[[ClientState, Any], None]]] = {
+    "balances": _take_peak,
+    "trades": _take_holding,
+    "receipts": _take_receipt,
+}

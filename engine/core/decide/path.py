@@ -54,6 +54,7 @@ class Decided:
     moves: Counter[tuple[str, str, str]] = field(default_factory=Counter)  # (from or "", to, reason)
     duplicates: Counter[str] = field(default_factory=Counter)  # by topic
     late: Counter[str] = field(default_factory=Counter)  # by topic
+    receipts: Counter[tuple[str, str]] = field(default_factory=Counter)  # (channel, status)
     decided_ms: int = 0  # the moment at which this is decided; 0: whatever falls due is decided in time
 
 
@@ -96,6 +97,8 @@ def _take(plan: Plan, states: MutableMapping[str, ClientState], topic: str, even
         decided.late[topic] += 1
     client.sequence += 1
     learn(plan, client, topic, event, late)
+    if topic == "receipts":
+        decided.receipts[event.channel, event.status] += 1  # type: ignore[attr-defined]
     move = None
     if topic in plan.review_on:
         move = review(plan, client)

@@ -316,6 +316,7 @@ FUNCTIONS: Final[dict[str, Function]] = {
         ),
         _text_function(helpers.ends_with, "whether it ends so"),
         _text_function(helpers.contains, "whether it has it anywhere"),
+        _text_function(helpers.has_code, "of codes that are joined by blanks: whether one of them is what is written"),
     )
 }
 

@@ -78,3 +78,8 @@ def ends_with(text: str, given: Texts) -> bool:
 
 def contains(text: str, given: Texts) -> bool:
     return given in text if isinstance(given, str) else any(part in text for part in given)
+
+
+def has_code(text: str, given: Texts) -> bool:
+    codes = text.split(" ")
+    return given in codes if isinstance(given, str) else any(code in given for code in codes)

@@ -83,6 +83,7 @@ class Name:
     exact: bool = False  # a number with decimals, which is added up in millionths
     personal: bool = False  # about a person: not shown unless somebody asks for it
     stored_as: str = ""  # of an event's field: what a column's key calls it, if not by its name
+    kept: bool = True  # of an event's field: a feature can keep it
 
     @property
     def signed(self) -> bool:

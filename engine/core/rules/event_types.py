@@ -17,12 +17,11 @@ from pydantic import Field, create_model
 from engine.core.contract.events import (
     MAX_AMOUNT_FEN,
     AmountFen,
-    Day,
     DeclaredEvent,
     Identifier,
     TimeMs,
 )
-from engine.core.contract.fields import MAX_NUMBER, Instead, exact_number
+from engine.core.contract.fields import MAX_NUMBER, Day, Instead, exact_number
 from engine.core.contract.topics import EVENTS_RANK, TOPICS, Asked, Kinds, Topic
 from engine.core.language.types import INTEGER_UNITS
 

@@ -140,6 +140,7 @@ def _topic_names(topic: Topic) -> tuple[Name, ...]:
             exact=topic.exact(asked.field),
             personal=asked.personal,
             stored_as=asked.stored_as,
+            kept=asked.kept,
         )
         for asked in topic.names
     )

@@ -156,7 +156,7 @@ class _Narrowing:
                 yield from self.narrow(box, self.key(node), self.domain(node, box, BOOLS), allowed)
 
     def never(self, function: str, text: ast.expr, given: ast.expr, box: Box) -> bool:
-        """Whether no value of the text has what starts_with, ends_with or contains looks for."""
+        """Whether no value of the text has what starts_with, ends_with, contains or has_code looks for."""
         code, listed = FUNCTIONS[function].code, self.meant(given)
         values = self.domain(text, box, TEXTS).values
         items = listed.elts if isinstance(listed, ast.Set) else [listed]

@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from engine.core.client.layout import MAX_DISTINCT, MAX_SUM
-from engine.core.contract.events import EARLIEST_MS, LATEST_MS
+from engine.core.contract.fields import EARLIEST_MS, LATEST_MS
 from engine.core.contract.topics import Kinds
 from engine.core.firm_time import DAY_MS
 from engine.core.language.expressions import Name, Scope

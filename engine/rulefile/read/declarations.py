@@ -76,7 +76,7 @@ def _feature(reader: Reader, key: Scalar, node: Node) -> Feature:
     )
     scope: Scope = names.event_scope(source, reader.kinds) if source else {}
     where = reader.expression(fields["where"], scope, BOOL) if "where" in fields and source else None
-    types = {known.name.partition(".")[2]: known.type for known in scope.values()}
+    types = {known.name.partition(".")[2]: known.type for known in scope.values() if known.kept}
     field = _field(reader, node, fields.get("field"), aggregate, types) if source and aggregate else None
     by = _by(reader, fields["by"], aggregate, types) if "by" in fields and source and aggregate else None
     description = reader.words(fields.get("description"), 300, lines=True)

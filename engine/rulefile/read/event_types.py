@@ -37,8 +37,8 @@ MAX_FIELDS: Final = 30
 MAX_VALUES: Final = 50
 MAX_VALUE: Final = 64
 _PLANNED: Final = (
-    "receipts", "receipt", "outcomes", "outcome", "feedback", "complaints", "complaint", "positions", "position",
-    "overrides", "override", "corrections", "correction", "actions", "action", "items", "item", "calendar", "score",
+    "positions", "position", "overrides", "override", "corrections", "correction", "actions", "action", "items", "item",
+    "calendar", "score",
 )  # fmt: skip
 _WORDS: Final = (
     "client", "now", "firm", "advisor", "event", "history", "every", "times", "then", "type", TIMER, REROUTED, EVENTS,

@@ -9,8 +9,8 @@ from __future__ import annotations
 import ast
 from typing import Final, cast, get_args
 
-from engine.core.contract.events import Channel
-from engine.core.contract.outbound import Audience, Kind
+from engine.core.contract.events import Channel, Kind
+from engine.core.contract.outbound import Audience
 from engine.core.language.expressions import Expression, Fault, Scope, number
 from engine.core.rules.names import Scopes
 from engine.core.rules.ruleset import Rule, Service, Tiers

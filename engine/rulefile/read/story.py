@@ -20,6 +20,7 @@ from engine.core.firm_time import DAY_MS, MINUTE_MS
 from engine.core.language.expressions import Fault
 from engine.core.rules import names
 from engine.core.rules.ruleset import Tiers
+from engine.core.text import CODES
 from engine.rulefile.source.document import Listing, Mapping, Node, Scalar
 from engine.rulefile.source.fields import SECONDS, Reader, nearest
 
@@ -254,6 +255,8 @@ class Story:
             return reader.choice(node, choices)
         if bool in kinds:
             return reader.choice(node, ("true", "false")) == "true"
+        if of.form(field) is CODES:
+            return [scalar.value for item in reader.items(node) if (scalar := reader.text_value(item)) is not None]
         if int in kinds or float in kinds:
             number = reader.number(node)
             return float(number) if float in kinds else number

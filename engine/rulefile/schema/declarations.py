@@ -65,7 +65,7 @@ def features_schema(rule_set: RuleSet | None) -> Schema:
     top: Schema = {"properties": {"aggregate": {"const": "top"}}, "required": ["aggregate"]}
     feature["allOf"] += [{"if": top, "else": {"not": {"required": ["by"]}}}]
     for source in sources(kinds):
-        fields = [(name.name.partition(".")[2], name.type) for name in names.event_names(source, kinds)]
+        fields = [(name.name.partition(".")[2], name.type) for name in names.event_names(source, kinds) if name.kept]
         numeric = [name for name, type_ in fields if type_.kind == "number"]
         added = [name for name, type_ in fields if type_.kind == "number" and type_.unit != TIME]
         of = {"source": {"const": source}}

@@ -249,6 +249,8 @@ def _value(key: str, given: dict[str, Any]) -> Schema:
     if allowed:
         return choice(allowed)
     types = {kind.get("type") for kind in kinds}
+    if "array" in types:
+        return items(text(32))
     if "boolean" in types:
         return {"type": "boolean"}
     return number() if types & {"integer", "number"} else _scalar()

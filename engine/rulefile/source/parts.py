@@ -65,7 +65,9 @@ def texts_of(tree: ast.expr) -> Iterator[tuple[str, tuple[str, ...], str]]:
             case ast.Compare(left=left, ops=[ast.Eq() | ast.NotEq() | ast.In() | ast.NotIn()], comparators=[right]):
                 one, other = (right, left) if isinstance(left, ast.Constant) else (left, right)
                 given, function = _given(other), ""
-            case ast.Call(func=ast.Name(id="starts_with" | "ends_with" | "contains" as function), args=[one, sought]):
+            case ast.Call(
+                func=ast.Name(id="starts_with" | "ends_with" | "contains" | "has_code" as function), args=[one, sought]
+            ):
                 given = _given(sought)
             case _:
                 continue

@@ -70,6 +70,9 @@ class Metrics:
         self.late = Counter(
             "engage_late_events", "Events older than what the client had been through.", ["topic"], registry=r
         )
+        self.receipts = Counter(
+            "engage_receipts", "What became of actions on their way.", ["channel", "status"], registry=r
+        )
         self.tier_changes = Counter(
             "engage_tier_changes", "Tier changes published.", ["from_tier", "to_tier", "reason"], registry=r
         )
@@ -135,6 +138,7 @@ class Metrics:
             "tier_changes": self.tier_changes,
             "duplicates": self.duplicates,
             "late": self.late,
+            "receipts": self.receipts,
         }
         self._used: dict[int | None, RuleSet] = {}  # by the worker's partitions; None: by the worker itself
         self._moves: set[tuple[str, str, str]] = set()
@@ -162,6 +166,9 @@ class Metrics:
                 counter.labels(name)
             for field in _fields_that_may_be_unread(kind):
                 self.unread.labels(name, field)
+        for channel in TOPICS["receipts"].choices("channel"):
+            for status in TOPICS["receipts"].choices("status"):
+                self.receipts.labels(channel, status)
         for topic in (*inbound_topics(), REROUTED):
             for reason in Rejection:
                 self.rejected.labels(topic, reason.value)

@@ -56,6 +56,7 @@ def _private(client: ClientState, declared: Mapping[str, int]) -> dict[str, Any]
         "region": client.region,
         "risk_level": client.risk_level,
         "consents": list(client.consents),
+        "opted_out": {channel: rfc3339(moment) for channel, moment in sorted(client.opted_out.items())},
         "assets_peak_cny": None if client.assets_peak_fen is None else cny(client.assets_peak_fen),
         "events": client.sequence,
         "known_since": rfc3339(client.since_ms),
@@ -83,6 +84,7 @@ def on_one_screen(record: dict[str, Any]) -> str:
     )
     lines += [f"  {name:<16} {'-' if record[name] is None else record[name]}" for name in shown]
     lines.append(f"  {'consents':<16} {', '.join(record['consents']) or '-'}")
+    lines += [f"  {'opted out':<16} {channel}, {moment}" for channel, moment in record["opted_out"].items()]
     singular = {name: kind.singular for name, kind in TOPICS.items()}
     last = {f"last {singular.get(name, name)}": moment for name, moment in record["last_event"].items()}
     lines += [f"  {name:<16} {moment or '-'}" for name, moment in last.items()]
