@@ -6,7 +6,7 @@ UV_VERSION := 0.13.9
 ATHERIS_VERSION := 3.0.0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-kafka test-kafka-short test-simulation faults overload simulate fuzz check format bench schemas lock clean
+.PHONY: help setup demo test test-kafka test-kafka-short test-simulation faults overload simulate fuzz check format bench calendar schemas lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,7 +48,7 @@ check: .venv/.ready  ## formatting, lint, types, import directions, schema drift
 	$(BIN)/pytest -q tests/structure tests/deploy
 	$(BIN)/engage schemas --check
 	$(BIN)/engage check rules
-	$(BIN)/engage lint rules
+	$(BIN)/engage lint rules --on 2026-06-01  # the shipped calendar ends where the exchange has published no more
 	$(BIN)/engage fmt --check rules
 	$(BIN)/engage test rules
 
@@ -59,15 +59,20 @@ format: .venv/.ready  ## format the code and repair what lint can repair
 bench: .venv/.ready .cache/bench/.ready  ## speed on real Kafka and Redis beside other ways to do the same (needs Java and Maven); RECORD=1 keeps it
 	$(BIN)/python -m benchmarks $(if $(RECORD),--record)
 
+calendar: .cache/calendar/.ready  ## write rules/calendar.yaml anew, as far as the exchange has published its holidays
+	.cache/calendar/bin/python tools/shanghai_calendar.py >.cache/calendar/new.yaml
+	mv .cache/calendar/new.yaml rules/calendar.yaml
+
 schemas: .venv/.ready  ## write schemas/ and docs/rules-reference.md anew from the models
 	$(BIN)/engage schemas
 	$(BIN)/python -m engine.publish.reference >docs/rules-reference.md
 
 lock: .cache/uv/bin/uv  ## choose the newest allowed versions anew and write all lock files
-	rm -f requirements.lock requirements-runtime.lock requirements-bench.lock
+	rm -f requirements.lock requirements-runtime.lock requirements-bench.lock requirements-calendar.lock
 	$(LOCK) --extra demo --extra dev --output-file requirements.lock
 	$(LOCK) --constraint requirements.lock --output-file requirements-runtime.lock
 	$(LOCK) --extra bench --output-file requirements-bench.lock
+	$(LOCK) --extra calendar --output-file requirements-calendar.lock
 
 clean:  ## remove the virtual environment and every cache
 	rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
@@ -92,6 +97,11 @@ LOCK = .cache/uv/bin/uv pip compile pyproject.toml --universal --python-version 
 	@echo "installing the peers of the benchmark into .cache/bench (once)"
 	@$(PYTHON) -m venv --clear .cache/bench
 	@.cache/bench/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes --requirement requirements-bench.lock
+	@touch $@
+
+.cache/calendar/.ready: requirements-calendar.lock
+	@$(PYTHON) -m venv --clear .cache/calendar
+	@.cache/calendar/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes --requirement requirements-calendar.lock
 	@touch $@
 
 .venv/.locked: requirements.lock

@@ -222,7 +222,7 @@ def replay_command(
         click.echo(f"{replayed.applied} units decided by an older engine were applied, not decided again", err=True)
     for rule_id, times in replayed.unknown_days.items():
         click.echo(
-            f"{rule_id}: {times} not sent (day_unknown): a list of days that it asks has ended; add the next days",
+            f"{rule_id}: {times} not sent (day_unknown): a list of days or the calendar has ended; add the next days",
             err=True,
         )
     for difference in replayed.differences:

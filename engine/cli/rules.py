@@ -11,6 +11,7 @@ import getpass
 import json
 import sys
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ import click
 
 from engine.cli.odd import DIRECTORY, FILE, NEW_FILE, PathOf, urls
 from engine.cli.options import load_settings, real_clients, run_to_the_end, settings_options
+from engine.core.firm_time import day_number, day_start_ms
 
 if TYPE_CHECKING:
     from engine.core.rules.ruleset import RuleSet
@@ -32,6 +34,7 @@ _FORMAT = click.option(
     "--format", "format_", type=click.Choice(["text", "json", "sarif", "github"]), default="text", show_default=True
 )
 _JSON = click.option("--json", "as_json", is_flag=True, help="the same as --format json")
+_DAY = click.DateTime(["%Y-%m-%d"])
 _NOTE = click.option("--note", required=True, help="why, in one line; the history keeps it")
 
 
@@ -90,9 +93,12 @@ def test_rules(directory: Path, rule: str | None, as_json: bool, junit: Path | N
 @commands.command()
 @click.argument("directory", type=DIRECTORY)
 @click.option("--records", metavar="FILE", type=FILE, help="a sample of events, ndjson: what none of them had")
+@click.option(
+    "--on", "day", metavar="DAY", type=_DAY, help="what ends soon as of that day, such as 2026-06-01  [today]"
+)
 @_FORMAT
 @_JSON
-def lint(directory: Path, records: Path | None, format_: str, as_json: bool) -> None:
+def lint(directory: Path, records: Path | None, day: datetime | None, format_: str, as_json: bool) -> None:
     """Report what is doubtful in rule files without errors. Exit status 1 with findings, 2 with errors."""
     from engine.core.rules.ruleset import RuleSet
     from engine.rulefile.lint.lint import lint as findings_of
@@ -108,7 +114,8 @@ def lint(directory: Path, records: Path | None, format_: str, as_json: bool) -> 
     if not isinstance(rule_set, RuleSet):
         raise _unusable(f"{directory} has {len(rule_set)} errors: see `engage check {directory}`")
     sample = _sample(records, rule_set) if records else None
-    findings = findings_of(rule_set, documents, real_clients().wall_ms(), sample)
+    now_ms = real_clients().wall_ms() if day is None else day_start_ms(day_number(day.date()))
+    findings = findings_of(rule_set, documents, now_ms, sample)
     format_ = "json" if as_json else format_
     if said := formatted(format_, directory, files, findings):
         click.echo(said)

@@ -22,7 +22,7 @@ from engine.core.language.functions import FUNCTIONS, Line
 from engine.core.language.types import INTEGER_UNITS
 from engine.core.plan.codegen import Code
 from engine.core.rules.names import PERSONAL
-from engine.core.rules.tables import Declared, Definition, Table, list_globals, row_tree, with_declared
+from engine.core.rules.tables import Declared, Definition, Table, row_tree, with_declared
 from engine.insight.terms import names_behind
 from engine.insight.values import shown
 
@@ -70,7 +70,7 @@ class Flipper:
         over = {n: replace(k, code=places.get(n, "None")) for n, k in scope.items() if n not in own}
         moved = with_declared(over, declared, topic, compiling=True)
         code = Code()
-        code.constants |= list_globals(declared.lists)
+        code.constants |= declared.globals
         arguments = ", ".join(places.values())
         code.function("decide", arguments, [f"return {code.place(to_python(condition, moved))}"])
         read = ", ".join(scope[name].code for name in self.names)

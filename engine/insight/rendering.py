@@ -93,7 +93,7 @@ def policy(explanation: Explanation) -> str:
         case Outcome.EXPIRED:
             return "would stop it: its time to be delivered has passed"
         case Outcome.DAY_UNKNOWN:
-            return "would stop it: a list of days that its condition asks has ended before the day in question"
+            return "would stop it: its list of days, or the calendar, says nothing of the day in question"
         case Outcome.PAST_UNKNOWN:
             return f"would stop it: a part of the past is not known ({', '.join(explanation.short)})"
         case _:

@@ -17,7 +17,7 @@ from engine.core.client.state import ClientState
 from engine.core.language.expressions import BOOL, Expression, Scope, Type, one_line, parse, to_python
 from engine.core.plan.codegen import Code
 from engine.core.rules.names import is_personal
-from engine.core.rules.tables import Declared, Definition, Table, list_globals, matches
+from engine.core.rules.tables import Declared, Definition, Table, matches
 from engine.insight.values import shown
 
 Read = Callable[[ClientState, Any, Any], Any]
@@ -160,7 +160,7 @@ class _Text:
 
     def compiled(self, expression: Expression) -> Read:
         code = Code()
-        code.constants |= list_globals(self.declared.lists)
+        code.constants |= self.declared.globals
         code.function("read", "c, e, t", [f"return {code.place(to_python(expression, self.scope))}"])
         function: Read = code.run()["read"]
         return function

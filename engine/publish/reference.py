@@ -45,7 +45,7 @@ AGGREGATE_GIVES: Final = {
 OUTCOME_MEANS: Final = {
     Outcome.EXPIRED: "its `expires` had already passed when it was decided",
     Outcome.PAST_UNKNOWN: "the condition may hold only because of a past that is not known: `engage backfill`",
-    Outcome.DAY_UNKNOWN: "the condition asks a list of days for one after the list's `last_day`: add the next days",
+    Outcome.DAY_UNKNOWN: "a list of days, or calendar.yaml, is asked for a day that it does not cover: add days",
     Outcome.COOLDOWN: "the rule acted for this client less than its cooldown ago",
     Outcome.NO_CONSENT: "the client agreed to none of the rule's channels",
     Outcome.DAILY_CAP: "the client had the day's contacts of policy.yaml, and the rule is below `urgent_from`",
@@ -147,6 +147,7 @@ FILES: Final = {
     "policy": "policy.yaml",
     "definitions": "definitions.yaml",
     "events": "events.yaml",
+    "calendar": "calendar.yaml",
 }
 
 

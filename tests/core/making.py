@@ -67,6 +67,7 @@ def plan_of(
     daily_cap: int = 2,
     definitions: str = "",
     policy: str = "",
+    calendar: str = "",
 ) -> Plan:
     """Rule files -> checked rule set -> plan, as a worker does it."""
     texts = {
@@ -77,6 +78,8 @@ def plan_of(
     }
     if definitions:
         texts["definitions.yaml"] = definitions
+    if calendar:
+        texts["calendar.yaml"] = calendar
     result = load(texts)
     assert isinstance(result, RuleSet), "\n".join(map(str, result))
     return compile_rule_set(result)

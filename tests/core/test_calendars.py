@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from engine.core.decide.calendars import next_ms
 from engine.core.firm_time import NEVER_MS, day_number
+from engine.core.rules.business_days import BusinessCalendar, BusinessDays
 from engine.core.rules.occasion import Calendar
 
 FIRM = dt.timezone(dt.timedelta(hours=8))
@@ -76,3 +77,61 @@ def test_no_time_is_left_out_and_none_is_made_up(calendar, after_ms):
     assert found == moment.timestamp() * 1000
     assert next_ms(calendar, found - 1) == found
     assert day_number(day) * 86_400_000 <= found + 8 * 3_600_000 < (day_number(day) + 1) * 86_400_000
+
+
+DAYS_OF_YEARS = st.dates(dt.date(2025, 1, 1), dt.date(2028, 12, 31)).map(dt.date.isoformat)
+
+
+@st.composite
+def business_calendars(draw: st.DrawFn) -> BusinessCalendar:
+    first, last = sorted(draw(st.lists(DAYS_OF_YEARS, min_size=2, max_size=2)))
+    inside = [day for day in draw(st.lists(DAYS_OF_YEARS, max_size=40, unique=True)) if first <= day <= last]
+    weekend = tuple(day for day in inside if dt.date.fromisoformat(day).weekday() > 4)
+    rest = tuple(day for day in inside if day not in weekend)
+    return BusinessCalendar("", first, last, rest[::2], rest[1::2], weekend)
+
+
+def falls(calendar: BusinessCalendar, every: str, day: dt.date) -> bool:
+    """In other words: whether a rule of these days is due on the day."""
+    text, weekday = day.isoformat(), day.weekday() < 5
+    if text < calendar.first_day or text > calendar.last_day:
+        return weekday
+    if every == "trading_day":
+        return weekday and text not in calendar.holidays + calendar.closed
+    return text in calendar.workdays or (weekday and text not in calendar.holidays)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    business_calendars(),
+    st.sampled_from(["trading_day", "working_day"]),
+    st.integers(0, 1439),
+    st.integers(ms("2024-12-20T00:00"), ms("2029-01-20T00:00")),
+)
+def test_no_business_day_is_left_out_and_none_is_made_up(calendar, every, minute, after_ms):
+    business = BusinessDays(calendar)
+    found = next_ms(Calendar(every, 1, 1, minute, 0), after_ms, None, business)
+    day = dt.datetime.fromtimestamp(after_ms / 1000, FIRM).date()
+    while True:
+        moment_ms = ms(f"{day}T{minute // 60:02}:{minute % 60:02}")
+        if falls(calendar, every, day) and moment_ms > after_ms:
+            break
+        day += dt.timedelta(days=1)
+    assert found == moment_ms
+    text = day.isoformat()
+    covered = calendar.first_day <= text <= calendar.last_day
+    asked = business.is_trading_day if every == "trading_day" else business.is_working_day
+    assert asked(found) is covered  # outside of the calendar nobody knows
+
+
+def test_the_next_business_day_takes_the_same_few_steps_however_long_the_calendar():
+    class Counted(list):
+        def __getitem__(self, place):
+            steps.append(place)
+            return super().__getitem__(place)
+
+    steps: list[int] = []
+    business = BusinessDays(BusinessCalendar("", "2001-01-01", "2049-12-31"))
+    business.trading = Counted(business.trading)
+    next_ms(Calendar("trading_day", 1, 1, 540, 0), ms("2030-06-03T10:00"), None, business)
+    assert len(steps) <= 2 * 15

@@ -20,6 +20,7 @@ from engine.core.decide.path import Due, Input, decide
 from engine.core.language.expressions import Expression, Scope, to_python
 from engine.core.plan.codegen import Code
 from engine.core.plan.compile import Plan
+from engine.core.rules.business_days import BusinessCalendar
 from engine.core.rules.occasion import Becomes, BeforeMaturity, Calendar, Sequence, Silence, on
 from engine.core.rules.ruleset import Rule
 from engine.core.rules.tables import list_globals
@@ -39,6 +40,7 @@ class Model:
 
     def __init__(self, plan: Plan, values: Plan) -> None:
         self.rules = plan.rule_set.rules
+        self.days = plan.rule_set.calendar
         self.values = values
         self.code = {rule.id: compiled(plan, rule.when, plan.scopes[rule.triggers[0]]) for rule in self.rules}
         self.first: dict[str, Holds] = {}
@@ -167,7 +169,8 @@ class Model:
                     if date_of(self.now) + dt.timedelta(before_days) == day:
                         self.look(rule, SimpleNamespace(symbol=symbol, amount_fen=amount_fen, days=before_days))
             case Calendar() as when:
-                if at_time(when, self.now) and on_day(when, date_of(self.now), self.client.birth_date):
+                today, born = date_of(self.now), self.client.birth_date
+                if at_time(when, self.now) and on_day(when, today, born, self.days):
                     self.look(rule)
 
     def look_at_conditions(self) -> None:
@@ -209,8 +212,16 @@ def at_time(when: Calendar | BeforeMaturity, moment: int) -> bool:
     return (moment + EAST) % DAY == when.minute * MINUTE
 
 
-def on_day(when: Calendar, today: dt.date, birth_date: str | None) -> bool:
+def on_day(when: Calendar, today: dt.date, birth_date: str | None, days: BusinessCalendar | None) -> bool:
     """Whether the calendar names this day."""
+    if when.every in ("trading_day", "working_day"):
+        assert days is not None
+        day, weekend = today.isoformat(), today.strftime("%a") in ("Sat", "Sun")
+        if not days.first_day <= day <= days.last_day:
+            return not weekend
+        if when.every == "working_day":
+            return day in days.workdays or not (weekend or day in days.holidays)
+        return not (weekend or day in days.holidays or day in days.closed)
     if when.every == "birthday":
         if birth_date is None:
             return False

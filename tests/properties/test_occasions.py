@@ -133,12 +133,22 @@ repeats = st.none() | st.sampled_from(["1h", "90m", "24h", "2d"])
 times = st.sampled_from(["00:00", "09:00", "12:00", "23:59"])
 calendars = st.one_of(
     filled("every: day, time: '{}'", times),
+    filled("every: {}, time: '{}'", st.sampled_from(["trading_day", "working_day"]), times),
     filled("every: week, day: {}, time: '{}'", st.sampled_from(["mon", "thu", "sun"]), times),
     filled("every: month, day: {}, time: '{}'", st.sampled_from(["1", "28", "31"]), times),
     filled("every: quarter, day: {}, time: '{}'", st.sampled_from(["1", "31"]), times),
     filled("every: year, month: 2, day: {}, time: '{}'", st.sampled_from(["20", "30"]), times),
     filled("every: birthday, before: {}d, time: '{}'", st.sampled_from(["0", "2", "40"]), times),
 )
+CALENDAR = """\
+calendar:
+  title: Ends between the two times at which histories begin
+  first_day: 2026-02-17
+  last_day: 2026-12-31
+  holidays: [2026-02-18, 2026-02-20, 2026-02-22, 2026-02-23, 2026-03-02]
+  closed: [2026-02-19]
+  workdays: [2026-02-21, 2026-03-01]
+"""
 TEAM = {"audience": "team", "kind": "task", "cooldown": "1m"}
 
 
@@ -221,7 +231,7 @@ def lives(draw: st.DrawFn, most: int = 12) -> tuple[list[Input], int]:
 
 
 def plan_with(*given_rules: str) -> Plan:
-    return plan_of(*given_rules, features=FEATURES, tiers=TIERS, definitions=DEFINITIONS)
+    return plan_of(*given_rules, features=FEATURES, tiers=TIERS, definitions=DEFINITIONS, calendar=CALENDAR)
 
 
 def looks(plan: Plan, states: dict[str, ClientState], item: Input | None, until_ms: int) -> Fired:
@@ -265,7 +275,7 @@ def test_rules_that_come_and_go_beside_them_change_nothing(given_rules, others, 
     history, end_ms = life
     features = FEATURES + "  a_logins_1d: {source: logins, aggregate: count, window: 1d}\n"
     plans = [plan_with(*given_rules), *(plan_with(other, *given_rules) for other in others)]
-    plans.append(plan_of(*given_rules, features=features, tiers=TIERS, definitions=DEFINITIONS))
+    plans.append(plan_of(*given_rules, features=features, tiers=TIERS, definitions=DEFINITIONS, calendar=CALENDAR))
     states: dict[str, ClientState] = {}
     fired: Fired = []
     plan = plans[0]

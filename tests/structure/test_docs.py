@@ -74,7 +74,7 @@ def test_the_changelog_names_the_version() -> None:
 
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-DECLARATIONS = ("events.yaml", "features.yaml", "tiers.yaml", "policy.yaml", "definitions.yaml")
+DECLARATIONS = ("events.yaml", "calendar.yaml", "features.yaml", "tiers.yaml", "policy.yaml", "definitions.yaml")
 
 
 def blocks(language: str) -> list[str]:

@@ -33,7 +33,7 @@ class Outcome(StrEnum):
 
     EXPIRED = "expired"  # it fell due so long before it was decided that its time to be delivered had passed
     PAST_UNKNOWN = "past_unknown"  # the condition reads a window of which a part of the past is not known
-    DAY_UNKNOWN = "day_unknown"  # the condition asks a list of days for one after the list's last
+    DAY_UNKNOWN = "day_unknown"  # a list of days, or the calendar, is asked for a day that it does not cover
     COOLDOWN = "cooldown"  # the rule acted for this client less than its cooldown ago
     NO_CONSENT = "no_consent"  # the client agreed to none of the rule's channels
     DAILY_CAP = "daily_cap"  # the client has had as many contacts today as the policy allows

@@ -1,6 +1,7 @@
 """Times of the firm's calendar at which rules are evaluated.
 
-Enters: a Calendar and a moment. Leaves: the first occurrence after it, in epoch milliseconds.
+Enters: a Calendar and a moment; of trading and working days, the rule set's own. Leaves: the first occurrence after it,
+in epoch milliseconds.
 Holds: days and times are the firm's (UTC+8); a day that a month does not have is its last one.
 """
 
@@ -13,13 +14,19 @@ from functools import lru_cache
 from typing import Final
 
 from engine.core.firm_time import MINUTE_MS, NEVER_MS, date_of_day, day_number, day_of, day_start_ms
-from engine.core.rules.occasion import BeforeMaturity, Calendar
+from engine.core.rules.business_days import BusinessDays
+from engine.core.rules.occasion import BUSINESS_DAYS, BeforeMaturity, Calendar
 
 _MONTHS: Final = {"month": 1, "quarter": 3, "year": 12, "birthday": 12}
 
 
-def next_ms(when: Calendar, after_ms: int, birth_date: str | None = None) -> int:
+def next_ms(when: Calendar, after_ms: int, birth_date: str | None = None, business: BusinessDays | None = None) -> int:
     """The first occurrence later than `after_ms`; NEVER_MS for a birthday that is not known."""
+    if when.every in BUSINESS_DAYS:
+        assert business is not None  # else the rule set was refused
+        today = day_of(after_ms)
+        moment_ms = at_day_ms(when, business.next_day(when.every, today))
+        return moment_ms if moment_ms > after_ms else at_day_ms(when, business.next_day(when.every, today + 1))
     if when.every == "birthday" and birth_date is None:
         return NEVER_MS
     birth_date = birth_date if when.every == "birthday" else None

@@ -172,7 +172,8 @@ def _on_calendar(plan: Plan, client: ClientState) -> list[Match]:
         return []  # no calendar time has come
     before_ms, now_ms, birth_date = client.now_ms - 1, client.now_ms, client.birth_date
     times = {plan.timed.calendars[index] for index in possible}
-    due = {when for when in times if calendars.next_ms(when, before_ms, birth_date) == now_ms}
+    business = plan.timed.business
+    due = {when for when in times if calendars.next_ms(when, before_ms, birth_date, business) == now_ms}
     candidates = [index for index in possible if plan.timed.calendars[index] in due]
     return _holding(plan, AT, candidates, client) + _matured(plan, client)
 
@@ -203,7 +204,7 @@ def _after_ms(plan: Plan, client: ClientState, possible: list[int]) -> int:
         from_ms = max(client.now_ms, client.decided_ms - rule.expires_s * 1000)
         after_ms[when] = min(from_ms, after_ms.get(when, from_ms))
     for when, from_ms in after_ms.items():
-        due_ms = min(due_ms, calendars.next_ms(when, from_ms, client.birth_date))
+        due_ms = min(due_ms, calendars.next_ms(when, from_ms, client.birth_date, plan.timed.business))
     for maturing in plan.timed.maturities:
         for day, _, _, _ in client.holdings:
             moment_ms = calendars.at_day_ms(maturing.when, day)

@@ -76,7 +76,7 @@ def _past_unknown(plan: Plan, client: ClientState, offer: Offer) -> Suppress | N
 
 
 def _day_unknown(plan: Plan, client: ClientState, offer: Offer) -> Suppress | None:
-    """Its condition may hold only because a list of days has ended."""
+    """It may hold only because a list of days, or the calendar, says nothing of the day in question."""
     beyond = offer.match.compiled.beyond
     if beyond is None or not beyond(client, offer.match.event, offer.match.move):
         return None

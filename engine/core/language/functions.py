@@ -62,6 +62,7 @@ class Function:
     lines: tuple[Line, ...] | None = None
     form: Form | None = None  # of a text that it gives
     by_day: bool = False  # of a time: its result changes at midnight alone
+    asks_calendar: bool = False  # calendar.yaml answers; for a day outside of it, nobody can say
 
     @property
     def texts(self) -> tuple[str, ...] | None:
@@ -184,6 +185,17 @@ def _of_the_calendar(
         bounds=None if bounds is None else lambda _hulls: bounds,
         by_day=by_day,
         form=form,
+    )
+
+
+def _no_calendar(_moment_ms: float) -> bool:
+    """Compiled code has the active calendar's function in its place; rules that ask without one are refused."""
+    return False
+
+
+def _of_business_days(name: str, gives: str, *, by_day: bool = True) -> Function:
+    return Function(
+        name, f"{name}(now)", gives, _of_time, code=_no_calendar, type=BOOL, by_day=by_day, asks_calendar=True
     )
 
 
@@ -310,6 +322,11 @@ FUNCTIONS: Final[dict[str, Function]] = {
         _of_the_calendar(helpers.month, number("month"), "1 to 12", (1, 12)),
         _of_the_calendar(helpers.year, number("year"), "such as 2026"),
         _of_the_calendar(helpers.date_of, TEXT, 'the day as text, "2026-10-01"', form=DAY),
+        _of_business_days("is_trading_day", "whether the exchange trades on that day; by calendar.yaml"),
+        _of_business_days("is_working_day", "whether people work on that day, make-up days included; by calendar.yaml"),
+        _of_business_days(
+            "in_business_hours", "whether it is a working day within the hours of calendar.yaml", by_day=False
+        ),
         _text_function(
             helpers.starts_with,
             "whether the text begins with what is written: one text, or a list of which any will do",

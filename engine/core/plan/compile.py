@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from engine.core.client.state import ClientState, Layout
 from engine.core.contract import topics
@@ -33,10 +33,10 @@ from engine.core.plan.waking import (
     timed,
 )
 from engine.core.rules import names
+from engine.core.rules.business_days import business_days
 from engine.core.rules.day_lists import DayLists
-from engine.core.rules.occasion import AT, BECOMES, Becomes, Trigger, on, triggers
+from engine.core.rules.occasion import AT, BECOMES, BUSINESS_DAYS, Becomes, Calendar, Trigger, on, triggers
 from engine.core.rules.ruleset import Ladder, Rule, RuleSet
-from engine.core.rules.tables import list_globals
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
     reads = {name: text for plan in sources.values() for name, text in plan.reads.items()}
 
     code = Code()
-    code.constants |= list_globals(rule_set.lists)
+    code.constants |= rule_set.declared.globals
     for source in sources:
         event_scope = names.event_scope(source, kinds)
 
@@ -132,21 +132,25 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
     known = triggers(kinds)
     scopes = names.Scopes(lambda trigger: scope_of(trigger, reads))
     by_trigger = {trigger: tuple(rule for rule in rule_set.rules if trigger in rule.triggers) for trigger in known}
-    day_lists = DayLists(rule_set.last_days, rule_set.definitions)
+    day_lists = DayLists(rule_set.last_days, rule_set.definitions, rule_set.calendar)
     for trigger, rules in by_trigger.items():
         _add_rules(code, trigger, rules, scopes, day_lists)
     steps = {topic: steps_of(rule_set.rules, topic) for topic in kinds}
+    sure = _Sure(DayLists({}, rule_set.definitions, rule_set.calendar))
+    ends = {rule.id for rule in rule_set.rules if getattr(rule.occasion, "absent", False)}
     for topic, both in steps.items():
         for place, found in zip(("first", "then"), both, strict=True):
-            matching.add(code, f"{place}_{topic}", [step.when for _, step in found], scopes[on(topic)] if found else {})
+            # in doubt a wait does not begin, and one whose end is acted on is over
+            conditions = [sure(step.when, in_doubt=place == "then" and id_ in ends) for id_, step in found]
+            matching.add(code, f"{place}_{topic}", conditions, scopes[on(topic)] if found else {})
     meanings = meanings_of(rule_set.declared, scopes[None])
-    _add_possible(code, by_trigger, scopes[None], meanings)
+    _add_possible(code, by_trigger, scopes[None], meanings, sure)
 
     scope = scopes[None]
     bases = [name for name in scope.values() if name.base]
     for name in bases:
         code.function(f"base_{name.name.partition('.')[2]}", "c, e, t", [f"return {name.base}"])
-    matching.add(code, "segment", [s.when for s in rule_set.tiers.segments], scope)
+    matching.add(code, "segment", [sure(s.when) for s in rule_set.tiers.segments], scope)
     if rule_set.tiers.value_score is not None:
         score = code.place(to_python(rule_set.tiers.value_score, scope))
         code.function("value_score", "c, e, t", [f"return {score}"])
@@ -190,6 +194,7 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
             },
             base_of,
             Possible(**{what.name: space[f"possible_{what.name}"] for what in fields(Possible)}),
+            business_days(rule_set.calendar) if rule_set.calendar else None,
         ),
         ladders=ladders,
         segments=segments,
@@ -220,10 +225,12 @@ def _add_rules(
         parameters = [code.place(to_python(expression, scope)) for _, expression in rule.parameters]
         code.function(f"why_{trigger}_{index}", "c, e, t", [f"return {_tuple(why)}"])
         code.function(f"parameters_{trigger}_{index}", "c, e, t", [f"return {_tuple(parameters)}"])
-        if (beyond := day_lists.beyond(rule.when.tree)) is not None:
+        given = (rule.cooldown_by, rule.channels_by)
+        others = [asked.tree for asked in (*(value for _, value in rule.parameters), *given) if asked]
+        by_day = isinstance(rule.occasion, Calendar) and rule.occasion.every in BUSINESS_DAYS
+        if (beyond := day_lists.beyond(rule.when.tree, others, by_day)) is not None:
             test = code.place(to_python(replace(rule.when, tree=beyond), scope))
             code.function(f"beyond_{trigger}_{index}", "c, e, t", [f"return {test}"])
-        given = (rule.cooldown_by, rule.channels_by)
         if any(given):
             contact = [code.place(to_python(by, scopes[None])) if by else "None" for by in given]
             code.function(f"contact_{trigger}_{index}", "c, e, t", [f"return {_tuple(contact)}"])
@@ -258,7 +265,18 @@ def _always_the_same(_client: ClientState, _event: Any, _move: Any) -> tuple[Non
     return None, None
 
 
-def _add_possible(code: Code, by_trigger: Mapping[Trigger, tuple[Rule, ...]], scope: Scope, meanings: Meanings) -> None:
+class _Sure(NamedTuple):
+    """Conditions as they hold by what the calendar says: where it has no answer, `in_doubt`."""
+
+    days: DayLists
+
+    def __call__(self, condition: Expression, *, in_doubt: bool = False) -> Expression:
+        return replace(condition, tree=self.days.may_hold(condition.tree, in_doubt))
+
+
+def _add_possible(
+    code: Code, by_trigger: Mapping[Trigger, tuple[Rule, ...]], scope: Scope, meanings: Meanings, sure: _Sure
+) -> None:
     """The matchers of Possible."""
     waiting = {
         "calendars": by_trigger[AT],
@@ -266,7 +284,7 @@ def _add_possible(code: Code, by_trigger: Mapping[Trigger, tuple[Rule, ...]], sc
         "wakes": [rule for rule in by_trigger[BECOMES] if changes_with(rule.when, scope, "elapsed")],
     }
     for what, rules in waiting.items():
-        fixed = [fixed_part(rule.when, scope, meanings) for rule in rules]
+        fixed = [fixed_part(sure(rule.when, in_doubt=True), scope, meanings) for rule in rules]
         matching.add(code, f"possible_{what}", fixed, scope)
 
 

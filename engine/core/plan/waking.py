@@ -20,9 +20,12 @@ from engine.core.firm_time import DAY_MS
 from engine.core.language.expressions import BOOL, Changes, Expression, Name, Scope
 from engine.core.language.types import MIRRORED
 from engine.core.plan.matching import Matcher
+from engine.core.rules.business_days import BusinessCalendar, BusinessDays, asked_by
+from engine.core.rules.day_lists import expressions_of
 from engine.core.rules.meaning import meaning
 from engine.core.rules.occasion import (
     BECOMES,
+    BUSINESS_DAYS,
     Becomes,
     BeforeMaturity,
     Calendar,
@@ -105,6 +108,7 @@ class Timed:
     becomes: dict[str, Becomes]  # by rule id
     wakes: tuple[Wake, ...]
     calendars: tuple[Calendar, ...]  # of the compiled rules of AT
+    business: BusinessDays | None  # the days that those name
     maturities: tuple[Maturing, ...]
     waits: dict[str, Wait]  # by rule id
     steps: dict[str, Steps]  # by topic
@@ -127,12 +131,20 @@ def steps_of(rules: Iterable[Rule], topic: str) -> tuple[list[tuple[str, Step]],
 
 def digest_of(rule_set: RuleSet) -> str:
     """Names everything that waking depends on: rules that need no event, tiers, segments, and what these build on."""
-    said = [(r.id, r.occasion, r.when) for r in rule_set.rules if not isinstance(r.occasion, OnEvents)]
+    said = tuple((r.id, r.occasion, r.when) for r in rule_set.rules if not isinstance(r.occasion, OnEvents))
     features = [replace(feature, was=()) for feature in rule_set.features]
     bases: list[Feature | Table | Definition] = [*features, *rule_set.tables, *rule_set.definitions]
-    plain = [replace(base, description="") for base in bases]
+    plain = tuple(replace(base, description="") for base in bases)
     tiers = (rule_set.tiers.ladders, rule_set.tiers.segments, rule_set.tiers.value_score)
-    return hashlib.blake2b(repr(meaning((said, plain, tiers, rule_set.lists))).encode(), digest_size=16).hexdigest()
+    named = (said, plain, tiers, rule_set.lists, *_calendar_of(rule_set, (said, plain, tiers)))
+    return hashlib.blake2b(repr(meaning(named)).encode(), digest_size=16).hexdigest()
+
+
+def _calendar_of(rule_set: RuleSet, parts: Any) -> tuple[BusinessCalendar, ...]:
+    """The calendar, if waking depends on it."""
+    timers = any(getattr(rule.occasion, "every", "") in BUSINESS_DAYS for rule in rule_set.rules)
+    asked = timers or asked_by(expression.tree for expression in expressions_of(parts))
+    return (rule_set.calendar,) if rule_set.calendar is not None and asked else ()
 
 
 def timed(
@@ -143,6 +155,7 @@ def timed(
     steps: dict[str, Steps],
     bases: Mapping[str, Read],
     possible: Possible,
+    business: BusinessDays | None,
 ) -> Timed:
     """`scope` is that of BECOMES; `bases` reads the base of each name that counts days, by the name."""
     placed = [(index, rule.id, rule.occasion) for rules in by_trigger.values() for index, rule in enumerate(rules)]
@@ -156,6 +169,7 @@ def timed(
         becomes={rule_id: becomes for _, rule_id, becomes in placed if isinstance(becomes, Becomes)},
         wakes=tuple(Wake(bases[name], days) for name, days in flips(by_trigger[BECOMES], scope, meanings).items()),
         calendars=tuple(calendar for _, _, calendar in placed if isinstance(calendar, Calendar)),
+        business=business,
         maturities=tuple(Maturing(index, when) for index, _, when in placed if isinstance(when, BeforeMaturity)),
         waits={
             rule_id: Wait(sequence.within_s * 1000, sequence.absent, index)

@@ -14,7 +14,8 @@ from typing import ClassVar, Final, Literal, NamedTuple
 from engine.core.contract.topics import TOPICS, Kinds, in_order
 from engine.core.language.expressions import Expression
 
-Every = Literal["day", "week", "month", "quarter", "year", "birthday"]
+Every = Literal["day", "trading_day", "working_day", "week", "month", "quarter", "year", "birthday"]
+BUSINESS_DAYS: Final = ("trading_day", "working_day")  # of Every: days that calendar.yaml names
 Kind = Literal["event", "tier_change", "silence", "becomes", "at", "maturity", "after", "timeout"]
 
 

@@ -12,6 +12,7 @@ from typing import Literal
 
 from engine.core.contract.topics import Kinds
 from engine.core.language.expressions import Expression, Name
+from engine.core.rules.business_days import BusinessCalendar
 from engine.core.rules.event_types import EventType, declared_by, kinds_of
 from engine.core.rules.occasion import Occasion, Trigger
 from engine.core.rules.tables import Declared, Definition, Table
@@ -166,6 +167,7 @@ class RuleSet:
     definitions: tuple[Definition, ...] = ()
     last_days: Mapping[str, str] = field(default_factory=dict)  # of lists of days, declared or inferred
     event_types: tuple[EventType, ...] = ()  # by name
+    calendar: BusinessCalendar | None = None
 
     @property
     def kinds(self) -> Kinds:
@@ -196,4 +198,4 @@ class RuleSet:
 
     @property
     def declared(self) -> Declared:
-        return Declared(self.lists, self.tables, self.definitions)
+        return Declared(self.lists, self.tables, self.definitions, calendar=self.calendar)

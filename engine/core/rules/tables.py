@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 from engine.core.language.expressions import BOOL, Expression, Name, Scope, Type, to_python
+from engine.core.rules.business_days import BusinessCalendar, business_days
 
 Hit = Literal["first", "unique"]
 Value = int | float | str | tuple[str, ...]
@@ -72,6 +73,13 @@ class Declared:
     tables: tuple[Table, ...] = ()
     definitions: tuple[Definition, ...] = ()
     last_days: Mapping[str, str] = field(default_factory=dict)  # of lists of days: the last that each covers
+    calendar: BusinessCalendar | None = None
+
+    @property
+    def globals(self) -> dict[str, Any]:
+        """What compiled code calls by name: lists, and the functions that the calendar answers."""
+        answers = business_days(self.calendar).functions() if self.calendar is not None else {}
+        return list_globals(self.lists) | answers
 
 
 NOTHING: Final = Declared()

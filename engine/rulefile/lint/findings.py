@@ -47,7 +47,7 @@ CODES: Final[dict[str, tuple[str, str]]] = {
     "L304": (WARNING, "a rule for the client with a cooldown under an hour"),
     "L305": (NOTE, "an owner with one rule whose name is nearly that of another"),
     "L306": (NOTE, "a feature, definition, list or table that nothing uses"),
-    "L307": (WARNING, "a list of days that ends soon, or has ended"),
+    "L307": (WARNING, "a list of days, or the calendar, that ends soon or has ended"),
     "L308": (NOTE, "a list of days without `last_day`: it is taken to cover the year of its last day"),
     "L401": (WARNING, "a row of a decision table that no case reaches"),
 }

@@ -11,6 +11,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any, Final
 
 from engine.core.language.expressions import Expression
+from engine.core.rules.business_days import CALENDAR_FILE
 from engine.core.rules.day_lists import days_left, ends_in_words
 from engine.core.rules.occasion import Becomes, Calendar, OnEvents, trigger_about
 from engine.core.rules.ruleset import Rule, RuleSet
@@ -21,7 +22,15 @@ from engine.rulefile.source.fields import DAY_S, HOUR_S
 from engine.rulefile.source.places import Place
 
 # The shortest time between two looks.
-RHYTHM_S: Final = {"day": DAY_S, "week": 7 * DAY_S, "month": 28 * DAY_S, "quarter": 90 * DAY_S, "year": 365 * DAY_S}
+RHYTHM_S: Final = {
+    "day": DAY_S,
+    "trading_day": DAY_S,
+    "working_day": DAY_S,
+    "week": 7 * DAY_S,
+    "month": 28 * DAY_S,
+    "quarter": 90 * DAY_S,
+    "year": 365 * DAY_S,
+}
 
 LINT_DAYS: Final = 90  # before its end
 MAX_OWNERS: Final = 100  # that a name is compared with, those of the most rules
@@ -40,17 +49,19 @@ def look(worlds: Worlds, findings: Findings) -> None:
 
 
 def look_at_days(rule_set: RuleSet, now_ms: int | None, findings: Findings) -> None:
-    """Lists of days: whether they end, by the clock of whoever asks."""
+    """Lists of days and the calendar: whether they end, by the clock of whoever asks."""
     left = days_left(rule_set.last_days, now_ms) if now_ms is not None else {}
     for name, day in rule_set.last_days.items():
         home = findings.places.declared["lists"].get(name)
+        if name == CALENDAR_FILE:
+            home = findings.places.roots[name].key("calendar", "last_day")
         if home is None:
             continue
-        subject = f'list "{name}"'
+        subject = "" if name == CALENDAR_FILE else f'list "{name}"'
         if name in left and left[name] <= LINT_DAYS:
             remedy = "add the next days, and raise last_day"
             findings.add("L307", home, subject, ends_in_words(day, left[name]), remedy, home=home)
-        if findings.places.roots[home.file].key("lists", name, "last_day") is None:
+        if name != CALENDAR_FILE and findings.places.roots[home.file].key("lists", name, "last_day") is None:
             message = f"conditions ask it for days, and it has no last_day: {day} is taken"
             findings.add("L308", home, subject, message, f"write last_day: {day}, or the day that is right", home=home)
 

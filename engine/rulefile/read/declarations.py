@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import ast
 import itertools
-import keyword
 import re
 from dataclasses import replace
 from typing import Final, Literal, cast, get_args
 
 from engine.core.contract.topics import sources
 from engine.core.language.expressions import BOOL, Expression, Scope, Type, number
-from engine.core.language.functions import FUNCTIONS
 from engine.core.language.types import MONEY, TIME
 from engine.core.rules import names
 from engine.core.rules.ruleset import (
@@ -29,6 +27,7 @@ from engine.core.rules.ruleset import (
     TierStep,
     Window,
 )
+from engine.rulefile.read.definitions import is_word
 from engine.rulefile.source.document import Node, Scalar
 from engine.rulefile.source.fields import DAY_S, IDENTIFIER, KEBAB, TIER, Reader
 
@@ -65,7 +64,7 @@ def read_features(reader: Reader, root: Node) -> tuple[Feature, ...]:
 
 def _feature(reader: Reader, key: Scalar, node: Node) -> Feature:
     name = reader.word(key, IDENTIFIER)
-    if name in FUNCTIONS or keyword.iskeyword(name):
+    if is_word(reader, name):
         reader.problem(key, f'"{name}" is a word of the rule language', "choose another name")
     fields = reader.mapping(node, ("source", "aggregate"), FEATURE_KEYS)
     source = reader.choice(fields.get("source"), sources(reader.kinds))

@@ -1,6 +1,6 @@
-"""Reads definitions.yaml: lists of texts, decision tables, named expressions.
+"""Reads definitions.yaml: lists of texts, decision tables, named expressions; and calendar.yaml.
 
-Enters: the file's root node, the CSV files, the names that rules have without it. Leaves: Declared.
+Enters: the file's root node, the CSV files, the names that rules have without it. Leaves: Declared, BusinessCalendar.
 Holds: no two of them share a name, with each other or with anything else; a definition uses only what stands before it;
 one with a fault is left out and named in `unsure`, so that those that use it are not blamed.
 """
@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import datetime as dt
 import keyword
+import re
 from collections.abc import Callable
 from collections.abc import Mapping as Fields
 from typing import Final
 
 from engine.core.language.expressions import Scope
 from engine.core.language.functions import FUNCTIONS
+from engine.core.rules.business_days import MAX_YEARS, BusinessCalendar, minutes_of
 from engine.core.rules.tables import Declared, Definition, Table, with_declared
 from engine.core.text import plain
 from engine.rulefile.read.tables import read_table
@@ -80,7 +82,7 @@ class _Names:
     def declaring(self, key: Scalar) -> _Names:
         self.key, self.given = key, self.reader.faults
         name = self.reader.word(key, IDENTIFIER)
-        if name in FUNCTIONS or keyword.iskeyword(name) or name == "then":
+        if is_word(self.reader, name) or name == "then":
             self.reader.problem(key, f'"{name}" is a word of the rule language', "choose another name")
         elif name in self.taken:
             self.reader.problem(key, f'"{name}" is declared already', "keep one, or choose another name")
@@ -94,6 +96,13 @@ class _Names:
         self.sound = self.reader.faults == self.given
         if not self.sound:
             self.reader.unsure.names.add(self.key.value)
+
+
+def is_word(reader: Reader, name: str) -> bool:
+    """Whether nothing can be declared under a name. Sets published before there was a calendar may use its words."""
+    function = FUNCTIONS.get(name)
+    of_old = function is not None and function.asks_calendar and reader.unsure.published
+    return keyword.iskeyword(name) or (function is not None and not of_old)
 
 
 def _known_on(reader: Reader, name: str, topic: str | None) -> None:
@@ -209,3 +218,61 @@ def _definition(
     said[key.value] = (f"{key.value} asks for itself", "write what it means without it")
     expression = reader.expression(fields.get("is"), scope, None, said)
     return Definition(key.value, expression, on, reader.words(fields.get("description"), 300, lines=True))
+
+
+# -- calendar.yaml -----------------------------------------------------------------------------------------------------
+
+CALENDAR_KEYS: Final = ("holidays", "closed", "workdays", "business_hours")
+SPAN: Final = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]-(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)")
+
+
+def read_calendar(reader: Reader, root: Node) -> BusinessCalendar:
+    given = reader.mapping(root, ("calendar",)).get("calendar")
+    fields = reader.mapping(given, ("title", "first_day", "last_day"), CALENDAR_KEYS)
+    title = reader.words(fields.get("title"), 120)
+    first, last = (_one_day(reader, fields.get(key)) for key in ("first_day", "last_day"))
+    if not first or not last:
+        return BusinessCalendar(title, "2000-01-01", "2000-01-01")
+    if last < first or int(last[:4]) - int(first[:4]) >= MAX_YEARS:
+        message = f"{last} lies before {first}" if last < first else "a long calendar"
+        reader.problem(fields["last_day"], message, f"write the last day that it covers, within {MAX_YEARS} years")
+        return BusinessCalendar(title, "2000-01-01", "2000-01-01")
+    taken: dict[str, str] = {}
+    found = {}
+    for key in ("holidays", "closed", "workdays"):
+        days = [(item, day) for item in _days_of(reader, fields.get(key)) if (day := _one_day(reader, item))]
+        for item, day in days:
+            weekend = dt.date.fromisoformat(day).weekday() >= 5
+            if not first <= day <= last:
+                reader.problem(item, f"{day} lies outside of the calendar", f"it covers {first} to {last}")
+            elif day in taken:
+                reader.problem(item, f"{day} twice", f"it is one of {taken[day]} already: keep one")
+            elif key == "workdays" and not weekend:
+                reader.problem(item, f"{day} is no Saturday or Sunday", "leave it out: other days are working days")
+            taken.setdefault(day, key)
+        found[key] = tuple(sorted({day for _, day in days}))
+    hours = tuple(_hours(reader, item) for item in _days_of(reader, fields.get("business_hours")))
+    return BusinessCalendar(title, first, last, **found, business_hours=tuple(filter(None, hours)))
+
+
+def _days_of(reader: Reader, node: Node | None) -> list[Node]:
+    return reader.items(node) if node is not None else []
+
+
+def _one_day(reader: Reader, node: Node | None) -> str:
+    scalar = reader.scalar(node)
+    if scalar is None or _is_day(scalar.value):
+        return scalar.value if scalar is not None else ""
+    reader.wrong(scalar, f'not a day: "{scalar.value[:40]}"', "write it as 2026-12-31")
+    return ""
+
+
+def _hours(reader: Reader, node: Node) -> str:
+    scalar = reader.scalar(node)
+    if scalar is None:
+        return ""
+    begin, end = minutes_of(scalar.value) if SPAN.fullmatch(scalar.value) else (0, 0)
+    if begin < end:
+        return scalar.value
+    reader.wrong(scalar, f'not a span of hours: "{scalar.value[:40]}"', 'write it as "09:00-17:30"')
+    return ""

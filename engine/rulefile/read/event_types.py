@@ -53,9 +53,9 @@ def reserved() -> frozenset[str]:
     return frozenset({*built_in, *published, *map(str, triggers()), *FUNCTIONS, *_PLANNED, *_WORDS})
 
 
-def is_rules_of_old(root: Node | None) -> bool:
-    """Whether a file of this name is one of rules: any name was one's before types could be declared."""
-    return isinstance(root, MappingNode) and "rules" in root.entries and "events" not in root.entries
+def is_rules_of_old(root: Node | None, key: str = "events") -> bool:
+    """Whether a file of this name is one of rules: any name was one's before it had a use of its own, under `key`."""
+    return isinstance(root, MappingNode) and "rules" in root.entries and key not in root.entries
 
 
 def event_types_of(files: Mapping[str, str]) -> tuple[EventType, ...]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from engine.core.language.expressions import Scope
+from engine.core.rules.business_days import CALENDAR_FILE, answered_by
 from engine.core.rules.day_lists import inferred
 from engine.core.rules.event_types import EventType, kinds_of
 from engine.core.rules.names import Scopes, rule_scope
@@ -22,7 +23,7 @@ from engine.core.rules.ruleset import ContactPolicy, Rule, RuleSet, Tiers
 from engine.core.rules.tables import NOTHING
 from engine.core.text import INVISIBLE, visible
 from engine.rulefile.read.declarations import read_features, read_policy, read_tiers
-from engine.rulefile.read.definitions import read_definitions
+from engine.rulefile.read.definitions import read_calendar, read_definitions
 from engine.rulefile.read.event_types import EVENTS_FILE, is_rules_of_old, read_event_types
 from engine.rulefile.read.rules import read_rules
 from engine.rulefile.source.characters import MAX_BYTES
@@ -130,8 +131,14 @@ def load(
     if any(problem.file == EVENTS_FILE for problem in problems):
         return tuple(unsure.folded(problems))  # nearly everything else asks for what it declares
     kinds = kinds_of(types)
+    calendar = None
+    calendar_of_old = published and is_rules_of_old(roots.get(CALENDAR_FILE), "calendar")
+    if CALENDAR_FILE in roots and not calendar_of_old:
+        calendar = read_calendar(readers[CALENDAR_FILE], roots[CALENDAR_FILE])
+    faulty_calendar = any(problem.file == CALENDAR_FILE for problem in problems)
     for reader in readers.values():
         reader.kinds = kinds
+        reader.answers = frozenset() if reader.file == FEATURES else answered_by(calendar, faulty_calendar)
     features = read_features(readers[FEATURES], roots[FEATURES]) if FEATURES in roots else ()
     unsure.any_name |= FEATURES not in files
     tiers = read_tiers(readers[TIERS], roots[TIERS], features) if TIERS in roots else Tiers({}, (), None)
@@ -155,7 +162,8 @@ def load(
     scopes = Scopes(
         lambda trigger: rule_scope(trigger, features, tiers.names, segments, declared=declared, kinds=kinds)
     )
-    others = (FEATURES, TIERS, POLICY, DEFINITIONS, *[EVENTS_FILE] * (not of_old))
+    own = (*[EVENTS_FILE] * (not of_old), *[CALENDAR_FILE] * (not calendar_of_old))
+    others = (FEATURES, TIERS, POLICY, DEFINITIONS, *own)
     placed = {name: read_rules(readers[name], roots[name], scopes, tiers) for name in roots if name not in others}
     rules = _distinct(placed, readers)
     if not unsure.alike and not any(problem.file == DEFINITIONS for problem in problems):
@@ -173,8 +181,13 @@ def load(
         lists=declared.lists,
         tables=declared.tables,
         definitions=declared.definitions,
-        last_days={**inferred(asking, declared.lists), **declared.last_days},
+        last_days={
+            **inferred(asking, declared.lists),
+            **declared.last_days,
+            **({CALENDAR_FILE: calendar.last_day} if calendar else {}),
+        },
         event_types=types,
+        calendar=calendar,
     )
 
 

@@ -16,6 +16,7 @@ from engine.core.language.expressions import BOOL, Expression
 from engine.core.plan.waking import read_by
 from engine.core.rules.names import Scopes
 from engine.core.rules.occasion import (
+    BUSINESS_DAYS,
     Becomes,
     BeforeMaturity,
     Calendar,
@@ -38,6 +39,8 @@ EVERY: Final[tuple[str, ...]] = (*get_args(Every), MATURITY)
 # What of a calendar time may be said beside `every` and `time`.
 CALENDAR_KEYS: Final[dict[str, tuple[str, ...]]] = {
     "day": (),
+    "trading_day": (),
+    "working_day": (),
     "week": ("day",),
     "month": ("day",),
     "quarter": ("day",),
@@ -102,6 +105,8 @@ def _calendar(reader: Reader, node: Node) -> Calendar | BeforeMaturity:
     if isinstance(node, Mapping) and "every" in node.entries:
         every = reader.choice(node.entries["every"][1], EVERY) or "day"
         fields = reader.mapping(node, ("every", "time"), CALENDAR_KEYS[every])
+        if every in BUSINESS_DAYS and f"is_{every}" not in reader.answers:
+            reader.problem(node.entries["every"][1], *reader.unanswered(f"every: {every}"))
     else:
         fields = reader.mapping(node, ("every", "time"), ("day", "month", "before"))
     day = 1

@@ -1,4 +1,4 @@
-"""JSON Schema of features.yaml, tiers.yaml, policy.yaml, definitions.yaml and events.yaml.
+"""JSON Schema of features.yaml, tiers.yaml, policy.yaml, definitions.yaml, events.yaml and calendar.yaml.
 
 Enters: the constants that their readers use; of a rule set, the names that it declares. Leaves: schemas.
 """
@@ -13,7 +13,7 @@ from engine.core.rules import names
 from engine.core.rules.occasion import on as on_topic
 from engine.core.rules.ruleset import RuleSet
 from engine.rulefile.lint.worlds import scope_of
-from engine.rulefile.read import declarations, event_types, tables
+from engine.rulefile.read import declarations, definitions, event_types, tables
 from engine.rulefile.schema.parts import (
     Keys,
     Schema,
@@ -198,3 +198,19 @@ def events_schema() -> Schema:
     }
     declared = mapping(one_type, ("title", "owner", "fields"), ("description",))
     return mapping({"events": (named(IDENTIFIER, declared), "By name.")}, ("events",))
+
+
+def calendar_schema() -> Schema:
+    day: Schema = {"type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"}
+    span: Schema = {"type": "string", "pattern": f"^{definitions.SPAN.pattern}$"}
+    parts: Keys = {
+        "title": (text(120), "Whose calendar it is."),
+        "first_day": (day, "The first day that it covers. What it says of earlier days is not known."),
+        "last_day": (day, "The last day that it covers. What it says of later days is not known."),
+        "holidays": (items(day), "Days without trade and work; of Saturdays and Sundays nothing need be said."),
+        "closed": (items(day), "Days without trade on which people work."),
+        "workdays": (items(day), "Saturdays and Sundays on which people work; the exchange does not trade then."),
+        "business_hours": (items(span), "Of working days, in the firm's time."),
+    }
+    calendar = mapping(parts, ("title", "first_day", "last_day"), definitions.CALENDAR_KEYS)
+    return mapping({"calendar": (calendar, "Which days are trading and working days.")}, ("calendar",))

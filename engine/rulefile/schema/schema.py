@@ -276,6 +276,7 @@ def rule_file_schemas(rule_set: RuleSet | None, base: str) -> dict[str, Schema]:
             other.definitions_schema(rule_set),
         ),
         ("events", "Event types", "The firm's own events, and what they say.", other.events_schema()),
+        ("calendar", "Calendar", "Trading days, working days and business hours.", other.calendar_schema()),
     )
     return {
         f"{name}.json": {

@@ -19,6 +19,7 @@ from typing import Final
 
 from engine.core.contract.topics import TOPICS, Kinds
 from engine.core.language.expressions import BOOL, Expression, Fault, Scope, Type, parse
+from engine.core.rules.business_days import CALENDAR_FILE, asked_by
 from engine.core.rules.names import eventful
 from engine.core.text import INVISIBLE, disguised, named, plain, unseen
 from engine.rulefile.source.characters import BULLETS
@@ -57,6 +58,7 @@ class Reader:
     problems: list[Problem] = field(default_factory=list)
     rule: str | None = None
     kinds: Kinds = field(default_factory=lambda: TOPICS)  # of events, those that events.yaml declares among them
+    answers: frozenset[str] = frozenset()  # the functions that calendar.yaml answers here
 
     @property
     def faults(self) -> tuple[int, int]:
@@ -331,7 +333,22 @@ class Reader:
                 self.unsure.note(fault, self.problems[-1])
         if not self.unsure.published:
             self.escapes(scalar)
+        for name in sorted(asked_by([result.tree])):
+            if name not in self.answers:
+                at = index_within(self.text, scalar, max(scalar.value.find(name), 0))
+                self.problem(at, *self.unanswered(name))
         return result
+
+    def unanswered(self, name: str) -> tuple[str, str]:
+        """What to say where a function of the calendar has no answer."""
+        if self.file == "features.yaml":
+            return f"{name} in a feature", "ask the calendar in a rule: what a feature has counted would not follow it"
+        if self.answers:
+            return (
+                f"{name}, and {CALENDAR_FILE} has no business_hours",
+                'add them, such as business_hours: ["09:00-17:30"]',
+            )
+        return f"{name}, and there is no {CALENDAR_FILE}", "add it: it says which days are trading and working days"
 
     def escapes(self, scalar: Scalar) -> None:
         """Characters in an expression's texts that nobody sees, and which are written as escapes there."""

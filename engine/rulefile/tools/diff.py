@@ -14,6 +14,7 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, Final
 
 from engine.core.language.expressions import Expression
+from engine.core.rules.business_days import BusinessCalendar
 from engine.core.rules.meaning import FILTERS, filter_meaning, meaning
 from engine.core.rules.occasion import Becomes, BeforeMaturity, Calendar, Occasion, OnEvents, Sequence, Silence
 from engine.core.rules.ruleset import Feature, Rule, RuleSet, Window
@@ -37,7 +38,9 @@ WRITTEN_AS: Final[dict[type, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """`what` is rule, feature, tiers, policy, list, table, definition or tests; `change` added, removed or changed."""
+    """`what` is rule, feature, tiers, policy, calendar, list, table, definition or tests; `change` added, removed or
+    changed.
+    """
 
     what: str
     name: str
@@ -57,7 +60,11 @@ def differences(old: RuleSet, new: RuleSet) -> list[Difference]:
         before, after = getattr(old, part.name), getattr(new, part.name)
         if part.name in ("digest", "files"):
             continue
-        if part.name in ("tiers", "policy"):
+        if part.name == "calendar" and None in (before, after):
+            change = "added" if before is None else "removed"
+            found += [Difference("calendar", "", change, _summary(after or before))] if before != after else []
+            continue
+        if part.name in ("tiers", "policy", "calendar"):
             lines = tuple(_between("", before, after))
             found += [Difference(part.name, "", "changed", lines)] if lines else []
             continue
@@ -100,6 +107,8 @@ def _summary(value: Any) -> tuple[str, ...]:
     if isinstance(value, Rule):
         on = ", ".join(map(str, value.triggers))
         return value.title, f"{value.kind} to {value.audience}, on {on}, when {said('', value.when)}"
+    if isinstance(value, BusinessCalendar):
+        return (f"{value.title}, {value.first_day} to {value.last_day}",)
     if isinstance(value, Table):
         return (f"{len(value.rows)} rows over {', '.join(value.inputs)}",)
     if is_dataclass(value):

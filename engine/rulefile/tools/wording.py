@@ -14,7 +14,8 @@ from engine.core.language.expressions import Expression, Type, one_line
 from engine.core.language.types import MONEY
 from engine.core.rules.ruleset import Window
 
-SILENT: Final = ("text", "place", "tree", "log10", "size", "depth", "asked")  # of how it is written or compiled
+# of how it is written or compiled
+SILENT: Final = ("text", "place", "tree", "log10", "size", "depth", "asked", "asked_by")
 KEYS: Final = ("id", "name", "tier")
 SHOWN: Final = 5  # values of a list; if there are more, their number is shown
 SECONDS: Final = (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))

@@ -128,7 +128,10 @@ class Metrics:
             "engage_rule_set_refused", "Rule sets refused; the last good one stayed.", registry=r
         )
         self.list_days_left = Gauge(
-            "engage_list_days_left", "Days until a list of days ends; below 0 once it has.", ["list"], registry=r
+            "engage_list_days_left",
+            "Days until a list of days, or calendar.yaml, ends; below 0 once it has.",
+            ["list"],
+            registry=r,
         )
         self.rule_set_stale = Gauge("engage_rule_set_stale", "1 while the newest rule set was refused.", registry=r)
         self.rule_sampled_events = Counter(

@@ -15,7 +15,7 @@ import structlog
 from aiokafka.errors import OffsetOutOfRangeError
 
 from engine.core.plan.compile import Plan
-from engine.core.rules.day_lists import SOON_DAYS, days_left, ends_in_words
+from engine.core.rules.day_lists import SOON_DAYS, days_left, ends_in_words, in_words
 from engine.core.rules.ruleset import RuleSet
 from engine.runtime.clients import Clients
 from engine.runtime.errors import Newer, Refused, Unavailable
@@ -57,10 +57,10 @@ class RuleSets:
         return days_left(self._plan.rule_set.last_days, self._clients.wall_ms()) if self._plan else {}
 
     def warnings(self) -> list[str]:
-        """Lists of days that end soon, or have ended."""
+        """Lists of days, and the calendar, that end soon or have ended."""
         last_days = self._plan.rule_set.last_days if self._plan else {}
         return [
-            f"the list {name} {ends_in_words(last_days[name], left)}: add the next days, and publish"
+            f"{in_words(name)} {ends_in_words(last_days[name], left)}: add the next days, and publish"
             for name, left in self.days_left().items()
             if left <= SOON_DAYS
         ]
