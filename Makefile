@@ -32,8 +32,8 @@ faults: .venv/.ready  ## kill, pause and cut off everything on real Kafka and Re
 simulate: .venv/.ready  ## the engine on a virtual clock over a Kafka and Redis in memory, with faults by seed; SEEDS=2000
 	$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),2000)
 
-overload: .venv/.ready  ## a backlog before a slow Redis, 64 partitions, a soak, with figures; BACKLOG=2000000 SOAK=600
-	$(BIN)/python -m tests.faults.overload --backlog $(or $(BACKLOG),300000) --soak-s $(or $(SOAK),60)
+overload: .venv/.ready  ## a backlog before a slow Redis, 64 partitions, clients all due at once, a soak; BACKLOG=2000000 HERD=50000 SOAK=600
+	$(BIN)/python -m tests.faults.overload --backlog $(or $(BACKLOG),300000) --herd $(or $(HERD),20000) --soak-s $(or $(SOAK),60)
 
 fuzz: .cache/fuzz/.ready  ## coverage-guided bytes into the decoder; RUNS=1000000 (installs atheris into .cache/fuzz, once)
 	.cache/fuzz/bin/python -m tests.fuzz.decode -runs=$(or $(RUNS),1000000)

@@ -1,7 +1,8 @@
-"""`python -m tests.faults.overload`: a backlog before a slow Redis, 64 partitions on one worker, a soak; with figures.
+"""`python -m tests.faults.overload`: a backlog before a slow Redis, 64 partitions on one worker, clients who are due at
+one moment, a soak; with figures.
 
-Exit status 1 when a worker took 400 MB or more, was moved by a rebalance, recovered again, or did not keep flat.
-`--backlog 2000000` and `--soak-s 600` are for a run by hand.
+Exit status 1 when a worker took 400 MB or more, was moved by a rebalance, recovered again, or did not keep flat, or
+when a trade waited for the calendar. `--backlog 2000000` and `--soak-s 600` are for a run by hand.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from pathlib import Path
 from statistics import median
 
 from tests.faults.arena import Arena
+from tests.faults.findings import Findings, cpu_s
+from tests.faults.herd import herd
 from tests.faults.load import Load
 from tests.kafka.installation import Installation
 from tests.kafka.worker_process import HUNG_S, WorkerProcess, eventually
@@ -24,23 +27,11 @@ MAX_MB = 400
 RECORDS_PER_CLIENT = 20
 
 
-class Findings(list[str]):
-    def check(self, right: bool, text: str) -> None:
-        print(f"  {'well ' if right else 'WRONG'}  {text}", flush=True)
-        if not right:
-            self.append(text)
-
-
 def _status_mb(pid: int, field: str) -> float:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith(field + ":"):
             return int(line.split()[1]) / 1000
     raise AssertionError(f"process {pid} has no {field}")
-
-
-def _cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / 100
 
 
 def _with_arena(partitions: int, work: Callable[[Arena], None]) -> None:
@@ -106,10 +97,10 @@ def many_partitions(partitions: int, idle_s: float, findings: Findings) -> None:
         eventually(lambda: worker.ready, "the worker is ready")
         start_s = time.monotonic() - began
         time.sleep(5)
-        cpu_s, kafka_s = _cpu_s(worker.pid), _cpu_s(arena.broker.pid)
+        used_s, kafka_s = cpu_s(worker.pid), cpu_s(arena.broker.pid)
         time.sleep(idle_s)
-        cpu = (_cpu_s(worker.pid) - cpu_s) / idle_s
-        kafka = (_cpu_s(arena.broker.pid) - kafka_s) / idle_s
+        cpu = (cpu_s(worker.pid) - used_s) / idle_s
+        kafka = (cpu_s(arena.broker.pid) - kafka_s) / idle_s
         findings.check(start_s < 15, f"ready after {start_s:.1f} s")
         findings.check(cpu < 0.5, f"{100 * cpu:.0f}% of a processor while idle (the broker: {100 * kafka:.0f}%)")
         print(f"  {_status_mb(worker.pid, 'VmRSS'):.0f} MB while idle")
@@ -177,6 +168,8 @@ def main() -> None:
     parser.add_argument("--latency-ms", type=float, default=20)
     parser.add_argument("--partitions", type=int, default=64)
     parser.add_argument("--idle-s", type=float, default=30)
+    parser.add_argument("--herd", type=int, default=20_000, help="clients who are due at one moment")
+    parser.add_argument("--herd-partitions", type=int, default=4)
     parser.add_argument("--soak-s", type=float, default=60)
     parser.add_argument("--soak-rate", type=float, default=2_000)
     arguments = parser.parse_args()
@@ -186,6 +179,8 @@ def main() -> None:
             backlog(arguments.backlog, arguments.latency_ms, partitions, findings)
     if arguments.partitions:
         many_partitions(arguments.partitions, arguments.idle_s, findings)
+    if arguments.herd:
+        herd(arguments.herd, arguments.herd_partitions, findings)
     if arguments.soak_s:
         soak(arguments.soak_s, arguments.soak_rate, findings)
     sys.exit(1 if findings else 0)

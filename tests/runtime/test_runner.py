@@ -1,8 +1,12 @@
-"""The life of a partition in a worker: what a newer engine wrote is waited for, and health says so."""
+"""The life of a partition in a worker: what a newer engine wrote is waited for, and health says so; events go before
+what the calendar brings.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,11 +18,23 @@ from engine.runtime.observe.metrics import Metrics
 from engine.runtime.protocol.intake import Batch, Held, Merger
 from engine.runtime.protocol.partition import Partition
 from engine.runtime.settings import load
+from engine.runtime.worker.event_loop import TICK_BUSY_S, Pace, Timed, Turn, Turns
 from engine.runtime.worker.health import Health
-from engine.runtime.worker.runner import Runner, Turns
+from engine.runtime.worker.runner import Runner
 from engine.runtime.worker.waiting import Waiting
-from tests.core.making import at
-from tests.runtime.driving import HELLO, Bench, Topics, logins, next_batch
+from tests.core.making import at, login
+from tests.runtime.driving import (
+    HELLO,
+    Bench,
+    ConsumerRecord,
+    Topics,
+    by_client,
+    logins,
+    next_batch,
+    take_all,
+    topics_of,
+    units,
+)
 from tests.versions import too_new
 
 
@@ -73,15 +89,15 @@ class OfAWorker:
 async def nothing() -> None: ...
 
 
-def runner_of(bench: Bench, topics: Topics) -> Runner:
+def runner_of(bench: Bench, intake: Topics | TopicsAtHand, turns: Turns | None = None) -> Runner:
     async def deliver(partition: Partition, batch: Batch, decided_ms: int) -> None:
         await partition.take(batch, decided_ms)
 
     metrics = Metrics(CollectorRegistry())
     return Runner(
-        bench.worker(), TopicsAtHand(topics), load(unit_age_s=0.05), metrics, Waiting(metrics), stop_log=nothing,
-        deliver=deliver, turns=Turns(asyncio.Semaphore(8), asyncio.Semaphore(8)), sweep_clients=10, check=nothing,
-        fenced=lambda: None, wall_ms=lambda: at(99),
+        bench.worker(), intake if isinstance(intake, TopicsAtHand) else TopicsAtHand(intake), load(unit_age_s=0.05),
+        metrics, Waiting(metrics), stop_log=nothing, deliver=deliver, turns=turns or Turns(8, 1_000),
+        sweep_clients=10, check=nothing, fenced=lambda: None, wall_ms=lambda: at(99),
     )  # fmt: skip
 
 
@@ -180,3 +196,165 @@ async def test_what_can_start_but_not_go_on_is_at_no_moment_ready(
     assert Health(runner._waiting, worker, worker).report()["state"] == "green"
     runner.stop()
     await running
+
+
+# -- many clients who are due ------------------------------------------------------------------------
+
+HERD = 95
+SILENT = topics_of(login(at(69) - n, client_id=f"c{n}") for n in range(HERD))  # are due by at(99)
+
+
+class Trickle(TopicsAtHand):
+    """One more login each time that it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__({"logins": [*SILENT["logins"]]})
+        self._records = self._topics["logins"]
+
+    async def next(self, wait_s: float) -> Batch | None:
+        number = len(self._records)
+        _, event = login(at(99), client_id=f"x{number}", channel="web")
+        value = event.model_dump_json().encode()
+        self._records.append(ConsumerRecord(number, at(99), event.client_id.encode(), value))
+        return await super().next(wait_s)
+
+
+async def herd() -> Bench:
+    """Clients who fell silent, and no tick has come since."""
+    bench = Bench(HELLO)
+    worker = await bench.started()
+    await take_all(worker, SILENT)
+    await worker.commit("age")
+    return bench
+
+
+def woken(bench: Bench) -> list[str]:
+    """Those of the herd, in the order in which their actions came."""
+    keys = [(message.key or b"").decode() for message in bench.ledger.messages]
+    return [key for key in keys if key.startswith("c")]
+
+
+async def until(condition: Callable[[], bool], *tasks: asyncio.Future[None]) -> None:
+    async with asyncio.timeout(120):  # ends what hangs
+        while not condition():
+            assert not any(task.done() for task in tasks)
+            await asyncio.sleep(0)
+
+
+def kinds(bench: Bench) -> list[str]:
+    return ["tick" if step.tick_ms else "events" for unit in units(bench) for step in unit.steps]
+
+
+@pytest.fixture
+def at_every_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is there once a second is there at every turn, and no turn ends by itself."""
+    monkeypatch.setattr("engine.runtime.worker.runner.TICK_S", 0.0)
+    monkeypatch.setattr("engine.runtime.worker.event_loop.LONGEST_TURN_S", 1e9)
+
+
+@pytest.mark.usefixtures("at_every_turn")
+async def test_events_are_read_between_the_parts_of_a_herd():
+    bench = await herd()
+    runner = runner_of(bench, Trickle(), Turns(8, 10))
+    running = asyncio.ensure_future(runner.run())
+    await until(lambda: len(woken(bench)) == HERD, running)
+    runner.stop()
+    await running
+    steps = [step for unit in units(bench) for step in unit.steps if step.tick_ms]
+    assert max(len(step.due) for step in steps) == 10
+    assert not [pair for pair in itertools.pairwise(kinds(bench)) if pair == ("tick", "tick")]
+    # as when all of them are evaluated at once
+    at_once = await herd()
+    await (await at_once.started()).tick(at(99), limit=2 * HERD)
+    ours = {key: value for key, value in by_client(bench.ledger.messages).items() if key and key.startswith(b"c")}
+    assert ours == by_client(at_once.ledger.messages)
+    assert len(ours) == HERD
+
+
+@pytest.mark.usefixtures("at_every_turn")
+async def test_who_waits_for_the_turn_takes_events_and_no_more_than_a_few_of_a_herd(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("engine.runtime.worker.runner.TURN_WAIT_S", 0.0)
+    turns, gone_on = Turns(8, 10), asyncio.Event()
+    mine, others = await herd(), await herd()
+    runners = [runner_of(mine, {}, turns), runner_of(others, Trickle(), turns)]
+    tick, stuck = runners[0]._partition.tick, 0
+
+    async def slow(time_ms: int, limit: int, decided_ms: int) -> bool:
+        nonlocal stuck
+        if turns.herding:
+            stuck += 1
+            await gone_on.wait()
+        return await tick(time_ms, limit, decided_ms)
+
+    monkeypatch.setattr(runners[0]._partition, "tick", slow)
+    tasks = [asyncio.ensure_future(runners[0].run())]
+    await until(lambda: stuck > 0, *tasks)
+    tasks.append(asyncio.ensure_future(runners[1].run()))
+    taken = kinds(others).count("events") + 30
+    await until(lambda: kinds(others).count("events") >= taken, *tasks)
+    assert (len(woken(mine)), len(woken(others))) == (10, 10)
+    gone_on.set()
+    await until(lambda: len(woken(mine)) + len(woken(others)) == 2 * HERD, *tasks)
+    for runner in runners:
+        runner.stop()
+    await asyncio.gather(*tasks)
+    assert not turns.herding
+
+
+async def test_a_herd_that_cannot_go_on_gives_its_turn_away(monkeypatch: pytest.MonkeyPatch):
+    line: list[Turn] = []
+    first, second, third, fourth = turns = [Turn(line) for _ in range(4)]
+    assert [await turn.came(0) for turn in turns] == [True, False, False, False]
+    assert [turn.near for turn in turns] == [True, True, True, False]
+    second.over()  # it has gone
+    assert await first.came(0)
+    monkeypatch.setattr("engine.runtime.worker.event_loop.LONGEST_TURN_S", 0.0)
+    first.over()
+    monkeypatch.setattr("engine.runtime.worker.event_loop.LONGEST_TURN_S", 1e9)
+    assert await fourth.came(60)  # the third's turn has ended by itself
+    assert not await third.came(0)
+    assert line == [fourth, third]
+
+
+async def test_a_part_of_a_herd_is_as_large_as_the_event_loop_can_spare(monkeypatch: pytest.MonkeyPatch):
+    now_s = [0.0]
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: now_s[0])
+
+    async def waits(seconds: float) -> None:
+        await asyncio.sleep(0)
+        now_s[0] += seconds
+
+    async def tick(busy_s: float, waits_s: float, more: bool = True) -> bool:
+        now_s[0] += busy_s
+        await asyncio.create_task(waits(waits_s))
+        now_s[0] += busy_s
+        return more
+
+    pace = Pace(most=300)
+    sizes = [pace.clients]
+    for busy_s, waits_s in ((0.0, 9.0), (0.0, 9.0), (0.1, 0.0), (0.5, 0.0), (TICK_BUSY_S, 5.0)):
+        assert await pace.of(tick(busy_s, waits_s))
+        sizes.append(pace.clients)
+    assert sizes == [100, 200, 300, 150, 75, 37]
+    assert not await pace.of(tick(9.0, 0.0, more=False))  # how many there were is not known
+    for _ in range(9):
+        await pace.of(tick(9.0, 0.0))
+    assert pace.clients == pace.few == 20
+
+
+async def test_what_is_timed_is_cancelled_and_fails_as_otherwise():
+    said: list[str] = []
+
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            said.append("cancelled")
+            raise
+
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.001):
+            await Timed(work())
+    assert said == ["cancelled"]
+    with pytest.raises(Unavailable):
+        await Timed(always(Unavailable("redis", "no answer"))())

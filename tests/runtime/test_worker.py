@@ -15,11 +15,11 @@ from engine.runtime.app import faust_app
 from engine.runtime.errors import Surprised
 from engine.runtime.observe.metrics import Metrics
 from engine.runtime.settings import Settings
-from engine.runtime.worker import watchdog as watchdogs
+from engine.runtime.worker import event_loop
 from engine.runtime.worker.delivery import Delivery
+from engine.runtime.worker.event_loop import EXIT_HUNG, Watchdog
 from engine.runtime.worker.health import Health
 from engine.runtime.worker.waiting import Waiting
-from engine.runtime.worker.watchdog import EXIT_HUNG, Watchdog
 from tests.services.process import free_port
 from tests.simulation.faust import SimApp
 
@@ -161,14 +161,14 @@ async def test_an_event_loop_that_hangs_ends_its_process(monkeypatch: pytest.Mon
         raise Ended
 
     monkeypatch.setattr(os, "_exit", end)
-    monkeypatch.setattr(watchdogs, "LOOK_S", 0.001)
+    monkeypatch.setattr(event_loop, "LOOK_S", 0.001)
     with pytest.raises(Ended):
         Watchdog(0.0).watch()  # here, so that the loop does hang
     assert codes == [EXIT_HUNG]
 
 
 async def test_an_event_loop_that_turns_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watchdogs, "BEAT_S", 0.0)
+    monkeypatch.setattr(event_loop, "BEAT_S", 0.0)
     watchdog = Watchdog(1.0)
     watchdog._beat_at -= 1_000  # it would be over
     beating = asyncio.create_task(watchdog.beat())

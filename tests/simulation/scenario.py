@@ -72,6 +72,7 @@ class Scenario:
     cache_bytes: int
     chunk_bytes: int
     end_s: float  # inputs and faults are over
+    tick_clients: int = 1_000  # at once, of all that are due
     backfill_clients: int = 20_000  # whose history is read at once
     backfill_unit_clients: int = 500
     rebuild: Fault | None = None  # what happens to a rebuild of an emptied Redis; None: a backup is put back
@@ -108,6 +109,7 @@ def generate(random: Random, seed: int) -> Scenario:
     scenario.faults += _open_transactions(Random(f"{seed}: what other producers do"), scenario)
     scenario.faults += _evictions(Random(f"{seed}: what Redis evicts"), scenario)
     scenario.faults += _silent_starts(Random(f"{seed}: when Kafka gives no records"), scenario)
+    scenario.tick_clients = Random(f"{seed}: how many clients a tick takes").choice((1, 2, 5, 1_000))
     scenario.faults.sort(key=lambda item: item.at_s)
     scenario.inputs = sorted(inputs, key=lambda item: item.at_s)
     return scenario

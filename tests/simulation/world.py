@@ -148,7 +148,7 @@ class World:
 
     def _worker(self, process: Process) -> worker.Worker:
         scenario = self.scenario
-        unit = UnitLimits(scenario.unit_records, chunk_bytes=scenario.chunk_bytes)
+        unit = UnitLimits(scenario.unit_records, chunk_bytes=scenario.chunk_bytes, tick_clients=scenario.tick_clients)
         made = worker.Worker(self.settings, self.clients, unit, scenario.cache_bytes, self.processor)
         self.workers[process] = made
         return made

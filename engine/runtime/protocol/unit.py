@@ -22,13 +22,15 @@ from engine.runtime.protocol.writes import MAX_CHUNK_BYTES
 
 @dataclass(frozen=True, slots=True)
 class UnitLimits:
-    """When a unit is full, and after how many bytes of writes another ledger record begins. One with a message is
-    committed before that, unless a quarter as many records wait: a client is written once a unit.
+    """When a unit is full, after how many bytes of writes another ledger record begins, and how many clients a tick
+    takes. One with a message is committed before that, unless a quarter as many records wait: a client is written once
+    a unit.
     """
 
     records: int = 20_000
     size_bytes: int = 16_000_000
     chunk_bytes: int = MAX_CHUNK_BYTES
+    tick_clients: int = 1_000
 
 
 @dataclass(slots=True)

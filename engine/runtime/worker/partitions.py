@@ -23,8 +23,9 @@ from engine.runtime.protocol.processor import Processor
 from engine.runtime.protocol.unit import UnitLimits
 from engine.runtime.settings import Settings
 from engine.runtime.worker.delivery import Delivery
+from engine.runtime.worker.event_loop import Turns
 from engine.runtime.worker.observing import PartitionMetrics
-from engine.runtime.worker.runner import Runner, Turns
+from engine.runtime.worker.runner import Runner
 from engine.runtime.worker.waiting import Waiting
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class Partitions:
         self._ended = ended
         self._unit = unit
         self._cache_bytes = cache_bytes
-        self._turns = Turns(asyncio.Semaphore(AT_ONCE), asyncio.Semaphore(AT_ONCE))
+        self._turns = Turns(AT_ONCE, (unit or UnitLimits()).tick_clients)
         self._wanted: frozenset[int] = frozenset()
         self._changed = asyncio.Event()
         self._running: dict[int, tuple[Runner, asyncio.Task[None]]] = {}

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Final
 
 import structlog
@@ -20,6 +19,7 @@ from engine.runtime.observe.metrics import Metrics
 from engine.runtime.protocol.intake import Batch, Held, Intake
 from engine.runtime.protocol.partition import Partition
 from engine.runtime.settings import Settings
+from engine.runtime.worker.event_loop import Turn, Turns
 from engine.runtime.worker.waiting import UPGRADE, Waiting
 
 log = structlog.get_logger(__name__)
@@ -27,21 +27,10 @@ log = structlog.get_logger(__name__)
 TICK_S: Final = 1.0
 BEHIND_S: Final = 5.0  # between ticks, and to a unit's commit, while the partition is behind
 IDLE_WAIT_S: Final = 0.25
+TURN_WAIT_S: Final = 0.05  # before events are read again
 FIRST_PAUSE_S: Final = 0.1
 LONGEST_PAUSE_S: Final = 2.0
 LONGEST_UPGRADE_PAUSE_S: Final = 30.0  # between tries to read what a newer engine wrote
-
-
-@dataclass(frozen=True, slots=True)
-class Turns:
-    """How many partitions of a worker start, and how many work, at once.
-
-    A transaction or a start waits, at each of its steps, for whatever else the event loop has to do: with 64 partitions
-    deciding and committing at once each step takes so long that transactions run out of time.
-    """
-
-    starting: asyncio.Semaphore
-    working: asyncio.Semaphore
 
 
 class Runner:
@@ -76,6 +65,8 @@ class Runner:
         self._stop_log = stop_log
         self._deliver = deliver
         self._turns = turns
+        self._turn = Turn(turns.herding)
+        self._pace = turns.pace
         self._sweep_clients = sweep_clients  # at most, after a tick
         self._check = check
         self._fenced = fenced
@@ -200,34 +191,48 @@ class Runner:
         say("partition runs", ledger=position.ledger, clients=position.states)
 
     async def _serve(self) -> None:
-        partition, settings = self._partition, self._settings
-        ticked = asyncio.get_running_loop().time()
-        committed = asyncio.get_running_loop().time()
+        try:
+            await self._take_and_tick()
+        finally:
+            self._turn.over()
+        if self._partition.uncommitted:
+            await self._partition.commit("handover")
+
+    async def _take_and_tick(self) -> None:
+        """Events go before what the calendar brings: while many clients are due, they are read between two ticks."""
+        partition, settings, clock = self._partition, self._settings, asyncio.get_running_loop().time
+        ticked = committed = clock()
+        herd = False
         while not self._stopping.is_set():
-            wait_s = min(IDLE_WAIT_S, settings.unit_age_s / 2)
+            wait_s = 0 if herd and self._turn.near else min(IDLE_WAIT_S, settings.unit_age_s / 2)
             batch = await self._intake.next(wait_s)
             async with self._turns.working:
                 if batch is not None:
                     async with asyncio.timeout(settings.unit_deadline_s):
                         await self._deliver(partition, batch, self._decided_ms())
-                now = asyncio.get_running_loop().time()
-                if not partition.uncommitted:
-                    committed = now
                 behind = batch is not None and partition.behind
-                if now - committed >= (BEHIND_S if behind else settings.unit_age_s):
+                if not partition.uncommitted:
+                    committed = clock()
+                elif clock() - committed >= (BEHIND_S if behind else settings.unit_age_s):
                     await partition.commit("age")
-                if now - ticked >= (BEHIND_S if behind else TICK_S):
-                    ticked = now
-                    await self._tick()
-                    if self._doubtful and self._works_again():
-                        self._runs()
-        if partition.uncommitted:
-            await partition.commit("handover")
+            if behind:
+                herd = False
+                self._turn.over()
+            elif herd and not await self._turn.came(0 if batch or wait_s else TURN_WAIT_S):
+                continue
+            if herd or clock() - ticked >= (BEHIND_S if behind else TICK_S):
+                ticked = clock()
+                async with self._turns.working:
+                    herd = await self._tick(herd, behind)
+                self._turn.over()
+                if self._doubtful and self._works_again():
+                    self._runs()
 
     def _decided_ms(self) -> int:
         return 0 if self._settings.clock == "event" else self._wall_ms()
 
-    async def _tick(self) -> None:
+    async def _tick(self, herd: bool, behind: bool) -> bool:
+        """Evaluate clients who are due: a part of a herd, or a few. True if more are due than a few."""
         self._report_waiting_records()
         # records that nobody can read yet, since a producer's transaction is open, may be logins, too
         now_ms = self._intake.readable_ms(self._wall_ms())
@@ -241,13 +246,16 @@ class Runner:
         decided_ms = self._decided_ms()
         if not tick_ms:
             await self._partition.look()
-        while tick_ms and await self._partition.tick(tick_ms, decided_ms=decided_ms) and not self._stopping.is_set():
-            if not self._intake.caught_up:
-                return  # more are due, but records wait too: take turns
+        elif herd:
+            if await self._pace.of(self._partition.tick(tick_ms, self._pace.clients, decided_ms)):
+                return True
+        elif await self._partition.tick(tick_ms, self._pace.most if behind else self._pace.few, decided_ms):
+            return not behind
         if tick_ms and self._intake.caught_up and not self._stopping.is_set():
             await self._partition.sweep(tick_ms, self._sweep_clients, decided_ms)
         if not self._partition.uncommitted:
             self._partition.take_newest_plan()
+        return False
 
     def _report_waiting_records(self) -> None:
         for topic, records in self._intake.merger.lag().items():

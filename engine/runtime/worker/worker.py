@@ -26,11 +26,11 @@ from engine.runtime.redis.eviction import EvictionWatch, refuse_eviction
 from engine.runtime.rule_sets.following import RuleSets
 from engine.runtime.settings import Settings
 from engine.runtime.worker.delivery import Delivery
+from engine.runtime.worker.event_loop import Watchdog
 from engine.runtime.worker.health import Health, add_pages
 from engine.runtime.worker.partitions import AT_ONCE, Partitions
 from engine.runtime.worker.runner import FIRST_PAUSE_S, LONGEST_PAUSE_S
 from engine.runtime.worker.waiting import Waiting
-from engine.runtime.worker.watchdog import Watchdog
 
 log = structlog.get_logger(__name__)
 
