@@ -110,7 +110,8 @@ def in_short(explanation: Explanation) -> str:
         return f"depends on {what(explanation)}: {', '.join(explanation.open)}"
     fails = failing(term)
     more = f" and {len(fails) - 1} more" if len(fails) > 1 else ""
-    return f"fails at {_told(fails[0])}{more}" if fails else "the condition is false"
+    unknown = f"; the policy {policy(explanation)}" if explanation.stopped is Outcome.DAY_UNKNOWN else ""
+    return f"fails at {_told(fails[0])}{more}{unknown}" if fails else f"the condition is false{unknown}"
 
 
 def _told(term: Term) -> str:

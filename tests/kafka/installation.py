@@ -10,8 +10,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterable, Sequence
 from functools import cached_property, partial
@@ -41,7 +44,17 @@ from engine.runtime.settings import Settings
 from tests.kafka.worker_process import HUNG_S, WorkerProcess, eventually
 from tests.services.process import REPOSITORY, free_port
 
-RULES = REPOSITORY / "rules"
+
+def _shipped_rules(directory: Path) -> Path:
+    """A copy whose calendar goes on for decades: no worker here is to be amber because the year ends."""
+    shutil.copytree(REPOSITORY / "rules", directory)
+    calendar = directory / "calendar.yaml"
+    calendar.write_text(re.sub(r"(last_day: )[0-9-]{10}", r"\g<1>2069-12-31", calendar.read_text()))
+    return directory
+
+
+_KEPT = tempfile.TemporaryDirectory(prefix="engage-rules-")
+RULES = _shipped_rules(Path(_KEPT.name) / "rules")
 ENGAGE = ("-m", "engine.cli")
 
 _Offsets = dict[tuple[str | None, int | None], int]  # by topic and partition, as librdkafka's messages name them

@@ -13,6 +13,9 @@ from engine.core.decide.path import Due, Sweep, decide
 from engine.core.firm_time import DAY_MS
 from engine.core.plan.compile import compile_rule_set
 from engine.core.plan.waking import digest_of
+from engine.core.rules.occasion import on
+from engine.insight.explain import Explainer
+from engine.insight.rendering import in_short
 from engine.rulefile.lint.lint import lint
 from engine.rulefile.read.load import load
 from engine.rulefile.read.story import firm_time_ms
@@ -334,6 +337,16 @@ def test_a_sweep_moves_the_next_time_of_clients_who_do_nothing():
 
 def restored(old, new, client):
     return unpack(new.layout, pack(old.layout, client))
+
+
+@pytest.mark.parametrize("when", ["is_trading_day(now)", "not is_trading_day(now)"])
+def test_explain_says_that_nobody_knows(when):
+    plan = compile_rule_set(good(files(when, on="logins")))
+    d = Desk(plan)
+    item = login(firm_time_ms("2027-03-01 09:00"))
+    d.take(item)
+    found = Explainer(plan).explain(plan.rule_set.rules[0], on("logins"), d.client, item[1], None)
+    assert "the calendar, says nothing of the day in question" in in_short(found)
 
 
 def test_tests_in_rule_files_can_be_of_any_day():

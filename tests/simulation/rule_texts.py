@@ -125,7 +125,7 @@ rules:
     version: {version}
     title: Every morning
     owner: wealth
-    at: {{every: day, time: "09:00"}}
+    at: {{every: trading_day, time: "09:00"}}
     when: client.tier == "A"
     kind: alert
     audience: team
@@ -241,15 +241,33 @@ _ANSWERED: Final = """\
 """
 
 
-def _files(rules: str, features: str, tiers: str = _TIERS, events: str = "") -> dict[str, str]:
+# Ends where clocks that jump get to; the second set has other holidays.
+_CALENDAR: Final = """\
+calendar:
+  title: An exchange
+  first_day: 2026-01-01
+  last_day: 2026-03-20
+  holidays: [2026-02-26, 2026-03-03]
+  workdays: [2026-02-28]
+"""
+
+
+def _files(
+    rules: str, features: str, tiers: str = _TIERS, events: str = "", calendar: str = _CALENDAR
+) -> dict[str, str]:
     policy = "contact:\n  daily_cap: 2\n"
     files = {"features.yaml": features, "tiers.yaml": tiers, "policy.yaml": policy, "rules.yaml": rules}
-    return files | ({"events.yaml": events} if events else {})
+    return files | {"calendar.yaml": calendar} | ({"events.yaml": events} if events else {})
 
 
 GOOD: Final = (
     _files(_rules(1, 50_000, _SELLER + _VISITOR + _ANSWERED), _FEATURES + _SOLD + _MINUTES + _LOW, events=_VISIT),
-    _files(_rules(2, 20_000, idle="trades_7d >= 2"), _FEATURES, events=_COURSE),
+    _files(
+        _rules(2, 20_000, idle="trades_7d >= 2"),
+        _FEATURES,
+        events=_COURSE,
+        calendar=_CALENDAR.replace("[2026-02-26, 2026-03-03]", "[2026-02-27, 2026-03-04]"),
+    ),
     _files(
         _rules(3, 80_000, _SELLER.replace("100_000", "60_000") + _VISITOR + _ANSWERED),
         _FEATURES + _SOLD + _MINUTES + _LOW.replace("<= 6", "<= 8"),
