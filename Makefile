@@ -114,4 +114,5 @@ LOCK = .cache/uv/bin/uv pip compile pyproject.toml --universal --python-version 
 
 .venv/.ready: .venv/.locked pyproject.toml
 	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m compileall -q engine  # else each command compiles it anew where Python may not write
 	@touch $@

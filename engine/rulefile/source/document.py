@@ -7,27 +7,30 @@ twice; size and depth are bounded before anything is built.
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final
 
-from ruamel.yaml import YAML
+import yaml
+from ruamel.yaml import YAML, events
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.events import (
-    AliasEvent,
-    DocumentStartEvent,
-    MappingEndEvent,
-    MappingStartEvent,
-    ScalarEvent,
-    SequenceEndEvent,
-    SequenceStartEvent,
-)
+from yaml.cyaml import CParser
 
 from engine.core.text import INVISIBLE, unseen, visible
 from engine.rulefile.source.characters import MAX_FAULTS, control_characters, invisible, pasted
 from engine.rulefile.source.problem import Problem
+
+# Of both readers: see _events.
+ALIAS: Final = (events.AliasEvent, yaml.AliasEvent)
+DOCUMENT: Final = (events.DocumentStartEvent, yaml.DocumentStartEvent)
+MAPPING: Final = (events.MappingStartEvent, yaml.MappingStartEvent)
+MAPPING_END: Final = (events.MappingEndEvent, yaml.MappingEndEvent)
+SCALAR: Final = (events.ScalarEvent, yaml.ScalarEvent)
+LISTING: Final = (events.SequenceStartEvent, yaml.SequenceStartEvent)
+LISTING_END: Final = (events.SequenceEndEvent, yaml.SequenceEndEvent)
 
 MAX_DEPTH: Final = 20
 SPACE: Final = " \n\r"
@@ -142,6 +145,32 @@ class _Refused(Exception):
     args: tuple[int, str, str]
 
 
+# What libyaml and ruamel.yaml may read in two ways: signs beyond plain text, anchors, aliases, tags, document marks
+# within the text, a block of text that begins with an empty line or a #.
+_ODD: Final = re.compile(
+    "[^\n -%'-~\u00a1-\u1fff\u2030-\ufdff\uff01-\uffef\U00010000-\U0010fffd]"
+    "|\n(?:---|\\.\\.\\.)"
+    "|(?:^|[ \n,:\\[{])[*!](?![ =])"
+    "|[|>][-+0-9]* *(?:#|\n *(?:\n|#|$))"
+)
+
+
+def _events(text: str) -> Iterator[Any]:
+    """By libyaml, which takes a fifteenth of the time, what it surely reads as ruamel.yaml does; all else by
+    ruamel.yaml, which has the words and places for what is wrong.
+    """
+    if not _ODD.search(text):
+        parser = CParser(text)
+        found = []
+        try:
+            while parser.check_event():
+                found.append(parser.get_event())
+            return iter(found)
+        except yaml.YAMLError:
+            pass
+    return iter(YAML(typ="safe", pure=True).parse(text))
+
+
 class _Builder:
     def __init__(self, text: str, published: bool) -> None:
         self.text, self.published = text, published
@@ -149,16 +178,16 @@ class _Builder:
 
     def document(self) -> Node | None:
         root: Node | None = None
-        events = iter(YAML(typ="safe", pure=True).parse(self.text))
+        events = _events(self.text)
         documents = 0
         for event in events:
-            if isinstance(event, DocumentStartEvent):
+            if isinstance(event, DOCUMENT):
                 documents += 1
                 if documents > 1:
                     self.fault(event, "a second document", "one document a file: remove ---")
                 if event.version or event.tags:
                     self.fault(event, "a directive", "remove the line that starts with %")
-            elif isinstance(event, (ScalarEvent, SequenceStartEvent, MappingStartEvent, AliasEvent)):
+            elif isinstance(event, (*SCALAR, *LISTING, *MAPPING, *ALIAS)):
                 node = self.node(event, events, 1)
                 root = node if root is None else root
         return None if isinstance(root, Scalar) and not root.value else root
@@ -181,7 +210,7 @@ class _Builder:
         index: int = event.start_mark.index
         if depth > MAX_DEPTH:
             raise _Refused(index, "nested too deeply", f"nest at most {MAX_DEPTH} deep")
-        if isinstance(event, AliasEvent):
+        if isinstance(event, ALIAS):
             raise _Refused(index, "an alias (*)", "write the value out; a text that begins with * goes in quotes")
         if event.anchor is not None:
             self.fault(
@@ -189,16 +218,16 @@ class _Builder:
             )
         if event.tag is not None:
             self.fault(event, "a tag (!)", "write the value without it; a text that begins with ! goes in quotes")
-        if isinstance(event, ScalarEvent):
+        if isinstance(event, SCALAR):
             return self.scalar(index, event)
-        if isinstance(event, SequenceStartEvent):
+        if isinstance(event, LISTING):
             listing = Listing(index)
-            while not isinstance(event := next(events), SequenceEndEvent):
+            while not isinstance(event := next(events), LISTING_END):
                 listing.items.append(self.node(event, events, depth + 1))
             return listing
         mapping = Mapping(index)
         twice: dict[str, Any] = {}  # keys, each with the event of the second time
-        while not isinstance(event := next(events), MappingEndEvent):
+        while not isinstance(event := next(events), MAPPING_END):
             key = self.node(event, events, depth + 1)
             value = self.node(next(events), events, depth + 1)
             if not isinstance(key, Scalar):
