@@ -12,12 +12,12 @@ import json
 import math
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
 from benchmarks.day.job import MEDIAN_AMOUNT_CNY, SEED, SHIPPED, SPREAD, Record
-from benchmarks.peers.logic import TIERS, rules
+from benchmarks.peers.logic import TIERS, Rule, rules
 from engine.core.firm_time import DAY_MS, HOUR_MS, day_of, day_start_ms
 from engine.demo.population import CHANNELS, SECURITIES, pick
 
@@ -78,9 +78,9 @@ def name_of(client: int) -> str:
     return f"C{client:06d}"
 
 
-def _rule_file() -> str:
+def _rule_file(given: Iterable[Rule]) -> str:
     lines = ["rules:"]
-    for rule in rules():
+    for rule in given:
         when = f'client.tier == "{rule.tier}" and trade.amount_cny >= {rule.amount}'
         lines += [
             f"  - id: {rule.id}",
@@ -100,13 +100,13 @@ def _rule_file() -> str:
     return "\n".join(lines) + "\n"
 
 
-def write_rules(directory: Path) -> Path:
-    """A rules directory: tiers by the turnover of a week, and the rules."""
+def write_rules(directory: Path, given: Iterable[Rule] | None = None) -> Path:
+    """A rules directory: tiers by the turnover of a week, and the rules, those of the peers unless others are given."""
     directory.mkdir(parents=True, exist_ok=True)
     steps = [f"    - {{tier: {tier}, enter: {least}, exit: {least}}}" for tier, least in TIERS[:-1]]
     ladder = ["individual:", "  measure: turnover_cny_7d", *STAY, "  tiers:", *steps, f"    - {{tier: {TIERS[-1][0]}}}"]
     (directory / "policy.yaml").write_text((SHIPPED / "policy.yaml").read_text())
     (directory / "features.yaml").write_text(FEATURES)
     (directory / "tiers.yaml").write_text("\n".join(ladder) + "\n")
-    (directory / "trades.yaml").write_text(_rule_file())
+    (directory / "trades.yaml").write_text(_rule_file(given or rules()))
     return directory
