@@ -15,6 +15,7 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import NewPartitions as ConfluentNewPartitions
 from confluent_kafka.admin import NewTopic
 
+from engine.core.contract.topics import ranks
 from engine.runtime.formats import LEDGER_FORMAT
 from engine.runtime.redis.store import position_key
 from tests.kafka.conftest import MakeInstallation, Offline
@@ -57,8 +58,7 @@ def test_partition_count_changed(ran: Installation) -> None:
     async def grow() -> None:
         admin = AIOKafkaAdminClient(bootstrap_servers=ran.settings.kafka)
         await admin.start()
-        names = ("profiles", "balances", "logins", "trades", "rerouted")
-        topics = [ran.settings.ledger_topic, *(ran.settings.topic(name) for name in names)]
+        topics = [ran.settings.ledger_topic, *map(ran.settings.topic, ranks())]
         await admin.create_partitions({name: NewPartitions(3) for name in topics})
         await admin.close()
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.core.contract.topics import ranks
 from tests.kafka.conftest import MakeInstallation, Offline
 from tests.kafka.installation import Installation
 from tests.kafka.worker_process import eventually
@@ -120,7 +121,7 @@ def test_a_snapshot_of_another_ledger_is_refused(
     """Same application and partitions, topics created anew: it must not get into Redis, nor cut the ledger."""
     engine, _ = alone
     decided(engine, trades, 9_000, tmp_path / "old")
-    topics = [engine.settings.topic(name) for name in ("profiles", "balances", "logins", "trades", "rerouted")]
+    topics = [engine.settings.topic(name) for name in ranks()]
     topics.append(engine.settings.ledger_topic)
     for deleted in engine.admin.delete_topics(topics).values():
         deleted.result(120)

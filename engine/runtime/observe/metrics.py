@@ -93,7 +93,10 @@ class Metrics:
             "engage_commit_seconds", "Committing one unit.", ["step"], buckets=_SECONDS, registry=r
         )
         self.unit_records = Histogram(
-            "engage_unit_records", "Records in a unit.", buckets=(1, 3, 10, 30, 100, 300, 1000, 3000, 10000, 30000), registry=r
+            "engage_unit_records",
+            "Records in a unit.",
+            buckets=(1, 3, 10, 30, 100, 300, 1000, 3000, 10000, 30000),
+            registry=r,
         )
         self.units = Counter("engage_units", "Units committed, by what closed them.", ["cause"], registry=r)
         self.ledger_records = Counter("engage_ledger_records", "Ledger records written.", registry=r)
