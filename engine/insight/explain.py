@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from engine.core.client.state import ClientState
 from engine.core.contract.outbound import Outcome
+from engine.core.decide.items import waiting_for
 from engine.core.decide.messages import audience_of
 from engine.core.decide.policy import Match, Suppress, judge
 from engine.core.firm_time import DAY_MS
@@ -21,7 +22,7 @@ from engine.core.plan.compile import CompiledRule, Plan
 from engine.core.plan.features import Reach
 from engine.core.plan.matching import Matcher
 from engine.core.rules.names import PERSONAL
-from engine.core.rules.occasion import Becomes, Sequence, Silence, Trigger
+from engine.core.rules.occasion import Becomes, Sequence, Silence, Trigger, Unanswered
 from engine.core.rules.ruleset import Rule
 from engine.insight.flips import Flip, Flipper
 from engine.insight.terms import Joins, Part, Reading, parts_of
@@ -137,6 +138,8 @@ def standing(rule: Rule, client: ClientState) -> str:
     match rule.occasion:
         case Silence() as silence:
             return _silent(rule.id, silence, client)
+        case Unanswered() as unanswered:
+            return _unanswered(rule.id, unanswered, client)
         case Becomes() as becomes:
             return _held(rule.id, becomes, client)
         case Sequence() as sequence:
@@ -152,6 +155,16 @@ def _silent(rule_id: str, silence: Silence, client: ClientState) -> str:
     if client.silenced.get(rule_id) == last_ms:
         return f"{what}: seen already; begins anew with the next"
     return f"{what}: since {firm_time(last_ms)}, complete at {firm_time(last_ms + silence.days * DAY_MS)}"
+
+
+def _unanswered(rule_id: str, unanswered: Unanswered, client: ClientState) -> str:
+    what = f"an answer to {unanswered.of} within {duration(unanswered.for_s * 1000)}"
+    due = waiting_for(client, rule_id, unanswered.of, unanswered.for_s * 1000)
+    if not due:
+        return f"waits for {what}: none is open without one, or each was seen already"
+    said = [f"{item.id}, opened at {firm_time(item.since_ms)}, due at {firm_time(due_ms)}" for due_ms, item in due[:3]]
+    more = f" and {len(due) - 3} more" if len(due) > 3 else ""
+    return f"waits for {what}: {'; '.join(said)}{more}"
 
 
 def _held(rule_id: str, becomes: Becomes, client: ClientState) -> str:

@@ -21,7 +21,7 @@ from engine.core.language.expressions import Expression, Scope, to_python
 from engine.core.plan.codegen import Code
 from engine.core.plan.compile import Plan
 from engine.core.rules.business_days import BusinessCalendar
-from engine.core.rules.occasion import Becomes, BeforeMaturity, Calendar, Sequence, Silence, on
+from engine.core.rules.occasion import Becomes, BeforeMaturity, Calendar, Sequence, Silence, Unanswered, on
 from engine.core.rules.ruleset import Rule
 from engine.core.rules.tables import list_globals
 from tests.core.making import event_of, topic_of
@@ -61,6 +61,9 @@ class Model:
         self.ends_at: dict[str, int] = {}  # when what is waited for ends
         self.silent_at: dict[str, int] = {}  # rule -> when its silence is complete
         self.holdings: list[list[Any]] = []  # day, symbol, fen, quantity
+        self.steps: dict[str, list[tuple[int, str]]] = {}  # complaint -> time and status of each, as they came
+        self.heard: set[tuple[str, str, int]] = set()  # rule, complaint, since when: seen without an answer
+        self.overdue_at: dict[tuple[str, str], int] = {}  # rule, complaint -> when that is
 
     def run(self, history: list[Input], end: int) -> Fired:
         for item in history:
@@ -97,7 +100,25 @@ class Model:
         for rule in self.rules:
             if isinstance(rule.occasion, Sequence):
                 self.step(rule, rule.occasion, topic, event)
+        if topic == "complaints":
+            self.complain(event)
         self.look_at_conditions()
+
+    def complain(self, event: Any) -> None:
+        self.steps.setdefault(event.complaint_id, []).append((event.time, event.status))
+        status, since = self.state(event.complaint_id)
+        for rule in self.rules:
+            if isinstance(rule.occasion, Unanswered):
+                self.overdue_at.pop((rule.id, event.complaint_id), None)
+                if status in ("opened", "reopened") and (rule.id, event.complaint_id, since) not in self.heard:
+                    moment = max(since + rule.occasion.for_s * 1000, self.now + 1)
+                    self.overdue_at[rule.id, event.complaint_id] = moment
+
+    def state(self, complaint: str) -> tuple[str, int]:
+        """The last status, of equal times the one that came last; and the last time that it was opened."""
+        steps = self.steps[complaint]
+        _, _, status = max((time, number, status) for number, (time, status) in enumerate(steps))
+        return status, max((time for time, status in steps if status in ("opened", "reopened")), default=0)
 
     def sell(self, symbol: str, quantity: int) -> None:
         """One unit after the other, of what ends first."""
@@ -144,6 +165,7 @@ class Model:
                 yield self.silent_at[rule.id]
             if rule.id in self.waiting:
                 yield self.ends_at[rule.id]
+            yield from (moment for (id_, _), moment in self.overdue_at.items() if id_ == rule.id)
             for start, length in self.lengths(rule):
                 if start + length > self.now:
                     yield start + length
@@ -159,6 +181,14 @@ class Model:
             case Silence():
                 if self.now == self.silent_at.get(rule.id):
                     self.look(rule)
+            case Unanswered():
+                for (id_, complaint), moment in [*self.overdue_at.items()]:
+                    if id_ == rule.id and moment == self.now:
+                        del self.overdue_at[id_, complaint]
+                        since = self.state(complaint)[1]
+                        self.heard.add((id_, complaint, since))
+                        days = (self.now - since) // DAY
+                        self.look(rule, SimpleNamespace(kind="complaint", id=complaint, since_ms=since, days=days))
             case Sequence(absent=absent) if rule.id in self.waiting:
                 if self.now == self.ends_at[rule.id]:
                     del self.waiting[rule.id]

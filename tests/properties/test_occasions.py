@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 from hypothesis import given
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from engine.core.client.sections import pack, unpack
 from engine.core.client.state import ClientState
+from engine.core.contract.events import Complaint
 from engine.core.decide.path import Due, Input, decide
 from engine.core.firm_time import date_of_day, day_of
 from engine.core.plan.compile import Plan
@@ -60,18 +62,19 @@ define:
   absence: {is: client.days_since_login, description: D.}
   restless: {is: failed_5h > 0 or (quiet and symbols_4d > 1), description: D.}
 """
+complaint_ids = itertools.count()
 VALUES = plan_of(features=FEATURES, tiers=TIERS, definitions=DEFINITIONS)
 
 # -- conditions ------------------------------------------------------------------------------------------------------
 
 days = st.sampled_from(
     ["client.days_since_login", "client.days_since_trade", "client.days_since_balance", "client.days_known",
-     "client.days_in_tier", "absence", "patience"]
+     "client.days_in_tier", "client.oldest_complaint_days", "absence", "patience"]
 )  # fmt: skip
 small = st.sampled_from(["0", "1", "2", "3", "5", "2.5", "-1"])
 compare = st.sampled_from(["<", "<=", ">", ">=", "==", "!="])
 counts = st.sampled_from(["logins_3d", "failed_5h", "symbols_4d", "symbols_7h", "logins_month", "symbols_before",
-                          "trades_since_deposit"])  # fmt: skip
+                          "trades_since_deposit", "client.open_complaints"])  # fmt: skip
 money = st.sampled_from(["sold_cny_2d", "largest_cny_30h", "assets_before_cny", "cash_last_cny", "assets_avg_cny_30d",
                          "client.cash_cny"])  # fmt: skip
 tests = st.sampled_from(['client.tier == "A"', "logins_3d > 1", "client.days_known < 4", "known(client.days_in_tier)",
@@ -154,7 +157,22 @@ TEAM = {"audience": "team", "kind": "task", "cooldown": "1m"}
 
 @st.composite
 def rules(draw: st.DrawFn, name: str) -> str:
-    kind = draw(st.sampled_from(["becomes", "becomes", "becomes", "silence", "sequence", "sequence", "at", "maturity"]))
+    kind = draw(
+        st.sampled_from(
+            [
+                "becomes",
+                "becomes",
+                "becomes",
+                "silence",
+                "sequence",
+                "sequence",
+                "at",
+                "maturity",
+                "unanswered",
+                "unanswered",
+            ]
+        )
+    )
     fields: dict[str, Any] = {"when": draw(conditions)} if draw(st.booleans()) and kind != "becomes" else {}
     if kind == "becomes":
         fields = {"becomes": draw(conditions), "repeat_every": draw(repeats), "for": draw(st.none() | lengths)}
@@ -163,6 +181,10 @@ def rules(draw: st.DrawFn, name: str) -> str:
     elif kind == "sequence":
         second = draw(st.sampled_from(["then", "without"]))
         fields["sequence"] = f"{{first: {draw(steps)}, {second}: {draw(steps)}, within: {draw(lengths)}}}"
+    elif kind == "unanswered":
+        fields["unanswered"] = f"{{of: complaint, for: {draw(lengths)}}}"
+        asked = st.sampled_from(["item.days >= 1", 'item.id == "k1"', "client.open_complaints < 2"])
+        fields |= {"when": draw(asked)} if draw(st.booleans()) else {}
     elif kind == "maturity":
         days_before = draw(st.sampled_from([0, 1, 3]))
         fields["at"] = f"{{every: maturity, before: {days_before}d, time: '{draw(times)}'}}"
@@ -177,6 +199,10 @@ def rules(draw: st.DrawFn, name: str) -> str:
 @st.composite
 def rule_sets(draw: st.DrawFn, most: int = 6) -> tuple[str, ...]:
     return tuple(draw(rules(f"r{number}")) for number in range(draw(st.integers(1, most))))
+
+
+def complaint(time_ms: int, **fields: Any) -> Input:
+    return "complaints", Complaint(event_id=f"k{next(complaint_ids)}", client_id="c1", time=time_ms, **fields)
 
 
 # -- histories -------------------------------------------------------------------------------------------------------
@@ -201,6 +227,13 @@ doings = st.one_of(
         st.fixed_dictionaries(
             {"assets_cny": ASSETS_CNY, "kind": st.sampled_from(["snapshot", "deposit"])},
             optional={"cash_fen": st.sampled_from([0, 60_000])},
+        ),
+    ),
+    st.tuples(
+        st.just(complaint),
+        st.fixed_dictionaries(
+            {"complaint_id": st.sampled_from(["k1", "k2"]),
+             "status": st.sampled_from(["opened", "opened", "answered", "resolved", "reopened", "withdrawn"])}
         ),
     ),
     st.tuples(

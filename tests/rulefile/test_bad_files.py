@@ -17,7 +17,7 @@ HELLO = 'rule "hello": '
 TIERS = 'allowed: "A", "B", "C", "mutual_fund", "private_fund", "insurer", "qfii", "social_security_fund", "enterprise_annuity"'
 CONDITION = 'when: client.tier == "A" and money_out_cny_7d >= 0.3 * client.assets_peak_cny'
 FOLDED = '>\n      client.tier in ("B", "C")\n      and client.segment != "active"'
-RULE_KEYS = "id, title, owner, kind, audience, priority, cooldown, expires, template, description, version, was, on, silence, becomes, at, sequence, when, for, repeat_every, channels, parameters, serves, tests"
+RULE_KEYS = "id, title, owner, kind, audience, priority, cooldown, expires, template, description, version, was, on, silence, unanswered, becomes, at, sequence, when, for, repeat_every, channels, parameters, serves, tests"
 COLON = 'put a text with ": " in it in quotes; a key stands under its neighbours'
 QUOTED = "a text that begins with {} goes in quotes"
 
@@ -63,7 +63,7 @@ BAD = [
     (R, "version: 2", 'version: "2"', f'3:14: {VIP}not a number: "2"; write 2, without quotes'),
     (R, "on: balances", "on: balance",
      f'6:9: {VIP}unknown value "balance"; did you mean "balances"? allowed: profiles, balances, logins, trades, receipts, outcomes, feedback, complaints, tier_change'),
-    (R, "    on: balances\n", "", f"2:5: {VIP}missing key on, silence, becomes, at or sequence; a rule has one of them"),
+    (R, "    on: balances\n", "", f"2:5: {VIP}missing key on, silence, unanswered, becomes, at or sequence; a rule has one of them"),
     (R, "on: [logins, trades]", "on: []", f"36:9: {HELLO}empty list; allowed: profiles, balances, logins, trades, receipts, outcomes, feedback, complaints, tier_change"),
     (R, "on: [logins, trades]", "on: [logins, logins]", f"36:9: {HELLO}a value twice; keep one"),
     (R, "on: [logins, trades]", "on: logins\n    silence: {of: logins, for: 3d}",

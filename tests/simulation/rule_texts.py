@@ -238,6 +238,32 @@ _ANSWERED: Final = """\
     expires: 1d
     template: no_answer
     description: A complaint.
+  - id: open-complaint
+    title: A complaint is open
+    owner: wealth
+    unanswered: {of: complaint, for: 9h}
+    when: client.open_complaints < 3 or client.oldest_complaint_days >= 1
+    kind: alert
+    audience: team
+    priority: 66
+    cooldown: 1h
+    expires: 1d
+    template: open_complaint
+    parameters: {id: item.id, opened: item.opened_at}
+    description: An open item.
+  - id: nobody-acts
+    title: Nobody acts
+    owner: trading
+    unanswered: {of: idle, for: 6h}
+    when: client.open_tasks >= 2
+    kind: alert
+    audience: team
+    priority: 31
+    cooldown: 1h
+    expires: 1d
+    template: nobody_acts
+    parameters: {tasks: client.open_tasks, of: item.about}
+    description: Actions of the engine that nobody answers.
 """
 
 

@@ -28,6 +28,7 @@ BACKFILLS: Final = (
 OF_A_UNIT: Final = ("LOAD", "produce", "EndTxn", "APPLY")  # what a backfill asks for when it writes
 EVICTED: Final = ("states", "states", "clients", "due times", "all due times", "position", "partition")
 REFUSALS: Final = ("ledger rewritten", "ledger cut", "ledger trimmed too far", "inbound lost")
+_STEPS: Final = ("opened", "opened", "answered", "resolved", "reopened")  # of complaints
 _POISON: Final = (b"{", b"\xff\xfe", b"[]", b"null", b'{"event_id":"x"}', b"", None)
 
 
@@ -244,7 +245,7 @@ def _answers(random: Random, scenario: Scenario) -> list[Input]:
                 ("feedback", action | {"nps": random.randint(0, 11), "answers": ["fees"], "comment": "words"}),
                 ("feedback", action | {"nps": random.randint(0, 6)}),
                 ("outcomes", action | {"status": random.choice(("done", "not_reached"))}),
-                ("complaints", {"complaint_id": "k1", "status": random.choice(("opened", "answered", "resolved"))}),
+                ("complaints", {"complaint_id": f"k{number % 2}", "status": random.choice(_STEPS)}),
                 ("profiles", {"consents": {"sms": True, "email": True}}),
             )
         )

@@ -17,6 +17,7 @@ from typing import Any, Final
 import msgspec
 
 from engine.core.client.activities import Activities, read
+from engine.core.client.items import ABOUT, KIND, SEEN
 from engine.core.client.packing import from_positions, last_of
 from engine.core.client.state import ClientState, Layout, NewerState
 from engine.core.contract.topics import TOPICS
@@ -105,6 +106,7 @@ SECTIONS: Final = (
     ),
     Section("contacts", 1, (("contacts_day", "d", 0), ("contacts_today", "n", 0), ("recent", "r", []))),
     Section("holdings", 1, (("holdings", "h", []),)),
+    Section("items", 1, (("items", "i", []),)),
     Section("events", 1, (("event_ids", "i", {}),)),
 )  # fmt: skip
 
@@ -236,6 +238,10 @@ def _rename(client: ClientState, renamed: Mapping[str, str]) -> None:
             if former in memory:
                 value = memory.pop(former)
                 memory.setdefault(rule_id, value)
+    for item in client.items:
+        item[SEEN] = [renamed.get(rule_id, rule_id) for rule_id in item[SEEN]]
+        if item[KIND] != "complaint":
+            item[ABOUT] = renamed.get(item[ABOUT], item[ABOUT])
 
 
 # -- what release 0.1.0 wrote ------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from functools import cache
 from typing import Any, Final
 from zlib import crc32
 
+from engine.core.client import items
 from engine.core.client.activities import Activities
 from engine.core.client.layout import SourceLayout
 from engine.core.firm_time import DAY_MS, HOUR_MS, NEVER_MS, day_of
@@ -43,7 +44,7 @@ class ClientState:
     __slots__ = (
         "acted", "activities", "advisor_id", "age_band", "assets_fen", "assets_peak_fen", "birth_date",
         "calendar_ms", "calendar_rules", "cash_fen", "client_id", "consents", "contacts_day",
-        "contacts_today", "day", "decided_ms", "due_ms", "event_ids", "held", "holdings", "language",
+        "contacts_today", "day", "decided_ms", "due_ms", "event_ids", "held", "holdings", "items", "language",
         "late", "margin_ratio", "now_ms", "opted_out", "packed", "public", "recent", "region", "review_ms",
         "risk_level", "said_ms", "segment", "sequence", "silenced", "since_ms", "tier", "tier_history", "tier_since_ms",
         "time_zone", "type", "unknown", "value_score", "waits",
@@ -90,6 +91,7 @@ class ClientState:
         self.recent: list[list[Any]] = []  # [ms, rule id, kind, channel, outcome, times], newest last
         # what was bought until a day: [day, symbol, fen, millionths or None], the nearest first
         self.holdings: list[list[Any]] = []
+        self.items: list[list[Any]] = []  # what waits for an answer; see items.py
         self.event_ids: dict[int, bytes] = {}  # day -> digests of the events that came on it
         self.activities = Activities(client_id, layout.sources, (self.day, now_ms // HOUR_MS))
         # not stored
@@ -123,6 +125,8 @@ class ClientState:
             self.acted = _remembered(self.acted, moment_ms)
         if self.silenced:
             self.silenced = _remembered(self.silenced, moment_ms)
+        if self.items:
+            self.items = items.remembered(self.items, moment_ms)
         if self.holdings:
             self.holdings = [held for held in self.holdings if held[0] >= day]
         while self.event_ids and (first := next(iter(self.event_ids))) < day - DUPLICATE_DAYS:  # in order of days

@@ -14,6 +14,7 @@ from typing import Any, Final
 from engine.core.client.state import MAX_HOLDINGS, ClientState
 from engine.core.contract.events import Balance, Consents, Event, Receipt, Trade
 from engine.core.contract.fields import micro
+from engine.core.decide.items import take_complaint, take_feedback, take_outcome
 from engine.core.firm_time import day_number
 from engine.core.plan.compile import Plan
 
@@ -111,4 +112,7 @@ LEARNERS: Final[dict[str, Callable[[ClientState, Any], None]]] = {
     "balances": _take_peak,
     "trades": _take_holding,
     "receipts": _take_receipt,
+    "outcomes": take_outcome,
+    "feedback": take_feedback,
+    "complaints": take_complaint,
 }

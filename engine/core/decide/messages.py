@@ -84,6 +84,10 @@ def audience_of(rule: Rule, client: ClientState) -> str:
     return "team" if rule.audience == "advisor" and client.advisor_id is None else rule.audience
 
 
+def action_id(client: ClientState, rule: Rule, ordinal: int) -> str:
+    return _id(client, ordinal, rule.id, str(rule.version))
+
+
 def action_message(match: Match, client: ClientState, channel: str, cause: Cause, ordinal: int) -> Message:
     compiled, event, move = match
     rule, audience = compiled.rule, audience_of(compiled.rule, client)
@@ -91,7 +95,7 @@ def action_message(match: Match, client: ClientState, channel: str, cause: Cause
     if audience != rule.audience:
         why["client.has_advisor"] = False
     record = Action(
-        id=_id(client, ordinal, rule.id, str(rule.version)),
+        id=action_id(client, rule, ordinal),
         client_id=client.client_id,
         time=rfc3339(client.now_ms),
         cause=cause,

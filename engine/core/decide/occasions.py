@@ -12,15 +12,17 @@ from bisect import bisect_right
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
+from engine.core.client.items import SEEN
 from engine.core.client.state import REMEMBERED_MS, ClientState
 from engine.core.contract.events import Event
 from engine.core.decide import calendars
+from engine.core.decide.items import next_unanswered_ms, take_unanswered
 from engine.core.decide.policy import Match
 from engine.core.firm_time import DAY_MS, NEVER_MS
 from engine.core.plan.compile import Plan
 from engine.core.plan.features import next_slide_ms
 from engine.core.plan.waking import Silent
-from engine.core.rules.occasion import AT, BECOMES, MATURITY, SILENCE, TIMEOUT, Becomes, Trigger, after
+from engine.core.rules.occasion import AT, BECOMES, MATURITY, SILENCE, TIMEOUT, UNANSWERED, Becomes, Trigger, after
 
 
 class Maturity(NamedTuple):
@@ -163,6 +165,20 @@ def _next_wait_ms(plan: Plan, client: ClientState) -> int:
     return due_ms
 
 
+# -- items -------------------------------------------------------------------------------------------------------------
+
+
+def _unanswered(plan: Plan, client: ClientState) -> list[Match]:
+    """Of each item the rules that have waited long enough for an answer."""
+    if not client.items or not plan.timed.unanswered:
+        return []
+    return [
+        match
+        for index, item in take_unanswered(plan, client)
+        for match in _holding(plan, UNANSWERED, [index], client, item)
+    ]
+
+
 # -- the calendar ------------------------------------------------------------------------------------------------------
 
 
@@ -272,6 +288,11 @@ def _next_change_ms(plan: Plan, client: ClientState) -> int:
 
 
 DUE: Final[tuple[DueSource, ...]] = (
+    DueSource(
+        lambda plan, client: next_unanswered_ms(plan, client) if client.items else NEVER_MS,
+        _unanswered,
+        lambda client: [item[SEEN] for item in client.items],
+    ),
     DueSource(_next_silence_ms, _silences, lambda client: client.silenced),
     DueSource(_next_wait_ms, _ended_waits, lambda client: client.waits),
     DueSource(

@@ -17,7 +17,8 @@ from engine.core.contract.events import Event
 from engine.core.contract.message import Message, rfc3339
 from engine.core.contract.outbound import TIMER, Cause
 from engine.core.decide.facts import learn
-from engine.core.decide.messages import action_message, tier_change_message
+from engine.core.decide.items import keep
+from engine.core.decide.messages import action_id, action_message, tier_change_message
 from engine.core.decide.occasions import became, next_due_ms, noted, sequence_matches, take_due
 from engine.core.decide.policy import Match, Send, judge, record
 from engine.core.decide.tiers import TierMove, review, review_due_ms
@@ -192,4 +193,6 @@ def _act(
         record(client, match, verdict)
         if isinstance(verdict, Send):
             decided.messages.append(action_message(match, client, verdict.channel, cause, ordinal))
+            if plan.timed.kept:
+                keep(plan, client, match.compiled.rule, action_id(client, match.compiled.rule, ordinal))
         ordinal += 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from engine.core.client import items
 from engine.core.client.tallies import winner
 from engine.core.contract.fields import MICRO, units
 from engine.core.firm_time import DAY_MS
@@ -91,4 +92,6 @@ READERS: Final[dict[str, Callable[..., Any]]] = {
     "winner": winner,
     "days_between": days_between,
     "units": units,
+    "open_items": items.count,
+    "oldest_item": items.oldest_ms,
 }

@@ -12,7 +12,7 @@ import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Sequence as List
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Final
 
 from engine.core.client.state import ClientState
@@ -26,6 +26,7 @@ from engine.core.rules.meaning import meaning
 from engine.core.rules.occasion import (
     BECOMES,
     BUSINESS_DAYS,
+    ITEM_KINDS,
     Becomes,
     BeforeMaturity,
     Calendar,
@@ -34,6 +35,7 @@ from engine.core.rules.occasion import (
     Silence,
     Step,
     Trigger,
+    Unanswered,
 )
 from engine.core.rules.ruleset import Feature, Rule, RuleSet
 from engine.core.rules.tables import Declared, Definition, Table, row_tree
@@ -81,6 +83,16 @@ class Silent:
 
 
 @dataclass(frozen=True, slots=True)
+class Unanswering:
+    """A rule that waits for an answer to items."""
+
+    rule_id: str
+    index: int  # into the compiled rules of UNANSWERED
+    of: str  # a kind of item, or a rule's id
+    length_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Maturing:
     """When a rule is due, for each holding with a term."""
 
@@ -105,6 +117,8 @@ class Timed:
 
     digest: str  # of all that waking follows from; when it is another, every client must be evaluated once
     silences: tuple[Silent, ...]
+    unanswered: tuple[Unanswering, ...]
+    kept: frozenset[str]  # kinds of actions, and ids of rules, whose actions are kept until they are answered
     becomes: dict[str, Becomes]  # by rule id
     wakes: tuple[Wake, ...]
     calendars: tuple[Calendar, ...]  # of the compiled rules of AT
@@ -116,7 +130,9 @@ class Timed:
     anything: bool = field(init=False)  # whether any rule can act without an event
 
     def __post_init__(self) -> None:
-        anything = bool(self.silences or self.waits or self.calendars or self.maturities or self.becomes)
+        anything = bool(
+            self.silences or self.unanswered or self.waits or self.calendars or self.maturities or self.becomes
+        )
         object.__setattr__(self, "anything", anything)
 
 
@@ -156,6 +172,7 @@ def timed(
     bases: Mapping[str, Read],
     possible: Possible,
     business: BusinessDays | None,
+    kept: frozenset[str],
 ) -> Timed:
     """`scope` is that of BECOMES; `bases` reads the base of each name that counts days, by the name."""
     placed = [(index, rule.id, rule.occasion) for rules in by_trigger.values() for index, rule in enumerate(rules)]
@@ -166,6 +183,12 @@ def timed(
             for index, rule_id, silence in placed
             if isinstance(silence, Silence)
         ),
+        unanswered=tuple(
+            Unanswering(rule_id, index, unanswered.of, unanswered.for_s * 1000)
+            for index, rule_id, unanswered in placed
+            if isinstance(unanswered, Unanswered)
+        ),
+        kept=kept,
         becomes={rule_id: becomes for _, rule_id, becomes in placed if isinstance(becomes, Becomes)},
         wakes=tuple(Wake(bases[name], days) for name, days in flips(by_trigger[BECOMES], scope, meanings).items()),
         calendars=tuple(calendar for _, _, calendar in placed if isinstance(calendar, Calendar)),
@@ -179,6 +202,31 @@ def timed(
         steps=steps,
         possible=possible,
     )
+
+
+def kept_items(rule_set: RuleSet) -> frozenset[str]:
+    """The kinds of actions, and the rules, whose actions are kept until they are answered: rules wait for an answer to
+    them, or something asks how many there are, or how old.
+    """
+    found = {rule.occasion.of for rule in rule_set.rules if isinstance(rule.occasion, Unanswered)}
+    asked = {*_asked((rule_set.rules, rule_set.tiers, rule_set.definitions, rule_set.tables))}
+    found |= {
+        kind for kind in ITEM_KINDS if not asked.isdisjoint((f"client.open_{kind}s", f"client.oldest_{kind}_days"))
+    }
+    return frozenset(found - {"complaint"})
+
+
+def _asked(value: Any) -> Iterator[str]:
+    """The names that the expressions in it read."""
+    if isinstance(value, Expression):
+        yield from value.names
+    elif isinstance(value, tuple | list):
+        for part in value:
+            yield from _asked(part)
+    elif isinstance(value, dict):
+        yield from _asked(tuple(value.values()))
+    elif is_dataclass(value):
+        yield from _asked(tuple(getattr(value, part.name) for part in fields(value)))
 
 
 def read_by(expression: Expression, scope: Scope) -> list[Name]:

@@ -16,7 +16,7 @@ from engine.core.contract import events
 from engine.core.contract.topics import TOPICS, Kinds, Topic, in_order, sources, written_as
 from engine.core.language.expressions import BOOL, TEXT, Changes, Name, Scope, Type, enum, number
 from engine.core.language.types import INTEGER_UNITS, MAX_NAME_LOG10, MONEY
-from engine.core.rules.occasion import MATURITY, TIER_CHANGE, Trigger
+from engine.core.rules.occasion import ITEM, ITEM_KINDS, MATURITY, TIER_CHANGE, Trigger
 from engine.core.rules.ruleset import Feature, Since
 from engine.core.rules.tables import NOTHING, Declared, with_declared
 from engine.core.text import IDENTIFIER
@@ -30,6 +30,14 @@ MATURITY_NAMES: Final = (
     Name("maturity.symbol", TEXT, False, "e.symbol", "security that comes to its term", form=IDENTIFIER, of="event"),
     Name("maturity.amount_cny", number("cny"), False, "e.amount_fen", "turnover it was bought for", of="event"),
     Name("maturity.days", number("days"), False, "e.days", "days until its last day", of="event"),
+)
+
+ITEM_NAMES: Final = (
+    Name("item.kind", enum(*ITEM_KINDS), False, "e.kind", "complaint, or the kind of action", of="event"),
+    Name("item.id", TEXT, False, "e.id", "id of the complaint, or of the action", form=IDENTIFIER, of="event"),
+    Name("item.about", TEXT, True, "e.about", "category of the complaint, or rule of the action", of="event"),
+    Name("item.opened_at", TIME, False, "e.since_ms", "when it was opened, the last time", of="event"),
+    Name("item.days", number("days"), False, "e.days", "whole days since", bounds=(0, math.inf), of="event"),
 )
 
 
@@ -108,6 +116,16 @@ def client_names(
         *(_whole_days(days_since(s, kinds), at, f"whole days since {called[s]}") for s, at in last.items()),
         *(Name(last_at(s, kinds), TIME, True, at, f"time of {called[s]}") for s, at in last.items()),
         Name("client.tier_since", TIME, True, "c.tier_since_ms", "when the client came into this tier"),
+        *(
+            Name(f"client.open_{k}s", number("count"), False, f'open_items(c.items, "{k}")', f"open {k}s")
+            for k in ITEM_KINDS
+        ),
+        *(
+            _whole_days(
+                f"client.oldest_{k}_days", f'oldest_item(c.items, "{k}")', f"whole days since the oldest {k} opened"
+            )
+            for k in ITEM_KINDS
+        ),
         Name("client.known_since", TIME, False, "c.since_ms", "time of the first event"),
         Name("now", TIME, False, "c.now_ms", "time of the event, or when a rule is due by itself", "now"),
     ]
@@ -117,12 +135,12 @@ def event_names(about: str, kinds: Kinds = TOPICS) -> tuple[Name, ...]:
     """The names of the event itself: one of a kind of events, or a maturity; none on anything else."""
     if about in kinds:
         return _topic_names(kinds[about])
-    return MATURITY_NAMES if about == MATURITY.about else ()
+    return {MATURITY.about: MATURITY_NAMES, ITEM: ITEM_NAMES}.get(about, ())
 
 
 def eventful(kinds: Kinds = TOPICS) -> tuple[str, ...]:
     """What has names of its own, for declarations that use them."""
-    return (*(kind for kind in kinds if event_names(kind, kinds)), MATURITY.about, TIER_CHANGE.about)
+    return (*(kind for kind in kinds if event_names(kind, kinds)), MATURITY.about, ITEM, TIER_CHANGE.about)
 
 
 @lru_cache

@@ -16,7 +16,7 @@ from engine.core.language.expressions import Expression
 
 Every = Literal["day", "trading_day", "working_day", "week", "month", "quarter", "year", "birthday"]
 BUSINESS_DAYS: Final = ("trading_day", "working_day")  # of Every: days that calendar.yaml names
-Kind = Literal["event", "tier_change", "silence", "becomes", "at", "maturity", "after", "timeout"]
+Kind = Literal["event", "tier_change", "silence", "becomes", "at", "maturity", "after", "timeout", "unanswered"]
 
 
 class Trigger(NamedTuple):
@@ -31,7 +31,7 @@ class Trigger(NamedTuple):
     @property
     def about(self) -> str:
         """What the names are about that are known beside the client's."""
-        return self.topic or self.kind
+        return self.topic or (ITEM if self.kind == "unanswered" else self.kind)
 
     def __str__(self) -> str:
         return f"after_{self.topic}" if self.kind == "after" else self.about
@@ -43,6 +43,9 @@ BECOMES: Final = Trigger("becomes")
 AT: Final = Trigger("at")
 MATURITY: Final = Trigger("maturity")
 TIMEOUT: Final = Trigger("timeout")
+UNANSWERED: Final = Trigger("unanswered")
+ITEM: Final = "item"  # what such a rule's names are about
+ITEM_KINDS: Final = ("complaint", "survey", "task", "alert", "assignment")
 
 
 @cache
@@ -61,12 +64,12 @@ def event_triggers(kinds: Kinds = TOPICS) -> tuple[Trigger, ...]:
 
 
 def triggers(kinds: Kinds = TOPICS) -> tuple[Trigger, ...]:
-    return (*event_triggers(kinds), SILENCE, BECOMES, AT, MATURITY, *map(after, in_order(kinds)), TIMEOUT)
+    return (*event_triggers(kinds), SILENCE, BECOMES, AT, MATURITY, *map(after, in_order(kinds)), TIMEOUT, UNANSWERED)
 
 
 def trigger_about(name: str | None, kinds: Kinds = TOPICS) -> Trigger | None:
     """The trigger whose names a declaration `on` this uses; None: the client's alone."""
-    return next((trigger for trigger in (*event_triggers(kinds), MATURITY) if trigger.about == name), None)
+    return next((trigger for trigger in (*event_triggers(kinds), MATURITY, UNANSWERED) if trigger.about == name), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,15 @@ class Silence:
     triggers: ClassVar = (SILENCE,)
     source: str
     days: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unanswered:
+    """Fires once for each item that has had no answer for `for_s` since it was opened."""
+
+    triggers: ClassVar = (UNANSWERED,)
+    of: str  # a kind of item, or the id of the rule whose actions are meant
+    for_s: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,4 +154,4 @@ class Sequence:
         return (TIMEOUT if self.absent else after(self.then.on),)
 
 
-Occasion = OnEvents | Silence | Becomes | Calendar | BeforeMaturity | Sequence
+Occasion = OnEvents | Silence | Unanswered | Becomes | Calendar | BeforeMaturity | Sequence

@@ -22,7 +22,7 @@ from engine.core.language.expressions import Name, Scope
 from engine.core.language.types import INTEGER_UNITS
 from engine.core.plan.features import column_key
 from engine.core.rules import names
-from engine.core.rules.occasion import TIER_CHANGE, Silence, Trigger
+from engine.core.rules.occasion import TIER_CHANGE, Silence, Trigger, Unanswered
 from engine.core.rules.ruleset import Feature, Rule, RuleSet, Tiers, Window
 from engine.core.rules.tables import Declared, row_tree
 from engine.rulefile.lint.narrowing import World
@@ -73,6 +73,8 @@ def world_of(rule_set: RuleSet, trigger: Trigger | None, rule: Rule | None = Non
     if rule is not None and isinstance(rule.occasion, Silence):
         since = names.days_since(rule.occasion.source, rule_set.kinds)
         domains[since] = Domain((Span(rule.occasion.days, MAX_DAYS),), missing=False)
+    if rule is not None and isinstance(rule.occasion, Unanswered):
+        domains["item.days"] = Domain((Span(rule.occasion.for_s * 1000 // DAY_MS, MAX_DAYS),), missing=False)
     return World(
         domains,
         frozenset(name for name, known in scope.items() if known.type.unit in INTEGER_UNITS and known.reads is None),
@@ -89,12 +91,12 @@ class Worlds:
 
     def __init__(self, rule_set: RuleSet) -> None:
         self.rule_set = rule_set
-        self._worlds: dict[tuple[Trigger | None, Silence | None], World] = {}
+        self._worlds: dict[tuple[Trigger | None, Silence | Unanswered | None], World] = {}
         self._scopes: dict[Trigger | None, Scope] = {}
 
     def of(self, trigger: Trigger | None, rule: Rule | None = None) -> World:
-        silence = rule.occasion if rule is not None and isinstance(rule.occasion, Silence) else None
-        key = (trigger, silence)
+        waits = rule.occasion if rule is not None and isinstance(rule.occasion, Silence | Unanswered) else None
+        key = (trigger, waits)
         if key not in self._worlds:
             self._worlds[key] = world_of(self.rule_set, trigger, rule)
         return self._worlds[key]

@@ -18,7 +18,7 @@ from engine.core.rules.business_days import CALENDAR_FILE, answered_by
 from engine.core.rules.day_lists import inferred
 from engine.core.rules.event_types import EventType, kinds_of
 from engine.core.rules.names import Scopes, rule_scope
-from engine.core.rules.occasion import trigger_about
+from engine.core.rules.occasion import ITEM_KINDS, Unanswered, trigger_about
 from engine.core.rules.ruleset import ContactPolicy, Rule, RuleSet, Tiers
 from engine.core.rules.tables import NOTHING
 from engine.core.text import INVISIBLE, visible
@@ -29,7 +29,7 @@ from engine.rulefile.read.rules import read_rules
 from engine.rulefile.source.characters import MAX_BYTES
 from engine.rulefile.source.csv_file import SUFFIX, Sheets
 from engine.rulefile.source.document import Node, Scalar, place, read_document
-from engine.rulefile.source.fields import Reader
+from engine.rulefile.source.fields import Reader, nearest
 from engine.rulefile.source.problem import Problem
 from engine.rulefile.source.unsure import TIERS_DECLARE, Unsure
 
@@ -207,9 +207,22 @@ def _distinct(placed: dict[str, list[tuple[Scalar | None, Rule]]], readers: dict
             else:
                 line, column = place(reader.text, node.index)
                 first[rule.id] = f"{name}:{line}:{column}"
+    kinds = {rule.id: rule.kind for rule in rules}
     claimed: dict[str, str] = {}
     for name, entries in placed.items():
         for node, rule in entries:
+            if node is not None and isinstance(rule.occasion, Unanswered):
+                _answerable(readers[name], node, rule.occasion.of, kinds)
             if node is not None:
                 readers[name].claim(node, rule.id, rule.was, first, claimed)
     return rules
+
+
+def _answerable(reader: Reader, node: Scalar, of: str, kinds: dict[str, str]) -> None:
+    """`of` is a kind of item, or a rule whose actions are one."""
+    if of in ITEM_KINDS or kinds.get(of) in ITEM_KINDS or not of:
+        return
+    if of in kinds:
+        reader.problem(node, f'nobody answers a {kinds[of]}, as "{of}" sends', "wait for a receipt, with a sequence")
+    else:
+        reader.problem(node, f'unanswered of no rule: "{of}"', nearest(of, (*ITEM_KINDS, *kinds)))

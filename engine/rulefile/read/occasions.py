@@ -1,8 +1,8 @@
-"""Reads when a rule is evaluated: on events, after silence, when a condition becomes true, at calendar times, in
-sequences.
+"""Reads when a rule is evaluated: on events, after silence, without an answer, when a condition becomes true, at
+calendar times, in sequences.
 
 Enters: a rule's fields. Leaves: its Occasion and its condition.
-Holds: a rule has exactly one of the five; its condition fits the names that are known then.
+Holds: a rule has exactly one of the six; its condition fits the names that are known then.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from typing import Final, cast, get_args
 
+from engine.core.client.items import LONGEST_MS
 from engine.core.contract.topics import in_order, sources
 from engine.core.firm_time import WEEKDAYS
 from engine.core.language.expressions import BOOL, Expression
@@ -17,6 +18,7 @@ from engine.core.plan.waking import read_by
 from engine.core.rules.names import Scopes
 from engine.core.rules.occasion import (
     BUSINESS_DAYS,
+    ITEM_KINDS,
     Becomes,
     BeforeMaturity,
     Calendar,
@@ -26,13 +28,14 @@ from engine.core.rules.occasion import (
     Sequence,
     Silence,
     Step,
+    Unanswered,
     event_triggers,
     on,
 )
 from engine.rulefile.source.document import Mapping, Node
-from engine.rulefile.source.fields import ALWAYS, DAY_S, MINUTE_S, Reader
+from engine.rulefile.source.fields import ALWAYS, DAY_S, KEBAB, MINUTE_S, Reader
 
-KINDS: Final = ("on", "silence", "becomes", "at", "sequence")
+KINDS: Final = ("on", "silence", "unanswered", "becomes", "at", "sequence")
 OCCASION_KEYS: Final = (*KINDS, "when", "for", "repeat_every")
 MATURITY: Final = "maturity"  # what a calendar time can be about beside the days of Every
 EVERY: Final[tuple[str, ...]] = (*get_args(Every), MATURITY)
@@ -49,6 +52,7 @@ CALENDAR_KEYS: Final[dict[str, tuple[str, ...]]] = {
     MATURITY: ("before",),
 }
 YEAR_S: Final = 366 * DAY_S
+LONGEST_S: Final = LONGEST_MS // 1000
 
 
 def read_occasion(reader: Reader, node: Node, fields: dict[str, Node], scopes: Scopes) -> tuple[Occasion, Expression]:
@@ -66,6 +70,8 @@ def read_occasion(reader: Reader, node: Node, fields: dict[str, Node], scopes: S
             return _becomes(reader, fields, scopes)
         case ["silence", *_]:
             occasion = _silence(reader, fields["silence"])
+        case ["unanswered", *_]:
+            occasion = _unanswered(reader, fields["unanswered"])
         case ["at", *_]:
             occasion = _calendar(reader, fields["at"])
         case ["sequence", *_]:
@@ -82,6 +88,16 @@ def _silence(reader: Reader, node: Node) -> Silence:
     fields = reader.mapping(node, ("of", "for"))
     days = reader.duration(fields.get("for"), "d", DAY_S, YEAR_S) // DAY_S
     return Silence(reader.choice(fields.get("of"), sources(reader.kinds)), days)
+
+
+def _unanswered(reader: Reader, node: Node) -> Unanswered:
+    """Whether a rule that is named exists is said when all are read."""
+    fields = reader.mapping(node, ("of", "for"))
+    kinds = f"{', '.join(ITEM_KINDS)}, or the id of a rule for one of these"
+    return Unanswered(
+        reader.word(fields.get("of"), (KEBAB[0], kinds)),
+        reader.duration(fields.get("for"), "mhd", MINUTE_S, LONGEST_S),
+    )
 
 
 def _becomes(reader: Reader, fields: dict[str, Node], scopes: Scopes) -> tuple[Becomes, Expression]:

@@ -14,7 +14,7 @@ from typing import Any, Final
 from engine.core.contract.topics import TOPICS, Topic, in_order, sources
 from engine.core.firm_time import WEEKDAYS
 from engine.core.rules import names
-from engine.core.rules.occasion import event_triggers
+from engine.core.rules.occasion import ITEM_KINDS, event_triggers
 from engine.core.rules.ruleset import RuleSet
 from engine.rulefile.read import cases, occasions, rules, story
 from engine.rulefile.schema.parts import (
@@ -61,6 +61,7 @@ def rules_schema(rule_set: RuleSet | None) -> Schema:
             "The events on which it is evaluated.",
         ),
         "silence": (_silence(rule_set), "Looks at a client once when nothing has come for so long."),
+        "unanswered": (_unanswered(), "Fires for each item that has had no answer for so long."),
         "becomes": (expression(known), "Fires when this becomes true, not again while it stays true."),
         "at": (_calendar(), "Looks at every client at a time of the firm's calendar."),
         "sequence": (_sequence(known, rule_set), "An event, and another that follows it or does not."),
@@ -106,6 +107,14 @@ def _silence(rule_set: RuleSet | None) -> Schema:
     parts: Keys = {
         "of": (one_kind(rule_set, sources(kinds_of(rule_set))), "Events that do not come."),
         "for": (duration("d"), "For so many days."),
+    }
+    return mapping(parts, ("of", "for"))
+
+
+def _unanswered() -> Schema:
+    parts: Keys = {
+        "of": (word(KEBAB), f"{', '.join(ITEM_KINDS)}; or the id of a rule, whose actions are meant."),
+        "for": (duration("mhd"), "For so long, since it was opened."),
     }
     return mapping(parts, ("of", "for"))
 

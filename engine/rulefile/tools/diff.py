@@ -16,7 +16,16 @@ from typing import Any, Final
 from engine.core.language.expressions import Expression
 from engine.core.rules.business_days import BusinessCalendar
 from engine.core.rules.meaning import FILTERS, filter_meaning, meaning
-from engine.core.rules.occasion import Becomes, BeforeMaturity, Calendar, Occasion, OnEvents, Sequence, Silence
+from engine.core.rules.occasion import (
+    Becomes,
+    BeforeMaturity,
+    Calendar,
+    Occasion,
+    OnEvents,
+    Sequence,
+    Silence,
+    Unanswered,
+)
 from engine.core.rules.ruleset import Feature, Rule, RuleSet, Window
 from engine.core.rules.tables import Table
 from engine.rulefile.source.parts import Part, conjuncts
@@ -29,6 +38,7 @@ from engine.rulefile.tools.wording import KEYS, SILENT, becomes, label, said, sh
 WRITTEN_AS: Final[dict[type, str]] = {
     OnEvents: "on",
     Silence: "silence",
+    Unanswered: "unanswered",
     Becomes: "becomes",
     Calendar: "at",
     BeforeMaturity: "at",

@@ -25,7 +25,7 @@ from engine.rulefile.source.problem import Problem
 WIDTH: Final = 120
 RULE: Final = (
     *("id", "was", "version", "title", "owner"),
-    *("on", "silence", "becomes", "at", "sequence", "for", "when", "repeat_every"),
+    *("on", "silence", "unanswered", "becomes", "at", "sequence", "for", "when", "repeat_every"),
     *("kind", "audience", "channels", "priority", "cooldown", "expires", "template", "parameters"),
     *("description", "serves", "tests"),
 )

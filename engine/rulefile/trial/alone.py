@@ -1,8 +1,8 @@
 """A plan with only the rules that can make a difference to one: what its tests are decided by.
 
 Enters: a Plan, a rule. Leaves: the same Plan, in which the other rules never match and never wake a client.
-Holds: a rule meets others in the daily cap alone, so rules for clients keep each other's company and every other rule
-is alone; the work for one rule does not grow with the number of rules.
+Holds: a rule meets others in the daily cap, and where it waits for an answer to what they send; so rules for clients
+keep each other's company, a rule that waits has that of the senders, and every other rule is alone.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from engine.core.plan.compile import Plan
-from engine.core.plan.waking import Steps
+from engine.core.plan.waking import Steps, kept_items
 from engine.core.rules.occasion import AT, MATURITY, Trigger
 from engine.core.rules.ruleset import Rule
 
@@ -28,6 +28,7 @@ class Companies:
                 self._places[each.rule.id].append((trigger, index))
         timed = plan.timed
         self._silences = {silent.rule_id: silent for silent in timed.silences}
+        self._unanswered = {waiting.rule_id: waiting for waiting in timed.unanswered}
         self._maturities = {maturing.index: maturing for maturing in timed.maturities}
         self._steps = {
             topic: (_indexes(steps.first_rules), _indexes(steps.then_rules)) for topic, steps in timed.steps.items()
@@ -35,10 +36,16 @@ class Companies:
         self._clients: Plan | None = None
 
     def of(self, rule: Rule) -> Plan:
+        senders: list[str] = []
+        if self.plan.timed.kept and (asked := kept_items(replace(self.plan.rule_set, rules=(rule,)))):
+            senders = [each.id for each in self.plan.rule_set.rules if each.id in asked or each.kind in asked]
         if rule.audience != "client":
-            return self._with([rule.id])
+            return self._with([*dict.fromkeys((rule.id, *senders))])
+        clients = [each.id for each in self.plan.rule_set.rules if each.audience == "client"]
+        if senders:
+            return self._with([*dict.fromkeys((*clients, *senders))])
         if self._clients is None:
-            self._clients = self._with([each.id for each in self.plan.rule_set.rules if each.audience == "client"])
+            self._clients = self._with(clients)
         return self._clients
 
     def _with(self, ids: Collection[str]) -> Plan:
@@ -57,6 +64,7 @@ class Companies:
             timed=replace(
                 timed,
                 silences=tuple(self._silences[id_] for id_ in ids if id_ in self._silences),
+                unanswered=tuple(self._unanswered[id_] for id_ in ids if id_ in self._unanswered),
                 becomes={id_: timed.becomes[id_] for id_ in ids if id_ in timed.becomes},
                 maturities=tuple(self._maturities[index] for index in kept[MATURITY]),
                 waits={id_: timed.waits[id_] for id_ in ids if id_ in timed.waits},

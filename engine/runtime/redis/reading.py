@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
+from engine.core.client.items import ABOUT, ITEM_STATES, KEY, KIND, SINCE_MS, STATE
 from engine.core.client.record import PUBLIC_FIELDS
 from engine.core.client.sections import last_events, unpack
 from engine.core.client.state import ClientState
@@ -65,6 +66,16 @@ def _private(client: ClientState, declared: Mapping[str, int]) -> dict[str, Any]
         "late_events": [
             {"topic": topic, "time": rfc3339(at), "came_at": rfc3339(came)} for topic, at, came in reversed(client.late)
         ],
+        "items": [
+            {
+                "kind": item[KIND],
+                "id": item[KEY],
+                "about": item[ABOUT],
+                "state": ITEM_STATES[item[STATE]],
+                "opened_at": rfc3339(item[SINCE_MS]) if item[SINCE_MS] else None,
+            }
+            for item in client.items
+        ],
         "tier_history": [
             {"time": rfc3339(at), "from": old, "to": new} for at, old, new in reversed(client.tier_history)
         ],
@@ -92,6 +103,12 @@ def on_one_screen(record: dict[str, Any]) -> str:
         lines += ["", "events that came late, newest first"]
         lines += [
             f"  {e['time']}  {e['topic']}, when the client stood at {e['came_at']}" for e in record["late_events"]
+        ]
+    if record["items"]:
+        lines += ["", "items, the oldest first"]
+        lines += [
+            f"  {i['opened_at'] or '-':<24}  {i['state']:<8} {i['kind']:<10} {i['id']}  {i['about'] or ''}".rstrip()
+            for i in record["items"]
         ]
     lines += ["", "tier history, newest first"]
     lines += [f"  {h['time']}  {h['from'] or '-'} -> {h['to']}" for h in record["tier_history"]] or ["  none"]
