@@ -12,6 +12,7 @@ from engine.core.client.state import ClientState
 from engine.core.decide.path import Due, Input, decide
 from engine.core.plan.compile import Plan
 from engine.core.rules.occasion import TIER_CHANGE
+from engine.rulefile.read.declarations import MAX_FEATURES
 from tests.core.making import event_of, plan_of, rule, topic_of
 from tests.properties.histories import LAST_MS, histories, quick
 from tests.properties.test_features import KINDS, written
@@ -35,7 +36,8 @@ def _plan(pairs: list[tuple[Any, str]]) -> Plan:
     return plan_of(*readers, features="".join(written(*pair) for pair in pairs), tiers=tiers)
 
 
-PLANS = [_plan(PAIRS[part::2]) for part in range(2)]
+PARTS = -(-len(PAIRS) // MAX_FEATURES)
+PLANS = [_plan(PAIRS[part::PARTS]) for part in range(PARTS)]
 
 
 def known(plan: Plan, client: ClientState) -> dict[str, Any]:
