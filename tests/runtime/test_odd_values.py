@@ -202,6 +202,7 @@ OPTIONS: dict[str, list[str]] = {
     "digest": TEXT,
     "workers": [*TEXT, "worker:6066", "ftp://h", "http://", "http://[", "http://h:99999", "http://h:x"],
     "rule": TEXT,
+    "day": [*TEXT, "yesterday", "2026-13-01", "2026-02-30", "20260101"],
     "at": [*TEXT, "yesterday", "2026-13-01 10:00", "25:00"],
     "event": [*TEXT, "/nowhere.json", "{", LONG],
     "by": TEXT,
