@@ -78,7 +78,8 @@ def test_every_id_once(published: list[Record]) -> None:
     ids = Counter(r.json["id"] for r in published)
     assert len(ids) == len(published) > 100
     causes = {(r.json["cause"]["type"]) for r in published}
-    assert {*TOPICS, "timer"} <= causes  # and types of own events
+    # an outcome is acted on when it is the third of its kind, which so few clients need not have
+    assert {*TOPICS, "timer"} - {"outcomes"} <= causes  # and types of own events
 
 
 def test_outbound_values_and_headers(published: list[Record]) -> None:
