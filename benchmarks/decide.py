@@ -16,9 +16,9 @@ from typing import Any
 from benchmarks.day.job import Job, write_rules
 from engine.core.client.sections import pack, unpack
 from engine.core.client.state import ClientState
-from engine.core.contract.decode import Rejected, decode
 from engine.core.decide.path import Input, decide
 from engine.core.plan.compile import Plan, compile_rule_set
+from engine.core.reading.decode import Rejected, decode
 from engine.runtime.rule_sets.archive import load_directory
 
 CLIENTS = 4_000

@@ -20,9 +20,9 @@ from benchmarks.day.job import FEATURES_ONLY, SEED, SHIPPED, Job
 from benchmarks.decide import best_us, decide_all
 from benchmarks.month import many_rules
 from engine.core.client.state import ClientState
-from engine.core.contract.decode import Rejected, decode
 from engine.core.decide.path import Input, decide
 from engine.core.plan.compile import Plan, compile_rule_set
+from engine.core.reading.decode import Rejected, decode
 from engine.core.rules.occasion import on
 from engine.core.rules.ruleset import RuleSet
 from engine.demo.population import SECURITIES, Client

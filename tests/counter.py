@@ -11,11 +11,11 @@ from typing import Any, ClassVar, Final
 
 import msgpack
 
-from engine.core.contract.decode import Rejected, Taken, decode
 from engine.core.contract.events import Event
 from engine.core.contract.message import Message
 from engine.core.contract.topics import ranks
 from engine.core.firm_time import HOUR_MS, NEVER_MS
+from engine.core.reading.decode import Rejected, Taken, decode
 from engine.runtime.errors import Newer
 from engine.runtime.protocol.processor import Decided, Processor
 from engine.runtime.protocol.writes import Write

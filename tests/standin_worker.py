@@ -15,9 +15,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from engine.core.contract.decode import Rejected, decode
 from engine.core.contract.outbound import TOPIC_OF_KIND
 from engine.core.contract.topics import inbound_topics
+from engine.core.reading.decode import Rejected, decode
 from engine.core.rules.event_types import declared_by
 from engine.rulefile.read.event_types import event_types_of
 from engine.rulefile.read.load import read_directory

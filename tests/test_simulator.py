@@ -10,9 +10,9 @@ from decimal import Decimal
 
 import pytest
 
-from engine.core.contract.decode import Rejected, Taken, decode
 from engine.core.contract.outbound import Rejection
 from engine.core.contract.topics import TOPICS, inbound_topics
+from engine.core.reading.decode import Rejected, Taken, decode
 from engine.demo.own_events import OPTIONAL, STEPS
 from engine.demo.simulator import SimulatedRecord, parse_line, simulate, to_line, write
 from engine.demo.spoiling import BAD_KINDS, spoil

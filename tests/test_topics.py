@@ -10,11 +10,11 @@ from pydantic import Field
 
 from engine.core.client.record import PUBLIC_FIELDS
 from engine.core.client.sections import pack, unpack
-from engine.core.contract.decode import Taken, decode
 from engine.core.contract.events import Event
 from engine.core.contract.message import rfc3339
 from engine.core.contract.topics import TOPICS, Asked, Topic, inbound_topics, intake_topics, ranks, sources
 from engine.core.plan.compile import compile_rule_set
+from engine.core.reading.decode import Taken, decode
 from engine.core.rules.occasion import on
 from engine.core.rules.ruleset import RuleSet
 from engine.demo.simulator import simulate

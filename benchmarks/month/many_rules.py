@@ -17,9 +17,9 @@ from benchmarks.day.job import SEED
 from benchmarks.decide import best_us, decide_all
 from benchmarks.month.job import Month, write_rules
 from benchmarks.peers.logic import RULES, Rule, rules
-from engine.core.contract.decode import Rejected, decode
 from engine.core.decide.path import decide
 from engine.core.plan.compile import Plan, compile_rule_set
+from engine.core.reading.decode import Rejected, decode
 from engine.runtime.rule_sets.archive import load_directory
 
 CLIENTS: Final = 2_000

@@ -20,9 +20,9 @@ import faust
 
 from benchmarks.process import peak_mb
 from engine.core.client.sections import pack, unpack
-from engine.core.contract.decode import Rejected, decode
 from engine.core.decide.path import decide
 from engine.core.plan.compile import Plan, compile_rule_set
+from engine.core.reading.decode import Rejected, decode
 from engine.runtime.rule_sets.archive import load_directory
 
 COMMIT_S = 4.0  # longer than Faust's commit interval

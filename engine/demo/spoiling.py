@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from engine.core.contract.decode import fallbacks
 from engine.core.contract.topics import COMMON, TOPICS, Topic
 from engine.core.firm_time import DAY_MS
+from engine.core.reading.decode import fallbacks
 from engine.demo.own_events import OPTIONAL
 from engine.operations.record_file import SimulatedRecord, to_json
 

@@ -14,10 +14,10 @@ from typing import Any, Final
 
 from engine.core.client.state import ClientState
 from engine.core.contract.outbound import Outcome
-from engine.core.decide.items import waiting_for
 from engine.core.decide.messages import audience_of
 from engine.core.decide.policy import Match, Suppress, judge
 from engine.core.firm_time import DAY_MS
+from engine.core.learn.items import waiting_for
 from engine.core.plan.compile import CompiledRule, Plan
 from engine.core.plan.features import Reach
 from engine.core.plan.matching import Matcher

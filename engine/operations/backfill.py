@@ -23,7 +23,6 @@ from aiokafka import TopicPartition
 
 from engine.core.client.sections import pack, unpack
 from engine.core.client.state import ClientState
-from engine.core.contract.decode import Taken, decode, kind_of
 from engine.core.contract.events import Event
 from engine.core.contract.topics import EVENTS, Kinds, intake_topics
 from engine.core.decide.path import Input
@@ -31,6 +30,7 @@ from engine.core.firm_time import DAY_MS, LONGEST_MONTH
 from engine.core.plan.columns import plan_of_features, put_columns
 from engine.core.plan.compile import Plan
 from engine.core.plan.features import column_key
+from engine.core.reading.decode import Taken, decode, kind_of
 from engine.core.rules.ruleset import Feature, Since
 from engine.processors.engagement import ENGAGEMENT
 from engine.processors.opening import open_partition

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from engine.core.client.sections import pack, unpack
 from engine.core.client.state import ClientState
-from engine.core.contract.decode import Taken, kind_of
 from engine.core.contract.outbound import Outcome
 from engine.core.decide.path import Due, Input, decide
 from engine.core.decide.timeline import Timeline
 from engine.core.plan.compile import Plan, compile_rule_set
+from engine.core.reading.decode import Taken, kind_of
 from engine.core.rules.occasion import Trigger
 from engine.core.rules.ruleset import Rule
 from engine.insight.explain import Explainer, Explanation, watched

@@ -20,7 +20,6 @@ from aiokafka import TopicPartition
 
 from engine.core.client.sections import pack
 from engine.core.client.state import ClientState
-from engine.core.contract.decode import Rejected, Taken, decode, kind_of
 from engine.core.contract.events import Event
 from engine.core.contract.message import Message
 from engine.core.contract.outbound import OUTBOUND
@@ -29,6 +28,7 @@ from engine.core.contract.topics import Kinds, inbound_topics
 from engine.core.decide.path import Decided
 from engine.core.decide.timeline import Timeline
 from engine.core.plan import compile as plans
+from engine.core.reading.decode import Rejected, Taken, decode, kind_of
 from engine.operations.record_file import parse_line
 from engine.processors.engagement import ENGAGEMENT
 from engine.runtime.clients import Clients

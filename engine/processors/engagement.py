@@ -10,11 +10,10 @@ from collections import Counter
 from collections.abc import Collection, MutableMapping, Sequence
 from typing import ClassVar, Final
 
-from engine.core.client.activities import UnreadableState
+from engine.core.activity.activities import UnreadableState
 from engine.core.client.record import public_fields
 from engine.core.client.sections import pack, unpack
 from engine.core.client.state import ClientState, NewerState
-from engine.core.contract.decode import Rejected, Taken, decode, kind_of
 from engine.core.contract.events import Event
 from engine.core.contract.topics import ranks
 from engine.core.decide import path
@@ -22,6 +21,7 @@ from engine.core.decide.path import Due, Input, Sweep
 from engine.core.decide.semantics import SEMANTICS
 from engine.core.plan.columns import plan_of_features, put_columns
 from engine.core.plan.compile import Plan
+from engine.core.reading.decode import Rejected, Taken, decode, kind_of
 from engine.runtime.errors import Newer, Refused
 from engine.runtime.protocol.processor import Decided, Processor
 from engine.runtime.protocol.writes import Write

@@ -10,9 +10,9 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from engine.core.client.layout import MAX_DISTINCT
+from engine.core.activity.layout import MAX_DISTINCT
+from engine.core.activity.tallies import MAX_TALLIES
 from engine.core.client.state import MAX_HOLDINGS
-from engine.core.client.tallies import MAX_TALLIES
 from engine.core.contract.outbound import Outcome
 from engine.core.contract.topics import TOPICS
 from engine.core.language import expressions

@@ -21,10 +21,10 @@ from ruamel.yaml import YAML
 from ruamel.yaml.scalarstring import LiteralScalarString
 
 from engine.core.client.record import PUBLIC_FIELDS
-from engine.core.contract.decode import NONE_DECLARED
 from engine.core.contract.events import ClientType, DeclaredEvent, Event
 from engine.core.contract.outbound import OUTBOUND, OUTBOUND_MODEL, TOPIC_OF_KIND, Rejection, TierChange
 from engine.core.contract.topics import DEAD_LETTERS, EVENTS, TOPICS, Kinds, inbound_topics
+from engine.core.reading.decode import NONE_DECLARED
 from engine.core.rules.ruleset import RuleSet
 from engine.rulefile.schema.schema import rule_file_schemas
 

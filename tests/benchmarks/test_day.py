@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.day.job import Job, write_rules
-from engine.core.contract.decode import Taken, decode
+from engine.core.reading.decode import Taken, decode
 from engine.runtime.rule_sets.archive import load_directory
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
-from engine.core.contract.decode import Rejected, Taken, decode
 from engine.core.contract.outbound import Rejection
 from engine.core.contract.topics import TOPICS
+from engine.core.reading.decode import Rejected, Taken, decode
 from tests.core.making import fields_of
 
 NOW_MS = 1_772_415_000_000  # 2026-03-02T09:30:00+08:00

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from engine.core.contract.decode import Rejected
 from engine.core.contract.outbound import Rejection
+from engine.core.reading.decode import Rejected
 from tests.core.records import NOW_MS, PROFILE, TRADE, event_of, refused, take
 from tests.core.test_producers import SECRET
 

@@ -6,11 +6,11 @@ import json
 import pytest
 
 from engine.core.client.sections import pack, unpack
-from engine.core.contract.decode import Taken, decode
 from engine.core.contract.events import Feedback, Profile, Receipt
 from engine.core.contract.outbound import Rejection
 from engine.core.contract.topics import TOPICS
 from engine.core.decide.path import decide
+from engine.core.reading.decode import Taken, decode
 from engine.core.rules.occasion import on
 from engine.insight.explain import Explainer
 from engine.processors.engagement import ENGAGEMENT

@@ -8,13 +8,13 @@ from decimal import Decimal
 import msgpack
 import pytest
 
-from engine.core.client.packing import from_positions, unpack_activity
+from engine.core.activity.packing import from_positions, unpack_activity
 from engine.core.client.record import public_fields
 from engine.core.client.sections import pack, unpack
-from engine.core.contract.decode import Taken, decode
 from engine.core.contract.events import MAX_AMOUNT_FEN, Consents, Profile
 from engine.core.contract.fields import MAX_QUANTITY
 from engine.core.plan.features import old_column_key
+from engine.core.reading.decode import Taken, decode
 from tests.core.making import FEATURES, Desk, at, plan_of, rule
 
 THANKS = rule("thanks", on="trades", when="trade.amount_cny > 0", channels="[sms, phone]")

@@ -6,9 +6,9 @@ from itertools import count
 import pytest
 
 from engine.core.client.sections import last_events, pack, unpack
-from engine.core.contract.decode import Rejected, Taken, decode, kind_of
 from engine.core.plan.compile import compile_rule_set
 from engine.core.plan.features import column_key
+from engine.core.reading.decode import Rejected, Taken, decode, kind_of
 from engine.core.rules.event_types import declared_by
 from engine.core.rules.occasion import on
 from engine.insight.explain import Explainer

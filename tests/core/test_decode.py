@@ -6,7 +6,6 @@ import json
 
 import pytest
 
-from engine.core.contract.decode import FUTURE_TOLERANCE_MS, MAX_EVENT_BYTES, Rejected, decode
 from engine.core.contract.events import (
     MAX_AMOUNT_FEN,
     Balance,
@@ -16,6 +15,7 @@ from engine.core.contract.events import (
 )
 from engine.core.contract.fields import EARLIEST_MS, LATEST_MS, MAX_QUANTITY
 from engine.core.contract.outbound import Rejection
+from engine.core.reading.decode import FUTURE_TOLERANCE_MS, MAX_EVENT_BYTES, Rejected, decode
 from tests.core.records import (
     GOOD,
     JSON,

@@ -6,13 +6,13 @@ from decimal import Decimal
 
 import pytest
 
-from engine.core.contract.decode import Taken, fallbacks
 from engine.core.contract.events import (
     MAX_AMOUNT_FEN,
     Login,
 )
 from engine.core.contract.fields import MAX_QUANTITY, micro, units
 from engine.core.contract.topics import TOPICS
+from engine.core.reading.decode import Taken, fallbacks
 from tests.core.records import GOOD, PROFILE, TRADE, VALUE, event_of, refused, take
 
 # What stands for a value that cannot be read, field by field; every field that a model has and that is not essential.

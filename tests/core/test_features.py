@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from engine.core.client.activity import MAX_DISTINCT, MAX_SUM
+from engine.core.activity.activity import MAX_DISTINCT, MAX_SUM
 from engine.core.client.sections import pack, unpack
 from engine.core.contract.events import MAX_AMOUNT_FEN
 from engine.core.firm_time import NEVER_MS, day_of, day_start_ms

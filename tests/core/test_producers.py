@@ -15,11 +15,11 @@ import cramjam
 import msgpack
 import pytest
 
-from engine.core.contract.decode import Rejected, Taken, decode
-from engine.core.contract.likeness import of_value
 from engine.core.contract.outbound import Rejection
-from engine.core.contract.surroundings import of_headers
 from engine.core.contract.topics import inbound_topics
+from engine.core.reading.decode import Rejected, Taken, decode
+from engine.core.reading.likeness import of_value
+from engine.core.reading.surroundings import of_headers
 from tests.core.records import BALANCE, GOOD, LOGIN, NOW_MS, PROFILE, TRADE, event_of, refused, take
 
 SECRET = "hunter2"

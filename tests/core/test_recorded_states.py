@@ -9,7 +9,7 @@ from typing import Any
 import msgpack
 import pytest
 
-from engine.core.client.layout import SourceLayout
+from engine.core.activity.layout import SourceLayout
 from engine.core.client.record import public_fields
 from engine.core.client.sections import STATE_VERSION, pack, unpack
 from engine.core.client.state import ClientState, Layout

@@ -10,8 +10,8 @@ import random
 
 import pytest
 
-from engine.core.client import tallies
-from engine.core.client.packing import pack_activity
+from engine.core.activity import tallies
+from engine.core.activity.packing import pack_activity
 from engine.core.client.sections import pack, unpack
 from engine.core.plan.features import column_key, parts_of
 from engine.rulefile.lint.lint import lint

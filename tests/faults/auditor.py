@@ -23,10 +23,10 @@ from typing import Any
 import msgpack
 from aiokafka.partitioner import murmur2
 
-from engine.core.contract.decode import Rejected, decode
 from engine.core.contract.message import Message
 from engine.core.contract.outbound import OUTBOUND
 from engine.core.contract.topics import DEAD_LETTERS, REROUTED, inbound_topics
+from engine.core.reading.decode import Rejected, decode
 from engine.operations.replay import Replayed, replay_ledger
 from engine.runtime.clients import Clients
 from engine.runtime.formats import LEDGER_FORMAT

@@ -11,9 +11,9 @@ import sys
 import atheris
 
 with atheris.instrument_imports(include=["engine.core"]):
-    from engine.core.contract.decode import Rejected, decode, fallbacks
     from engine.core.contract.events import DeclaredEvent
     from engine.core.contract.topics import TOPICS, inbound_topics
+    from engine.core.reading.decode import Rejected, decode, fallbacks
 
 NAMES = inbound_topics()
 SEEDS = (

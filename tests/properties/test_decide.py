@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.core.client.activity import Activity
+from engine.core.activity.activity import Activity
 from engine.core.client.sections import pack, unpack
 from engine.core.client.state import ClientState
 from engine.core.contract.events import parse_time_ms

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from engine.core.contract import envelopes, likeness
-from engine.core.contract.decode import Rejected, Taken, _validated, decode, fallbacks, kind_of
 from engine.core.contract.events import Balance, Login, Profile, Trade, parse_time_ms
 from engine.core.contract.fields import EARLIEST_MS, LATEST_MS
 from engine.core.contract.message import rfc3339
 from engine.core.contract.outbound import Rejection
 from engine.core.contract.topics import TOPICS, Topic, inbound_topics
 from engine.core.decide.path import decide
+from engine.core.reading import envelopes, likeness
+from engine.core.reading.decode import Rejected, Taken, _validated, decode, fallbacks, kind_of
 from tests.core.making import event_of, fields_of, same_event, topic_of
 from tests.properties.histories import histories, quick
 from tests.rulefile.declaring import plan_with

@@ -12,9 +12,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.core.activity.totals import MAX_TAIL
 from engine.core.client.sections import pack, unpack
 from engine.core.client.state import ClientState
-from engine.core.client.totals import MAX_TAIL
 from engine.core.firm_time import DAY_MS, HOUR_MS, NEVER_MS, day_of, day_start_ms
 from engine.core.plan.features import next_slide_ms
 from engine.core.rules.occasion import TIER_CHANGE

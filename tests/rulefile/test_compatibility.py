@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from engine.core.contract.decode import Rejected, decode
+from engine.core.reading.decode import Rejected, decode
 from engine.core.rules.event_types import declared_by
 from engine.rulefile.tools.compatibility import broken
 from engine.rulefile.tools.diff import differences

@@ -16,11 +16,11 @@ from prometheus_client import CollectorRegistry
 from engine.core.client.record import public_fields
 from engine.core.client.sections import pack
 from engine.core.client.state import ClientState
-from engine.core.contract.decode import Taken
 from engine.core.contract.message import Message
 from engine.core.contract.topics import intake_topics
 from engine.core.decide.path import Input, decide
 from engine.core.plan.compile import Plan
+from engine.core.reading.decode import Taken
 from engine.processors.engagement import ENGAGEMENT
 from engine.runtime.observe.metrics import Metrics
 from engine.runtime.protocol.intake import Batch, Merger, merge

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from engine.core.contract.decode import FUTURE_TOLERANCE_MS, Taken
 from engine.core.contract.events import Event, Login
 from engine.core.contract.outbound import OUTBOUND
 from engine.core.firm_time import DAY_MS
+from engine.core.reading.decode import FUTURE_TOLERANCE_MS, Taken
 from engine.operations.replay import PartitionReplay, Replayed, replay_records
 from engine.processors.engagement import ENGAGEMENT
 from engine.runtime.protocol.records import Inbound, Read, by_clock, by_neighbours

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from engine.core.contract.decode import FUTURE_TOLERANCE_MS, Rejected, Taken, decode
 from engine.core.contract.events import Login
 from engine.core.contract.message import Message
 from engine.core.contract.outbound import Rejection
 from engine.core.contract.topics import intake_topics
+from engine.core.reading.decode import FUTURE_TOLERANCE_MS, Rejected, Taken, decode
 from engine.runtime.protocol.intake import MAX_BATCH_BYTES, Batch, Merger
 from engine.runtime.protocol.records import Inbound, inbound, read
 from tests.core.making import at, login, same_event

@@ -10,9 +10,9 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
-from engine.core.contract.decode import fallbacks
 from engine.core.contract.outbound import Outcome
 from engine.core.contract.topics import TOPICS, intake_topics
+from engine.core.reading.decode import fallbacks
 from engine.core.rules.ruleset import RuleSet
 from engine.runtime.observe.metrics import STATES, Metrics
 from engine.runtime.protocol.unit import OpenUnit

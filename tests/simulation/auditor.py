@@ -17,7 +17,6 @@ from aiokafka import TopicPartition
 
 from engine.core.client.sections import pack, unpack
 from engine.core.client.state import ClientState
-from engine.core.contract.decode import FUTURE_TOLERANCE_MS, Rejected, decode, kind_of
 from engine.core.contract.events import Event
 from engine.core.contract.message import Message
 from engine.core.contract.outbound import Rejection
@@ -25,6 +24,7 @@ from engine.core.contract.topics import inbound_topics
 from engine.core.decide.path import Due, Sweep, decide
 from engine.core.plan.columns import put_columns
 from engine.core.plan.compile import Plan
+from engine.core.reading.decode import FUTURE_TOLERANCE_MS, Rejected, decode, kind_of
 from engine.processors.engagement import ENGAGEMENT
 from engine.runtime.partitioning import partitioner
 from engine.runtime.protocol.ledger import Step, Unit, decode_unit

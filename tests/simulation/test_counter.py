@@ -8,8 +8,8 @@ from random import Random
 import pytest
 from aiokafka import TopicPartition
 
-from engine.core.contract.decode import Taken, decode
 from engine.core.contract.topics import inbound_topics
+from engine.core.reading.decode import Taken, decode
 from engine.runtime.partitioning import partitioner
 from engine.runtime.protocol.ledger import decode_unit
 from tests.counter import COUNTER, EVERY

@@ -11,12 +11,12 @@ import pytest
 
 from engine import __version__
 from engine.cli.main import main
-from engine.core.contract.decode import Taken, decode
 from engine.core.contract.outbound import OUTBOUND, Outcome, Rejection
 from engine.core.contract.topics import inbound_topics
 from engine.core.decide.path import Input, decide
 from engine.core.language import functions as expression_functions
 from engine.core.plan.compile import compile_rule_set
+from engine.core.reading.decode import Taken, decode
 from engine.core.rules import names
 from engine.core.rules.ruleset import RuleSet
 from engine.publish import reference

@@ -14,7 +14,18 @@ from tests.services.process import REPOSITORY
 ENGINE = REPOSITORY / "engine"
 # Every room, and the rooms whose modules it may import beside its own. A name with modules in rooms of its own (core,
 # runtime) stands for those directly in it.
-CORE = ("core", "core.contract", "core.language", "core.rules", "core.client", "core.plan", "core.decide")
+CORE = (
+    "core",
+    "core.contract",
+    "core.reading",
+    "core.language",
+    "core.rules",
+    "core.activity",
+    "core.client",
+    "core.plan",
+    "core.learn",
+    "core.decide",
+)
 RULEFILE = ("rulefile.source", "rulefile.read", "rulefile.trial", "rulefile.lint")
 RIM = ("runtime", "runtime.protocol", "runtime.kafka", "runtime.redis", "runtime.observe")
 READERS = (*CORE, "insight", *RULEFILE, "rulefile.report", "rulefile.tools", "rulefile.schema")
@@ -22,11 +33,14 @@ BELOW_COMMANDS = (*READERS, *RIM, "runtime.rule_sets", "processors")
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "core": (),
     "core.contract": ("core",),
+    "core.reading": ("core", "core.contract"),
     "core.language": ("core",),
     "core.rules": ("core", "core.contract", "core.language"),
-    "core.client": ("core", "core.contract"),
-    "core.plan": CORE[:5],
-    "core.decide": CORE[:6],
+    "core.activity": ("core",),
+    "core.client": ("core", "core.contract", "core.activity"),
+    "core.plan": CORE[:7],
+    "core.learn": CORE[:8],
+    "core.decide": CORE[:9],
     "insight": CORE,
     "rulefile.source": CORE,
     "rulefile.read": (*CORE, "rulefile.source"),
@@ -36,7 +50,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "rulefile.tools": (*CORE, "insight", *RULEFILE),
     "rulefile.schema": (*CORE, *RULEFILE),
     "runtime": CORE,
-    "runtime.protocol": ("core", "core.contract", "runtime"),
+    "runtime.protocol": ("core", "core.contract", "core.reading", "runtime"),
     "runtime.kafka": (*CORE, "runtime", "runtime.protocol"),
     "runtime.redis": (*CORE, "runtime", "runtime.protocol"),
     "runtime.observe": (*CORE, "runtime", "runtime.protocol"),

@@ -16,9 +16,9 @@ from typing import Any, Final
 
 import msgspec
 
-from engine.core.client.activities import Activities, read
+from engine.core.activity.activities import Activities, read
+from engine.core.activity.packing import from_positions, last_of
 from engine.core.client.items import ABOUT, KIND, SEEN
-from engine.core.client.packing import from_positions, last_of
 from engine.core.client.state import ClientState, Layout, NewerState
 from engine.core.contract.topics import TOPICS
 from engine.core.firm_time import HOUR_MS, NEVER_MS, day_of

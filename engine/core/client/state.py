@@ -13,9 +13,9 @@ from functools import cache
 from typing import Any, Final
 from zlib import crc32
 
+from engine.core.activity.activities import Activities
+from engine.core.activity.layout import SourceLayout
 from engine.core.client import items
-from engine.core.client.activities import Activities
-from engine.core.client.layout import SourceLayout
 from engine.core.firm_time import DAY_MS, HOUR_MS, NEVER_MS, day_of
 
 MAX_HISTORY: Final = 10

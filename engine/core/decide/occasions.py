@@ -16,9 +16,9 @@ from engine.core.client.items import SEEN
 from engine.core.client.state import REMEMBERED_MS, ClientState
 from engine.core.contract.events import Event
 from engine.core.decide import calendars
-from engine.core.decide.items import next_unanswered_ms, take_unanswered
 from engine.core.decide.policy import Match
 from engine.core.firm_time import DAY_MS, NEVER_MS
+from engine.core.learn.items import next_unanswered_ms, take_unanswered
 from engine.core.plan.compile import Plan
 from engine.core.plan.features import next_slide_ms
 from engine.core.plan.waking import Silent

@@ -16,12 +16,12 @@ from engine.core.client.state import ClientState
 from engine.core.contract.events import Event
 from engine.core.contract.message import Message, rfc3339
 from engine.core.contract.outbound import TIMER, Cause
-from engine.core.decide.facts import learn
-from engine.core.decide.items import keep
 from engine.core.decide.messages import action_id, action_message, tier_change_message
 from engine.core.decide.occasions import became, next_due_ms, noted, sequence_matches, take_due
 from engine.core.decide.policy import Match, Send, judge, record
 from engine.core.decide.tiers import TierMove, review, review_due_ms
+from engine.core.learn.facts import learn
+from engine.core.learn.items import keep
 from engine.core.plan.compile import Plan
 from engine.core.rules.occasion import TIER_CHANGE, on
 

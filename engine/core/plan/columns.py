@@ -12,8 +12,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
-from engine.core.client.activity import Activity
-from engine.core.client.layout import SourceLayout
+from engine.core.activity.activity import Activity
+from engine.core.activity.layout import SourceLayout
 from engine.core.client.state import ClientState, Layout
 from engine.core.firm_time import HOUR_MS
 from engine.core.plan.compile import Plan, compile_rule_set

@@ -12,10 +12,10 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from engine.core.client import layout as layouts
-from engine.core.client.layout import SET_AT, SourceLayout
+from engine.core.activity import layout as layouts
+from engine.core.activity.layout import SET_AT, SourceLayout
+from engine.core.activity.totals import SINCE_ADDED, START, TOO_MANY, VALUE
 from engine.core.client.state import ClientState, Layout
-from engine.core.client.totals import SINCE_ADDED, START, TOO_MANY, VALUE
 from engine.core.contract.fields import MICRO
 from engine.core.firm_time import HOUR_MS, LONGEST_MONTH, NEVER_MS, day_start_ms
 from engine.core.language.expressions import Expression

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from engine.core.activity.tallies import winner
 from engine.core.client import items
-from engine.core.client.tallies import winner
 from engine.core.contract.fields import MICRO, units
 from engine.core.firm_time import DAY_MS
 from engine.core.language.types import INTEGER_UNITS, MONEY

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence as List
 from typing import Final
 
-from engine.core.client.layout import MAX_SUM
+from engine.core.activity.layout import MAX_SUM
 from engine.core.language.expressions import BOOL, Expression, parse
 from engine.core.language.functions import FUNCTIONS
 from engine.core.language.types import MONEY

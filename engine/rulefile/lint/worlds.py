@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from engine.core.client.layout import MAX_DISTINCT, MAX_SUM
+from engine.core.activity.layout import MAX_DISTINCT, MAX_SUM
 from engine.core.contract.fields import EARLIEST_MS, LATEST_MS
 from engine.core.contract.topics import Kinds
 from engine.core.firm_time import DAY_MS

@@ -20,9 +20,9 @@ from prometheus_client import (
     generate_latest,
 )
 
-from engine.core.contract.decode import fallbacks
 from engine.core.contract.outbound import Rejection
 from engine.core.contract.topics import EVENTS, REROUTED, TOPICS, Kinds, Topic, inbound_topics, nested
+from engine.core.reading.decode import fallbacks
 from engine.core.rules.ruleset import RuleSet, Tiers
 from engine.runtime.observe.rule_counts import RuleCounts
 

@@ -13,7 +13,7 @@ from typing import Final, Generic
 
 import structlog
 
-from engine.core.contract.decode import Taken
+from engine.core.reading.decode import Taken
 from engine.runtime.errors import Newer, Refused, Surprised
 from engine.runtime.protocol import ledger
 from engine.runtime.protocol.intake import Batch

@@ -14,9 +14,9 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
-from engine.core.contract.decode import Rejected, Taken
 from engine.core.contract.events import Event
 from engine.core.contract.message import Message
+from engine.core.reading.decode import Rejected, Taken
 from engine.runtime.protocol.writes import Write
 
 if TYPE_CHECKING:

@@ -12,12 +12,12 @@ from collections.abc import Callable, Collection, Container, Iterable, Iterator,
 from dataclasses import dataclass
 from typing import Final, Protocol, assert_never
 
-from engine.core.contract.decode import FUTURE_TOLERANCE_MS, MAX_EVENT_BYTES, Rejected, Taken
 from engine.core.contract.message import Message
 from engine.core.contract.outbound import Rejection
-from engine.core.contract.surroundings import of_headers
 from engine.core.contract.topics import DEAD_LETTERS, REROUTED, inbound_topics
 from engine.core.firm_time import DAY_MS
+from engine.core.reading.decode import FUTURE_TOLERANCE_MS, MAX_EVENT_BYTES, Rejected, Taken
+from engine.core.reading.surroundings import of_headers
 
 LARGEST_LETTER_BYTES: Final = 15_000_000  # what the dead letters' topic takes, with room for headers
 MAX_KEY_BYTES: Final = 64  # no client's id is longer; a longer key is not hashed, only refused

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, assert_never
 
-from engine.core.contract.decode import Rejected
 from engine.core.contract.message import Message
+from engine.core.reading.decode import Rejected
 from engine.runtime.protocol.ledger import Step
 from engine.runtime.protocol.position import End, Position
 from engine.runtime.protocol.processor import Decided

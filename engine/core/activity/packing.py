@@ -14,9 +14,9 @@ from typing import Any, Final
 
 import msgspec
 
-from engine.core.client.activity import Activity
-from engine.core.client.layout import MAX_SUM, SET_AT, SourceLayout
-from engine.core.client.totals import ALL, SINCE_ADDED, VALUE, blank_total
+from engine.core.activity.activity import Activity
+from engine.core.activity.layout import MAX_SUM, SET_AT, SourceLayout
+from engine.core.activity.totals import ALL, SINCE_ADDED, VALUE, blank_total
 
 _pack: Final = msgspec.msgpack.Encoder().encode
 _unpack: Final = msgspec.msgpack.Decoder().decode

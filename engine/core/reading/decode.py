@@ -23,11 +23,11 @@ from typing import Any, Final, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, to_json
 
-from engine.core.contract import envelopes, likeness, surroundings
 from engine.core.contract.events import AS_NUMBER, DeclaredEvent, Event
 from engine.core.contract.fields import Instead
 from engine.core.contract.outbound import Rejection
 from engine.core.contract.topics import EVENTS, EVENTS_RANK, TOPICS, Kinds, Topic, nested
+from engine.core.reading import envelopes, likeness, surroundings
 
 MAX_EVENT_BYTES: Final = 65_536
 FUTURE_TOLERANCE_MS: Final = 300_000

@@ -10,8 +10,8 @@ from __future__ import annotations
 from bisect import insort
 from typing import Any, Final
 
-from engine.core.client import tallies
-from engine.core.client.layout import MAX_DISTINCT, MAX_SUM
+from engine.core.activity import tallies
+from engine.core.activity.layout import MAX_DISTINCT, MAX_SUM
 
 MAX_TAIL: Final = 4
 INLINE: Final = ("count", "sum", "min", "max")  # added up by generated code, which calls `remember`

@@ -14,9 +14,9 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from engine.core.contract.notations import PLAIN, packed
 from engine.core.contract.outbound import Rejection
 from engine.core.contract.topics import COMMON, EVENTS_RANK, TOPICS, Topic
+from engine.core.reading.notations import PLAIN, packed
 
 Found = tuple[Rejection, str]
 _EVENT: Final = "with event_id, client_id and time in it"

@@ -11,9 +11,9 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from typing import Any, Final
 
-from engine.core.client.layout import MAX_DISTINCT, MAX_SUM, SourceLayout, Window
-from engine.core.client.tallies import merged
-from engine.core.client.totals import blank_total
+from engine.core.activity.layout import MAX_DISTINCT, MAX_SUM, SourceLayout, Window
+from engine.core.activity.tallies import merged
+from engine.core.activity.totals import blank_total
 from engine.core.firm_time import NEVER_MS, month_start, next_month
 
 _ADDED: Final = ("count", "sum", "top")  # of these, what the slots of a window hold is added up

@@ -14,7 +14,7 @@ from typing import Final
 
 import msgpack
 
-from engine.core.contract.notations import PLAIN, of_text
+from engine.core.reading.notations import PLAIN, of_text
 
 SERIALIZER: Final = f"set another serializer for this topic, and {PLAIN}"
 _UNCOMPRESSED: Final = "send it uncompressed and let the producer compress (compression.type)"

@@ -14,8 +14,8 @@ from typing import Any, Final
 from engine.core.client.state import MAX_HOLDINGS, ClientState
 from engine.core.contract.events import Balance, Consents, Event, Receipt, Trade
 from engine.core.contract.fields import micro
-from engine.core.decide.items import take_complaint, take_feedback, take_outcome
 from engine.core.firm_time import day_number
+from engine.core.learn.items import take_complaint, take_feedback, take_outcome
 from engine.core.plan.compile import Plan
 
 MAX_LATE: Final = 5

@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterable
 from typing import Any, Final
 
-from engine.core.contract.likeness import SERIALIZER, encoding
-from engine.core.contract.notations import PLAIN
+from engine.core.reading.likeness import SERIALIZER, encoding
+from engine.core.reading.notations import PLAIN
 
 _STRING: Final = "use a plain string serializer for keys"
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from engine.core.client.activity import Activity
-from engine.core.client.layout import SourceLayout
-from engine.core.client.packing import pack_activity, unpack_activity
-from engine.core.client.totals import START
+from engine.core.activity.activity import Activity
+from engine.core.activity.layout import SourceLayout
+from engine.core.activity.packing import pack_activity, unpack_activity
+from engine.core.activity.totals import START
 
 
 class UnreadableState(ValueError):

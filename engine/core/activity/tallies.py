@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
-from engine.core.client.layout import MAX_SUM, SourceLayout
+from engine.core.activity.layout import MAX_SUM, SourceLayout
 
 if TYPE_CHECKING:
-    from engine.core.client.activity import Activity
+    from engine.core.activity.activity import Activity
 
 MAX_TALLIES: Final = 512  # values, each counted once a slot
 Tally = dict[Any, int]
