@@ -33,7 +33,7 @@ from engine.operations.record_file import parse_line
 from engine.processors.engagement import ENGAGEMENT
 from engine.runtime.clients import Clients
 from engine.runtime.errors import Refused
-from engine.runtime.kafka.connection import reader, records_between
+from engine.runtime.kafka.connection import log_bounds, reader, records_between
 from engine.runtime.kafka.history import Ranges, RecordedInputs
 from engine.runtime.partitioning import partitioner
 from engine.runtime.protocol import ledger
@@ -161,8 +161,7 @@ async def replay_ledger(settings: Settings, clients: Clients, partitions: int, r
 
         ledger_tp = TopicPartition(settings.ledger_topic, number)
         async with reader(settings, clients) as consumer, reader(settings, clients) as source:
-            first = (await consumer.beginning_offsets([ledger_tp]))[ledger_tp]
-            end = (await consumer.end_offsets([ledger_tp]))[ledger_tp]
+            first, end = await log_bounds(settings, clients, ledger_tp)
             if first > 0:
                 raise Refused(
                     f"partition {number}: the ledger is held from offset {first} on; a replay needs its beginning"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from confluent_kafka import Producer, TopicPartition
@@ -13,7 +15,7 @@ from engine.runtime.clients import Clients
 from engine.runtime.kafka import open_transactions
 from engine.runtime.kafka.intake import KafkaIntake
 from tests.kafka.conftest import MakeInstallation
-from tests.kafka.installation import Installation, Sent
+from tests.kafka.installation import RULES, Installation, Sent
 from tests.kafka.worker_process import eventually
 
 HELD = "records wait behind an open transaction of another program, and timers with them"
@@ -130,3 +132,35 @@ async def test_the_moment_up_to_which_all_can_be_read_stands_still(
         assert intake.merger.lag()[topic] == 0
     finally:
         await intake.stop()
+
+
+def test_what_lies_behind_one_on_the_engines_own_topics_is_not_passed_over(
+    install: MakeInstallation, tmp_path: Path
+) -> None:
+    """A start that took the ledger to end there said that Kafka had lost its end; a publisher did not see who else had
+    published, and said that Kafka was away when its own set only waited.
+    """
+    engine = install().create_topics(1)
+    worker, others = engine.worker().wait_ready(), Others(engine)
+    own = [
+        topic.removeprefix(engine.settings.prefix)
+        for topic in (engine.settings.ledger_topic, engine.settings.rule_set_topic)
+    ]
+    opened = [others.begin(topic) for topic in own]
+    login = {"event_id": "e", "client_id": "c1", "time": 1_700_000_000_000, "channel": "app"}
+    engine.produce([Sent("logins", b"c1", json.dumps(login).encode())])
+    engine.settle()
+    changed = shutil.copytree(RULES, tmp_path / "rules")
+    with (changed / "policy.yaml").open("a") as policy:
+        policy.write("# a remark\n")
+    refused = engine.engage("publish", str(changed), "--note", "x", "--as", "ann")
+    assert (refused.returncode, "on cannot be read: a transaction of another program" in refused.stderr) == (1, True)
+    worker.stop()
+    worker = engine.worker()  # its rules are the active ones
+    eventually(lambda: worker.logged("assigned"), "it begins to recover")
+    for other in opened:
+        other.abort_transaction(60)
+    worker.wait_ready()
+    assert engine.engage("publish", str(changed), "--note", "x", "--as", "ann").returncode == 0
+    replayed = engine.engage("replay", "--from-ledger")
+    assert (replayed.returncode, "events 1\n" in replayed.stderr) == (0, True)

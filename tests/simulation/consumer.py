@@ -28,6 +28,7 @@ class SimConsumer:
         group_id: str | None = None,
         session_timeout_ms: int = 0,
         max_poll_records: int = 500,
+        isolation_level: str = "read_committed",
         **_: Any,
     ) -> None:
         self._kafka = kafka
@@ -35,6 +36,7 @@ class SimConsumer:
         self._group_id = group_id
         self._member: Member | None = None
         self._limit = max_poll_records
+        self._committed = isolation_level == "read_committed"
         self._positions: dict[TopicPartition, int] = {}
         self._told: dict[TopicPartition, tuple[int, int]] = {}  # last stable offset and end, as last heard
         self._ends: dict[TopicPartition, int] = {}  # as asked for
@@ -92,7 +94,8 @@ class SimConsumer:
         return await self._network.call("kafka", "beginning offsets", effect, KafkaConnectionError)
 
     async def end_offsets(self, tps: list[TopicPartition]) -> dict[TopicPartition, int]:
-        effect = lambda: {tp: self._kafka.logs[tp].stable for tp in tps}  # noqa: E731
+        logs = self._kafka.logs
+        effect = lambda: {tp: logs[tp].stable if self._committed else logs[tp].end for tp in tps}  # noqa: E731
         self._ends |= await self._network.call("kafka", "end offsets", effect, KafkaConnectionError)
         return {tp: self._ends[tp] for tp in tps}
 

@@ -42,6 +42,7 @@ log = structlog.get_logger(__name__)
 read_any_header()  # before a consumer is made
 
 MAX_REQUEST_BYTES: Final = 2**31 - 1  # each topic's max.message.bytes says what is too large
+STALLED_S: Final = 30.0  # without a record of those that a log holds
 TRANSACTION_BACKOFF_MS: Final = 5  # how soon to ask again when the broker has not quite ended the last transaction
 _DENIED: Final = (
     SaslAuthenticationFailed,
@@ -185,17 +186,18 @@ def tell_later(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None
 
 
 class reader:
-    """A group-less read_committed consumer, for a while. `topics`: those whose offsets it will be asked for."""
+    """A group-less consumer, for a while; read_committed unless `options` say otherwise. `topics`: those whose offsets
+    it will be asked for.
+    """
 
     def __init__(self, settings: Settings, clients: Clients, topics: Collection[str] = (), **options: Any) -> None:
         self._settings = settings
         self._topics = topics
         self._consumer = clients.consumer(
             **settings.kafka_client(),
-            isolation_level="read_committed",
             enable_auto_commit=False,
             auto_offset_reset="none",
-            **{"max_partition_fetch_bytes": 1_048_576, **options},
+            **{"isolation_level": "read_committed", "max_partition_fetch_bytes": 1_048_576, **options},
         )
 
     async def __aenter__(self) -> Consumer:
@@ -225,6 +227,22 @@ async def _find_leaders(consumer: Any, topics: Collection[str]) -> None:
                 await connections.set_topics(topics)
 
 
+async def log_bounds(settings: Settings, clients: Clients, tp: TopicPartition) -> tuple[int, int]:
+    """The first offset of the log, and its end. To a read_committed consumer it ends where the first open transaction
+    begins, whoever's, though others have committed behind that.
+    """
+    async with reader(settings, clients, [tp.topic], isolation_level="read_uncommitted") as consumer:
+        return (await consumer.beginning_offsets([tp]))[tp], (await consumer.end_offsets([tp]))[tp]
+
+
+def unreadable(tp: TopicPartition, offset: int) -> str:
+    return (
+        f"what was written to {tp.topic}, partition {tp.partition}, from offset {offset} on cannot be read: a "
+        "transaction of another program is open there. Find its producer, and end it (kafka-transactions.sh "
+        "find-hanging, abort)"
+    )
+
+
 async def records_between(consumer: Consumer, tp: TopicPartition, first: int, end: int) -> AsyncIterator[Any]:
     """Committed records with offsets in [first, end); control records take offsets too, so it reads while position <
     end.
@@ -234,7 +252,7 @@ async def records_between(consumer: Consumer, tp: TopicPartition, first: int, en
     consumer.assign([tp])
     consumer.seek(tp, first)
     clock = asyncio.get_running_loop().time
-    stalled_at = clock() + 30
+    stalled_at = clock() + STALLED_S
     while await consumer.position(tp) < end:
         # what is left may be nothing but markers: such a read waits its whole timeout, so it is short
         fetched = await consumer.getmany(tp, timeout_ms=100)
@@ -243,11 +261,12 @@ async def records_between(consumer: Consumer, tp: TopicPartition, first: int, en
                 return
             yield record
         if fetched:
-            stalled_at = clock() + 30
+            stalled_at = clock() + STALLED_S
         elif clock() > stalled_at:
-            raise Unavailable(
-                "kafka", f"{tp.topic}-{tp.partition} gives no records at {await consumer.position(tp)}, end {end}"
-            )
+            at, stable = await consumer.position(tp), consumer.last_stable_offset(tp)
+            if stable is not None and 0 <= stable <= at:
+                raise Unavailable("kafka", unreadable(tp, at))
+            raise Unavailable("kafka", f"{tp.topic}-{tp.partition} gives no records at {at}, end {end}")
 
 
 async def partition_counts(settings: Settings, clients: Clients, names: list[str]) -> dict[str, int]:

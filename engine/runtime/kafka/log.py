@@ -21,6 +21,7 @@ from engine.runtime.kafka.connection import (
     TRANSACTION_BACKOFF_MS,
     discard,
     errors,
+    log_bounds,
     reader,
     records_between,
     start,
@@ -56,10 +57,7 @@ class KafkaLog:
         self._slow = False
 
     async def bounds(self) -> tuple[int, int]:
-        async with reader(self._settings, self._clients, [self._ledger.topic]) as consumer:
-            first = (await consumer.beginning_offsets([self._ledger]))[self._ledger]
-            end = (await consumer.end_offsets([self._ledger]))[self._ledger]
-            return first, end
+        return await log_bounds(self._settings, self._clients, self._ledger)
 
     async def read(self, first: int, end: int) -> AsyncIterator[tuple[int, bytes]]:
         if first >= end:

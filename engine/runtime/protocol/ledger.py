@@ -34,10 +34,10 @@ class Log(Protocol):
         """Fence whoever wrote here before and end what they left open."""
 
     async def bounds(self) -> tuple[int, int]:
-        """First offset still held, and the last stable offset."""
+        """First offset still held, and the end, whether all before it can be read yet or not."""
 
     def read(self, first: int, end: int) -> AsyncIterator[tuple[int, bytes]]:
-        """Committed records with offsets in [first, end)."""
+        """Committed records with offsets in [first, end). Raises Unavailable while an open transaction hides some."""
 
     async def publish(self, messages: Sequence[Message], records: Sequence[bytes]) -> int:
         """Messages and ledger records in one transaction; the last record's offset. A failure leaves the outcome

@@ -11,6 +11,8 @@ without it is of 0.1.0. What belongs together is one transaction.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import datetime as dt
 import json
 import zlib
@@ -35,13 +37,14 @@ from engine.rulefile.source.problem import Problem
 from engine.runtime.clients import Clients
 from engine.runtime.errors import Newer, Refused
 from engine.runtime.formats import RULE_SET_FORMAT, check_readable
-from engine.runtime.kafka.connection import reader, records_between
+from engine.runtime.kafka.connection import log_bounds, reader, records_between
 from engine.runtime.settings import Settings
 
 log = structlog.get_logger(__name__)
 
 HEAD: Final = b"head"
 HISTORY: Final = "history/"
+VISIBLE_S: Final = 10.0
 MAX_NUMBER: Final = 99_999_999
 MAX_TIME_MS: Final = 253_402_300_799_000  # the year 9999
 # The embedded broker writes the ends of transactions without a valid checksum. A set's own digest is checked here.
@@ -153,6 +156,18 @@ class RuleSetArchive:
             async for record in records_between(consumer, self.tp, max(first, self.next), end):
                 self.take(record)
             self.next = max(self.next, end)
+
+    async def read_all(self) -> bool:
+        """Read also what others have committed behind an open transaction: false if that does not end soon. A commit of
+        one's own, too, has succeeded a moment before readers see what it holds.
+        """
+        _, end = await log_bounds(self._settings, self._clients, self.tp)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(VISIBLE_S):
+                await self.read()
+                while self.next < end:
+                    await self.read()
+        return self.next >= end
 
     def take(self, record: Any) -> None:
         """Apply the next record that a consumer read."""

@@ -23,7 +23,7 @@ from engine.rulefile.trial.run import run_tests
 from engine.runtime.clients import Clients, Producer
 from engine.runtime.errors import Fenced, Newer, Refused, Unavailable
 from engine.runtime.formats import RULE_SET_FORMAT
-from engine.runtime.kafka.connection import TRANSACTION_BACKOFF_MS, discard, errors, start
+from engine.runtime.kafka.connection import TRANSACTION_BACKOFF_MS, discard, errors, start, unreadable
 from engine.runtime.kafka.topics import TOPIC_BYTES, largest_record
 from engine.runtime.rule_sets.archive import BY_WORKERS, HEAD, SHOWN_DIGITS, Action, Entry, RuleSetArchive, load_files
 from engine.runtime.settings import Settings
@@ -34,7 +34,6 @@ MAX_SET_BYTES: Final = 8_000_000
 OVERHEAD_BYTES: Final = 1_000  # of a record and its batch
 MAX_NAME: Final = 100
 MAX_NOTE: Final = 500
-VISIBLE_S: Final = 10.0
 TRIES: Final = 8
 FIRST_PAUSE_S: Final = 0.2  # at most
 BREAKING: Final = "change producers first, or publish with --breaking-events: dead letters can be sent again"
@@ -209,7 +208,7 @@ async def _append(
         producer = _producer(settings, clients)
         try:
             await start(producer, settings)  # fences who is about to append, and ends what one left open
-            await archive.read()
+            whole = await archive.read_all()
             if archive.newer is not None:  # what the next entry's number is, and what it follows, is not known here
                 raise Newer(archive.newer)
             heads = [*heads[:1], archive.head]
@@ -220,6 +219,9 @@ async def _append(
                 )
             decided = await clients.aside(decide, archive)  # it loads the active set, to say what differs
             if decided is not None:
+                if not whole:  # somebody else's set may wait there
+                    fault = unreadable(archive.tp, archive.next)
+                    raise Unavailable("kafka", fault) if patient else Refused(f"not published: {fault}")
                 await _commit(settings, producer, archive, *decided)
                 log.info("rule set published", **_told(decided[0]))
             return decided[0] if decided else None
@@ -263,9 +265,8 @@ async def _commit(
             sends = [await producer.send(settings.rule_set_topic, v, key=k, partition=0) for k, v in records]
             await asyncio.gather(*sends)  # aiokafka's commit ignores batches that failed
             await producer.commit_transaction()
-        async with asyncio.timeout(VISIBLE_S):  # a commit has succeeded a moment before readers see what it holds
-            while entry not in archive.history:
-                await archive.read()
+    if not await archive.read_all():
+        raise Unavailable("kafka", f"the rule set is published, but {unreadable(archive.tp, archive.next)}")
 
 
 def _told(entry: Entry) -> dict[str, object]:
