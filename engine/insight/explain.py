@@ -249,6 +249,11 @@ def _certain(joins: Joins, parts: list[bool | None]) -> bool | None:
     return parts[0] if joins == "is" else None
 
 
+def value_of(reading: Reading, client: ClientState) -> Value:
+    """Of what is known of the client alone."""
+    return _value(reading, client, None, None, frozenset())
+
+
 def _value(reading: Reading, client: ClientState, event: Any, move: Any, open_names: frozenset[str]) -> Value:
     values = tuple(_value(inner, client, event, move, open_names) for inner in reading.made_of)
     if reading.reads & open_names:

@@ -150,14 +150,14 @@ def _term_json(term: Term) -> dict[str, Any]:
     if term.parts:
         found |= {"joins": term.joins, "parts": [_term_json(part) for part in term.parts]}
     if term.values:
-        found["values"] = _values_json(term.values)
+        found["values"] = values_json(term.values)
     return found
 
 
-def _values_json(values: Iterable[Value]) -> list[dict[str, Any]]:
+def values_json(values: Iterable[Value]) -> list[dict[str, Any]]:
     return [
         {"text": value.text, "value": value.shown}
         | ({"row": value.row} if value.row else {})
-        | ({"made_of": _values_json(value.values)} if value.values else {})
+        | ({"made_of": values_json(value.values)} if value.values else {})
         for value in values
     ]

@@ -83,6 +83,12 @@ def parts_of(condition: Expression, scope: Scope, declared: Declared) -> Part:
     return _Text(condition.text, scope, declared).whole()
 
 
+def readings_of(expression: Expression, scope: Scope, declared: Declared) -> list[Reading]:
+    """The values that an expression asks."""
+    text = _Text(expression.text, scope, declared)
+    return [reading for name in expression.names for reading in text.reading(name)]
+
+
 class _Text:
     def __init__(self, text: str, scope: Scope, declared: Declared) -> None:
         self.scope = scope

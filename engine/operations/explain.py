@@ -23,6 +23,7 @@ from engine.core.reading.decode import Taken, kind_of
 from engine.core.rules.occasion import Trigger
 from engine.core.rules.ruleset import Rule
 from engine.insight.explain import Explainer, Explanation, watched
+from engine.insight.score import Score, score_of
 from engine.insight.values import ZONE, firm_time
 from engine.operations import replay
 from engine.operations import snapshot as snapshots
@@ -64,6 +65,7 @@ class Seen:
 class Account:
     client: ClientState
     seen: list[Seen]
+    score: Score | None
     happened: list[str] = field(default_factory=list)  # what timers did on the way to the time asked for
 
 
@@ -83,7 +85,7 @@ async def account(
     """
     if snapshot is not None and records is not None:
         raise Refused("both a snapshot and records; give one of them")
-    plan = await _plan(settings, clients)
+    plan = await plan_in_use(settings, clients)
     if personal:
         plan = compile_rule_set(plan.rule_set.showing_all())
     at_ms = firm_time_ms(at) if at is not None else None
@@ -108,7 +110,7 @@ async def account(
     return account_of(plan, packed, at_ms, event)
 
 
-async def _plan(settings: Settings, clients: Clients) -> Plan:
+async def plan_in_use(settings: Settings, clients: Clients) -> Plan:
     """Of the given directory, else of the active set."""
     if settings.rules is not None:
         return compile_rule_set(load_directory(settings.rules))
@@ -145,9 +147,10 @@ def account_of(plan: Plan, packed: bytes, at_ms: int | None, event_text: str | N
     client = unpack(plan.layout, packed)
     happened = _go_on(plan, client, at_ms) if at_ms is not None else []
     if event_text is None:
-        return Account(client, _as_it_is(plan, client), happened)
+        return Account(client, _as_it_is(plan, client), score_of(plan, client), happened)
     inputs = [_event(plan, client, event_text)]
-    return Account(client, _watch(plan, {client.client_id: client}, inputs, client.client_id), happened)
+    seen = _watch(plan, {client.client_id: client}, inputs, client.client_id)
+    return Account(client, seen, score_of(plan, client), happened)
 
 
 def account_of_records(
@@ -169,7 +172,7 @@ def account_of_records(
     if at_ms is not None:
         inputs.append(Due(client_id, at_ms))
     seen = _watch(plan, states, inputs, client_id, at_ms)
-    return Account(states[client_id], seen)
+    return Account(states[client_id], seen, score_of(plan, states[client_id]))
 
 
 # -- watching ----------------------------------------------------------------------------------------------------------

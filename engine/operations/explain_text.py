@@ -14,6 +14,7 @@ from engine.core.contract.outbound import Outcome
 from engine.core.rules.occasion import OnEvents
 from engine.core.rules.ruleset import Rule
 from engine.insight import rendering as explained
+from engine.insight.score import Score, score_lines
 from engine.insight.values import ZONE, firm_time
 from engine.operations.explain import Account, Seen
 from engine.runtime.errors import Refused
@@ -32,6 +33,8 @@ def overview(account: Account) -> Iterator[str]:
     """A line a rule, those that acted first."""
     client = account.client
     yield f"client {client.client_id} at {firm_time(client.now_ms)} ({ZONE}): tier {client.tier or '-'}"
+    if account.score is not None:
+        yield from score_lines(account.score)
     if account.happened:
         yield ""
         yield "what time alone brings until then"
@@ -109,6 +112,7 @@ def _json(account: Account, rule_id: str | None) -> dict[str, Any]:
     return {
         "client_id": account.client.client_id,
         "time": rfc3339(account.client.now_ms),
+        "score": _score_json(account.score),
         "rules": [
             {
                 **explained.as_json(seen.explanation),
@@ -121,3 +125,17 @@ def _json(account: Account, rule_id: str | None) -> dict[str, Any]:
             if rule_id in (None, seen.rule.id)
         ],
     }
+
+
+def _score_json(score: Score | None) -> dict[str, Any] | None:
+    if score is None:
+        return None
+    parts = [
+        {
+            **part.points.as_json(),
+            "text": part.text,
+            "values": explained.values_json(part.values),
+        }
+        for part in score.parts
+    ]
+    return {"value": score.value, "parts": parts}

@@ -144,6 +144,7 @@ FILES: Final = {
     "rules": "A file of rules: any name",
     "features": "features.yaml",
     "tiers": "tiers.yaml",
+    "score": "score.yaml",
     "policy": "policy.yaml",
     "definitions": "definitions.yaml",
     "events": "events.yaml",

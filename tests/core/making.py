@@ -68,6 +68,8 @@ def plan_of(
     definitions: str = "",
     policy: str = "",
     calendar: str = "",
+    score: str = "",
+    others: tuple[tuple[str, str], ...] = (),
 ) -> Plan:
     """Rule files -> checked rule set -> plan, as a worker does it."""
     texts = {
@@ -80,6 +82,9 @@ def plan_of(
         texts["definitions.yaml"] = definitions
     if calendar:
         texts["calendar.yaml"] = calendar
+    if score:
+        texts["score.yaml"] = score
+    texts |= dict(others)
     result = load(texts)
     assert isinstance(result, RuleSet), "\n".join(map(str, result))
     return compile_rule_set(result)

@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from engine.cli.main import main
-from engine.core.client.sections import pack
+from engine.core.client.sections import pack, unpack
 from engine.core.client.state import ClientState
 from engine.core.contract.message import rfc3339
 from engine.insight.values import firm_time
@@ -24,6 +24,7 @@ from engine.operations import explain as explaining
 from engine.operations import replay, snapshot
 from engine.operations.explain_text import lines
 from engine.operations.record_file import SimulatedRecord, to_line
+from engine.operations.reference_table import reference_table, rows_of
 from engine.runtime.clients import redis_client
 from engine.runtime.errors import Refused
 from engine.runtime.formats import SNAPSHOT_FORMAT
@@ -263,3 +264,82 @@ def test_the_example_of_the_manual_is_what_it_prints(tmp_path: Path, monkeypatch
     engage = [sys.executable, "-m", "engine.cli", *shlex.split(records)]
     Path("records.ndjson").write_bytes(subprocess.run(engage, check=True, capture_output=True).stdout)
     assert CliRunner().invoke(main, shlex.split(asked)).output.rstrip() == printed
+
+
+# -- a reference table -------------------------------------------------------------------------------------------------
+
+
+def snapshot_of(path: Path, *states: bytes) -> Path:
+    with path.open("wb") as out:
+        rows = snapshot.Rows(out)
+        rows.put({"engage_snapshot": SNAPSHOT_FORMAT, "app_id": "engage", "partitions": 1})
+        rows.put({"partition": 0, "position": b""})
+        rows.put({"states": encode_writes(written(unpack(PLAN.layout, packed), packed) for packed in states)})
+        rows.end()
+    return path
+
+
+def with_assets(*amounts: float) -> list[bytes]:
+    desk = Desk(PLAN)
+    for number, amount in enumerate(amounts):
+        desk.take(profile(at(0), f"p{number}"), balance(at(0), amount, f"p{number}"))
+    desk.take(profile(at(0), "unknown"), profile(at(0), "fund", type="mutual_fund"), balance(at(0), 9e9, "fund"))
+    return [pack(PLAN.layout, client) for client in desk.states.values()]
+
+
+def test_percentiles_of_a_snapshot_are_the_rows_of_a_table(tmp_path: Path) -> None:
+    path = snapshot_of(tmp_path / "snapshot", *with_assets(*(n * 1000 for n in range(1, 201))))
+    found = reference_table(PLAN, path, "client.assets_cny", 'client.type == "individual"', at(0))
+    assert (found.clients, found.without) == (200, 1)
+    rows = dict(found.rows)
+    assert rows["199000"] == 99  # 198 of 200 have less
+    assert rows["101000"] == 50
+    assert list(rows.values()) == [99, *range(95, 0, -5)]
+    text = str(found)
+    assert text.startswith("client.assets_cny,then\n>= 199000,99\n")
+    table = "tables:\n  place: {hit: first, otherwise: 0, file: place.csv}\n"
+    desk = Desk(plan_of(rule("p", when="place >= 50"), definitions=table, others=(("place.csv", text),)))
+    desk.take(balance(at(0), 100_999), balance(at(0), 101_000, "c2"))
+    desk.take(login(at(1)), login(at(1), "c2"))
+    assert desk.outcomes == [("p", "no_consent")]  # of c2 alone
+
+
+@pytest.mark.parametrize(
+    ("values", "rows"),
+    [
+        ([5.0], []),  # nobody has less than the one
+        ([0.0] * 80 + [7.5] * 20, [("7.5", 80)]),
+        ([1.0, 2.0], [("2", 50)]),
+    ],
+)
+def test_a_value_that_many_have_stands_once(values: list[float], rows: list[tuple[str, int]]) -> None:
+    assert list(rows_of(values)) == rows
+
+
+@pytest.mark.parametrize(
+    ("name", "where", "said"),
+    [
+        ("client.tier", None, "client.tier is no number"),
+        ("client.known_since", None, "is no number"),
+        ("nothing", None, "nothing is no number"),
+        ("client.assets_cny", "client.typ == 1", "client.typ == 1: unknown name"),
+        ("client.cash_cny", None, "has client.cash_cny: there is nothing to compare with"),
+    ],
+)
+def test_what_no_table_can_be_of_is_said(name: str, where: str | None, said: str, tmp_path: Path) -> None:
+    path = snapshot_of(tmp_path / "snapshot", *with_assets(1, 2))
+    with pytest.raises(Refused, match=re.escape(said)):
+        reference_table(PLAN, path, name, where, at(0))
+
+
+def test_the_command_writes_a_table(tmp_path: Path) -> None:
+    rules = tmp_path / "rules"
+    rules.mkdir()
+    for name, text in PLAN.rule_set.files:
+        (rules / name).write_text(text, encoding="utf-8")
+    path = snapshot_of(tmp_path / "snapshot", *with_assets(100, 300))
+    command = ["reference-table", str(path), "--rules", str(rules), "--of", "assets_avg_cny_30d"]
+    found = CliRunner().invoke(main, [*command, "--at", "2026-02-16", "--where", 'client.type == "individual"'])
+    assert found.exit_code == 0, found.output
+    assert found.stdout == "assets_avg_cny_30d,then\n>= 300,50\n"
+    assert found.stderr == "2 clients, and 1 without assets_avg_cny_30d\n"

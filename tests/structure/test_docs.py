@@ -74,7 +74,8 @@ def test_the_changelog_names_the_version() -> None:
 
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-DECLARATIONS = ("events.yaml", "calendar.yaml", "features.yaml", "tiers.yaml", "policy.yaml", "definitions.yaml")
+DECLARED = ("events", "calendar", "features", "tiers", "score", "policy", "definitions")
+DECLARATIONS = tuple(f"{name}.yaml" for name in DECLARED)
 
 
 def blocks(language: str) -> list[str]:

@@ -95,7 +95,7 @@ SECTIONS: Final = (
         1,
         (
             ("tier", "t", None), ("tier_since_ms", "s", None), ("tier_history", "h", []), ("segment", "g", None),
-            ("value_score", "v", None),
+            ("value_score", "v", None), ("score_parts", "p", None),
         ),
         kept_packed=True,
     ),

@@ -46,8 +46,8 @@ class ClientState:
         "calendar_ms", "calendar_rules", "cash_fen", "client_id", "consents", "contacts_day",
         "contacts_today", "day", "decided_ms", "due_ms", "event_ids", "held", "holdings", "items", "language",
         "late", "margin_ratio", "now_ms", "opted_out", "packed", "public", "recent", "region", "review_ms",
-        "risk_level", "said_ms", "segment", "sequence", "silenced", "since_ms", "tier", "tier_history", "tier_since_ms",
-        "time_zone", "type", "unknown", "value_score", "waits",
+        "risk_level", "said_ms", "score_parts", "segment", "sequence", "silenced", "since_ms", "tier", "tier_history",
+        "tier_since_ms", "time_zone", "type", "unknown", "value_score", "waits",
     )  # fmt: skip
 
     def __init__(self, layout: Layout, client_id: str, now_ms: int) -> None:
@@ -81,6 +81,7 @@ class ClientState:
         self.tier_history: list[list[Any]] = []  # [ms, from, to], newest last; replaced, never changed
         self.segment: str | None = None
         self.value_score: float | None = None
+        self.score_parts: list[Any] | None = None  # of each dimension its weight, value, and what counts without one
         # what rules did, and what they wait for
         self.acted: dict[str, int] = {}  # rule id -> when it last acted, for its cooldown
         self.silenced: dict[str, int] = {}  # rule id -> the last event after which its silence was already seen

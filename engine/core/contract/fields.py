@@ -26,6 +26,7 @@ from engine.core.text import CODE, CODES, Form, plain
 
 MAX_QUANTITY: Final = 10**12
 MAX_DECIMALS: Final = 6
+DIMENSIONS: Final = ("assets", "behaviour", "risk", "needs")  # of the score, in this order
 MICRO: Final = 10**MAX_DECIMALS
 MAX_DIGITS: Final = 15  # of a quantity with decimals: a float distinguishes any such decimal numbers
 MAX_NUMBER: Final = MAX_QUANTITY  # of a number that a rule set declares, on both sides of zero

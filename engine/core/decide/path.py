@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, MutableMapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from engine.core.client.sections import pack, unpack
 from engine.core.client.state import ClientState
@@ -154,9 +155,16 @@ def _sweep(plan: Plan, states: MutableMapping[str, ClientState], item: Sweep, de
     before = (client.due_ms, client.review_ms, client.segment)
     if tried.due_ms < client.due_ms or tried.review_ms < client.review_ms:
         client.due_ms, client.review_ms = min(tried.due_ms, client.due_ms), tried.review_ms
+    if _weights(client) != _weights(tried):
+        client.value_score, client.score_parts, late = tried.value_score, tried.score_parts, True
     client.segment = tried.segment  # a score that only drifts with its windows is no reason to write every client
     if late or before != (client.due_ms, client.review_ms, client.segment):
         decided.changed[item.client_id] = client
+
+
+def _weights(client: ClientState) -> list[Any]:
+    """The form of the score: with another one, it is another score."""
+    return [part and part[::2] for part in client.score_parts or ()]
 
 
 def _classify(plan: Plan, client: ClientState) -> None:
@@ -164,6 +172,7 @@ def _classify(plan: Plan, client: ClientState) -> None:
     client.segment = plan.segments[first[0]] if first else None
     if plan.value_score is not None:
         client.value_score = plan.value_score(client, None, None)
+    client.score_parts = plan.score_parts(client, None, None) if plan.score_parts is not None else None
 
 
 def _act(

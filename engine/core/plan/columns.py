@@ -23,7 +23,8 @@ from engine.core.rules.ruleset import RuleSet, Tiers
 def plan_of_features(rule_set: RuleSet, names: Collection[str]) -> Plan:
     """A plan that keeps these features and decides nothing."""
     chosen = tuple(feature for feature in rule_set.features if feature.name in names)
-    alone = replace(rule_set, features=chosen, rules=(), tiers=Tiers({}, (), None), lists={}, tables=(), definitions=())
+    nothing = Tiers({}, (), None)
+    alone = replace(rule_set, features=chosen, rules=(), tiers=nothing, lists={}, tables=(), definitions=(), score=())
     return compile_rule_set(alone)  # definitions and tables can ask for features that are not chosen
 
 

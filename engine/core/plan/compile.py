@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 from engine.core.client.state import ClientState, Layout
 from engine.core.contract import topics
+from engine.core.contract.fields import DIMENSIONS
 from engine.core.language.expressions import Expression, Name, Scope, to_python
 from engine.core.plan import features, matching, updates
 from engine.core.plan.codegen import Code
@@ -38,6 +39,7 @@ from engine.core.rules.business_days import business_days
 from engine.core.rules.day_lists import DayLists
 from engine.core.rules.occasion import AT, BECOMES, BUSINESS_DAYS, Becomes, Calendar, Trigger, on, triggers
 from engine.core.rules.ruleset import Ladder, Rule, RuleSet
+from engine.core.rules.score import with_score
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,7 @@ class Plan:
     segments: tuple[str, ...]
     segment: Matcher
     value_score: Read | None
+    score_parts: Read | None  # of each dimension: weight and value, and what counts where it is missing; or None
     facts: dict[str, tuple[str, ...]]  # topic -> the facts that its events set
     review_on: frozenset[str]  # the topics that can move a tier at once
     scopes: dict[Trigger | None, Scope]  # the names that expressions use there; None: of the client alone
@@ -114,7 +117,8 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
         return names.rule_scope(trigger, rule_set.features, tiers, segments, reads, rule_set.declared, kinds)
 
     unread = scope_of(None)
-    waited_for = [ladder.measure for ladder in rule_set.tiers.ladders.values()]
+    measured = {t: with_score(ladder.measure, rule_set.value_score) for t, ladder in rule_set.tiers.ladders.items()}
+    waited_for = list(measured.values())
     waited_for += [rule.when for rule in rule_set.rules if isinstance(rule.occasion, Becomes)]
     watched = {name.name for expression in waited_for for name in read_by(expression, unread)}
     sources = {source: features.plan_source(source, rule_set.features, watched) for source in topics.sources(kinds)}
@@ -152,11 +156,13 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
     for name in bases:
         code.function(f"base_{name.name.partition('.')[2]}", "c, e, t", [f"return {name.base}"])
     matching.add(code, "segment", [sure(s.when) for s in rule_set.tiers.segments], scope)
-    if rule_set.tiers.value_score is not None:
-        score = code.place(to_python(rule_set.tiers.value_score, scope))
+    if rule_set.value_score is not None:
+        score = code.place(to_python(rule_set.value_score, scope))
         code.function("value_score", "c, e, t", [f"return {score}"])
-    for client_type, ladder in rule_set.tiers.ladders.items():
-        measure = code.place(to_python(ladder.measure, scope))
+    if rule_set.score:
+        code.function("score_parts", "c, e, t", [f"return {_score_parts(rule_set, scope)}"])
+    for client_type, expression in measured.items():
+        measure = code.place(to_python(expression, scope))
         code.function(f"measure_{client_type}", "c, e, t", [f"return {measure}"])
 
     code.constants |= updates.UPDATERS | updates.constants(sources)
@@ -164,7 +170,7 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
 
     base_of = {name.name: space[f"base_{name.name.partition('.')[2]}"] for name in bases}
     ladders = {
-        t: _ladder(ladder, space[f"measure_{t}"], sources, read_by(ladder.measure, scope), base_of)
+        t: _ladder(ladder, measured[t], space[f"measure_{t}"], sources, read_by(measured[t], scope), base_of)
         for t, ladder in rule_set.tiers.ladders.items()
     }
     by_balance_alone = all(ladder.daily_mean is not None for ladder in ladders.values())
@@ -202,12 +208,25 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
         segments=segments,
         segment=space["segment"],
         value_score=space.get("value_score"),
+        score_parts=space.get("score_parts"),
         facts={topic: kind.told_facts for topic, kind in kinds.items()},
         review_on=frozenset(("profiles", "balances") if by_balance_alone else kinds),
         scopes=scopes,
         reaches=reaches,
         declared_types=rule_set.declared_types,
     )
+
+
+def _score_parts(rule_set: RuleSet, scope: Scope) -> str:
+    parts = {part.name: part for part in rule_set.score}
+    found = []
+    for name in DIMENSIONS:
+        part = parts.get(name)
+        if part is None:
+            found.append("None")
+        else:
+            found.append(f"[{part.weight!r}, {scope[part.declared_as].code}, {part.otherwise!r}]")
+    return f"[{', '.join(found)}]"
 
 
 def _add_rules(
@@ -292,12 +311,14 @@ def _add_possible(
 
 def _ladder(
     ladder: Ladder,
+    measured: Expression,
     measure: Read,
     sources: Mapping[str, features.SourcePlan],
     reads: Sequence[Name],
     base_of: Mapping[str, Read],
 ) -> CompiledLadder:
-    money, measured = ladder.measure.type.unit == "cny", ladder.measure.text.strip()
+    money, name = ladder.measure.type.unit == "cny", ladder.measure.text.strip()
+    by_now = moves_with_now(measured.tree) if measured is ladder.measure else "hour"
 
     def stored(threshold: float | None) -> float | None:
         return round(threshold * 100) if money and threshold is not None else threshold
@@ -309,8 +330,8 @@ def _ladder(
         tuple(stored(step.enter) for step in ladder.steps),
         tuple(stored(step.exit) for step in ladder.steps),
         {step.tier: place for place, step in reversed([*enumerate(ladder.steps)])},
-        sources["balances"].daily_means.get(measured),
-        next(((topic, *plan.falling[measured]) for topic, plan in sources.items() if measured in plan.falling), None),
+        sources["balances"].daily_means.get(name),
+        next(((topic, *plan.falling[name]) for topic, plan in sources.items() if name in plan.falling), None),
         tuple(base_of[name.name] for name in reads if name.changes == "elapsed"),
-        moves_with_now(ladder.measure.tree) if any(name.changes == "now" for name in reads) else None,
+        by_now if any(name.changes == "now" for name in reads) else None,
     )

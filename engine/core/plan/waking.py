@@ -151,7 +151,7 @@ def digest_of(rule_set: RuleSet) -> str:
     features = [replace(feature, was=()) for feature in rule_set.features]
     bases: list[Feature | Table | Definition] = [*features, *rule_set.tables, *rule_set.definitions]
     plain = tuple(replace(base, description="") for base in bases)
-    tiers = (rule_set.tiers.ladders, rule_set.tiers.segments, rule_set.tiers.value_score)
+    tiers = (rule_set.tiers.ladders, rule_set.tiers.segments, rule_set.value_score)
     named = (said, plain, tiers, rule_set.lists, *_calendar_of(rule_set, (said, plain, tiers)))
     return hashlib.blake2b(repr(meaning(named)).encode(), digest_size=16).hexdigest()
 

@@ -15,6 +15,7 @@ from engine.core.language.expressions import Expression, Name
 from engine.core.rules.business_days import BusinessCalendar
 from engine.core.rules.event_types import EventType, declared_by, kinds_of
 from engine.core.rules.occasion import Occasion, Trigger
+from engine.core.rules.score import ScorePart, total
 from engine.core.rules.tables import Declared, Definition, Table
 
 Aggregate = Literal["count", "sum", "min", "max", "distinct", "last", "daily_mean", "avg", "top"]
@@ -91,7 +92,7 @@ class Tiers:
 
     ladders: dict[str, Ladder]
     segments: tuple[Segment, ...]  # the first that holds
-    value_score: Expression | None
+    value_score: Expression | None  # as a set without score.yaml has it
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -168,6 +169,11 @@ class RuleSet:
     last_days: Mapping[str, str] = field(default_factory=dict)  # of lists of days, declared or inferred
     event_types: tuple[EventType, ...] = ()  # by name
     calendar: BusinessCalendar | None = None
+    score: tuple[ScorePart, ...] = ()  # each a definition, too
+
+    @property
+    def value_score(self) -> Expression | None:
+        return total(self.score) or self.tiers.value_score
 
     @property
     def kinds(self) -> Kinds:

@@ -1,6 +1,6 @@
-"""Reads features.yaml, tiers.yaml and policy.yaml: what rules build on.
+"""Reads features.yaml, tiers.yaml, score.yaml and policy.yaml: what rules build on.
 
-Enters: each file's root node. Leaves: features, tiers, contact policy.
+Enters: each file's root node. Leaves: features, tiers, score, contact policy.
 Holds: a declaration with a fault is named in `unsure`, so that rules which use it are not blamed.
 """
 
@@ -12,9 +12,11 @@ import re
 from dataclasses import replace
 from typing import Final, Literal, cast, get_args
 
+from engine.core.contract.fields import DIMENSIONS
 from engine.core.contract.topics import sources
-from engine.core.language.expressions import BOOL, Expression, Scope, Type, number
-from engine.core.language.types import MONEY, TIME
+from engine.core.language.expressions import BOOL, Expression, Name, Scope, Type, number
+from engine.core.language.types import DURATION, MONEY, TIME
+from engine.core.language.units import words
 from engine.core.rules import names
 from engine.core.rules.ruleset import (
     Aggregate,
@@ -27,6 +29,7 @@ from engine.core.rules.ruleset import (
     TierStep,
     Window,
 )
+from engine.core.rules.score import FULL, SCORE, ScorePart
 from engine.rulefile.read.definitions import is_word
 from engine.rulefile.source.document import Node, Scalar
 from engine.rulefile.source.fields import DAY_S, IDENTIFIER, KEBAB, TIER, Reader
@@ -146,21 +149,26 @@ def _adds_up(type_: Type, aggregate: Aggregate) -> bool:
     return type_.kind == "number" and (type_.unit != TIME or aggregate not in ("avg", "top"))
 
 
-def read_tiers(reader: Reader, root: Node, features: tuple[Feature, ...]) -> Tiers:
+def read_tiers(reader: Reader, root: Node, features: tuple[Feature, ...], *, scored: bool = False) -> Tiers:
+    """`scored`: score.yaml has the score, which tiers and segments can then be by."""
     fields = reader.mapping(root, (), (*names.CLIENT_TYPES, "segments", "value_score"))
     base = {
         name: known
         for name, known in names.rule_scope(None, features, (), (), kinds=reader.kinds).items()
-        if name not in ("client.tier", "client.days_in_tier", "client.segment", "client.value_score")
+        if name not in ("client.tier", "client.days_in_tier", "client.segment", SCORE)
     }
+    if scored and "value_score" in fields:
+        reader.problem(fields["value_score"], "value_score beside score.yaml", "remove it: score.yaml is the score")
+    score_now = {SCORE: Name(SCORE, number("score"), False, "None", bounds=(0, FULL), log10=2.0)} if scored else {}
+    base |= score_now
     ladders = {type_: _ladder(reader, fields[type_], base) for type_ in names.CLIENT_TYPES if type_ in fields}
     tiers = tuple(dict.fromkeys(step.tier for ladder in ladders.values() for step in ladder.steps))
     scope = names.rule_scope(None, features, tiers, (), kinds=reader.kinds)
-    before_segment = {n: k for n, k in scope.items() if n not in ("client.segment", "client.value_score")}
+    before_segment = {n: k for n, k in scope.items() if n not in ("client.segment", SCORE)} | score_now
     segments = tuple(_segment(reader, item, before_segment) for item in reader.items(fields.get("segments")))
     _no_twice(reader, fields.get("segments"), [segment.id for segment in segments])
     scope = names.rule_scope(None, features, tiers, tuple(segment.id for segment in segments), kinds=reader.kinds)
-    before_score = {n: k for n, k in scope.items() if n != "client.value_score"}
+    before_score = {n: k for n, k in scope.items() if n != SCORE}
     score = reader.expression(fields["value_score"], before_score, number()) if "value_score" in fields else None
     return Tiers(ladders, segments, score and _in_cny(score))
 
@@ -170,6 +178,41 @@ def _in_cny(score: Expression) -> Expression:
     if score.type.unit != MONEY:
         return score
     return replace(score, tree=ast.BinOp(score.tree, ast.Div(), ast.Constant(100)), type=number("score"))
+
+
+def read_score(reader: Reader, root: Node, scope: Scope) -> tuple[ScorePart, ...]:
+    """In the order of DIMENSIONS. `scope` has what is known of the client, and what is declared."""
+    fields = reader.mapping(root, ("score",))
+    given = reader.mapping(fields.get("score"), (), DIMENSIONS)
+    faults = reader.faults
+    parts = tuple(_part(reader, name, given[name], scope) for name in DIMENSIONS if name in given)
+    weights = sum(part.weight for part in parts)
+    if "score" in fields and reader.faults == faults and abs(weights - FULL) > 1e-9:
+        reader.problem(fields["score"], f"the weights add up to {weights:g}", f"let them add up to {FULL}")
+    return parts
+
+
+def _part(reader: Reader, name: str, node: Node, scope: Scope) -> ScorePart:
+    fields = reader.mapping(node, ("weight", "is"), ("otherwise", "description"))
+    at = fields.get("is")
+    value = reader.expression(at, scope, number())
+    if at is not None and value.type.unit in (MONEY, TIME, DURATION):
+        reader.problem(
+            at, f"{name} is {words(value.type)}", f"write a number from 0 to {FULL}, such as 100 * x / cny(1_000_000)"
+        )
+    asked = [read.name for asks in value.names for read in (scope[asks].reads or (scope[asks],))]
+    later = [read for read in asked if read.startswith(("client.tier", "client.days_in_tier", "client.segment", SCORE))]
+    if at is not None and later:
+        reader.problem(
+            at, f"{name} follows from {later[0]}", "ask what that follows from: it can follow from the score"
+        )
+    weight = reader.number(fields.get("weight"))
+    if "weight" in fields and not 0 <= weight <= FULL:
+        reader.problem(fields["weight"], f"a weight of {weight}", f"write 0 to {FULL}; all of them add up to {FULL}")
+    otherwise = reader.number(fields["otherwise"]) if "otherwise" in fields else None
+    if otherwise is not None and not 0 <= otherwise <= FULL:
+        reader.problem(fields["otherwise"], f"otherwise {otherwise}", f"write 0 to {FULL}")
+    return ScorePart(name, weight, value, otherwise, reader.words(fields.get("description"), 300, lines=True))
 
 
 def _segment(reader: Reader, node: Node, scope: Scope) -> Segment:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -20,9 +21,10 @@ from engine.core.rules.event_types import EventType, kinds_of
 from engine.core.rules.names import Scopes, rule_scope
 from engine.core.rules.occasion import ITEM_KINDS, Unanswered, trigger_about
 from engine.core.rules.ruleset import ContactPolicy, Rule, RuleSet, Tiers
+from engine.core.rules.score import SCORE_FILE, ScorePart, definitions_of
 from engine.core.rules.tables import NOTHING
 from engine.core.text import INVISIBLE, visible
-from engine.rulefile.read.declarations import read_features, read_policy, read_tiers
+from engine.rulefile.read.declarations import read_features, read_policy, read_score, read_tiers
 from engine.rulefile.read.definitions import read_calendar, read_definitions
 from engine.rulefile.read.event_types import EVENTS_FILE, is_rules_of_old, read_event_types
 from engine.rulefile.read.rules import read_rules
@@ -141,7 +143,10 @@ def load(
         reader.answers = frozenset() if reader.file == FEATURES else answered_by(calendar, faulty_calendar)
     features = read_features(readers[FEATURES], roots[FEATURES]) if FEATURES in roots else ()
     unsure.any_name |= FEATURES not in files
-    tiers = read_tiers(readers[TIERS], roots[TIERS], features) if TIERS in roots else Tiers({}, (), None)
+    scored = SCORE_FILE in roots and not (published and is_rules_of_old(roots[SCORE_FILE], "score"))
+    tiers = Tiers({}, (), None)
+    if TIERS in roots:
+        tiers = read_tiers(readers[TIERS], roots[TIERS], features, scored=scored)
     if any(problem.file == TIERS for problem in problems):
         unsure.values = TIERS_DECLARE
     policy = read_policy(readers[POLICY], roots[POLICY]) if POLICY in roots else ContactPolicy(0)
@@ -159,10 +164,18 @@ def load(
         unsure.any_name = True
         remedy = f"add it: it says what {', '.join(sheets.names)} holds, or remove what it says nothing of"
         problems.append(Problem(DEFINITIONS, 1, 1, None, "missing file", remedy))
+    score: tuple[ScorePart, ...] = ()
+    if scored:
+        known = rule_scope(None, features, tiers.names, segments, declared=declared, kinds=kinds)
+        score = read_score(readers[SCORE_FILE], roots[SCORE_FILE], known)
+        for part in score:
+            if part.declared_as in known:
+                readers[SCORE_FILE].problem(roots[SCORE_FILE], *_taken(part.declared_as))
+        declared = replace(declared, definitions=(*declared.definitions, *definitions_of(score)))
     scopes = Scopes(
         lambda trigger: rule_scope(trigger, features, tiers.names, segments, declared=declared, kinds=kinds)
     )
-    own = (*[EVENTS_FILE] * (not of_old), *[CALENDAR_FILE] * (not calendar_of_old))
+    own = (*[EVENTS_FILE] * (not of_old), *[CALENDAR_FILE] * (not calendar_of_old), *[SCORE_FILE] * scored)
     others = (FEATURES, TIERS, POLICY, DEFINITIONS, *own)
     placed = {name: read_rules(readers[name], roots[name], scopes, tiers) for name in roots if name not in others}
     rules = _distinct(placed, readers)
@@ -188,7 +201,12 @@ def load(
         },
         event_types=types,
         calendar=calendar,
+        score=score,
     )
+
+
+def _taken(name: str) -> tuple[str, str]:
+    return f'"{name}" is declared already', "give that another name: it is a part of the score"
 
 
 def _distinct(placed: dict[str, list[tuple[Scalar | None, Rule]]], readers: dict[str, Reader]) -> list[Rule]:

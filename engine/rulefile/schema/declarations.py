@@ -1,4 +1,4 @@
-"""JSON Schema of features.yaml, tiers.yaml, policy.yaml, definitions.yaml, events.yaml and calendar.yaml.
+"""JSON Schema of features.yaml, tiers.yaml, score.yaml, policy.yaml, definitions.yaml, events.yaml and calendar.yaml.
 
 Enters: the constants that their readers use; of a rule set, the names that it declares. Leaves: schemas.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from engine.core.contract.fields import DIMENSIONS
 from engine.core.contract.topics import in_order, sources
 from engine.core.language.types import TIME
 from engine.core.rules import names
@@ -104,9 +105,28 @@ def tiers_schema(rule_set: RuleSet | None) -> Schema:
     root: Keys = {
         **dict.fromkeys(names.CLIENT_TYPES, (of_type, "How clients of this type move between tiers.")),
         "segments": (items(mapping(segment, ("id", "when"))), "The first that holds is the client's."),
-        "value_score": (expression(known), "What the client is worth, as a number."),
+        "value_score": (expression(known), "What the client is worth, as a number; without score.yaml."),
     }
     return mapping(root, (), (*names.CLIENT_TYPES, "segments", "value_score"))
+
+
+def score_schema(rule_set: RuleSet | None) -> Schema:
+    part: Keys = {
+        "weight": (number(), "What of 100 it counts for. The weights add up to 100."),
+        "is": (expression(words_of(rule_set)), "A number from 0 to 100; below counts as 0, above as 100."),
+        "otherwise": (number(), "What counts where the value is missing. Without it, the score is missing then."),
+        "description": (text(300), "What it is, in plain words."),
+    }
+    one = mapping(part, ("weight", "is"), ("otherwise", "description"))
+    said = {
+        "assets": "What the client has.",
+        "behaviour": "What the client does.",
+        "risk": "What risk the client takes, or can take.",
+        "needs": "What service the client needs.",
+    }
+    parts: Keys = {name: (one, said[name]) for name in DIMENSIONS}
+    dimensions = mapping(parts, (), DIMENSIONS) | {"minProperties": 1}
+    return mapping({"score": (dimensions, "By dimension.")}, ("score",))
 
 
 def policy_schema() -> Schema:

@@ -48,8 +48,8 @@ WRITTEN_AS: Final[dict[type, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """`what` is rule, feature, tiers, policy, calendar, list, table, definition or tests; `change` added, removed or
-    changed.
+    """`what` is rule, feature, tiers, policy, calendar, score, list, table, definition or tests; `change` is added,
+    removed or changed.
     """
 
     what: str
@@ -80,6 +80,8 @@ def differences(old: RuleSet, new: RuleSet) -> list[Difference]:
             continue
         what = part.name.removesuffix("s").replace("_", " ")
         ones, others = _by_key(before) or {}, _by_key(after) or {}
+        if part.name == "definitions":  # a part of the score is one of them, and reported as that
+            ones, others = _declared(ones, old), _declared(others, new)
         ones = by_present_name(ones, others)
         like = likenesses(ones, others)
         for name in dict.fromkeys((*ones, *others)):
@@ -92,6 +94,11 @@ def differences(old: RuleSet, new: RuleSet) -> list[Difference]:
         for each in found
     ]
     return found + _tests(old, new)
+
+
+def _declared(definitions: Mapping[str, Any], rule_set: RuleSet) -> dict[str, Any]:
+    parts = {part.declared_as for part in rule_set.score}
+    return {name: value for name, value in definitions.items() if name not in parts}
 
 
 def _one(what: str, name: str, before: Any, after: Any, like: str) -> list[Difference]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from engine.core.client.items import ABOUT, ITEM_STATES, KEY, KIND, SINCE_MS, STATE
 from engine.core.client.record import PUBLIC_FIELDS
+from engine.core.client.score import ScorePoints, score_points
 from engine.core.client.sections import last_events, unpack
 from engine.core.client.state import ClientState
 from engine.core.contract.message import cny, rfc3339
@@ -59,6 +60,7 @@ def _private(client: ClientState, declared: Mapping[str, int]) -> dict[str, Any]
         "consents": list(client.consents),
         "opted_out": {channel: rfc3339(moment) for channel, moment in sorted(client.opted_out.items())},
         "assets_peak_cny": None if client.assets_peak_fen is None else cny(client.assets_peak_fen),
+        "score": [points.as_json() for points in score_points(client.score_parts)],
         "events": client.sequence,
         "known_since": rfc3339(client.since_ms),
         "last_event": {name: None if moment is None else rfc3339(moment) for name, moment in last.items()},
@@ -94,6 +96,8 @@ def on_one_screen(record: dict[str, Any]) -> str:
         *("age_band", "region", "risk_level", "events", "known_since", "updated_at", "next_look"),
     )
     lines += [f"  {name:<16} {'-' if record[name] is None else record[name]}" for name in shown]
+    at = next(number for number, line in enumerate(lines) if line.startswith("  value_score")) + 1
+    lines[at:at] = [f"    {_points(part)}" for part in record["score"]]
     lines.append(f"  {'consents':<16} {', '.join(record['consents']) or '-'}")
     lines += [f"  {'opted out':<16} {channel}, {moment}" for channel, moment in record["opted_out"].items()]
     singular = {name: kind.singular for name, kind in TOPICS.items()}
@@ -119,6 +123,10 @@ def on_one_screen(record: dict[str, Any]) -> str:
         for a in record["last_actions"]
     ] or ["  none"]
     return "\n".join(lines)
+
+
+def _points(part: dict[str, Any]) -> ScorePoints:
+    return ScorePoints(part["part"], part["weight"], part["value"], part.get("otherwise"))
 
 
 async def all_states(redis: AnyRedis, app_id: str) -> AsyncIterator[tuple[str, bytes]]:
