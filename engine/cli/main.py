@@ -220,6 +220,8 @@ def replay_command(
         click.echo(f"units {replayed.units}\ndifferences {len(replayed.differences)}", err=True)
     if replayed.applied:
         click.echo(f"{replayed.applied} units decided by an older engine were applied, not decided again", err=True)
+    for rejection in replayed.rejections(of_a_file=not from_ledger):
+        click.echo(rejection, err=True)
     for rule_id, times in replayed.unknown_days.items():
         click.echo(
             f"{rule_id}: {times} not sent (day_unknown): a list of days or the calendar has ended; add the next days",

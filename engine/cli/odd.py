@@ -5,8 +5,11 @@ Enters: what somebody wrote. Leaves: the value, or click's own error with exit s
 
 from __future__ import annotations
 
+import difflib
 import math
 import os
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
@@ -14,6 +17,7 @@ from urllib.parse import urlsplit
 import click
 
 from engine.runtime.addresses import is_host, odd_characters
+from engine.runtime.settings import Settings
 
 MAY_BE_EMPTY: Final = frozenset({"prefix", "note", "topic_names"})
 MANY_LINES: Final = frozenset({"event"})
@@ -103,6 +107,25 @@ def urls(context: click.Context, parameter: click.Parameter, value: tuple[str, .
         if not right:
             raise click.BadParameter(f"{url!a}: write it as http://HOST:PORT")
     return value
+
+
+# What Kubernetes sets in every container for a Service whose name begins with engage; the last form holds an address.
+_OF_A_SERVICE: Final = re.compile(
+    r"\w*_(SERVICE_(HOST|PORT(_\w+)?)=.*|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?=.*|PORT=(tcp|udp|sctp)://.*)"
+)
+NAMED: Final = 10
+
+
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """The variables that are named like settings without being one, each with the setting that is probably meant."""
+    known = [name.upper() for name in Settings.model_fields]
+    found = []
+    for variable, value in sorted(environment.items()):
+        prefix, name = variable[:7].upper(), variable[7:].upper()
+        if prefix == "ENGAGE_" and name not in known and not _OF_A_SERVICE.fullmatch(f"_{name}={value}"):
+            close = difflib.get_close_matches(name, known, n=1)
+            found.append(f"{variable}: did you mean ENGAGE_{close[0]}?" if close else variable)
+    return found[:NAMED] + ([f"and {len(found) - NAMED} more"] if len(found) > NAMED else [])
 
 
 def check_question(at: str | None, event: str | None) -> None:

@@ -6,13 +6,15 @@ Enters: arguments, environment, settings file. Leaves: Settings; a result, or a 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import structlog
 
-from engine.cli.odd import DIRECTORY, PathOf
+from engine.cli.odd import DIRECTORY, PathOf, unknown_variables
 from engine.runtime import settings as settings_
 from engine.runtime.errors import Refused, Unavailable
 from engine.runtime.settings import Settings, SettingsError
@@ -53,6 +55,10 @@ def load_settings(settings_file: Path | None, **given: Any) -> Settings:
     from engine.runtime import logs
 
     logs.configure(settings)
+    if unknown := unknown_variables(os.environ):
+        structlog.get_logger(__name__).warning(
+            "environment variables are ignored: no setting has their name", names=unknown
+        )
     return settings
 
 

@@ -45,6 +45,7 @@ from engine.runtime.rule_sets.archive import RuleSetArchive
 from engine.runtime.settings import Settings
 
 SHOWN: Final = frozenset(OUTBOUND)
+KINDS: Final = 20  # of rejected records that are listed
 
 
 def states_hash(states: Iterable[tuple[str, bytes]]) -> str:
@@ -95,17 +96,23 @@ class Replayed:
     states: dict[str, bytes] = field(default_factory=dict)
     events: int = 0
     rejected: int = 0
+    refused: Counter[tuple[str, str, str]] = field(default_factory=Counter)  # topic, reason, error: a few kinds of many
+    first: dict[tuple[str, str, str], Inbound] = field(default_factory=dict)  # of each of these
     units: int = 0
     applied: int = 0  # units of an engine with other semantics, whose writes were taken as they are
     differences: list[str] = field(default_factory=list)
     unknown_days: Counter[str] = field(default_factory=Counter)  # rule -> decisions past the end of a list of days
 
-    def count(self, outcome: Outcome) -> None:
+    def count(self, record: Inbound, outcome: Outcome) -> None:
         match outcome:
             case Taken():
                 self.events += 1
             case Rejected():
                 self.rejected += 1
+                kind = record.topic, outcome.reason.value, outcome.error
+                if kind in self.first or len(self.first) < KINDS:
+                    self.first.setdefault(kind, record)
+                    self.refused[kind] += 1
             case Rerouted():
                 pass
             case _:
@@ -115,6 +122,16 @@ class Replayed:
         for (rule_id, outcome), times in decided.outcomes.items():
             if outcome == Verdict.DAY_UNKNOWN:
                 self.unknown_days[rule_id] += times
+
+    def rejections(self, *, of_a_file: bool) -> Iterator[str]:
+        """What was rejected and why: a line for each kind, with its first record."""
+        for (topic, reason, error), times in self.refused.most_common():
+            record = self.first[topic, reason, error]
+            place = f"line {record.offset}" if of_a_file else f"partition {record.partition}, offset {record.offset}"
+            more = f" (and {times - 1} more)" if times > 1 else ""
+            yield f"{topic}, {place}{more}: {reason}: {error}"
+        if others := self.rejected - self.refused.total():
+            yield f"{others} more were rejected for other reasons"
 
     @property
     def hash(self) -> str:
@@ -131,7 +148,7 @@ def replay_records(
     timeline = Timeline(plan, states)
     outcome_of = read_with(plan.declared_types)
     for record, outcome in by_neighbours((record, outcome_of(record)) for record in records):
-        replayed.count(outcome)
+        replayed.count(record, outcome)
         if isinstance(outcome, Taken):
             for decided in timeline.take(kind_of(record.topic, outcome.event), outcome.event):
                 replayed.decided(decided)
@@ -238,7 +255,7 @@ class PartitionReplay(Generic[Plan, State, Input]):
         keys: set[str] = set()
         found = [(record, read(record, self._belongs, decode)) for record in await self._inputs.read(step.ranges)]
         for record, outcome in by_ledger(found, step.ahead):
-            self._replayed.count(outcome)
+            self._replayed.count(record, outcome)
             if isinstance(outcome, Taken):
                 events.append(processor.arrived(record.topic, outcome.event))
                 keys.add(processor.key_of(outcome.event))

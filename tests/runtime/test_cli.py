@@ -152,8 +152,19 @@ def test_replay_goes_on_with_timers(history):
 
 
 def test_replay_counts_what_it_rejects(history):
-    bad = b'{"topic":"trades","key":"c","timestamp":1,"value":{"not":"a trade"}}\n'
-    assert summary(engage("replay", "-", "--rules", RULES, stdin=history + bad))["rejected"] == "1"
+    """And says which and why: each kind with its first line, 20 kinds at most."""
+    record = b'{"topic":"trades","key":"%s","timestamp":1,"value":%s}\n'
+    before = len(history.splitlines())
+    bad = record % (b"c", b'{"event_id":"t","client_id":"d"}') + record % (b"c", b"[]") * 3
+    said = engage("replay", "-", "--rules", RULES, stdin=history + bad).stderr.splitlines()
+    assert said[1] == "rejected 4"
+    assert said[4].startswith(f"trades, line {before + 2} (and 2 more): wrong_type: a JSON array, not an object")
+    assert said[5].startswith(f"trades, line {before + 1}: missing_field: time: Field required")
+    many = b"".join(record % (b"c", b'"%s"' % (b"x" * number)) for number in range(65_530, 65_560))
+    said = engage("replay", "-", "--rules", RULES, stdin=many).stderr.splitlines()
+    assert (said[1], len(said)) == ("rejected 30", 25)
+    assert sum("too_large" in line for line in said) == 19
+    assert said[-1] == "6 more were rejected for other reasons"
 
 
 @pytest.mark.parametrize(

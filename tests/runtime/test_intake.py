@@ -212,6 +212,28 @@ def test_a_record_of_another_partition_is_copied_once_with_its_origin():
     assert read(arrived, everyone, decode) == read(record, everyone, decode)
 
 
+@pytest.mark.parametrize(
+    ("sent", "arrives"),
+    [
+        ([("trace", b"1"), ("content-type", b"application/json")], ["trace", "content-type"]),
+        ([("trace", b"1"), ("trace", b"2")], ["trace", "trace"]),
+        ([("trace", None), ("�", b"\xff"), ("", b"")], ["trace", "�", ""]),
+        ([("engage_topic", b"profiles"), ("engage_offset", b"x"), ("engage_reason", b"x")], ["engage_reason"]),
+        ([("small", b"1"), ("large", b"x" * 65_536), ("late", b"1")], ["small"]),
+    ],
+)
+def test_a_copy_keeps_the_headers_of_its_producer(sent, arrives):
+    record = good()
+    record.headers = sent
+    copy = aside(record, nobody)
+    assert isinstance(copy, Message)
+    arrived = copied(copy)
+    assert [name for name, _ in arrived.headers] == arrives
+    assert set(arrived.headers) <= set(sent)
+    assert (arrived.topic, arrived.place) == ("logins", record.place)
+    assert copied(aside(record, nobody)).headers == arrived.headers
+
+
 def test_a_copy_that_is_wrong_again_does_not_travel_for_ever():
     copy = aside(good(), nobody)
     assert isinstance(copy, Message)

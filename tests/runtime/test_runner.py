@@ -271,6 +271,27 @@ async def test_events_are_read_between_the_parts_of_a_herd():
     assert len(ours) == HERD
 
 
+@pytest.mark.parametrize(
+    ("looks", "ticks"),
+    [
+        ([(10, 10, 1), (11, 11, 2), (12, 12, 2)], [1, 2, 2]),  # nothing is held
+        ([(10, 0, 1), (11, 0, 2), (12, 12, 3)], [0, 0, 3]),  # held from the start
+        ([(10, 10, 1), (11, 10, 2), (12, 10, 9), (13, 13, 9)], [1, 1, 1, 9]),
+        ([(10, 10, 1), (11, 10, 2), (12, 11, 5), (13, 12, 6), (14, 12, 7)], [1, 1, 2, 5, 5]),  # one after the other
+        # so long that it forgets up to when it may go on, and stands still
+        ([(10, 10, 1), *((n, 10, n) for n in range(11, 10_013))], [*[1] * 10_000, 0, 0, 0]),
+    ],
+)
+async def test_with_the_clock_of_events_timers_wait_for_what_cannot_be_read(looks, ticks):
+    """`looks`: wall clock, moment up to which all can be read, event time decided."""
+    runner = runner_of(Bench(HELLO), {})
+    found = []
+    for wall_ms, readable_ms, reached_ms in looks:
+        runner._partition.reached_event_ms = reached_ms
+        found.append(runner._reached_event_ms(wall_ms, readable_ms))
+    assert found == ticks
+
+
 @pytest.mark.usefixtures("at_every_turn")
 async def test_who_waits_for_the_turn_takes_events_and_no_more_than_a_few_of_a_herd(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("engine.runtime.worker.runner.TURN_WAIT_S", 0.0)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.cli.odd import unknown_variables
 from engine.runtime.settings import Settings, SettingsError, load
 
 
@@ -43,6 +44,29 @@ def test_secrets_are_not_shown(file, shown):
     settings = load(file)
     assert "hunter2" not in shown(settings)
     assert settings.redis.get_secret_value() == "redis://:hunter2@example:6379/0"
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ("ENGAGE_KAFKA=h:1 engage_redis=redis://h/0 PATH=x ENGAGED=x", []),
+        ("ENGAGE_KAKFA=h:1", ["ENGAGE_KAKFA: did you mean ENGAGE_KAFKA?"]),
+        ("engage_prefx=y", ["engage_prefx: did you mean ENGAGE_PREFIX?"]),
+        ("ENGAGE_APPID=x", ["ENGAGE_APPID: did you mean ENGAGE_APP_ID?"]),
+        ("ENGAGE_KAFKA_PASSWD=secret", ["ENGAGE_KAFKA_PASSWD: did you mean ENGAGE_KAFKA_PASSWORD?"]),
+        ("ENGAGE_COLOUR=red ENGAGE_=x", ["ENGAGE_", "ENGAGE_COLOUR"]),
+        # by Kubernetes, for a Service engage and others
+        ("ENGAGE_SERVICE_HOST=10.0.0.1 ENGAGE_SERVICE_PORT=80 ENGAGE_SERVICE_PORT_METRICS=80", []),
+        ("ENGAGE_PORT=tcp://10.0.0.1:80 ENGAGE_PORT_80_TCP=tcp://10.0.0.1:80 ENGAGE_PORT_80_TCP_PORT=80", []),
+        ("ENGAGE_PORT_80_TCP_ADDR=10.0.0.1 ENGAGE_PORT_53_UDP_PROTO=udp ENGAGE_REDIS_PORT_6379_TCP=tcp://h:1", []),
+        ("ENGAGE_WORKER_SERVICE_HOST=10.0.0.1 ENGAGE_WORKER_PORT=tcp://10.0.0.1:80", []),
+        ("ENGAGE_WEBPORT=80", ["ENGAGE_WEBPORT: did you mean ENGAGE_WEB_PORT?"]),
+        ("ENGAGE_WBE_PORT=80", ["ENGAGE_WBE_PORT: did you mean ENGAGE_WEB_PORT?"]),
+        (" ".join(f"ENGAGE_{n:02}=x" for n in range(25)), [*(f"ENGAGE_{n:02}" for n in range(10)), "and 15 more"]),
+    ],
+)
+def test_variables_that_name_no_setting_are_reported(variables: str, said: list[str]):
+    assert unknown_variables(dict(variable.split("=") for variable in variables.split())) == said
 
 
 def test_an_error_names_the_place_that_the_value_came_from(file, monkeypatch):

@@ -119,6 +119,7 @@ class Metrics:
             registry=r,
         )
         self.waiting = Gauge("engage_waiting", "1 while a system is away.", ["system"], registry=r)
+        self.redis_evicts = Gauge("engage_redis_evicts", "1 while Redis says that it evicts keys.", registry=r)
         self.cache_clients = Gauge("engage_cache_clients", "Client states in memory.", registry=r)
         self.rule_set = Gauge("engage_rule_set_info", "1 for the active rule set.", ["digest"], registry=r)
         self.rule_set_partitions = Gauge(

@@ -25,7 +25,9 @@ _HEADER_TOPIC: Final = "engage_topic"
 _HEADER_PARTITION: Final = "engage_partition"
 _HEADER_OFFSET: Final = "engage_offset"
 _HEADER_TIMESTAMP: Final = "engage_timestamp"
+_ORIGIN: Final = (_HEADER_TOPIC, _HEADER_PARTITION, _HEADER_OFFSET, _HEADER_TIMESTAMP)
 HEADER_ENCODING: Final = "engage_encoding"
+MAX_HEADERS_BYTES: Final = 65_536  # of the producer's on a copy, which its topic has to take
 APPEND_TIME: Final = 1  # the `timestamp_type` of a record whose time is the broker's
 
 
@@ -88,7 +90,8 @@ class Inbound:
         """The message for a record that is not decided here."""
         match outcome:
             case Rerouted():  # a copy for the partition that its key belongs to
-                return Message(REROUTED, self.key or b"", self.value, self._headers(), self.timestamp_ms)
+                headers = (*_within(self.headers), *self._headers())
+                return Message(REROUTED, self.key or b"", self.value, headers, self.timestamp_ms)
             case Rejected():
                 return self._letter(outcome)
             case _:
@@ -104,6 +107,15 @@ class Inbound:
             key, value = _packed(key), _packed(value)
             return Message(DEAD_LETTERS, key, value, (*headers, *self._headers(), (HEADER_ENCODING, b"gzip")))
         return Message(DEAD_LETTERS, key, value, headers + self._headers())
+
+
+def _within(headers: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:
+    """The producer's headers for a copy, but for those that do not fit or pass for the engine's own."""
+    left = MAX_HEADERS_BYTES
+    for name, content in headers:
+        left -= len(name.encode()) + len(content or b"")
+        if left >= 0 and name not in _ORIGIN:
+            yield name, content
 
 
 def _packed(data: bytes | None) -> bytes | None:
@@ -135,6 +147,7 @@ def inbound(topic: str, record: Record, known: Container[str] | None = None) -> 
     if topic != REROUTED:
         made.headers = record.headers
     else:
+        made.headers = [(name, content) for name, content in record.headers if name not in _ORIGIN]
         headers = dict(record.headers)
         made.rerouted = True
         try:

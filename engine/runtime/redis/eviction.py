@@ -76,10 +76,12 @@ class EvictionWatch:
         self._redis = redis
         self._stated = stated
         self.warning: str | None = None
+        self.evicts = False
 
     async def look(self) -> None:
         found = await policies(self._redis)
         before, self.warning = self.warning, _evicts(found)
+        self.evicts = self.warning is not None
         if self.warning is None and None in found and not self._stated:
             self.warning = UNKNOWN
         if self.warning is not None and self.warning != before:

@@ -28,6 +28,10 @@ class Health:
         self._rule_sets = rule_sets
         self._eviction = eviction
 
+    @property
+    def redis_evicts(self) -> bool:
+        return self._eviction is not None and self._eviction.evicts
+
     def not_ready(self) -> list[str]:
         """Why this worker is not ready, empty when it is. A worker without partitions is a ready spare."""
         reasons = [] if self._partitions.joined else ["has no assignment from its group yet"]
@@ -63,6 +67,7 @@ def add_pages(app: Any, health: Health, metrics: Metrics, partitions: Partitions
     async def show_metrics(web: Web, request: Request) -> Response:
         runners = partitions.runners()
         metrics.cache_clients.set(sum(runner.cached for runner in runners))
+        metrics.redis_evicts.set(health.redis_evicts)
         metrics.lists_end(rule_sets.days_left())
         metrics.rule_sets_by_partition(runner.rule_set for runner in runners)
         return web.bytes(metrics.text(), content_type="text/plain")

@@ -9,6 +9,7 @@ away.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -75,6 +76,8 @@ class Runner:
         self._stood = partition.position
         self._began: dict[str, int] = {}  # the offsets that this worker began at; empty: another one has the partition
         self._held: dict[str, Held] = {}  # by topic, what waits behind an open transaction
+        # wall clock and the event time reached by then, from the last moment on up to which everything can be read
+        self._reached: deque[tuple[int, int]] = deque(maxlen=10_000)
         self._doubtful = False  # it went wrong, and nothing since shows that it is right again
         self._log = log.bind(partition=self.number)
 
@@ -183,6 +186,7 @@ class Runner:
     async def _recover(self) -> None:
         await self._intake.stop()
         self._held = {}
+        self._reached.clear()
         await self._check()
         position = self._stood = await self._partition.recover()
         self._partition.offsets = await self._intake.start(dict(position.offsets))
@@ -235,9 +239,10 @@ class Runner:
         """Evaluate clients who are due: a part of a herd, or a few. True if more are due than a few."""
         self._report_waiting_records()
         # records that nobody can read yet, since a producer's transaction is open, may be logins, too
-        now_ms = self._intake.readable_ms(self._wall_ms())
+        wall_ms = self._wall_ms()
+        now_ms = self._intake.readable_ms(wall_ms)
         if self._settings.clock == "event":
-            tick_ms = self._partition.reached_event_ms
+            tick_ms = self._reached_event_ms(wall_ms, now_ms)
         elif self._intake.caught_up:
             tick_ms = now_ms
         else:
@@ -256,6 +261,15 @@ class Runner:
         if not self._partition.uncommitted:
             self._partition.take_newest_plan()
         return False
+
+    def _reached_event_ms(self, wall_ms: int, readable_ms: int) -> int:
+        """The latest event time by the moment up to which everything can be read; 0 while that is not known."""
+        reached = self._reached
+        if not reached or reached[-1][1] != self._partition.reached_event_ms or len(reached) == 1:
+            reached.append((wall_ms, self._partition.reached_event_ms))
+        while len(reached) > 1 and reached[1][0] <= readable_ms:
+            reached.popleft()
+        return reached[0][1] if reached[0][0] <= readable_ms else 0
 
     def _report_waiting_records(self) -> None:
         for topic, records in self._intake.merger.lag().items():
