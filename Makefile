@@ -17,7 +17,7 @@ demo: .venv/.ready  ## the engine with a simulated broker's clients, in the term
 	@exec $(BIN)/engage demo $(if $(SECONDS),--seconds $(SECONDS))
 
 test: .venv/.ready  ## all tests that need neither Java nor Docker
-	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(BIN)/pytest --numprocesses auto --dist loadfile
 
 test-kafka: .venv/.ready  ## all tests on real Apache Kafka, some 10 minutes (needs Java 17 and Maven; fetches Kafka once)
 	$(BIN)/pytest tests/kafka tests/services -m kafka --numprocesses 2 --dist loadfile

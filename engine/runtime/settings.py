@@ -150,7 +150,8 @@ class Settings(BaseSettings):
     @classmethod
     def _has_certificates(cls, file: Path | None) -> Path | None:
         try:
-            ssl.create_default_context(cafile=file)
+            if file is not None:  # else the system's are taken, and reading them takes longer than all the rest
+                ssl.create_default_context(cafile=file)
         except ssl.SSLError as error:
             raise ValueError("no file of certificates in PEM") from error
         return file

@@ -143,7 +143,7 @@ MANY = plan_of(
 )  # fmt: skip
 
 
-@quick(300)
+@quick(120)
 @given(histories(), st.integers(0, 60 * 24), st.integers(0, 40 * 24))
 def test_a_sweep_does_it_once_and_for_all(history, after_h: int, later_h: int):
     """After it, time alone brings the same as if the client were looked at again and again."""

@@ -88,7 +88,7 @@ def settled(plan: Plan, states: States) -> None:
     decide(plan, states, [Due(id_, LAST_MS) for id_ in sorted(states)])
 
 
-@quick(120)
+@quick(40)
 @given(name=plans, history=histories(known=True), data=st.data())
 def test_neither_batches_nor_ticks_nor_storage_change_a_byte(name, history, data):
     plan = PLANS[name]
@@ -111,7 +111,7 @@ def test_neither_batches_nor_ticks_nor_storage_change_a_byte(name, history, data
     assert packed(plan, states) == packed(plan, expected_states)
 
 
-@quick(60)
+@quick(40)
 @given(name=plans, history=histories(known=True), data=st.data())
 def test_other_clients_do_not_matter(name, history, data):
     """The same events in another order between clients, each client's own kept."""
@@ -126,7 +126,7 @@ def test_other_clients_do_not_matter(name, history, data):
     assert packed(plan, other_states) == packed(plan, states)
 
 
-@quick(60)
+@quick(40)
 @given(
     name=plans, history=histories(clients=1, known=True), late_ms=st.sampled_from([0, 1, 999, 3_600_000, 9 * DAY_MS])
 )
@@ -146,7 +146,7 @@ def test_it_does_not_matter_how_late_a_tick_comes(name, history, late_ms):
     assert packed(plan, states) == packed(plan, expected_states)
 
 
-@quick(120)
+@quick(40)
 @given(name=plans, history=histories(known=True, most=60))
 def test_caps_cooldowns_and_stays_are_kept(name, history):
     plan = PLANS[name]
@@ -174,7 +174,7 @@ def test_caps_cooldowns_and_stays_are_kept(name, history):
             contacts[client, day_of(now_ms)] += 1
 
 
-@quick(150)
+@quick(75)
 @given(history=histories(clients=1, known=True), data=st.data())
 def test_a_condition_is_looked_at_whenever_it_can_have_changed(history, data):
     """Between two looks at a client no condition that is waited for turns true or false."""
@@ -205,7 +205,7 @@ def check_stay(plan: Plan, change: dict, before: tuple[str, int] | None, now_ms:
         assert now_ms >= before[1] + ladder.ladder.demote_after_days * DAY_MS
 
 
-@quick(60)
+@quick(40)
 @given(name=plans, history=histories(known=True))
 def test_a_client_is_never_left_with_something_already_due(name, history):
     plan = PLANS[name]
@@ -218,7 +218,7 @@ def test_a_client_is_never_left_with_something_already_due(name, history):
     assert all(client.due_ms > LAST_MS for client in states.values())
 
 
-@quick(60)
+@quick(40)
 @given(name=plans, history=histories())
 def test_unpack_gives_back_every_attribute(name, history):
     plan = PLANS[name]
@@ -228,7 +228,7 @@ def test_unpack_gives_back_every_attribute(name, history):
         assert attributes(plan, again) == attributes(plan, client)
 
 
-@quick(60)
+@quick(40)
 @given(name=plans, history=histories(), hours=st.integers(0, 24 * 70))
 def test_an_activity_that_is_read_later_is_what_it_would_be_had_it_been_read_at_once(name, history, hours):
     plan = PLANS[name]
@@ -260,7 +260,7 @@ def of_activity(activity: Activity) -> dict[str, object]:
     return found | {"hours": activity.hours and of_activity(activity.hours)}
 
 
-@quick(60)
+@quick(40)
 @given(history=histories(known=True), order=st.randoms(use_true_random=False))
 def test_the_order_in_files_does_not_matter(history, order):
     """Rules and features in another order: the same messages, the same states."""

@@ -99,19 +99,19 @@ def judged(topic: str, key: bytes | None, value: bytes | None, timestamp_ms: int
     return result
 
 
-@quick(300)
+@quick(150)
 @given(topic=st.sampled_from(inbound_topics()), key=keys, value=st.none() | st.binary(max_size=200), moment=moments)
 def test_any_bytes(topic, key, value, moment):
     judged(topic, key, value, moment)
 
 
-@quick(300)
+@quick(150)
 @given(topic=st.sampled_from(inbound_topics()), begins=st.sampled_from(BEGINS), rest=st.binary(max_size=60))
 def test_any_bytes_behind_those_by_which_a_form_is_known(topic, begins, rest):
     judged(topic, b"c1", begins + rest, -1)
 
 
-@quick(300)
+@quick(150)
 @given(topic=st.sampled_from(inbound_topics()), value=jsons, moment=moments, ascii_only=st.booleans())
 @example(topic="logins", value={"time": "\ud800"}, moment=-1, ascii_only=False)
 def test_any_json(topic, value, moment, ascii_only):
@@ -142,7 +142,7 @@ DECLARED = {
 typed = st.sampled_from(["ipo_allotment", "branch_visit", "ipo", 5, None])
 
 
-@quick(500)
+@quick(200)
 @given(changed=st.dictionaries(st.sampled_from([*DECLARED, "branch", "extra"]), scalars), type_=typed, moment=moments)
 @example(changed={"told_at": "x", "listed_on": "2026-02-30", "shares": "0.1"}, type_="ipo_allotment", moment=-1)
 def test_declared_events_spoiled(changed, type_, moment):
@@ -155,7 +155,7 @@ def test_declared_events_are_read_quickly_in_their_usual_form():
     assert not read_as_by_its_model(kind, json.dumps(DECLARED).encode())  # a fraction is read by the model
 
 
-@quick(500)
+@quick(200)
 @given(record=spoiled(), moment=moments)
 def test_good_events_spoiled(record, moment):
     judged(record[0], b"c1", record[1], moment)
@@ -173,7 +173,7 @@ def test_what_a_model_writes_is_read_again(history):
             assert taken.event.model_fields_set == event.model_fields_set
 
 
-@quick(300)
+@quick(150)
 @given(data=st.data(), history=histories(most=3))
 def test_a_key_twice_is_refused_wherever_it_stands(data, history):
     event = event_of(item := history[-1])
@@ -192,7 +192,7 @@ def agreed(event: Any) -> set[str]:
     return {channel for channel, given in event.consents or () if given}
 
 
-@quick(500)
+@quick(200)
 @given(data=st.data(), history=histories(most=3))
 def test_a_field_that_is_spoilt_is_unknown_and_the_others_stand(data, history):
     topic, event = topic_of(item := history[-1]), event_of(item)
@@ -218,7 +218,7 @@ def test_a_field_that_is_spoilt_is_unknown_and_the_others_stand(data, history):
     assert {field: getattr(taken.event, field) for field in others} == {f: getattr(event, f) for f in others}
 
 
-@quick(300)
+@quick(150)
 @given(data=st.data(), history=histories(most=3))
 def test_consents_never_grow_by_what_cannot_be_read(data, history):
     """Whatever is spoilt of a profile, nothing is agreed to that it does not say legibly."""
@@ -239,7 +239,7 @@ def test_consents_never_grow_by_what_cannot_be_read(data, history):
             assert agreed(taken.event) == {channel for channel, given in legible.items() if given is True}
 
 
-@quick(500)
+@quick(200)
 @given(st.integers(EARLIEST_MS, LATEST_MS - 1), st.integers(-14 * 60, 14 * 60))
 @example(1_500_000_000_007, 480)
 def test_a_moment_is_the_same_in_both_notations_and_every_offset(moment_ms, offset_minutes):

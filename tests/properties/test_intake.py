@@ -76,7 +76,7 @@ def played(sources: dict[str, Source], moves: Sequence[tuple[str, int, int]]) ->
     return batches
 
 
-@quick(300)
+@quick(120)
 @given(sources=sources(), moves=moves)
 def test_nothing_lost_nothing_doubled_and_each_batch_can_be_made_again(sources, moves):
     reached = dict.fromkeys(intake_topics(), 0)
@@ -94,7 +94,7 @@ def test_nothing_lost_nothing_doubled_and_each_batch_can_be_made_again(sources, 
         assert reached[topic] == source.end
 
 
-@quick(200)
+@quick(120)
 @given(sources=sources(ordered=True), moves=moves)
 def test_times_in_order_stay_in_order_as_long_as_no_topic_is_passed_by(sources, moves):
     """Cut only while no topic is lacking, as the intake does, the whole is one order by time, ties by topic."""
@@ -113,7 +113,7 @@ def test_times_in_order_stay_in_order_as_long_as_no_topic_is_passed_by(sources, 
     assert len(keys) == sum(len(source.records) for source in sources.values())
 
 
-@quick(200)
+@quick(120)
 @given(sources=sources(), moves=moves, limit=st.integers(1, 5))
 def test_never_stuck(sources, moves, limit):
     """With a record of every topic that has more at hand, however its times fall, there is always something to take."""

@@ -155,7 +155,7 @@ def draws(seed: int, count: int) -> list[dict[str, Any]]:
 DRAWN = draws(1, 4000)
 
 
-@settings(max_examples=600, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 @given(conditions, conditions, st.integers(0, 9))
 def test_what_is_proved_holds_for_every_value_tried(one: str, two: str, seed: int) -> None:
     first, second = parsed(one), parsed(two)
@@ -170,7 +170,7 @@ def test_what_is_proved_holds_for_every_value_tried(one: str, two: str, seed: in
                 assert not any(a is holds and b is also for a, b in found)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 @given(conditions, st.sampled_from(DRAWN))
 def test_some_box_holds_the_values_that_meet_a_condition(text: str, some: dict[str, Any]) -> None:
     expression = parsed(text)
