@@ -202,6 +202,8 @@ OPTIONS: dict[str, list[str]] = {
     "digest": TEXT,
     "workers": [*TEXT, "worker:6066", "ftp://h", "http://", "http://[", "http://h:99999", "http://h:x"],
     "rule": TEXT,
+    "name": TEXT,
+    "where": TEXT,
     "day": [*TEXT, "yesterday", "2026-13-01", "2026-02-30", "20260101"],
     "at": [*TEXT, "yesterday", "2026-13-01 10:00", "25:00"],
     "event": [*TEXT, "/nowhere.json", "{", LONG],
@@ -215,8 +217,8 @@ OPTIONS: dict[str, list[str]] = {
     "until": [*TEXT, "yesterday", "2026-13-01T00:00:00Z"],
 }  # fmt: skip
 FILL = {"client_id": "c1", "file": __file__, "digest": "abcd", "old": "live", "new": "live", "features": "f",
-        "note": "n", "directory": ".", "paths": __file__, "snapshot": __file__, "clients": "10",
-        "events_per_day": "10"}  # fmt: skip
+        "note": "n", "name": "client.assets_cny", "directory": ".", "paths": __file__, "snapshot": __file__,
+        "clients": "10", "events_per_day": "10"}  # fmt: skip
 
 
 def arguments(path: tuple[str, ...], command: click.Command, parameter: click.Parameter, odd: str) -> list[str]:
