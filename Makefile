@@ -68,9 +68,10 @@ schemas: .venv/.ready  ## write schemas/ and docs/rules-reference.md anew from t
 	$(BIN)/python -m engine.publish.reference >docs/rules-reference.md
 
 lock: .cache/uv/bin/uv  ## choose the newest allowed versions anew and write all lock files
-	rm -f requirements.lock requirements-runtime.lock requirements-bench.lock requirements-calendar.lock
+	rm -f requirements.lock requirements-runtime.lock requirements-bench.lock requirements-calendar.lock requirements-parquet.lock
 	$(LOCK) --extra demo --extra dev --output-file requirements.lock
 	$(LOCK) --constraint requirements.lock --output-file requirements-runtime.lock
+	$(LOCK) --extra parquet --constraint requirements.lock --output-file requirements-parquet.lock
 	$(LOCK) --extra bench --output-file requirements-bench.lock
 	$(LOCK) --extra calendar --output-file requirements-calendar.lock
 

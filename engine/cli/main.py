@@ -1,6 +1,6 @@
 """The command line: `engage run | demo | topics | client | states | dead-letters | replay | snapshot | rebuild | trim |
-accept-loss`, those that only write files, from files.py, those about rule files, from rules.py, and `capacity`,
-from planning.py.
+accept-loss`, those that only write files, from files.py, those about rule files, from rules.py, `load`, from
+load.py, and `capacity`, from planning.py.
 
 Enters: arguments, environment, settings file. Leaves: exit status 0 done, 1 refused or found wrong, 2 used wrongly.
 """
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine import __version__
-from engine.cli import explain, files, planning
+from engine.cli import explain, files, load, planning
 from engine.cli import rules as cli_rules
 from engine.cli.odd import DIRECTORY, FILE, NEW_FILE, PathOf, refuse_odd_values
 from engine.cli.options import load_settings, real_clients, run_to_the_end, settings_options
@@ -43,7 +43,7 @@ def main() -> None:
     """Engage: an event-driven engagement engine for securities firms."""
 
 
-for _group in (cli_rules, explain, files, planning):
+for _group in (cli_rules, explain, files, load, planning):
     for _command in _group.commands.commands.values():
         main.add_command(_command)
 
@@ -220,6 +220,8 @@ def replay_command(
         click.echo(f"units {replayed.units}\ndifferences {len(replayed.differences)}", err=True)
     if replayed.applied:
         click.echo(f"{replayed.applied} units decided by an older engine were applied, not decided again", err=True)
+    if replayed.loaded:
+        click.echo(f"{replayed.loaded} units of a load were applied as they are", err=True)
     for rejection in replayed.rejections(of_a_file=not from_ledger):
         click.echo(rejection, err=True)
     for rule_id, times in replayed.unknown_days.items():

@@ -27,7 +27,7 @@ from engine.core.contract.events import Event
 from engine.core.contract.topics import EVENTS, Kinds, intake_topics
 from engine.core.decide.path import Input
 from engine.core.firm_time import DAY_MS, LONGEST_MONTH
-from engine.core.plan.columns import plan_of_features, put_columns
+from engine.core.plan.columns import complete_after, plan_of_features, put_columns
 from engine.core.plan.compile import Plan
 from engine.core.plan.features import column_key
 from engine.core.reading.decode import Taken, decode, kind_of
@@ -47,7 +47,7 @@ from engine.runtime.protocol.position import Position
 from engine.runtime.protocol.records import Inbound, Place, read
 from engine.runtime.protocol.unit import UnitLimits
 from engine.runtime.protocol.writes import MAX_CHUNK_BYTES, decode_writes
-from engine.runtime.redis.store import pinned_partitions
+from engine.runtime.redis.store import RedisStore, pinned_partitions
 from engine.runtime.rule_sets.archive import RuleSetArchive
 from engine.runtime.settings import Settings
 
@@ -95,8 +95,12 @@ class Columns:
         chosen: Callable[[bytes], bool],
         belongs: Callable[[bytes], bool],
         declared_by: Callable[[str], Kinds],
+        loaded_ms: int = 0,
     ) -> None:
-        """`declared_by` gives the types that a rule set declared, by its digest."""
+        """`declared_by` gives the types that a rule set declared, by its digest. `loaded_ms`: what was before is not on
+        the topics, but was loaded.
+        """
+        self._loaded_ms = loaded_ms
         self.clients: dict[str, ClientState] = {}
         self._plan = plan
         self._decode = partial(ENGAGEMENT.decode, plan)
@@ -152,6 +156,8 @@ class Columns:
         client = self.clients.get(event.client_id)
         if client is None:
             client = self.clients[event.client_id] = ClientState(layout, event.client_id, event.time)
+            if self._loaded_ms:
+                complete_after(layout, client, self._loaded_ms)
         late, again = event.time < client.now_ms, event.time <= client.now_ms
         client.advance(layout, event.time)
         if client.seen(topic, event.event_id, event.time, again):
@@ -214,7 +220,9 @@ class Backfill:
             def chosen(key: bytes, number: int = number) -> bool:
                 return zlib.crc32(key) % passes == number
 
-            columns = Columns(plan_of_features(plan.rule_set, self._names), chosen, self._belongs, self._declared_types)
+            loaded_ms = (await self._position()).end.load.get("until", 0)
+            of_features = plan_of_features(plan.rule_set, self._names)
+            columns = Columns(of_features, chosen, self._belongs, self._declared_types, loaded_ms)
             async with self._inputs() as inputs:
                 await columns.follow(self._log, inputs, (await self._position()).ledger)
                 await self._write(columns, inputs, filled)
@@ -299,7 +307,12 @@ async def run(
         return archive.plan(archive.head)
 
     features = chosen_features(await head(), names)
-    for line in reach(features, await held_since(settings, clients, partitions), clients.wall_ms()):
+    since = await held_since(settings, clients, partitions)
+    loaded_ms = Position.read(await RedisStore(redis, settings.app_id, 0).position()).end.load.get("until", 0)
+    if loaded_ms:
+        since = {topic: max(since_ms or 0, loaded_ms) for topic, since_ms in since.items()}
+        refuse_totals(features, loaded_ms)
+    for line in reach(features, since, clients.wall_ms()):
         say(line)
     filled, partition_of = Filled(), partitioner(partitions)
     for number in range(partitions):
@@ -363,6 +376,17 @@ def reach(features: Sequence[Feature], since: Mapping[str, int | None], now_ms: 
                     f"{_moment(since_ms)} does not count"
                 )
     return lines
+
+
+def refuse_totals(features: Sequence[Feature], loaded_ms: int) -> None:
+    """What is counted since an event cannot be said to be known from a day on."""
+    for feature in features:
+        if isinstance(feature.window, Since):
+            raise Refused(
+                f"{feature.name} counts since an event, and what came before {_moment(loaded_ms)} was loaded, from "
+                "outside the topics: a backfill would count too little. It counts from its declaration on; or load the "
+                "past again, with the feature declared, under a new --app-id"
+            )
 
 
 def _since(since_ms: int | None) -> str:

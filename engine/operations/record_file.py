@@ -49,6 +49,17 @@ NO_RECORD: Final = (
 )
 
 
+class _TwiceError(ValueError):
+    pass
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise _TwiceError
+    return fields
+
+
 def parse_line(line: str) -> tuple[str, bytes | None, int, bytes]:
     """A line -> topic, key, time of the record, value. Raises ValueError.
 
@@ -60,12 +71,14 @@ def parse_line(line: str) -> tuple[str, bytes | None, int, bytes]:
         raw = base64.b64decode(value.strip('"'), validate=True) if is_base64 else value.encode()
         return topic, None if key is None else key.encode(), int(timestamp), raw
     try:
-        fields = json.loads(line)
+        fields = json.loads(line, object_pairs_hook=_each_once)
         topic, key, timestamp_ms = fields["topic"], fields["key"], fields.get("timestamp", -1)
         given = [isinstance(topic, str), key is None or isinstance(key, str), type(timestamp_ms) is int]
         if not all(given):
             raise TypeError
         raw = base64.b64decode(fields["value_base64"]) if "value_base64" in fields else to_json(fields["value"])
+    except _TwiceError:
+        raise ValueError("a key stands twice in one object, so it is not clear which counts") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ValueError(NO_RECORD) from None
     return topic, None if key is None else key.encode(), timestamp_ms, raw

@@ -100,6 +100,7 @@ class Replayed:
     first: dict[tuple[str, str, str], Inbound] = field(default_factory=dict)  # of each of these
     units: int = 0
     applied: int = 0  # units of an engine with other semantics, whose writes were taken as they are
+    loaded: int = 0  # units of a load, the same
     differences: list[str] = field(default_factory=list)
     unknown_days: Counter[str] = field(default_factory=Counter)  # rule -> decisions past the end of a list of days
 
@@ -231,7 +232,10 @@ class PartitionReplay(Generic[Plan, State, Input]):
             self.states.apply(written)
             for step in unit.steps:
                 await self._inputs.pass_over(step.ranges)
-            self._replayed.applied += 1
+            if unit.semantics == ledger.LOADED:
+                self._replayed.loaded += 1
+            else:
+                self._replayed.applied += 1
             return []
         plan = self._plan(unit.rule_set)
         self.states.go_by(plan)

@@ -226,7 +226,9 @@ async def rebuild(
         await _restore(settings, clients, redis, path, partitions)
     rebuilt = Rebuilt()
     for number in range(partitions):
-        opened = open_partition(settings, clients, redis, processor, number, plan=lambda: processor.bare_plan)
+        opened = open_partition(
+            settings, clients, redis, processor, number, plan=lambda: processor.bare_plan, for_load=True
+        )
         try:
             rebuilt.clients += (await _recovered(opened.partition)).states
             rebuilt.units += opened.partition.recovered_units

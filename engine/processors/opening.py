@@ -40,6 +40,7 @@ def open_partition(
     observer: Observer | None = None,
     cache_bytes: int = 0,
     limits: UnitLimits | None = None,
+    for_load: bool = False,
 ) -> Opened[Plan, State, Input]:
     """`settings` are the processor's own, see Settings.scoped."""
     log, store = KafkaLog(settings, clients, number), RedisStore(redis, settings.scope, number)
@@ -53,5 +54,6 @@ def open_partition(
         observer=observer,
         cache_bytes=cache_bytes,
         limits=limits,
+        for_load=for_load,
     )
     return Opened(partition, log, store)

@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.core.client.sections import unpack
+from engine.core.client.sections import pack, unpack
+from engine.core.client.state import ClientState
 from engine.core.contract.topics import intake_topics
 from engine.core.firm_time import DAY_MS, HOUR_MS
+from engine.core.plan.columns import plan_of_features
 from engine.core.plan.compile import Plan
 from engine.core.rules.occasion import TIER_CHANGE
 from engine.operations import backfill
@@ -20,7 +22,7 @@ from engine.operations.backfill import Backfill, Filled, Sizes, chosen_features,
 from engine.runtime.errors import Refused, Unavailable
 from engine.runtime.protocol import ledger
 from engine.runtime.protocol.intake import Merger, merge
-from engine.runtime.protocol.records import Inbound
+from engine.runtime.protocol.records import Inbound, inbound
 from engine.runtime.protocol.recovery import Recovery
 from engine.runtime.protocol.unit import UnitLimits
 from tests.core.making import FEATURES, at, balance, event_of, login, plan_of, profile, rule, trade
@@ -371,3 +373,24 @@ def test_a_window_longer_than_the_history_is_told():
         "2026-01-17T04:00:00Z does not count",
     ]
     assert "balances: held from its beginning" in lines
+
+
+def test_what_was_loaded_is_no_part_of_a_backfill() -> None:
+    """The topics hold nothing of it, so the columns are known from its end on, and a total is refused."""
+    (feature,) = chosen_features(AFTER_PLAN, ["trades_90d"])
+    of_feature = plan_of_features(AFTER_PLAN.rule_set, ["trades_90d"])
+    for loaded_ms, known in ((0, 90), (at(0), 10)):
+        columns = backfill.Columns(of_feature, lambda _: True, lambda _: True, lambda _: {}, loaded_ms)
+        record = topics_of([trade(at(3))])["trades"][0]
+        columns._take([inbound("trades", record)], (), None)
+        client = columns.clients["c1"]
+        loaded = ClientState(AFTER_PLAN.layout, "c1", at(-100))
+        loaded.activities["trades"].saw_event(at(-100))
+        loaded.advance(AFTER_PLAN.layout, at(10))
+        assert columns.put(AFTER_PLAN, loaded)
+        kept = unpack(AFTER_PLAN.layout, pack(AFTER_PLAN.layout, loaded))
+        assert AFTER_PLAN.reaches[feature.name].known(kept) == (known, 90)
+        assert client.now_ms == at(10)
+    backfill.refuse_totals([feature], at(0))
+    with pytest.raises(Refused, match="counts since an event"):
+        backfill.refuse_totals(chosen_features(AFTER_PLAN, ["in_cny"]), at(0))

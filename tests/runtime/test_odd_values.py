@@ -65,7 +65,7 @@ def _nothing_begins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         work.close()
         raise AssertionError("it was accepted, and work began")
 
-    for module in (cli, cli.cli_rules, cli.explain):
+    for module in (cli, cli.cli_rules, cli.explain, cli.load):
         monkeypatch.setattr(module, "run_to_the_end", begun)
 
 
@@ -214,11 +214,17 @@ OPTIONS: dict[str, list[str]] = {
     "into": TEXT,
     "directory": [*FILES, __file__],
     "paths": [*FILES],
+    "files": [*FILES, "/"],
+    "mapping": [*FILES, "/"],
+    "acted": [*TEXT, "some"],
+    "dead_letters": [*FILES, "/"],
+    "work": [*TEXT, __file__],
+    "jobs": [*WHOLE[:-1], "0", "513"],
     "until": [*TEXT, "yesterday", "2026-13-01T00:00:00Z"],
 }  # fmt: skip
 FILL = {"client_id": "c1", "file": __file__, "digest": "abcd", "old": "live", "new": "live", "features": "f",
         "note": "n", "name": "client.assets_cny", "directory": ".", "paths": __file__, "snapshot": __file__,
-        "clients": "10", "events_per_day": "10"}  # fmt: skip
+        "clients": "10", "events_per_day": "10", "until": "2026-01-01T00:00:00Z"}  # fmt: skip
 
 
 def arguments(path: tuple[str, ...], command: click.Command, parameter: click.Parameter, odd: str) -> list[str]:
@@ -232,6 +238,8 @@ def arguments(path: tuple[str, ...], command: click.Command, parameter: click.Pa
             last.append(value)
         else:
             said.append(f"{other.opts[0]}={value}")
+    if command.name == "load":
+        last = last or [__file__]
     if command.name == "replay" and parameter.name != "rules":
         said += ["--rules", FILL["directory"]]
         last = last or [__file__]

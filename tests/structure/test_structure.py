@@ -59,8 +59,9 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "runtime.worker": BELOW_COMMANDS,
     "operations": BELOW_COMMANDS,
     "publish": BELOW_COMMANDS,
+    "loading": (*BELOW_COMMANDS, "operations"),
     "demo": (*BELOW_COMMANDS, "operations"),
-    "cli": (*BELOW_COMMANDS, "runtime.worker", "operations", "publish", "demo"),
+    "cli": (*BELOW_COMMANDS, "runtime.worker", "operations", "loading", "publish", "demo"),
 }
 MAX_MODULES = 10  # a room that needs more is two rooms
 CORE_THIRD_PARTY = {"msgpack", "msgspec", "pydantic", "pydantic_core"}

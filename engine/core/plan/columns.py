@@ -15,7 +15,7 @@ from typing import Any
 from engine.core.activity.activity import Activity
 from engine.core.activity.layout import SourceLayout
 from engine.core.client.state import ClientState, Layout
-from engine.core.firm_time import HOUR_MS
+from engine.core.firm_time import HOUR_MS, day_of
 from engine.core.plan.compile import Plan, compile_rule_set
 from engine.core.rules.ruleset import RuleSet, Tiers
 
@@ -37,6 +37,20 @@ def put_columns(layout: Layout, client: ClientState, found_layout: Layout, found
         _put(kept, activity, found_layout.sources[source], found.activities[source])
         activity.recompute(kept, client.day)
         activity.recompute_hours(kept, client.now_ms // HOUR_MS)
+
+
+def complete_after(layout: Layout, client: ClientState, moment_ms: int) -> None:
+    """Note that the client's columns hold nothing of what came up to a moment."""
+    for source, kept in layout.sources.items():
+        activity = client.activities[source]
+        _known_from(kept, activity, day_of(moment_ms) + 1)
+        if kept.hours is not None and activity.hours is not None:
+            _known_from(kept.hours, activity.hours, moment_ms // HOUR_MS + 1)
+
+
+def _known_from(layout: SourceLayout, activity: Activity, slot: int) -> None:
+    keys = (*(key for key, _ in layout.columns), *layout.sets, *layout.lasts)
+    activity.known |= dict.fromkeys(keys, slot)
 
 
 def _put(layout: SourceLayout, activity: Activity, found_layout: SourceLayout, found: Activity) -> None:

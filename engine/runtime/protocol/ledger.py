@@ -24,6 +24,7 @@ from engine.runtime.protocol.records import Place
 
 FORMAT_0_1: Final = 2
 SEMANTICS_0_1: Final = 1
+LOADED: Final = 0  # semantics of a load's units: nothing on the topics leads to them, so replays take their writes
 _STEP_FIELDS: Final = ("ranges", "tick_ms", "due", "swept", "backfilled", "decided_ms", "ahead")
 
 

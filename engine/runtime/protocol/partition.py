@@ -7,9 +7,10 @@ and any surprise throws the memory away. Nothing here knows Kafka, Redis or a cl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
-from typing import Final, Generic
+from typing import Any, Final, Generic
 
 import structlog
 
@@ -28,6 +29,7 @@ from engine.runtime.protocol.writes import encode_writes
 
 log = structlog.get_logger(__name__)
 
+Offsets = Mapping[str, int]
 LOOK_KEYS: Final = 100  # checked each second: a hundred thousand in a quarter of an hour
 
 
@@ -46,8 +48,11 @@ class Partition(Generic[Plan, State, Input]):
         observer: Observer | None = None,
         cache_bytes: int = 0,
         limits: UnitLimits | None = None,
+        for_load: bool = False,
     ) -> None:
-        """`plan` gives the newest. By default nothing is kept in memory beyond what is being decided."""
+        """`plan` gives the newest. By default nothing is kept in memory beyond what is being decided. `for_load`: it
+        may stand in the middle of a load.
+        """
         self.number = number
         self._log = log_
         self._store = store
@@ -64,7 +69,7 @@ class Partition(Generic[Plan, State, Input]):
         self.behind = False  # at the last batch, a quarter of what fills a unit waited
         self.reached_ms = 0  # record time of the last record decided
         self.reached_event_ms = self._committed_event_ms = 0  # latest event time decided
-        self._recovery = Recovery(number, log_, store)
+        self._recovery = Recovery(number, log_, store, for_load=for_load)
         self._gone: set[str] = set()  # keys that were written and are not in the store
         self._look_cursor = 0
         self._sweeping, self._sweep_cursor = "", 0  # the rules of the sweep that has begun, and how far it has come
@@ -201,6 +206,16 @@ class Partition(Generic[Plan, State, Input]):
         self._cache.clear()
         return changed
 
+    async def load(
+        self, writes: Sequence[bytes], new: int, tallies: Mapping[str, int], load: Mapping[str, Any], begin: Offsets
+    ) -> None:
+        """Commit a part of a load: writes of so many new keys, decided elsewhere from what lies before the topics.
+        `begin`: from where each topic must be read.
+        """
+        self._unit = OpenUnit(steps=[Step({})], states_added=new, tallies=Counter(tallies), load=load)
+        self.offsets.update({topic: max(offset, self.offsets.get(topic, 0)) for topic, offset in begin.items()})
+        await self._commit("load", list(writes) or encode_writes([]), ledger.LOADED)
+
     async def _load(self, client_ids: Collection[str]) -> None:
         """Bring the clients' states into the cache. No await between here and the end of the decision."""
         cache = self._cache
@@ -277,11 +292,17 @@ class Partition(Generic[Plan, State, Input]):
         if not unit.steps:
             return
         processor, plan = self._processor, self._plan
-        begin, end = self.position.text, unit.end(self.position, self.offsets, processor.swept_by(plan))
         changed = [processor.write(state, processor.pack(plan, state)) for state in unit.changed.values()]
-        writes = encode_writes(changed, self._limits.chunk_bytes)
+        await self._commit(cause, encode_writes(changed, self._limits.chunk_bytes), processor.semantics)
+        self._cache.weigh([write.state for write in changed])
+        self._cache.keep_last(unit.changed)
+        self.take_newest_plan()
+
+    async def _commit(self, cause: str, writes: Sequence[bytes], semantics: int) -> None:
+        unit, processor, plan = self._unit, self._processor, self._plan
+        begin, end = self.position.text, unit.end(self.position, self.offsets, processor.swept_by(plan))
         published = ledger.digest_of_messages(unit.messages)
-        digest, semantics = processor.digest(plan), processor.semantics
+        digest = processor.digest(plan)
         records = ledger.encode_unit(begin, end, writes, digest, published, semantics, unit.steps)
         with self._observer.timing("publish"):
             last = await self._log.publish(unit.messages, records)
@@ -303,9 +324,6 @@ class Partition(Generic[Plan, State, Input]):
             messages=len(unit.messages),
             cause=cause,
         )
-        self._cache.weigh([write.state for write in changed])
-        self._cache.keep_last(unit.changed)
-        self.take_newest_plan()
 
     def take_newest_plan(self) -> None:
         """A unit's boundary: the only place where rules change. States are read again under the new layout."""

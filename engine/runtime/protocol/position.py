@@ -24,17 +24,25 @@ class End:
     states: int = 0  # how many states there are
     tallies: Mapping[str, int] = field(default_factory=dict)  # how many of them have each label, such as a tier
     swept: str = ""  # digest of the rules under which every client has been evaluated
+    load: Mapping[str, Any] = field(default_factory=dict)  # of a past: which, and how far it has come (`done`)
     others: Mapping[str, Any] = field(default_factory=dict)  # of a newer engine: carried along as they are
 
     def encode(self) -> bytes:
-        known = {
+        known: dict[str, Any] = {
             "format": formats.POSITION_FORMAT,
             "offsets": self.offsets,
             "states": self.states,
             "tallies": self.tallies,
             "swept": self.swept,
         }
+        if self.load:
+            known["load"] = self.load
         return json.dumps({**self.others, **known}, sort_keys=True, separators=(",", ":")).encode()
+
+    @property
+    def loading(self) -> bool:
+        """Whether a load has begun and has not come to its end: nobody but a load may decide here."""
+        return "done" in self.load
 
     @classmethod
     def decode(cls, text: bytes) -> End:
@@ -45,7 +53,7 @@ class End:
     def _of(cls, fields: dict[str, Any]) -> End:
         formats.check_readable("a partition's position", fields.pop("format"), formats.POSITION_FORMAT)
         known = {name: fields.pop(name) for name in ("offsets", "states", "tallies", "swept")}
-        return cls(**known, others=fields)
+        return cls(**known, load=fields.pop("load", {}), others=fields)
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,11 +36,19 @@ def some(keys: Collection[str]) -> str:
     return ", ".join(named) + (f" and {len(keys) - len(named)} more" if len(keys) > len(named) else "")
 
 
+def under_way(number: int) -> str:
+    return (
+        f"partition {number}: a load is under way here, or was broken off. Run the same `engage load` again: it goes "
+        "on where it stands, and workers may start when it has come to its end"
+    )
+
+
 class Recovery:
     """Of one partition."""
 
-    def __init__(self, number: int, log_: Log, store: Store) -> None:
+    def __init__(self, number: int, log_: Log, store: Store, *, for_load: bool = False) -> None:
         self._number = number
+        self._for_load = for_load
         self._log = log_
         self._store = store
         self.units = 0  # applied from the ledger by all starts
@@ -53,7 +61,8 @@ class Recovery:
 
         Raises Refused, Newer, Fenced, Unavailable.
         """
-        Position.read(await self._store.position())  # a newer engine's partition is left alone, not fenced
+        # a newer engine's partition, and one that a load is filling, are left alone, not fenced
+        self._check_load(Position.read(await self._store.position()))
         for _ in range(2):
             await self._log.start()
             position = Position.read(await self._store.position())
@@ -63,7 +72,12 @@ class Recovery:
             # Another worker may have taken over, and committed, since this one began: fence it and check again
         self._check_bounds(position, first, end)
         position = await self._follow(position, max(position.ledger - 1, 0), end)
+        self._check_load(position)
         return await self._heal(position, first, end, gone)
+
+    def _check_load(self, position: Position) -> None:
+        if position.end.loading and not self._for_load:
+            raise Refused(under_way(self._number))
 
     def _check_bounds(self, position: Position, first: int, end: int) -> None:
         """The ledger must still hold the record that the position names, or, for a store that holds none, its

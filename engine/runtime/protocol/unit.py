@@ -44,6 +44,7 @@ class OpenUnit:
     size_bytes: int = 0
     states_added: int = 0
     swept: str | None = None  # digest of the rules under which all clients have been evaluated, if that is new
+    load: Mapping[str, Any] | None = None  # of a load's unit: see End
     counts: Counter[tuple[str, ...]] = field(default_factory=Counter)  # metric and its labels
     tallies: Counter[str] = field(default_factory=Counter)  # by how many more states have each label
     events: Counter[str] = field(default_factory=Counter)
@@ -84,4 +85,5 @@ class OpenUnit:
             states=stands.states + self.states_added,
             tallies={label: number for label, number in sorted(tallies.items()) if number},
             swept=swept if self.swept is None else self.swept,
+            load=stands.end.load if self.load is None else self.load,
         )

@@ -21,6 +21,7 @@ from engine.core.rules.ruleset import ContactPolicy, RuleSet, Tiers
 from engine.runtime.errors import Refused
 from engine.runtime.partitioning import partitioner
 from engine.runtime.protocol.position import Position
+from engine.runtime.protocol.recovery import under_way
 from engine.runtime.protocol.writes import STATE_FIELD
 from engine.runtime.redis.errors import redis_errors
 from engine.runtime.redis.store import RedisStore, client_key, due_key, pinned_partitions
@@ -180,3 +181,10 @@ def _gone(partition: int, what: str) -> str:
         f"partition {partition}: Redis {what}: keys were evicted or deleted. A running worker writes them again from "
         "the ledger within minutes, or says why it cannot; then run this again"
     )
+
+
+async def refuse_loading(redis: AnyRedis, app_id: str, partitions: int) -> None:
+    """Raises Refused while a load has not come to its end: in a partition that it has not reached, too."""
+    for number in range(partitions):
+        if Position.read(await RedisStore(redis, app_id, number).position()).end.loading:
+            raise Refused(under_way(number))

@@ -23,6 +23,7 @@ from engine.runtime.protocol.processor import Processor
 from engine.runtime.protocol.unit import UnitLimits
 from engine.runtime.redis import store as redis_store
 from engine.runtime.redis.eviction import EvictionWatch, refuse_eviction
+from engine.runtime.redis.reading import refuse_loading
 from engine.runtime.rule_sets.following import RuleSets
 from engine.runtime.settings import Settings
 from engine.runtime.worker.delivery import Delivery
@@ -139,6 +140,7 @@ class Worker:
         empty = await topics.ledger_is_empty(self.settings, self._clients, partitions)
         await redis_store.pin_partitions(self._redis, self.settings.scope, partitions, empty)
         await redis_store.pin_ledger(self._redis, self.settings.scope, self.settings.ledger_topic)
+        await refuse_loading(self._redis, self.settings.scope, partitions)
         self.partitions.count(partitions)
 
     async def _warn(self) -> None:

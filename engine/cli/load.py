@@ -1,0 +1,112 @@
+"""`engage load`: an installation that begins with the past of its clients.
+
+Enters: files or topics, and when the past ends. Leaves: states, from which workers go on; exit status 0 or 1.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from engine.cli.odd import FILE, NEW_FILE, PathOf
+from engine.cli.options import load_settings, real_clients, run_to_the_end, settings_options
+from engine.runtime.errors import Refused
+from engine.runtime.settings import Settings
+
+if TYPE_CHECKING:
+    from engine.core.plan.compile import Plan
+    from engine.loading.deciding import Counts
+    from engine.loading.loading import Order
+
+commands = click.Group()  # main.py hangs it on `engage`
+
+
+@commands.command()
+@click.argument("files", nargs=-1, type=FILE)
+@click.option("--topics", "from_topics", is_flag=True, help="the past is what the inbound topics hold, not FILES")
+@click.option("--until", required=True, metavar="TIME", help="RFC 3339: where the past ends")
+@click.option("--mapping", type=FILE, help="YAML: which columns of FILES are which fields of which topic")
+@click.option(
+    "--acted",
+    type=click.Choice(["all", "cooldowns", "nothing"]),
+    default="all",
+    show_default=True,
+    help="what counts of the actions that the past would have led to: all; cooldowns and daily caps, but nothing waits "
+    "for an answer; or nothing",
+)
+@click.option("--dry-run", is_flag=True, help="decide all, write nothing; with --rules it needs no Kafka")
+@click.option("--dead-letters", type=NEW_FILE, default=Path("load-dead-letters.ndjson"), show_default=True)
+@click.option(
+    "--work", type=PathOf("folder"), default=Path("engage-load"), show_default=True, help="where to sort FILES"
+)
+@click.option("--jobs", type=click.IntRange(1, 512), help="processes; as many as there are cores")
+@settings_options("kafka", "redis", "prefix", "app_id", "rules")
+def load(files: tuple[Path, ...], settings_file: Path | None, from_topics: bool, **given: Any) -> None:
+    """Begin with a past: decide FILES (ndjson, CSV, Parquet), or what the topics hold, without sending anything.
+
+    Stop all workers first. Run again after anything that ended it: it goes on where it stood.
+    """
+    if from_topics == bool(files):
+        raise click.UsageError("give FILES, or --topics")
+    if from_topics and given["mapping"] is not None:
+        raise click.UsageError("--mapping is for FILES; what is on the topics are records already")
+    ways = {name: given.pop(name) for name in ("until", "mapping", "acted", "dry_run", "dead_letters", "work", "jobs")}
+    from engine.core.contract.events import parse_time_ms
+
+    try:
+        until_ms = parse_time_ms(ways["until"])
+    except ValueError as error:
+        raise click.UsageError(f"--until: {error}") from error
+    settings = load_settings(settings_file, **given)
+    loaded, dry = run_to_the_end(_load(settings, files, until_ms, from_topics, ways)), ways["dry_run"]
+    if loaded is None:
+        click.echo("this load has come to its end before: nothing was to be done")
+        return
+    from engine.loading.report import lines
+
+    for line in lines(loaded, ways["dead_letters"], dry_run=dry):
+        click.echo(line)
+
+
+async def _load(
+    settings: Settings, files: tuple[Path, ...], until_ms: int, from_topics: bool, ways: dict[str, Any]
+) -> Counts | None:
+    from engine.loading import committing, loading, sources, topics
+    from engine.loading.deciding import Past
+    from engine.loading.mapping import read_mapping
+    from engine.loading.report import Progress
+
+    clients = real_clients()
+    now_ms = clients.wall_ms()
+    if until_ms > now_ms:
+        raise Refused("--until lies in the future: the past ends now at the latest")
+    progress = Progress(lambda line: click.echo(line, err=True), asyncio.get_running_loop().time)
+    past = Past(until_ms, ways["acted"], now_ms if ways["dry_run"] else None)
+    mappings = read_mapping(ways["mapping"]) if ways["mapping"] else []
+    parts = sources.parts_of(list(files), mappings)
+    jobs = ways["jobs"] or len(os.sched_getaffinity(0))
+
+    def order(partitions: int) -> Order:
+        return loading.Order(parts, past, ways["work"], ways["dead_letters"], jobs, partitions)
+
+    if ways["dry_run"] and files and settings.rules is not None:
+        return await loading.dry_run(order(jobs), _plan_of(settings.rules), progress)
+    async with clients.redis(settings) as redis:
+        begun = await committing.start(settings, clients, redis, until_ms)
+        rows = topics.rows(settings, clients)
+        if from_topics:
+            parts = topics.parts(begun.begins)
+        if ways["dry_run"]:
+            return await loading.dry_run(order(begun.partitions), begun.plan, progress, rows)
+        return await committing.run(settings, clients, redis, order(begun.partitions), begun, progress, rows)
+
+
+def _plan_of(rules: Path) -> Plan:
+    from engine.core.plan.compile import compile_rule_set
+    from engine.runtime.rule_sets.archive import load_directory
+
+    return compile_rule_set(load_directory(rules))

@@ -1,0 +1,185 @@
+"""A load on Kafka and Redis: its states through the ledger, and where workers go on.
+
+Enters: decided buckets. Leaves: units that a recovery applies like any other, and positions that say how far the load
+has come.
+Holds: no worker decides before a load has come to its end; a partition is opened for it before any client is written.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from engine.core.plan.compile import Plan
+from engine.loading import topics
+from engine.loading.deciding import Counts, Decided
+from engine.loading.loading import Load, Order, prepare, rules_of, together
+from engine.loading.pool import Pool
+from engine.loading.report import Progress
+from engine.loading.sources import Part
+from engine.loading.spill import Row
+from engine.processors.engagement import ENGAGEMENT
+from engine.processors.opening import Opened, open_partition
+from engine.runtime.clients import Clients
+from engine.runtime.errors import Fenced, Refused, Surprised
+from engine.runtime.kafka import topics as kafka_topics
+from engine.runtime.observe.metrics import Metrics
+from engine.runtime.protocol.position import Position
+from engine.runtime.redis.eviction import refuse_eviction
+from engine.runtime.redis.store import RedisStore, pin_ledger, pin_partitions
+from engine.runtime.rule_sets.archive import RuleSetArchive
+from engine.runtime.rule_sets.following import RuleSets
+from engine.runtime.settings import Settings
+
+if TYPE_CHECKING:
+    from engine.runtime.clients import AnyRedis
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What a load finds: the rules it decides by, and where workers go on."""
+
+    partitions: int
+    plan: Plan
+    begins: topics.Begins
+
+
+async def start(settings: Settings, clients: Clients, redis: AnyRedis, until_ms: int) -> Begun:
+    """Look at everything once, and change nothing but the active rules if others are given. Raises Refused when there
+    are clients that no load brought.
+    """
+    await refuse_eviction(redis)
+    partitions = await kafka_topics.partition_count(settings, clients)
+    empty = await kafka_topics.ledger_is_empty(settings, clients, partitions)
+    await pin_partitions(redis, settings.scope, partitions, empty)
+    await pin_ledger(redis, settings.scope, settings.ledger_topic)
+    found = await _loads(redis, settings, partitions)
+    archive = RuleSetArchive(settings, clients)
+    digest = next((load["rules"] for load in found if "done" in load), None)
+    if digest is None:
+        rule_sets = RuleSets(settings, clients, Metrics())
+        await rule_sets.read_given()
+        await rule_sets.start()
+        digest = rule_sets.plan.rule_set.digest
+    await archive.read()
+    plan = await clients.aside(archive.plan, digest)
+    begins = await topics.begins(settings, clients, partitions, until_ms, plan.declared_types)
+    return Begun(partitions, plan, begins)
+
+
+async def _loads(redis: AnyRedis, settings: Settings, partitions: int) -> list[Mapping[str, Any]]:
+    """The loads that stand in the positions."""
+    positions = [
+        Position.read(await RedisStore(redis, settings.scope, number).position()) for number in range(partitions)
+    ]
+    for number, position in enumerate(positions):
+        if position.states and not position.end.load:
+            raise Refused(_taken(number, position.states))
+    return [position.end.load for position in positions if position.end.load]
+
+
+def _taken(number: int, clients: int) -> str:
+    return (
+        f"partition {number}: there are {clients} clients already, and a past is loaded before anything else. Load it "
+        "under a new --app-id and --prefix, with topics of its own"
+    )
+
+
+class Commits:
+    """The partitions of one load, committed to."""
+
+    def __init__(self, load: str, until_ms: int, begins: dict[int, dict[str, int]], rules: str) -> None:
+        self._mark = {"id": load, "until": until_ms, "rules": rules}
+        self._begins = begins
+
+    async def open(self, opened: Opened[Any, Any, Any]) -> tuple[int, int] | None:
+        """Recover and mark as loading; how many buckets are done, and clients of the next; None: it is complete."""
+        partition = opened.partition
+        position = await partition.recover()
+        load = position.end.load
+        if not load:
+            if position.states:
+                raise Refused(_taken(partition.number, position.states))
+            begin = self._begins[partition.number]
+            await partition.load([], 0, {}, {**self._mark, "done": [0, 0]}, begin)
+            return 0, 0
+        if load["id"] != self._mark["id"]:
+            raise Refused(other_load(load))
+        return (load["done"][0], load["done"][1]) if position.end.loading else None
+
+    async def take(self, opened: Opened[Any, Any, Any], skip: int, bucket: int, decided: Decided) -> None:
+        """Commit a bucket's units, but for the clients that a run before this one committed."""
+        done = 0
+        for unit in decided.units:
+            done += unit.clients
+            if done > skip:
+                stand = [bucket + 1, 0] if unit is decided.units[-1] else [bucket, done]
+                await opened.partition.load(unit.writes, unit.clients, unit.tallies, {**self._mark, "done": stand}, {})
+
+    async def end(self, opened: Opened[Any, Any, Any]) -> None:
+        if opened.partition.position.end.loading:
+            await opened.partition.load([], 0, {}, self._mark, {})
+
+
+def other_load(load: Mapping[str, Any]) -> str:
+    return (
+        "another load is under way here, or has come to its end: of other files, another --until, --acted or other "
+        f"rules (they were {load.get('rules', '')[:12]}). Give the same again to go on; another past needs a new "
+        "--app-id, with topics and Redis of its own"
+    )
+
+
+async def run(
+    settings: Settings,
+    clients: Clients,
+    redis: AnyRedis,
+    order: Order,
+    begun: Begun,
+    progress: Progress,
+    topic: Callable[[Part], AsyncIterator[Row]] | None = None,
+) -> Counts | None:
+    """Load on Kafka and Redis. None: it had come to its end before. Raises Refused, Unavailable: run it again."""
+    prepare(order)
+    plan, rules = begun.plan, rules_of(begun.plan)
+    pool = Pool(order.jobs)
+    opened: list[Opened[Any, Any, Any]] = []
+    try:
+        load = Load(order, rules, pool, progress, topic)
+        await load.split()
+        commits = Commits(load.id, order.past.until_ms, begun.begins, rules[0])
+        for number in range(order.partitions):
+            opened.append(
+                open_partition(settings, clients, redis, ENGAGEMENT, number, plan=lambda: plan, for_load=True)
+            )
+        stands = [await commits.open(one) for one in opened]
+        already = not any(stands)
+        if not already:
+            await together(
+                _partition(load, commits, one, stand, order.each) for one, stand in zip(opened, stands, strict=True)
+            )
+        for one in opened:
+            await commits.end(one)
+        loaded = load.finish()
+    except (Fenced, Surprised) as error:
+        raise Refused(
+            f"{error}. Stop all workers, let no other load run, and run this one again: it goes on"
+        ) from error
+    finally:
+        pool.stop()
+        for one in opened:
+            await one.log.stop()
+    shutil.rmtree(order.work)
+    return loaded
+
+
+async def _partition(
+    load: Load, commits: Commits, opened: Opened[Any, Any, Any], stand: tuple[int, int] | None, each: int
+) -> None:
+    buckets, skip = (each, 0) if stand is None else stand
+
+    async def take(bucket: int, decided: Decided) -> None:
+        await commits.take(opened, skip if bucket == buckets else 0, bucket, decided)
+
+    await load.partition(opened.partition.number, buckets, take)

@@ -1,0 +1,143 @@
+"""A past is loaded through deaths; then workers go on, and nothing of the past is sent."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from engine.core.contract.message import rfc3339
+from tests.kafka.conftest import MakeInstallation, Offline
+from tests.kafka.installation import RULES, Installation, Sent
+from tests.kafka.test_same_answers import DYING_WORKER, DYING_WORKER_STATUS
+from tests.kafka.worker_process import HUNG_S, eventually
+from tests.services.redis import RedisServer
+
+CUT = 7_000  # of the trades, those before are the past
+
+
+def time_of(sent: Sent) -> int:
+    found: int = json.loads(sent.value or b"")["time"]
+    return found
+
+
+@pytest.fixture(scope="session")
+def past(trades: Offline, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The file of the past, last first; and where it ends."""
+    until_ms = time_of(trades.records[CUT])
+    file = tmp_path_factory.mktemp("past") / "past.ndjson"
+    records = [sent for sent in trades.records if time_of(sent) < until_ms]
+    lines = [b'{"topic":"trades","key":"%s","value":%s}\n' % (r.key or b"", r.value or b"") for r in reversed(records)]
+    file.write_bytes(b"".join(lines))
+    return file, rfc3339(until_ms)
+
+
+def load_command(past: tuple[Path, str], *more: str) -> list[str]:
+    return ["load", str(past[0]), "--until", past[1], "--rules", str(RULES), "--jobs", "2", *more]
+
+
+def expected_actions(trades: Offline, until: str) -> dict[tuple[str, str], list[str]]:
+    """What the whole replay sends from there on."""
+    later = {
+        at: [value for value in values if json.loads(value)["time"] >= until] for at, values in trades.actions.items()
+    }
+    return {at: values for at, values in later.items() if values}
+
+
+@pytest.mark.short
+@pytest.mark.parametrize("moment", ["before_apply", "after_apply"])
+def test_a_past_is_loaded_through_deaths(
+    install: MakeInstallation, trades: Offline, past: tuple[Path, str], tmp_path: Path, moment: str
+) -> None:
+    with RedisServer(tmp_path / "redis") as store:
+        engine = install(redis_url=store.url).create_topics()
+        for at in (2, 4, 3):  # among the marks at the beginning, and among states
+            died = subprocess.run(
+                [sys.executable, str(DYING_WORKER), *load_command(past)],
+                env=engine._environment({"DIE_MOMENT": moment, "DIE_AT": at}),
+                cwd=engine.directory,
+                capture_output=True,
+                timeout=HUNG_S,
+            )
+            assert died.returncode == DYING_WORKER_STATUS, died.stderr
+            assert "a load is under way here" in engine.refusal()  # no worker decides meanwhile
+        done = engine.engage(*load_command(past))
+        assert done.returncode == 0, done.stderr
+        assert "refused 0\n" in done.stdout
+        again = engine.engage(*load_command(past))
+        assert again.returncode == 0, again.stderr
+        assert "has come to its end before" in again.stdout
+        loaded = engine.states()
+        replayed = engine.engage("replay", str(past[0]), "--rules", str(RULES), "--until", past[1])
+        assert replayed.returncode == 0, replayed.stderr
+        assert not engine.published()
+
+        engine.redis().flushall()  # a Redis that lost everything
+        rebuilt = engine.engage("rebuild")
+        assert rebuilt.returncode == 0, rebuilt.stderr
+        assert engine.states() == loaded
+
+        engine.produce(trades.records[CUT - 500 :])  # 500 of the past come again
+        worker = engine.worker(rules=None).wait_ready()
+        engine.settle()
+        worker.stop()
+        assert engine.states() == trades.states
+        assert engine.actions() == expected_actions(trades, past[1])
+        from_ledger = engine.engage("replay", "--from-ledger")
+        assert from_ledger.returncode == 0, from_ledger.stderr
+        assert "differences 0" in from_ledger.stderr
+        assert trades.states.split()[-1] in from_ledger.stderr
+        refused = engine.engage(*load_command(past, "--acted", "nothing"))
+        assert refused.returncode == 1
+        assert "another load" in refused.stderr
+
+
+def test_a_load_killed_at_any_moment(engine: Installation, trades: Offline, past: tuple[Path, str]) -> None:
+    """kill -9 later and later, in reading, deciding and committing, until a run comes to its end."""
+    killed = 0
+    for number in range(40):
+        running = engine.start(*load_command(past), program=("-m", "engine.cli"))
+        try:
+            running.wait(0.5 + 0.15 * number)
+        except subprocess.TimeoutExpired:
+            running.send_signal(signal.SIGKILL)
+            running.communicate()
+            killed += 1
+            continue
+        out, err = running.communicate()
+        assert running.returncode == 0, err
+        assert "events 7000" in out or "come to its end before" in out
+        break
+    assert killed > 3
+    engine.produce(trades.records[CUT:])
+    worker = engine.worker(rules=None).wait_ready()
+    engine.settle()
+    worker.stop()
+    assert engine.states() == trades.states
+    assert engine.actions() == expected_actions(trades, past[1])
+
+
+def test_the_past_is_what_the_topics_hold(engine: Installation, trades: Offline, past: tuple[Path, str]) -> None:
+    """On wrong partitions, too: what lies before the first record of later is not decided twice."""
+    engine.produce(trades.records, partitioner="consistent_random")
+    loaded = engine.engage("load", "--topics", *load_command(past)[2:])
+    assert loaded.returncode == 0, loaded.stderr
+    assert "refused 0\n" in loaded.stdout
+    worker = engine.worker(rules=None).wait_ready()
+    engine.settle()
+    eventually(lambda: engine.states() == trades.states, "what was re-routed is decided")
+    worker.stop()
+    assert engine.actions() == expected_actions(trades, past[1])
+
+
+def test_a_load_needs_an_installation_without_clients(ran: Installation, past: tuple[Path, str]) -> None:
+    before = ran.states()
+    refused = ran.engage(*load_command(past))
+    assert refused.returncode == 1
+    assert "clients already" in refused.stderr
+    assert ran.states() == before
+    ran.worker().wait_ready().stop()
