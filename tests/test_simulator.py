@@ -257,3 +257,17 @@ def test_clients_and_staff_answer_some_of_what_they_get(history):
         ("opened", "answered", "resolved"),
         ("opened", "answered", "resolved", "reopened", "resolved"),
     }
+
+
+def test_a_custody_system_says_what_clients_hold(history):
+    positions = [r.value for r in history if r.topic == "positions"]
+    assert {v["risk_class"] for v in positions} == {"R2", "R3", "R4", "R5"}
+    assert any(v["quantity"] == 0 for v in positions)
+    assert all(v["cost_fen"] == 0 for v in positions if v["quantity"] == 0)
+    last = {}
+    falls = 0
+    for v in positions:
+        before = last.get((v["client_id"], v["symbol"]))
+        falls += before is not None and before["quantity"] == v["quantity"] and before["value_fen"] > v["value_fen"]
+        last[v["client_id"], v["symbol"]] = v
+    assert falls > 5

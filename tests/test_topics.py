@@ -40,6 +40,7 @@ RANKS = {
     "outcomes": 7,
     "feedback": 8,
     "complaints": 9,
+    "positions": 10,
 }
 FILES = {
     "features.yaml": """\
@@ -164,7 +165,17 @@ def test_it_comes_after_every_rank_that_was_given_before():
     assert ranks() == RANKS | {"visits": 100}
     assert intake_topics() == (*RANKS, "visits")
     assert inbound_topics() == (*(name for name in RANKS if name != "rerouted"), "visits")
-    assert sources() == ("trades", "logins", "balances", "receipts", "outcomes", "feedback", "complaints", "visits")
+    assert sources() == (
+        "trades",
+        "logins",
+        "balances",
+        "receipts",
+        "outcomes",
+        "feedback",
+        "complaints",
+        "positions",
+        "visits",
+    )
 
 
 def test_no_rank_is_given_twice():
@@ -198,8 +209,8 @@ def test_it_is_in_the_contract():
     assert event["properties"]["kind"]["enum"] == ["advice", "cash", "opening"]
     said = json.loads(files["alerts.json"])["$defs"]["Cause"]["properties"]["type"]["description"]
     assert said == (
-        "profiles, balances, logins, trades, receipts, outcomes, feedback, complaints, visits, the name of a type that "
-        "events.yaml declares, or timer."
+        "profiles, balances, logins, trades, receipts, outcomes, feedback, complaints, positions, visits, the name of "
+        "a type that events.yaml declares, or timer."
     )
     channel = schemas.asyncapi()["channels"]["visits"]
     assert channel["description"] == "A visit to a branch."

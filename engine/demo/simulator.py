@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, Final
 from engine.core.contract.events import parse_time_ms
 from engine.core.contract.topics import inbound_topics
 from engine.demo.answers import Answers
-from engine.demo.later import Later
+from engine.demo.later import POSITIONS, Custody, Later
 from engine.demo.own_events import OwnEvents
 from engine.demo.population import (
     CHANNELS,
@@ -80,6 +80,7 @@ class _Broker:
         self.later = Later(topics)
         self.own = OwnEvents(seed + 3, self.later)
         self.answers = Answers(seed + 4, self.later)
+        self.custody = Custody(seed + 5, self.later)
         self.calendar: dict[int, list[Client]] = {}
         self.born: list[Client] = []
         settled_ms = min(2 * HOUR_MS, (end_ms - start_ms) // 20)  # existing clients become known at the very start
@@ -104,6 +105,8 @@ class _Broker:
             self._active_day(client, day, opens)
             self.own.active(client, day * DAY_MS - CHINA_OFFSET_MS)
             self.answers.active(client, day * DAY_MS - CHINA_OFFSET_MS)
+            if POSITIONS in self.topics:
+                self.custody.active(client, day * DAY_MS - CHINA_OFFSET_MS, self.market.index)
         if opens and self.market.falls:
             for client in self.born:
                 self._value(client, day)

@@ -168,6 +168,7 @@ def render() -> str:
         if names.event_names(topic):
             said = f"A rule on {topic}, and on the second step of a sequence on them:"
             lines += [said, "", *_names(names.event_names(topic))]
+    lines += ["A rule on positions, beside these:", "", *_names(names.POSITION_NAMES)]
     lines += ["A rule at a maturity:", "", *_names(names.MATURITY_NAMES)]
     lines += ["A rule on `unanswered`:", "", *_names(names.ITEM_NAMES)]
     lines += ["A rule on `tier_change`:", "", *_names(names.tier_change_names(()))]

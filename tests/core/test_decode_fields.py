@@ -59,6 +59,10 @@ SPOILT = [
     ("feedback", "comment", None, (7, ["words"], "x" * 10_001)),
     ("complaints", "category", None, ("", 7, "two words")),
     ("complaints", "severity", None, ("grave", 3, "LOW")),
+    ("positions", "product", "other", ("gold", 3)),
+    ("positions", "risk_class", None, ("unknown", "R6", 3)),
+    ("positions", "value_fen", None, (-1, 1.5, "7")),
+    ("positions", "cost_fen", None, (-1, 1.5, "7")),
 ]  # fmt: skip
 SPOILT_ONCE = [(topic, field, instead, value) for topic, field, instead, values in SPOILT for value in values]
 
@@ -88,6 +92,7 @@ def test_the_table_above_names_every_field():
         "outcomes": {"action_id", "status"},
         "feedback": {"action_id"},
         "complaints": {"complaint_id", "status"},
+        "positions": {"symbol", "quantity"},
     }
 
 

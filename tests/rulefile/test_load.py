@@ -87,6 +87,7 @@ def test_shipped_rules(shipped):
     plan = compile_rule_set(shipped)
     by_file = Counter(rule_file(shipped, rule.id) for rule in shipped.rules)
     own, answers = by_file.pop("own_events.yaml"), by_file.pop("listening.yaml")
+    assert by_file.pop("holdings.yaml") == 5
     assert 50 <= by_file.total() <= 60
     assert 10 <= own <= 20
     assert 10 <= answers <= 20

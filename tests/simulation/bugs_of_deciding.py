@@ -8,6 +8,7 @@ from functools import partial
 from itertools import chain, count
 from typing import Any
 
+from engine.core.client.positions import QUANTITY
 from engine.core.contract.topics import intake_topics
 from engine.core.decide import messages
 from engine.processors.engagement import Engagement
@@ -284,6 +285,18 @@ def _() -> list[Change]:
     def unpack(self: Engagement, plan: Any, packed: bytes) -> Any:
         client = original(self, plan, packed)
         client.items = []
+        return client
+
+    return [(Engagement, "unpack", unpack)]
+
+
+@bug("ended positions are forgotten when a state is read")
+def _() -> list[Change]:
+    original = Engagement.unpack
+
+    def unpack(self: Engagement, plan: Any, packed: bytes) -> Any:
+        client = original(self, plan, packed)
+        client.positions = {symbol: told for symbol, told in client.positions.items() if told[QUANTITY]}
         return client
 
     return [(Engagement, "unpack", unpack)]

@@ -267,6 +267,39 @@ _ANSWERED: Final = """\
 """
 
 
+_HELD: Final = """\
+  valued_7d_cny: {source: positions, aggregate: sum, field: value_cny, where: position.quantity > 0, window: 7d}
+"""
+_HOLDER: Final = """\
+  - id: holding-moves
+    title: A holding moves
+    owner: wealth
+    on: positions
+    when: position.value_change < 0 or client.concentration > 0.7 or valued_7d_cny >= 100_000
+    kind: alert
+    audience: advisor
+    priority: 64
+    cooldown: 1h
+    expires: 1d
+    template: holding_moves
+    parameters: {change: position.value_change, was: position.last_value_cny, held: client.held_symbols}
+    description: What a client holds.
+  - id: below-cost
+    title: Below cost
+    owner: wealth
+    becomes: client.positions_gain <= -0.1 and client.positions >= 1
+    repeat_every: 12h
+    kind: task
+    audience: team
+    priority: 34
+    cooldown: 1h
+    expires: 1d
+    template: below_cost
+    parameters: {gain: client.positions_gain, value: client.positions_cny}
+    description: What follows from all positions.
+"""
+
+
 # Ends where clocks that jump get to; the second set has other holidays.
 _CALENDAR: Final = """\
 calendar:
@@ -287,7 +320,11 @@ def _files(
 
 
 GOOD: Final = (
-    _files(_rules(1, 50_000, _SELLER + _VISITOR + _ANSWERED), _FEATURES + _SOLD + _MINUTES + _LOW, events=_VISIT),
+    _files(
+        _rules(1, 50_000, _SELLER + _VISITOR + _ANSWERED + _HOLDER),
+        _FEATURES + _SOLD + _MINUTES + _LOW + _HELD,
+        events=_VISIT,
+    ),
     _files(
         _rules(2, 20_000, idle="trades_7d >= 2"),
         _FEATURES,
@@ -295,8 +332,8 @@ GOOD: Final = (
         calendar=_CALENDAR.replace("[2026-02-26, 2026-03-03]", "[2026-02-27, 2026-03-04]"),
     ),
     _files(
-        _rules(3, 80_000, _SELLER.replace("100_000", "60_000") + _VISITOR + _ANSWERED),
-        _FEATURES + _SOLD + _MINUTES + _LOW.replace("<= 6", "<= 8"),
+        _rules(3, 80_000, _SELLER.replace("100_000", "60_000") + _VISITOR + _ANSWERED + _HOLDER.replace("0.7", "0.6")),
+        _FEATURES + _SOLD + _MINUTES + _LOW.replace("<= 6", "<= 8") + _HELD,
         _TIERS.replace("300_000, exit: 270_000", "100_000, exit: 90_000"),
         _VISIT.replace("most: 400", "most: 60").replace("{kind: enum, values: [advice, cash, other]}", "text"),
     ),

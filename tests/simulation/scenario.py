@@ -107,6 +107,7 @@ def generate(random: Random, seed: int) -> Scenario:
         inputs += _operated(chance, scenario, inputs)
     inputs += _own_events(Random(f"{seed}: events of the firm's own"), scenario)
     inputs += _answers(Random(f"{seed}: what comes back"), scenario)
+    inputs += _positions(Random(f"{seed}: what clients hold"), scenario)
     scenario.faults += _open_transactions(Random(f"{seed}: what other producers do"), scenario)
     scenario.faults += _evictions(Random(f"{seed}: what Redis evicts"), scenario)
     scenario.faults += _silent_starts(Random(f"{seed}: when Kafka gives no records"), scenario)
@@ -254,6 +255,26 @@ def _answers(random: Random, scenario: Scenario) -> list[Input]:
         if random.random() < 0.08:
             partition = random.randrange(scenario.partitions)
         made.append(Input(at_s, topic, partition, client_id.encode(), value, timestamp_ms))
+    return made
+
+
+def _positions(random: Random, scenario: Scenario) -> list[Input]:
+    """Of few clients and securities, many late: what ends comes before what it ends."""
+    partition_of = partitioner(scenario.partitions)
+    made: list[Input] = []
+    for number in range(random.choice((0, 0, 8, 24))):
+        at_s = random.uniform(0, scenario.end_s)
+        client_id = random.choice(CLIENTS[:3])
+        timestamp_ms = wall_ms(at_s)
+        late_ms = random.choice((0, 0, 1_000, 43_200_000, 86_400_000))
+        event = {"event_id": f"held{number}", "client_id": client_id, "time": timestamp_ms - late_ms}
+        event |= {"symbol": random.choice(("600000", "F1")), "quantity": random.choice((0, 0, 100, 150.5))}
+        event |= random.choice(({}, {"value_fen": random.randint(0, 9_000_000)}, {"value_fen": 5_000_000}))
+        event |= random.choice(({}, {"cost_fen": 6_000_000}, {"risk_class": "R4", "product": "fund"}))
+        partition = partition_of(client_id.encode())
+        if random.random() < 0.08:
+            partition = random.randrange(scenario.partitions)
+        made.append(Input(at_s, "positions", partition, client_id.encode(), json.dumps(event).encode(), timestamp_ms))
     return made
 
 

@@ -69,6 +69,7 @@ FIRST_SEED: dict[str, int] = {
     "own events are read by the first rules that a worker had": 0,
     "opt-outs are forgotten when a state is read": 0,
     "items are forgotten when a state is read": 0,
+    "ended positions are forgotten when a state is read": 0,
     "merge one topic after another": 0,
     "a sweep that has begun counts as done": 4,
     "a sweep goes on from where one under other rules was": 4,

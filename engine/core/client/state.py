@@ -15,7 +15,7 @@ from zlib import crc32
 
 from engine.core.activity.activities import Activities
 from engine.core.activity.layout import SourceLayout
-from engine.core.client import items
+from engine.core.client import items, positions
 from engine.core.firm_time import DAY_MS, HOUR_MS, NEVER_MS, day_of
 
 MAX_HISTORY: Final = 10
@@ -42,10 +42,10 @@ class ClientState:
     """One client. Times are epoch milliseconds, money is fen, `day` is the firm's calendar day of `now_ms`."""
 
     __slots__ = (
-        "acted", "activities", "advisor_id", "age_band", "assets_fen", "assets_peak_fen", "birth_date",
-        "calendar_ms", "calendar_rules", "cash_fen", "client_id", "consents", "contacts_day",
-        "contacts_today", "day", "decided_ms", "due_ms", "event_ids", "held", "holdings", "items", "language",
-        "late", "margin_ratio", "now_ms", "opted_out", "packed", "public", "recent", "region", "review_ms",
+        "acted", "activities", "advisor_id", "age_band", "assets_fen", "assets_peak_fen", "birth_date", "calendar_ms",
+        "calendar_rules", "cash_fen", "client_id", "consents", "contacts_day", "contacts_today", "day", "decided_ms",
+        "due_ms", "event_ids", "held", "holdings", "items", "language", "late", "margin_ratio", "now_ms", "opted_out",
+        "packed", "portfolio", "positions", "positions_dropped", "public", "recent", "region", "review_ms",
         "risk_level", "said_ms", "score_parts", "segment", "sequence", "silenced", "since_ms", "tier", "tier_history",
         "tier_since_ms", "time_zone", "type", "unknown", "value_score", "waits",
     )  # fmt: skip
@@ -93,9 +93,12 @@ class ClientState:
         # what was bought until a day: [day, symbol, fen, millionths or None], the nearest first
         self.holdings: list[list[Any]] = []
         self.items: list[list[Any]] = []  # what waits for an answer; see items.py
+        self.positions: positions.Positions = {}  # by symbol; replaced, never changed; see positions.py
+        self.positions_dropped = 0  # since the first event: more than are kept
         self.event_ids: dict[int, bytes] = {}  # day -> digests of the events that came on it
         self.activities = Activities(client_id, layout.sources, (self.day, now_ms // HOUR_MS))
         # not stored
+        self.portfolio: tuple[positions.Positions, positions.Portfolio] | None = None  # and what follows from them
         self.calendar_ms = 0  # the next calendar time after `now_ms`, when later than it
         self.calendar_rules: list[int] = []  # those that it regards
         self.packed: dict[str, tuple[tuple[Any, ...], bytes]] = {}  # section -> its values, and them packed
@@ -128,6 +131,8 @@ class ClientState:
             self.silenced = _remembered(self.silenced, moment_ms)
         if self.items:
             self.items = items.remembered(self.items, moment_ms)
+        if self.positions:
+            self.positions = positions.remembered(self.positions, moment_ms)
         if self.holdings:
             self.holdings = [held for held in self.holdings if held[0] >= day]
         while self.event_ids and (first := next(iter(self.event_ids))) < day - DUPLICATE_DAYS:  # in order of days

@@ -34,6 +34,7 @@ from engine.core.contract.fields import (
     Instead,
     Language,
     Quantity,
+    QuantityHeld,
     TimeZone,
     noted,
 )
@@ -344,6 +345,23 @@ class Feedback(Answer):
         AfterValidator(_something_said),
         Field(validate_default=True),
     ] = Field(default=None, description="In the client's own words.")
+
+
+class Position(Event):
+    """What a client holds of one security, as of `time`. Each record is whole: what it leaves out is unknown. Of the
+    records on one security the latest `time` counts, in whatever order they come; `quantity` 0 ends it.
+    """
+
+    essential: ClassVar[frozenset[str]] = Event.essential | {"symbol", "quantity"}
+
+    symbol: Identifier
+    product: Annotated[Product, Instead("other")] = Field(
+        default="other", description="null: unknown, which counts as `other`."
+    )
+    risk_class: RiskLevel | None = Field(default=None, description="The product's risk class. Null: unknown.")
+    quantity: QuantityHeld = Field(description="Shares, units or contracts; 0: nothing is held.")
+    value_fen: AmountFen | None = Field(default=None, description="Market value of it all in fen. Null: unknown.")
+    cost_fen: AmountFen | None = Field(default=None, description="What it was bought for, in fen. Null: unknown.")
 
 
 class Complaint(Event):

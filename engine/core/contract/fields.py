@@ -110,6 +110,22 @@ Quantity = Annotated[
     ),
 ]
 
+_HELD: Final = Limits(0, MAX_QUANTITY)
+QuantityHeld = Annotated[
+    int | float,
+    _HELD,
+    Usual(Annotated[int, msgspec.Meta(ge=0, le=MAX_QUANTITY)]),
+    _exact(_HELD, "a number from 0"),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "minimum": 0, "maximum": MAX_QUANTITY},
+                {"type": "string", "pattern": r"^[0-9]{1,13}(\.[0-9]{1,6})?$"},
+            ]
+        }
+    ),
+]
+
 
 def exact_number(least: float, most: float) -> Any:
     """The type of a number with decimals that a rule set declares."""

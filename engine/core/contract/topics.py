@@ -26,6 +26,7 @@ from engine.core.contract.events import (
     Feedback,
     Login,
     Outcome,
+    Position,
     Profile,
     Receipt,
     Trade,
@@ -307,6 +308,22 @@ TOPICS: Final[dict[str, Topic]] = {
                 Asked("complaint_id", "the same for all its steps"),
             ),
             example={"complaint_id": "complaint-1", "status": "opened"},
+        ),
+        Topic(
+            name="positions",
+            rank=10,
+            singular="position",
+            called="position record",
+            model=Position,
+            names=(
+                Asked("symbol", "security held"),
+                Asked("product", "kind of product"),
+                Asked("risk_class", "risk class of the product"),
+                Asked("quantity", "shares, units or contracts; 0: nothing is held any more", "shares"),
+                Asked("value_fen", "market value of the position"),
+                Asked("cost_fen", "what the position was bought for"),
+            ),
+            example={"symbol": "600000", "quantity": 100},
         ),
     )
 }

@@ -57,6 +57,7 @@ class Decided:
     duplicates: Counter[str] = field(default_factory=Counter)  # by topic
     late: Counter[str] = field(default_factory=Counter)  # by topic
     receipts: Counter[tuple[str, str]] = field(default_factory=Counter)  # (channel, status)
+    dropped: Counter[str] = field(default_factory=Counter)  # what a state has no room for: how many
     decided_ms: int = 0  # the moment at which this is decided; 0: whatever falls due is decided in time
 
 
@@ -98,9 +99,12 @@ def _take(plan: Plan, states: MutableMapping[str, ClientState], topic: str, even
     if late:
         decided.late[topic] += 1
     client.sequence += 1
+    dropped = client.positions_dropped
     learn(plan, client, topic, event, late)
     if topic == "receipts":
         decided.receipts[event.channel, event.status] += 1  # type: ignore[attr-defined]
+    elif topic == "positions":
+        decided.dropped["positions"] += client.positions_dropped - dropped
     move = None
     if topic in plan.review_on:
         move = review(plan, client)

@@ -11,8 +11,9 @@ import datetime as dt
 from collections.abc import Callable
 from typing import Any, Final
 
+from engine.core.client import positions
 from engine.core.client.state import MAX_HOLDINGS, ClientState
-from engine.core.contract.events import Balance, Consents, Event, Receipt, Trade
+from engine.core.contract.events import Balance, Consents, Event, Position, Receipt, Trade
 from engine.core.contract.fields import micro
 from engine.core.firm_time import day_number
 from engine.core.learn.items import take_complaint, take_feedback, take_outcome
@@ -107,6 +108,12 @@ def _sold(held: list[list[Any]], trade: Trade) -> list[list[Any]]:
     return left
 
 
+def _take_position(client: ClientState, told: Position) -> None:
+    client.positions, dropped = positions.taken(client.positions, told)
+    if dropped:
+        client.positions_dropped += dropped
+
+
 # by topic: what its events teach beside facts and features
 LEARNERS: Final[dict[str, Callable[[ClientState, Any], None]]] = {
     "balances": _take_peak,
@@ -115,4 +122,5 @@ LEARNERS: Final[dict[str, Callable[[ClientState, Any], None]]] = {
     "outcomes": take_outcome,
     "feedback": take_feedback,
     "complaints": take_complaint,
+    "positions": _take_position,
 }

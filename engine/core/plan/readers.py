@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from engine.core.activity.tallies import winner
-from engine.core.client import items
+from engine.core.client import items, positions
 from engine.core.contract.fields import MICRO, units
 from engine.core.firm_time import DAY_MS
 from engine.core.language.types import INTEGER_UNITS, MONEY
@@ -94,4 +94,5 @@ READERS: Final[dict[str, Callable[..., Any]]] = {
     "units": units,
     "open_items": items.count,
     "oldest_item": items.oldest_ms,
+    **positions.READERS,
 }

@@ -24,6 +24,9 @@ from engine.core.text import IDENTIFIER
 CLIENT_TYPES: Final = get_args(events.ClientType)
 TIME: Final = number("time")
 TIER_REASONS: Final = ("first", "promoted", "demoted", "type_changed")
+RISKS: Final = get_args(events.RiskLevel)
+POSITIONS: Final = "positions"  # what the names of POSITION_NAMES are about, beside those of its fields
+_MONEY: Final = (0, math.inf)
 PERSONAL: Final = "(personal)"  # in place of a value that is about a person
 SHOWS_A_VALUE: Final = ("min", "max", "last", "top")  # aggregates whose value is one event's own
 MATURITY_NAMES: Final = (
@@ -126,9 +129,66 @@ def client_names(
             )
             for k in ITEM_KINDS
         ),
+        *_portfolio_names(),
         Name("client.known_since", TIME, False, "c.since_ms", "time of the first event"),
         Name("now", TIME, False, "c.now_ms", "time of the event, or when a rule is due by itself", "now"),
     ]
+
+
+def _portfolio_names() -> list[Name]:
+    """What follows from all positions; missing until the first record came, money while a value is unknown."""
+    found, share = "portfolio(c)", (0.0, 1.0)
+    return [
+        Name("client.positions", number("count"), True, f"{found}.held", "positions held", bounds=(0, math.inf)),
+        Name(
+            "client.positions_cny", number(MONEY), True, f"{found}.value_fen", "value of all positions", bounds=_MONEY
+        ),
+        Name(
+            "client.concentration", number("ratio"), True, f"{found}.concentration",
+            "share of the greatest position in their value", bounds=share,
+        ),
+        Name(
+            "client.positions_gain", number("ratio"), True, f"{found}.gain",
+            "gain against cost of the positions whose cost is known, as a share of it; below 0: a loss",
+            bounds=(-1, math.inf),
+        ),
+        *(
+            Name(
+                f"client.{product}_share", number("ratio"), True, f"product_share(c, {product!r})",
+                f"share of positions of product {product} in their value", bounds=share,
+            )
+            for product in get_args(events.Product)
+        ),
+        Name("client.riskiest_class", enum(*RISKS), True, f"{found}.riskiest", "riskiest class among the positions"),
+        Name(
+            "client.classes_above_level", number(), True, f"classes_above({found}.riskiest, c.risk_level)",
+            "classes by which that is above the client's risk level; 0 or less: none", bounds=(-4, 4),
+        ),
+        Name("client.held_symbols", TEXT, True, f"{found}.symbols", "symbols of all positions, for has_code"),
+        Name("client.held_products", TEXT, True, f"{found}.products", "products of all positions, for has_code"),
+    ]  # fmt: skip
+
+
+POSITION_NAMES: Final = (
+    Name(
+        "position.gain", number("ratio"), True, "gain(e.value_fen, e.cost_fen)",
+        "gain against its cost, as a share of it; below 0: a loss", bounds=(-1, math.inf), of="event",
+    ),
+    Name(
+        "position.value_change", number("ratio"), True, "value_change(c, e)",
+        "change of the value of one unit since the record before, as a share; below 0: a fall",
+        bounds=(-1, math.inf), of="event",
+    ),
+    Name("position.last_value_cny", number(MONEY), True, "last_value(c, e)", "value by the record before", of="event"),
+    Name(
+        "position.share", number("ratio"), True, "position_share(c, e)", "its share in the value of all positions",
+        bounds=(0, 1), of="event",
+    ),
+    Name(
+        "position.classes_above_level", number(), True, "classes_above(e.risk_class, c.risk_level)",
+        "classes by which its risk class is above the client's risk level; 0 or less: none", bounds=(-4, 4), of="event",
+    ),
+)  # fmt: skip
 
 
 def event_names(about: str, kinds: Kinds = TOPICS) -> tuple[Name, ...]:
@@ -263,6 +323,8 @@ def rule_scope(
     tiers = (*tiers, *(t for t in CLIENT_TYPES if t not in tiers and t != "individual"))
     about = trigger.about if trigger else ""
     names = [*client_names(tiers, segments, about, kinds), *feature_names(features, code), *event_names(about, kinds)]
+    if about == POSITIONS:
+        names += POSITION_NAMES
     if trigger == TIER_CHANGE:
         names += tier_change_names(tiers)
     return with_declared({name.name: name for name in names}, declared, about, compiling=code is not None)

@@ -37,7 +37,7 @@ MAX_FIELDS: Final = 30
 MAX_VALUES: Final = 50
 MAX_VALUE: Final = 64
 _PLANNED: Final = (
-    "positions", "position", "overrides", "override", "corrections", "correction", "actions", "action", "items", "item",
+    "overrides", "override", "corrections", "correction", "actions", "action", "items", "item",
     "calendar", "score",
 )  # fmt: skip
 _WORDS: Final = (

@@ -73,6 +73,9 @@ class Metrics:
         self.receipts = Counter(
             "engage_receipts", "What became of actions on their way.", ["channel", "status"], registry=r
         )
+        self.dropped = Counter(
+            "engage_state_dropped", "What a client had more of than a state has room for.", ["what"], registry=r
+        )
         self.tier_changes = Counter(
             "engage_tier_changes", "Tier changes published.", ["from_tier", "to_tier", "reason"], registry=r
         )
@@ -146,6 +149,7 @@ class Metrics:
             "duplicates": self.duplicates,
             "late": self.late,
             "receipts": self.receipts,
+            "dropped": self.dropped,
         }
         self._used: dict[int | None, RuleSet] = {}  # by the worker's partitions; None: by the worker itself
         self._moves: set[tuple[str, str, str]] = set()
@@ -176,6 +180,7 @@ class Metrics:
         for channel in TOPICS["receipts"].choices("channel"):
             for status in TOPICS["receipts"].choices("status"):
                 self.receipts.labels(channel, status)
+        self.dropped.labels("positions")
         for topic in (*inbound_topics(), REROUTED):
             for reason in Rejection:
                 self.rejected.labels(topic, reason.value)

@@ -9,10 +9,12 @@ from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from engine.core.client.items import ABOUT, ITEM_STATES, KEY, KIND, SINCE_MS, STATE
+from engine.core.client.positions import COST, PRODUCT, QUANTITY, RISK, TIME_MS, VALUE
 from engine.core.client.record import PUBLIC_FIELDS
 from engine.core.client.score import ScorePoints, score_points
 from engine.core.client.sections import last_events, unpack
 from engine.core.client.state import ClientState
+from engine.core.contract.fields import units
 from engine.core.contract.message import cny, rfc3339
 from engine.core.contract.topics import TOPICS, sources
 from engine.core.firm_time import NEVER_MS
@@ -79,6 +81,20 @@ def _private(client: ClientState, declared: Mapping[str, int]) -> dict[str, Any]
             }
             for item in client.items
         ],
+        "positions": [
+            {
+                "symbol": symbol,
+                "product": told[PRODUCT],
+                "risk_class": told[RISK],
+                "quantity": units(told[QUANTITY]),
+                "value_cny": None if told[VALUE] is None else cny(told[VALUE]),
+                "cost_cny": None if told[COST] is None else cny(told[COST]),
+                "time": rfc3339(told[TIME_MS]),
+            }
+            for symbol, told in client.positions.items()
+            if told[QUANTITY]
+        ],
+        "positions_dropped": client.positions_dropped,
         "tier_history": [
             {"time": rfc3339(at), "from": old, "to": new} for at, old, new in reversed(client.tier_history)
         ],
@@ -114,6 +130,14 @@ def on_one_screen(record: dict[str, Any]) -> str:
         lines += [
             f"  {i['opened_at'] or '-':<24}  {i['state']:<8} {i['kind']:<10} {i['id']}  {i['about'] or ''}".rstrip()
             for i in record["items"]
+        ]
+    if record["positions"]:
+        dropped = f" ({record['positions_dropped']} more had no room)" if record["positions_dropped"] else ""
+        lines += ["", f"positions{dropped}"]
+        lines += [
+            f"  {p['time']}  {p['symbol']:<12} {p['product']:<10} {p['risk_class'] or '-':<3} {p['quantity']}, "
+            f"value {p['value_cny'] or '-'}, cost {p['cost_cny'] or '-'}"
+            for p in record["positions"]
         ]
     lines += ["", "tier history, newest first"]
     lines += [f"  {h['time']}  {h['from'] or '-'} -> {h['to']}" for h in record["tier_history"]] or ["  none"]
