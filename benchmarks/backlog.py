@@ -73,7 +73,7 @@ def learn_clients(engine: Engine, records: Sequence[Record]) -> None:
     worker = engine.worker()
     try:
         for topic, number in Counter(record.topic for record in records).items():
-            _wait(worker, engine, topic, number)
+            wait(worker, engine, topic, number)
         worker.stop()
     finally:
         worker.kill()
@@ -90,7 +90,7 @@ def work_off(
     try:
         worker.wait_ready()
         sampling = profiler.start(worker.pid) if profile else None
-        _wait(worker, engine, "trades", before + len(trades))
+        wait(worker, engine, "trades", before + len(trades))
         used_s, ended = cpu_s(worker.pid), time.monotonic()
         kafka_cpu_s, redis_cpu_s = cpu_s(kafka) - kafka_cpu_s, cpu_s(redis) - redis_cpu_s
         if sampling is not None:
@@ -110,7 +110,7 @@ def work_off(
     return measured, worker
 
 
-def _wait(worker: Worker, engine: Engine, topic: str, records: int) -> None:
+def wait(worker: Worker, engine: Engine, topic: str, records: int) -> None:
     progress = Progress(engine.servers.store.url, engine.app_id, engine.servers.partitions)
     until = time.monotonic() + STUCK_S
     while (done := progress.done(topic)) < records:
