@@ -21,6 +21,7 @@ from benchmarks.backlog import Engine, Servers, wait
 from benchmarks.day.job import Record
 from benchmarks.process import BenchmarkError, children_s, cpu_s
 from benchmarks.wire import produce
+from engine.core.contract.message import rfc3339
 from engine.demo import simulator
 from engine.operations.record_file import parse_line
 from tests.services.kafka import KafkaBroker
@@ -33,13 +34,16 @@ RULES = REPOSITORY / "rules"
 STUCK_S = 6 * 3_600.0
 
 
-def written(file: Path, records: int, clients: int, days: float) -> None:
+def written(file: Path, records: int, clients: int, days: float) -> str:
+    """The end of the past: just after its last record, since the first `records` may end before END."""
     with file.open("wb") as out:
         simulator.write(out, seed=7, end=END, clients=clients, days=days, count=records)
+    with file.open() as lines:
+        return rfc3339(max(parse_line(line)[2] for line in lines) + 1)
 
 
-def loaded(engine: Engine, file: Path) -> None:
-    names = ["--redis", engine.servers.store.url, *engine._names(), "--rules", str(RULES), "--until", END]
+def loaded(engine: Engine, file: Path, until: str) -> None:
+    names = ["--redis", engine.servers.store.url, *engine._names(), "--rules", str(RULES), "--until", until]
     command = [sys.executable, "-m", "engine.cli", "load", str(file), *names, "--work", str(file.parent / "work")]
     redis_s, kafka_s = cpu_s(engine.servers.store.pid), cpu_s(engine.servers.kafka.pid)
     began, used = time.monotonic(), children_s()
@@ -95,14 +99,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="engage-bench-") as temporary:
         directory = Path(temporary)
         file = directory / "past.ndjson"
-        written(file, given.records, given.clients, given.days)
+        until = written(file, given.records, given.clients, given.days)
         with KafkaBroker(directory / "kafka") as kafka, RedisServer(directory / "redis") as store:
             servers = Servers(kafka, store, PARTITIONS)
             for app_id in ("load", "live") if given.live_records else ("load",):
                 engine = Engine(servers, app_id, RULES, f"{app_id}.", ("--clock", "event"))
                 engine.create_topics()
                 if app_id == "load":
-                    loaded(engine, file)
+                    loaded(engine, file, until)
                 else:
                     taken_in(engine, file, given.live_records)
 
