@@ -122,7 +122,12 @@ def _told(term: Term) -> str:
 
 def what(explanation: Explanation) -> str:
     """What its open names are of."""
-    kinds = {"tier_change": "the tier change", "maturity": "the holding that ends"}
+    kinds = {
+        "tier_change": "the tier change",
+        "maturity": "the holding that ends",
+        "unanswered": "the open item",
+        "item": "the open item",
+    }
     trigger = explanation.trigger
     return kinds.get(trigger.kind, f"the event ({trigger.topic})" if trigger.topic else "the event")
 

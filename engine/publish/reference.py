@@ -170,7 +170,7 @@ def render() -> str:
             lines += [said, "", *_names(names.event_names(topic))]
     lines += ["A rule on positions, beside these:", "", *_names(names.POSITION_NAMES)]
     lines += ["A rule at a maturity:", "", *_names(names.MATURITY_NAMES)]
-    lines += ["A rule on `unanswered`:", "", *_names(names.ITEM_NAMES)]
+    lines += ["A rule on `item` or `unanswered`:", "", *_names(names.ITEM_NAMES)]
     lines += ["A rule on `tier_change`:", "", *_names(names.tier_change_names(()))]
     lines += ["Features, definitions and tables are bare names. A list is named after `in` or `not in`.", ""]
     lines += ["## Functions", ""]

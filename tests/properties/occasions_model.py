@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import calendar
 import datetime as dt
+from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import groupby
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,11 +23,12 @@ from engine.core.language.expressions import Expression, Scope, to_python
 from engine.core.plan.codegen import Code
 from engine.core.plan.compile import Plan
 from engine.core.rules.business_days import BusinessCalendar
-from engine.core.rules.occasion import Becomes, BeforeMaturity, Calendar, Sequence, Silence, Unanswered, on
+from engine.core.rules.occasion import ITEM_STEP, Becomes, BeforeMaturity, Calendar, Sequence, Silence, Unanswered, on
 from engine.core.rules.ruleset import Rule
 from engine.core.rules.tables import list_globals
 from tests.core.making import event_of, topic_of
 
+STATES = {"opened": "opened", "reopened": "opened", "answered": "answered", "resolved": "closed", "withdrawn": "closed"}
 MINUTE = 60_000
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
@@ -64,6 +67,7 @@ class Model:
         self.steps: dict[str, list[tuple[int, str]]] = {}  # complaint -> time and status of each, as they came
         self.heard: set[tuple[str, str, int]] = set()  # rule, complaint, since when: seen without an answer
         self.overdue_at: dict[tuple[str, str], int] = {}  # rule, complaint -> when that is
+        self.runs: dict[str, Counter[str]] = {}  # complaint -> how often it came to each state
 
     def run(self, history: list[Input], end: int) -> Fired:
         for item in history:
@@ -113,6 +117,21 @@ class Model:
                 if status in ("opened", "reopened") and (rule.id, event.complaint_id, since) not in self.heard:
                     moment = max(since + rule.occasion.for_s * 1000, self.now + 1)
                     self.overdue_at[rule.id, event.complaint_id] = moment
+        self.hear(event.complaint_id)
+
+    def hear(self, complaint: str) -> None:
+        """Of each state that the complaint has come to once more, by all its steps in the order of time."""
+        told = [status for _, status in sorted(self.steps[complaint], key=lambda step: step[0])]
+        states = [STATES[status] for status in told]
+        runs = Counter(state for state, _ in groupby(states))
+        since = self.state(complaint)[1] or max(time for time, _ in self.steps[complaint])
+        for state, times in (runs - self.runs.get(complaint, Counter())).items():
+            item = SimpleNamespace(kind="complaint", id=complaint, step=state, since_ms=since)
+            item.days = (self.now - since) // DAY
+            for rule in self.rules:
+                for _ in range(times if ITEM_STEP in rule.triggers else 0):
+                    self.look(rule, item)
+        self.runs[complaint] = runs
 
     def state(self, complaint: str) -> tuple[str, int]:
         """The last status, of equal times the one that came last; and the last time that it was opened."""

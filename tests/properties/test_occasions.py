@@ -170,6 +170,7 @@ def rules(draw: st.DrawFn, name: str) -> str:
                 "maturity",
                 "unanswered",
                 "unanswered",
+                "item",
             ]
         )
     )
@@ -185,6 +186,9 @@ def rules(draw: st.DrawFn, name: str) -> str:
         fields["unanswered"] = f"{{of: complaint, for: {draw(lengths)}}}"
         asked = st.sampled_from(["item.days >= 1", 'item.id == "k1"', "client.open_complaints < 2"])
         fields |= {"when": draw(asked)} if draw(st.booleans()) else {}
+    elif kind == "item":
+        asked = st.sampled_from(['item.step == "closed"', "item.days >= 1", "client.open_complaints < 2"])
+        fields = {"on": "item", "when": f'item.kind == "complaint" and {draw(asked)}'}  # the model sends no actions
     elif kind == "maturity":
         days_before = draw(st.sampled_from([0, 1, 3]))
         fields["at"] = f"{{every: maturity, before: {days_before}d, time: '{draw(times)}'}}"

@@ -8,6 +8,7 @@ from functools import partial
 from itertools import chain, count
 from typing import Any
 
+from engine.core.client.items import STEPS
 from engine.core.client.positions import QUANTITY
 from engine.core.contract.topics import intake_topics
 from engine.core.decide import messages
@@ -297,6 +298,19 @@ def _() -> list[Change]:
     def unpack(self: Engagement, plan: Any, packed: bytes) -> Any:
         client = original(self, plan, packed)
         client.positions = {symbol: told for symbol, told in client.positions.items() if told[QUANTITY]}
+        return client
+
+    return [(Engagement, "unpack", unpack)]
+
+
+@bug("steps of items are forgotten when a state is read")
+def _() -> list[Change]:
+    original = Engagement.unpack
+
+    def unpack(self: Engagement, plan: Any, packed: bytes) -> Any:
+        client = original(self, plan, packed)
+        for item in client.items:
+            del item[STEPS:]
         return client
 
     return [(Engagement, "unpack", unpack)]

@@ -264,6 +264,19 @@ _ANSWERED: Final = """\
     template: nobody_acts
     parameters: {tasks: client.open_tasks, of: item.about}
     description: Actions of the engine that nobody answers.
+  - id: item-moved
+    title: An item moved
+    owner: wealth
+    on: item
+    when: item.kind in ("complaint", "task", "survey") and (item.step != "opened" or client.open_tasks >= 2)
+    kind: alert
+    audience: team
+    priority: 67
+    cooldown: 1m
+    expires: 1d
+    template: item_moved
+    parameters: {id: item.id, step: item.step, of: item.about}
+    description: What becomes of complaints and of actions.
 """
 
 

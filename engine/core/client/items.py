@@ -8,17 +8,19 @@ ones go first.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import Any, Final, NamedTuple
 
 from engine.core.firm_time import DAY_MS
 
-OPENED, ANSWERED, CLOSED = "o", "a", "c"
-ITEM_STATES: Final = {OPENED: "opened", ANSWERED: "answered", CLOSED: "closed"}
+OPENED, ANSWERED, CLOSED, EXPIRED = "o", "a", "c", "e"
+ITEM_STATES: Final = {OPENED: "opened", ANSWERED: "answered", CLOSED: "closed", EXPIRED: "expired"}
 MAX_ITEMS: Final = 32
 REMEMBERED_MS: Final = 7 * DAY_MS  # of what is closed
 LONGEST_MS: Final = 90 * DAY_MS  # of what nobody ever answers
-# places in an item
-KIND, KEY, ABOUT, SINCE_MS, STATE, STEP_MS, SEEN = range(7)
+MAX_STEPS: Final = 8  # of one item
+# places in an item; the last is there only while rules ask for steps
+KIND, KEY, ABOUT, SINCE_MS, STATE, STEP_MS, SEEN, STEPS = range(8)
 
 
 class Item(NamedTuple):
@@ -29,11 +31,18 @@ class Item(NamedTuple):
     about: str | None  # the category, or the rule
     since_ms: int
     days: int
+    step: str  # what it came to, a value of ITEM_STATES
+
+
+def as_read(item: list[Any], now_ms: int, state: str) -> Item:
+    """Where its opening has not come yet, it counts from the step that did."""
+    since_ms = item[SINCE_MS] or item[STEP_MS]
+    return Item(item[KIND], item[KEY], item[ABOUT], since_ms, (now_ms - since_ms) // DAY_MS, ITEM_STATES[state])
 
 
 def opened(items: list[list[Any]], kind: str, key: str, about: str | None, time_ms: int) -> list[list[Any]]:
     """It is open, for the first time or again; its clock begins."""
-    item = _find(items, kind, key)
+    item = find(items, kind, key)
     if item is None:
         return _bounded([*items, [kind, key, about, time_ms, OPENED, time_ms, []]])
     if time_ms > item[SINCE_MS]:
@@ -46,7 +55,7 @@ def opened(items: list[list[Any]], kind: str, key: str, about: str | None, time_
 
 def stepped(items: list[list[Any]], kind: str, key: str, state: str, time_ms: int, *, begins: bool) -> list[list[Any]]:
     """It is answered, or closed. `begins`: also when it is not known yet, since its opening may come late."""
-    item = _find(items, kind, key)
+    item = find(items, kind, key)
     if item is None:
         return _bounded([*items, [kind, key, None, 0, state, time_ms, []]]) if begins else items
     if time_ms >= item[STEP_MS]:
@@ -54,8 +63,32 @@ def stepped(items: list[list[Any]], kind: str, key: str, state: str, time_ms: in
     return items
 
 
-def _find(items: list[list[Any]], kind: str, key: str) -> list[Any] | None:
+def find(items: list[list[Any]], kind: str, key: str) -> list[Any] | None:
     return next((item for item in items if item[KEY] == key and item[KIND] == kind), None)
+
+
+def note_step(item: list[Any], state: str, time_ms: int) -> list[str]:
+    """Note a step among those of the item, in the order of time. Returns the states that it came to by that: none if it
+    was in that state before or after; two if the step parts what was one stay in another state. So the number of times
+    that it came to a state does not depend on the order in which steps come.
+    """
+    steps = item[STEPS]
+    at = bisect_right(steps, time_ms, key=lambda step: step[0])
+    if at == 0 and len(steps) == MAX_STEPS:
+        return []  # older than all that is known of it
+    before = steps[at - 1][1] if at else None
+    after = steps[at][1] if at < len(steps) else None
+    steps.insert(at, [time_ms, state])
+    del steps[:-MAX_STEPS]
+    if state in (before, after):
+        return []
+    return [state, before] if before is not None and before == after else [state]
+
+
+def known_steps(item: list[Any]) -> list[list[Any]]:
+    """What the rest of an item tells of its steps, where they were not kept."""
+    steps = [[item[SINCE_MS], OPENED]] if item[SINCE_MS] else []
+    return steps if item[STATE] == OPENED else [*steps, [item[STEP_MS], item[STATE]]]
 
 
 def _bounded(items: list[list[Any]]) -> list[list[Any]]:
@@ -67,7 +100,9 @@ def _bounded(items: list[list[Any]]) -> list[list[Any]]:
 
 def remembered(items: list[list[Any]], now_ms: int) -> list[list[Any]]:
     """Without what was closed, or waited in vain, too long ago."""
-    return [item for item in items if item[STEP_MS] + (REMEMBERED_MS if item[STATE] == CLOSED else LONGEST_MS) > now_ms]
+    return [
+        item for item in items if item[STEP_MS] + (REMEMBERED_MS if item[STATE] == CLOSED else LONGEST_MS) >= now_ms
+    ]
 
 
 def count(items: list[list[Any]], kind: str) -> int:

@@ -9,20 +9,31 @@ noted in the state, so that it is evaluated once. What a rule waits for is kept 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple
 
-from engine.core.client.items import SEEN
+from engine.core.client.items import SEEN, Item
 from engine.core.client.state import REMEMBERED_MS, ClientState
 from engine.core.contract.events import Event
 from engine.core.decide import calendars
 from engine.core.decide.policy import Match
 from engine.core.firm_time import DAY_MS, NEVER_MS
-from engine.core.learn.items import next_unanswered_ms, take_unanswered
+from engine.core.learn.items import next_item_ms, take_expired, take_unanswered
 from engine.core.plan.compile import Plan
 from engine.core.plan.features import next_slide_ms
 from engine.core.plan.waking import Silent
-from engine.core.rules.occasion import AT, BECOMES, MATURITY, SILENCE, TIMEOUT, UNANSWERED, Becomes, Trigger, after
+from engine.core.rules.occasion import (
+    AT,
+    BECOMES,
+    ITEM_STEP,
+    MATURITY,
+    SILENCE,
+    TIMEOUT,
+    UNANSWERED,
+    Becomes,
+    Trigger,
+    after,
+)
 
 
 class Maturity(NamedTuple):
@@ -168,11 +179,17 @@ def _next_wait_ms(plan: Plan, client: ClientState) -> int:
 # -- items -------------------------------------------------------------------------------------------------------------
 
 
-def _unanswered(plan: Plan, client: ClientState) -> list[Match]:
-    """Of each item the rules that have waited long enough for an answer."""
-    if not client.items or not plan.timed.unanswered:
+def item_matches(plan: Plan, client: ClientState, steps: Iterable[Item]) -> list[Match]:
+    """Of each step that an item took the rules whose condition holds."""
+    rules, match = plan.compiled[ITEM_STEP], plan.match[ITEM_STEP]
+    return [Match(rules[index], item) for item in steps for index in match(client, item, None)]
+
+
+def _waited(plan: Plan, client: ClientState) -> list[Match]:
+    """Of each item the rules that have waited long enough for an answer, and what nobody has closed for too long."""
+    if not client.items or not (plan.timed.unanswered or plan.timed.hearing):
         return []
-    return [
+    return item_matches(plan, client, take_expired(plan, client)) + [
         match
         for index, item in take_unanswered(plan, client)
         for match in _holding(plan, UNANSWERED, [index], client, item)
@@ -289,8 +306,8 @@ def _next_change_ms(plan: Plan, client: ClientState) -> int:
 
 DUE: Final[tuple[DueSource, ...]] = (
     DueSource(
-        lambda plan, client: next_unanswered_ms(plan, client) if client.items else NEVER_MS,
-        _unanswered,
+        lambda plan, client: next_item_ms(plan, client) if client.items else NEVER_MS,
+        _waited,
         lambda client: [item[SEEN] for item in client.items],
     ),
     DueSource(_next_silence_ms, _silences, lambda client: client.silenced),

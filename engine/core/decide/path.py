@@ -12,13 +12,14 @@ from collections.abc import Iterable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from engine.core.client.items import Item
 from engine.core.client.sections import pack, unpack
 from engine.core.client.state import ClientState
 from engine.core.contract.events import Event
 from engine.core.contract.message import Message, rfc3339
 from engine.core.contract.outbound import TIMER, Cause
 from engine.core.decide.messages import action_id, action_message, tier_change_message
-from engine.core.decide.occasions import became, next_due_ms, noted, sequence_matches, take_due
+from engine.core.decide.occasions import became, item_matches, next_due_ms, noted, sequence_matches, take_due
 from engine.core.decide.policy import Match, Send, judge, record
 from engine.core.decide.tiers import TierMove, review, review_due_ms
 from engine.core.learn.facts import learn
@@ -100,7 +101,7 @@ def _take(plan: Plan, states: MutableMapping[str, ClientState], topic: str, even
         decided.late[topic] += 1
     client.sequence += 1
     dropped = client.positions_dropped
-    learn(plan, client, topic, event, late)
+    steps = learn(plan, client, topic, event, late)
     if topic == "receipts":
         decided.receipts[event.channel, event.status] += 1  # type: ignore[attr-defined]
     elif topic == "positions":
@@ -116,6 +117,8 @@ def _take(plan: Plan, states: MutableMapping[str, ClientState], topic: str, even
     matches = [Match(rules[index], event) for index in plan.match[trigger](client, event, None)]
     if client.waits or topic in plan.timed.steps:
         matches += sequence_matches(plan, client, topic, event)
+    if steps:
+        matches += item_matches(plan, client, steps)
     if client.held or plan.timed.becomes:
         matches += became(plan, client)
     if matches or move is not None:
@@ -188,7 +191,9 @@ def _act(
     move: TierMove | None,
     decided: Decided,
 ) -> None:
-    """Publish a tier change, then take each rule that matched through the contact policy, most urgent first."""
+    """Publish a tier change, then take each rule that matched through the contact policy, most urgent first; then those
+    that hear of the items that were opened so.
+    """
     ordinal = 0
     if move is not None:
         decided.moves[move.from_tier or "", move.to_tier, move.reason] += 1
@@ -197,6 +202,22 @@ def _act(
         rules = plan.compiled[TIER_CHANGE]
         by_move = plan.match[TIER_CHANGE](client, event, move)
         matches = [*matches, *(Match(rules[index], event, move) for index in by_move)]
+    opened = _send(plan, client, event, cause, matches, ordinal, decided)
+    if opened and (further := item_matches(plan, client, opened)):
+        _send(plan, client, event, cause, further, ordinal + len(matches), decided)
+
+
+def _send(
+    plan: Plan,
+    client: ClientState,
+    event: Event | None,
+    cause: Cause,
+    matches: list[Match],
+    ordinal: int,
+    decided: Decided,
+) -> list[Item]:
+    """The items that were opened by what was sent, where rules ask for their steps."""
+    opened: list[Item] = []
     if len(matches) > 1:
         matches = sorted(matches, key=lambda match: (-match.compiled.rule.priority, match.compiled.rule.id))
     for match in matches:
@@ -207,5 +228,6 @@ def _act(
         if isinstance(verdict, Send):
             decided.messages.append(action_message(match, client, verdict.channel, cause, ordinal))
             if plan.timed.kept:
-                keep(plan, client, match.compiled.rule, action_id(client, match.compiled.rule, ordinal))
+                opened += keep(plan, client, match.compiled.rule, action_id(client, match.compiled.rule, ordinal))
         ordinal += 1
+    return opened

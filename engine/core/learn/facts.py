@@ -12,19 +12,23 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from engine.core.client import positions
+from engine.core.client.items import Item
 from engine.core.client.state import MAX_HOLDINGS, ClientState
 from engine.core.contract.events import Balance, Consents, Event, Position, Receipt, Trade
 from engine.core.contract.fields import micro
 from engine.core.firm_time import day_number
-from engine.core.learn.items import take_complaint, take_feedback, take_outcome
+from engine.core.learn.items import TAKES
 from engine.core.plan.compile import Plan
 
 MAX_LATE: Final = 5
 CHANNELS: Final = frozenset(Consents.model_fields)
 
 
-def learn(plan: Plan, client: ClientState, topic: str, event: Event, late: bool) -> None:
-    """Learn from an event. `late`: its time lies before the client's present, which stays."""
+def learn(plan: Plan, client: ClientState, topic: str, event: Event, late: bool) -> list[Item]:
+    """Learn from an event. `late`: its time lies before the client's present, which stays.
+
+    Returns the steps that open items took by it, where rules ask for them.
+    """
     if late:
         client.late = [*client.late, [topic, event.time, client.now_ms]][-MAX_LATE:]
         client.since_ms = min(client.since_ms, event.time)
@@ -32,11 +36,12 @@ def learn(plan: Plan, client: ClientState, topic: str, event: Event, late: bool)
     if facts:
         _take_facts(client, event, facts)
     if topic not in plan.update:
-        return
+        return []
     if topic in LEARNERS:
         LEARNERS[topic](client, event)
     plan.update[topic](client, event, late)
     client.activities[topic].saw_event(event.time)
+    return TAKES[topic](plan, client, event) if topic in TAKES else []
 
 
 def _take_facts(client: ClientState, event: Any, facts: tuple[str, ...]) -> None:
@@ -119,8 +124,5 @@ LEARNERS: Final[dict[str, Callable[[ClientState, Any], None]]] = {
     "balances": _take_peak,
     "trades": _take_holding,
     "receipts": _take_receipt,
-    "outcomes": take_outcome,
-    "feedback": take_feedback,
-    "complaints": take_complaint,
     "positions": _take_position,
 }

@@ -1,19 +1,37 @@
 """Open items of a client: what opens, answers and closes them; and which are unanswered for as long as a rule asks.
 
-Enters: events, actions that were sent, a client whose time has come. Leaves: its items, changed; matches.
-Holds: actions are kept only where a rule asks for them, so a client whom no such rule concerns has none. An item is
-seen by a rule once for each time that it was opened.
+Enters: events, actions that were sent, a client whose time has come. Leaves: its items, changed; the items as rules
+read them, one for each step that they came to.
+Holds: actions, and the steps of items, are kept only where a rule asks for them, so a client whom no such rule concerns
+has none. An item is seen by a rule once for each time that it was opened.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Final
 
 from engine.core.client import items
-from engine.core.client.items import ABOUT, ANSWERED, CLOSED, KEY, KIND, OPENED, SEEN, SINCE_MS, STATE, STEP_MS, Item
+from engine.core.client.items import (
+    ABOUT,
+    ANSWERED,
+    CLOSED,
+    EXPIRED,
+    KEY,
+    KIND,
+    LONGEST_MS,
+    OPENED,
+    SEEN,
+    SINCE_MS,
+    STATE,
+    STEP_MS,
+    STEPS,
+    Item,
+    as_read,
+)
 from engine.core.client.state import ClientState
 from engine.core.contract.events import Complaint, Feedback, Outcome
-from engine.core.firm_time import DAY_MS, NEVER_MS
+from engine.core.firm_time import NEVER_MS
 from engine.core.plan.compile import Plan
 from engine.core.rules.ruleset import Rule
 
@@ -21,33 +39,85 @@ _COMPLAINT = {"answered": ANSWERED, "resolved": CLOSED, "withdrawn": CLOSED}
 _OUTCOME = {"accepted": ANSWERED, "declined": CLOSED, "done": CLOSED}  # not_reached leaves it as it is
 
 
-def take_complaint(client: ClientState, complaint: Complaint) -> None:
-    state, key, time_ms = _COMPLAINT.get(complaint.status), complaint.complaint_id, complaint.time
-    if state is None:
-        client.items = items.opened(client.items, "complaint", key, complaint.category, time_ms)
-    else:
-        client.items = items.stepped(client.items, "complaint", key, state, time_ms, begins=True)
+def _take_complaint(plan: Plan, client: ClientState, complaint: Complaint) -> list[Item]:
+    state, key = _COMPLAINT.get(complaint.status, OPENED), complaint.complaint_id
+    return _step(plan, client, "complaint", key, state, complaint.time, complaint.category, begins=True)
 
 
-def take_outcome(client: ClientState, outcome: Outcome) -> None:
-    if (state := _OUTCOME.get(outcome.status)) is not None:
-        _answered(client, outcome.action_id, state, outcome.time)
+def _take_outcome(plan: Plan, client: ClientState, outcome: Outcome) -> list[Item]:
+    state = _OUTCOME.get(outcome.status)
+    return _answered(plan, client, outcome.action_id, state, outcome.time) if state is not None else []
 
 
-def take_feedback(client: ClientState, feedback: Feedback) -> None:
-    _answered(client, feedback.action_id, CLOSED, feedback.time)
+def _take_feedback(plan: Plan, client: ClientState, feedback: Feedback) -> list[Item]:
+    return _answered(plan, client, feedback.action_id, CLOSED, feedback.time)
 
 
-def _answered(client: ClientState, action_id: str, state: str, time_ms: int) -> None:
+def _answered(plan: Plan, client: ClientState, action_id: str, state: str, time_ms: int) -> list[Item]:
     for item in client.items:
         if item[KEY] == action_id and item[KIND] != "complaint":
-            items.stepped(client.items, item[KIND], action_id, state, time_ms, begins=False)
+            return _step(plan, client, item[KIND], action_id, state, time_ms)
+    return []
 
 
-def keep(plan: Plan, client: ClientState, rule: Rule, action_id: str) -> None:
+def _step(
+    plan: Plan,
+    client: ClientState,
+    kind: str,
+    key: str,
+    state: str,
+    time_ms: int,
+    about: str | None = None,
+    *,
+    begins: bool = False,
+) -> list[Item]:
+    """An item comes to a state; what of that rules hear of."""
+    before = items.find(client.items, kind, key)
+    steps = before[STEPS] if before and len(before) > STEPS else items.known_steps(before) if before else []
+    if state == OPENED:
+        client.items = items.opened(client.items, kind, key, about, time_ms)
+    else:
+        client.items = items.stepped(client.items, kind, key, state, time_ms, begins=begins)
+    item = items.find(client.items, kind, key)
+    if item is None:
+        return []
+    if not _is_heard(plan, item):
+        del item[STEPS:]  # they would miss what comes now
+        return []
+    item[STEPS:] = [steps]
+    return [as_read(item, client.now_ms, came_to) for came_to in items.note_step(item, state, time_ms)]
+
+
+TAKES: Final[dict[str, Callable[[Plan, ClientState, Any], list[Item]]]] = {
+    "outcomes": _take_outcome,
+    "feedback": _take_feedback,
+    "complaints": _take_complaint,
+}
+
+
+def keep(plan: Plan, client: ClientState, rule: Rule, action_id: str) -> list[Item]:
     """An action was sent: it waits for an answer, if a rule asks for that."""
     if rule.kind in plan.timed.kept or rule.id in plan.timed.kept:
-        client.items = items.opened(client.items, rule.kind, action_id, rule.id, client.now_ms)
+        return _step(plan, client, rule.kind, action_id, OPENED, client.now_ms, rule.id)
+    return []
+
+
+def take_expired(plan: Plan, client: ClientState) -> list[Item]:
+    """Forget what nobody closes, at the moment at which it has waited too long."""
+    gone = [item for item in client.items if _expires_ms(plan, item) <= client.now_ms]
+    if gone:
+        client.items = [item for item in client.items if item not in gone]
+    return [as_read(item, client.now_ms, EXPIRED) for item in sorted(gone, key=lambda item: item[STEP_MS])]
+
+
+def _expires_ms(plan: Plan, item: list[Any]) -> int:
+    return NEVER_MS if item[STATE] == CLOSED or not _is_heard(plan, item) else item[STEP_MS] + LONGEST_MS
+
+
+def _is_heard(plan: Plan, item: list[Any]) -> bool:
+    """Whether rules hear of its steps. Of what they send themselves they do not: there would be no end to it."""
+    hearing = plan.timed.hearing
+    return bool(hearing) and (item[KIND] == "complaint" or item[ABOUT] not in hearing)
 
 
 def take_unanswered(plan: Plan, client: ClientState) -> list[tuple[int, Item]]:
@@ -57,27 +127,28 @@ def take_unanswered(plan: Plan, client: ClientState) -> list[tuple[int, Item]]:
         for rule in plan.timed.unanswered:
             if _due_ms(rule.rule_id, rule.of, rule.length_ms, item) <= client.now_ms:
                 item[SEEN] = [*item[SEEN], rule.rule_id]
-                found.append((rule.index, as_read(item, client.now_ms)))
+                found.append((rule.index, as_read(item, client.now_ms, OPENED)))
     return found
 
 
-def next_unanswered_ms(plan: Plan, client: ClientState) -> int:
-    """When the next item is unanswered for long enough. What was sent just now can have made a condition true."""
+def next_item_ms(plan: Plan, client: ClientState) -> int:
+    """When the next item is unanswered for long enough, or expires. What was sent just now can have made a condition
+    true.
+    """
     if plan.timed.becomes and plan.timed.kept and any(item[STEP_MS] == client.now_ms for item in client.items):
         return client.now_ms + 1
-    return min(
-        (
-            _due_ms(rule.rule_id, rule.of, rule.length_ms, item)
-            for rule in plan.timed.unanswered
-            for item in client.items
-        ),
-        default=NEVER_MS,
+    due_ms = (
+        min((_expires_ms(plan, item) for item in client.items), default=NEVER_MS) if plan.timed.hearing else NEVER_MS
     )
+    for rule in plan.timed.unanswered:
+        for item in client.items:
+            due_ms = min(due_ms, _due_ms(rule.rule_id, rule.of, rule.length_ms, item))
+    return due_ms
 
 
 def waiting_for(client: ClientState, rule_id: str, of: str, length_ms: int) -> list[tuple[int, Item]]:
     """What a rule waits for, and when it is due, the next first."""
-    due = [(_due_ms(rule_id, of, length_ms, item), as_read(item, client.now_ms)) for item in client.items]
+    due = [(_due_ms(rule_id, of, length_ms, item), as_read(item, client.now_ms, OPENED)) for item in client.items]
     return sorted(pair for pair in due if pair[0] < NEVER_MS)
 
 
@@ -85,8 +156,3 @@ def _due_ms(rule_id: str, of: str, length_ms: int, item: list[Any]) -> int:
     """When it is unanswered for as long as the rule asks; NEVER_MS if that is not so, or was seen already."""
     meant = of == item[KIND] or (of == item[ABOUT] and item[KIND] != "complaint")
     return item[SINCE_MS] + length_ms if meant and item[STATE] == OPENED and rule_id not in item[SEEN] else NEVER_MS
-
-
-def as_read(item: list[Any], now_ms: int) -> Item:
-    since_ms = item[SINCE_MS]
-    return Item(item[KIND], item[KEY], item[ABOUT], since_ms, (now_ms - since_ms) // DAY_MS)

@@ -27,6 +27,7 @@ from engine.core.rules.occasion import (
     BECOMES,
     BUSINESS_DAYS,
     ITEM_KINDS,
+    ITEM_STEP,
     Becomes,
     BeforeMaturity,
     Calendar,
@@ -119,6 +120,7 @@ class Timed:
     silences: tuple[Silent, ...]
     unanswered: tuple[Unanswering, ...]
     kept: frozenset[str]  # kinds of actions, and ids of rules, whose actions are kept until they are answered
+    hearing: frozenset[str]  # the rules that hear of the steps of items
     becomes: dict[str, Becomes]  # by rule id
     wakes: tuple[Wake, ...]
     calendars: tuple[Calendar, ...]  # of the compiled rules of AT
@@ -133,6 +135,7 @@ class Timed:
         anything = bool(
             self.silences or self.unanswered or self.waits or self.calendars or self.maturities or self.becomes
         )
+        anything = anything or bool(self.hearing)  # items expire
         object.__setattr__(self, "anything", anything)
 
 
@@ -147,13 +150,18 @@ def steps_of(rules: Iterable[Rule], topic: str) -> tuple[list[tuple[str, Step]],
 
 def digest_of(rule_set: RuleSet) -> str:
     """Names everything that waking depends on: rules that need no event, tiers, segments, and what these build on."""
-    said = tuple((r.id, r.occasion, r.when) for r in rule_set.rules if not isinstance(r.occasion, OnEvents))
+    said = tuple((r.id, r.occasion, r.when) for r in rule_set.rules if _waits(r))
     features = [replace(feature, was=()) for feature in rule_set.features]
     bases: list[Feature | Table | Definition] = [*features, *rule_set.tables, *rule_set.definitions]
     plain = tuple(replace(base, description="") for base in bases)
     tiers = (rule_set.tiers.ladders, rule_set.tiers.segments, rule_set.value_score)
     named = (said, plain, tiers, rule_set.lists, *_calendar_of(rule_set, (said, plain, tiers)))
     return hashlib.blake2b(repr(meaning(named)).encode(), digest_size=16).hexdigest()
+
+
+def _waits(rule: Rule) -> bool:
+    """Whether it can act without an event; an item expires."""
+    return not isinstance(rule.occasion, OnEvents) or ITEM_STEP in rule.triggers
 
 
 def _calendar_of(rule_set: RuleSet, parts: Any) -> tuple[BusinessCalendar, ...]:
@@ -189,6 +197,7 @@ def timed(
             if isinstance(unanswered, Unanswered)
         ),
         kept=kept,
+        hearing=frozenset(rule.id for rule in by_trigger[ITEM_STEP]),
         becomes={rule_id: becomes for _, rule_id, becomes in placed if isinstance(becomes, Becomes)},
         wakes=tuple(Wake(bases[name], days) for name, days in flips(by_trigger[BECOMES], scope, meanings).items()),
         calendars=tuple(calendar for _, _, calendar in placed if isinstance(calendar, Calendar)),
@@ -206,14 +215,31 @@ def timed(
 
 def kept_items(rule_set: RuleSet) -> frozenset[str]:
     """The kinds of actions, and the rules, whose actions are kept until they are answered: rules wait for an answer to
-    them, or something asks how many there are, or how old.
+    them or for their steps, or something asks how many there are, or how old.
     """
     found = {rule.occasion.of for rule in rule_set.rules if isinstance(rule.occasion, Unanswered)}
+    found |= {kind for rule in rule_set.rules if ITEM_STEP in rule.triggers for kind in _kinds_asked(rule.when.tree)}
     asked = {*_asked((rule_set.rules, rule_set.tiers, rule_set.definitions, rule_set.tables))}
     found |= {
         kind for kind in ITEM_KINDS if not asked.isdisjoint((f"client.open_{kind}s", f"client.oldest_{kind}_days"))
     }
     return frozenset(found - {"complaint"})
+
+
+def _kinds_asked(tree: ast.expr) -> Iterable[str]:
+    """The kinds of items, or the rule, that a condition on their steps is about; all, where it does not say so."""
+    found: Iterable[str] = ITEM_KINDS
+    for part in tree.values if isinstance(tree, ast.BoolOp) and isinstance(tree.op, ast.And) else [tree]:
+        if not isinstance(part, ast.Compare) or not isinstance(part.left, ast.Name) or len(part.ops) > 1:
+            continue
+        values = {str(node.value) for node in ast.walk(part.comparators[0]) if isinstance(node, ast.Constant)}
+        if not isinstance(part.ops[0], ast.Eq | ast.In) or not values:
+            continue
+        if part.left.id == "item.about":
+            return values  # rules, or categories of complaints, which are always kept
+        if part.left.id == "item.kind":
+            found = values
+    return found
 
 
 def _asked(value: Any) -> Iterator[str]:

@@ -16,7 +16,7 @@ from engine.core.contract import events
 from engine.core.contract.topics import TOPICS, Kinds, Topic, in_order, sources, written_as
 from engine.core.language.expressions import BOOL, TEXT, Changes, Name, Scope, Type, enum, number
 from engine.core.language.types import INTEGER_UNITS, MAX_NAME_LOG10, MONEY
-from engine.core.rules.occasion import ITEM, ITEM_KINDS, MATURITY, TIER_CHANGE, Trigger
+from engine.core.rules.occasion import ITEM, ITEM_KINDS, ITEM_STEPS, MATURITY, TIER_CHANGE, Trigger
 from engine.core.rules.ruleset import Feature, Since
 from engine.core.rules.tables import NOTHING, Declared, with_declared
 from engine.core.text import IDENTIFIER
@@ -39,6 +39,7 @@ ITEM_NAMES: Final = (
     Name("item.kind", enum(*ITEM_KINDS), False, "e.kind", "complaint, or the kind of action", of="event"),
     Name("item.id", TEXT, False, "e.id", "id of the complaint, or of the action", form=IDENTIFIER, of="event"),
     Name("item.about", TEXT, True, "e.about", "category of the complaint, or rule of the action", of="event"),
+    Name("item.step", enum(*ITEM_STEPS), False, "e.step", "what it came to", of="event"),
     Name("item.opened_at", TIME, False, "e.since_ms", "when it was opened, the last time", of="event"),
     Name("item.days", number("days"), False, "e.days", "whole days since", bounds=(0, math.inf), of="event"),
 )

@@ -16,13 +16,13 @@ from engine.core.language.expressions import Expression
 
 Every = Literal["day", "trading_day", "working_day", "week", "month", "quarter", "year", "birthday"]
 BUSINESS_DAYS: Final = ("trading_day", "working_day")  # of Every: days that calendar.yaml names
-Kind = Literal["event", "tier_change", "silence", "becomes", "at", "maturity", "after", "timeout", "unanswered"]
+Kind = Literal["event", "tier_change", "silence", "becomes", "at", "maturity", "after", "timeout", "unanswered", "item"]
 
 
 class Trigger(NamedTuple):
     """What a rule is evaluated on: an event of a topic or declared type, the tier change that an event or timer led to,
     a timer of the client's own, a condition over its state; `after` an event that is the second step of a sequence, and
-    the `timeout` of a sequence whose second step did not come.
+    the `timeout` of a sequence whose second step did not come; a step of an open `item`.
     """
 
     kind: Kind
@@ -34,7 +34,7 @@ class Trigger(NamedTuple):
         return self.topic or (ITEM if self.kind == "unanswered" else self.kind)
 
     def __str__(self) -> str:
-        return f"after_{self.topic}" if self.kind == "after" else self.about
+        return f"after_{self.topic}" if self.kind == "after" else self.topic or self.kind
 
 
 TIER_CHANGE: Final = Trigger("tier_change")
@@ -44,7 +44,9 @@ AT: Final = Trigger("at")
 MATURITY: Final = Trigger("maturity")
 TIMEOUT: Final = Trigger("timeout")
 UNANSWERED: Final = Trigger("unanswered")
-ITEM: Final = "item"  # what such a rule's names are about
+ITEM_STEP: Final = Trigger("item")
+ITEM: Final = "item"  # what the names of both are about
+ITEM_STEPS: Final = ("opened", "answered", "closed", "expired")
 ITEM_KINDS: Final = ("complaint", "survey", "task", "alert", "assignment")
 
 
@@ -60,7 +62,7 @@ def after(topic: str) -> Trigger:
 
 def event_triggers(kinds: Kinds = TOPICS) -> tuple[Trigger, ...]:
     """What rule files name after `on`."""
-    return (*map(on, in_order(kinds)), TIER_CHANGE)
+    return (*map(on, in_order(kinds)), TIER_CHANGE, ITEM_STEP)
 
 
 def triggers(kinds: Kinds = TOPICS) -> tuple[Trigger, ...]:
@@ -69,7 +71,7 @@ def triggers(kinds: Kinds = TOPICS) -> tuple[Trigger, ...]:
 
 def trigger_about(name: str | None, kinds: Kinds = TOPICS) -> Trigger | None:
     """The trigger whose names a declaration `on` this uses; None: the client's alone."""
-    return next((trigger for trigger in (*event_triggers(kinds), MATURITY, UNANSWERED) if trigger.about == name), None)
+    return next((trigger for trigger in (*event_triggers(kinds), MATURITY) if trigger.about == name), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,6 +74,7 @@ def world_of(rule_set: RuleSet, trigger: Trigger | None, rule: Rule | None = Non
         since = names.days_since(rule.occasion.source, rule_set.kinds)
         domains[since] = Domain((Span(rule.occasion.days, MAX_DAYS),), missing=False)
     if rule is not None and isinstance(rule.occasion, Unanswered):
+        domains["item.step"] = Domain(Choice(frozenset(("opened",))), missing=False)
         domains["item.days"] = Domain((Span(rule.occasion.for_s * 1000 // DAY_MS, MAX_DAYS),), missing=False)
     return World(
         domains,
