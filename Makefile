@@ -6,7 +6,7 @@ UV_VERSION := 0.13.9
 ATHERIS_VERSION := 3.0.0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-kafka test-kafka-short test-simulation faults overload simulate fuzz check format bench calendar schemas lock clean
+.PHONY: help setup demo test test-kafka test-kafka-short test-clients test-simulation faults overload simulate fuzz check format bench calendar schemas lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,10 @@ test-kafka: .venv/.ready  ## all tests on real Apache Kafka, some 10 minutes (ne
 
 test-kafka-short: .venv/.ready  ## of these the most telling ones of each file, some 3 minutes
 	$(BIN)/pytest tests/kafka -m "kafka and short" --numprocesses 2 --dist loadfile
+
+test-clients: .venv/.ready  ## clients generated from AsyncAPI, Python and TypeScript, against the engine (needs node and npm)
+	@! command -v npm >/dev/null || $(MAKE) --no-print-directory .cache/clients/.ready
+	$(BIN)/pytest tests/clients -m clients
 
 faults: .venv/.ready  ## kill, pause and cut off everything on real Kafka and Redis, then audit; ROUNDS=20 SEED=7 say how
 	$(BIN)/python -m tests.faults --rounds $(or $(ROUNDS),20) $(if $(SEED),--seed $(SEED))
@@ -68,12 +72,13 @@ schemas: .venv/.ready  ## write schemas/ and docs/rules-reference.md anew from t
 	$(BIN)/python -m engine.publish.reference >docs/rules-reference.md
 
 lock: .cache/uv/bin/uv  ## choose the newest allowed versions anew and write all lock files
-	rm -f requirements.lock requirements-runtime.lock requirements-bench.lock requirements-calendar.lock requirements-parquet.lock
+	rm -f requirements.lock requirements-runtime.lock requirements-bench.lock requirements-calendar.lock requirements-parquet.lock requirements-clients.lock
 	$(LOCK) --extra demo --extra dev --output-file requirements.lock
 	$(LOCK) --constraint requirements.lock --output-file requirements-runtime.lock
 	$(LOCK) --extra parquet --constraint requirements.lock --output-file requirements-parquet.lock
 	$(LOCK) --extra bench --output-file requirements-bench.lock
 	$(LOCK) --extra calendar --output-file requirements-calendar.lock
+	$(LOCK) --extra clients --output-file requirements-clients.lock
 
 clean:  ## remove the virtual environment and every cache
 	rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
@@ -103,6 +108,14 @@ LOCK = .cache/uv/bin/uv pip compile pyproject.toml --universal --python-version 
 .cache/calendar/.ready: requirements-calendar.lock
 	@$(PYTHON) -m venv --clear .cache/calendar
 	@.cache/calendar/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes --requirement requirements-calendar.lock
+	@touch $@
+
+.cache/clients/.ready: requirements-clients.lock tests/clients/package.json tests/clients/package-lock.json
+	@echo "installing the generators of clients into .cache/clients (once)"
+	@$(PYTHON) -m venv --clear .cache/clients
+	@.cache/clients/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes --requirement requirements-clients.lock
+	@cp tests/clients/package.json tests/clients/package-lock.json .cache/clients
+	@npm ci --prefix .cache/clients --ignore-scripts --no-audit --no-fund --loglevel error
 	@touch $@
 
 .venv/.locked: requirements.lock

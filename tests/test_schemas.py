@@ -13,10 +13,25 @@ from engine.core.contract.outbound import OUTBOUND, OUTBOUND_MODEL, TOPIC_OF_KIN
 from engine.core.contract.topics import TOPICS, inbound_topics
 from engine.demo.simulator import simulate
 from engine.publish.schemas import check, generate, write
+from engine.rulefile.read.load import load
 
 ROOT = Path(__file__).parent.parent
 FILES = generate()
 END_MS = 1_790_000_000_000
+SMALLEST = {
+    "features.yaml": "features: {}\n",
+    "tiers.yaml": "segments: []\n",
+    "policy.yaml": "contact:\n  daily_cap: 2\n",
+}
+
+
+ASYNCAPI = YAML(typ="safe").load(FILES["asyncapi.yaml"])
+
+
+def component(name):
+    """The validator of a schema of the AsyncAPI document."""
+    schema = {"$ref": f"#/components/schemas/{name}", "components": ASYNCAPI["components"]}
+    return Draft7Validator(schema, format_checker=FormatChecker())
 
 
 def validator(name):
@@ -146,6 +161,7 @@ def test_schema_and_engine_agree(topic, changes, accepted):
     event = {name: value for name, value in (GOOD[topic] | changes).items() if value is not None}
     event = json.loads(json.dumps(event, default=lambda _: None))
     assert validator(f"event-{topic}.json").is_valid(event) is accepted
+    assert component(TOPICS[topic].model.__name__).is_valid(event) is accepted
     if accepted:
         TOPICS[topic].model.model_validate_json(json.dumps(event))
     else:
@@ -188,6 +204,10 @@ def test_outbound_records_are_valid_for_their_own_topic_alone(topic):
     for name in published:
         assert not validator(f"{topic}.json").is_valid({k: v for k, v in published.items() if k != name}), name
     assert validator(f"{topic}.json").is_valid(published | {"added_later": 1})
+    names = [name for name in ASYNCAPI["components"]["messages"] if name.endswith(("Action", "Change"))]
+    assert [name for name in names if component(name).is_valid(published)] == [
+        json.loads(FILES[f"{topic}.json"])["title"]
+    ]
 
 
 def test_the_client_record_is_text_of_known_form():
@@ -221,7 +241,7 @@ def test_dead_letter_headers_name_every_reason():
 
 
 def test_asyncapi_names_every_topic_and_its_references_lead_somewhere():
-    document = YAML(typ="safe").load(FILES["asyncapi.yaml"])
+    document = ASYNCAPI
     assert document["asyncapi"] == "3.0.0"
     assert list(document["channels"]) == [*inbound_topics(), *OUTBOUND, "dead-letters"]
     assert {o["action"] for o in document["operations"].values()} == {"receive", "send"}
@@ -236,9 +256,44 @@ def test_asyncapi_names_every_topic_and_its_references_lead_somewhere():
                 yield from references(item)
 
     for reference in references(document):
-        if reference.startswith("#/"):
-            at = document
-            for part in reference[2:].split("/"):
-                at = at[part]
-        else:
-            assert reference.removeprefix("./") in FILES
+        assert reference.startswith("#/")  # many generators follow no file
+        at = document
+        for part in reference[2:].split("/"):
+            at = at[part]
+
+
+NAMELESS = ("enum", "properties", "allOf", "oneOf", "$defs")  # what generators make a class of
+
+
+def nameless(schema, top=True):
+    """Places within a schema of which a generator would make a class without a name."""
+    if isinstance(schema, list):
+        return [place for part in schema for place in nameless(part, top=False)]
+    if not isinstance(schema, dict):
+        return []
+    found = [] if top else [schema for key in NAMELESS if key in schema and "$ref" not in schema]
+    if "properties" in schema:
+        return found + nameless(list(schema["properties"].values()))
+    return found + nameless(list(schema.values()))
+
+
+def test_asyncapi_names_whatever_a_generator_makes_a_class_of():
+    schemas = ASYNCAPI["components"]["schemas"]
+    assert {"Receipt", "ReceiptStatus", "Feedback", "Outcome", "Complaint", "TaskAction", "Kind"} <= set(schemas)
+    for name, schema in schemas.items():
+        assert schema["title"] == name
+        assert name.isalpha()
+        assert nameless(schema) == [], name
+    for name, message in ASYNCAPI["components"]["messages"].items():
+        assert message["name"] == name
+        assert message.get("payload", {"$ref": ""}).keys() == {"$ref"}
+    assert nameless({"properties": {"a": {"anyOf": [{"enum": ["x"]}, {"type": "null"}]}}}) == [{"enum": ["x"]}]
+
+
+def test_a_firm_may_call_its_own_what_the_contract_calls_its_own():
+    text = "events:\n  region: {title: t, owner: o, fields: {kind: {kind: enum, values: [x, y]}}}\n"
+    document = YAML(typ="safe").load(generate(load(SMALLEST | {"events.yaml": text}))["asyncapi.yaml"])
+    schemas = document["components"]["schemas"]
+    assert schemas["Region"]["enum"] == ["east", "central", "west", "northeast"]
+    assert schemas["RegionEventKind"]["enum"] == ["x", "y"]
+    assert document["channels"]["events"]["messages"].keys() == {"RegionEvent"}

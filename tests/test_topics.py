@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Annotated, ClassVar, Literal
 
 import pytest
+import yaml
 from pydantic import Field
 
 from engine.core.client.record import PUBLIC_FIELDS
@@ -205,16 +206,17 @@ def test_its_records_become_events():
 def test_it_is_in_the_contract():
     files = schemas.generate()
     event = json.loads(files["event-visits.json"])
-    assert event["title"] == "Visit event"
+    assert event["title"] == "Visit"
     assert event["properties"]["kind"]["enum"] == ["advice", "cash", "opening"]
     said = json.loads(files["alerts.json"])["$defs"]["Cause"]["properties"]["type"]["description"]
     assert said == (
         "profiles, balances, logins, trades, receipts, outcomes, feedback, complaints, positions, visits, the name of "
         "a type that events.yaml declares, or timer."
     )
-    channel = schemas.asyncapi()["channels"]["visits"]
-    assert channel["description"] == "A visit to a branch."
-    assert schemas.asyncapi()["operations"]["receive-visits"]["action"] == "receive"
+    document = yaml.safe_load(files["asyncapi.yaml"])
+    assert document["channels"]["visits"]["description"] == "A visit to a branch."
+    assert document["components"]["schemas"]["VisitKind"]["enum"] == ["advice", "cash", "opening"]
+    assert document["operations"]["receive-visits"]["action"] == "receive"
 
 
 def test_it_is_in_the_schemas_of_rule_files():

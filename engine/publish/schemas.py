@@ -10,7 +10,6 @@ integer, which the engine does not, and it knows no rule across two fields.
 
 from __future__ import annotations
 
-import inspect
 import io
 import json
 from pathlib import Path
@@ -18,14 +17,14 @@ from typing import Any, Final, cast, get_args
 
 from pydantic import BaseModel
 from ruamel.yaml import YAML
-from ruamel.yaml.scalarstring import LiteralScalarString
 
 from engine.core.client.record import PUBLIC_FIELDS
 from engine.core.contract.events import ClientType, DeclaredEvent, Event
 from engine.core.contract.outbound import OUTBOUND, OUTBOUND_MODEL, TOPIC_OF_KIND, Rejection, TierChange
-from engine.core.contract.topics import DEAD_LETTERS, EVENTS, TOPICS, Kinds, inbound_topics
+from engine.core.contract.topics import EVENTS, TOPICS, inbound_topics
 from engine.core.reading.decode import NONE_DECLARED
 from engine.core.rules.ruleset import RuleSet
+from engine.publish import asyncapi
 from engine.rulefile.schema.schema import rule_file_schemas
 
 BASE: Final = "https://engage.example/schemas"
@@ -70,11 +69,11 @@ def _from_model(name: str, title: str, model: type[BaseModel], mode: str) -> Sch
 
 def _inbound(topic: str) -> Schema:
     model = TOPICS[topic].model if topic in TOPICS else DeclaredEvent
-    return _of_event(inbound_file(topic), f"{model.__name__} event", model)
+    return _of_event(inbound_file(topic), model)
 
 
-def _of_event(name: str, title: str, model: type[Event]) -> Schema:
-    schema = _from_model(name, title, model, "validation")
+def _of_event(name: str, model: type[Event]) -> Schema:
+    schema = _from_model(name, model.__name__, model, "validation")
     schema["properties"]["time"]["description"] += " RFC 3339 with an offset, or integer epoch milliseconds."
     for field in schema["properties"].values():
         if field.get("default", ...) is None:  # null is said, absent is not: neither stands for the other
@@ -97,7 +96,7 @@ def _what_cannot_be_read(model: type[Event]) -> str:
 def _outbound(topic: str) -> Schema:
     model = OUTBOUND_MODEL[topic]
     kind = next((kind for kind, kinds_topic in TOPIC_OF_KIND.items() if kinds_topic == topic), None)
-    title = "Tier change" if model is TierChange else cast(str, kind).capitalize()
+    title = TierChange.__name__ if kind is None else f"{kind.capitalize()}Action"
     schema = _from_model(outbound_file(topic), title, model, "serialization")
     if kind is not None:
         schema["properties"]["kind"] = {"const": kind}
@@ -119,7 +118,9 @@ def _field(schema: Schema, description: str) -> Schema:
 def _dead_letter_headers() -> Schema:
     integer = {"type": "string", "pattern": r"^\d+$"}
     properties = {
-        "engage_reason": _field({"type": "string", "enum": list(Rejection)}, "Why the record was not accepted."),
+        "engage_reason": _field(
+            {"type": "string", "enum": [reason.value for reason in Rejection]}, "Why the record was not accepted."
+        ),
         "engage_error": _field({"type": "string"}, "What is wrong, for a person; repeats no value of the record."),
         "engage_topic": _field({"type": "string", "minLength": 1}, "The topic that the record came from."),
         "engage_partition": _field(integer, "Its partition."),
@@ -162,121 +163,17 @@ def _client_record() -> Schema:
     return _object("client-record.json", "Client record in Redis", description, properties, list(properties))
 
 
-def _headers(topic: str, type_name: str) -> Schema:
-    """CloudEvents 1.0, Kafka binary mode."""
-    properties = {
-        "ce_specversion": {"const": "1.0"},
-        "ce_id": _field({"type": "string", "pattern": "^[0-9a-f]{32}$"}, "The record's `id`."),
-        "ce_source": {"type": "string", "format": "uri-reference"},
-        "ce_type": {"const": f"engage.{type_name}.v1"},
-        "ce_time": _field(DATE_TIME, "The record's `time`."),
-        "ce_subject": _field({"type": "string"}, "The client id."),
-        "ce_dataschema": {"const": f"{BASE}/{outbound_file(topic)}"},
-        "content-type": {"const": "application/json"},
-    }
-    return {"type": "object", "properties": properties, "required": list(properties)}
-
-
-_KEY: Final[Schema] = {"type": "string", "minLength": 1, "maxLength": 64, "description": "The client id, UTF-8."}
-
-_INFO: Final = """\
-Events come in, tier changes and actions go out. All topics may carry a configured prefix.
-
-Keys are client ids. Inbound topics all have the same number of partitions, and records are partitioned by murmur2 of
-the key: the default of Kafka's Java producer; with librdkafka set `partitioner=murmur2_random`. A record found on
-another partition is moved to its own, but its order against the client's other records is then not kept.
-
-Outbound records and dead letters are published in transactions: consumers must set `isolation.level=read_committed`
-(not the default of Kafka's Java consumer), else they also see records of aborted transactions.
-
-Money is integer fen (1 CNY = 100 fen) where a field ends in `_fen` and an exact decimal text where it ends in `_cny`.
-In inbound records a field that is absent says nothing, and null says that it is unknown now. Unknown fields are
-ignored; known ones are strict: an integer is written without a decimal point. A field that cannot be read costs the
-record only where the event means nothing without it (each schema says which those are).
-"""
-
-
-def _message(name: str, title: str, payload: Schema, **more: Any) -> Schema:
-    kafka = {"kafka": {"key": _KEY, "bindingVersion": "0.5.0"}}
-    return {
-        "name": name,
-        "title": title,
-        "contentType": "application/json",
-        "payload": payload,
-        **more,
-        "bindings": kafka,
-    }
-
-
-def _json_schema_file(name: str) -> Schema:
-    return {"schemaFormat": f"application/schema+json;version={DIALECT}", "schema": {"$ref": f"./{name}"}}
-
-
-def _summary(model: type[BaseModel]) -> str:
-    return str(inspect.getdoc(model)).partition("\n\n")[0].replace("\n", " ")
-
-
-def asyncapi(declared: Kinds = NONE_DECLARED) -> Schema:
-    """The AsyncAPI 3.0.0 document, from the engine's side: it receives events and sends decisions. With the types that
-    a rule set declares, each is a message of its own.
-    """
-    channels: Schema = {}
-    operations: Schema = {}
-
-    def add(topic: str, message_name: str, message: Schema, action: str, description: str) -> None:
-        found = channels.setdefault(topic, {"address": topic, "description": description, "messages": {}})
-        found["messages"][message_name] = message
-        channel = {"$ref": f"#/channels/{topic}"}
-        messages = [{"$ref": f"#/channels/{topic}/messages/{name}"} for name in found["messages"]]
-        operations[f"{action}-{topic}"] = {"action": action, "channel": channel, "messages": messages}
-
-    for topic in TOPICS if declared else inbound_topics():
-        inbound = TOPICS[topic].model if topic in TOPICS else DeclaredEvent
-        name = inbound.__name__
-        message = _message(name.lower(), f"{name} event", _json_schema_file(inbound_file(topic)))
-        add(topic, name.lower(), message, "receive", _summary(inbound))
-    for name, declared_type in declared.items():
-        model = declared_type.model
-        message = _message(name, f"{model.__name__} event", _json_schema_file(declared_file(name)))
-        add(EVENTS, name, message | {"summary": _summary(model)}, "receive", _summary(DeclaredEvent))
-    kind_of = {topic: kind for kind, topic in TOPIC_OF_KIND.items()}
-    for topic in OUTBOUND:
-        kind = kind_of.get(topic, "tier-change")
-        headers = _headers(topic, kind)
-        message = _message(kind, kind.capitalize(), _json_schema_file(outbound_file(topic)), headers=headers)
-        add(topic, kind, message, "send", f"{str(OUTBOUND_MODEL[topic].__doc__).split('.')[0]}.")
-    dead_letter = _message(
-        "dead-letter",
-        "Dead letter",
-        {"description": "The original value, byte for byte; it need not be JSON."},
-        headers=_json_schema_file("dead-letter-headers.json"),
-    )
-    dead_letter["contentType"] = "application/octet-stream"
-    dead_letter["bindings"]["kafka"]["key"] = {
-        "description": "The original key, byte for byte; absent when it had none."
-    }
-    add(DEAD_LETTERS, "dead-letter", dead_letter, "send", "Inbound records that were not accepted, with the reason.")
-    server = {
-        "host": "{kafka}",
-        "protocol": "kafka",
-        "description": "Your Kafka cluster.",
-        "variables": {"kafka": {"default": "localhost:9092", "description": "HOST:PORT of a broker"}},
-    }
-    info = {"title": "Engage", "version": "1.0.0", "description": LiteralScalarString(_INFO)}
-    head = {"asyncapi": "3.0.0", "id": "urn:engage", "info": info, "defaultContentType": "application/json"}
-    return {**head, "servers": {"kafka": server}, "channels": channels, "operations": operations}
-
-
 def generate(rule_set: RuleSet | None = None) -> dict[str, str]:
     """File name -> text of every file under schemas/; those of rule files with the names of a rule set."""
     declared = NONE_DECLARED if rule_set is None else rule_set.declared_types
-    schemas = {inbound_file(topic): _inbound(topic) for topic in inbound_topics()}
-    schemas |= {
-        declared_file(name): _of_event(declared_file(name), f"{kind.model.__name__} event", kind.model)
-        for name, kind in declared.items()
-    }
-    schemas |= {outbound_file(topic): _outbound(topic) for topic in OUTBOUND}
-    schemas |= {"dead-letter-headers.json": _dead_letter_headers(), "client-record.json": _client_record()}
+    inbound = {topic: _inbound(topic) for topic in inbound_topics()}
+    own = {name: _of_event(declared_file(name), kind.model) for name, kind in declared.items()}
+    outbound = {topic: _outbound(topic) for topic in OUTBOUND}
+    dead_letter_headers = _dead_letter_headers()
+    schemas = {inbound_file(topic): schema for topic, schema in inbound.items()}
+    schemas |= {declared_file(name): schema for name, schema in own.items()}
+    schemas |= {outbound_file(topic): schema for topic, schema in outbound.items()}
+    schemas |= {"dead-letter-headers.json": dead_letter_headers, "client-record.json": _client_record()}
     schemas |= {f"{RULE_FILES}/{name}": schema for name, schema in rule_file_schemas(rule_set, BASE).items()}
     files = {name: json.dumps(schema, indent=2, ensure_ascii=False) + "\n" for name, schema in schemas.items()}
     yaml = YAML()
@@ -284,7 +181,7 @@ def generate(rule_set: RuleSet | None = None) -> dict[str, str]:
     yaml.indent(mapping=2, sequence=4, offset=2)
     yaml.representer.ignore_aliases = lambda *_: True
     out = io.StringIO()
-    yaml.dump(asyncapi(declared), out)
+    yaml.dump(asyncapi.document(inbound, own, outbound, dead_letter_headers), out)
     return files | {"asyncapi.yaml": out.getvalue()}
 
 
