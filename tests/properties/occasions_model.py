@@ -109,6 +109,7 @@ class Model:
         self.look_at_conditions()
 
     def complain(self, event: Any) -> None:
+        self.forget(event.complaint_id)
         self.steps.setdefault(event.complaint_id, []).append((event.time, event.status))
         status, since = self.state(event.complaint_id)
         for rule in self.rules:
@@ -118,6 +119,14 @@ class Model:
                     moment = max(since + rule.occasion.for_s * 1000, self.now + 1)
                     self.overdue_at[rule.id, event.complaint_id] = moment
         self.hear(event.complaint_id)
+
+    def forget(self, complaint: str) -> None:
+        """What was closed is remembered for a week, and to the end of that day."""
+        if complaint in self.steps and STATES[self.state(complaint)[0]] == "closed":
+            last = max(time for time, _ in self.steps[complaint])
+            if date_of(last + 7 * DAY) < date_of(self.now):
+                del self.steps[complaint]
+                self.runs.pop(complaint, None)
 
     def hear(self, complaint: str) -> None:
         """Of each state that the complaint has come to once more, by all its steps in the order of time."""

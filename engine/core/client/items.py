@@ -11,7 +11,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import Any, Final, NamedTuple
 
-from engine.core.firm_time import DAY_MS
+from engine.core.firm_time import DAY_MS, day_of
 
 OPENED, ANSWERED, CLOSED, EXPIRED = "o", "a", "c", "e"
 ITEM_STATES: Final = {OPENED: "opened", ANSWERED: "answered", CLOSED: "closed", EXPIRED: "expired"}
@@ -98,10 +98,12 @@ def _bounded(items: list[list[Any]]) -> list[list[Any]]:
     return items
 
 
-def remembered(items: list[list[Any]], now_ms: int) -> list[list[Any]]:
-    """Without what was closed, or waited in vain, too long ago."""
+def remembered(items: list[list[Any]], day: int) -> list[list[Any]]:
+    """Without what was closed, or waited in vain, too long ago. It goes at a midnight, whatever else happens."""
     return [
-        item for item in items if item[STEP_MS] + (REMEMBERED_MS if item[STATE] == CLOSED else LONGEST_MS) >= now_ms
+        item
+        for item in items
+        if day_of(item[STEP_MS] + (REMEMBERED_MS if item[STATE] == CLOSED else LONGEST_MS)) >= day
     ]
 
 

@@ -130,7 +130,7 @@ class ClientState:
         if self.silenced:
             self.silenced = _remembered(self.silenced, moment_ms)
         if self.items:
-            self.items = items.remembered(self.items, moment_ms)
+            self.items = items.remembered(self.items, day)
         if self.positions:
             self.positions = positions.remembered(self.positions, moment_ms)
         if self.holdings:
