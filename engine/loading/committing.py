@@ -7,10 +7,11 @@ Holds: no worker decides before a load has come to its end; a partition is opene
 
 from __future__ import annotations
 
+import asyncio
 import shutil
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from engine.core.plan.compile import Plan
 from engine.loading import topics
@@ -23,7 +24,7 @@ from engine.loading.spill import Row
 from engine.processors.engagement import ENGAGEMENT
 from engine.processors.opening import Opened, open_partition
 from engine.runtime.clients import Clients
-from engine.runtime.errors import Fenced, Refused, Surprised
+from engine.runtime.errors import Fenced, Refused, Surprised, Unavailable
 from engine.runtime.kafka import topics as kafka_topics
 from engine.runtime.observe.metrics import Metrics
 from engine.runtime.protocol.position import Position
@@ -35,6 +36,10 @@ from engine.runtime.settings import Settings
 
 if TYPE_CHECKING:
     from engine.runtime.clients import AnyRedis
+
+
+FIRST_PAUSE_S: Final = 0.5
+LONGEST_PAUSE_S: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,38 +145,57 @@ async def run(
     progress: Progress,
     topic: Callable[[Part], AsyncIterator[Row]] | None = None,
 ) -> Counts | None:
-    """Load on Kafka and Redis. None: it had come to its end before. Raises Refused, Unavailable: run it again."""
+    """Load on Kafka and Redis, however often they are away. None: it had come to its end before. Raises Refused."""
     prepare(order)
-    plan, rules = begun.plan, rules_of(begun.plan)
     pool = Pool(order.jobs)
-    opened: list[Opened[Any, Any, Any]] = []
     try:
-        load = Load(order, rules, pool, progress, topic)
-        await load.split()
-        commits = Commits(load.id, order.past.until_ms, begun.begins, rules[0])
-        for number in range(order.partitions):
-            opened.append(
-                open_partition(settings, clients, redis, ENGAGEMENT, number, plan=lambda: plan, for_load=True)
-            )
+        load = Load(order, rules_of(begun.plan), pool, progress, topic)
+        await _patiently(load.split, progress)
+        commits = Commits(load.id, order.past.until_ms, begun.begins, begun.plan.rule_set.digest)
+        await _patiently(lambda: _commit_all(settings, clients, redis, order, begun.plan, load, commits), progress)
+        loaded = load.finish()
+    finally:
+        pool.stop()
+    shutil.rmtree(order.work)
+    return loaded
+
+
+async def _patiently(step: Callable[[], Awaitable[None]], progress: Progress) -> None:
+    """Begin a step again, with growing pauses, while Kafka or Redis is away: it goes on where it stands."""
+    pause_s = FIRST_PAUSE_S
+    while True:
+        before = progress.total
+        try:
+            return await step()
+        except Unavailable as error:
+            pause_s = FIRST_PAUSE_S if progress.total > before else min(2 * pause_s, LONGEST_PAUSE_S)
+            progress.say(f"{error}; the load goes on when it is back, and can be ended and run again")
+            await asyncio.sleep(pause_s)
+
+
+async def _commit_all(
+    settings: Settings, clients: Clients, redis: AnyRedis, order: Order, plan: Plan, load: Load, commits: Commits
+) -> None:
+    opened = [
+        open_partition(settings, clients, redis, ENGAGEMENT, number, plan=lambda: plan, for_load=True)
+        for number in range(order.partitions)
+    ]
+    try:
         stands = [await commits.open(one) for one in opened]
-        already = not any(stands)
-        if not already:
+        if any(stands):  # else all are complete
+            load.begin()
             await together(
                 _partition(load, commits, one, stand, order.each) for one, stand in zip(opened, stands, strict=True)
             )
         for one in opened:
             await commits.end(one)
-        loaded = load.finish()
     except (Fenced, Surprised) as error:
         raise Refused(
             f"{error}. Stop all workers, let no other load run, and run this one again: it goes on"
         ) from error
     finally:
-        pool.stop()
         for one in opened:
             await one.log.stop()
-    shutil.rmtree(order.work)
-    return loaded
 
 
 async def _partition(

@@ -91,7 +91,6 @@ class Load:
         self.id = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
         self._decided = order.work / f"decided-{self.id}"
         self._decided.mkdir(exist_ok=True)
-        self._progress.begin("deciding", sum(index.records.total() for index in self._indexes))
 
     async def _read_topic(self, number: int, part: Part, work: Path, partitions: int, each: int) -> Index:
         if (found := Index.read(work, number)) is not None:
@@ -103,6 +102,9 @@ class Load:
             return spill.end(0)
 
     # -- deciding ----------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        self._progress.begin("deciding", sum(index.records.total() for index in self._indexes))
 
     async def bucket(self, number: int) -> Decided:
         """Decide a bucket; its letters are on the disk when this returns."""
@@ -216,6 +218,8 @@ async def dry_run(
     try:
         load = Load(order, rules_of(plan), pool, progress, topic)
         await load.split()
+
+        load.begin()
 
         async def leave(bucket: int, decided: Decided) -> None: ...
 

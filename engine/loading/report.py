@@ -17,7 +17,8 @@ EVERY_S: Final = 5.0
 
 class Progress:
     def __init__(self, say: Callable[[str], None], clock_s: Callable[[], float]) -> None:
-        self._say = say
+        self.say = say
+        self.total = 0  # whatever was done: more of it is progress
         self._clock_s = clock_s
         self._what, self._of, self._done = "", 0, 0
         self._began = self._said = clock_s()
@@ -27,13 +28,14 @@ class Progress:
         self._began = self._said = self._clock_s()
 
     def done(self, more: int) -> None:
+        self.total += more
         self._done = min(self._done + more, self._of)
         now = self._clock_s()
         if now - self._said >= EVERY_S or self._done == self._of:
             self._said = now
             took = max(now - self._began, 0.001)
             left = took / self._done * (self._of - self._done) if self._done else 0
-            self._say(f"{self._what}: {self._done / self._of:.0%} in {_in_words(took)}, {_in_words(left)} left")
+            self.say(f"{self._what}: {self._done / self._of:.0%} in {_in_words(took)}, {_in_words(left)} left")
 
 
 def _in_words(seconds: float) -> str:

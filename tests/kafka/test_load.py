@@ -141,3 +141,26 @@ def test_a_load_needs_an_installation_without_clients(ran: Installation, past: t
     assert "clients already" in refused.stderr
     assert ran.states() == before
     ran.worker().wait_ready().stop()
+
+
+def test_a_load_outlasts_an_outage(
+    install: MakeInstallation, trades: Offline, past: tuple[Path, str], tmp_path: Path
+) -> None:
+    """Redis is gone while the load runs, and comes back with what it had."""
+    with RedisServer(tmp_path / "redis") as store:
+        engine = install(redis_url=store.url).create_topics()
+        running = engine.start(*load_command(past), program=("-m", "engine.cli"))
+        eventually(lambda: any(position.get("load") for position in engine.positions()), "the load has begun")
+        store.pause()
+        assert running.stderr is not None
+        line = next(line for line in running.stderr if "redis is away" in line)
+        assert "goes on when it is back" in line
+        store.resume()
+        out, err = running.communicate(timeout=HUNG_S)
+        assert running.returncode == 0, err
+        assert "events 7000" in out
+        engine.produce(trades.records[CUT:])
+        worker = engine.worker(rules=None).wait_ready()
+        engine.settle()
+        worker.stop()
+        assert engine.states() == trades.states

@@ -8,11 +8,12 @@ import gc
 import logging
 
 import pytest
+from aiokafka.client import AIOKafkaClient, CoordinationType
 from aiokafka.errors import ProducerFenced
 
 from engine.runtime.clients import Clients
 from engine.runtime.errors import Unavailable
-from engine.runtime.kafka.connection import tell_later
+from engine.runtime.kafka.connection import errors, tell_later
 from engine.runtime.kafka.membership import MOST_FAILURES, Membership
 from engine.runtime.settings import Settings
 
@@ -86,3 +87,15 @@ async def test_whatever_ends_a_members_part_in_the_group_is_a_poll_that_failed()
         with pytest.raises(Unavailable, match="heartbeat"):
             await member.poll()
     assert member._failures == MOST_FAILURES
+
+
+async def test_a_broker_that_names_none_is_away() -> None:
+    """aiokafka asserts that it knows one; whatever else is asserted is a fault."""
+    client = AIOKafkaClient(bootstrap_servers="127.0.0.1:1")
+    try:
+        with pytest.raises(Unavailable, match="names no broker"), errors():
+            await client.coordinator_lookup(CoordinationType.TRANSACTION, "t")
+        with pytest.raises(AssertionError), errors():
+            raise AssertionError
+    finally:
+        await client.close()

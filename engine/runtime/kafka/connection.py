@@ -90,6 +90,11 @@ def errors() -> Iterator[None]:
         ) from error
     except (KafkaError, TimeoutError, OSError) as error:
         raise Unavailable("kafka", repr(error)) from error
+    except AssertionError as error:
+        if "bootstrap" not in str(error):
+            raise
+        # aiokafka looks for a coordinator while its last answer named no broker at all: of one that is only starting
+        raise Unavailable("kafka", "it names no broker") from error
 
 
 async def start(client: Admin | Consumer | Producer, settings: Settings) -> None:
