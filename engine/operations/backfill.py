@@ -94,7 +94,7 @@ class Columns:
         plan: Plan,
         chosen: Callable[[bytes], bool],
         belongs: Callable[[bytes], bool],
-        declared_by: Callable[[str], Kinds],
+        declared_by: Callable[[str], Awaitable[Kinds]],
         loaded_ms: int = 0,
     ) -> None:
         """`declared_by` gives the types that a rule set declared, by its digest. `loaded_ms`: what was before is not on
@@ -132,23 +132,23 @@ class Columns:
                 continue
             for step in unit.steps:
                 if step.ranges:
-                    self._take(await inputs.read(step.ranges), step.ahead, unit.rule_set)
+                    records = await inputs.read(step.ranges)
+                    declared = any(record.topic == EVENTS for record in records)
+                    self._take(records, step.ahead, await self._declared_by(unit.rule_set) if declared else None)
             self._move_time({client_id for step in unit.steps for client_id in (*step.due, *step.swept)}, writes)
             writes = []
 
-    def _take(self, records: Sequence[Inbound], ahead: Collection[Place], rule_set: str | None) -> None:
-        """`rule_set` decided them, if that is known: a declared event that it refused counts when it is sent again."""
+    def _take(self, records: Sequence[Inbound], ahead: Collection[Place], declared: Kinds | None) -> None:
+        """`declared` by the rules that decided them, if known: what they refused counts when it is sent again."""
         for record in records:
             if not record.key or not self._chosen(record.key) or record.place in ahead:
                 continue
             outcome = then = read(record, self._belongs, self._decode)
-            if record.topic == EVENTS and rule_set is not None:
-                then = read(record, self._belongs, partial(decode, declared=self._declared_by(rule_set)))
-            if not isinstance(then, Taken):
-                continue
-            counts = isinstance(outcome, Taken)
-            event = outcome.event if isinstance(outcome, Taken) else then.event
-            self._apply(kind_of(record.topic, event), event, counts)
+            if record.topic == EVENTS and declared is not None:
+                then = read(record, self._belongs, partial(decode, declared=declared))
+            if isinstance(then, Taken):
+                event = outcome.event if isinstance(outcome, Taken) else then.event
+                self._apply(kind_of(record.topic, event), event, isinstance(outcome, Taken))
 
     def _apply(self, topic: str, event: Event, counts: bool) -> None:
         """An event that the active rules no longer read moves its client's time, as it did."""
@@ -194,7 +194,7 @@ class Backfill:
         inputs: Callable[[], AbstractAsyncContextManager[Inputs]],
         belongs: Callable[[bytes], bool],
         head: Callable[[], Awaitable[Plan]],
-        declared_types: Callable[[str], Kinds],
+        declared_types: Callable[[str], Awaitable[Kinds]],
         sizes: Sizes,
     ) -> None:
         self._names = tuple(feature.name for feature in features)
@@ -300,11 +300,19 @@ async def run(
     await pinned_partitions(redis, settings.app_id)
     archive = RuleSetArchive(settings, clients)
 
-    async def head() -> Plan:
-        await archive.read()
+    def newest() -> Plan:
         if archive.head is None:
             raise Refused("no rule set is active: start a worker, or publish rules first")
         return archive.plan(archive.head)
+
+    async def head() -> Plan:
+        await archive.read()
+        return newest()
+
+    async def types(digest: str) -> Kinds:
+        if not archive.holds(digest):
+            await archive.read()  # published since
+        return archive.declared_types(digest)
 
     features = chosen_features(await head(), names)
     since = await held_since(settings, clients, partitions)
@@ -320,10 +328,6 @@ async def run(
         def belongs(key: bytes, number: int = number) -> bool:
             return partition_of(key) == number
 
-        def newest() -> Plan:
-            assert archive.head is not None
-            return archive.plan(archive.head)
-
         @asynccontextmanager
         async def inputs(number: int = number) -> AsyncIterator[RecordedInputs]:
             async with reader(settings, clients) as consumer:
@@ -334,7 +338,6 @@ async def run(
             settings, clients, redis, ENGAGEMENT, number, plan=newest, belongs=belongs, limits=limits
         )
         try:
-            types = archive.declared_types
             fill = Backfill(features, opened.partition, opened.log, opened.store, inputs, belongs, head, types, sizes)
             await fill.run(filled)
         finally:

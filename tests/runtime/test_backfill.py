@@ -68,6 +68,12 @@ define: {busy: {is: trades_7d > 3}}
 tables: {pace: {hit: first, otherwise: 30, rows: [{trades_7d: "> 3", then: 7}]}}
 """  # of a feature that is not new
 QUIETER = rule("quieter", on=None, silence="{of: logins, for: 9d}")  # for longer than an event is known again
+
+
+async def no_types(digest):
+    return {}
+
+
 BEFORE_PLAN = plan_of(QUIET, QUIETER, features=OLD, definitions=ASKED)
 AFTER_PLAN = plan_of(QUIET, QUIETER, *READERS, features=NEW, definitions=ASKED)
 
@@ -152,7 +158,7 @@ class Scene:
             partition.revise = revise_once
         filled = Filled()
         features = chosen_features(AFTER_PLAN, NAMES)
-        await Backfill(features, partition, log, store, inputs, lambda _: True, head, lambda _: {}, sizes).run(filled)
+        await Backfill(features, partition, log, store, inputs, lambda _: True, head, no_types, sizes).run(filled)
         return filled
 
     def values(self, bench: Bench, advance_ms: int = 0) -> dict[str, Any]:
@@ -380,7 +386,7 @@ def test_what_was_loaded_is_no_part_of_a_backfill() -> None:
     (feature,) = chosen_features(AFTER_PLAN, ["trades_90d"])
     of_feature = plan_of_features(AFTER_PLAN.rule_set, ["trades_90d"])
     for loaded_ms, known in ((0, 90), (at(0), 10)):
-        columns = backfill.Columns(of_feature, lambda _: True, lambda _: True, lambda _: {}, loaded_ms)
+        columns = backfill.Columns(of_feature, lambda _: True, lambda _: True, no_types, loaded_ms)
         record = topics_of([trade(at(3))])["trades"][0]
         columns._take([inbound("trades", record)], (), None)
         client = columns.clients["c1"]
