@@ -61,10 +61,10 @@ def score_lines(score: Score) -> list[str]:
     lines = [f"value score {shown(score.value, number('score'))}"]
     for part in score.parts:
         lines.append(f"  {part}")
-        lines += [f"    {line}" for value in part.values for line in _of(value)]
+        lines += [f"    {line}" for value in part.values for line in value_lines(value)]
     return lines
 
 
-def _of(value: Value) -> list[str]:
+def value_lines(value: Value) -> list[str]:
     lines = [f"{value.text} = {value.shown}" + (f", by the row {value.row}" if value.row else "")]
-    return lines + [f"  {line}" for inner in value.values for line in _of(inner)]
+    return lines + [f"  {line}" for inner in value.values for line in value_lines(inner)]

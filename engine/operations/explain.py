@@ -23,6 +23,7 @@ from engine.core.reading.decode import Taken, kind_of
 from engine.core.rules.occasion import Trigger
 from engine.core.rules.ruleset import Rule
 from engine.insight.explain import Explainer, Explanation, watched
+from engine.insight.portrait import Portrait, portrait_of
 from engine.insight.score import Score, score_of
 from engine.insight.values import ZONE, firm_time
 from engine.operations import replay
@@ -65,8 +66,12 @@ class Seen:
 class Account:
     client: ClientState
     seen: list[Seen]
-    score: Score | None
+    of_all: tuple[Score | None, Portrait | None]  # what is made of everything
     happened: list[str] = field(default_factory=list)  # what timers did on the way to the time asked for
+
+
+def of_all(plan: Plan, client: ClientState) -> tuple[Score | None, Portrait | None]:
+    return score_of(plan, client), portrait_of(plan, client)
 
 
 async def account(
@@ -147,10 +152,10 @@ def account_of(plan: Plan, packed: bytes, at_ms: int | None, event_text: str | N
     client = unpack(plan.layout, packed)
     happened = _go_on(plan, client, at_ms) if at_ms is not None else []
     if event_text is None:
-        return Account(client, _as_it_is(plan, client), score_of(plan, client), happened)
+        return Account(client, _as_it_is(plan, client), of_all(plan, client), happened)
     inputs = [_event(plan, client, event_text)]
     seen = _watch(plan, {client.client_id: client}, inputs, client.client_id)
-    return Account(client, seen, score_of(plan, client), happened)
+    return Account(client, seen, of_all(plan, client), happened)
 
 
 def account_of_records(
@@ -172,7 +177,7 @@ def account_of_records(
     if at_ms is not None:
         inputs.append(Due(client_id, at_ms))
     seen = _watch(plan, states, inputs, client_id, at_ms)
-    return Account(states[client_id], seen, score_of(plan, states[client_id]))
+    return Account(states[client_id], seen, of_all(plan, states[client_id]))
 
 
 # -- watching ----------------------------------------------------------------------------------------------------------

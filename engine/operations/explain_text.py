@@ -14,6 +14,7 @@ from engine.core.contract.outbound import Outcome
 from engine.core.rules.occasion import OnEvents
 from engine.core.rules.ruleset import Rule
 from engine.insight import rendering as explained
+from engine.insight.portrait import Portrait, portrait_lines
 from engine.insight.score import Score, score_lines
 from engine.insight.values import ZONE, firm_time
 from engine.operations.explain import Account, Seen
@@ -33,8 +34,11 @@ def overview(account: Account) -> Iterator[str]:
     """A line a rule, those that acted first."""
     client = account.client
     yield f"client {client.client_id} at {firm_time(client.now_ms)} ({ZONE}): tier {client.tier or '-'}"
-    if account.score is not None:
-        yield from score_lines(account.score)
+    score, portrait = account.of_all
+    if score is not None:
+        yield from score_lines(score)
+    if portrait is not None:
+        yield from portrait_lines(portrait)
     if account.happened:
         yield ""
         yield "what time alone brings until then"
@@ -112,7 +116,8 @@ def _json(account: Account, rule_id: str | None) -> dict[str, Any]:
     return {
         "client_id": account.client.client_id,
         "time": rfc3339(account.client.now_ms),
-        "score": _score_json(account.score),
+        "score": _score_json(account.of_all[0]),
+        "portrait": _portrait_json(account.of_all[1]),
         "rules": [
             {
                 **explained.as_json(seen.explanation),
@@ -139,3 +144,17 @@ def _score_json(score: Score | None) -> dict[str, Any] | None:
         for part in score.parts
     ]
     return {"value": score.value, "parts": parts}
+
+
+def _portrait_json(portrait: Portrait | None) -> dict[str, Any] | None:
+    if portrait is None:
+        return None
+    since_ms = portrait.stage_since_ms
+    return {
+        "stage": portrait.stage,
+        "stage_since": None if since_ms is None else rfc3339(since_ms),
+        "parts": [
+            {"name": p.name, "value": p.value, "text": p.text, "values": explained.values_json(p.values)}
+            for p in portrait.parts
+        ],
+    }

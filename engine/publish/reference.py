@@ -145,6 +145,7 @@ FILES: Final = {
     "features": "features.yaml",
     "tiers": "tiers.yaml",
     "score": "score.yaml",
+    "portrait": "portrait.yaml",
     "policy": "policy.yaml",
     "definitions": "definitions.yaml",
     "events": "events.yaml",

@@ -18,7 +18,7 @@ from typing import Any, Final, cast, get_args
 from pydantic import BaseModel
 from ruamel.yaml import YAML
 
-from engine.core.client.record import PUBLIC_FIELDS
+from engine.core.client.record import PORTRAIT_FIELDS, PUBLIC_FIELDS
 from engine.core.contract.events import ClientType, DeclaredEvent, Event
 from engine.core.contract.outbound import OUTBOUND, OUTBOUND_MODEL, TOPIC_OF_KIND, Rejection, TierChange
 from engine.core.contract.topics import EVENTS, TOPICS, inbound_topics
@@ -155,12 +155,29 @@ def _client_record() -> Schema:
         "updated_at": _field(DATE_TIME, "Time of the client's last event, or of what was due since."),
     }
     properties = {name: fields[name] for name in PUBLIC_FIELDS}
+    portrait = {
+        "type": "string",
+        "contentMediaType": "application/json",
+        "contentSchema": {
+            "type": "object",
+            "propertyNames": {"pattern": "^[a-z][a-z0-9_]*$"},
+            "additionalProperties": {"type": ["string", "number", "boolean"]},
+        },
+        "description": "The traits of the rules' portrait.yaml that are known, as one JSON object. Money is an exact "
+        "decimal text in CNY, a time RFC 3339. Absent while no rules have portrayed the client.",
+    }
+    of_portrait: dict[str, Schema] = {
+        "stage": field({"type": "string"}, "The stage of life, of portrait.yaml. Absent as portrait is."),
+        "stage_since": field(DATE_TIME, "When the client came into this stage."),
+        "portrait": portrait,
+    }
+    properties |= {name: of_portrait[name] for name in PORTRAIT_FIELDS}
     description = (
         "Public fields of a client's Redis hash, key `{engage:<p>}:client:<client id>`, p being the partition: "
         "murmur2(client id) mod partitions, as Kafka's Java producer does. Redis hashes hold text, so every value is "
         "text; it is empty while not known. Other fields are the engine's own and may change."
     )
-    return _object("client-record.json", "Client record in Redis", description, properties, list(properties))
+    return _object("client-record.json", "Client record in Redis", description, properties, list(PUBLIC_FIELDS))
 
 
 def generate(rule_set: RuleSet | None = None) -> dict[str, str]:

@@ -69,6 +69,7 @@ def plan_of(
     policy: str = "",
     calendar: str = "",
     score: str = "",
+    portrait: str = "",
     others: tuple[tuple[str, str], ...] = (),
 ) -> Plan:
     """Rule files -> checked rule set -> plan, as a worker does it."""
@@ -84,6 +85,8 @@ def plan_of(
         texts["calendar.yaml"] = calendar
     if score:
         texts["score.yaml"] = score
+    if portrait:
+        texts["portrait.yaml"] = portrait
     texts |= dict(others)
     result = load(texts)
     assert isinstance(result, RuleSet), "\n".join(map(str, result))

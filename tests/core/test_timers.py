@@ -2,7 +2,9 @@
 
 from engine.core.client.sections import pack, unpack
 from engine.core.firm_time import DAY_MS, NEVER_MS
-from engine.core.plan.compile import Plan
+from engine.core.plan.compile import Plan, compile_rule_set
+from engine.core.rules.ruleset import RuleSet
+from engine.rulefile.read.load import load
 from tests.core.making import HOUR_MS, Desk, at, balance, login, plan_of, profile, rule, shipped_plan, trade
 
 TEAM = {"audience": "team", "kind": "task", "cooldown": "1m"}
@@ -342,7 +344,10 @@ def test_counts_of_days_wake_at_the_numbers_at_which_the_answer_changes():
 
 def test_a_client_of_whom_only_trades_are_known_is_woken_by_no_shipped_rule():
     """So that records of the past, played to a running engine, are decided as a replay of the file decides them."""
-    desk = Desk(shipped_plan())
+    files = {name: text for name, text in shipped_plan().rule_set.files if name not in ("portrait.yaml", "stages.yaml")}
+    rule_set = load(files)  # a portrait counts days since trades
+    assert isinstance(rule_set, RuleSet)
+    desk = Desk(compile_rule_set(rule_set))
     for day in range(40):
         desk.take(trade(at(day), 5_000_000, symbol="600519", side="sell" if day % 3 else "buy"))
         assert desk.client.due_ms == NEVER_MS

@@ -75,7 +75,7 @@ def test_effects_in_sentences():
         "knows a part of its past: 1 feature (n)",
         "until the past is known, no rule acts where it could matter; run `engage backfill beside fresh n`",
         "what hello did is kept for 365 days: a rule that is put back goes on from there",
-        "every client is evaluated once: tiers, segments, the score, or rules that need no event differ",
+        "every client is evaluated once: tiers, segments, score, portrait, or rules that need no event differ",
     )
     assert effects(old, old) == ()
 

@@ -324,12 +324,41 @@ calendar:
 """
 
 
+# Stages that follow from the stage so far, and traits that move by events and by time alone.
+_PORTRAIT: Final = """\
+stages:
+  - {id: gone, when: client.days_since_login >= 5}
+  - {id: back, when: client.stage == "gone" or client.stage == "back" and client.days_in_stage < 2}
+  - {id: quiet, when: trades_7d < 1}
+  - {id: busy, when: trades_7d >= 1}
+portrait:
+  pace: {is: trades_7d}
+  share: {is: client.cash_cny / client.assets_cny}
+  assets: {is: assets_avg_cny_30d}
+  idle: {is: client.days_since_trade >= 3}
+"""
+_SCORE: Final = """\
+score:
+  assets: {weight: 60, is: 100 * client.assets_cny / cny(1_000_000), otherwise: 5}
+  behaviour: {weight: 40, is: 20 * trades_7d}
+"""
+
+
 def _files(
-    rules: str, features: str, tiers: str = _TIERS, events: str = "", calendar: str = _CALENDAR
+    rules: str,
+    features: str,
+    tiers: str = _TIERS,
+    events: str = "",
+    calendar: str = _CALENDAR,
+    portrait: str = "",
+    score: str = "",
 ) -> dict[str, str]:
     policy = "contact:\n  daily_cap: 2\n"
     files = {"features.yaml": features, "tiers.yaml": tiers, "policy.yaml": policy, "rules.yaml": rules}
-    return files | {"calendar.yaml": calendar} | ({"events.yaml": events} if events else {})
+    others = {"events.yaml": events, "portrait.yaml": portrait, "score.yaml": score}
+    if score:
+        files["tiers.yaml"] = tiers.partition("value_score")[0]
+    return files | {"calendar.yaml": calendar} | {name: text for name, text in others.items() if text}
 
 
 GOOD: Final = (
@@ -337,6 +366,8 @@ GOOD: Final = (
         _rules(1, 50_000, _SELLER + _VISITOR + _ANSWERED + _HOLDER),
         _FEATURES + _SOLD + _MINUTES + _LOW + _HELD,
         events=_VISIT,
+        portrait=_PORTRAIT,
+        score=_SCORE,
     ),
     _files(
         _rules(2, 20_000, idle="trades_7d >= 2"),
@@ -349,6 +380,8 @@ GOOD: Final = (
         _FEATURES + _SOLD + _MINUTES + _LOW.replace("<= 6", "<= 8") + _HELD,
         _TIERS.replace("300_000, exit: 270_000", "100_000, exit: 90_000"),
         _VISIT.replace("most: 400", "most: 60").replace("{kind: enum, values: [advice, cash, other]}", "text"),
+        portrait=_PORTRAIT.replace(">= 5}", ">= 4}").replace("  pace: {is: trades_7d}\n", ""),
+        score=_SCORE.replace("60,", "70,").replace("40,", "30,"),
     ),
 )
 BAD: Final = _files(_rules(1, 50_000).replace("trades_7d", "trades_77d"), _FEATURES)

@@ -10,24 +10,31 @@ from __future__ import annotations
 from operator import attrgetter
 from typing import Final
 
+import msgspec
+
 from engine.core.client.state import ClientState
 from engine.core.contract.message import cny, rfc3339_seconds
 
 PUBLIC_FIELDS: Final = (
     "tier", "tier_since", "client_type", "segment", "value_score", "advisor", "assets_cny", "updated_at",
 )  # fmt: skip
+PORTRAIT_FIELDS: Final = ("stage", "stage_since", "portrait")  # of clients whom rules have portrayed
 
 
-_of: Final = attrgetter("tier", "tier_since_ms", "type", "segment", "value_score", "advisor_id", "assets_fen")
+_json: Final = msgspec.json.Encoder(order="sorted").encode
+_of: Final = attrgetter(
+    *("tier", "tier_since_ms", "type", "segment", "value_score", "advisor_id", "assets_fen"),
+    *("stage", "stage_since_ms", "portrait"),
+)
 
 
 def public_fields(client: ClientState) -> dict[str, str]:
-    """All PUBLIC_FIELDS, in their order. Times are RFC 3339 in UTC to the second, money is an exact decimal in
-    CNY.
+    """All PUBLIC_FIELDS; of those whom rules have portrayed PORTRAIT_FIELDS, too. Times are RFC 3339 in UTC to the
+    second, money is an exact decimal in CNY.
     """
     values = _of(client)
     if client.public is None or client.public[0] != values:  # most events change the last field alone
-        tier, tier_since_ms, client_type, segment, score, advisor_id, assets_fen = values
+        tier, tier_since_ms, client_type, segment, score, advisor_id, assets_fen, *portrayed = values
         client.public = (
             values,
             {
@@ -40,4 +47,11 @@ def public_fields(client: ClientState) -> dict[str, str]:
                 "assets_cny": "" if assets_fen is None else cny(assets_fen),
             },
         )
+        stage, stage_since_ms, portrait = portrayed
+        if portrait is not None:
+            client.public[1].update(
+                stage=stage or "",
+                stage_since=rfc3339_seconds(stage_since_ms // 1000) if stage_since_ms is not None else "",
+                portrait=_json(portrait).decode(),
+            )
     return {**client.public[1], "updated_at": rfc3339_seconds(client.now_ms // 1000)}

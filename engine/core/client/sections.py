@@ -100,6 +100,12 @@ SECTIONS: Final = (
         kept_packed=True,
     ),
     Section(
+        "portrait",
+        1,
+        (("stage", "s", None), ("stage_since_ms", "t", None), ("portrait", "p", None)),
+        kept_packed=True,
+    ),
+    Section(
         "memory",
         1,
         (("acted", "a", {}), ("silenced", "s", {}), ("held", "h", {}), ("waits", "w", {})),

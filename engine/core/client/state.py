@@ -45,9 +45,10 @@ class ClientState:
         "acted", "activities", "advisor_id", "age_band", "assets_fen", "assets_peak_fen", "birth_date", "calendar_ms",
         "calendar_rules", "cash_fen", "client_id", "consents", "contacts_day", "contacts_today", "day", "decided_ms",
         "due_ms", "event_ids", "held", "holdings", "items", "language", "late", "margin_ratio", "now_ms", "opted_out",
-        "packed", "portfolio", "positions", "positions_dropped", "public", "recent", "region", "review_ms",
-        "risk_level", "said_ms", "score_parts", "segment", "sequence", "silenced", "since_ms", "tier", "tier_history",
-        "tier_since_ms", "time_zone", "type", "unknown", "value_score", "waits",
+        "packed", "portfolio", "portrait", "portrayed", "positions", "positions_dropped", "public", "recent",
+        "region", "review_ms", "risk_level", "said_ms", "score_parts", "segment", "sequence", "silenced",
+        "since_ms", "stage", "stage_since_ms", "tier", "tier_history", "tier_since_ms", "time_zone", "type",
+        "unknown", "value_score", "waits",
     )  # fmt: skip
 
     def __init__(self, layout: Layout, client_id: str, now_ms: int) -> None:
@@ -82,6 +83,9 @@ class ClientState:
         self.segment: str | None = None
         self.value_score: float | None = None
         self.score_parts: list[Any] | None = None  # of each dimension its weight, value, and what counts without one
+        self.stage: str | None = None  # of the client's life
+        self.stage_since_ms: int | None = None
+        self.portrait: dict[str, Any] | None = None  # trait -> what other systems read; None: nobody portrayed it
         # what rules did, and what they wait for
         self.acted: dict[str, int] = {}  # rule id -> when it last acted, for its cooldown
         self.silenced: dict[str, int] = {}  # rule id -> the last event after which its silence was already seen
@@ -101,6 +105,7 @@ class ClientState:
         self.portfolio: tuple[positions.Positions, positions.Portfolio] | None = None  # and what follows from them
         self.calendar_ms = 0  # the next calendar time after `now_ms`, when later than it
         self.calendar_rules: list[int] = []  # those that it regards
+        self.portrayed: tuple[Any, ...] | None = None  # the values that gave the portrait
         self.packed: dict[str, tuple[tuple[Any, ...], bytes]] = {}  # section -> its values, and them packed
         self.public: tuple[tuple[Any, ...], dict[str, str]] | None = None  # values, and the public fields they give
         self.unknown: dict[str, Any] = {}  # sections of a newer release, as they were read: stored again as they are

@@ -8,7 +8,6 @@ noted in the state, so that it is evaluated once. What a rule waits for is kept 
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple
 
@@ -17,11 +16,12 @@ from engine.core.client.state import REMEMBERED_MS, ClientState
 from engine.core.contract.events import Event
 from engine.core.decide import calendars
 from engine.core.decide.policy import Match
+from engine.core.decide.portrait import next_portrait_ms
 from engine.core.firm_time import DAY_MS, NEVER_MS
 from engine.core.learn.items import next_item_ms, take_expired, take_unanswered
 from engine.core.plan.compile import Plan
 from engine.core.plan.features import next_slide_ms
-from engine.core.plan.waking import Silent
+from engine.core.plan.waking import Silent, next_flip_ms
 from engine.core.rules.occasion import (
     AT,
     BECOMES,
@@ -294,11 +294,7 @@ def _next_change_ms(plan: Plan, client: ClientState) -> int:
         base_ms = wake.base(client, None, None)
         if base_ms is None:
             continue
-        days = (client.now_ms - base_ms) // DAY_MS
-        if wake.days is None:
-            due_ms = min(due_ms, base_ms + (days + 1) * DAY_MS)
-        elif (later := bisect_right(wake.days, days)) < len(wake.days):
-            due_ms = min(due_ms, base_ms + wake.days[later] * DAY_MS)
+        due_ms = min(due_ms, next_flip_ms(wake, base_ms, client.now_ms))
     if plan.timed.possible.slides(client, None, None):
         due_ms = min(due_ms, next_slide_ms(plan.layout, client))
     return due_ms
@@ -317,6 +313,7 @@ DUE: Final[tuple[DueSource, ...]] = (
         _on_calendar,
         lambda client: None,
     ),
+    DueSource(next_portrait_ms, lambda plan, client: [], lambda client: (client.stage, client.portrait)),
     DueSource(
         _next_change_ms,
         lambda plan, client: became(plan, client) if client.held or plan.timed.becomes else [],

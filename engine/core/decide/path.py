@@ -21,6 +21,7 @@ from engine.core.contract.outbound import TIMER, Cause
 from engine.core.decide.messages import action_id, action_message, tier_change_message
 from engine.core.decide.occasions import became, item_matches, next_due_ms, noted, sequence_matches, take_due
 from engine.core.decide.policy import Match, Send, judge, record
+from engine.core.decide.portrait import portray
 from engine.core.decide.tiers import TierMove, review, review_due_ms
 from engine.core.learn.facts import learn
 from engine.core.learn.items import keep
@@ -112,6 +113,8 @@ def _take(plan: Plan, states: MutableMapping[str, ClientState], topic: str, even
         client.review_ms = review_due_ms(plan, client)
     if plan.facts[topic] or move is not None or day != client.day or client.sequence == 1:
         _classify(plan, client)
+    if plan.portrayal is not None or client.portrait or client.stage:
+        portray(plan, client)
     trigger = on(topic)
     rules = plan.compiled[trigger]
     matches = [Match(rules[index], event) for index in plan.match[trigger](client, event, None)]
@@ -134,6 +137,8 @@ def _run_timers(plan: Plan, client: ClientState, until_ms: int, decided: Decided
         client.sequence += 1
         move = review(plan, client)
         _classify(plan, client)
+        if plan.portrayal is not None or client.portrait or client.stage:
+            portray(plan, client)
         matches = take_due(plan, client)
         if matches or move is not None:
             cause = Cause.model_construct(type=TIMER, event_id=None, time=rfc3339(client.now_ms))

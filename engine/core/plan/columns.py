@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 from bisect import bisect_left
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 from typing import Any
 
 from engine.core.activity.activity import Activity
@@ -24,7 +23,9 @@ def plan_of_features(rule_set: RuleSet, names: Collection[str]) -> Plan:
     """A plan that keeps these features and decides nothing."""
     chosen = tuple(feature for feature in rule_set.features if feature.name in names)
     nothing = Tiers({}, (), None)
-    alone = replace(rule_set, features=chosen, rules=(), tiers=nothing, lists={}, tables=(), definitions=(), score=())
+    alone = RuleSet(
+        rule_set.digest, rule_set.files, chosen, nothing, rule_set.policy, (), event_types=rule_set.event_types
+    )
     return compile_rule_set(alone)  # definitions and tables can ask for features that are not chosen
 
 

@@ -18,16 +18,20 @@ from engine.core.plan import features, matching, updates
 from engine.core.plan.codegen import Code
 from engine.core.plan.features import Reach
 from engine.core.plan.matching import Matcher
+from engine.core.plan.readers import public_value
 from engine.core.plan.sensitivity import moves_with_now, wrong_when_short
 from engine.core.plan.waking import (
     Meanings,
+    Portrayal,
     Possible,
     Read,
     Steps,
     Timed,
+    Wake,
     changes_with,
     digest_of,
     fixed_part,
+    flips,
     kept_items,
     meanings_of,
     read_by,
@@ -86,6 +90,7 @@ class Plan:
     segments: tuple[str, ...]
     segment: Matcher
     value_score: Read | None
+    portrayal: Portrayal | None
     score_parts: Read | None  # of each dimension: weight and value, and what counts where it is missing; or None
     facts: dict[str, tuple[str, ...]]  # topic -> the facts that its events set
     review_on: frozenset[str]  # the topics that can move a tier at once
@@ -111,14 +116,15 @@ def _told(condition: Expression, scope: Scope) -> tuple[str, ...]:
 def compile_rule_set(rule_set: RuleSet) -> Plan:
     """Compile every part. Takes about a millisecond a rule."""
     tiers, segments = rule_set.tiers.names, tuple(s.id for s in rule_set.tiers.segments)
+    stages = tuple(stage.id for stage in rule_set.stages)
     kinds = rule_set.kinds
 
     def scope_of(trigger: Trigger | None, reads: dict[str, str] | None = None) -> Scope:
-        return names.rule_scope(trigger, rule_set.features, tiers, segments, reads, rule_set.declared, kinds)
+        return names.rule_scope(trigger, rule_set.features, tiers, segments, reads, rule_set.declared, kinds, stages)
 
     unread = scope_of(None)
     measured = {t: with_score(ladder.measure, rule_set.value_score) for t, ladder in rule_set.tiers.ladders.items()}
-    waited_for = list(measured.values())
+    waited_for = [*measured.values(), *rule_set.portrait]
     waited_for += [rule.when for rule in rule_set.rules if isinstance(rule.occasion, Becomes)]
     watched = {name.name for expression in waited_for for name in read_by(expression, unread)}
     sources = {source: features.plan_source(source, rule_set.features, watched) for source in topics.sources(kinds)}
@@ -159,6 +165,9 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
     if rule_set.value_score is not None:
         score = code.place(to_python(rule_set.value_score, scope))
         code.function("value_score", "c, e, t", [f"return {score}"])
+    matching.add(code, "stage", [sure(stage.when) for stage in rule_set.stages], scope if rule_set.stages else {})
+    traits = [code.place(to_python(trait.value, scope)) for trait in rule_set.traits]
+    code.function("traits", "c, e, t", [f"return {_tuple(traits)}"])
     if rule_set.score:
         code.function("score_parts", "c, e, t", [f"return {_score_parts(rule_set, scope)}"])
     for client_type, expression in measured.items():
@@ -203,17 +212,33 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
             Possible(**{what.name: space[f"possible_{what.name}"] for what in fields(Possible)}),
             business_days(rule_set.calendar) if rule_set.calendar else None,
             kept_items(rule_set),
+            bool(rule_set.portrait),
         ),
         ladders=ladders,
         segments=segments,
         segment=space["segment"],
         value_score=space.get("value_score"),
+        portrayal=_portrayal(rule_set, space, scope, meanings, base_of) if rule_set.portrait else None,
         score_parts=space.get("score_parts"),
         facts={topic: kind.told_facts for topic, kind in kinds.items()},
         review_on=frozenset(("profiles", "balances") if by_balance_alone else kinds),
         scopes=scopes,
         reaches=reaches,
         declared_types=rule_set.declared_types,
+    )
+
+
+def _portrayal(
+    rule_set: RuleSet, space: Mapping[str, Any], scope: Scope, meanings: Meanings, base_of: Mapping[str, Read]
+) -> Portrayal:
+    counts = flips(rule_set.portrait, scope, meanings)
+    return Portrayal(
+        tuple(stage.id for stage in rule_set.stages),
+        space["stage"],
+        space["traits"],
+        tuple((trait.name, public_value(trait.value.type.unit)) for trait in rule_set.traits),
+        tuple(Wake(base_of[name], days) for name, days in counts.items()),
+        any(changes_with(expression, scope, "day", "hour") for expression in rule_set.portrait),
     )
 
 

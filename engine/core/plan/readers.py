@@ -12,8 +12,9 @@ from typing import Any, Final
 from engine.core.activity.tallies import winner
 from engine.core.client import items, positions
 from engine.core.contract.fields import MICRO, units
+from engine.core.contract.message import cny, rfc3339
 from engine.core.firm_time import DAY_MS
-from engine.core.language.types import INTEGER_UNITS, MONEY
+from engine.core.language.types import INTEGER_UNITS, MONEY, TIME
 from engine.core.rules.ruleset import Feature
 
 
@@ -81,6 +82,15 @@ def average(total: int, events: int, scale: int) -> int | float | None:
 
 def days_between(earlier_ms: int | None, later_ms: int) -> int | None:
     return None if earlier_ms is None else (later_ms - earlier_ms) // DAY_MS
+
+
+def public_value(unit: str | None) -> Callable[[Any], Any]:
+    """How other systems read a value: money as an exact decimal text in CNY, times as RFC 3339."""
+    if unit == MONEY:
+        return cny
+    if unit == TIME:
+        return lambda value: rfc3339(round(value))
+    return lambda value: float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 READERS: Final[dict[str, Callable[..., Any]]] = {

@@ -10,13 +10,14 @@ from __future__ import annotations
 import ast
 import hashlib
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Sequence as List
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Final
 
 from engine.core.client.state import ClientState
-from engine.core.firm_time import DAY_MS
+from engine.core.firm_time import DAY_MS, NEVER_MS
 from engine.core.language.expressions import BOOL, Changes, Expression, Name, Scope
 from engine.core.language.types import MIRRORED
 from engine.core.plan.matching import Matcher
@@ -71,6 +72,18 @@ class Wake:
 
     base: Read
     days: tuple[int, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Portrayal:
+    """The portrait, compiled; `wakes` and `slides` say when time alone can change it."""
+
+    stages: tuple[str, ...]
+    stage: Matcher
+    traits: Read
+    shown: tuple[tuple[str, Callable[[Any], Any]], ...]  # of each trait: its name, and its value as others read it
+    wakes: tuple[Wake, ...]
+    slides: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +142,18 @@ class Timed:
     waits: dict[str, Wait]  # by rule id
     steps: dict[str, Steps]  # by topic
     possible: Possible
+    portrayed: bool
     anything: bool = field(init=False)  # whether any rule can act without an event
 
     def __post_init__(self) -> None:
         anything = bool(
-            self.silences or self.unanswered or self.waits or self.calendars or self.maturities or self.becomes
+            self.silences
+            or self.unanswered
+            or self.waits
+            or self.calendars
+            or self.maturities
+            or self.becomes
+            or self.portrayed
         )
         anything = anything or bool(self.hearing)  # items expire
         object.__setattr__(self, "anything", anything)
@@ -155,7 +175,8 @@ def digest_of(rule_set: RuleSet) -> str:
     bases: list[Feature | Table | Definition] = [*features, *rule_set.tables, *rule_set.definitions]
     plain = tuple(replace(base, description="") for base in bases)
     tiers = (rule_set.tiers.ladders, rule_set.tiers.segments, rule_set.value_score)
-    named = (said, plain, tiers, rule_set.lists, *_calendar_of(rule_set, (said, plain, tiers)))
+    portrait = (rule_set.stages, rule_set.traits) if rule_set.portrait else ()
+    named = (said, plain, tiers, rule_set.lists, *_calendar_of(rule_set, (said, plain, tiers, portrait)), *portrait)
     return hashlib.blake2b(repr(meaning(named)).encode(), digest_size=16).hexdigest()
 
 
@@ -181,9 +202,11 @@ def timed(
     possible: Possible,
     business: BusinessDays | None,
     kept: frozenset[str],
+    portrayed: bool,
 ) -> Timed:
     """`scope` is that of BECOMES; `bases` reads the base of each name that counts days, by the name."""
     placed = [(index, rule.id, rule.occasion) for rules in by_trigger.values() for index, rule in enumerate(rules)]
+    becoming = [rule.when for rule in by_trigger[BECOMES]]
     return Timed(
         digest=digest,
         silences=tuple(
@@ -199,7 +222,7 @@ def timed(
         kept=kept,
         hearing=frozenset(rule.id for rule in by_trigger[ITEM_STEP]),
         becomes={rule_id: becomes for _, rule_id, becomes in placed if isinstance(becomes, Becomes)},
-        wakes=tuple(Wake(bases[name], days) for name, days in flips(by_trigger[BECOMES], scope, meanings).items()),
+        wakes=tuple(Wake(bases[name], days) for name, days in flips(becoming, scope, meanings).items()),
         calendars=tuple(calendar for _, _, calendar in placed if isinstance(calendar, Calendar)),
         business=business,
         maturities=tuple(Maturing(index, when) for index, _, when in placed if isinstance(when, BeforeMaturity)),
@@ -210,6 +233,7 @@ def timed(
         },
         steps=steps,
         possible=possible,
+        portrayed=portrayed,
     )
 
 
@@ -219,7 +243,8 @@ def kept_items(rule_set: RuleSet) -> frozenset[str]:
     """
     found = {rule.occasion.of for rule in rule_set.rules if isinstance(rule.occasion, Unanswered)}
     found |= {kind for rule in rule_set.rules if ITEM_STEP in rule.triggers for kind in _kinds_asked(rule.when.tree)}
-    asked = {*_asked((rule_set.rules, rule_set.tiers, rule_set.definitions, rule_set.tables))}
+    parts = (rule_set.rules, rule_set.tiers, rule_set.definitions, rule_set.tables, rule_set.portrait)
+    asked = {*_asked(parts)}
     found |= {
         kind for kind in ITEM_KINDS if not asked.isdisjoint((f"client.open_{kind}s", f"client.oldest_{kind}_days"))
     }
@@ -298,10 +323,19 @@ def _names(tree: ast.expr, scope: Scope) -> Iterator[Name]:
             yield from (name,) if name.reads is None else name.reads
 
 
-def flips(rules: Iterable[Rule], scope: Scope, meanings: Meanings) -> dict[str, tuple[int, ...] | None]:
+def next_flip_ms(wake: Wake, base_ms: int, now_ms: int) -> int:
+    """When the days since `base_ms` next come to a number that matters."""
+    days = (now_ms - base_ms) // DAY_MS
+    if wake.days is None:
+        return base_ms + (days + 1) * DAY_MS
+    later = bisect_right(wake.days, days)
+    return base_ms + wake.days[later] * DAY_MS if later < len(wake.days) else NEVER_MS
+
+
+def flips(conditions: Iterable[Expression], scope: Scope, meanings: Meanings) -> dict[str, tuple[int, ...] | None]:
     """For each name that counts whole days: the counts at which a comparison with it changes; None: any."""
     found: dict[str, set[int] | None] = {}
-    waiting = [rule.when.tree for rule in rules]
+    waiting = [condition.tree for condition in conditions]
     while waiting:
         tree = waiting.pop()
         compared: dict[int, set[int] | None] = {}

@@ -90,10 +90,14 @@ def _fact_names(topic: Topic) -> list[Name]:
 
 
 def client_names(
-    tiers: tuple[str, ...], segments: tuple[str, ...], event: str | None = None, kinds: Kinds = TOPICS
+    tiers: tuple[str, ...],
+    segments: tuple[str, ...],
+    event: str | None = None,
+    kinds: Kinds = TOPICS,
+    stages: tuple[str, ...] = (),
 ) -> list[Name]:
-    """What is known of the client, whatever happened. `tiers` and `segments` are the values those two can have. On an
-    event of a topic, the last one of that topic is the one before it.
+    """What is known of the client, whatever happened. `tiers`, `segments` and `stages` are the values those can have.
+    On an event of a topic, the last one of that topic is the one before it.
     """
     last = {s: f"{activity_code(s)}.{'before_ms' if s == event else 'last_ms'}" for s in sources(kinds)}
     called = {s: f"the last {kinds[s].called} before now" for s in last}
@@ -116,6 +120,9 @@ def client_names(
             "c.value_score",
             "value score, as of the last profile or balance event or midnight",
         ),
+        Name("client.stage", enum(*stages), True, "c.stage", "stage of life, the first of portrait.yaml that holds"),
+        _whole_days("client.days_in_stage", "c.stage_since_ms", "whole days in this stage"),
+        Name("client.stage_since", TIME, True, "c.stage_since_ms", "when the client came into this stage"),
         _whole_days("client.days_known", "c.since_ms", "whole days since the first event", optional=False),
         *(_whole_days(days_since(s, kinds), at, f"whole days since {called[s]}") for s, at in last.items()),
         *(Name(last_at(s, kinds), TIME, True, at, f"time of {called[s]}") for s, at in last.items()),
@@ -206,7 +213,17 @@ def eventful(kinds: Kinds = TOPICS) -> tuple[str, ...]:
 
 @lru_cache
 def _topic_names(topic: Topic) -> tuple[Name, ...]:
-    return tuple(
+    hour = Name(
+        f"{topic.singular}.hour",
+        number("hour"),
+        False,
+        "hour(e.time)",
+        "hour of the day at which it happened, 0 to 23",
+        bounds=(0, 23),
+        of="event",
+        kept=False,
+    )
+    named = tuple(
         Name(
             f"{topic.singular}.{written_as(asked.field)}",
             _type(topic, asked.field, asked.unit),
@@ -223,6 +240,7 @@ def _topic_names(topic: Topic) -> tuple[Name, ...]:
         )
         for asked in topic.names
     )
+    return named if any(name.name == hour.name for name in named) else (*named, hour)
 
 
 def field_name(source: str, field: str | None, kinds: Kinds = TOPICS) -> Name | None:
@@ -317,13 +335,15 @@ def rule_scope(
     code: dict[str, str] | None = None,
     declared: Declared = NOTHING,
     kinds: Kinds = TOPICS,
+    stages: tuple[str, ...] = (),
 ) -> Scope:
     """Names for a rule's condition and parameters when it is evaluated on `trigger`; without one, those of the client
     alone, for tiers, segments and score.
     """
     tiers = (*tiers, *(t for t in CLIENT_TYPES if t not in tiers and t != "individual"))
     about = trigger.about if trigger else ""
-    names = [*client_names(tiers, segments, about, kinds), *feature_names(features, code), *event_names(about, kinds)]
+    names = client_names(tiers, segments, about, kinds, stages)
+    names += [*feature_names(features, code), *event_names(about, kinds)]
     if about == POSITIONS:
         names += POSITION_NAMES
     if trigger == TIER_CHANGE:

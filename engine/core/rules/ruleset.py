@@ -100,6 +100,15 @@ class Tiers:
 
 
 @dataclass(frozen=True, slots=True)
+class Trait:
+    """A part of the portrait, for other systems to read."""
+
+    name: str
+    value: Expression
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ContactPolicy:
     """Limits that hold for every rule whose audience is the client; and whether a second person approves rule sets."""
 
@@ -170,6 +179,13 @@ class RuleSet:
     event_types: tuple[EventType, ...] = ()  # by name
     calendar: BusinessCalendar | None = None
     score: tuple[ScorePart, ...] = ()  # each a definition, too
+    stages: tuple[Segment, ...] = ()  # of life: the first that holds; they may ask the stage so far
+    traits: tuple[Trait, ...] = ()
+
+    @property
+    def portrait(self) -> tuple[Expression, ...]:
+        """What its parts follow from; none without a portrait."""
+        return (*(stage.when for stage in self.stages), *(trait.value for trait in self.traits))
 
     @property
     def value_score(self) -> Expression | None:

@@ -36,12 +36,16 @@ def look(certain: Worlds, findings: Findings) -> None:
         for expression, at, worlds in _conditions(certain, rule, home):
             if at is not None and home is not None:
                 _Look(findings, f'rule "{rule.id}"', home, at, worlds).condition(expression)
-    for segment in rule_set.tiers.segments:
-        home = places.segments.get(segment.id)
-        at = home.key("when") if home else None
-        if home is not None and at is not None:
-            worlds = {"": certain.of(None)}
-            _Look(findings, f'segment "{segment.id}"', home, at, worlds).condition(segment.when)
+    for what, listed, found in (
+        ("segment", rule_set.tiers.segments, places.segments),
+        ("stage", rule_set.stages, places.stages),
+    ):
+        for segment in listed:
+            home = found.get(segment.id)
+            at = home.key("when") if home else None
+            if home is not None and at is not None:
+                worlds = {"": certain.of(None)}
+                _Look(findings, f'{what} "{segment.id}"', home, at, worlds).condition(segment.when)
     for definition in rule_set.definitions:
         home = places.declared["define"].get(definition.name)
         at = places.roots[home.file].key("define", definition.name, "is") if home else None

@@ -147,6 +147,8 @@ def _written(rule_set: RuleSet, places: Places) -> Iterator[tuple[str, Place, Pl
             found.append((subject, home, ("sequence", second, "when"), sequence.then.when))
     for segment in rule_set.tiers.segments:
         found.append((f'segment "{segment.id}"', places.segments.get(segment.id), ("when",), segment.when))
+    for stage in rule_set.stages:
+        found.append((f'stage "{stage.id}"', places.stages.get(stage.id), ("when",), stage.when))
     for kind, key, declared in (
         ("definition", "define", {d.name: ("is", d.expression) for d in rule_set.definitions}),
         ("feature", "features", {f.name: ("where", f.where) for f in rule_set.features}),

@@ -102,7 +102,7 @@ def _unused(rule_set: RuleSet, findings: Findings) -> None:
     declared = rule_set.declared
     needs = {definition.name: _named(definition.expression) for definition in declared.definitions}
     needs |= {table.name: {*table.inputs} for table in declared.tables}
-    pending = _named((rule_set.rules, rule_set.tiers, rule_set.score))
+    pending = _named((rule_set.rules, rule_set.tiers, rule_set.score, rule_set.portrait))
     used: set[str] = set()
     while pending:
         name = pending.pop()

@@ -37,7 +37,9 @@ GROWING: Final = ("count", "sum", "distinct")  # never less in a longer window
 def scope_of(rule_set: RuleSet, trigger: Trigger | None) -> Scope:
     segments = tuple(segment.id for segment in rule_set.tiers.segments)
     tiers, kinds = rule_set.tiers.names, rule_set.kinds
-    return names.rule_scope(trigger, rule_set.features, tiers, segments, declared=rule_set.declared, kinds=kinds)
+    stages = tuple(stage.id for stage in rule_set.stages)
+    declared = rule_set.declared
+    return names.rule_scope(trigger, rule_set.features, tiers, segments, declared=declared, kinds=kinds, stages=stages)
 
 
 def world_of(rule_set: RuleSet, trigger: Trigger | None, rule: Rule | None = None) -> World:

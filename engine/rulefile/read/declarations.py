@@ -1,4 +1,4 @@
-"""Reads features.yaml, tiers.yaml, score.yaml and policy.yaml: what rules build on.
+"""Reads features.yaml, tiers.yaml, score.yaml, portrait.yaml and policy.yaml: what rules build on.
 
 Enters: each file's root node. Leaves: features, tiers, score, contact policy.
 Holds: a declaration with a fault is named in `unsure`, so that rules which use it are not blamed.
@@ -27,11 +27,12 @@ from engine.core.rules.ruleset import (
     Since,
     Tiers,
     TierStep,
+    Trait,
     Window,
 )
 from engine.core.rules.score import FULL, SCORE, ScorePart
 from engine.rulefile.read.definitions import is_word
-from engine.rulefile.source.document import Node, Scalar
+from engine.rulefile.source.document import Listing, Mapping, Node, Scalar
 from engine.rulefile.source.fields import DAY_S, IDENTIFIER, KEBAB, TIER, Reader
 
 AGGREGATES: Final[tuple[str, ...]] = get_args(Aggregate)
@@ -40,6 +41,9 @@ MONTHS: Final[dict[str, Literal["month", "previous_month"]]] = {"month": "month"
 LONGEST: Final[dict[str, tuple[Literal["day", "hour"], int]]] = {"d": ("day", 366), "h": ("hour", 72)}
 WINDOW_FORMS: Final = "write 7d (1d to 366d), 24h (1h to 72h), month or previous_month"
 MAX_FEATURES: Final = 60  # each costs memory in every client's state
+STAGE: Final = ("client.stage", "client.days_in_stage", "client.stage_since")
+LATER: Final = ("client.tier", "client.days_in_tier", "client.segment", SCORE, *STAGE)  # than the score
+MAX_TRAITS: Final = 30  # each is in every client's record
 MAX_STAY_S: Final = 366 * DAY_S
 FEATURE_KEYS: Final = ("window", "since", "field", "by", "where", "description", "was")  # beside source and aggregate
 
@@ -155,7 +159,7 @@ def read_tiers(reader: Reader, root: Node, features: tuple[Feature, ...], *, sco
     base = {
         name: known
         for name, known in names.rule_scope(None, features, (), (), kinds=reader.kinds).items()
-        if name not in ("client.tier", "client.days_in_tier", "client.segment", SCORE)
+        if name not in ("client.tier", "client.days_in_tier", "client.segment", SCORE, *STAGE)
     }
     if scored and "value_score" in fields:
         reader.problem(fields["value_score"], "value_score beside score.yaml", "remove it: score.yaml is the score")
@@ -164,11 +168,11 @@ def read_tiers(reader: Reader, root: Node, features: tuple[Feature, ...], *, sco
     ladders = {type_: _ladder(reader, fields[type_], base) for type_ in names.CLIENT_TYPES if type_ in fields}
     tiers = tuple(dict.fromkeys(step.tier for ladder in ladders.values() for step in ladder.steps))
     scope = names.rule_scope(None, features, tiers, (), kinds=reader.kinds)
-    before_segment = {n: k for n, k in scope.items() if n not in ("client.segment", SCORE)} | score_now
+    before_segment = {n: k for n, k in scope.items() if n not in ("client.segment", SCORE, *STAGE)} | score_now
     segments = tuple(_segment(reader, item, before_segment) for item in reader.items(fields.get("segments")))
     _no_twice(reader, fields.get("segments"), [segment.id for segment in segments])
     scope = names.rule_scope(None, features, tiers, tuple(segment.id for segment in segments), kinds=reader.kinds)
-    before_score = {n: k for n, k in scope.items() if n != SCORE}
+    before_score = {n: k for n, k in scope.items() if n not in (SCORE, *STAGE)}
     score = reader.expression(fields["value_score"], before_score, number()) if "value_score" in fields else None
     return Tiers(ladders, segments, score and _in_cny(score))
 
@@ -201,7 +205,11 @@ def _part(reader: Reader, name: str, node: Node, scope: Scope) -> ScorePart:
             at, f"{name} is {words(value.type)}", f"write a number from 0 to {FULL}, such as 100 * x / cny(1_000_000)"
         )
     asked = [read.name for asks in value.names for read in (scope[asks].reads or (scope[asks],))]
-    later = [read for read in asked if read.startswith(("client.tier", "client.days_in_tier", "client.segment", SCORE))]
+    later = [
+        read
+        for read in asked
+        if read.startswith(("client.tier", "client.days_in_tier", "client.segment", SCORE, *STAGE))
+    ]
     if at is not None and later:
         reader.problem(
             at, f"{name} follows from {later[0]}", "ask what that follows from: it can follow from the score"
@@ -213,6 +221,50 @@ def _part(reader: Reader, name: str, node: Node, scope: Scope) -> ScorePart:
     if otherwise is not None and not 0 <= otherwise <= FULL:
         reader.problem(fields["otherwise"], f"otherwise {otherwise}", f"write 0 to {FULL}")
     return ScorePart(name, weight, value, otherwise, reader.words(fields.get("description"), 300, lines=True))
+
+
+def stage_ids(root: Node | None) -> tuple[str, ...]:
+    """The stages that portrait.yaml declares, faulty ones too."""
+    stages = root.entries.get("stages") if isinstance(root, Mapping) else None
+    items = stages[1].items if stages is not None and isinstance(stages[1], Listing) else []
+    ids = [item.entries["id"][1] for item in items if isinstance(item, Mapping) and "id" in item.entries]
+    return tuple(dict.fromkeys(id_.value for id_ in ids if isinstance(id_, Scalar)))
+
+
+def read_portrait(reader: Reader, root: Node, scope: Scope) -> tuple[tuple[Segment, ...], tuple[Trait, ...]]:
+    """`scope` has what is known of the client, and what is declared."""
+    fields = reader.mapping(root, (), ("stages", "portrait"))
+    listed = fields.get("stages")
+    stages = tuple(_segment(reader, item, scope) for item in (reader.items(listed) if listed else ()))
+    _no_twice(reader, listed, [stage.id for stage in stages])
+    traits = []
+    entries = reader.entries(fields.get("portrait"))
+    if len(entries) > MAX_TRAITS:
+        reader.problem(entries[MAX_TRAITS][0], f"{len(entries)} traits", f"declare at most {MAX_TRAITS}")
+    for key, node in entries:
+        given = reader.mapping(node, ("is",), ("description",))
+        name, value = reader.word(key, IDENTIFIER), reader.expression(given.get("is"), scope, None)
+        traits.append(Trait(name, value, reader.words(given.get("description"), 300, lines=True)))
+        asked = [read for asks in value.names for read in (scope[asks].reads or (scope[asks],))]
+        if value.type.kind == "list":
+            reader.problem(given["is"], f"{name} is several texts", "write one text, number or condition")
+        elif personal := next((read.name for read in asked if read.personal), None):
+            reader.problem(given["is"], f"{name} follows from {personal}, which is personal", "leave it out")
+    whens = (
+        [
+            (item.entries["when"][1], stage.when)
+            for item, stage in zip(reader.items(listed), stages, strict=True)
+            if isinstance(item, Mapping) and "when" in item.entries
+        ]
+        if listed
+        else []
+    )
+    values = [(node, trait.value) for (_, node), trait in zip(entries, traits, strict=True)]
+    for node, expression in (*whens, *values):
+        reads = [read for asks in expression.names for read in (scope[asks].reads or (scope[asks],))]
+        if any(read.changes == "now" for read in reads):
+            reader.problem(node, "now in a portrait", "count days, such as client.days_since_trade: they say when")
+    return stages, tuple(traits)
 
 
 def _segment(reader: Reader, node: Node, scope: Scope) -> Segment:

@@ -19,12 +19,19 @@ from engine.core.rules.business_days import CALENDAR_FILE, answered_by
 from engine.core.rules.day_lists import inferred
 from engine.core.rules.event_types import EventType, kinds_of
 from engine.core.rules.names import Scopes, rule_scope
-from engine.core.rules.occasion import ITEM_KINDS, Unanswered, trigger_about
-from engine.core.rules.ruleset import ContactPolicy, Rule, RuleSet, Tiers
+from engine.core.rules.occasion import ITEM_KINDS, Trigger, Unanswered, trigger_about
+from engine.core.rules.ruleset import ContactPolicy, Rule, RuleSet, Segment, Tiers, Trait
 from engine.core.rules.score import SCORE_FILE, ScorePart, definitions_of
 from engine.core.rules.tables import NOTHING
 from engine.core.text import INVISIBLE, visible
-from engine.rulefile.read.declarations import read_features, read_policy, read_score, read_tiers
+from engine.rulefile.read.declarations import (
+    read_features,
+    read_policy,
+    read_portrait,
+    read_score,
+    read_tiers,
+    stage_ids,
+)
 from engine.rulefile.read.definitions import read_calendar, read_definitions
 from engine.rulefile.read.event_types import EVENTS_FILE, is_rules_of_old, read_event_types
 from engine.rulefile.read.rules import read_rules
@@ -40,6 +47,7 @@ TIERS: Final = "tiers.yaml"
 POLICY: Final = "policy.yaml"
 MAX_ALL: Final = 7_998_000  # bytes of all files as the rule-set topic holds them, in one record
 DEFINITIONS: Final = "definitions.yaml"
+PORTRAIT: Final = "portrait.yaml"
 
 
 class DirectoryError(Exception):
@@ -151,13 +159,16 @@ def load(
         unsure.values = TIERS_DECLARE
     policy = read_policy(readers[POLICY], roots[POLICY]) if POLICY in roots else ContactPolicy(0)
     sheets = Sheets(files, unsure, problems)
+    portrayed = PORTRAIT in roots and not (published and is_rules_of_old(roots[PORTRAIT], "portrait"))
+    stages = stage_ids(roots[PORTRAIT]) if portrayed else ()
     declared = NOTHING
     segments = tuple(segment.id for segment in tiers.segments)
     if DEFINITIONS in roots:
 
         @cache
         def known_on(topic: str | None) -> Scope:
-            return rule_scope(trigger_about(topic, kinds), features, tiers.names, segments, kinds=kinds)
+            about = trigger_about(topic, kinds)
+            return rule_scope(about, features, tiers.names, segments, kinds=kinds, stages=stages)
 
         declared = read_definitions(readers[DEFINITIONS], roots[DEFINITIONS], known_on, sheets)
     if DEFINITIONS not in files and sheets.names:
@@ -172,10 +183,17 @@ def load(
             if part.declared_as in known:
                 readers[SCORE_FILE].problem(roots[SCORE_FILE], *_taken(part.declared_as))
         declared = replace(declared, definitions=(*declared.definitions, *definitions_of(score)))
-    scopes = Scopes(
-        lambda trigger: rule_scope(trigger, features, tiers.names, segments, declared=declared, kinds=kinds)
-    )
-    own = (*[EVENTS_FILE] * (not of_old), *[CALENDAR_FILE] * (not calendar_of_old), *[SCORE_FILE] * scored)
+
+    def scope_of(trigger: Trigger | None) -> Scope:
+        return rule_scope(trigger, features, tiers.names, segments, declared=declared, kinds=kinds, stages=stages)
+
+    scopes = Scopes(scope_of)
+    life: tuple[Segment, ...] = ()
+    traits: tuple[Trait, ...] = ()
+    if portrayed:
+        life, traits = read_portrait(readers[PORTRAIT], roots[PORTRAIT], scopes[None])
+    used = {EVENTS_FILE: not of_old, CALENDAR_FILE: not calendar_of_old, SCORE_FILE: scored, PORTRAIT: portrayed}
+    own = (name for name, is_used in used.items() if is_used)
     others = (FEATURES, TIERS, POLICY, DEFINITIONS, *own)
     placed = {name: read_rules(readers[name], roots[name], scopes, tiers) for name in roots if name not in others}
     rules = _distinct(placed, readers)
@@ -183,7 +201,7 @@ def load(
         sheets.tell_unused()
     if problems:
         return tuple(unsure.folded(problems))
-    asking = (tuple(rules), features, tiers, declared.definitions)
+    asking = (tuple(rules), features, tiers, declared.definitions, life, traits)
     return RuleSet(
         digest=digest(files),
         files=tuple(sorted(files.items())),
@@ -202,6 +220,8 @@ def load(
         event_types=types,
         calendar=calendar,
         score=score,
+        stages=life,
+        traits=traits,
     )
 
 

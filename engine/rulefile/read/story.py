@@ -270,6 +270,9 @@ _BY_HISTORY: Final = "leave it out, and write history"
 _FOLLOWS: Final = {
     "segment": _BY_HISTORY,
     "value_score": _BY_HISTORY,
+    "stage": _BY_HISTORY,
+    "stage_since": _BY_HISTORY,
+    "days_in_stage": _BY_HISTORY,
     "days_in_tier": "leave it out: a tier that is given was reached when the client became known",
     "tier_since": "leave it out: a tier that is given was reached when the client became known",
     "has_advisor": "write advisor_id",

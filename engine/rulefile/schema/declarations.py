@@ -1,4 +1,4 @@
-"""JSON Schema of features.yaml, tiers.yaml, score.yaml, policy.yaml, definitions.yaml, events.yaml and calendar.yaml.
+"""JSON Schema of the files that declare: features.yaml, tiers.yaml and all others but those of rules.
 
 Enters: the constants that their readers use; of a rule set, the names that it declares. Leaves: schemas.
 """
@@ -127,6 +127,23 @@ def score_schema(rule_set: RuleSet | None) -> Schema:
     parts: Keys = {name: (one, said[name]) for name in DIMENSIONS}
     dimensions = mapping(parts, (), DIMENSIONS) | {"minProperties": 1}
     return mapping({"score": (dimensions, "By dimension.")}, ("score",))
+
+
+def portrait_schema(rule_set: RuleSet | None) -> Schema:
+    known = words_of(rule_set)
+    stage: Keys = {
+        "id": (word(KEBAB), "Its name."),
+        "when": (expression(known), "Who is in it; client.stage is the stage so far."),
+    }
+    trait: Keys = {
+        "is": (expression(known), "A text, a number or a condition over the client alone."),
+        "description": (text(300), "What it is, in plain words."),
+    }
+    root: Keys = {
+        "stages": (items(mapping(stage, ("id", "when"))), "Of a client's life; the first that holds."),
+        "portrait": (named(IDENTIFIER, mapping(trait, ("is",), ("description",))), "Traits, by name."),
+    }
+    return mapping(root, (), ("stages", "portrait"))
 
 
 def policy_schema() -> Schema:

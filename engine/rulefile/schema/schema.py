@@ -278,6 +278,7 @@ def rule_file_schemas(rule_set: RuleSet | None, base: str) -> dict[str, Schema]:
         ("features", "Features", "What rules can ask about a client's past.", other.features_schema(rule_set)),
         ("tiers", "Tiers", "Which tier and segment a client is in.", other.tiers_schema(rule_set)),
         ("score", "Score", "What a client is worth, in four dimensions.", other.score_schema(rule_set)),
+        ("portrait", "Portrait", "Stages of life, and what other systems read.", other.portrait_schema(rule_set)),
         ("policy", "Policy", "Limits on contacting a client, and who may publish rules.", other.policy_schema()),
         (
             "definitions",

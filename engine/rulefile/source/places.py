@@ -61,13 +61,14 @@ class Allowed:
 
 
 class Places:
-    """`rules` and `segments` by id; `declared` by key and name, at the name; `roots` by file."""
+    """`rules`, `segments` and `stages` by id; `declared` by key and name, at the name; `roots` by file."""
 
     def __init__(self, files: Iterable[tuple[str, str]], documents: Mapping_[str, Node] | None = None) -> None:
         self.texts = {name: text for name, text in files if name.endswith(".yaml")}
         self.roots: dict[str, Place] = {}
         self.rules: dict[str, Place] = {}
         self.segments: dict[str, Place] = {}
+        self.stages: dict[str, Place] = {}
         self.declared: dict[str, dict[str, Place]] = {key: {} for key in DECLARING}
         for name, text in self.texts.items():
             root = documents[name] if documents else read_document(name, text, published=True)[0]
@@ -76,7 +77,7 @@ class Places:
 
     def _take(self, root: Place) -> None:
         self.roots[root.file] = root
-        for key, found in (("rules", self.rules), ("segments", self.segments)):
+        for key, found in (("rules", self.rules), ("segments", self.segments), ("stages", self.stages)):
             listed = root.key(key)
             for item in listed.node.items if listed and isinstance(listed.node, Listing) else ():
                 at = Place(root.file, root.text, item)

@@ -142,4 +142,4 @@ def _kept(old: RuleSet, new: RuleSet) -> Iterable[str]:
 
 def _evaluated(old: RuleSet, new: RuleSet) -> Iterable[str]:
     if digest_of(old) != digest_of(new):
-        yield "every client is evaluated once: tiers, segments, the score, or rules that need no event differ"
+        yield "every client is evaluated once: tiers, segments, score, portrait, or rules that need no event differ"

@@ -5,12 +5,13 @@ Enters: a Redis and a client's id. Leaves: plain values, or text for a terminal.
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from engine.core.client.items import ABOUT, ITEM_STATES, KEY, KIND, SINCE_MS, STATE
 from engine.core.client.positions import COST, PRODUCT, QUANTITY, RISK, TIME_MS, VALUE
-from engine.core.client.record import PUBLIC_FIELDS
+from engine.core.client.record import PORTRAIT_FIELDS, PUBLIC_FIELDS
 from engine.core.client.score import ScorePoints, score_points
 from engine.core.client.sections import last_events, unpack
 from engine.core.client.state import ClientState
@@ -48,7 +49,10 @@ async def read_client(redis: AnyRedis, app_id: str, client_id: str) -> dict[str,
         return None
     packed = found[STATE_FIELD.encode()]
     client = unpack(NO_RULES.layout, packed)
-    public = {name: found.get(name.encode(), b"").decode() or None for name in PUBLIC_FIELDS}
+    public: dict[str, Any] = {
+        name: found.get(name.encode(), b"").decode() or None for name in (*PUBLIC_FIELDS, *PORTRAIT_FIELDS)
+    }
+    public["portrait"] = json.loads(public["portrait"] or "{}")
     private = _private(client, last_events(packed))
     return {"client_id": client_id, **public, **private, "redis_key": key, "partition": partition}
 
@@ -115,6 +119,11 @@ def on_one_screen(record: dict[str, Any]) -> str:
     lines += [f"  {name:<16} {'-' if record[name] is None else record[name]}" for name in shown]
     at = next(number for number, line in enumerate(lines) if line.startswith("  value_score")) + 1
     lines[at:at] = [f"    {_points(part)}" for part in record["score"]]
+    if record["stage"] is not None:
+        lines.append(f"  {'stage':<16} {record['stage']}, since {record['stage_since']}")
+    if record["portrait"]:
+        said = "; ".join(f"{name} {value}" for name, value in record["portrait"].items())
+        lines.append(f"  {'portrait':<16} {said}")
     lines.append(f"  {'consents':<16} {', '.join(record['consents']) or '-'}")
     lines += [f"  {'opted out':<16} {channel}, {moment}" for channel, moment in record["opted_out"].items()]
     singular = {name: kind.singular for name, kind in TOPICS.items()}

@@ -1,0 +1,49 @@
+"""The portrait: a client's stage of life, and its traits.
+
+Enters: a Plan and a ClientState. Leaves: the client, portrayed as of its present.
+Holds: it is taken at every event and timer, and a timer is set wherever time alone can change it; so it is always that
+of the client's present. A client that no rule set has portrayed keeps nothing.
+"""
+
+from __future__ import annotations
+
+from engine.core.client.state import ClientState
+from engine.core.firm_time import NEVER_MS
+from engine.core.plan.compile import Plan
+from engine.core.plan.features import next_slide_ms
+from engine.core.plan.waking import next_flip_ms
+
+
+def portray(plan: Plan, client: ClientState) -> None:
+    portrayal = plan.portrayal
+    if portrayal is None:
+        if client.portrait:  # by rules that had one: other systems are to see that nobody says so any longer
+            client.portrait = {}
+        if client.stage is not None:
+            client.stage = client.stage_since_ms = None
+        return
+    first = portrayal.stage(client, None, None)
+    stage = portrayal.stages[first[0]] if first else None
+    if stage != client.stage:
+        client.stage, client.stage_since_ms = stage, None if stage is None else client.now_ms
+    values = portrayal.traits(client, None, None)
+    if client.portrayed != values or client.portrait is None:
+        client.portrayed = values
+        client.portrait = {
+            name: shown(value)
+            for (name, shown), value in zip(portrayal.shown, values, strict=True)
+            if value is not None
+        }
+
+
+def next_portrait_ms(plan: Plan, client: ClientState) -> int:
+    """When time alone can change the portrait."""
+    portrayal = plan.portrayal
+    if portrayal is None:
+        return NEVER_MS
+    due_ms = NEVER_MS
+    for wake in portrayal.wakes:
+        base_ms = wake.base(client, None, None)
+        if base_ms is not None:
+            due_ms = min(due_ms, next_flip_ms(wake, base_ms, client.now_ms))
+    return min(due_ms, next_slide_ms(plan.layout, client)) if portrayal.slides else due_ms
