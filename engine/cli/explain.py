@@ -1,4 +1,4 @@
-"""Commands about clients: `engage explain` why rules fire for one, `engage reference-table` of all.
+"""Commands about clients: `engage explain`, `engage clients`, `engage reference-table`.
 
 Enters: arguments, states or records. Leaves: exit status 0 done, 1 refused, 2 used wrongly.
 """
@@ -75,3 +75,38 @@ def reference_table(
         raise click.ClickException(str(error)) from error
     click.echo(str(found), nl=False)
     click.echo(f"{found.clients} clients, and {found.without} without {name}", err=True)
+
+
+@commands.command("clients")
+@click.option("--tier", help="only those in this tier")
+@click.option("--segment", help="only those in this segment")
+@click.option("--advisor", help="only those whom this advisor looks after")
+@click.option("--stage", help="only those in this stage of life")
+@click.option("--limit", type=click.IntRange(1), help="at most so many")
+@click.option("--count", is_flag=True, help="how many there are, instead of their ids")
+@settings_options("redis", "app_id")
+def clients_command(settings_file: Path | None, limit: int | None, count: bool, **given: Any) -> None:
+    """List clients, an id a line: those in all of the tier, segment, advisor and stage that are named."""
+    from engine.runtime.protocol.writes import LISTED
+    from engine.runtime.redis.lists import listed_clients
+
+    values = {field: value for field in LISTED if (value := given.pop(field)) is not None}
+    if not values:
+        raise click.UsageError(f"name at least one of --{', --'.join(LISTED)}")
+    settings = load_settings(settings_file, **given)
+
+    async def read() -> int:
+        shown = 0
+        async with real_clients().redis(settings) as redis:
+            async for page in listed_clients(redis, settings.app_id, values):
+                for client_id in page:
+                    if shown == limit:
+                        return shown
+                    shown += 1
+                    if not count:
+                        click.echo(client_id)
+        return shown
+
+    found = run_to_the_end(read())
+    if count:
+        click.echo(found)

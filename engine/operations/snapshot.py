@@ -114,7 +114,9 @@ async def _write(settings: Settings, redis: AnyRedis, partitions: int, out: Bina
         Position.read(position)  # what a newer engine writes is its own to save
         rows.put({"partition": partition, "position": position})
         async for states in _batches(packed_states(redis, settings.scope, partition)):
-            chunks = encode_writes(processor.write(processor.unpack(plan, state), state) for state in states)
+            chunks = encode_writes(
+                processor.write(processor.unpack(plan, state), state)._replace(moved=()) for state in states
+            )
             rows.put({"states": chunks})
             clients += len(states)
         if await store.server() != server:  # another one names clients in another order, and may have lost writes

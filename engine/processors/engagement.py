@@ -11,7 +11,7 @@ from collections.abc import Collection, MutableMapping, Sequence
 from typing import ClassVar, Final
 
 from engine.core.activity.activities import UnreadableState
-from engine.core.client.record import public_fields
+from engine.core.client.record import listed_by, public_fields
 from engine.core.client.sections import pack, unpack
 from engine.core.client.state import ClientState, NewerState
 from engine.core.contract.events import Event
@@ -85,12 +85,17 @@ class Engagement(Processor[Plan, ClientState, Input]):
 
     def unpack(self, plan: Plan, packed: bytes) -> ClientState:
         try:
-            return unpack(plan.layout, packed)
+            state = unpack(plan.layout, packed)
+            state.listed = listed_by(state)
+            return state
         except NewerState as error:
             raise Newer(str(error)) from error
 
     def write(self, state: ClientState, packed: bytes) -> Write:
-        return Write(state.client_id, state.due_ms, packed, public_fields(state))
+        listed, before = listed_by(state), state.listed
+        moved = None if listed == before else before or ()
+        state.listed = listed
+        return Write(state.client_id, state.due_ms, packed, public_fields(state), moved)
 
     def digest(self, plan: Plan) -> str:
         return plan.rule_set.digest

@@ -337,6 +337,8 @@ def _contents(installation: Installation) -> dict[bytes, object]:
                     pipe.hgetall(key)
                 elif key.endswith(b":due"):
                     pipe.zrange(key, 0, -1, withscores=True)
+                elif b":list:" in key:
+                    pipe.smembers(key)
                 else:
                     pipe.get(key)
             for key, value in zip(part, pipe.execute(), strict=True):

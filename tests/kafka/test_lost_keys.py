@@ -49,7 +49,8 @@ def content(engine: Installation) -> dict[bytes, object]:
         found: dict[bytes, object] = {}
         for key in client.keys(f"{{{engine.name}*"):
             kind = client.type(key)
-            read = {b"hash": client.hgetall, b"zset": lambda k: client.zrange(k, 0, -1, withscores=True)}
+            sorted_set = lambda k: client.zrange(k, 0, -1, withscores=True)  # noqa: E731
+            read = {b"hash": client.hgetall, b"zset": sorted_set, b"set": client.smembers}
             found[key] = read.get(kind, client.get)(key)
         return found
 

@@ -88,11 +88,12 @@ def test_shipped_rules(shipped):
     by_file = Counter(rule_file(shipped, rule.id) for rule in shipped.rules)
     own, answers = by_file.pop("own_events.yaml"), by_file.pop("listening.yaml")
     assert by_file.pop("holdings.yaml") == 5
+    assert by_file.pop("stages.yaml") == 1
     assert 50 <= by_file.total() <= 60
     assert 10 <= own <= 20
     assert 10 <= answers <= 20
     of_all = [feature for feature in shipped.features if feature.source in ("trades", "logins", "balances")]
-    assert len(of_all) <= 26  # each costs memory in every client's state
+    assert len(of_all) <= 30  # each costs memory in every client's state; four are of the portrait
     assert len(shipped.features) - len(of_all) <= 20  # these only in the states of clients who have such events
     assert {rule.kind for rule in shipped.rules} == {"alert", "assignment", "survey", "message", "task"}
     assert {type(rule.occasion) for rule in shipped.rules} == {*get_args(Occasion)}

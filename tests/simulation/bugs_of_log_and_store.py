@@ -6,6 +6,7 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any
 
+from engine.processors.engagement import Engagement
 from engine.runtime.errors import Fenced, Unavailable
 from engine.runtime.kafka import connection as kafka
 from engine.runtime.kafka import log as kafka_log
@@ -230,3 +231,13 @@ def _() -> list[Change]:
 def _() -> list[Change]:
     reached = property(lambda self: dict(self._partition.offsets) if self._began else {})
     return [(Runner, "reached", reached)]
+
+
+@bug("lists are not left")
+def _() -> list[Change]:
+    original = Engagement.write
+
+    def write(self: Engagement, state: Any, packed: bytes) -> Any:
+        return original(self, state, packed)._replace(moved=None)
+
+    return [(Engagement, "write", write)]

@@ -19,7 +19,7 @@ import msgpack
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from engine.runtime.protocol.writes import STATE_FIELD
+from engine.runtime.protocol.writes import LISTED, STATE_FIELD
 from engine.runtime.redis.store import APPLY, LOAD, LOOK, MISSING, SCAN
 from tests.simulation.network import Network
 
@@ -31,6 +31,7 @@ class Data:
     values: dict[str, bytes] = field(default_factory=dict)
     hashes: dict[str, dict[str, bytes]] = field(default_factory=dict)
     sorted_sets: dict[str, dict[str, float]] = field(default_factory=dict)
+    sets: dict[str, set[str]] = field(default_factory=dict)
 
 
 Write = Callable[[Data], None]
@@ -60,7 +61,9 @@ class SimRedis:
         self.forgot |= knew.difference(self.data.values)
 
     def evict(self, random: Random, kind: str) -> None:
-        """Keys, or members of the due times, are gone from one partition, as by eviction or by hand."""
+        """Keys, or members of the due times, are gone from one partition, as by eviction or by hand; the lists go with
+        clients.
+        """
         dues = [key for key, known in sorted(self.data.sorted_sets.items()) if known]
         if not dues:
             return
@@ -80,6 +83,8 @@ class SimRedis:
                 data.values.pop(f"{place}:position", None)
             for key in [key for key in data.hashes if key.startswith(place)] if kind == "partition" else ():
                 del data.hashes[key]
+            for key in [key for key in data.sets if key.startswith(place)] if kind in ("partition", "clients") else ():
+                del data.sets[key]
 
         self.write(gone)
 
@@ -129,7 +134,14 @@ class SimRedis:
         """What LOOK does."""
         _, following, found = self.scan(due, cursor, count)
         gone = [name for name in found[::2] if STATE_FIELD not in self.data.hashes.get(prefix + name.decode(), {})]
-        return [self.get(position), len(self.data.sorted_sets.get(due, {})), gone, following]
+        missing = []
+        for name in {part.decode() for part in found[::2]} - {part.decode() for part in gone}:
+            record = self.data.hashes[prefix + name]
+            keys = [list_of(prefix, of, record[of]) for of in LISTED if record.get(of)]
+            missing += [(key, name) for key in keys if name not in self.data.sets.get(key, ())]
+        if missing:
+            self.write(lambda data: [data.sets.setdefault(key, set()).add(name) for key, name in missing])
+        return [self.get(position), len(self.data.sorted_sets.get(due, {})), gone, following, len(missing)]
 
     def missing(self, due: str, prefix: str, ids: list[str]) -> list[bytes]:
         """What MISSING does."""
@@ -141,11 +153,31 @@ def write_rows(data: Data, due: str, prefix: str, chunks: list[bytes], position:
     for chunk in chunks:
         found = msgpack.unpackb(chunk, raw=True)
         fields = [field.decode() for field in found[b"fields"]]
-        for client_id, due_ms, *values in found[b"rows"]:
+        moved = {number: known for number, *known in found.get(b"moved", ())}
+        if b"moved" not in found:
+            moved = {number: [] for number in range(1, len(found[b"rows"]) + 1)}
+        for number, (client_id, due_ms, *values) in enumerate(found[b"rows"], 1):
             name = client_id.decode()
+            if number in moved:
+                relist(data, prefix, name, dict(zip(fields, values, strict=True)), moved[number])
             data.hashes.setdefault(prefix + name, {}).update(zip(fields, values, strict=True))
             data.sorted_sets.setdefault(due, {})[name] = due_ms if due_ms >= 0 else math.inf
     data.values[position] = end
+
+
+def relist(data: Data, prefix: str, name: str, now: dict[str, bytes], known: list[bytes]) -> None:
+    before = {**dict(zip(LISTED, known, strict=bool(known))), **data.hashes.get(prefix + name, {})}
+    for of in LISTED:
+        old, new = before.get(of, b""), now.get(of)
+        if new is not None:
+            if old != new:
+                data.sets.get(list_of(prefix, of, old), set()).discard(name)
+            if new:
+                data.sets.setdefault(list_of(prefix, of, new), set()).add(name)
+
+
+def list_of(prefix: str, of: str, value: bytes) -> str:
+    return f"{prefix.removesuffix('client:')}list:{of}:{value.decode()}"
 
 
 def _text(value: str | bytes) -> str:

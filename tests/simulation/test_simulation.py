@@ -40,6 +40,7 @@ FIRST_SEED: dict[str, int] = {
     "go on after a slow commit": 71,
     "read uncommitted": 0,
     "drop the compare in the script": 19,
+    "lists are not left": 0,
     "position before the states, not in one step": 9,
     "apply the chunks of a unit one by one": 26,
     "load without comparing the position": 0,

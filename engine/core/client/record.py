@@ -28,6 +28,11 @@ _of: Final = attrgetter(
 )
 
 
+def listed_by(client: ClientState) -> tuple[str, ...]:
+    """The values by which other systems list clients: tier, segment, advisor, stage."""
+    return client.tier or "", client.segment or "", client.advisor_id or "", client.stage or ""
+
+
 def public_fields(client: ClientState) -> dict[str, str]:
     """All PUBLIC_FIELDS; of those whom rules have portrayed PORTRAIT_FIELDS, too. Times are RFC 3339 in UTC to the
     second, money is an exact decimal in CNY.

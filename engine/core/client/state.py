@@ -44,9 +44,9 @@ class ClientState:
     __slots__ = (
         "acted", "activities", "advisor_id", "age_band", "assets_fen", "assets_peak_fen", "birth_date", "calendar_ms",
         "calendar_rules", "cash_fen", "client_id", "consents", "contacts_day", "contacts_today", "day", "decided_ms",
-        "due_ms", "event_ids", "held", "holdings", "items", "language", "late", "margin_ratio", "now_ms", "opted_out",
-        "packed", "portfolio", "portrait", "portrayed", "positions", "positions_dropped", "public", "recent",
-        "region", "review_ms", "risk_level", "said_ms", "score_parts", "segment", "sequence", "silenced",
+        "due_ms", "event_ids", "held", "holdings", "items", "language", "late", "listed", "margin_ratio", "now_ms",
+        "opted_out", "packed", "portfolio", "portrait", "portrayed", "positions", "positions_dropped", "public",
+        "recent", "region", "review_ms", "risk_level", "said_ms", "score_parts", "segment", "sequence", "silenced",
         "since_ms", "stage", "stage_since_ms", "tier", "tier_history", "tier_since_ms", "time_zone", "type",
         "unknown", "value_score", "waits",
     )  # fmt: skip
@@ -107,6 +107,7 @@ class ClientState:
         self.calendar_rules: list[int] = []  # those that it regards
         self.portrayed: tuple[Any, ...] | None = None  # the values that gave the portrait
         self.packed: dict[str, tuple[tuple[Any, ...], bytes]] = {}  # section -> its values, and them packed
+        self.listed: tuple[str, ...] | None = None  # what it was listed by when it was last written; None: it was not
         self.public: tuple[tuple[Any, ...], dict[str, str]] | None = None  # values, and the public fields they give
         self.unknown: dict[str, Any] = {}  # sections of a newer release, as they were read: stored again as they are
 

@@ -15,6 +15,7 @@ from engine.core.firm_time import NEVER_MS
 
 STATE_FIELD: Final = "state"
 MAX_CHUNK_BYTES: Final = 900_000  # below Kafka's default of 1 MB a record
+LISTED: Final = ("tier", "segment", "advisor", "stage")  # public fields by whose values the store lists keys
 # A row of 0.1.0 held these after key and due time, in this order.
 FIELDS_0_1: Final = (
     STATE_FIELD, "tier", "tier_since", "client_type", "segment", "value_score", "advisor", "assets_cny", "updated_at",
@@ -28,31 +29,42 @@ class Write(NamedTuple):
     due_ms: int  # NEVER_MS or later: never
     state: bytes
     public: Mapping[str, str]  # what other systems read beside the state
+    # the LISTED fields as they were, when one has another value now; None when none has, () when nobody knows
+    moved: tuple[str, ...] | None = ()
 
 
 def encode_writes(writes: Iterable[Write], chunk_bytes: int = MAX_CHUNK_BYTES) -> list[bytes]:
-    """At least one chunk. Each is `{fields: [state, public field...], rows: [[key, due or -1, values...], ...]}`."""
+    """At least one chunk. Each is `{fields: [state, public field...], rows: [[key, due or -1, values...], ...],
+    moved: [[row, values before...], ...]}`: the numbers, from 1, of rows that may have another value in a LISTED
+    field, and what they had if that is known; absent, it is all.
+    """
     chunks: list[bytes] = []
     rows: list[tuple[Any, ...]] = []
+    moved: list[tuple[Any, ...]] = []
     names: tuple[str, ...] = ()
     size = 0
     for write in writes:
         public, state = write.public, write.state
         if rows and (size > chunk_bytes or tuple(public) != names):
-            chunks.append(_chunk((STATE_FIELD, *names), rows))
-            rows, size = [], 0
+            chunks.append(_chunk((STATE_FIELD, *names), rows, moved))
+            rows, moved, size = [], [], 0
         if not rows:
             names = tuple(public)
         rows.append((write.key, write.due_ms if write.due_ms < NEVER_MS else -1, state, *public.values()))
+        if write.moved is not None:
+            moved.append((len(rows), *write.moved))
         size += len(state) + 256
     if rows or not chunks:
-        chunks.append(_chunk((STATE_FIELD, *names), rows))
+        chunks.append(_chunk((STATE_FIELD, *names), rows, moved))
     return chunks
 
 
-def _chunk(fields: Iterable[str], rows: Sequence[Sequence[Any]]) -> bytes:
+def _chunk(fields: Iterable[str], rows: Sequence[Sequence[Any]], moved: Sequence[Sequence[Any]] | None = None) -> bytes:
+    chunk: dict[str, Any] = {"fields": list(fields), "rows": rows}
+    if moved is not None:
+        chunk["moved"] = moved
     # Redis's cmsgpack does not know msgpack's binary type: bytes go as the older raw type
-    packed: bytes = msgpack.packb({"fields": list(fields), "rows": rows}, use_bin_type=False)
+    packed: bytes = msgpack.packb(chunk, use_bin_type=False)
     return packed
 
 

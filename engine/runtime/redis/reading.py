@@ -118,10 +118,10 @@ def on_one_screen(record: dict[str, Any]) -> str:
     )
     lines += [f"  {name:<16} {'-' if record[name] is None else record[name]}" for name in shown]
     at = next(number for number, line in enumerate(lines) if line.startswith("  value_score")) + 1
-    lines[at:at] = [f"    {_points(part)}" for part in record["score"]]
-    if record["stage"] is not None:
+    lines[at:at] = [f"    {_points(part)}" for part in record.get("score", ())]
+    if record.get("stage") is not None:
         lines.append(f"  {'stage':<16} {record['stage']}, since {record['stage_since']}")
-    if record["portrait"]:
+    if record.get("portrait"):
         said = "; ".join(f"{name} {value}" for name, value in record["portrait"].items())
         lines.append(f"  {'portrait':<16} {said}")
     lines.append(f"  {'consents':<16} {', '.join(record['consents']) or '-'}")

@@ -17,7 +17,7 @@ from redis.exceptions import MovedError, ResponseError
 
 from engine.runtime.errors import Refused, Surprised, Unavailable
 from engine.runtime.protocol.ledger import Loaded, Looked
-from engine.runtime.protocol.writes import STATE_FIELD
+from engine.runtime.protocol.writes import LISTED, STATE_FIELD
 from engine.runtime.redis.errors import redis_errors
 
 if TYPE_CHECKING:
@@ -28,12 +28,37 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-# A chunk as writes.py has it: it names its fields itself.
-_WRITE: Final = """
+_CLIENT: Final = "client:"  # ends the prefix of clients' keys
+_LISTED: Final = ", ".join(f"'{field}'" for field in LISTED)
+# The list that holds clients by a value of one of their fields.
+_LIST: Final = f"""
+local function list(prefix, field, value)
+  return string.sub(prefix, 1, -{len(_CLIENT) + 1}) .. 'list:' .. field .. ':' .. value
+end
+"""
+# A chunk as writes.py has it: it names its fields itself. What a client is listed by is compared with what its hash
+# says, or with what the worker knows where the hash is gone: so the lists follow the hash, whatever is applied again.
+_WRITE: Final = f"""{_LIST}
+local function relist(prefix, id, fields, row, known)
+  local now = {{}}
+  for index, name in ipairs(fields) do now[name] = row[index + 2] end
+  local before = redis.call('HMGET', prefix .. id, {_LISTED})
+  for index, field in ipairs({{{_LISTED}}}) do
+    local old, new = before[index] or known[index + 1] or '', now[field]
+    if new and new ~= old and old ~= '' then redis.call('SREM', list(prefix, field, old), id) end
+    if new and new ~= '' and (new ~= old or not before[index]) then redis.call('SADD', list(prefix, field, new), id) end
+  end
+end
 local function write(prefix, packed)
   local chunk = cmsgpack.unpack(packed)
+  local moved = chunk.moved
+  for _, known in ipairs(moved or {{}}) do
+    local row = chunk.rows[known[1]]
+    relist(prefix, row[1], chunk.fields, row, known)
+  end
   for _, row in ipairs(chunk.rows) do
-    local hash = {prefix .. row[1]}
+    if not moved then relist(prefix, row[1], chunk.fields, row, {{}}) end
+    local hash = {{prefix .. row[1]}}
     for index, name in ipairs(chunk.fields) do
       hash[2 * index] = name
       hash[2 * index + 1] = row[index + 2]
@@ -74,15 +99,23 @@ return answer
 """
 
 # KEYS as above; ARGV: prefix of clients' keys, cursor, about how many. Answers position, number of clients, which of
-# those looked at have no state, and the next cursor.
-LOOK: Final = f"""
+# those looked at have no state, the next cursor, and how many were missing in a list: they are listed again.
+LOOK: Final = f"""{_LIST}
+local listed = 0
 local gone = {{}}
 local found = redis.call('ZSCAN', KEYS[2], ARGV[2], 'COUNT', ARGV[3])
 for index = 1, #found[2], 2 do
   local id = found[2][index]
-  if redis.call('HEXISTS', ARGV[1] .. id, '{STATE_FIELD}') == 0 then gone[#gone + 1] = id end
+  if redis.call('HEXISTS', ARGV[1] .. id, '{STATE_FIELD}') == 0 then
+    gone[#gone + 1] = id
+  else
+    for index, value in ipairs(redis.call('HMGET', ARGV[1] .. id, {_LISTED})) do
+      local field = ({{{_LISTED}}})[index]
+      if value and value ~= '' then listed = listed + redis.call('SADD', list(ARGV[1], field, value), id) end
+    end
+  end
 end
-return {{redis.call('GET', KEYS[1]), redis.call('ZCARD', KEYS[2]), gone, found[1]}}
+return {{redis.call('GET', KEYS[1]), redis.call('ZCARD', KEYS[2]), gone, found[1], listed}}
 """
 
 # KEYS[1] due times; ARGV: prefix of clients' keys, packed list of client ids. Answers those without state or due time.
@@ -117,7 +150,12 @@ def tag(app_id: str, partition: int) -> str:
 
 
 def client_key(app_id: str, partition: int, client_id: str) -> str:
-    return f"{tag(app_id, partition)}:client:{client_id}"
+    return f"{tag(app_id, partition)}:{_CLIENT}{client_id}"
+
+
+def list_key(app_id: str, partition: int, field: str, value: str) -> str:
+    """The set of the partition's clients of whom a LISTED field has this value."""
+    return f"{tag(app_id, partition)}:list:{field}:{value}"
 
 
 def position_key(app_id: str, partition: int) -> str:
@@ -136,7 +174,7 @@ class RedisStore:
         self._redis = redis
         self._position = position_key(app_id, partition)
         self._due = due_key(app_id, partition)
-        self._clients = f"{tag(app_id, partition)}:client:"
+        self._clients = f"{tag(app_id, partition)}:{_CLIENT}"
         self._apply = redis.register_script(APPLY)
         self._load = redis.register_script(LOAD)
         self._look = redis.register_script(LOOK)
@@ -162,7 +200,9 @@ class RedisStore:
     async def look(self, cursor: int, limit: int) -> Looked:
         args: list[str | int] = [self._clients, cursor, limit]
         answer = await _answer(self._look(keys=[self._position, self._due], args=args))
-        position, known, gone, following = answer
+        position, known, gone, following, listed = answer
+        if listed:  # an older engine wrote them, or a list was deleted or evicted
+            log.info("clients were missing in lists, and are back", clients=listed, due=self._due)
         return Looked(position, known, [client_id.decode() for client_id in gone], int(following))
 
     async def missing(self, client_ids: Sequence[str]) -> list[str]:
