@@ -15,11 +15,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from engine.core.client.items import KIND
+from engine.core.client.items import KIND, OPENED, STATE
 from engine.core.client.sections import pack, unpack
 from engine.core.client.state import ClientState
 from engine.core.contract.events import Event
-from engine.core.contract.outbound import Outcome
+from engine.core.contract.outbound import TOPIC_OF_KIND, Outcome
 from engine.core.contract.topics import ranks
 from engine.core.decide.occasions import next_due_ms
 from engine.core.decide.path import Due, decide
@@ -33,7 +33,6 @@ from engine.runtime.protocol.writes import Write, encode_writes
 Acted = Literal["all", "cooldowns", "nothing"]
 UNIT_CLIENTS: Final = 2_000
 NOT_BEFORE: Final = "not_before_until"
-COMPLAINT: Final = "complaint"
 
 
 @dataclass(slots=True)
@@ -173,7 +172,7 @@ def _decide_client(plan: Plan, past: Past, events: list[tuple[str, Event]], coun
     client = states[client_id]
     if past.acted != "all":
         _forget(plan, client, past.acted)
-    counts.waiting.update(item[KIND] for item in client.items if item[KIND] != COMPLAINT)
+    counts.waiting.update(item[KIND] for item in client.items if item[KIND] in TOPIC_OF_KIND and item[STATE] == OPENED)
     if past.live_ms is not None:
         tried = {client_id: unpack(plan.layout, pack(plan.layout, client))}
         live = decide(plan, tried, [Due(client_id, past.live_ms)], past.live_ms)
@@ -183,7 +182,7 @@ def _decide_client(plan: Plan, past: Past, events: list[tuple[str, Event]], coun
 
 def _forget(plan: Plan, client: ClientState, acted: Acted) -> None:
     """Nothing was sent: so nothing waits for an answer; and, if so asked, nothing holds a rule back."""
-    client.items = [item for item in client.items if item[KIND] == COMPLAINT]
+    client.items = [item for item in client.items if item[KIND] not in TOPIC_OF_KIND]
     if acted == "nothing":
         client.acted = {}
         client.contacts_day = client.contacts_today = 0

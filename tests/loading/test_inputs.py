@@ -15,6 +15,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from engine.core.client.items import KIND
 from engine.core.client.sections import unpack
 from engine.core.contract.events import parse_time_ms
 from engine.core.plan.compile import Plan, compile_rule_set
@@ -111,7 +112,13 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("simulated") / "past.ndjson"
     with file.open("wb") as out:
         simulator.write(
-            out, seed=3, end=UNTIL, clients=40, days=60, count=900, topics=["profiles", "trades", "balances"]
+            out,
+            seed=3,
+            end=UNTIL,
+            clients=40,
+            days=60,
+            count=900,
+            topics=["profiles", "trades", "balances"],
         )
     return file
 
@@ -282,9 +289,23 @@ def _twice(directory: Path) -> str:
     ("acted", "waits", "cools"), [("all", True, True), ("cooldowns", False, True), ("nothing", False, False)]
 )
 def test_what_counts_as_acted(acted: Acted, waits: bool, cools: bool, simulated: Path, tmp_path: Path) -> None:
-    decided, _ = loaded(tmp_path, simulated, acted=acted)
+    time = "2026-10-31T10:00:00+08:00"
+    said = {
+        "event_id": "k1",
+        "client_id": "c1",
+        "time": time,
+        "complaint_id": "k",
+        "status": "opened",
+        "category": "fees",
+    }
+    file = tmp_path / "complaint.ndjson"
+    file.write_text(to_line(SimulatedRecord("complaints", "c1", parse_time_ms(time), said)))
+    decided, _ = loaded(tmp_path, simulated, file, acted=acted)
     found = [unpack(plan().layout, write.state) for chunk in states(decided) for write in decode_writes(chunk)]
     assert decided[0].counts.muted.total() > 30
-    assert any(client.items for client in found) == waits
+    kinds = {item[KIND] for client in found for item in client.items}
+    assert bool(kinds - {"complaint"}) == waits
+    assert "complaint" in kinds  # what clients wait for is not the engine's own doing
+    assert (decided[0].counts.waiting.total() > 0) == waits
     assert any(client.acted for client in found) == cools
     assert any(client.contacts_today for client in found) == cools
