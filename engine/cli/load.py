@@ -96,7 +96,9 @@ async def _load(
     if ways["dry_run"] and files and settings.rules is not None:
         return await loading.dry_run(order(jobs), _plan_of(settings.rules), progress)
     async with clients.redis(settings) as redis:
-        begun = await committing.start(settings, clients, redis, until_ms)
+        begun = await committing.patiently(
+            lambda: committing.start(settings, clients, redis, until_ms), progress, committing.START_TRIES
+        )
         rows = topics.rows(settings, clients)
         if from_topics:
             parts = topics.parts(begun.begins)

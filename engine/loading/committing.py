@@ -11,7 +11,7 @@ import asyncio
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from engine.core.plan.compile import Plan
 from engine.loading import topics
@@ -38,8 +38,10 @@ if TYPE_CHECKING:
     from engine.runtime.clients import AnyRedis
 
 
+_T = TypeVar("_T")
 FIRST_PAUSE_S: Final = 0.5
 LONGEST_PAUSE_S: Final = 30.0
+START_TRIES: Final = 6  # half a minute: an address may be wrong, too
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,9 +152,9 @@ async def run(
     pool = Pool(order.jobs)
     try:
         load = Load(order, rules_of(begun.plan), pool, progress, topic)
-        await _patiently(load.split, progress)
+        await patiently(load.split, progress)
         commits = Commits(load.id, order.past.until_ms, begun.begins, begun.plan.rule_set.digest)
-        await _patiently(lambda: _commit_all(settings, clients, redis, order, begun.plan, load, commits), progress)
+        await patiently(lambda: _commit_all(settings, clients, redis, order, begun.plan, load, commits), progress)
         loaded = load.finish()
     finally:
         pool.stop()
@@ -160,14 +162,16 @@ async def run(
     return loaded
 
 
-async def _patiently(step: Callable[[], Awaitable[None]], progress: Progress) -> None:
+async def patiently(step: Callable[[], Awaitable[_T]], progress: Progress, tries: int | None = None) -> _T:
     """Begin a step again, with growing pauses, while Kafka or Redis is away: it goes on where it stands."""
-    pause_s = FIRST_PAUSE_S
+    pause_s, tried = FIRST_PAUSE_S, 0
     while True:
-        before = progress.total
+        before, tried = progress.total, tried + 1
         try:
             return await step()
         except Unavailable as error:
+            if tried == tries:
+                raise
             pause_s = FIRST_PAUSE_S if progress.total > before else min(2 * pause_s, LONGEST_PAUSE_S)
             progress.say(f"{error}; the load goes on when it is back, and can be ended and run again")
             await asyncio.sleep(pause_s)
