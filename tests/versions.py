@@ -26,7 +26,7 @@ def neighbour() -> Iterator[None]:
 
     def end_(self: End) -> bytes:
         count = self.others.get("budget", {}).get("left", 100)
-        return encode_end(End(*_known(self), {**self.others, "budget": {"left": count - 1}}))
+        return encode_end(End(*_known(self), others={**self.others, "budget": {"left": count - 1}}))
 
     def step(self: Step) -> dict[str, Any]:
         return {**encode_step(self), "why": "it was asked to"}
