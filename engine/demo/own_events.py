@@ -23,6 +23,7 @@ OPTIONAL: Final[dict[str, tuple[str, ...]]] = {  # fields that may be missing or
     "meeting": ("topic", "minutes", "notes"),
     "allotment": ("pay_by",),
     "product_maturity": ("matures_on", "extended"),
+    "risk_assessment": ("channel",),
     "referral": ("referred",),
 }
 _STALLS: Final = 0.2  # of applications
@@ -54,6 +55,8 @@ class OwnEvents:
                 self._send(client, moment_ms, "application_step", {"step": step, "outcome": "failed", "channel": "app"})
             moment_ms += int((2 + 20 * uniform()) * MINUTE_MS)
             self._send(client, moment_ms, "application_step", {"step": step, "outcome": "done", "channel": "app"})
+            if step == "risk_test":
+                self._send(client, moment_ms, "risk_assessment", {"level": client.risk_level, "channel": "app"})
 
     def active(self, client: Client, midnight_ms: int) -> None:
         """What happens to a client beside logins, trades and money."""
