@@ -30,7 +30,8 @@ from engine.core.reading.decode import Rejected, decode
 from engine.operations.replay import Replayed, replay_ledger
 from engine.runtime.clients import Clients
 from engine.runtime.formats import LEDGER_FORMAT
-from engine.runtime.protocol.writes import STATE_FIELD
+from engine.runtime.protocol.writes import LISTED, STATE_FIELD
+from engine.runtime.redis.store import list_key
 from engine.runtime.rule_sets.archive import RuleSetArchive
 from tests.fixtures.loading import WHEEL
 from tests.kafka.installation import Installation, Record, by_client
@@ -293,9 +294,9 @@ def _check_published(by_topic: dict[str, list[Record]], messages: list[Message],
 
 
 def _check_store(installation: Installation, chains: list[_Chain], states: dict[str, bytes], found: Audit) -> None:
-    """Redis holds the ledger's last writes, no more and no less, and they are the states of the replay."""
+    """Redis holds the ledger's last writes and their lists, no more and no less; they are the states of the replay."""
     app = installation.settings.app_id
-    wanted: dict[bytes, object] = {
+    wanted: dict[bytes, Any] = {
         f"{{{app}}}:partitions".encode(): str(installation.partitions).encode(),
         f"{{{app}}}:ledger".encode(): installation.settings.ledger_topic.encode(),
     }
@@ -309,6 +310,10 @@ def _check_store(installation: Installation, chains: list[_Chain], states: dict[
             wanted[prefix + b"due"] = due
         for client_id, (_, values) in chain.clients.items():
             wanted[prefix + b"client:" + client_id] = values
+            for name in LISTED:
+                if value := values.get(name.encode()):
+                    members = wanted.setdefault(list_key(app, partition, name, value.decode()).encode(), set())
+                    members.add(client_id)
             written[client_id.decode()] = values[STATE_FIELD.encode()]
     have = _contents(installation)
     for text, keys in (
