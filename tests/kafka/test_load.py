@@ -48,8 +48,7 @@ def expected_actions(trades: Offline, until: str) -> dict[tuple[str, str], list[
     return {at: values for at, values in later.items() if values}
 
 
-@pytest.mark.short
-@pytest.mark.parametrize("moment", ["before_apply", "after_apply"])
+@pytest.mark.parametrize("moment", [pytest.param("before_apply", marks=pytest.mark.short), "after_apply"])
 def test_a_past_is_loaded_through_deaths(
     install: MakeInstallation, trades: Offline, past: tuple[Path, str], tmp_path: Path, moment: str
 ) -> None:
