@@ -11,10 +11,11 @@ import asyncio
 import hashlib
 import json
 import shutil
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from engine.core.plan.compile import Plan
 from engine.loading.deciding import Counts, Decided, Past
@@ -24,9 +25,6 @@ from engine.loading.sources import TOPIC, Part
 from engine.loading.spill import Index, Row, Spill, bucket_of, letters_of, write_whole
 from engine.runtime.errors import Refused
 from engine.runtime.partitioning import partitioner
-
-if TYPE_CHECKING:
-    pass
 
 _T = TypeVar("_T")
 BUCKET_BYTES: Final = 16_000_000  # of input: what a process holds at once is several times as much
@@ -104,7 +102,12 @@ class Load:
     # -- deciding ----------------------------------------------------------------------------------
 
     def begin(self) -> None:
-        self._progress.begin("deciding", sum(index.records.total() for index in self._indexes))
+        sizes: Counter[int] = Counter()
+        for index in self._indexes:
+            for bucket, pieces in index.pieces.items():
+                sizes[bucket] += sum(size for _, size in pieces)
+        self._sizes = sizes
+        self._progress.begin("deciding", sizes.total())
 
     async def bucket(self, number: int) -> Decided:
         """Decide a bucket; its letters are on the disk when this returns."""
@@ -123,7 +126,7 @@ class Load:
         for bucket in range(first, first + skip):  # committed by a run before this one
             if not (self._decided / f"{bucket:05}.counts").exists():
                 await self._within_room(bucket)
-            self._progress.done(self._records(bucket))
+            self._progress.done(self._sizes[bucket])
         waiting: list[asyncio.Task[Decided]] = []
         ahead = max(2 * self._pool.jobs // self._order.partitions, 1)
         todo = list(range(first + skip, first + each))
@@ -132,7 +135,7 @@ class Load:
                 while len(waiting) < ahead and place + len(waiting) < len(todo):
                     waiting.append(asyncio.create_task(self._within_room(todo[place + len(waiting)])))
                 await take(bucket - first, await waiting.pop(0))
-                self._progress.done(self._records(bucket))
+                self._progress.done(self._sizes[bucket])
         finally:
             for task in waiting:
                 task.cancel()
@@ -140,12 +143,6 @@ class Load:
     async def _within_room(self, bucket: int) -> Decided:
         async with self._room:
             return await self.bucket(bucket)
-
-    def _records(self, bucket: int) -> int:
-        """About: a bucket's share of all records."""
-        sizes = sum(size for index in self._indexes for _, size in index.pieces.get(bucket, []))
-        total = sum(size for index in self._indexes for at in index.pieces.values() for _, size in at)
-        return round(sizes / total * sum(index.records.total() for index in self._indexes)) if total else 0
 
     # -- what is left ------------------------------------------------------------------------------
 

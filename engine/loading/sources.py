@@ -134,7 +134,7 @@ def opened(path: Path) -> BinaryIO:
 
 
 def _look(path: Path, mapping: Mapping | None) -> None:
-    """Refuses what is not ndjson by its first line."""
+    """Raises Refused if the first line is not one of ndjson."""
     with opened(path) as file, unpacking(path):
         for number, line in enumerate(iter(lambda: file.readline(LONGEST_LINE), b""), 1):
             if len(line) == LONGEST_LINE:

@@ -41,13 +41,9 @@ async def begins(settings: Settings, clients: Clients, partitions: int, until_ms
         times: dict[TopicPartition, Any] = await consumer.offsets_for_times(
             dict.fromkeys(tps, until_ms - FUTURE_TOLERANCE_MS)
         )
-    for tp, (number, topic) in tps.items():
-        at = times.get(tp)
-        begin = ends[tp] if at is None else max(at.offset, firsts[tp])
-        found[number][topic] = ends[tp]
-        if begin >= ends[tp]:
-            continue
-        async with reader(settings, clients) as consumer:
+        for tp, (number, topic) in tps.items():
+            at = times.get(tp)
+            begin = ends[tp] if at is None else max(at.offset, firsts[tp])
             found[number][topic] = await _first(consumer, tp, topic, begin, ends[tp], until_ms, declared)
     return found
 

@@ -66,12 +66,9 @@ class Seen:
 class Account:
     client: ClientState
     seen: list[Seen]
-    of_all: tuple[Score | None, Portrait | None]  # what is made of everything
+    score: Score | None
+    portrait: Portrait | None
     happened: list[str] = field(default_factory=list)  # what timers did on the way to the time asked for
-
-
-def of_all(plan: Plan, client: ClientState) -> tuple[Score | None, Portrait | None]:
-    return score_of(plan, client), portrait_of(plan, client)
 
 
 async def account(
@@ -152,10 +149,10 @@ def account_of(plan: Plan, packed: bytes, at_ms: int | None, event_text: str | N
     client = unpack(plan.layout, packed)
     happened = _go_on(plan, client, at_ms) if at_ms is not None else []
     if event_text is None:
-        return Account(client, _as_it_is(plan, client), of_all(plan, client), happened)
+        return _account(plan, client, _as_it_is(plan, client), happened)
     inputs = [_event(plan, client, event_text)]
     seen = _watch(plan, {client.client_id: client}, inputs, client.client_id)
-    return Account(client, seen, of_all(plan, client), happened)
+    return _account(plan, client, seen, happened)
 
 
 def account_of_records(
@@ -177,7 +174,11 @@ def account_of_records(
     if at_ms is not None:
         inputs.append(Due(client_id, at_ms))
     seen = _watch(plan, states, inputs, client_id, at_ms)
-    return Account(states[client_id], seen, of_all(plan, states[client_id]))
+    return _account(plan, states[client_id], seen, [])
+
+
+def _account(plan: Plan, client: ClientState, seen: list[Seen], happened: list[str]) -> Account:
+    return Account(client, seen, score_of(plan, client), portrait_of(plan, client), happened)
 
 
 # -- watching ----------------------------------------------------------------------------------------------------------

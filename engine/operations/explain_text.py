@@ -34,11 +34,10 @@ def overview(account: Account) -> Iterator[str]:
     """A line a rule, those that acted first."""
     client = account.client
     yield f"client {client.client_id} at {firm_time(client.now_ms)} ({ZONE}): tier {client.tier or '-'}"
-    score, portrait = account.of_all
-    if score is not None:
-        yield from score_lines(score)
-    if portrait is not None:
-        yield from portrait_lines(portrait)
+    if account.score is not None:
+        yield from score_lines(account.score)
+    if account.portrait is not None:
+        yield from portrait_lines(account.portrait)
     if account.happened:
         yield ""
         yield "what time alone brings until then"
@@ -116,8 +115,8 @@ def _json(account: Account, rule_id: str | None) -> dict[str, Any]:
     return {
         "client_id": account.client.client_id,
         "time": rfc3339(account.client.now_ms),
-        "score": _score_json(account.of_all[0]),
-        "portrait": _portrait_json(account.of_all[1]),
+        "score": _score_json(account.score),
+        "portrait": _portrait_json(account.portrait),
         "rules": [
             {
                 **explained.as_json(seen.explanation),

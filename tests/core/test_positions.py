@@ -15,7 +15,7 @@ from engine.core.client.positions import (
     value_change,
 )
 from engine.core.client.sections import pack, unpack
-from engine.core.firm_time import DAY_MS
+from engine.core.firm_time import DAY_MS, HOUR_MS
 from engine.runtime.redis import reading
 from tests.core.making import Desk, at, login, plan_of, profile, rule
 from tests.core.test_answers import came
@@ -141,6 +141,19 @@ def test_an_end_is_remembered_for_as_long_as_is_said():
     found.take(login(at(2) + ENDED_MS + DAY_MS))
     assert found.client.positions == {}
     assert portfolio(found.client).held == 0  # it is known that there were some
+
+
+def test_when_an_end_is_forgotten_does_not_depend_on_what_wakes_the_client():
+    last_day = 2 + ENDED_MS // DAY_MS
+    for evening in (at(last_day, hour=18), at(last_day + 1, hour=18)):
+        woken, left_alone = desk(), desk()
+        for found in (woken, left_alone):
+            found.take(held(at(2), quantity=0, value=0))
+        woken.take(login(evening - 8 * HOUR_MS))
+        for found in (woken, left_alone):
+            found.take(login(evening))
+        assert woken.client.positions == left_alone.client.positions
+    assert woken.client.positions == {}
 
 
 def test_a_state_has_room_for_so_many_the_greatest_stay():

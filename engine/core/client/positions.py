@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from engine.core.contract.events import Position
 from engine.core.contract.fields import micro
-from engine.core.firm_time import DAY_MS
+from engine.core.firm_time import DAY_MS, day_of
 
 if TYPE_CHECKING:
     from engine.core.client.state import ClientState
@@ -69,9 +69,9 @@ def _bounded(positions: Positions) -> tuple[Positions, int]:
     return {symbol: told for symbol, told in positions.items() if symbol not in gone} if gone else positions, lost
 
 
-def remembered(positions: Positions, now_ms: int) -> Positions:
-    """Without what has ended too long ago."""
-    kept = {s: told for s, told in positions.items() if told[QUANTITY] or told[TIME_MS] + ENDED_MS > now_ms}
+def remembered(positions: Positions, day: int) -> Positions:
+    """Without what has ended too long ago. It goes at a midnight, whatever else happens."""
+    kept = {s: told for s, told in positions.items() if told[QUANTITY] or day_of(told[TIME_MS] + ENDED_MS) >= day}
     return kept if len(kept) < len(positions) else positions
 
 

@@ -138,7 +138,7 @@ class ClientState:
         if self.items:
             self.items = items.remembered(self.items, day)
         if self.positions:
-            self.positions = positions.remembered(self.positions, moment_ms)
+            self.positions = positions.remembered(self.positions, day)
         if self.holdings:
             self.holdings = [held for held in self.holdings if held[0] >= day]
         while self.event_ids and (first := next(iter(self.event_ids))) < day - DUPLICATE_DAYS:  # in order of days

@@ -157,8 +157,8 @@ def _sweep(plan: Plan, states: MutableMapping[str, ClientState], item: Sweep, de
     if late:
         _run_timers(plan, client, item.time_ms, decided)
     tried = unpack(plan.layout, pack(plan.layout, client))
-    # a moment that the client has not been through: nothing of the calendar falls due twice
     tried.listed = client.listed
+    # a moment that the client has not been through: nothing of the calendar falls due twice
     tried.due_ms = max(item.time_ms, client.now_ms + 1)
     _run_timers(plan, tried, tried.due_ms, decided)
     if noted(tried) != noted(client):

@@ -154,8 +154,8 @@ class Timed:
             or self.maturities
             or self.becomes
             or self.portrayed
+            or self.hearing  # items expire
         )
-        anything = anything or bool(self.hearing)  # items expire
         object.__setattr__(self, "anything", anything)
 
 

@@ -17,6 +17,7 @@ from engine.core.contract.topics import sources
 from engine.core.language.expressions import BOOL, Expression, Name, Scope, Type, number
 from engine.core.language.types import DURATION, MONEY, TIME
 from engine.core.language.units import words
+from engine.core.plan.waking import changes_with, read_by
 from engine.core.rules import names
 from engine.core.rules.ruleset import (
     Aggregate,
@@ -204,7 +205,7 @@ def _part(reader: Reader, name: str, node: Node, scope: Scope) -> ScorePart:
         reader.problem(
             at, f"{name} is {words(value.type)}", f"write a number from 0 to {FULL}, such as 100 * x / cny(1_000_000)"
         )
-    asked = [read.name for asks in value.names for read in (scope[asks].reads or (scope[asks],))]
+    asked = [read.name for read in read_by(value, scope)]
     later = [
         read
         for read in asked
@@ -245,10 +246,9 @@ def read_portrait(reader: Reader, root: Node, scope: Scope) -> tuple[tuple[Segme
         given = reader.mapping(node, ("is",), ("description",))
         name, value = reader.word(key, IDENTIFIER), reader.expression(given.get("is"), scope, None)
         traits.append(Trait(name, value, reader.words(given.get("description"), 300, lines=True)))
-        asked = [read for asks in value.names for read in (scope[asks].reads or (scope[asks],))]
         if value.type.kind == "list":
             reader.problem(given["is"], f"{name} is several texts", "write one text, number or condition")
-        elif personal := next((read.name for read in asked if read.personal), None):
+        elif personal := next((read.name for read in read_by(value, scope) if read.personal), None):
             reader.problem(given["is"], f"{name} follows from {personal}, which is personal", "leave it out")
     whens = (
         [
@@ -261,8 +261,7 @@ def read_portrait(reader: Reader, root: Node, scope: Scope) -> tuple[tuple[Segme
     )
     values = [(node, trait.value) for (_, node), trait in zip(entries, traits, strict=True)]
     for node, expression in (*whens, *values):
-        reads = [read for asks in expression.names for read in (scope[asks].reads or (scope[asks],))]
-        if any(read.changes == "now" for read in reads):
+        if changes_with(expression, scope, "now"):
             reader.problem(node, "now in a portrait", "count days, such as client.days_since_trade: they say when")
     return stages, tuple(traits)
 
