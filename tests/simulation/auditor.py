@@ -34,8 +34,8 @@ from engine.runtime.settings import PUBLISHED
 from tests.simulation.broker import Entry
 from tests.simulation.commands import Backfill, whole_history
 from tests.simulation.history import History
+from tests.simulation.plans import plans
 from tests.simulation.redis import Data, list_of, write_rows
-from tests.simulation.rule_texts import plans
 from tests.simulation.scenario import INTAKE_TOPICS, wall_ms
 from tests.simulation.world import World
 

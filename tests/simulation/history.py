@@ -16,7 +16,7 @@ from engine.core.decide.path import decide
 from engine.core.plan.columns import put_columns
 from engine.core.plan.compile import Plan
 from tests.simulation.commands import Claim
-from tests.simulation.rule_texts import features_once, plan_of
+from tests.simulation.plans import features_once, plan_of
 
 
 class History:

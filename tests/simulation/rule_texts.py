@@ -7,14 +7,10 @@ with the wrong one shows, and a feature goes and comes back; clients have to be 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from functools import lru_cache
-from typing import Any, Final
+from typing import Final
 
-from engine.core.plan.columns import plan_of_features
-from engine.core.plan.compile import Plan, compile_rule_set
-from engine.core.rules.ruleset import RuleSet
-from engine.rulefile.read.load import digest, load
+from engine.rulefile.read.load import digest
 
 _TIERS: Final = """\
 individual:
@@ -385,54 +381,6 @@ GOOD: Final = (
     ),
 )
 BAD: Final = _files(_rules(1, 50_000).replace("trades_7d", "trades_77d"), _FEATURES)
-
-
-@lru_cache(maxsize=16)
-def plan_of(number: int) -> Plan:
-    rule_set = load(GOOD[number])
-    assert isinstance(rule_set, RuleSet), "\n".join(map(str, rule_set))
-    return compile_rule_set(rule_set)
-
-
-@lru_cache(maxsize=1)
-def plans() -> dict[str, Plan]:
-    """Every good rule set, by digest."""
-    return {plan.rule_set.digest: plan for plan in map(plan_of, range(len(GOOD)))}
-
-
-_loaded: dict[tuple[tuple[str, str], ...], Any] = {}
-
-
-def load_once(load_files: Any) -> Any:
-    """The engine's own loading, remembered: texts never change and reading YAML is slow."""
-
-    def loading(files: Any, whose: str) -> Any:
-        key = tuple(sorted(files.items()))
-        if key not in _loaded:
-            try:
-                _loaded[key] = load_files(files, whose)
-            except Exception as error:
-                _loaded[key] = error
-        found = _loaded[key]
-        if isinstance(found, Exception):
-            raise type(found)(*found.args)
-        return found
-
-    return loading
-
-
-def compile_once(rule_set: RuleSet) -> Plan:
-    return plans()[rule_set.digest]
-
-
-@lru_cache(maxsize=64)
-def _features(digest: str, names: frozenset[str]) -> Plan:
-    return plan_of_features(plans()[digest].rule_set, names)
-
-
-def features_once(rule_set: RuleSet, names: Iterable[str]) -> Plan:
-    """A plan of features alone, compiled once."""
-    return _features(rule_set.digest, frozenset(names))
 
 
 @lru_cache(maxsize=1)

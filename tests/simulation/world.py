@@ -29,7 +29,7 @@ from engine.runtime.rule_sets import archive
 from engine.runtime.settings import PUBLISHED, Settings
 from engine.runtime.worker import worker
 from engine.runtime.worker.ending import stop_on_signals
-from tests.simulation import rule_texts
+from tests.simulation import plans, rule_texts
 from tests.simulation.broker import SimAdmin, SimKafka
 from tests.simulation.commands import Command, Rebuild
 from tests.simulation.consumer import SimConsumer
@@ -164,7 +164,7 @@ class World:
 
     def unswept(self, digest: str) -> list[str]:
         """Partitions whose clients have not all been looked at under the rules in force."""
-        wanted = self.processor.swept_by(rule_texts.plans()[digest])
+        wanted = self.processor.swept_by(plans.plans()[digest])
         runners = [runner for made in self.living() for runner in made.partitions.runners()]
         stands = {runner.number: runner._partition.position for runner in runners if runner.ready}
         swept = {number for number, position in stands.items() if position.swept == wanted or not position.states}
@@ -276,9 +276,9 @@ def clients_of(world: World) -> Clients:
 def compiled_once(world: World) -> Iterator[None]:
     """Rule sets are loaded and compiled once for all runs; the engine's log lines go into the trace."""
     changes: list[tuple[Any, str, Any]] = [
-        (archive, "load_files", rule_texts.load_once(archive.load_files)),
-        (archive, "compile_rule_set", rule_texts.compile_once),
-        *((module, "plan_of_features", rule_texts.features_once) for module in (backfill, engagement)),
+        (archive, "load_files", plans.load_once(archive.load_files)),
+        (archive, "compile_rule_set", plans.compile_once),
+        *((module, "plan_of_features", plans.features_once) for module in (backfill, engagement)),
     ]
     before = structlog.get_config()
     patches = [patch.object(where, name, what) for where, name, what in changes]
