@@ -160,7 +160,7 @@ def read_tiers(reader: Reader, root: Node, features: tuple[Feature, ...], *, sco
     base = {
         name: known
         for name, known in names.rule_scope(None, features, (), (), kinds=reader.kinds).items()
-        if name not in ("client.tier", "client.days_in_tier", "client.segment", SCORE, *STAGE)
+        if name not in LATER
     }
     if scored and "value_score" in fields:
         reader.problem(fields["value_score"], "value_score beside score.yaml", "remove it: score.yaml is the score")
@@ -206,11 +206,7 @@ def _part(reader: Reader, name: str, node: Node, scope: Scope) -> ScorePart:
             at, f"{name} is {words(value.type)}", f"write a number from 0 to {FULL}, such as 100 * x / cny(1_000_000)"
         )
     asked = [read.name for read in read_by(value, scope)]
-    later = [
-        read
-        for read in asked
-        if read.startswith(("client.tier", "client.days_in_tier", "client.segment", SCORE, *STAGE))
-    ]
+    later = [read for read in asked if read.startswith(LATER)]
     if at is not None and later:
         reader.problem(
             at, f"{name} follows from {later[0]}", "ask what that follows from: it can follow from the score"
