@@ -250,7 +250,8 @@ def _check_inbound(
             dead[origin] += 1
     found.same("dead letters", letters, dead)
     found.same("copies for the right partition", Counter(_origin(copy)[0] for copy in by_topic[REROUTED]), rerouted)
-    originals = {record[:3]: (record.key, record.value) for record in inbound if record.topic != REROUTED}
+    # a copy, too: 0.1.0 knows not the topics that came since, and says of a copy from one that it is none
+    originals = {record[:3]: (record.key, record.value) for record in inbound}
     changed = [
         record[:3]
         for record in (*by_topic[DEAD_LETTERS], *by_topic[REROUTED])
