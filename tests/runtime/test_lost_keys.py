@@ -230,6 +230,27 @@ async def test_clients_that_an_engine_had_counted_twice_are_counted_right_from_t
     assert await patiently(await bench.started(), no_event) == 0
 
 
+@pytest.mark.parametrize("again", ["c1", "c4"])
+async def test_what_is_lost_again_while_it_is_written_is_not_taken_for_a_wrong_count(again: str):
+    bench, worker = await written()
+    bench.data.evict("c1", states=False)
+    apply = worker._store.apply
+
+    async def apply_and_lose(*given: Any) -> bytes:
+        found = await apply(*given)
+        bench.data.evict(again, states=False)
+        return found
+
+    worker._store.apply = apply_and_lose
+    with pytest.raises(Surprised, match="lost keys again"):
+        await worker.recover()
+    worker._store.apply = apply
+    await worker.recover()
+    await further(worker, 12)
+    assert worker.position.states == len(CLIENTS)
+    assert set(bench.data.due()) == set(CLIENTS)
+
+
 # -- the normal path ----------------------------------------------------------------------------------
 
 

@@ -29,13 +29,13 @@ from engine.processors.engagement import ENGAGEMENT
 from engine.runtime.partitioning import partitioner
 from engine.runtime.protocol.ledger import Step, Unit, decode_unit
 from engine.runtime.protocol.records import FUTURE
-from engine.runtime.protocol.writes import LISTED, decode_writes
+from engine.runtime.protocol.writes import decode_writes
 from engine.runtime.settings import PUBLISHED
 from tests.simulation.broker import Entry
 from tests.simulation.commands import Backfill, whole_history
 from tests.simulation.history import History
 from tests.simulation.plans import plans
-from tests.simulation.redis import Data, list_of, write_rows
+from tests.simulation.redis import Data, lists_that_differ, write_rows
 from tests.simulation.scenario import INTAKE_TOPICS, wall_ms
 from tests.simulation.world import World
 
@@ -303,14 +303,7 @@ class _Partition:
             self.found.append(f"Redis holds other states than the ledger wrote: {', '.join(differ)}")
         if held.sorted_sets.get(self.due, {}) != self.data.sorted_sets.get(self.due, {}):
             self.found.append(f"Redis holds other due times than the ledger wrote on partition {self.number}")
-        lists: dict[str, set[str]] = {}
-        for key, fields in mine.items():
-            for field in LISTED:
-                if value := fields.get(field):
-                    lists.setdefault(list_of(self.prefix, field, value), set()).add(key.removeprefix(self.prefix))
-        place = self.prefix.removesuffix("client:")
-        if lists != (held_lists := {key: ids for key, ids in held.sets.items() if ids and key.startswith(place)}):
-            differ = sorted(k for k in {*lists, *held_lists} if lists.get(k) != held_lists.get(k))
+        if differ := lists_that_differ(held, self.prefix):
             self.found.append(f"Redis lists other clients than it holds: {', '.join(differ)}")
         self._looked_at()
 

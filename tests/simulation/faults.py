@@ -57,7 +57,7 @@ async def play(world: World, judge: Callable[[World], list[str]] = audit) -> Non
         await asyncio.sleep(0.25)
     await asyncio.sleep(1.5)
     until_s = world.loop.time() + DRAIN_S
-    while world.loop.time() < until_s and world.unswept(digest):
+    while world.loop.time() < until_s and (world.unswept(digest) or world.unlisted()):
         await asyncio.sleep(0.25)
     world.violations += [f"{which} has not evaluated all clients" for which in world.unswept(digest)]
     for number in range(world.scenario.partitions):

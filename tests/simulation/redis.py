@@ -176,6 +176,18 @@ def relist(data: Data, prefix: str, name: str, now: dict[str, bytes], known: lis
                 data.sets.setdefault(list_of(prefix, of, new), set()).add(name)
 
 
+def lists_that_differ(data: Data, prefix: str) -> list[str]:
+    """The lists of a partition that do not hold the clients that its hashes say."""
+    wanted: dict[str, set[str]] = {}
+    for key, fields in data.hashes.items():
+        for name in LISTED if key.startswith(prefix) else ():
+            if value := fields.get(name):
+                wanted.setdefault(list_of(prefix, name, value), set()).add(key.removeprefix(prefix))
+    place = prefix.removesuffix("client:")
+    held = {key: ids for key, ids in data.sets.items() if ids and key.startswith(place)}
+    return sorted(key for key in {*wanted, *held} if wanted.get(key) != held.get(key))
+
+
 def list_of(prefix: str, of: str, value: bytes) -> str:
     return f"{prefix.removesuffix('client:')}list:{of}:{value.decode()}"
 

@@ -37,7 +37,7 @@ from tests.simulation.faust import SimApp
 from tests.simulation.loop import PROCESS, Process, SimLoop
 from tests.simulation.network import Network
 from tests.simulation.producer import SimProducer
-from tests.simulation.redis import SimRedis, SimRedisClient
+from tests.simulation.redis import SimRedis, SimRedisClient, lists_that_differ
 from tests.simulation.scenario import DRAIN_S, INTAKE_TOPICS, Input, Scenario, wall_ms
 
 
@@ -169,6 +169,11 @@ class World:
         stands = {runner.number: runner._partition.position for runner in runners if runner.ready}
         swept = {number for number, position in stands.items() if position.swept == wanted or not position.states}
         return [f"partition {number}" for number in range(self.scenario.partitions) if number not in swept]
+
+    def unlisted(self) -> bool:
+        """Whether clients that a list has lost are not all back: they are as clients are looked at, a few at a time."""
+        places = [f"{{{self.settings.scope}:{number}}}:client:" for number in range(self.scenario.partitions)]
+        return any(lists_that_differ(self.redis.data, place) for place in places)
 
     def _refused(self, reason: str) -> None:
         self.network.note(f"refused: {reason}")

@@ -163,6 +163,8 @@ class Recovery:
             self.healed += len(lost)
             log.info("what Redis had lost is back", partition=self._number, clients=some(lost.keys()))
         self.miscounted = await self._known(position) - position.states
+        if self.miscounted and await self._lost(first, position.ledger) != {}:
+            raise Surprised("Redis has lost keys again while they were written")
         if self.miscounted and first > 0:
             raise Refused(self._unhealed(f"{abs(self.miscounted)} that nothing names", first))
         if self.miscounted:  # an engine that did not notice counted a client twice
