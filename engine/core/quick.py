@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from types import NoneType, UnionType
 from typing import Annotated, Any, Final, Literal, NamedTuple, Union, get_args, get_origin
 
@@ -68,7 +69,9 @@ def quick(model: type[BaseModel]) -> Quick:
         gc=False,
     )
     typed, untyped = msgspec.json.Decoder(struct).decode, msgspec.json.Decoder().decode
-    identifiers = [name for name, form in forms.items() if form.identifier]
+    names = [name for name, form in forms.items() if form.identifier]
+    optional = frozenset(name for name in names if not model.model_fields[name].is_required())
+    identifiers, needed = attrgetter(*names), attrgetter(*(name for name in names if name not in optional))
     meanings = [(name, form.of_text) for name, form in forms.items() if form.of_text is not None]
 
     own = frozenset(model.model_fields)
@@ -78,7 +81,7 @@ def quick(model: type[BaseModel]) -> Quick:
         # Each key has a colon (58); where texts have some, too, in JSON without blanks a quote before it ends a key
         try:
             keys = untyped(value)
-            if b"\\" in value:
+            if 92 in value:  # a backslash; a number is found faster than bytes are
                 return None
             if value.count(58) != len(keys) and value.translate(None, _BLANKS).count(b'":') != len(keys):
                 return None
@@ -88,11 +91,11 @@ def quick(model: type[BaseModel]) -> Quick:
                     setattr(event, name, of_text(text))
         except (ValueError, TypeError, RecursionError):
             return None
-        visible = value.isascii() and b"\x7f" not in value  # no other control stands in a text of JSON
-        for name in identifiers:
-            text = getattr(event, name)
-            if text is not None and (" " in text or not (visible or (text.isascii() and text.isprintable()))):
-                return None
+        visible = value.isascii() and 127 not in value  # no other control stands in a text of JSON
+        if not visible or 32 in value:  # a blank (32): else none is in an identifier
+            for text in needed(event) if keys.keys().isdisjoint(optional) else identifiers(event):
+                if text and (" " in text or not (visible or (text.isascii() and text.isprintable()))):
+                    return None
         return event if own.issuperset(keys) or may_be(keys) else None
 
     return Quick(read, lambda event: struct(**event.__dict__))

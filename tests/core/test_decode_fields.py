@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal
 
 import pytest
@@ -12,7 +13,7 @@ from engine.core.contract.events import (
 )
 from engine.core.contract.fields import MAX_QUANTITY, micro, units
 from engine.core.contract.topics import TOPICS
-from engine.core.reading.decode import Taken, fallbacks
+from engine.core.reading.decode import Rejected, Taken, fallbacks
 from tests.core.records import GOOD, PROFILE, TRADE, VALUE, event_of, refused, take
 
 # What stands for a value that cannot be read, field by field; every field that a model has and that is not essential.
@@ -59,6 +60,10 @@ SPOILT = [
     ("feedback", "comment", None, (7, ["words"], "x" * 10_001)),
     ("complaints", "category", None, ("", 7, "two words")),
     ("complaints", "severity", None, ("grave", 3, "LOW")),
+    ("trades", "account", None, ("", 7, "two words")),
+    ("trades", "order_id", None, ("", 7, "two words", "x" * 65)),
+    ("trades", "commission_fen", None, (-1, 1.5, "7")),
+    ("trades", "market", None, ("", 7, "two words")),
     ("positions", "product", "other", ("gold", 3)),
     ("positions", "risk_class", None, ("unknown", "R6", 3)),
     ("positions", "value_fen", None, (-1, 1.5, "7")),
@@ -84,7 +89,7 @@ def test_the_table_above_names_every_field():
     models = {topic: type(event_of(topic, good)) for topic, good in GOOD.items()}
     assert named == {(topic, field) for topic, model in models.items() for field in fallbacks(model)}
     assert {topic: model.essential - {"event_id", "client_id", "time"} for topic, model in models.items()} == {
-        "trades": {"symbol", "side", "amount_fen"},
+        "trades": {"symbol", "side", "amount_fen", "currency"},
         "logins": set(),
         "balances": {"amount_fen", "assets_fen"},
         "profiles": set(),
@@ -212,3 +217,32 @@ def test_quantities(written, read):
     if read is not None:
         assert units(micro(read)) == read
         assert micro(read) == Decimal(str(written)) * 1_000_000
+
+
+@pytest.mark.parametrize("currency", ["CNY", "RMB", None])
+def test_a_trade_in_cny_counts(currency):
+    result = take("trades", TRADE | {"currency": currency})
+    assert isinstance(result, Taken)
+    assert result.unread == ()
+
+
+@pytest.mark.parametrize("currency", ["HKD", "USD", "CNH", "cny", "", 156, 1, True, ["CNY"], {"code": "CNY"}])
+def test_a_trade_of_another_or_an_unreadable_currency_is_refused(currency):
+    """Its amounts would be added up as CNY."""
+    result = take("trades", TRADE | {"currency": currency})
+    assert isinstance(result, Rejected), result
+    assert result.reason == "unknown_value"
+    assert result.error == "currency: amounts are in CNY: convert them, and send CNY or no currency"
+
+
+def test_trades_with_and_without_their_optional_fields_are_read_quickly():
+    more = {"account": "A-1", "order_id": "o-1", "commission_fen": 5, "currency": "CNY", "market": "SH"}
+    read = TOPICS["trades"].quick.read
+    for given in (TRADE, TRADE | more):
+        for separators in ((",", ":"), (", ", ": ")):
+            event = read(json.dumps(given, separators=separators).encode(), lambda keys: False)
+            assert {name: getattr(event, name) for name in given} == given
+    for odd in ("two words", "tab\x7f", "\u00e9"):
+        for name in ("account", "symbol"):
+            value = json.dumps(TRADE | {name: odd}, ensure_ascii=False, separators=(",", ":"))
+            assert read(value.encode(), lambda keys: False) is None

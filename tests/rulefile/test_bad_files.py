@@ -103,7 +103,7 @@ BAD = [
     (F, "aggregate: count", "aggregate: median",
      '2:43: unknown value "median"; did you mean "min"? allowed: count, sum, min, max, distinct, last, daily_mean, avg, top'),
     (F, "aggregate: count, ", "aggregate: top, field: symbol, by: side, ",
-     '2:67: unknown value "side"; allowed: quantity, amount_cny'),
+     '2:67: unknown value "side"; allowed: quantity, amount_cny, commission_cny'),
     (F, "aggregate: count, ", "aggregate: last, field: symbol, by: amount_cny, ",
      "2:68: last takes no by; remove it, or write aggregate: top"),
     (F, "    field: amount_cny\n", "", "4:5: sum needs a field; add field, one of: amount_cny, assets_cny, cash_cny, margin_ratio"),

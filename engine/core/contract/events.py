@@ -30,6 +30,7 @@ from engine.core.contract.fields import (
     EARLIEST_MS,
     LATEST_MS,
     Codes,
+    Currency,
     Date,
     Instead,
     Language,
@@ -184,7 +185,8 @@ class Event(BaseModel):
 class Trade(Event):
     """A filled order."""
 
-    essential: ClassVar[frozenset[str]] = Event.essential | {"symbol", "side", "amount_fen"}
+    # of another currency, or of one that cannot be read, amounts would be wrong
+    essential: ClassVar[frozenset[str]] = Event.essential | {"symbol", "side", "amount_fen", "currency"}
 
     symbol: Identifier
     product: Annotated[Product, Instead("other")] = Field(
@@ -205,6 +207,15 @@ class Trade(Event):
         default=None,
         description="The last day of what was bought, if it has a term; unknown if it lies before the purchase.",
     )
+    account: Identifier | None = Field(default=None, description="The client's account that it is booked on.")
+    order_id: Identifier | None = Field(default=None, description="The order that it fills, in whole or in part.")
+    commission_fen: AmountFen | None = Field(default=None, description="What the client paid for it, in fen.")
+    currency: Currency | None = Field(
+        default=None,
+        description="Currency of amount_fen and commission_fen: CNY (or RMB), as if it is null or absent. A trade of "
+        "another is refused: convert its amounts, and say by `market` where it was done.",
+    )
+    market: Identifier | None = Field(default=None, description="Where it was done, by the firm's own code.")
 
 
 class Login(Event):

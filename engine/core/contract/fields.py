@@ -14,7 +14,7 @@ import re
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from pydantic import AfterValidator, Field, GetCoreSchemaHandler, GetPydanticSchema, ValidationInfo, WithJsonSchema
@@ -259,6 +259,25 @@ TimeZone = Annotated[
     str,
     GetPydanticSchema(_zone_schema),
     WithJsonSchema({"type": "string", "pattern": r"^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$", "maxLength": 64}),
+]
+
+
+# -- currencies --------------------------------------------------------------------------------------------------------
+
+
+def _currency_schema(_source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:
+    return core_schema.custom_error_schema(
+        core_schema.literal_schema(["CNY", "RMB"]),
+        custom_error_type="currency",
+        custom_error_message="amounts are in CNY: convert them, and send CNY or no currency",
+    )
+
+
+Currency = Annotated[
+    str,
+    Usual(Literal["CNY", "RMB"]),
+    GetPydanticSchema(_currency_schema),
+    WithJsonSchema({"type": "string", "enum": ["CNY", "RMB"]}),
 ]
 
 

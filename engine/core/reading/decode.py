@@ -37,6 +37,7 @@ _REASON_OF_ERROR: Final = {
     "missing": Rejection.MISSING_FIELD,
     "nothing_said": Rejection.MISSING_FIELD,
     "literal_error": Rejection.UNKNOWN_VALUE,
+    "currency": Rejection.UNKNOWN_VALUE,
     "greater_than": Rejection.OUT_OF_RANGE,
     "greater_than_equal": Rejection.OUT_OF_RANGE,
     "less_than": Rejection.OUT_OF_RANGE,
