@@ -4,8 +4,10 @@ WORKDIR /build
 RUN python -m venv --without-pip /opt/engage
 COPY requirements-runtime.lock .
 RUN pip --python /opt/engage/bin/python install --no-cache-dir --require-hashes --requirement requirements-runtime.lock
-COPY pyproject.toml .
+COPY pyproject.toml README.md LICENSE ./
 COPY engine engine
+COPY rules rules
+COPY schemas schemas
 # The base image's own setuptools builds the wheel, so that nothing is fetched that is not locked.
 RUN pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheel . \
     && pip --python /opt/engage/bin/python install --no-cache-dir --no-deps --no-index /wheel/*.whl
@@ -15,7 +17,7 @@ RUN useradd --system --uid 10001 --home-dir /nonexistent --shell /usr/sbin/nolog
 COPY --from=build /opt/engage /opt/engage
 ENV PATH=/opt/engage/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
     ENGAGE_WEB_HOST=0.0.0.0 ENGAGE_WEB_PORT=6066
-USER engage
+USER 10001
 WORKDIR /tmp
 EXPOSE 6066
 STOPSIGNAL SIGTERM

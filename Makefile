@@ -6,7 +6,7 @@ UV_VERSION := 0.13.9
 ATHERIS_VERSION := 3.0.0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-kafka test-kafka-short test-clients test-simulation faults overload simulate fuzz check format bench calendar schemas lock clean
+.PHONY: help setup demo test test-kafka test-kafka-short test-clients test-simulation faults overload simulate fuzz check format bench calendar schemas docs lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -71,14 +71,21 @@ schemas: .venv/.ready  ## write schemas/ and docs/rules-reference.md anew from t
 	$(BIN)/engage schemas
 	$(BIN)/python -m engine.publish.reference >docs/rules-reference.md
 
+docs: .cache/docs/.ready  ## the documentation as a site, .cache/site/html/index.html; a broken link fails
+	@rm -rf .cache/site && mkdir -p .cache/site/source
+	@tar cf - *.md LICENSE docs schemas tests/clients benchmarks/results.md | tar xf - -C .cache/site/source
+	@NO_MKDOCS_2_WARNING=1 .cache/docs/bin/mkdocs build --strict
+	@echo "the site is in .cache/site/html"
+
 lock: .cache/uv/bin/uv  ## choose the newest allowed versions anew and write all lock files
-	rm -f requirements.lock requirements-runtime.lock requirements-bench.lock requirements-calendar.lock requirements-parquet.lock requirements-clients.lock
+	rm -f requirements.lock requirements-runtime.lock requirements-bench.lock requirements-calendar.lock requirements-parquet.lock requirements-clients.lock requirements-docs.lock
 	$(LOCK) --extra demo --extra dev --output-file requirements.lock
 	$(LOCK) --constraint requirements.lock --output-file requirements-runtime.lock
 	$(LOCK) --extra parquet --constraint requirements.lock --output-file requirements-parquet.lock
 	$(LOCK) --extra bench --output-file requirements-bench.lock
 	$(LOCK) --extra calendar --output-file requirements-calendar.lock
 	$(LOCK) --extra clients --output-file requirements-clients.lock
+	$(LOCK) --extra docs --output-file requirements-docs.lock
 
 clean:  ## remove the virtual environment and every cache
 	rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
@@ -108,6 +115,12 @@ LOCK = .cache/uv/bin/uv pip compile pyproject.toml --universal --python-version 
 .cache/calendar/.ready: requirements-calendar.lock
 	@$(PYTHON) -m venv --clear .cache/calendar
 	@.cache/calendar/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes --requirement requirements-calendar.lock
+	@touch $@
+
+.cache/docs/.ready: requirements-docs.lock
+	@echo "installing what builds the site into .cache/docs (once)"
+	@$(PYTHON) -m venv --clear .cache/docs
+	@.cache/docs/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes --requirement requirements-docs.lock
 	@touch $@
 
 .cache/clients/.ready: requirements-clients.lock tests/clients/package.json tests/clients/package-lock.json

@@ -1,5 +1,5 @@
-"""The command line: `engage run | demo | topics | client | states | dead-letters | replay | snapshot | rebuild | trim |
-accept-loss`, those that only write files, from files.py, those about rule files, from rules.py, `load`, from
+"""The command line: `engage run | demo | dev | topics | client | states | dead-letters | replay | snapshot | rebuild |
+trim | accept-loss`, those that only write files, from files.py, those about rule files, from rules.py, `load`, from
 load.py, and `capacity`, from planning.py.
 
 Enters: arguments, environment, settings file. Leaves: exit status 0 done, 1 refused or found wrong, 2 used wrongly.
@@ -99,12 +99,26 @@ def run(settings_file: Path | None, **given: Any) -> None:
     type=click.IntRange(5, 10_000_000),
     help="stop by itself, print a summary, exit 0 only if all went well",
 )
-@click.option("--rules", type=DIRECTORY, default=Path("rules"), show_default=True, help="directory of rule files")
-def demo(seconds: int | None, rules: Path) -> None:
+@click.option("--rules", type=DIRECTORY, help="directory of rule files  [default: those that come with Engage]")
+def demo(seconds: int | None, rules: Path | None) -> None:
     """Play a broker's clients on an embedded Kafka and Redis, and show what the engine does."""
     from engine.demo.demo import run_demo
 
     sys.exit(run_demo(seconds, rules))
+
+
+@main.command()
+def dev() -> None:
+    """Start a small Kafka and a Redis on this machine, for trials, until Ctrl-C: no Docker, nothing is kept."""
+    from engine.core.contract.outbound import OUTBOUND
+    from engine.core.contract.topics import DEAD_LETTERS, inbound_topics
+    from engine.demo.embedded import EmbeddedError, serve
+
+    click.echo("# Kafka and Redis for trials; Ctrl-C ends them. In another terminal, and then `engage run`:", err=True)
+    try:
+        serve([*inbound_topics(), *OUTBOUND, DEAD_LETTERS], click.echo)
+    except EmbeddedError as error:
+        raise click.ClickException(str(error)) from error
 
 
 @main.command()

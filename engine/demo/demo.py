@@ -33,12 +33,12 @@ from engine.demo.embedded import (
 from engine.demo.own_events import OPTIONAL
 from engine.runtime.errors import Refused
 from engine.runtime.rule_sets.archive import load_directory
+from engine.runtime.rule_sets.shipped import shipped
 
 if TYPE_CHECKING:
     from engine.demo.board import Board, Show
     from engine.demo.clients import Feed, Watch
 
-RULES: Final = Path(__file__).parent.parent.parent / "rules"
 WORKER: Final = (sys.executable, "-m", "engine.cli", "run")
 # Fed and not yet decided: what the worker decides in so many seconds, within bounds. The embedded broker keeps some
 # 5 MB a partition.
@@ -81,8 +81,9 @@ class _Worker:
             self._process.wait()
 
 
-def run_demo(seconds: int | None = None, rules: Path = RULES, *, worker: Sequence[str] = WORKER) -> int:
+def run_demo(seconds: int | None = None, rules: Path | None = None, *, worker: Sequence[str] = WORKER) -> int:
     """Run for `seconds` from the first decided event on, or until Ctrl-C. `worker` is the command that starts it."""
+    rules = rules or shipped("rules")
     try:
         import confluent_kafka  # noqa: F401
         import rich  # noqa: F401

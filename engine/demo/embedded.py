@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -165,3 +165,16 @@ def _valkey_binary() -> Path:
         raise EmbeddedError(
             f"the embedded Redis has no server for this system ({error}); use a Redis of your own"
         ) from error
+
+
+def serve(topics: Iterable[str], say: Callable[[str], None]) -> None:
+    """Both, with these topics, until Ctrl-C or SIGTERM. Raises EmbeddedError."""
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with contextlib.suppress(KeyboardInterrupt), EmbeddedKafka() as kafka, EmbeddedRedis() as redis:
+            kafka.create_topics(topics)
+            say(f"export ENGAGE_KAFKA={kafka.address} ENGAGE_REDIS={redis.url}")
+            while True:
+                time.sleep(3600)
+    finally:
+        signal.signal(signal.SIGTERM, previous)

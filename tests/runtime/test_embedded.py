@@ -2,6 +2,7 @@
 
 import builtins
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -103,3 +104,17 @@ def test_a_port_that_is_taken_is_tried_elsewhere(monkeypatch):
         monkeypatch.setattr("engine.demo.embedded.free_port", lambda: next(ports))
         with EmbeddedRedis() as second:
             assert second.port != first.port
+
+
+def test_engage_dev_serves_both_until_it_is_asked_to_end():
+    command = [sys.executable, "-m", "engine.cli", "dev"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        found = re.fullmatch(r"export ENGAGE_KAFKA=(\S+) ENGAGE_REDIS=(\S+)\n", process.stdout.readline())
+        topics = Producer({"bootstrap.servers": found[1], "log_level": 0}).list_topics(timeout=60).topics
+        assert {"trades", "alerts", "dead-letters"} <= set(topics)
+        with redis.Redis.from_url(found[2]) as client:
+            assert client.ping()
+            process.terminate()
+            assert process.wait(60) == 0
+            with pytest.raises(redis.ConnectionError):
+                client.ping()

@@ -70,7 +70,7 @@ def test_the_reference_is_that_of_the_code() -> None:
 
 def test_the_changelog_names_the_version() -> None:
     version = __version__.partition(".dev")[0]
-    assert f"## {version}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert f"## [{version}] - " in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -104,6 +104,12 @@ def test_the_alert_in_the_readme_is_what_its_rule_publishes_for_its_event() -> N
 
 
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
+
+
+def test_every_page_has_its_place_in_the_site() -> None:
+    """`make docs` then builds it, and fails on links that lead nowhere."""
+    named = re.findall(r": ([\w./-]+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(named) == sorted(str(page.relative_to(ROOT)) for page in PAGES), "name it in mkdocs.yml"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
