@@ -42,6 +42,7 @@ RANKS = {
     "feedback": 8,
     "complaints": 9,
     "positions": 10,
+    "overrides": 11,
 }
 FILES = {
     "features.yaml": """\
@@ -175,6 +176,7 @@ def test_it_comes_after_every_rank_that_was_given_before():
         "feedback",
         "complaints",
         "positions",
+        "overrides",
         "visits",
     )
 
@@ -210,7 +212,8 @@ def test_it_is_in_the_contract():
     assert event["properties"]["kind"]["enum"] == ["advice", "cash", "opening"]
     said = json.loads(files["alerts.json"])["$defs"]["Cause"]["properties"]["type"]["description"]
     assert said == (
-        "profiles, balances, logins, trades, receipts, outcomes, feedback, complaints, positions, visits, the name of "
+        "profiles, balances, logins, trades, receipts, outcomes, feedback, complaints, positions, overrides, visits, "
+        "the name of "
         "a type that events.yaml declares, or timer."
     )
     document = yaml.safe_load(files["asyncapi.yaml"])

@@ -25,6 +25,13 @@ _CODES: Final = (("agreed", 40), ("call_back", 30), ("no_interest", 30))
 _CATEGORIES: Final = (("fees", 35), ("app", 30), ("execution", 20), ("advice", 15))
 _SEVERITIES: Final = (("low", 40), ("medium", 40), ("high", 17), ("critical", 3))
 _REASONS: Final = (("fees", 35), ("app_slow", 25), ("service", 20), ("research", 20))
+_DECISIONS: Final = (("note", 50), ("snooze", 30), ("tier", 12), ("do_not_contact", 8))
+_WHY: Final = {
+    "note": "prefers the evening",
+    "snooze": "is in hospital",
+    "tier": "a parent is a client of tier A",
+    "do_not_contact": "asked for it by letter",
+}
 _UNHAPPY: Final = ("leaving", "shrinking", "silent")
 
 
@@ -47,6 +54,8 @@ class Answers:
             self._work(client, moment_ms)
         elif chance < (0.18 if unhappy else 0.1625):
             self._complaint(client, moment_ms)
+        elif chance < 0.1825:
+            self._override(client, moment_ms)
 
     def _message(self, client: Client, moment_ms: int, unhappy: bool) -> None:
         uniform = self._random.random
@@ -126,6 +135,24 @@ class Answers:
             if uniform() < 0.125:
                 step("reopened", 5)
                 step("resolved", 7)
+
+    def _override(self, client: Client, moment_ms: int) -> None:
+        """Staff decide of a client: mostly notes; a rest for a rule or all, a better tier, no contact for good."""
+        uniform = self._random.random
+        about: dict[str, Any] = {"by": f"S{int(uniform() * 200):03d}"}
+        kind = pick(uniform, _DECISIONS)
+        about |= {"kind": kind, "reason": _WHY[kind]}
+        if kind in ("snooze", "tier"):
+            about["until"] = moment_ms + int((1 + 29 * uniform()) * DAY_MS)
+        if kind == "tier":
+            about["tier"] = "A" if uniform() < 0.5 else "B"
+        elif kind == "snooze" and uniform() < 0.5:
+            about["rule_id"] = _RULES[int(uniform() * len(_RULES))]
+        self._later.send("overrides", client, moment_ms, about)
+        if kind != "note" and uniform() < 0.25:
+            ended = {name: about[name] for name in ("kind", "by", "rule_id") if name in about}
+            moment_ms += int((1 + 100 * uniform()) * HOUR_MS)
+            self._later.send("overrides", client, moment_ms, ended | {"ended": True, "reason": "no longer needed"})
 
     def _action(self, rule_id: str, kind: str) -> dict[str, Any]:
         return {"action_id": f"{self._random.getrandbits(128):032x}", "rule_id": rule_id, "kind": kind}

@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from engine.core.client import overrides
 from engine.core.client.state import ClientState
 from engine.core.contract.outbound import Outcome
 from engine.core.decide.messages import audience_of
 from engine.core.decide.policy import Match, Suppress, judge
-from engine.core.firm_time import DAY_MS
+from engine.core.firm_time import DAY_MS, NEVER_MS
 from engine.core.learn.items import waiting_for
 from engine.core.plan.compile import CompiledRule, Plan
 from engine.core.plan.features import Reach
@@ -66,7 +67,8 @@ class Explanation:
     stopped: Outcome | None  # what of the contact policy would stop it now
     channel: str
     audience: str  # who acts: the team, in place of an advisor whom the client does not have
-    until_ms: int | None  # the end of its cooldown
+    until_ms: int | None  # when what stops it ends, if that is known
+    decided: str  # by whom and why, if staff stop it
     short: tuple[str, ...]  # the features it reads of which a part of the past is not known, and how much is
     standing: str  # what the rule waits for, or has seen, when that is not an event alone
     open: tuple[str, ...]  # the names of an event that is not given, when the answer depends on them
@@ -118,6 +120,7 @@ class Explainer:
             channel=verdict.channel,
             audience=audience_of(rule, client),
             until_ms=verdict.until_ms if isinstance(verdict, Suppress) else None,
+            decided=_decided(verdict, rule, client) if isinstance(verdict, Suppress) else "",
             short=tuple(
                 f"{name}: {_known(reach, client)}"
                 for name, _ in compiled.why_names
@@ -131,6 +134,17 @@ class Explainer:
 def _known(reach: Reach, client: ClientState) -> str:
     known, wanted = reach.known(client)
     return "not known from its beginning" if reach.window is None else f"{known} of {wanted} {reach.unit}s known"
+
+
+def _decided(verdict: Suppress, rule: Rule, client: ClientState) -> str:
+    """Who stops it, and why."""
+    kind = {Outcome.DO_NOT_CONTACT: overrides.DO_NOT_CONTACT, Outcome.SNOOZED: overrides.SNOOZE}.get(verdict.reason)
+    for entry in overrides.shown(client.overrides):
+        until_ms = NEVER_MS if entry.until_ms is None else entry.until_ms
+        meant = entry.kind == kind and entry.rule_id in (None, rule.id) and not entry.withdrawn
+        if meant and entry.from_ms <= client.now_ms < until_ms and verdict.until_ms in (None, until_ms):
+            return f"by {entry.by} at {firm_time(entry.said_ms)}: {entry.reason or 'no reason is known'}"
+    return ""
 
 
 def standing(rule: Rule, client: ClientState) -> str:

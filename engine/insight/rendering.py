@@ -88,6 +88,10 @@ def policy(explanation: Explanation) -> str:
             return "would let it pass"
         case Outcome.COOLDOWN:
             return f"would stop it: cooldown until {firm_time(explanation.until_ms or 0)}"
+        case Outcome.DO_NOT_CONTACT:
+            return f"would stop it: not to be contacted{_until(explanation)}"
+        case Outcome.SNOOZED:
+            return f"would stop it: snoozed{_until(explanation)}"
         case Outcome.NO_CONSENT:
             return f"would stop it: no consent to {' or '.join(rule.channels)}"
         case Outcome.EXPIRED:
@@ -98,6 +102,11 @@ def policy(explanation: Explanation) -> str:
             return f"would stop it: a part of the past is not known ({', '.join(explanation.short)})"
         case _:
             return "would stop it: the client has had the day's contacts (daily cap)"
+
+
+def _until(explanation: Explanation) -> str:
+    ends = "for good" if explanation.until_ms is None else f"until {firm_time(explanation.until_ms)}"
+    return f" {ends}, {explanation.decided}"
 
 
 def in_short(explanation: Explanation) -> str:
@@ -133,6 +142,7 @@ def what(explanation: Explanation) -> str:
 
 
 def as_json(explanation: Explanation) -> dict[str, Any]:
+    until = None if explanation.until_ms is None else rfc3339(explanation.until_ms)
     return {
         "rule": explanation.rule.id,
         "trigger": str(explanation.trigger),
@@ -146,7 +156,9 @@ def as_json(explanation: Explanation) -> dict[str, Any]:
         "audience": explanation.audience,
         "channel": explanation.channel,
         "past": list(explanation.short),
-        "cooldown_until": None if explanation.until_ms is None else rfc3339(explanation.until_ms),
+        "cooldown_until": until if explanation.stopped is Outcome.COOLDOWN else None,
+        "until": until,
+        "decided": explanation.decided or None,
     }
 
 

@@ -68,6 +68,7 @@ class Account:
     seen: list[Seen]
     score: Score | None
     portrait: Portrait | None
+    tiers: tuple[str, ...]  # that the rules have
     happened: list[str] = field(default_factory=list)  # what timers did on the way to the time asked for
 
 
@@ -178,7 +179,7 @@ def account_of_records(
 
 
 def _account(plan: Plan, client: ClientState, seen: list[Seen], happened: list[str]) -> Account:
-    return Account(client, seen, score_of(plan, client), portrait_of(plan, client), happened)
+    return Account(client, seen, score_of(plan, client), portrait_of(plan, client), plan.rule_set.tiers.names, happened)
 
 
 # -- watching ----------------------------------------------------------------------------------------------------------

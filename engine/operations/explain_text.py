@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from engine.core.client import overrides
 from engine.core.contract.message import rfc3339
 from engine.core.contract.outbound import Outcome
 from engine.core.rules.occasion import OnEvents
@@ -38,6 +39,11 @@ def overview(account: Account) -> Iterator[str]:
         yield from score_lines(account.score)
     if account.portrait is not None:
         yield from portrait_lines(account.portrait)
+    told = list(override_lines(account))
+    if told:
+        yield ""
+        yield "what staff decided, the latest first"
+        yield from (f"  {line}" for line in told)
     if account.happened:
         yield ""
         yield "what time alone brings until then"
@@ -48,6 +54,18 @@ def overview(account: Account) -> Iterator[str]:
             yield title
             width = max(len(seen.rule.id) for seen in rows)
             yield from (f"  {seen.rule.id:<{width}}  {_line(seen)}" for seen in rows)
+
+
+def override_lines(account: Account) -> Iterator[str]:
+    """Who decided what, why and until when; and what of it the rules do not know."""
+    client, known = account.client, {former for seen in account.seen for former in (seen.rule.id, *seen.rule.was)}
+    for entry in overrides.shown(client.overrides):
+        problem = ""
+        if entry.rule_id is not None and entry.rule_id not in known:
+            problem = "; there is no such rule: it stops nothing"
+        elif entry.tier is not None and not entry.withdrawn and entry.tier not in account.tiers:
+            problem = "; there is no such tier: it moves nobody"
+        yield overrides.sentence(entry, client.now_ms, firm_time) + problem
 
 
 def _groups(account: Account) -> list[tuple[str, list[Seen]]]:
@@ -117,6 +135,7 @@ def _json(account: Account, rule_id: str | None) -> dict[str, Any]:
         "time": rfc3339(account.client.now_ms),
         "score": _score_json(account.score),
         "portrait": _portrait_json(account.portrait),
+        "overrides": list(override_lines(account)),
         "rules": [
             {
                 **explained.as_json(seen.explanation),

@@ -70,6 +70,7 @@ class Engagement(Processor[Plan, ClientState, Input]):
         counts.update({("late", topic): n for topic, n in found.late.items()})
         counts.update({("receipts", *about): n for about, n in found.receipts.items()})
         counts.update({("dropped", what): n for what, n in found.dropped.items() if n})
+        counts.update({("overrides", *about): n for about, n in found.overrides.items()})
         tallies: Counter[str] = Counter()
         for decision, times in found.outcomes.items():
             counts["decisions", *decision] += times

@@ -46,6 +46,8 @@ OUTCOME_MEANS: Final = {
     Outcome.EXPIRED: "its `expires` had already passed when it was decided",
     Outcome.PAST_UNKNOWN: "the condition may hold only because of a past that is not known: `engage backfill`",
     Outcome.DAY_UNKNOWN: "a list of days, or calendar.yaml, is asked for a day that it does not cover: add days",
+    Outcome.DO_NOT_CONTACT: "staff said that the client is not to be contacted",
+    Outcome.SNOOZED: "staff let the rule, or everything that goes to the client, rest",
     Outcome.COOLDOWN: "the rule acted for this client less than its cooldown ago",
     Outcome.NO_CONSENT: "the client agreed to none of the rule's channels",
     Outcome.DAILY_CAP: "the client had the day's contacts of policy.yaml, and the rule is below `urgent_from`",

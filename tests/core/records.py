@@ -36,6 +36,10 @@ COMPLAINT = {
     "event_id": "e-1", "client_id": "c-1", "time": NOW_MS, "complaint_id": "K-1", "category": "fees",
     "severity": "low", "status": "opened",
 }  # fmt: skip
+OVERRIDE = {
+    "event_id": "e-1", "client_id": "c-1", "time": NOW_MS, "kind": "snooze", "rule_id": "monthly-letter",
+    "by": "S-7", "reason": "On holiday.", "until": NOW_MS + 86_400_000,
+}  # fmt: skip
 POSITION = {
     "event_id": "e-1", "client_id": "c-1", "time": NOW_MS, "symbol": "600000", "product": "fund", "risk_class": "R3",
     "quantity": 100, "value_fen": 123_456, "cost_fen": 100_000,
@@ -43,7 +47,7 @@ POSITION = {
 GOOD = {
     "logins": LOGIN, "trades": TRADE, "balances": BALANCE, "profiles": PROFILE, "receipts": RECEIPT,
     "outcomes": OUTCOME, "feedback": FEEDBACK, "complaints": COMPLAINT,
-    "positions": POSITION,
+    "positions": POSITION, "overrides": OVERRIDE,
 }  # fmt: skip
 
 MISSING, TYPE, VALUE, RANGE, JSON = (

@@ -68,6 +68,7 @@ SPOILT = [
     ("positions", "risk_class", None, ("unknown", "R6", 3)),
     ("positions", "value_fen", None, (-1, 1.5, "7")),
     ("positions", "cost_fen", None, (-1, 1.5, "7")),
+    ("overrides", "reason", None, ("", 7, "x" * 201)),
 ]  # fmt: skip
 SPOILT_ONCE = [(topic, field, instead, value) for topic, field, instead, values in SPOILT for value in values]
 
@@ -98,6 +99,7 @@ def test_the_table_above_names_every_field():
         "feedback": {"action_id"},
         "complaints": {"complaint_id", "status"},
         "positions": {"symbol", "quantity"},
+        "overrides": {"kind", "by", "tier", "rule_id", "starts_at", "until", "ended"},
     }
 
 

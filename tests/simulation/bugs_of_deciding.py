@@ -316,6 +316,18 @@ def _() -> list[Change]:
     return [(Engagement, "unpack", unpack)]
 
 
+@bug("what staff decided is forgotten when a state is read")
+def _() -> list[Change]:
+    original = Engagement.unpack
+
+    def unpack(self: Engagement, plan: Any, packed: bytes) -> Any:
+        client = original(self, plan, packed)
+        client.overrides = {}
+        return client
+
+    return [(Engagement, "unpack", unpack)]
+
+
 @bug("merge one topic after another")
 def _() -> list[Change]:
     def merge(records: Any) -> Any:

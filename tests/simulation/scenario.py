@@ -106,6 +106,7 @@ def generate(random: Random, seed: int) -> Scenario:
     if chance.random() < 0.18:
         inputs += _operated(chance, scenario, inputs)
     inputs += _own_events(Random(f"{seed}: events of the firm's own"), scenario)
+    inputs += _decided(Random(f"{seed}: what staff decide"), scenario)
     inputs += _answers(Random(f"{seed}: what comes back"), scenario)
     inputs += _positions(Random(f"{seed}: what clients hold"), scenario)
     scenario.faults += _open_transactions(Random(f"{seed}: what other producers do"), scenario)
@@ -275,6 +276,38 @@ def _positions(random: Random, scenario: Scenario) -> list[Input]:
         if random.random() < 0.08:
             partition = random.randrange(scenario.partitions)
         made.append(Input(at_s, "positions", partition, client_id.encode(), json.dumps(event).encode(), timestamp_ms))
+    return made
+
+
+def _decided(random: Random, scenario: Scenario) -> list[Input]:
+    """What staff decide of clients, late now and then; of two of a kind the later counts, whenever it comes."""
+    partition_of = partitioner(scenario.partitions)
+    made: list[Input] = []
+    for number in range(random.choice((0, 0, 5, 15))):
+        at_s = random.uniform(0, scenario.end_s)
+        client_id = random.choice(CLIENTS)
+        time_ms = wall_ms(at_s) - random.choice((0, 0, 3_600_000, 86_400_000))
+        until_ms = wall_ms(at_s) + random.choice((1_800_000, 20_000_000, 90_000_000))
+        fields = random.choice(
+            (
+                {"kind": "tier", "tier": random.choice("ABCZ"), "until": until_ms},
+                {"kind": "tier", "tier": "A", "starts_at": until_ms - 900_000, "until": until_ms},
+                {"kind": "tier", "ended": True},
+                {"kind": "do_not_contact"},
+                {"kind": "do_not_contact", "until": until_ms},
+                {"kind": "do_not_contact", "ended": True},
+                {"kind": "snooze", "until": until_ms},
+                {"kind": "snooze", "until": until_ms, "rule_id": random.choice(("idle", "silent", "none"))},
+                {"kind": "note"},
+                {"kind": "snooze"},
+            )
+        )
+        about = {"event_id": f"staff{number}", "client_id": client_id, "time": time_ms, "by": "S-1", "reason": "why"}
+        partition = partition_of(client_id.encode())
+        if random.random() < 0.08:
+            partition = random.randrange(scenario.partitions)
+        value = json.dumps(about | fields).encode()
+        made.append(Input(at_s, "overrides", partition, client_id.encode(), value, wall_ms(at_s)))
     return made
 
 

@@ -72,6 +72,7 @@ FIRST_SEED: dict[str, int] = {
     "items are forgotten when a state is read": 0,
     "ended positions are forgotten when a state is read": 0,
     "steps of items are forgotten when a state is read": 0,
+    "what staff decided is forgotten when a state is read": 0,
     "merge one topic after another": 0,
     "a sweep that has begun counts as done": 4,
     "a sweep goes on from where one under other rules was": 4,

@@ -18,6 +18,7 @@ import msgspec
 
 from engine.core.activity.activities import Activities, read
 from engine.core.activity.packing import from_positions, last_of
+from engine.core.client import overrides
 from engine.core.client.items import ABOUT, KIND, SEEN
 from engine.core.client.state import ClientState, Layout, NewerState
 from engine.core.contract.topics import TOPICS
@@ -95,7 +96,7 @@ SECTIONS: Final = (
         1,
         (
             ("tier", "t", None), ("tier_since_ms", "s", None), ("tier_history", "h", []), ("segment", "g", None),
-            ("value_score", "v", None), ("score_parts", "p", None),
+            ("value_score", "v", None), ("score_parts", "p", None), ("tier_before", "b", None),
         ),
         kept_packed=True,
     ),
@@ -114,6 +115,7 @@ SECTIONS: Final = (
     Section("holdings", 1, (("holdings", "h", []),)),
     Section("items", 1, (("items", "i", []),)),
     Section("positions", 1, (("positions", "p", {}), ("positions_dropped", "d", 0)), kept_packed=True),
+    Section("overrides", 1, (("overrides", "o", {}),)),
     Section("events", 1, (("event_ids", "i", {}),)),
 )  # fmt: skip
 
@@ -245,6 +247,8 @@ def _rename(client: ClientState, renamed: Mapping[str, str]) -> None:
             if former in memory:
                 value = memory.pop(former)
                 memory.setdefault(rule_id, value)
+    if client.overrides:
+        client.overrides = overrides.renamed(client.overrides, renamed)
     for item in client.items:
         item[SEEN] = [renamed.get(rule_id, rule_id) for rule_id in item[SEEN]]
         if item[KIND] != "complaint":

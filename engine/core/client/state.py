@@ -45,10 +45,10 @@ class ClientState:
         "acted", "activities", "advisor_id", "age_band", "assets_fen", "assets_peak_fen", "birth_date", "calendar_ms",
         "calendar_rules", "cash_fen", "client_id", "consents", "contacts_day", "contacts_today", "day", "decided_ms",
         "due_ms", "event_ids", "held", "holdings", "items", "language", "late", "listed", "margin_ratio", "now_ms",
-        "opted_out", "packed", "portfolio", "portrait", "portrayed", "positions", "positions_dropped", "public",
-        "recent", "region", "review_ms", "risk_level", "said_ms", "score_parts", "segment", "sequence", "silenced",
-        "since_ms", "stage", "stage_since_ms", "tier", "tier_history", "tier_since_ms", "time_zone", "type",
-        "unknown", "value_score", "waits",
+        "opted_out", "overrides", "packed", "portfolio", "portrait", "portrayed", "positions", "positions_dropped",
+        "public", "recent", "region", "review_ms", "risk_level", "said_ms", "score_parts", "segment", "sequence",
+        "silenced", "since_ms", "stage", "stage_since_ms", "tier", "tier_before", "tier_history", "tier_since_ms",
+        "time_zone", "type", "unknown", "value_score", "waits",
     )  # fmt: skip
 
     def __init__(self, layout: Layout, client_id: str, now_ms: int) -> None:
@@ -80,6 +80,7 @@ class ClientState:
         self.tier: str | None = None
         self.tier_since_ms: int | None = None
         self.tier_history: list[list[Any]] = []  # [ms, from, to], newest last; replaced, never changed
+        self.tier_before: str | None = None  # while staff's tier holds: the one before it, or ""
         self.segment: str | None = None
         self.value_score: float | None = None
         self.score_parts: list[Any] | None = None  # of each dimension its weight, value, and what counts without one
@@ -99,6 +100,7 @@ class ClientState:
         self.items: list[list[Any]] = []  # what waits for an answer; see items.py
         self.positions: positions.Positions = {}  # by symbol; replaced, never changed; see positions.py
         self.positions_dropped = 0  # since the first event: more than are kept
+        self.overrides: dict[str, list[Any]] = {}  # what staff decided, the latest of each; see overrides.py
         self.event_ids: dict[int, bytes] = {}  # day -> digests of the events that came on it
         self.activities = Activities(client_id, layout.sources, (self.day, now_ms // HOUR_MS))
         # not stored

@@ -34,6 +34,8 @@ class Outcome(StrEnum):
     EXPIRED = "expired"  # it fell due so long before it was decided that its time to be delivered had passed
     PAST_UNKNOWN = "past_unknown"  # the condition reads a window of which a part of the past is not known
     DAY_UNKNOWN = "day_unknown"  # a list of days, or the calendar, is asked for a day that it does not cover
+    DO_NOT_CONTACT = "do_not_contact"  # staff said that the client is not to be contacted
+    SNOOZED = "snoozed"  # staff let the rule, or all that goes to the client, rest
     COOLDOWN = "cooldown"  # the rule acted for this client less than its cooldown ago
     NO_CONSENT = "no_consent"  # the client agreed to none of the rule's channels
     DAILY_CAP = "daily_cap"  # the client has had as many contacts today as the policy allows
@@ -130,7 +132,9 @@ class TierChange(Outbound):
     client_type: ClientType
     from_tier: str | None = Field(description="null for a client's first tier.")
     to_tier: str
-    reason: Literal["first", "promoted", "demoted", "type_changed"]
+    reason: Literal["first", "promoted", "demoted", "type_changed", "override", "override_ended"] = Field(
+        description="override: staff gave the tier; override_ended: that is over."
+    )
     why: dict[str, Value] = Field(
         description="The measure, the threshold crossed, and since when the client had the old tier."
     )

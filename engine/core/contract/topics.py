@@ -32,6 +32,7 @@ from engine.core.contract.events import (
     Trade,
 )
 from engine.core.contract.fields import Limits
+from engine.core.contract.overrides import Override
 from engine.core.quick import Quick, quick
 from engine.core.text import Form
 
@@ -328,6 +329,22 @@ TOPICS: Final[dict[str, Topic]] = {
                 Asked("cost_fen", "what the position was bought for"),
             ),
             example={"symbol": "600000", "quantity": 100},
+        ),
+        Topic(
+            name="overrides",
+            rank=11,
+            singular="override",
+            called="override",
+            model=Override,
+            names=(
+                Asked("kind", "what was decided"),
+                Asked("by", "who of the staff"),
+                Asked("reason", "why, in their words; can only be passed on", personal=True, kept=False),
+                Asked("tier", "the tier that was given"),
+                Asked("rule_id", "the rule that rests; missing for all rules"),
+                Asked("ended", "whether it was withdrawn"),
+            ),
+            example={"kind": "note", "by": "S-1", "reason": "on the phone"},
         ),
     )
 }

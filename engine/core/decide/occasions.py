@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple
 
+from engine.core.client import overrides
 from engine.core.client.items import SEEN, Item
 from engine.core.client.state import REMEMBERED_MS, ClientState
 from engine.core.contract.events import Event
@@ -62,6 +63,8 @@ def next_due_ms(plan: Plan, client: ClientState, decided_ms: int = 0) -> int:
     passed over: a client whose first event lies years back has no use for all of those since.
     """
     due_ms = client.review_ms
+    if client.overrides:  # their beginnings and ends move the tier, and make conditions true
+        due_ms = min(due_ms, overrides.next_change_ms(client))
     if plan.timed.anything:
         if decided_ms > client.now_ms + DAY_MS:
             client.decided_ms, client.calendar_ms = decided_ms, 0

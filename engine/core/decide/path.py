@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine.core.client.items import Item
+from engine.core.client.overrides import SNOOZE, TIER
 from engine.core.client.sections import pack, unpack
 from engine.core.client.state import ClientState
 from engine.core.contract.events import Event
@@ -60,6 +61,7 @@ class Decided:
     late: Counter[str] = field(default_factory=Counter)  # by topic
     receipts: Counter[tuple[str, str]] = field(default_factory=Counter)  # (channel, status)
     dropped: Counter[str] = field(default_factory=Counter)  # what a state has no room for: how many
+    overrides: Counter[tuple[str, str]] = field(default_factory=Counter)  # (kind, what is wrong with it or "")
     decided_ms: int = 0  # the moment at which this is decided; 0: whatever falls due is decided in time
 
 
@@ -107,6 +109,8 @@ def _take(plan: Plan, states: MutableMapping[str, ClientState], topic: str, even
         decided.receipts[event.channel, event.status] += 1  # type: ignore[attr-defined]
     elif topic == "positions":
         decided.dropped["positions"] += client.positions_dropped - dropped
+    elif topic == "overrides":
+        decided.overrides[event.kind, unknown_in(plan, event)] += 1  # type: ignore[attr-defined]
     move = None
     if topic in plan.review_on:
         move = review(plan, client)
@@ -128,6 +132,15 @@ def _take(plan: Plan, states: MutableMapping[str, ClientState], topic: str, even
         cause = Cause.model_construct(type=topic, event_id=event.event_id, time=rfc3339(event.time))
         _act(plan, client, event, cause, matches, move, decided)
     client.due_ms = next_due_ms(plan, client, decided.decided_ms)
+
+
+def unknown_in(plan: Plan, override: Any) -> str:
+    """What an override names that the active rules do not have; it is kept, since they may have it again."""
+    if override.rule_id is not None and override.kind == SNOOZE and override.rule_id not in plan.rule_ids:
+        return "unknown_rule"
+    if override.tier is not None and override.kind == TIER and override.tier not in plan.rule_set.tiers.names:
+        return "unknown_tier"
+    return ""
 
 
 def _run_timers(plan: Plan, client: ClientState, until_ms: int, decided: Decided) -> None:

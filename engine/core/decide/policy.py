@@ -10,10 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
+from engine.core.client import overrides
 from engine.core.client.state import MAX_HISTORY, ClientState
 from engine.core.contract.outbound import Outcome
 from engine.core.decide.tiers import TierMove
-from engine.core.firm_time import DAY_MS
+from engine.core.firm_time import DAY_MS, NEVER_MS
 from engine.core.plan.compile import CompiledRule, Plan
 
 
@@ -83,6 +84,26 @@ def _day_unknown(plan: Plan, client: ClientState, offer: Offer) -> Suppress | No
     return Suppress(offer.channel, Outcome.DAY_UNKNOWN)
 
 
+def _do_not_contact(plan: Plan, client: ClientState, offer: Offer) -> Suppress | None:
+    """Staff said so. Work for staff goes on."""
+    if not client.overrides or not offer.to_client:
+        return None
+    until_ms = overrides.until_ms(client, overrides.DO_NOT_CONTACT)
+    if until_ms is None:
+        return None
+    return Suppress(offer.channel, Outcome.DO_NOT_CONTACT, until_ms if until_ms < NEVER_MS else None)
+
+
+def _snoozed(plan: Plan, client: ClientState, offer: Offer) -> Suppress | None:
+    """Staff let the rule rest, whoever acts; or everything that goes to the client."""
+    if not client.overrides:
+        return None
+    of_rule = overrides.until_ms(client, overrides.SNOOZE, offer.match.compiled.rule.id)
+    of_all = overrides.until_ms(client, overrides.SNOOZE) if offer.to_client else None
+    until_ms = max(of_rule or 0, of_all or 0)
+    return Suppress(offer.channel, Outcome.SNOOZED, until_ms) if until_ms else None
+
+
 def _cooldown(plan: Plan, client: ClientState, offer: Offer) -> Suppress | None:
     acted_ms = client.acted.get(offer.match.compiled.rule.id)
     if acted_ms is None or client.now_ms >= acted_ms + offer.cooldown_ms:
@@ -110,6 +131,8 @@ GATES: Final[tuple[tuple[Outcome, Gate], ...]] = (
     (Outcome.EXPIRED, _expired),
     (Outcome.PAST_UNKNOWN, _past_unknown),
     (Outcome.DAY_UNKNOWN, _day_unknown),
+    (Outcome.DO_NOT_CONTACT, _do_not_contact),
+    (Outcome.SNOOZED, _snoozed),
     (Outcome.COOLDOWN, _cooldown),
     (Outcome.NO_CONSENT, _no_consent),
     (Outcome.DAILY_CAP, _daily_cap),

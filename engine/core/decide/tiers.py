@@ -2,6 +2,7 @@
 
 Enters: a Plan and a ClientState. Leaves: a TierMove or none, and the time of the next review.
 Holds: between a step's exit and enter thresholds a client stays where it is; no move sooner than the ladder allows.
+A tier that staff gave holds until its end; then the client has the tier it had before, or a better one that it earns.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from typing import Any
 
+from engine.core.client import overrides
 from engine.core.client.state import MAX_HISTORY, ClientState
 from engine.core.firm_time import DAY_MS, HOUR_MS, NEVER_MS, day_start_ms
 from engine.core.plan.compile import CompiledLadder, Plan
@@ -22,7 +24,7 @@ class TierMove:
 
     from_tier: str | None
     to_tier: str
-    reason: str  # first, promoted, demoted, type_changed
+    reason: str  # of names.TIER_REASONS
     measure: Any
     measure_name: str | None
     threshold: float | None
@@ -54,6 +56,12 @@ def review(plan: Plan, client: ClientState) -> TierMove | None:
     if client.type is None:
         return None
     ladder = plan.ladders.get(client.type)
+    if client.overrides or client.tier_before is not None:
+        given = overrides.tier_now(client)
+        if given is not None and ladder is not None and given in ladder.place:
+            return _given(client, given)
+        if client.tier_before is not None:
+            return _given_no_longer(ladder, client)
     if ladder is None:
         if client.tier == client.type:
             return None
@@ -74,6 +82,30 @@ def review(plan: Plan, client: ClientState) -> TierMove | None:
     if target < current:
         return _move(client, tier, "promoted", ladder, value, ladder.enter[target])
     return _move(client, tier, "demoted", ladder, value, ladder.exit[current])
+
+
+def _given(client: ClientState, tier: str) -> TierMove | None:
+    """Staff's tier holds."""
+    if client.tier_before is None:
+        client.tier_before = client.tier or ""
+    return None if client.tier == tier else _move(client, tier, "override", None, None, None)
+
+
+def _given_no_longer(ladder: CompiledLadder | None, client: ClientState) -> TierMove | None:
+    """Back to the tier before, or to a better one by the measure: a worse one is for the ladder, in its time."""
+    if ladder is None:
+        client.tier_before = None
+        assert client.type is not None
+        return None if client.tier == client.type else _move(client, client.type, "type_changed", None, None, None)
+    before = ladder.place.get(client.tier_before or None)
+    value = ladder.measure(client, None, None)
+    if value is None and before is None:
+        return None  # it keeps the tier until one can be told
+    step = before if value is None else _step_for(ladder, value, before)
+    assert step is not None
+    tier = ladder.ladder.steps[step if before is None else min(step, before)].tier
+    client.tier_before = None
+    return None if client.tier == tier else _move(client, tier, "override_ended", ladder, value, None)
 
 
 def _move(
@@ -99,8 +131,8 @@ def review_due_ms(plan: Plan, client: ClientState) -> int:
     measure.
     """
     ladder = plan.ladders.get(client.type) if client.type is not None else None
-    if ladder is None:
-        return NEVER_MS
+    if ladder is None or client.tier_before is not None:
+        return NEVER_MS  # when an override ends, it wakes the client
     current = ladder.place.get(client.tier)
     rises = True  # whether time alone can make the measure better than the tier asks for
     if ladder.daily_mean is not None:

@@ -11,11 +11,12 @@ import datetime as dt
 from collections.abc import Callable
 from typing import Any, Final
 
-from engine.core.client import positions
+from engine.core.client import overrides, positions
 from engine.core.client.items import Item
 from engine.core.client.state import MAX_HOLDINGS, ClientState
 from engine.core.contract.events import Balance, Consents, Event, Position, Receipt, Trade
 from engine.core.contract.fields import micro
+from engine.core.contract.overrides import Override
 from engine.core.firm_time import day_number
 from engine.core.learn.items import TAKES
 from engine.core.plan.compile import Plan
@@ -76,6 +77,10 @@ def _take_receipt(client: ClientState, receipt: Receipt) -> None:
     client.consents = tuple(agreed for agreed in client.consents if agreed != channel)
 
 
+def _take_override(client: ClientState, override: Override) -> None:
+    client.overrides = overrides.taken(client.overrides, override, client.now_ms)
+
+
 def _take_peak(client: ClientState, balance: Balance) -> None:
     peak_fen = client.assets_peak_fen
     client.assets_peak_fen = balance.assets_fen if peak_fen is None else max(peak_fen, balance.assets_fen)
@@ -125,4 +130,5 @@ LEARNERS: Final[dict[str, Callable[[ClientState, Any], None]]] = {
     "trades": _take_holding,
     "receipts": _take_receipt,
     "positions": _take_position,
+    "overrides": _take_override,
 }

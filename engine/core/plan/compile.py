@@ -96,6 +96,7 @@ class Plan:
     review_on: frozenset[str]  # the topics that can move a tier at once
     scopes: dict[Trigger | None, Scope]  # the names that expressions use there; None: of the client alone
     reaches: Mapping[str, Reach]  # feature name -> how far back it asks
+    rule_ids: frozenset[str]  # also former ones
     declared_types: topics.Kinds  # what a record on the topic `events` can be
 
 
@@ -221,9 +222,10 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
         portrayal=_portrayal(rule_set, space, scope, meanings, base_of) if rule_set.portrait else None,
         score_parts=space.get("score_parts"),
         facts={topic: kind.told_facts for topic, kind in kinds.items()},
-        review_on=frozenset(("profiles", "balances") if by_balance_alone else kinds),
+        review_on=frozenset(("profiles", "balances", "overrides") if by_balance_alone else kinds),
         scopes=scopes,
         reaches=reaches,
+        rule_ids=frozenset(rule.id for rule in rule_set.rules) | frozenset(rule_set.was_rules),
         declared_types=rule_set.declared_types,
     )
 

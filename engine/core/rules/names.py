@@ -23,7 +23,7 @@ from engine.core.text import IDENTIFIER
 
 CLIENT_TYPES: Final = get_args(events.ClientType)
 TIME: Final = number("time")
-TIER_REASONS: Final = ("first", "promoted", "demoted", "type_changed")
+TIER_REASONS: Final = ("first", "promoted", "demoted", "type_changed", "override", "override_ended")
 RISKS: Final = get_args(events.RiskLevel)
 POSITIONS: Final = "positions"  # what the names of POSITION_NAMES are about, beside those of its fields
 _MONEY: Final = (0, math.inf)
@@ -138,6 +138,9 @@ def client_names(
             for k in ITEM_KINDS
         ),
         *_portfolio_names(),
+        Name("client.do_not_contact", BOOL, False, 'holds(c, "do_not_contact")', "whether staff said so, and it holds"),
+        Name("client.snoozed", BOOL, False, 'holds(c, "snooze")', "whether staff let all that goes to the client rest"),
+        Name("client.tier_overridden", BOOL, False, "(c.tier_before is not None)", "whether staff gave the tier"),
         Name("client.known_since", TIME, False, "c.since_ms", "time of the first event"),
         Name("now", TIME, False, "c.now_ms", "time of the event, or when a rule is due by itself", "now"),
     ]
@@ -249,7 +252,7 @@ def field_name(source: str, field: str | None, kinds: Kinds = TOPICS) -> Name | 
 
 
 def tier_change_names(tiers: tuple[str, ...]) -> list[Name]:
-    reasons = "first, promoted, demoted or type_changed"
+    reasons = "why it moved; override and override_ended: staff gave it a tier for a time"
     return [
         Name(
             "tier_change.old", enum(*tiers), True, "t.from_tier", "tier before; missing for a client's first", of="move"

@@ -201,6 +201,10 @@ def _moves(tiers: Tiers, every: tuple[str, ...]) -> list[tuple[str, str, str | N
             elif old != new:
                 moved = "promoted" if old in steps and steps.index(new) < steps.index(old) else "demoted"
                 rows.append((type_, new, old, moved if old in steps else "type_changed"))
+                if ladder is not None:
+                    rows.append((type_, new, old, "override_ended"))
+            if ladder is not None and old != new:
+                rows.append((type_, new, old, "override"))
     return rows
 
 

@@ -76,6 +76,12 @@ class Metrics:
         self.dropped = Counter(
             "engage_state_dropped", "What a client had more of than a state has room for.", ["what"], registry=r
         )
+        self.overrides = Counter(
+            "engage_overrides",
+            "What staff decided of clients; `problem`: it names a rule or tier that the active rules do not have.",
+            ["kind", "problem"],
+            registry=r,
+        )
         self.tier_changes = Counter(
             "engage_tier_changes", "Tier changes published.", ["from_tier", "to_tier", "reason"], registry=r
         )
@@ -150,6 +156,7 @@ class Metrics:
             "late": self.late,
             "receipts": self.receipts,
             "dropped": self.dropped,
+            "overrides": self.overrides,
         }
         self._used: dict[int | None, RuleSet] = {}  # by the worker's partitions; None: by the worker itself
         self._moves: set[tuple[str, str, str]] = set()
@@ -181,6 +188,10 @@ class Metrics:
             for status in TOPICS["receipts"].choices("status"):
                 self.receipts.labels(channel, status)
         self.dropped.labels("positions")
+        for decided in TOPICS["overrides"].choices("kind"):
+            self.overrides.labels(decided, "")
+        self.overrides.labels("snooze", "unknown_rule")
+        self.overrides.labels("tier", "unknown_tier")
         for topic in (*inbound_topics(), REROUTED):
             for reason in Rejection:
                 self.rejected.labels(topic, reason.value)
@@ -290,6 +301,9 @@ def _tier_moves(tiers: Tiers) -> Iterator[tuple[str, str, str]]:
         others = {tier for other, found in ladders.items() if other != kind for tier in found}
         for index, tier in enumerate(steps):
             yield "", tier, "first"
+            if kind in tiers.ladders:
+                yield from ((before, tier, "override") for before in ("", *steps) if before != tier)
+                yield from ((before, tier, "override_ended") for before in steps if before != tier)
             yield from ((lower, tier, "promoted") for lower in steps[index + 1 :])
             yield from ((higher, tier, "demoted") for higher in steps[:index])
             yield from ((other, tier, "type_changed") for other in others if other not in steps)

@@ -9,6 +9,7 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
+from engine.core.client import overrides
 from engine.core.client.items import ABOUT, ITEM_STATES, KEY, KIND, SINCE_MS, STATE
 from engine.core.client.positions import COST, PRODUCT, QUANTITY, RISK, TIME_MS, VALUE
 from engine.core.client.record import PORTRAIT_FIELDS, PUBLIC_FIELDS
@@ -99,6 +100,21 @@ def _private(client: ClientState, declared: Mapping[str, int]) -> dict[str, Any]
             if told[QUANTITY]
         ],
         "positions_dropped": client.positions_dropped,
+        "overrides": [
+            {
+                "kind": entry.kind,
+                "rule": entry.rule_id,
+                "tier": entry.tier,
+                "by": entry.by,
+                "reason": entry.reason,
+                "time": rfc3339(entry.said_ms),
+                "from": rfc3339(entry.from_ms),
+                "until": None if entry.until_ms is None else rfc3339(entry.until_ms),
+                "withdrawn": entry.withdrawn,
+                "said": overrides.sentence(entry, client.now_ms, rfc3339),
+            }
+            for entry in overrides.shown(client.overrides)
+        ],
         "tier_history": [
             {"time": rfc3339(at), "from": old, "to": new} for at, old, new in reversed(client.tier_history)
         ],
@@ -148,6 +164,8 @@ def on_one_screen(record: dict[str, Any]) -> str:
             f"value {p['value_cny'] or '-'}, cost {p['cost_cny'] or '-'}"
             for p in record["positions"]
         ]
+    if record["overrides"]:
+        lines += ["", "what staff decided, the latest first", *(f"  {o['said']}" for o in record["overrides"])]
     lines += ["", "tier history, newest first"]
     lines += [f"  {h['time']}  {h['from'] or '-'} -> {h['to']}" for h in record["tier_history"]] or ["  none"]
     lines += ["", "last actions, newest first"]
