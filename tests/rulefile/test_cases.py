@@ -72,6 +72,37 @@ def a_test(given: str = "", what: str = "event: {logins: {}}", expect: str = "fi
         ("on: logins", "given: {history: [{at: -3d, logins: {}}]}", "event: {logins: {}}", "{not: cooldown}"),
         ("on: logins", "given: {history: [{at: -8d, logins: {}}]}", "event: {logins: {}}", "fires"),
         ("on: trades", "", "event: {logins: {}}", "{not: condition}"),
+        # what staff decided
+        (
+            "on: logins",
+            "given: {history: [{at: -3d, overrides: {kind: do_not_contact}}]}",
+            "event: {logins: {}}",
+            "{not: do_not_contact}",
+        ),
+        (
+            "on: logins",
+            'given: {history: [{at: -3d, overrides: {kind: snooze, until: "2026-11-02 10:01"}}]}',
+            "event: {logins: {}}",
+            "{not: snoozed}",
+        ),
+        (
+            "on: logins",
+            'given: {history: [{at: -3d, overrides: {kind: snooze, rule_id: r, until: "2026-11-02 10:00"}}]}',
+            "event: {logins: {}}",
+            "fires",
+        ),
+        (
+            "becomes: client.tier == 'A'",
+            "given: {client: {tier: C}}",
+            'event: {overrides: {kind: tier, tier: A, starts_at: "2026-11-05", until: "2026-12-01"}}\n  wait: 2d',
+            "{not: condition}",
+        ),
+        (
+            "becomes: client.tier == 'A'",
+            "given: {client: {tier: C}}",
+            'event: {overrides: {kind: tier, tier: A, starts_at: "2026-11-05", until: "2026-12-01"}}\n  wait: 3d',
+            "fires",
+        ),
         # who the client is
         ("on: logins\n    when: client.tier == 'A'", "given: {client: {tier: A}}", "event: {logins: {}}", "fires"),
         ("on: logins\n    when: client.tier == 'C'", "given: {client: {tier: C}}", "event: {logins: {}}", "fires"),

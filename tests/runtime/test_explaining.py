@@ -32,6 +32,7 @@ from engine.runtime.protocol.writes import encode_writes
 from engine.runtime.redis.store import RedisStore, pin_partitions
 from engine.runtime.settings import Settings
 from tests.core.making import Desk, at, balance, login, plan_of, profile, rule, trade
+from tests.core.test_answers import came
 from tests.runtime.driving import written
 
 PLAN = plan_of(
@@ -151,6 +152,35 @@ def test_a_rule_that_was_evaluated_before_the_time_asked_for_has_both_answers(re
 def test_a_time_before_the_first_record_is_said(records: str) -> None:
     result = explain("--records", records, "--at", "2020-01-01T00:00:00Z")
     assert "no record of a client c1 up to 2020-01-01 08:00 (UTC+8)" in result.output
+
+
+def test_what_staff_decided_and_what_of_it_the_rules_do_not_know() -> None:
+    plan = plan_of(rule("letter", audience="client", channels="[sms]"), rule("call", audience="team"))
+    desk = Desk(plan)
+    desk.take(
+        profile(at(0)),
+        came("overrides", at(1), kind="snooze", rule_id="gone", until=at(9), by="S-1", reason="rests"),
+        came("overrides", at(1), kind="snooze", rule_id="call", until=at(9), by="S-1", reason="on leave"),
+        came("overrides", at(2), kind="tier", tier="Z", until=at(9), by="S-1", reason=None),
+        came("overrides", at(3), kind="do_not_contact", by="S-2", reason="by letter"),
+    )
+    found = explaining.account_of(plan, pack(plan.layout, desk.client), None, "{logins: {}}")
+    text = "\n".join(lines(found, None, False))
+    assert (
+        "what staff decided, the latest first\n"
+        "  do not contact for good, by S-2 at 2026-02-19 12:00: by letter\n"
+        "  tier Z until 2026-02-25 12:00, by S-1 at 2026-02-18 12:00: no reason is known; there is no such tier: it "
+        "moves nobody\n"
+        "  snooze of call until 2026-02-25 12:00, by S-1 at 2026-02-17 12:00: on leave\n"
+        "  snooze of gone until 2026-02-25 12:00, by S-1 at 2026-02-17 12:00: rests; there is no such rule: it stops "
+        "nothing\n"
+    ) in text
+    assert "not to be contacted for good, by S-2 at 2026-02-19 12:00: by letter" in text
+    assert "snoozed until 2026-02-25 12:00, by S-1 at 2026-02-17 12:00: on leave" in text
+    told = json.loads(lines(found, "call", True)[0])
+    assert len(told["overrides"]) == 4
+    assert told["rules"][0]["decided"] == "by S-1 at 2026-02-17 12:00: on leave"
+    assert told["rules"][0]["until"] == "2026-02-25T04:00:00.000Z"
 
 
 def test_a_rule_that_is_not_there() -> None:

@@ -38,6 +38,7 @@ from engine.runtime.redis.store import (
 )
 from engine.runtime.settings import Settings
 from tests.core.making import Desk, at, balance, login, profile, shipped_plan, trade
+from tests.core.test_answers import came
 from tests.runtime.driving import pack_all
 from tests.services.redis import RedisServer
 
@@ -252,6 +253,26 @@ async def test_events_that_came_late_are_shown(redis, app_id):
     late = {"topic": "trades", "time": "2026-02-17T04:00:00.000Z", "came_at": "2026-02-18T04:00:00.000Z"}
     assert record["late_events"] == [late]
     assert "trades, when the client stood at 2026-02-18T04:00:00.000Z" in on_one_screen(record)
+
+
+async def test_what_staff_decided_is_shown(redis, app_id):
+    desk = Desk(shipped_plan())
+    said = {"kind": "do_not_contact", "by": "S-2", "reason": "by letter"}
+    desk.take(login(at(0)), came("overrides", at(1), **said))
+    desk.take(came("overrides", at(2), kind="tier", tier="A", starts_at=at(3), until=at(9), by="S-1", reason=None))
+    await pin_partitions(redis, app_id, 1, ledger_is_empty=True)
+    await RedisStore(redis, app_id, 0).apply(b"", b"one", encode_writes(pack_all(desk.plan, desk.states.values())))
+    record = await read_client(redis, app_id, "c1")
+    assert record is not None
+    moments = ("2026-02-17", "2026-02-18", "2026-02-19", "2026-02-25")
+    said_at, later, begins, ends = (f"{day}T04:00:00.000Z" for day in moments)
+    assert [(one["kind"], one["by"], one["from"], one["until"], one["withdrawn"]) for one in record["overrides"]] == [
+        ("tier", "S-1", begins, ends, False),
+        ("do_not_contact", "S-2", said_at, None, False),
+    ]
+    screen = on_one_screen(record)
+    assert f"  tier A from {begins} until {ends}, by S-1 at {later}: no reason is known\n" in screen
+    assert f"  do not contact for good, by S-2 at {said_at}: by letter\n" in screen
 
 
 async def test_the_commands(redis, redis_server, app_id):

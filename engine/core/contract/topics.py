@@ -30,10 +30,11 @@ from engine.core.contract.events import (
     Profile,
     Receipt,
     Trade,
+    parse_time_ms,
 )
 from engine.core.contract.fields import Limits
 from engine.core.contract.overrides import Override
-from engine.core.quick import Quick, quick
+from engine.core.quick import Quick, Usual, quick
 from engine.core.text import Form
 
 COMMON: Final = tuple(Event.model_fields)  # what every event has; rules do not ask for it
@@ -135,10 +136,10 @@ class Topic:
 
     def bounds(self, name: str) -> tuple[float, float]:
         """The least and the most that a number can be."""
-        found, kinds = self.model.model_fields[name], self.kinds(name)
+        kinds = self.kinds(name)
         step = 1 if int in kinds and float not in kinds else 0  # what is above 0 is at least 1, of whole numbers
         low, high = -math.inf, math.inf
-        for limit in (*found.metadata, *_limits(found.annotation)):
+        for limit in self._limits(name):
             low = max(low, getattr(limit, "ge", low))
             high = min(high, getattr(limit, "le", high))
             if (above := getattr(limit, "gt", None)) is not None:
@@ -149,16 +150,24 @@ class Topic:
 
     def form(self, name: str) -> Form | None:
         """What a text looks like."""
-        found = self.model.model_fields[name]
-        return next((part for part in (*found.metadata, *_limits(found.annotation)) if isinstance(part, Form)), None)
+        return next((part for part in self._limits(name) if isinstance(part, Form)), None)
+
+    def is_time(self, name: str) -> bool:
+        """Whether it is a moment."""
+        return any(isinstance(part, Usual) and part.of_text is parse_time_ms for part in self._limits(name))
 
     def optional(self, name: str) -> bool:
         return NoneType in self.kinds(name)
 
     def exact(self, name: str) -> bool:
         """Whether it is a number with decimals of which no more are kept than a sum in millionths takes."""
+        return any(isinstance(part, Limits) for part in self._limits(name))
+
+    def _limits(self, name: str) -> Iterator[Any]:
+        """What its annotation says beside the type."""
         found = self.model.model_fields[name]
-        return any(isinstance(part, Limits) for part in (*found.metadata, *_limits(found.annotation)))
+        yield from found.metadata
+        yield from _limits(found.annotation)
 
 
 def _kinds(annotation: Any) -> tuple[Any, ...]:
@@ -342,6 +351,7 @@ TOPICS: Final[dict[str, Topic]] = {
                 Asked("reason", "why, in their words; can only be passed on", personal=True, kept=False),
                 Asked("tier", "the tier that was given"),
                 Asked("rule_id", "the rule that rests; missing for all rules"),
+                Asked("until", "until when; missing for good", "time"),
                 Asked("ended", "whether it was withdrawn"),
             ),
             example={"kind": "note", "by": "S-1", "reason": "on the phone"},

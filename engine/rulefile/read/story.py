@@ -249,8 +249,10 @@ class Story:
         field = event_keys(of)[key]
         kinds = of.kinds(field)
         asked = next((asked for asked in of.names if asked.field == field), None)
-        if asked is not None and asked.unit == "time":
-            return self.day(node) if asked.date else self.moment(node, None)
+        if asked is not None and asked.date:
+            return self.day(node)
+        if of.is_time(field):
+            return self.moment(node, None)
         if choices := of.choices(field):
             return reader.choice(node, choices)
         if bool in kinds:

@@ -239,12 +239,12 @@ def _one_event(rule_set: RuleSet | None) -> Schema:
 def _event(kind: Topic) -> Schema:
     """The fields of an event as tests write them, each by the event's own model."""
     contract = kind.model.model_json_schema()["properties"]
-    times = {asked.field for asked in kind.names if asked.unit == "time"}
+    dates = {asked.field for asked in kind.names if asked.date}
     properties = {}
     for key, field in story.event_keys(kind).items():
         given = contract[field]
         said = given.get("description") or key.replace("_", " ")
-        properties[key] = described(text(40) if field in times else _value(key, given), said)
+        properties[key] = described(text(40) if field in dates or kind.is_time(field) else _value(key, given), said)
     return {"type": "object", "properties": properties, "additionalProperties": False}
 
 
