@@ -13,7 +13,8 @@ from engine.core.client.record import PUBLIC_FIELDS
 from engine.core.client.sections import pack, unpack
 from engine.core.contract.events import Event
 from engine.core.contract.message import rfc3339
-from engine.core.contract.topics import TOPICS, Asked, Topic, inbound_topics, intake_topics, ranks, sources
+from engine.core.contract.topic import Asked, Topic
+from engine.core.contract.topics import TOPICS, inbound_topics, intake_topics, ranks, sources
 from engine.core.plan.compile import compile_rule_set
 from engine.core.reading.decode import Taken, decode
 from engine.core.rules.occasion import on

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from engine.core.contract.topics import COMMON, TOPICS, Topic
+from engine.core.contract.topic import COMMON, Topic
+from engine.core.contract.topics import TOPICS
 from engine.core.firm_time import DAY_MS
 from engine.core.reading.decode import fallbacks
 from engine.demo.own_events import OPTIONAL

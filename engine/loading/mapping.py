@@ -22,7 +22,8 @@ from typing import Any, Final, Literal, get_args
 import yaml
 
 from engine.core.contract.events import DeclaredEvent
-from engine.core.contract.topics import COMMON, EVENTS, TOPICS, inbound_topics, nested
+from engine.core.contract.topic import COMMON, nested
+from engine.core.contract.topics import EVENTS, TOPICS, inbound_topics
 from engine.runtime.errors import Refused
 
 Form = Literal["text", "integer", "number", "bool", "time", "object"]

@@ -13,7 +13,8 @@ from engine.core.contract.events import Balance, Login, Profile, Trade, parse_ti
 from engine.core.contract.fields import EARLIEST_MS, LATEST_MS
 from engine.core.contract.message import rfc3339
 from engine.core.contract.outbound import Rejection
-from engine.core.contract.topics import TOPICS, Topic, inbound_topics
+from engine.core.contract.topic import Topic
+from engine.core.contract.topics import TOPICS, inbound_topics
 from engine.core.decide.path import decide
 from engine.core.reading import envelopes, likeness
 from engine.core.reading.decode import Rejected, Taken, _validated, decode, fallbacks, kind_of

@@ -26,7 +26,8 @@ from pydantic_core import ErrorDetails, to_json
 from engine.core.contract.events import AS_NUMBER, DeclaredEvent, Event
 from engine.core.contract.fields import Instead
 from engine.core.contract.outbound import Rejection
-from engine.core.contract.topics import EVENTS, EVENTS_RANK, TOPICS, Kinds, Topic, nested
+from engine.core.contract.topic import Topic, nested
+from engine.core.contract.topics import EVENTS, EVENTS_RANK, TOPICS, Kinds
 from engine.core.reading import envelopes, likeness, surroundings
 
 MAX_EVENT_BYTES: Final = 65_536

@@ -15,7 +15,8 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from engine.core.contract.outbound import Rejection
-from engine.core.contract.topics import COMMON, EVENTS_RANK, TOPICS, Topic
+from engine.core.contract.topic import COMMON, Topic
+from engine.core.contract.topics import EVENTS_RANK, TOPICS
 from engine.core.reading.notations import PLAIN, packed
 
 Found = tuple[Rejection, str]

@@ -22,7 +22,8 @@ from engine.core.contract.events import (
     TimeMs,
 )
 from engine.core.contract.fields import MAX_NUMBER, Day, Instead, exact_number
-from engine.core.contract.topics import EVENTS_RANK, TOPICS, Asked, Kinds, Topic
+from engine.core.contract.topic import Asked, Topic
+from engine.core.contract.topics import EVENTS_RANK, TOPICS, Kinds
 from engine.core.language.types import INTEGER_UNITS
 
 FieldKind = Literal["text", "enum", "number", "money", "time", "date", "bool", "id"]

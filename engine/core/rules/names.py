@@ -13,7 +13,8 @@ from functools import lru_cache
 from typing import Final, get_args
 
 from engine.core.contract import events
-from engine.core.contract.topics import TOPICS, Kinds, Topic, in_order, sources, written_as
+from engine.core.contract.topic import Topic, written_as
+from engine.core.contract.topics import TOPICS, Kinds, in_order, sources
 from engine.core.language.expressions import BOOL, TEXT, Changes, Name, Scope, Type, enum, number
 from engine.core.language.types import INTEGER_UNITS, MAX_NAME_LOG10, MONEY
 from engine.core.rules.occasion import ITEM, ITEM_KINDS, ITEM_STEPS, MATURITY, TIER_CHANGE, Trigger

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Final
 
 from engine.core.contract.events import Event
-from engine.core.contract.topics import TOPICS, Kinds, Topic, written_as
+from engine.core.contract.topic import Topic, written_as
+from engine.core.contract.topics import TOPICS, Kinds
 from engine.core.language.expressions import Expression
 from engine.core.language.functions import FUNCTIONS
 from engine.core.rules import names

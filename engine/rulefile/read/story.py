@@ -15,7 +15,8 @@ from pydantic import ValidationError
 
 from engine.core.contract.events import Channel, Event, parse_time_ms
 from engine.core.contract.message import cny
-from engine.core.contract.topics import TOPICS, Kinds, Topic, in_order, sources, written_as
+from engine.core.contract.topic import Topic, written_as
+from engine.core.contract.topics import TOPICS, Kinds, in_order, sources
 from engine.core.firm_time import DAY_MS, MINUTE_MS
 from engine.core.language.expressions import Fault
 from engine.core.rules import names

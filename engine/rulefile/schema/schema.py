@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-from engine.core.contract.topics import TOPICS, Topic, in_order, sources
+from engine.core.contract.topic import Topic
+from engine.core.contract.topics import TOPICS, in_order, sources
 from engine.core.firm_time import WEEKDAYS
 from engine.core.rules import names
 from engine.core.rules.occasion import ITEM_KINDS, event_triggers

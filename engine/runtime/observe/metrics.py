@@ -21,7 +21,8 @@ from prometheus_client import (
 )
 
 from engine.core.contract.outbound import Rejection
-from engine.core.contract.topics import EVENTS, REROUTED, TOPICS, Kinds, Topic, inbound_topics, nested
+from engine.core.contract.topic import Topic, nested
+from engine.core.contract.topics import EVENTS, REROUTED, TOPICS, Kinds, inbound_topics
 from engine.core.reading.decode import fallbacks
 from engine.core.rules.ruleset import RuleSet, Tiers
 from engine.runtime.observe.rule_counts import RuleCounts
