@@ -144,7 +144,7 @@ def on_one_screen(record: dict[str, Any]) -> str:
     lines += [f"  {'opted out':<16} {channel}, {moment}" for channel, moment in record["opted_out"].items()]
     singular = {name: kind.singular for name, kind in TOPICS.items()}
     last = {f"last {singular.get(name, name)}": moment for name, moment in record["last_event"].items()}
-    lines += [f"  {name:<16} {moment or '-'}" for name, moment in last.items()]
+    lines += [f"  {name:<16} {moment}" for name, moment in last.items() if moment is not None]
     if record["late_events"]:  # older than what the client had been through: the path that was taken may differ
         lines += ["", "events that came late, newest first"]
         lines += [
