@@ -5,6 +5,7 @@ Enters: arguments, states or records. Leaves: exit status 0 done, 1 refused, 2 u
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import click
 
 from engine.cli.odd import FILE, check_question
 from engine.cli.options import load_settings, real_clients, run_to_the_end, settings_options
+from engine.cli.output import JSON, answer
 
 commands = click.Group()  # main.py hangs it on `engage`
 
@@ -53,9 +55,16 @@ def explain(client_id: str, settings_file: Path | None, as_json: bool, rule: str
 @click.option("--of", "name", required=True, metavar="NAME", help="a feature, or a number such as client.assets_cny")
 @click.option("--where", metavar="CONDITION", help="only these clients, such as 'client.type == \"individual\"'")
 @click.option("--at", metavar="TIME", help="when, such as '2026-11-02 10:00' (UTC+8)  [now]")
+@click.option("--json", "as_json", is_flag=True, help="one JSON object instead of the CSV file")
 @settings_options("rules", "kafka", "prefix", "app_id")
 def reference_table(
-    snapshot: Path, name: str, where: str | None, at: str | None, settings_file: Path | None, **given: Any
+    snapshot: Path,
+    name: str,
+    where: str | None,
+    at: str | None,
+    as_json: bool,
+    settings_file: Path | None,
+    **given: Any,
 ) -> None:
     """Write a table of percentiles: what percentage of the clients in SNAPSHOT has less of NAME.
 
@@ -73,7 +82,7 @@ def reference_table(
         found = table_of(plan, snapshot, name, where, firm_time_ms(at) if at else clients.wall_ms())
     except (Refused, ValueError, OSError) as error:
         raise click.ClickException(str(error)) from error
-    click.echo(str(found), nl=False)
+    answer(as_json, asdict(found), [str(found).removesuffix("\n")])
     click.echo(f"{found.clients} clients, and {found.without} without {name}", err=True)
 
 
@@ -85,7 +94,8 @@ def reference_table(
 @click.option("--limit", type=click.IntRange(1), help="at most so many")
 @click.option("--count", is_flag=True, help="how many there are, instead of their ids")
 @settings_options("redis", "app_id")
-def clients_command(settings_file: Path | None, limit: int | None, count: bool, **given: Any) -> None:
+@JSON
+def clients_command(settings_file: Path | None, limit: int | None, count: bool, as_json: bool, **given: Any) -> None:
     """List clients, an id a line: those in all of the tier, segment, advisor and stage that are named."""
     from engine.runtime.protocol.writes import LISTED
     from engine.runtime.redis.lists import listed_clients
@@ -95,18 +105,19 @@ def clients_command(settings_file: Path | None, limit: int | None, count: bool, 
         raise click.UsageError(f"name at least one of --{', --'.join(LISTED)}")
     settings = load_settings(settings_file, **given)
 
-    async def read() -> int:
-        shown = 0
+    async def read() -> tuple[int, list[str]]:
+        shown, kept = 0, list[str]()
         async with real_clients().redis(settings) as redis:
             async for page in listed_clients(redis, settings.app_id, values):
                 for client_id in page:
                     if shown == limit:
-                        return shown
+                        return shown, kept
                     shown += 1
-                    if not count:
+                    if as_json:
+                        kept.append(client_id)
+                    elif not count:
                         click.echo(client_id)
-        return shown
+        return shown, kept
 
-    found = run_to_the_end(read())
-    if count:
-        click.echo(found)
+    found, ids = run_to_the_end(read())
+    answer(as_json, {"count": found} | ({} if count else {"clients": ids}), [found] if count else [])

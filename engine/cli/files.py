@@ -1,18 +1,26 @@
-"""Commands that only write files or lines: `simulate | schemas`.
+"""Commands that can do without Kafka and Redis: `simulate | schemas | capacity | replay | init`.
 
 Enters: arguments. Leaves: exit status 0 done, 1 refused or found wrong, 2 used wrongly.
 """
 
 from __future__ import annotations
 
+import json
+import os
 import sys
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any, Final
 
 import click
 
 from engine.cli.odd import DIRECTORY, Finite, PathOf
+from engine.cli.options import load_settings, real_clients, run_to_the_end, settings_options
+from engine.cli.output import JSON, answer, counted, progress
 from engine.core.contract.topics import inbound_topics
 from engine.runtime.errors import Refused
+from engine.runtime.settings import Settings
 
 commands = click.Group()  # main.py hangs each of them on `engage`
 
@@ -79,7 +87,8 @@ def simulate(
     help="put the names of these rule files, such as features and tiers, into the schemas of rule files",
 )
 @click.argument("directory", type=PathOf("folder"), default=Path("schemas"))
-def schemas(check_only: bool, rules: Path | None, directory: Path) -> None:
+@JSON
+def schemas(check_only: bool, rules: Path | None, directory: Path, as_json: bool) -> None:
     """Write the JSON Schemas and the AsyncAPI document of all that crosses the border, and those of rule files."""
     from engine.publish import schemas as schemas_
 
@@ -92,6 +101,117 @@ def schemas(check_only: bool, rules: Path | None, directory: Path) -> None:
         except Refused as error:
             raise click.ClickException(str(error)) from error
     lines = schemas_.check(directory, rule_set) if check_only else schemas_.write(directory, rule_set)
-    for line in lines:
-        click.echo(line)
+    answer(as_json, {"files": lines}, lines)
     sys.exit(1 if check_only and lines else 0)
+
+
+COUNT: Final = click.IntRange(1, 10**12)
+
+
+@commands.command()
+@click.option("--clients", type=COUNT, required=True, help="clients in all")
+@click.option("--events-per-day", type=COUNT, required=True, help="trades, logins, balances and profiles on a full day")
+@click.option("--peak", type=Finite(1, 86_400), default=8.0, show_default=True, help="busiest second / mean")
+@click.option("--event-bytes", type=Finite(1, 65_536), default=250.0, show_default=True)
+@click.option("--keep-days", type=Finite(0.1, 36_500), default=7.0, show_default=True, help="of the topics")
+@click.option("--history-days", type=Finite(0.1, 36_500), default=30.0, show_default=True, help="to backfill")
+@click.option("--redis-gb", type=Finite(0.1, 100_000), default=32.0, show_default=True, help="of one server")
+@click.option("--replication", type=click.IntRange(1, 9), default=3, show_default=True, help="copies in Kafka")
+@click.option("--json", "as_json", is_flag=True, help="one JSON object")
+def capacity(as_json: bool, **given: float) -> None:
+    """Partitions, workers, Redis and ledger for so many clients and events, and how long sweeps and rebuilds take."""
+    from engine.operations.capacity import Coefficients, Firm, lines, plan
+
+    firm, cost = Firm(**given), Coefficients.read()  # type: ignore[arg-type]
+    made = plan(firm, cost)
+    if as_json:
+        click.echo(json.dumps({"firm": asdict(firm), "plan": made.as_dict(), "coefficients": asdict(cost)}))
+        return
+    for line in lines(made, cost):
+        click.echo(line)
+
+
+@commands.command("replay")
+@click.argument("file", required=False, type=PathOf("any"))
+@click.option("--from-ledger", is_flag=True, help="decide again what a running engine recorded, in its order")
+@click.option("--until", help="RFC 3339 time up to which timers run after the file's last record")
+@click.option("--json", "as_json", is_flag=True, help="what it came to as one JSON object, on standard error")
+@settings_options("rules", "kafka", "prefix", "app_id")
+def replay_command(
+    file: Path | None, from_ledger: bool, until: str | None, as_json: bool, settings_file: Path | None, **given: Any
+) -> None:
+    """Decide without publishing: actions go to standard output, a line each; the states' hash comes last, on
+    standard error.
+    """
+    settings = load_settings(settings_file, **given)
+    if (file is None) == (not from_ledger):
+        raise click.UsageError("give a FILE (- for standard input), or --from-ledger")
+    if from_ledger and given["rules"] is not None:
+        raise click.UsageError(
+            "--from-ledger decides each unit by the rules that the engine recorded with it, so --rules would change "
+            "nothing: leave it out. There is no replay of recorded events under other rules yet"
+        )
+    from engine.core.contract.events import parse_time_ms
+    from engine.operations import replay
+    from engine.runtime.kafka import topics
+
+    try:
+        until_ms = parse_time_ms(until) if until else None
+    except ValueError as error:
+        raise click.UsageError(f"--until: {error}") from error
+    replayed = replay.Replayed()
+    if from_ledger:
+
+        async def decide_again() -> list[Any]:
+            clients = real_clients()
+            partitions = await topics.partition_count(settings, clients)
+            return await replay.replay_ledger(settings, clients, partitions, replayed)
+
+        messages: Any = run_to_the_end(decide_again())
+    else:
+        messages = _replay_file(settings, file or Path("-"), until_ms, replayed)
+    for message in messages:
+        if message.topic in replay.SHOWN:
+            click.echo(replay.as_line(message))
+    if as_json:
+        click.echo(json.dumps(replayed.as_dict(of_a_file=not from_ledger), ensure_ascii=False), err=True)
+    else:
+        for line in replayed.lines(of_a_file=not from_ledger):
+            click.echo(line, err=True)
+    sys.exit(1 if replayed.differences else 0)
+
+
+def _replay_file(settings: Settings, file: Path, until_ms: int | None, replayed: Any) -> Iterator[Any]:
+    from engine.core.plan.compile import compile_rule_set
+    from engine.operations import replay
+    from engine.runtime.rule_sets.archive import load_directory
+
+    if settings.rules is None:
+        raise click.UsageError("a replay of a file needs --rules DIRECTORY")
+    if str(file) != "-" and (os.path.isdir(file) or not os.path.exists(file)):  # with names that are too long, too
+        raise click.UsageError(f"{file}: no such file")
+    try:
+        plan = compile_rule_set(load_directory(settings.rules))
+        size = os.path.getsize(file) if os.path.isfile(file) else None
+        with click.open_file(str(file), "rb") as lines, progress("replay", size, beside_output=True) as bar:
+            records = replay.read_file(counted(lines, bar), str(file))
+            yield from replay.replay_records(plan, records, replayed, until_ms)
+    except (Refused, ValueError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+@commands.command()
+@click.argument("directory", type=PathOf("folder"))
+@click.option("--shipped", is_flag=True, help="begin with all rules that come with Engage, not with one")
+@JSON
+def init(directory: Path, shipped: bool, as_json: bool) -> None:
+    """Begin with rules of your own: DIRECTORY/rules with a tested rule, DIRECTORY/schemas for your editor."""
+    from engine.publish import starter
+
+    try:
+        written = starter.begin(directory, everything=shipped)
+    except Refused as error:
+        raise click.ClickException(str(error)) from error
+    rules = directory / "rules"
+    then = [f"next: engage check {rules}; engage test {rules}; engage run --rules {rules}"]
+    answer(as_json, {"files": written}, [*(f"{name}: written" for name in written), *then])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ import click
 
 from engine.cli.odd import FILE, NEW_FILE, PathOf
 from engine.cli.options import load_settings, real_clients, run_to_the_end, settings_options
+from engine.cli.output import JSON, answer
 from engine.runtime.errors import Refused
 from engine.runtime.settings import Settings
 
@@ -45,7 +47,8 @@ commands = click.Group()  # main.py hangs it on `engage`
 )
 @click.option("--jobs", type=click.IntRange(1, 512), help="processes; as many as there are cores")
 @settings_options("kafka", "redis", "prefix", "app_id", "rules")
-def load(files: tuple[Path, ...], settings_file: Path | None, from_topics: bool, **given: Any) -> None:
+@JSON
+def load(files: tuple[Path, ...], settings_file: Path | None, from_topics: bool, as_json: bool, **given: Any) -> None:
     """Begin with a past: decide FILES (ndjson, CSV, Parquet), or what the topics hold, without sending anything.
 
     Stop all workers first. Run again after anything that ended it: it goes on where it stood.
@@ -64,12 +67,11 @@ def load(files: tuple[Path, ...], settings_file: Path | None, from_topics: bool,
     settings = load_settings(settings_file, **given)
     loaded, dry = run_to_the_end(_load(settings, files, until_ms, from_topics, ways)), ways["dry_run"]
     if loaded is None:
-        click.echo("this load has come to its end before: nothing was to be done")
+        answer(as_json, {"done": False}, ["this load has come to its end before: nothing was to be done"])
         return
     from engine.loading.report import lines
 
-    for line in lines(loaded, ways["dead_letters"], dry_run=dry):
-        click.echo(line)
+    answer(as_json, {"done": not dry} | asdict(loaded), lines(loaded, ways["dead_letters"], dry_run=dry))
 
 
 async def _load(

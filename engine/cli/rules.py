@@ -1,5 +1,5 @@
 """Commands about rule files: `engage check | fmt | test | lint | diff | publish`, and `engage rules history |
-show | revert | approve | status | top`, `engage backfill`.
+show | revert | approve | status | top`.
 
 Enters: arguments, rule files, the rule-set topic. Leaves: exit status 0 good, 1 refused or found wrong, 2 used wrongly.
 Holds: nothing is decided here; each command imports what it needs when it runs, so that the others start at once.
@@ -8,6 +8,7 @@ Holds: nothing is decided here; each command imports what it needs when it runs,
 from __future__ import annotations
 
 import getpass
+import io
 import json
 import sys
 from dataclasses import asdict
@@ -19,6 +20,7 @@ import click
 
 from engine.cli.odd import DIRECTORY, FILE, NEW_FILE, PathOf, urls
 from engine.cli.options import load_settings, real_clients, run_to_the_end, settings_options
+from engine.cli.output import JSON, answer
 from engine.core.firm_time import day_number, day_start_ms
 
 if TYPE_CHECKING:
@@ -51,7 +53,10 @@ def check(directory: Path, format_: str, as_json: bool) -> None:
 
     format_ = "json" if as_json else format_
     if format_ == "text":
-        sys.exit(check_rules(directory, sys.stdout))
+        out = io.StringIO()
+        status = check_rules(directory, out)
+        answer(False, {}, out.getvalue().splitlines())
+        sys.exit(status)
     try:
         files = read_directory(directory)
     except DirectoryError as error:
@@ -66,11 +71,15 @@ def check(directory: Path, format_: str, as_json: bool) -> None:
 @commands.command()
 @click.argument("paths", nargs=-1, required=True, type=PathOf("either"), metavar="PATH...")
 @click.option("--check", "check_only", is_flag=True, help="write nothing; exit status 1 when a file would change")
-def fmt(paths: tuple[Path, ...], check_only: bool) -> None:
+@JSON
+def fmt(paths: tuple[Path, ...], check_only: bool, as_json: bool) -> None:
     """Give rule files, or all of a directory, their usual layout. Comments stay, and the meaning does not change."""
     from engine.rulefile.tools.format import lay_out
 
-    sys.exit(lay_out(paths, check_only, sys.stdout))
+    said: list[str] = []
+    status = lay_out(paths, check_only, said.append)
+    answer(as_json, {"good": status == 0, "files": said}, said)
+    sys.exit(status)
 
 
 @commands.command("test")
@@ -87,7 +96,13 @@ def test_rules(directory: Path, rule: str | None, as_json: bool, junit: Path | N
     """Run the tests in rule files: each failure term by term, the branches that no test takes, rules without tests."""
     from engine.rulefile.report.trial import report_tests
 
-    sys.exit(report_tests(directory, sys.stdout, rule, as_json, junit))
+    out = io.StringIO()
+    status = report_tests(directory, out, rule, as_json, junit)
+    if as_json:
+        click.echo(out.getvalue(), nl=False)
+    else:
+        answer(False, {}, out.getvalue().splitlines())
+    sys.exit(status)
 
 
 @commands.command()
@@ -118,7 +133,10 @@ def lint(directory: Path, records: Path | None, day: datetime | None, format_: s
     findings = findings_of(rule_set, documents, now_ms, sample)
     format_ = "json" if as_json else format_
     if said := formatted(format_, directory, files, findings):
-        click.echo(said)
+        if format_ == "text":
+            answer(False, {}, said.split("\n"))
+        else:
+            click.echo(said)
     sys.exit(1 if findings else 0)
 
 
@@ -151,9 +169,8 @@ def diff(old: str, new: str, settings_file: Path | None, as_json: bool, **given:
     if as_json:
         click.echo(json.dumps([asdict(difference) for difference in found], indent=2, ensure_ascii=False))
     else:
-        click.echo("\n".join(map(str, found)) if found else "no difference in what they do")
-        for effect in effects(one, other):
-            click.echo(effect)
+        said = [line for difference in found for line in str(difference).split("\n")]
+        answer(False, {}, [*(said or ["no difference in what they do"]), *effects(one, other)])
     sys.exit(1 if found else 0)
 
 
@@ -186,8 +203,15 @@ def _unusable(message: str) -> click.ClickException:
 @_NAME
 @_NOTE
 @click.option("--breaking-events", is_flag=True, help="even if records of declared events will be refused")
+@JSON
 def publish(
-    directory: Path, settings_file: Path | None, by: str, note: str, breaking_events: bool, **given: Any
+    directory: Path,
+    settings_file: Path | None,
+    by: str,
+    note: str,
+    breaking_events: bool,
+    as_json: bool,
+    **given: Any,
 ) -> None:
     """Check rule files and make them active; if the active set asks for approval, they wait for a second person."""
     from engine.runtime.errors import Refused
@@ -200,7 +224,7 @@ def publish(
     except Refused as error:
         raise click.ClickException(str(error)) from error
     published = publishing.publish(settings, real_clients(), rule_set, by, note, breaking=breaking_events)
-    _say(run_to_the_end(published), rule_set.digest)
+    _say(run_to_the_end(published), rule_set.digest, as_json)
 
 
 @commands.group()
@@ -225,7 +249,8 @@ def history(settings_file: Path | None, as_json: bool, **given: Any) -> None:
 @_TOPIC
 @click.argument("digest")
 @click.option("--into", type=PathOf("any"), help="write the files into this directory, which must not exist")
-def show(digest: str, settings_file: Path | None, into: Path | None, **given: Any) -> None:
+@JSON
+def show(digest: str, settings_file: Path | None, into: Path | None, as_json: bool, **given: Any) -> None:
     """The history and the files of a rule set. DIGEST may be its first digits."""
     from engine.runtime.errors import Refused
 
@@ -235,13 +260,13 @@ def show(digest: str, settings_file: Path | None, into: Path | None, **given: An
         files = archive.files(whole)
     except Refused as error:
         raise click.ClickException(str(error)) from error
-    click.echo(f"# rule set {whole}{', active' if whole == archive.head else ''}")
-    for entry in archive.history:
-        if entry.digest == whole:
-            click.echo(f"# {entry}")
+    active, steps = whole == archive.head, [entry for entry in archive.history if entry.digest == whole]
+    found = {"digest": whole, "active": active, "history": [asdict(entry) for entry in steps], "files": files}
+    shown = [f"# rule set {whole}{', active' if active else ''}", *(f"# {entry}" for entry in steps)]
     if into is None:
-        for name, text in sorted(files.items()):
-            click.echo(f"\n# --- {name}\n{text}", nl=False)
+        shown += [f"\n# --- {name}\n{text}".removesuffix("\n") for name, text in sorted(files.items())]
+    answer(as_json, found, shown)
+    if into is None:
         return
     if unsafe := [name for name in files if Path(name).name != name or not name.endswith((".yaml", ".csv"))]:
         raise click.ClickException(f"not written: {unsafe[0]!r} is not the name of a rule file")
@@ -251,7 +276,7 @@ def show(digest: str, settings_file: Path | None, into: Path | None, **given: An
             (into / name).write_bytes(text.encode("utf-8", "surrogateescape"))
     except OSError as error:
         raise click.ClickException(f"{into}: {error.strerror}; name a new directory") from error
-    click.echo(f"{into}: {len(files)} files written")
+    click.echo(f"{into}: {len(files)} files written", err=as_json)
 
 
 @rules.command()
@@ -259,12 +284,13 @@ def show(digest: str, settings_file: Path | None, into: Path | None, **given: An
 @_NAME
 @_NOTE
 @click.argument("digest")
-def revert(digest: str, settings_file: Path | None, by: str, note: str, **given: Any) -> None:
+@JSON
+def revert(digest: str, settings_file: Path | None, by: str, note: str, as_json: bool, **given: Any) -> None:
     """Make a rule set that was published before active again, as a new step of the history."""
     from engine.runtime.rule_sets import publishing
 
     settings = load_settings(settings_file, **given)
-    _say(run_to_the_end(publishing.revert(settings, real_clients(), digest, by, note)), digest)
+    _say(run_to_the_end(publishing.revert(settings, real_clients(), digest, by, note)), digest, as_json)
 
 
 @rules.command()
@@ -272,18 +298,20 @@ def revert(digest: str, settings_file: Path | None, by: str, note: str, **given:
 @_NAME
 @click.option("--note", default="", help="one line; the history keeps it")
 @click.argument("digest")
-def approve(digest: str, settings_file: Path | None, by: str, note: str, **given: Any) -> None:
+@JSON
+def approve(digest: str, settings_file: Path | None, by: str, note: str, as_json: bool, **given: Any) -> None:
     """Approve a rule set that waits for a second person. Read it first: `engage rules show DIGEST`."""
     from engine.runtime.rule_sets import publishing
 
     settings = load_settings(settings_file, **given)
-    _say(run_to_the_end(publishing.approve(settings, real_clients(), digest, by, note)), digest)
+    _say(run_to_the_end(publishing.approve(settings, real_clients(), digest, by, note)), digest, as_json)
 
 
 @rules.command()
 @_TOPIC
 @click.argument("workers", nargs=-1, metavar="[URL]...", callback=urls)
-def status(workers: tuple[str, ...], settings_file: Path | None, **given: Any) -> None:
+@JSON
+def status(workers: tuple[str, ...], settings_file: Path | None, as_json: bool, **given: Any) -> None:
     """The active set, what waits for approval, and the set that each worker uses. Exit status 1 when one differs.
 
     URL is where a worker shows its metrics, such as http://worker-1:6066.
@@ -291,14 +319,15 @@ def status(workers: tuple[str, ...], settings_file: Path | None, **given: Any) -
     from engine.runtime.observe.pages import rule_set_of
 
     archive = _archive(settings_file, given)
-    click.echo(f"active: {archive.head or 'nothing'}")
-    for entry in archive.waiting():
-        click.echo(f"waits for approval: {entry}")
-    behind = 0
-    for url in workers:
-        digest, said = rule_set_of(url, archive.head)
-        behind += digest != archive.head
-        click.echo(said)
+    waiting, found = archive.waiting(), [(url, *rule_set_of(url, archive.head)) for url in workers]
+    behind = sum(digest != archive.head for _, digest, _ in found)
+    told = {
+        "active": archive.head,
+        "waiting": [asdict(entry) for entry in waiting],
+        "workers": [{"url": url, "uses": digest, "said": said} for url, digest, said in found],
+    }
+    lines = [f"active: {archive.head or 'nothing'}", *(f"waits for approval: {entry}" for entry in waiting)]
+    answer(as_json, told, [*lines, *(said for _, _, said in found)])
     sys.exit(1 if behind else 0)
 
 
@@ -306,7 +335,8 @@ def status(workers: tuple[str, ...], settings_file: Path | None, **given: Any) -
 @settings_options("web_host", "web_port")
 @click.argument("workers", nargs=-1, metavar="[URL]...", callback=urls)
 @click.option("--count", type=click.IntRange(min=1), default=20, show_default=True, help="how many rules to show")
-def top(workers: tuple[str, ...], count: int, settings_file: Path | None, **given: Any) -> None:
+@JSON
+def top(workers: tuple[str, ...], count: int, settings_file: Path | None, as_json: bool, **given: Any) -> None:
     """The dearest rules, by what workers have measured on one event in 1,000 since they started.
 
     URL is where a worker shows its metrics, such as http://worker-1:6066; this machine's worker when left out.
@@ -321,34 +351,12 @@ def top(workers: tuple[str, ...], count: int, settings_file: Path | None, **give
         costs = dearest([metrics_text(url) for url in workers])
     except Unreadable as error:
         raise click.ClickException(str(error)) from error
-    if not costs:
-        click.echo("nothing was measured yet: one event in 1,000 is")
-        return
-    click.echo(f"{'us an event':>12}{'us a test':>12}{'tests an event':>16}{'share':>8}  rule")
+    lines = [f"{'us an event':>12}{'us a test':>12}{'tests an event':>16}{'share':>8}  rule"]
     for cost in costs[:count]:
         measured = f"{cost.us_per_event:12.3f}{cost.us_per_test:12.2f}{cost.tests_per_event:16.3f}{cost.share:8.1%}"
-        click.echo(f"{measured}  {cost.rule}")
-
-
-@commands.command()
-@settings_options("kafka", "redis", "prefix", "app_id")
-@click.argument("features", metavar="FEATURE...", nargs=-1, required=True)
-def backfill(features: tuple[str, ...], settings_file: Path | None, **given: Any) -> None:
-    """Give features of the active rule set the past that they would have had, while workers run.
-
-    Publish them first, with no rule that uses them yet. It can be run again at any time, and after any failure.
-    """
-    from engine.operations import backfill as backfills
-
-    settings = load_settings(settings_file, **given)
-
-    async def fill() -> backfills.Filled:
-        clients, say = real_clients(), lambda line: click.echo(line, err=True)
-        async with clients.redis(settings) as redis:
-            return await backfills.run(settings, clients, redis, features, say, backfills.Sizes())
-
-    filled = run_to_the_end(fill())
-    click.echo(f"clients {filled.clients}\nchanged {filled.changed}\nunits {filled.units}")
+        lines.append(f"{measured}  {cost.rule}")
+    nothing = ["nothing was measured yet: one event in 1,000 is"]
+    answer(as_json, {"rules": [asdict(cost) for cost in costs[:count]]}, lines if costs else nothing)
 
 
 def _archive(settings_file: Path | None, given: dict[str, Any]) -> RuleSetArchive:
@@ -359,16 +367,16 @@ def _archive(settings_file: Path | None, given: dict[str, Any]) -> RuleSetArchiv
     return archive
 
 
-def _say(entry: Entry | None, digest: str) -> None:
+def _say(entry: Entry | None, digest: str, as_json: bool) -> None:
     from engine.runtime.rule_sets.archive import SHOWN_DIGITS
 
     if entry is None:
-        click.echo(f"nothing to do: {digest[:SHOWN_DIGITS]} is already active, or waits for approval")
+        said = f"nothing to do: {digest[:SHOWN_DIGITS]} is already active, or waits for approval"
+        answer(as_json, {"done": False, "entry": None}, [said])
         return
-    click.echo(entry)
-    for effect in entry.effects:
-        click.echo(f"      {effect}")
+    lines = [str(entry), *(f"      {effect}" for effect in entry.effects)]
     if entry.in_force:
-        click.echo("active; workers take it within seconds: `engage rules status URL...` shows each")
+        lines.append("active; workers take it within seconds: `engage rules status URL...` shows each")
     else:
-        click.echo(f"waits for somebody else: `engage rules approve {entry.digest[:SHOWN_DIGITS]} --as NAME`")
+        lines.append(f"waits for somebody else: `engage rules approve {entry.digest[:SHOWN_DIGITS]} --as NAME`")
+    answer(as_json, {"done": True, "entry": asdict(entry)}, lines)

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final, Generic, Protocol, assert_never
+from typing import Any, Final, Generic, Protocol, assert_never
 
 from aiokafka import TopicPartition
 
@@ -137,6 +137,38 @@ class Replayed:
     @property
     def hash(self) -> str:
         return states_hash(self.states.items())
+
+    def as_dict(self, *, of_a_file: bool) -> dict[str, Any]:
+        """What it came to, for programs."""
+        found = {
+            "events": self.events,
+            "rejected": self.rejected,
+            "clients": len(self.states),
+            "states": self.hash,
+            "rejections": list(self.rejections(of_a_file=of_a_file)),
+            "day_unknown": dict(self.unknown_days),
+        }
+        ledger = {"units": self.units, "applied": self.applied, "loaded": self.loaded, "differences": self.differences}
+        return found if of_a_file else found | ledger
+
+    def lines(self, *, of_a_file: bool) -> Iterator[str]:
+        """The same for people."""
+        yield f"events {self.events}"
+        yield f"rejected {self.rejected}"
+        yield f"clients {len(self.states)}"
+        yield f"states {self.hash}"
+        if not of_a_file:
+            yield f"units {self.units}"
+            yield f"differences {len(self.differences)}"
+        if self.applied:
+            yield f"{self.applied} units decided by an older engine were applied, not decided again"
+        if self.loaded:
+            yield f"{self.loaded} units of a load were applied as they are"
+        yield from self.rejections(of_a_file=of_a_file)
+        for rule_id, times in self.unknown_days.items():
+            ended = "a list of days or the calendar has ended; add the next days"
+            yield f"{rule_id}: {times} not sent (day_unknown): {ended}"
+        yield from self.differences
 
 
 def replay_records(

@@ -5,17 +5,32 @@ from __future__ import annotations
 import json
 import shutil
 
+import click
 import pytest
+from click.shell_completion import BashComplete
 from click.testing import CliRunner, Result
 
 from engine import __version__
+from engine.cli import output
 from engine.cli.main import main
+from engine.cli.output import SECTIONS
 from engine.core.contract.topics import inbound_topics
 from engine.runtime.settings import Settings
 from tests.services.process import REPOSITORY
 
 RULES = str(REPOSITORY / "rules")
 FEW = ["simulate", "--clients", "40", "--days", "40", "--seed", "5"]
+
+
+def commands(command, path=()):
+    if isinstance(command, click.Group):
+        for name, inner in command.commands.items():
+            yield from commands(inner, (*path, name))
+    else:
+        yield path, command
+
+
+COMMANDS = list(commands(main))
 
 
 @pytest.fixture(autouse=True)
@@ -48,6 +63,68 @@ def test_help_names_the_environment_of_each_setting(command):
     assert settings
     for name in settings:
         assert f"[ENGAGE_{(name or '').upper()}]" in shown
+
+
+@pytest.mark.parametrize("path", [path for path, _ in COMMANDS], ids=" ".join)
+def test_every_command_answers_programs_too(path):
+    """All but those that run until they are ended, and the one whose lines are JSON."""
+    shown = engage(*path, "--help").stdout
+    assert ("--json" in shown) is (path not in (("run",), ("demo",), ("dev",), ("simulate",)))
+
+
+def test_help_lists_every_command_once_by_what_one_wants_to_do():
+    assert sorted(name for names in SECTIONS.values() for name in names) == sorted(main.commands)
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("chekc", "check"), ("replya", "replay"), ("tests", "test")])
+def test_a_mistyped_command_is_answered_with_what_was_meant(typed, meant):
+    result = engage(typed)
+    assert result.exit_code == 2
+    assert f"No such command '{typed}'. Did you mean {meant}" in result.stderr
+
+
+@pytest.mark.parametrize(("option", "values"), [("--clock", ["wall", "event"]), ("--log-format", ["json", "console"])])
+def test_completion_knows_the_values_of_a_setting(option, values):
+    completer = BashComplete(main, {}, "engage", "_ENGAGE_COMPLETE")
+    assert [item.value for item in completer.get_completions(["run", option], "")] == values
+
+
+@pytest.mark.parametrize(
+    ("line", "painted_line"),
+    [
+        ("a.yaml:2:14: no", "\x1b[1ma.yaml:2:14:\x1b[0m\x1b[31m no\x1b[0m"),
+        ("2 of 2 tests passed", "\x1b[32m2 of 2 tests passed\x1b[0m"),
+        ("1 of 2 tests passed", "\x1b[31m1 of 2 tests passed\x1b[0m"),
+        ("clients 3", "clients 3"),
+    ],
+)
+def test_colours_say_what_is_wrong_and_what_is_well(line, painted_line):
+    assert output.painted(line) == painted_line
+
+
+def test_no_colour_where_no_terminal_is():
+    assert "\x1b" not in engage("check", RULES).output
+
+
+def test_init_begins_with_rules_that_are_whole(tmp_path):
+    firm = tmp_path / "firm"
+    found = json.loads(engage("init", str(firm), "--json").stdout)
+    assert str(firm / "rules/trading.yaml") in found["files"]
+    rules = str(firm / "rules")
+    for command in (["check", rules], ["test", rules], ["lint", rules], ["fmt", "--check", rules]):
+        assert engage(*command).exit_code == 0, command
+    assert json.loads((firm / "schemas/rule-files/rules.json").read_text())
+    for file in (firm / "rules").glob("*.yaml"):  # editors find each file's schema
+        schema = file.read_text().partition("$schema=")[2].partition("\n")[0]
+        assert (file.parent / schema).is_file()
+    again = engage("init", str(firm))
+    assert again.exit_code == 1
+    assert "is not empty" in again.stderr
+
+
+def test_init_with_all_shipped_rules(tmp_path):
+    engage("init", str(tmp_path / "firm"), "--shipped")
+    assert engage("diff", RULES, str(tmp_path / "firm/rules")).exit_code == 0
 
 
 # -- check ----------------------------------------------------------------------------------------

@@ -258,7 +258,7 @@ def test_options_and_arguments(name: str) -> None:
         if isinstance(parameter, click.Option) and parameter.is_flag:
             continue
         odds = OPTIONS.get(parameter.name or "") or ODD[parameter.name or ""]
-        if name == "schemas" and parameter.name == "directory":
+        if name in ("schemas", "init") and parameter.name == "directory":
             odds = [*TEXT, __file__]  # it makes the directory
         for odd in odds:
             if "\0" not in odd:

@@ -14,10 +14,10 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Any, Final
 
 from engine.rulefile.source.document import Listing, Mapping, Node, Scalar, place, read_document
 from engine.rulefile.source.problem import Problem
@@ -67,28 +67,25 @@ class _Comments:
         return found
 
 
-def lay_out(paths: Iterable[Path], check_only: bool, out: TextIO) -> int:
+def lay_out(paths: Iterable[Path], check_only: bool, say: Callable[[str], object]) -> int:
     """Files, and directories' *.yaml files, laid out in place. 1: one is faulty or, with `check_only`, would change."""
     status = 0
     for file in (file for path in paths for file in (sorted(path.glob("*.yaml")) if path.is_dir() else [path])):
         text = file.read_bytes().decode("utf-8-sig", "surrogateescape")
         written = formatted(file.name, text)
         if not isinstance(written, str):
-            print(
-                *(f"{file.parent / problem.file}{str(problem)[len(problem.file) :]}" for problem in written),
-                sep="\n",
-                file=out,
-            )
+            for problem in written:
+                say(f"{file.parent / problem.file}{str(problem)[len(problem.file) :]}")
             status = 1
         elif written != text and check_only:
-            print(f"{file}: not in canonical layout", file=out)
+            say(f"{file}: not in canonical layout")
             status = 1
         elif written != text:
             replacement = file.with_name(f".{file.name}.new")  # whoever watches the directory never sees half a file
             replacement.write_bytes(written.encode())
             replacement.chmod(file.stat().st_mode)
             replacement.replace(file)
-            print(f"{file}: laid out", file=out)
+            say(f"{file}: laid out")
     return status
 
 
