@@ -65,7 +65,9 @@ class Answers:
         if read and uniform() < 0.3:
             self._later.send("receipts", client, moment_ms + HOUR_MS + MINUTE_MS, about | {"status": "clicked"})
         elif uniform() < (0.04 if unhappy else 0.01):
-            self._later.send("receipts", client, moment_ms + 2 * HOUR_MS, about | {"status": "opted_out"})
+            self._later.send(
+                "receipts", client, moment_ms + 2 * HOUR_MS, about | {"status": "opted_out", "purpose": "marketing"}
+            )
 
     def _survey(self, client: Client, moment_ms: int, unhappy: bool) -> None:
         """Two in three never answer."""

@@ -236,6 +236,9 @@ def next_phase(client: Client, day: int, uniform: Uniform) -> None:
 
 
 def profile_value(client: Client) -> dict[str, Any]:
+    """One client in eight has told the branch what marketing may use: e-mail alone."""
+    number = int(client.id[1:])
+    apart = {"marketing_consents": {"email": True}, "consent_source": "branch"} if number % 8 == 5 else {}
     return {
         "type": client.type,
         "age_band": client.age_band,
@@ -246,4 +249,5 @@ def profile_value(client: Client) -> dict[str, Any]:
         "time_zone": "Asia/Shanghai",
         "advisor_id": client.advisor_id,
         "birth_date": client.birth_date,
+        **apart,
     }

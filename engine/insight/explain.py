@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from engine.core.client import overrides
+from engine.core.client import consents, overrides
 from engine.core.client.state import ClientState
 from engine.core.contract.outbound import Outcome
 from engine.core.decide.messages import audience_of
-from engine.core.decide.policy import Match, Suppress, judge
+from engine.core.decide.policy import PURPOSE, Match, Suppress, judge
 from engine.core.firm_time import DAY_MS, NEVER_MS
 from engine.core.learn.items import waiting_for
 from engine.core.plan.compile import CompiledRule, Plan
@@ -68,7 +68,7 @@ class Explanation:
     channel: str
     audience: str  # who acts: the team, in place of an advisor whom the client does not have
     until_ms: int | None  # when what stops it ends, if that is known
-    decided: str  # by whom and why, if staff stop it
+    decided: str  # by whom and why, if staff or the client stop it
     short: tuple[str, ...]  # the features it reads of which a part of the past is not known, and how much is
     standing: str  # what the rule waits for, or has seen, when that is not an event alone
     open: tuple[str, ...]  # the names of an event that is not given, when the answer depends on them
@@ -138,6 +138,9 @@ def _known(reach: Reach, client: ClientState) -> str:
 
 def _decided(verdict: Suppress, rule: Rule, client: ClientState) -> str:
     """Who stops it, and why."""
+    if verdict.reason is Outcome.NO_CONSENT:
+        told = {channel: consents.consent(client, channel, PURPOSE) for channel in rule.channels}
+        return "; ".join(f"{channel}: {consents.in_words(one, firm_time)}" for channel, one in told.items())
     kind = {Outcome.DO_NOT_CONTACT: overrides.DO_NOT_CONTACT, Outcome.SNOOZED: overrides.SNOOZE}.get(verdict.reason)
     for entry in overrides.shown(client.overrides):
         until_ms = NEVER_MS if entry.until_ms is None else entry.until_ms

@@ -93,7 +93,7 @@ def policy(explanation: Explanation) -> str:
         case Outcome.SNOOZED:
             return f"would stop it: snoozed{_until(explanation)}"
         case Outcome.NO_CONSENT:
-            return f"would stop it: no consent to {' or '.join(rule.channels)}"
+            return f"would stop it: no consent to {' or '.join(rule.channels)} ({explanation.decided})"
         case Outcome.EXPIRED:
             return "would stop it: its time to be delivered has passed"
         case Outcome.DAY_UNKNOWN:

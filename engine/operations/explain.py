@@ -28,7 +28,7 @@ from engine.insight.score import Score, score_of
 from engine.insight.values import ZONE, firm_time
 from engine.operations import replay
 from engine.operations import snapshot as snapshots
-from engine.rulefile.read.story import CHANNELS, PROFILE_KEYS, Story, firm_time_ms
+from engine.rulefile.read.story import Story, firm_time_ms
 from engine.rulefile.source.document import Mapping, read_document
 from engine.rulefile.source.fields import Reader
 from engine.rulefile.source.unsure import Unsure
@@ -269,8 +269,6 @@ def _event(plan: Plan, client: ClientState, text: str) -> Input:
     root, problems = read_document("event", text)
     reader = Reader("event", text, Unsure(), problems, kinds=plan.rule_set.kinds)
     story = Story(reader, plan.rule_set.tiers, assets_fen=client.assets_fen, margin_ratio=client.margin_ratio)
-    story.profile = {key: getattr(client, key) for key in PROFILE_KEYS if key != "consents"}
-    story.profile["consents"] = {channel: channel in client.consents for channel in CHANNELS}
     if isinstance(root, Mapping):
         story.one_event(root, client.now_ms)
     if problems or not story.events:

@@ -9,8 +9,9 @@ from functools import lru_cache
 from typing import Any
 
 from engine.core.client.state import ClientState
-from engine.core.contract.events import Balance, Consents, Event, Login, Profile, Trade
+from engine.core.contract.events import Balance, Event, Login, Trade
 from engine.core.contract.message import Message
+from engine.core.contract.profiles import Consents, Profile
 from engine.core.decide.path import Due, Input, Sweep, decide
 from engine.core.firm_time import DAY_MS, day_start_ms
 from engine.core.plan.compile import Plan, compile_rule_set

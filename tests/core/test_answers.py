@@ -6,8 +6,9 @@ import json
 import pytest
 
 from engine.core.client.sections import pack, unpack
-from engine.core.contract.events import Feedback, Profile, Receipt
+from engine.core.contract.events import Feedback, Receipt
 from engine.core.contract.outbound import Rejection
+from engine.core.contract.profiles import Profile
 from engine.core.contract.topics import TOPICS
 from engine.core.decide.path import decide
 from engine.core.reading.decode import Taken, decode

@@ -11,8 +11,9 @@ import pytest
 from engine.core.activity.packing import from_positions, unpack_activity
 from engine.core.client.record import public_fields
 from engine.core.client.sections import pack, unpack
-from engine.core.contract.events import MAX_AMOUNT_FEN, Consents, Profile
+from engine.core.contract.events import MAX_AMOUNT_FEN
 from engine.core.contract.fields import MAX_QUANTITY
+from engine.core.contract.profiles import Consents, Profile
 from engine.core.plan.features import old_column_key
 from engine.core.reading.decode import Taken, decode
 from tests.core.making import FEATURES, Desk, at, plan_of, rule

@@ -6,15 +6,10 @@ import json
 
 import pytest
 
-from engine.core.contract.events import (
-    MAX_AMOUNT_FEN,
-    Balance,
-    Login,
-    Profile,
-    Trade,
-)
+from engine.core.contract.events import MAX_AMOUNT_FEN, Balance, Login, Trade
 from engine.core.contract.fields import EARLIEST_MS, LATEST_MS, MAX_QUANTITY
 from engine.core.contract.outbound import Rejection
+from engine.core.contract.profiles import Profile
 from engine.core.reading.decode import FUTURE_TOLERANCE_MS, MAX_EVENT_BYTES, Rejected, decode
 from tests.core.records import (
     GOOD,

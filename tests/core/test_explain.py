@@ -182,7 +182,10 @@ def test_without_its_event_a_condition_is_open_or_certain() -> None:
 
 def test_the_contact_policy_is_named() -> None:
     assert "would let it pass, by app_push" in list(in_full(explained("client.has_advisor")))[-1]
-    assert "no consent to app_push or sms" in list(in_full(explained("client.has_advisor", {"consents": ()})))[-1]
+    assert (
+        "no consent to app_push or sms (app_push: withdrawn at 2026-0"
+        in list(in_full(explained("client.has_advisor", {"consents": ()})))[-1]
+    )
     cooling = {"acted": {"r": at(9.5)}}
     assert "cooldown until 2026-02-27 00:00" in list(in_full(explained("client.has_advisor", cooling)))[-1]
     capped = {"contacts_day": client_of(plan("client.has_advisor")).day, "contacts_today": 2}

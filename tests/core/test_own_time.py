@@ -6,7 +6,8 @@ import pytest
 
 from engine.core.client.sections import pack, unpack
 from engine.core.client.state import DUPLICATE_DAYS, MAX_EVENT_IDS
-from engine.core.contract.events import Consents, Profile, parse_time_ms
+from engine.core.contract.events import parse_time_ms
+from engine.core.contract.profiles import Consents, Profile
 from engine.core.decide.path import Due, decide
 from engine.core.firm_time import DAY_MS
 from engine.core.rules.occasion import on

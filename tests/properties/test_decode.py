@@ -9,10 +9,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from engine.core.contract.events import Balance, Login, Profile, Trade, parse_time_ms
+from engine.core.contract.events import Balance, Login, Trade, parse_time_ms
 from engine.core.contract.fields import EARLIEST_MS, LATEST_MS
 from engine.core.contract.message import rfc3339
 from engine.core.contract.outbound import Rejection
+from engine.core.contract.profiles import Profile
 from engine.core.contract.topic import Topic
 from engine.core.contract.topics import TOPICS, inbound_topics
 from engine.core.decide.path import decide

@@ -275,6 +275,24 @@ async def test_what_staff_decided_is_shown(redis, app_id):
     assert f"  do not contact for good, by S-2 at {said_at}: by letter\n" in screen
 
 
+async def test_consents_are_shown_with_their_time_and_source(redis, app_id):
+    desk = Desk(shipped_plan())
+    said = {"consents": {"sms": True, "email": True}, "marketing_consents": {"email": True}, "consent_source": "app"}
+    desk.take(came("profiles", at(1), **said), came("receipts", at(2), channel="sms", status="opted_out"))
+    await pin_partitions(redis, app_id, 1, ledger_is_empty=True)
+    await RedisStore(redis, app_id, 0).apply(b"", b"one", encode_writes(pack_all(desk.plan, desk.states.values())))
+    record = await read_client(redis, app_id, "c1")
+    assert record is not None
+    assert record["consents_by_purpose"]["risk"]["sms"] == {
+        "status": "withdrawn", "time": "2026-02-18T04:00:00.000Z", "source": "receipt",
+        "said": "withdrawn at 2026-02-18T04:00:00.000Z, by receipt",
+    }  # fmt: skip
+    screen = on_one_screen(record)
+    assert "  consents         email; said at 2026-02-17T04:00:00.000Z, by app\n" in screen
+    line = next(line for line in screen.splitlines() if line.startswith("    marketing"))
+    assert "; email granted at 2026-02-17T04:00:00.000Z, by app;" in line
+
+
 async def test_the_commands(redis, redis_server, app_id):
     desk = await filled(redis, app_id)
 

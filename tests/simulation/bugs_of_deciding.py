@@ -279,6 +279,18 @@ def _() -> list[Change]:
     return [(Engagement, "unpack", unpack)]
 
 
+@bug("consents to one purpose are forgotten when a state is read")
+def _() -> list[Change]:
+    original = Engagement.unpack
+
+    def unpack(self: Engagement, plan: Any, packed: bytes) -> Any:
+        client = original(self, plan, packed)
+        client.service_consents = None
+        return client
+
+    return [(Engagement, "unpack", unpack)]
+
+
 @bug("items are forgotten when a state is read")
 def _() -> list[Change]:
     original = Engagement.unpack

@@ -248,7 +248,9 @@ def _answers(random: Random, scenario: Scenario) -> list[Input]:
                 ("feedback", action | {"nps": random.randint(0, 6)}),
                 ("outcomes", action | {"status": random.choice(("done", "not_reached"))}),
                 ("complaints", {"complaint_id": f"k{number % 2}", "status": random.choice(_STEPS)}),
+                ("receipts", action | {"channel": "sms", "status": "opted_out", "purpose": "service"}),
                 ("profiles", {"consents": {"sms": True, "email": True}}),
+                ("profiles", {"service_consents": {"sms": random.random() < 0.5}, "consent_source": "app"}),
             )
         )
         value = json.dumps(about | fields).encode()

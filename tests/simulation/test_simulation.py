@@ -69,6 +69,7 @@ FIRST_SEED: dict[str, int] = {
     "rules change in the middle of a unit": 0,
     "own events are read by the first rules that a worker had": 0,
     "opt-outs are forgotten when a state is read": 4,
+    "consents to one purpose are forgotten when a state is read": 0,
     "items are forgotten when a state is read": 0,
     "ended positions are forgotten when a state is read": 0,
     "steps of items are forgotten when a state is read": 0,

@@ -21,6 +21,7 @@ from engine.core.activity.packing import from_positions, last_of
 from engine.core.client import overrides
 from engine.core.client.items import ABOUT, KIND, SEEN
 from engine.core.client.state import ClientState, Layout, NewerState
+from engine.core.contract.profiles import CONSENTS
 from engine.core.contract.topics import TOPICS
 from engine.core.firm_time import HOUR_MS, NEVER_MS, day_of
 
@@ -88,6 +89,8 @@ SECTIONS: Final = (
             ("consents", "c", ()), ("language", "l", None), ("time_zone", "z", None), ("advisor_id", "v", None),
             ("birth_date", "b", None), ("assets_fen", "f", None), ("cash_fen", "h", None), ("margin_ratio", "m", None),
             ("assets_peak_fen", "peak", None), ("said_ms", "said", {}), ("opted_out", "out", {}),
+            ("marketing_consents", "M", None), ("service_consents", "S", None), ("risk_consents", "R", None),
+            ("consent_sources", "from", {}),
         ),
         kept_packed=True,
     ),
@@ -193,7 +196,9 @@ def unpack(layout: Layout, packed: bytes) -> ClientState:
     since = day_of(fields["since_ms"]), fields["since_ms"] // HOUR_MS
     client.activities.stored(_activities(layout, client.activities, sections, since), since)
     client.unknown = unknown
-    fields["consents"] = tuple(fields.get("consents", ()))
+    for name in CONSENTS.values():
+        if name in fields:
+            fields[name] = tuple(fields[name])
     fields["said_ms"] = _by_fact(fields.get("said_ms", {}))
     for attribute, value in fields.items():
         setattr(client, attribute, value)

@@ -43,12 +43,13 @@ class ClientState:
 
     __slots__ = (
         "acted", "activities", "advisor_id", "age_band", "assets_fen", "assets_peak_fen", "birth_date", "calendar_ms",
-        "calendar_rules", "cash_fen", "client_id", "consents", "contacts_day", "contacts_today", "day", "decided_ms",
-        "due_ms", "event_ids", "held", "holdings", "items", "language", "late", "listed", "margin_ratio", "now_ms",
-        "opted_out", "overrides", "packed", "portfolio", "portrait", "portrayed", "positions", "positions_dropped",
-        "public", "recent", "region", "review_ms", "risk_level", "said_ms", "score_parts", "segment", "sequence",
-        "silenced", "since_ms", "stage", "stage_since_ms", "tier", "tier_before", "tier_history", "tier_since_ms",
-        "time_zone", "type", "unknown", "value_score", "waits",
+        "calendar_rules", "cash_fen", "client_id", "consent_sources", "consents", "contacts_day", "contacts_today",
+        "day", "decided_ms", "due_ms", "event_ids", "held", "holdings", "items", "language", "late", "listed",
+        "margin_ratio", "marketing_consents", "now_ms", "opted_out", "overrides", "packed", "portfolio", "portrait",
+        "portrayed", "positions", "positions_dropped", "public", "recent", "region", "review_ms", "risk_consents",
+        "risk_level", "said_ms", "score_parts", "segment", "sequence", "service_consents", "silenced", "since_ms",
+        "stage", "stage_since_ms", "tier", "tier_before", "tier_history", "tier_since_ms", "time_zone", "type",
+        "unknown", "value_score", "waits",
     )  # fmt: skip
 
     def __init__(self, layout: Layout, client_id: str, now_ms: int) -> None:
@@ -66,7 +67,11 @@ class ClientState:
         self.region: str | None = None
         self.risk_level: str | None = None
         self.consents: tuple[str, ...] = ()
-        self.opted_out: dict[str, int] = {}  # channel -> when consent was withdrawn, unless a later profile gave it
+        self.marketing_consents: tuple[str, ...] | None = None  # None: nothing was said of this purpose alone
+        self.service_consents: tuple[str, ...] | None = None
+        self.risk_consents: tuple[str, ...] | None = None
+        self.consent_sources: dict[str, str] = {}  # purpose, or all -> where it came from; replaced, never changed
+        self.opted_out: dict[str, int] = {}  # channel, or it and a purpose -> when consent was withdrawn
         self.language: str | None = None
         self.time_zone: str | None = None
         self.advisor_id: str | None = None

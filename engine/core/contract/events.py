@@ -33,10 +33,8 @@ from engine.core.contract.fields import (
     Currency,
     Date,
     Instead,
-    Language,
     Quantity,
     QuantityHeld,
-    TimeZone,
     noted,
 )
 from engine.core.firm_time import DAY_MS, date_of_day, day_of
@@ -106,20 +104,6 @@ TimeMs = Annotated[
 ]
 
 
-_OLDEST_YEARS: Final = 125  # no one has lived longer; systems write 1900-01-01 for what they do not know
-
-
-def _possible_birth(text: str, info: ValidationInfo) -> str:
-    """Neither after the event nor longer before it than people live."""
-    time_ms = info.data.get("time")
-    if time_ms is not None:
-        latest = date_of_day(day_of(time_ms)).isoformat()
-        earliest = f"{int(latest[:4]) - _OLDEST_YEARS}{latest[4:]}"
-        if not earliest < text <= latest:
-            raise PydanticCustomError("date_range", "no birth date: after the event, or 125 years or more before it")
-    return text
-
-
 def _possible_maturity(text: str, info: ValidationInfo) -> str:
     """Not before the day on which it is bought; a sale may follow the last day."""
     time_ms = info.data.get("time")
@@ -156,6 +140,7 @@ BalanceKind = Literal[
 ]
 Kind = Literal["alert", "assignment", "survey", "message", "task"]  # of an action
 ActionChannel = Literal["app_push", "sms", "email", "phone", "wechat", "work_queue"]
+Purpose = Literal["marketing", "service", "risk"]  # of a contact
 ReceiptStatus = Literal["delivered", "opened", "clicked", "failed", "bounced", "opted_out"]
 OutcomeStatus = Literal["accepted", "declined", "done", "not_reached"]
 ComplaintStatus = Literal["opened", "answered", "resolved", "reopened", "withdrawn"]
@@ -249,42 +234,6 @@ class Balance(Event):
     )
 
 
-class Consents(BaseModel):
-    """All channels on which the client agreed to be contacted. A channel left out, or null, is not agreed to."""
-
-    model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
-
-    app_push: bool | None = False
-    sms: bool | None = False
-    email: bool | None = False
-    phone: bool | None = False
-    wechat: bool | None = False
-
-
-class Profile(Event):
-    """What changed in what is known of a client. An absent field says nothing: what was known stays; null says that it
-    is unknown now.
-
-    `consents` is whole where it is given: a channel left out is not agreed to, and null agrees to none. A profile
-    without `consents` says nothing of them. While language and time zone are not known, zh-CN and Asia/Shanghai stand
-    for them; languages are written zh-CN, zh_CN, zh-Hans-CN or en, time zones as IANA does.
-    """
-
-    unsaid: ClassVar[frozenset[str]] = frozenset({"type"})  # a client's tier hangs on it
-
-    type: ClientType | None = None
-    age_band: AgeBand | None = None
-    region: Region | None = None
-    risk_level: RiskLevel | None = None
-    consents: Consents | None = None
-    language: Language | None = None
-    time_zone: TimeZone | None = None
-    advisor_id: Identifier | None = None
-    birth_date: Annotated[Date, AfterValidator(_possible_birth)] | None = Field(
-        default=None, description="Unknown if it lies after the event, or 125 years or more before it."
-    )
-
-
 # -- what comes back ---------------------------------------------------------------------------------------------------
 
 
@@ -303,8 +252,9 @@ class Answer(Event):
 class Receipt(Answer):
     """What became of an action on its way.
 
-    `opted_out` withdraws the client's consent for the channel, as of `time`: a profile that is later holds, and so does
-    its consent; one that is older, or of the same moment, does not bring the consent back.
+    `opted_out` withdraws the client's consent for the channel, as of `time`, for `purpose` or, without one, for all: a
+    profile that is later holds, and so does its consent; one that is older, or of the same moment, does not bring the
+    consent back.
     """
 
     essential: ClassVar[frozenset[str]] = Answer.essential | {"channel", "status"}
@@ -313,6 +263,9 @@ class Receipt(Answer):
         description="The channel it was sent on: the action's `channel`, or the one in fact."
     )
     status: ReceiptStatus
+    purpose: Purpose | None = Field(
+        default=None, description="Of opted_out: what the client wants no more of; null or absent: of anything."
+    )
 
 
 class Outcome(Answer):

@@ -19,11 +19,11 @@ from engine.core.contract.events import (
     Login,
     Outcome,
     Position,
-    Profile,
     Receipt,
     Trade,
 )
 from engine.core.contract.overrides import Override
+from engine.core.contract.profiles import CONSENTS, Profile
 from engine.core.contract.topic import Asked, Fact, Topic
 
 REROUTED: Final = "rerouted"
@@ -110,7 +110,7 @@ TOPICS: Final[dict[str, Topic]] = {
                 Fact("risk_level", "risk level from the profile"),
                 Fact("language", "language from the profile", default=DEFAULT_LANGUAGE),
             ),
-            told=("consents", "time_zone", "advisor_id", "birth_date"),
+            told=(*CONSENTS.values(), "time_zone", "advisor_id", "birth_date"),
             activity=False,
         ),
         Topic(
@@ -122,6 +122,7 @@ TOPICS: Final[dict[str, Topic]] = {
             names=(
                 Asked("status", "what became of it"),
                 Asked("channel", "the channel it was sent on"),
+                Asked("purpose", "of opted_out: what the client wants no more of; missing for anything"),
                 *_OF_AN_ACTION,
             ),
             example={"action_id": "action-1", "channel": "sms", "status": "delivered"},

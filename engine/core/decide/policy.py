@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from engine.core.client import overrides
+from engine.core.client.consents import granted
 from engine.core.client.state import MAX_HISTORY, ClientState
 from engine.core.contract.outbound import Outcome
 from engine.core.decide.tiers import TierMove
@@ -44,6 +45,7 @@ class Suppress:
 
 
 Verdict = Send | Suppress
+PURPOSE: Final = "service"  # of every contact
 
 
 class Offer(NamedTuple):
@@ -112,7 +114,7 @@ def _cooldown(plan: Plan, client: ClientState, offer: Offer) -> Suppress | None:
 
 
 def _no_consent(plan: Plan, client: ClientState, offer: Offer) -> Suppress | None:
-    if not offer.to_client or offer.channel in client.consents:
+    if not offer.to_client or granted(client, offer.channel, PURPOSE):
         return None
     return Suppress(offer.channel, Outcome.NO_CONSENT)
 
@@ -146,7 +148,7 @@ def offer_of(client: ClientState, match: Match, decided_ms: int = 0) -> Offer:
     channels: tuple[str, ...] = by_table or rule.channels
     most_ms = rule.cooldown_s * 1000
     cooldown_ms = most_ms if days is None else min(round(days * DAY_MS), most_ms)
-    agreed = next((channel for channel in channels if channel in client.consents), channels[0])
+    agreed = next((channel for channel in channels if granted(client, channel, PURPOSE)), channels[0])
     return Offer(match, decided_ms, cooldown_ms, channels, agreed if rule.audience == "client" else channels[0])
 
 

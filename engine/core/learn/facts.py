@@ -11,18 +11,19 @@ import datetime as dt
 from collections.abc import Callable
 from typing import Any, Final
 
-from engine.core.client import overrides, positions
+from engine.core.client import consents, overrides, positions
 from engine.core.client.items import Item
 from engine.core.client.state import MAX_HOLDINGS, ClientState
-from engine.core.contract.events import Balance, Consents, Event, Position, Receipt, Trade
+from engine.core.contract.events import Balance, Event, Position, Receipt, Trade
 from engine.core.contract.fields import micro
 from engine.core.contract.overrides import Override
+from engine.core.contract.profiles import ALL, CONSENTS
 from engine.core.firm_time import day_number
 from engine.core.learn.items import TAKES
 from engine.core.plan.compile import Plan
 
 MAX_LATE: Final = 5
-CHANNELS: Final = frozenset(Consents.model_fields)
+_PURPOSE_OF: Final = {field: purpose for purpose, field in CONSENTS.items()}
 
 
 def learn(plan: Plan, client: ClientState, topic: str, event: Event, late: bool) -> list[Item]:
@@ -51,30 +52,17 @@ def _take_facts(client: ClientState, event: Any, facts: tuple[str, ...]) -> None
     new = [fact for fact in facts if fact in told and said_ms.get(fact, 0) <= time_ms]
     for fact in new:
         value = getattr(event, fact)
-        if fact == "consents":
-            value = _agreed(client, value, time_ms)
+        if fact in _PURPOSE_OF:
+            value = consents.told(client, _PURPOSE_OF[fact], value, time_ms, event.consent_source)
         elif fact == "birth_date" and value != client.birth_date:
             client.calendar_ms = 0
         setattr(client, fact, value)
     client.said_ms = {**said_ms, **dict.fromkeys(new, time_ms)}
 
 
-def _agreed(client: ClientState, consents: Consents | None, time_ms: int) -> tuple[str, ...]:
-    """The channels agreed to as of a profile, without those that the client opted out of since."""
-    agreed = tuple(channel for channel, said in consents if said) if consents is not None else ()
-    if client.opted_out:
-        client.opted_out = {channel: at_ms for channel, at_ms in client.opted_out.items() if at_ms >= time_ms}
-        agreed = tuple(channel for channel in agreed if channel not in client.opted_out)
-    return agreed
-
-
 def _take_receipt(client: ClientState, receipt: Receipt) -> None:
-    """An opt-out withdraws the consent, unless a later profile has given it."""
-    channel, time_ms = receipt.channel, receipt.time
-    if receipt.status != "opted_out" or channel not in CHANNELS or time_ms < client.said_ms.get("consents", 0):
-        return
-    client.opted_out = {**client.opted_out, channel: max(time_ms, client.opted_out.get(channel, 0))}
-    client.consents = tuple(agreed for agreed in client.consents if agreed != channel)
+    if receipt.status == "opted_out":
+        consents.opted_out(client, receipt.channel, receipt.purpose or ALL, receipt.time)
 
 
 def _take_override(client: ClientState, override: Override) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from engine.core.activity.tallies import winner
-from engine.core.client import items, overrides, positions
+from engine.core.client import consents, items, overrides, positions
 from engine.core.contract.fields import MICRO, units
 from engine.core.contract.message import cny, rfc3339
 from engine.core.firm_time import DAY_MS
@@ -106,4 +106,5 @@ READERS: Final[dict[str, Callable[..., Any]]] = {
     "oldest_item": items.oldest_ms,
     **positions.READERS,
     "holds": overrides.holds,
+    "agreed_channels": consents.channels,
 }

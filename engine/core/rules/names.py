@@ -139,6 +139,16 @@ def client_names(
             for k in ITEM_KINDS
         ),
         *_portfolio_names(),
+        *(
+            Name(
+                f"client.{purpose}_channels",
+                TEXT,
+                True,
+                f'agreed_channels(c, "{purpose}")',
+                f"channels that the client agrees to for {purpose}, for has_code; missing while nothing was said",
+            )
+            for purpose in get_args(events.Purpose)
+        ),
         Name("client.do_not_contact", BOOL, False, 'holds(c, "do_not_contact")', "whether staff said so, and it holds"),
         Name("client.snoozed", BOOL, False, 'holds(c, "snooze")', "whether staff let all that goes to the client rest"),
         Name("client.tier_overridden", BOOL, False, "(c.tier_before is not None)", "whether staff gave the tier"),

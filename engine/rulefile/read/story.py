@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from engine.core.contract.events import Channel, Event, parse_time_ms
 from engine.core.contract.message import cny
+from engine.core.contract.profiles import CONSENTS
 from engine.core.contract.topic import Topic, written_as
 from engine.core.contract.topics import TOPICS, Kinds, in_order, sources
 from engine.core.firm_time import DAY_MS, MINUTE_MS
@@ -44,11 +45,10 @@ MAX_WAIT_S: Final = 400 * 86_400
 
 @dataclass(slots=True)
 class Story:
-    """The events of one test while they are read, and the client's profile and money as they leave it."""
+    """The events of one test while they are read, and the client's money as they leave it."""
 
     reader: Reader
     tiers: Tiers
-    profile: dict[str, Any] = field(default_factory=dict)
     assets_fen: int | None = None
     margin_ratio: float | None = None
     events: list[tuple[str, Event]] = field(default_factory=list)
@@ -86,16 +86,16 @@ class Story:
         since_ms = at_ms - known_ms if known_ms >= 0 else min(at_ms - KNOWN_FOR_MS, first_ms - MINUTE_MS)
         if since_ms > first_ms:
             reader.problem(fields["known_for"], "history from before the client was known", "write a longer known_for")
-        self.profile = {"type": "individual", "consents": dict.fromkeys(CHANNELS, True)}
+        profile: dict[str, Any] = {"type": "individual", "consents": dict.fromkeys(CHANNELS, True)}
         given = len(reader.problems)
-        self.profile |= {key: self.value(fields[key], "profiles", key) for key in PROFILE_KEYS if key in fields}
+        profile |= {key: self.value(fields[key], "profiles", key) for key in PROFILE_KEYS if key in fields}
         if len(reader.problems) > given:
             return None
-        self.put("profiles", dict(self.profile), since_ms, node, fields)
+        self.put("profiles", profile, since_ms, node, fields)
         assets, peak, cash = (money_fen(reader, fields.get(key)) for key in MONEY_KEYS)
         if "margin_ratio" in fields:
             self.margin_ratio = float(reader.number(fields["margin_ratio"]))
-        tier, of_tier = self.tier(fields.get("tier"), assets, str(self.profile["type"]))
+        tier, of_tier = self.tier(fields.get("tier"), assets, str(profile["type"]))
         snapshots = [(peak, since_ms), (of_tier, since_ms)]
         if assets is not None or cash is not None or self.margin_ratio is not None:
             # beside a tier that other assets gave, the present ones come last, so that the tier is still that
@@ -177,10 +177,7 @@ class Story:
         self.reader.mapping(node, (), tuple(keys))
         before = len(self.reader.problems)
         written = {keys[k]: self.value(v, topic, k) for k, (_, v) in fields.items() if k in keys}
-        if topic == "profiles":
-            values = self.profile = self.profile | written
-        else:
-            values = {**self.reader.kinds[topic].example, **written}
+        values = {**self.reader.kinds[topic].example, **written}
         if topic == "balances":
             values = self.balance(node, values, "kind" in written)
         if len(self.reader.problems) == before:
@@ -243,7 +240,7 @@ class Story:
         reader = self.reader
         if key.endswith("_cny") and key != "price_cny":
             return money_fen(reader, node)
-        if key == "consents":
+        if key in CONSENTS.values():
             empty = isinstance(node, Listing) and not node.items
             return dict.fromkeys(() if empty else reader.choices(node, CHANNELS), True)
         of = self.reader.kinds[topic]

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
+from engine.core.contract.profiles import CONSENTS
 from engine.core.contract.topic import Topic
 from engine.core.contract.topics import TOPICS, in_order, sources
 from engine.core.firm_time import WEEKDAYS
@@ -250,7 +251,7 @@ def _event(kind: Topic) -> Schema:
 
 
 def _value(key: str, given: dict[str, Any]) -> Schema:
-    if key == "consents":
+    if key in CONSENTS.values():
         return either(choices(rules.CHANNELS), {"type": "array", "maxItems": 0})
     if key.endswith("_cny") and key != "price_cny":
         return number()

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from engine.core.client import overrides
+from engine.core.client.consents import CHANNELS, PURPOSES, UNKNOWN, Consent, consent, in_words, of_purposes
 from engine.core.client.items import ABOUT, ITEM_STATES, KEY, KIND, SINCE_MS, STATE
 from engine.core.client.positions import COST, PRODUCT, QUANTITY, RISK, TIME_MS, VALUE
 from engine.core.client.record import PORTRAIT_FIELDS, PUBLIC_FIELDS
@@ -18,6 +19,7 @@ from engine.core.client.sections import last_events, unpack
 from engine.core.client.state import ClientState
 from engine.core.contract.fields import units
 from engine.core.contract.message import cny, rfc3339
+from engine.core.contract.profiles import ALL
 from engine.core.contract.topics import TOPICS, sources
 from engine.core.firm_time import NEVER_MS
 from engine.core.plan.compile import compile_rule_set
@@ -66,6 +68,12 @@ def _private(client: ClientState, declared: Mapping[str, int]) -> dict[str, Any]
         "region": client.region,
         "risk_level": client.risk_level,
         "consents": list(client.consents),
+        "consents_by_purpose": {
+            purpose: {channel: _consent(consent(client, channel, purpose)) for channel in CHANNELS}
+            for purpose in (PURPOSES if of_purposes(client) else ())
+        },
+        "consents_said": None if (said := client.said_ms.get("consents")) is None else rfc3339(said),
+        "consents_source": client.consent_sources.get(ALL),
         "opted_out": {channel: rfc3339(moment) for channel, moment in sorted(client.opted_out.items())},
         "assets_peak_cny": None if client.assets_peak_fen is None else cny(client.assets_peak_fen),
         "score": [points.as_json() for points in score_points(client.score_parts)],
@@ -125,6 +133,11 @@ def _private(client: ClientState, declared: Mapping[str, int]) -> dict[str, Any]
     }
 
 
+def _consent(found: Consent) -> dict[str, Any]:
+    time = None if found.time_ms is None else rfc3339(found.time_ms)
+    return {"status": found.status, "time": time, "source": found.source, "said": in_words(found, rfc3339)}
+
+
 def on_one_screen(record: dict[str, Any]) -> str:
     """The record as about thirty lines of text."""
     lines = [f"client {record['client_id']}", ""]
@@ -140,7 +153,12 @@ def on_one_screen(record: dict[str, Any]) -> str:
     if record.get("portrait"):
         said = "; ".join(f"{name} {value}" for name, value in record["portrait"].items())
         lines.append(f"  {'portrait':<16} {said}")
-    lines.append(f"  {'consents':<16} {', '.join(record['consents']) or '-'}")
+    since = f"; said at {record['consents_said']}" if record["consents_said"] else ""
+    source = f", by {record['consents_source']}" if record["consents_source"] else ""
+    lines.append(f"  {'consents':<16} {', '.join(record['consents']) or '-'}{since}{source}")
+    for purpose, channels in record["consents_by_purpose"].items():
+        told = (f"{channel} {one['said']}" for channel, one in channels.items() if one["status"] != UNKNOWN)
+        lines.append(f"    {purpose:<14} {'; '.join(told)}")
     lines += [f"  {'opted out':<16} {channel}, {moment}" for channel, moment in record["opted_out"].items()]
     singular = {name: kind.singular for name, kind in TOPICS.items()}
     last = {f"last {singular.get(name, name)}": moment for name, moment in record["last_event"].items()}
