@@ -44,6 +44,7 @@ RANKS = {
     "complaints": 9,
     "positions": 10,
     "overrides": 11,
+    "corrections": 12,
 }
 FILES = {
     "features.yaml": """\
@@ -178,6 +179,7 @@ def test_it_comes_after_every_rank_that_was_given_before():
         "complaints",
         "positions",
         "overrides",
+        "corrections",
         "visits",
     )
 
@@ -213,9 +215,8 @@ def test_it_is_in_the_contract():
     assert event["properties"]["kind"]["enum"] == ["advice", "cash", "opening"]
     said = json.loads(files["alerts.json"])["$defs"]["Cause"]["properties"]["type"]["description"]
     assert said == (
-        "profiles, balances, logins, trades, receipts, outcomes, feedback, complaints, positions, overrides, visits, "
-        "the name of "
-        "a type that events.yaml declares, or timer."
+        "profiles, balances, logins, trades, receipts, outcomes, feedback, complaints, positions, overrides, "
+        "corrections, visits, the name of a type that events.yaml declares, or timer."
     )
     document = yaml.safe_load(files["asyncapi.yaml"])
     assert document["channels"]["visits"]["description"] == "A visit to a branch."

@@ -158,3 +158,22 @@ class Answers:
 
     def _action(self, rule_id: str, kind: str) -> dict[str, Any]:
         return {"action_id": f"{self._random.getrandbits(128):032x}", "rule_id": rule_id, "kind": kind}
+
+
+class Corrections:
+    """The back office puts trades right, hours or days later: some are busted, a few were booked too large."""
+
+    def __init__(self, seed: int, later: Later) -> None:
+        self._random = Random(seed)
+        self._later = later
+
+    def traded(self, client: Client, time_ms: int, trade: dict[str, Any]) -> None:
+        chance, wait = self._random.random(), self._random.random()
+        if chance >= 0.006:
+            return
+        fields = {"kind": "cancel", "topic": "trades", "corrects": trade["event_id"], "original": trade}
+        if chance < 0.002 and trade["quantity"] == int(trade["quantity"]) and trade["quantity"] % 200 == 0:
+            half = {"quantity": trade["quantity"] // 2, "amount_fen": trade["amount_fen"] // 2}
+            fields |= {"kind": "replace", "replacement": trade | half}
+        days = 30 if chance > 0.0055 else int(3 * wait * wait)  # a few only when the month is closed
+        self._later.send("corrections", client, time_ms + days * DAY_MS + int((1 + 90 * wait) * MINUTE_MS), fields)

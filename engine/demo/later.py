@@ -16,7 +16,7 @@ from engine.core.contract.topics import EVENTS
 from engine.demo.population import Client
 from engine.operations.record_file import SimulatedRecord
 
-ANSWERS: Final = ("receipts", "outcomes", "feedback", "complaints", "overrides")
+ANSWERS: Final = ("receipts", "outcomes", "feedback", "complaints", "overrides", "corrections")
 POSITIONS: Final = "positions"
 HOUR_MS: Final = 3_600_000
 _RISK_OF: Final = {

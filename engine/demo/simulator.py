@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, Final
 
 from engine.core.contract.events import parse_time_ms
 from engine.core.contract.topics import inbound_topics
-from engine.demo.answers import Answers
+from engine.demo.answers import Answers, Corrections
 from engine.demo.later import POSITIONS, Custody, Later
 from engine.demo.own_events import OwnEvents
 from engine.demo.population import (
@@ -78,6 +78,7 @@ class _Broker:
         self.records: list[SimulatedRecord] = []  # of the day at hand
         self.topics = topics
         self.later = Later(topics)
+        self.corrections = Corrections(seed + 5, self.later)
         self.own = OwnEvents(seed + 3, self.later)
         self.answers = Answers(seed + 4, self.later)
         self.custody = Custody(seed + 5, self.later)
@@ -296,11 +297,13 @@ class _Broker:
         client.sequence += 1
         if self.later.wanted:
             self.later.moments.add((client.id, time_ms))
-        if topic not in self.topics:
-            return
         # profiles carry the other of the two forms of time that the contract allows
         time = _rfc3339(time_ms) if topic == "profiles" else time_ms
         value = {"event_id": f"{client.id}-{client.sequence}", "client_id": client.id, "time": time, **fields}
+        if topic == "trades":
+            self.corrections.traded(client, time_ms, value)
+        if topic not in self.topics:
+            return
         self.records.append(SimulatedRecord(topic, client.id, time_ms, value))
 
 

@@ -12,41 +12,37 @@ import asyncio
 import datetime as dt
 import difflib
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from aiokafka import TopicPartition
 
-from engine.core.client.sections import pack, unpack
 from engine.core.client.state import ClientState
-from engine.core.contract.events import Event
+from engine.core.contract.corrections import CORRECTIONS
 from engine.core.contract.topics import EVENTS, Kinds, intake_topics
 from engine.core.decide.path import Input
 from engine.core.firm_time import DAY_MS, LONGEST_MONTH
-from engine.core.plan.columns import complete_after, plan_of_features, put_columns
+from engine.core.plan.columns import plan_of_features
 from engine.core.plan.compile import Plan
 from engine.core.plan.features import column_key
-from engine.core.reading.decode import Taken, decode, kind_of
 from engine.core.rules.ruleset import Feature, Since
+from engine.processors.columns import Columns, Inputs
 from engine.processors.engagement import ENGAGEMENT
 from engine.processors.opening import open_partition
 from engine.runtime.clients import Clients
 from engine.runtime.errors import Fenced, Refused, Surprised
 from engine.runtime.kafka import topics
 from engine.runtime.kafka.connection import reader
-from engine.runtime.kafka.history import Ranges, RecordedInputs
+from engine.runtime.kafka.history import RecordedInputs
 from engine.runtime.partitioning import partitioner
-from engine.runtime.protocol import ledger
 from engine.runtime.protocol.ledger import Log, Step, Store
 from engine.runtime.protocol.partition import Partition
 from engine.runtime.protocol.position import Position
-from engine.runtime.protocol.records import Inbound, Place, read
 from engine.runtime.protocol.unit import UnitLimits
-from engine.runtime.protocol.writes import MAX_CHUNK_BYTES, decode_writes
+from engine.runtime.protocol.writes import MAX_CHUNK_BYTES
 from engine.runtime.redis.store import RedisStore, pinned_partitions
 from engine.runtime.rule_sets.archive import RuleSetArchive
 from engine.runtime.settings import Settings
@@ -69,14 +65,6 @@ class Sizes:
     chunk_bytes: int = MAX_CHUNK_BYTES
 
 
-class Inputs(Protocol):
-    """The history of one partition, read forward once. See RecordedInputs."""
-
-    async def read(self, ranges: Ranges) -> list[Inbound]: ...
-
-    def read_until(self, offsets: Mapping[str, int]) -> AsyncIterator[list[Inbound]]: ...
-
-
 @dataclass(slots=True)
 class Filled:
     """The result, in clients and units."""
@@ -84,102 +72,6 @@ class Filled:
     clients: int = 0
     changed: int = 0
     units: int = 0
-
-
-class Columns:
-    """The columns of the chosen clients as of one ledger offset, and how they continue from there."""
-
-    def __init__(
-        self,
-        plan: Plan,
-        chosen: Callable[[bytes], bool],
-        belongs: Callable[[bytes], bool],
-        declared_by: Callable[[str], Awaitable[Kinds]],
-        loaded_ms: int = 0,
-    ) -> None:
-        """`declared_by` gives the types that a rule set declared, by its digest. `loaded_ms`: what was before is not on
-        the topics, but was loaded.
-        """
-        self._loaded_ms = loaded_ms
-        self.clients: dict[str, ClientState] = {}
-        self._plan = plan
-        self._decode = partial(ENGAGEMENT.decode, plan)
-        self._declared_by = declared_by
-        self._chosen = chosen
-        self._belongs = belongs
-        self._ledger: int | None = None  # the offset to read next; None before the first record was seen
-        self.decided_by: dict[str, int] = {}  # digests of rule sets, and the last ledger offset that each decided
-
-    async def follow(self, log_: Log, inputs: Inputs, end: int) -> None:
-        """Take what the ledger says was decided up to `end`, in its order; before its beginning, in the order of time.
-
-        The ledger says, too, how far a timer had moved a client's time when an event came: by then the client may have
-        forgotten that it had come before.
-        """
-        first, _ = await log_.bounds()
-        if self._ledger is not None and self._ledger < first:
-            raise Refused("the ledger was trimmed while the history was read: run the backfill again")
-        writes: list[bytes] = []
-        async for offset, record in log_.read(first if self._ledger is None else self._ledger, end):
-            unit = ledger.decode_unit(record)
-            if self._ledger is None and unit.begin:
-                async for records in inputs.read_until(Position.read(unit.begin).offsets):
-                    self._take(records, (), None)
-            self._ledger = offset + 1
-            self.decided_by[unit.rule_set] = offset
-            writes.append(unit.writes)
-            if unit.chunk < unit.chunks - 1:  # not by their number: a trimmed ledger begins with the last of a unit
-                continue
-            for step in unit.steps:
-                if step.ranges:
-                    records = await inputs.read(step.ranges)
-                    declared = any(record.topic == EVENTS for record in records)
-                    self._take(records, step.ahead, await self._declared_by(unit.rule_set) if declared else None)
-            self._move_time({client_id for step in unit.steps for client_id in (*step.due, *step.swept)}, writes)
-            writes = []
-
-    def _take(self, records: Sequence[Inbound], ahead: Collection[Place], declared: Kinds | None) -> None:
-        """`declared` by the rules that decided them, if known: what they refused counts when it is sent again."""
-        for record in records:
-            if not record.key or not self._chosen(record.key) or record.place in ahead:
-                continue
-            outcome = then = read(record, self._belongs, self._decode)
-            if record.topic == EVENTS and declared is not None:
-                then = read(record, self._belongs, partial(decode, declared=declared))
-            if isinstance(then, Taken):
-                event = outcome.event if isinstance(outcome, Taken) else then.event
-                self._apply(kind_of(record.topic, event), event, isinstance(outcome, Taken))
-
-    def _apply(self, topic: str, event: Event, counts: bool) -> None:
-        """An event that the active rules no longer read moves its client's time, as it did."""
-        layout = self._plan.layout
-        client = self.clients.get(event.client_id)
-        if client is None:
-            client = self.clients[event.client_id] = ClientState(layout, event.client_id, event.time)
-            if self._loaded_ms:
-                complete_after(layout, client, self._loaded_ms)
-        late, again = event.time < client.now_ms, event.time <= client.now_ms
-        client.advance(layout, event.time)
-        if client.seen(topic, event.event_id, event.time, again):
-            return
-        if counts and topic in self._plan.update:
-            self._plan.update[topic](client, event, late)
-            client.activities[topic].saw_event(event.time)
-
-    def _move_time(self, due: set[str], writes: Sequence[bytes]) -> None:
-        for chunk in writes if due else ():
-            for write in decode_writes(chunk):
-                client = self.clients.get(write.key)
-                if client is not None and write.key in due:
-                    client.advance(self._plan.layout, unpack(self._plan.layout, write.state).now_ms)
-
-    def put(self, plan: Plan, client: ClientState) -> bool:
-        """Put the columns into a client's state; returns whether that changed it."""
-        layout = plan.layout
-        found, before = self.clients[client.client_id], pack(layout, client)
-        found.advance(self._plan.layout, client.now_ms)
-        put_columns(layout, client, self._plan.layout, found)
-        return pack(layout, client) != before
 
 
 class Backfill:
@@ -220,12 +112,19 @@ class Backfill:
             def chosen(key: bytes, number: int = number) -> bool:
                 return zlib.crc32(key) % passes == number
 
-            loaded_ms = (await self._position()).end.load.get("until", 0)
-            of_features = plan_of_features(plan.rule_set, self._names)
-            columns = Columns(of_features, chosen, self._belongs, self._declared_types, loaded_ms)
-            async with self._inputs() as inputs:
-                await columns.follow(self._log, inputs, (await self._position()).ledger)
-                await self._write(columns, inputs, filled)
+            while not await self._pass(plan, chosen, filled):
+                pass  # an event was corrected meanwhile: its past is read again
+
+    async def _pass(self, plan: Plan, chosen: Callable[[bytes], bool], filled: Filled) -> bool:
+        """Read and write the chosen clients; False if a correction came that was not known when reading began."""
+        loaded_ms = (await self._position()).end.load.get("until", 0)
+        of_features = plan_of_features(plan.rule_set, self._names)
+        columns = Columns(of_features, chosen, self._belongs, self._declared_types, loaded_ms)
+        async with self._inputs() as inputs:
+            await columns.foresee(inputs, (await self._position()).offsets.get(CORRECTIONS, 0))
+        async with self._inputs() as inputs:
+            await columns.follow(self._log, inputs, (await self._position()).ledger)
+            return await self._write(columns, inputs, filled)
 
     async def _position(self) -> Position:
         return Position.read(await self._store.position())
@@ -238,8 +137,10 @@ class Backfill:
         self._declared_by.add(plan.rule_set.digest)
         return plan
 
-    async def _write(self, columns: Columns, inputs: Inputs, filled: Filled) -> None:
-        """Take the partition and write; take it again if its worker took it back meanwhile."""
+    async def _write(self, columns: Columns, inputs: Inputs, filled: Filled) -> bool:
+        """Take the partition and write; take it again if its worker took it back meanwhile. False: nothing more is
+        written, since a correction came that the events before it were read without.
+        """
         written: set[str] = set()
         while True:
             try:
@@ -248,6 +149,8 @@ class Backfill:
                 await self._declaring()
                 self._partition.take_newest_plan()
                 await columns.follow(self._log, inputs, position.ledger)
+                if columns.unforeseen:
+                    return False
                 self._kept(columns)
                 self._wrote = position.ledger if self._wrote is None else self._wrote
                 todo = sorted(columns.clients.keys() - written)
@@ -258,7 +161,7 @@ class Backfill:
                     filled.clients += len(unit)
                     filled.changed += changed
                     filled.units += changed > 0
-                return
+                return True
             except (Fenced, Surprised) as error:
                 log.info("the worker took the partition back", partition=self._partition.number, error=str(error))
                 await asyncio.sleep(PAUSE_S)

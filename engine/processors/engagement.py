@@ -19,7 +19,7 @@ from engine.core.contract.topics import ranks
 from engine.core.decide import path
 from engine.core.decide.path import Due, Input, Sweep
 from engine.core.decide.semantics import SEMANTICS
-from engine.core.plan.columns import plan_of_features, put_columns
+from engine.core.plan.columns import plan_of_features, put_columns, put_known
 from engine.core.plan.compile import Plan
 from engine.core.reading.decode import Rejected, Taken, decode, kind_of
 from engine.runtime.errors import Newer, Refused
@@ -71,6 +71,8 @@ class Engagement(Processor[Plan, ClientState, Input]):
         counts.update({("receipts", *about): n for about, n in found.receipts.items()})
         counts.update({("dropped", what): n for what, n in found.dropped.items() if n})
         counts.update({("overrides", *about): n for about, n in found.overrides.items()})
+        counts.update({("corrections", *about): n for about, n in found.corrections.items()})
+        counts.update({("unknown", name): n for name, n in found.unknown.items()})
         tallies: Counter[str] = Counter()
         for decision, times in found.outcomes.items():
             counts["decisions", *decision] += times
@@ -113,7 +115,9 @@ class Engagement(Processor[Plan, ClientState, Input]):
         if self._features is None or self._features[0] != key:
             self._features = key, plan_of_features(plan.rule_set, names)
         layout = self._features[1].layout
-        put_columns(plan.layout, state, layout, unpack(layout, packed))
+        found = unpack(layout, packed)
+        put_columns(plan.layout, state, layout, found)
+        put_known(state, found, names)
 
 
 ENGAGEMENT: Final = Engagement()

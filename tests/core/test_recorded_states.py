@@ -9,6 +9,7 @@ from typing import Any
 import msgpack
 import pytest
 
+from engine.core.activity.activity import SEVERAL
 from engine.core.activity.layout import SourceLayout
 from engine.core.client.record import public_fields
 from engine.core.client.sections import STATE_VERSION, pack, unpack
@@ -72,9 +73,9 @@ def wanted_activity(layout: SourceLayout, meaning: Any) -> Any:
         total = _scaled(total, scaled.get(key, 1))
         past.append([total, *days] if days else total)
     for key, aggregate in layout.columns:
-        if aggregate == "set_at":  # when in its day it was set: as if before any other event of it
-            renamed["columns"][key] = [0] * len(meaning["days"])
-            renamed["today"][key] = 0 if meaning["touched"] else None
+        if aggregate == "set_at":  # when in its day it was set: as if before any other event of it, and not alone
+            renamed["columns"][key] = [SEVERAL] * len(meaning["days"])
+            renamed["today"][key] = SEVERAL if meaning["touched"] else None
     for key, last in renamed["lasts"].items():
         renamed["lasts"][key] = last and [last[0], 0, last[1]]
     for key, aggregate, _ in layout.closings:

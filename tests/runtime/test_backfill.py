@@ -19,6 +19,7 @@ from engine.core.plan.compile import Plan
 from engine.core.rules.occasion import TIER_CHANGE
 from engine.operations import backfill
 from engine.operations.backfill import Backfill, Filled, Sizes, chosen_features, reach
+from engine.processors.columns import Columns
 from engine.runtime.errors import Refused, Unavailable
 from engine.runtime.protocol import ledger
 from engine.runtime.protocol.intake import Merger, merge
@@ -386,7 +387,7 @@ def test_what_was_loaded_is_no_part_of_a_backfill() -> None:
     (feature,) = chosen_features(AFTER_PLAN, ["trades_90d"])
     of_feature = plan_of_features(AFTER_PLAN.rule_set, ["trades_90d"])
     for loaded_ms, known in ((0, 90), (at(0), 10)):
-        columns = backfill.Columns(of_feature, lambda _: True, lambda _: True, no_types, loaded_ms)
+        columns = Columns(of_feature, lambda _: True, lambda _: True, no_types, loaded_ms)
         record = topics_of([trade(at(3))])["trades"][0]
         columns._take([inbound("trades", record)], (), None)
         client = columns.clients["c1"]

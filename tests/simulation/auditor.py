@@ -22,7 +22,7 @@ from engine.core.contract.message import Message
 from engine.core.contract.outbound import Rejection
 from engine.core.contract.topics import inbound_topics
 from engine.core.decide.path import Due, Sweep, decide
-from engine.core.plan.columns import put_columns
+from engine.core.plan.columns import put_columns, put_known
 from engine.core.plan.compile import Plan
 from engine.core.reading.decode import FUTURE_TOLERANCE_MS, Rejected, decode, kind_of
 from engine.processors.engagement import ENGAGEMENT
@@ -179,7 +179,9 @@ class _Partition:
             if self.whole:
                 history.put(plan.layout, client)
             else:
-                put_columns(plan.layout, client, history.plan.layout, unpack(history.plan.layout, state))
+                found = unpack(history.plan.layout, state)
+                put_columns(plan.layout, client, history.plan.layout, found)
+                put_known(client, found, step.backfilled)
             if pack(plan.layout, client) == before:
                 self.found.append(f"{at}: the backfill of {client_id} changes nothing")
         return changed

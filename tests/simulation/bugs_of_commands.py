@@ -7,7 +7,8 @@ from typing import Any
 from aiokafka import TopicPartition
 
 from engine.operations import snapshot
-from engine.operations.backfill import Backfill, Columns
+from engine.operations.backfill import Backfill
+from engine.processors.columns import Columns
 from engine.runtime.errors import Fenced
 from engine.runtime.kafka.history import RecordedInputs
 from engine.runtime.kafka.log import KafkaLog

@@ -291,6 +291,30 @@ def _() -> list[Change]:
     return [(Engagement, "unpack", unpack)]
 
 
+@bug("what was corrected is forgotten when a state is read")
+def _() -> list[Change]:
+    original = Engagement.unpack
+
+    def unpack(self: Engagement, plan: Any, packed: bytes) -> Any:
+        client = original(self, plan, packed)
+        client.corrected = {}
+        return client
+
+    return [(Engagement, "unpack", unpack)]
+
+
+@bug("corrections of what an earlier batch brought are dropped")
+def _() -> list[Change]:
+    original = Engagement.decide
+
+    def decide(self: Engagement, plan: Any, states: Any, inputs: Any, decided_ms: int) -> Any:
+        here = {item[1].event_id for item in inputs if isinstance(item, tuple)}
+        kept = [i for i in inputs if not isinstance(i, tuple) or i[0] != "corrections" or i[1].corrects in here]
+        return original(self, plan, states, kept, decided_ms)
+
+    return [(Engagement, "decide", decide)]
+
+
 @bug("items are forgotten when a state is read")
 def _() -> list[Change]:
     original = Engagement.unpack

@@ -13,8 +13,9 @@ from typing import Any
 from engine.core.client.sections import pack, unpack
 from engine.core.client.state import ClientState, Layout
 from engine.core.decide.path import decide
-from engine.core.plan.columns import put_columns
+from engine.core.plan.columns import put_columns, put_known
 from engine.core.plan.compile import Plan
+from engine.processors.columns import Columns
 from tests.simulation.commands import Claim
 from tests.simulation.plans import features_once, plan_of
 
@@ -24,13 +25,18 @@ class History:
         self.plan: Plan = features_once(plan_of(0).rule_set, names)
         self.claims = claims  # not seen to be true yet
         self._clients: dict[str, ClientState] = {}
+        self._past: dict[str, list[tuple[str, Any, int]]] = {}  # by client
+        self._corrected: set[str] = set()  # clients
 
     def take(self, topic: str, event: Any, time_ms: int) -> None:
+        self._past.setdefault(event.client_id, []).append((topic, event, time_ms))
+        if topic == "corrections":
+            self._corrected.add(event.client_id)
         if (
             event.client_id in self._clients
         ):  # timers have moved the client's time: duplicates from before may be forgotten
             self._clients[event.client_id].advance(self.plan.layout, time_ms)
-        if topic in self.plan.facts:
+        if topic in self.plan.facts and topic != "corrections":
             decide(self.plan, self._clients, [(topic, event)])
         else:  # of a type that these rules do not declare: only time passed
             known = self._clients.setdefault(
@@ -41,8 +47,26 @@ class History:
     def put(self, layout: Layout, client: ClientState) -> None:
         """Put the columns into a client's state."""
         found = self._clients[client.client_id]
+        if client.client_id in self._corrected:
+            found = self._as_it_was(client.client_id)
         found.advance(self.plan.layout, client.now_ms)
         put_columns(layout, client, self.plan.layout, found)
+        put_known(client, found, [feature.name for feature in self.plan.rule_set.features])
+
+    async def _declared_by(self, _rule_set: str) -> Any:
+        return self.plan.declared_types
+
+    def _as_it_was(self, client_id: str) -> ClientState:
+        """With all corrections known from the start, as a backfill reads it."""
+        columns = Columns(self.plan, lambda _: True, lambda _: True, self._declared_by)
+        for topic, event, _ in self._past[client_id]:
+            if topic == "corrections":
+                columns.foreseen.add(event)
+        for topic, event, time_ms in self._past[client_id]:
+            if client_id in columns.clients:
+                columns.clients[client_id].advance(self.plan.layout, time_ms)
+            columns.apply(topic, event, topic in self.plan.facts)
+        return columns.clients[client_id]
 
     def look(self, first: int, last: int, states: dict[str, bytes]) -> None:
         """The states from one ledger offset to another: a claim is true when they held it at some time meant."""

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from engine.core.contract.topics import intake_topics
 from engine.runtime.partitioning import partitioner
+from tests.simulation.corrections import corrected
 
 BASE_MS: Final = 1_772_000_000_000
 WALL_MS_PER_S: Final = 4 * 3_600_000  # wall clocks run fast: a simulated second is four hours, so that timers fall due
@@ -109,6 +110,7 @@ def generate(random: Random, seed: int) -> Scenario:
     inputs += _decided(Random(f"{seed}: what staff decide"), scenario)
     inputs += _answers(Random(f"{seed}: what comes back"), scenario)
     inputs += _positions(Random(f"{seed}: what clients hold"), scenario)
+    inputs += corrected(Random(f"{seed}: what is corrected"), inputs, scenario.partitions, scenario.end_s, wall_ms)
     scenario.faults += _open_transactions(Random(f"{seed}: what other producers do"), scenario)
     scenario.faults += _evictions(Random(f"{seed}: what Redis evicts"), scenario)
     scenario.faults += _silent_starts(Random(f"{seed}: when Kafka gives no records"), scenario)

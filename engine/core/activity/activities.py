@@ -65,7 +65,7 @@ class Activities(dict[str, Activity]):
                     yield topic, layout, self._stored[topic]
                     continue
             activity = self[topic]
-            if activity.last_ms is not None or any(total[START] for total in activity.totals):
+            if activity.last_ms is not None or activity.unsure_ms or any(total[START] for total in activity.totals):
                 yield topic, layout, activity.packed or pack_activity(layout, activity)
 
     def _still(self, layout: SourceLayout) -> bool:

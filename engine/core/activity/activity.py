@@ -14,8 +14,9 @@ from typing import Any, Final
 from engine.core.activity.layout import MAX_DISTINCT, MAX_SUM, SourceLayout, Window
 from engine.core.activity.tallies import merged
 from engine.core.activity.totals import blank_total
-from engine.core.firm_time import NEVER_MS, month_start, next_month
+from engine.core.firm_time import LONGEST_MONTH, NEVER_MS, month_start, next_month
 
+SEVERAL: Final = 1 << 28  # in a cell that says when its slot's value was set: it is not the slot's only one
 _ADDED: Final = ("count", "sum", "top")  # of these, what the slots of a window hold is added up
 
 
@@ -24,12 +25,13 @@ class Activity:
 
     __slots__ = (
         "before_ms", "closed", "columns", "days", "hours", "known", "last_ms", "lasts", "packed", "packed_past", "past",
-        "sets", "slide", "today", "totals", "touched",
+        "sets", "slide", "today", "totals", "touched", "unsure_ms",
     )  # fmt: skip
 
     def __init__(self, layout: SourceLayout | None) -> None:
         """A blank one; without a layout, one whose lists are still to be set."""
         self.last_ms: int | None = None  # the time of the latest event
+        self.unsure_ms = 0  # that event was cancelled: the one before it, up to this time, is not known
         self.before_ms: int | None = None  # the event before the present one; has a meaning while that is decided
         self.touched = False  # whether the present slot has a row
         self.known: dict[str, int] = {}  # a column's key -> the first slot it is complete from; without entry: all
@@ -60,8 +62,17 @@ class Activity:
     def saw_event(self, time_ms: int) -> None:
         """An event comes. A rule on it asks for the days since the one before."""
         self.before_ms = self.last_ms
-        if self.last_ms is None or time_ms > self.last_ms:
+        if self.last_ms is None:
+            if time_ms >= self.unsure_ms:
+                self.last_ms, self.unsure_ms = time_ms, 0
+        elif time_ms > self.last_ms:
             self.last_ms = time_ms
+        self.packed = None
+
+    def lost_event(self, time_ms: int) -> None:
+        """An event is cancelled. If it was the latest, the one before it is not known."""
+        if self.last_ms == time_ms:
+            self.last_ms, self.unsure_ms = None, time_ms
         self.packed = None
 
     # -- time moves on -------------------------------------------------------------------------------------------------
@@ -83,7 +94,8 @@ class Activity:
             self.touched = False
         self._drop(new_day - layout.keep)
         if self.known:
-            self.known = {key: first for key, first in self.known.items() if first > new_day - layout.keep + 1}
+            kept = max(layout.keep, 2 * LONGEST_MONTH) if layout.closings else layout.keep
+            self.known = {key: first for key, first in self.known.items() if first > new_day - kept + 1}
             self.packed = None
 
     def _drop(self, oldest: int) -> None:
@@ -316,6 +328,17 @@ def see(activity: Activity, index: int, value: Any, slot: int, now: int, layout:
     for past, (aggregate, window) in enumerate(layout.windows):
         if aggregate == "distinct" and window.column == index:
             activity.past[past] = activity.window_value(aggregate, index, window.first(now))
+
+
+def set_mean(row: list[Any], index: int, set_at: int, value: Any, at: int) -> None:
+    """Note a slot's closing value, set `at` milliseconds into it; a later one stays."""
+    before = row[set_at]
+    if before is None:
+        row[index], row[set_at] = value, at
+    elif before & ~SEVERAL <= at:
+        row[index], row[set_at] = value, at | SEVERAL
+    else:
+        row[set_at] = before | SEVERAL
 
 
 def set_last(activity: Activity, index: int, value: Any, slot: int, at: int, now: int, layout: SourceLayout) -> None:

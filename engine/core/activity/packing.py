@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
-from engine.core.activity.activity import Activity
+from engine.core.activity.activity import SEVERAL, Activity
 from engine.core.activity.layout import MAX_SUM, SET_AT, SourceLayout
 from engine.core.activity.totals import ALL, SINCE_ADDED, VALUE, blank_total
 
@@ -22,6 +22,7 @@ _pack: Final = msgspec.msgpack.Encoder().encode
 _unpack: Final = msgspec.msgpack.Decoder().decode
 # names of the fields of a packed activity; a blank one is left out
 LAST, PAST, TODAY, SETS, LASTS, HOURS, TOTALS, CLOSED, KEEP, KNOWN = "l", "p", "t", "s", "e", "h", "o", "m", "k", "w"
+UNSURE: Final = "u"
 AS_VALUE: Final = "value"
 
 
@@ -55,6 +56,8 @@ def _fields(layout: SourceLayout, activity: Activity) -> dict[str, Any]:
         fields[CLOSED] = {key: value for key, value in zip(keys, activity.closed, strict=True) if value}
     if activity.known:
         fields[KNOWN] = activity.known
+    if activity.unsure_ms:
+        fields[UNSURE] = activity.unsure_ms
     return fields
 
 
@@ -76,7 +79,7 @@ def last_of(packed: bytes) -> int | None:
 def unpack_activity(layout: SourceLayout, packed: bytes, now: tuple[int, int], since: tuple[int, int]) -> Activity:
     """`now` and `since` are the day and the hour of the client's present and of its first event."""
     fields = _unpack(packed)
-    return _unpacked(layout, packed, fields, now, since, fields[LAST] is not None)
+    return _unpacked(layout, packed, fields, now, since, fields[LAST] is not None or UNSURE in fields)
 
 
 def _unpacked(
@@ -99,6 +102,8 @@ def _unpacked(
     activity = Activity(None if same else layout)
     activity.last_ms, activity.days, activity.touched = fields[LAST], days, touched
     activity.known = fields.get(KNOWN, {})
+    if UNSURE in fields:
+        activity.unsure_ms = fields[UNSURE]
     if same:
         activity.columns = columns
         activity.today = today or list(layout.blank_today)
@@ -152,8 +157,8 @@ def _refit(layout: SourceLayout, activity: Activity, keys: list[list[str]], valu
             activity.columns[index] = column
             activity.today[index] = blank if value is None else value
         elif aggregate == "set_at" and key.removesuffix(SET_AT) in known:
-            activity.columns[index] = [0] * rows  # when is not known: what comes later of the same day counts
-            activity.today[index] = 0 if activity.touched else None
+            activity.columns[index] = [SEVERAL] * rows  # when is not known: what comes later of the same day counts
+            activity.today[index] = SEVERAL if activity.touched else None
         else:
             activity.columns[index] = [blank] * rows
     known_sets = dict(zip(sets_keys, sets, strict=True))
@@ -188,7 +193,7 @@ def _unpack_totals(layout: SourceLayout, activity: Activity, fields: dict[str, A
         if key in stored:
             stored[key][VALUE] = _times(stored[key][VALUE], factor)
     totals = {layout.former.get(key, key): value for key, value in stored.items()}
-    begin = ALL if activity.last_ms is None else SINCE_ADDED
+    begin = ALL if activity.last_ms is None and not activity.unsure_ms else SINCE_ADDED
     activity.totals = [totals.get(key) or blank_total(aggregate, begin) for key, aggregate in layout.totals]
     months = {layout.former.get(key, key): value for key, value in closed.items()}
     activity.closed = [_of_today(months.get(key), aggregate) for key, aggregate, _ in layout.closings]

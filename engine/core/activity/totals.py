@@ -16,6 +16,7 @@ from engine.core.activity.layout import MAX_DISTINCT, MAX_SUM
 MAX_TAIL: Final = 4
 INLINE: Final = ("count", "sum", "min", "max")  # added up by generated code, which calls `remember`
 ALL, SINCE_ADDED = 0, -1  # what a total counts from before its event has come: all, or what came since it is kept
+HOLE: Final = None  # the value of an event in a tail of which nothing is known but that it is not after this time
 TOO_MANY: Final = False  # the value of a `top` with more values than are counted
 START, VALUE, TAIL = 0, 1, 2  # of a total: since when it counts, what it came to, its newest events [time, value]
 
@@ -48,14 +49,56 @@ def remember(tail: list[list[Any]], time_ms: int, value: Any) -> bool:
     return latest
 
 
+def take_back(total: list[Any], aggregate: str, time_ms: int, value: Any) -> bool:
+    """Take an event out again that was counted; returns whether what is left is known."""
+    tail = total[TAIL]
+    whole = len(tail) < MAX_TAIL  # all that was counted is in it
+    if [time_ms, value] in tail:
+        earliest = tail[0][0]
+        tail.remove([time_ms, value])
+        if not whole:  # there may be earlier ones, up to this moment
+            tail.insert(0, [earliest, HOLE])
+    so_far = total[VALUE]
+    if aggregate == "count":
+        total[VALUE] = max(so_far - 1, 0)
+    elif aggregate == "sum":
+        total[VALUE] = so_far - value
+        return bool(abs(so_far) < MAX_SUM // 2)
+    elif whole:
+        total[VALUE] = blank_value(aggregate)
+        for _, counted in tail:
+            total[VALUE] = _step(aggregate, total[VALUE], counted)
+    elif aggregate == "last":
+        if tail[-1][0] > time_ms or so_far != value:
+            return True
+        total[VALUE] = None if tail[-1][1] is HOLE else tail[-1][1]
+        return tail[-1][1] is not HOLE
+    elif aggregate == "distinct":
+        if any(counted == value for _, counted in tail):
+            return True
+        return so_far.pop(value, value) is value
+    elif aggregate == "top":
+        if so_far is TOO_MANY or value[0] not in so_far:
+            return True
+        tallies.add(so_far, value[0], -value[1])
+        if not so_far[value[0]]:
+            del so_far[value[0]]
+            return bool(value[1] == 1)
+    elif so_far == value:
+        total[VALUE] = None
+        return False
+    return True
+
+
 def begin(total: list[Any], aggregate: str, time_ms: int) -> None:
     """The event to count from has come: what came before it no longer counts."""
     if time_ms < total[START]:
         return
-    total[START] = time_ms
     later = [entry for entry in total[TAIL] if entry[0] > time_ms]
-    if later and len(later) == MAX_TAIL:
-        return  # more than is remembered came after it: what is counted stays
+    if later and len(later) == MAX_TAIL:  # more than is remembered came after it: what is counted stays
+        total[START] = time_ms if total[START] != SINCE_ADDED else SINCE_ADDED
+        return
+    total[START] = time_ms
     total[TAIL] = later
     total[VALUE] = blank_value(aggregate)
     for _, value in later:

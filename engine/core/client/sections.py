@@ -120,6 +120,7 @@ SECTIONS: Final = (
     Section("positions", 1, (("positions", "p", {}), ("positions_dropped", "d", 0)), kept_packed=True),
     Section("overrides", 1, (("overrides", "o", {}),)),
     Section("events", 1, (("event_ids", "i", {}),)),
+    Section("corrections", 1, (("corrected", "c", {}), ("peak_below_fen", "p", None), ("unknown_until", "u", {}))),
 )  # fmt: skip
 
 

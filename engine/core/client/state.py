@@ -43,13 +43,14 @@ class ClientState:
 
     __slots__ = (
         "acted", "activities", "advisor_id", "age_band", "assets_fen", "assets_peak_fen", "birth_date", "calendar_ms",
-        "calendar_rules", "cash_fen", "client_id", "consent_sources", "consents", "contacts_day", "contacts_today",
-        "day", "decided_ms", "due_ms", "event_ids", "held", "holdings", "items", "language", "late", "listed",
-        "margin_ratio", "marketing_consents", "now_ms", "opted_out", "overrides", "packed", "portfolio", "portrait",
-        "portrayed", "positions", "positions_dropped", "public", "recent", "region", "review_ms", "risk_consents",
-        "risk_level", "said_ms", "score_parts", "segment", "sequence", "service_consents", "silenced", "since_ms",
-        "stage", "stage_since_ms", "tier", "tier_before", "tier_history", "tier_since_ms", "time_zone", "type",
-        "unknown", "value_score", "waits",
+        "calendar_rules", "cash_fen", "client_id", "consent_sources", "consents", "contacts_day",
+        "contacts_today", "corrected", "day", "decided_ms", "due_ms", "event_ids", "held", "holdings", "items",
+        "language", "late", "listed", "margin_ratio", "marketing_consents", "now_ms", "opted_out", "overrides",
+        "packed", "peak_below_fen", "portfolio", "portrait", "portrayed", "positions", "positions_dropped",
+        "public", "recent", "region", "review_ms", "risk_consents", "risk_level", "said_ms", "score_parts",
+        "segment", "sequence", "service_consents", "silenced", "since_ms", "stage", "stage_since_ms", "tier",
+        "tier_before", "tier_history", "tier_since_ms", "time_zone", "type", "unknown", "unknown_until",
+        "value_score", "waits",
     )  # fmt: skip
 
     def __init__(self, layout: Layout, client_id: str, now_ms: int) -> None:
@@ -107,6 +108,9 @@ class ClientState:
         self.positions_dropped = 0  # since the first event: more than are kept
         self.overrides: dict[str, list[Any]] = {}  # what staff decided, the latest of each; see overrides.py
         self.event_ids: dict[int, bytes] = {}  # day -> digests of the events that came on it
+        self.corrected: dict[int, int] = {}  # digest of an event -> what it is by now, 0: cancelled; see corrections.py
+        self.peak_below_fen: int | None = None  # the highest assets were cancelled: what they are below this is unknown
+        self.unknown_until: dict[str, int] = {}  # features that a correction left unknown -> until which day, at most
         self.activities = Activities(client_id, layout.sources, (self.day, now_ms // HOUR_MS))
         # not stored
         self.portfolio: tuple[positions.Positions, positions.Portfolio] | None = None  # and what follows from them
@@ -156,17 +160,31 @@ class ClientState:
         event, whose producer gave an id twice: one that is later than all before it cannot have come (`may_be`).
         """
         digest = (crc32(event_id.encode(), _seed(topic)) << 16 | time_ms & 0xFFFF).to_bytes(EVENT_ID_BYTES, "big")
-        if may_be:
-            for ids in self.event_ids.values():
-                at = ids.find(digest)
-                while at >= 0 and at % EVENT_ID_BYTES:  # across two of them
-                    at = ids.find(digest, at + 1)
-                if at >= 0:
-                    return True
+        if may_be and self.has_seen(digest):
+            return True
+        self.see(digest)
+        return False
+
+    def see(self, digest: bytes) -> None:
+        """Know an event from now on."""
         today = self.event_ids[self.day] = self.event_ids.get(self.day, b"") + digest
         if len(today) % EVENT_IDS_CHECKED == 0:
             self._bound_event_ids()
+
+    def has_seen(self, digest: bytes) -> bool:
+        for ids in self.event_ids.values():
+            at = ids.find(digest)
+            while at >= 0 and at % EVENT_ID_BYTES:  # across two of them
+                at = ids.find(digest, at + 1)
+            if at >= 0:
+                return True
         return False
+
+    def knows_since(self) -> int:
+        """The first day from which on every event that came is still known by its id."""
+        if sum(map(len, self.event_ids.values())) >= MAX_EVENT_IDS * EVENT_ID_BYTES:
+            return next(iter(self.event_ids)) + 1
+        return self.day - DUPLICATE_DAYS
 
     def _bound_event_ids(self) -> None:
         """Forget the oldest events of a client who has very many."""
@@ -176,6 +194,11 @@ class ClientState:
             kept[day] = ids[max(len(ids) - room, 0) :]
             room -= len(kept[day])
         self.event_ids = {day: kept[day] for day in self.event_ids if kept[day]}
+
+
+def event_digest(topic: str, event_id: str, time_ms: int) -> bytes:
+    """What an event is known by; `seen` has the same in line."""
+    return (crc32(event_id.encode(), _seed(topic)) << 16 | time_ms & 0xFFFF).to_bytes(EVENT_ID_BYTES, "big")
 
 
 @cache

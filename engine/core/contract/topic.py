@@ -15,6 +15,7 @@ from typing import Annotated, Any, Final, Literal, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from engine.core.contract.corrections import Correction
 from engine.core.contract.events import Event, parse_time_ms
 from engine.core.contract.fields import Limits
 from engine.core.quick import Quick, Usual, quick
@@ -90,7 +91,7 @@ class Topic:
         object.__setattr__(self, "nested", tuple(nested(self.model)))
         needs_own = any(field.is_required() for name, field in self.model.model_fields.items() if name not in COMMON)
         across = any(field.validate_default for field in self.model.model_fields.values())  # what others lack, one has
-        plain = needs_own and not across and not self.told_facts
+        plain = needs_own and not across and not self.told_facts and self.model is not Correction  # events are in it
         object.__setattr__(self, "quick", quick(self.model) if plain else None)
 
     @property

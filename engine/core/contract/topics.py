@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from engine.core.contract.corrections import Correction
 from engine.core.contract.events import (
     DEFAULT_LANGUAGE,
     Balance,
@@ -203,6 +204,18 @@ TOPICS: Final[dict[str, Topic]] = {
                 Asked("ended", "whether it was withdrawn"),
             ),
             example={"kind": "note", "by": "S-1", "reason": "on the phone"},
+        ),
+        Topic(
+            name="corrections",
+            rank=12,
+            singular="correction",
+            called="correction",
+            model=Correction,
+            names=(
+                Asked("kind", "whether an earlier event is cancelled or replaced"),
+                Asked("topic", "where the earlier event was sent"),
+                Asked("corrects", "id of the earlier event"),
+            ),
         ),
     )
 }

@@ -8,14 +8,15 @@ due time, so that it does not matter when, or whether, a tick came.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Callable, Iterable, MutableMapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from engine.core.client.items import Item
 from engine.core.client.overrides import SNOOZE, TIER
 from engine.core.client.sections import pack, unpack
 from engine.core.client.state import ClientState
+from engine.core.contract.corrections import CORRECTIONS
 from engine.core.contract.events import Event
 from engine.core.contract.message import Message, rfc3339
 from engine.core.contract.outbound import TIMER, Cause
@@ -24,6 +25,7 @@ from engine.core.decide.occasions import became, item_matches, next_due_ms, note
 from engine.core.decide.policy import Match, Send, judge, record
 from engine.core.decide.portrait import portray
 from engine.core.decide.tiers import TierMove, review, review_due_ms
+from engine.core.learn.corrections import correct
 from engine.core.learn.facts import learn
 from engine.core.learn.items import keep
 from engine.core.plan.compile import Plan
@@ -62,6 +64,8 @@ class Decided:
     receipts: Counter[tuple[str, str]] = field(default_factory=Counter)  # (channel, status)
     dropped: Counter[str] = field(default_factory=Counter)  # what a state has no room for: how many
     overrides: Counter[tuple[str, str]] = field(default_factory=Counter)  # (kind, what is wrong with it or "")
+    corrections: Counter[tuple[str, str]] = field(default_factory=Counter)  # (kind of the earlier event, result)
+    unknown: Counter[str] = field(default_factory=Counter)  # features that a correction left without their value
     decided_ms: int = 0  # the moment at which this is decided; 0: whatever falls due is decided in time
 
 
@@ -105,12 +109,9 @@ def _take(plan: Plan, states: MutableMapping[str, ClientState], topic: str, even
     client.sequence += 1
     dropped = client.positions_dropped
     steps = learn(plan, client, topic, event, late)
-    if topic == "receipts":
-        decided.receipts[event.channel, event.status] += 1  # type: ignore[attr-defined]
-    elif topic == "positions":
+    comes = _BACK[topic](plan, client, event, decided) if topic in _BACK else None
+    if client.positions_dropped != dropped:
         decided.dropped["positions"] += client.positions_dropped - dropped
-    elif topic == "overrides":
-        decided.overrides[event.kind, unknown_in(plan, event)] += 1  # type: ignore[attr-defined]
     move = None
     if topic in plan.review_on:
         move = review(plan, client)
@@ -132,6 +133,32 @@ def _take(plan: Plan, states: MutableMapping[str, ClientState], topic: str, even
         cause = Cause.model_construct(type=topic, event_id=event.event_id, time=rfc3339(event.time))
         _act(plan, client, event, cause, matches, move, decided)
     client.due_ms = next_due_ms(plan, client, decided.decided_ms)
+    if comes is not None:
+        _take(plan, states, *comes, decided)
+
+
+def _receipt(_plan: Plan, _client: ClientState, event: Any, decided: Decided) -> None:
+    decided.receipts[event.channel, event.status] += 1
+
+
+def _override(plan: Plan, _client: ClientState, event: Any, decided: Decided) -> None:
+    decided.overrides[event.kind, unknown_in(plan, event)] += 1
+
+
+def _correction(plan: Plan, client: ClientState, event: Any, decided: Decided) -> tuple[str, Event] | None:
+    """Returns the event that counts instead of one that has not come."""
+    found = correct(plan, client, event)
+    decided.corrections[found.kind, found.result] += 1
+    decided.unknown.update(found.unknown)
+    _classify(plan, client)
+    return (found.kind, found.comes) if found.comes is not None else None
+
+
+_BACK: Final[dict[str, Callable[[Plan, ClientState, Any, Decided], tuple[str, Event] | None]]] = {
+    "receipts": _receipt,
+    "overrides": _override,
+    CORRECTIONS: _correction,
+}
 
 
 def unknown_in(plan: Plan, override: Any) -> str:

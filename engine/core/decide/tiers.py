@@ -51,6 +51,11 @@ def _stay_ms(ladder: CompiledLadder, current: int, target: int) -> int:
     return days * DAY_MS
 
 
+def _unknown(ladder: CompiledLadder, client: ClientState) -> bool:
+    """Whether a correction has left the measure without its value: no tier follows from it."""
+    return not all(reach.is_known(client) for reach in ladder.needs)
+
+
 def review(plan: Plan, client: ClientState) -> TierMove | None:
     """Move the client to the tier it belongs to now, if it may move. Changes the client if it returns a move."""
     if client.type is None:
@@ -67,7 +72,7 @@ def review(plan: Plan, client: ClientState) -> TierMove | None:
             return None
         return _move(client, client.type, "first" if client.tier is None else "type_changed", None, None, None)
     value = ladder.measure(client, None, None)
-    if value is None:
+    if value is None or (client.corrected and _unknown(ladder, client)):
         return None
     current = ladder.place.get(client.tier)
     target = _step_for(ladder, value, current)
@@ -98,7 +103,7 @@ def _given_no_longer(ladder: CompiledLadder | None, client: ClientState) -> Tier
         assert client.type is not None
         return None if client.tier == client.type else _move(client, client.type, "type_changed", None, None, None)
     before = ladder.place.get(client.tier_before or None)
-    value = ladder.measure(client, None, None)
+    value = ladder.measure(client, None, None) if not (client.corrected and _unknown(ladder, client)) else None
     if value is None and before is None:
         return None  # it keeps the tier until one can be told
     step = before if value is None else _step_for(ladder, value, before)
@@ -133,6 +138,8 @@ def review_due_ms(plan: Plan, client: ClientState) -> int:
     ladder = plan.ladders.get(client.type) if client.type is not None else None
     if ladder is None or client.tier_before is not None:
         return NEVER_MS  # when an override ends, it wakes the client
+    if client.corrected and _unknown(ladder, client):
+        return day_start_ms(client.day + 1)
     current = ladder.place.get(client.tier)
     rises = True  # whether time alone can make the measure better than the tier asks for
     if ladder.daily_mean is not None:

@@ -36,7 +36,7 @@ def learn(plan: Plan, client: ClientState, topic: str, event: Event, late: bool)
         client.since_ms = min(client.since_ms, event.time)
     facts = plan.facts[topic]
     if facts:
-        _take_facts(client, event, facts)
+        take_facts(client, event, facts)
     if topic not in plan.update:
         return []
     if topic in LEARNERS:
@@ -46,7 +46,7 @@ def learn(plan: Plan, client: ClientState, topic: str, event: Event, late: bool)
     return TAKES[topic](plan, client, event) if topic in TAKES else []
 
 
-def _take_facts(client: ClientState, event: Any, facts: tuple[str, ...]) -> None:
+def take_facts(client: ClientState, event: Any, facts: tuple[str, ...]) -> None:
     told, time_ms = event.model_fields_set, event.time
     said_ms = client.said_ms
     new = [fact for fact in facts if fact in told and said_ms.get(fact, 0) <= time_ms]
@@ -70,6 +70,10 @@ def _take_override(client: ClientState, override: Override) -> None:
 
 
 def _take_peak(client: ClientState, balance: Balance) -> None:
+    if client.peak_below_fen is not None:
+        if balance.assets_fen < client.peak_below_fen:
+            return  # the highest before may have been higher
+        client.peak_below_fen = None
     peak_fen = client.assets_peak_fen
     client.assets_peak_fen = balance.assets_fen if peak_fen is None else max(peak_fen, balance.assets_fen)
 

@@ -54,6 +54,15 @@ def _known_from(layout: SourceLayout, activity: Activity, slot: int) -> None:
     activity.known |= dict.fromkeys(keys, slot)
 
 
+def put_known(client: ClientState, found: ClientState, names: Collection[str]) -> None:
+    """What corrections left unknown is known from `found`: these features, and when the last events came."""
+    for source, activity in client.activities.items():
+        if activity.unsure_ms and (last_ms := found.activities[source].last_ms) is not None:
+            activity.last_ms, activity.unsure_ms, activity.packed = last_ms, 0, None
+    if client.unknown_until:
+        client.unknown_until = {name: day for name, day in client.unknown_until.items() if name not in names}
+
+
 def _put(layout: SourceLayout, activity: Activity, found_layout: SourceLayout, found: Activity) -> None:
     days = sorted({*activity.days, *found.days}) if found_layout.columns else activity.days
     if days != activity.days:  # the state held fewer slots than the columns need

@@ -12,9 +12,10 @@ from typing import Any, Literal, NamedTuple
 
 from engine.core.client.state import ClientState, Layout
 from engine.core.contract import topics
+from engine.core.contract.corrections import CORRECTIONS
 from engine.core.contract.fields import DIMENSIONS
 from engine.core.language.expressions import Expression, Name, Scope, to_python
-from engine.core.plan import features, matching, updates
+from engine.core.plan import corrected, features, matching, updates
 from engine.core.plan.codegen import Code
 from engine.core.plan.features import Reach
 from engine.core.plan.matching import Matcher
@@ -74,6 +75,7 @@ class CompiledLadder:
     )  # (topic, column, window in days) when it is one count or sum that can only fall
     bases: tuple[Read, ...]  # since when the days are counted that the measure reads
     by_now: Literal["day", "hour"] | None  # how the measure moves with `now`
+    needs: tuple[Reach, ...]  # the features that the measure reads
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,7 @@ class Plan:
     rule_set: RuleSet
     layout: Layout
     update: dict[str, Callable[[ClientState, Any, bool], None]]  # source -> apply an event, late or not
+    counted: dict[str, Callable[[Any], Any]]  # source -> what of an event counts, see corrected.py
     match: dict[Trigger, Matcher]  # trigger -> indexes into `compiled[trigger]` that hold
     compiled: dict[Trigger, tuple[CompiledRule, ...]]
     timed: Timed
@@ -140,6 +143,7 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
             return code.place(to_python(expression, event_scope))
 
         code.function(f"update_{source}", "c, e, late", updates.update_lines(source, sources, condition))
+        code.function(f"counted_{source}", "e", corrected.counted_lines(source, sources, condition))
 
     known = triggers(kinds)
     scopes = names.Scopes(lambda trigger: scope_of(trigger, reads))
@@ -179,16 +183,17 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
     space = code.run()
 
     base_of = {name.name: space[f"base_{name.name.partition('.')[2]}"] for name in bases}
+    reaches = {name: reach for plan in sources.values() for name, reach in plan.reaches.items()}
     ladders = {
-        t: _ladder(ladder, measured[t], space[f"measure_{t}"], sources, read_by(measured[t], scope), base_of)
+        t: _ladder(ladder, measured[t], space[f"measure_{t}"], sources, read_by(measured[t], scope), base_of, reaches)
         for t, ladder in rule_set.tiers.ladders.items()
     }
     by_balance_alone = all(ladder.daily_mean is not None for ladder in ladders.values())
-    reaches = {name: reach for plan in sources.values() for name, reach in plan.reaches.items()}
     return Plan(
         rule_set=rule_set,
         layout=Layout({source: plan.layout for source, plan in sources.items()}, rule_set.was_rules),
         update={source: space[f"update_{source}"] for source in sources},
+        counted={source: space[f"counted_{source}"] for source in sources},
         match={trigger: space[f"match_{trigger}"] for trigger in by_trigger},
         compiled={
             trigger: _compiled(space, trigger, rules, scopes, reaches, meanings)
@@ -222,7 +227,7 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
         portrayal=_portrayal(rule_set, space, scope, meanings, base_of) if rule_set.portrait else None,
         score_parts=space.get("score_parts"),
         facts={topic: kind.told_facts for topic, kind in kinds.items()},
-        review_on=frozenset(("profiles", "balances", "overrides") if by_balance_alone else kinds),
+        review_on=frozenset(("profiles", "balances", "overrides", CORRECTIONS) if by_balance_alone else kinds),
         scopes=scopes,
         reaches=reaches,
         rule_ids=frozenset(rule.id for rule in rule_set.rules) | frozenset(rule_set.was_rules),
@@ -343,6 +348,7 @@ def _ladder(
     sources: Mapping[str, features.SourcePlan],
     reads: Sequence[Name],
     base_of: Mapping[str, Read],
+    reaches: Mapping[str, Reach],
 ) -> CompiledLadder:
     money, name = ladder.measure.type.unit == "cny", ladder.measure.text.strip()
     by_now = moves_with_now(measured.tree) if measured is ladder.measure else "hour"
@@ -361,4 +367,5 @@ def _ladder(
         next(((topic, *plan.falling[name]) for topic, plan in sources.items() if name in plan.falling), None),
         tuple(base_of[name.name] for name in reads if name.changes == "elapsed"),
         by_now if any(name.changes == "now" for name in reads) else None,
+        tuple(reaches[name.name] for name in reads if name.name in reaches),
     )

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from engine.core.activity import totals
-from engine.core.activity.activity import see, set_last
+from engine.core.activity.activity import see, set_last, set_mean
 from engine.core.activity.layout import MAX_SUM, SET_AT
 from engine.core.activity.tallies import crop, tally
 from engine.core.contract.events import MAX_AMOUNT_FEN
@@ -30,12 +30,13 @@ _STEPS: Final = {
     "sum": "{cell} += {value}",
     "min": "{cell} = least({value}, {cell})",
     "max": "{cell} = greatest({value}, {cell})",
-    "daily_mean": "{cell}, {set_at} = {value}, at",
+    "daily_mean": "set_mean(t, {index}, {at_index}, {value}, at)",
     "top": "{cell}, more = tally({cell}, {value}, {amount}, more)",
 }
 UPDATERS: Final[dict[str, Callable[..., Any]]] = {
     "see": see,
     "set_last": set_last,
+    "set_mean": set_mean,
     "add": totals.add,
     "remember": totals.remember,
     "begin": totals.begin,
@@ -61,8 +62,8 @@ def update_lines(source: str, plans: dict[str, SourcePlan], condition: Condition
         lines += [f"kept = layout_{source}", "now = c.day", "slot = day_of(e.time) if late else now"]
         lines += _grid_lines(plan.days, "day_start_ms(slot)", condition)
     for index, feature in enumerate(plan.totals):
-        value, tests = _field_code(feature), _has_by(feature)
-        counted = f"[{value}, {_by_code(feature)}]" if feature.aggregate == "top" else value
+        value, tests = field_code(feature), has_by(feature)
+        counted = f"[{value}, {by_code(feature)}]" if feature.aggregate == "top" else value
         step = f'add(n, "{feature.aggregate}", e.time, {counted})'
         if feature.aggregate in totals.INLINE:
             tests.append(f"e.time >= n[{totals.START}]")
@@ -88,22 +89,20 @@ def _grid_lines(grid: Grid, slot_begins: str, condition: Condition) -> list[str]
     if grid.columns:
         lines += ["t = a.row(kept, slot) if slot < now else a.today", "if slot >= now: a.touched = True"]
     for index, feature in enumerate(grid.columns):
-        value, cell, tests = _field_code(feature), f"t[{index}]", _has_by(feature)
-        set_at = ""
-        if feature.aggregate == "daily_mean":
-            set_at = f"t[{keys.index(keys[index] + SET_AT)}]"
-            tests.append(f"({set_at} is None or {set_at} <= at)")
-        elif feature.aggregate == "sum":
+        value, cell, tests = field_code(feature), f"t[{index}]", has_by(feature)
+        at_index = keys.index(keys[index] + SET_AT) if feature.aggregate == "daily_mean" else 0
+        if feature.aggregate == "sum":
             tests.append(_not_full(feature, cell))
         elif feature.aggregate == "top":  # a late event of slots that are forgotten is not counted
             tests.append(f'(slot >= now or slot >= a.known.get("{keys[index]}", slot))')
-        step = _STEPS[feature.aggregate].format(cell=cell, value=value, set_at=set_at, amount=_by_code(feature))
+        places = {"cell": cell, "index": index, "at_index": at_index}
+        step = _STEPS[feature.aggregate].format(value=value, amount=by_code(feature), **places)
         lines.append(_guarded(feature, value, condition, step, None, tests))
     for index, feature in enumerate(grid.sets):
-        value = _field_code(feature)
+        value = field_code(feature)
         lines.append(_guarded(feature, value, condition, f"see(a, {index}, {value}, slot, now, kept)"))
     for index, feature in enumerate(grid.lasts):
-        value = _field_code(feature)
+        value = field_code(feature)
         lines.append(_guarded(feature, value, condition, f"set_last(a, {index}, {value}, slot, at, now, kept)"))
     put = "a.put_row(kept, slot, now, t)" if grid.columns else "a.recompute(kept, now)"
     lines.append(f"if slot < now: {put}")
@@ -134,14 +133,14 @@ def _starts(source: str, plans: dict[str, SourcePlan], condition: Condition) -> 
     return lines, excluded
 
 
-def _field_code(feature: Feature) -> str:
+def field_code(feature: Feature) -> str:
     if feature.field is None:
         return "1"
     code = feature.of_field.code
     return f"micro({code})" if in_millionths(feature) else code
 
 
-def _by_code(feature: Feature) -> str:
+def by_code(feature: Feature) -> str:
     """What a `top` adds up for an event's value."""
     if feature.asked_by is None:
         return "1"
@@ -149,7 +148,7 @@ def _by_code(feature: Feature) -> str:
     return code if feature.asked_by.type.unit in INTEGER_UNITS else f"micro({code})"
 
 
-def _has_by(feature: Feature) -> list[str]:
+def has_by(feature: Feature) -> list[str]:
     by = feature.asked_by
     return [f"{by.code} is not None"] if by is not None and by.optional else []
 

@@ -17,18 +17,19 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import cache
+from functools import cache, partial
 from typing import Any, Final, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, to_json
 
+from engine.core.contract.corrections import Correction
 from engine.core.contract.events import AS_NUMBER, DeclaredEvent, Event
 from engine.core.contract.fields import Instead
 from engine.core.contract.outbound import Rejection
 from engine.core.contract.topic import Topic, nested
 from engine.core.contract.topics import EVENTS, EVENTS_RANK, TOPICS, Kinds
-from engine.core.reading import envelopes, likeness, surroundings
+from engine.core.reading import corrections, envelopes, likeness, surroundings
 
 MAX_EVENT_BYTES: Final = 65_536
 FUTURE_TOLERANCE_MS: Final = 300_000
@@ -95,6 +96,11 @@ def decode(
         if isinstance(found, Rejected):
             return found
         event, unread = found.event, found.unread
+        if isinstance(event, Correction):
+            made = corrections.read(event, partial(_within, declared))
+            if isinstance(made, tuple):
+                return Rejected(*made)
+            event = made
         if known.quick is not None:
             event = known.quick.of(event)
     if topic == EVENTS:
@@ -126,6 +132,12 @@ def _validated(known: Topic, value: bytes) -> Taken | Rejected:
         found = _with_care(known, value, _faults(error), fractions)
         assert found is not None  # it names the faults
         return found
+
+
+def _within(declared: Kinds, topic: str, key: bytes, value: bytes) -> Event | envelopes.Found:
+    """An event that a correction repeats."""
+    found = decode(topic, key, value, -1, declared)
+    return found.event if isinstance(found, Taken) else (found.reason, found.error)
 
 
 def kind_of(topic: str, event: Any) -> str:

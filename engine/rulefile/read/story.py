@@ -13,11 +13,12 @@ from typing import Any, Final, get_args
 
 from pydantic import ValidationError
 
+from engine.core.contract.corrections import CORRECTABLE, CORRECTIONS, Correction
 from engine.core.contract.events import Channel, Event, parse_time_ms
 from engine.core.contract.message import cny
 from engine.core.contract.profiles import CONSENTS
 from engine.core.contract.topic import Topic, written_as
-from engine.core.contract.topics import TOPICS, Kinds, in_order, sources
+from engine.core.contract.topics import EVENTS, TOPICS, Kinds, in_order, sources
 from engine.core.firm_time import DAY_MS, MINUTE_MS
 from engine.core.language.expressions import Fault
 from engine.core.rules import names
@@ -36,6 +37,7 @@ CHANNELS: Final[tuple[str, ...]] = get_args(Channel)
 PROFILE_KEYS: Final = TOPICS["profiles"].fields
 MONEY_KEYS: Final = ("assets_cny", "assets_peak_cny", "cash_cny")
 CLIENT_KEYS: Final = (*PROFILE_KEYS, *MONEY_KEYS, "margin_ratio", "tier", "known_for")
+CORRECTION_KEYS: Final = ("cancel", "replace", "by")
 GIVEN_KEYS: Final = ("client", "history")
 CHANGES: Final = {"deposit": 1, "transfer_in": 1, "gain": 1, "dividend": 1, "interest": 1} | dict.fromkeys(
     ("withdrawal", "transfer_out", "loss", "fee"), -1
@@ -172,6 +174,9 @@ class Story:
 
     def happen(self, topic: str, node: Node, moment_ms: int) -> None:
         """One event, with what is not written taken from the client and from common sense."""
+        if topic == CORRECTIONS:
+            self.correct(node, moment_ms)
+            return
         fields = _entries(node)
         keys = event_keys(self.reader.kinds[topic])
         self.reader.mapping(node, (), tuple(keys))
@@ -197,6 +202,41 @@ class Story:
         self.assets_fen = values["assets_fen"]
         self.margin_ratio = values.setdefault("margin_ratio", self.margin_ratio)
         return values
+
+    def correct(self, node: Node, moment_ms: int) -> None:
+        """A correction of the latest event of a kind: `{cancel: trades}`, or `{replace: trades, by: {side: sell}}`."""
+        reader = self.reader
+        fields = reader.mapping(node, (), CORRECTION_KEYS)
+        kinds = [key for key in ("cancel", "replace") if key in fields]
+        if len(kinds) != 1 or ("by" in fields) != (kinds == ["replace"]):
+            if reader.whole(node, fields):
+                reader.problem(node, "no correction", "write cancel: trades, or replace: trades, by: {side: sell}")
+            return
+        asked = reader.choice(fields[kinds[0]], correctable(reader.kinds))
+        latest = [event for topic, event in self.events if topic == asked]
+        if not asked or not latest:
+            if asked:
+                reader.problem(fields[kinds[0]], f"no {asked} before to correct", "write one into history")
+            return
+        original: Any = latest[-1]
+        values: dict[str, Any] = {
+            "kind": kinds[0],
+            "topic": asked if asked in TOPICS else EVENTS,
+            "corrects": original.event_id,
+        }
+        values |= {"original": original, "replacement": None}
+        if "by" in fields:
+            keys, given = event_keys(reader.kinds[asked]), _entries(fields["by"])
+            reader.mapping(fields["by"], (), tuple(keys))
+            said = {keys[k]: self.value(v, asked, k) for k, (_, v) in given.items() if k in keys}
+            before, told = len(self.events), {name: getattr(original, name) for name in original.model_fields_set}
+            self.put(asked, told | said, original.time, fields["by"], {key: value for key, (_, value) in given.items()})
+            if len(self.events) == before:
+                return
+            _, new = self.events.pop()
+            values["replacement"] = new.model_copy(update={"event_id": original.event_id})
+        values |= {"event_id": f"{CORRECTIONS}-{len(self.events) + 1}", "client_id": CLIENT_ID, "time": moment_ms}
+        self.events.append((CORRECTIONS, Correction.model_construct(**values)))
 
     def put(self, topic: str, values: dict[str, Any], moment_ms: int, at: Node | None, nodes: dict[str, Node]) -> None:
         """An event by the contract's own model; what the model refuses is reported at the field."""
@@ -296,6 +336,11 @@ def money_fen(reader: Reader, node: Node | None) -> int | None:
     if round(value * 100) / 100 != value:
         reader.problem(node, "money with more than two decimals", "write at most two decimals")
     return round(value * 100)
+
+
+def correctable(kinds: Kinds) -> tuple[str, ...]:
+    """The kinds of events that a correction can regard."""
+    return tuple(name for name in in_order(kinds) if name in CORRECTABLE or name not in TOPICS)
 
 
 def event_keys(kind: Topic) -> dict[str, str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
+from engine.core.contract.corrections import CORRECTIONS
 from engine.core.contract.profiles import CONSENTS
 from engine.core.contract.topic import Topic
 from engine.core.contract.topics import TOPICS, in_order, sources
@@ -220,7 +221,7 @@ def _happening(rule_set: RuleSet | None) -> Schema:
     kinds = kinds_of(rule_set)
     parts: Keys = {
         "at": (text(40), 'A time, or how long before the test\'s: "-3d".'),
-        **{name: (_event(kinds[name]), "An event of this kind.") for name in in_order(kinds)},
+        **_events(rule_set),
         "every": (duration("mhd"), "Again every so often."),
         "times": (number(1, story.MAX_EVENTS), "So many times."),
     }
@@ -233,9 +234,26 @@ def _happening(rule_set: RuleSet | None) -> Schema:
 
 def _one_event(rule_set: RuleSet | None) -> Schema:
     kinds = kinds_of(rule_set)
-    parts: Keys = {name: (_event(kinds[name]), "An event of this kind.") for name in in_order(kinds)}
+    parts: Keys = _events(rule_set)
     event = mapping(parts, (), in_order(kinds)) | {"minProperties": 1, "maxProperties": 1}
     return event | {"additionalProperties": DECLARED} if rule_set is None else event
+
+
+def _events(rule_set: RuleSet | None) -> Keys:
+    kinds = kinds_of(rule_set)
+    parts: Keys = {name: (_event(kinds[name]), "An event of this kind.") for name in in_order(kinds)}
+    return {**parts, CORRECTIONS: (_correction(rule_set), "The latest event of a kind is corrected.")}
+
+
+def _correction(rule_set: RuleSet | None) -> Schema:
+    kinds = story.correctable(kinds_of(rule_set))
+    what = text(64) if rule_set is None else choice(kinds)
+    parts: Keys = {
+        "cancel": (what, "The kind of event that is cancelled."),
+        "replace": (what, "The kind of event that is replaced."),
+        "by": ({"type": "object"}, "The fields that it should have had."),
+    }
+    return mapping(parts, (), story.CORRECTION_KEYS)
 
 
 def _event(kind: Topic) -> Schema:

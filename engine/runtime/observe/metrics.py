@@ -20,6 +20,7 @@ from prometheus_client import (
     generate_latest,
 )
 
+from engine.core.contract.corrections import CORRECTABLE, RESULTS
 from engine.core.contract.outbound import Rejection
 from engine.core.contract.topic import Topic, nested
 from engine.core.contract.topics import EVENTS, REROUTED, TOPICS, Kinds, inbound_topics
@@ -81,6 +82,15 @@ class Metrics:
             "engage_overrides",
             "What staff decided of clients; `problem`: it names a rule or tier that the active rules do not have.",
             ["kind", "problem"],
+            registry=r,
+        )
+        self.corrections = Counter(
+            "engage_corrections", "Earlier events that were corrected, by result.", ["topic", "result"], registry=r
+        )
+        self.unknown = Gauge(
+            "engage_unknown_values",
+            "Values that corrections left unknown since this worker began: `engage backfill FEATURE` finds them.",
+            ["feature"],
             registry=r,
         )
         self.tier_changes = Counter(
@@ -151,17 +161,20 @@ class Metrics:
         self.rule_sampled_events = Counter(
             "engage_rule_sampled_events", "Events whose rules' tests were timed one by one.", registry=r
         )
-        self._counts = {  # by the name under which a processor counts
+        self._counts: dict[str, Counter | Gauge] = {  # by the name under which a processor counts
             "tier_changes": self.tier_changes,
             "duplicates": self.duplicates,
             "late": self.late,
             "receipts": self.receipts,
             "dropped": self.dropped,
             "overrides": self.overrides,
+            "corrections": self.corrections,
+            "unknown": self.unknown,
         }
         self._used: dict[int | None, RuleSet] = {}  # by the worker's partitions; None: by the worker itself
         self._moves: set[tuple[str, str, str]] = set()
         self._of_types = {"duplicates": self.duplicates, "late": self.late, "unread": self.unread}
+        self._of_types["corrections"] = self.corrections
         self._declared: set[tuple[str, ...]] = set()  # the series of declared types: which of the above, its labels
         self._begin()
 
@@ -193,6 +206,9 @@ class Metrics:
             self.overrides.labels(decided, "")
         self.overrides.labels("snooze", "unknown_rule")
         self.overrides.labels("tier", "unknown_tier")
+        for name in CORRECTABLE:
+            for result in RESULTS if name != EVENTS else ():
+                self.corrections.labels(name, result)
         for topic in (*inbound_topics(), REROUTED):
             for reason in Rejection:
                 self.rejected.labels(topic, reason.value)
@@ -290,6 +306,7 @@ def _of_declared(declared: Kinds) -> Iterator[tuple[str, ...]]:
     for name, kind in declared.items():
         yield "duplicates", name
         yield "late", name
+        yield from (("corrections", name, result) for result in RESULTS)
         yield from (("unread", EVENTS, f"{name}.{field}") for field in _fields_that_may_be_unread(kind))
 
 

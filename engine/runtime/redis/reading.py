@@ -84,6 +84,7 @@ def _private(client: ClientState, declared: Mapping[str, int]) -> dict[str, Any]
         "late_events": [
             {"topic": topic, "time": rfc3339(at), "came_at": rfc3339(came)} for topic, at, came in reversed(client.late)
         ],
+        "unknown": sorted(name for name, day in client.unknown_until.items() if day >= client.day),
         "items": [
             {
                 "kind": item[KIND],
@@ -167,6 +168,14 @@ def on_one_screen(record: dict[str, Any]) -> str:
         lines += ["", "events that came late, newest first"]
         lines += [
             f"  {e['time']}  {e['topic']}, when the client stood at {e['came_at']}" for e in record["late_events"]
+        ]
+    if record["unknown"]:
+        names = " ".join(record["unknown"])
+        lines += [
+            "",
+            "not known since an event was corrected",
+            f"  {names}",
+            f"  to know them: engage backfill {names}",
         ]
     if record["items"]:
         lines += ["", "items, the oldest first"]

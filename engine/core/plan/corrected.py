@@ -1,0 +1,79 @@
+"""The code that says what of an event counts in the columns of its source's features, so that it can be taken back.
+
+Enters: the plans of all sources. Leaves: Python text of ours; what a correction has left unknown, by feature.
+Holds: what is said follows from the event alone, so that an event that is sent again says the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from engine.core.firm_time import NEVER_MS, next_month
+from engine.core.plan.features import Grid, Reach, SourcePlan
+from engine.core.plan.updates import Condition, by_code, field_code, has_by
+from engine.core.rules.meaning import filter_meaning
+from engine.core.rules.names import feature_bounds
+from engine.core.rules.ruleset import Feature, Since
+
+
+def counted_lines(source: str, plans: Mapping[str, SourcePlan], condition: Condition) -> list[str]:
+    """Python text of a function of event `e`: what it counts by day, in totals, as what begins totals, and by hour.
+
+    Of each column it is None, or (value, more): `more` is the amount of a `top`, and of a sum whether it can be
+    negative.
+    """
+    plan, lines = plans[source], []
+    begins: dict[str, str] = {}  # condition's meaning -> local name
+    begun, excluded = [], {}
+    for counted, other in plans.items():
+        for index, feature in enumerate(other.totals):
+            if not isinstance(since := feature.window, Since) or since.on != source:
+                continue
+            text = filter_meaning(since.when)
+            if text not in begins:
+                begins[text] = f"s{len(begins)}"
+                lines.append(f"{begins[text]} = {condition(since.when) if since.when else 'True'}")
+            begun.append(f'("{counted}", {index}, {begins[text]})')
+            if counted == source:
+                excluded[index] = begins[text]
+    totals = [_counted(feature, condition, excluded.get(index)) for index, feature in enumerate(plan.totals)]
+    hours = _grid(plan.hours, condition) if plan.hours else "None"
+    return [*lines, f"return {_grid(plan.days, condition)}, [{', '.join(totals)}], [{', '.join(begun)}], {hours}"]
+
+
+def _grid(grid: Grid, condition: Condition) -> str:
+    groups = [[_counted(feature, condition) for feature in group] for group in (grid.columns, grid.sets, grid.lasts)]
+    return "(" + ", ".join(f"[{', '.join(group)}]" for group in groups) + ")"
+
+
+def _counted(feature: Feature, condition: Condition, excluded: str | None = None) -> str:
+    value = field_code(feature)
+    tests = [f"not {excluded}"] if excluded else []
+    tests += [condition(feature.where)] if feature.where else []
+    if feature.field and feature.of_field.optional:
+        tests.append(f"{value} is not None")
+    tests += has_by(feature)
+    more = by_code(feature) if feature.aggregate == "top" else str(feature_bounds(feature)[0] < 0)
+    counted = f"({value}, {more})"
+    return f"{counted} if {' and '.join(tests)} else None" if tests else counted
+
+
+def unknown_until(
+    reaches: Mapping[str, Reach], source: str, unit: str, places: Collection[str | int], day: int
+) -> dict[str, int]:
+    """The features that read one of these places (columns' keys, or indexes of totals), each with the day until which
+    its window can reach what came on `day`; NEVER_MS for totals.
+    """
+    found = [r for r in reaches.values() if r.source == source and r.unit == unit]
+    return {r.name: _until(r, day) for r in found if not set(places).isdisjoint(r.places)}
+
+
+def _until(reach: Reach, day: int) -> int:
+    window = reach.window
+    if window is None:
+        return NEVER_MS
+    if reach.unit == "hour":
+        return day + window.slots // 24 + 1
+    if window.unit == "slot":
+        return day + window.slots - 1
+    return next_month(day if window.unit == "month" else next_month(day)) - 1

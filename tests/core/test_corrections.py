@@ -1,0 +1,238 @@
+"""Corrections by example: what counts, what waits, what is ignored, what is unknown until a backfill."""
+
+import json
+
+import pytest
+
+from engine.core.client.sections import pack, unpack
+from engine.core.contract.corrections import Correction
+from engine.core.contract.outbound import Rejection
+from engine.core.decide.path import decide
+from engine.core.plan.columns import plan_of_features, put_columns, put_known
+from engine.core.reading.decode import Rejected, Taken, decode
+from engine.processors.columns import Columns
+from tests.core.making import Desk, at, balance, event_of, login, plan_of, profile, rule, topic_of, trade
+
+FEATURES = """\
+  trades_7d: {source: trades, aggregate: count, window: 7d}
+  turnover_cny_7d: {source: trades, aggregate: sum, field: amount_cny, window: 7d}
+  largest_cny_7d: {source: trades, aggregate: max, field: amount_cny, window: 7d}
+  assets_avg_cny_30d: {source: balances, aggregate: daily_mean, field: assets_cny, window: 30d}
+"""
+PLAN = plan_of(
+    rule("large", on="trades", when="largest_cny_7d < 10", cooldown="1m"),
+    rule("busted", on="corrections", when='correction.kind == "cancel"', cooldown="1m"),
+    rule("quiet", silence="{of: trades, for: 3d}"),
+    features=FEATURES,
+)
+READ = {"count": "trades_7d", "sum": "turnover_cny_7d", "max": "largest_cny_7d", "mean": "assets_avg_cny_30d"}
+
+
+def correction(time_ms, item, by=None, id_="k1"):
+    original = event_of(item)
+    new = None if by is None else original.model_copy(update=by)
+    fields = {"event_id": id_, "client_id": "c1", "time": time_ms, "topic": topic_of(item)}
+    fields |= {"kind": "cancel" if by is None else "replace", "corrects": original.event_id}
+    return "corrections", Correction.model_construct(**fields, original=original, replacement=new)
+
+
+def value(desk, name):
+    reach = PLAN.reaches[READ[name]]
+    activity = desk.client.activities[reach.source]
+    index = [key for key, _ in PLAN.layout.sources[reach.source].columns].index(reach.places[0])
+    today, past = activity.today[index], activity.past
+    window = [w.column for _, w in PLAN.layout.sources[reach.source].windows].index(index)
+    if name == "mean":
+        total, days = past[window]
+        return None if today is None else (total + today) // (days + 1)
+    if name == "max":
+        return max((v for v in (today, past[window]) if v is not None), default=None)
+    return today + past[window]
+
+
+def known(desk, name):
+    return PLAN.reaches[READ[name]].is_known(desk.client)
+
+
+def test_sums_go_back_at_once_and_the_extreme_one_is_unknown():
+    desk = Desk(PLAN)
+    small, large = trade(at(0), 500), trade(at(0.1), 900)
+    desk.take(profile(at(-1)), small, large)
+    desk.take(correction(at(1), large))
+    assert (value(desk, "count"), value(desk, "sum"), value(desk, "max")) == (1, 500, None)
+    assert known(desk, "count")
+    assert not known(desk, "max")
+    assert desk.client.unknown_until == {"largest_cny_7d": desk.client.day - 1 + 6}
+    assert ("large", "past_unknown") in [*desk.outcomes, *outcomes(desk, trade(at(1.1), 300))]
+
+
+def outcomes(desk, item):
+    before = len(desk.outcomes)
+    desk.take(item)
+    return desk.outcomes[before:]
+
+
+def test_what_is_not_extreme_stays_known():
+    desk = Desk(PLAN)
+    small, large = trade(at(0), 500), trade(at(0.1), 900)
+    desk.take(small, large, correction(at(1), small))
+    assert (value(desk, "count"), value(desk, "max"), known(desk, "max")) == (1, 900, True)
+
+
+def test_a_greater_value_in_its_place_is_known():
+    desk = Desk(PLAN)
+    only = trade(at(0), 500)
+    desk.take(only, correction(at(1), only, {"amount_fen": 700}))
+    assert (value(desk, "count"), value(desk, "sum"), value(desk, "max"), known(desk, "max")) == (1, 700, 700, True)
+
+
+def test_a_correction_counts_once_however_often_it_is_sent():
+    desk = Desk(PLAN)
+    first, second = trade(at(0), 500), trade(at(0.1), 900)
+    desk.take(first, second)
+    for again in (correction(at(1), first), correction(at(1), first), correction(at(1.1), first, id_="k2")):
+        desk.take(again)
+    assert (value(desk, "count"), value(desk, "sum")) == (1, 900)
+
+
+def test_a_replacement_is_corrected_by_its_own_values():
+    desk = Desk(PLAN)
+    item = trade(at(0), 500)
+    desk.take(item, correction(at(1), item, {"amount_fen": 700}))
+    desk.take(correction(at(2), item, {"amount_fen": 1}, id_="k2"))  # it says 500, which is no longer so
+    assert value(desk, "sum") == 700
+    now = ("trades", event_of(item).model_copy(update={"amount_fen": 700}))
+    desk.take(correction(at(3), now, id_="k3"))
+    assert (value(desk, "count"), value(desk, "sum")) == (0, 0)
+
+
+@pytest.mark.parametrize(("by", "expected"), [(None, (1, 10)), ({"amount_fen": 40}, (2, 50))])
+def test_one_that_comes_first_waits(by, expected):
+    desk = Desk(PLAN)
+    item = trade(at(0.5), 500)
+    desk.take(trade(at(0), 10), correction(at(1), item, by), item)
+    assert (value(desk, "count"), value(desk, "sum")) == expected
+
+
+def test_a_bust_after_a_month_is_of_an_event_that_had_counted():
+    ninety = FEATURES + "  n: {source: trades, aggregate: count, window: 90d}\n"
+    plan = plan_of(rule("r", on="trades", when="n >= 0"), features=ninety)
+    desk = Desk(plan)
+    item = trade(at(0), 500)
+    desk.take(profile(at(-1)), item, trade(at(1), 10))
+    decided = decide(plan, desk.states, [correction(at(30), item)])
+    assert decided.corrections == {("trades", "exact"): 1}
+    reach, layout = plan.reaches["n"], plan.layout.sources["trades"]
+    column = [key for key, _ in layout.columns].index(reach.places[0])
+    window = next(index for index, (_, w) in enumerate(layout.windows) if (w.column, w.slots) == (column, 90))
+    activity = desk.client.activities["trades"]
+    assert activity.today[column] + activity.past[window] == 1
+
+
+def test_what_lies_before_all_windows_and_what_never_counted_change_nothing():
+    desk = Desk(PLAN)
+    item = trade(at(0), 500)
+    desk.take(item, trade(at(20), 10))
+    before = (value(desk, "count"), value(desk, "sum"), value(desk, "max"))
+    desk.take(correction(at(21), item))
+    assert (value(desk, "count"), value(desk, "sum"), value(desk, "max")) == before
+    assert known(desk, "max")
+
+
+def test_a_day_of_one_balance_carries_on_the_one_before():
+    desk = Desk(PLAN)
+    wrong = balance(at(2), 900)
+    desk.take(balance(at(0), 100), wrong, correction(at(3), wrong))
+    assert value(desk, "mean") == 10_000
+    assert known(desk, "mean")
+    assert desk.client.assets_fen is None  # until a balance says what they are
+    desk.take(balance(at(3.5), 50))
+    assert desk.client.assets_fen == 5_000
+    assert desk.client.assets_peak_fen is None
+    desk.take(balance(at(3.6), 900))
+    assert desk.client.assets_peak_fen == 90_000
+
+
+def test_the_last_event_is_unknown_and_no_silence_begins():
+    desk = Desk(PLAN)
+    first, last = trade(at(0), 500), trade(at(1), 900)
+    desk.take(profile(at(-1)), first, last, correction(at(1.5), last))
+    desk.states["c1"] = unpack(PLAN.layout, pack(PLAN.layout, desk.client))
+    assert desk.client.activities["trades"].last_ms is None
+    desk.tick_all(at(20))
+    assert not [found for found in desk.outcomes if found[0] == "quiet"]
+
+
+def test_a_correction_is_a_trigger():
+    desk = Desk(PLAN)
+    item = login(at(0))
+    desk.take(profile(at(-1)), item)
+    sent = desk.take(correction(at(1), item))
+    assert [(m["rule_id"], m["cause"]["type"], m["cause"]["event_id"]) for m in sent] == [
+        ("busted", "corrections", "k1")
+    ]
+
+
+def test_who_has_no_correction_is_stored_in_not_one_byte_more():
+    desk = Desk(PLAN)
+    desk.take(profile(at(-1)), trade(at(0), 500))
+    stored = pack(PLAN.layout, desk.client)
+    assert b"corrections" not in stored
+
+
+async def declared_by(rule_set):
+    return {}
+
+
+def test_a_backfill_knows_what_a_correction_left_unknown():
+    desk = Desk(PLAN)
+    told = [profile(at(-1)), trade(at(0), 500), trade(at(0.1), 900)]
+    told.append(correction(at(1), told[-1]))
+    desk.take(*told)
+    alone = plan_of_features(PLAN.rule_set, ["largest_cny_7d"])
+    columns = Columns(alone, lambda _: True, lambda _: True, declared_by)
+    columns.foreseen.add(event_of(told[-1]))
+    for item in told:
+        columns.apply(topic_of(item), event_of(item), True)
+    found = columns.clients["c1"]
+    put_columns(PLAN.layout, desk.client, alone.layout, found)
+    put_known(desk.client, found, ["largest_cny_7d"])
+    assert (value(desk, "max"), known(desk, "max"), desk.client.unknown_until) == (500, True, {})
+    assert desk.client.activities["trades"].last_ms == at(0)
+
+
+ORIGINAL = {"time": at(0), "symbol": "600000", "side": "buy", "amount_fen": 5}
+RECORD = {"event_id": "k1", "client_id": "c1", "time": at(1), "kind": "cancel", "topic": "trades", "corrects": "t1"}
+
+
+def read(**changes):
+    record = {**RECORD, "original": ORIGINAL, **changes}
+    return decode("corrections", b"c1", json.dumps(record).encode(), at(1))
+
+
+def test_its_events_are_read_as_their_topic_reads_them():
+    found = read(kind="replace", replacement={**ORIGINAL, "amount_fen": 7})
+    assert isinstance(found, Taken)
+    original, new = found.event.original, found.event.replacement
+    assert (original.event_id, original.client_id, original.product, new.event_id, new.amount_fen) == (
+        "t1", "c1", "stock", "t1", 7,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"kind": "replace"}, Rejection.MISSING_FIELD),
+        ({"topic": "profiles"}, Rejection.UNKNOWN_VALUE),
+        ({"original": {"time": at(0)}}, Rejection.MISSING_FIELD),
+        ({"original": 5}, Rejection.WRONG_TYPE),
+        ({"original": {**ORIGINAL, "time": at(2)}}, Rejection.OUT_OF_RANGE),
+        ({"original": {**ORIGINAL, "event_id": "other"}}, Rejection.UNKNOWN_VALUE),
+        ({"original": {**ORIGINAL, "client_id": "c2"}}, Rejection.KEY_MISMATCH),
+        ({"topic": "events", "original": {"time": at(0), "type": "nowhere"}}, Rejection.UNKNOWN_TYPE),
+    ],
+)
+def test_one_that_means_nothing_is_refused(changes, reason):
+    found = read(**changes)
+    assert isinstance(found, Rejected)
+    assert found.reason == reason
