@@ -23,6 +23,7 @@ from engine.core.contract.outbound import TOPIC_OF_KIND, Outcome
 from engine.core.contract.topics import ranks
 from engine.core.decide.occasions import next_due_ms
 from engine.core.decide.path import Due, decide
+from engine.core.learn import actions
 from engine.core.plan.compile import Plan
 from engine.core.reading.decode import Rejected, Taken, decode, kind_of
 from engine.loading.spill import Row
@@ -187,4 +188,5 @@ def _forget(plan: Plan, client: ClientState, acted: Acted) -> None:
         client.acted = {}
         client.contacts_day = client.contacts_today = 0
         client.recent = []
+        actions.forget(plan, client)
     client.due_ms = next_due_ms(plan, client, 0)

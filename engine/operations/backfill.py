@@ -21,6 +21,7 @@ import structlog
 from aiokafka import TopicPartition
 
 from engine.core.client.state import ClientState
+from engine.core.contract.actions import ACTIONS
 from engine.core.contract.corrections import CORRECTIONS
 from engine.core.contract.topics import EVENTS, Kinds, intake_topics
 from engine.core.decide.path import Input
@@ -28,7 +29,7 @@ from engine.core.firm_time import DAY_MS, LONGEST_MONTH
 from engine.core.plan.columns import plan_of_features
 from engine.core.plan.compile import Plan
 from engine.core.plan.features import column_key
-from engine.core.rules.ruleset import Feature, Since
+from engine.core.rules.ruleset import Feature, Since, counting
 from engine.processors.columns import Columns, Inputs
 from engine.processors.engagement import ENGAGEMENT
 from engine.processors.opening import open_partition
@@ -177,16 +178,15 @@ class Backfill:
 
 
 def chosen_features(plan: Plan, names: Sequence[str]) -> tuple[Feature, ...]:
-    """Raises Refused if the active rule set does not declare one."""
+    """Raises Refused if the active rule set does not declare one, or no inbound topic holds what it counts."""
     declared = {feature.name: feature for feature in plan.rule_set.features}
+    if own := counting(declared.values(), ACTIONS.name).intersection(names):
+        raise Refused(f"{min(own)} counts the engine's own actions, of which no inbound topic tells: leave it out")
     for name in names:
         if name not in declared:
-            close = difflib.get_close_matches(name, declared, n=1)
-            hint = f'did you mean "{close[0]}"? ' if close else ""
-            raise Refused(
-                f'the active rule set declares no feature "{name}": {hint}Publish rules that declare it first, with '
-                f"no rule that uses it yet"
-            )
+            hint = "".join(f'did you mean "{close}"? ' for close in difflib.get_close_matches(name, declared, n=1))
+            said = f"{hint}Publish rules that declare it first, with no rule that uses it yet"
+            raise Refused(f'the active rule set declares no feature "{name}": {said}')
     return tuple(declared[name] for name in dict.fromkeys(names))
 
 

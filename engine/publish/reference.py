@@ -13,6 +13,7 @@ from typing import Any, Final
 from engine.core.activity.layout import MAX_DISTINCT
 from engine.core.activity.tallies import MAX_TALLIES
 from engine.core.client.state import MAX_HOLDINGS
+from engine.core.contract.actions import ACTIONS
 from engine.core.contract.outbound import Outcome
 from engine.core.contract.topics import TOPICS
 from engine.core.language import expressions
@@ -116,7 +117,7 @@ def _keys(part: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str,
         yield from _keys(named, f"{prefix}<name>.")
     for key, value in part.get("properties", {}).items():
         said = value.get("description", key.replace("_", " ").capitalize())
-        below = [] if key in TOPICS else list(_below(value))
+        below = [] if key in (*TOPICS, ACTIONS.name) else list(_below(value))
         same = next((f"`{prefix}{other}`" for other, parts in shown if below and parts == below), None)
         if same:
             said, below = f"As {same}.", []
@@ -171,6 +172,7 @@ def render() -> str:
         if names.event_names(topic):
             said = f"A rule on {topic}, and on the second step of a sequence on them:"
             lines += [said, "", *_names(names.event_names(topic))]
+    lines += ["A feature of `actions`, in its `where` and `field`:", "", *_names(names.event_names(ACTIONS.name))]
     lines += ["A rule on positions, beside these:", "", *_names(names.POSITION_NAMES)]
     lines += ["A rule at a maturity:", "", *_names(names.MATURITY_NAMES)]
     lines += ["A rule on `item` or `unanswered`:", "", *_names(names.ITEM_NAMES)]

@@ -14,7 +14,7 @@ from engine.core.rules.ruleset import RuleSet
 from engine.rulefile.read.load import load, read_directory
 from engine.rulefile.report.trial import report_tests
 from engine.rulefile.trial.run import Report, run_tests
-from tests.core.making import TIERS
+from tests.core.making import TIERS, rule
 from tests.rulefile.sample import problems_of
 from tests.services.process import REPOSITORY
 
@@ -422,3 +422,39 @@ def test_the_shipped_rules_pass_their_tests() -> None:
     report = run_tests(rule_set)
     assert report.results
     assert [f"{r.test.rule}: {r.test.name}: {r.failure}" for r in report.failed] == []
+
+
+ACTED = """\
+- name: two letters
+  given: {history: [{at: -2d, actions: {rule_id: letter, kind: message, channel: email}, times: 2}]}
+  event: {logins: {}}
+  expect: fires
+- name: what was stopped does not count
+  given: {history: [{at: -2d, actions: {outcome: daily_cap}, times: 2}]}
+  event: {logins: {}}
+  expect: {not: condition}
+- name: other rules act, too
+  given: {history: [{at: -2h, actions: {}}, {at: -1h, trades: {}}]}
+  event: {logins: {}}
+  expect: fires
+"""
+
+
+def acting(tests: str) -> Report:
+    found = files(tests, "on: logins\n    when: acted_7d >= 2")
+    found["features.yaml"] += "  acted_7d: {source: actions, aggregate: count, window: 7d}\n"
+    found["rules.yaml"] += rule("other", on="trades", audience="team", kind="task")
+    rule_set = load(found)
+    assert isinstance(rule_set, RuleSet), "\n".join(map(str, rule_set))
+    return run_tests(rule_set)
+
+
+def test_actions_of_the_engine_are_a_part_of_what_happened():
+    assert [result.failure for result in acting(ACTED).results] == ["", "", ""]
+    wrong = ACTED.replace("times: 2}]}", "times: 1}]}", 1)
+    assert [result.failure for result in acting(wrong).results] == ["it did not fire", "", ""]
+
+
+def test_no_event_of_a_test_is_an_action():
+    problems = problems_of(files("- {name: n, event: {actions: {}}, expect: fires}", "on: logins"))
+    assert any("actions" in str(problem) for problem in problems)

@@ -179,6 +179,28 @@ def test_what_is_urgent_is_not_capped():
 
 
 @pytest.mark.parametrize(
+    ("where", "when", "codes"),
+    [
+        ("", "done >= 3", ["L207"]),
+        ("", "login.success and done > 2", ["L207"]),
+        ("", "done < 3", []),  # a limit
+        ("", "done == 3", []),
+        ('where: action.outcome == "cooldown"', "done >= 3", ["L207"]),
+        ("where: \"action.kind == 'task' and action.rule_id in ('x', 'y')\"", "done >= 3", ["L207"]),
+        ("where: action.rule_id != 'x'", "done >= 3", []),
+        ('where: action.audience == "client"', "done >= 3", []),  # its own is for a team
+        ('where: action.rule_id == "why"', "done >= 3", ["L309"]),
+    ],
+)
+def test_a_rule_that_keeps_itself_true(where, when, codes):
+    features = f"  done: {{source: actions, aggregate: count, window: 7d{where and ', '}{where}}}\n"
+    other = rule(
+        "y", on="trades", when="trade.amount_cny > 5", audience="team", kind="task", cooldown="1d", template="other"
+    )
+    assert [finding.code for finding in found(one(when), other, features=FEATURES + features)] == codes
+
+
+@pytest.mark.parametrize(
     ("when", "codes"),
     [
         ("not client.has_advisor and login.success", ["L206"]),

@@ -401,3 +401,10 @@ def test_what_was_loaded_is_no_part_of_a_backfill() -> None:
     backfill.refuse_totals([feature], at(0))
     with pytest.raises(Refused, match="counts since an event"):
         backfill.refuse_totals(chosen_features(AFTER_PLAN, ["in_cny"]), at(0))
+
+
+@pytest.mark.parametrize("given", ["source: actions, window: 7d", "source: trades, since: {on: actions}"])
+def test_what_the_engine_did_is_on_no_inbound_topic(given):
+    plan = plan_of(features=FEATURES + f"  done: {{aggregate: count, {given}}}\n")
+    with pytest.raises(Refused, match="done counts the engine's own actions"):
+        chosen_features(plan, ["done", "assets_avg_cny_30d"])

@@ -12,6 +12,7 @@ from engine.core.client.items import STEPS
 from engine.core.client.positions import QUANTITY
 from engine.core.contract.topics import intake_topics
 from engine.core.decide import messages
+from engine.core.learn import actions
 from engine.processors.engagement import Engagement
 from engine.runtime.kafka.intake import KafkaIntake
 from engine.runtime.kafka.log import KafkaLog
@@ -362,6 +363,16 @@ def _() -> list[Change]:
         return client
 
     return [(Engagement, "unpack", unpack)]
+
+
+@bug("the engine's actions are counted in states that are not written")
+def _() -> list[Change]:
+    def take(plan: Any, client: Any, action: Any) -> None:
+        packed = client.activities["actions"].packed
+        plan.update["actions"](client, action, False)
+        client.activities["actions"].packed = packed
+
+    return [(actions, "take", take)]
 
 
 @bug("merge one topic after another")

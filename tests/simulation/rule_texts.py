@@ -276,6 +276,26 @@ _ANSWERED: Final = """\
 """
 
 
+_CONTACTED: Final = """\
+  - id: contacted
+    title: Often contacted
+    owner: wealth
+    becomes: acted_9h >= 3 and known(stopped_7d)
+    kind: task
+    audience: team
+    priority: 32
+    cooldown: 1h
+    expires: 1d
+    template: contacted
+    parameters: {acted: acted_9h, stopped: stopped_7d}
+    description: What the engine did itself.
+"""
+_DONE: Final = """\
+  acted_9h: {source: actions, aggregate: count, where: action.rule_id != "contacted", window: 9h}
+  stopped_7d: {source: actions, aggregate: top, field: outcome, where: action.outcome != "sent", window: 7d}
+"""
+
+
 _HELD: Final = """\
   valued_7d_cny: {source: positions, aggregate: sum, field: value_cny, where: position.quantity > 0, window: 7d}
 """
@@ -359,8 +379,8 @@ def _files(
 
 GOOD: Final = (
     _files(
-        _rules(1, 50_000, _SELLER + _VISITOR + _ANSWERED + _HOLDER),
-        _FEATURES + _SOLD + _MINUTES + _LOW + _HELD,
+        _rules(1, 50_000, _SELLER + _VISITOR + _ANSWERED + _HOLDER + _CONTACTED),
+        _FEATURES + _SOLD + _MINUTES + _LOW + _HELD + _DONE,
         events=_VISIT,
         portrait=_PORTRAIT,
         score=_SCORE,
@@ -372,8 +392,16 @@ GOOD: Final = (
         calendar=_CALENDAR.replace("[2026-02-26, 2026-03-03]", "[2026-02-27, 2026-03-04]"),
     ),
     _files(
-        _rules(3, 80_000, _SELLER.replace("100_000", "60_000") + _VISITOR + _ANSWERED + _HOLDER.replace("0.7", "0.6")),
-        _FEATURES + _SOLD + _MINUTES + _LOW.replace("<= 6", "<= 8") + _HELD,
+        _rules(
+            3,
+            80_000,
+            _SELLER.replace("100_000", "60_000")
+            + _VISITOR
+            + _ANSWERED
+            + _HOLDER.replace("0.7", "0.6")
+            + _CONTACTED.replace(">= 3", ">= 2"),
+        ),
+        _FEATURES + _SOLD + _MINUTES + _LOW.replace("<= 6", "<= 8") + _HELD + _DONE,
         _TIERS.replace("300_000, exit: 270_000", "100_000, exit: 90_000"),
         _VISIT.replace("most: 400", "most: 60").replace("{kind: enum, values: [advice, cash, other]}", "text"),
         portrait=_PORTRAIT.replace(">= 5}", ">= 4}").replace("  pace: {is: trades_7d}\n", ""),

@@ -51,6 +51,11 @@ class Activities(dict[str, Activity]):
         self[topic] = activity
         return activity
 
+    def forget(self, topic: str) -> None:
+        """As if no event had come."""
+        self.pop(topic, None)
+        self._stored.pop(topic, None)
+
     def has(self, topic: str) -> bool:
         """False while nothing was stored and nobody asked."""
         return topic in self or topic in self._stored

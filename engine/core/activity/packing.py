@@ -70,6 +70,11 @@ def _blank(column: list[Any]) -> Any:
     return column[0] if column and column.count(column[0]) == len(column) else column
 
 
+def unknown_until(last_ms: int) -> bytes:
+    """Of a client of whose events nothing is known but when the last one came."""
+    return _pack({LAST: last_ms})
+
+
 def last_of(packed: bytes) -> int | None:
     """When the last event came."""
     last_ms: int | None = _unpack(packed)[LAST]

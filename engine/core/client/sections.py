@@ -17,10 +17,11 @@ from typing import Any, Final
 import msgspec
 
 from engine.core.activity.activities import Activities, read
-from engine.core.activity.packing import from_positions, last_of
+from engine.core.activity.packing import from_positions, last_of, unknown_until
 from engine.core.client import overrides
 from engine.core.client.items import ABOUT, KIND, SEEN
 from engine.core.client.state import ClientState, Layout, NewerState
+from engine.core.contract.actions import ACTIONS
 from engine.core.contract.profiles import CONSENTS
 from engine.core.contract.topics import TOPICS
 from engine.core.firm_time import HOUR_MS, NEVER_MS, day_of
@@ -206,6 +207,8 @@ def unpack(layout: Layout, packed: bytes) -> ClientState:
     for section in _KEPT:
         if type(found := sections.get(section.name)) is bytes and section.name not in older:
             client.packed[section.name] = (section.values(client), found)
+    if client.recent and ACTIONS.name in layout.sources and not client.activities.has(ACTIONS.name):
+        _not_counted_yet(layout, client, since)
     if layout.renamed:
         _rename(client, layout.renamed)
     return client
@@ -230,6 +233,12 @@ def _activities(
         moment, found = activities.moment, from_positions(packed) if version == 1 else packed
         activities[topic] = read(source, found, moment, since, moment)
     return same
+
+
+def _not_counted_yet(layout: Layout, client: ClientState, since: tuple[int, int]) -> None:
+    """What rules did before a feature asked for it is not known."""
+    source, moment = layout.sources[ACTIONS.name], client.activities.moment
+    client.activities[ACTIONS.name] = read(source, unknown_until(client.recent[-1][0]), moment, since, moment)
 
 
 @cache

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from functools import cache
 from types import NoneType
 from typing import Annotated, Any, Final, Literal, get_args, get_origin
@@ -154,6 +155,8 @@ def _kinds(annotation: Any) -> tuple[Any, ...]:
         return inner
     if origin is Annotated:
         return _kinds(inner[0])
+    if isinstance(annotation, type) and issubclass(annotation, StrEnum):
+        return tuple(member.value for member in annotation)
     return tuple(kind for part in inner for kind in _kinds(part)) if inner else (annotation,)
 
 

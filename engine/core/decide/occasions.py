@@ -14,11 +14,12 @@ from typing import Any, Final, NamedTuple
 from engine.core.client import overrides
 from engine.core.client.items import SEEN, Item
 from engine.core.client.state import REMEMBERED_MS, ClientState
+from engine.core.contract.actions import ACTIONS
 from engine.core.contract.events import Event
 from engine.core.decide import calendars
 from engine.core.decide.policy import Match
 from engine.core.decide.portrait import next_portrait_ms
-from engine.core.firm_time import DAY_MS, NEVER_MS
+from engine.core.firm_time import DAY_MS, HOUR_MS, NEVER_MS
 from engine.core.learn.items import next_item_ms, take_expired, take_unanswered
 from engine.core.plan.compile import Plan
 from engine.core.plan.features import next_slide_ms
@@ -65,6 +66,9 @@ def next_due_ms(plan: Plan, client: ClientState, decided_ms: int = 0) -> int:
     due_ms = client.review_ms
     if client.overrides:  # their beginnings and ends move the tier, and make conditions true
         due_ms = min(due_ms, overrides.next_change_ms(client))
+    if plan.timed.by_actions and client.activities[ACTIONS.name].last_ms == client.now_ms:
+        # what was done just now can matter: evaluated with the next event, or when the hour ends
+        due_ms = min(due_ms, (client.now_ms // HOUR_MS + 1) * HOUR_MS)
     if plan.timed.anything:
         if decided_ms > client.now_ms + DAY_MS:
             client.decided_ms, client.calendar_ms = decided_ms, 0

@@ -25,6 +25,7 @@ from engine.core.decide.occasions import became, item_matches, next_due_ms, note
 from engine.core.decide.policy import Match, Send, judge, record
 from engine.core.decide.portrait import portray
 from engine.core.decide.tiers import TierMove, review, review_due_ms
+from engine.core.learn.actions import note_action
 from engine.core.learn.corrections import correct
 from engine.core.learn.facts import learn
 from engine.core.learn.items import keep
@@ -271,6 +272,7 @@ def _send(
         verdict = judge(plan, client, match, decided.decided_ms if event is None else 0)
         decided.outcomes[match.compiled.rule.id, verdict.reason] += 1
         record(client, match, verdict)
+        note_action(plan, client, match.compiled.rule, verdict.channel, verdict.reason.value)
         if isinstance(verdict, Send):
             decided.messages.append(action_message(match, client, verdict.channel, cause, ordinal))
             if plan.timed.kept:

@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 from engine.core.client.state import ClientState, Layout
 from engine.core.contract import topics
+from engine.core.contract.actions import ACTIONS
 from engine.core.contract.corrections import CORRECTIONS
 from engine.core.contract.fields import DIMENSIONS
 from engine.core.language.expressions import Expression, Name, Scope, to_python
@@ -43,7 +44,7 @@ from engine.core.rules import names
 from engine.core.rules.business_days import business_days
 from engine.core.rules.day_lists import DayLists
 from engine.core.rules.occasion import AT, BECOMES, BUSINESS_DAYS, Becomes, Calendar, Trigger, on, triggers
-from engine.core.rules.ruleset import Ladder, Rule, RuleSet
+from engine.core.rules.ruleset import Ladder, Rule, RuleSet, counting
 from engine.core.rules.score import with_score
 
 
@@ -131,7 +132,9 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
     waited_for = [*measured.values(), *rule_set.portrait]
     waited_for += [rule.when for rule in rule_set.rules if isinstance(rule.occasion, Becomes)]
     watched = {name.name for expression in waited_for for name in read_by(expression, unread)}
-    sources = {source: features.plan_source(source, rule_set.features, watched) for source in topics.sources(kinds)}
+    of_actions = counting(rule_set.features, ACTIONS.name)
+    counted = (*topics.sources(kinds), *((ACTIONS.name,) if of_actions else ()))
+    sources = {source: features.plan_source(source, rule_set.features, watched) for source in counted}
     reads = {name: text for plan in sources.values() for name, text in plan.reads.items()}
 
     code = Code()
@@ -219,6 +222,7 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
             business_days(rule_set.calendar) if rule_set.calendar else None,
             kept_items(rule_set),
             bool(rule_set.portrait),
+            not watched.isdisjoint(of_actions),
         ),
         ladders=ladders,
         segments=segments,

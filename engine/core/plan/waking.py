@@ -143,6 +143,7 @@ class Timed:
     steps: dict[str, Steps]  # by topic
     possible: Possible
     portrayed: bool
+    by_actions: bool  # whether what the engine does can make a condition true, or move a tier
     anything: bool = field(init=False)  # whether any rule can act without an event
 
     def __post_init__(self) -> None:
@@ -203,6 +204,7 @@ def timed(
     business: BusinessDays | None,
     kept: frozenset[str],
     portrayed: bool,
+    by_actions: bool,
 ) -> Timed:
     """`scope` is that of BECOMES; `bases` reads the base of each name that counts days, by the name."""
     placed = [(index, rule.id, rule.occasion) for rules in by_trigger.values() for index, rule in enumerate(rules)]
@@ -234,6 +236,7 @@ def timed(
         steps=steps,
         possible=possible,
         portrayed=portrayed,
+        by_actions=by_actions,
     )
 
 

@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Final, get_args
 
 from engine.core.contract import events
+from engine.core.contract.actions import ACTIONS
 from engine.core.contract.topic import Topic, written_as
 from engine.core.contract.topics import TOPICS, Kinds, in_order, sources
 from engine.core.language.expressions import BOOL, TEXT, Changes, Name, Scope, Type, enum, number
@@ -214,9 +215,11 @@ POSITION_NAMES: Final = (
 
 
 def event_names(about: str, kinds: Kinds = TOPICS) -> tuple[Name, ...]:
-    """The names of the event itself: one of a kind of events, or a maturity; none on anything else."""
+    """The names of the event itself: one of a kind of events, an action, a maturity, an item; else none."""
     if about in kinds:
         return _topic_names(kinds[about])
+    if about == ACTIONS.name:
+        return _topic_names(ACTIONS)
     return {MATURITY.about: MATURITY_NAMES, ITEM: ITEM_NAMES}.get(about, ())
 
 

@@ -6,7 +6,7 @@ Holds: a RuleSet exists only if every part of it passed every check; its digest 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -59,6 +59,11 @@ class Feature:
     def of_field(self) -> Name:
         assert self.asked is not None
         return self.asked
+
+
+def counting(features: Iterable[Feature], source: str) -> frozenset[str]:
+    """The names of those that events of a source can change."""
+    return frozenset(f.name for f in features if source in (f.source, getattr(f.window, "on", None)))
 
 
 @dataclass(frozen=True, slots=True)

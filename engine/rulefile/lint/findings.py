@@ -41,6 +41,7 @@ CODES: Final[dict[str, tuple[str, str]]] = {
     "L204": (ERROR, "a segment that no client is in: those above it take them all"),
     "L205": (ERROR, "a rule for the client while the daily cap is 0"),
     "L206": (WARNING, "a rule for the advisor of clients who have none"),
+    "L207": (WARNING, "a rule whose own action counts in a feature that its condition asks to be high"),
     "L301": (NOTE, "a rule without tests"),
     "L302": (NOTE, "a rule that does not say which need it serves"),
     "L303": (WARNING, "a cooldown longer than the time between two looks: the rule is passed over"),
@@ -49,6 +50,7 @@ CODES: Final[dict[str, tuple[str, str]]] = {
     "L306": (NOTE, "a feature, definition, list or table that nothing uses"),
     "L307": (WARNING, "a list of days, or the calendar, that ends soon or has ended"),
     "L308": (NOTE, "a list of days without `last_day`: it is taken to cover the year of its last day"),
+    "L309": (WARNING, "a feature of actions that names a rule which there is not"),
     "L401": (WARNING, "a row of a decision table that no case reaches"),
 }
 

@@ -1,4 +1,4 @@
-"""What rules do to each other: L201 to L206.
+"""What rules do to each other, and to themselves: L201 to L207.
 
 Enters: a RuleSet. Leaves: findings.
 Holds: what is said of two rules is proved of their conditions, or shown by values for which both hold, tried on them.
@@ -13,16 +13,19 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
+from engine.core.contract.actions import ACTIONS
 from engine.core.language.expressions import Expression, Scope, function_globals, to_python
-from engine.core.rules.occasion import Trigger, event_triggers
-from engine.core.rules.ruleset import Rule, RuleSet
+from engine.core.plan.sensitivity import wrong_when_short
+from engine.core.plan.waking import meanings_of, read_by
+from engine.core.rules.occasion import Becomes, Trigger, event_triggers
+from engine.core.rules.ruleset import Feature, Rule, RuleSet
 from engine.core.rules.tables import list_globals
 from engine.rulefile.lint.conditions import implied
 from engine.rulefile.lint.findings import Findings
 from engine.rulefile.lint.narrowing import Box, Unsettled, World, boxes, impossible
 from engine.rulefile.lint.ranges import INF, Choice, Domain
 from engine.rulefile.lint.wider import Wider
-from engine.rulefile.lint.worlds import Worlds, example
+from engine.rulefile.lint.worlds import Worlds, event_world, example
 
 MAX_BOXES: Final = 8
 MAX_TRIES: Final = 200
@@ -46,6 +49,7 @@ def look(certain: Worlds, findings: Findings) -> None:
     _without_advisor(certain, rules, findings)
     _repeated(rules, worlds, findings)
     _segments(certain, findings)
+    _feeds_itself(certain, rules, findings)
 
 
 def _none_is_sent(rule_set: RuleSet, findings: Findings) -> None:
@@ -67,6 +71,37 @@ def _without_advisor(certain: Worlds, rules: list[Rule], findings: Findings) -> 
             message = "is for the advisor of clients who have none: it goes to the team of its owner"
             remedy = "write audience: team, or correct its condition"
             findings.add("L206", home.key("audience") or home, f'rule "{rule.id}"', message, remedy, home=home)
+
+
+def _feeds_itself(certain: Worlds, rules: list[Rule], findings: Findings) -> None:
+    """Rules that are more likely to hold for having acted: asked the other way round, a count is a limit."""
+    rule_set = certain.rule_set
+    of_actions = [f for f in rule_set.features if f.source == ACTIONS.name and f.where is not None]
+    if not of_actions:
+        return
+    aggregates = {feature.name: feature.aggregate for feature in rule_set.features}
+    world = event_world(ACTIONS.name, rule_set.kinds)
+    for rule in rules:
+        home, scope = findings.places.rules.get(rule.id), certain.scope(rule.triggers[0])
+        if home is None:
+            continue
+        read = {name.name for name in read_by(rule.when, scope)}
+        limits = wrong_when_short(rule.when, aggregates, meanings_of(rule_set.declared, scope))
+        for feature in of_actions:
+            if feature.name not in read or feature.name in limits or not _counts(world, feature, rule):
+                continue
+            message = f"keeps itself true: its own action counts in {feature.name}, which its condition asks to be high"
+            remedy = f'leave it out of the feature, as in `where: action.rule_id != "{rule.id}"`'
+            at = home.key("becomes" if isinstance(rule.occasion, Becomes) else "when") or home
+            findings.add("L207", at, f'rule "{rule.id}"', message, remedy, home=home)
+
+
+def _counts(world: World, feature: Feature, rule: Rule) -> bool:
+    """Whether a feature can count what a rule does."""
+    assert feature.where is not None
+    known = {"action.rule_id": rule.id, "action.kind": rule.kind, "action.audience": rule.audience}
+    own = [ast.Compare(ast.Name(name, ast.Load()), [ast.Eq()], [ast.Constant(value)]) for name, value in known.items()]
+    return not impossible(world, (feature.where.tree, True), *((part, True) for part in own))
 
 
 def _together(one: Rule, other: Rule, worlds: Mapping[Trigger, World]) -> list[World]:

@@ -1,20 +1,22 @@
-"""What keeps a rule set in good order: tests, needs, owners, cooldowns, nothing unused: L301 to L306, L401.
+"""What keeps a rule set in good order: tests, needs, owners, cooldowns, nothing unused: L301 to L309, L401.
 
 Enters: a RuleSet. Leaves: findings.
 """
 
 from __future__ import annotations
 
+import ast
 import difflib
 from collections import Counter
 from dataclasses import fields, is_dataclass
 from typing import Any, Final
 
+from engine.core.contract.actions import ACTIONS
 from engine.core.language.expressions import Expression
 from engine.core.rules.business_days import CALENDAR_FILE
 from engine.core.rules.day_lists import days_left, ends_in_words
 from engine.core.rules.occasion import Becomes, Calendar, OnEvents, trigger_about
-from engine.core.rules.ruleset import Rule, RuleSet
+from engine.core.rules.ruleset import Rule, RuleSet, Since
 from engine.rulefile.lint.findings import Findings
 from engine.rulefile.lint.worlds import Worlds
 from engine.rulefile.read.table_checks import unreachable
@@ -45,6 +47,7 @@ def look(worlds: Worlds, findings: Findings) -> None:
         if home is not None:
             _rule(rule, home, owners, known, findings)
     _unused(rule_set, findings)
+    _unknown_rules(rule_set, findings)
     _rows(worlds, findings)
 
 
@@ -120,6 +123,38 @@ def _unused(rule_set: RuleSet, findings: Findings) -> None:
             if name not in used and at is not None:
                 cost = ": it costs memory in every client's state" if kind == "feature" else ""
                 findings.add("L306", at, f'{kind} "{name}"', "nothing uses it", f"use it, or remove it{cost}", home=at)
+
+
+def _unknown_rules(rule_set: RuleSet, findings: Findings) -> None:
+    """Rules that features of actions name: a renamed one acts under its new id."""
+    known = {rule.id for rule in rule_set.rules}
+    for feature in rule_set.features:
+        filters: list[tuple[str, Expression | None, tuple[str, ...]]] = [(feature.source, feature.where, ("where",))]
+        if isinstance(feature.window, Since):
+            filters.append((feature.window.on, feature.window.when, ("since", "when")))
+        home = findings.places.declared["features"].get(feature.name)
+        for source, filter_, key in filters:
+            if source != ACTIONS.name or filter_ is None or home is None:
+                continue
+            at = findings.places.roots[home.file].key("features", feature.name, *key) or home
+            for rule_id in sorted(_compared(filter_.tree, "action.rule_id") - known):
+                now = rule_set.was_rules.get(rule_id) or next(iter(difflib.get_close_matches(rule_id, known, 1)), None)
+                remedy = f'did you mean "{now}"?' if now else "name a rule that there is"
+                findings.add(
+                    "L309", at, f'feature "{feature.name}"', f'there is no rule "{rule_id}"', remedy, home=home
+                )
+
+
+def _compared(tree: ast.expr, name: str) -> set[str]:
+    """The texts that a name is compared with."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Compare):
+            sides = [node.left, *node.comparators]
+            if any(isinstance(side, ast.Name) and side.id == name for side in sides):
+                parts = [part for side in sides for part in (side.elts if isinstance(side, ast.Set) else [side])]
+                found |= {str(part.value) for part in parts if isinstance(part, ast.Constant)}
+    return found
 
 
 def _named(value: Any) -> set[str]:

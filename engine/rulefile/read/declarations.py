@@ -12,8 +12,9 @@ import re
 from dataclasses import replace
 from typing import Final, Literal, cast, get_args
 
+from engine.core.contract.actions import ACTIONS, OUTCOME, counted
 from engine.core.contract.fields import DIMENSIONS
-from engine.core.contract.topics import sources
+from engine.core.contract.outbound import Outcome
 from engine.core.language.expressions import BOOL, Expression, Name, Scope, Type, number
 from engine.core.language.types import DURATION, MONEY, TIME
 from engine.core.language.units import words
@@ -75,7 +76,7 @@ def _feature(reader: Reader, key: Scalar, node: Node) -> Feature:
     if is_word(reader, name):
         reader.problem(key, f'"{name}" is a word of the rule language', "choose another name")
     fields = reader.mapping(node, ("source", "aggregate"), FEATURE_KEYS)
-    source = reader.choice(fields.get("source"), sources(reader.kinds))
+    source = reader.choice(fields.get("source"), counted(reader.kinds))
     aggregate = cast(Aggregate, reader.choice(fields.get("aggregate"), AGGREGATES))
     given = len(reader.problems)
     window = _window(
@@ -83,6 +84,7 @@ def _feature(reader: Reader, key: Scalar, node: Node) -> Feature:
     )
     scope: Scope = names.event_scope(source, reader.kinds) if source else {}
     where = reader.expression(fields["where"], scope, BOOL) if "where" in fields and source else None
+    where = _sent(where) if source == ACTIONS.name else where
     types = {known.name.partition(".")[2]: known.type for known in scope.values() if known.kept}
     field = _field(reader, node, fields.get("field"), aggregate, types) if source and aggregate else None
     by = _by(reader, fields["by"], aggregate, types) if "by" in fields and source and aggregate else None
@@ -99,6 +101,17 @@ def _feature(reader: Reader, key: Scalar, node: Node) -> Feature:
     return Feature(name, source, aggregate, field, where, window, description, was, asked, by, asked_by)
 
 
+def _sent(where: Expression | None) -> Expression:
+    """A filter of actions: of those that were sent, unless it asks what became of them."""
+    name: ast.expr = ast.Name(OUTCOME, ast.Load())
+    sent: ast.expr = ast.Compare(name, [ast.Eq()], [ast.Constant(Outcome.SENT.value)])
+    if where is None:
+        return Expression("True", sent, BOOL, False, (OUTCOME,))
+    if OUTCOME in where.names:
+        return where
+    return replace(where, tree=ast.BoolOp(ast.And(), [sent, where.tree]), names=(*where.names, OUTCOME))
+
+
 def _window(
     reader: Reader, at: Node | None, window: Node | None, since: Node | None, aggregate: Aggregate | None
 ) -> Window | Since | None:
@@ -109,10 +122,10 @@ def _window(
         if aggregate == "daily_mean":
             reader.problem(since, "daily_mean counts days, since counts events", "use a window of days, or last")
         fields = reader.mapping(since, ("on",), ("when",))
-        on = reader.choice(fields.get("on"), sources(reader.kinds))
+        on = reader.choice(fields.get("on"), counted(reader.kinds))
         scope = names.event_scope(on, reader.kinds) if on else {}
         when = reader.expression(fields["when"], scope, BOOL) if on and "when" in fields else None
-        return Since(on, when) if on else None
+        return Since(on, _sent(when) if on == ACTIONS.name else when) if on else None
     elif window is None:
         if at is not None:
             reader.problem(at, "neither window nor since", "add window: 7d, or since: {on: balances, when: ...}")

@@ -13,6 +13,7 @@ from typing import Any, Final, get_args
 
 from pydantic import ValidationError
 
+from engine.core.contract.actions import ACTIONS
 from engine.core.contract.corrections import CORRECTABLE, CORRECTIONS, Correction
 from engine.core.contract.events import Channel, Event, parse_time_ms
 from engine.core.contract.message import cny
@@ -29,6 +30,7 @@ from engine.rulefile.source.fields import SECONDS, Reader, nearest
 
 AT: Final = "2026-11-02 10:00"  # a Monday
 AT_MS: Final = parse_time_ms("2026-11-02T10:00:00+08:00")
+BUILT_IN: Final = (*TOPICS, ACTIONS.name)
 KNOWN_FOR_MS: Final = 366 * DAY_MS  # longer than any cooldown: what first made the client known has no after-effect
 MAX_KNOWN_S: Final = 3650 * 86_400
 MAX_EVENTS: Final = 2000
@@ -141,7 +143,7 @@ class Story:
     def steps(self, node: Node | None, at_ms: int) -> list[tuple[int, str, Node]]:
         """(time, topic, fields) in order of time; an item with `times` or `every` stands for several."""
         reader, steps = self.reader, []
-        known = in_order(reader.kinds)
+        known = (*in_order(reader.kinds), ACTIONS.name)
         for item in reader.items(node):
             fields = reader.mapping(item, ("at",), (*known, "every", "times"))
             topics = [topic for topic in known if topic in fields]
@@ -178,11 +180,12 @@ class Story:
             self.correct(node, moment_ms)
             return
         fields = _entries(node)
-        keys = event_keys(self.reader.kinds[topic])
+        kind = self.kind(topic)
+        keys = event_keys(kind)
         self.reader.mapping(node, (), tuple(keys))
         before = len(self.reader.problems)
         written = {keys[k]: self.value(v, topic, k) for k, (_, v) in fields.items() if k in keys}
-        values = {**self.reader.kinds[topic].example, **written}
+        values = {**kind.example, **written}
         if topic == "balances":
             values = self.balance(node, values, "kind" in written)
         if len(self.reader.problems) == before:
@@ -241,10 +244,10 @@ class Story:
     def put(self, topic: str, values: dict[str, Any], moment_ms: int, at: Node | None, nodes: dict[str, Node]) -> None:
         """An event by the contract's own model; what the model refuses is reported at the field."""
         about = {"event_id": f"{topic}-{len(self.events) + 1}", "client_id": CLIENT_ID, "time": moment_ms}
-        if topic not in TOPICS:
+        if topic not in BUILT_IN:
             about["type"] = topic
         try:
-            event: Any = self.reader.kinds[topic].model.model_validate({**values, **about})
+            event: Any = self.kind(topic).model.model_validate({**values, **about})
         except ValidationError as error:
             for fault in error.errors():
                 key = written_as(str(fault["loc"][0])) if fault["loc"] else ""
@@ -252,6 +255,9 @@ class Story:
                 self.reader.problem(node if node is not None else 0, f"{key}: {_sentence(fault['msg'])}", "correct it")
             return
         self.events.append((topic, event))
+
+    def kind(self, name: str) -> Topic:
+        return ACTIONS if name == ACTIONS.name else self.reader.kinds[name]
 
     # -- values --------------------------------------------------------------------------------------------------------
 
@@ -283,7 +289,7 @@ class Story:
         if key in CONSENTS.values():
             empty = isinstance(node, Listing) and not node.items
             return dict.fromkeys(() if empty else reader.choices(node, CHANNELS), True)
-        of = self.reader.kinds[topic]
+        of = self.kind(topic)
         field = event_keys(of)[key]
         kinds = of.kinds(field)
         asked = next((asked for asked in of.names if asked.field == field), None)
@@ -345,7 +351,7 @@ def correctable(kinds: Kinds) -> tuple[str, ...]:
 
 def event_keys(kind: Topic) -> dict[str, str]:
     """The fields of an event as tests write them -> as the contract does: money in CNY, no id and time."""
-    said_already = () if kind.name in TOPICS else ("type",)
+    said_already = () if kind.name in BUILT_IN else ("type",)
     return {written_as(name): name for name in kind.fields if name not in said_already}
 
 

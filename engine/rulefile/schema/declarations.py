@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from engine.core.contract.actions import counted
 from engine.core.contract.fields import DIMENSIONS
-from engine.core.contract.topics import in_order, sources
+from engine.core.contract.topics import in_order
 from engine.core.language.types import TIME
 from engine.core.rules import names
 from engine.core.rules.occasion import on as on_topic
@@ -41,11 +42,11 @@ WINDOW: Final = "^([1-9][0-9]{0,2}[dh]|" + "|".join(declarations.MONTHS) + ")$"
 def features_schema(rule_set: RuleSet | None) -> Schema:
     kinds = kinds_of(rule_set)
     since: Keys = {
-        "on": (one_kind(rule_set, sources(kinds)), "The kind of event."),
+        "on": (one_kind(rule_set, counted(kinds)), "The kind of event."),
         "when": (expression(), "Which of them; names of that event alone."),
     }
     parts: Keys = {
-        "source": (one_kind(rule_set, sources(kinds)), "The events that are counted."),
+        "source": (one_kind(rule_set, counted(kinds)), "The events that are counted."),
         "aggregate": (choice(declarations.AGGREGATES), "What is made of them."),
         "field": ({"type": "string"}, "The field of the event; not for count."),
         "by": (
@@ -65,7 +66,7 @@ def features_schema(rule_set: RuleSet | None) -> Schema:
     feature["allOf"] = [{"if": count, "then": {"not": field}, "else": field}]
     top: Schema = {"properties": {"aggregate": {"const": "top"}}, "required": ["aggregate"]}
     feature["allOf"] += [{"if": top, "else": {"not": {"required": ["by"]}}}]
-    for source in sources(kinds):
+    for source in counted(kinds):
         fields = [(name.name.partition(".")[2], name.type) for name in names.event_names(source, kinds) if name.kept]
         numeric = [name for name, type_ in fields if type_.kind == "number"]
         added = [name for name, type_ in fields if type_.kind == "number" and type_.unit != TIME]

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
+from engine.core.contract.actions import ACTIONS
 from engine.core.contract.corrections import CORRECTIONS
 from engine.core.contract.profiles import CONSENTS
 from engine.core.contract.topic import Topic
@@ -222,13 +223,15 @@ def _happening(rule_set: RuleSet | None) -> Schema:
     parts: Keys = {
         "at": (text(40), 'A time, or how long before the test\'s: "-3d".'),
         **_events(rule_set),
+        ACTIONS.name: (_event(ACTIONS), "An action of the engine, which features count."),
         "every": (duration("mhd"), "Again every so often."),
         "times": (number(1, story.MAX_EVENTS), "So many times."),
     }
-    step = mapping(parts, ("at",), (*in_order(kinds), "every", "times"))
+    happened = (*in_order(kinds), ACTIONS.name)
+    step = mapping(parts, ("at",), (*happened, "every", "times"))
     if rule_set is None:
         return step | {"additionalProperties": DECLARED}
-    step["oneOf"] = [{"required": [name]} for name in in_order(kinds)]
+    step["oneOf"] = [{"required": [name]} for name in happened]
     return step
 
 

@@ -2,19 +2,21 @@
 
 Enters: a Plan, a rule. Leaves: the same Plan, in which the other rules never match and never wake a client.
 Holds: a rule meets others in the daily cap, and where it waits for an answer to what they send; so rules for clients
-keep each other's company, a rule that waits has that of the senders, and every other rule is alone.
+keep each other's company, a rule that waits has that of the senders, one that asks what the
+engine did that of all, and every other rule is alone.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 
+from engine.core.contract.actions import ACTIONS
 from engine.core.plan.compile import Plan
-from engine.core.plan.waking import Steps, kept_items
+from engine.core.plan.waking import Steps, kept_items, read_by
 from engine.core.rules.occasion import AT, MATURITY, Trigger
-from engine.core.rules.ruleset import Rule
+from engine.core.rules.ruleset import Rule, counting
 
 
 class Companies:
@@ -34,8 +36,11 @@ class Companies:
             topic: (_indexes(steps.first_rules), _indexes(steps.then_rules)) for topic, steps in timed.steps.items()
         }
         self._clients: Plan | None = None
+        self._of_actions = counting(plan.rule_set.features, ACTIONS.name)
 
     def of(self, rule: Rule) -> Plan:
+        if any(feature in self._of_actions for feature in self._read_by(rule)):
+            return self.plan
         senders: list[str] = []
         if self.plan.timed.kept and (asked := kept_items(replace(self.plan.rule_set, rules=(rule,)))):
             senders = [each.id for each in self.plan.rule_set.rules if each.id in asked or each.kind in asked]
@@ -47,6 +52,12 @@ class Companies:
         if self._clients is None:
             self._clients = self._with(clients)
         return self._clients
+
+    def _read_by(self, rule: Rule) -> Iterator[str]:
+        asked = [rule.when, *(value for _, value in rule.parameters), rule.cooldown_by, rule.channels_by]
+        for trigger in rule.triggers if self._of_actions else ():
+            for expression in filter(None, asked):
+                yield from (name.name for name in read_by(expression, self.plan.scopes[trigger]))
 
     def _with(self, ids: Collection[str]) -> Plan:
         plan, timed = self.plan, self.plan.timed

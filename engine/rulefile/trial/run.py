@@ -13,11 +13,13 @@ from typing import Any, Final
 
 from engine.core.client.sections import pack, unpack
 from engine.core.client.state import ClientState
+from engine.core.contract.actions import ACTIONS, OwnAction
 from engine.core.contract.events import Event
 from engine.core.contract.message import Message
 from engine.core.contract.outbound import TOPIC_OF_KIND, Outcome
 from engine.core.decide.path import Due, Input, decide
 from engine.core.firm_time import DAY_MS
+from engine.core.learn import actions
 from engine.core.plan.compile import Plan, compile_rule_set
 from engine.core.rules.occasion import Trigger
 from engine.core.rules.ruleset import Rule, RuleSet
@@ -33,7 +35,7 @@ from engine.rulefile.trial.alone import Companies
 Documents = dict[str, Node]
 Key = tuple[int, str]  # where a term begins, and its text
 MILESTONES: Final = (100, 32, 8, 2)  # days before a test's time
-ACTIONS: Final = frozenset(TOPIC_OF_KIND.values())
+PUBLISHED: Final = frozenset(TOPIC_OF_KIND.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,16 +194,29 @@ class _Runner:
             if key in self.kept:
                 states = {CLIENT_ID: unpack(self.plan.layout, self.kept[key])}
             else:
-                decide(self.plan, states, [*events[done:], Due(CLIENT_ID, moment_ms)])
+                _decide(self.plan, states, events[done:])
+                decide(self.plan, states, [Due(CLIENT_ID, moment_ms)])
                 if states:
                     self.kept[key] = pack(self.plan.layout, states[CLIENT_ID])
             done = len(events)
-        decide(self.plan, states, test.history[done:])
+        _decide(self.plan, states, test.history[done:])
         return states
 
 
+def _decide(plan: Plan, states: dict[str, ClientState], history: Iterable[tuple[str, Event]]) -> None:
+    """Events, and actions of the engine that are given: they count in features as those of rules do."""
+    for topic, event in history:
+        if topic != ACTIONS.name:
+            decide(plan, states, [(topic, event)])
+        elif ACTIONS.name in plan.update:
+            decide(plan, states, [Due(CLIENT_ID, event.time)])
+            client = states.setdefault(CLIENT_ID, ClientState(plan.layout, CLIENT_ID, event.time))
+            client.advance(plan.layout, event.time)
+            actions.take(plan, client, OwnAction(*(getattr(event, field) for field in OwnAction._fields)))
+
+
 def _actions(messages: Iterable[Message]) -> Iterable[dict[str, Any]]:
-    return (json.loads(message.value or b"") for message in messages if message.topic in ACTIONS)
+    return (json.loads(message.value or b"") for message in messages if message.topic in PUBLISHED)
 
 
 def _failure(expected: Expected, outcomes: dict[str, int], actions: list[dict[str, Any]]) -> str:
