@@ -133,6 +133,7 @@ def what(explanation: Explanation) -> str:
     """What its open names are of."""
     kinds = {
         "tier_change": "the tier change",
+        "tier_at_risk": "the notice of a demotion",
         "maturity": "the holding that ends",
         "unanswered": "the open item",
         "item": "the open item",

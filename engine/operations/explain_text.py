@@ -35,6 +35,9 @@ def overview(account: Account) -> Iterator[str]:
     """A line a rule, those that acted first."""
     client = account.client
     yield f"client {client.client_id} at {firm_time(client.now_ms)} ({ZONE}): tier {client.tier or '-'}"
+    if client.tier_risk is not None:
+        _, falls_ms, falls_to = client.tier_risk
+        yield f"at risk: falls to {falls_to} at {firm_time(falls_ms)} unless its measure rises"
     if account.score is not None:
         yield from score_lines(account.score)
     if account.portrait is not None:

@@ -73,6 +73,7 @@ class Engagement(Processor[Plan, ClientState, Input]):
         counts.update({("overrides", *about): n for about, n in found.overrides.items()})
         counts.update({("corrections", *about): n for about, n in found.corrections.items()})
         counts.update({("unknown", name): n for name, n in found.unknown.items()})
+        counts.update({("tier_notices", *about): n for about, n in found.notices.items()})
         tallies: Counter[str] = Counter()
         for decision, times in found.outcomes.items():
             counts["decisions", *decision] += times

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.core.decide.path import Due, Input, decide
-from engine.core.rules.occasion import SILENCE, TIER_CHANGE, Trigger, on
+from engine.core.rules.occasion import SILENCE, TIER_AT_RISK, TIER_CHANGE, Trigger, on
 from engine.core.rules.ruleset import Rule
 from engine.rulefile.lint.conditions import implied
 from engine.rulefile.lint.narrowing import impossible
 from engine.rulefile.lint.worlds import scope_of, world_of
-from tests.core.making import event_of, plan_of, rule
+from tests.core.making import TIERS, event_of, plan_of, rule
 from tests.properties.histories import LAST_MS, histories, quick
 
 FEATURES = """\
@@ -56,6 +56,11 @@ ON = {
         'tier_change.reason == "demoted"', 'tier_change.reason == "first"', 'tier_change.reason == "type_changed"',
         "known(tier_change.old)", "tier_change.new == client.tier", "tier_change.old == client.tier",
         'tier_change.new in ("insurer", "qfii")', "client.days_in_tier == 0",
+    ],
+    TIER_AT_RISK: [
+        'tier_at_risk.falls_to == "B"', 'tier_at_risk.falls_to == "A"', "tier_at_risk.falls_to == client.tier",
+        "tier_at_risk.days >= 1", "client.tier_at_risk", "known(client.tier_falls_at)", 'client.tier == "C"',
+        'client.type == "insurer"', "client.tier_falls_at == tier_at_risk.falls_at",
     ],
 }  # fmt: skip
 TIMED = {SILENCE: ["client.days_since_login >= 30", "client.days_since_login == 30"]}
@@ -115,7 +120,7 @@ def in_time(history: list[Input]) -> list[Input]:
 @quick(60)
 @given(rule_texts(), histories(most=60).map(in_time))
 def test_the_engine_never_does_what_lint_says_cannot_be(texts, history):
-    plan = plan_of(*texts, features=FEATURES)
+    plan = plan_of(*texts, features=FEATURES, tiers=TIERS.replace("  tiers:\n", "  grace: 1d\n  tiers:\n"))
     seen: list[tuple[Trigger, frozenset[int]]] = []
 
     def watched(trigger: Trigger) -> Callable[..., list[int]]:

@@ -68,6 +68,7 @@ def one(when, on="logins"):
         ("tier_change", 'tier_change.new == "A" and client.tier == "B"', "exclude each other"),
         ("tier_change", 'tier_change.reason == "first" and known(tier_change.old)', "exclude each other"),
         ("tier_change", "client.days_in_tier > 30", ""),
+        ("tier_at_risk", "tier_at_risk.days > 3", "no ladder of tiers.yaml has a grace or a review"),
     ],
 )
 def test_conditions_that_never_hold(on, when, said):

@@ -316,6 +316,18 @@ def _() -> list[Change]:
     return [(Engagement, "decide", decide)]
 
 
+@bug("the notice of a demotion is forgotten when a state is read")
+def _() -> list[Change]:
+    original = Engagement.unpack
+
+    def unpack(self: Engagement, plan: Any, packed: bytes) -> Any:
+        client = original(self, plan, packed)
+        client.tier_risk = None
+        return client
+
+    return [(Engagement, "unpack", unpack)]
+
+
 @bug("items are forgotten when a state is read")
 def _() -> list[Change]:
     original = Engagement.unpack

@@ -16,7 +16,7 @@ _TIERS: Final = """\
 individual:
   measure: assets_avg_cny_30d
   promote_after: 0d
-  demote_after: 1d
+  grace: 1d
   tiers:
     - {tier: A, enter: 1_000_000, exit: 900_000}
     - {tier: B, enter: 300_000, exit: 270_000}
@@ -88,6 +88,19 @@ rules:
     expires: 1d
     template: welcome
     description: Tier.
+  - id: at-risk
+    version: {version}
+    title: About to fall
+    owner: wealth
+    on: tier_at_risk
+    kind: task
+    audience: advisor
+    priority: 55
+    cooldown: 1m
+    expires: 1d
+    template: at_risk
+    parameters: {{falls_to: tier_at_risk.falls_to, days: tier_at_risk.days}}
+    description: Notice.
   - id: idle
     version: {version}
     title: No trade for a day

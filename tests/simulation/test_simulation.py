@@ -72,6 +72,7 @@ FIRST_SEED: dict[str, int] = {
     "consents to one purpose are forgotten when a state is read": 0,
     "what was corrected is forgotten when a state is read": 0,
     "corrections of what an earlier batch brought are dropped": 0,
+    "the notice of a demotion is forgotten when a state is read": 0,
     "items are forgotten when a state is read": 0,
     "ended positions are forgotten when a state is read": 0,
     "the engine's actions are counted in states that are not written": 0,

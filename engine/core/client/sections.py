@@ -101,6 +101,7 @@ SECTIONS: Final = (
         (
             ("tier", "t", None), ("tier_since_ms", "s", None), ("tier_history", "h", []), ("segment", "g", None),
             ("value_score", "v", None), ("score_parts", "p", None), ("tier_before", "b", None),
+            ("tier_risk", "k", None),
         ),
         kept_packed=True,
     ),

@@ -43,14 +43,13 @@ class ClientState:
 
     __slots__ = (
         "acted", "activities", "advisor_id", "age_band", "assets_fen", "assets_peak_fen", "birth_date", "calendar_ms",
-        "calendar_rules", "cash_fen", "client_id", "consent_sources", "consents", "contacts_day",
-        "contacts_today", "corrected", "day", "decided_ms", "due_ms", "event_ids", "held", "holdings", "items",
-        "language", "late", "listed", "margin_ratio", "marketing_consents", "now_ms", "opted_out", "overrides",
-        "packed", "peak_below_fen", "portfolio", "portrait", "portrayed", "positions", "positions_dropped",
-        "public", "recent", "region", "review_ms", "risk_consents", "risk_level", "said_ms", "score_parts",
-        "segment", "sequence", "service_consents", "silenced", "since_ms", "stage", "stage_since_ms", "tier",
-        "tier_before", "tier_history", "tier_since_ms", "time_zone", "type", "unknown", "unknown_until",
-        "value_score", "waits",
+        "calendar_rules", "cash_fen", "client_id", "consent_sources", "consents", "contacts_day", "contacts_today",
+        "corrected", "day", "decided_ms", "due_ms", "event_ids", "held", "holdings", "items", "language", "late",
+        "listed", "margin_ratio", "marketing_consents", "now_ms", "opted_out", "overrides", "packed", "peak_below_fen",
+        "portfolio", "portrait", "portrayed", "positions", "positions_dropped", "public", "recent", "region",
+        "review_ms", "risk_consents", "risk_level", "said_ms", "score_parts", "segment", "sequence", "service_consents",
+        "silenced", "since_ms", "stage", "stage_since_ms", "tier", "tier_before", "tier_history", "tier_risk",
+        "tier_since_ms", "time_zone", "type", "unknown", "unknown_until", "value_score", "waits",
     )  # fmt: skip
 
     def __init__(self, layout: Layout, client_id: str, now_ms: int) -> None:
@@ -87,6 +86,7 @@ class ClientState:
         self.tier_since_ms: int | None = None
         self.tier_history: list[list[Any]] = []  # [ms, from, to], newest last; replaced, never changed
         self.tier_before: str | None = None  # while staff's tier holds: the one before it, or ""
+        self.tier_risk: list[Any] | None = None  # [since, when it falls, to which tier]; replaced, never changed
         self.segment: str | None = None
         self.value_score: float | None = None
         self.score_parts: list[Any] | None = None  # of each dimension its weight, value, and what counts without one

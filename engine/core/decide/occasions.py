@@ -81,7 +81,7 @@ def next_due_ms(plan: Plan, client: ClientState, decided_ms: int = 0) -> int:
 
 def noted(client: ClientState) -> tuple[object, ...]:
     """The traces of an evaluation: equal before and after if nothing came of it."""
-    return client.tier, client.recent, *(source.noted(client) for source in DUE)
+    return client.tier, client.tier_risk, client.recent, *(source.noted(client) for source in DUE)
 
 
 def _holding(

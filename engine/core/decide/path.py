@@ -24,13 +24,13 @@ from engine.core.decide.messages import action_id, action_message, tier_change_m
 from engine.core.decide.occasions import became, item_matches, next_due_ms, noted, sequence_matches, take_due
 from engine.core.decide.policy import Match, Send, judge, record
 from engine.core.decide.portrait import portray
-from engine.core.decide.tiers import TierMove, review, review_due_ms
+from engine.core.decide.tiers import AtRisk, TierMove, review, review_due_ms
 from engine.core.learn.actions import note_action
 from engine.core.learn.corrections import correct
 from engine.core.learn.facts import learn
 from engine.core.learn.items import keep
 from engine.core.plan.compile import Plan
-from engine.core.rules.occasion import TIER_CHANGE, on
+from engine.core.rules.occasion import TIER_AT_RISK, TIER_CHANGE, on
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,7 @@ class Decided:
     changed: dict[str, ClientState] = field(default_factory=dict)
     outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)  # (rule id, outcome)
     moves: Counter[tuple[str, str, str]] = field(default_factory=Counter)  # (from or "", to, reason)
+    notices: Counter[tuple[str, str]] = field(default_factory=Counter)  # (tier, the one it would fall to)
     duplicates: Counter[str] = field(default_factory=Counter)  # by topic
     late: Counter[str] = field(default_factory=Counter)  # by topic
     receipts: Counter[tuple[str, str]] = field(default_factory=Counter)  # (channel, status)
@@ -113,10 +114,11 @@ def _take(plan: Plan, states: MutableMapping[str, ClientState], topic: str, even
     comes = _BACK[topic](plan, client, event, decided) if topic in _BACK else None
     if client.positions_dropped != dropped:
         decided.dropped["positions"] += client.positions_dropped - dropped
-    move = None
+    found = None
     if topic in plan.review_on:
-        move = review(plan, client)
+        found = review(plan, client)
         client.review_ms = review_due_ms(plan, client)
+    move, notice = (None, found) if isinstance(found, AtRisk) else (found, None)
     if plan.facts[topic] or move is not None or day != client.day or client.sequence == 1:
         _classify(plan, client)
     if plan.portrayal is not None or client.portrait or client.stage:
@@ -128,6 +130,8 @@ def _take(plan: Plan, states: MutableMapping[str, ClientState], topic: str, even
         matches += sequence_matches(plan, client, topic, event)
     if steps:
         matches += item_matches(plan, client, steps)
+    if notice is not None:
+        matches += _noticed(plan, client, notice, decided)
     if client.held or plan.timed.becomes:
         matches += became(plan, client)
     if matches or move is not None:
@@ -176,16 +180,27 @@ def _run_timers(plan: Plan, client: ClientState, until_ms: int, decided: Decided
     while client.due_ms <= until_ms:
         client.advance(plan.layout, client.due_ms)
         client.sequence += 1
-        move = review(plan, client)
+        found = review(plan, client)
+        move, notice = (None, found) if isinstance(found, AtRisk) else (found, None)
         _classify(plan, client)
         if plan.portrayal is not None or client.portrait or client.stage:
             portray(plan, client)
         matches = take_due(plan, client)
+        if notice is not None:
+            matches += _noticed(plan, client, notice, decided)
         if matches or move is not None:
             cause = Cause.model_construct(type=TIMER, event_id=None, time=rfc3339(client.now_ms))
             _act(plan, client, None, cause, matches, move, decided)
         client.review_ms = review_due_ms(plan, client)
         client.due_ms = next_due_ms(plan, client, decided.decided_ms)
+
+
+def _noticed(plan: Plan, client: ClientState, notice: AtRisk, decided: Decided) -> list[Match]:
+    """The rules that a notice of a demotion matches."""
+    assert client.tier is not None  # which it would leave
+    decided.notices[client.tier, notice.falls_to] += 1
+    rules = plan.compiled[TIER_AT_RISK]
+    return [Match(rules[index], notice) for index in plan.match[TIER_AT_RISK](client, notice, None)]
 
 
 def _sweep(plan: Plan, states: MutableMapping[str, ClientState], item: Sweep, decided: Decided) -> None:

@@ -2,6 +2,7 @@
 
 Enters: a Plan and a ClientState. Leaves: a TierMove or none, and the time of the next review.
 Holds: between a step's exit and enter thresholds a client stays where it is; no move sooner than the ladder allows.
+Where a ladder has a grace or a review, a client that belongs lower has notice first, and moves down when both allow it.
 A tier that staff gave holds until its end; then the client has the tier it had before, or a better one that it earns.
 """
 
@@ -9,13 +10,15 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from engine.core.client import overrides
 from engine.core.client.state import MAX_HISTORY, ClientState
+from engine.core.decide import calendars
 from engine.core.firm_time import DAY_MS, HOUR_MS, NEVER_MS, day_start_ms
 from engine.core.plan.compile import CompiledLadder, Plan
 from engine.core.plan.features import next_slide_ms
+from engine.core.rules.ruleset import Ladder
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,14 @@ class TierMove:
     threshold: float | None
     money: bool
     since_ms: int | None  # since when the client had the old tier
+
+
+class AtRisk(NamedTuple):
+    """Notice of a demotion that will come unless the measure rises, as rules read it."""
+
+    falls_to: str
+    falls_ms: int
+    days: int
 
 
 def _step_for(ladder: CompiledLadder, value: Any, current: int | None) -> int:
@@ -56,14 +67,21 @@ def _unknown(ladder: CompiledLadder, client: ClientState) -> bool:
     return not all(reach.is_known(client) for reach in ladder.needs)
 
 
-def review(plan: Plan, client: ClientState) -> TierMove | None:
-    """Move the client to the tier it belongs to now, if it may move. Changes the client if it returns a move."""
+def review(plan: Plan, client: ClientState) -> TierMove | AtRisk | None:
+    """Move the client to the tier it belongs to now, if it may move, or give it notice of that. Changes the client if
+    it returns something.
+    """
     if client.type is None:
         return None
     ladder = plan.ladders.get(client.type)
+    if client.tier_risk is not None and (
+        ladder is None or not ladder.ladder.gives_notice or client.tier not in ladder.place
+    ):
+        client.tier_risk = None  # other rules, or another type
     if client.overrides or client.tier_before is not None:
         given = overrides.tier_now(client)
         if given is not None and ladder is not None and given in ladder.place:
+            client.tier_risk = None
             return _given(client, given)
         if client.tier_before is not None:
             return _given_no_longer(ladder, client)
@@ -76,17 +94,32 @@ def review(plan: Plan, client: ClientState) -> TierMove | None:
         return None
     current = ladder.place.get(client.tier)
     target = _step_for(ladder, value, current)
+    if current is not None and target <= current:
+        client.tier_risk = None
     if target == current:
         return None
     tier = ladder.ladder.steps[target].tier
     if current is None:
         reason = "first" if client.tier is None else "type_changed"
         return _move(client, tier, reason, ladder, value, ladder.enter[target])
-    if client.now_ms < (client.tier_since_ms or 0) + _stay_ms(ladder, current, target):
+    if target > current and ladder.ladder.gives_notice:
+        if client.tier_risk is None and (falls_ms := _falls_down_ms(ladder.ladder, client)) > client.now_ms:
+            client.tier_risk = [client.now_ms, falls_ms, tier]
+            return AtRisk(tier, falls_ms, (falls_ms - client.now_ms) // DAY_MS)
+        if client.tier_risk is not None and client.now_ms < client.tier_risk[1]:
+            return None
+    elif client.now_ms < (client.tier_since_ms or 0) + _stay_ms(ladder, current, target):
         return None
     if target < current:
         return _move(client, tier, "promoted", ladder, value, ladder.enter[target])
     return _move(client, tier, "demoted", ladder, value, ladder.exit[current])
+
+
+def _falls_down_ms(ladder: Ladder, client: ClientState) -> int:
+    """When a client who has notice now moves down: after its stay and the grace, at a review."""
+    stay_ms = (client.tier_since_ms or 0) + ladder.demote_after_days * DAY_MS
+    earliest_ms = max(stay_ms, client.now_ms + ladder.grace_days * DAY_MS)
+    return earliest_ms if ladder.review is None else calendars.next_ms(ladder.review, earliest_ms - 1)
 
 
 def _given(client: ClientState, tier: str) -> TierMove | None:
@@ -126,7 +159,7 @@ def _move(
         ladder.money if ladder else False,
         client.tier_since_ms,
     )
-    client.tier, client.tier_since_ms = to_tier, client.now_ms
+    client.tier, client.tier_since_ms, client.tier_risk = to_tier, client.now_ms, None
     client.tier_history = [*client.tier_history, [client.now_ms, move.from_tier, to_tier]][-MAX_HISTORY:]
     return move
 
@@ -141,7 +174,7 @@ def review_due_ms(plan: Plan, client: ClientState) -> int:
     if client.corrected and _unknown(ladder, client):
         return day_start_ms(client.day + 1)
     current = ladder.place.get(client.tier)
-    rises = True  # whether time alone can make the measure better than the tier asks for
+    rises = recovers = True  # whether time alone can make the measure better than the tier asks for, or good enough
     if ladder.daily_mean is not None:
         if current is None:
             return NEVER_MS  # there is no balance yet
@@ -150,12 +183,16 @@ def review_due_ms(plan: Plan, client: ClientState) -> int:
         best = _step_for(ladder, max(values), current) if values else current
         if not values or best == current == _step_for(ladder, min(values), current):
             return NEVER_MS
-        rises = best < current
+        rises, recovers = best < current, best <= current
     due_ms = NEVER_MS
     if current is not None:
         target = _step_for(ladder, ladder.measure(client, None, None), current)
         if target != current:
-            due_ms = max((client.tier_since_ms or 0) + _stay_ms(ladder, current, target), client.now_ms + 1)
+            may_ms = (client.tier_since_ms or 0) + _stay_ms(ladder, current, target)
+            if target > current and ladder.ladder.gives_notice:
+                may_ms = client.tier_risk[1] if client.tier_risk is not None else 0
+                rises = recovers  # which ends the risk
+            due_ms = max(may_ms, client.now_ms + 1)
             if not rises:
                 return due_ms  # waits for nothing but its minimum stay
             if target > current and ladder.falling is not None:

@@ -18,7 +18,7 @@ from engine.core.contract.topic import Topic, written_as
 from engine.core.contract.topics import TOPICS, Kinds, in_order, sources
 from engine.core.language.expressions import BOOL, TEXT, Changes, Name, Scope, Type, enum, number
 from engine.core.language.types import INTEGER_UNITS, MAX_NAME_LOG10, MONEY
-from engine.core.rules.occasion import ITEM, ITEM_KINDS, ITEM_STEPS, MATURITY, TIER_CHANGE, Trigger
+from engine.core.rules.occasion import ITEM, ITEM_KINDS, ITEM_STEPS, MATURITY, TIER_AT_RISK, TIER_CHANGE, Trigger
 from engine.core.rules.ruleset import Feature, Since
 from engine.core.rules.tables import NOTHING, Declared, with_declared
 from engine.core.text import IDENTIFIER
@@ -153,6 +153,8 @@ def client_names(
         Name("client.do_not_contact", BOOL, False, 'holds(c, "do_not_contact")', "whether staff said so, and it holds"),
         Name("client.snoozed", BOOL, False, 'holds(c, "snooze")', "whether staff let all that goes to the client rest"),
         Name("client.tier_overridden", BOOL, False, "(c.tier_before is not None)", "whether staff gave the tier"),
+        Name("client.tier_at_risk", BOOL, False, "(c.tier_risk is not None)", "whether a demotion was announced"),
+        Name("client.tier_falls_at", TIME, True, "(c.tier_risk and c.tier_risk[1])", "when it comes, if it does"),
         Name("client.known_since", TIME, False, "c.since_ms", "time of the first event"),
         Name("now", TIME, False, "c.now_ms", "time of the event, or when a rule is due by itself", "now"),
     ]
@@ -225,7 +227,8 @@ def event_names(about: str, kinds: Kinds = TOPICS) -> tuple[Name, ...]:
 
 def eventful(kinds: Kinds = TOPICS) -> tuple[str, ...]:
     """What has names of its own, for declarations that use them."""
-    return (*(kind for kind in kinds if event_names(kind, kinds)), MATURITY.about, ITEM, TIER_CHANGE.about)
+    others = (MATURITY.about, ITEM, TIER_CHANGE.about, TIER_AT_RISK.about)
+    return (*(kind for kind in kinds if event_names(kind, kinds)), *others)
 
 
 @lru_cache
@@ -273,6 +276,16 @@ def tier_change_names(tiers: tuple[str, ...]) -> list[Name]:
         ),
         Name("tier_change.new", enum(*tiers), False, "t.to_tier", "tier now", of="move"),
         Name("tier_change.reason", enum(*TIER_REASONS), False, "t.reason", reasons, of="move"),
+    ]
+
+
+def tier_at_risk_names(tiers: tuple[str, ...]) -> list[Name]:
+    to, at = "tier that the client would fall to", "when, unless the measure rises before"
+    days = "whole days from the notice until then"
+    return [
+        Name("tier_at_risk.falls_to", enum(*tiers), False, "e.falls_to", to, of="event"),
+        Name("tier_at_risk.falls_at", TIME, False, "e.falls_ms", at, of="event"),
+        Name("tier_at_risk.days", number("days"), False, "e.days", days, bounds=(0, math.inf), of="event"),
     ]
 
 
@@ -365,4 +378,6 @@ def rule_scope(
         names += POSITION_NAMES
     if trigger == TIER_CHANGE:
         names += tier_change_names(tiers)
+    if trigger == TIER_AT_RISK:
+        names += tier_at_risk_names(tiers)
     return with_declared({name.name: name for name in names}, declared, about, compiling=code is not None)

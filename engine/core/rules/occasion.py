@@ -16,13 +16,15 @@ from engine.core.language.expressions import Expression
 
 Every = Literal["day", "trading_day", "working_day", "week", "month", "quarter", "year", "birthday"]
 BUSINESS_DAYS: Final = ("trading_day", "working_day")  # of Every: days that calendar.yaml names
-Kind = Literal["event", "tier_change", "silence", "becomes", "at", "maturity", "after", "timeout", "unanswered", "item"]
+_OfTiers = Literal["tier_change", "tier_at_risk"]
+_OfTime = Literal["silence", "becomes", "at", "maturity", "after", "timeout", "unanswered", "item"]
+Kind = Literal["event", _OfTiers, _OfTime]
 
 
 class Trigger(NamedTuple):
     """What a rule is evaluated on: an event of a topic or declared type, the tier change that an event or timer led to,
-    a timer of the client's own, a condition over its state; `after` an event that is the second step of a sequence, and
-    the `timeout` of a sequence whose second step did not come; a step of an open `item`.
+    or the notice of one to come; a timer of the client's own, a condition over its state; `after` an event that is the
+    second step of a sequence, and the `timeout` of a sequence whose second step did not come; a step of an open `item`.
     """
 
     kind: Kind
@@ -38,6 +40,7 @@ class Trigger(NamedTuple):
 
 
 TIER_CHANGE: Final = Trigger("tier_change")
+TIER_AT_RISK: Final = Trigger("tier_at_risk")
 SILENCE: Final = Trigger("silence")
 BECOMES: Final = Trigger("becomes")
 AT: Final = Trigger("at")
@@ -62,7 +65,7 @@ def after(topic: str) -> Trigger:
 
 def event_triggers(kinds: Kinds = TOPICS) -> tuple[Trigger, ...]:
     """What rule files name after `on`."""
-    return (*map(on, in_order(kinds)), TIER_CHANGE, ITEM_STEP)
+    return (*map(on, in_order(kinds)), TIER_CHANGE, TIER_AT_RISK, ITEM_STEP)
 
 
 def triggers(kinds: Kinds = TOPICS) -> tuple[Trigger, ...]:

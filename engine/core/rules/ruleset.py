@@ -14,7 +14,7 @@ from engine.core.contract.topics import Kinds
 from engine.core.language.expressions import Expression, Name
 from engine.core.rules.business_days import BusinessCalendar
 from engine.core.rules.event_types import EventType, declared_by, kinds_of
-from engine.core.rules.occasion import Occasion, Trigger
+from engine.core.rules.occasion import Calendar, Occasion, Trigger
 from engine.core.rules.score import ScorePart, total
 from engine.core.rules.tables import Declared, Definition, Table
 
@@ -83,6 +83,13 @@ class Ladder:
     steps: tuple[TierStep, ...]
     promote_after_days: int
     demote_after_days: int
+    grace_days: int = 0  # from the notice of a demotion to it
+    review: Calendar | None = None  # the moments at which clients move down; None: at any
+
+    @property
+    def gives_notice(self) -> bool:
+        """Whether a client hears of a demotion before it comes."""
+        return bool(self.grace_days) or self.review is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from engine.core.activity.layout import MAX_SUM
 from engine.core.language.expressions import BOOL, Expression, parse
 from engine.core.language.functions import FUNCTIONS
 from engine.core.language.types import MONEY
-from engine.core.rules.occasion import Becomes, Sequence, on, trigger_about
+from engine.core.rules.occasion import TIER_AT_RISK, Becomes, Sequence, on, trigger_about
 from engine.core.rules.ruleset import Rule
 from engine.rulefile.lint.findings import Findings
 from engine.rulefile.lint.narrowing import World, impossible
@@ -31,8 +31,13 @@ RELATED: Final = ("client.type", "client.tier")  # one implies the other
 
 def look(certain: Worlds, findings: Findings) -> None:
     rule_set, places = certain.rule_set, findings.places
+    notice = any(ladder.gives_notice for ladder in rule_set.tiers.ladders.values())
     for rule in rule_set.rules:
         home = places.rules.get(rule.id)
+        if home is not None and rule.triggers == (TIER_AT_RISK,) and not notice:
+            said = "can never hold: no ladder of tiers.yaml has a grace or a review"
+            findings.add("L101", home, f'rule "{rule.id}"', said, "add one, or remove the rule", home=home)
+            continue
         for expression, at, worlds in _conditions(certain, rule, home):
             if at is not None and home is not None:
                 _Look(findings, f'rule "{rule.id}"', home, at, worlds).condition(expression)

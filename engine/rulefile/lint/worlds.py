@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ast
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -22,7 +22,7 @@ from engine.core.language.expressions import Name, Scope
 from engine.core.language.types import INTEGER_UNITS
 from engine.core.plan.features import column_key
 from engine.core.rules import names
-from engine.core.rules.occasion import TIER_CHANGE, Silence, Trigger, Unanswered
+from engine.core.rules.occasion import TIER_AT_RISK, TIER_CHANGE, Silence, Trigger, Unanswered
 from engine.core.rules.ruleset import Feature, Rule, RuleSet, Tiers, Window
 from engine.core.rules.tables import Declared, row_tree
 from engine.rulefile.lint.narrowing import World
@@ -66,6 +66,11 @@ def world_of(rule_set: RuleSet, trigger: Trigger | None, rule: Rule | None = Non
         domains["client.days_in_tier"] = Domain((Span(0, 0),), missing=False)
         related = ("client.type", "client.tier", "tier_change.old", "tier_change.reason")
         relations.append((related, frozenset(_moves(rule_set.tiers, tiers))))
+    elif trigger == TIER_AT_RISK:
+        domains["client.tier_at_risk"] = Domain(Choice(frozenset((True,))), missing=False)
+        domains["client.tier_falls_at"] = replace(domains["client.tier_falls_at"], missing=False)
+        falling = ("client.type", "client.tier", "tier_at_risk.falls_to")
+        relations.append((falling, frozenset(_falls(rule_set.tiers))))
     else:
         relations.append((("client.type", "client.tier"), frozenset(_tiers_by_type(rule_set.tiers, tiers))))
     if topic == "balances":
@@ -206,6 +211,13 @@ def _moves(tiers: Tiers, every: tuple[str, ...]) -> list[tuple[str, str, str | N
             if ladder is not None and old != new:
                 rows.append((type_, new, old, "override"))
     return rows
+
+
+def _falls(tiers: Tiers) -> Iterator[tuple[str, str, str]]:
+    """Every demotion of which clients have notice: type, tier, the lower one."""
+    for type_, ladder in tiers.ladders.items():
+        if ladder.gives_notice:
+            yield from ((type_, *two) for two in itertools.combinations([step.tier for step in ladder.steps], 2))
 
 
 def example(values: Mapping[str, Any]) -> str:

@@ -20,6 +20,7 @@ from engine.core.language.types import DURATION, MONEY, TIME
 from engine.core.language.units import words
 from engine.core.plan.waking import changes_with, read_by
 from engine.core.rules import names
+from engine.core.rules.occasion import Calendar
 from engine.core.rules.ruleset import (
     Aggregate,
     ContactPolicy,
@@ -34,6 +35,7 @@ from engine.core.rules.ruleset import (
 )
 from engine.core.rules.score import FULL, SCORE, ScorePart
 from engine.rulefile.read.definitions import is_word
+from engine.rulefile.read.occasions import read_calendar
 from engine.rulefile.source.document import Listing, Mapping, Node, Scalar
 from engine.rulefile.source.fields import DAY_S, IDENTIFIER, KEBAB, TIER, Reader
 
@@ -46,6 +48,8 @@ MAX_FEATURES: Final = 60  # each costs memory in every client's state
 STAGE: Final = ("client.stage", "client.days_in_stage", "client.stage_since")
 LATER: Final = ("client.tier", "client.days_in_tier", "client.segment", SCORE, *STAGE)  # than the score
 MAX_TRAITS: Final = 30  # each is in every client's record
+LADDER_KEYS: Final = ("promote_after", "demote_after", "grace", "review")  # beside measure and tiers
+REVIEWS: Final = ("week", "month", "quarter", "year")  # how often clients may move down
 MAX_STAY_S: Final = 366 * DAY_S
 FEATURE_KEYS: Final = ("window", "since", "field", "by", "where", "description", "was")  # beside source and aggregate
 
@@ -281,7 +285,7 @@ def _segment(reader: Reader, node: Node, scope: Scope) -> Segment:
 
 
 def _ladder(reader: Reader, node: Node, scope: Scope) -> Ladder:
-    fields = reader.mapping(node, ("measure", "tiers"), ("promote_after", "demote_after"))
+    fields = reader.mapping(node, ("measure", "tiers"), LADDER_KEYS)
     measure = reader.expression(fields.get("measure"), scope, number())
     nodes = reader.items(fields.get("tiers"))
     if "tiers" in fields and not nodes:
@@ -298,7 +302,9 @@ def _ladder(reader: Reader, node: Node, scope: Scope) -> Ladder:
     def stay(key: str) -> int:
         return reader.duration(fields[key], "d", 0, MAX_STAY_S) // DAY_S if key in fields else 0
 
-    return Ladder(measure, tuple(steps), stay("promote_after"), stay("demote_after"))
+    review = read_calendar(reader, fields["review"], REVIEWS) if "review" in fields else None
+    assert review is None or isinstance(review, Calendar)  # no maturity is among REVIEWS
+    return Ladder(measure, tuple(steps), stay("promote_after"), stay("demote_after"), stay("grace"), review)
 
 
 def _step(reader: Reader, node: Node, measured: Type, last: bool) -> TierStep:

@@ -73,7 +73,7 @@ def read_occasion(reader: Reader, node: Node, fields: dict[str, Node], scopes: S
         case ["unanswered", *_]:
             occasion = _unanswered(reader, fields["unanswered"])
         case ["at", *_]:
-            occasion = _calendar(reader, fields["at"])
+            occasion = read_calendar(reader, fields["at"])
         case ["sequence", *_]:
             occasion = _sequence(reader, fields["sequence"], scopes)
         case ["on", *_]:
@@ -116,10 +116,10 @@ def _becomes(reader: Reader, fields: dict[str, Node], scopes: Scopes) -> tuple[B
     return Becomes(length("for", MINUTE_S), length("repeat_every", 60 * MINUTE_S)), condition
 
 
-def _calendar(reader: Reader, node: Node) -> Calendar | BeforeMaturity:
+def read_calendar(reader: Reader, node: Node, known: tuple[str, ...] = EVERY) -> Calendar | BeforeMaturity:
     every = "day"
     if isinstance(node, Mapping) and "every" in node.entries:
-        every = reader.choice(node.entries["every"][1], EVERY) or "day"
+        every = reader.choice(node.entries["every"][1], known) or "day"
         fields = reader.mapping(node, ("every", "time"), CALENDAR_KEYS[every])
         if every in BUSINESS_DAYS and f"is_{every}" not in reader.answers:
             reader.problem(node.entries["every"][1], *reader.unanswered(f"every: {every}"))

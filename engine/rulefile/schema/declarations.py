@@ -19,6 +19,7 @@ from engine.rulefile.read import declarations, definitions, event_types, tables
 from engine.rulefile.schema.parts import (
     Keys,
     Schema,
+    calendar_time,
     choice,
     described,
     duration,
@@ -100,9 +101,14 @@ def tiers_schema(rule_set: RuleSet | None) -> Schema:
         "tiers": ({**items(one), "minItems": 1}, "Best first."),
         "promote_after": (duration("d"), "Days in the tier before moving up."),
         "demote_after": (duration("d"), "Days in the tier before moving down."),
+        "grace": (duration("d"), "Days from the notice of a move down, `tier_at_risk`, to the move."),
+        "review": (
+            calendar_time(declarations.REVIEWS),
+            "When clients move down, having had notice.",
+        ),
     }
     segment: Keys = {"id": (word(KEBAB), "Its name."), "when": (expression(known), "Who is in it.")}
-    of_type = mapping(ladder, ("measure", "tiers"), ("promote_after", "demote_after"))
+    of_type = mapping(ladder, ("measure", "tiers"), declarations.LADDER_KEYS)
     root: Keys = {
         **dict.fromkeys(names.CLIENT_TYPES, (of_type, "How clients of this type move between tiers.")),
         "segments": (items(mapping(segment, ("id", "when"))), "The first that holds is the client's."),

@@ -10,8 +10,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from engine.core.contract.topics import TOPICS, Kinds
+from engine.core.firm_time import WEEKDAYS
 from engine.core.rules.ruleset import RuleSet
 from engine.rulefile.lint.worlds import scope_of
+from engine.rulefile.read import occasions
 from engine.rulefile.source.fields import IDENTIFIER
 
 Schema = dict[str, Any]
@@ -107,3 +109,34 @@ def words_of(rule_set: RuleSet | None) -> str:
     own = [known for name, known in scope.items() if "." not in name][:SHOWN]
     said = "; ".join(f"{known.name}{f' ({known.description})' if known.description else ''}" for known in own)
     return f"Declared names: {said}." if said else ""
+
+
+def calendar_time(known: tuple[str, ...] = occasions.EVERY) -> Schema:
+    day = either(number(1, 31), choice(WEEKDAYS))
+    parts: Keys = {
+        "every": (choice(known), "How often, or on which of the client's days."),
+        "time": (
+            {"type": "string", "pattern": "^([01][0-9]|2[0-3]):[0-5][0-9]$"},
+            'The firm\'s time, such as "09:00".',
+        ),
+        "day": (day, "Of the month; or of the week: mon to sun."),
+        "month": (number(1, 12), "Of the year."),
+        "before": (duration("d"), "So many days before the birthday or the maturity."),
+    }
+    calendar = mapping(parts, ("every", "time"), ("day", "month", "before"))
+    calendar["allOf"] = [
+        {
+            "if": {"properties": {"every": {"const": every}}, "required": ["every"]},
+            "then": {"propertyNames": {"enum": ["every", "time", *keys]}},
+        }
+        for every, keys in occasions.CALENDAR_KEYS.items()
+        if every in known
+    ]
+    calendar["allOf"] += [
+        {
+            "if": {"properties": {"every": {"const": "week"}}, "required": ["every"]},
+            "then": {"properties": {"day": choice(WEEKDAYS)}},
+            "else": {"properties": {"day": number(1, 31)}},
+        }
+    ]
+    return calendar

@@ -16,7 +16,6 @@ from engine.core.contract.corrections import CORRECTIONS
 from engine.core.contract.profiles import CONSENTS
 from engine.core.contract.topic import Topic
 from engine.core.contract.topics import TOPICS, in_order, sources
-from engine.core.firm_time import WEEKDAYS
 from engine.core.rules import names
 from engine.core.rules.occasion import ITEM_KINDS, event_triggers
 from engine.core.rules.ruleset import RuleSet
@@ -24,6 +23,7 @@ from engine.rulefile.read import cases, occasions, rules, story
 from engine.rulefile.schema.parts import (
     Keys,
     Schema,
+    calendar_time,
     choice,
     choices,
     described,
@@ -67,7 +67,7 @@ def rules_schema(rule_set: RuleSet | None) -> Schema:
         "silence": (_silence(rule_set), "Looks at a client once when nothing has come for so long."),
         "unanswered": (_unanswered(), "Fires for each item that has had no answer for so long."),
         "becomes": (expression(known), "Fires when this becomes true, not again while it stays true."),
-        "at": (_calendar(), "Looks at every client at a time of the firm's calendar."),
+        "at": (calendar_time(), "Looks at every client at a time of the firm's calendar."),
         "sequence": (_sequence(known, rule_set), "An event, and another that follows it or does not."),
         "for": (duration("mhd"), "With becomes: it must have been true for so long."),
         "repeat_every": (duration("mhd"), "With becomes: again while it stays true."),
@@ -121,36 +121,6 @@ def _unanswered() -> Schema:
         "for": (duration("mhd"), "For so long, since it was opened."),
     }
     return mapping(parts, ("of", "for"))
-
-
-def _calendar() -> Schema:
-    day = either(number(1, 31), choice(WEEKDAYS))
-    parts: Keys = {
-        "every": (choice(occasions.EVERY), "How often, or on which of the client's days."),
-        "time": (
-            {"type": "string", "pattern": "^([01][0-9]|2[0-3]):[0-5][0-9]$"},
-            'The firm\'s time, such as "09:00".',
-        ),
-        "day": (day, "Of the month; or of the week: mon to sun."),
-        "month": (number(1, 12), "Of the year."),
-        "before": (duration("d"), "So many days before the birthday or the maturity."),
-    }
-    calendar = mapping(parts, ("every", "time"), ("day", "month", "before"))
-    calendar["allOf"] = [
-        {
-            "if": {"properties": {"every": {"const": every}}, "required": ["every"]},
-            "then": {"propertyNames": {"enum": ["every", "time", *keys]}},
-        }
-        for every, keys in occasions.CALENDAR_KEYS.items()
-    ]
-    calendar["allOf"] += [
-        {
-            "if": {"properties": {"every": {"const": "week"}}, "required": ["every"]},
-            "then": {"properties": {"day": choice(WEEKDAYS)}},
-            "else": {"properties": {"day": number(1, 31)}},
-        }
-    ]
-    return calendar
 
 
 def _sequence(known: str, rule_set: RuleSet | None) -> Schema:

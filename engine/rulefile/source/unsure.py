@@ -14,7 +14,13 @@ from typing import Final
 from engine.core.language.expressions import Fault
 from engine.rulefile.source.problem import Problem
 
-TIERS_DECLARE: Final = ("client.tier", "tier_change.old", "tier_change.new", "client.segment")  # names by their values
+TIERS_DECLARE: Final = (
+    "client.tier",
+    "tier_change.old",
+    "tier_change.new",
+    "tier_at_risk.falls_to",
+    "client.segment",
+)  # names by their values
 MAX_SHOWN: Final = 5
 
 

@@ -7,6 +7,7 @@ series that begins with its first event; what is gone (a rule, a tier, a partiti
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -96,6 +97,9 @@ class Metrics:
         self.tier_changes = Counter(
             "engage_tier_changes", "Tier changes published.", ["from_tier", "to_tier", "reason"], registry=r
         )
+        self.tier_notices = Counter(
+            "engage_tier_notices", "Notices of a demotion to come.", ["tier", "falls_to"], registry=r
+        )
         self.tier_clients = Gauge("engage_tier_clients", "Clients in each tier.", ["partition", "tier"], registry=r)
         self.lag = Gauge("engage_lag_records", "Records not yet decided.", ["topic", "partition"], registry=r)
         self.held = Gauge(
@@ -163,6 +167,7 @@ class Metrics:
         )
         self._counts: dict[str, Counter | Gauge] = {  # by the name under which a processor counts
             "tier_changes": self.tier_changes,
+            "tier_notices": self.tier_notices,
             "duplicates": self.duplicates,
             "late": self.late,
             "receipts": self.receipts,
@@ -173,6 +178,7 @@ class Metrics:
         }
         self._used: dict[int | None, RuleSet] = {}  # by the worker's partitions; None: by the worker itself
         self._moves: set[tuple[str, str, str]] = set()
+        self._notices: set[tuple[str, str]] = set()
         self._of_types = {"duplicates": self.duplicates, "late": self.late, "unread": self.unread}
         self._of_types["corrections"] = self.corrections
         self._declared: set[tuple[str, ...]] = set()  # the series of declared types: which of the above, its labels
@@ -233,6 +239,8 @@ class Metrics:
                 self._counts[name].labels(*labels).inc(times)
             if name == "tier_changes":
                 self._moves.add((labels[0], labels[1], labels[2]))  # from a tier that is gone, perhaps
+            elif name == "tier_notices":
+                self._notices.add((labels[0], labels[1]))
         if unit.tallies:
             self.population(partition, tiers)
 
@@ -257,6 +265,12 @@ class Metrics:
         for new in moves - self._moves:
             self.tier_changes.labels(*new)
         self._moves = moves
+        notices = {about for rule_set in used for about in _notices(rule_set.tiers)}
+        for gone_notice in self._notices - notices:
+            self.tier_notices.remove(*gone_notice)
+        for new_notice in notices - self._notices:
+            self.tier_notices.labels(*new_notice)
+        self._notices = notices
         series = {label for rule_set in used for label in _of_declared(rule_set.declared_types)}
         for counter, *labels in self._declared - series:
             self._of_types[counter].remove(*labels)
@@ -308,6 +322,12 @@ def _of_declared(declared: Kinds) -> Iterator[tuple[str, ...]]:
         yield "late", name
         yield from (("corrections", name, result) for result in RESULTS)
         yield from (("unread", EVENTS, f"{name}.{field}") for field in _fields_that_may_be_unread(kind))
+
+
+def _notices(tiers: Tiers) -> Iterator[tuple[str, str]]:
+    """(tier, the lower one): of what demotions these rules can give notice."""
+    for ladder in tiers.ladders.values():
+        yield from itertools.combinations([step.tier for step in ladder.steps], 2)
 
 
 def _tier_moves(tiers: Tiers) -> Iterator[tuple[str, str, str]]:

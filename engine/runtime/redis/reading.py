@@ -124,6 +124,12 @@ def _private(client: ClientState, declared: Mapping[str, int]) -> dict[str, Any]
             }
             for entry in overrides.shown(client.overrides)
         ],
+        "tier_at_risk": client.tier_risk
+        and {
+            "since": rfc3339(client.tier_risk[0]),
+            "falls_at": rfc3339(client.tier_risk[1]),
+            "falls_to": client.tier_risk[2],
+        },
         "tier_history": [
             {"time": rfc3339(at), "from": old, "to": new} for at, old, new in reversed(client.tier_history)
         ],
@@ -147,6 +153,8 @@ def on_one_screen(record: dict[str, Any]) -> str:
         *("age_band", "region", "risk_level", "events", "known_since", "updated_at", "next_look"),
     )
     lines += [f"  {name:<16} {'-' if record[name] is None else record[name]}" for name in shown]
+    if risk := record["tier_at_risk"]:
+        lines.insert(4, f"    at risk since {risk['since']}: falls to {risk['falls_to']} at {risk['falls_at']}")
     at = next(number for number, line in enumerate(lines) if line.startswith("  value_score")) + 1
     lines[at:at] = [f"    {_points(part)}" for part in record.get("score", ())]
     if record.get("stage") is not None:
