@@ -1,10 +1,11 @@
-"""Commands that can do without Kafka and Redis: `simulate | schemas | capacity | replay | init`.
+"""Commands that can do without Kafka and Redis: `simulate | schemas | capacity | replay | init | fmt | test`.
 
 Enters: arguments. Leaves: exit status 0 done, 1 refused or found wrong, 2 used wrongly.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -15,7 +16,7 @@ from typing import Any, Final
 
 import click
 
-from engine.cli.odd import DIRECTORY, Finite, PathOf
+from engine.cli.odd import DIRECTORY, NEW_FILE, Finite, PathOf
 from engine.cli.options import load_settings, real_clients, run_to_the_end, settings_options
 from engine.cli.output import JSON, answer, counted, progress
 from engine.core.contract.topics import inbound_topics
@@ -215,3 +216,40 @@ def init(directory: Path, shipped: bool, as_json: bool) -> None:
     rules = directory / "rules"
     then = [f"next: engage check {rules}; engage test {rules}; engage run --rules {rules}"]
     answer(as_json, {"files": written}, [*(f"{name}: written" for name in written), *then])
+
+
+@commands.command()
+@click.argument("paths", nargs=-1, required=True, type=PathOf("either"), metavar="PATH...")
+@click.option("--check", "check_only", is_flag=True, help="write nothing; exit status 1 when a file would change")
+@JSON
+def fmt(paths: tuple[Path, ...], check_only: bool, as_json: bool) -> None:
+    """Give rule files, or all of a directory, their usual layout. Comments stay, and the meaning does not change."""
+    from engine.rulefile.tools.format import lay_out
+
+    said: list[str] = []
+    status = lay_out(paths, check_only, said.append)
+    answer(as_json, {"good": status == 0, "files": said}, said)
+    sys.exit(status)
+
+
+@commands.command("test")
+@click.argument("directory", type=DIRECTORY)
+@click.option("--rule", metavar="ID", help="the tests of one rule")
+@click.option("--json", "as_json", is_flag=True, help="one JSON object")
+@click.option(
+    "--junit",
+    metavar="FILE",
+    type=NEW_FILE,
+    help="write the results for a pipeline, too",
+)
+def test_rules(directory: Path, rule: str | None, as_json: bool, junit: Path | None) -> None:
+    """Run the tests in rule files: each failure term by term, the branches that no test takes, rules without tests."""
+    from engine.rulefile.report.trial import report_tests
+
+    out = io.StringIO()
+    status = report_tests(directory, out, rule, as_json, junit)
+    if as_json:
+        click.echo(out.getvalue(), nl=False)
+    else:
+        answer(False, {}, out.getvalue().splitlines())
+    sys.exit(status)

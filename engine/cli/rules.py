@@ -1,4 +1,4 @@
-"""Commands about rule files: `engage check | fmt | test | lint | diff | publish`, and `engage rules history |
+"""Commands about rule files: `engage check | lint | diff | publish`, and `engage rules history |
 show | revert | approve | status | top`.
 
 Enters: arguments, rule files, the rule-set topic. Leaves: exit status 0 good, 1 refused or found wrong, 2 used wrongly.
@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.cli.odd import DIRECTORY, FILE, NEW_FILE, PathOf, urls
+from engine.cli.odd import DIRECTORY, FILE, PathOf, urls
 from engine.cli.options import load_settings, real_clients, run_to_the_end, settings_options
 from engine.cli.output import JSON, answer
 from engine.core.firm_time import day_number, day_start_ms
 
 if TYPE_CHECKING:
     from engine.core.rules.ruleset import RuleSet
+    from engine.insight.outlook import Outlook
     from engine.rulefile.lint.texts import Sample
     from engine.runtime.rule_sets.archive import Entry, RuleSetArchive
 
@@ -66,43 +67,6 @@ def check(directory: Path, format_: str, as_json: bool) -> None:
     if said := formatted(format_, directory, files, found):
         click.echo(said)
     sys.exit(1 if found else 0)
-
-
-@commands.command()
-@click.argument("paths", nargs=-1, required=True, type=PathOf("either"), metavar="PATH...")
-@click.option("--check", "check_only", is_flag=True, help="write nothing; exit status 1 when a file would change")
-@JSON
-def fmt(paths: tuple[Path, ...], check_only: bool, as_json: bool) -> None:
-    """Give rule files, or all of a directory, their usual layout. Comments stay, and the meaning does not change."""
-    from engine.rulefile.tools.format import lay_out
-
-    said: list[str] = []
-    status = lay_out(paths, check_only, said.append)
-    answer(as_json, {"good": status == 0, "files": said}, said)
-    sys.exit(status)
-
-
-@commands.command("test")
-@click.argument("directory", type=DIRECTORY)
-@click.option("--rule", metavar="ID", help="the tests of one rule")
-@click.option("--json", "as_json", is_flag=True, help="one JSON object")
-@click.option(
-    "--junit",
-    metavar="FILE",
-    type=NEW_FILE,
-    help="write the results for a pipeline, too",
-)
-def test_rules(directory: Path, rule: str | None, as_json: bool, junit: Path | None) -> None:
-    """Run the tests in rule files: each failure term by term, the branches that no test takes, rules without tests."""
-    from engine.rulefile.report.trial import report_tests
-
-    out = io.StringIO()
-    status = report_tests(directory, out, rule, as_json, junit)
-    if as_json:
-        click.echo(out.getvalue(), nl=False)
-    else:
-        answer(False, {}, out.getvalue().splitlines())
-    sys.exit(status)
 
 
 @commands.command()
@@ -203,6 +167,8 @@ def _unusable(message: str) -> click.ClickException:
 @_NAME
 @_NOTE
 @click.option("--breaking-events", is_flag=True, help="even if records of declared events will be refused")
+@click.option("--snapshot", metavar="FILE", type=FILE, help="say how many of its clients move or are acted on at once")
+@click.option("--yes", is_flag=True, help="do not ask, however many they are")
 @JSON
 def publish(
     directory: Path,
@@ -210,6 +176,8 @@ def publish(
     by: str,
     note: str,
     breaking_events: bool,
+    snapshot: Path | None,
+    yes: bool,
     as_json: bool,
     **given: Any,
 ) -> None:
@@ -223,8 +191,41 @@ def publish(
         rule_set = load_directory(directory)
     except Refused as error:
         raise click.ClickException(str(error)) from error
-    published = publishing.publish(settings, real_clients(), rule_set, by, note, breaking=breaking_events)
-    _say(run_to_the_end(published), rule_set.digest, as_json)
+    found, waits = None, False
+    if snapshot is not None:
+        archive = _archive(settings_file, given)
+        found, waits = _asked(archive, rule_set, snapshot, yes=yes, as_json=as_json)
+    published = publishing.publish(settings, real_clients(), rule_set, by, note, breaking=breaking_events, waits=waits)
+    _say(run_to_the_end(published), rule_set.digest, as_json, found)
+
+
+def _asked(
+    archive: RuleSetArchive, rule_set: RuleSet, snapshot: Path, *, yes: bool, as_json: bool
+) -> tuple[Outlook, bool]:
+    """What publishing would do at once to the clients of a snapshot, once somebody has agreed to it; and whether
+    somebody else has to approve it.
+    """
+    from engine.core.plan.compile import compile_rule_set
+    from engine.insight.outlook import outlook
+    from engine.operations.snapshot import clients_of
+    from engine.runtime.errors import Refused
+
+    after = compile_rule_set(rule_set)
+    try:
+        before = archive.plan(archive.head) if archive.head is not None else None
+        states = (write.state for write in clients_of(snapshot))
+        found = outlook(before, after, states, real_clients().wall_ms())
+    except Refused as error:
+        raise click.ClickException(str(error)) from error
+    policy = (before or after).rule_set.policy
+    if not as_json:
+        answer(False, {}, found.lines())
+    if found.affected > policy.ask_above and not yes:
+        if as_json:
+            raise click.ClickException(f"{found.affected:,} clients would be moved or acted on at once: say --yes")
+        click.confirm("publish?", abort=True)
+    waits = policy.approve_above is not None and found.affected > policy.approve_above
+    return found, before is not None and waits
 
 
 @commands.group()
@@ -367,7 +368,7 @@ def _archive(settings_file: Path | None, given: dict[str, Any]) -> RuleSetArchiv
     return archive
 
 
-def _say(entry: Entry | None, digest: str, as_json: bool) -> None:
+def _say(entry: Entry | None, digest: str, as_json: bool, outlook: Outlook | None = None) -> None:
     from engine.runtime.rule_sets.archive import SHOWN_DIGITS
 
     if entry is None:
@@ -379,4 +380,5 @@ def _say(entry: Entry | None, digest: str, as_json: bool) -> None:
         lines.append("active; workers take it within seconds: `engage rules status URL...` shows each")
     else:
         lines.append(f"waits for somebody else: `engage rules approve {entry.digest[:SHOWN_DIGITS]} --as NAME`")
-    answer(as_json, {"done": True, "entry": asdict(entry)}, lines)
+    told = {"done": True, "entry": asdict(entry)} | ({"at_once": outlook.as_json()} if outlook is not None else {})
+    answer(as_json, told, lines)

@@ -36,7 +36,7 @@ from engine.runtime.clients import Clients
 from engine.runtime.errors import Refused
 from engine.runtime.partitioning import partitioner
 from engine.runtime.protocol.records import Inbound, by_neighbours
-from engine.runtime.protocol.writes import STATE_FIELD, decode_writes
+from engine.runtime.protocol.writes import STATE_FIELD
 from engine.runtime.redis.errors import redis_errors
 from engine.runtime.redis.reading import refuse_gone
 from engine.runtime.redis.store import client_key, pinned_partitions
@@ -135,13 +135,10 @@ async def from_redis(redis: AnyRedis, app_id: str, client_id: str) -> bytes | No
 
 
 def from_snapshot(path: Path, client_id: str) -> bytes | None:
-    _, rows = snapshots.read(path)
     found: bytes | None = None
-    for row in rows:
-        for chunk in row.chunks:
-            for write in decode_writes(chunk):
-                if write.key == client_id:
-                    found = write.state
+    for write in snapshots.clients_of(path):
+        if write.key == client_id:
+            found = write.state
     return found
 
 

@@ -11,7 +11,7 @@ import csv
 import io
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -24,7 +24,6 @@ from engine.core.plan.compile import Plan
 from engine.core.plan.waking import Read
 from engine.operations import snapshot as snapshots
 from engine.runtime.errors import Refused
-from engine.runtime.protocol.writes import decode_writes
 
 POINTS: Final = (99, *range(95, 0, -5))  # percent
 
@@ -53,7 +52,7 @@ def reference_table(plan: Plan, snapshot: Path, name: str, where: str | None, at
     value = _read(plan, name, None)
     asked = None if where is None else _read(plan, where, BOOL)
     values, without = array("d"), 0
-    for state in _states(snapshot):
+    for state in (write.state for write in snapshots.clients_of(snapshot)):
         client = unpack(plan.layout, state)
         client.advance(plan.layout, at_ms)
         if asked is not None and not asked(client, None, None):
@@ -94,11 +93,3 @@ def _read(plan: Plan, text: str, expect: Type | None) -> Read:
     code.function("read", "c, e, t", [f"return {code.place(to_python(expression, scope))}"])
     function: Read = code.run()["read"]
     return function
-
-
-def _states(snapshot: Path) -> Iterable[bytes]:
-    """Of all clients. A scan can name one twice; among so many that makes no difference."""
-    _, rows = snapshots.read(snapshot)
-    for row in rows:
-        for chunk in row.chunks:
-            yield from (write.state for write in decode_writes(chunk))

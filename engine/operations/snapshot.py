@@ -30,7 +30,7 @@ from engine.runtime.protocol import ledger, writes
 from engine.runtime.protocol.partition import Partition
 from engine.runtime.protocol.position import Position
 from engine.runtime.protocol.processor import Processor
-from engine.runtime.protocol.writes import encode_writes
+from engine.runtime.protocol.writes import Write, decode_writes, encode_writes
 from engine.runtime.redis.eviction import refuse_eviction
 from engine.runtime.redis.reading import packed_states
 from engine.runtime.redis.store import (
@@ -175,6 +175,14 @@ def read(path: Path) -> tuple[Header, Iterator[Row]]:
     if not whole:
         raise Refused(f"{path}: the snapshot is not whole, or was changed: take another")
     return header, (_row_0_1(*row) if of_0_1 else _row(row) for row in rows)
+
+
+def clients_of(path: Path) -> Iterator[Write]:
+    """Of all clients. A scan can name one twice; among so many that makes no difference."""
+    _, rows = read(path)
+    for row in rows:
+        for chunk in row.chunks:
+            yield from decode_writes(chunk)
 
 
 def _row(row: dict[str, Any]) -> Row:

@@ -15,19 +15,26 @@ from click.testing import CliRunner, Result
 from prometheus_client import CollectorRegistry
 
 from engine.cli.main import main
+from engine.core.client.sections import pack
 from engine.demo.embedded import EmbeddedKafka
+from engine.operations import snapshot as snapshots
 from engine.runtime.clients import Clients
 from engine.runtime.errors import Refused, Unavailable
+from engine.runtime.formats import SNAPSHOT_FORMAT
 from engine.runtime.kafka.connection import discard
 from engine.runtime.observe.metrics import Metrics
+from engine.runtime.protocol.writes import encode_writes
 from engine.runtime.rule_sets import following as rule_sets_
 from engine.runtime.rule_sets import publishing
 from engine.runtime.rule_sets.archive import HEAD, Entry, RuleSetArchive
 from engine.runtime.rule_sets.following import RuleSets
 from engine.runtime.settings import Settings, load
+from tests.core.making import Desk, at, balance, plan_of, profile
 from tests.rulefile.sample import FILES, good
+from tests.runtime.driving import written as write_of
 
 POLICY = "policy.yaml"
+LOWER = FILES["tiers.yaml"].replace("300_000, exit: 270_000", "100_000, exit: 90_000")
 FOUR_EYES = FILES[POLICY] + "publishing:\n  approval: true\n"
 
 
@@ -377,3 +384,43 @@ def test_the_size_of_a_set_is_that_of_its_record(letter: str) -> None:
     fewer = load({**FILES, **{f"more-{i}.csv": line for i in range(count - 1)}})
     assert isinstance(fewer, tuple)
     assert all("bytes in all files" not in problem.message for problem in fewer)
+
+
+def snapshot_of(path: Path, cny: tuple[int, ...]) -> str:
+    plan = plan_of()
+    desk = Desk(plan)
+    for number, assets in enumerate(cny):
+        desk.take(profile(at(0), f"c{number}"), balance(at(0), assets, f"c{number}"))
+    with path.open("wb") as out:
+        rows = snapshots.Rows(out)
+        rows.put({"engage_snapshot": SNAPSHOT_FORMAT, "app_id": "engage", "partitions": 1})
+        rows.put(
+            {"states": encode_writes(write_of(client, pack(plan.layout, client)) for client in desk.states.values())}
+        )
+        rows.end()
+    return str(path)
+
+
+def test_whom_a_set_moves_at_once_is_said_and_asked(settings: Settings, tmp_path: Path) -> None:
+    bounds = FILES[POLICY] + "publishing:\n  ask_above: 1\n  approve_above: 2\n"
+    lower = FILES | {POLICY: bounds, "tiers.yaml": LOWER}
+    assert publish(settings, FILES | {POLICY: bounds})
+    rules = written(tmp_path / "lower", lower)
+    given = ("publish", rules, "--note", "lower", "--as", "ann", "--snapshot")
+    one, two, three = (snapshot_of(tmp_path / str(n), (50_000, *[200_000] * n)) for n in (1, 2, 3))
+    asked = CliRunner().invoke(main, [*given, two], input="n\n")
+    assert asked.exit_code == 1
+    assert "of 3 clients, 2 would be moved or acted on at once\n  tier C -> B: 2 clients\n" in asked.output
+    silent = CliRunner().invoke(main, [*given, two, "--json"])
+    assert silent.exit_code == 1
+    assert "2 clients would be moved or acted on at once: say --yes" in silent.output
+    assert len(archive(settings).history) == 1
+    waits = CliRunner().invoke(main, [*given, three, "--yes", "--json"])
+    assert json.loads(waits.output)["at_once"]["affected"] == 3
+    assert json.loads(waits.output)["entry"]["in_force"] is False
+    digest = archive(settings).waiting()[0].digest
+    assert engage("rules", "approve", digest, "--note", "seen", "--as", "bob").exit_code == 0
+    before = written(tmp_path / "before", FILES | {POLICY: bounds})
+    back = engage("publish", before, "--note", "back", "--snapshot", one)
+    assert back.exit_code == 0  # nobody falls at once: without a question
+    assert archive(settings).history[-1].in_force

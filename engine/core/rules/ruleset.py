@@ -127,6 +127,8 @@ class ContactPolicy:
     daily_cap: int
     urgent_from: int | None = None  # rules of this priority or higher are sent whatever the cap says, and count
     approval: bool = False  # kept so that diff reports a change of it; what asks for it reads the files' texts
+    ask_above: int = 0  # clients affected at once by publishing: above it the command asks
+    approve_above: int | None = None  # and above this somebody else has to approve
 
     def is_urgent(self, priority: int) -> bool:
         return self.urgent_from is not None and priority >= self.urgent_from

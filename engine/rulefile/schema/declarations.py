@@ -161,13 +161,18 @@ def policy_schema() -> Schema:
             "Rules of this priority or higher are sent even when the cap is used up; they count towards it.",
         ),
     }
-    publishing: Keys = {"approval": ({"type": "boolean"}, "Whether a second person must approve a rule set.")}
+    clients = number(0, declarations.MAX_CLIENTS)
+    publishing: Keys = {
+        "approval": ({"type": "boolean"}, "Whether a second person must approve a rule set."),
+        "ask_above": (clients, "Clients whom a set moves or acts on at once: above this `engage publish` asks."),
+        "approve_above": (clients, "And above this a second person must approve it."),
+    }
     root: Keys = {
         "contact": (
             mapping(contact, ("daily_cap",), ("urgent_from",)),
             "Limits on contacting a client, over all rules.",
         ),
-        "publishing": (mapping(publishing, ("approval",)), "How rule sets take effect."),
+        "publishing": (mapping(publishing, (), declarations.PUBLISHING_KEYS), "How rule sets take effect."),
     }
     return mapping(root, ("contact",), ("publishing",))
 

@@ -50,13 +50,15 @@ async def publish(
     action: Action = "publish",
     *,
     breaking: bool = False,
+    waits: bool = False,
 ) -> Entry | None:
     """Append a rule set whose tests pass; make it active unless the active set asks for approval. None when that
     is so already.
 
     A worker (`start`, `watch`) publishes nothing that has to be approved: it cannot say who wants it. At its start it
     does not replace a set that a person made active. A person who changes event types so that records are refused has
-    to say so (`breaking`); of a worker's, the history and the log tell.
+    to say so (`breaking`); of a worker's, the history and the log tell. `waits`: for somebody else's approval, whatever
+    the active set asks for.
     """
     if action not in BY_WORKERS:
         await _refuse_what_does_not_fit(settings, clients, rule_set)
@@ -78,7 +80,7 @@ async def publish(
             log.warning("the given rules change event types so that records are refused", changes=lost)
         elif lost and not breaking:
             raise Refused("\n".join(("not published: records of declared events would be refused:", *lost, BREAKING)))
-        return entry, dict(rule_set.files)
+        return replace(entry, in_force=entry.in_force and not waits), dict(rule_set.files)
 
     return await _append(settings, clients, by, note, decide, patient=action in BY_WORKERS)
 

@@ -1,0 +1,77 @@
+"""What publishing a rule set would do at once: whom it moves to another tier, and on whom its rules act.
+
+Enters: the plans of the active set and of the other, clients' stored states, the moment. Leaves: an Outlook.
+Holds: what has fallen due since the states were stored is decided first, by the active set. Then a client is decided as
+the sweep after publishing decides it, by the engine's own path; what the active set would do then, too, does not count.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from engine.core.client.sections import pack, unpack
+from engine.core.contract.outbound import Outcome
+from engine.core.decide.path import Due, Sweep, decide
+from engine.core.plan.compile import Plan
+
+
+@dataclass(slots=True)
+class Outlook:
+    clients: int = 0  # that were evaluated
+    moves: Counter[tuple[str, str]] = field(default_factory=Counter)  # (from tier, to tier): clients
+    acts: Counter[str] = field(default_factory=Counter)  # rule id: clients
+    affected: int = 0  # clients who move or on whom a rule acts
+
+    def as_json(self) -> dict[str, object]:
+        return {
+            "clients": self.clients,
+            "affected": self.affected,
+            "moves": [{"from": old or None, "to": new, "clients": n} for (old, new), n in sorted(self.moves.items())],
+            "rules": dict(sorted(self.acts.items())),
+        }
+
+    def lines(self) -> Iterator[str]:
+        yield f"of {self.clients:,} clients, {self.affected:,} would be moved or acted on at once"
+        for (old, new), clients in sorted(self.moves.items()):
+            yield f"  tier {old or '-'} -> {new}: {clients:,} clients"
+        for rule_id, clients in sorted(self.acts.items(), key=lambda pair: (-pair[1], pair[0])):
+            yield f"  rule {rule_id} acts on {clients:,} clients"
+
+
+def outlook(before: Plan | None, after: Plan, states: Iterable[bytes], now_ms: int) -> Outlook:
+    """Of all clients by their states; without a set before, whatever would be done is new."""
+    found = Outlook()
+    names = after.layout.renamed
+    for packed in states:
+        found.clients += 1
+        if before is not None:
+            packed = _as_of(before, packed, now_ms)
+        moves, acts = _at_once(after, packed, now_ms)
+        if not moves and not acts:
+            continue
+        if before is not None:
+            moves_before, acts_before = _at_once(before, packed, now_ms)
+            moves -= moves_before
+            acts -= {names.get(rule_id, rule_id) for rule_id in acts_before}
+        found.moves.update(moves)
+        found.acts.update(acts)
+        found.affected += bool(moves or acts)
+    return found
+
+
+def _as_of(plan: Plan, packed: bytes, now_ms: int) -> bytes:
+    client = unpack(plan.layout, packed)
+    if client.due_ms > now_ms:
+        return packed
+    decide(plan, {client.client_id: client}, [Due(client.client_id, now_ms)])
+    return pack(plan.layout, client)
+
+
+def _at_once(plan: Plan, packed: bytes, now_ms: int) -> tuple[set[tuple[str, str]], set[str]]:
+    """The moves, and the rules that act."""
+    client = unpack(plan.layout, packed)
+    decided = decide(plan, {client.client_id: client}, [Sweep(client.client_id, now_ms)], now_ms)
+    moves = {(old, new) for old, new, _ in decided.moves}
+    return moves, {rule_id for rule_id, outcome in decided.outcomes if outcome == Outcome.SENT}

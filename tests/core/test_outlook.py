@@ -1,0 +1,71 @@
+"""What a rule set would do at once, against what the sweep after publishing does."""
+
+from collections import Counter
+
+from engine.core.client.sections import pack, unpack
+from engine.insight.outlook import Outlook, outlook
+from tests.core.making import TIERS, Desk, at, balance, login, plan_of, profile, rule
+
+OLD = (rule("rich", becomes="client.assets_cny >= 1_000_000", audience="team", cooldown="30d"),)
+NEW = (
+    rule("wealthy", becomes="client.assets_cny >= 1_000_000", audience="team", cooldown="30d", was="[rich]"),
+    rule("some", becomes="client.assets_cny >= 200_000", audience="team"),
+    rule("letter", becomes="client.assets_cny >= 1", audience="client", channels="[sms]"),
+    rule("seen", on="logins", audience="team"),
+)
+LOWER = TIERS.replace("300_000, exit: 270_000", "200_000, exit: 150_000")
+
+
+def states(plan):
+    """Four clients by their assets; the first agrees to nothing."""
+    found = []
+    for number, cny in enumerate((100_000, 250_000, 400_000, 2_000_000)):
+        desk = Desk(plan)
+        consents = {} if number else {"consents": ()}
+        id_ = f"c{number}"
+        desk.take(profile(at(0), id_, **consents), balance(at(0), cny, id_), login(at(1), id_))
+        found.append(pack(plan.layout, desk.states[id_]))
+    return found
+
+
+def swept(plan, packed):
+    """What the sweep does: moves, and who acts."""
+    moves, acts, affected = Counter(), Counter(), 0
+    for state in packed:
+        desk = Desk(plan)
+        client = unpack(plan.layout, state)
+        desk.states[client.client_id] = client
+        published = desk.sweep(at(2), client.client_id)
+        moves.update((m["from_tier"], m["to_tier"]) for m in published if m["topic"] == "tier-changes")
+        acts.update({m["rule_id"] for m in published if m["topic"] != "tier-changes"})
+        affected += bool(published)
+    return moves, acts, affected
+
+
+def test_it_is_what_the_sweep_does():
+    before, after = plan_of(*OLD), plan_of(*NEW, tiers=LOWER)
+    packed = states(before)
+    found = outlook(before, after, packed, at(2))
+    assert (found.moves, found.acts, found.affected) == swept(after, packed)
+    assert found.moves == {("C", "B"): 1}
+    assert found.acts == {"some": 3, "letter": 3}  # nobody may write to the first one
+    assert (found.clients, found.affected) == (4, 3)
+    assert list(found.lines()) == [
+        "of 4 clients, 3 would be moved or acted on at once",
+        "  tier C -> B: 1 clients",
+        "  rule letter acts on 3 clients",
+        "  rule some acts on 3 clients",
+    ]
+    assert found.as_json()["moves"] == [{"from": "C", "to": "B", "clients": 1}]
+
+
+def test_the_same_rules_do_nothing():
+    plan = plan_of(*NEW)
+    assert outlook(plan, plan, states(plan), at(2)) == Outlook(clients=4)
+
+
+def test_what_the_active_set_does_by_then_does_not_count():
+    waits = rule("late", silence="{of: logins, for: 30d}", audience="team")
+    before = plan_of(waits)
+    packed = states(before)
+    assert outlook(before, plan_of(waits, *OLD), packed, at(90)).acts == {"rich": 1}
