@@ -16,6 +16,7 @@ from engine.core.client.state import ClientState, event_digest
 from engine.core.contract.corrections import CORRECTIONS, Correction
 from engine.core.contract.events import Event
 from engine.core.contract.topics import EVENTS, Kinds
+from engine.core.learn import accounts
 from engine.core.learn.corrections import content, correct, kind_corrected
 from engine.core.plan.columns import complete_after, put_columns, put_known
 from engine.core.plan.compile import Plan
@@ -178,6 +179,7 @@ class Columns:
             self._count(client, topic, event, late)
 
     def _count(self, client: ClientState, topic: str, event: Event, late: bool) -> None:
+        event = accounts.of_client(self._plan, client, event) if topic == accounts.BALANCES else event
         self._plan.update[topic](client, event, late)
         client.activities[topic].saw_event(event.time)
 

@@ -97,7 +97,7 @@ def test_the_table_above_names_every_field():
     assert {topic: model.essential - {"event_id", "client_id", "time"} for topic, model in models.items()} == {
         "trades": {"symbol", "side", "amount_fen", "currency"},
         "logins": set(),
-        "balances": {"amount_fen", "assets_fen"},
+        "balances": {"amount_fen", "assets_fen", "account"},
         "profiles": set(),
         "receipts": {"action_id", "channel", "status"},
         "outcomes": {"action_id", "status"},

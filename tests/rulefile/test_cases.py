@@ -458,3 +458,27 @@ def test_actions_of_the_engine_are_a_part_of_what_happened():
 def test_no_event_of_a_test_is_an_action():
     problems = problems_of(files("- {name: n, event: {actions: {}}, expect: fires}", "on: logins"))
     assert any("actions" in str(problem) for problem in problems)
+
+
+BY_ACCOUNT = """\
+- name: two accounts together
+  given: {history: [{at: -2d, balances: {account: a, assets_cny: 300}}]}
+  event: {balances: {account: b, kind: deposit, amount_cny: 300}}
+  expect: {fires: {parameters: {assets: 600}}}
+- name: what one account has does not count for another
+  given:
+    history:
+      - {at: -2d, balances: {account: a, assets_cny: 450}}
+      - {at: -1d, balances: {account: b, assets_cny: 40}}
+  event: {balances: {account: b, kind: deposit, amount_cny: 20}}
+  expect: {fires: {parameters: {assets: 510}}}
+- name: of the whole client
+  given: {client: {assets_cny: 900}}
+  event: {balances: {account: a, assets_cny: 300}}
+  expect: {not: condition}
+"""
+
+
+def test_a_client_has_what_its_accounts_have():
+    report = run(BY_ACCOUNT, "on: balances\n    when: client.assets_cny >= 500")
+    assert [result.failure for result in report.results] == ["", "", ""]

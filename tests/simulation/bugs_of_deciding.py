@@ -377,6 +377,18 @@ def _() -> list[Change]:
     return [(Engagement, "unpack", unpack)]
 
 
+@bug("accounts are forgotten when a state is read")
+def _() -> list[Change]:
+    original = Engagement.unpack
+
+    def unpack(self: Engagement, plan: Any, packed: bytes) -> Any:
+        client = original(self, plan, packed)
+        client.accounts = {}
+        return client
+
+    return [(Engagement, "unpack", unpack)]
+
+
 @bug("the engine's actions are counted in states that are not written")
 def _() -> list[Change]:
     def take(plan: Any, client: Any, action: Any) -> None:

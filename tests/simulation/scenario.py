@@ -19,6 +19,7 @@ BASE_MS: Final = 1_772_000_000_000
 WALL_MS_PER_S: Final = 4 * 3_600_000  # wall clocks run fast: a simulated second is four hours, so that timers fall due
 INTAKE_TOPICS: Final = intake_topics()
 BUILT_IN: Final = ("profiles", "balances", "logins", "trades")
+WITH_ACCOUNTS: Final = ("c1", "c4", "c6")  # whose balances are of three accounts
 DRAIN_S: Final = 90.0  # all must be decided so long after the last fault
 CLIENTS: Final = tuple(f"c{number}" for number in range(9))
 BACKFILLS: Final = (
@@ -332,6 +333,8 @@ def _event(random: Random, topic: str, client_id: str, number: int, time_ms: int
     elif topic == "balances":
         assets = random.choice((10_000_000, 40_000_000, 200_000_000))
         event |= {"kind": "deposit", "amount_fen": 100, "assets_fen": assets}
+        if client_id in WITH_ACCOUNTS:
+            event["account"] = f"a{number % 3}"
     elif topic == "profiles":
         consents = {"sms": random.random() < 0.7, "app_push": random.random() < 0.7}
         event |= {"type": random.choice(("individual", "individual", "qfii")), "consents": consents}

@@ -75,6 +75,7 @@ FIRST_SEED: dict[str, int] = {
     "the notice of a demotion is forgotten when a state is read": 0,
     "items are forgotten when a state is read": 0,
     "ended positions are forgotten when a state is read": 0,
+    "accounts are forgotten when a state is read": 0,
     "the engine's actions are counted in states that are not written": 0,
     "steps of items are forgotten when a state is read": 0,
     "what staff decided is forgotten when a state is read": 0,

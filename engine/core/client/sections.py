@@ -119,6 +119,7 @@ SECTIONS: Final = (
     Section("contacts", 1, (("contacts_day", "d", 0), ("contacts_today", "n", 0), ("recent", "r", []))),
     Section("holdings", 1, (("holdings", "h", []),)),
     Section("items", 1, (("items", "i", []),)),
+    Section("accounts", 1, (("accounts", "a", {}), ("accounts_dropped", "d", 0)), kept_packed=True),
     Section("positions", 1, (("positions", "p", {}), ("positions_dropped", "d", 0)), kept_packed=True),
     Section("overrides", 1, (("overrides", "o", {}),)),
     Section("events", 1, (("event_ids", "i", {}),)),

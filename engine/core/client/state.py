@@ -15,7 +15,7 @@ from zlib import crc32
 
 from engine.core.activity.activities import Activities
 from engine.core.activity.layout import SourceLayout
-from engine.core.client import items, positions
+from engine.core.client import accounts, items, positions
 from engine.core.firm_time import DAY_MS, HOUR_MS, NEVER_MS, day_of
 
 MAX_HISTORY: Final = 10
@@ -42,14 +42,15 @@ class ClientState:
     """One client. Times are epoch milliseconds, money is fen, `day` is the firm's calendar day of `now_ms`."""
 
     __slots__ = (
-        "acted", "activities", "advisor_id", "age_band", "assets_fen", "assets_peak_fen", "birth_date", "calendar_ms",
-        "calendar_rules", "cash_fen", "client_id", "consent_sources", "consents", "contacts_day", "contacts_today",
-        "corrected", "day", "decided_ms", "due_ms", "event_ids", "held", "holdings", "items", "language", "late",
-        "listed", "margin_ratio", "marketing_consents", "now_ms", "opted_out", "overrides", "packed", "peak_below_fen",
-        "portfolio", "portrait", "portrayed", "positions", "positions_dropped", "public", "recent", "region",
-        "review_ms", "risk_consents", "risk_level", "said_ms", "score_parts", "segment", "sequence", "service_consents",
-        "silenced", "since_ms", "stage", "stage_since_ms", "tier", "tier_before", "tier_history", "tier_risk",
-        "tier_since_ms", "time_zone", "type", "unknown", "unknown_until", "value_score", "waits",
+        "accounts", "accounts_dropped", "acted", "activities", "advisor_id", "age_band", "assets_fen",
+        "assets_peak_fen", "birth_date", "calendar_ms", "calendar_rules", "cash_fen", "client_id", "consent_sources",
+        "consents", "contacts_day", "contacts_today", "corrected", "day", "decided_ms", "due_ms", "event_ids",
+        "held", "holdings", "items", "language", "late", "listed", "margin_ratio", "marketing_consents", "now_ms",
+        "opted_out", "overrides", "packed", "peak_below_fen", "portfolio", "portrait", "portrayed", "positions",
+        "positions_dropped", "public", "recent", "region", "review_ms", "risk_consents", "risk_level", "said_ms",
+        "score_parts", "segment", "sequence", "service_consents", "silenced", "since_ms", "stage", "stage_since_ms",
+        "tier", "tier_before", "tier_history", "tier_risk", "tier_since_ms", "time_zone", "type", "unknown",
+        "unknown_until", "value_score", "waits",
     )  # fmt: skip
 
     def __init__(self, layout: Layout, client_id: str, now_ms: int) -> None:
@@ -104,6 +105,8 @@ class ClientState:
         # what was bought until a day: [day, symbol, fen, millionths or None], the nearest first
         self.holdings: list[list[Any]] = []
         self.items: list[list[Any]] = []  # what waits for an answer; see items.py
+        self.accounts: accounts.Accounts = {}  # by account; replaced, never changed; see accounts.py
+        self.accounts_dropped = 0  # since the first event: more than are kept
         self.positions: positions.Positions = {}  # by symbol; replaced, never changed; see positions.py
         self.positions_dropped = 0  # since the first event: more than are kept
         self.overrides: dict[str, list[Any]] = {}  # what staff decided, the latest of each; see overrides.py
@@ -148,6 +151,8 @@ class ClientState:
             self.silenced = _remembered(self.silenced, moment_ms)
         if self.items:
             self.items = items.remembered(self.items, day)
+        if self.accounts:
+            self.accounts = accounts.remembered(self.accounts, day)
         if self.positions:
             self.positions = positions.remembered(self.positions, day)
         if self.holdings:

@@ -221,7 +221,7 @@ class Balance(Event):
     (a margin account that was closed: `margin_ratio: null`).
     """
 
-    essential: ClassVar[frozenset[str]] = Event.essential | {"amount_fen", "assets_fen"}
+    essential: ClassVar[frozenset[str]] = Event.essential | {"amount_fen", "assets_fen", "account"}
 
     kind: Annotated[BalanceKind, Instead("other")] = Field(description="null: unknown, which counts as `other`.")
     amount_fen: AmountFen = Field(description="Size of the change in fen; 0 for a snapshot.")
@@ -231,6 +231,11 @@ class Balance(Event):
     )
     margin_ratio: Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False), AfterValidator(noted)] | None = Field(
         default=None, description="Maintenance ratio of a margin account (assets / debt)."
+    )
+    account: Identifier | None = Field(
+        default=None,
+        description="The account that assets, cash and ratio are of; the client's are then those of all its accounts. "
+        "Absent: they are the whole client's.",
     )
 
 

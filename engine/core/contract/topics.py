@@ -85,9 +85,10 @@ TOPICS: Final[dict[str, Topic]] = {
             names=(
                 Asked("kind", "kind of change"),
                 Asked("amount_fen", "size of the change"),
-                Asked("assets_fen", "total assets after it"),
-                Asked("cash_fen", "cash after it"),
-                Asked("margin_ratio", "maintenance ratio after it", "ratio"),
+                Asked("assets_fen", "total assets after it, of all accounts"),
+                Asked("cash_fen", "cash after it, of all accounts"),
+                Asked("margin_ratio", "maintenance ratio after it, the lowest of all accounts", "ratio"),
+                Asked("account", "account that it is of"),
             ),
             facts=(
                 Fact("assets_fen", "total assets at the last balance event"),

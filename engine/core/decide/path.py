@@ -25,6 +25,7 @@ from engine.core.decide.occasions import became, item_matches, next_due_ms, note
 from engine.core.decide.policy import Match, Send, judge, record
 from engine.core.decide.portrait import portray
 from engine.core.decide.tiers import AtRisk, TierMove, review, review_due_ms
+from engine.core.learn import accounts
 from engine.core.learn.actions import note_action
 from engine.core.learn.corrections import correct
 from engine.core.learn.facts import learn
@@ -109,11 +110,14 @@ def _take(plan: Plan, states: MutableMapping[str, ClientState], topic: str, even
     if late:
         decided.late[topic] += 1
     client.sequence += 1
-    dropped = client.positions_dropped
+    if topic == "balances":
+        event = accounts.of_client(plan, client, event)
+    dropped = client.positions_dropped, client.accounts_dropped
     steps = learn(plan, client, topic, event, late)
     comes = _BACK[topic](plan, client, event, decided) if topic in _BACK else None
-    if client.positions_dropped != dropped:
-        decided.dropped["positions"] += client.positions_dropped - dropped
+    if (client.positions_dropped, client.accounts_dropped) != dropped:
+        decided.dropped["positions"] += client.positions_dropped - dropped[0]
+        decided.dropped["accounts"] += client.accounts_dropped - dropped[1]
     found = None
     if topic in plan.review_on:
         found = review(plan, client)

@@ -19,6 +19,7 @@ from engine.core.contract.events import Event
 from engine.core.contract.fields import micro
 from engine.core.contract.topics import EVENTS
 from engine.core.firm_time import HOUR_MS, day_of, day_start_ms
+from engine.core.learn import accounts
 from engine.core.learn.facts import LEARNERS, take_facts
 from engine.core.plan.compile import Plan
 from engine.core.plan.corrected import unknown_until
@@ -88,6 +89,11 @@ def exchange(plan: Plan, client: ClientState, kind: str, original: Any, new: Any
     """Take an event that counted out of everything, and take in the one that replaces it, if there is one. Returns the
     features that no longer know their value.
     """
+    of_account = kind == accounts.BALANCES and original.account is not None
+    if of_account:
+        counted_as = accounts.as_counted(client, original)
+        accounts.take_back(plan, client, original)
+        original = counted_as
     counted = plan.counted[kind](original)
     counts_now = plan.counted[kind](new) if new is not None else None
     activity, layout = client.activities[kind], plan.layout.sources[kind]
@@ -105,7 +111,11 @@ def exchange(plan: Plan, client: ClientState, kind: str, original: Any, new: Any
         _UNLEARN[kind](client, original)
     activity.lost_event(original.time)
     _forget_waits(plan, client, kind, original, new)
+    if of_account:
+        accounts.restate(client)
     if new is not None:
+        if kind == accounts.BALANCES:
+            new = accounts.of_client(plan, client, new)
         if plan.facts[kind]:
             take_facts(client, new, plan.facts[kind])
         if kind in LEARNERS:

@@ -86,6 +86,7 @@ class Plan:
     rule_set: RuleSet
     layout: Layout
     update: dict[str, Callable[[ClientState, Any, bool], None]]  # source -> apply an event, late or not
+    client_totals: dict[str, tuple[int, ...]]  # field of balances -> the columns of its daily means, unfiltered
     counted: dict[str, Callable[[Any], Any]]  # source -> what of an event counts, see corrected.py
     match: dict[Trigger, Matcher]  # trigger -> indexes into `compiled[trigger]` that hold
     compiled: dict[Trigger, tuple[CompiledRule, ...]]
@@ -196,6 +197,7 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
         rule_set=rule_set,
         layout=Layout({source: plan.layout for source, plan in sources.items()}, rule_set.was_rules),
         update={source: space[f"update_{source}"] for source in sources},
+        client_totals=features.daily_totals(sources["balances"]),
         counted={source: space[f"counted_{source}"] for source in sources},
         match={trigger: space[f"match_{trigger}"] for trigger in by_trigger},
         compiled={

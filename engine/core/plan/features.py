@@ -158,6 +158,16 @@ def plan_source(source: str, features: Collection[Feature], watched: Collection[
     return SourcePlan(days, hours, tuple(totals.values()), reads, means, falling, reaches)
 
 
+def daily_totals(plan: SourcePlan) -> dict[str, tuple[int, ...]]:
+    """For each field of money the columns that keep its closing value of each day, whatever the events were."""
+    found: dict[str, tuple[int, ...]] = {}
+    for index, feature in enumerate(plan.days.columns):
+        if feature.aggregate == "daily_mean" and not filter_meaning(feature.where):
+            field = f"{str(feature.field).removesuffix('_cny')}_fen"
+            found[field] = (*found.get(field, ()), index)
+    return found
+
+
 def _grid(
     features: list[tuple[Feature, Window]],
     activity: str,

@@ -55,6 +55,7 @@ class Story:
     tiers: Tiers
     assets_fen: int | None = None
     margin_ratio: float | None = None
+    accounts: dict[str, int] = field(default_factory=dict)  # the assets of each
     events: list[tuple[str, Event]] = field(default_factory=list)
 
     def given(self, node: Node | None, at_ms: int) -> str | None:
@@ -197,11 +198,16 @@ class Story:
             self.reader.problem(node, "an amount without a kind", "add kind, such as kind: deposit")
         if "assets_fen" not in values:
             change = CHANGES.get(str(values["kind"]), 0) * int(values["amount_fen"] or 0)
-            values["assets_fen"] = (self.assets_fen or 0) + change
+            account = values.get("account")
+            had_fen = (self.assets_fen or 0) if account is None else self.accounts.get(account, 0)
+            values["assets_fen"] = had_fen + change
             if values["assets_fen"] < 0:
-                had = cny(self.assets_fen or 0)
+                had = cny(had_fen)
                 self.reader.problem(node, f"more leaves than the {had} CNY there are", "give the client assets_cny")
                 values["assets_fen"] = 0
+        if values.get("account") is not None:
+            self.accounts[values["account"]] = values["assets_fen"]
+            return values
         self.assets_fen = values["assets_fen"]
         self.margin_ratio = values.setdefault("margin_ratio", self.margin_ratio)
         return values

@@ -208,6 +208,7 @@ class Metrics:
             for status in TOPICS["receipts"].choices("status"):
                 self.receipts.labels(channel, status)
         self.dropped.labels("positions")
+        self.dropped.labels("accounts")
         for decided in TOPICS["overrides"].choices("kind"):
             self.overrides.labels(decided, "")
         self.overrides.labels("snooze", "unknown_rule")

@@ -9,7 +9,7 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from engine.core.client import overrides
+from engine.core.client import accounts, overrides
 from engine.core.client.consents import CHANNELS, PURPOSES, UNKNOWN, Consent, consent, in_words, of_purposes
 from engine.core.client.items import ABOUT, ITEM_STATES, KEY, KIND, SINCE_MS, STATE
 from engine.core.client.positions import COST, PRODUCT, QUANTITY, RISK, TIME_MS, VALUE
@@ -109,6 +109,17 @@ def _private(client: ClientState, declared: Mapping[str, int]) -> dict[str, Any]
             if told[QUANTITY]
         ],
         "positions_dropped": client.positions_dropped,
+        "accounts": [
+            {
+                "account": account,
+                "assets_cny": cny(told[accounts.ASSETS]),
+                "cash_cny": None if told[accounts.CASH] is None else cny(told[accounts.CASH]),
+                "margin_ratio": told[accounts.MARGIN],
+                "time": rfc3339(told[accounts.TIME_MS]),
+            }
+            for account, told in client.accounts.items()
+        ],
+        "accounts_dropped": client.accounts_dropped,
         "overrides": [
             {
                 "kind": entry.kind,
@@ -198,6 +209,14 @@ def on_one_screen(record: dict[str, Any]) -> str:
             f"  {p['time']}  {p['symbol']:<12} {p['product']:<10} {p['risk_class'] or '-':<3} {p['quantity']}, "
             f"value {p['value_cny'] or '-'}, cost {p['cost_cny'] or '-'}"
             for p in record["positions"]
+        ]
+    if record["accounts"]:
+        dropped = f" ({record['accounts_dropped']} more had no room)" if record["accounts_dropped"] else ""
+        lines += ["", f"accounts{dropped}"]
+        lines += [
+            f"  {a['time']}  {a['account']:<12} {a['assets_cny']}, cash {a['cash_cny'] or '-'}"
+            + (f", ratio {a['margin_ratio']}" if a["margin_ratio"] is not None else "")
+            for a in record["accounts"]
         ]
     if record["overrides"]:
         lines += ["", "what staff decided, the latest first", *(f"  {o['said']}" for o in record["overrides"])]
