@@ -78,7 +78,7 @@ def test_a_part_that_is_sold_leaves_the_rest_of_a_holding():
     d.take(trade(at(0), 1_000, symbol="x", quantity=10, matures_on="2026-12-31"))
     d.take(trade(at(0.1), 600, symbol="x", quantity=3, matures_on="2026-11-30"))
     d.take(trade(at(1), 50, symbol="x", quantity=5, side="sell"))  # the three that end first, then two
-    assert [entry[2:] for entry in d.client.holdings] == [[800, 8_000_000]]
+    assert [entry[2:4] for entry in d.client.holdings] == [[800, 8_000_000]]
     d.take(trade(at(2), 50, symbol="x", quantity=8, side="sell"))
     assert d.client.holdings == []
 

@@ -52,7 +52,7 @@ def wanted(layout: Layout, meaning: dict[str, Any]) -> dict[str, Any]:
     of_client = {name: value for name, value in meaning.items() if name not in (*SOURCES, "values", "repacked")}
     new = ClientState(layout, meaning["client_id"], 0)
     of_client = attributes(new) | {FORMER.get(name, name): value for name, value in of_client.items()}
-    of_client["holdings"] = [[*holding, None] for holding in of_client["holdings"]]  # of no told quantity
+    of_client["holdings"] = [[*holding, None, None] for holding in of_client["holdings"]]  # of no told quantity
     return of_client
 
 

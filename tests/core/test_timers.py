@@ -1,5 +1,7 @@
 """Rules that are not looked at on one event: conditions that become true, sequences, calendar times, maturities."""
 
+import msgspec
+
 from engine.core.client.sections import pack, unpack
 from engine.core.firm_time import DAY_MS, NEVER_MS
 from engine.core.plan.compile import Plan, compile_rule_set
@@ -197,6 +199,23 @@ def test_each_holding_comes_to_its_term_unless_it_was_sold():
         *[("term", "cooldown")] * 2,
     ]
     assert desk.client.due_ms > at(100) + 1000 * DAY_MS
+
+
+def test_a_term_has_the_day_and_the_kind_of_product_that_is_missing_for_what_was_bought_before():
+    """Version 1 of the section had no product."""
+    values = "{product: maturity.product, day: maturity.date, bond: maturity.product == 'bond'}"
+    desk = desk_with(rule("term", at='{every: maturity, time: "10:00", before: 2d}', parameters=values, **TEAM))
+    desk.take(trade(at(0), 500, symbol="B1", product="bond", quantity=3, matures_on="2026-03-10"))
+    old = msgspec.msgpack.decode(pack(desk.plan.layout, desk.client))
+    old[2]["holdings"] = [1, {"h": [held[:4] for held in old[2]["holdings"][1]["h"]]}]
+    before = unpack(desk.plan.layout, msgspec.msgpack.encode(old))
+    assert before.holdings == [[*desk.client.holdings[0][:4], None]]
+    desk.take(trade(at(1), 100, symbol="B1", product="bond", quantity=1, side="sell"))
+    (published,) = desk.tick(at(100))
+    assert published["parameters"] == {"product": "bond", "day": "2026-03-09T16:00:00.000Z", "bond": True}
+    desk.states["c1"] = before
+    (published,) = desk.tick(at(100))
+    assert published["parameters"] == {"product": None, "day": "2026-03-09T16:00:00.000Z", "bond": False}
 
 
 # -- rule sets that change -----------------------------------------------------------------------------------------

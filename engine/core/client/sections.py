@@ -73,6 +73,11 @@ def _by_fact(by_time: dict[int, str]) -> dict[str, int]:
     return {_FACT_OF[stored]: time_ms for time_ms, facts in by_time.items() for stored in facts}
 
 
+def _without_products(body: Body) -> Body:
+    """Version 1 did not keep what kind of product a holding is."""
+    return {"h": [[*holding, None] for holding in body.get("h", [])]}
+
+
 SECTIONS: Final = (
     Section(
         "time",
@@ -117,7 +122,7 @@ SECTIONS: Final = (
         (("acted", "a", {}), ("silenced", "s", {}), ("held", "h", {}), ("waits", "w", {})),
     ),
     Section("contacts", 1, (("contacts_day", "d", 0), ("contacts_today", "n", 0), ("recent", "r", []))),
-    Section("holdings", 1, (("holdings", "h", []),)),
+    Section("holdings", 2, (("holdings", "h", []),), converters={1: _without_products}),
     Section("items", 1, (("items", "i", []),)),
     Section("accounts", 1, (("accounts", "a", {}), ("accounts_dropped", "d", 0)), kept_packed=True),
     Section("positions", 1, (("positions", "p", {}), ("positions_dropped", "d", 0)), kept_packed=True),
@@ -288,7 +293,7 @@ def _from_positions(values: list[Any], *activities: bytes) -> dict[str, Any]:
     It did not keep when a fact was set: the next event with that fact replaces it, whatever its time.
     """
     of_client = dict(zip(_OF_0_1_0, values, strict=True))
-    of_client["holdings"] = [[*holding, None] for holding in of_client["holdings"]]
+    of_client["holdings"] = [[*holding, None, None] for holding in of_client["holdings"]]
     sections: dict[str, Any] = {}
     for section in SECTIONS:
         stored = {name: of_client[attribute] for attribute, name, _ in section.fields if attribute in of_client}

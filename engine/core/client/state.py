@@ -102,7 +102,7 @@ class ClientState:
         self.contacts_day = 0
         self.contacts_today = 0
         self.recent: list[list[Any]] = []  # [ms, rule id, kind, channel, outcome, times], newest last
-        # what was bought until a day: [day, symbol, fen, millionths or None], the nearest first
+        # what was bought until a day: [day, symbol, fen, millionths or None, product or None], the nearest first
         self.holdings: list[list[Any]] = []
         self.items: list[list[Any]] = []  # what waits for an answer; see items.py
         self.accounts: accounts.Accounts = {}  # by account; replaced, never changed; see accounts.py

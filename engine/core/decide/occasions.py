@@ -19,7 +19,7 @@ from engine.core.contract.events import Event
 from engine.core.decide import calendars
 from engine.core.decide.policy import Match
 from engine.core.decide.portrait import next_portrait_ms
-from engine.core.firm_time import DAY_MS, HOUR_MS, NEVER_MS
+from engine.core.firm_time import DAY_MS, HOUR_MS, NEVER_MS, day_start_ms
 from engine.core.learn.items import next_item_ms, take_expired, take_unanswered
 from engine.core.plan.compile import Plan
 from engine.core.plan.features import next_slide_ms
@@ -44,6 +44,8 @@ class Maturity(NamedTuple):
     symbol: str
     amount_fen: int
     days: int
+    product: str | None  # None: bought under a release that did not keep it
+    date_ms: int  # the beginning of its last day
 
 
 class DueSource(NamedTuple):
@@ -221,9 +223,10 @@ def _on_calendar(plan: Plan, client: ClientState) -> list[Match]:
 def _matured(plan: Plan, client: ClientState) -> list[Match]:
     """Of holdings that end on one day the largest first: the others may be in its cooldown."""
     matches = []
-    for day, symbol, amount_fen, _ in sorted(client.holdings, key=lambda held: -held[2]):
+    for day, symbol, amount_fen, _, product in sorted(client.holdings, key=lambda held: -held[2]):
         candidates = [m.index for m in plan.timed.maturities if calendars.at_day_ms(m.when, day) == client.now_ms]
-        matches += _holding(plan, MATURITY, candidates, client, Maturity(symbol, amount_fen, day - client.day))
+        maturity = Maturity(symbol, amount_fen, day - client.day, product, day_start_ms(day))
+        matches += _holding(plan, MATURITY, candidates, client, maturity)
     return matches
 
 
@@ -246,7 +249,7 @@ def _after_ms(plan: Plan, client: ClientState, possible: list[int]) -> int:
     for when, from_ms in after_ms.items():
         due_ms = min(due_ms, calendars.next_ms(when, from_ms, client.birth_date, plan.timed.business))
     for maturing in plan.timed.maturities:
-        for day, _, _, _ in client.holdings:
+        for day, *_ in client.holdings:
             moment_ms = calendars.at_day_ms(maturing.when, day)
             if client.now_ms < moment_ms < due_ms:
                 due_ms = moment_ms

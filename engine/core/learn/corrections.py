@@ -195,7 +195,7 @@ def _lose_holding(client: ClientState, trade: Any) -> None:
     if trade.side != "buy" or trade.matures_on is None:
         return
     bought = [trade.symbol, trade.amount_fen, micro(trade.quantity)]
-    whole = next((held for held in client.holdings if held[1:] == bought), None)
+    whole = next((held for held in client.holdings if held[1:4] == bought), None)
     if whole is None:  # a part of it was sold: which, nobody can tell
         whole = next((held for held in client.holdings if held[1] == trade.symbol), None)
     if whole is not None:

@@ -90,7 +90,7 @@ def _take_holding(client: ClientState, trade: Trade) -> None:
     elif trade.matures_on is not None:
         day = day_number(dt.date.fromisoformat(trade.matures_on))
         if day >= client.day:
-            bought = [day, trade.symbol, trade.amount_fen, micro(trade.quantity)]
+            bought = [day, trade.symbol, trade.amount_fen, micro(trade.quantity), trade.product]
             held = sorted([*held, bought], key=lambda entry: entry[:3])[:MAX_HOLDINGS]
     if held != client.holdings:
         client.holdings, client.calendar_ms = held, 0
@@ -99,14 +99,14 @@ def _take_holding(client: ClientState, trade: Trade) -> None:
 def _sold(held: list[list[Any]], trade: Trade) -> list[list[Any]]:
     """What is left after a sale, taken from the nearest maturity first. Without a quantity, all is sold."""
     left, to_sell = [], micro(trade.quantity)
-    for day, symbol, amount_fen, quantity in held:
+    for day, symbol, amount_fen, quantity, product in held:
         if symbol != trade.symbol or to_sell == 0:
-            left.append([day, symbol, amount_fen, quantity])
+            left.append([day, symbol, amount_fen, quantity, product])
         elif quantity is not None and to_sell is not None:
             kept = max(quantity - to_sell, 0)
             to_sell -= quantity - kept
             if kept:
-                left.append([day, symbol, amount_fen * kept // quantity, kept])
+                left.append([day, symbol, amount_fen * kept // quantity, kept, product])
     return left
 
 

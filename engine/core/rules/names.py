@@ -27,6 +27,7 @@ CLIENT_TYPES: Final = get_args(events.ClientType)
 TIME: Final = number("time")
 TIER_REASONS: Final = ("first", "promoted", "demoted", "type_changed", "override", "override_ended")
 RISKS: Final = get_args(events.RiskLevel)
+PRODUCTS: Final = get_args(events.Product)
 POSITIONS: Final = "positions"  # what the names of POSITION_NAMES are about, beside those of its fields
 _MONEY: Final = (0, math.inf)
 PERSONAL: Final = "(personal)"  # in place of a value that is about a person
@@ -34,6 +35,8 @@ SHOWS_A_VALUE: Final = ("min", "max", "last", "top")  # aggregates whose value i
 MATURITY_NAMES: Final = (
     Name("maturity.symbol", TEXT, False, "e.symbol", "security that comes to its term", form=IDENTIFIER, of="event"),
     Name("maturity.amount_cny", number("cny"), False, "e.amount_fen", "turnover it was bought for", of="event"),
+    Name("maturity.product", enum(*PRODUCTS), True, "e.product", "kind of product", of="event"),
+    Name("maturity.date", TIME, False, "e.date_ms", "its last day", of="event"),
     Name("maturity.days", number("days"), False, "e.days", "days until its last day", of="event"),
 )
 
@@ -182,7 +185,7 @@ def _portfolio_names() -> list[Name]:
                 f"client.{product}_share", number("ratio"), True, f"product_share(c, {product!r})",
                 f"share of positions of product {product} in their value", bounds=share,
             )
-            for product in get_args(events.Product)
+            for product in PRODUCTS
         ),
         Name("client.riskiest_class", enum(*RISKS), True, f"{found}.riskiest", "riskiest class among the positions"),
         Name(
