@@ -191,6 +191,10 @@ ACTION = OUT | {
     "parameters": {"amount_cny": "1.00"},
     "why": {"client.tier": "A", "client.has_advisor": False},
     "expires_at": "2026-03-03T01:30:00.000Z",
+    "class": "service",
+    "purpose": "service",
+    "campaign": None,
+    "tags": [],
 }
 MOVE = OUT | {"client_type": "individual", "from_tier": None, "to_tier": "A", "reason": "first", "why": {}}
 
@@ -199,7 +203,7 @@ MOVE = OUT | {"client_type": "individual", "from_tier": None, "to_tier": "A", "r
 def test_outbound_records_are_valid_for_their_own_topic_alone(topic):
     kind = {t: k for k, t in TOPIC_OF_KIND.items()}.get(topic)
     record = ACTION | {"kind": kind} if kind else MOVE
-    published = json.loads(OUTBOUND_MODEL[topic].model_validate(record).model_dump_json())
+    published = json.loads(OUTBOUND_MODEL[topic].model_validate(record).model_dump_json(by_alias=True))
     assert [t for t in OUTBOUND if validator(f"{t}.json").is_valid(published)] == [topic]
     for name in published:
         assert not validator(f"{topic}.json").is_valid({k: v for k, v in published.items() if k != name}), name

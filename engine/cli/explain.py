@@ -72,7 +72,7 @@ def reference_table(
     """
     from engine.operations.explain import plan_in_use
     from engine.operations.reference_table import reference_table as table_of
-    from engine.rulefile.read.story import firm_time_ms
+    from engine.rulefile.stories.story import firm_time_ms
     from engine.runtime.errors import Refused
 
     check_question(at, None)

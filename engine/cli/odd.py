@@ -130,8 +130,8 @@ def unknown_variables(environment: Mapping[str, str]) -> list[str]:
 
 def check_question(at: str | None, event: str | None) -> None:
     """At once, before anything is read from Kafka or Redis."""
-    from engine.rulefile.read.story import firm_time_ms
     from engine.rulefile.source.document import read_document
+    from engine.rulefile.stories.story import firm_time_ms
 
     try:
         if at is not None:

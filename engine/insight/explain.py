@@ -16,12 +16,14 @@ from engine.core.client import consents, overrides
 from engine.core.client.state import ClientState
 from engine.core.contract.outbound import Outcome
 from engine.core.decide.messages import audience_of
-from engine.core.decide.policy import PURPOSE, Match, Suppress, judge
 from engine.core.firm_time import DAY_MS, NEVER_MS
 from engine.core.learn.items import waiting_for
 from engine.core.plan.compile import CompiledRule, Plan
 from engine.core.plan.features import Reach
 from engine.core.plan.matching import Matcher
+from engine.core.policy import holding
+from engine.core.policy.gates import Send, Suppress, judge
+from engine.core.policy.match import Match
 from engine.core.rules.names import PERSONAL
 from engine.core.rules.occasion import Becomes, Sequence, Silence, Trigger, Unanswered
 from engine.core.rules.ruleset import Rule
@@ -68,6 +70,7 @@ class Explanation:
     channel: str
     audience: str  # who acts: the team, in place of an advisor whom the client does not have
     until_ms: int | None  # when what stops it ends, if that is known
+    told: tuple[tuple[str, Any], ...]  # the numbers of what would stop it
     decided: str  # by whom and why, if staff or the client stop it
     short: tuple[str, ...]  # the features it reads of which a part of the past is not known, and how much is
     standing: str  # what the rule waits for, or has seen, when that is not an event alone
@@ -116,17 +119,18 @@ class Explainer:
             term=term,
             flips=() if open_names else flipper.flips(client, event, move),
             all_tried=flipper.complete,
-            stopped=verdict.reason if isinstance(verdict, Suppress) else None,
+            stopped=None if isinstance(verdict, Send) else verdict.reason,
             channel=verdict.channel,
             audience=audience_of(rule, client),
-            until_ms=verdict.until_ms if isinstance(verdict, Suppress) else None,
-            decided=_decided(verdict, rule, client) if isinstance(verdict, Suppress) else "",
+            until_ms=None if isinstance(verdict, Send) else verdict.until_ms,
+            told=() if isinstance(verdict, Send) else verdict.told,
+            decided=_decided(verdict, compiled, client) if isinstance(verdict, Suppress) else "",
             short=tuple(
                 f"{name}: {_known(reach, client)}"
                 for name, _ in compiled.why_names
                 if (reach := self.plan.reaches.get(name)) is not None and not reach.is_known(client)
             ),
-            standing=standing(rule, client),
+            standing="; ".join(filter(None, (standing(rule, client), *waiting(rule, client)))),
             open=tuple(dict.fromkeys(_asked(self.part(rule, trigger), term, open_names))),
         )
 
@@ -136,10 +140,11 @@ def _known(reach: Reach, client: ClientState) -> str:
     return "not known from its beginning" if reach.window is None else f"{known} of {wanted} {reach.unit}s known"
 
 
-def _decided(verdict: Suppress, rule: Rule, client: ClientState) -> str:
+def _decided(verdict: Suppress, compiled: CompiledRule, client: ClientState) -> str:
     """Who stops it, and why."""
+    rule, purpose = compiled.rule, compiled.contact_class.purpose
     if verdict.reason is Outcome.NO_CONSENT:
-        told = {channel: consents.consent(client, channel, PURPOSE) for channel in rule.channels}
+        told = {channel: consents.consent(client, channel, purpose) for channel in rule.channels}
         return "; ".join(f"{channel}: {consents.in_words(one, firm_time)}" for channel, one in told.items())
     kind = {Outcome.DO_NOT_CONTACT: overrides.DO_NOT_CONTACT, Outcome.SNOOZED: overrides.SNOOZE}.get(verdict.reason)
     for entry in overrides.shown(client.overrides):
@@ -162,6 +167,17 @@ def standing(rule: Rule, client: ClientState) -> str:
         case Sequence() as sequence:
             return _waiting(rule.id, sequence, client)
     return ""
+
+
+def waiting(rule: Rule, client: ClientState) -> Iterable[str]:
+    """Its actions that are held."""
+    for held in client.waiting:
+        if held[holding.RULE] == rule.id:
+            why = held[holding.WHY].replace("_", " ")
+            yield (
+                f"held since {firm_time(held[holding.SINCE_MS])} ({why}), "
+                f"decided again at {firm_time(held[holding.RELEASE_MS])}"
+            )
 
 
 def _silent(rule_id: str, silence: Silence, client: ClientState) -> str:

@@ -100,13 +100,26 @@ def policy(explanation: Explanation) -> str:
             return "would stop it: its list of days, or the calendar, says nothing of the day in question"
         case Outcome.PAST_UNKNOWN:
             return f"would stop it: a part of the past is not known ({', '.join(explanation.short)})"
+        case Outcome.NO_LONGER_TRUE:
+            return "would stop it: it waited, and its condition does not hold any more"
+        case Outcome.HELD:
+            return f"would hold it{_until(explanation)}"
+        case Outcome.QUIET_HOURS:
+            return f"would stop it: quiet hours{_numbers(explanation)}{_until(explanation)}"
+        case Outcome.CAP:
+            return f"would stop it: the client has had what a cap allows{_numbers(explanation)}{_until(explanation)}"
         case _:
             return "would stop it: the client has had the day's contacts (daily cap)"
 
 
 def _until(explanation: Explanation) -> str:
     ends = "for good" if explanation.until_ms is None else f"until {firm_time(explanation.until_ms)}"
-    return f" {ends}, {explanation.decided}"
+    return f" {ends}{f', {explanation.decided}' if explanation.decided else ''}"
+
+
+def _numbers(explanation: Explanation) -> str:
+    said = (f"{name.replace('_', ' ')} {value}" for name, value in explanation.told)
+    return f" ({', '.join(said)})"
 
 
 def in_short(explanation: Explanation) -> str:

@@ -183,10 +183,11 @@ def _decide_client(plan: Plan, past: Past, events: list[tuple[str, Event]], coun
 
 def _forget(plan: Plan, client: ClientState, acted: Acted) -> None:
     """Nothing was sent: so nothing waits for an answer; and, if so asked, nothing holds a rule back."""
+    client.waiting = []
     client.items = [item for item in client.items if item[KIND] not in TOPIC_OF_KIND]
     if acted == "nothing":
         client.acted = {}
-        client.contacts_day = client.contacts_today = 0
+        client.contacts = {}
         client.recent = []
         actions.forget(plan, client)
     client.due_ms = next_due_ms(plan, client, 0)

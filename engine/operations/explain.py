@@ -28,10 +28,10 @@ from engine.insight.score import Score, score_of
 from engine.insight.values import ZONE, firm_time
 from engine.operations import replay
 from engine.operations import snapshot as snapshots
-from engine.rulefile.read.story import Story, firm_time_ms
 from engine.rulefile.source.document import Mapping, read_document
 from engine.rulefile.source.fields import Reader
 from engine.rulefile.source.unsure import Unsure
+from engine.rulefile.stories.story import Story, firm_time_ms
 from engine.runtime.clients import Clients
 from engine.runtime.errors import Refused
 from engine.runtime.partitioning import partitioner

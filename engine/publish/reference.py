@@ -51,7 +51,11 @@ OUTCOME_MEANS: Final = {
     Outcome.SNOOZED: "staff let the rule, or everything that goes to the client, rest",
     Outcome.COOLDOWN: "the rule acted for this client less than its cooldown ago",
     Outcome.NO_CONSENT: "the client agreed to none of the rule's channels",
+    Outcome.QUIET_HOURS: "it is a quiet hour by policy.yaml, and the rule's class does not hold, or it would expire",
+    Outcome.HELD: "it waits and is decided again: the end of quiet hours, `collect`, or a log that is still to be read",
     Outcome.DAILY_CAP: "the client had the day's contacts of policy.yaml, and the rule is below `urgent_from`",
+    Outcome.CAP: "the client had the contacts that a cap of policy.yaml allows",
+    Outcome.NO_LONGER_TRUE: "it was held, and at its release its condition did not hold any more",
     Outcome.SENT: "published",
 }
 CHANGES_MEANS: Final = {

@@ -221,7 +221,7 @@ def test_the_first_outcome_that_applies_is_recorded(cooling, agreed, capped, out
     for hour in (2, 3, 4) if capped else ():
         desk.take(login(at(1, hour=hour), channel="desktop"), login(at(1, hour=hour)))
     if capped:
-        desk.client.contacts_day, desk.client.contacts_today = desk.client.day, 3
+        desk.client.contacts = {"": [desk.client.now_ms] * 3}
     if not agreed:
         desk.take(profile(at(1, hour=5), consents=()))
     desk.outcomes.clear()
@@ -360,6 +360,7 @@ def test_an_action_says_all_that_a_messaging_system_needs():
         "owner": "trading", "advisor_id": "adv-7", "tier": "B", "language": "en", "priority": 50, "template": "welcome",
         "parameters": {},
         "why": {"client.days_known": 1}, "expires_at": "2026-02-17T06:00:00.000Z",
+        "class": "service", "purpose": "service", "campaign": None, "tags": [],
     }  # fmt: skip
 
 

@@ -188,7 +188,7 @@ def test_the_contact_policy_is_named() -> None:
     )
     cooling = {"acted": {"r": at(9.5)}}
     assert "cooldown until 2026-02-27 00:00" in list(in_full(explained("client.has_advisor", cooling)))[-1]
-    capped = {"contacts_day": client_of(plan("client.has_advisor")).day, "contacts_today": 2}
+    capped = {"contacts": {"": [client_of(plan("client.has_advisor")).now_ms] * 2}}
     assert "daily cap" in list(in_full(explained("client.has_advisor", capped)))[-1]
 
 

@@ -14,6 +14,7 @@ from engine.core.activity.layout import SourceLayout
 from engine.core.client.record import public_fields
 from engine.core.client.sections import STATE_VERSION, pack, unpack
 from engine.core.client.state import ClientState, Layout
+from engine.core.firm_time import day_start_ms
 from engine.core.plan.compile import Plan, compile_rule_set
 from engine.core.plan.features import column_key
 from engine.core.rules.ruleset import RuleSet
@@ -51,6 +52,8 @@ def wanted(layout: Layout, meaning: dict[str, Any]) -> dict[str, Any]:
     """The attributes of a state whose slots 0.1.0 read so; what it did not know is as in a new one."""
     of_client = {name: value for name, value in meaning.items() if name not in (*SOURCES, "values", "repacked")}
     new = ClientState(layout, meaning["client_id"], 0)
+    day, count = of_client.pop("contacts_day"), of_client.pop("contacts_today")
+    of_client["contacts"] = {"": [day_start_ms(day)] * count} if count else {}
     of_client = attributes(new) | {FORMER.get(name, name): value for name, value in of_client.items()}
     of_client["holdings"] = [[*holding, None, None] for holding in of_client["holdings"]]  # of no told quantity
     return of_client

@@ -308,4 +308,4 @@ def test_what_counts_as_acted(acted: Acted, waits: bool, cools: bool, simulated:
     assert "complaint" in kinds  # what clients wait for is not the engine's own doing
     assert (decided[0].counts.waiting.total() > 0) == waits
     assert any(client.acted for client in found) == cools
-    assert any(client.contacts_today for client in found) == cools
+    assert any(client.contacts for client in found) == cools

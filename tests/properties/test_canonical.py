@@ -9,8 +9,8 @@ import random
 
 import pytest
 
+from engine.core.language.canonical import canonical
 from engine.core.language.expressions import BOOL, Expression, parse
-from engine.core.rules.canonical import canonical
 from engine.core.rules.tables import Declared, with_declared
 from tests.core.expression_code import function
 from tests.fuzz.expressions import LISTS, NAMES, Writer, value_of

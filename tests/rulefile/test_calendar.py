@@ -18,7 +18,7 @@ from engine.insight.explain import Explainer
 from engine.insight.rendering import in_short
 from engine.rulefile.lint.lint import lint
 from engine.rulefile.read.load import load
-from engine.rulefile.read.story import firm_time_ms
+from engine.rulefile.stories.story import firm_time_ms
 from engine.rulefile.tools.diff import differences
 from engine.rulefile.tools.effects import effects
 from engine.rulefile.trial.run import run_tests

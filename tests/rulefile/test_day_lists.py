@@ -13,7 +13,7 @@ from engine.core.plan.compile import compile_rule_set
 from engine.core.rules.day_lists import days_left, ends_in_words
 from engine.rulefile.lint.lint import lint
 from engine.rulefile.read.load import load
-from engine.rulefile.read.story import firm_time_ms
+from engine.rulefile.stories.story import firm_time_ms
 from engine.rulefile.tools.diff import differences
 from engine.runtime.observe.metrics import Metrics
 from engine.runtime.rule_sets.following import RuleSets

@@ -176,7 +176,7 @@ def test_how_a_feature_is_written_is_no_difference():
          "  ladders individual demote after: 30d becomes 10d"),
         ("tiers.yaml", "trades_30d >= 20", "trades_30d >= 25", "tiers:\n"
          "  segments active when: `trades_30d >= 20` becomes `25`"),
-        ("policy.yaml", "daily_cap: 2", "daily_cap: 3", "policy:\n  daily cap: 2 becomes 3"),
+        ("policy.yaml", "daily_cap: 2", "daily_cap: 3", "policy:\n  caps daily_cap at most: 2 becomes 3"),
         ("policy.yaml", "daily_cap: 2", "daily_cap: 2\npublishing: {approval: true}", "policy:\n"
          "  approval: no becomes yes"),
         ("definitions.yaml", "500_000", "300_000", 'definition "rich":\n'
@@ -204,9 +204,9 @@ def test_the_command_ends_with_0_1_or_2(tmp_path):
         return CliRunner().invoke(main, ["diff", str(tmp_path / one), str(tmp_path / other), *options])
 
     assert (run("a", "a").exit_code, run("a", "a").output) == (0, "no difference in what they do\n")
-    assert (run("a", "b").exit_code, run("a", "b").output) == (1, "policy:\n  daily cap: 2 becomes 3\n")
+    assert (run("a", "b").exit_code, run("a", "b").output) == (1, "policy:\n  caps daily_cap at most: 2 becomes 3\n")
     assert json.loads(run("a", "b", "--json").output) == [
-        {"what": "policy", "name": "", "change": "changed", "lines": ["daily cap: 2 becomes 3"]}
+        {"what": "policy", "name": "", "change": "changed", "lines": ["caps daily_cap at most: 2 becomes 3"]}
     ]
     assert "every client is evaluated once: tiers" in run("a", "d").output
     assert run("a", "c").exit_code == 2

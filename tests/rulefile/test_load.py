@@ -14,7 +14,8 @@ import pytest
 from engine.core.language.expressions import number
 from engine.core.plan.compile import compile_rule_set
 from engine.core.rules.occasion import Occasion, OnEvents, Silence, on
-from engine.core.rules.ruleset import ContactPolicy, Service, TierStep
+from engine.core.rules.policy import ContactPolicy, daily_cap
+from engine.core.rules.ruleset import Service, TierStep
 from engine.rulefile.read.load import DirectoryError, digest, read_directory
 from engine.rulefile.source.characters import MAX_BYTES
 from tests.rulefile.sample import FILES, good, problems_of
@@ -59,7 +60,7 @@ def test_a_rule_set_says_what_the_files_say():
         TierStep("C", None, None),
     )
     assert (ladder.promote_after_days, ladder.demote_after_days) == (0, 30)
-    assert rule_set.policy == ContactPolicy(2)
+    assert rule_set.policy == ContactPolicy((daily_cap(2),))
     compile_rule_set(rule_set)
 
 

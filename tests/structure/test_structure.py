@@ -24,9 +24,10 @@ CORE = (
     "core.client",
     "core.plan",
     "core.learn",
+    "core.policy",
     "core.decide",
 )
-RULEFILE = ("rulefile.source", "rulefile.read", "rulefile.trial", "rulefile.lint")
+RULEFILE = ("rulefile.source", "rulefile.stories", "rulefile.read", "rulefile.trial", "rulefile.lint")
 RIM = ("runtime", "runtime.protocol", "runtime.kafka", "runtime.redis", "runtime.observe")
 READERS = (*CORE, "insight", *RULEFILE, "rulefile.report", "rulefile.tools", "rulefile.schema")
 BELOW_COMMANDS = (*READERS, *RIM, "runtime.rule_sets", "processors")
@@ -40,11 +41,13 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "core.client": ("core", "core.contract", "core.activity"),
     "core.plan": CORE[:7],
     "core.learn": CORE[:8],
-    "core.decide": CORE[:9],
+    "core.policy": CORE[:9],
+    "core.decide": CORE[:10],
     "insight": CORE,
     "rulefile.source": CORE,
-    "rulefile.read": (*CORE, "rulefile.source"),
-    "rulefile.trial": (*CORE, "insight", "rulefile.source", "rulefile.read"),
+    "rulefile.stories": (*CORE, "rulefile.source"),
+    "rulefile.read": (*CORE, "rulefile.source", "rulefile.stories"),
+    "rulefile.trial": (*CORE, "insight", "rulefile.source", "rulefile.stories", "rulefile.read"),
     "rulefile.lint": (*CORE, "rulefile.source", "rulefile.read"),
     "rulefile.report": (*CORE, "insight", *RULEFILE),
     "rulefile.tools": (*CORE, "insight", *RULEFILE),

@@ -18,13 +18,13 @@ import msgspec
 
 from engine.core.activity.activities import Activities, read
 from engine.core.activity.packing import from_positions, last_of, unknown_until
-from engine.core.client import overrides
+from engine.core.client import contacts, overrides
 from engine.core.client.items import ABOUT, KIND, SEEN
 from engine.core.client.state import ClientState, Layout, NewerState
 from engine.core.contract.actions import ACTIONS
 from engine.core.contract.profiles import CONSENTS
 from engine.core.contract.topics import TOPICS
-from engine.core.firm_time import HOUR_MS, NEVER_MS, day_of
+from engine.core.firm_time import HOUR_MS, NEVER_MS, day_of, day_start_ms
 
 STATE_VERSION: Final = 3
 ACTIVITY_VERSION: Final = 2
@@ -78,6 +78,12 @@ def _without_products(body: Body) -> Body:
     return {"h": [[*holding, None] for holding in body.get("h", [])]}
 
 
+def _from_counts(body: Body) -> Body:
+    """Version 1 kept only how many contacts came on the last day with any."""
+    day, count = body.pop("d", 0), body.pop("n", 0)
+    return {**body, "c": {"": [day_start_ms(day)] * count}} if count else body
+
+
 SECTIONS: Final = (
     Section(
         "time",
@@ -121,7 +127,12 @@ SECTIONS: Final = (
         1,
         (("acted", "a", {}), ("silenced", "s", {}), ("held", "h", {}), ("waits", "w", {})),
     ),
-    Section("contacts", 1, (("contacts_day", "d", 0), ("contacts_today", "n", 0), ("recent", "r", []))),
+    Section(
+        "contacts",
+        2,
+        (("contacts", "c", {}), ("waiting", "w", []), ("recent", "r", [])),
+        converters={1: _from_counts},
+    ),
     Section("holdings", 2, (("holdings", "h", []),), converters={1: _without_products}),
     Section("items", 1, (("items", "i", []),)),
     Section("accounts", 1, (("accounts", "a", {}), ("accounts_dropped", "d", 0)), kept_packed=True),
@@ -271,6 +282,9 @@ def _rename(client: ClientState, renamed: Mapping[str, str]) -> None:
                 memory.setdefault(rule_id, value)
     if client.overrides:
         client.overrides = overrides.renamed(client.overrides, renamed)
+    client.contacts = contacts.renamed(client.contacts, renamed)
+    for held in client.waiting:
+        held[0] = renamed.get(held[0], held[0])  # the rule that waits
     for item in client.items:
         item[SEEN] = [renamed.get(rule_id, rule_id) for rule_id in item[SEEN]]
         if item[KIND] != "complaint":
@@ -294,6 +308,8 @@ def _from_positions(values: list[Any], *activities: bytes) -> dict[str, Any]:
     """
     of_client = dict(zip(_OF_0_1_0, values, strict=True))
     of_client["holdings"] = [[*holding, None, None] for holding in of_client["holdings"]]
+    counts = {"d": of_client.pop("contacts_day"), "n": of_client.pop("contacts_today")}
+    of_client["contacts"] = _from_counts(counts).get("c", {})
     sections: dict[str, Any] = {}
     for section in SECTIONS:
         stored = {name: of_client[attribute] for attribute, name, _ in section.fields if attribute in of_client}

@@ -15,7 +15,7 @@ from zlib import crc32
 
 from engine.core.activity.activities import Activities
 from engine.core.activity.layout import SourceLayout
-from engine.core.client import accounts, items, positions
+from engine.core.client import accounts, contacts, items, positions
 from engine.core.firm_time import DAY_MS, HOUR_MS, NEVER_MS, day_of
 
 MAX_HISTORY: Final = 10
@@ -32,6 +32,7 @@ EVENT_IDS_CHECKED: Final = 256 * EVENT_ID_BYTES
 class Layout:
     sources: dict[str, SourceLayout]  # by topic
     renamed: Mapping[str, str] = field(default_factory=dict)  # former rule id -> the rule's id now
+    contacts_ms: int = 0  # for so long contacts are kept
 
 
 class NewerState(ValueError):
@@ -44,13 +45,13 @@ class ClientState:
     __slots__ = (
         "accounts", "accounts_dropped", "acted", "activities", "advisor_id", "age_band", "assets_fen",
         "assets_peak_fen", "birth_date", "calendar_ms", "calendar_rules", "cash_fen", "client_id", "consent_sources",
-        "consents", "contacts_day", "contacts_today", "corrected", "day", "decided_ms", "due_ms", "event_ids",
-        "held", "holdings", "items", "language", "late", "listed", "margin_ratio", "marketing_consents", "now_ms",
-        "opted_out", "overrides", "packed", "peak_below_fen", "portfolio", "portrait", "portrayed", "positions",
-        "positions_dropped", "public", "recent", "region", "review_ms", "risk_consents", "risk_level", "said_ms",
-        "score_parts", "segment", "sequence", "service_consents", "silenced", "since_ms", "stage", "stage_since_ms",
-        "tier", "tier_before", "tier_history", "tier_risk", "tier_since_ms", "time_zone", "type", "unknown",
-        "unknown_until", "value_score", "waits",
+        "consents", "contacts", "corrected", "day", "decided_ms", "due_ms", "event_ids", "held", "holdings", "items",
+        "language", "late", "listed", "margin_ratio", "marketing_consents", "now_ms", "opted_out", "overrides",
+        "packed", "peak_below_fen", "portfolio", "portrait", "portrayed", "positions", "positions_dropped", "public",
+        "recent", "region", "review_ms", "risk_consents", "risk_level", "said_ms", "score_parts", "segment",
+        "sequence", "service_consents", "silenced", "since_ms", "stage", "stage_since_ms", "tier", "tier_before",
+        "tier_history", "tier_risk", "tier_since_ms", "time_zone", "type", "unknown", "unknown_until", "value_score",
+        "waiting", "waits",
     )  # fmt: skip
 
     def __init__(self, layout: Layout, client_id: str, now_ms: int) -> None:
@@ -99,8 +100,8 @@ class ClientState:
         self.silenced: dict[str, int] = {}  # rule id -> the last event after which its silence was already seen
         self.held: dict[str, list[int]] = {}  # rule id -> since when its condition holds, when it last acted or 0
         self.waits: dict[str, int] = {}  # rule id -> when the first step of its sequence came; see occasions
-        self.contacts_day = 0
-        self.contacts_today = 0
+        self.contacts: contacts.Contacts = {}  # what caps count; replaced, never changed; see contacts.py
+        self.waiting: list[list[Any]] = []  # what was held, to be decided again; see core/policy/holding.py
         self.recent: list[list[Any]] = []  # [ms, rule id, kind, channel, outcome, times], newest last
         # what was bought until a day: [day, symbol, fen, millionths or None, product or None], the nearest first
         self.holdings: list[list[Any]] = []
@@ -149,6 +150,8 @@ class ClientState:
             self.acted = _remembered(self.acted, moment_ms)
         if self.silenced:
             self.silenced = _remembered(self.silenced, moment_ms)
+        if self.contacts:
+            self.contacts = contacts.remembered(self.contacts, moment_ms - layout.contacts_ms)
         if self.items:
             self.items = items.remembered(self.items, day)
         if self.accounts:

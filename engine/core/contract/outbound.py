@@ -38,7 +38,11 @@ class Outcome(StrEnum):
     SNOOZED = "snoozed"  # staff let the rule, or all that goes to the client, rest
     COOLDOWN = "cooldown"  # the rule acted for this client less than its cooldown ago
     NO_CONSENT = "no_consent"  # the client agreed to none of the rule's channels
+    QUIET_HOURS = "quiet_hours"  # it is a time at which the policy sends nothing of that kind, and it is not held
+    HELD = "held"  # it waits, for the end of quiet hours or for what competes with it; decided again then
     DAILY_CAP = "daily_cap"  # the client has had as many contacts today as the policy allows
+    CAP = "cap"  # another cap of the policy: of a period, a class, a channel, a tag, a team, a rule
+    NO_LONGER_TRUE = "no_longer_true"  # it was held, and its condition does not hold any more
     SENT = "sent"
 
 
@@ -64,7 +68,7 @@ class Rejection(StrEnum):
 class Outbound(BaseModel):
     """What every outbound record has."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     id: str = Field(
         description="Unique and stable: the same decision, taken again, has the same id.", pattern="^[0-9a-f]{32}$"
@@ -124,6 +128,10 @@ class Action(Outbound):
         description="The names of the rule's condition, and what its definitions and tables follow from, with values."
     )
     expires_at: str = Field(description="Not to be delivered after this.", json_schema_extra={"format": "date-time"})
+    contact_class: str = Field(alias="class", description="What the rule is for: a class of the contact policy.")
+    purpose: str = Field(description="What the client's consent is for: marketing, service or risk.")
+    campaign: str | None = Field(description="What the rule is part of, if it says so.")
+    tags: tuple[str, ...] = Field(description="What the rule is tagged with.")
 
 
 class TierChange(Outbound):

@@ -14,9 +14,9 @@ from engine.core.client.state import ClientState
 from engine.core.contract.events import DEFAULT_LANGUAGE, ClientType
 from engine.core.contract.message import FIRST_MS, LAST_MS, Message, cny, rfc3339
 from engine.core.contract.outbound import TOPIC_OF_KIND, Action, Cause, Outbound, TierChange, Value
-from engine.core.decide.policy import Match
-from engine.core.decide.tiers import TierMove
 from engine.core.language.types import DURATION, MONEY, TIME
+from engine.core.policy import holding
+from engine.core.policy.match import Match, TierMove
 from engine.core.rules.ruleset import Rule
 
 SOURCE: Final = "urn:engage"
@@ -44,7 +44,7 @@ def _message(topic: str, record: Outbound, type_: str) -> Message:
     return Message(
         topic,
         record.client_id.encode(),
-        record.model_dump_json().encode(),
+        record.model_dump_json(by_alias=True).encode(),
         (
             ("ce_specversion", b"1.0"),
             ("ce_id", record.id.encode()),
@@ -89,7 +89,7 @@ def action_id(client: ClientState, rule: Rule, ordinal: int) -> str:
 
 
 def action_message(match: Match, client: ClientState, channel: str, cause: Cause, ordinal: int) -> Message:
-    compiled, event, move = match
+    compiled, event, move, held = match
     rule, audience = compiled.rule, audience_of(compiled.rule, client)
     why = _named(compiled.why_names, compiled.why(client, event, move))
     if audience != rule.audience:
@@ -114,7 +114,11 @@ def action_message(match: Match, client: ClientState, channel: str, cause: Cause
         template=rule.template,
         parameters=_named(compiled.parameter_names, compiled.parameters(client, event, move)),
         why=why,
-        expires_at=rfc3339(client.now_ms + rule.expires_s * 1000),
+        expires_at=rfc3339(held[holding.EXPIRES_MS] if held else client.now_ms + rule.expires_s * 1000),
+        contact_class=rule.contact_class,
+        purpose=compiled.contact_class.purpose,
+        campaign=rule.campaign,
+        tags=rule.tags,
     )
     return _message(TOPIC_OF_KIND[rule.kind], record, rule.kind)
 

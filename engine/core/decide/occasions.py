@@ -17,13 +17,14 @@ from engine.core.client.state import REMEMBERED_MS, ClientState
 from engine.core.contract.actions import ACTIONS
 from engine.core.contract.events import Event
 from engine.core.decide import calendars
-from engine.core.decide.policy import Match
 from engine.core.decide.portrait import next_portrait_ms
 from engine.core.firm_time import DAY_MS, HOUR_MS, NEVER_MS, day_start_ms
 from engine.core.learn.items import next_item_ms, take_expired, take_unanswered
 from engine.core.plan.compile import Plan
 from engine.core.plan.features import next_slide_ms
 from engine.core.plan.waking import Silent, next_flip_ms
+from engine.core.policy.holding import next_release_ms, take_released
+from engine.core.policy.match import Match, Maturity
 from engine.core.rules.occasion import (
     AT,
     BECOMES,
@@ -36,16 +37,6 @@ from engine.core.rules.occasion import (
     Trigger,
     after,
 )
-
-
-class Maturity(NamedTuple):
-    """A holding that comes to its term, as rules read it."""
-
-    symbol: str
-    amount_fen: int
-    days: int
-    product: str | None  # None: bought under a release that did not keep it
-    date_ms: int  # the beginning of its last day
 
 
 class DueSource(NamedTuple):
@@ -71,7 +62,7 @@ def next_due_ms(plan: Plan, client: ClientState, decided_ms: int = 0) -> int:
     if plan.timed.by_actions and client.activities[ACTIONS.name].last_ms == client.now_ms:
         # what was done just now can matter: evaluated with the next event, or when the hour ends
         due_ms = min(due_ms, (client.now_ms // HOUR_MS + 1) * HOUR_MS)
-    if plan.timed.anything:
+    if plan.timed.anything or client.waiting:
         if decided_ms > client.now_ms + DAY_MS:
             client.decided_ms, client.calendar_ms = decided_ms, 0
         if plan.timed.calendars or plan.timed.maturities:
@@ -311,6 +302,11 @@ def _next_change_ms(plan: Plan, client: ClientState) -> int:
 
 
 DUE: Final[tuple[DueSource, ...]] = (
+    DueSource(
+        lambda plan, client: next_release_ms(plan, client) if client.waiting else NEVER_MS,
+        take_released,
+        lambda client: client.waiting,
+    ),
     DueSource(
         lambda plan, client: next_item_ms(plan, client) if client.items else NEVER_MS,
         _waited,

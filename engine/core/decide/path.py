@@ -22,15 +22,17 @@ from engine.core.contract.message import Message, rfc3339
 from engine.core.contract.outbound import TIMER, Cause
 from engine.core.decide.messages import action_id, action_message, tier_change_message
 from engine.core.decide.occasions import became, item_matches, next_due_ms, noted, sequence_matches, take_due
-from engine.core.decide.policy import Match, Send, judge, record
 from engine.core.decide.portrait import portray
-from engine.core.decide.tiers import AtRisk, TierMove, review, review_due_ms
+from engine.core.decide.tiers import review, review_due_ms
 from engine.core.learn import accounts
 from engine.core.learn.actions import note_action
 from engine.core.learn.corrections import correct
 from engine.core.learn.facts import learn
 from engine.core.learn.items import keep
 from engine.core.plan.compile import Plan
+from engine.core.policy import holding
+from engine.core.policy.gates import IN_TIME, Hold, Moment, Send, judge, record
+from engine.core.policy.match import AtRisk, Match, TierMove
 from engine.core.rules.occasion import TIER_AT_RISK, TIER_CHANGE, on
 
 
@@ -100,7 +102,7 @@ def _take(plan: Plan, states: MutableMapping[str, ClientState], topic: str, even
     if client is None:
         client = states[event.client_id] = ClientState(plan.layout, event.client_id, event.time)
     elif client.due_ms <= event.time:
-        _run_timers(plan, client, event.time, decided)
+        _run_timers(plan, client, event.time, decided, behind=True)
     decided.changed[event.client_id] = client
     late, again, day = event.time < client.now_ms, event.time <= client.now_ms, client.day
     client.advance(plan.layout, event.time)
@@ -179,8 +181,11 @@ def unknown_in(plan: Plan, override: Any) -> str:
     return ""
 
 
-def _run_timers(plan: Plan, client: ClientState, until_ms: int, decided: Decided) -> None:
-    """Everything that falls due up to `until_ms`, each at its own time."""
+def _run_timers(plan: Plan, client: ClientState, until_ms: int, decided: Decided, *, behind: bool = False) -> None:
+    """Everything that falls due up to `until_ms`, each at its own time. `behind`: an event that came since is at hand,
+    and there may be more.
+    """
+    moment = Moment(decided.decided_ms, behind)
     while client.due_ms <= until_ms:
         client.advance(plan.layout, client.due_ms)
         client.sequence += 1
@@ -194,7 +199,7 @@ def _run_timers(plan: Plan, client: ClientState, until_ms: int, decided: Decided
             matches += _noticed(plan, client, notice, decided)
         if matches or move is not None:
             cause = Cause.model_construct(type=TIMER, event_id=None, time=rfc3339(client.now_ms))
-            _act(plan, client, None, cause, matches, move, decided)
+            _act(plan, client, None, cause, matches, move, decided, moment)
         client.review_ms = review_due_ms(plan, client)
         client.due_ms = next_due_ms(plan, client, decided.decided_ms)
 
@@ -256,6 +261,7 @@ def _act(
     matches: list[Match],
     move: TierMove | None,
     decided: Decided,
+    moment: Moment = IN_TIME,
 ) -> None:
     """Publish a tier change, then take each rule that matched through the contact policy, most urgent first; then those
     that hear of the items that were opened so.
@@ -268,32 +274,34 @@ def _act(
         rules = plan.compiled[TIER_CHANGE]
         by_move = plan.match[TIER_CHANGE](client, event, move)
         matches = [*matches, *(Match(rules[index], event, move) for index in by_move)]
-    opened = _send(plan, client, event, cause, matches, ordinal, decided)
+    opened = _send(plan, client, cause, matches, ordinal, decided, moment)
     if opened and (further := item_matches(plan, client, opened)):
-        _send(plan, client, event, cause, further, ordinal + len(matches), decided)
+        _send(plan, client, cause, further, ordinal + len(matches), decided, moment)
 
 
 def _send(
     plan: Plan,
     client: ClientState,
-    event: Event | None,
     cause: Cause,
     matches: list[Match],
     ordinal: int,
     decided: Decided,
+    moment: Moment,
 ) -> list[Item]:
     """The items that were opened by what was sent, where rules ask for their steps."""
     opened: list[Item] = []
     if len(matches) > 1:
         matches = sorted(matches, key=lambda match: (-match.compiled.rule.priority, match.compiled.rule.id))
     for match in matches:
-        # what an event brings about is in time when it is decided; what fell due before may have come too late
-        verdict = judge(plan, client, match, decided.decided_ms if event is None else 0)
+        verdict = judge(plan, client, match, moment)
         decided.outcomes[match.compiled.rule.id, verdict.reason] += 1
-        record(client, match, verdict)
+        record(plan, client, match, verdict)
         note_action(plan, client, match.compiled.rule, verdict.channel, verdict.reason.value)
-        if isinstance(verdict, Send):
-            decided.messages.append(action_message(match, client, verdict.channel, cause, ordinal))
+        if isinstance(verdict, Hold):
+            holding.hold(client, match, cause, verdict.until_ms, verdict.why)
+        elif isinstance(verdict, Send):
+            first = cause if match.held is None else holding.cause_of(match.held)
+            decided.messages.append(action_message(match, client, verdict.channel, first, ordinal))
             if plan.timed.kept:
                 opened += keep(plan, client, match.compiled.rule, action_id(client, match.compiled.rule, ordinal))
         ordinal += 1

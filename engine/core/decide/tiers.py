@@ -9,8 +9,7 @@ A tier that staff gave holds until its end; then the client has the tier it had 
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from engine.core.client import overrides
 from engine.core.client.state import MAX_HISTORY, ClientState
@@ -18,29 +17,8 @@ from engine.core.decide import calendars
 from engine.core.firm_time import DAY_MS, HOUR_MS, NEVER_MS, day_start_ms
 from engine.core.plan.compile import CompiledLadder, Plan
 from engine.core.plan.features import next_slide_ms
+from engine.core.policy.match import AtRisk, TierMove
 from engine.core.rules.ruleset import Ladder
-
-
-@dataclass(frozen=True, slots=True)
-class TierMove:
-    """A change that has been made. `threshold` and `measure` are in the measure's stored unit (fen for money)."""
-
-    from_tier: str | None
-    to_tier: str
-    reason: str  # of names.TIER_REASONS
-    measure: Any
-    measure_name: str | None
-    threshold: float | None
-    money: bool
-    since_ms: int | None  # since when the client had the old tier
-
-
-class AtRisk(NamedTuple):
-    """Notice of a demotion that will come unless the measure rises, as rules read it."""
-
-    falls_to: str
-    falls_ms: int
-    days: int
 
 
 def _step_for(ladder: CompiledLadder, value: Any, current: int | None) -> int:

@@ -6,8 +6,9 @@ Holds: generated code is built from the engine's own text and from checked trees
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import chain
 from typing import Any, Literal, NamedTuple
 
 from engine.core.client.state import ClientState, Layout
@@ -43,7 +44,8 @@ from engine.core.plan.waking import (
 from engine.core.rules import names
 from engine.core.rules.business_days import business_days
 from engine.core.rules.day_lists import DayLists
-from engine.core.rules.occasion import AT, BECOMES, BUSINESS_DAYS, Becomes, Calendar, Trigger, on, triggers
+from engine.core.rules.occasion import AT, BECOMES, Becomes, Trigger, on, triggers
+from engine.core.rules.policy import Cap, ContactClass, QuietHours
 from engine.core.rules.ruleset import Ladder, Rule, RuleSet, counting
 from engine.core.rules.score import with_score
 
@@ -53,6 +55,12 @@ class CompiledRule:
     """A rule as evaluated on one trigger. `why` and `parameters` are read only when it fires."""
 
     rule: Rule
+    trigger: Trigger
+    index: int  # among those of its trigger
+    contact_class: ContactClass
+    caps: tuple[Cap, ...]  # that can stop it, on one of its channels
+    quiet: tuple[QuietHours, ...]
+    passed_on: frozenset[str]  # fields of its event that are in no state
     why: Read
     why_names: tuple[tuple[str, str | None], ...]  # (name, unit)
     parameters: Read
@@ -103,20 +111,7 @@ class Plan:
     reaches: Mapping[str, Reach]  # feature name -> how far back it asks
     rule_ids: frozenset[str]  # also former ones
     declared_types: topics.Kinds  # what a record on the topic `events` can be
-
-
-def _tuple(places: list[str]) -> str:
-    return f"({', '.join(places)}{',' if len(places) == 1 else ''})"
-
-
-def _told(condition: Expression, scope: Scope) -> tuple[str, ...]:
-    """The names whose values say why a condition holds: its own, and those that its definitions and tables follow
-    from.
-    """
-    found: dict[str, None] = {}
-    for name in condition.names:
-        found |= dict.fromkeys((name, *(read.name for read in scope[name].reads or ())))
-    return tuple(found)
+    holdable: dict[str, dict[str, CompiledRule]]  # rules for clients: id -> trigger -> as it is evaluated there
 
 
 def compile_rule_set(rule_set: RuleSet) -> Plan:
@@ -154,7 +149,7 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
     by_trigger = {trigger: tuple(rule for rule in rule_set.rules if trigger in rule.triggers) for trigger in known}
     day_lists = DayLists(rule_set.last_days, rule_set.definitions, rule_set.calendar)
     for trigger, rules in by_trigger.items():
-        _add_rules(code, trigger, rules, scopes, day_lists)
+        matching.add_rules(code, trigger, rules, scopes, day_lists)
     steps = {topic: steps_of(rule_set.rules, topic) for topic in kinds}
     sure = _Sure(DayLists({}, rule_set.definitions, rule_set.calendar))
     ends = {rule.id for rule in rule_set.rules if getattr(rule.occasion, "absent", False)}
@@ -176,7 +171,7 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
         code.function("value_score", "c, e, t", [f"return {score}"])
     matching.add(code, "stage", [sure(stage.when) for stage in rule_set.stages], scope if rule_set.stages else {})
     traits = [code.place(to_python(trait.value, scope)) for trait in rule_set.traits]
-    code.function("traits", "c, e, t", [f"return {_tuple(traits)}"])
+    code.function("traits", "c, e, t", [f"return {matching.tuple_of(traits)}"])
     if rule_set.score:
         code.function("score_parts", "c, e, t", [f"return {_score_parts(rule_set, scope)}"])
     for client_type, expression in measured.items():
@@ -193,17 +188,20 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
         for t, ladder in rule_set.tiers.ladders.items()
     }
     by_balance_alone = all(ladder.daily_mean is not None for ladder in ladders.values())
+    compiled = {
+        trigger: _compiled(space, trigger, rules, scopes, reaches, meanings, rule_set)
+        for trigger, rules in by_trigger.items()
+    }
     return Plan(
         rule_set=rule_set,
-        layout=Layout({source: plan.layout for source, plan in sources.items()}, rule_set.was_rules),
+        layout=Layout(
+            {source: plan.layout for source, plan in sources.items()}, rule_set.was_rules, rule_set.policy.kept_ms
+        ),
         update={source: space[f"update_{source}"] for source in sources},
         client_totals=features.daily_totals(sources["balances"]),
         counted={source: space[f"counted_{source}"] for source in sources},
         match={trigger: space[f"match_{trigger}"] for trigger in by_trigger},
-        compiled={
-            trigger: _compiled(space, trigger, rules, scopes, reaches, meanings)
-            for trigger, rules in by_trigger.items()
-        },
+        compiled=compiled,
         timed=timed(
             digest_of(rule_set),
             by_trigger,
@@ -238,7 +236,16 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
         reaches=reaches,
         rule_ids=frozenset(rule.id for rule in rule_set.rules) | frozenset(rule_set.was_rules),
         declared_types=rule_set.declared_types,
+        holdable=_holdable(compiled.values()),
     )
+
+
+def _holdable(compiled: Iterable[tuple[CompiledRule, ...]]) -> dict[str, dict[str, CompiledRule]]:
+    found: dict[str, dict[str, CompiledRule]] = {}
+    for one in chain.from_iterable(compiled):
+        if one.rule.audience == "client":
+            found.setdefault(one.rule.id, {})[str(one.trigger)] = one
+    return found
 
 
 def _portrayal(
@@ -267,34 +274,6 @@ def _score_parts(rule_set: RuleSet, scope: Scope) -> str:
     return f"[{', '.join(found)}]"
 
 
-def _add_rules(
-    code: Code,
-    trigger: Trigger,
-    rules: tuple[Rule, ...],
-    scopes: Mapping[Trigger | None, Scope],
-    day_lists: DayLists,
-) -> None:
-    """The conditions, reasons and parameters of a trigger's rules, as functions."""
-    scope = scopes[trigger] if rules else {}
-    conditions = [replace(rule.when, tree=day_lists.may_hold(rule.when.tree)) for rule in rules]
-    matching.add(code, f"match_{trigger}", conditions, scope)
-    for index, rule in enumerate(rules):
-        said = [scope[n] for n in _told(rule.when, scope)]
-        why = [repr(names.PERSONAL) if names.is_personal(name) else name.code for name in said]
-        parameters = [code.place(to_python(expression, scope)) for _, expression in rule.parameters]
-        code.function(f"why_{trigger}_{index}", "c, e, t", [f"return {_tuple(why)}"])
-        code.function(f"parameters_{trigger}_{index}", "c, e, t", [f"return {_tuple(parameters)}"])
-        given = (rule.cooldown_by, rule.channels_by)
-        others = [asked.tree for asked in (*(value for _, value in rule.parameters), *given) if asked]
-        by_day = isinstance(rule.occasion, Calendar) and rule.occasion.every in BUSINESS_DAYS
-        if (beyond := day_lists.beyond(rule.when.tree, others, by_day)) is not None:
-            test = code.place(to_python(replace(rule.when, tree=beyond), scope))
-            code.function(f"beyond_{trigger}_{index}", "c, e, t", [f"return {test}"])
-        if any(given):
-            contact = [code.place(to_python(by, scopes[None])) if by else "None" for by in given]
-            code.function(f"contact_{trigger}_{index}", "c, e, t", [f"return {_tuple(contact)}"])
-
-
 def _compiled(
     space: Mapping[str, Any],
     trigger: Trigger,
@@ -302,14 +281,26 @@ def _compiled(
     scopes: Mapping[Trigger | None, Scope],
     reaches: Mapping[str, Reach],
     meanings: Meanings,
+    rule_set: RuleSet,
 ) -> tuple[CompiledRule, ...]:
-    scope = scopes[trigger] if rules else {}
+    scope, policy = scopes[trigger] if rules else {}, rule_set.policy
+    kind = rule_set.kinds.get(trigger.topic)
+    passed_on = frozenset(asked.field for asked in kind.names if not asked.kept) if kind is not None else frozenset()
     aggregates = {name: reach.aggregate for name, reach in reaches.items()}
     return tuple(
         CompiledRule(
             rule,
+            trigger,
+            index,
+            policy.class_named(rule.contact_class),
+            rule_set.caps_on(rule),
+            rule_set.quiet_hours_on(rule),
+            passed_on,
             space[f"why_{trigger}_{index}"],
-            tuple((n, None if names.is_personal(scope[n]) else scope[n].type.unit) for n in _told(rule.when, scope)),
+            tuple(
+                (n, None if names.is_personal(scope[n]) else scope[n].type.unit)
+                for n in matching.told(rule.when, scope)
+            ),
             space[f"parameters_{trigger}_{index}"],
             tuple((n, expression.type.unit) for n, expression in rule.parameters),
             space.get(f"contact_{trigger}_{index}", _always_the_same),

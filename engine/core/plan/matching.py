@@ -17,6 +17,7 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
+from dataclasses import replace
 from itertools import accumulate
 from operator import xor
 from typing import Any, Final
@@ -24,6 +25,10 @@ from typing import Any, Final
 from engine.core.language.expressions import Expression, Name, Scope, number, to_python
 from engine.core.language.types import MIRRORED
 from engine.core.plan.codegen import Code
+from engine.core.rules import names
+from engine.core.rules.day_lists import DayLists
+from engine.core.rules.occasion import BUSINESS_DAYS, Calendar, Trigger
+from engine.core.rules.ruleset import Rule
 
 Read = Callable[[Any, Any, Any], Any]
 Values = frozenset[Any]  # what a text or bool may be
@@ -268,3 +273,45 @@ def _by_bound(rows: Sequence[Row], key: str) -> tuple[list[float], list[int]]:
         changes[places[low]] ^= 1 << row
         changes[places[below]] ^= 1 << row
     return bounds, list(accumulate(changes[:-1], xor))
+
+
+def tuple_of(places: list[str]) -> str:
+    return f"({', '.join(places)}{',' if len(places) == 1 else ''})"
+
+
+def told(condition: Expression, scope: Scope) -> tuple[str, ...]:
+    """The names whose values say why a condition holds: its own, and those that its definitions and tables follow
+    from.
+    """
+    found: dict[str, None] = {}
+    for name in condition.names:
+        found |= dict.fromkeys((name, *(read.name for read in scope[name].reads or ())))
+    return tuple(found)
+
+
+def add_rules(
+    code: Code,
+    trigger: Trigger,
+    rules: tuple[Rule, ...],
+    scopes: Mapping[Trigger | None, Scope],
+    day_lists: DayLists,
+) -> None:
+    """The conditions, reasons and parameters of a trigger's rules, as functions."""
+    scope = scopes[trigger] if rules else {}
+    conditions = [replace(rule.when, tree=day_lists.may_hold(rule.when.tree)) for rule in rules]
+    add(code, f"match_{trigger}", conditions, scope)
+    for index, rule in enumerate(rules):
+        said = [scope[n] for n in told(rule.when, scope)]
+        why = [repr(names.PERSONAL) if names.is_personal(name) else name.code for name in said]
+        parameters = [code.place(to_python(expression, scope)) for _, expression in rule.parameters]
+        code.function(f"why_{trigger}_{index}", "c, e, t", [f"return {tuple_of(why)}"])
+        code.function(f"parameters_{trigger}_{index}", "c, e, t", [f"return {tuple_of(parameters)}"])
+        given = (rule.cooldown_by, rule.channels_by)
+        others = [asked.tree for asked in (*(value for _, value in rule.parameters), *given) if asked]
+        by_day = isinstance(rule.occasion, Calendar) and rule.occasion.every in BUSINESS_DAYS
+        if (beyond := day_lists.beyond(rule.when.tree, others, by_day)) is not None:
+            test = code.place(to_python(replace(rule.when, tree=beyond), scope))
+            code.function(f"beyond_{trigger}_{index}", "c, e, t", [f"return {test}"])
+        if any(given):
+            contact = [code.place(to_python(by, scopes[None])) if by else "None" for by in given]
+            code.function(f"contact_{trigger}_{index}", "c, e, t", [f"return {tuple_of(contact)}"])

@@ -10,8 +10,8 @@ import ast
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Final
 
+from engine.core.language.canonical import canonical
 from engine.core.language.expressions import Expression
-from engine.core.rules.canonical import canonical
 from engine.core.rules.ruleset import Feature, RuleSet, Since
 
 # how and where it is written; what follows

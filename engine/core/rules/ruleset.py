@@ -10,11 +10,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from engine.core.contact import Contact
 from engine.core.contract.topics import Kinds
 from engine.core.language.expressions import Expression, Name
 from engine.core.rules.business_days import BusinessCalendar
 from engine.core.rules.event_types import EventType, declared_by, kinds_of
 from engine.core.rules.occasion import Calendar, Occasion, Trigger
+from engine.core.rules.policy import USUAL, Cap, ContactPolicy, QuietHours
 from engine.core.rules.score import ScorePart, total
 from engine.core.rules.tables import Declared, Definition, Table
 
@@ -120,20 +122,6 @@ class Trait:
     description: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ContactPolicy:
-    """Limits that hold for every rule whose audience is the client; and whether a second person approves rule sets."""
-
-    daily_cap: int
-    urgent_from: int | None = None  # rules of this priority or higher are sent whatever the cap says, and count
-    approval: bool = False  # kept so that diff reports a change of it; what asks for it reads the files' texts
-    ask_above: int = 0  # clients affected at once by publishing: above it the command asks
-    approve_above: int | None = None  # and above this somebody else has to approve
-
-    def is_urgent(self, priority: int) -> bool:
-        return self.urgent_from is not None and priority >= self.urgent_from
-
-
 # What the firm does for its clients, and a rule is part of.
 Service = Literal[
     "tiers",
@@ -171,6 +159,14 @@ class Rule:
     description: str = ""
     serves: Service | None = None
     was: tuple[str, ...] = ()  # former ids, the oldest first: what was remembered of them is this rule's
+    contact_class: str = USUAL  # of the policy's
+    tags: tuple[str, ...] = ()
+    campaign: str | None = None
+    still: bool = True  # whether what is held is sent only while its condition holds
+
+    def contact(self, channel: str) -> Contact:
+        """What a client would be sent."""
+        return Contact(self.id, self.kind, self.contact_class, channel, self.owner, self.tags)
 
     @property
     def triggers(self) -> tuple[Trigger, ...]:
@@ -200,6 +196,24 @@ class RuleSet:
     def portrait(self) -> tuple[Expression, ...]:
         """What its parts follow from; none without a portrait."""
         return (*(stage.when for stage in self.stages), *(trait.value for trait in self.traits))
+
+    def caps_on(self, rule: Rule) -> tuple[Cap, ...]:
+        """The caps that can stop it."""
+        if rule.audience != "client" or "caps" in self.policy.class_named(rule.contact_class).exempt:
+            return ()
+        return tuple(
+            cap
+            for cap in self.policy.caps
+            if (cap.spared_from is None or rule.priority < cap.spared_from)
+            and any(cap.of.meets(rule.contact(channel)) for channel in rule.channels)
+        )
+
+    def quiet_hours_on(self, rule: Rule) -> tuple[QuietHours, ...]:
+        """The quiet hours that can stop it."""
+        if rule.audience != "client" or "quiet_hours" in self.policy.class_named(rule.contact_class).exempt:
+            return ()
+        hours = self.policy.quiet_hours
+        return tuple(one for one in hours if any(one.of.meets(rule.contact(channel)) for channel in rule.channels))
 
     @property
     def value_score(self) -> Expression | None:

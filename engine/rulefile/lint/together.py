@@ -18,6 +18,7 @@ from engine.core.language.expressions import Expression, Scope, function_globals
 from engine.core.plan.sensitivity import wrong_when_short
 from engine.core.plan.waking import meanings_of, read_by
 from engine.core.rules.occasion import Becomes, Trigger, event_triggers
+from engine.core.rules.policy import Cap
 from engine.core.rules.ruleset import Feature, Rule, RuleSet
 from engine.core.rules.tables import list_globals
 from engine.rulefile.lint.conditions import implied
@@ -41,11 +42,10 @@ def look(certain: Worlds, findings: Findings) -> None:
 
     never = {rule.id for rule in rule_set.rules if can_never_hold(rule)}
     rules = [rule for rule in rule_set.rules if rule.id not in never]
-    if rule_set.policy.daily_cap == 0:
-        _none_is_sent(rule_set, findings)
-    else:
-        _used_up(rule_set, rules, worlds, findings)
-        _same_priority(certain, rules, worlds, findings)
+    _none_is_sent(rule_set, findings)
+    rules_sent = [rule for rule in rules if all(cap.at_most for cap in rule_set.caps_on(rule))]
+    _used_up(rule_set, rules_sent, worlds, findings)
+    _same_priority(certain, rules_sent, worlds, findings)
     _without_advisor(certain, rules, findings)
     _repeated(rules, worlds, findings)
     _segments(certain, findings)
@@ -55,10 +55,15 @@ def look(certain: Worlds, findings: Findings) -> None:
 def _none_is_sent(rule_set: RuleSet, findings: Findings) -> None:
     for rule in rule_set.rules:
         home = findings.places.rules.get(rule.id)
-        if rule.audience == "client" and home is not None and not rule_set.policy.is_urgent(rule.priority):
+        none = next((cap for cap in rule_set.caps_on(rule) if cap.at_most == 0), None)
+        if home is not None and none is not None:
             at = home.key("audience") or home
-            message = "is never sent: the daily cap of policy.yaml is 0"
-            findings.add("L205", at, f'rule "{rule.id}"', message, "raise daily_cap, or remove the rule", home=home)
+            message = f"is never sent: the {_named(none)} of policy.yaml is 0"
+            findings.add("L205", at, f'rule "{rule.id}"', message, f"raise {none.name}, or remove the rule", home=home)
+
+
+def _named(cap: Cap) -> str:
+    return "daily cap" if cap.name == "daily_cap" else f"cap {cap.name}"
 
 
 def _without_advisor(certain: Worlds, rules: list[Rule], findings: Findings) -> None:
@@ -129,11 +134,11 @@ def _repeated(rules: list[Rule], worlds: Mapping[Trigger, World], findings: Find
 
 
 def _used_up(rule_set: RuleSet, rules: list[Rule], worlds: Mapping[Trigger, World], findings: Findings) -> None:
-    cap = rule_set.policy.daily_cap
     wider = Wider(rules, worlds, lambda rule: "client" if rule.audience == "client" else None)
     for position, rule in enumerate(rules):
         home = findings.places.rules.get(rule.id)
-        if rule.audience != "client" or home is None or rule_set.policy.is_urgent(rule.priority):
+        caps = rule_set.caps_on(rule)
+        if home is None or not caps:
             continue
         before = [
             other
@@ -143,14 +148,23 @@ def _used_up(rule_set: RuleSet, rules: list[Rule], worlds: Mapping[Trigger, Worl
             and (on := _together(rule, other, worlds))
             and implied(on, rule.when, other.when)
         ]
-        if len(before) >= cap:
-            first = ", ".join(f'"{other.id}"' for other in before[:cap])
-            message = f"is sent only while {first} {'is' if cap == 1 else 'are'} in cooldown: whenever it fires, "
-            message += (
-                f"{'it goes' if cap == 1 else 'they go'} first and {'uses' if cap == 1 else 'use'} up the daily cap"
-            )
+        for cap in caps:
+            counted = [other for other in before if _counts_towards(rule_set, cap, other)]
+            if len(counted) < cap.at_most:
+                continue
+            one = cap.at_most == 1
+            first = ", ".join(f'"{other.id}"' for other in counted[: cap.at_most])
+            message = f"is sent only while {first} {'is' if one else 'are'} in cooldown: whenever it fires, "
+            message += f"{'it goes' if one else 'they go'} first and {'uses' if one else 'use'} up the {_named(cap)}"
             remedy = "give it a higher priority, or exclude in the others what it covers"
             findings.add("L202", home.key("priority") or home, f'rule "{rule.id}"', message, remedy, home=home)
+            break
+
+
+def _counts_towards(rule_set: RuleSet, cap: Cap, rule: Rule) -> bool:
+    """Whether what it sends always counts towards the cap."""
+    counts = rule_set.policy.class_named(rule.contact_class).counts or bool(cap.of.classes)
+    return counts and all(cap.of.meets(rule.contact(channel)) for channel in rule.channels)
 
 
 def _same_priority(certain: Worlds, rules: list[Rule], worlds: Mapping[Trigger, World], findings: Findings) -> None:
@@ -158,7 +172,7 @@ def _same_priority(certain: Worlds, rules: list[Rule], worlds: Mapping[Trigger, 
     before: defaultdict[tuple[int, Trigger], list[Rule]] = defaultdict(list)
     for other in rules:
         home = findings.places.rules.get(other.id)
-        if home is None or other.audience != "client" or certain.rule_set.policy.is_urgent(other.priority):
+        if home is None or not certain.rule_set.caps_on(other):
             continue
         on = [trigger for trigger in other.triggers if trigger in worlds]
         pairs = ((one, trigger) for trigger in on for one in before[other.priority, trigger][-MAX_EARLIER:])

@@ -14,7 +14,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from engine.core.rules.canonical import canonical
+from engine.core.language.canonical import canonical
 from engine.core.rules.occasion import Trigger
 from engine.core.rules.ruleset import Rule
 from engine.rulefile.lint.narrowing import Box, Unsettled, World, boxes

@@ -23,7 +23,6 @@ from engine.core.rules import names
 from engine.core.rules.occasion import Calendar
 from engine.core.rules.ruleset import (
     Aggregate,
-    ContactPolicy,
     Feature,
     Ladder,
     Segment,
@@ -50,8 +49,6 @@ LATER: Final = ("client.tier", "client.days_in_tier", "client.segment", SCORE, *
 MAX_TRAITS: Final = 30  # each is in every client's record
 LADDER_KEYS: Final = ("promote_after", "demote_after", "grace", "review")  # beside measure and tiers
 REVIEWS: Final = ("week", "month", "quarter", "year")  # how often clients may move down
-PUBLISHING_KEYS: Final = ("approval", "ask_above", "approve_above")
-MAX_CLIENTS: Final = 1_000_000_000
 MAX_STAY_S: Final = 366 * DAY_S
 FEATURE_KEYS: Final = ("window", "since", "field", "by", "where", "description", "was")  # beside source and aggregate
 
@@ -330,16 +327,3 @@ def _no_twice(reader: Reader, node: Node | None, ids: list[str]) -> None:
     for position, id_ in enumerate(ids):
         if id_ and id_ in ids[:position]:
             reader.problem(reader.items(node)[position], f'"{id_}" twice', "keep one, or choose another name")
-
-
-def read_policy(reader: Reader, root: Node) -> ContactPolicy:
-    fields = reader.mapping(root, ("contact",), ("publishing",))
-    contact = reader.mapping(fields.get("contact"), ("daily_cap",), ("urgent_from",))
-    publishing = reader.mapping(fields.get("publishing"), (), PUBLISHING_KEYS)
-    approval = reader.choice(publishing["approval"], ("true", "false")) if "approval" in publishing else "false"
-    ask, approve = (
-        reader.integer(publishing[key], 0, MAX_CLIENTS) if key in publishing else None for key in PUBLISHING_KEYS[1:]
-    )
-    urgent_from = reader.integer(contact["urgent_from"], 1, 100) if "urgent_from" in contact else None
-    daily_cap = reader.integer(contact.get("daily_cap"), 0, 100)
-    return ContactPolicy(daily_cap, urgent_from, approval == "true", ask or 0, approve)

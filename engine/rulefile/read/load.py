@@ -20,13 +20,13 @@ from engine.core.rules.day_lists import inferred
 from engine.core.rules.event_types import EventType, kinds_of
 from engine.core.rules.names import Scopes, rule_scope
 from engine.core.rules.occasion import ITEM_KINDS, Trigger, Unanswered, trigger_about
-from engine.core.rules.ruleset import ContactPolicy, Rule, RuleSet, Segment, Tiers, Trait
+from engine.core.rules.policy import POLICY_FILE, ContactPolicy
+from engine.core.rules.ruleset import Rule, RuleSet, Segment, Tiers, Trait
 from engine.core.rules.score import SCORE_FILE, ScorePart, definitions_of
 from engine.core.rules.tables import NOTHING
 from engine.core.text import INVISIBLE, visible
 from engine.rulefile.read.declarations import (
     read_features,
-    read_policy,
     read_portrait,
     read_score,
     read_tiers,
@@ -34,6 +34,7 @@ from engine.rulefile.read.declarations import (
 )
 from engine.rulefile.read.definitions import read_calendar, read_definitions
 from engine.rulefile.read.event_types import EVENTS_FILE, is_rules_of_old, read_event_types
+from engine.rulefile.read.policy import check_names, read_policy
 from engine.rulefile.read.rules import read_rules
 from engine.rulefile.source.characters import MAX_BYTES
 from engine.rulefile.source.csv_file import SUFFIX, Sheets
@@ -44,7 +45,6 @@ from engine.rulefile.source.unsure import TIERS_DECLARE, Unsure
 
 FEATURES: Final = "features.yaml"
 TIERS: Final = "tiers.yaml"
-POLICY: Final = "policy.yaml"
 MAX_ALL: Final = 7_998_000  # bytes of all files as the rule-set topic holds them, in one record
 DEFINITIONS: Final = "definitions.yaml"
 PORTRAIT: Final = "portrait.yaml"
@@ -128,7 +128,7 @@ def load(
         else Reader(name, files[name], unsure, problems)
         for name in roots
     }
-    for name in (FEATURES, TIERS, POLICY):
+    for name in (FEATURES, TIERS, POLICY_FILE):
         if name not in files:
             problems.append(
                 Problem(name, 1, 1, None, "missing file", "add it; a rule set needs all three: features, tiers, policy")
@@ -157,7 +157,7 @@ def load(
         tiers = read_tiers(readers[TIERS], roots[TIERS], features, scored=scored)
     if any(problem.file == TIERS for problem in problems):
         unsure.values = TIERS_DECLARE
-    policy = read_policy(readers[POLICY], roots[POLICY]) if POLICY in roots else ContactPolicy(0)
+    policy = read_policy(readers[POLICY_FILE], roots[POLICY_FILE]) if POLICY_FILE in roots else ContactPolicy()
     sheets = Sheets(files, unsure, problems)
     portrayed = PORTRAIT in roots and not (published and is_rules_of_old(roots[PORTRAIT], "portrait"))
     stages = stage_ids(roots[PORTRAIT]) if portrayed else ()
@@ -194,9 +194,14 @@ def load(
         life, traits = read_portrait(readers[PORTRAIT], roots[PORTRAIT], scopes[None])
     used = {EVENTS_FILE: not of_old, CALENDAR_FILE: not calendar_of_old, SCORE_FILE: scored, PORTRAIT: portrayed}
     own = (name for name, is_used in used.items() if is_used)
-    others = (FEATURES, TIERS, POLICY, DEFINITIONS, *own)
-    placed = {name: read_rules(readers[name], roots[name], scopes, tiers) for name in roots if name not in others}
+    others = (FEATURES, TIERS, POLICY_FILE, DEFINITIONS, *own)
+    classes = tuple(one.name for one in policy.classes)
+    placed = {
+        name: read_rules(readers[name], roots[name], scopes, tiers, classes) for name in roots if name not in others
+    }
     rules = _distinct(placed, readers)
+    if POLICY_FILE in roots and not problems:  # else the names may be those of rules with faults
+        check_names(readers[POLICY_FILE], roots[POLICY_FILE], rules)
     if not unsure.alike and not any(problem.file == DEFINITIONS for problem in problems):
         sheets.tell_unused()
     if problems:

@@ -13,11 +13,12 @@ from engine.core.contract.events import Channel, Kind
 from engine.core.contract.outbound import Audience
 from engine.core.language.expressions import Expression, Fault, Scope, number
 from engine.core.rules.names import Scopes
+from engine.core.rules.policy import USUAL
 from engine.core.rules.ruleset import Rule, Service, Tiers
-from engine.rulefile.read.cases import read_tests
 from engine.rulefile.read.occasions import OCCASION_KEYS, read_occasion
 from engine.rulefile.source.document import Mapping, Node, Scalar
 from engine.rulefile.source.fields import DAY_S, IDENTIFIER, KEBAB, MINUTE_S, OWNER, TEMPLATE, Reader
+from engine.rulefile.stories.cases import read_tests
 
 KINDS: Final[tuple[str, ...]] = get_args(Kind)
 AUDIENCES: Final[tuple[str, ...]] = get_args(Audience)
@@ -35,23 +36,27 @@ REQUIRED: Final = (
     "template",
     "description",
 )
-OPTIONAL: Final = ("version", "was", *OCCASION_KEYS, "channels", "parameters", "serves", "tests")
+POLICY_KEYS: Final = ("class", "tags", "campaign", "still")
+OPTIONAL: Final = ("version", "was", *OCCASION_KEYS, "channels", "parameters", "serves", *POLICY_KEYS, "tests")
+MAX_TAGS: Final = 8
 MAX_COOLDOWN_S: Final = 365 * DAY_S
 MAX_EXPIRES_S: Final = 90 * DAY_S
 
 
-def read_rules(reader: Reader, root: Node, scopes: Scopes, tiers: Tiers) -> list[tuple[Scalar | None, Rule]]:
+def read_rules(
+    reader: Reader, root: Node, scopes: Scopes, tiers: Tiers, classes: tuple[str, ...]
+) -> list[tuple[Scalar | None, Rule]]:
     """Each rule with the node of its id."""
     rules = []
     for node in reader.items(reader.mapping(root, ("rules",)).get("rules")):
         id_ = node.entries["id"][1] if isinstance(node, Mapping) and "id" in node.entries else None
         reader.rule = id_.value if isinstance(id_, Scalar) and id_.value.isprintable() else None
-        rules.append((id_ if isinstance(id_, Scalar) else None, _rule(reader, node, scopes, tiers)))
+        rules.append((id_ if isinstance(id_, Scalar) else None, _rule(reader, node, scopes, tiers, classes)))
         reader.rule = None
     return rules
 
 
-def _rule(reader: Reader, node: Node, scopes: Scopes, tiers: Tiers) -> Rule:
+def _rule(reader: Reader, node: Node, scopes: Scopes, tiers: Tiers, classes: tuple[str, ...]) -> Rule:
     before = reader.faults
     fields = reader.mapping(node, REQUIRED, OPTIONAL)
     occasion, when = read_occasion(reader, node, fields, scopes)
@@ -89,9 +94,33 @@ def _rule(reader: Reader, node: Node, scopes: Scopes, tiers: Tiers) -> Rule:
         description=reader.words(fields.get("description"), 500, lines=True),
         was=reader.former(fields.get("was"), KEBAB),
         serves=cast(Service, reader.choice(fields["serves"], SERVICES) or None) if "serves" in fields else None,
+        contact_class=_class(reader, node, fields, audience, classes),
+        tags=_tags(reader, fields.get("tags")),
+        campaign=reader.word(fields["campaign"], KEBAB) if "campaign" in fields else None,
+        still=reader.choice(fields["still"], ("true", "false")) != "false" if "still" in fields else True,
     )
     read_tests(reader, fields.get("tests"), rule, tiers, sound=reader.faults == before)
     return rule
+
+
+def _class(reader: Reader, node: Node, fields: dict[str, Node], audience: str, classes: tuple[str, ...]) -> str:
+    """One of the policy's."""
+    if "class" in fields:
+        return reader.choice(fields["class"], classes) or classes[0]
+    if USUAL not in classes and audience == "client":
+        reader.problem(node, "missing key class", f"add it, one of those of policy.yaml: {', '.join(classes)}")
+    return USUAL if USUAL in classes else classes[-1]
+
+
+def _tags(reader: Reader, node: Node | None) -> tuple[str, ...]:
+    """A list of them."""
+    tags = tuple(reader.word(item, KEBAB) for item in reader.items(node))
+    if len(tags) > MAX_TAGS or len(set(tags)) < len(tags):
+        assert node is not None
+        reader.problem(
+            node, "a tag twice" if len(tags) <= MAX_TAGS else f"{len(tags)} tags", f"at most {MAX_TAGS}, each once"
+        )
+    return tags
 
 
 def _channels(reader: Reader, node: Node | None, scope: Scope) -> tuple[tuple[str, ...], Expression | None]:

@@ -153,30 +153,6 @@ def portrait_schema(rule_set: RuleSet | None) -> Schema:
     return mapping(root, (), ("stages", "portrait"))
 
 
-def policy_schema() -> Schema:
-    contact: Keys = {
-        "daily_cap": (number(0, 100), "Contacts a client and day, all channels together."),
-        "urgent_from": (
-            number(1, 100),
-            "Rules of this priority or higher are sent even when the cap is used up; they count towards it.",
-        ),
-    }
-    clients = number(0, declarations.MAX_CLIENTS)
-    publishing: Keys = {
-        "approval": ({"type": "boolean"}, "Whether a second person must approve a rule set."),
-        "ask_above": (clients, "Clients whom a set moves or acts on at once: above this `engage publish` asks."),
-        "approve_above": (clients, "And above this a second person must approve it."),
-    }
-    root: Keys = {
-        "contact": (
-            mapping(contact, ("daily_cap",), ("urgent_from",)),
-            "Limits on contacting a client, over all rules.",
-        ),
-        "publishing": (mapping(publishing, (), declarations.PUBLISHING_KEYS), "How rule sets take effect."),
-    }
-    return mapping(root, ("contact",), ("publishing",))
-
-
 def definitions_schema(rule_set: RuleSet | None) -> Schema:
     value: Schema = {"type": ["string", "number", "boolean"]}
     on = (

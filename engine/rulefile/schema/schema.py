@@ -19,7 +19,7 @@ from engine.core.contract.topics import TOPICS, in_order, sources
 from engine.core.rules import names
 from engine.core.rules.occasion import ITEM_KINDS, event_triggers
 from engine.core.rules.ruleset import RuleSet
-from engine.rulefile.read import cases, occasions, rules, story
+from engine.rulefile.read import occasions, rules
 from engine.rulefile.schema.parts import (
     Keys,
     Schema,
@@ -41,7 +41,9 @@ from engine.rulefile.schema.parts import (
     word,
     words_of,
 )
+from engine.rulefile.schema.policy import policy_schema
 from engine.rulefile.source.fields import IDENTIFIER, KEBAB, OWNER, TEMPLATE
+from engine.rulefile.stories import cases, story
 
 DECLARED: Final[Schema] = {"type": ["object", "null"], "description": "An event of a declared type."}
 DRAFT: Final = "http://json-schema.org/draft-07/schema#"
@@ -86,6 +88,13 @@ def rules_schema(rule_set: RuleSet | None) -> Schema:
         "expires": (duration("mhd"), "Not to be delivered after."),
         "template": ({**word(TEMPLATE), "type": ["string", "number"]}, "What the messaging system renders."),
         "parameters": (named(IDENTIFIER, expression(known)), "Its values: expressions; a text is quoted twice."),
+        "class": (
+            word(IDENTIFIER) if rule_set is None else choice(one.name for one in rule_set.policy.classes),
+            "What it is for, by policy.yaml: regulatory, risk, service (unless said), relationship, marketing.",
+        ),
+        "tags": (items(word(KEBAB)), "For caps; what was sent keeps those that it had then."),
+        "campaign": (word(KEBAB), "What it is part of; the action carries it."),
+        "still": ({"type": "boolean"}, "Whether what is held is sent only if its condition still holds; true."),
         "tests": (items(_test(rule_set)), "What is given, what happens, what is expected."),
     }
     rule = mapping(parts, rules.REQUIRED, rules.OPTIONAL)
@@ -272,7 +281,7 @@ def rule_file_schemas(rule_set: RuleSet | None, base: str) -> dict[str, Schema]:
         ("tiers", "Tiers", "Which tier and segment a client is in.", other.tiers_schema(rule_set)),
         ("score", "Score", "What a client is worth, in four dimensions.", other.score_schema(rule_set)),
         ("portrait", "Portrait", "Stages of life, and what other systems read.", other.portrait_schema(rule_set)),
-        ("policy", "Policy", "Limits on contacting a client, and who may publish rules.", other.policy_schema()),
+        ("policy", "Policy", "When clients are contacted, and how often; and who may publish rules.", policy_schema()),
         (
             "definitions",
             "Definitions",

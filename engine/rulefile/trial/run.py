@@ -25,11 +25,11 @@ from engine.core.rules.occasion import Trigger
 from engine.core.rules.ruleset import Rule, RuleSet
 from engine.insight.explain import Explainer, Explanation, Look, reached, watched
 from engine.insight.values import MISSING
-from engine.rulefile.read.cases import Expected, RuleTest, read_tests
-from engine.rulefile.read.story import CLIENT_ID
 from engine.rulefile.source.document import Mapping, Node, Scalar, index_within, place, read_document
 from engine.rulefile.source.fields import Reader
 from engine.rulefile.source.unsure import Unsure
+from engine.rulefile.stories.cases import Expected, RuleTest, read_tests
+from engine.rulefile.stories.story import CLIENT_ID
 from engine.rulefile.trial.alone import Companies
 
 Documents = dict[str, Node]

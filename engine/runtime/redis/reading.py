@@ -23,7 +23,8 @@ from engine.core.contract.profiles import ALL
 from engine.core.contract.topics import TOPICS, sources
 from engine.core.firm_time import NEVER_MS
 from engine.core.plan.compile import compile_rule_set
-from engine.core.rules.ruleset import ContactPolicy, RuleSet, Tiers
+from engine.core.rules.policy import ContactPolicy
+from engine.core.rules.ruleset import RuleSet, Tiers
 from engine.runtime.errors import Refused
 from engine.runtime.partitioning import partitioner
 from engine.runtime.protocol.position import Position
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from engine.runtime.clients import AnyRedis
 
 # what is shown, and what a snapshot keeps, needs no feature
-NO_RULES = compile_rule_set(RuleSet("", (), (), Tiers({}, (), None), ContactPolicy(0), ()))
+NO_RULES = compile_rule_set(RuleSet("", (), (), Tiers({}, (), None), ContactPolicy(), ()))
 
 
 async def read_client(redis: AnyRedis, app_id: str, client_id: str) -> dict[str, Any] | None:

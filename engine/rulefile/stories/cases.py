@@ -14,9 +14,9 @@ from engine.core.contract.events import Event
 from engine.core.contract.message import cny
 from engine.core.contract.outbound import Audience, Outcome, Value
 from engine.core.rules.ruleset import Rule, Tiers
-from engine.rulefile.read.story import AT_MS, MAX_WAIT_S, Story, money_fen
 from engine.rulefile.source.document import Node, Scalar, place
 from engine.rulefile.source.fields import Reader
+from engine.rulefile.stories.story import AT_MS, MAX_WAIT_S, Story, money_fen
 
 REASONS: Final = ("condition", *(outcome.value for outcome in Outcome if outcome is not Outcome.SENT))
 MISSING: Final = "missing"

@@ -1,0 +1,68 @@
+"""Caps: how many contacts a client may have in a period, of which those already had are counted.
+
+Enters: the caps that concern an action, the client. Leaves: what stops it, with its numbers.
+Holds: of several that stop it the one that does so longest. Contacts of a class that does not count are left out,
+except by caps that name it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from engine.core.client import contacts
+from engine.core.client.state import ClientState
+from engine.core.contact import Contact
+from engine.core.policy.clock import FIRM, period_ms, zone_named
+from engine.core.rules.policy import Cap, ContactPolicy
+
+MOST_NAMED = 3  # of those that had the slots
+
+
+class Reached(NamedTuple):
+    """A cap that leaves no room."""
+
+    cap: Cap
+    had: int
+    at_most: int  # for this action: fewer than the cap's where slots are reserved for others
+    until_ms: int
+    lost_to: tuple[str, ...]  # the rules that had the latest of them
+
+
+def reached(policy: ContactPolicy, caps: Iterable[Cap], client: ClientState, contact: Contact) -> Reached | None:
+    """What leaves no room for a contact now."""
+    found = [
+        stop for cap in caps if cap.of.meets(contact) and (stop := _reached(policy, cap, client, contact)) is not None
+    ]
+    return max(found, key=lambda stop: stop.until_ms, default=None)
+
+
+def _reached(policy: ContactPolicy, cap: Cap, client: ClientState, contact: Contact) -> Reached | None:
+    if cap.per is None:
+        length_ms = cap.within_s * 1000
+        since_ms, next_ms = client.now_ms - length_ms + 1, None
+    else:
+        zone = (zone_named(client.time_zone) if cap.zone == "client" else None) or FIRM
+        since_ms, next_ms = period_ms(cap.per, client.now_ms, zone)
+    uncounted = frozenset(one.name for one in policy.classes if not one.counts and not cap.of.classes)
+
+    def meant(sent: Contact) -> bool:
+        return sent.contact_class not in uncounted and cap.of.meets(sent)
+
+    def stop(times: list[int], at_most: int) -> Reached | None:
+        if len(times) < at_most:
+            return None
+        # the moment from which on fewer than `at_most` of them count
+        until_ms = next_ms if next_ms is not None else (times[len(times) - at_most] + length_ms if at_most else 0)
+        had = contacts.last_of(client.contacts, meant, since_ms, MOST_NAMED)
+        rules = dict.fromkeys(one.rule for one in had if one.rule)
+        return Reached(cap, len(times), at_most, until_ms, tuple(rules))
+
+    whole = stop(contacts.times_of(client.contacts, meant, since_ms), cap.at_most)
+    if whole is not None or not cap.reserved:
+        return whole
+    lower = {one.name for one in policy.classes[policy.rank(cap.reserved_for) + 1 :]}
+    if contact.contact_class not in lower:
+        return None
+    times = contacts.times_of(client.contacts, lambda one: meant(one) and one.contact_class in lower, since_ms)
+    return stop(times, max(cap.at_most - cap.reserved, 0))

@@ -1,0 +1,292 @@
+"""The contact policy: whether the action of a rule that matched is sent, and if not, why.
+
+Enters: a Plan, the client, a Match. Leaves: a Verdict, from gates in one order; and what the client remembers of it.
+Holds: `judge` changes nothing, so that `explain` can ask the same question; `record` alone changes what the gates read.
+The first gate that stops an action is the one recorded. Quiet hours and caps are asked of each channel in its order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+from zlib import crc32
+
+from engine.core.client import contacts, overrides
+from engine.core.client.consents import granted
+from engine.core.client.state import MAX_HISTORY, ClientState
+from engine.core.contract.outbound import Outcome, Value
+from engine.core.firm_time import DAY_MS, MINUTE_MS, NEVER_MS
+from engine.core.plan.compile import CompiledRule, Plan
+from engine.core.policy import caps, holding, quiet
+from engine.core.policy.clock import zone_named
+from engine.core.policy.match import Match
+from engine.core.rules.policy import ContactClass
+
+LATE_MS: Final = 2_000  # what fell due longer ago waits until all that has come since is known
+Told = tuple[tuple[str, Value], ...]  # the numbers of a reason
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """The action is published."""
+
+    channel: str
+    reason: Outcome = Outcome.SENT
+
+
+@dataclass(frozen=True, slots=True)
+class Suppress:
+    """The action is not published, for a reason; `channel` is the one it would have taken."""
+
+    channel: str
+    reason: Outcome
+    until_ms: int | None = None  # when the reason ends, if that is known
+    told: Told = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """The action waits, and is decided again at `until_ms`."""
+
+    channel: str
+    until_ms: int
+    why: str  # quiet_hours, collect, late
+    told: Told = ()
+    reason: Outcome = Outcome.HELD
+
+
+Verdict = Send | Suppress | Hold
+
+
+class Moment(NamedTuple):
+    """When a match is judged. With neither it is in time, as what an event brings about."""
+
+    decided_ms: int = 0  # by the wall clock, of what fell due before; 0: in time
+    behind: bool = False  # events that came since are still to be read
+
+
+IN_TIME: Final = Moment()
+
+
+class Offer(NamedTuple):
+    """What a gate judges."""
+
+    match: Match
+    moment: Moment
+    cooldown_ms: int
+    channels: tuple[str, ...]  # in order of preference
+    channel: str  # the first that the client agreed to; if there is none, the first of all
+    agreed: tuple[str, ...]
+
+    @property
+    def to_client(self) -> bool:
+        return self.match.compiled.rule.audience == "client"
+
+    @property
+    def contact_class(self) -> ContactClass:
+        return self.match.compiled.contact_class
+
+
+Gate = Callable[[Plan, ClientState, Offer], Suppress | Hold | None]
+
+
+def _expired(plan: Plan, client: ClientState, offer: Offer) -> Suppress | None:
+    """Its expiry had already passed when it was decided."""
+    held, compiled = offer.match.held, offer.match.compiled
+    if held is not None and client.now_ms >= held[holding.EXPIRES_MS]:
+        return Suppress(offer.channel, Outcome.EXPIRED)
+    expires_ms = held[holding.EXPIRES_MS] if held is not None else client.now_ms + compiled.rule.expires_s * 1000
+    return Suppress(offer.channel, Outcome.EXPIRED) if offer.moment.decided_ms >= expires_ms else None
+
+
+def _no_longer_true(plan: Plan, client: ClientState, offer: Offer) -> Suppress | None:
+    """It has waited, and what it would say is not so any more."""
+    match = offer.match
+    if match.held is None or not match.compiled.rule.still or holding.is_still_true(plan, client, match):
+        return None
+    return Suppress(offer.channel, Outcome.NO_LONGER_TRUE)
+
+
+def _past_unknown(plan: Plan, client: ClientState, offer: Offer) -> Suppress | None:
+    """Its condition may hold only because a feature has been kept for less time than its window."""
+    if all(reach.is_known(client) for reach in offer.match.compiled.needs):
+        return None
+    return Suppress(offer.channel, Outcome.PAST_UNKNOWN)
+
+
+def _day_unknown(plan: Plan, client: ClientState, offer: Offer) -> Suppress | None:
+    """It may hold only because a list of days, or the calendar, says nothing of the day in question."""
+    beyond = offer.match.compiled.beyond
+    if beyond is None or not beyond(client, offer.match.event, offer.match.move):
+        return None
+    return Suppress(offer.channel, Outcome.DAY_UNKNOWN)
+
+
+def _do_not_contact(plan: Plan, client: ClientState, offer: Offer) -> Suppress | None:
+    """Staff said so. Work for staff goes on."""
+    if not client.overrides or not offer.to_client or "do_not_contact" in offer.contact_class.exempt:
+        return None
+    until_ms = overrides.until_ms(client, overrides.DO_NOT_CONTACT)
+    if until_ms is None:
+        return None
+    return Suppress(offer.channel, Outcome.DO_NOT_CONTACT, until_ms if until_ms < NEVER_MS else None)
+
+
+def _snoozed(plan: Plan, client: ClientState, offer: Offer) -> Suppress | None:
+    """Staff let the rule rest, whoever acts; or everything that goes to the client."""
+    if not client.overrides or "snooze" in offer.contact_class.exempt:
+        return None
+    of_rule = overrides.until_ms(client, overrides.SNOOZE, offer.match.compiled.rule.id)
+    of_all = overrides.until_ms(client, overrides.SNOOZE) if offer.to_client else None
+    until_ms = max(of_rule or 0, of_all or 0)
+    return Suppress(offer.channel, Outcome.SNOOZED, until_ms) if until_ms else None
+
+
+def _cooldown(plan: Plan, client: ClientState, offer: Offer) -> Suppress | None:
+    acted_ms = client.acted.get(offer.match.compiled.rule.id)
+    if acted_ms is None or client.now_ms >= acted_ms + offer.cooldown_ms:
+        return None
+    return Suppress(offer.channel, Outcome.COOLDOWN, acted_ms + offer.cooldown_ms)
+
+
+def _no_consent(plan: Plan, client: ClientState, offer: Offer) -> Suppress | None:
+    return Suppress(offer.channel, Outcome.NO_CONSENT) if offer.to_client and not offer.agreed else None
+
+
+def _late(plan: Plan, client: ClientState, offer: Offer) -> Hold | None:
+    """It fell due a while ago, and what has happened since is still to be read: a withdrawal of consent, say."""
+    decided_ms, behind = offer.moment
+    if not behind or not offer.to_client or decided_ms - client.now_ms <= LATE_MS or holding.is_full(client):
+        return None
+    return Hold(offer.channel, decided_ms, "late")
+
+
+def _collected(plan: Plan, client: ClientState, offer: Offer) -> Hold | None:
+    """Its class waits for what competes with it: from the first of them on, all for the same time."""
+    collect_ms = offer.contact_class.collect_s * 1000
+    if not collect_ms or not offer.to_client or offer.match.held is not None or holding.is_full(client):
+        return None
+    begun = [
+        entry[holding.RELEASE_MS]
+        for entry in client.waiting
+        if entry[holding.WHY] == "collect" and entry[holding.RELEASE_MS] > client.now_ms
+    ]
+    return Hold(offer.channel, min((client.now_ms + collect_ms, *begun)), "collect")
+
+
+# In the order of `Outcome`: the first that stops an action is the one recorded.
+GATES: Final[tuple[tuple[Outcome, Gate], ...]] = (
+    (Outcome.EXPIRED, _expired),
+    (Outcome.NO_LONGER_TRUE, _no_longer_true),
+    (Outcome.PAST_UNKNOWN, _past_unknown),
+    (Outcome.DAY_UNKNOWN, _day_unknown),
+    (Outcome.DO_NOT_CONTACT, _do_not_contact),
+    (Outcome.SNOOZED, _snoozed),
+    (Outcome.COOLDOWN, _cooldown),
+    (Outcome.NO_CONSENT, _no_consent),
+    (Outcome.HELD, _late),
+    (Outcome.HELD, _collected),
+)
+
+
+def offer_of(client: ClientState, match: Match, moment: Moment) -> Offer:
+    """What the rule offers this client now: its cooldown and channels can depend on the client."""
+    rule = match.compiled.rule
+    days, by_table = match.compiled.contact(client, None, None)
+    channels: tuple[str, ...] = by_table or rule.channels
+    most_ms = rule.cooldown_s * 1000
+    cooldown_ms = most_ms if days is None else min(round(days * DAY_MS), most_ms)
+    if rule.audience != "client":
+        return Offer(match, moment, cooldown_ms, channels, channels[0], channels)
+    own = match.compiled.contact_class
+    agreed = tuple(channel for channel in channels if granted(client, channel, own.purpose))
+    if "consent" in own.exempt:
+        agreed += tuple(one for one in own.channels or channels if one in channels and one not in agreed)
+    return Offer(match, moment, cooldown_ms, channels, agreed[0] if agreed else channels[0], agreed)
+
+
+def judge(plan: Plan, client: ClientState, match: Match, moment: Moment = IN_TIME) -> Verdict:
+    """The verdict on the action. Changes nothing."""
+    offer = offer_of(client, match, moment)
+    for _, gate in GATES:
+        if (verdict := gate(plan, client, offer)) is not None:
+            return verdict
+    if not offer.to_client:
+        return Send(offer.channel)
+    first: Suppress | Hold | None = None
+    for channel in offer.agreed:
+        stopped = _quiet(plan, client, offer, channel) or _capped(plan, client, offer, channel)
+        if stopped is None:
+            return Send(channel)
+        first = first or stopped
+        if stopped.reason is not Outcome.CAP and offer.contact_class.when_quiet != "other_channel":
+            break
+    assert first is not None
+    return first
+
+
+def _quiet(plan: Plan, client: ClientState, offer: Offer, channel: str) -> Suppress | Hold | None:
+    """The clock on the client's wall, or the calendar, says that it is no time for this."""
+    compiled, own = offer.match.compiled, offer.contact_class
+    if not compiled.quiet:
+        return None
+    contact = compiled.rule.contact(channel)
+    hours = [one for one in compiled.quiet if one.of.meets(contact)]
+    zone, business = zone_named(client.time_zone), plan.timed.business
+    try:
+        now = quiet.quiet_now(hours, client.now_ms, zone, business)
+        if now is None:
+            return None
+        until_ms = quiet.quiet_until_ms(hours, client.now_ms, zone, business)
+    except quiet.Unknown:
+        return Suppress(channel, Outcome.DAY_UNKNOWN)
+    told: Told = (("quiet_hours", now.name), ("zone", client.time_zone if zone is not None else "firm"))
+    held = offer.match.held
+    expires_ms = held[holding.EXPIRES_MS] if held else client.now_ms + compiled.rule.expires_s * 1000
+    if own.when_quiet == "drop" or until_ms is None or holding.is_full(client):
+        return Suppress(channel, Outcome.QUIET_HOURS, until_ms, told)
+    until_ms += _spread_ms(plan, client, compiled)
+    if until_ms >= expires_ms:
+        return Suppress(channel, Outcome.QUIET_HOURS, until_ms, told)
+    return Hold(channel, until_ms, "quiet_hours", told)
+
+
+def _spread_ms(plan: Plan, client: ClientState, compiled: CompiledRule) -> int:
+    """A client's share of the time over which all goes out that was held; the same for all of a client's, so that the
+    highest priority goes first.
+    """
+    over = plan.rule_set.policy.release_over_s * 1000 // MINUTE_MS
+    return crc32(client.client_id.encode()) % over * MINUTE_MS if over else 0
+
+
+def _capped(plan: Plan, client: ClientState, offer: Offer, channel: str) -> Suppress | None:
+    compiled = offer.match.compiled
+    if not compiled.caps:
+        return None
+    stop = caps.reached(plan.rule_set.policy, compiled.caps, client, compiled.rule.contact(channel))
+    if stop is None:
+        return None
+    told: Told = (("cap", stop.cap.name), ("count", stop.had), ("at_most", stop.at_most))
+    told += (("lost_to", ", ".join(stop.lost_to)),) if stop.lost_to else ()
+    return Suppress(channel, stop.cap.outcome, stop.until_ms, told)
+
+
+def record(plan: Plan, client: ClientState, match: Match, verdict: Verdict) -> None:
+    """Remember the verdict: for cooldowns, caps, and the list of the client's last outcomes."""
+    rule = match.compiled.rule
+    if isinstance(verdict, Send):
+        client.acted[rule.id] = client.now_ms
+        if rule.audience == "client" and plan.layout.contacts_ms:
+            kept = contacts.remembered(client.contacts, client.now_ms - plan.layout.contacts_ms)
+            client.contacts = contacts.noted(kept, rule.contact(verdict.channel), client.now_ms)
+    times = 1
+    if not isinstance(verdict, Send):  # the same outcome again is counted, not listed again
+        for index, entry in enumerate(client.recent):
+            if entry[1] == rule.id and entry[4] == verdict.reason:
+                times = entry[5] + 1
+                del client.recent[index]
+                break
+    client.recent.append([client.now_ms, rule.id, rule.kind, verdict.channel, verdict.reason.value, times])
+    if len(client.recent) > MAX_HISTORY:
+        del client.recent[0]

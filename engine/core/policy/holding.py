@@ -1,0 +1,83 @@
+"""Actions that wait: for the end of quiet hours, for what competes with them, for what the log still holds.
+
+Enters: a match that is held, a client whose time has come. Leaves: the client's waiting actions, changed; the matches
+again, to be judged anew.
+Holds: what waits is decided again by what is known then. It waits while its rule is not in the active set, until it
+expires. There are at most MAX_WAITING of a client.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from engine.core.client.items import OPENED, STATE
+from engine.core.client.items import find as find_item
+from engine.core.client.state import ClientState
+from engine.core.contract.outbound import Cause
+from engine.core.firm_time import DAY_MS, NEVER_MS
+from engine.core.plan.compile import Plan
+from engine.core.policy.match import AtRisk, Match, about, stored
+from engine.core.rules.occasion import Silence, Unanswered
+
+MAX_WAITING: Final = 16
+# places in what waits
+RULE, TRIGGER, SINCE_MS, RELEASE_MS, EXPIRES_MS, WHY, ABOUT, CAUSE = range(8)
+
+
+def is_full(client: ClientState) -> bool:
+    return len(client.waiting) >= MAX_WAITING
+
+
+def hold(client: ClientState, match: Match, cause: Cause, release_ms: int, why: str) -> None:
+    """Note that it waits; again, for longer, if it did."""
+    compiled, kept = match.compiled, match.held
+    if kept is not None:
+        client.waiting.append([*kept[:RELEASE_MS], release_ms, kept[EXPIRES_MS], why, *kept[ABOUT:]])
+        return
+    expires_ms = client.now_ms + compiled.rule.expires_s * 1000
+    entry = [compiled.rule.id, str(compiled.trigger), client.now_ms, release_ms, expires_ms, why, stored(match)]
+    client.waiting.append([*entry, [cause.type, cause.event_id, cause.time]])
+
+
+def cause_of(held: list[Any]) -> Cause:
+    type_, event_id, time = held[CAUSE]
+    return Cause.model_construct(type=type_, event_id=event_id, time=time)
+
+
+def next_release_ms(plan: Plan, client: ClientState) -> int:
+    return min((held[RELEASE_MS] for held in client.waiting if held[RULE] in plan.holdable), default=NEVER_MS)
+
+
+def take_released(plan: Plan, client: ClientState) -> list[Match]:
+    """What has waited long enough; what nobody would send any more goes."""
+    if not client.waiting:
+        return []
+    matches, waiting = [], []
+    for held in client.waiting:
+        compiled = plan.holdable.get(held[RULE], {}).get(held[TRIGGER])
+        if compiled is None:
+            waiting += [held] if held[EXPIRES_MS] > client.now_ms else []
+        elif held[RELEASE_MS] > client.now_ms:
+            waiting.append(held)
+        else:
+            matches.append(Match(compiled, *about(compiled, held[ABOUT], plan.rule_set.kinds), held))
+    client.waiting = waiting
+    return matches
+
+
+def is_still_true(plan: Plan, client: ClientState, match: Match) -> bool:
+    """Whether what it waits to say is so, by what is known now."""
+    compiled, held = match.compiled, match.held
+    assert held is not None
+    if compiled.index not in plan.match[compiled.trigger](client, match.event, match.move):
+        return False
+    if isinstance(match.event, AtRisk):
+        return client.tier_risk is not None
+    occasion = compiled.rule.occasion
+    if isinstance(occasion, Silence):
+        last_ms = client.activities[occasion.source].last_ms
+        return last_ms is not None and last_ms <= held[SINCE_MS] - occasion.days * DAY_MS
+    if isinstance(occasion, Unanswered):
+        item = find_item(client.items, match.event.kind, match.event.id)
+        return item is not None and item[STATE] == OPENED
+    return True

@@ -1,0 +1,133 @@
+"""The contact policy as policy.yaml declares it: classes of rules, caps, quiet hours.
+
+Enters: nothing (the rulefile package builds these from YAML). Leaves: frozen dataclasses.
+Holds: it limits what goes to clients; work for staff is not concerned. Each rule has one class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from engine.core.contact import Contact
+from engine.core.contract.outbound import Outcome
+from engine.core.firm_time import DAY_MS, HOUR_MS
+
+POLICY_FILE: Final = "policy.yaml"
+Exemption = Literal["caps", "quiet_hours", "do_not_contact", "snooze", "consent"]
+Purpose = Literal["marketing", "service", "risk"]
+WhenQuiet = Literal["hold", "drop", "other_channel"]
+Per = Literal["hour", "day", "week", "month"]
+Zone = Literal["firm", "client"]
+DAYS_OF: Final[dict[Per, int]] = {"hour": 1, "day": 1, "week": 7, "month": 31}  # at most
+LONGEST_CAP_DAYS: Final = 31
+USUAL: Final = "service"  # the class of a rule that names none
+
+
+@dataclass(frozen=True, slots=True)
+class ContactClass:
+    """What a rule is for, and what of the policy does not concern it."""
+
+    name: str
+    exempt: tuple[Exemption, ...] = ()
+    counts: bool = True  # towards caps that do not name it
+    purpose: Purpose = "service"  # what the client must have agreed to
+    when_quiet: WhenQuiet = "drop"
+    collect_s: int = 0  # for so long its actions wait for others, then the highest priority goes first
+    channels: tuple[str, ...] = ()  # without consent no other; of one exempt from consent
+
+
+CLASSES: Final = (
+    ContactClass("regulatory", ("consent", "caps", "quiet_hours", "do_not_contact", "snooze"), counts=False),
+    ContactClass("risk", purpose="risk"),
+    ContactClass("service"),
+    ContactClass("relationship"),
+    ContactClass("marketing", purpose="marketing"),
+)  # of a policy that declares none; the most important first
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What is meant: all values must be among those given, where any are."""
+
+    kinds: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+    channels: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()  # at least one of the rule's
+    teams: tuple[str, ...] = ()
+    rules: tuple[str, ...] = ()
+
+    def meets(self, contact: Contact) -> bool:
+        return (
+            _among(contact.kind, self.kinds)
+            and _among(contact.contact_class, self.classes)
+            and _among(contact.channel, self.channels)
+            and _among(contact.team, self.teams)
+            and _among(contact.rule, self.rules)
+            and (not self.tags or not set(self.tags).isdisjoint(contact.tags))
+        )
+
+
+def _among(value: str, allowed: Collection[str]) -> bool:
+    return not allowed or value in allowed
+
+
+@dataclass(frozen=True, slots=True)
+class Cap:
+    """At most so many contacts of a client in a period."""
+
+    name: str
+    at_most: int
+    per: Per | None  # a period of the calendar; None: of `within_s` up to now
+    within_s: int = 0
+    zone: Zone = "firm"  # whose calendar
+    of: Selection = field(default_factory=Selection)
+    reserved: int = 0  # of these, for classes from `reserved_for` up
+    reserved_for: str = ""
+    spared_from: int | None = None  # rules of this priority or higher are sent all the same, and count
+    outcome: Outcome = Outcome.CAP
+
+
+@dataclass(frozen=True, slots=True)
+class QuietHours:
+    """When nothing of `of` is sent, by the client's clock. `until` at or before `begin` is of the next day."""
+
+    name: str
+    begin: int  # minutes of the day
+    until: int
+    days: tuple[int, ...] = ()  # on which they begin, 0 is Monday; all when there are none
+    holidays: bool = False  # instead: the whole of days that are no working days, by calendar.yaml and the firm's clock
+    zone: Zone = "client"
+    of: Selection = field(default_factory=Selection)
+
+
+@dataclass(frozen=True, slots=True)
+class ContactPolicy:
+    """Limits that hold for every rule whose audience is the client; and whether a second person approves rule sets."""
+
+    caps: tuple[Cap, ...] = ()
+    classes: tuple[ContactClass, ...] = CLASSES  # the most important first
+    quiet_hours: tuple[QuietHours, ...] = ()
+    release_over_s: int = 0  # what quiet hours held goes out spread over so long
+    approval: bool = False  # kept so that diff reports a change of it; what asks for it reads the files' texts
+    ask_above: int = 0  # clients affected at once by publishing: above it the command asks
+    approve_above: int | None = None  # and above this somebody else has to approve
+
+    @property
+    def kept_ms(self) -> int:
+        """For how long contacts count; by a clock that is set back a period can be longer by an hour or two."""
+        lengths = [DAYS_OF[cap.per] * DAY_MS if cap.per else cap.within_s * 1000 for cap in self.caps]
+        return max(lengths) + 2 * HOUR_MS if lengths else 0
+
+    def class_named(self, name: str) -> ContactClass:
+        return next(one for one in self.classes if one.name == name)
+
+    def rank(self, name: str) -> int:
+        """0 is the most important class."""
+        return next(place for place, one in enumerate(self.classes) if one.name == name)
+
+
+def daily_cap(at_most: int, urgent_from: int | None = None) -> Cap:
+    """What `contact:` says."""
+    return Cap("daily_cap", at_most, "day", spared_from=urgent_from, outcome=Outcome.DAILY_CAP)

@@ -1,0 +1,220 @@
+"""Reads policy.yaml: classes, caps, quiet hours, and what `contact:` of the first release says.
+
+Enters: the file's root node; afterwards the rules. Leaves: a ContactPolicy.
+Holds: a name that no class, channel, kind, team, tag or rule has is a fault, since what it limits would not be limited.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, cast, get_args
+
+from engine.core.contract.events import Channel, Kind
+from engine.core.firm_time import WEEKDAYS
+from engine.core.rules.policy import (
+    CLASSES,
+    LONGEST_CAP_DAYS,
+    Cap,
+    ContactClass,
+    ContactPolicy,
+    Exemption,
+    Per,
+    Purpose,
+    QuietHours,
+    Selection,
+    WhenQuiet,
+    Zone,
+    daily_cap,
+)
+from engine.core.rules.ruleset import Rule
+from engine.rulefile.read.definitions import SPAN
+from engine.rulefile.source.document import Listing, Node, Scalar
+from engine.rulefile.source.fields import DAY_S, HOUR_S, IDENTIFIER, KEBAB, MINUTE_S, OWNER, Reader, nearest
+
+CHANNELS: Final[tuple[str, ...]] = get_args(Channel)
+KINDS: Final[tuple[str, ...]] = get_args(Kind)
+PURPOSES: Final[tuple[str, ...]] = get_args(Purpose)
+EXEMPTIONS: Final[tuple[str, ...]] = get_args(Exemption)
+WHEN_QUIET: Final[tuple[str, ...]] = get_args(WhenQuiet)
+PERS: Final[tuple[str, ...]] = get_args(Per)
+ZONES: Final[tuple[str, ...]] = get_args(Zone)
+BOOLEANS: Final = ("true", "false")
+POLICY_KEYS: Final = ("contact", "classes", "caps", "quiet_hours", "release_over", "publishing")
+CLASS_KEYS: Final = ("exempt", "counts", "purpose", "when_quiet", "collect", "channels")
+CAP_KEYS: Final = ("per", "within", "zone", "of", "reserve", "spare_from")
+QUIET_KEYS: Final = ("hours", "days", "zone", "of")
+OF_KEYS: Final = ("kind", "class", "channel", "tag", "team", "rule")
+HOLIDAYS: Final = "holidays"
+PUBLISHING_KEYS: Final = ("approval", "ask_above", "approve_above")
+MAX_CLIENTS: Final = 1_000_000_000
+LONGEST_COLLECT_S: Final = DAY_S
+
+
+def read_policy(reader: Reader, root: Node) -> ContactPolicy:
+    fields = reader.mapping(root, (), POLICY_KEYS)
+    if reader.whole(root, fields) and not {"contact", "caps"} & fields.keys():
+        reader.problem(root, "neither contact nor caps", "write contact: {daily_cap: 2}, or caps by name")
+    caps: list[Cap] = []
+    if "contact" in fields:
+        contact = reader.mapping(fields["contact"], ("daily_cap",), ("urgent_from",))
+        urgent_from = reader.integer(contact["urgent_from"], 1, 100) if "urgent_from" in contact else None
+        caps.append(daily_cap(reader.integer(contact.get("daily_cap"), 0, 100), urgent_from))
+    classes = _classes(reader, fields["classes"]) if "classes" in fields else CLASSES
+    known = tuple(one.name for one in classes)
+    for key, node in reader.entries(fields.get("caps")):
+        caps.append(_cap(reader, reader.word(key, IDENTIFIER), node, known))
+        if caps[-1].name == "daily_cap":
+            reader.problem(key, "daily_cap is what contact: says", "choose another name")
+    quiet = tuple(
+        _quiet(reader, reader.word(key, IDENTIFIER), node, known)
+        for key, node in reader.entries(fields.get("quiet_hours"))
+    )
+    release = reader.duration(fields["release_over"], "mh", MINUTE_S, 12 * HOUR_S) if "release_over" in fields else 0
+    publishing = reader.mapping(fields.get("publishing"), (), PUBLISHING_KEYS)
+    approval = reader.choice(publishing["approval"], BOOLEANS) if "approval" in publishing else "false"
+    ask, approve = (
+        reader.integer(publishing[key], 0, MAX_CLIENTS) if key in publishing else None for key in PUBLISHING_KEYS[1:]
+    )
+    return ContactPolicy(tuple(caps), classes, quiet, release, approval == "true", ask or 0, approve)
+
+
+def _classes(reader: Reader, node: Node) -> tuple[ContactClass, ...]:
+    entries = reader.entries(node)
+    if not entries:
+        reader.problem(node, "no classes", "declare at least one, the most important first, or leave classes out")
+    return tuple(_class(reader, reader.word(key, IDENTIFIER), value) for key, value in entries) or CLASSES
+
+
+def _class(reader: Reader, name: str, node: Node) -> ContactClass:
+    usual = next((one for one in CLASSES if one.name == name), ContactClass(name))
+    fields = reader.mapping(node, (), CLASS_KEYS) if not (isinstance(node, Scalar) and not node.value) else {}
+    exempt = cast("tuple[Exemption, ...]", reader.choices(fields["exempt"], EXEMPTIONS)) if "exempt" in fields else ()
+    channels = reader.choices(fields["channels"], CHANNELS) if "channels" in fields else ()
+    if channels and "consent" not in exempt:
+        remedy = "leave them out, or add consent to exempt: they are what is used without the client's agreement"
+        reader.problem(fields["channels"], f"channels of class {name}, which asks for consent", remedy)
+    if "consent" in exempt and "channels" not in fields:
+        reader.problem(node, "exempt from consent on any channel", f"list channels: some of {', '.join(CHANNELS)}")
+    purpose = reader.choice(fields["purpose"], PURPOSES) if "purpose" in fields else usual.purpose
+    when_quiet = reader.choice(fields["when_quiet"], WHEN_QUIET) if "when_quiet" in fields else "drop"
+    return ContactClass(
+        name,
+        exempt,
+        reader.choice(fields["counts"], BOOLEANS) != "false" if "counts" in fields else True,
+        cast(Purpose, purpose or usual.purpose),
+        cast(WhenQuiet, when_quiet or "drop"),
+        reader.duration(fields["collect"], "mh", MINUTE_S, LONGEST_COLLECT_S) if "collect" in fields else 0,
+        channels,
+    )
+
+
+def _cap(reader: Reader, name: str, node: Node, classes: tuple[str, ...]) -> Cap:
+    fields = reader.mapping(node, ("at_most",), CAP_KEYS)
+    if reader.whole(node, fields) and ("per" in fields) == ("within" in fields):
+        remedy = "write per: day, or within: 24h for the time up to now"
+        reader.problem(node, "neither per nor within" if "per" not in fields else "per beside within", remedy)
+    if "zone" in fields and "within" in fields:
+        reader.problem(fields["zone"], "zone beside within", "leave it out: the same time up to now is in all zones")
+    reserve = reader.mapping(fields["reserve"], ("slots", "for")) if "reserve" in fields else {}
+    at_most = reader.integer(fields.get("at_most"), 0, 1000)
+    reserved = reader.integer(reserve["slots"], 1, 1000) if "slots" in reserve else 0
+    reserved_for = reader.choice(reserve["for"], classes) if "for" in reserve else ""
+    if reserved > at_most and "slots" in reserve:
+        reader.problem(reserve["slots"], f"{reserved} of {at_most} reserved", f"reserve at most {at_most}")
+    if reserved_for and reserved_for == classes[-1]:
+        reader.problem(reserve["for"], f"{reserved_for} is the last class", "reserve for one that stands above others")
+    return Cap(
+        name,
+        at_most,
+        cast(Per, reader.choice(fields["per"], PERS) or "day") if "per" in fields else None,
+        reader.duration(fields["within"], "mhd", MINUTE_S, LONGEST_CAP_DAYS * DAY_S) if "within" in fields else 0,
+        cast(Zone, reader.choice(fields["zone"], ZONES) or "firm") if "zone" in fields else "firm",
+        _selection(reader, fields.get("of"), classes),
+        reserved,
+        reserved_for or classes[0],
+        reader.integer(fields["spare_from"], 1, 100) if "spare_from" in fields else None,
+    )
+
+
+def _quiet(reader: Reader, name: str, node: Node, classes: tuple[str, ...]) -> QuietHours:
+    fields = reader.mapping(node, (), QUIET_KEYS)
+    listed = fields.get("days")
+    of = _selection(reader, fields.get("of"), classes)
+    zone = cast(Zone, reader.choice(fields["zone"], ZONES) or "client") if "zone" in fields else "client"
+    if isinstance(listed, Scalar) and listed.value == HOLIDAYS:
+        for key in ("hours", "zone"):
+            if key in fields:
+                reader.problem(fields[key], f"{key} beside days: holidays", "leave it out: it is the firm's whole day")
+        if not reader.answers:
+            remedy = "add calendar.yaml: it says which days are working days"
+            reader.problem(listed, "holidays, and there is no calendar.yaml", remedy)
+        return QuietHours(name, 0, 24 * 60, (), True, "firm", of)
+    if "hours" not in fields and reader.whole(node, fields):
+        reader.problem(node, "missing key hours", 'add it, such as hours: "21:30-08:30", or days: holidays')
+    begin, until = _span(reader, fields.get("hours"))
+    days = reader.choices(listed, WEEKDAYS) if listed is not None else ()
+    return QuietHours(name, begin, until, tuple(WEEKDAYS.index(day) for day in days), False, zone, of)
+
+
+def _span(reader: Reader, node: Node | None) -> tuple[int, int]:
+    scalar = reader.scalar(node)
+    if scalar is None:
+        return 0, 1
+    begin, _, until = scalar.value.partition("-")
+    if SPAN.fullmatch(scalar.value) and begin != until:
+        return _minute(begin), _minute(until)
+    remedy = 'write "00:00-24:00" for whole days' if begin == until else 'write a text such as "21:30-08:30"'
+    reader.wrong(scalar, f'not a span of the day: "{scalar.value[:40]}"', remedy)
+    return 0, 1
+
+
+def _minute(text: str) -> int:
+    return int(text[:2]) * 60 + int(text[3:])
+
+
+def _selection(reader: Reader, node: Node | None, classes: tuple[str, ...]) -> Selection:
+    fields = reader.mapping(node, (), OF_KEYS) if node is not None else {}
+
+    def free(key: str, form: tuple[str, str]) -> tuple[str, ...]:
+        found = fields.get(key)
+        nodes = [] if found is None else reader.items(found) if isinstance(found, Listing) else [found]
+        return tuple(reader.word(item, form) for item in nodes)
+
+    def among(key: str, allowed: tuple[str, ...]) -> tuple[str, ...]:
+        return reader.choices(fields[key], allowed) if key in fields else ()
+
+    return Selection(
+        among("kind", KINDS),
+        among("class", classes),
+        among("channel", CHANNELS),
+        free("tag", KEBAB),
+        free("team", OWNER),
+        free("rule", KEBAB),
+    )
+
+
+def check_names(reader: Reader, root: Node, rules: Sequence[Rule]) -> None:
+    """That the rules, tags and teams that policy.yaml names are there."""
+    known: dict[str, set[str]] = {
+        "rule": {name for rule in rules for name in (rule.id, *rule.was)},
+        "tag": {tag for rule in rules for tag in rule.tags},
+        "team": {rule.owner for rule in rules},
+    }
+    for node in _selections(root):
+        for key, names in known.items():
+            for item in _values(node.get(key)):
+                if item.value not in names:
+                    reader.problem(item, f'no rule has {key} "{item.value[:80]}"', nearest(item.value, sorted(names)))
+
+
+def _selections(root: Any) -> Iterable[dict[str, Node]]:
+    for section in ("caps", "quiet_hours"):
+        _, listed = getattr(root, "entries", {}).get(section, (None, None))
+        for _, entry in getattr(listed, "entries", {}).values():
+            _, of = getattr(entry, "entries", {}).get("of", (None, None))
+            yield {key: value for key, (_, value) in getattr(of, "entries", {}).items()}
+
+
+def _values(node: Node | None) -> list[Scalar]:
+    items = node.items if isinstance(node, Listing) else [node]
+    return [item for item in items if isinstance(item, Scalar)]

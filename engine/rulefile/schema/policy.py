@@ -1,0 +1,112 @@
+"""The JSON Schema of policy.yaml.
+
+Enters: the constants that its reader uses. Leaves: the schema.
+Holds: it allows what `read.policy` reads.
+"""
+
+from __future__ import annotations
+
+from engine.core.firm_time import WEEKDAYS
+from engine.rulefile.read import policy
+from engine.rulefile.schema.parts import (
+    Keys,
+    Schema,
+    choice,
+    choices,
+    duration,
+    either,
+    mapping,
+    named,
+    number,
+    several,
+    word,
+)
+from engine.rulefile.source.fields import IDENTIFIER, KEBAB, OWNER
+
+SPAN: Schema = {
+    "type": "string",
+    "pattern": "^([01][0-9]|2[0-3]):[0-5][0-9]-(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$",
+}
+
+
+def policy_schema() -> Schema:
+    contact: Keys = {
+        "daily_cap": (number(0, 100), "Contacts a client and day, all channels together."),
+        "urgent_from": (
+            number(1, 100),
+            "Rules of this priority or higher are sent even when the cap is used up; they count towards it.",
+        ),
+    }
+    one_class: Keys = {
+        "exempt": (choices(policy.EXEMPTIONS), "What does not concern its rules."),
+        "counts": ({"type": "boolean"}, "Whether what it sends counts towards caps that do not name it; true."),
+        "purpose": (choice(policy.PURPOSES), "What the client's consent must be for."),
+        "when_quiet": (choice(policy.WHEN_QUIET), "What becomes of its actions in quiet hours; drop unless said."),
+        "collect": (duration("mh"), "Its actions wait so long for others; then the highest priority goes first."),
+        "channels": (choices(policy.CHANNELS), "With exempt: consent: the channels used without the client's consent."),
+    }
+    cap: Keys = {
+        "at_most": (number(0, 1000), "Contacts of a client."),
+        "per": (choice(policy.PERS), "In this period of the calendar."),
+        "within": (duration("mhd"), "Or in so long up to now; at most 31d."),
+        "zone": (choice(policy.ZONES), "Whose calendar; the firm's unless said."),
+        "of": (_selection(), "Which contacts count, and are limited; all unless said."),
+        "reserve": (
+            mapping(
+                {
+                    "slots": (number(1, 1000), "So many of at_most."),
+                    "for": (word(IDENTIFIER), "This class and those above."),
+                },
+                ("slots", "for"),
+            ),
+            "Kept free for more important classes.",
+        ),
+        "spare_from": (number(1, 100), "Rules of this priority or higher are sent all the same, and count."),
+    }
+    one_cap = mapping(cap, ("at_most",), policy.CAP_KEYS)
+    one_cap["oneOf"] = [{"required": ["per"]}, {"required": ["within"]}]
+    quiet: Keys = {
+        "hours": (SPAN, 'By the clock, such as "21:30-08:30"; over midnight too.'),
+        "days": (
+            either({"const": policy.HOLIDAYS}, several(choice(WEEKDAYS))),
+            "Days on which they begin; all unless said. Or holidays: all days that are no working days.",
+        ),
+        "zone": (choice(policy.ZONES), "Whose clock; the client's unless said, the firm's where that is not known."),
+        "of": (_selection(), "What is not sent then; everything unless said."),
+    }
+    clients = number(0, policy.MAX_CLIENTS)
+    publishing: Keys = {
+        "approval": ({"type": "boolean"}, "Whether a second person must approve a rule set."),
+        "ask_above": (clients, "Clients whom a set moves or acts on at once: above this `engage publish` asks."),
+        "approve_above": (clients, "And above this a second person must approve it."),
+    }
+    class_of = either(mapping(one_class, (), policy.CLASS_KEYS), {"type": "null"})
+    root: Keys = {
+        "contact": (
+            mapping(contact, ("daily_cap",), ("urgent_from",)),
+            "The cap of the day, over all rules; the short form of one in caps.",
+        ),
+        "classes": (
+            named(IDENTIFIER, class_of) | {"minProperties": 1},
+            "Of rules, the most important first. Unless said: regulatory, risk, service, relationship, marketing.",
+        ),
+        "caps": (named(IDENTIFIER, one_cap), "Limits on contacting a client, by name; the tightest wins."),
+        "quiet_hours": (named(IDENTIFIER, mapping(quiet, (), policy.QUIET_KEYS)), "When nothing is sent, by name."),
+        "release_over": (duration("mh"), "What quiet hours held goes out over so long, not all at once."),
+        "publishing": (mapping(publishing, (), policy.PUBLISHING_KEYS), "How rule sets take effect."),
+    }
+    schema = mapping(root, (), policy.POLICY_KEYS)
+    schema["anyOf"] = [{"required": ["contact"]}, {"required": ["caps"]}]
+    return schema
+
+
+def _selection() -> Schema:
+    parts: Keys = {
+        "kind": (choices(policy.KINDS), "What comes out."),
+        "class": (several(word(IDENTIFIER)), "What the rule is for."),
+        "channel": (choices(policy.CHANNELS), "How the client is reached."),
+        "tag": (several(word(KEBAB)), "One of the rule's tags, as it was when it was sent."),
+        "team": (several(word(OWNER)), "The rule's owner."),
+        "rule": (several(word(KEBAB)), "The rule's id."),
+    }
+    return mapping(parts, (), policy.OF_KEYS) | {"minProperties": 1}
