@@ -23,7 +23,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from engine.core.contract.outbound import OUTBOUND, TOPIC_OF_KIND, Outcome
+from engine.core.contract.outbound import OUTBOUND, TOPIC_OF_KIND, Outcome, is_retraction
 
 CHINA: Final = dt.timezone(dt.timedelta(hours=8))
 RECENT_ACTIONS: Final = 12
@@ -68,6 +68,7 @@ class Board:
     suppressed: Counter[str] = field(default_factory=Counter)
     published: Counter[str] = field(default_factory=Counter)  # by kind
     tier_changes: int = 0
+    retracted: int = 0
     dead_letters: Counter[str] = field(default_factory=Counter)
     recent: deque[ShownAction] = field(default_factory=lambda: deque(maxlen=RECENT_ACTIONS))
     new_actions: int = 0  # since the last plain line
@@ -90,6 +91,8 @@ class Board:
     def saw_record(self, topic: str, value: bytes, headers: dict[str, bytes]) -> None:
         if topic == "tier-changes":
             self.tier_changes += 1
+        elif is_retraction(headers):
+            self.retracted += 1
         elif topic in OUTBOUND:
             action = json.loads(value)
             self.published[action["kind"]] += 1
@@ -207,7 +210,10 @@ def _tiers(board: Board) -> Table:
 
 
 def _kinds(board: Board) -> dict[str, int]:
-    return {kind: board.published[kind] for kind in TOPIC_OF_KIND} | {"tier change": board.tier_changes}
+    return {kind: board.published[kind] for kind in TOPIC_OF_KIND} | {
+        "tier change": board.tier_changes,
+        "retracted": board.retracted,
+    }
 
 
 def _counts(title: str, counts: dict[str, int]) -> Table:

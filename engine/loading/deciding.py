@@ -171,6 +171,7 @@ def _decide_client(plan: Plan, past: Past, events: list[tuple[str, Event]], coun
             if outcome == Outcome.SENT:
                 counts.muted[rule_id] += times
     client = states[client_id]
+    client.caused = []  # nothing was sent that could be retracted
     if past.acted != "all":
         _forget(plan, client, past.acted)
     counts.waiting.update(item[KIND] for item in client.items if item[KIND] in TOPIC_OF_KIND and item[STATE] == OPENED)

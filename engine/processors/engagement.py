@@ -71,6 +71,8 @@ class Engagement(Processor[Plan, ClientState, Input]):
         counts.update({("receipts", *about): n for about, n in found.receipts.items()})
         counts.update({("dropped", what): n for what, n in found.dropped.items() if n})
         counts.update({("overrides", *about): n for about, n in found.overrides.items()})
+        counts.update({("retracted", kind): n for kind, n in found.retracted.items()})
+        counts.update({("beyond", kind): n for kind, n in found.beyond.items()})
         counts.update({("corrections", *about): n for about, n in found.corrections.items()})
         counts.update({("unknown", name): n for name, n in found.unknown.items()})
         counts.update({("tier_notices", *about): n for about, n in found.notices.items()})

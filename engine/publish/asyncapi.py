@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, get_args, get_origin
 from ruamel.yaml.scalarstring import LiteralScalarString
 
 from engine.core.contract import events, outbound
-from engine.core.contract.outbound import TOPIC_OF_KIND
+from engine.core.contract.outbound import RETRACTION, TOPIC_OF_KIND
 from engine.core.contract.topics import DEAD_LETTERS, EVENTS
 
 Schema = dict[str, Any]
@@ -35,6 +35,9 @@ another partition is moved to its own, but its order against the client's other 
 Outbound records and dead letters are published in transactions: consumers must set `isolation.level=read_committed`
 (not the default of Kafka's Java consumer), else they also see records of aborted transactions.
 
+A record on the topic of an action whose header `ce_type` is `engage.retraction.v1` retracts the action that its header
+`ce_retracts` names: the event that had led to it was corrected.
+
 Money is integer fen (1 CNY = 100 fen) where a field ends in `_fen` and an exact decimal text where it ends in `_cny`.
 In inbound records a field that is absent says nothing, and null says that it is unknown now. Unknown fields are
 ignored; known ones are strict: an integer is written without a decimal point. A field that cannot be read costs the
@@ -46,10 +49,11 @@ def document(
     inbound: Mapping[str, Schema],
     declared: Mapping[str, Schema],
     sent: Mapping[str, Schema],
+    retraction: Schema,
     dead_letter_headers: Schema,
 ) -> Schema:
-    """Of the schemas of inbound topics, of declared types by name, of outbound topics. With declared types, each is a
-    message of its own.
+    """Of the schemas of inbound topics, of declared types by name, of outbound topics, of what retracts an action. With
+    declared types, each is a message of its own.
     """
     schemas: Schema = {
         "ClientId": {"title": "ClientId", "type": "string", "minLength": 1, "maxLength": 64}
@@ -70,7 +74,11 @@ def document(
             "messages": uses,
         }
 
-    for schema in (*inbound.values(), *sent.values()):  # first, since a firm may call its own what we call ours
+    for schema in (
+        *inbound.values(),
+        *sent.values(),
+        retraction,
+    ):  # first, since a firm may call its own what we call ours
         _put(schema, schemas)
     for topic, schema in inbound.items():
         said = _summary(schema)
@@ -86,7 +94,10 @@ def document(
         name = schema["title"]
         headers = _put(_headers(f"{name}Headers", kind_of.get(topic, "tier-change"), schema), schemas)
         message = {"headers": headers, **_json(_put(schema, schemas))}
-        add(topic, name, "send", f"{schema['description'].partition('.')[0]}.", message)
+        said = f"{schema['description'].partition('.')[0]}."
+        add(topic, name, "send", said, message)
+        if topic in kind_of:
+            add(topic, retraction["title"], "send", said, _retraction(retraction, schemas))
     dead_letter = {
         "description": "Its value is the original value, byte for byte; it need not be JSON.",
         "headers": _put(dead_letter_headers | {"title": "DeadLetterHeaders"}, schemas),
@@ -167,6 +178,13 @@ def _headers(name: str, kind: str, schema: Schema) -> Schema:
         "content-type": {"const": "application/json"},
     }
     return {"title": name, "type": "object", "properties": properties, "required": list(properties)}
+
+
+def _retraction(schema: Schema, schemas: Schema) -> Schema:
+    headers = _headers("RetractionHeaders", RETRACTION, schema)
+    headers["properties"]["ce_retracts"] = schema["properties"]["action_id"]
+    headers["required"].append("ce_retracts")
+    return {"headers": _put(headers, schemas), **_json(_put(schema, schemas))}
 
 
 def _json(payload: Schema) -> Schema:

@@ -20,7 +20,15 @@ from ruamel.yaml import YAML
 
 from engine.core.client.record import PORTRAIT_FIELDS, PUBLIC_FIELDS
 from engine.core.contract.events import ClientType, DeclaredEvent, Event
-from engine.core.contract.outbound import OUTBOUND, OUTBOUND_MODEL, TOPIC_OF_KIND, Rejection, TierChange
+from engine.core.contract.outbound import (
+    OUTBOUND,
+    OUTBOUND_MODEL,
+    RETRACTION,
+    TOPIC_OF_KIND,
+    Rejection,
+    Retraction,
+    TierChange,
+)
 from engine.core.contract.topics import EVENTS, TOPICS, inbound_topics
 from engine.core.reading.decode import NONE_DECLARED
 from engine.core.rules.ruleset import RuleSet
@@ -106,6 +114,15 @@ def _outbound(topic: str) -> Schema:
     return schema
 
 
+def _retraction() -> Schema:
+    schema = _from_model(f"{RETRACTION}.json", Retraction.__name__, Retraction, "serialization")
+    for part in (schema, *schema["$defs"].values()):
+        part.pop("additionalProperties", None)
+    schema["description"] = schema["description"].replace("\n", " ")
+    schema["description"] += " Fields may be added: ignore those that you do not know."
+    return schema
+
+
 def _object(name: str, title: str, description: str, properties: Schema, required: list[str]) -> Schema:
     head = {"$schema": DIALECT, "$id": f"{BASE}/{name}", "title": title, "description": description}
     return {**head, "type": "object", "properties": properties, "required": required}
@@ -186,10 +203,11 @@ def generate(rule_set: RuleSet | None = None) -> dict[str, str]:
     inbound = {topic: _inbound(topic) for topic in inbound_topics()}
     own = {name: _of_event(declared_file(name), kind.model) for name, kind in declared.items()}
     outbound = {topic: _outbound(topic) for topic in OUTBOUND}
-    dead_letter_headers = _dead_letter_headers()
+    dead_letter_headers, retraction = _dead_letter_headers(), _retraction()
     schemas = {inbound_file(topic): schema for topic, schema in inbound.items()}
     schemas |= {declared_file(name): schema for name, schema in own.items()}
     schemas |= {outbound_file(topic): schema for topic, schema in outbound.items()}
+    schemas |= {f"{RETRACTION}.json": retraction}
     schemas |= {"dead-letter-headers.json": dead_letter_headers, "client-record.json": _client_record()}
     schemas |= {f"{RULE_FILES}/{name}": schema for name, schema in rule_file_schemas(rule_set, BASE).items()}
     files = {name: json.dumps(schema, indent=2, ensure_ascii=False) + "\n" for name, schema in schemas.items()}
@@ -198,7 +216,7 @@ def generate(rule_set: RuleSet | None = None) -> dict[str, str]:
     yaml.indent(mapping=2, sequence=4, offset=2)
     yaml.representer.ignore_aliases = lambda *_: True
     out = io.StringIO()
-    yaml.dump(asyncapi.document(inbound, own, outbound, dead_letter_headers), out)
+    yaml.dump(asyncapi.document(inbound, own, outbound, retraction, dead_letter_headers), out)
     return files | {"asyncapi.yaml": out.getvalue()}
 
 

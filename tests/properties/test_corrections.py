@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from engine.core.client.sections import pack, unpack
 from engine.core.contract.corrections import Correction
 from engine.core.contract.events import Event
-from engine.core.decide.path import Input
+from engine.core.decide.path import Input, decide
 from engine.core.firm_time import DAY_MS, HOUR_MS
-from tests.core.making import Desk, event_of, topic_of
+from tests.core.making import Desk, event_of, plan_of, rule, topic_of
 from tests.properties.histories import histories, quick
 from tests.properties.test_features import PLANS, UNDECIDED, Kind, Log, modelled, read
+from tests.retractions import Retractions
 
 CORRECTABLE = ("trades", "logins", "balances")
 # which event, by its place; replaced by another of its topic or cancelled; at its own time or moved; how many events
@@ -137,3 +138,23 @@ def test_a_corrected_history_ends_as_the_right_one(history, asked, store, number
         assert client.assets_fen == balances[-1].assets_fen
     if client.assets_peak_fen is not None:
         assert client.assets_peak_fen == max(event.assets_fen for event in balances)
+
+
+ACTING = plan_of(
+    rule("any", on="[trades, logins, balances]", kind="alert", audience="team"),
+    rule("large", on="trades", when="trade.amount_cny >= 10_000", kind="task", audience="team"),
+    rule("poor", becomes="client.assets_cny < 300_000", kind="alert", audience="team"),
+    rule("followed", sequence="{first: {on: logins}, within: 30d, then: {on: trades}}", kind="task", audience="team"),
+    rule("unanswered", unanswered="{of: any, for: 1d}", kind="task", audience="team"),
+)
+
+
+@quick(150)
+@given(history=histories(clients=1, most=30), asked=orders, store=st.lists(st.booleans(), min_size=1, max_size=5))
+def test_what_a_cancelled_event_led_to_is_retracted_once_and_nothing_else(history, asked, store):
+    states, model = {}, Retractions()
+    for place, items in enumerate(Told(timed(history), asked).told):
+        for item in items:
+            assert model.take(item, decide(ACTING, states, [item]).messages) == []
+            if store[place % len(store)]:
+                states["c1"] = unpack(ACTING.layout, pack(ACTING.layout, states["c1"]))

@@ -10,14 +10,17 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
+from engine.core.contract.corrections import Correction
 from engine.core.contract.outbound import Outcome
 from engine.core.contract.topics import TOPICS, intake_topics
 from engine.core.reading.decode import fallbacks
 from engine.core.rules.ruleset import RuleSet
 from engine.runtime.observe.metrics import STATES, Metrics
 from engine.runtime.protocol.unit import OpenUnit
-from tests.core.making import at, balance, login, plan_of, profile, rule
+from tests.core.making import at, balance, event_of, login, plan_of, profile, rule, trade
 from tests.runtime.driving import Bench, all_batches, topics_of
+
+LARGEST = "{source: trades, aggregate: max, field: amount_cny, window: 7d}"
 
 
 def samples(metrics: Metrics) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
@@ -229,3 +232,21 @@ async def test_what_is_refused_is_a_line_a_unit_with_the_error():
     assert (line["topic"], line["reason"], line["records"]) == ("logins", "not_json", 3)
     assert "gzip" in line["error"]
     assert "c1" not in str(line)
+
+
+async def test_a_feature_that_a_correction_left_unknown_is_named_with_the_remedy():
+    feature = "  assets_avg_cny_30d: {source: balances, aggregate: daily_mean, field: assets_cny, window: 30d}\n"
+    bench = Bench(plan_of(rule("hello"), features=f"{feature}  largest_cny_7d: {LARGEST}\n"))
+    worker = await bench.started()
+    busted = event_of(trade(at(0), 500))
+    fields = {"event_id": "k1", "client_id": "c1", "time": at(1), "kind": "cancel", "topic": "trades"}
+    original = busted.model_dump(mode="json", exclude_none=True)
+    item = "corrections", Correction(**fields, corrects=busted.event_id, original=original)
+    with capture_logs() as lines:
+        for batch in all_batches(topics_of([("trades", busted), item]), 9):
+            await worker.take(batch)
+        await worker.commit("age")
+    (line,) = [line for line in lines if line["log_level"] == "warning"]
+    assert (line["feature"], line["clients"]) == ("largest_cny_7d", 1)
+    assert "engage backfill" in line["event"]
+    assert labelled(bench.metrics, "engage_unknown_values") == {frozenset({("feature", "largest_cny_7d")}): 1}

@@ -31,6 +31,7 @@ from engine.runtime.protocol.ledger import Step, Unit, decode_unit
 from engine.runtime.protocol.records import FUTURE
 from engine.runtime.protocol.writes import decode_writes
 from engine.runtime.settings import PUBLISHED
+from tests.retractions import Retractions
 from tests.simulation.broker import Entry
 from tests.simulation.commands import Backfill, whole_history
 from tests.simulation.history import History
@@ -84,6 +85,7 @@ class _Partition:
         self.data = Data()  # what Redis must hold
         self.states: dict[str, ClientState] = {}
         self.plan: Plan | None = None
+        self.retractions = Retractions()
         self.ledger = 0  # the offset after the last unit
         self.whole = whole_history(world, number)
         backfills = [command for command in world.commands if isinstance(command, Backfill)]
@@ -206,6 +208,7 @@ class _Partition:
                 client_id = item[1].client_id if isinstance(item, tuple) else item.client_id
                 before, stood_ms = self._load(plan, client_id)
                 decided = decide(plan, self.states, [item], step.decided_ms)
+                self.found += [f"{at}: {fault}" for fault in self.retractions.take(item, decided.messages)]
                 messages += decided.messages
                 changed |= decided.changed
                 for history in self.histories.values() if isinstance(item, tuple) else ():
@@ -227,6 +230,11 @@ class _Partition:
         decisions.
         """
         value = json.loads(message.value or b"")
+        if "action_id" in value:
+            named = hashlib.blake2b(f"retraction\0{value['action_id']}".encode(), digest_size=16).hexdigest()
+            if value["id"] != named:
+                self.found.append(f"{at}: the id {value['id']} does not follow from the action that is retracted")
+            return
         what = [value["rule_id"], str(value["rule_version"])] if "rule_id" in value else ["tier-change"]
         numbers = ((str(cause), str(nth)) for cause in causes for nth in range(MAX_DECISIONS))
         names = ("\0".join((*what, client_id, *pair)) for pair in numbers)

@@ -304,6 +304,18 @@ def _() -> list[Change]:
     return [(Engagement, "unpack", unpack)]
 
 
+@bug("what events led to is forgotten when a state is read")
+def _() -> list[Change]:
+    original = Engagement.unpack
+
+    def unpack(self: Engagement, plan: Any, packed: bytes) -> Any:
+        client = original(self, plan, packed)
+        client.caused = []
+        return client
+
+    return [(Engagement, "unpack", unpack)]
+
+
 @bug("corrections of what an earlier batch brought are dropped")
 def _() -> list[Change]:
     original = Engagement.decide

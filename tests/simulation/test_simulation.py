@@ -71,6 +71,7 @@ FIRST_SEED: dict[str, int] = {
     "opt-outs are forgotten when a state is read": 4,
     "consents to one purpose are forgotten when a state is read": 0,
     "what was corrected is forgotten when a state is read": 0,
+    "what events led to is forgotten when a state is read": 0,
     "corrections of what an earlier batch brought are dropped": 0,
     "the notice of a demotion is forgotten when a state is read": 0,
     "items are forgotten when a state is read": 0,

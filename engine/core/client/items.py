@@ -13,8 +13,15 @@ from typing import Any, Final, NamedTuple
 
 from engine.core.firm_time import DAY_MS, day_of
 
-OPENED, ANSWERED, CLOSED, EXPIRED = "o", "a", "c", "e"
-ITEM_STATES: Final = {OPENED: "opened", ANSWERED: "answered", CLOSED: "closed", EXPIRED: "expired"}
+OPENED, ANSWERED, CLOSED, EXPIRED, RETRACTED = "o", "a", "c", "e", "r"
+OVER: Final = (CLOSED, RETRACTED)  # nothing is waited for any more
+ITEM_STATES: Final = {
+    OPENED: "opened",
+    ANSWERED: "answered",
+    CLOSED: "closed",
+    EXPIRED: "expired",
+    RETRACTED: "retracted",
+}
 MAX_ITEMS: Final = 32
 REMEMBERED_MS: Final = 7 * DAY_MS  # of what is closed
 LONGEST_MS: Final = 90 * DAY_MS  # of what nobody ever answers
@@ -93,7 +100,7 @@ def known_steps(item: list[Any]) -> list[list[Any]]:
 
 def _bounded(items: list[list[Any]]) -> list[list[Any]]:
     if len(items) > MAX_ITEMS:
-        gone = min(items, key=lambda item: (item[STATE] != CLOSED, item[STEP_MS]))
+        gone = min(items, key=lambda item: (item[STATE] not in OVER, item[STEP_MS]))
         items.remove(gone)
     return items
 
@@ -101,18 +108,16 @@ def _bounded(items: list[list[Any]]) -> list[list[Any]]:
 def remembered(items: list[list[Any]], day: int) -> list[list[Any]]:
     """Without what was closed, or waited in vain, too long ago. It goes at a midnight, whatever else happens."""
     return [
-        item
-        for item in items
-        if day_of(item[STEP_MS] + (REMEMBERED_MS if item[STATE] == CLOSED else LONGEST_MS)) >= day
+        item for item in items if day_of(item[STEP_MS] + (REMEMBERED_MS if item[STATE] in OVER else LONGEST_MS)) >= day
     ]
 
 
 def count(items: list[list[Any]], kind: str) -> int:
     """How many are open, answered or not."""
-    return sum(item[KIND] == kind and item[STATE] != CLOSED for item in items)
+    return sum(item[KIND] == kind and item[STATE] not in OVER for item in items)
 
 
 def oldest_ms(items: list[list[Any]], kind: str) -> int | None:
     """When the clock of the oldest open one began."""
-    found = [item[SINCE_MS] or item[STEP_MS] for item in items if item[KIND] == kind and item[STATE] != CLOSED]
+    found = [item[SINCE_MS] or item[STEP_MS] for item in items if item[KIND] == kind and item[STATE] not in OVER]
     return min(found, default=None)

@@ -19,6 +19,8 @@ from engine.core.client import accounts, contacts, items, positions
 from engine.core.firm_time import DAY_MS, HOUR_MS, NEVER_MS, day_of
 
 MAX_HISTORY: Final = 10
+MAX_CAUSED: Final = 16  # actions whose events are known, so that they can be retracted
+REACH_MS: Final = 31 * DAY_MS  # for so long
 MAX_HOLDINGS: Final = 20
 REMEMBERED_MS: Final = 366 * DAY_MS  # what a rule did: as long as a cooldown can ask
 MAX_REMEMBERED: Final = 256  # rules, of each kind of memory
@@ -44,14 +46,14 @@ class ClientState:
 
     __slots__ = (
         "accounts", "accounts_dropped", "acted", "activities", "advisor_id", "age_band", "assets_fen",
-        "assets_peak_fen", "birth_date", "calendar_ms", "calendar_rules", "cash_fen", "client_id", "consent_sources",
-        "consents", "contacts", "corrected", "day", "decided_ms", "due_ms", "event_ids", "held", "holdings", "items",
-        "language", "late", "listed", "margin_ratio", "marketing_consents", "now_ms", "opted_out", "overrides",
-        "packed", "peak_below_fen", "portfolio", "portrait", "portrayed", "positions", "positions_dropped", "public",
-        "recent", "region", "review_ms", "risk_consents", "risk_level", "said_ms", "score_parts", "segment",
-        "sequence", "service_consents", "silenced", "since_ms", "stage", "stage_since_ms", "tier", "tier_before",
-        "tier_history", "tier_risk", "tier_since_ms", "time_zone", "type", "unknown", "unknown_until", "value_score",
-        "waiting", "waits",
+        "assets_peak_fen", "birth_date", "calendar_ms", "calendar_rules", "cash_fen", "caused", "client_id",
+        "consent_sources", "consents", "contacts", "corrected", "day", "decided_ms", "due_ms", "event_ids",
+        "held", "holdings", "items", "language", "late", "listed", "margin_ratio", "marketing_consents",
+        "now_ms", "opted_out", "overrides", "packed", "peak_below_fen", "portfolio", "portrait", "portrayed",
+        "positions", "positions_dropped", "public", "recent", "region", "review_ms", "risk_consents",
+        "risk_level", "said_ms", "score_parts", "segment", "sequence", "service_consents", "silenced",
+        "since_ms", "stage", "stage_since_ms", "tier", "tier_before", "tier_history", "tier_risk",
+        "tier_since_ms", "time_zone", "type", "unknown", "unknown_until", "value_score", "waiting", "waits",
     )  # fmt: skip
 
     def __init__(self, layout: Layout, client_id: str, now_ms: int) -> None:
@@ -113,6 +115,7 @@ class ClientState:
         self.overrides: dict[str, list[Any]] = {}  # what staff decided, the latest of each; see overrides.py
         self.event_ids: dict[int, bytes] = {}  # day -> digests of the events that came on it
         self.corrected: dict[int, int] = {}  # digest of an event -> what it is by now, 0: cancelled; see corrections.py
+        self.caused: list[list[Any]] = []  # actions that events led to; replaced, never changed; see retractions.py
         self.peak_below_fen: int | None = None  # the highest assets were cancelled: what they are below this is unknown
         self.unknown_until: dict[str, int] = {}  # features that a correction left unknown -> until which day, at most
         self.activities = Activities(client_id, layout.sources, (self.day, now_ms // HOUR_MS))
@@ -152,6 +155,8 @@ class ClientState:
             self.silenced = _remembered(self.silenced, moment_ms)
         if self.contacts:
             self.contacts = contacts.remembered(self.contacts, moment_ms - layout.contacts_ms)
+        if self.caused and self.caused[0][1] + REACH_MS <= moment_ms:
+            self.caused = [sent for sent in self.caused if sent[1] + REACH_MS > moment_ms]
         if self.items:
             self.items = items.remembered(self.items, day)
         if self.accounts:

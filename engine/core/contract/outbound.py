@@ -7,6 +7,7 @@ in CNY.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal, get_args
 
@@ -25,7 +26,13 @@ TOPIC_OF_KIND: Final[dict[str, str]] = {
     "message": "messages",
     "task": "tasks",
 }
+RETRACTION: Final = "retraction"  # what is said of an action on its own topic
 OUTBOUND: Final = ("tier-changes", *TOPIC_OF_KIND.values())
+
+
+def is_retraction(headers: Mapping[str, bytes] | Iterable[tuple[str, bytes]]) -> bool:
+    """Whether a record on the topic of an action retracts one, told from its headers alone."""
+    return dict(headers).get("ce_type") == f"engage.{RETRACTION}.v1".encode()
 
 
 class Outcome(StrEnum):
@@ -134,6 +141,22 @@ class Action(Outbound):
     tags: tuple[str, ...] = Field(description="What the rule is tagged with.")
 
 
+class Retraction(Outbound):
+    """An action no longer holds, since the event that led to it was corrected. Published on the action's own topic,
+    after it.
+    """
+
+    kind: Kind
+    action_id: str = Field(description="The `id` of the action.", pattern="^[0-9a-f]{32}$")
+    rule_id: str
+    rule_version: Annotated[int, Field(ge=1)]
+    reason: Literal["cancelled", "replaced"] = Field(
+        description="What became of the event. `cause` names the correction."
+    )
+    event: Cause = Field(description="The event that had led to the action.")
+    action_time: str = Field(description="The action's `time`.", json_schema_extra={"format": "date-time"})
+
+
 class TierChange(Outbound):
     """A client's tier moved. Published on `tier-changes`, keyed by `client_id`."""
 
@@ -151,6 +174,7 @@ class TierChange(Outbound):
 Outbound.model_rebuild()
 Action.model_rebuild()
 TierChange.model_rebuild()
+Retraction.model_rebuild()
 
 OUTBOUND_MODEL: Final[dict[str, type[Outbound]]] = {"tier-changes": TierChange} | dict.fromkeys(
     TOPIC_OF_KIND.values(), Action

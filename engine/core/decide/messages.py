@@ -11,10 +11,21 @@ import hashlib
 from typing import Any, Final, cast
 
 from engine.core.client.state import ClientState
+from engine.core.contract.corrections import CORRECTIONS, Correction
 from engine.core.contract.events import DEFAULT_LANGUAGE, ClientType
 from engine.core.contract.message import FIRST_MS, LAST_MS, Message, cny, rfc3339
-from engine.core.contract.outbound import TOPIC_OF_KIND, Action, Cause, Outbound, TierChange, Value
+from engine.core.contract.outbound import (
+    RETRACTION,
+    TOPIC_OF_KIND,
+    Action,
+    Cause,
+    Outbound,
+    Retraction,
+    TierChange,
+    Value,
+)
 from engine.core.language.types import DURATION, MONEY, TIME
+from engine.core.learn.retractions import KIND, ORDINAL, RULE, SENT_MS, SEQUENCE, VERSION, Sent
 from engine.core.policy import holding
 from engine.core.policy.match import Match, TierMove
 from engine.core.rules.ruleset import Rule
@@ -34,13 +45,15 @@ def _value(value: Any, unit: str | None) -> Value:
     return published
 
 
-def _id(client: ClientState, ordinal: int, *what: str) -> str:
+def _id(client_id: str, sequence: int, ordinal: int, *what: str) -> str:
     """Names a decision by its cause: the client's n-th event or timer."""
-    text = "\0".join((*what, client.client_id, str(client.sequence), str(ordinal)))
+    text = "\0".join((*what, client_id, str(sequence), str(ordinal)))
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def _message(topic: str, record: Outbound, type_: str) -> Message:
+def _message(
+    topic: str, record: Outbound, type_: str, schema: str | None = None, more: tuple[tuple[str, bytes], ...] = ()
+) -> Message:
     return Message(
         topic,
         record.client_id.encode(),
@@ -52,8 +65,9 @@ def _message(topic: str, record: Outbound, type_: str) -> Message:
             ("ce_type", f"engage.{type_}.v1".encode()),
             ("ce_time", record.time.encode()),
             ("ce_subject", record.client_id.encode()),
-            ("ce_dataschema", f"https://engage.example/schemas/{topic}.json".encode()),
+            ("ce_dataschema", f"https://engage.example/schemas/{schema or topic}.json".encode()),
             ("content-type", b"application/json"),
+            *more,
         ),
     )
 
@@ -66,7 +80,7 @@ def tier_change_message(client: ClientState, move: TierMove, cause: Cause, ordin
     if move.since_ms is not None:
         why["since"] = rfc3339(move.since_ms)
     record = TierChange(
-        id=_id(client, ordinal, "tier-change"),
+        id=_id(client.client_id, client.sequence, ordinal, "tier-change"),
         client_id=client.client_id,
         time=rfc3339(client.now_ms),
         cause=cause,
@@ -85,7 +99,7 @@ def audience_of(rule: Rule, client: ClientState) -> str:
 
 
 def action_id(client: ClientState, rule: Rule, ordinal: int) -> str:
-    return _id(client, ordinal, rule.id, str(rule.version))
+    return _id(client.client_id, client.sequence, ordinal, rule.id, str(rule.version))
 
 
 def action_message(match: Match, client: ClientState, channel: str, cause: Cause, ordinal: int) -> Message:
@@ -121,6 +135,30 @@ def action_message(match: Match, client: ClientState, channel: str, cause: Cause
         tags=rule.tags,
     )
     return _message(TOPIC_OF_KIND[rule.kind], record, rule.kind)
+
+
+def retracted_id(client: ClientState, sent: Sent) -> str:
+    """The id of an action that was sent before."""
+    return _id(client.client_id, sent[SEQUENCE], sent[ORDINAL], sent[RULE], str(sent[VERSION]))
+
+
+def retraction_message(client: ClientState, sent: Sent, kind: str, correction: Correction) -> Message:
+    """Its headers say what it is, and which action is meant: `ce_type`, `ce_retracts`."""
+    action, original = retracted_id(client, sent), correction.original
+    record = Retraction(
+        id=hashlib.blake2b(f"retraction\0{action}".encode(), digest_size=16).hexdigest(),
+        client_id=client.client_id,
+        time=rfc3339(client.now_ms),
+        cause=Cause(type=CORRECTIONS, event_id=correction.event_id, time=rfc3339(correction.time)),
+        kind=sent[KIND],
+        action_id=action,
+        rule_id=sent[RULE],
+        rule_version=sent[VERSION],
+        reason="cancelled" if correction.kind == "cancel" else "replaced",
+        event=Cause(type=kind, event_id=original.event_id, time=rfc3339(original.time)),
+        action_time=rfc3339(sent[SENT_MS]),
+    )
+    return _message(TOPIC_OF_KIND[sent[KIND]], record, RETRACTION, RETRACTION, (("ce_retracts", action.encode()),))
 
 
 def _named(names: tuple[tuple[str, str | None], ...], values: tuple[Any, ...]) -> dict[str, Value]:

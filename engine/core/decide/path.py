@@ -20,15 +20,21 @@ from engine.core.contract.corrections import CORRECTIONS
 from engine.core.contract.events import Event
 from engine.core.contract.message import Message, rfc3339
 from engine.core.contract.outbound import TIMER, Cause
-from engine.core.decide.messages import action_id, action_message, tier_change_message
+from engine.core.decide.messages import (
+    action_id,
+    action_message,
+    retracted_id,
+    retraction_message,
+    tier_change_message,
+)
 from engine.core.decide.occasions import became, item_matches, next_due_ms, noted, sequence_matches, take_due
 from engine.core.decide.portrait import portray
 from engine.core.decide.tiers import review, review_due_ms
-from engine.core.learn import accounts
+from engine.core.learn import accounts, retractions
 from engine.core.learn.actions import note_action
-from engine.core.learn.corrections import correct
+from engine.core.learn.corrections import COUNTED, Corrected, correct
 from engine.core.learn.facts import learn
-from engine.core.learn.items import keep
+from engine.core.learn.items import keep, take_back
 from engine.core.plan.compile import Plan
 from engine.core.policy import holding
 from engine.core.policy.gates import IN_TIME, Hold, Moment, Send, judge, record
@@ -69,6 +75,10 @@ class Decided:
     receipts: Counter[tuple[str, str]] = field(default_factory=Counter)  # (channel, status)
     dropped: Counter[str] = field(default_factory=Counter)  # what a state has no room for: how many
     overrides: Counter[tuple[str, str]] = field(default_factory=Counter)  # (kind, what is wrong with it or "")
+    retracted: Counter[str] = field(default_factory=Counter)  # by kind of action
+    beyond: Counter[str] = field(
+        default_factory=Counter
+    )  # kinds of corrected events older than what is known of actions
     corrections: Counter[tuple[str, str]] = field(default_factory=Counter)  # (kind of the earlier event, result)
     unknown: Counter[str] = field(default_factory=Counter)  # features that a correction left without their value
     decided_ms: int = 0  # the moment at which this is decided; 0: whatever falls due is decided in time
@@ -116,7 +126,7 @@ def _take(plan: Plan, states: MutableMapping[str, ClientState], topic: str, even
         event = accounts.of_client(plan, client, event)
     dropped = client.positions_dropped, client.accounts_dropped
     steps = learn(plan, client, topic, event, late)
-    comes = _BACK[topic](plan, client, event, decided) if topic in _BACK else None
+    comes = _BACK[topic](plan, client, event, decided, steps) if topic in _BACK else None
     if (client.positions_dropped, client.accounts_dropped) != dropped:
         decided.dropped["positions"] += client.positions_dropped - dropped[0]
         decided.dropped["accounts"] += client.accounts_dropped - dropped[1]
@@ -148,24 +158,51 @@ def _take(plan: Plan, states: MutableMapping[str, ClientState], topic: str, even
         _take(plan, states, *comes, decided)
 
 
-def _receipt(_plan: Plan, _client: ClientState, event: Any, decided: Decided) -> None:
+def _receipt(_plan: Plan, _client: ClientState, event: Any, decided: Decided, _steps: list[Item]) -> None:
     decided.receipts[event.channel, event.status] += 1
 
 
-def _override(plan: Plan, _client: ClientState, event: Any, decided: Decided) -> None:
+def _override(plan: Plan, _client: ClientState, event: Any, decided: Decided, _steps: list[Item]) -> None:
     decided.overrides[event.kind, unknown_in(plan, event)] += 1
 
 
-def _correction(plan: Plan, client: ClientState, event: Any, decided: Decided) -> tuple[str, Event] | None:
+def _correction(
+    plan: Plan, client: ClientState, event: Any, decided: Decided, steps: list[Item]
+) -> tuple[str, Event] | None:
     """Returns the event that counts instead of one that has not come."""
+    held = retractions.before(plan, client, event)
     found = correct(plan, client, event)
     decided.corrections[found.kind, found.result] += 1
     decided.unknown.update(found.unknown)
     _classify(plan, client)
+    if found.result in COUNTED:
+        _retract(plan, client, event, found, held, decided, steps)
     return (found.kind, found.comes) if found.comes is not None else None
 
 
-_BACK: Final[dict[str, Callable[[Plan, ClientState, Any, Decided], tuple[str, Event] | None]]] = {
+def _retract(
+    plan: Plan,
+    client: ClientState,
+    event: Any,
+    found: Corrected,
+    held: frozenset[str],
+    decided: Decided,
+    steps: list[Item],
+) -> None:
+    """What the corrected event led to is taken back, or not sent at all if it waits."""
+    if retractions.is_beyond(client, event):
+        decided.beyond[found.kind] += 1
+    stands = retractions.standing(plan, client, found, held)
+    if client.waiting:
+        holding.correct(plan, client, found.kind, event.original, found.instead, stands)
+    for sent in retractions.retract(plan, client, event, found, stands):
+        kind: str = sent[retractions.KIND]
+        decided.retracted[kind] += 1
+        decided.messages.append(retraction_message(client, sent, found.kind, event))
+        steps += take_back(plan, client, kind, retracted_id(client, sent))
+
+
+_BACK: Final[dict[str, Callable[[Plan, ClientState, Any, Decided, list[Item]], tuple[str, Event] | None]]] = {
     "receipts": _receipt,
     "overrides": _override,
     CORRECTIONS: _correction,
@@ -302,6 +339,7 @@ def _send(
         elif isinstance(verdict, Send):
             first = cause if match.held is None else holding.cause_of(match.held)
             decided.messages.append(action_message(match, client, verdict.channel, first, ordinal))
+            retractions.note(client, first, match.compiled.rule, ordinal)
             if plan.timed.kept:
                 opened += keep(plan, client, match.compiled.rule, action_id(client, match.compiled.rule, ordinal))
         ordinal += 1

@@ -24,6 +24,7 @@ from engine.core.learn.facts import LEARNERS, take_facts
 from engine.core.plan.compile import Plan
 from engine.core.plan.corrected import unknown_until
 
+COUNTED: Final[tuple[Result, ...]] = ("exact", "unknown")  # the event had come
 MAX_CORRECTED: Final = 64  # events of a client, the newest
 
 
@@ -36,6 +37,7 @@ class Corrected(NamedTuple):
     result: Result
     unknown: tuple[str, ...] = ()
     comes: Event | None = None
+    instead: Event | None = None  # what it counts as now
 
 
 def kind_corrected(correction: Correction) -> str:
@@ -66,7 +68,7 @@ def correct(plan: Plan, client: ClientState, correction: Correction) -> Correcte
         else:
             client.see(anew)
     unknown = exchange(plan, client, kind, original, new)
-    return Corrected(kind, "unknown" if unknown else "exact", unknown)
+    return Corrected(kind, "unknown" if unknown else "exact", unknown, instead=new)
 
 
 def content(event: Any) -> int:

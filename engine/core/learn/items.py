@@ -21,6 +21,8 @@ from engine.core.client.items import (
     KIND,
     LONGEST_MS,
     OPENED,
+    OVER,
+    RETRACTED,
     SEEN,
     SINCE_MS,
     STATE,
@@ -102,6 +104,14 @@ def keep(plan: Plan, client: ClientState, rule: Rule, action_id: str) -> list[It
     return []
 
 
+def take_back(plan: Plan, client: ClientState, kind: str, action_id: str) -> list[Item]:
+    """An action was retracted: nobody waits for an answer any more."""
+    item = items.find(client.items, kind, action_id)
+    if item is None or item[STATE] in OVER:
+        return []
+    return _step(plan, client, kind, action_id, RETRACTED, max(client.now_ms, item[STEP_MS]))
+
+
 def take_expired(plan: Plan, client: ClientState) -> list[Item]:
     """Forget what nobody closes, at the moment at which it has waited too long."""
     gone = [item for item in client.items if _expires_ms(plan, item) <= client.now_ms]
@@ -111,7 +121,7 @@ def take_expired(plan: Plan, client: ClientState) -> list[Item]:
 
 
 def _expires_ms(plan: Plan, item: list[Any]) -> int:
-    return NEVER_MS if item[STATE] == CLOSED or not _is_heard(plan, item) else item[STEP_MS] + LONGEST_MS
+    return NEVER_MS if item[STATE] in OVER or not _is_heard(plan, item) else item[STEP_MS] + LONGEST_MS
 
 
 def _is_heard(plan: Plan, item: list[Any]) -> bool:

@@ -66,6 +66,7 @@ class CompiledRule:
     parameters: Read
     parameter_names: tuple[tuple[str, str | None], ...]
     contact: Read  # (days of its cooldown, channels), each None when it is always the same
+    own: Read | None  # the part of its condition that its event alone decides
     beyond: Read | None  # whether a list of days that the condition asks has ended before the day in question
     needs: tuple[Reach, ...]  # the features whose value must not be short of its past for the condition to be right
 
@@ -304,6 +305,7 @@ def _compiled(
             space[f"parameters_{trigger}_{index}"],
             tuple((n, expression.type.unit) for n, expression in rule.parameters),
             space.get(f"contact_{trigger}_{index}", _always_the_same),
+            space.get(f"own_{trigger}_{index}"),
             space.get(f"beyond_{trigger}_{index}"),
             tuple(reaches[name] for name in sorted(wrong_when_short(rule.when, aggregates, meanings))),
         )

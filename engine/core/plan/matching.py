@@ -27,7 +27,7 @@ from engine.core.language.types import MIRRORED
 from engine.core.plan.codegen import Code
 from engine.core.rules import names
 from engine.core.rules.day_lists import DayLists
-from engine.core.rules.occasion import BUSINESS_DAYS, Calendar, Trigger
+from engine.core.rules.occasion import BUSINESS_DAYS, Calendar, OnEvents, Trigger
 from engine.core.rules.ruleset import Rule
 
 Read = Callable[[Any, Any, Any], Any]
@@ -306,6 +306,8 @@ def add_rules(
         parameters = [code.place(to_python(expression, scope)) for _, expression in rule.parameters]
         code.function(f"why_{trigger}_{index}", "c, e, t", [f"return {tuple_of(why)}"])
         code.function(f"parameters_{trigger}_{index}", "c, e, t", [f"return {tuple_of(parameters)}"])
+        if isinstance(rule.occasion, OnEvents) and (own := own_part(conditions[index], scope)) is not None:
+            code.function(f"own_{trigger}_{index}", "c, e, t", [f"return {code.place(to_python(own, scope))}"])
         given = (rule.cooldown_by, rule.channels_by)
         others = [asked.tree for asked in (*(value for _, value in rule.parameters), *given) if asked]
         by_day = isinstance(rule.occasion, Calendar) and rule.occasion.every in BUSINESS_DAYS
@@ -315,3 +317,18 @@ def add_rules(
         if any(given):
             contact = [code.place(to_python(by, scopes[None])) if by else "None" for by in given]
             code.function(f"contact_{trigger}_{index}", "c, e, t", [f"return {tuple_of(contact)}"])
+
+
+def own_part(condition: Expression, scope: Scope) -> Expression | None:
+    """What of a condition its event alone decides, whenever it is asked; None if nothing."""
+
+    def is_own(part: ast.expr) -> bool:
+        asked = [scope[node.id] for node in ast.walk(part) if isinstance(node, ast.Name) and node.id in scope]
+        return bool(asked) and all(name.of == "event" for known in asked for name in known.reads or (known,))
+
+    tree = condition.tree
+    parts = tree.values if isinstance(tree, ast.BoolOp) and isinstance(tree.op, ast.And) else [tree]
+    own = [part for part in parts if is_own(part)]
+    if not own:
+        return None
+    return replace(condition, tree=own[0] if len(own) == 1 else ast.BoolOp(ast.And(), own))

@@ -8,13 +8,16 @@ expires. There are at most MAX_WAITING of a client.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from engine.core.client.items import OPENED, STATE
 from engine.core.client.items import find as find_item
 from engine.core.client.state import ClientState
+from engine.core.contract.message import rfc3339
 from engine.core.contract.outbound import Cause
 from engine.core.firm_time import DAY_MS, NEVER_MS
+from engine.core.learn.retractions import note_retracted
 from engine.core.plan.compile import Plan
 from engine.core.policy.match import AtRisk, Match, about, stored
 from engine.core.rules.occasion import Silence, Unanswered
@@ -81,3 +84,21 @@ def is_still_true(plan: Plan, client: ClientState, match: Match) -> bool:
         item = find_item(client.items, match.event.kind, match.event.id)
         return item is not None and item[STATE] == OPENED
     return True
+
+
+def correct(plan: Plan, client: ClientState, kind: str, original: Any, new: Any, stands: Callable[[str], bool]) -> None:
+    """The event that led to what waits was corrected: it is not sent, or sent as what replaces the event says."""
+    cause, waiting = [kind, original.event_id, rfc3339(original.time)], []
+    for held in client.waiting:
+        compiled = plan.holdable.get(held[RULE], {}).get(held[TRIGGER])
+        if held[CAUSE] != cause:
+            waiting.append(held)
+        elif new is not None and stands(held[RULE]):
+            kept = held[ABOUT]
+            if compiled is not None and kept and kept[0] == "event":
+                kept = stored(Match(compiled, new))
+            waiting.append([*held[:ABOUT], kept, [kind, new.event_id, rfc3339(new.time)]])
+        else:
+            rule_kind = compiled.rule.kind if compiled is not None else ""
+            note_retracted(client, held[RULE], rule_kind, "")
+    client.waiting = waiting

@@ -49,7 +49,7 @@ TIMEOUT: Final = Trigger("timeout")
 UNANSWERED: Final = Trigger("unanswered")
 ITEM_STEP: Final = Trigger("item")
 ITEM: Final = "item"  # what the names of both are about
-ITEM_STEPS: Final = ("opened", "answered", "closed", "expired")
+ITEM_STEPS: Final = ("opened", "answered", "closed", "expired", "retracted")
 ITEM_KINDS: Final = ("complaint", "survey", "task", "alert", "assignment")
 
 

@@ -175,7 +175,7 @@ def _test(rule_set: RuleSet | None) -> Schema:
         "at": (text(40), f'When, in the firm\'s time; "{story.AT}" unless said.'),
         "event": (_one_event(rule_set), "What comes."),
         "wait": (duration("mhd"), "How much time passes then."),
-        "expect": (either({"const": "fires"}, expected), "What is to become of the rule."),
+        "expect": (either({"enum": ["fires", cases.RETRACTED]}, expected), "What is to become of the rule."),
     }
     test = mapping(parts, ("name", "expect"), ("given", "at", "event", "wait"))
     test["anyOf"] = [{"required": ["event"]}, {"required": ["wait"]}]

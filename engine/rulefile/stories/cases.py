@@ -20,19 +20,22 @@ from engine.rulefile.stories.story import AT_MS, MAX_WAIT_S, Story, money_fen
 
 REASONS: Final = ("condition", *(outcome.value for outcome in Outcome if outcome is not Outcome.SENT))
 MISSING: Final = "missing"
+RETRACTED: Final = "retracted"  # the event corrects the one that the rule has acted on
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
     """What is to become of the rule from the test's time on."""
 
-    reason: str  # "fires", or why not: condition or a reason of the contact policy
+    reason: str  # "fires", "retracted", or why not: condition or a reason of the contact policy
     count: int | None = None
     channel: str | None = None
     audience: str | None = None
     parameters: tuple[tuple[str, Value], ...] = ()  # as in the published record
 
     def __str__(self) -> str:
+        if self.reason == RETRACTED:
+            return RETRACTED
         if self.reason != "fires":
             return f"not: {self.reason}"
         said = [f"count {self.count}"] if self.count is not None else []
@@ -100,8 +103,7 @@ def _test(reader: Reader, node: Node, rule: Rule, tiers: Tiers, sound: bool) -> 
 
 def _expected(reader: Reader, node: Node | None, rule: Rule, sound: bool) -> Expected:
     if isinstance(node, Scalar):
-        reader.choice(node, ("fires",))
-        return Expected("fires")
+        return Expected(reader.choice(node, ("fires", RETRACTED)) or "fires")
     fields = reader.mapping(node, (), ("fires", "not"))
     if node is not None and reader.whole(node, fields) and len(fields) != 1:
         reader.problem(node, "expect has one key", "write fires: {...} or not: condition")

@@ -16,7 +16,7 @@ from engine.core.client.state import ClientState
 from engine.core.contract.actions import ACTIONS, OwnAction
 from engine.core.contract.events import Event
 from engine.core.contract.message import Message
-from engine.core.contract.outbound import TOPIC_OF_KIND, Outcome
+from engine.core.contract.outbound import TOPIC_OF_KIND, Outcome, is_retraction
 from engine.core.decide.path import Due, Input, decide
 from engine.core.firm_time import DAY_MS
 from engine.core.learn import actions
@@ -28,7 +28,7 @@ from engine.insight.values import MISSING
 from engine.rulefile.source.document import Mapping, Node, Scalar, index_within, place, read_document
 from engine.rulefile.source.fields import Reader
 from engine.rulefile.source.unsure import Unsure
-from engine.rulefile.stories.cases import Expected, RuleTest, read_tests
+from engine.rulefile.stories.cases import RETRACTED, Expected, RuleTest, read_tests
 from engine.rulefile.stories.story import CLIENT_ID
 from engine.rulefile.trial.alone import Companies
 
@@ -179,6 +179,9 @@ class _Runner:
         decided = decide(watched(self.plan, look), states, inputs)
         outcomes = {outcome: n for (id_, outcome), n in decided.outcomes.items() if id_ == test.rule}
         actions = [action for action in _actions(decided.messages) if action["rule_id"] == test.rule]
+        if test.expected.reason == RETRACTED:
+            gone = [message for message in decided.messages if is_retraction(message.headers)]
+            return "" if any(test.rule == _value(message)["rule_id"] for message in gone) else "nothing was retracted"
         return _failure(test.expected, outcomes, actions)
 
     def _given(self, test: RuleTest) -> dict[str, ClientState]:
@@ -216,7 +219,12 @@ def _decide(plan: Plan, states: dict[str, ClientState], history: Iterable[tuple[
 
 
 def _actions(messages: Iterable[Message]) -> Iterable[dict[str, Any]]:
-    return (json.loads(message.value or b"") for message in messages if message.topic in PUBLISHED)
+    return (_value(m) for m in messages if m.topic in PUBLISHED and not is_retraction(m.headers))
+
+
+def _value(message: Message) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(message.value or b"")
+    return found
 
 
 def _failure(expected: Expected, outcomes: dict[str, int], actions: list[dict[str, Any]]) -> str:

@@ -22,7 +22,7 @@ from prometheus_client import (
 )
 
 from engine.core.contract.corrections import CORRECTABLE, RESULTS
-from engine.core.contract.outbound import Rejection
+from engine.core.contract.outbound import TOPIC_OF_KIND, Rejection
 from engine.core.contract.topic import Topic, nested
 from engine.core.contract.topics import EVENTS, REROUTED, TOPICS, Kinds, inbound_topics
 from engine.core.reading.decode import fallbacks
@@ -87,6 +87,15 @@ class Metrics:
         )
         self.corrections = Counter(
             "engage_corrections", "Earlier events that were corrected, by result.", ["topic", "result"], registry=r
+        )
+        self.retracted = Counter(
+            "engage_retractions", "Actions that were retracted, since their event was corrected.", ["kind"], registry=r
+        )
+        self.beyond = Counter(
+            "engage_corrections_beyond",
+            "Corrected events older than what is remembered of actions: what they led to is not retracted.",
+            ["topic"],
+            registry=r,
         )
         self.unknown = Gauge(
             "engage_unknown_values",
@@ -174,6 +183,8 @@ class Metrics:
             "dropped": self.dropped,
             "overrides": self.overrides,
             "corrections": self.corrections,
+            "retracted": self.retracted,
+            "beyond": self.beyond,
             "unknown": self.unknown,
         }
         self._used: dict[int | None, RuleSet] = {}  # by the worker's partitions; None: by the worker itself
@@ -213,9 +224,13 @@ class Metrics:
             self.overrides.labels(decided, "")
         self.overrides.labels("snooze", "unknown_rule")
         self.overrides.labels("tier", "unknown_tier")
+        for kind_of_action in TOPIC_OF_KIND:
+            self.retracted.labels(kind_of_action)
         for name in CORRECTABLE:
             for result in RESULTS if name != EVENTS else ():
                 self.corrections.labels(name, result)
+            if name != EVENTS:
+                self.beyond.labels(name)
         for topic in (*inbound_topics(), REROUTED):
             for reason in Rejection:
                 self.rejected.labels(topic, reason.value)

@@ -55,6 +55,15 @@ class PartitionMetrics:
                 records=times,
             )
 
+        for (about, *names), times in unit.counts.items():
+            if about == "unknown":
+                log.warning(
+                    "corrections left a feature unknown: run `engage backfill FEATURE`",
+                    partition=partition,
+                    feature=names[0],
+                    clients=times,
+                )
+
     def recovered(self, partition: int, units: int, healed: int, tallies: Mapping[str, int]) -> None:
         self._metrics.recovered_units.inc(units)
         self._metrics.healed.inc(healed)
