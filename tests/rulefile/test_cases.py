@@ -273,7 +273,7 @@ def test_a_test_fails(on: str, given: str, expect: str, failure: str) -> None:
             "expect: {not: conditon}",
             '19:23: rule "r": unknown value "conditon"; did you mean "condition"?',
         ),
-        ("expect: fires", "expect: {}", '19:17: rule "r": expect has one key; write fires: {...} or not: condition'),
+        ("expect: fires", "expect: {}", '19:17: rule "r": expect says what is to become of the rule'),
         (
             "expect: fires",
             "expect: {fires: {channel: phone}}",
@@ -482,3 +482,52 @@ BY_ACCOUNT = """\
 def test_a_client_has_what_its_accounts_have():
     report = run(BY_ACCOUNT, "on: balances\n    when: client.assets_cny >= 500")
     assert [result.failure for result in report.results] == ["", "", ""]
+
+
+STAGES = """\
+stages:
+  - {id: asleep, when: client.days_since_login >= 30}
+  - {id: awake, when: client.days_known >= 0}
+"""
+STAGE_TESTS = """\
+- name: awake
+  event: {logins: {}}
+  expect: {fires: {count: 1}, stage: awake}
+- name: asleep
+  given: {history: [{at: -1d, logins: {}}]}
+  event: {trades: {}}
+  wait: 30d
+  expect: {stage: asleep}
+- name: not yet
+  given: {history: [{at: -1d, logins: {}}]}
+  event: {trades: {}}
+  wait: 20d
+  expect: {not: condition, stage: asleep}
+"""
+
+
+def staged(tests: str, portrait: str = STAGES) -> dict[str, str]:
+    found = files(tests, "on: logins\n    when: client.days_known >= 0")
+    return found | ({"portrait.yaml": portrait} if portrait else {})
+
+
+def test_the_stage_of_a_client_can_be_expected():
+    rule_set = load(staged(STAGE_TESTS))
+    assert isinstance(rule_set, RuleSet), "\n".join(map(str, rule_set))
+    report = run_tests(rule_set)
+    assert [result.failure for result in report.results] == ["", "", "the client's stage was awake"]
+    assert str(report.results[2].test.expected) == "not: condition, stage asleep"
+
+
+@pytest.mark.parametrize(
+    ("expect", "portrait", "said"),
+    [
+        ("{stage: dead}", STAGES, 'unknown value "dead"'),
+        ("{stage: awake}", "", "no stages are declared"),
+        ("{fires: {}, not: condition, stage: awake}", STAGES, "expect says what is to become of the rule"),
+        ("{}", STAGES, "expect says what is to become of the rule"),
+    ],
+)
+def test_a_stage_that_cannot_be_expected(expect, portrait, said):
+    (problem,) = problems_of(staged(f"- {{name: n, event: {{logins: {{}}}}, expect: {expect}}}", portrait))
+    assert said in str(problem)

@@ -99,7 +99,8 @@ def _rule(reader: Reader, node: Node, scopes: Scopes, tiers: Tiers, classes: tup
         campaign=reader.word(fields["campaign"], KEBAB) if "campaign" in fields else None,
         still=reader.choice(fields["still"], ("true", "false")) != "false" if "still" in fields else True,
     )
-    read_tests(reader, fields.get("tests"), rule, tiers, sound=reader.faults == before)
+    stages = scopes[None]["client.stage"].type.values or ()
+    read_tests(reader, fields.get("tests"), rule, tiers, stages, sound=reader.faults == before)
     return rule
 
 

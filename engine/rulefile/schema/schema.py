@@ -162,9 +162,13 @@ def _test(rule_set: RuleSet | None) -> Schema:
     outcome: Keys = {
         "fires": (mapping(fires, (), tuple(fires)), "It fires, with these."),
         "not": (choice(cases.REASONS), "It does not, and this is why."),
+        "stage": (
+            word(KEBAB) if rule_set is None else choice(stage.id for stage in rule_set.stages),
+            "The client's stage of life then.",
+        ),
     }
     expected = mapping(outcome, (), tuple(outcome))
-    expected |= {"minProperties": 1, "maxProperties": 1}
+    expected |= {"minProperties": 1, "not": {"required": ["fires", "not"]}}
     given: Keys = {
         "client": (either({"const": "unknown"}, _client(rule_set)), "What is known of the client."),
         "history": (items(_happening(rule_set)), "What came before."),

@@ -27,13 +27,18 @@ RETRACTED: Final = "retracted"  # the event corrects the one that the rule has a
 class Expected:
     """What is to become of the rule from the test's time on."""
 
-    reason: str  # "fires", "retracted", or why not: condition or a reason of the contact policy
+    reason: str  # "fires", "retracted", or why not: condition or a reason of the contact policy; empty: no matter
     count: int | None = None
     channel: str | None = None
     audience: str | None = None
     parameters: tuple[tuple[str, Value], ...] = ()  # as in the published record
+    stage: str | None = None  # of the client at the end
 
     def __str__(self) -> str:
+        rule = self._rule() if self.reason else ""
+        return ", ".join(filter(None, (rule, f"stage {self.stage}" if self.stage else "")))
+
+    def _rule(self) -> str:
         if self.reason == RETRACTED:
             return RETRACTED
         if self.reason != "fires":
@@ -61,7 +66,7 @@ class RuleTest:
 
 
 def read_tests(
-    reader: Reader, node: Node | None, rule: Rule, tiers: Tiers, *, sound: bool = True
+    reader: Reader, node: Node | None, rule: Rule, tiers: Tiers, stages: tuple[str, ...], *, sound: bool = True
 ) -> tuple[RuleTest, ...]:
     """Those without a fault; the faults of the others are with the reader. Of a rule that is not sound, nothing that
     its tests expect is checked against it.
@@ -69,13 +74,13 @@ def read_tests(
     tests = []
     for item in reader.items(node):
         before = len(reader.problems)
-        test = _test(reader, item, rule, tiers, sound)
+        test = _test(reader, item, rule, tiers, stages, sound)
         if len(reader.problems) == before:
             tests.append(test)
     return tuple(tests)
 
 
-def _test(reader: Reader, node: Node, rule: Rule, tiers: Tiers, sound: bool) -> RuleTest:
+def _test(reader: Reader, node: Node, rule: Rule, tiers: Tiers, stages: tuple[str, ...], sound: bool) -> RuleTest:
     fields = reader.mapping(node, ("name", "expect"), ("given", "at", "event", "wait"))
     if reader.whole(node, fields) and "event" not in fields and "wait" not in fields:
         reader.problem(node, "neither event nor wait", "write what happens, such as event: {logins: {}}")
@@ -97,18 +102,24 @@ def _test(reader: Reader, node: Node, rule: Rule, tiers: Tiers, sound: bool) -> 
         at_ms=at_ms,
         event=story.events[-1] if len(story.events) > len(history) else None,
         wait_ms=reader.duration(fields["wait"], "mhd", 60, MAX_WAIT_S) * 1000 if "wait" in fields else 0,
-        expected=_expected(reader, fields.get("expect"), rule, sound),
+        expected=_expected(reader, fields.get("expect"), rule, stages, sound),
     )
 
 
-def _expected(reader: Reader, node: Node | None, rule: Rule, sound: bool) -> Expected:
+def _expected(reader: Reader, node: Node | None, rule: Rule, stages: tuple[str, ...], sound: bool) -> Expected:
     if isinstance(node, Scalar):
         return Expected(reader.choice(node, ("fires", RETRACTED)) or "fires")
-    fields = reader.mapping(node, (), ("fires", "not"))
-    if node is not None and reader.whole(node, fields) and len(fields) != 1:
-        reader.problem(node, "expect has one key", "write fires: {...} or not: condition")
-    if "not" in fields:
-        return Expected(reader.choice(fields["not"], REASONS))
+    fields = reader.mapping(node, (), ("fires", "not", "stage"))
+    if node is not None and reader.whole(node, fields) and (not fields or {"fires", "not"} <= fields.keys()):
+        remedy = "write fires: {...} or not: condition, and the client's stage if it matters"
+        reader.problem(node, "expect says what is to become of the rule", remedy)
+    stage = None
+    if "stage" in fields and not stages:
+        reader.problem(fields["stage"], "no stages are declared", "declare them in portrait.yaml, or leave it out")
+    elif "stage" in fields:
+        stage = reader.choice(fields["stage"], stages) or None
+    if "not" in fields or "fires" not in fields:
+        return Expected(reader.choice(fields["not"], REASONS) if "not" in fields else "", stage=stage)
     said = reader.mapping(fields.get("fires"), (), ("channel", "audience", "count", "parameters"))
     return Expected(
         "fires",
@@ -116,6 +127,7 @@ def _expected(reader: Reader, node: Node | None, rule: Rule, sound: bool) -> Exp
         (reader.choice(said["channel"], rule.channels) or None) if sound and "channel" in said else None,
         (reader.choice(said["audience"], get_args(Audience)) or None) if "audience" in said else None,
         _parameters(reader, said.get("parameters"), rule) if sound else (),
+        stage,
     )
 
 

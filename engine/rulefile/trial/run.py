@@ -119,7 +119,7 @@ def _branch(entry: _Told, when: Scalar, offset: int, text: str, never: bool) -> 
 def _told(rule_set: RuleSet, documents: Documents | None) -> list[_Told]:
     """In the order of the files."""
     rules = {rule.id: rule for rule in rule_set.rules}
-    told = []
+    told, stages = [], tuple(stage.id for stage in rule_set.stages)
     for file, text in rule_set.files:
         root = documents.get(file) if documents else read_document(file, text, published=True)[0]
         listed = root.entries.get("rules") if isinstance(root, Mapping) else None
@@ -130,7 +130,7 @@ def _told(rule_set: RuleSet, documents: Documents | None) -> list[_Told]:
             id_, when = fields["id"], fields.get("when", fields.get("becomes"))
             assert isinstance(id_, Scalar)
             rule = rules[id_.value]
-            tests = read_tests(reader, fields.get("tests"), rule, rule_set.tiers)
+            tests = read_tests(reader, fields.get("tests"), rule, rule_set.tiers, stages)
             told.append(_Told(rule, tests, reader, when if isinstance(when, Scalar) else None))
     return told
 
@@ -179,10 +179,13 @@ class _Runner:
         decided = decide(watched(self.plan, look), states, inputs)
         outcomes = {outcome: n for (id_, outcome), n in decided.outcomes.items() if id_ == test.rule}
         actions = [action for action in _actions(decided.messages) if action["rule_id"] == test.rule]
+        stage, wanted = states[CLIENT_ID].stage, test.expected.stage
+        if wanted is not None and stage != wanted:
+            return f"the client's stage was {stage or 'none'}"
         if test.expected.reason == RETRACTED:
             gone = [message for message in decided.messages if is_retraction(message.headers)]
             return "" if any(test.rule == _value(message)["rule_id"] for message in gone) else "nothing was retracted"
-        return _failure(test.expected, outcomes, actions)
+        return _failure(test.expected, outcomes, actions) if test.expected.reason else ""
 
     def _given(self, test: RuleTest) -> dict[str, ClientState]:
         """The client just before the test's time: what falls due until then does not concern the test.
