@@ -219,3 +219,13 @@ def test_a_filter_that_asks_for_the_outcome_is_taken_as_it_is():
     keys = {feature.name: feature.where.names for feature in plan.rule_set.features if feature.source == "actions"}
     assert keys["contacts_7d"] == ("action.audience", "action.outcome")
     assert keys["done_7d"] == ("action.outcome",)
+
+
+def test_what_was_sent_counts_by_its_class_of_the_policy():
+    features = FEATURES + "".join(
+        f'  {name}_7d: {{source: actions, aggregate: count, where: action.contact_class == "{name}", window: 7d}}\n'
+        for name in ("service", "marketing")
+    )
+    desk = desk_of(LETTERS, features=features)
+    desk.take(login(at(1)))
+    assert values(desk, "service_7d", "marketing_7d") == [1, 0]

@@ -25,6 +25,7 @@ class OwnAction(NamedTuple):
     audience: str
     channel: str
     outcome: str
+    contact_class: str
 
 
 class _Action(Event):
@@ -35,6 +36,7 @@ class _Action(Event):
     audience: Audience
     channel: ActionChannel
     outcome: Annotated[Outcome, Field(strict=False)]
+    contact_class: Identifier
 
 
 ACTIONS: Final = Topic(
@@ -48,9 +50,11 @@ ACTIONS: Final = Topic(
         Asked("kind", "the kind of action"),
         Asked("audience", "for whom it is"),
         Asked("channel", "the channel it was sent on, or would have been"),
+        Asked("contact_class", "its class of the contact policy"),
         Asked("outcome", "sent, or why it was not; a filter that does not ask for it counts what was sent"),
     ),
-    example={"rule_id": "rule-1", "kind": "message", "audience": "client", "channel": "sms", "outcome": "sent"},
+    example={"rule_id": "rule-1", "kind": "message", "audience": "client", "channel": "sms", "outcome": "sent"}
+    | {"contact_class": "service"},
 )
 OUTCOME: Final = "action.outcome"
 

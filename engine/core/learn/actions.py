@@ -17,7 +17,8 @@ from engine.core.rules.ruleset import Rule, Since
 def note_action(plan: Plan, client: ClientState, rule: Rule, channel: str, outcome: str) -> None:
     """A rule matched: its action counts at the client's present."""
     if ACTIONS.name in plan.update:
-        take(plan, client, OwnAction(client.now_ms, rule.id, rule.kind, rule.audience, channel, outcome))
+        about = rule.id, rule.kind, rule.audience, channel, outcome, rule.contact_class
+        take(plan, client, OwnAction(client.now_ms, *about))
 
 
 def take(plan: Plan, client: ClientState, action: OwnAction) -> None:
