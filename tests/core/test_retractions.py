@@ -11,6 +11,7 @@ from tests.core import making
 from tests.core.making import Desk, at, balance, event_of, login, plan_of, profile, rule, trade
 from tests.core.test_corrections import correction
 from tests.core.test_messages import validator
+from tests.core.test_policy import CLASSES, QUIET
 from tests.retractions import Retractions
 
 FEATURES = making.FEATURES + "  trades_1d: {source: trades, aggregate: count, window: 1d}\n"
@@ -175,3 +176,23 @@ def test_the_model_that_tests_compare_with_sees_faults():
     assert "was not retracted" in model().take(back, [])[0]
     assert "without a correction" in model().take(other, said)[0]
     assert "does not stand" in model().take(correction(at(1), other), said)[0]
+
+
+def test_what_waits_is_not_sent_or_sent_as_the_replacement_says():
+    for new, said in ((None, []), ({"amount_fen": SMALL}, []), ({"amount_fen": BIG * 2}, ["4000.00"])):
+        policy = (("policy.yaml", f"contact: {{daily_cap: 9}}\n{CLASSES}{QUIET}"),)
+        large = rule("large", on="trades", when="trade.amount_cny >= 1000", parameters="{cny: trade.amount_cny}")
+        desk, big = Desk(plan_of(large, others=policy)), trade(at(0, 23), BIG)
+        desk.take(profile(at(0)), big)
+        assert len(desk.client.waiting) == 1
+        assert take(desk, correction(at(0, 23.5), big, new)) == ([], [])
+        assert [action["parameters"]["cny"] for action in desk.tick_all(at(1, 9))] == said
+
+
+def test_what_was_sent_after_it_had_waited_is_retracted():
+    policy = (("policy.yaml", f"contact: {{daily_cap: 9}}\n{CLASSES}{QUIET}"),)
+    desk, big = Desk(plan_of(rule("large", on="trades"), others=policy)), trade(at(0, 23), BIG)
+    desk.take(profile(at(0)), big)
+    (action,) = desk.tick_all(at(1, 9))
+    assert action["cause"]["type"] == "trades"
+    assert take(desk, correction(at(1, 10), big)) == ([], ["large"])
