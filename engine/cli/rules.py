@@ -168,6 +168,9 @@ def _unusable(message: str) -> click.ClickException:
 @_NOTE
 @click.option("--breaking-events", is_flag=True, help="even if records of declared events will be refused")
 @click.option("--snapshot", metavar="FILE", type=FILE, help="say how many of its clients move or are acted on at once")
+@click.option(
+    "--one-in", type=click.IntRange(min=1), default=1, show_default=True, help="evaluate one client in so many"
+)
 @click.option("--yes", is_flag=True, help="do not ask, however many they are")
 @JSON
 def publish(
@@ -177,6 +180,7 @@ def publish(
     note: str,
     breaking_events: bool,
     snapshot: Path | None,
+    one_in: int,
     yes: bool,
     as_json: bool,
     **given: Any,
@@ -194,33 +198,34 @@ def publish(
     found, waits = None, False
     if snapshot is not None:
         archive = _archive(settings_file, given)
-        found, waits = _asked(archive, rule_set, snapshot, yes=yes, as_json=as_json)
+        found, waits = _asked(archive, rule_set, snapshot, one_in, yes=yes, as_json=as_json)
     published = publishing.publish(settings, real_clients(), rule_set, by, note, breaking=breaking_events, waits=waits)
     _say(run_to_the_end(published), rule_set.digest, as_json, found)
 
 
 def _asked(
-    archive: RuleSetArchive, rule_set: RuleSet, snapshot: Path, *, yes: bool, as_json: bool
+    archive: RuleSetArchive, rule_set: RuleSet, snapshot: Path, one_in: int, *, yes: bool, as_json: bool
 ) -> tuple[Outlook, bool]:
     """What publishing would do at once to the clients of a snapshot, once somebody has agreed to it; and whether
     somebody else has to approve it.
     """
+    from engine.core.client.state import NewerState
     from engine.core.plan.compile import compile_rule_set
-    from engine.insight.outlook import outlook
+    from engine.insight.outlook import is_one_in, outlook
     from engine.operations.snapshot import clients_of
     from engine.runtime.errors import Refused
 
     after = compile_rule_set(rule_set)
     try:
         before = archive.plan(archive.head) if archive.head is not None else None
-        states = (write.state for write in clients_of(snapshot))
-        found = outlook(before, after, states, real_clients().wall_ms())
-    except Refused as error:
+        states = (write.state for write in clients_of(snapshot) if is_one_in(one_in, write.key))
+        found = outlook(before, after, states, real_clients().wall_ms()).of_all(one_in)
+    except (Refused, NewerState) as error:
         raise click.ClickException(str(error)) from error
     policy = (before or after).rule_set.policy
     if not as_json:
         answer(False, {}, found.lines())
-    if found.affected > policy.ask_above and not yes:
+    if (found.affected > policy.ask_above or not found.clients) and not yes:
         if as_json:
             raise click.ClickException(f"{found.affected:,} clients would be moved or acted on at once: say --yes")
         click.confirm("publish?", abort=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from hashlib import blake2b
 
 from engine.core.client.sections import pack, unpack
 from engine.core.contract.outbound import Outcome
@@ -23,9 +24,17 @@ class Outlook:
     moves: Counter[tuple[str, str]] = field(default_factory=Counter)  # (from tier, to tier): clients
     acts: Counter[str] = field(default_factory=Counter)  # rule id: clients
     affected: int = 0  # clients who move or on whom a rule acts
+    one_in: int = 1  # of so many clients one was evaluated; all figures are times that
+
+    def of_all(self, one_in: int) -> Outlook:
+        """What it would be for all clients, when one in so many was evaluated."""
+        moves = Counter({move: clients * one_in for move, clients in self.moves.items()})
+        acts = Counter({rule_id: clients * one_in for rule_id, clients in self.acts.items()})
+        return Outlook(self.clients * one_in, moves, acts, self.affected * one_in, one_in)
 
     def as_json(self) -> dict[str, object]:
         return {
+            "one_in": self.one_in,
             "clients": self.clients,
             "affected": self.affected,
             "moves": [{"from": old or None, "to": new, "clients": n} for (old, new), n in sorted(self.moves.items())],
@@ -33,11 +42,17 @@ class Outlook:
         }
 
     def lines(self) -> Iterator[str]:
-        yield f"of {self.clients:,} clients, {self.affected:,} would be moved or acted on at once"
+        about = f", by one in {self.one_in:,}" if self.one_in > 1 else ""
+        yield f"of {self.clients:,} clients{about}, {self.affected:,} would be moved or acted on at once"
         for (old, new), clients in sorted(self.moves.items()):
             yield f"  tier {old or '-'} -> {new}: {clients:,} clients"
         for rule_id, clients in sorted(self.acts.items(), key=lambda pair: (-pair[1], pair[0])):
             yield f"  rule {rule_id} acts on {clients:,} clients"
+
+
+def is_one_in(one_in: int, client_id: str) -> bool:
+    """Whether a client is among those that are evaluated: the same each time, and no matter how ids are made."""
+    return int.from_bytes(blake2b(client_id.encode(), digest_size=8).digest()) % one_in == 0
 
 
 def outlook(before: Plan | None, after: Plan, states: Iterable[bytes], now_ms: int) -> Outlook:

@@ -3,7 +3,7 @@
 from collections import Counter
 
 from engine.core.client.sections import pack, unpack
-from engine.insight.outlook import Outlook, outlook
+from engine.insight.outlook import Outlook, is_one_in, outlook
 from tests.core.making import TIERS, Desk, at, balance, login, plan_of, profile, rule
 
 OLD = (rule("rich", becomes="client.assets_cny >= 1_000_000", audience="team", cooldown="30d"),)
@@ -56,6 +56,10 @@ def test_it_is_what_the_sweep_does():
         "  rule letter acts on 3 clients",
         "  rule some acts on 3 clients",
     ]
+    assert 60 < sum(is_one_in(100, f"C{number:06}") for number in range(10_000)) < 140
+    several = found.of_all(10)
+    assert (several.clients, several.affected, several.moves, several.acts["some"]) == (40, 30, {("C", "B"): 10}, 30)
+    assert next(several.lines()) == "of 40 clients, by one in 10, 30 would be moved or acted on at once"
     assert found.as_json()["moves"] == [{"from": "C", "to": "B", "clients": 1}]
 
 

@@ -180,6 +180,7 @@ OPTIONS: dict[str, list[str]] = {
     "days": [*NUMBERS, "0", "1e9"],
     "end": [*TEXT, "yesterday", "2026-13-01T00:00:00Z", "2026-11-01", LONG],
     "count": [*WHOLE[:-1], "0"],
+    "one_in": [*WHOLE[:-1], "0"],
     "topic_names": [*TEXT[1:], "trade", "trades,,logins"],
     "bad_share": [*NUMBERS, "1.1"],
     "odd_share": [*NUMBERS, "1.1"],

@@ -411,6 +411,9 @@ def test_whom_a_set_moves_at_once_is_said_and_asked(settings: Settings, tmp_path
     asked = CliRunner().invoke(main, [*given, two], input="n\n")
     assert asked.exit_code == 1
     assert "of 3 clients, 2 would be moved or acted on at once\n  tier C -> B: 2 clients\n" in asked.output
+    nobody = CliRunner().invoke(main, [*given, three, "--one-in", "1000000"], input="n\n")
+    assert nobody.exit_code == 1  # it asks all the same
+    assert "of 0 clients, by one in 1,000,000, " in nobody.output
     silent = CliRunner().invoke(main, [*given, two, "--json"])
     assert silent.exit_code == 1
     assert "2 clients would be moved or acted on at once: say --yes" in silent.output
