@@ -17,6 +17,7 @@ from aiokafka import TopicPartition
 
 from engine.core.client.sections import pack, unpack
 from engine.core.client.state import ClientState
+from engine.core.contract.actions import ACTIONS
 from engine.core.contract.events import Event
 from engine.core.contract.message import Message
 from engine.core.contract.outbound import Rejection
@@ -331,6 +332,8 @@ class _Partition:
             moment_ms = max(now_ms, client.now_ms + 1)
             decide(self.plan, states, [Due(client.client_id, moment_ms)])
             due_ms = client.due_ms
+            if self.plan.timed.by_actions and client.activities[ACTIONS.name].last_ms == client.now_ms:
+                continue  # what was done just now is evaluated when the hour ends
             decided = decide(self.plan, states, [Sweep(client.client_id, moment_ms)])
             if decided.messages or states[client.client_id].due_ms < due_ms:
                 self.found.append(f"{key} was not evaluated under the active rules")
