@@ -31,7 +31,7 @@ from engine.runtime.formats import SNAPSHOT_FORMAT
 from engine.runtime.protocol.writes import encode_writes
 from engine.runtime.redis.store import RedisStore, pin_partitions
 from engine.runtime.settings import Settings
-from tests.core.making import Desk, at, balance, login, plan_of, profile, rule, trade
+from tests.core.making import TIERS, Desk, at, balance, login, plan_of, profile, rule, trade
 from tests.core.test_answers import came
 from tests.runtime.driving import written
 
@@ -181,6 +181,16 @@ def test_what_staff_decided_and_what_of_it_the_rules_do_not_know() -> None:
     assert len(told["overrides"]) == 4
     assert told["rules"][0]["decided"] == "by S-1 at 2026-02-17 12:00: on leave"
     assert told["rules"][0]["until"] == "2026-02-25T04:00:00.000Z"
+
+
+def test_a_client_at_risk_of_a_demotion() -> None:
+    plan = plan_of(rule("r", on="tier_at_risk"), tiers=TIERS.replace("  tiers:\n", "  grace: 40d\n  tiers:\n", 1))
+    desk = Desk(plan)
+    desk.take(profile(at(0)), balance(at(0), 2_000_000), balance(at(0.5), 1_000), login(at(3)))
+    found = explaining.account_of(plan, pack(plan.layout, desk.client), None, None)
+    text = lines(found, None, False)
+    assert text[1] == "at risk: falls to B at 2026-03-30 00:00 unless its measure rises"
+    assert any("depends on the notice of a demotion" in line or "r  on tier_at_risk" in line for line in text)
 
 
 def test_a_rule_that_is_not_there() -> None:

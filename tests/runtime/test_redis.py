@@ -293,6 +293,21 @@ async def test_consents_are_shown_with_their_time_and_source(redis, app_id):
     assert "; email granted at 2026-02-17T04:00:00.000Z, by app;" in line
 
 
+async def test_the_notice_of_a_demotion_is_shown(redis, app_id):
+    desk = Desk(shipped_plan())
+    desk.take(profile(at(0)), balance(at(0), 2_000_000), balance(at(1), 1_000))
+    desk.tick_all(at(5))
+    await pin_partitions(redis, app_id, 1, ledger_is_empty=True)
+    await RedisStore(redis, app_id, 0).apply(b"", b"one", encode_writes(pack_all(desk.plan, desk.states.values())))
+    record = await read_client(redis, app_id, "c1")
+    assert record is not None
+    assert (record["tier"], record["tier_at_risk"]["falls_to"]) == ("A", "B")
+    assert record["tier_at_risk"]["falls_at"] == "2026-04-01T00:00:00.000Z"  # a month, and the review after it
+    said = f"at risk since {record['tier_at_risk']['since']}: falls to B at 2026-04-01T00:00:00.000Z"
+    assert on_one_screen(record).splitlines()[3].split() == ["tier_since", *record["tier_since"].split()]
+    assert said in on_one_screen(record)
+
+
 async def test_the_commands(redis, redis_server, app_id):
     desk = await filled(redis, app_id)
 
