@@ -25,7 +25,7 @@ test-kafka: .venv/.ready  ## all tests on real Apache Kafka, some 10 minutes (ne
 test-kafka-short: .venv/.ready  ## of these the most telling ones of each file, some 3 minutes
 	$(BIN)/pytest tests/kafka -m "kafka and short" --numprocesses 2 --dist loadfile
 
-test-clients: .venv/.ready  ## clients generated from AsyncAPI, Python and TypeScript, against the engine (needs node and npm)
+test-clients: .venv/.ready  ## clients generated from AsyncAPI, and rule files in an editor's language server (needs node and npm)
 	@! command -v npm >/dev/null || $(MAKE) --no-print-directory .cache/clients/.ready
 	$(BIN)/pytest tests/clients -m clients
 

@@ -66,7 +66,9 @@ def text(most: int) -> Schema:
 
 
 def choice(allowed: Iterable[str]) -> Schema:
-    return {"enum": list(dict.fromkeys(allowed))}
+    """One of these. An empty list of values is no schema to editors, who would drop the whole file's."""
+    values = list(dict.fromkeys(allowed))
+    return {"enum": values} if values else {"not": {}}
 
 
 def choices(allowed: Iterable[str]) -> Schema:
