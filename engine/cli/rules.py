@@ -91,7 +91,9 @@ def lint(directory: Path, records: Path | None, day: datetime | None, format_: s
     documents: dict[str, Any] = {}
     rule_set = load(files, documents)
     if not isinstance(rule_set, RuleSet):
-        raise _unusable(f"{directory} has {len(rule_set)} errors: see `engage check {directory}`")
+        raise _unusable(
+            f"{directory} has {len(rule_set)} error{'s' if len(rule_set) > 1 else ''}: see `engage check {directory}`"
+        )
     sample = _sample(records, rule_set) if records else None
     now_ms = real_clients().wall_ms() if day is None else day_start_ms(day_number(day.date()))
     findings = findings_of(rule_set, documents, now_ms, sample)

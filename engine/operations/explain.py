@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -70,6 +70,8 @@ class Account:
     portrait: Portrait | None
     tiers: tuple[str, ...]  # that the rules have
     happened: list[str] = field(default_factory=list)  # what timers did on the way to the time asked for
+    imagined: bool = False  # an event was imagined: what is seen would happen, and has not
+    sent: frozenset[Any] = frozenset()  # of the client's recent outcomes, those that have really been
 
 
 async def account(
@@ -145,12 +147,13 @@ def from_snapshot(path: Path, client_id: str) -> bytes | None:
 def account_of(plan: Plan, packed: bytes, at_ms: int | None, event_text: str | None) -> Account:
     """A client by its stored state, at a later time if given, and with an event then."""
     client = unpack(plan.layout, packed)
+    been = frozenset(map(tuple, client.recent))
     happened = _go_on(plan, client, at_ms) if at_ms is not None else []
     if event_text is None:
-        return _account(plan, client, _as_it_is(plan, client), happened)
+        return _account(plan, client, _as_it_is(plan, client), happened, been)
     inputs = [_event(plan, client, event_text)]
     seen = _watch(plan, {client.client_id: client}, inputs, client.client_id)
-    return _account(plan, client, seen, happened)
+    return replace(_account(plan, client, seen, happened, been), imagined=True)
 
 
 def account_of_records(
@@ -172,11 +175,13 @@ def account_of_records(
     if at_ms is not None:
         inputs.append(Due(client_id, at_ms))
     seen = _watch(plan, states, inputs, client_id, at_ms)
-    return _account(plan, states[client_id], seen, [])
+    client = states[client_id]
+    return _account(plan, client, seen, [], frozenset(map(tuple, client.recent)))
 
 
-def _account(plan: Plan, client: ClientState, seen: list[Seen], happened: list[str]) -> Account:
-    return Account(client, seen, score_of(plan, client), portrait_of(plan, client), plan.rule_set.tiers.names, happened)
+def _account(plan: Plan, client: ClientState, seen: list[Seen], happened: list[str], been: frozenset[Any]) -> Account:
+    tiers = plan.rule_set.tiers.names
+    return Account(client, seen, score_of(plan, client), portrait_of(plan, client), tiers, happened, sent=been)
 
 
 # -- watching ----------------------------------------------------------------------------------------------------------

@@ -54,9 +54,9 @@ def overview(account: Account) -> Iterator[str]:
     for title, rows in _groups(account):
         if rows:
             yield ""
-            yield title
+            yield f"with this event: {title}" if account.imagined and rows[0].looked else title
             width = max(len(seen.rule.id) for seen in rows)
-            yield from (f"  {seen.rule.id:<{width}}  {_line(seen)}" for seen in rows)
+            yield from (f"  {seen.rule.id:<{width}}  {_line(seen, account.imagined)}" for seen in rows)
 
 
 def override_lines(account: Account) -> Iterator[str]:
@@ -75,7 +75,7 @@ def _groups(account: Account) -> list[tuple[str, list[Seen]]]:
     looked = [seen for seen in account.seen if seen.looked]
     rest = [seen for seen in account.seen if not seen.looked]
     return [
-        ("fired", [seen for seen in looked if seen.outcome is Outcome.SENT]),
+        ("would fire" if account.imagined else "fired", [seen for seen in looked if seen.outcome is Outcome.SENT]),
         ("stopped by the contact policy", [s for s in looked if s.outcome not in (None, Outcome.SENT)]),
         ("evaluated, did not fire", [seen for seen in looked if seen.outcome is None]),
         ("not evaluated: they wait for time", [seen for seen in rest if _waits(seen.rule)]),
@@ -87,10 +87,10 @@ def _waits(rule: Rule) -> bool:
     return not isinstance(rule.occasion, OnEvents)
 
 
-def _line(seen: Seen) -> str:
+def _line(seen: Seen, imagined: bool) -> str:
     explanation = seen.explanation
     if seen.outcome is Outcome.SENT:
-        return f"fired at {firm_time(explanation.now_ms)}"
+        return f"{'would fire' if imagined else 'fired'} at {firm_time(explanation.now_ms)}"
     if seen.outcome is not None:
         return f"{firm_time(explanation.now_ms)}: {explained.policy(explanation).removeprefix('would stop it: ')}"
     said = explained.in_short(explanation)
@@ -110,10 +110,15 @@ def in_full(account: Account, rule_id: str) -> Iterator[str]:
     rule, explanation = seen.rule, seen.explanation
     yield f"{rule.id}: {rule.title}"
     yield f"client {account.client.client_id} at {firm_time(explanation.now_ms)} ({ZONE}), {_occasion(seen)}"
-    if seen.outcome is not None:
-        yield "it fired" if seen.outcome is Outcome.SENT else f"it was stopped: {seen.outcome}"
+    would = account.imagined
+    if seen.outcome is Outcome.SENT:
+        yield "it would fire" if would else "it fired"
+    elif seen.outcome is not None:
+        yield f"it {'would be' if would else 'was'} stopped: {seen.outcome}"
+    elif seen.looked and not explanation.term.holds:
+        yield f"it {'would not' if would else 'did not'} fire: the condition is false"
     elif seen.looked:
-        yield "it did not fire: the condition is false" if not explanation.term.holds else "it did not act then"
+        yield "it would not act then" if would else "it did not act then"
     yield ""
     yield from explained.in_full(explanation)
     if seen.then is not None:
@@ -124,8 +129,10 @@ def in_full(account: Account, rule_id: str) -> Iterator[str]:
         moment_ms, outcome = seen.coming
         yield f"if no event comes: {outcome} at {firm_time(moment_ms)}"
     recent = [entry for entry in account.client.recent if entry[1] == rule.id]
-    for at_ms, _, _, channel, outcome, times in recent:
-        yield f"last {outcome}: {firm_time(at_ms)}, {channel}{f', {times} times' if times > 1 else ''}"
+    for entry in recent:
+        at_ms, _, _, channel, outcome, times = entry
+        said = f"last {outcome}" if tuple(entry) in account.sent else f"would be {outcome}"
+        yield f"{said}: {firm_time(at_ms)}, {channel}{f', {times} times' if times > 1 else ''}"
 
 
 def _occasion(seen: Seen) -> str:
@@ -136,6 +143,7 @@ def _json(account: Account, rule_id: str | None) -> dict[str, Any]:
     return {
         "client_id": account.client.client_id,
         "time": rfc3339(account.client.now_ms),
+        "imagined": account.imagined,
         "score": _score_json(account.score),
         "portrait": _portrait_json(account.portrait),
         "overrides": list(override_lines(account)),

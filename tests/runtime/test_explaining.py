@@ -73,9 +73,13 @@ def test_timers_run_up_to_a_later_time() -> None:
 
 
 def test_an_event_that_might_come() -> None:
-    assert "fired\n  large" in said(event="{balances: {kind: deposit, amount_cny: 600}}")
+    assert "with this event: would fire\n  large" in said(event="{balances: {kind: deposit, amount_cny: 600}}")
+    would = said(event="{balances: {kind: deposit, amount_cny: 600}}", rule_id="large")
+    assert "it would fire" in would
+    assert "would be sent: " in would
+    assert "last sent" not in would
     in_full = said(event='{"balances": {"kind": "deposit", "amount_cny": 300}}', rule_id="large")
-    assert "it did not fire: the condition is false" in in_full
+    assert "it would not fire: the condition is false" in in_full
     assert "balance.amount_cny at least 500.00 CNY (now 300.00 CNY)" in in_full
     assert state() == pack(PLAN.layout, explaining.account_of(PLAN, state(), None, None).client)
     with pytest.raises(Refused, match=r'event:1:13: unknown key "colour"'):

@@ -196,9 +196,15 @@ def _client(rule_set: RuleSet | None) -> Schema:
     }
     return {
         "type": "object",
-        "properties": {key: profile.get(key) or more[key] for key in story.CLIENT_KEYS},
+        "properties": {key: _said(profile[key]) if key in profile else more[key] for key in story.CLIENT_KEYS},
         "additionalProperties": False,
     }
+
+
+def _said(value: Schema) -> Schema:
+    """Without null: who the client is has no field that is gone."""
+    left = [one for one in value.get("anyOf", ()) if one != {"type": "null"}]
+    return value if not left else {key: said for key, said in value.items() if key != "anyOf"} | either(*left)
 
 
 def _happening(rule_set: RuleSet | None) -> Schema:
@@ -250,7 +256,10 @@ def _event(kind: Topic) -> Schema:
     for key, field in story.event_keys(kind).items():
         given = contract[field]
         said = given.get("description") or key.replace("_", " ")
-        properties[key] = described(text(40) if field in dates or kind.is_time(field) else _value(key, given), said)
+        value = text(40) if field in dates or kind.is_time(field) else _value(key, given)
+        if story.may_be_null(kind, field):
+            value = either(value, {"type": "null"})
+        properties[key] = described(value, said)
     return {"type": "object", "properties": properties, "additionalProperties": False}
 
 

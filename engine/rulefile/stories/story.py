@@ -34,6 +34,7 @@ BUILT_IN: Final = (*TOPICS, ACTIONS.name)
 KNOWN_FOR_MS: Final = 366 * DAY_MS  # longer than any cooldown: what first made the client known has no after-effect
 MAX_KNOWN_S: Final = 3650 * 86_400
 MAX_EVENTS: Final = 2000
+NULL: Final = ("null", "~")
 CLIENT_ID: Final = "client"
 CHANNELS: Final[tuple[str, ...]] = get_args(Channel)
 PROFILE_KEYS: Final = TOPICS["profiles"].fields
@@ -185,7 +186,11 @@ class Story:
         keys = event_keys(kind)
         self.reader.mapping(node, (), tuple(keys))
         before = len(self.reader.problems)
-        written = {keys[k]: self.value(v, topic, k) for k, (_, v) in fields.items() if k in keys}
+        written = {
+            keys[k]: None if self.unknown(v, topic, keys[k]) else self.value(v, topic, k)
+            for k, (_, v) in fields.items()
+            if k in keys
+        }
         values = {**kind.example, **written}
         if topic == "balances":
             values = self.balance(node, values, "kind" in written)
@@ -287,9 +292,20 @@ class Story:
         scalar = self.reader.scalar(node)
         return scalar.value if scalar else ""
 
+    def unknown(self, node: Node, topic: str, field: str) -> bool:
+        """Whether null is written, which says that the field is unknown from now on."""
+        if not _is_null(node):
+            return False
+        if not may_be_null(self.kind(topic), field):
+            self.reader.problem(node, f"{written_as(field)} cannot be null: the event always says it", "write a value")
+        return True
+
     def value(self, node: Node, topic: str, key: str) -> Any:
         """A field's value, by what the event's model holds there."""
         reader = self.reader
+        if _is_null(node):
+            reader.problem(node, f"{key} cannot be null here", "leave it out: then nothing is known of it")
+            return None
         if key.endswith("_cny") and key != "price_cny":
             return money_fen(reader, node)
         if key in CONSENTS.values():
@@ -359,6 +375,15 @@ def event_keys(kind: Topic) -> dict[str, str]:
     """The fields of an event as tests write them -> as the contract does: money in CNY, no id and time."""
     said_already = () if kind.name in BUILT_IN else ("type",)
     return {written_as(name): name for name in kind.fields if name not in said_already}
+
+
+def _is_null(node: Node) -> bool:
+    return isinstance(node, Scalar) and not node.style and node.value in NULL
+
+
+def may_be_null(kind: Topic, field: str) -> bool:
+    """Whether an event may say that it is unknown."""
+    return type(None) in get_args(kind.model.model_fields[field].annotation)
 
 
 def firm_time_ms(text: str) -> int:
