@@ -239,7 +239,12 @@ DECLARED = "write a condition over the declared names"
             (0, f'the operator "is" {NOT_HERE}', "write ==, or not known(x) for a missing value"),
         ]),
         ("client.tier == None", [(15, f"None {NOT_HERE}", "write not known(x) for a missing value")]),
-        ("client.tier in 'AB'", [(15, "in needs a list of written values", 'write a list such as ("A", "B")')]),
+        (
+            "client.tier in 'AB'",
+            [(15, "in needs a list of written values", 'write ("A", "B"), or ["A"] for one alone')],
+        ),
+        ("client.cash_cny between 1 and 2",
+         [(16, "not an expression: between", "write both bounds: 1 <= client.cash_cny <= 2")]),
         ("trades_7d in (1, trades_30d)", [(17, "in needs a list of written values", "write a number or a text")]),
         ("knwon(client.tier)", [(0, 'unknown function "knwon"', 'did you mean "known"?')]),
         ("known(3)", [(6, "known asks about one name", "write known(x) with a declared name")]),
@@ -341,7 +346,7 @@ DECLARED = "write a condition over the declared names"
             (0, "starts_with takes two values", 'write starts_with(x, "60")'),
         ]),
         ("starts_with(trade.symbol, trade.side)", [
-            (26, "in needs a list of written values", 'write a list such as ("A", "B")'),
+            (26, "in needs a list of written values", 'write ("A", "B"), or ["A"] for one alone'),
         ]),
         ("contains(trades_7d, 'A')", [(9, "contains takes a text, found a count", "write a name that is a text")]),
         ("contains(trade.symbol, '')", [

@@ -11,8 +11,9 @@ from engine.core.language.expressions import Name, Type, enum, function_globals,
 from engine.core.plan.compile import compile_rule_set
 from engine.core.rules import names
 from engine.core.rules.occasion import after, on
+from engine.core.rules.ruleset import RuleSet
 from engine.core.rules.tables import list_globals
-from engine.rulefile.read.load import digest
+from engine.rulefile.read.load import digest, load
 from engine.rulefile.read.table_checks import unreachable
 from tests.rulefile.sample import FILES, good, problems_of
 from tests.services.process import REPOSITORY
@@ -394,3 +395,30 @@ def test_what_the_manual_shows_is_right():
     text = shown.replace("define:", "  pause: {hit: first, unit: days, file: pause.csv}\n\ndefine:")
     rule_set = good(FILES | {D: text, "watched_securities.csv": "symbol\n600519.SH\n", "pause.csv": sheet})
     assert [len(table.rows) for table in rule_set.tables] == [3, 4]
+
+
+def test_a_department_has_definitions_of_its_own_beside_those_of_all():
+    texts = {
+        **FILES,
+        "definitions.yaml": "define: {rich: {is: client.assets_cny >= 500_000}}\n",
+        "definitions-wealth.yaml": "define: {idle_rich: {is: rich and client.cash_cny >= 100_000}}\n",
+    }
+    rule_set = good(texts)
+    assert [one.name for one in rule_set.definitions] == ["rich", "idle_rich"]
+    (twice,) = problems_of(texts | {"definitions-a.yaml": "define: {idle_rich: {is: rich}}\n"})
+    assert str(twice).startswith('definitions-wealth.yaml:1:10: "idle_rich" is declared already')
+    (other,) = problems_of(texts | {"definitions-a.yaml": "define: {poor: {is: not idle_rich}}\n"})
+    assert str(other).startswith('definitions-a.yaml:1:25: unknown name "idle_rich"')
+
+
+def test_a_published_set_may_have_rules_in_a_file_of_that_name():
+    texts = {**FILES, "definitions-wealth.yaml": FILES["retention.yaml"]}
+    del texts["retention.yaml"]
+    rule_set = load(texts, published=True)
+    assert isinstance(rule_set, RuleSet)
+    assert [rule.id for rule in rule_set.rules] == [rule.id for rule in good(FILES).rules]
+
+
+def test_what_belongs_elsewhere_is_said_with_its_file():
+    (found,) = problems_of({**FILES, "retention.yaml": "tables: {t: {hit: first}}\n" + FILES["retention.yaml"]})
+    assert "tables belong in another file; write tables in definitions.yaml, or a file such as" in str(found)

@@ -277,7 +277,7 @@ def test_the_command_ends_with_0_1_or_2(tmp_path):
     write(rules="rules: []", features="features:\n" + FEATURES.split("\n")[1] + "\n")
     assert run(tmp_path) == (0, f"{tmp_path}: nothing to remark\n")
     write(rules="rules: [1]")
-    assert run(tmp_path) == (2, f"Error: {tmp_path} has 1 errors: see `engage check {tmp_path}`\n")
+    assert run(tmp_path) == (2, f"Error: {tmp_path} has 1 error: see `engage check {tmp_path}`\n")
 
 
 DEFINITIONS = """\

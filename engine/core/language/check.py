@@ -208,7 +208,7 @@ class Checker:
                 self.lists[known.name] = None
                 return Checked(node, ast.Name(known.name, ast.Load()), enum(*known.type.values or ()), literal=True)
         if not isinstance(node, (ast.Tuple, ast.List, ast.Set)) or not node.elts:
-            raise Refused((node, "in needs a list of written values", 'write a list such as ("A", "B")'))
+            raise Refused((node, "in needs a list of written values", 'write ("A", "B"), or ["A"] for one alone'))
         items = self.each(self.comparable, node.elts)
         for item in items:
             if not isinstance(item.tree, ast.Constant):

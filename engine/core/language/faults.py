@@ -50,6 +50,8 @@ def syntax_fault(text: str, error: SyntaxError, start: int) -> Fault:
         return marked
     if (found := PARTED.match(text, max(offset - 2, 0))) is not None:
         return Fault(found.start(), f'not an expression: a space in "{found[1]} ="', f"write: {found[1]}=")
+    if text.startswith("between ", offset):
+        return Fault(offset, "not an expression: between", "write both bounds: 1 <= client.cash_cny <= 2")
     message = f"not an expression: {error.msg[:1].lower()}{error.msg[1:]}"
     if "leading zeros" in message:
         return Fault(offset, "a number that begins with 0", 'write it without; a day is date("2026-10-01")')

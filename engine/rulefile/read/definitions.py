@@ -1,4 +1,4 @@
-"""Reads definitions.yaml: lists of texts, decision tables, named expressions; and calendar.yaml.
+"""Reads definitions.yaml, and departments' own: lists of texts, decision tables, named expressions; and calendar.yaml.
 
 Enters: the file's root node, the CSV files, the names that rules have without it. Leaves: Declared, BusinessCalendar.
 Holds: no two of them share a name, with each other or with anything else; a definition uses only what stands before it;
@@ -17,7 +17,7 @@ from typing import Final
 from engine.core.language.expressions import Scope
 from engine.core.language.functions import FUNCTIONS
 from engine.core.rules.business_days import MAX_YEARS, BusinessCalendar, minutes_of
-from engine.core.rules.tables import Declared, Definition, Table, with_declared
+from engine.core.rules.tables import NOTHING, Declared, Definition, with_declared
 from engine.core.text import plain
 from engine.rulefile.read.tables import read_table
 from engine.rulefile.source.csv_file import Sheets
@@ -31,15 +31,18 @@ MAX_DECLARED: Final = 500
 Scopes = Callable[[str | None], Scope]  # the names known on a topic, or without an event
 
 
-def read_definitions(reader: Reader, root: Node, scopes: Scopes, sheets: Sheets) -> Declared:
-    """`scopes` has client names, features and the names of each topic's events."""
+def read_definitions(
+    reader: Reader, root: Node, scopes: Scopes, sheets: Sheets, before_it: Declared = NOTHING
+) -> Declared:
+    """`scopes` has client names, features and the names of each topic's events; `before_it` is what other files have
+    declared, which this one can use. All of it together.
+    """
     before = len(reader.problems)
     fields = reader.mapping(root, (), ("lists", "tables", "define"))
     listed, tabled, defined = (reader.entries(fields.get(key)) for key in ("lists", "tables", "define"))
     reader.unsure.any_name |= len(reader.problems) > before
-    names = _Names(reader, set(scopes(None)))
-    lists: dict[str, tuple[str, ...]] = {}
-    last_days: dict[str, str] = {}
+    names = _Names(reader, set(scopes(None)) | declared_names(before_it))
+    lists, last_days = dict(before_it.lists), dict(before_it.last_days)
     for key, node in listed:
         with names.declaring(key):
             values = _list(reader, key.value, node, sheets)
@@ -47,14 +50,14 @@ def read_definitions(reader: Reader, root: Node, scopes: Scopes, sheets: Sheets)
         if names.sound:
             lists[key.value] = values
             last_days |= {key.value: last_day} if last_day else {}
-    tables: list[Table] = []
+    tables = list(before_it.tables)
     for key, node in tabled:
         with names.declaring(key):
             table = read_table(reader, key.value, node, scopes, sheets)
             _known_on(reader, key.value, table.on)
         if names.sound:
             tables.append(table)
-    definitions: list[Definition] = []
+    definitions = list(before_it.definitions)
     later = {key.value for key, _ in defined}
     for key, node in defined:
         declared = Declared(lists, tuple(tables), tuple(definitions))
@@ -69,6 +72,11 @@ def read_definitions(reader: Reader, root: Node, scopes: Scopes, sheets: Sheets)
     if len(names.taken) > MAX_DECLARED + len(scopes(None)):
         reader.problem(root, "too many declarations", f"declare at most {MAX_DECLARED:,}")
     return Declared(lists, tuple(tables), tuple(definitions), last_days)
+
+
+def declared_names(declared: Declared) -> set[str]:
+    tables, definitions = (one.name for one in declared.tables), (one.name for one in declared.definitions)
+    return {*declared.lists, *tables, *definitions}
 
 
 class _Names:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
@@ -47,6 +48,7 @@ FEATURES: Final = "features.yaml"
 TIERS: Final = "tiers.yaml"
 MAX_ALL: Final = 7_998_000  # bytes of all files as the rule-set topic holds them, in one record
 DEFINITIONS: Final = "definitions.yaml"
+DEFINING: Final = re.compile(r"definitions(-.+)?\.yaml")  # one for all, and one for each department that wants its own
 PORTRAIT: Final = "portrait.yaml"
 
 
@@ -115,7 +117,7 @@ def load(
             continue
         root, found = read_document(name, text, published=published)
         problems += found
-        unsure.any_name |= bool(found) and name in (FEATURES, DEFINITIONS)
+        unsure.any_name |= bool(found) and (name == FEATURES or DEFINING.fullmatch(name) is not None)
         if root is not None:
             roots[name] = root
     if documents is not None:
@@ -163,15 +165,17 @@ def load(
     stages = stage_ids(roots[PORTRAIT]) if portrayed else ()
     declared = NOTHING
     segments = tuple(segment.id for segment in tiers.segments)
-    if DEFINITIONS in roots:
+    defining = [name for name in roots if DEFINING.fullmatch(name) and not _of_old(published, name, roots[name])]
+    if defining:
 
         @cache
         def known_on(topic: str | None) -> Scope:
             about = trigger_about(topic, kinds)
             return rule_scope(about, features, tiers.names, segments, kinds=kinds, stages=stages)
 
-        declared = read_definitions(readers[DEFINITIONS], roots[DEFINITIONS], known_on, sheets)
-    if DEFINITIONS not in files and sheets.names:
+        for name in sorted(defining, key=lambda name: (name != DEFINITIONS, name)):
+            declared = read_definitions(readers[name], roots[name], known_on, sheets, declared)
+    if not any(map(DEFINING.fullmatch, files)) and sheets.names:
         unsure.any_name = True
         remedy = f"add it: it says what {', '.join(sheets.names)} holds, or remove what it says nothing of"
         problems.append(Problem(DEFINITIONS, 1, 1, None, "missing file", remedy))
@@ -194,7 +198,7 @@ def load(
         life, traits = read_portrait(readers[PORTRAIT], roots[PORTRAIT], scopes[None])
     used = {EVENTS_FILE: not of_old, CALENDAR_FILE: not calendar_of_old, SCORE_FILE: scored, PORTRAIT: portrayed}
     own = (name for name, is_used in used.items() if is_used)
-    others = (FEATURES, TIERS, POLICY_FILE, DEFINITIONS, *own)
+    others = (FEATURES, TIERS, POLICY_FILE, *defining, *own)
     classes = tuple(one.name for one in policy.classes)
     placed = {
         name: read_rules(readers[name], roots[name], scopes, tiers, classes) for name in roots if name not in others
@@ -202,7 +206,7 @@ def load(
     rules = _distinct(placed, readers)
     if POLICY_FILE in roots and not problems:  # else the names may be those of rules with faults
         check_names(readers[POLICY_FILE], roots[POLICY_FILE], rules)
-    if not unsure.alike and not any(problem.file == DEFINITIONS for problem in problems):
+    if not unsure.alike and not any(DEFINING.fullmatch(problem.file) for problem in problems):
         sheets.tell_unused()
     if problems:
         return tuple(unsure.folded(problems))
@@ -228,6 +232,11 @@ def load(
         stages=life,
         traits=traits,
     )
+
+
+def _of_old(published: bool, name: str, root: Node) -> bool:
+    """Whether a set that was published had rules in a file of this name."""
+    return published and name != DEFINITIONS and is_rules_of_old(root, "define")
 
 
 def _taken(name: str) -> tuple[str, str]:

@@ -119,7 +119,9 @@ def _becomes(reader: Reader, fields: dict[str, Node], scopes: Scopes) -> tuple[B
 def read_calendar(reader: Reader, node: Node, known: tuple[str, ...] = EVERY) -> Calendar | BeforeMaturity:
     every = "day"
     if isinstance(node, Mapping) and "every" in node.entries:
-        every = reader.choice(node.entries["every"][1], known) or "day"
+        every = reader.choice(node.entries["every"][1], known)
+        if not every:  # what else is right depends on it
+            return Calendar("day", 1, 1, 0, 0)
         fields = reader.mapping(node, ("every", "time"), CALENDAR_KEYS[every])
         if every in BUSINESS_DAYS and f"is_{every}" not in reader.answers:
             reader.problem(node.entries["every"][1], *reader.unanswered(f"every: {every}"))

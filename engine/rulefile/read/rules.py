@@ -48,12 +48,36 @@ def read_rules(
 ) -> list[tuple[Scalar | None, Rule]]:
     """Each rule with the node of its id."""
     rules = []
-    for node in reader.items(reader.mapping(root, ("rules",)).get("rules")):
+    for node in reader.items(_without_strangers(reader, root).get("rules")):
         id_ = node.entries["id"][1] if isinstance(node, Mapping) and "id" in node.entries else None
         reader.rule = id_.value if isinstance(id_, Scalar) and id_.value.isprintable() else None
         rules.append((id_ if isinstance(id_, Scalar) else None, _rule(reader, node, scopes, tiers, classes)))
         reader.rule = None
     return rules
+
+
+# What is declared in a file of its own -> which one.
+_BELONGS: Final = {
+    **dict.fromkeys(("lists", "tables", "define"), "definitions.yaml, or a file such as definitions-wealth.yaml"),
+    "features": "features.yaml",
+    "contact": "policy.yaml",
+    "segments": "tiers.yaml",
+    "calendar": "calendar.yaml",
+    "events": "events.yaml",
+    "score": "score.yaml",
+}
+
+
+def _without_strangers(reader: Reader, root: Node) -> dict[str, Node]:
+    """The keys of a file of rules, once what belongs elsewhere is reported."""
+    if not isinstance(root, Mapping):
+        return reader.mapping(root, ("rules",))
+    strangers = [key for key in root.entries if key in _BELONGS]
+    for key in strangers:
+        has = "belong" if key.endswith("s") else "belongs"
+        reader.problem(root.entries[key][0], f"{key} {has} in another file", f"write {key} in {_BELONGS[key]}")
+    left = Mapping(root.index, {key: entry for key, entry in root.entries.items() if key not in strangers})
+    return reader.mapping(left, ("rules",)) if left.entries or not strangers else {}
 
 
 def _rule(reader: Reader, node: Node, scopes: Scopes, tiers: Tiers, classes: tuple[str, ...]) -> Rule:
