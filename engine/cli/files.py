@@ -1,4 +1,5 @@
-"""Commands that can do without Kafka and Redis: `simulate | schemas | capacity | replay | init | fmt | test`.
+"""Commands that can do without Kafka and Redis: `simulate | schemas | capacity | replay | init | fmt | test | send |
+templates`.
 
 Enters: arguments. Leaves: exit status 0 done, 1 refused or found wrong, 2 used wrongly.
 """
@@ -253,3 +254,19 @@ def test_rules(directory: Path, rule: str | None, as_json: bool, junit: Path | N
     else:
         answer(False, {}, out.getvalue().splitlines())
     sys.exit(status)
+
+
+@commands.command()
+@click.argument("file", type=PathOf("file"))
+@click.option("--per-second", type=click.IntRange(1, 1_000_000), help="at most so many  [default: as fast as it goes]")
+@settings_options("kafka", "prefix")
+@JSON
+def send(file: Path, per_second: int | None, as_json: bool, settings_file: Path | None, **given: Any) -> None:
+    """Put the records of FILE (- for standard input), as simulate writes them, on their topics. Order is kept."""
+    from engine.operations import record_file
+
+    settings = load_settings(settings_file, **given)
+    size = os.path.getsize(file) if os.path.isfile(file) else None
+    with click.open_file(str(file), "rb") as lines, progress("send", size) as bar:
+        sent = run_to_the_end(record_file.send(settings, real_clients(), counted(lines, bar), per_second))
+    answer(as_json, {"sent": sent}, [f"sent {sent}"])

@@ -1,16 +1,26 @@
-"""Inbound records as lines of a file: what `engage simulate` writes and `engage replay` reads.
+"""Inbound records as lines of a file: what `engage simulate` writes, `engage replay` reads and `engage send` sends.
 
-Enters: a record, or a line. Leaves: a line, or the bytes a Kafka record would have.
+Enters: a record, or a line. Leaves: a line, or the bytes a Kafka record would have, or the record on its topic.
 Holds: written in a fixed order of fields, compact JSON, so that sed can cut it up for kcat; a value that is not JSON
 travels as base64, so that nothing is lost.
 """
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import re
+from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
+
+from engine.runtime.clients import Clients
+from engine.runtime.errors import Refused
+from engine.runtime.kafka.connection import discard, errors, start
+from engine.runtime.settings import Settings
+
+IN_FLIGHT: Final = 5_000
+MAX_REQUEST_BYTES: Final = 64_000_000
 
 
 class SimulatedRecord(NamedTuple):
@@ -82,3 +92,32 @@ def parse_line(line: str) -> tuple[str, bytes | None, int, bytes]:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ValueError(NO_RECORD) from None
     return topic, None if key is None else key.encode(), timestamp_ms, raw
+
+
+async def send(settings: Settings, clients: Clients, lines: Iterable[bytes], per_second: int | None) -> int:
+    """Put records on their topics, each client's in the order of the lines, stamped now; how many. Raises Refused."""
+    producer = clients.producer(
+        **settings.kafka_client(), enable_idempotence=True, linger_ms=20, max_request_size=MAX_REQUEST_BYTES
+    )
+    clock = asyncio.get_running_loop().time
+    sent, waiting = 0, list[Any]()
+    with errors():
+        try:
+            await start(producer, settings)
+            began = clock()
+            for number, line in enumerate(lines, start=1):
+                try:
+                    topic, key, _, value = parse_line(line.decode())
+                except ValueError as error:
+                    raise Refused(f"line {number}: {error}; {sent} records were sent") from error
+                waiting.append(await producer.send(settings.topic(topic), value, key=key))
+                sent += 1
+                if len(waiting) >= IN_FLIGHT:
+                    await asyncio.gather(*waiting)
+                    waiting.clear()
+                if per_second and sent / per_second > clock() - began:
+                    await asyncio.sleep(sent / per_second - (clock() - began))
+            await asyncio.gather(*waiting)
+        finally:
+            await discard(producer)
+    return sent

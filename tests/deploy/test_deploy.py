@@ -15,7 +15,9 @@ import jsonschema
 import pytest
 from ruamel.yaml import YAML
 
+from engine.core.contract.outbound import Outcome, Rejection
 from engine.core.contract.topics import REROUTED, inbound_topics
+from engine.runtime.observe.metrics import RECOVERY_CAUSES, STATES, UNIT_CAUSES
 from engine.runtime.settings import Settings
 from tests.services.process import REPOSITORY
 
@@ -36,8 +38,14 @@ def alerts() -> list[dict[str, Any]]:
 
 def dashboard_expressions() -> Iterator[str]:
     for path in DASHBOARDS:
-        for panel in json.loads(path.read_text())["panels"]:
+        dashboard = json.loads(path.read_text())
+        for panel in dashboard["panels"]:
             yield from (target["expr"] for target in panel["targets"])
+        yield from (annotation["expr"] for annotation in dashboard["annotations"]["list"])
+
+
+def as_prometheus_sees_it(expression: str) -> str:
+    return expression.replace("$__rate_interval", "1m").replace("$job", "engage").replace("$rule", ".*")
 
 
 @pytest.fixture(scope="session")
@@ -94,7 +102,7 @@ def test_every_alert_says_what_to_do_and_is_tested() -> None:
 
 
 def test_promtool_accepts_every_expression_of_the_dashboards(promtool: str, tmp_path: Path) -> None:
-    expressions = [e.replace("$__rate_interval", "1m") for e in dashboard_expressions()]
+    expressions = [as_prometheus_sees_it(expression) for expression in dashboard_expressions()]
     rules = [{"record": f"panel:{number}", "expr": expression} for number, expression in enumerate(expressions)]
     file = tmp_path / "dashboards.yml"
     file.write_text(json.dumps({"groups": [{"name": "dashboards", "rules": rules}]}))  # JSON is YAML
@@ -102,16 +110,52 @@ def test_promtool_accepts_every_expression_of_the_dashboards(promtool: str, tmp_
 
 
 @pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.name)
-def test_panels_have_their_own_place_and_the_provisioned_source(path: Path) -> None:
+def test_panels_have_their_own_place_and_say_what_they_show(path: Path) -> None:
     taken: set[tuple[int, int]] = set()
-    sources = {s["uid"] for s in load(DEPLOY / "grafana/provisioning/datasources/prometheus.yml")["datasources"]}
-    for panel in json.loads(path.read_text())["panels"]:
-        assert panel["datasource"]["uid"] in sources
+    panels = json.loads(path.read_text())["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    for panel in panels:
         at = panel["gridPos"]
         cells = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
         assert not cells & taken, panel["title"]
         assert at["x"] + at["w"] <= 24, panel["title"]
+        assert len(panel["description"]) > 10, panel["title"]
+        assert panel["fieldConfig"]["defaults"]["unit"] not in ("reqps", "rps"), panel["title"]
         taken |= cells
+
+
+@pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.name)
+def test_a_dashboard_imports_into_any_grafana(path: Path) -> None:
+    """It names no data source: whoever imports it chooses one. Every variable that is used is declared."""
+    dashboard = json.loads(path.read_text())
+    variables = {variable["name"]: variable for variable in dashboard["templating"]["list"]}
+    assert variables["datasource"]["type"] == "datasource"
+    shown = [*dashboard["panels"], *dashboard["annotations"]["list"]]
+    shown += [variable for name, variable in variables.items() if name != "datasource"]
+    for one in [*shown, *(t for panel in dashboard["panels"] for t in panel["targets"] if "datasource" in t)]:
+        assert one["datasource"]["uid"] == "${datasource}", one
+    assert set(re.findall(r"\$(?!__)\{?(\w+)", json.dumps(shown))) == variables.keys()
+    assert not [key for key in dashboard if key in ("id", "__inputs")]
+
+
+KNOWN = {
+    "state": set(STATES),
+    "cause": {*UNIT_CAUSES, *RECOVERY_CAUSES},
+    "outcome": set(Outcome),
+    "reason": set(Rejection),
+}
+
+
+def test_what_alerts_are_tried_with_are_labels_and_values_that_workers_export() -> None:
+    exported = exported_metrics()
+    for case in load(PROMETHEUS / "alerts_test.yaml")["tests"]:
+        for series in case["input_series"]:
+            name, labels = re.fullmatch(r"(\w+)(?:\{(.*)\})?", series["series"]).groups()  # type: ignore[union-attr]
+            values = dict(re.findall(r'(\w+)="([^"]*)"', labels or ""))
+            assert not name.startswith("engage_") or name in exported, name
+            for label, value in values.items():
+                assert name == "up" or label in exported[name] | {"instance", "job", "le"}, series["series"]
+                assert value in KNOWN.get(label, {value}), series["series"]
 
 
 def test_dashboards_and_alerts_use_only_what_the_engine_exports() -> None:

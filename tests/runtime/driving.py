@@ -145,6 +145,7 @@ class Bench:
         self._processor = processor
         self.ledger = Ledger()
         self.data = Data()
+        self.wall_ms = 0
         self.registry = CollectorRegistry()
         self.metrics = Metrics(self.registry)
         self._plan = plan if callable(plan) else lambda: plan
@@ -162,7 +163,7 @@ class Bench:
             self._processor,
             plan=self._plan,
             belongs=self._belongs,
-            observer=PartitionMetrics(self.metrics),
+            observer=PartitionMetrics(self.metrics, lambda: self.wall_ms),
             cache_bytes=self._cache_bytes,
             limits=self._limits,
         )

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 from prometheus_client import CollectorRegistry
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
@@ -250,3 +251,31 @@ async def test_a_feature_that_a_correction_left_unknown_is_named_with_the_remedy
     assert (line["feature"], line["clients"]) == ("largest_cny_7d", 1)
     assert "engage backfill" in line["event"]
     assert labelled(bench.metrics, "engage_unknown_values") == {frozenset({("feature", "largest_cny_7d")}): 1}
+
+
+async def test_the_delay_of_an_action_is_from_its_record_to_its_commit():
+    bench = Bench(plan_of(rule("seen", on="logins", kind="task", audience="team")))
+    worker = await bench.started()
+    (batch,) = all_batches(topics_of([login(at(1), client_id="c1"), login(at(2), client_id="c2")]), 10)
+    bench.wall_ms = batch.records[-1].timestamp_ms + 3_000
+    await worker.take(batch)
+    assert [message.key for message in bench.ledger.messages] == [b"c1", b"c2"]
+    assert labelled(bench.metrics, "engage_action_delay_seconds_count") == {frozenset(): 2}
+    apart_s = (batch.records[1].timestamp_ms - batch.records[0].timestamp_ms) / 1000
+    assert labelled(bench.metrics, "engage_action_delay_seconds_sum") == {frozenset(): 3 + 3 + apart_s}
+
+
+def test_scrapers_get_the_form_they_ask_for():
+    metrics = Metrics(CollectorRegistry())
+    metrics.uses(0, rules_of("a", "b"))
+    metrics.rules.decided("a", "sent", 3)
+    text, kind = metrics.page("*/*")
+    assert text == metrics.text()
+    assert kind.startswith("text/plain; version=")
+    assert "charset=utf-8" in kind
+    text, kind = metrics.page("application/openmetrics-text;version=1.0.0,text/plain;q=0.5")
+    assert kind.startswith("application/openmetrics-text; version=")
+    families = {family.name: family for family in openmetrics_families(text.decode())}  # refuses what is no OpenMetrics
+    assert families.keys() == {f.name for f in text_string_to_metric_families(metrics.text().decode())}
+    sent = [s for s in families["engage_decisions"].samples if s.value == 3]
+    assert [s.labels for s in sent] == [{"rule": "a", "outcome": "sent"}]

@@ -65,7 +65,7 @@ def _nothing_begins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         work.close()
         raise AssertionError("it was accepted, and work began")
 
-    for module in (cli, cli.cli_rules, cli.explain, cli.load):
+    for module in (cli, cli.cli_rules, cli.explain, cli.files, cli.load):
         monkeypatch.setattr(module, "run_to_the_end", begun)
 
 
@@ -182,6 +182,7 @@ OPTIONS: dict[str, list[str]] = {
     "count": [*WHOLE[:-1], "0"],
     "one_in": [*WHOLE[:-1], "0"],
     "topic_names": [*TEXT[1:], "trade", "trades,,logins"],
+    "per_second": [*WHOLE[:-1], "0", "9999999"],
     "bad_share": [*NUMBERS, "1.1"],
     "odd_share": [*NUMBERS, "1.1"],
     "seconds": [*WHOLE[:-1], "0", "4"],

@@ -8,10 +8,12 @@ series that begins with its first event; what is gone (a rule, a tier, a partiti
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from prometheus_client import (
+    CONTENT_TYPE_LATEST,
     CollectorRegistry,
     Counter,
     Gauge,
@@ -20,7 +22,9 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
+from prometheus_client.openmetrics import exposition as openmetrics
 
+from engine import __version__
 from engine.core.contract.corrections import CORRECTABLE, RESULTS
 from engine.core.contract.outbound import TOPIC_OF_KIND, Rejection
 from engine.core.contract.topic import Topic, nested
@@ -32,6 +36,7 @@ from engine.runtime.observe.rule_counts import RuleCounts
 if TYPE_CHECKING:
     from engine.runtime.protocol.unit import OpenUnit
 
+END = b"# EOF\n"
 disable_created_metrics()  # a second series for each counter, of no use here
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 STATES = ("starting", "recovering", "running", "waiting", "stopped")
@@ -117,6 +122,17 @@ class Metrics:
             ["topic", "partition"],
             registry=r,
         )
+        self.lag_seconds = Gauge(
+            "engage_lag_seconds", "How far decisions are behind what was produced, in time.", ["partition"], registry=r
+        )
+        self.action_delay = Histogram(
+            "engage_action_delay_seconds",
+            "From the time of a record to the commit of an action that it led to.",
+            buckets=(0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800),
+            registry=r,
+        )
+        build = Gauge("engage_build_info", "1, with the versions that run.", ["version", "python"], registry=r)
+        build.labels(__version__, ".".join(map(str, sys.version_info[:3]))).set(1)
         self.assigned = Gauge("engage_partitions_assigned", "Partitions this worker owns.", registry=r)
         self.state = Gauge(
             "engage_partition_state", "1 for the state a partition is in.", ["partition", "state"], registry=r
@@ -305,7 +321,7 @@ class Metrics:
 
     def forget(self, partition: int) -> None:
         """A partition that is another worker's now must not be shown here."""
-        for gauge in (self.tier_clients, self.lag, self.held, self.state):
+        for gauge in (self.tier_clients, self.lag, self.lag_seconds, self.held, self.state):
             gauge.remove_by_labels({"partition": str(partition)})
         if self._used.pop(partition, None) is not None:
             self._show_what_is_used()
@@ -321,6 +337,13 @@ class Metrics:
 
     def text(self) -> bytes:
         return generate_latest(self._plain) + self.rules.text()
+
+    def page(self, accept: str) -> tuple[bytes, str]:
+        """What a scraper reads, and its content type: OpenMetrics for those who ask for it, else Prometheus' text."""
+        if "application/openmetrics-text" not in accept:
+            return self.text(), CONTENT_TYPE_LATEST
+        plain = openmetrics.generate_latest(self._plain)
+        return plain.removesuffix(END) + self.rules.text(of_counters="") + END, openmetrics.CONTENT_TYPE_LATEST
 
 
 def _fields_that_may_be_unread(kind: Topic) -> Iterator[str]:

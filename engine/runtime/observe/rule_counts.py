@@ -63,22 +63,23 @@ class RuleCounts:
             found[SECONDS].add_sample(f"{SECONDS}_total", {"rule": rule}, self._seconds[rule])
         yield from found.values()
 
-    def text(self) -> bytes:
+    def text(self, of_counters: str = "_total") -> bytes:
+        """`of_counters`: what follows the name of a counter's family; OpenMetrics names it without."""
         rules = {rule: _escaped(rule) for rule in self._outcomes}
-        lines = [_header(DECISIONS)]
+        lines = [_header(DECISIONS, of_counters)]
         lines += [
             f'{DECISIONS}_total{{outcome="{outcome}",rule="{rules[rule]}"}} {times}\n'
             for rule, outcomes in self._outcomes.items()
             for outcome, times in outcomes.items()
         ]
         for name, values in ((TESTS, self._tests), (SECONDS, self._seconds)):
-            lines.append(_header(name))
+            lines.append(_header(name, of_counters))
             lines += [f'{name}_total{{rule="{rules[rule]}"}} {value}\n' for rule, value in values.items()]
         return "".join(lines).encode()
 
 
-def _header(name: str) -> str:
-    return f"# HELP {name}_total {_TEXTS[name]}\n# TYPE {name}_total counter\n"
+def _header(name: str, end: str) -> str:
+    return f"# HELP {name}{end} {_TEXTS[name]}\n# TYPE {name}{end} counter\n"
 
 
 def _escaped(value: str) -> str:

@@ -142,7 +142,11 @@ class Partition(Generic[Plan, State, Input]):
         unit.steps.append(Step(batch.ranges, decided_ms=decided_ms, ahead=tuple(ahead)))
         unit.records += len(batch.records)
         unit.size_bytes += batch.size_bytes
+        before = len(unit.messages)
         self._decide(inputs, decided_ms)
+        if len(unit.messages) > before:
+            came_ms = {record.key: record.timestamp_ms for record in batch.records}
+            unit.acted_ms += [came_ms[message.key] for message in unit.messages[before:] if message.key in came_ms]
         if batch.records:
             self.reached_ms = batch.records[-1].timestamp_ms
         self.reached_event_ms = max(self.reached_event_ms, latest_ms)

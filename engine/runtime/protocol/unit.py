@@ -52,6 +52,7 @@ class OpenUnit:
     refusals: dict[tuple[str, str], str] = field(default_factory=dict)  # of each of them, an error
     rerouted: Counter[str] = field(default_factory=Counter)
     unread: Counter[tuple[str, str]] = field(default_factory=Counter)  # (topic, field)
+    acted_ms: list[int] = field(default_factory=list)  # of each message that a record led to, the record's time
 
     def add(self, decided: Decided[Any], states_added: int) -> None:
         self.states_added += states_added

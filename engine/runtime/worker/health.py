@@ -70,7 +70,8 @@ def add_pages(app: Any, health: Health, metrics: Metrics, partitions: Partitions
         metrics.redis_evicts.set(health.redis_evicts)
         metrics.lists_end(rule_sets.days_left())
         metrics.rule_sets_by_partition(runner.rule_set for runner in runners)
-        return web.bytes(metrics.text(), content_type="text/plain")
+        text, content_type = metrics.page(request.headers.get("Accept", ""))
+        return web.bytes(text, headers={"Content-Type": content_type})
 
     @app.page("/health/live")
     async def live(web: Web, request: Request) -> Response:

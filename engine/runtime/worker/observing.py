@@ -5,7 +5,7 @@ Enters: what the partition tells an Observer. Leaves: counts in `Metrics`, sampl
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -23,8 +23,9 @@ log = structlog.get_logger(__name__)
 class PartitionMetrics:
     """The Observer of one partition."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, wall_ms: Callable[[], int]) -> None:
         self._metrics = metrics
+        self._wall_ms = wall_ms
         self._costs = CostSampler(metrics)
         self._plan: Plan | None = None
         self._partition: int | None = None  # once it has recovered: before, it decides nothing
@@ -45,6 +46,10 @@ class PartitionMetrics:
 
     def committed(self, partition: int, cause: str, unit: OpenUnit, tallies: Mapping[str, int], records: int) -> None:
         self._metrics.committed(partition, cause, unit, tallies, records)
+        if unit.acted_ms:
+            now_ms = self._wall_ms()
+            for came_ms in unit.acted_ms:
+                self._metrics.action_delay.observe(max(now_ms - came_ms, 0) / 1000)
         for (topic, reason), times in unit.rejected.items():  # lines that repeat are folded, see folding.py
             log.warning(
                 "records are refused: `engage dead-letters` shows them",

@@ -139,7 +139,7 @@ class Partitions:
             number,
             plan=self._plan,
             belongs=lambda key: partition_of(key) == number,
-            observer=PartitionMetrics(self._metrics),
+            observer=PartitionMetrics(self._metrics, clients.wall_ms),
             cache_bytes=self._cache_bytes or settings.cache_mb * 1_000_000 // share,
             limits=self._unit or UnitLimits(UNITS_RECORDS // max(share, 4)),
         )

@@ -75,6 +75,7 @@ class Runner:
         self._stopping = asyncio.Event()
         self._stood = partition.position
         self._began: dict[str, int] = {}  # the offsets that this worker began at; empty: another one has the partition
+        self._none_waited_ms = wall_ms()  # when no record waited for the last time
         self._held: dict[str, Held] = {}  # by topic, what waits behind an open transaction
         # wall clock and the event time reached by then, from the last moment on up to which everything can be read
         self._reached: deque[tuple[int, int]] = deque(maxlen=10_000)
@@ -272,8 +273,13 @@ class Runner:
         return reached[0][1] if reached[0][0] <= readable_ms else 0
 
     def _report_waiting_records(self) -> None:
-        for topic, records in self._intake.merger.lag().items():
+        lag, now_ms = self._intake.merger.lag(), self._wall_ms()
+        for topic, records in lag.items():
             self._metrics.lag.labels(topic, self.number).set(records)
+        if not any(lag.values()):
+            self._none_waited_ms = now_ms
+        behind_ms = now_ms - max(self._none_waited_ms, self._partition.reached_ms)
+        self._metrics.lag_seconds.labels(self.number).set(max(behind_ms, 0) / 1000)
         before, self._held = self._held, {held.topic: held for held in self._intake.held()}
         for topic, held in self._held.items():
             self._metrics.held.labels(topic, self.number).set(held.seconds)
