@@ -270,3 +270,27 @@ def send(file: Path, per_second: int | None, as_json: bool, settings_file: Path 
     with click.open_file(str(file), "rb") as lines, progress("send", size) as bar:
         sent = run_to_the_end(record_file.send(settings, real_clients(), counted(lines, bar), per_second))
     answer(as_json, {"sent": sent}, [f"sent {sent}"])
+
+
+@commands.command()
+@click.argument("directory", type=DIRECTORY)
+@click.option(
+    "--schemas", "into", type=PathOf("folder"), help="write a JSON Schema of each template's parameters there"
+)
+@JSON
+def templates(directory: Path, into: Path | None, as_json: bool) -> None:
+    """List what has to be rendered: each template of a rule set, its parameters with their units, its channels."""
+    from engine.rulefile.tools.templates import templates as templates_of
+    from engine.runtime.rule_sets.archive import load_directory
+
+    try:
+        found = templates_of(load_directory(directory)).values()
+        if into is not None:
+            into.mkdir(parents=True, exist_ok=True)
+            for template in found:
+                text = json.dumps(template.schema(), indent=2, ensure_ascii=False)
+                (into / f"{template.name}.json").write_text(text + "\n", encoding="utf-8")
+    except (Refused, OSError) as error:
+        raise click.ClickException(str(error)) from error
+    lines = [line for template in found for line in template.lines()]
+    answer(as_json, {"templates": [template.as_json() for template in found]}, lines)

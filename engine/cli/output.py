@@ -18,7 +18,7 @@ import click
 
 SECTIONS: Final[Mapping[str, Sequence[str]]] = {
     "Begin": ("demo", "dev", "init", "topics", "load", "capacity"),
-    "Write rules": ("check", "test", "lint", "fmt", "diff", "reference-table"),
+    "Write rules": ("check", "test", "lint", "fmt", "diff", "templates", "reference-table"),
     "Publish rules": ("publish", "rules", "backfill"),
     "Run and watch": ("run", "client", "clients", "explain", "states", "dead-letters"),
     "Try": ("simulate", "send", "replay", "schemas"),

@@ -129,9 +129,10 @@ def diff(old: str, new: str, settings_file: Path | None, as_json: bool, **given:
     """
     from engine.rulefile.tools.diff import differences
     from engine.rulefile.tools.effects import effects
+    from engine.rulefile.tools.templates import breaking
 
     one, other = (_rule_set(which, settings_file, given) for which in (old, new))
-    found = differences(one, other)
+    found = [*differences(one, other), *breaking(one, other)]
     if as_json:
         click.echo(json.dumps([asdict(difference) for difference in found], indent=2, ensure_ascii=False))
     else:

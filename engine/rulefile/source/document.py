@@ -49,6 +49,10 @@ class Scalar:
     value: str
     style: str  # "" plain, or one of ' " | >
 
+    @property
+    def is_null(self) -> bool:
+        return not self.style and self.value in ("null", "~")
+
 
 @dataclass(slots=True)
 class Listing:

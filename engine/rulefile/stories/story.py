@@ -34,7 +34,6 @@ BUILT_IN: Final = (*TOPICS, ACTIONS.name)
 KNOWN_FOR_MS: Final = 366 * DAY_MS  # longer than any cooldown: what first made the client known has no after-effect
 MAX_KNOWN_S: Final = 3650 * 86_400
 MAX_EVENTS: Final = 2000
-NULL: Final = ("null", "~")
 CLIENT_ID: Final = "client"
 CHANNELS: Final[tuple[str, ...]] = get_args(Channel)
 PROFILE_KEYS: Final = TOPICS["profiles"].fields
@@ -294,7 +293,7 @@ class Story:
 
     def unknown(self, node: Node, topic: str, field: str) -> bool:
         """Whether null is written, which says that the field is unknown from now on."""
-        if not _is_null(node):
+        if not (isinstance(node, Scalar) and node.is_null):
             return False
         if not may_be_null(self.kind(topic), field):
             self.reader.problem(node, f"{written_as(field)} cannot be null: the event always says it", "write a value")
@@ -303,7 +302,7 @@ class Story:
     def value(self, node: Node, topic: str, key: str) -> Any:
         """A field's value, by what the event's model holds there."""
         reader = self.reader
-        if _is_null(node):
+        if isinstance(node, Scalar) and node.is_null:
             reader.problem(node, f"{key} cannot be null here", "leave it out: then nothing is known of it")
             return None
         if key.endswith("_cny") and key != "price_cny":
@@ -375,10 +374,6 @@ def event_keys(kind: Topic) -> dict[str, str]:
     """The fields of an event as tests write them -> as the contract does: money in CNY, no id and time."""
     said_already = () if kind.name in BUILT_IN else ("type",)
     return {written_as(name): name for name in kind.fields if name not in said_already}
-
-
-def _is_null(node: Node) -> bool:
-    return isinstance(node, Scalar) and not node.style and node.value in NULL
 
 
 def may_be_null(kind: Topic, field: str) -> bool:
