@@ -73,7 +73,7 @@ schemas: .venv/.ready  ## write schemas/ and docs/rules-reference.md anew from t
 
 docs: .cache/docs/.ready  ## the documentation as a site, .cache/site/html/index.html; a broken link fails
 	@rm -rf .cache/site && mkdir -p .cache/site/source
-	@tar cf - *.md LICENSE docs schemas tests/clients benchmarks/results.md | tar xf - -C .cache/site/source
+	@tar cf - *.md LICENSE docs schemas tests/clients examples benchmarks/results.md | tar xf - -C .cache/site/source
 	@NO_MKDOCS_2_WARNING=1 .cache/docs/bin/mkdocs build --strict
 	@echo "the site is in .cache/site/html"
 
