@@ -373,6 +373,16 @@ score:
 """
 
 
+# What collects, is capped and is held is judged again by timers; the second set has none of it.
+_POLICY: Final = """\
+contact: {daily_cap: 2}
+classes: {risk: {exempt: [caps]}, service: {when_quiet: hold, collect: 2m}}
+caps: {often: {at_most: 1, within: 3h, of: {kind: message}}, each_day: {at_most: 3, per: day, zone: client}}
+quiet_hours: {evening: {hours: "19:00-23:00"}, days_off: {days: holidays, of: {kind: survey}}}
+release_over: 30m
+"""
+
+
 def _files(
     rules: str,
     features: str,
@@ -381,8 +391,8 @@ def _files(
     calendar: str = _CALENDAR,
     portrait: str = "",
     score: str = "",
+    policy: str = _POLICY,
 ) -> dict[str, str]:
-    policy = "contact:\n  daily_cap: 2\n"
     files = {"features.yaml": features, "tiers.yaml": tiers, "policy.yaml": policy, "rules.yaml": rules}
     others = {"events.yaml": events, "portrait.yaml": portrait, "score.yaml": score}
     if score:
@@ -403,6 +413,7 @@ GOOD: Final = (
         _FEATURES,
         events=_COURSE,
         calendar=_CALENDAR.replace("[2026-02-26, 2026-03-03]", "[2026-02-27, 2026-03-04]"),
+        policy="contact:\n  daily_cap: 2\n",
     ),
     _files(
         _rules(
