@@ -75,7 +75,11 @@ class History:
             self.claims = [claim for claim in self.claims if claim not in meant]
 
     def _filled(self, state: bytes) -> bool:
-        client = unpack(self.plan.layout, state)
-        before = pack(self.plan.layout, client)
-        self.put(self.plan.layout, client)
-        return pack(self.plan.layout, client) == before
+        layout = self.plan.layout
+        client, filled = unpack(layout, state), unpack(layout, state)
+        self.put(layout, filled)
+        for source in layout.sources:
+            activity, found = client.activities[source], filled.activities[source]
+            if activity.unsure_ms:  # corrections came since: when the last event came is no part of a column
+                found.last_ms, found.unsure_ms, found.packed = activity.last_ms, activity.unsure_ms, None
+        return pack(layout, filled) == pack(layout, client)
