@@ -22,7 +22,6 @@ from aiokafka import TopicPartition
 
 from engine.core.client.state import ClientState
 from engine.core.contract.actions import ACTIONS
-from engine.core.contract.corrections import CORRECTIONS
 from engine.core.contract.topics import EVENTS, Kinds, intake_topics
 from engine.core.decide.path import Input
 from engine.core.firm_time import DAY_MS, LONGEST_MONTH
@@ -122,7 +121,7 @@ class Backfill:
         of_features = plan_of_features(plan.rule_set, self._names)
         columns = Columns(of_features, chosen, self._belongs, self._declared_types, loaded_ms)
         async with self._inputs() as inputs:
-            await columns.foresee(inputs, (await self._position()).offsets.get(CORRECTIONS, 0))
+            await columns.foresee(self._log, inputs, await self._position())
         async with self._inputs() as inputs:
             await columns.follow(self._log, inputs, (await self._position()).ledger)
             return await self._write(columns, inputs, filled)

@@ -107,15 +107,23 @@ class Columns:
         self.unforeseen = False  # a correction came that the events before were read without
         self.decided_by: dict[str, int] = {}  # digests of rule sets, and the last ledger offset that each decided
 
-    async def foresee(self, inputs: Inputs, end: int) -> None:
-        """Read all corrections up to an offset: the events that they regard are then read as they should have been."""
+    async def foresee(self, log_: Log, inputs: Inputs, position: Position) -> None:
+        """Read all corrections up to a position: the events that they regard are then read as they should have been.
+        Those that were dated ahead, and refused, correct nothing.
+        """
+        end = position.offsets.get(CORRECTIONS, 0)
+        found: list[tuple[Place, Correction]] = []
         for begin in range(0, end, PIECE):
             for record in await inputs.read({CORRECTIONS: (begin, min(begin + PIECE, end))}):
                 if not record.key or not self._chosen(record.key):
                     continue
                 outcome = read(record, self._belongs, self._decode)
                 if isinstance(outcome, Taken) and isinstance(outcome.event, Correction):
-                    self.foreseen.add(outcome.event)
+                    found.append((record.place, outcome.event))
+        ahead = await _ahead(log_, position.ledger) if found else ()
+        for place, correction in found:
+            if place not in ahead:
+                self.foreseen.add(correction)
 
     async def follow(self, log_: Log, inputs: Inputs, end: int) -> None:
         """Take what the ledger says was decided up to `end`, in its order; before its beginning, in the order of time.
@@ -225,3 +233,14 @@ class Columns:
         put_columns(layout, client, self._plan.layout, found)
         put_known(client, found, self._names)
         return pack(layout, client) != before
+
+
+async def _ahead(log_: Log, end: int) -> set[Place]:
+    """The records that were refused since they were dated ahead, as far as the ledger reaches back."""
+    first, _ = await log_.bounds()
+    return {
+        place
+        async for _, record in log_.read(first, end)
+        for step in ledger.decode_unit(record).steps
+        for place in step.ahead
+    }
