@@ -301,3 +301,21 @@ def test_a_firm_may_call_its_own_what_the_contract_calls_its_own():
     assert schemas["Region"]["enum"] == ["east", "central", "west", "northeast"]
     assert schemas["RegionEventKind"]["enum"] == ["x", "y"]
     assert document["channels"]["events"]["messages"].keys() == {"RegionEvent"}
+
+
+def test_types_in_the_asyncapi_document_are_plain():
+    """A list within a list of types is no JSON Schema; generators refuse the whole document."""
+
+    def types(node):
+        if isinstance(node, dict):
+            if "type" in node and not isinstance(node["type"], dict):
+                yield node["type"]
+            for part in node.values():
+                yield from types(part)
+        elif isinstance(node, list):
+            for part in node:
+                yield from types(part)
+
+    document = YAML(typ="safe").load(generate()["asyncapi.yaml"])
+    for found in types(document["components"]):
+        assert all(isinstance(one, str) for one in ([found] if isinstance(found, str) else found)), found

@@ -9,6 +9,7 @@ generators make plain types: several types of a field are one list. No dialect i
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Any, Final, Literal, get_args, get_origin
 
 from ruamel.yaml.scalarstring import LiteralScalarString
@@ -155,7 +156,8 @@ def _named(name: str, said: Schema, schemas: Schema) -> Schema:
         limits = {key: value for key, value in choice.items() if key != "type"}
         assert not limits.keys() & merged.keys(), name
         merged |= limits
-    return about | {"type": [choice["type"] for choice in choices]} | merged
+    types = [choice["type"] if isinstance(choice["type"], list) else [choice["type"]] for choice in choices]
+    return about | {"type": list(dict.fromkeys(chain.from_iterable(types)))} | merged
 
 
 def _free(name: str, suffix: str, schema: Schema, schemas: Schema) -> str:

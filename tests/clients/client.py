@@ -55,7 +55,7 @@ def action_of(rule_id):
         model = TaskAction if message.topic().endswith("tasks") else AlertAction
         action = model.model_validate_json(message.value())
         if (action.client_id, action.rule_id) == (client_id, rule_id):
-            print(action.model_dump_json(), flush=True)
+            print(action.model_dump_json(by_alias=True), flush=True)  # `class` is a word of Python: class_ there
             return action
 
 
