@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from benchmarks.day.job import FEATURES_ONLY, SEED, SHIPPED, Job
+from benchmarks.day.job import FEATURES_ONLY, POLICY, SEED, SHIPPED, Job
 from benchmarks.decide import best_us, decide_all
 from benchmarks.month import many_rules
 from engine.core.client.state import ClientState
@@ -123,9 +123,10 @@ def _condition(draw: random.Random, trigger: str) -> str:
 
 
 def rule_files(rules: int) -> dict[str, str]:
-    """A rule set as files: features, tiers and policy as shipped, and so many rules."""
+    """A rule set as files: features and tiers as shipped, and so many rules."""
     draw = random.Random(SEED)
     files = {name: (SHIPPED / name).read_text(encoding="utf-8") for name in FEATURES_ONLY}
+    files["policy.yaml"] = POLICY
     texts = []
     for number in range(rules):
         trigger = draw.choice(("trades", "trades", "logins", "balances"))

@@ -20,7 +20,8 @@ from engine.demo.population import CHANNELS, INSTITUTION_CHANNELS, Client, found
 
 SEED: Final = 20_260
 SHIPPED: Final = Path(__file__).parents[2] / "rules"
-FEATURES_ONLY: Final = ("events.yaml", "features.yaml", "tiers.yaml", "policy.yaml")
+FEATURES_ONLY: Final = ("events.yaml", "features.yaml", "tiers.yaml")
+POLICY: Final = "contact: {daily_cap: 2, urgent_from: 48}\n"
 SESSIONS_S: Final = ((9.5 * 3600, 11.5 * 3600), (13 * 3600, 15 * 3600))  # of the exchanges, in the firm's time zone
 MEDIAN_AMOUNT_CNY: Final = 13_000
 SPREAD: Final = 1.3  # of the logarithm of an amount
@@ -181,9 +182,10 @@ def rule_file(rules: int) -> str:
 
 
 def write_rules(directory: Path, rules: int) -> Path:
-    """A rules directory: features, tiers and policy as shipped, and so many rules."""
+    """A rules directory: features and tiers as shipped, and so many rules."""
     directory.mkdir(parents=True, exist_ok=True)
     for name in FEATURES_ONLY:
         (directory / name).write_text((SHIPPED / name).read_text())
+    (directory / "policy.yaml").write_text(POLICY)
     (directory / "trades.yaml").write_text(rule_file(rules))
     return directory

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-from benchmarks.day.job import MEDIAN_AMOUNT_CNY, SEED, SHIPPED, SPREAD, Record
+from benchmarks.day.job import MEDIAN_AMOUNT_CNY, POLICY, SEED, SPREAD, Record
 from benchmarks.peers.logic import TIERS, Rule, rules
 from engine.core.firm_time import DAY_MS, HOUR_MS, day_of, day_start_ms
 from engine.demo.population import CHANNELS, SECURITIES, pick
@@ -105,7 +105,7 @@ def write_rules(directory: Path, given: Iterable[Rule] | None = None) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     steps = [f"    - {{tier: {tier}, enter: {least}, exit: {least}}}" for tier, least in TIERS[:-1]]
     ladder = ["individual:", "  measure: turnover_cny_7d", *STAY, "  tiers:", *steps, f"    - {{tier: {TIERS[-1][0]}}}"]
-    (directory / "policy.yaml").write_text((SHIPPED / "policy.yaml").read_text())
+    (directory / "policy.yaml").write_text(POLICY)
     (directory / "features.yaml").write_text(FEATURES)
     (directory / "tiers.yaml").write_text("\n".join(ladder) + "\n")
     (directory / "trades.yaml").write_text(_rule_file(given or rules()))

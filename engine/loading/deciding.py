@@ -172,6 +172,9 @@ def _decide_client(plan: Plan, past: Past, events: list[tuple[str, Event]], coun
                 counts.muted[rule_id] += times
     client = states[client_id]
     client.caused = []  # nothing was sent that could be retracted
+    if client.waiting:  # and nothing of the past is sent later
+        client.waiting = []
+        client.due_ms = next_due_ms(plan, client, 0)
     if past.acted != "all":
         _forget(plan, client, past.acted)
     counts.waiting.update(item[KIND] for item in client.items if item[KIND] in TOPIC_OF_KIND and item[STATE] == OPENED)
@@ -184,7 +187,6 @@ def _decide_client(plan: Plan, past: Past, events: list[tuple[str, Event]], coun
 
 def _forget(plan: Plan, client: ClientState, acted: Acted) -> None:
     """Nothing was sent: so nothing waits for an answer; and, if so asked, nothing holds a rule back."""
-    client.waiting = []
     client.items = [item for item in client.items if item[KIND] not in TOPIC_OF_KIND]
     if acted == "nothing":
         client.acted = {}

@@ -256,7 +256,7 @@ def _entry(entry: Any, where: str, faults: list[str]) -> Mapping | None:
         return None
     sources = {str(name): _source(name, said, topic, forms, where, faults) for name, said in columns.items()}
     model = DeclaredEvent if topic == EVENTS else TOPICS[topic].model
-    needed = [name for name, part in model.model_fields.items() if part.is_required() or name in model.essential]
+    needed = [name for name, part in model.model_fields.items() if part.is_required()]
     for name in needed:
         if not any(field.partition(".")[0] == name for field in sources):
             faults.append(f"{where}: fields: {name} is missing, and no {topic} are read without it")

@@ -64,7 +64,7 @@ def topics_of(history: Iterable[Input], start_ms: int | None = None) -> Topics:
         event = event_of(item)
         latest_ms = max(latest_ms + 1, event.time)
         records = topics[topic_of(item)]
-        value = event.model_dump_json().encode()
+        value = event.model_dump_json(exclude_unset=True).encode()  # null would say that it is unknown
         records.append(ConsumerRecord(len(records), latest_ms, event.client_id.encode(), value))
     return dict(topics)
 

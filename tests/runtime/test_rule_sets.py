@@ -73,8 +73,8 @@ def test_an_older_rule_set_stays_there_for_replay():
     archive = RuleSetArchive(load(), Clients())
     old, new = add(archive, FILES), add(archive, OTHER)
     assert archive.head == new
-    assert archive.plan(old).rule_set.policy.daily_cap == 2
-    assert archive.plan(new).rule_set.policy.daily_cap == 3
+    assert archive.plan(old).rule_set.policy.caps[0].at_most == 2
+    assert archive.plan(new).rule_set.policy.caps[0].at_most == 3
 
 
 def test_a_rule_set_that_is_not_held_is_refused():
