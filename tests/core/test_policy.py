@@ -362,3 +362,14 @@ def test_nobody_is_stored_longer_who_was_sent_nothing():
     assert list(desk.client.contacts.values()) == [[at(1)]]
     desk.take(trade(at(1) + 2 * DAY_MS + HOUR_MS))
     assert desk.client.contacts == {}
+
+
+def test_a_calendar_time_that_was_passed_over_stays_so_for_a_state_that_was_read_again():
+    """Another wake at its very moment made it fire, but only in a state that did not remember the next time."""
+    desk = desk_with(rule("r", **LATER), rule("s", silence="{of: logins, for: 1d}", audience="team", cooldown="1d"))
+    decide(desk.plan, desk.states, [login(at(1, 10))], decided_ms=at(9, 12))
+    assert desk.client.due_ms == at(2, 10)  # the silence; what the calendar has there was passed over
+    desk.states["c1"] = unpack(desk.plan.layout, pack(desk.plan.layout, desk.client))
+    decided = decide(desk.plan, desk.states, [Due("c1", at(2, 10))])
+    assert ("r", "sent") not in decided.outcomes
+    assert decided.outcomes["s", "sent"] == 1

@@ -330,6 +330,10 @@ class Installation:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
+    def comes_to(self, states: str) -> None:
+        """Waits for these states: what falls due by itself comes a tick after the records."""
+        eventually(lambda: self.states() == states, f"the states are {states}")
+
     def metric(self, name: str, **labels: str) -> float:
         """Sum over all running workers."""
         return sum(worker.metric(name, **labels) for worker in self.workers if worker.running)

@@ -119,7 +119,7 @@ def test_backfill(engine: Installation, trades: Offline, tmp_path: Path) -> None
     again = engine.engage("backfill", *NAMES)
     assert again.returncode == 0, again.stderr
     assert "changed 0\n" in again.stdout
-    assert engine.states() == before
+    engine.comes_to(before)
     worker.stop()
     replayed = engine.engage("replay", "--from-ledger")
     assert replayed.returncode == 0, replayed.stderr

@@ -78,13 +78,13 @@ def test_a_past_is_loaded_through_deaths(
         engine.redis().flushall()  # a Redis that lost everything
         rebuilt = engine.engage("rebuild")
         assert rebuilt.returncode == 0, rebuilt.stderr
-        assert engine.states() == loaded
+        engine.comes_to(loaded)
 
         engine.produce(trades.records[CUT - 500 :])  # 500 of the past come again
         worker = engine.worker(rules=None).wait_ready()
         engine.settle()
         worker.stop()
-        assert engine.states() == trades.states
+        engine.comes_to(trades.states)
         assert engine.actions() == expected_actions(trades, past[1])
         from_ledger = engine.engage("replay", "--from-ledger")
         assert from_ledger.returncode == 0, from_ledger.stderr
@@ -116,7 +116,7 @@ def test_a_load_killed_at_any_moment(engine: Installation, trades: Offline, past
     worker = engine.worker(rules=None).wait_ready()
     engine.settle()
     worker.stop()
-    assert engine.states() == trades.states
+    engine.comes_to(trades.states)
     assert engine.actions() == expected_actions(trades, past[1])
 
 
@@ -162,4 +162,4 @@ def test_a_load_outlasts_an_outage(
         worker = engine.worker(rules=None).wait_ready()
         engine.settle()
         worker.stop()
-        assert engine.states() == trades.states
+        engine.comes_to(trades.states)

@@ -75,7 +75,7 @@ def test_nothing_is_read_back(engine: Installation, trades: Offline) -> None:
     engine.produce(trades.records[5_000:])
     engine.settle()
     assert engine.actions() == trades.actions
-    assert engine.states() == trades.states
+    engine.comes_to(trades.states)
     eventually(lambda: committed(engine) == positions(engine), "the next commit overwrites them")
 
 

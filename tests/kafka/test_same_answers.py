@@ -27,7 +27,7 @@ DYING_WORKER_STATUS = 99
 def assert_as_offline(engine: Installation, offline: Offline) -> None:
     engine.settle()
     assert engine.actions() == offline.actions
-    assert engine.states() == offline.states
+    engine.comes_to(offline.states)
 
 
 @pytest.mark.short

@@ -57,7 +57,7 @@ def test_ended_again_and_again_under_load(install: MakeInstallation, trades: Off
     engine.worker().wait_ready()
     engine.settle()
     assert engine.actions() == trades.actions
-    assert engine.states() == trades.states
+    engine.comes_to(trades.states)
 
 
 def at_work(engine: Installation) -> WorkerProcess:
@@ -83,7 +83,7 @@ def test_ended_while_redis_is_away(
     engine.worker().wait_ready()
     engine.settle()
     assert engine.actions() == trades.actions
-    assert engine.states() == trades.states
+    engine.comes_to(trades.states)
 
 
 def test_ended_while_kafka_is_away_or_hangs(install: MakeInstallation, own_kafka: KafkaBroker, trades: Offline) -> None:
@@ -104,4 +104,4 @@ def test_ended_while_kafka_is_away_or_hangs(install: MakeInstallation, own_kafka
     engine.worker().wait_ready()
     engine.settle()
     assert engine.actions() == trades.actions
-    assert engine.states() == trades.states
+    engine.comes_to(trades.states)

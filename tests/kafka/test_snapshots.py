@@ -29,7 +29,7 @@ def decided(engine: Installation, trades: Offline, snapshot_at: int, snapshot: P
     engine.produce(trades.records[snapshot_at:])
     engine.settle()
     worker.stop()
-    assert engine.states() == trades.states
+    engine.comes_to(trades.states)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_an_emptied_redis_is_rebuilt(
     engine.redis().flushall()
     rebuilt = engine.engage("rebuild", *(["--snapshot", str(snapshot)] if with_snapshot else []))
     assert rebuilt.returncode == 0, rebuilt.stderr
-    assert engine.states() == trades.states
+    engine.comes_to(trades.states)
     worker = engine.worker().wait_ready()  # and it goes on, with nothing left to recover
     assert worker.metric("engage_recovered_units_total") == 0
     worker.stop()
@@ -70,7 +70,7 @@ def test_redis_emptied_under_a_running_worker(alone: tuple[Installation, RedisSe
     engine.produce(trades.records[5_000:])
     engine.settle()
     assert engine.actions() == trades.actions
-    assert engine.states() == trades.states
+    engine.comes_to(trades.states)
     worker.stop()
 
 
@@ -90,7 +90,7 @@ def test_the_ledger_is_trimmed_behind_a_snapshot(
     assert without.returncode == 1
     assert "its beginning was deleted" in without.stderr
     assert engine.engage("rebuild", "--snapshot", str(snapshot)).returncode == 0
-    assert engine.states() == trades.states
+    engine.comes_to(trades.states)
 
 
 def test_a_snapshot_that_is_not_whole_is_refused(
@@ -139,7 +139,7 @@ def test_a_snapshot_of_another_ledger_is_refused(
         engine.redis().flushall()  # for the rebuild
     assert engine.redis().dbsize() == 0
     assert engine.engage("rebuild").returncode == 0
-    assert engine.states() == trades.states
+    engine.comes_to(trades.states)
 
 
 def test_a_snapshot_that_cannot_be_written(alone: tuple[Installation, RedisServer], tmp_path: Path) -> None:

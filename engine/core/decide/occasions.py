@@ -204,7 +204,12 @@ def _on_calendar(plan: Plan, client: ClientState) -> list[Match]:
     if client.calendar_ms > client.now_ms and client.calendar_rules == possible:
         return []  # no calendar time has come
     before_ms, now_ms, birth_date = client.now_ms - 1, client.now_ms, client.birth_date
-    times = {plan.timed.calendars[index] for index in possible}
+    # those that were passed over do not come by another wake at their moment
+    times = {
+        plan.timed.calendars[index]
+        for index in possible
+        if now_ms > client.decided_ms - plan.compiled[AT][index].rule.expires_s * 1000
+    }
     business = plan.timed.business
     due = {when for when in times if calendars.next_ms(when, before_ms, birth_date, business) == now_ms}
     candidates = [index for index in possible if plan.timed.calendars[index] in due]
