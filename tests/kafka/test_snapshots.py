@@ -21,15 +21,15 @@ def alone(install: MakeInstallation, tmp_path: Path) -> tuple[Installation, Redi
 
 
 def decided(engine: Installation, trades: Offline, snapshot_at: int, snapshot: Path) -> None:
-    """All trades decided, a snapshot taken in the middle, while the worker runs."""
+    """All trades decided, a snapshot taken in the middle, while the worker runs; it stops when nothing is due."""
     worker = engine.worker(ENGAGE_BATCH_RECORDS=200).wait_ready()
     engine.produce(trades.records[:snapshot_at])
     engine.settle()
     assert engine.engage("snapshot", str(snapshot)).returncode == 0
     engine.produce(trades.records[snapshot_at:])
     engine.settle()
-    worker.stop()
     engine.comes_to(trades.states)
+    worker.stop()
 
 
 @pytest.mark.parametrize(
@@ -131,6 +131,7 @@ def test_a_snapshot_of_another_ledger_is_refused(
     worker = engine.worker(ENGAGE_BATCH_RECORDS=100).wait_ready()
     engine.produce(trades.records)
     engine.settle()
+    engine.comes_to(trades.states)
     worker.stop()
     for command in ("trim", "rebuild"):
         refused = engine.engage(command, "--snapshot", str(tmp_path / "old"))
