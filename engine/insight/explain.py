@@ -16,6 +16,7 @@ from engine.core.client import consents, overrides
 from engine.core.client.state import ClientState
 from engine.core.contract.outbound import Outcome
 from engine.core.decide.messages import audience_of
+from engine.core.decide.occasions import first_step
 from engine.core.firm_time import DAY_MS, NEVER_MS
 from engine.core.learn.items import waiting_for
 from engine.core.plan.compile import CompiledRule, Plan
@@ -106,6 +107,9 @@ class Explainer:
 
     def explain(self, rule: Rule, trigger: Trigger, client: ClientState, event: Any, move: Any) -> Explanation:
         flipper = self.flipper(rule, trigger)
+        if trigger.kind == "timeout" and (start_ms := client.waits.get(rule.id, 0)) > 0:
+            kept = client.first_steps.get(rule.id, {})
+            event = first_step(self.plan, client, self.plan.timed.waits[rule.id], start_ms, kept)
         lacking = event is None and move is None
         scope = self.plan.scopes[trigger]
         open_names = frozenset(n for n in flipper.names if lacking and scope[n].of != "client")

@@ -163,6 +163,17 @@ def test_the_last_event_is_unknown_and_no_silence_begins():
     assert not [found for found in desk.outcomes if found[0] == "quiet"]
 
 
+@pytest.mark.parametrize(("by", "told"), [(None, []), ({"amount_fen": 50_000}, ["500.00"])], ids=["cancel", "replace"])
+def test_the_first_step_of_a_sequence_is_what_it_is_by_now(by, told):
+    sequence = "{first: {on: trades, when: trade.side == 'buy'}, without: {on: logins}, within: 7d}"
+    fields = {"sequence": sequence, "parameters": "{amount_cny: trade.amount_cny}", "audience": "team", "kind": "task"}
+    desk = Desk(plan_of(rule("no-login", **fields)))
+    item = trade(at(0), 70_000, side="buy")
+    desk.take(item, correction(at(1), item, by))
+    assert [message["parameters"]["amount_cny"] for message in desk.tick(at(8))] == told
+    assert not desk.client.first_steps
+
+
 def test_a_correction_is_a_trigger():
     desk = Desk(PLAN)
     item = login(at(0))

@@ -105,6 +105,48 @@ def deposit(time_ms: int):
     return balance(time_ms, 500, kind="deposit", amount_fen=100)
 
 
+IDLE = {
+    "sequence": "{first: {on: balances, when: balance.kind == 'deposit'}, without: {on: trades}, within: 7d}",
+    "parameters": "{amount_cny: balance.amount_cny, hour: balance.hour}",
+}
+
+
+def test_the_first_step_is_known_when_the_second_does_not_come():
+    desk = desk_with(rule("idle-money", when="balance.amount_cny >= 500", **IDLE, **TEAM))
+    desk.take(balance(at(0, 15), 9_000, kind="deposit", amount_fen=70_000))
+    desk.take(balance(at(1), 9_900, kind="deposit", amount_fen=90_000))  # changes nothing while the wait lasts
+    assert desk.client.first_steps == {"idle-money": {"amount_fen": 70_000}}  # what the rule reads, and no more
+    take_again = unpack(desk.plan.layout, pack(desk.plan.layout, desk.client))
+    desk.states["c1"] = take_again
+    (told,) = desk.tick(at(8))
+    assert told["parameters"] == {"amount_cny": "700.00", "hour": 15}
+    assert told["why"]["balance.amount_cny"] == "700.00"
+    assert not desk.client.first_steps
+
+
+def test_a_first_step_for_which_the_condition_does_not_hold():
+    desk = desk_with(rule("idle-money", when="balance.amount_cny >= 500", **IDLE, **TEAM))
+    desk.take(balance(at(0), 9_000, kind="deposit", amount_fen=40_000))
+    assert desk.tick(at(8)) == []
+
+
+def test_a_second_step_forgets_the_first():
+    desk = desk_with(rule("idle-money", **IDLE, **TEAM))
+    desk.take(balance(at(0), 9_000, kind="deposit", amount_fen=70_000), trade(at(2)))
+    assert not desk.client.first_steps
+    assert desk.tick(at(8)) == []
+
+
+def test_a_rule_that_asks_for_the_first_step_when_the_wait_had_begun():
+    plain = {"sequence": IDLE["sequence"]}
+    desk = desk_with(rule("idle-money", **plain, **TEAM))
+    desk.take(balance(at(0), 9_000, kind="deposit", amount_fen=70_000))
+    assert not desk.client.first_steps
+    take_rules(desk, rule("idle-money", **IDLE, **TEAM))
+    (told,) = desk.tick(at(8))
+    assert told["parameters"] == {"amount_cny": None, "hour": 12}
+
+
 def test_a_wait_ends_when_nothing_came_in_time():
     desk = desk_with(rule("idle-money", sequence=f"{{first: {DEPOSIT}, without: {{on: trades}}, within: 7d}}", **TEAM))
     desk.take(deposit(at(0)), deposit(at(3)))

@@ -129,6 +129,7 @@ rules:
     cooldown: 1h
     expires: 1d
     template: unused
+    parameters: {{assets_cny: balance.assets_cny}}
     description: A sequence.
   - id: morning
     version: {version}

@@ -102,7 +102,7 @@ SECTIONS: Final = (
             ("birth_date", "b", None), ("assets_fen", "f", None), ("cash_fen", "h", None), ("margin_ratio", "m", None),
             ("assets_peak_fen", "peak", None), ("said_ms", "said", {}), ("opted_out", "out", {}),
             ("marketing_consents", "M", None), ("service_consents", "S", None), ("risk_consents", "R", None),
-            ("consent_sources", "from", {}),
+            ("consent_sources", "from", {}), ("advisor_before", "w", None), ("advisor_changed_ms", "W", None),
         ),
         kept_packed=True,
     ),
@@ -125,7 +125,9 @@ SECTIONS: Final = (
     Section(
         "memory",
         1,
-        (("acted", "a", {}), ("silenced", "s", {}), ("held", "h", {}), ("waits", "w", {})),
+        (
+            ("acted", "a", {}), ("silenced", "s", {}), ("held", "h", {}), ("waits", "w", {}), ("first_steps", "f", {}),
+        ),
     ),
     Section(
         "contacts",
@@ -276,7 +278,7 @@ def last_events(packed: bytes) -> dict[str, int]:
 def _rename(client: ClientState, renamed: Mapping[str, str]) -> None:
     """What a rule did under a former id counts as its own."""
     memories: tuple[dict[str, Any], ...] = (client.acted, client.silenced, client.held, client.waits)
-    for memory in memories:
+    for memory in (*memories, client.first_steps):
         for former, rule_id in renamed.items():
             if former in memory:
                 value = memory.pop(former)

@@ -45,14 +45,14 @@ class ClientState:
     """One client. Times are epoch milliseconds, money is fen, `day` is the firm's calendar day of `now_ms`."""
 
     __slots__ = (
-        "accounts", "accounts_dropped", "acted", "activities", "advisor_id", "age_band", "assets_fen",
-        "assets_peak_fen", "birth_date", "calendar_ms", "calendar_rules", "cash_fen", "caused", "client_id",
-        "consent_sources", "consents", "contacts", "corrected", "day", "decided_ms", "due_ms", "event_ids",
-        "held", "holdings", "items", "language", "late", "listed", "margin_ratio", "marketing_consents",
-        "now_ms", "opted_out", "overrides", "packed", "peak_below_fen", "portfolio", "portrait", "portrayed",
-        "positions", "positions_dropped", "public", "recent", "region", "review_ms", "risk_consents",
-        "risk_level", "said_ms", "score_parts", "segment", "sequence", "service_consents", "silenced",
-        "since_ms", "stage", "stage_since_ms", "tier", "tier_before", "tier_history", "tier_risk",
+        "accounts", "accounts_dropped", "acted", "activities", "advisor_before", "advisor_changed_ms", "advisor_id",
+        "age_band", "assets_fen", "assets_peak_fen", "birth_date", "calendar_ms", "calendar_rules", "cash_fen",
+        "caused", "client_id", "consent_sources", "consents", "contacts", "corrected", "day", "decided_ms", "due_ms",
+        "event_ids", "first_steps", "held", "holdings", "items", "language", "late", "listed", "margin_ratio",
+        "marketing_consents", "now_ms", "opted_out", "overrides", "packed", "peak_below_fen", "portfolio",
+        "portrait", "portrayed", "positions", "positions_dropped", "public", "recent", "region", "review_ms",
+        "risk_consents", "risk_level", "said_ms", "score_parts", "segment", "sequence", "service_consents",
+        "silenced", "since_ms", "stage", "stage_since_ms", "tier", "tier_before", "tier_history", "tier_risk",
         "tier_since_ms", "time_zone", "type", "unknown", "unknown_until", "value_score", "waiting", "waits",
     )  # fmt: skip
 
@@ -79,6 +79,8 @@ class ClientState:
         self.language: str | None = None
         self.time_zone: str | None = None
         self.advisor_id: str | None = None
+        self.advisor_before: str | None = None  # the last one before, also where there was none for a while
+        self.advisor_changed_ms: int | None = None  # since when there is another one than before, or none
         self.birth_date: str | None = None
         self.assets_fen: int | None = None
         self.cash_fen: int | None = None
@@ -102,6 +104,9 @@ class ClientState:
         self.silenced: dict[str, int] = {}  # rule id -> the last event after which its silence was already seen
         self.held: dict[str, list[int]] = {}  # rule id -> since when its condition holds, when it last acted or 0
         self.waits: dict[str, int] = {}  # rule id -> when the first step of its sequence came; see occasions
+        self.first_steps: dict[
+            str, dict[str, Any]
+        ] = {}  # rule id -> fields of that step that the rule reads when it ends
         self.contacts: contacts.Contacts = {}  # what caps count; replaced, never changed; see contacts.py
         self.waiting: list[list[Any]] = []  # what was held, to be decided again; see core/policy/holding.py
         self.recent: list[list[Any]] = []  # [ms, rule id, kind, channel, outcome, times], newest last

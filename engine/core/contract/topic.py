@@ -6,7 +6,7 @@ Enters: an event model. Leaves: a Topic, of which everything else is asked. Hold
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache
@@ -165,3 +165,21 @@ def _limits(annotation: Any) -> Iterator[Any]:
     for part in get_args(annotation):
         yield from part.metadata if isinstance(part, FieldInfo) else (part,)
         yield from _limits(part)
+
+
+def values_of(event: Any, fields: Iterable[str]) -> dict[str, Any]:
+    """These fields of an event, as a state keeps them."""
+    values = {name: getattr(event, name) for name in fields}
+    return {name: value.model_dump() if isinstance(value, BaseModel) else value for name, value in values.items()}
+
+
+def event_of(topic: Topic, values: Mapping[str, Any]) -> Any:
+    """The event again, as rules read it; what was not kept of it is None."""
+    model = topic.model
+    inner = nested(model)
+    fields: dict[str, Any] = {
+        name: inner[name].model_construct(**value) if name in inner and isinstance(value, dict) else value
+        for name, value in values.items()
+    }
+    lacking: dict[str, Any] = {name: None for name in model.model_fields if name not in fields and name not in COMMON}
+    return model.model_construct(**(lacking | fields))

@@ -8,7 +8,7 @@ noted in the state, so that it is evaluated once. What a rule waits for is kept 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 from engine.core.client import overrides
@@ -16,13 +16,14 @@ from engine.core.client.items import SEEN, Item
 from engine.core.client.state import REMEMBERED_MS, ClientState
 from engine.core.contract.actions import ACTIONS
 from engine.core.contract.events import Event
+from engine.core.contract.topic import event_of, values_of
 from engine.core.decide import calendars
 from engine.core.decide.portrait import next_portrait_ms
 from engine.core.firm_time import DAY_MS, HOUR_MS, NEVER_MS, day_start_ms
 from engine.core.learn.items import next_item_ms, take_expired, take_unanswered
 from engine.core.plan.compile import Plan
 from engine.core.plan.features import next_slide_ms
-from engine.core.plan.waking import Silent, next_flip_ms
+from engine.core.plan.waking import Silent, Wait, next_flip_ms
 from engine.core.policy.holding import next_release_ms, take_released
 from engine.core.policy.match import Match, Maturity
 from engine.core.rules.occasion import (
@@ -31,7 +32,6 @@ from engine.core.rules.occasion import (
     ITEM_STEP,
     MATURITY,
     SILENCE,
-    TIMEOUT,
     UNANSWERED,
     Becomes,
     Trigger,
@@ -135,7 +135,7 @@ def sequence_matches(plan: Plan, client: ClientState, topic: str, event: Event) 
             wait, began_ms = waits[rule_id], client.waits.get(rule_id)
             if began_ms is None or event.time < abs(began_ms):
                 continue
-            del client.waits[rule_id]
+            _end_wait(client, rule_id)
             if not wait.absent and event.time < abs(began_ms) + wait.within_ms:
                 candidates.append(wait.index)
     matches = _holding(plan, after(topic), candidates, client, event)
@@ -145,7 +145,14 @@ def sequence_matches(plan: Plan, client: ClientState, topic: str, event: Event) 
             client.waits[rule_id] = max(event.time, abs(client.waits.get(rule_id, 0)))
         elif rule_id not in client.waits:
             client.waits[rule_id] = event.time
+            if waits[rule_id].kept:
+                client.first_steps[rule_id] = values_of(event, waits[rule_id].kept)
     return matches
+
+
+def _end_wait(client: ClientState, rule_id: str) -> None:
+    del client.waits[rule_id]
+    client.first_steps.pop(rule_id, None)
 
 
 def _ended_waits(plan: Plan, client: ClientState) -> list[Match]:
@@ -158,14 +165,22 @@ def _ended_waits(plan: Plan, client: ClientState) -> list[Match]:
         for rule_id, start_ms in client.waits.items()
         if abs(start_ms) + (waits[rule_id].within_ms if rule_id in waits else REMEMBERED_MS) <= now_ms
     }
-    for rule_id in ended:
-        del client.waits[rule_id]
-    absent = [
-        waits[rule_id].index
-        for rule_id, start_ms in ended.items()
-        if start_ms > 0 and rule_id in waits and waits[rule_id].absent
-    ]
-    return _holding(plan, TIMEOUT, absent, client)
+    matches = []
+    for rule_id, start_ms in ended.items():
+        kept = client.first_steps.get(rule_id, {})
+        _end_wait(client, rule_id)
+        if start_ms > 0 and rule_id in waits and waits[rule_id].absent:
+            wait = waits[rule_id]
+            matches += _holding(
+                plan, wait.trigger, [wait.index], client, first_step(plan, client, wait, start_ms, kept)
+            )
+    return matches
+
+
+def first_step(plan: Plan, client: ClientState, wait: Wait, start_ms: int, kept: Mapping[str, Any]) -> Any:
+    """The event that began a sequence, as far as the rule reads it."""
+    fields = {"event_id": "", "client_id": client.client_id, "time": start_ms, **kept}
+    return event_of(plan.rule_set.kinds[wait.trigger.topic], fields)
 
 
 def _next_wait_ms(plan: Plan, client: ClientState) -> int:

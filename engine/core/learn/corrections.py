@@ -17,6 +17,7 @@ from engine.core.client.state import ClientState, event_digest
 from engine.core.contract.corrections import Correction, Result
 from engine.core.contract.events import Event
 from engine.core.contract.fields import micro
+from engine.core.contract.topic import values_of
 from engine.core.contract.topics import EVENTS
 from engine.core.firm_time import HOUR_MS, day_of, day_start_ms
 from engine.core.learn import accounts
@@ -216,7 +217,10 @@ def _forget_waits(plan: Plan, client: ClientState, kind: str, original: Any, new
     for rule_id in steps.first_rules:
         if abs(client.waits.get(rule_id, 0)) != original.time:
             continue
+        kept = client.first_steps.pop(rule_id, {})
         if rule_id in again:
             client.waits[rule_id] = new.time
+            if kept:
+                client.first_steps[rule_id] = values_of(new, kept)
         else:
             del client.waits[rule_id]

@@ -56,6 +56,8 @@ def take_facts(client: ClientState, event: Any, facts: tuple[str, ...]) -> None:
             value = consents.told(client, _PURPOSE_OF[fact], value, time_ms, event.consent_source)
         elif fact == "birth_date" and value != client.birth_date:
             client.calendar_ms = 0
+        elif fact == "advisor_id" and value != (before := client.advisor_id) and (before or client.advisor_before):
+            client.advisor_before, client.advisor_changed_ms = before or client.advisor_before, time_ms
         setattr(client, fact, value)
     client.said_ms = {**said_ms, **dict.fromkeys(new, time_ms)}
 

@@ -33,6 +33,7 @@ from engine.core.plan.waking import (
     Wake,
     changes_with,
     digest_of,
+    first_fields,
     fixed_part,
     flips,
     kept_items,
@@ -224,6 +225,12 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
             kept_items(rule_set),
             bool(rule_set.portrait),
             not watched.isdisjoint(of_actions),
+            {
+                rule.id: first_fields(rule, scopes[trigger])
+                for trigger, rules in by_trigger.items()
+                if trigger.kind == "timeout"
+                for rule in rules
+            },
         ),
         ladders=ladders,
         segments=segments,

@@ -12,7 +12,6 @@ from engine.core.firm_time import NEVER_MS, next_month
 from engine.core.plan.features import Grid, Reach, SourcePlan
 from engine.core.plan.updates import Condition, by_code, field_code, has_by
 from engine.core.rules.meaning import filter_meaning
-from engine.core.rules.names import feature_bounds
 from engine.core.rules.ruleset import Feature, Since
 
 
@@ -53,7 +52,7 @@ def _counted(feature: Feature, condition: Condition, excluded: str | None = None
     if feature.field and feature.of_field.optional:
         tests.append(f"{value} is not None")
     tests += has_by(feature)
-    more = by_code(feature) if feature.aggregate == "top" else str(feature_bounds(feature)[0] < 0)
+    more = by_code(feature) if feature.aggregate == "top" else str(feature.bounds[0] < 0)
     counted = f"({value}, {more})"
     return f"{counted} if {' and '.join(tests)} else None" if tests else counted
 

@@ -22,7 +22,7 @@ from engine.core.language.expressions import Expression
 from engine.core.language.types import INTEGER_UNITS
 from engine.core.plan.readers import in_millionths, kept_text, total_text, value_text
 from engine.core.rules.meaning import filter_meaning
-from engine.core.rules.names import activity_code, feature_bounds
+from engine.core.rules.names import activity_code
 from engine.core.rules.ruleset import Feature, Since, Window
 
 PART: Final = ":"  # in the name of what is kept for a feature beside others; no release before kept such
@@ -139,7 +139,7 @@ def plan_source(source: str, features: Collection[Feature], watched: Collection[
         feature.name: (window.column, window.slots)
         for (feature, _), (aggregate, window) in zip(by_day, days.layout.windows, strict=True)
         if aggregate in ("count", "sum") and window.unit == "slot" and not in_millionths(feature)
-        if feature_bounds(feature)[0] >= 0
+        if feature.bounds[0] >= 0
     }
     windows = {part.name: window for (part, _), (_, window) in zip(by_day, days.layout.windows, strict=True)}
     if hours:

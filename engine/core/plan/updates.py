@@ -21,7 +21,7 @@ from engine.core.language.types import INTEGER_UNITS
 from engine.core.plan.features import Grid, SourcePlan
 from engine.core.plan.readers import greatest, in_millionths, least
 from engine.core.rules.meaning import filter_meaning
-from engine.core.rules.names import activity_code, feature_bounds
+from engine.core.rules.names import activity_code
 from engine.core.rules.ruleset import Feature, Since
 
 Condition = Callable[[Expression], str]  # the text of an expression over the event
@@ -156,7 +156,7 @@ def has_by(feature: Feature) -> list[str]:
 def _not_full(feature: Feature, cell: str) -> str:
     """A sum saturates, so that a state can always be stored."""
     most = MAX_SUM - (MAX_QUANTITY * MICRO if in_millionths(feature) else MAX_AMOUNT_FEN)
-    return f"{-most} < {cell} < {most}" if feature_bounds(feature)[0] < 0 else f"{cell} < {most}"
+    return f"{-most} < {cell} < {most}" if feature.bounds[0] < 0 else f"{cell} < {most}"
 
 
 def _guarded(

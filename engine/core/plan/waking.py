@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import math
+import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Sequence as List
@@ -53,7 +54,9 @@ class Wait:
 
     within_ms: int
     absent: bool
-    index: int  # into the compiled rules of TIMEOUT when absent, else of those after its second step's topic
+    index: int  # among the compiled rules of its trigger
+    trigger: Trigger
+    kept: tuple[str, ...]  # fields of the first step that the rule reads when the wait ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,8 +208,11 @@ def timed(
     kept: frozenset[str],
     portrayed: bool,
     by_actions: bool,
+    first_fields: Mapping[str, tuple[str, ...]],
 ) -> Timed:
-    """`scope` is that of BECOMES; `bases` reads the base of each name that counts days, by the name."""
+    """`scope` is that of BECOMES; `bases` reads the base of each name that counts days, by the name; `first_fields`: of
+    rules whose sequence ends without its second step.
+    """
     placed = [(index, rule.id, rule.occasion) for rules in by_trigger.values() for index, rule in enumerate(rules)]
     becoming = [rule.when for rule in by_trigger[BECOMES]]
     return Timed(
@@ -229,7 +235,9 @@ def timed(
         business=business,
         maturities=tuple(Maturing(index, when) for index, _, when in placed if isinstance(when, BeforeMaturity)),
         waits={
-            rule_id: Wait(sequence.within_s * 1000, sequence.absent, index)
+            rule_id: Wait(
+                sequence.within_s * 1000, sequence.absent, index, sequence.triggers[0], first_fields.get(rule_id, ())
+            )
             for index, rule_id, sequence in placed
             if isinstance(sequence, Sequence)
         },
@@ -238,6 +246,13 @@ def timed(
         portrayed=portrayed,
         by_actions=by_actions,
     )
+
+
+def first_fields(rule: Rule, scope: Scope) -> tuple[str, ...]:
+    """The fields of the first step that the rule reads when the wait ends. `scope` is that of its trigger."""
+    asked = (rule.when, *(value for _, value in rule.parameters))
+    read = (name.code for expression in asked for name in read_by(expression, scope) if name.of == "event")
+    return tuple(sorted({field for code in read for field in re.findall(r"\be\.(\w+)", code)} - {"time"}))
 
 
 def kept_items(rule_set: RuleSet) -> frozenset[str]:

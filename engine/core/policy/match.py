@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel
 
 from engine.core.client.items import Item
-from engine.core.contract.topic import COMMON, nested
+from engine.core.contract.topic import event_of, values_of
 from engine.core.contract.topics import Kinds
 from engine.core.plan.compile import CompiledRule
 
@@ -73,11 +73,7 @@ def stored(match: Match) -> list[Any]:
         if isinstance(event, form):
             return [name, list(event)]
     names = type(event).model_fields if isinstance(event, BaseModel) else event.__struct_fields__
-    return ["event", {name: _plain(getattr(event, name)) for name in names if name not in match.compiled.passed_on}]
-
-
-def _plain(value: Any) -> Any:
-    return value.model_dump() if isinstance(value, BaseModel) else value
+    return ["event", values_of(event, (name for name in names if name not in match.compiled.passed_on))]
 
 
 def about(compiled: CompiledRule, kept: list[Any], kinds: Kinds) -> tuple[Any, TierMove | None]:
@@ -89,12 +85,4 @@ def about(compiled: CompiledRule, kept: list[Any], kinds: Kinds) -> tuple[Any, T
         return None, TierMove(*values)
     if kind in _TUPLES:
         return _TUPLES[kind](*values), None
-    model = kinds[compiled.trigger.topic].model
-    inner = nested(model)
-    fields: dict[str, Any] = {
-        name: inner[name].model_construct(**value) if name in inner and isinstance(value, dict) else value
-        for name, value in values.items()
-    }
-    lacking: dict[str, Any] = {name: None for name in model.model_fields if name not in fields and name not in COMMON}
-    event: Any = model.model_construct(**(lacking | fields))
-    return event, None
+    return event_of(kinds[compiled.trigger.topic], values), None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import lru_cache
 from typing import Final, get_args
 
@@ -17,7 +18,7 @@ from engine.core.contract.actions import ACTIONS
 from engine.core.contract.topic import Topic, written_as
 from engine.core.contract.topics import TOPICS, Kinds, in_order, sources
 from engine.core.language.expressions import BOOL, TEXT, Changes, Name, Scope, Type, enum, number
-from engine.core.language.types import INTEGER_UNITS, MAX_NAME_LOG10, MONEY
+from engine.core.language.types import INTEGER_UNITS, MONEY
 from engine.core.rules.occasion import ITEM, ITEM_KINDS, ITEM_STEPS, MATURITY, TIER_AT_RISK, TIER_CHANGE, Trigger
 from engine.core.rules.ruleset import Feature, Since
 from engine.core.rules.tables import NOTHING, Declared, with_declared
@@ -109,6 +110,22 @@ def client_names(
     return [
         *(name for topic in in_order(kinds) for name in _fact_names(kinds[topic])),
         Name("client.has_advisor", BOOL, False, "(c.advisor_id is not None)", "whether an advisor is assigned"),
+        Name("client.advisor", TEXT, True, "c.advisor_id", "id of the advisor", form=IDENTIFIER),
+        Name(
+            "client.advisor_before",
+            TEXT,
+            True,
+            "c.advisor_before",
+            "id of the last advisor before; missing if there was none",
+            form=IDENTIFIER,
+        ),
+        Name(
+            "client.advisor_changed_at",
+            TIME,
+            True,
+            "c.advisor_changed_ms",
+            "when another advisor came, or the last one left; missing if that never happened",
+        ),
         Name("client.tier", enum(*tiers), True, "c.tier", "tier; missing until one is known"),
         _whole_days("client.days_in_tier", "c.tier_since_ms", "whole days in this tier"),
         Name(
@@ -307,15 +324,6 @@ def feature_type(feature: Feature) -> Type:
     return type_
 
 
-def feature_bounds(feature: Feature) -> tuple[float, float]:
-    """The least and the most that a feature's value can be, as far as that follows from its field."""
-    if feature.aggregate in ("count", "distinct"):
-        return 0, math.inf
-    low, high = feature.of_field.bounds
-    most = 10**MAX_NAME_LOG10
-    return (-most if low < 0 else 0, most) if feature.aggregate == "sum" else (low, high)
-
-
 def feature_changes(feature: Feature) -> Changes:
     """How a feature's value changes while no event comes: its window moves on."""
     if isinstance(feature.window, Since):
@@ -335,7 +343,7 @@ def feature_names(features: Iterable[Feature], code: dict[str, str] | None = Non
             (code or {}).get(f.name, "None"),
             f.description,
             feature_changes(f),
-            bounds=feature_bounds(f),
+            bounds=f.bounds,
             form=f.of_field.form if feature_type(f) == TEXT else None,
             personal=f.asked is not None and f.asked.personal and f.aggregate in SHOWS_A_VALUE,
         )
@@ -375,12 +383,18 @@ def rule_scope(
     """
     tiers = (*tiers, *(t for t in CLIENT_TYPES if t not in tiers and t != "individual"))
     about = trigger.about if trigger else ""
-    names = client_names(tiers, segments, about, kinds, stages)
+    ended = trigger is not None and trigger.kind == "timeout"  # the event is the first step, which lies back
+    names = client_names(tiers, segments, "" if ended else about, kinds, stages)
     names += [*feature_names(features, code), *event_names(about, kinds)]
-    if about == POSITIONS:
+    if about == POSITIONS and not ended:
         names += POSITION_NAMES
     if trigger == TIER_CHANGE:
         names += tier_change_names(tiers)
     if trigger == TIER_AT_RISK:
         names += tier_at_risk_names(tiers)
-    return with_declared({name.name: name for name in names}, declared, about, compiling=code is not None)
+    scope = with_declared({name.name: name for name in names}, declared, about, compiling=code is not None)
+    if ended:  # of a wait that began before the rule asked, nothing was kept
+        for name in [*scope.values()]:
+            if name.of == "event" or any(read.of == "event" for read in name.reads or ()):
+                scope[name.name] = replace(name, optional=True)
+    return scope

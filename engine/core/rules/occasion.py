@@ -28,7 +28,7 @@ class Trigger(NamedTuple):
     """
 
     kind: Kind
-    topic: str = ""  # of the event at hand, for `event` and `after`
+    topic: str = ""  # of the event at hand, for `event` and `after`; of the first step, for `timeout`
 
     @property
     def about(self) -> str:
@@ -36,7 +36,7 @@ class Trigger(NamedTuple):
         return self.topic or (ITEM if self.kind == "unanswered" else self.kind)
 
     def __str__(self) -> str:
-        return f"after_{self.topic}" if self.kind == "after" else self.topic or self.kind
+        return f"{self.kind}_{self.topic}" if self.kind in ("after", "timeout") else self.topic or self.kind
 
 
 TIER_CHANGE: Final = Trigger("tier_change")
@@ -45,7 +45,6 @@ SILENCE: Final = Trigger("silence")
 BECOMES: Final = Trigger("becomes")
 AT: Final = Trigger("at")
 MATURITY: Final = Trigger("maturity")
-TIMEOUT: Final = Trigger("timeout")
 UNANSWERED: Final = Trigger("unanswered")
 ITEM_STEP: Final = Trigger("item")
 ITEM: Final = "item"  # what the names of both are about
@@ -63,13 +62,19 @@ def after(topic: str) -> Trigger:
     return Trigger("after", topic)
 
 
+@cache
+def timeout(topic: str) -> Trigger:
+    return Trigger("timeout", topic)
+
+
 def event_triggers(kinds: Kinds = TOPICS) -> tuple[Trigger, ...]:
     """What rule files name after `on`."""
     return (*map(on, in_order(kinds)), TIER_CHANGE, TIER_AT_RISK, ITEM_STEP)
 
 
 def triggers(kinds: Kinds = TOPICS) -> tuple[Trigger, ...]:
-    return (*event_triggers(kinds), SILENCE, BECOMES, AT, MATURITY, *map(after, in_order(kinds)), TIMEOUT, UNANSWERED)
+    steps = (trigger for topic in in_order(kinds) for trigger in (after(topic), timeout(topic)))
+    return (*event_triggers(kinds), SILENCE, BECOMES, AT, MATURITY, *steps, UNANSWERED)
 
 
 def trigger_about(name: str | None, kinds: Kinds = TOPICS) -> Trigger | None:
@@ -156,7 +161,7 @@ class Sequence:
 
     @property
     def triggers(self) -> tuple[Trigger, ...]:
-        return (TIMEOUT if self.absent else after(self.then.on),)
+        return (timeout(self.first.on) if self.absent else after(self.then.on),)
 
 
 Occasion = OnEvents | Silence | Unanswered | Becomes | Calendar | BeforeMaturity | Sequence

@@ -6,6 +6,7 @@ Holds: a RuleSet exists only if every part of it passed every check; its digest 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -13,6 +14,7 @@ from typing import Literal
 from engine.core.contact import Contact
 from engine.core.contract.topics import Kinds
 from engine.core.language.expressions import Expression, Name
+from engine.core.language.types import MAX_NAME_LOG10
 from engine.core.rules.business_days import BusinessCalendar
 from engine.core.rules.event_types import EventType, declared_by, kinds_of
 from engine.core.rules.occasion import Calendar, Occasion, Trigger
@@ -61,6 +63,15 @@ class Feature:
     def of_field(self) -> Name:
         assert self.asked is not None
         return self.asked
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The least and the most that its value can be, as far as that follows from its field."""
+        if self.aggregate in ("count", "distinct"):
+            return 0, math.inf
+        low, high = self.of_field.bounds
+        most = 10**MAX_NAME_LOG10
+        return (-most if low < 0 else 0, most) if self.aggregate == "sum" else (low, high)
 
 
 def counting(features: Iterable[Feature], source: str) -> frozenset[str]:

@@ -137,7 +137,7 @@ def _values(name: Name, feature: Feature | None) -> Values:
     if feature is not None:
         if feature.aggregate in GROWING:
             most = {"count": INF, "sum": MAX_SUM, "distinct": MAX_DISTINCT}[feature.aggregate]
-            return (Span(-most if names.feature_bounds(feature)[0] < 0 else 0, most),)
+            return (Span(-most if feature.bounds[0] < 0 else 0, most),)
         return _values(feature.of_field, None)
     if name.changes == "elapsed":
         return (Span(0, MAX_DAYS),)
@@ -179,7 +179,7 @@ def _longer_windows(features: tuple[Feature, ...]) -> list[tuple[str, str]]:
     columns: dict[tuple[str, str], list[tuple[int, str]]] = {}
     for feature in features:
         window = feature.window
-        grows = feature.aggregate in GROWING and names.feature_bounds(feature)[0] >= 0
+        grows = feature.aggregate in GROWING and feature.bounds[0] >= 0
         if grows and isinstance(window, Window) and window.unit in ("day", "hour"):
             columns.setdefault((column_key(feature), window.unit), []).append((window.length, feature.name))
     pairs = (pair for column in columns.values() for pair in itertools.pairwise(sorted(column)))

@@ -41,8 +41,8 @@ _PLANNED: Final = (
     "calendar", "score",
 )  # fmt: skip
 _WORDS: Final = (
-    "client", "now", "firm", "advisor", "event", "history", "every", "times", "then", "type", TIMER, REROUTED, EVENTS,
-    DEAD_LETTERS.replace("-", "_"),
+    "client", "now", "firm", "advisor", "event", "history", "every", "times", "then", "timeout", "type", TIMER,
+    REROUTED, EVENTS, DEAD_LETTERS.replace("-", "_"),
 )  # fmt: skip
 
 

@@ -332,17 +332,14 @@ class Story:
 
 
 _FIRM: Final = dt.timezone(dt.timedelta(hours=8))
-_BY_HISTORY: Final = "leave it out, and write history"
+_HISTORY: Final = "segment value_score stage stage_since days_in_stage advisor_before advisor_changed_at"
 # What of a client cannot be given, and what to write.
 _FOLLOWS: Final = {
-    "segment": _BY_HISTORY,
-    "value_score": _BY_HISTORY,
-    "stage": _BY_HISTORY,
-    "stage_since": _BY_HISTORY,
-    "days_in_stage": _BY_HISTORY,
+    **dict.fromkeys(_HISTORY.split(), "leave it out, and write history"),
     "days_in_tier": "leave it out: a tier that is given was reached when the client became known",
     "tier_since": "leave it out: a tier that is given was reached when the client became known",
     "has_advisor": "write advisor_id",
+    "advisor": "write advisor_id",
     "days_known": "write known_for, such as known_for: 20d",
     "known_since": "write known_for, such as known_for: 20d",
 }
