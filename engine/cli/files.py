@@ -19,7 +19,7 @@ import click
 
 from engine.cli.odd import DIRECTORY, NEW_FILE, Finite, PathOf
 from engine.cli.options import load_settings, real_clients, run_to_the_end, settings_options
-from engine.cli.output import JSON, answer, counted, progress
+from engine.cli.output import JSON, answer, counted, progress, progressing
 from engine.core.contract.topics import inbound_topics
 from engine.runtime.errors import Refused
 from engine.runtime.settings import Settings
@@ -248,7 +248,8 @@ def test_rules(directory: Path, rule: str | None, as_json: bool, junit: Path | N
     from engine.rulefile.report.trial import report_tests
 
     out = io.StringIO()
-    status = report_tests(directory, out, rule, as_json, junit)
+    with progressing("test") as moved:
+        status = report_tests(directory, out, rule, as_json, junit, moved)
     if as_json:
         click.echo(out.getvalue(), nl=False)
     else:

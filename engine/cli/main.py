@@ -22,7 +22,7 @@ from engine.cli import explain, files, load
 from engine.cli import rules as cli_rules
 from engine.cli.odd import DIRECTORY, FILE, NEW_FILE, refuse_odd_values
 from engine.cli.options import load_settings, real_clients, run_to_the_end, settings_options
-from engine.cli.output import JSON, Commands, answer
+from engine.cli.output import JSON, Commands, answer, progressing
 from engine.core.contract.outbound import Rejection
 from engine.runtime import settings as settings_
 from engine.runtime.settings import Settings
@@ -257,7 +257,8 @@ def snapshot(file: Path, as_json: bool, settings_file: Path | None, **given: Any
     from engine.operations import snapshot as snapshots
 
     settings = load_settings(settings_file, **given)
-    taken = run_to_the_end(_with_redis(settings, lambda _, redis: snapshots.take(settings, redis, file)))
+    with progressing("snapshot") as moved:
+        taken = run_to_the_end(_with_redis(settings, lambda _, redis: snapshots.take(settings, redis, file, moved)))
     answer(as_json, {"clients": taken}, [f"clients {taken}"])
 
 
@@ -270,9 +271,10 @@ def rebuild(file: Path | None, as_json: bool, settings_file: Path | None, **give
     from engine.operations import snapshot as snapshots
 
     settings = load_settings(settings_file, **given)
-    rebuilt = run_to_the_end(
-        _with_redis(settings, lambda clients, redis: snapshots.rebuild(settings, clients, redis, file))
-    )
+    with progressing("rebuild") as moved:
+        rebuilt = run_to_the_end(
+            _with_redis(settings, lambda clients, redis: snapshots.rebuild(settings, clients, redis, file, moved))
+        )
     counted = {"clients": rebuilt.clients, "units": rebuilt.units}
     answer(as_json, counted, [f"{what} {count}" for what, count in counted.items()])
 

@@ -10,8 +10,8 @@ import difflib
 import json
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 
 import click
@@ -87,6 +87,20 @@ def progress(label: str, length: int | None, *, beside_output: bool = False) -> 
     hidden = not sys.stderr.isatty() or (beside_output and sys.stdout.isatty())
     with click.progressbar(length=length or 1, label=label, file=sys.stderr, hidden=hidden) as bar:
         yield bar
+
+
+@contextmanager
+def progressing(label: str) -> Iterator[Callable[[int, int], None]]:
+    """The same bar, for what says how far it is, and of how much. It begins when that is known."""
+    with ExitStack() as stack:
+        bar: Any = None
+
+        def moved(done: int, of: int) -> None:
+            nonlocal bar
+            bar = bar or stack.enter_context(progress(label, of))
+            bar.update(done - bar.pos)
+
+        yield moved
 
 
 def counted(lines: Iterable[bytes], bar: Any) -> Iterator[bytes]:

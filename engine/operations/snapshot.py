@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
@@ -54,6 +54,7 @@ END_BYTES: Final = len(msgpack.packb({"end": b"\0" * 64}))  # as much as ["end",
 
 
 AnyProcessor = Processor[Any, Any, Any]
+Moved = Callable[[int, int], None]  # how far it is, and of how much
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +72,15 @@ class Row:
     chunks: tuple[bytes, ...] = ()
 
 
-async def take(settings: Settings, redis: AnyRedis, path: Path, processor: AnyProcessor = ENGAGEMENT) -> int:
-    """Write a snapshot; how many states it holds. The file appears whole or not at all. Raises Refused when it cannot
-    be written.
+async def take(
+    settings: Settings,
+    redis: AnyRedis,
+    path: Path,
+    moved: Moved = lambda done, of: None,
+    processor: AnyProcessor = ENGAGEMENT,
+) -> int:
+    """Write a snapshot; how many states it holds. The file appears whole or not at all. `moved` hears of how many of
+    the states are written. Raises Refused when it cannot be written.
     """
     settings = settings.scoped(processor.name, processor.suffix)
     partitions = await pinned_partitions(redis, settings.scope)
@@ -82,7 +89,7 @@ async def take(settings: Settings, redis: AnyRedis, path: Path, processor: AnyPr
     part = path.with_name(path.name + ".part")
     try:
         with part.open("wb") as out:
-            clients = await _write(settings, redis, partitions, out, processor)
+            clients = await _write(settings, redis, partitions, out, moved, processor)
             out.flush()
             os.fsync(out.fileno())
         part.replace(path)
@@ -102,13 +109,15 @@ def _sync(directory: Path) -> None:
         os.close(descriptor)
 
 
-async def _write(settings: Settings, redis: AnyRedis, partitions: int, out: BinaryIO, processor: AnyProcessor) -> int:
+async def _write(
+    settings: Settings, redis: AnyRedis, partitions: int, out: BinaryIO, moved: Moved, processor: AnyProcessor
+) -> int:
     """Writes all rows; returns the number of states."""
     rows, plan = Rows(out), processor.bare_plan
-    clients = 0
+    stores = [RedisStore(redis, settings.scope, partition) for partition in range(partitions)]
+    clients, of = 0, sum([Position.read(await store.position()).states for store in stores])
     rows.put({"engage_snapshot": SNAPSHOT_FORMAT, "app_id": settings.scope, "partitions": partitions})
-    for partition in range(partitions):
-        store = RedisStore(redis, settings.scope, partition)
+    for partition, store in enumerate(stores):
         server = await store.server()
         position = await store.position()
         Position.read(position)  # what a newer engine writes is its own to save
@@ -119,6 +128,7 @@ async def _write(settings: Settings, redis: AnyRedis, partitions: int, out: Bina
             )
             rows.put({"states": chunks})
             clients += len(states)
+            moved(clients, of)
         if await store.server() != server:  # another one names clients in another order, and may have lost writes
             what = "it restarted, failed over or moved a slot during the snapshot: take the snapshot again"
             raise Unavailable("redis", what)
@@ -217,9 +227,15 @@ class Rebuilt:
 
 
 async def rebuild(
-    settings: Settings, clients: Clients, redis: AnyRedis, path: Path | None, processor: AnyProcessor = ENGAGEMENT
+    settings: Settings,
+    clients: Clients,
+    redis: AnyRedis,
+    path: Path | None,
+    moved: Moved = lambda done, of: None,
+    processor: AnyProcessor = ENGAGEMENT,
 ) -> Rebuilt:
     """Make a Redis that holds no state whole, from a snapshot and the ledger after it, or from the whole ledger.
+    `moved` hears of the partitions restored, and of those recovered.
 
     Stop all workers first: each partition is fenced. Raises Refused when Redis holds state, or when snapshot and
     ledger do not fit.
@@ -233,8 +249,8 @@ async def rebuild(
             "that only lost its last writes up to date by themselves"
         )
     if path is not None:
-        await _restore(settings, clients, redis, path, partitions)
-    rebuilt = Rebuilt()
+        await _restore(settings, clients, redis, path, partitions, moved)
+    rebuilt, restored = Rebuilt(), partitions if path is not None else 0
     for number in range(partitions):
         opened = open_partition(
             settings, clients, redis, processor, number, plan=lambda: processor.bare_plan, for_load=True
@@ -244,6 +260,7 @@ async def rebuild(
             rebuilt.units += opened.partition.recovered_units
         finally:
             await opened.log.stop()
+        moved(restored + number + 1, restored + partitions)
     await pin_ledger(redis, settings.scope, settings.ledger_topic)
     await pin_partitions(redis, settings.scope, partitions, ledger_is_empty=True)
     return rebuilt
@@ -258,7 +275,9 @@ async def _recovered(partition: Partition[Any, Any, Any]) -> Position:
         ) from error
 
 
-async def _restore(settings: Settings, clients: Clients, redis: AnyRedis, path: Path, partitions: int) -> None:
+async def _restore(
+    settings: Settings, clients: Clients, redis: AnyRedis, path: Path, partitions: int, moved: Moved
+) -> None:
     header, rows = read(path)
     if (header.app_id, header.partitions) != (settings.scope, partitions):
         raise Refused(
@@ -275,6 +294,7 @@ async def _restore(settings: Settings, clients: Clients, redis: AnyRedis, path: 
             await store.restore([], position)
         position = row.position
         if row.partition is not None:
+            moved(row.partition, 2 * partitions)
             store = RedisStore(redis, settings.scope, row.partition)
 
 

@@ -7,6 +7,7 @@ Holds: 0 when all passed, 1 when one failed, 2 when nothing could be run.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 from xml.etree import ElementTree
@@ -21,9 +22,16 @@ from engine.rulefile.trial.run import Report, Result, run_tests
 
 
 def report_tests(
-    directory: Path, out: TextIO, only: str | None = None, as_lines: bool = False, junit: Path | None = None
+    directory: Path,
+    out: TextIO,
+    only: str | None = None,
+    as_lines: bool = False,
+    junit: Path | None = None,
+    moved: Callable[[int, int], None] = lambda done, of: None,
 ) -> int:
-    """Run the tests of a directory's rule files, or of one rule, and print what they came to."""
+    """Run the tests of a directory's rule files, or of one rule, and print what they came to. `moved` hears of how many
+    rules are done.
+    """
     documents: dict[str, Node] = {}
     try:
         rule_set = load(read_directory(directory), documents)
@@ -37,7 +45,7 @@ def report_tests(
     if only is not None and all(rule.id != only for rule in rule_set.rules):
         print(f"{directory}: no rule {only}; `engage test {directory}` runs the tests of all", file=out)
         return UNUSABLE
-    report = run_tests(rule_set, only, documents)
+    report = run_tests(rule_set, only, documents, moved)
     if junit is not None:
         _write_junit(report, junit)
     if as_lines:

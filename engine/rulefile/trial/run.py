@@ -7,7 +7,7 @@ Holds: a test is decided by the same `decide` as a worker would, with all rules 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -86,14 +86,22 @@ class _Told:
     when: Scalar | None
 
 
-def run_tests(rule_set: RuleSet, only: str | None = None, documents: Documents | None = None) -> Report:
-    """All tests, or those of one rule. `documents`: the files' trees, if they are at hand."""
+def run_tests(
+    rule_set: RuleSet,
+    only: str | None = None,
+    documents: Documents | None = None,
+    moved: Callable[[int, int], None] = lambda done, of: None,
+) -> Report:
+    """All tests, or those of one rule. `documents`: the files' trees, if they are at hand; `moved` hears of how many
+    rules are done, and of how many there are.
+    """
     told = [entry for entry in _told(rule_set, documents) if only in (None, entry.rule.id)]
     runner = _Runner(compile_rule_set(rule_set.showing_all()))
     results: list[Result] = []
     branches: list[Branch] = []
     of = 0
-    for entry in told:
+    for done, entry in enumerate(told):
+        moved(done, len(told))
         seen: dict[Key, set[bool]] = {}
         if entry.tests:
             runner.take(entry.rule)
