@@ -12,7 +12,7 @@ from engine.operations.explain import from_redis
 from engine.runtime.clients import Clients, redis_client
 from engine.runtime.errors import Refused
 from engine.runtime.partitioning import partitioner
-from engine.runtime.redis.eviction import UNKNOWN, EvictionWatch, policies, refuse_eviction
+from engine.runtime.redis.eviction import UNKNOWN, MemoryWatch, memories, refuse_eviction
 from engine.runtime.redis.reading import all_states, read_client
 from engine.runtime.redis.store import client_key, due_key, has_pins, pin_ledger, pin_partitions, position_key
 from engine.runtime.settings import Settings
@@ -69,8 +69,8 @@ async def test_where_it_does_not_say_its_policy_it_is_asked_for(
 ):
     async with await as_user(redis, server, *rights) as user:
         await refuse_eviction(user)  # what is not known is not refused
-        assert await policies(user) == ["noeviction" if says else None]
-        watch, stated = EvictionWatch(user, False), EvictionWatch(user, True)
+        assert [memory.policy for memory in await memories(user)] == ["noeviction" if says else None]
+        watch, stated = MemoryWatch(user, False), MemoryWatch(user, True)
         await watch.look()
         await stated.look()
         assert (watch.warning, stated.warning) == (None if says else UNKNOWN, None)

@@ -90,16 +90,16 @@ def test_what_is_counted_had_a_series_before():
         for field in fallbacks(kind.model):
             unit = OpenUnit()
             unit.unread[topic, field] += 1
-            metrics.committed(0, "age", unit, {}, 1)
+            metrics.committed(0, "age", unit, {}, [b"r"])
     for move in (
         ("", "A", "first"),
         ("B", "A", "promoted"),
         ("A", "C", "demoted"),
         ("A", "qfii", "type_changed"),
     ):
-        metrics.committed(0, "tick", count_of("tier_changes", *move), {}, 1)
+        metrics.committed(0, "tick", count_of("tier_changes", *move), {}, [b"r"])
     for outcome in Outcome:
-        metrics.committed(0, "messages", count_of("decisions", "hello", outcome.value), {}, 1)
+        metrics.committed(0, "messages", count_of("decisions", "hello", outcome.value), {}, [b"r"])
     assert set(samples(metrics)) == before
 
 
@@ -111,11 +111,11 @@ def test_rules_tiers_and_partitions_that_are_gone_are_shown_no_more():
     assert shown_rules(metrics) == {"old", "both"}
     metrics.uses(None, rules_of("both", "new"))
     metrics.uses(3, rules_of("both", "new"))
-    metrics.committed(4, "messages", count_of("decisions", "old", "sent"), {}, 1)  # by a unit that was still open
+    metrics.committed(4, "messages", count_of("decisions", "old", "sent"), {}, [b"r"])  # by a unit that was still open
     assert shown_rules(metrics) == {"old", "both", "new"}
     metrics.forget(4)  # another worker's now
     assert shown_rules(metrics) == {"both", "new"}
-    metrics.committed(3, "tick", count_of("tier_changes", "Z", "A", "promoted"), {}, 1)  # Z was a tier once
+    metrics.committed(3, "tick", count_of("tier_changes", "Z", "A", "promoted"), {}, [b"r"])  # Z was a tier once
     metrics.uses(3, rules_of("new"))
     metrics.uses(None, rules_of("new"))
     assert shown_rules(metrics) == {"new"}

@@ -19,7 +19,7 @@ from engine.runtime.clients import AnyRedis, redis_client
 from engine.runtime.errors import Refused, Unavailable
 from engine.runtime.protocol.ledger import Store
 from engine.runtime.redis.errors import redis_errors
-from engine.runtime.redis.eviction import policies, refuse_eviction
+from engine.runtime.redis.eviction import memories, refuse_eviction
 from engine.runtime.redis.reading import all_states, packed_states, read_client
 from engine.runtime.redis.store import (
     RedisStore,
@@ -192,7 +192,7 @@ async def test_one_server_that_evicts_is_enough(nodes: Nodes, client: AnyRedis) 
             await refuse_eviction(client)
     finally:
         nodes.ask(server, "CONFIG", "SET", "maxmemory-policy", "noeviction")
-    assert await policies(client) == ["noeviction"] * len(nodes.primaries())
+    assert [memory.policy for memory in await memories(client)] == ["noeviction"] * len(nodes.primaries())
 
 
 async def test_one_server_that_does_not_flush_is_enough(cluster: Cluster, in_cluster: AnyRedis, app_id: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from prometheus_client import (
@@ -149,6 +149,7 @@ class Metrics:
         )
         self.units = Counter("engage_units", "Units committed, by what closed them.", ["cause"], registry=r)
         self.ledger_records = Counter("engage_ledger_records", "Ledger records written.", registry=r)
+        self.ledger_bytes = Counter("engage_ledger_bytes", "Bytes of ledger records, before compression.", registry=r)
         self.recoveries = Counter(
             "engage_recoveries", "Starts of a partition, by what led to them.", ["cause"], registry=r
         )
@@ -169,6 +170,12 @@ class Metrics:
         )
         self.waiting = Gauge("engage_waiting", "1 while a system is away.", ["system"], registry=r)
         self.redis_evicts = Gauge("engage_redis_evicts", "1 while Redis says that it evicts keys.", registry=r)
+        self.redis_used = Gauge(
+            "engage_redis_used_bytes", "Memory in use, of the Redis server with the least room.", registry=r
+        )
+        self.redis_limit = Gauge(
+            "engage_redis_limit_bytes", "Its maxmemory, else its machine's memory; 0 if not known.", registry=r
+        )
         self.cache_clients = Gauge("engage_cache_clients", "Client states in memory.", registry=r)
         self.rule_set = Gauge("engage_rule_set_info", "1 for the active rule set.", ["digest"], registry=r)
         self.rule_set_partitions = Gauge(
@@ -251,11 +258,14 @@ class Metrics:
             for reason in Rejection:
                 self.rejected.labels(topic, reason.value)
 
-    def committed(self, partition: int, cause: str, unit: OpenUnit, tiers: Mapping[str, int], records: int) -> None:
+    def committed(
+        self, partition: int, cause: str, unit: OpenUnit, tiers: Mapping[str, int], records: Sequence[bytes]
+    ) -> None:
         """Count a unit once it is committed, so that what is counted has happened."""
         self.units.labels(cause).inc()
         self.unit_records.observe(unit.records)
-        self.ledger_records.inc(records)
+        self.ledger_records.inc(len(records))
+        self.ledger_bytes.inc(sum(map(len, records)))
         for topic, times in unit.events.items():
             self.events.labels(topic).inc(times)
         for (topic, reason), times in unit.rejected.items():

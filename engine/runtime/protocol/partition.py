@@ -319,7 +319,7 @@ class Partition(Generic[Plan, State, Input]):
         self._recovery.miscounted = 0
         self._committed_event_ms = self.reached_event_ms
         self._unit = OpenUnit()
-        self._observer.committed(self.number, cause, unit, position.tallies, len(records))
+        self._observer.committed(self.number, cause, unit, position.tallies, records)
         log.debug(
             "committed",
             partition=self.number,

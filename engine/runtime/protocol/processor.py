@@ -112,8 +112,10 @@ class Observer(Protocol):
 
     def decided(self, plan: Any, states: Mapping[str, Any], inputs: Sequence[Any]) -> None: ...
 
-    def committed(self, partition: int, cause: str, unit: OpenUnit, tallies: Mapping[str, int], records: int) -> None:
-        """A unit was committed, in so many ledger records; `tallies` counts the states by label."""
+    def committed(
+        self, partition: int, cause: str, unit: OpenUnit, tallies: Mapping[str, int], records: Sequence[bytes]
+    ) -> None:
+        """A unit was committed, in these ledger records; `tallies` counts the states by label."""
 
     def recovered(self, partition: int, units: int, healed: int, tallies: Mapping[str, int]) -> None:
         """A start applied this many units of the ledger, and wrote so many keys again that were gone."""
@@ -134,7 +136,7 @@ class NobodyListens:
     def decided(self, plan: Any, states: Mapping[str, Any], inputs: Sequence[Any]) -> None: ...
 
     def committed(
-        self, partition: int, cause: str, unit: OpenUnit, tallies: Mapping[str, int], records: int
+        self, partition: int, cause: str, unit: OpenUnit, tallies: Mapping[str, int], records: Sequence[bytes]
     ) -> None: ...
 
     def recovered(self, partition: int, units: int, healed: int, tallies: Mapping[str, int]) -> None: ...

@@ -1,4 +1,4 @@
-"""Whether Redis evicts keys when its memory is full: the state has no copy that is as quick to read.
+"""Whether Redis evicts keys when its memory is full, and how full that is: no other copy of the state is so near.
 
 Enters: a Redis, and what the settings say of it. Leaves: a refusal at the start, a warning while a worker runs.
 Holds: any policy but noeviction is refused: whether a key can be evicted would hang on who has set an expiry on it.
@@ -6,7 +6,8 @@ Holds: any policy but noeviction is refused: whether a key can be evicted would 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import structlog
 from redis.exceptions import ResponseError
@@ -31,45 +32,55 @@ UNKNOWN: Final = (
 )
 
 
-async def policies(redis: AnyRedis) -> list[str | None]:
-    """The maxmemory-policy of each server that holds keys."""
+class Memory(NamedTuple):
+    """Of one server. Rights or the service may forbid INFO and CONFIG GET."""
+
+    policy: str | None  # None: it does not say
+    used_bytes: int = 0
+    limit_bytes: int = 0  # its maxmemory, else the machine's memory; 0: it does not say
+
+
+async def memories(redis: AnyRedis) -> list[Memory]:
+    """Of each server that holds keys."""
     with redis_errors():
         async with redis.primaries() as servers:
-            return [await _policy(server) for server in servers]
+            return [await _memory(server) for server in servers]
 
 
-async def _policy(server: Redis) -> str | None:
-    """None where neither INFO nor CONFIG GET says it: rights or the service may forbid both."""
+async def _memory(server: Redis) -> Memory:
+    told: dict[str, Any] = {}
     try:
         with redis_errors():
-            found = (await server.info("memory")).get("maxmemory_policy")
+            told = await server.info("memory")
     except (ResponseError, Refused):
-        found = None
-    if found is None:
+        pass
+    policy = told.get("maxmemory_policy")
+    if policy is None:
         try:
             with redis_errors():
-                found = (await server.config_get("maxmemory-policy")).get("maxmemory-policy")
+                policy = (await server.config_get("maxmemory-policy")).get("maxmemory-policy")
         except (ResponseError, Refused):
-            return None
-    return None if found is None else str(found)
+            pass
+    limit_bytes = told.get("maxmemory") or told.get("total_system_memory", 0)
+    return Memory(None if policy is None else str(policy), told.get("used_memory", 0), limit_bytes)
 
 
-def _evicts(found: list[str | None]) -> str | None:
+def _evicts(found: Iterable[Memory]) -> str | None:
     """What is wrong with these policies, if anything is known to be."""
-    for policy in found:
-        if policy not in (None, KEEPS_ALL):
-            text = f"maxmemory-policy {policy}"
+    for memory in found:
+        if memory.policy not in (None, KEEPS_ALL):
+            text = f"maxmemory-policy {memory.policy}"
             return f"Redis evicts keys when its memory is full ({text}), and clients with them: {REMEDY}"
     return None
 
 
 async def refuse_eviction(redis: AnyRedis) -> None:
     """Raises Refused when Redis is known to evict."""
-    if fault := _evicts(await policies(redis)):
+    if fault := _evicts(await memories(redis)):
         raise Refused(fault)
 
 
-class EvictionWatch:
+class MemoryWatch:
     """What is known of it while a worker runs. `stated`: the settings say that it never evicts."""
 
     def __init__(self, redis: AnyRedis, stated: bool) -> None:
@@ -77,12 +88,14 @@ class EvictionWatch:
         self._stated = stated
         self.warning: str | None = None
         self.evicts = False
+        self.fullest = Memory(None)  # the server with the largest part of its memory in use
 
     async def look(self) -> None:
-        found = await policies(self._redis)
+        found = await memories(self._redis)
+        self.fullest = max(found, key=lambda memory: memory.used_bytes / max(memory.limit_bytes, 1))
         before, self.warning = self.warning, _evicts(found)
         self.evicts = self.warning is not None
-        if self.warning is None and None in found and not self._stated:
+        if self.warning is None and any(memory.policy is None for memory in found) and not self._stated:
             self.warning = UNKNOWN
         if self.warning is not None and self.warning != before:
             log.warning(self.warning)

@@ -11,7 +11,7 @@ from typing import Any, Final
 from faust.web import Request, Response, Web
 
 from engine.runtime.observe.metrics import Metrics
-from engine.runtime.redis.eviction import EvictionWatch
+from engine.runtime.redis.eviction import MemoryWatch
 from engine.runtime.rule_sets.following import RuleSets
 from engine.runtime.worker.partitions import Partitions
 from engine.runtime.worker.waiting import Waiting
@@ -21,16 +21,12 @@ TROUBLE_CHARACTERS: Final = 2000
 
 class Health:
     def __init__(
-        self, waiting: Waiting, partitions: Partitions, rule_sets: RuleSets, eviction: EvictionWatch | None = None
+        self, waiting: Waiting, partitions: Partitions, rule_sets: RuleSets, memory: MemoryWatch | None = None
     ) -> None:
         self._waiting = waiting
         self._partitions = partitions
         self._rule_sets = rule_sets
-        self._eviction = eviction
-
-    @property
-    def redis_evicts(self) -> bool:
-        return self._eviction is not None and self._eviction.evicts
+        self.memory = memory
 
     def not_ready(self) -> list[str]:
         """Why this worker is not ready, empty when it is. A worker without partitions is a ready spare."""
@@ -48,7 +44,7 @@ class Health:
         reasons, trouble = self.not_ready(), self._rule_sets.trouble
         warnings = [trouble[:TROUBLE_CHARACTERS]] if trouble else []
         warnings += self._rule_sets.warnings()
-        warnings += [self._eviction.warning] if self._eviction and self._eviction.warning else []
+        warnings += [self.memory.warning] if self.memory and self.memory.warning else []
         warnings += [warning for runner in self._partitions.runners() for warning in runner.warnings]
         return {
             "state": "red" if reasons else "amber" if warnings else "green",
@@ -67,7 +63,10 @@ def add_pages(app: Any, health: Health, metrics: Metrics, partitions: Partitions
     async def show_metrics(web: Web, request: Request) -> Response:
         runners = partitions.runners()
         metrics.cache_clients.set(sum(runner.cached for runner in runners))
-        metrics.redis_evicts.set(health.redis_evicts)
+        if health.memory is not None:
+            metrics.redis_evicts.set(health.memory.evicts)
+            metrics.redis_used.set(health.memory.fullest.used_bytes)
+            metrics.redis_limit.set(health.memory.fullest.limit_bytes)
         metrics.lists_end(rule_sets.days_left())
         metrics.rule_sets_by_partition(runner.rule_set for runner in runners)
         text, content_type = metrics.page(request.headers.get("Accept", ""))

@@ -44,7 +44,9 @@ class PartitionMetrics:
     def decided(self, plan: Plan, states: Mapping[str, Any], inputs: Sequence[Any]) -> None:
         self._costs.take(plan, states, inputs)
 
-    def committed(self, partition: int, cause: str, unit: OpenUnit, tallies: Mapping[str, int], records: int) -> None:
+    def committed(
+        self, partition: int, cause: str, unit: OpenUnit, tallies: Mapping[str, int], records: Sequence[bytes]
+    ) -> None:
         self._metrics.committed(partition, cause, unit, tallies, records)
         if unit.acted_ms:
             now_ms = self._wall_ms()

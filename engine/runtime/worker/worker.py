@@ -22,7 +22,7 @@ from engine.runtime.observe.metrics import Metrics
 from engine.runtime.protocol.processor import Processor
 from engine.runtime.protocol.unit import UnitLimits
 from engine.runtime.redis import store as redis_store
-from engine.runtime.redis.eviction import EvictionWatch, refuse_eviction
+from engine.runtime.redis.eviction import MemoryWatch, refuse_eviction
 from engine.runtime.redis.reading import refuse_loading
 from engine.runtime.rule_sets.following import RuleSets
 from engine.runtime.settings import Settings
@@ -79,8 +79,8 @@ class Worker:
         self._membership = Membership(settings, clients, self.partitions.assign)
         self._metrics = metrics
         self._progress = Progress(settings, clients)
-        self._eviction = EvictionWatch(self._redis, settings.redis_never_evicts)
-        self.health = Health(self._waiting, self.partitions, self.rule_sets, self._eviction)
+        self._memory = MemoryWatch(self._redis, settings.redis_never_evicts)
+        self.health = Health(self._waiting, self.partitions, self.rule_sets, self._memory)
         add_pages(self._app, self.health, metrics, self.partitions, self.rule_sets)
         self._watchdog = Watchdog(settings.unit_deadline_s)
         self._tasks: list[asyncio.Task[None]] = []
@@ -100,7 +100,7 @@ class Worker:
         self._spawn(self._watchdog.beat())
         await self.rule_sets.read_given()
         await self._patiently(lambda: refuse_eviction(self._redis))
-        await self._patiently(self._eviction.look)
+        await self._patiently(self._memory.look)
         await self._patiently(self._check)
         await self._warn()
         await self._patiently(self.rule_sets.start)
@@ -182,7 +182,7 @@ class Worker:
         """Its settings may be changed under a worker, and a failover leads to a server with others."""
         while True:
             await asyncio.sleep(REDIS_S)
-            await self._eviction.look()
+            await self._memory.look()
             await self._check_redis()
 
     async def _check_redis(self) -> None:
