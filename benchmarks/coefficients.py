@@ -30,7 +30,7 @@ from benchmarks.population import populate
 from benchmarks.process import BenchmarkError, Worker, children_s, cpu_s
 from engine.core.firm_time import DAY_MS
 from engine.operations.capacity import FILE, Coefficients
-from engine.runtime.redis.store import client_key
+from engine.runtime.redis.keys import client_key
 from engine.runtime.settings import Settings
 from tests.services.kafka import KafkaBroker
 from tests.services.process import REPOSITORY

@@ -18,7 +18,7 @@ from confluent_kafka.cimpl import NewTopic
 from benchmarks.day.job import Record
 from benchmarks.process import BenchmarkError
 from engine.core.contract.outbound import TOPIC_OF_KIND
-from engine.runtime.redis.store import position_key
+from engine.runtime.redis.keys import position_key
 
 ACTION_TOPICS = tuple(TOPIC_OF_KIND.values())
 

@@ -10,7 +10,7 @@ from statistics import median
 
 from benchmarks.backlog import Engine
 from engine.runtime.protocol.writes import STATE_FIELD
-from engine.runtime.redis.store import client_key
+from engine.runtime.redis.keys import client_key
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,8 @@ from engine.runtime.kafka import topics as kafka_topics
 from engine.runtime.observe.metrics import Metrics
 from engine.runtime.protocol.position import Position
 from engine.runtime.redis.eviction import refuse_eviction
-from engine.runtime.redis.store import RedisStore, pin_ledger, pin_partitions
+from engine.runtime.redis.pins import pin_ledger, pin_partitions
+from engine.runtime.redis.store import RedisStore
 from engine.runtime.rule_sets.archive import RuleSetArchive
 from engine.runtime.rule_sets.following import RuleSets
 from engine.runtime.settings import Settings

@@ -166,7 +166,7 @@ def _decide_client(plan: Plan, past: Past, events: list[tuple[str, Event]], coun
     states: dict[str, ClientState] = {}
     client_id = events[0][1].client_id
     for decided in (decide(plan, states, events), decide(plan, states, [Due(client_id, past.until_ms)])):
-        counts.duplicates += decided.duplicates.total()
+        counts.duplicates += sum(times for (what, *_), times in decided.counts.items() if what == "duplicates")
         for (rule_id, outcome), times in decided.outcomes.items():
             if outcome == Outcome.SENT:
                 counts.muted[rule_id] += times

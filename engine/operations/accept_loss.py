@@ -20,7 +20,8 @@ from engine.runtime.kafka import topics
 from engine.runtime.kafka.connection import errors, reader
 from engine.runtime.protocol.intake import Batch
 from engine.runtime.protocol.position import Position
-from engine.runtime.redis.store import RedisStore, pinned_partitions
+from engine.runtime.redis.pins import pinned_partitions
+from engine.runtime.redis.store import RedisStore
 from engine.runtime.rule_sets.archive import RuleSetArchive
 from engine.runtime.settings import Settings
 

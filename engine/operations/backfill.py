@@ -43,7 +43,8 @@ from engine.runtime.protocol.partition import Partition
 from engine.runtime.protocol.position import Position
 from engine.runtime.protocol.unit import UnitLimits
 from engine.runtime.protocol.writes import MAX_CHUNK_BYTES
-from engine.runtime.redis.store import RedisStore, pinned_partitions
+from engine.runtime.redis.pins import pinned_partitions
+from engine.runtime.redis.store import RedisStore
 from engine.runtime.rule_sets.archive import RuleSetArchive
 from engine.runtime.settings import Settings
 

@@ -38,8 +38,9 @@ from engine.runtime.partitioning import partitioner
 from engine.runtime.protocol.records import Inbound, by_neighbours
 from engine.runtime.protocol.writes import STATE_FIELD
 from engine.runtime.redis.errors import redis_errors
+from engine.runtime.redis.keys import client_key
+from engine.runtime.redis.pins import pinned_partitions
 from engine.runtime.redis.reading import refuse_gone
-from engine.runtime.redis.store import client_key, pinned_partitions
 from engine.runtime.rule_sets.archive import RuleSetArchive, load_directory
 from engine.runtime.settings import Settings
 

@@ -32,15 +32,10 @@ from engine.runtime.protocol.position import Position
 from engine.runtime.protocol.processor import Processor
 from engine.runtime.protocol.writes import Write, decode_writes, encode_writes
 from engine.runtime.redis.eviction import refuse_eviction
+from engine.runtime.redis.pins import is_pinned, pin_ledger, pin_partitions, pinned_partitions
 from engine.runtime.redis.reading import packed_states
-from engine.runtime.redis.store import (
-    RedisStore,
-    flushed,
-    is_pinned,
-    pin_ledger,
-    pin_partitions,
-    pinned_partitions,
-)
+from engine.runtime.redis.store import RedisStore
+from engine.runtime.redis.upkeep import flushed
 from engine.runtime.settings import Settings
 
 if TYPE_CHECKING:

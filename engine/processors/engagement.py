@@ -66,19 +66,8 @@ class Engagement(Processor[Plan, ClientState, Input]):
                 f"a state in Redis cannot be read ({error}). Restore the Redis backup that belongs to this "
                 "ledger, or empty Redis and run `engage rebuild`"
             ) from error
-        counts: Counter[tuple[str, ...]] = Counter({("duplicates", topic): n for topic, n in found.duplicates.items()})
-        counts.update({("late", topic): n for topic, n in found.late.items()})
-        counts.update({("receipts", *about): n for about, n in found.receipts.items()})
-        counts.update({("dropped", what): n for what, n in found.dropped.items() if n})
-        counts.update({("overrides", *about): n for about, n in found.overrides.items()})
-        counts.update({("retracted", kind): n for kind, n in found.retracted.items()})
-        counts.update({("beyond", kind): n for kind, n in found.beyond.items()})
-        counts.update({("corrections", *about): n for about, n in found.corrections.items()})
-        counts.update({("unknown", name): n for name, n in found.unknown.items()})
-        counts.update({("tier_notices", *about): n for about, n in found.notices.items()})
-        tallies: Counter[str] = Counter()
-        for decision, times in found.outcomes.items():
-            counts["decisions", *decision] += times
+        counts, tallies = found.counts, Counter[str]()
+        counts.update({("decisions", *about): times for about, times in found.outcomes.items()})
         for (before, after, reason), times in found.moves.items():
             counts["tier_changes", before, after, reason] += times
             tallies[after] += times

@@ -256,7 +256,7 @@ def test_a_comment_is_passed_on_and_nowhere_else():
     assert WORDS not in json.dumps(action["why"])
     assert WORDS.encode() not in pack(plan.layout, desk.client)
     decided = decide(plan, {}, [item])
-    assert WORDS not in repr((decided.outcomes, decided.duplicates, decided.late, decided.receipts))
+    assert WORDS not in repr((decided.outcomes, decided.counts))
     shown = Explainer(plan).explain(plan.rule_set.rules[0], on("feedback"), desk.client, item[1], None)
     assert WORDS not in repr(shown)
 

@@ -121,7 +121,7 @@ def test_a_bust_after_a_month_is_of_an_event_that_had_counted():
     item = trade(at(0), 500)
     desk.take(profile(at(-1)), item, trade(at(1), 10))
     decided = decide(plan, desk.states, [correction(at(30), item)])
-    assert decided.corrections == {("trades", "exact"): 1}
+    assert decided.counts == {("corrections", "trades", "exact"): 1, ("retracted", "message"): 1}
     reach, layout = plan.reaches["n"], plan.layout.sources["trades"]
     column = [key for key, _ in layout.columns].index(reach.places[0])
     window = next(index for index, (_, w) in enumerate(layout.windows) if (w.column, w.slots) == (column, 90))

@@ -194,7 +194,7 @@ def test_a_rule_that_the_rules_do_not_have_is_said():
     desk = desk_of()
     topic, event = said(at(1), "snooze", rule_id="gone", until=at(9))
     decided = decide(desk.plan, desk.states, [(topic, event)])
-    assert decided.overrides == {("snooze", "unknown_rule"): 1}
+    assert decided.counts == {("overrides", "snooze", "unknown_rule"): 1}
 
 
 # -- what is kept ------------------------------------------------------------------------------------------------------

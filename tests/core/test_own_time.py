@@ -131,13 +131,13 @@ def test_the_same_event_counts_once_within_its_horizon():
     first = login(at(0))
     assert len(d.take(first)) == 1
     decided = decide(d.plan, d.states, [first, first])
-    assert (decided.messages, decided.duplicates) == ([], {"logins": 2})
+    assert (decided.messages, decided.counts) == ([], {("duplicates", "logins"): 2})
     d.states["c1"] = unpack(d.plan.layout, pack(d.plan.layout, d.client))
-    assert decide(d.plan, d.states, [first]).duplicates == {"logins": 1}
+    assert decide(d.plan, d.states, [first]).counts == {("duplicates", "logins"): 1}
     d.take(login(at(DUPLICATE_DAYS)))
-    assert decide(d.plan, d.states, [first]).duplicates == {"logins": 1}
+    assert decide(d.plan, d.states, [first]).counts == {("duplicates", "logins"): 1}
     d.take(login(at(DUPLICATE_DAYS + 1)))
-    assert decide(d.plan, d.states, [first]).duplicates == {}
+    assert decide(d.plan, d.states, [first]).counts == {("late", "logins"): 1}
 
 
 def test_the_same_id_on_another_topic_or_at_another_time_is_another_event():
@@ -146,7 +146,7 @@ def test_the_same_id_on_another_topic_or_at_another_time_is_another_event():
     same_id = event_of(other).model_copy(update={"event_id": event_of(one).event_id})
     later = event_of(one).model_copy(update={"time": at(1)})
     decided = decide(d.plan, d.states, [one, (topic_of(other), same_id), (topic_of(one), later)])
-    assert decided.duplicates == {}
+    assert decided.counts == {}
     assert d.client.sequence == 3
 
 
@@ -155,7 +155,7 @@ def test_of_very_many_events_the_last_ones_are_known_again():
     events = [login(at(0) + n) for n in range(MAX_EVENT_IDS + 600)]
     decide(d.plan, d.states, events)
     assert sum(map(len, d.client.event_ids.values())) <= (MAX_EVENT_IDS + 256) * 6
-    assert decide(d.plan, d.states, events[-MAX_EVENT_IDS:]).duplicates == {"logins": MAX_EVENT_IDS}
+    assert decide(d.plan, d.states, events[-MAX_EVENT_IDS:]).counts == {("duplicates", "logins"): MAX_EVENT_IDS}
 
 
 # -- what falls due too late -------------------------------------------------------------------------------------------

@@ -147,9 +147,9 @@ def test_the_memory_is_bounded_and_says_what_lies_beyond():
     desk.take(*trades)
     assert len(desk.client.caused) == MAX_CAUSED == 16
     beyond = decide(desk.plan, desk.states, [correction(at(1), trades[0])])
-    assert (beyond.messages, beyond.beyond) == ([], {"trades": 1})
+    assert (beyond.messages, beyond.counts["beyond", "trades"]) == ([], 1)
     within = decide(desk.plan, desk.states, [correction(at(1), trades[5], id_="k2")])
-    assert (len(within.messages), within.retracted, within.beyond) == (4, {"alert": 4}, {})
+    assert (len(within.messages), within.counts["retracted", "alert"], within.counts["beyond", "trades"]) == (4, 4, 0)
     desk.take(login(at(40)))
     assert desk.client.caused == []
 

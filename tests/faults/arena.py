@@ -20,7 +20,7 @@ from typing import Any
 import redis
 from redis.exceptions import RedisClusterException
 
-from engine.runtime.redis.store import position_key
+from engine.runtime.redis.keys import position_key
 from tests.faults.proxy import Proxies, Proxy
 from tests.kafka.installation import RULES, Installation
 from tests.kafka.worker_process import WorkerProcess

@@ -31,7 +31,7 @@ from engine.operations.replay import Replayed, replay_ledger
 from engine.runtime.clients import Clients
 from engine.runtime.formats import LEDGER_FORMAT
 from engine.runtime.protocol.writes import LISTED, STATE_FIELD
-from engine.runtime.redis.store import list_key
+from engine.runtime.redis.keys import list_key
 from engine.runtime.rule_sets.archive import RuleSetArchive
 from tests.fixtures.loading import WHEEL
 from tests.kafka.installation import Installation, Record, by_client

@@ -11,7 +11,7 @@ from random import Random
 
 from redis.crc import key_slot
 
-from engine.runtime.redis.store import tag
+from engine.runtime.redis.keys import tag
 from tests.faults.arena import Arena
 from tests.faults.faults import FAULTS, OF_ONE_SERVER, Harm
 from tests.services.redis import RedisServer

@@ -20,7 +20,7 @@ from statistics import median
 
 from confluent_kafka import TopicPartition
 
-from engine.runtime.redis.store import due_key
+from engine.runtime.redis.keys import due_key
 from tests.faults.findings import Findings, cpu_s
 from tests.kafka.installation import RULES, Installation, Sent
 from tests.kafka.worker_process import HUNG_S, eventually

@@ -39,7 +39,7 @@ from engine.demo.embedded import die_with_parent
 from engine.runtime.addresses import RedisAddresses
 from engine.runtime.clients import Clients
 from engine.runtime.kafka import topics
-from engine.runtime.redis.store import position_key
+from engine.runtime.redis.keys import position_key
 from engine.runtime.settings import Settings
 from tests.kafka.worker_process import HUNG_S, WorkerProcess, eventually
 from tests.services.process import REPOSITORY, free_port

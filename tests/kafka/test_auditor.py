@@ -8,7 +8,7 @@ import pytest
 
 from engine.core.contract.outbound import OUTBOUND
 from engine.core.contract.topics import DEAD_LETTERS
-from engine.runtime.redis.store import position_key, tag
+from engine.runtime.redis.keys import position_key, tag
 from tests.faults.auditor import Audit, audit
 from tests.faults.load import Load
 from tests.kafka.conftest import MakeInstallation

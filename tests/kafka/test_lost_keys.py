@@ -10,7 +10,7 @@ import pytest
 import redis
 from confluent_kafka import TopicPartition
 
-from engine.runtime.redis.store import client_key, due_key, position_key
+from engine.runtime.redis.keys import client_key, due_key, position_key
 from tests.kafka.conftest import MakeInstallation
 from tests.kafka.installation import Installation, Sent
 from tests.kafka.worker_process import WorkerProcess, eventually

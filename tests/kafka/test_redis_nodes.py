@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from redis.crc import key_slot
 
-from engine.runtime.redis.store import tag
+from engine.runtime.redis.keys import tag
 from tests.kafka.conftest import MakeInstallation, Offline
 from tests.kafka.installation import Installation
 from tests.services.redis_nodes import Cluster, Nodes, Sentinels

@@ -17,7 +17,7 @@ from confluent_kafka.admin import NewTopic
 
 from engine.core.contract.topics import ranks
 from engine.runtime.formats import LEDGER_FORMAT
-from engine.runtime.redis.store import position_key
+from engine.runtime.redis.keys import position_key
 from tests.kafka.conftest import MakeInstallation, Offline
 from tests.kafka.installation import RULES, Installation
 from tests.kafka.worker_process import eventually

@@ -12,7 +12,8 @@ from engine.core.client.state import ClientState
 from engine.runtime.clients import redis_client
 from engine.runtime.protocol.ledger import Store
 from engine.runtime.protocol.writes import encode_writes
-from engine.runtime.redis.store import RedisStore, client_key, due_key
+from engine.runtime.redis.keys import client_key, due_key
+from engine.runtime.redis.store import RedisStore
 from engine.runtime.settings import Settings
 from tests.contract_store import StoreContract, writes
 from tests.core.making import at, shipped_plan

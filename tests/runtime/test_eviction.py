@@ -13,8 +13,9 @@ from engine.runtime.clients import Clients, redis_client
 from engine.runtime.errors import Refused
 from engine.runtime.partitioning import partitioner
 from engine.runtime.redis.eviction import UNKNOWN, MemoryWatch, memories, refuse_eviction
+from engine.runtime.redis.keys import client_key, due_key, position_key
+from engine.runtime.redis.pins import has_pins, pin_ledger, pin_partitions
 from engine.runtime.redis.reading import all_states, read_client
-from engine.runtime.redis.store import client_key, due_key, has_pins, pin_ledger, pin_partitions, position_key
 from engine.runtime.settings import Settings
 from tests.runtime.test_redis import filled
 from tests.services.redis import RedisServer

@@ -29,7 +29,8 @@ from engine.runtime.clients import redis_client
 from engine.runtime.errors import Refused
 from engine.runtime.formats import SNAPSHOT_FORMAT
 from engine.runtime.protocol.writes import encode_writes
-from engine.runtime.redis.store import RedisStore, pin_partitions
+from engine.runtime.redis.pins import pin_partitions
+from engine.runtime.redis.store import RedisStore
 from engine.runtime.settings import Settings
 from tests.core.making import TIERS, Desk, at, balance, login, plan_of, profile, rule, trade
 from tests.core.test_answers import came

@@ -14,8 +14,10 @@ from engine.cli.main import main
 from engine.core.firm_time import NEVER_MS
 from engine.runtime.clients import redis_client
 from engine.runtime.protocol.writes import LISTED, Write, decode_writes, encode_writes, from_0_1
+from engine.runtime.redis.keys import client_key, list_key
 from engine.runtime.redis.lists import listed_clients
-from engine.runtime.redis.store import RedisStore, client_key, list_key, pin_partitions
+from engine.runtime.redis.pins import pin_partitions
+from engine.runtime.redis.store import RedisStore
 from engine.runtime.settings import Settings
 from tests.services.redis import RedisServer
 

@@ -28,14 +28,10 @@ from engine.runtime.partitioning import partitioner
 from engine.runtime.protocol.position import End, Position
 from engine.runtime.protocol.writes import encode_writes
 from engine.runtime.redis.errors import redis_errors
+from engine.runtime.redis.pins import pin_ledger, pin_partitions, pinned_partitions
 from engine.runtime.redis.reading import on_one_screen, packed_states, read_client
-from engine.runtime.redis.store import (
-    RedisStore,
-    flushed,
-    pin_ledger,
-    pin_partitions,
-    pinned_partitions,
-)
+from engine.runtime.redis.store import RedisStore
+from engine.runtime.redis.upkeep import flushed
 from engine.runtime.settings import Settings
 from tests.core.making import Desk, at, balance, login, profile, shipped_plan, trade
 from tests.core.test_answers import came

@@ -20,18 +20,11 @@ from engine.runtime.errors import Refused, Unavailable
 from engine.runtime.protocol.ledger import Store
 from engine.runtime.redis.errors import redis_errors
 from engine.runtime.redis.eviction import memories, refuse_eviction
+from engine.runtime.redis.keys import client_key, due_key, tag
+from engine.runtime.redis.pins import has_pins, pin_ledger, pin_partitions, pinned_partitions
 from engine.runtime.redis.reading import all_states, packed_states, read_client
-from engine.runtime.redis.store import (
-    RedisStore,
-    client_key,
-    due_key,
-    flushed,
-    has_pins,
-    pin_ledger,
-    pin_partitions,
-    pinned_partitions,
-    tag,
-)
+from engine.runtime.redis.store import RedisStore
+from engine.runtime.redis.upkeep import flushed
 from engine.runtime.settings import Settings
 from tests.contract_store import StoreContract, writes
 from tests.runtime.driving import pack_all

@@ -17,7 +17,7 @@ from aiokafka import TopicPartition
 from engine.core.contract.topics import inbound_topics
 from engine.runtime.protocol import ledger
 from engine.runtime.protocol.position import Position
-from engine.runtime.redis.store import position_key, tag
+from engine.runtime.redis.keys import position_key, tag
 from tests.simulation.auditor import audit
 from tests.simulation.commands import Backfill, replay_differs
 from tests.simulation.loop import Process

@@ -20,7 +20,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from engine.runtime.protocol.writes import LISTED, STATE_FIELD
-from engine.runtime.redis.store import APPLY, LOAD, LOOK, MISSING, SCAN
+from engine.runtime.redis.store import APPLY, LOAD
+from engine.runtime.redis.upkeep import LOOK, MISSING, SCAN
 from tests.simulation.network import Network
 
 

@@ -15,7 +15,8 @@ from aiokafka import TopicPartition
 from engine.runtime.clients import Clients
 from engine.runtime.kafka.log import KafkaLog
 from engine.runtime.protocol.ledger import Store
-from engine.runtime.redis.store import RedisStore, client_key, due_key
+from engine.runtime.redis.keys import client_key, due_key
+from engine.runtime.redis.store import RedisStore
 from engine.runtime.settings import Settings
 from tests.contract_log import KafkaContract
 from tests.contract_store import StoreContract

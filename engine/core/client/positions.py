@@ -77,15 +77,16 @@ def remembered(positions: Positions, day: int) -> Positions:
 
 def portfolio(client: ClientState) -> Portfolio:
     """What follows from a client's positions; reckoned anew only after they have changed."""
-    if client.portfolio is None or client.portfolio[0] is not client.positions:
-        client.portfolio = client.positions, _portfolio(client.positions)
-    found = client.portfolio[1]
+    if not client.positions:
+        found = _NOTHING_HELD
+    elif client.portfolio is None or client.portfolio[0] is not client.positions:
+        found = _portfolio(client.positions)
+        client.portfolio = client.positions, found
+    else:
+        found = client.portfolio[1]
     if found.held or client.activities["positions"].last_ms is not None:
         return found
     return _NOTHING_TOLD
-
-
-_NOTHING_TOLD: Final = Portfolio(None)
 
 
 def _portfolio(positions: Positions) -> Portfolio:
@@ -108,6 +109,10 @@ def _portfolio(positions: Positions) -> Portfolio:
         " ".join(sorted({position[PRODUCT] for position in held.values()})) or None,
         value_of,
     )
+
+
+_NOTHING_TOLD: Final = Portfolio(None)
+_NOTHING_HELD: Final = _portfolio({})
 
 
 # -- what rules ask ----------------------------------------------------------------------------------------------------

@@ -177,7 +177,7 @@ class ClientState:
         """Whether this event has come within DUPLICATE_DAYS; it is known from now on. Of another time it is another
         event, whose producer gave an id twice: one that is later than all before it cannot have come (`may_be`).
         """
-        digest = (crc32(event_id.encode(), _seed(topic)) << 16 | time_ms & 0xFFFF).to_bytes(EVENT_ID_BYTES, "big")
+        digest = event_digest(topic, event_id, time_ms)
         if may_be and self.has_seen(digest):
             return True
         self.see(digest)
@@ -215,7 +215,7 @@ class ClientState:
 
 
 def event_digest(topic: str, event_id: str, time_ms: int) -> bytes:
-    """What an event is known by; `seen` has the same in line."""
+    """What an event is known by."""
     return (crc32(event_id.encode(), _seed(topic)) << 16 | time_ms & 0xFFFF).to_bytes(EVENT_ID_BYTES, "big")
 
 

@@ -103,7 +103,7 @@ def action_id(client: ClientState, rule: Rule, ordinal: int) -> str:
 
 
 def action_message(match: Match, client: ClientState, channel: str, cause: Cause, ordinal: int) -> Message:
-    compiled, event, move, held = match
+    compiled, event, move, _ = match
     rule, audience = compiled.rule, audience_of(compiled.rule, client)
     why = _named(compiled.why_names, compiled.why(client, event, move))
     if audience != rule.audience:
@@ -128,7 +128,7 @@ def action_message(match: Match, client: ClientState, channel: str, cause: Cause
         template=rule.template,
         parameters=_named(compiled.parameter_names, compiled.parameters(client, event, move)),
         why=why,
-        expires_at=rfc3339(held[holding.EXPIRES_MS] if held else client.now_ms + rule.expires_s * 1000),
+        expires_at=rfc3339(holding.expires_ms(client, match)),
         contact_class=rule.contact_class,
         purpose=compiled.contact_class.purpose,
         campaign=rule.campaign,

@@ -25,7 +25,7 @@ from engine.core.plan.compile import Plan
 from engine.core.plan.features import next_slide_ms
 from engine.core.plan.waking import Silent, Wait, next_flip_ms
 from engine.core.policy.holding import next_release_ms, take_released
-from engine.core.policy.match import Match, Maturity
+from engine.core.policy.match import Match, Maturity, matched
 from engine.core.rules.occasion import (
     AT,
     BECOMES,
@@ -83,8 +83,7 @@ def _holding(
     """Those of the candidates whose condition holds."""
     if not candidates:
         return []
-    rules, matched = plan.compiled[trigger], plan.match[trigger](client, event, None)
-    return [Match(rules[index], event) for index in candidates if index in matched]
+    return [match for match in matched(plan, client, trigger, event) if match.compiled.index in candidates]
 
 
 # -- silences ----------------------------------------------------------------------------------------------------------
@@ -196,8 +195,7 @@ def _next_wait_ms(plan: Plan, client: ClientState) -> int:
 
 def item_matches(plan: Plan, client: ClientState, steps: Iterable[Item]) -> list[Match]:
     """Of each step that an item took the rules whose condition holds."""
-    rules, match = plan.compiled[ITEM_STEP], plan.match[ITEM_STEP]
-    return [Match(rules[index], item) for item in steps for index in match(client, item, None)]
+    return [match for item in steps for match in matched(plan, client, ITEM_STEP, item)]
 
 
 def _waited(plan: Plan, client: ClientState) -> list[Match]:

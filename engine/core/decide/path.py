@@ -38,7 +38,7 @@ from engine.core.learn.items import keep, take_back
 from engine.core.plan.compile import Plan
 from engine.core.policy import holding
 from engine.core.policy.gates import IN_TIME, Hold, Moment, Send, judge, record
-from engine.core.policy.match import AtRisk, Match, TierMove
+from engine.core.policy.match import AtRisk, Match, TierMove, matched
 from engine.core.rules.occasion import TIER_AT_RISK, TIER_CHANGE, on
 
 
@@ -69,18 +69,11 @@ class Decided:
     changed: dict[str, ClientState] = field(default_factory=dict)
     outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)  # (rule id, outcome)
     moves: Counter[tuple[str, str, str]] = field(default_factory=Counter)  # (from or "", to, reason)
-    notices: Counter[tuple[str, str]] = field(default_factory=Counter)  # (tier, the one it would fall to)
-    duplicates: Counter[str] = field(default_factory=Counter)  # by topic
-    late: Counter[str] = field(default_factory=Counter)  # by topic
-    receipts: Counter[tuple[str, str]] = field(default_factory=Counter)  # (channel, status)
-    dropped: Counter[str] = field(default_factory=Counter)  # what a state has no room for: how many
-    overrides: Counter[tuple[str, str]] = field(default_factory=Counter)  # (kind, what is wrong with it or "")
-    retracted: Counter[str] = field(default_factory=Counter)  # by kind of action
-    beyond: Counter[str] = field(
-        default_factory=Counter
-    )  # kinds of corrected events older than what is known of actions
-    corrections: Counter[tuple[str, str]] = field(default_factory=Counter)  # (kind of the earlier event, result)
-    unknown: Counter[str] = field(default_factory=Counter)  # features that a correction left without their value
+    # what else, and about what: duplicates and late (topic), receipts (channel, status), dropped (what a state has no
+    # room for), overrides (kind, what is wrong with it or ""), tier_notices (tier, the one it would fall to), retracted
+    # (kind of action), corrections (kind of the earlier event, result), beyond (kind of a corrected event older than
+    # what is known of actions), unknown (feature that a correction left without its value)
+    counts: Counter[tuple[str, ...]] = field(default_factory=Counter)
     decided_ms: int = 0  # the moment at which this is decided; 0: whatever falls due is decided in time
 
 
@@ -117,10 +110,10 @@ def _take(plan: Plan, states: MutableMapping[str, ClientState], topic: str, even
     late, again, day = event.time < client.now_ms, event.time <= client.now_ms, client.day
     client.advance(plan.layout, event.time)
     if client.seen(topic, event.event_id, event.time, again):
-        decided.duplicates[topic] += 1
+        decided.counts["duplicates", topic] += 1
         return
     if late:
-        decided.late[topic] += 1
+        decided.counts["late", topic] += 1
     client.sequence += 1
     if topic == "balances":
         event = accounts.of_client(plan, client, event)
@@ -128,42 +121,37 @@ def _take(plan: Plan, states: MutableMapping[str, ClientState], topic: str, even
     steps = learn(plan, client, topic, event, late)
     comes = _BACK[topic](plan, client, event, decided, steps) if topic in _BACK else None
     if (client.positions_dropped, client.accounts_dropped) != dropped:
-        decided.dropped["positions"] += client.positions_dropped - dropped[0]
-        decided.dropped["accounts"] += client.accounts_dropped - dropped[1]
+        decided.counts["dropped", "positions"] += client.positions_dropped - dropped[0]
+        decided.counts["dropped", "accounts"] += client.accounts_dropped - dropped[1]
     found = None
     if topic in plan.review_on:
         found = review(plan, client)
         client.review_ms = review_due_ms(plan, client)
-    move, notice = (None, found) if isinstance(found, AtRisk) else (found, None)
-    if plan.facts[topic] or move is not None or day != client.day or client.sequence == 1:
+    if plan.facts[topic] or isinstance(found, TierMove) or day != client.day or client.sequence == 1:
         _classify(plan, client)
     if plan.portrayal is not None or client.portrait or client.stage:
         portray(plan, client)
-    trigger = on(topic)
-    rules = plan.compiled[trigger]
-    matches = [Match(rules[index], event) for index in plan.match[trigger](client, event, None)]
+    matches = matched(plan, client, on(topic), event)
     if client.waits or topic in plan.timed.steps:
         matches += sequence_matches(plan, client, topic, event)
     if steps:
         matches += item_matches(plan, client, steps)
-    if notice is not None:
-        matches += _noticed(plan, client, notice, decided)
     if client.held or plan.timed.becomes:
         matches += became(plan, client)
-    if matches or move is not None:
+    if matches or found is not None:
         cause = Cause.model_construct(type=topic, event_id=event.event_id, time=rfc3339(event.time))
-        _act(plan, client, event, cause, matches, move, decided)
+        _act(plan, client, event, cause, matches, found, decided)
     client.due_ms = next_due_ms(plan, client, decided.decided_ms)
     if comes is not None:
         _take(plan, states, *comes, decided)
 
 
 def _receipt(_plan: Plan, _client: ClientState, event: Any, decided: Decided, _steps: list[Item]) -> None:
-    decided.receipts[event.channel, event.status] += 1
+    decided.counts["receipts", event.channel, event.status] += 1
 
 
 def _override(plan: Plan, _client: ClientState, event: Any, decided: Decided, _steps: list[Item]) -> None:
-    decided.overrides[event.kind, unknown_in(plan, event)] += 1
+    decided.counts["overrides", event.kind, unknown_in(plan, event)] += 1
 
 
 def _correction(
@@ -172,8 +160,8 @@ def _correction(
     """Returns the event that counts instead of one that has not come."""
     held = retractions.before(plan, client, event)
     found = correct(plan, client, event)
-    decided.corrections[found.kind, found.result] += 1
-    decided.unknown.update(found.unknown)
+    decided.counts["corrections", found.kind, found.result] += 1
+    decided.counts.update(("unknown", name) for name in found.unknown)
     _classify(plan, client)
     if found.result in COUNTED:
         _retract(plan, client, event, found, held, decided, steps)
@@ -191,13 +179,13 @@ def _retract(
 ) -> None:
     """What the corrected event led to is taken back, or not sent at all if it waits."""
     if retractions.is_beyond(client, event):
-        decided.beyond[found.kind] += 1
+        decided.counts["beyond", found.kind] += 1
     stands = retractions.standing(plan, client, found, held)
     if client.waiting:
         holding.correct(plan, client, found.kind, event.original, found.instead, stands)
     for sent in retractions.retract(plan, client, event, found, stands):
         kind: str = sent[retractions.KIND]
-        decided.retracted[kind] += 1
+        decided.counts["retracted", kind] += 1
         decided.messages.append(retraction_message(client, sent, found.kind, event))
         steps += take_back(plan, client, kind, retracted_id(client, sent))
 
@@ -219,34 +207,21 @@ def unknown_in(plan: Plan, override: Any) -> str:
 
 
 def _run_timers(plan: Plan, client: ClientState, until_ms: int, decided: Decided, *, behind: bool = False) -> None:
-    """Everything that falls due up to `until_ms`, each at its own time. `behind`: an event that came since is at hand,
-    and there may be more.
-    """
+    """Everything that falls due up to `until_ms`, each at its own time. `behind`: events since are at hand."""
     moment = Moment(decided.decided_ms, behind)
     while client.due_ms <= until_ms:
         client.advance(plan.layout, client.due_ms)
         client.sequence += 1
         found = review(plan, client)
-        move, notice = (None, found) if isinstance(found, AtRisk) else (found, None)
         _classify(plan, client)
         if plan.portrayal is not None or client.portrait or client.stage:
             portray(plan, client)
         matches = take_due(plan, client)
-        if notice is not None:
-            matches += _noticed(plan, client, notice, decided)
-        if matches or move is not None:
+        if matches or found is not None:
             cause = Cause.model_construct(type=TIMER, event_id=None, time=rfc3339(client.now_ms))
-            _act(plan, client, None, cause, matches, move, decided, moment)
+            _act(plan, client, None, cause, matches, found, decided, moment)
         client.review_ms = review_due_ms(plan, client)
         client.due_ms = next_due_ms(plan, client, decided.decided_ms)
-
-
-def _noticed(plan: Plan, client: ClientState, notice: AtRisk, decided: Decided) -> list[Match]:
-    """The rules that a notice of a demotion matches."""
-    assert client.tier is not None  # which it would leave
-    decided.notices[client.tier, notice.falls_to] += 1
-    rules = plan.compiled[TIER_AT_RISK]
-    return [Match(rules[index], notice) for index in plan.match[TIER_AT_RISK](client, notice, None)]
 
 
 def _sweep(plan: Plan, states: MutableMapping[str, ClientState], item: Sweep, decided: Decided) -> None:
@@ -296,21 +271,22 @@ def _act(
     event: Event | None,
     cause: Cause,
     matches: list[Match],
-    move: TierMove | None,
+    found: TierMove | AtRisk | None,
     decided: Decided,
     moment: Moment = IN_TIME,
 ) -> None:
-    """Publish a tier change, then take each rule that matched through the contact policy, most urgent first; then those
-    that hear of the items that were opened so.
+    """Publish a tier change, add the rules on it, or on the notice of one; then take each rule that matched through the
+    contact policy, most urgent first; then those that hear of the items that were opened so.
     """
     ordinal = 0
-    if move is not None:
-        decided.moves[move.from_tier or "", move.to_tier, move.reason] += 1
-        decided.messages.append(tier_change_message(client, move, cause, ordinal))
+    if isinstance(found, TierMove):
+        decided.moves[found.from_tier or "", found.to_tier, found.reason] += 1
+        decided.messages.append(tier_change_message(client, found, cause, ordinal))
         ordinal += 1
-        rules = plan.compiled[TIER_CHANGE]
-        by_move = plan.match[TIER_CHANGE](client, event, move)
-        matches = [*matches, *(Match(rules[index], event, move) for index in by_move)]
+        matches = matches + matched(plan, client, TIER_CHANGE, event, found)
+    elif found is not None:
+        decided.counts["tier_notices", client.tier or "", found.falls_to] += 1
+        matches = matches + matched(plan, client, TIER_AT_RISK, found)
     opened = _send(plan, client, cause, matches, ordinal, decided, moment)
     if opened and (further := item_matches(plan, client, opened)):
         _send(plan, client, cause, further, ordinal + len(matches), decided, moment)

@@ -17,10 +17,7 @@ from engine.core.plan.waking import next_flip_ms
 def portray(plan: Plan, client: ClientState) -> None:
     portrayal = plan.portrayal
     if portrayal is None:
-        if client.portrait:  # by rules that had one: other systems are to see that nobody says so any longer
-            client.portrait = {}
-        if client.stage is not None:
-            client.stage = client.stage_since_ms = None
+        _take_down(client)
         return
     first = portrayal.stage(client, None, None)
     stage = portrayal.stages[first[0]] if first else None
@@ -34,6 +31,13 @@ def portray(plan: Plan, client: ClientState) -> None:
             for (name, shown), value in zip(portrayal.shown, values, strict=True)
             if value is not None
         }
+
+
+def _take_down(client: ClientState) -> None:
+    """Its rules had a portrait: other systems are to see that nobody says so any longer."""
+    if client.portrait:
+        client.portrait = {}
+    client.stage = client.stage_since_ms = None
 
 
 def next_portrait_ms(plan: Plan, client: ClientState) -> int:

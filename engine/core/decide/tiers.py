@@ -127,16 +127,8 @@ def _given_no_longer(ladder: CompiledLadder | None, client: ClientState) -> Tier
 def _move(
     client: ClientState, to_tier: str, reason: str, ladder: CompiledLadder | None, measure: Any, threshold: float | None
 ) -> TierMove:
-    move = TierMove(
-        client.tier,
-        to_tier,
-        reason,
-        measure,
-        ladder.ladder.measure.text if ladder else None,
-        threshold,
-        ladder.money if ladder else False,
-        client.tier_since_ms,
-    )
+    name, money = (ladder.ladder.measure.text, ladder.money) if ladder else (None, False)
+    move = TierMove(client.tier, to_tier, reason, measure, name, threshold, money, client.tier_since_ms)
     client.tier, client.tier_since_ms, client.tier_risk = to_tier, client.now_ms, None
     client.tier_history = [*client.tier_history, [client.now_ms, move.from_tier, to_tier]][-MAX_HISTORY:]
     return move

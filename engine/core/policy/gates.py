@@ -93,11 +93,8 @@ Gate = Callable[[Plan, ClientState, Offer], Suppress | Hold | None]
 
 def _expired(plan: Plan, client: ClientState, offer: Offer) -> Suppress | None:
     """Its expiry had already passed when it was decided."""
-    held, compiled = offer.match.held, offer.match.compiled
-    if held is not None and client.now_ms >= held[holding.EXPIRES_MS]:
-        return Suppress(offer.channel, Outcome.EXPIRED)
-    expires_ms = held[holding.EXPIRES_MS] if held is not None else client.now_ms + compiled.rule.expires_s * 1000
-    return Suppress(offer.channel, Outcome.EXPIRED) if offer.moment.decided_ms >= expires_ms else None
+    over = max(offer.moment.decided_ms, client.now_ms) >= holding.expires_ms(client, offer.match)
+    return Suppress(offer.channel, Outcome.EXPIRED) if over else None
 
 
 def _no_longer_true(plan: Plan, client: ClientState, offer: Offer) -> Suppress | None:
@@ -110,17 +107,15 @@ def _no_longer_true(plan: Plan, client: ClientState, offer: Offer) -> Suppress |
 
 def _past_unknown(plan: Plan, client: ClientState, offer: Offer) -> Suppress | None:
     """Its condition may hold only because a feature has been kept for less time than its window."""
-    if all(reach.is_known(client) for reach in offer.match.compiled.needs):
-        return None
-    return Suppress(offer.channel, Outcome.PAST_UNKNOWN)
+    known = all(reach.is_known(client) for reach in offer.match.compiled.needs)
+    return None if known else Suppress(offer.channel, Outcome.PAST_UNKNOWN)
 
 
 def _day_unknown(plan: Plan, client: ClientState, offer: Offer) -> Suppress | None:
     """It may hold only because a list of days, or the calendar, says nothing of the day in question."""
-    beyond = offer.match.compiled.beyond
-    if beyond is None or not beyond(client, offer.match.event, offer.match.move):
-        return None
-    return Suppress(offer.channel, Outcome.DAY_UNKNOWN)
+    compiled, event, move, _ = offer.match
+    unknown = compiled.beyond is not None and compiled.beyond(client, event, move)
+    return Suppress(offer.channel, Outcome.DAY_UNKNOWN) if unknown else None
 
 
 def _do_not_contact(plan: Plan, client: ClientState, offer: Offer) -> Suppress | None:
@@ -137,9 +132,8 @@ def _snoozed(plan: Plan, client: ClientState, offer: Offer) -> Suppress | None:
     """Staff let the rule rest, whoever acts; or everything that goes to the client."""
     if not client.overrides or "snooze" in offer.contact_class.exempt:
         return None
-    of_rule = overrides.until_ms(client, overrides.SNOOZE, offer.match.compiled.rule.id)
-    of_all = overrides.until_ms(client, overrides.SNOOZE) if offer.to_client else None
-    until_ms = max(of_rule or 0, of_all or 0)
+    asked = (offer.match.compiled.rule.id, "") if offer.to_client else (offer.match.compiled.rule.id,)
+    until_ms = max(overrides.until_ms(client, overrides.SNOOZE, rule) or 0 for rule in asked)
     return Suppress(offer.channel, Outcome.SNOOZED, until_ms) if until_ms else None
 
 
@@ -242,12 +236,10 @@ def _quiet(plan: Plan, client: ClientState, offer: Offer, channel: str) -> Suppr
     except quiet.Unknown:
         return Suppress(channel, Outcome.DAY_UNKNOWN)
     told: Told = (("quiet_hours", now.name), ("zone", client.time_zone if zone is not None else "firm"))
-    held = offer.match.held
-    expires_ms = held[holding.EXPIRES_MS] if held else client.now_ms + compiled.rule.expires_s * 1000
     if own.when_quiet == "drop" or until_ms is None or holding.is_full(client):
         return Suppress(channel, Outcome.QUIET_HOURS, until_ms, told)
     until_ms += _spread_ms(plan, client, compiled)
-    if until_ms >= expires_ms:
+    if until_ms >= holding.expires_ms(client, offer.match):
         return Suppress(channel, Outcome.QUIET_HOURS, until_ms, told)
     return Hold(channel, until_ms, "quiet_hours", told)
 

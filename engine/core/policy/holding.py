@@ -31,15 +31,19 @@ def is_full(client: ClientState) -> bool:
     return len(client.waiting) >= MAX_WAITING
 
 
+def expires_ms(client: ClientState, match: Match) -> int:
+    """When the action is not to be delivered any more; of one that waits, as it was first decided."""
+    return match.held[EXPIRES_MS] if match.held else client.now_ms + match.compiled.rule.expires_s * 1000
+
+
 def hold(client: ClientState, match: Match, cause: Cause, release_ms: int, why: str) -> None:
     """Note that it waits; again, for longer, if it did."""
     compiled, kept = match.compiled, match.held
     if kept is not None:
         client.waiting.append([*kept[:RELEASE_MS], release_ms, kept[EXPIRES_MS], why, *kept[ABOUT:]])
         return
-    expires_ms = client.now_ms + compiled.rule.expires_s * 1000
-    entry = [compiled.rule.id, str(compiled.trigger), client.now_ms, release_ms, expires_ms, why, stored(match)]
-    client.waiting.append([*entry, [cause.type, cause.event_id, cause.time]])
+    entry = [compiled.rule.id, str(compiled.trigger), client.now_ms, release_ms, expires_ms(client, match), why]
+    client.waiting.append([*entry, stored(match), [cause.type, cause.event_id, cause.time]])
 
 
 def cause_of(held: list[Any]) -> Cause:

@@ -13,9 +13,11 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel
 
 from engine.core.client.items import Item
+from engine.core.client.state import ClientState
 from engine.core.contract.topic import event_of, values_of
 from engine.core.contract.topics import Kinds
-from engine.core.plan.compile import CompiledRule
+from engine.core.plan.compile import CompiledRule, Plan
+from engine.core.rules.occasion import Trigger
 
 
 class Maturity(NamedTuple):
@@ -57,6 +59,14 @@ class Match(NamedTuple):
     event: Any = None  # an Event, an Item, a Maturity, AtRisk or None
     move: TierMove | None = None
     held: list[Any] | None = None  # what was kept of it while it waited; see holding.py
+
+
+def matched(
+    plan: Plan, client: ClientState, trigger: Trigger, event: Any = None, move: TierMove | None = None
+) -> list[Match]:
+    """The trigger's rules whose condition holds."""
+    rules = plan.compiled[trigger]
+    return [Match(rules[index], event, move) for index in plan.match[trigger](client, event, move)]
 
 
 _TUPLES: dict[str, Any] = {"item": Item, "maturity": Maturity, "at_risk": AtRisk}

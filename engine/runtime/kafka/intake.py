@@ -19,6 +19,7 @@ from engine.runtime.clients import Clients, Consumer
 from engine.runtime.errors import Refused
 from engine.runtime.kafka.connection import discard, errors, reader
 from engine.runtime.kafka.open_transactions import OpenTransactions
+from engine.runtime.kafka.topics import grown
 from engine.runtime.protocol.intake import MAX_BATCH_BYTES, Batch, Held, Merger
 from engine.runtime.settings import Settings
 
@@ -29,13 +30,6 @@ BATCHES_RECORDS: Final = 20_000  # too: records at hand take memory, and decidin
 LEAST_BATCH_RECORDS: Final = 250
 MERGE_WAIT_S: Final = 0.5
 HEARD_S: Final = 5.0
-
-
-def grown(topic: str, found: int, partitions: int) -> str:
-    return (
-        f"{topic} has {found} partitions now, it had {partitions}: what comes on the new ones would be read by nobody. "
-        f"Recreate the topic with {partitions}"
-    )
 
 
 class KafkaIntake:
@@ -68,10 +62,10 @@ class KafkaIntake:
         self._consumer: Consumer | None = None
         self._ranks = ranks
         self.merger = Merger(dict.fromkeys(ranks, 0), ranks)
-        self._heard_ms, self._heard_at = 0, -HEARD_S  # when all topics' ends were last heard of, by two clocks
-        self._forget_open()
+        self._forget_answers()
 
-    def _forget_open(self) -> None:
+    def _forget_answers(self) -> None:
+        self._heard_ms, self._heard_at = 0, -HEARD_S  # when all topics' ends were last heard of, by two clocks
         self._open = OpenTransactions(self._ranks)
         self._answered: dict[str, tuple[int | None, int, int]] = {}  # each topic's last answer, and when it came
         # An answer that is new now was asked for after the last but one look: what was on its way then came before it
@@ -93,8 +87,7 @@ class KafkaIntake:
         needed.
         """
         await self.stop()
-        self._heard_ms, self._heard_at = 0, -HEARD_S
-        self._forget_open()
+        self._forget_answers()
         self._reader = reader(
             self._settings,
             self._clients,

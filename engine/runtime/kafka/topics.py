@@ -228,3 +228,11 @@ class Admin:
         if error is not None:
             with errors():
                 raise error
+
+
+def grown(topic: str, found: int, partitions: int) -> str:
+    """What is wrong when a topic has more partitions than it had."""
+    return (
+        f"{topic} has {found} partitions now, it had {partitions}: what comes on the new ones would be read by nobody. "
+        f"Recreate the topic with {partitions}"
+    )

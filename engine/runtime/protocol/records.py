@@ -144,21 +144,26 @@ def inbound(topic: str, record: Record, known: Container[str] | None = None) -> 
     made = Inbound(
         topic, record.partition, record.offset, record.timestamp, record.key, record.value, appended=appended
     )
-    if topic != REROUTED:
-        made.headers = record.headers
+    if topic == REROUTED:
+        _restore(made, record, inbound_topics() if known is None else known)
     else:
-        made.headers = [(name, content) for name, content in record.headers if name not in _ORIGIN]
-        headers = dict(record.headers)
-        made.rerouted = True
-        try:
-            name = headers[_HEADER_TOPIC].decode()
-            origin = [int(headers[h]) for h in (_HEADER_PARTITION, _HEADER_OFFSET, _HEADER_TIMESTAMP)]
-        except (KeyError, ValueError, TypeError, AttributeError):
-            return made  # another program's record: it becomes a dead letter
-        if name in (inbound_topics() if known is None else known):
-            made.topic = name
-            made.partition, made.offset, made.timestamp_ms = origin
+        made.headers = record.headers
     return made
+
+
+def _restore(made: Inbound, record: Record, known: Container[str]) -> None:
+    """Where a rerouted copy first came from, by its headers; another program's record becomes a dead letter."""
+    made.headers = [(name, content) for name, content in record.headers if name not in _ORIGIN]
+    made.rerouted = True
+    headers = dict(record.headers)
+    try:
+        name = headers[_HEADER_TOPIC].decode()
+        origin = [int(headers[h]) for h in (_HEADER_PARTITION, _HEADER_OFFSET, _HEADER_TIMESTAMP)]
+    except (KeyError, ValueError, TypeError, AttributeError):
+        return
+    if name in known:
+        made.topic = name
+        made.partition, made.offset, made.timestamp_ms = origin
 
 
 # -- events dated ahead ----------------------------------------------------------------------------

@@ -6,9 +6,9 @@ in a script, and is passed on.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 from redis.exceptions import (
     AskError,
@@ -55,6 +55,12 @@ def redis_errors() -> Iterator[None]:
         if isinstance(found, ResponseError) and not passing:
             raise  # a fault of ours, such as in a script: waiting would not mend it
         raise Unavailable("redis", f"{type(found).__name__}: {text}") from error
+
+
+async def answer(command: Awaitable[Any]) -> Any:
+    """What Redis answers. Raises Unavailable or Refused."""
+    with redis_errors():
+        return await command
 
 
 def _remedy(error: BaseException, text: str) -> str | None:

@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from engine.runtime.redis.errors import redis_errors
-from engine.runtime.redis.store import list_key, pinned_partitions
+from engine.runtime.redis.keys import list_key
+from engine.runtime.redis.pins import pinned_partitions
 
 if TYPE_CHECKING:
     from engine.runtime.clients import AnyRedis

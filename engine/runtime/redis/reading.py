@@ -31,7 +31,9 @@ from engine.runtime.protocol.position import Position
 from engine.runtime.protocol.recovery import under_way
 from engine.runtime.protocol.writes import STATE_FIELD
 from engine.runtime.redis.errors import redis_errors
-from engine.runtime.redis.store import RedisStore, client_key, due_key, pinned_partitions
+from engine.runtime.redis.keys import client_key, due_key
+from engine.runtime.redis.pins import pinned_partitions
+from engine.runtime.redis.store import RedisStore
 
 if TYPE_CHECKING:
     from engine.runtime.clients import AnyRedis

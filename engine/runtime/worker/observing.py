@@ -1,6 +1,7 @@
-"""What a partition of a worker tells, as metrics.
+"""What a partition of a worker tells, as metrics, and what waits before it.
 
-Enters: what the partition tells an Observer. Leaves: counts in `Metrics`, samples of what rules cost.
+Enters: what the partition tells an Observer; its intake. Leaves: counts in `Metrics`, samples of what rules cost,
+warnings.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import structlog
 
 from engine.core.plan.compile import Plan
 from engine.runtime.observe.metrics import Metrics
+from engine.runtime.protocol.intake import Held, Intake
 from engine.runtime.protocol.processor import Phase
 from engine.runtime.protocol.unit import OpenUnit
 from engine.runtime.worker.rule_costs import CostSampler
@@ -52,24 +54,10 @@ class PartitionMetrics:
             now_ms = self._wall_ms()
             for came_ms in unit.acted_ms:
                 self._metrics.action_delay.observe(max(now_ms - came_ms, 0) / 1000)
-        for (topic, reason), times in unit.rejected.items():  # lines that repeat are folded, see folding.py
-            log.warning(
-                "records are refused: `engage dead-letters` shows them",
-                partition=partition,
-                topic=topic,
-                reason=reason,
-                error=unit.refusals[topic, reason],
-                records=times,
-            )
-
-        for (about, *names), times in unit.counts.items():
-            if about == "unknown":
-                log.warning(
-                    "corrections left a feature unknown: run `engage backfill FEATURE`",
-                    partition=partition,
-                    feature=names[0],
-                    clients=times,
-                )
+        if unit.rejected:
+            _warn_of_refused(partition, unit)
+        if unknown := {about[1]: times for about, times in unit.counts.items() if about[0] == "unknown"}:
+            _warn_of_unknown(partition, unknown)
 
     def recovered(self, partition: int, units: int, healed: int, tallies: Mapping[str, int]) -> None:
         self._metrics.recovered_units.inc(units)
@@ -85,3 +73,73 @@ class PartitionMetrics:
     def swept(self, changed: int, unchanged: int) -> None:
         self._metrics.swept.labels("changed").inc(changed)
         self._metrics.swept.labels("unchanged").inc(unchanged)
+
+
+def _warn_of_refused(partition: int, unit: OpenUnit) -> None:
+    for (topic, reason), times in unit.rejected.items():  # lines that repeat are folded, see folding.py
+        log.warning(
+            "records are refused: `engage dead-letters` shows them",
+            partition=partition,
+            topic=topic,
+            reason=reason,
+            error=unit.refusals[topic, reason],
+            records=times,
+        )
+
+
+def _warn_of_unknown(partition: int, features: Mapping[str, int]) -> None:
+    for feature, times in features.items():
+        log.warning(
+            "corrections left a feature unknown: run `engage backfill FEATURE`",
+            partition=partition,
+            feature=feature,
+            clients=times,
+        )
+
+
+class Backlog:
+    """What waits before one partition: records that are yet to be read, also behind open transactions of others."""
+
+    def __init__(self, metrics: Metrics, intake: Intake, partition: int, wall_ms: Callable[[], int]) -> None:
+        self.held: dict[str, Held] = {}  # by topic, what waits behind an open transaction
+        self._metrics = metrics
+        self._intake = intake
+        self._partition = partition
+        self._wall_ms = wall_ms
+        self._none_waited_ms = wall_ms()  # when no record waited for the last time
+
+    @property
+    def warnings(self) -> list[str]:
+        """What does not keep the partition from running, but needs somebody to act."""
+        return [
+            f"partition {self._partition}: {held.records} records of {held.topic} have waited for {held.seconds:.0f} s "
+            f"behind an open transaction that begins at offset {held.offset}: timers wait, too. Find its producer, and "
+            "end it (kafka-transactions.sh find-hanging, abort)"
+            for held in self.held.values()
+        ]
+
+    def report(self, reached_ms: int) -> None:
+        """`reached_ms`: the record time of the last record decided."""
+        lag, now_ms, number = self._intake.merger.lag(), self._wall_ms(), self._partition
+        for topic, records in lag.items():
+            self._metrics.lag.labels(topic, number).set(records)
+        if not any(lag.values()):
+            self._none_waited_ms = now_ms
+        behind_ms = now_ms - max(self._none_waited_ms, reached_ms)
+        self._metrics.lag_seconds.labels(number).set(max(behind_ms, 0) / 1000)
+        before, self.held = self.held, {held.topic: held for held in self._intake.held()}
+        for topic, held in self.held.items():
+            self._metrics.held.labels(topic, number).set(held.seconds)
+            if topic not in before:
+                log.warning(
+                    "records wait behind an open transaction of another program, and timers with them",
+                    partition=number,
+                    topic=topic,
+                    offset=held.offset,
+                    records=held.records,
+                )
+        for topic in before.keys() - self.held.keys():
+            self._metrics.held.labels(topic, number).set(0)
+            log.info(
+                "the open transaction has ended", partition=number, topic=topic, seconds=round(before[topic].seconds)
+            )

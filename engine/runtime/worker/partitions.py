@@ -16,7 +16,8 @@ from engine.core.plan.compile import Plan
 from engine.processors.opening import open_partition
 from engine.runtime.clients import Clients
 from engine.runtime.errors import Refused
-from engine.runtime.kafka.intake import KafkaIntake, grown
+from engine.runtime.kafka.intake import KafkaIntake
+from engine.runtime.kafka.topics import grown
 from engine.runtime.observe.metrics import Metrics
 from engine.runtime.partitioning import partitioner
 from engine.runtime.protocol.processor import Processor

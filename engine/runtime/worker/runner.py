@@ -17,10 +17,11 @@ import structlog
 
 from engine.runtime.errors import Fenced, Newer, Surprised, Unavailable
 from engine.runtime.observe.metrics import Metrics
-from engine.runtime.protocol.intake import Batch, Held, Intake
+from engine.runtime.protocol.intake import Batch, Intake
 from engine.runtime.protocol.partition import Partition
 from engine.runtime.settings import Settings
 from engine.runtime.worker.event_loop import Turn, Turns
+from engine.runtime.worker.observing import Backlog
 from engine.runtime.worker.waiting import UPGRADE, Waiting
 
 log = structlog.get_logger(__name__)
@@ -75,8 +76,7 @@ class Runner:
         self._stopping = asyncio.Event()
         self._stood = partition.position
         self._began: dict[str, int] = {}  # the offsets that this worker began at; empty: another one has the partition
-        self._none_waited_ms = wall_ms()  # when no record waited for the last time
-        self._held: dict[str, Held] = {}  # by topic, what waits behind an open transaction
+        self._backlog = Backlog(metrics, intake, partition.number, wall_ms)
         # wall clock and the event time reached by then, from the last moment on up to which everything can be read
         self._reached: deque[tuple[int, int]] = deque(maxlen=10_000)
         self._doubtful = False  # it went wrong, and nothing since shows that it is right again
@@ -148,13 +148,7 @@ class Runner:
 
     @property
     def warnings(self) -> list[str]:
-        """What does not keep the partition from running, but needs somebody to act."""
-        return [
-            f"partition {self.number}: {held.records} records of {held.topic} have waited for {held.seconds:.0f} s "
-            f"behind an open transaction that begins at offset {held.offset}: timers wait, too. Find its producer, and "
-            "end it (kafka-transactions.sh find-hanging, abort)"
-            for held in self._held.values()
-        ]
+        return self._backlog.warnings
 
     def stop(self) -> None:
         """Finish the unit in hand, commit, and end."""
@@ -174,7 +168,7 @@ class Runner:
         partition = self._partition
         if self.trouble and partition.sweeping:
             return False
-        all_decided = self._intake.caught_up or bool(self._held)  # all that can be read
+        all_decided = self._intake.caught_up or bool(self._backlog.held)  # all that can be read
         return partition.position != self._stood or (all_decided and not partition.uncommitted)
 
     async def _sleep(self, seconds: float) -> None:
@@ -186,7 +180,7 @@ class Runner:
 
     async def _recover(self) -> None:
         await self._intake.stop()
-        self._held = {}
+        self._backlog.held.clear()
         self._reached.clear()
         await self._check()
         position = self._stood = await self._partition.recover()
@@ -238,7 +232,7 @@ class Runner:
 
     async def _tick(self, herd: bool, behind: bool) -> bool:
         """Evaluate clients who are due: a part of a herd, or a few. True if more are due than a few."""
-        self._report_waiting_records()
+        self._backlog.report(self._partition.reached_ms)
         # records that nobody can read yet, since a producer's transaction is open, may be logins, too
         wall_ms = self._wall_ms()
         now_ms = self._intake.readable_ms(wall_ms)
@@ -271,25 +265,3 @@ class Runner:
         while len(reached) > 1 and reached[1][0] <= readable_ms:
             reached.popleft()
         return reached[0][1] if reached[0][0] <= readable_ms else 0
-
-    def _report_waiting_records(self) -> None:
-        lag, now_ms = self._intake.merger.lag(), self._wall_ms()
-        for topic, records in lag.items():
-            self._metrics.lag.labels(topic, self.number).set(records)
-        if not any(lag.values()):
-            self._none_waited_ms = now_ms
-        behind_ms = now_ms - max(self._none_waited_ms, self._partition.reached_ms)
-        self._metrics.lag_seconds.labels(self.number).set(max(behind_ms, 0) / 1000)
-        before, self._held = self._held, {held.topic: held for held in self._intake.held()}
-        for topic, held in self._held.items():
-            self._metrics.held.labels(topic, self.number).set(held.seconds)
-            if topic not in before:
-                self._log.warning(
-                    "records wait behind an open transaction of another program, and timers with them",
-                    topic=topic,
-                    offset=held.offset,
-                    records=held.records,
-                )
-        for topic in before.keys() - self._held.keys():
-            self._metrics.held.labels(topic, self.number).set(0)
-            self._log.info("the open transaction has ended", topic=topic, seconds=round(before[topic].seconds))

@@ -21,7 +21,7 @@ from engine.runtime.kafka.progress import Progress
 from engine.runtime.observe.metrics import Metrics
 from engine.runtime.protocol.processor import Processor
 from engine.runtime.protocol.unit import UnitLimits
-from engine.runtime.redis import store as redis_store
+from engine.runtime.redis import pins
 from engine.runtime.redis.eviction import MemoryWatch, refuse_eviction
 from engine.runtime.redis.reading import refuse_loading
 from engine.runtime.rule_sets.following import RuleSets
@@ -138,8 +138,8 @@ class Worker:
     async def _check(self) -> None:
         partitions = await topics.partition_count(self.settings, self._clients)
         empty = await topics.ledger_is_empty(self.settings, self._clients, partitions)
-        await redis_store.pin_partitions(self._redis, self.settings.scope, partitions, empty)
-        await redis_store.pin_ledger(self._redis, self.settings.scope, self.settings.ledger_topic)
+        await pins.pin_partitions(self._redis, self.settings.scope, partitions, empty)
+        await pins.pin_ledger(self._redis, self.settings.scope, self.settings.ledger_topic)
         await refuse_loading(self._redis, self.settings.scope, partitions)
         self.partitions.count(partitions)
 
@@ -187,7 +187,7 @@ class Worker:
 
     async def _check_redis(self) -> None:
         """What Redis forgot is refused while a worker runs, too: the operator must choose the backup."""
-        if not await redis_store.has_pins(self._redis, self.settings.scope):
+        if not await pins.has_pins(self._redis, self.settings.scope):
             await self._check()
 
     async def _patiently(self, step: Callable[[], Awaitable[None]]) -> None:
