@@ -195,6 +195,7 @@ ACTION = OUT | {
     "purpose": "service",
     "campaign": None,
     "tags": [],
+    "arm": None,
 }
 MOVE = OUT | {"client_type": "individual", "from_tier": None, "to_tier": "A", "reason": "first", "why": {}}
 

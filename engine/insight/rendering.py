@@ -108,6 +108,8 @@ def policy(explanation: Explanation) -> str:
             return f"would stop it: quiet hours{_numbers(explanation)}{_until(explanation)}"
         case Outcome.CAP:
             return f"would stop it: the client has had what a cap allows{_numbers(explanation)}{_until(explanation)}"
+        case Outcome.HOLDOUT:
+            return f"would stop it: the client is held out{_numbers(explanation)}"
         case _:
             return "would stop it: the client has had the day's contacts (daily cap)"
 

@@ -55,6 +55,7 @@ OUTCOME_MEANS: Final = {
     Outcome.HELD: "it waits and is decided again: the end of quiet hours, `collect`, or a log that is still to be read",
     Outcome.DAILY_CAP: "the client had the day's contacts of policy.yaml, and the rule is below `urgent_from`",
     Outcome.CAP: "the client had the contacts that a cap of policy.yaml allows",
+    Outcome.HOLDOUT: "nothing else stops it, and the client is held out of it, for comparison",
     Outcome.NO_LONGER_TRUE: "it was held, and at its release its condition did not hold any more",
     Outcome.SENT: "published",
 }

@@ -95,6 +95,11 @@ define:
   rich: {is: client.assets_cny >= 500_000, description: much}
   sells: {is: trade.side == "sell", on: trades}
 """
+POLICY = """\
+publishing: {approval: true}
+classes: {risk: {holdout: true}, service: {when_quiet: hold}}
+holdout: {share: 0.05, salt: spring-1}
+"""
 MORE = """\
   trades_24h: {source: trades, aggregate: count, window: 24h}
   sold_cny_month:
@@ -112,7 +117,7 @@ MORE = """\
 WIDE = {
     **FILES,
     "features.yaml": FILES["features.yaml"] + MORE,
-    "policy.yaml": FILES["policy.yaml"] + "publishing: {approval: true}\n",
+    "policy.yaml": FILES["policy.yaml"] + POLICY,
     "definitions.yaml": DEFINITIONS,
     "more.yaml": RULES,
     "blocked.csv": "symbol,why\n600001,x\n",

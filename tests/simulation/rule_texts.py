@@ -228,6 +228,7 @@ _ANSWERED: Final = """\
     kind: message
     audience: client
     channels: [email, sms]
+    holdout: {share: 0.3, salt: low}
     priority: 55
     cooldown: 1h
     expires: 1d
@@ -381,6 +382,7 @@ classes: {risk: {exempt: [caps]}, service: {when_quiet: hold, collect: 2m}}
 caps: {often: {at_most: 1, within: 3h, of: {kind: message}}, each_day: {at_most: 3, per: day, zone: client}}
 quiet_hours: {evening: {hours: "19:00-23:00"}, days_off: {days: holidays, of: {kind: survey}}}
 release_over: 30m
+holdout: {share: 0.2, salt: simulated}
 """
 
 

@@ -18,6 +18,7 @@ from engine.core.contract.topics import TOPICS, in_order
 
 Audience = Literal["client", "advisor", "team"]
 Value = str | int | float | bool | None
+Arm = Literal["treated", "holdout"]
 
 TOPIC_OF_KIND: Final[dict[str, str]] = {
     "alert": "alerts",
@@ -49,6 +50,9 @@ class Outcome(StrEnum):
     HELD = "held"  # it waits, for the end of quiet hours or for what competes with it; decided again then
     DAILY_CAP = "daily_cap"  # the client has had as many contacts today as the policy allows
     CAP = "cap"  # another cap of the policy: of a period, a class, a channel, a tag, a team, a rule
+    HOLDOUT = (
+        "holdout"  # all else would let it pass, and the client is one of those who get none of it, to compare with
+    )
     NO_LONGER_TRUE = "no_longer_true"  # it was held, and its condition does not hold any more
     SENT = "sent"
 
@@ -139,6 +143,9 @@ class Action(Outbound):
     purpose: str = Field(description="What the client's consent is for: marketing, service or risk.")
     campaign: str | None = Field(description="What the rule is part of, if it says so.")
     tags: tuple[str, ...] = Field(description="What the rule is tagged with.")
+    arm: Arm | None = Field(
+        description="`treated`: a part of the clients is held out of it, and this one is not; null where nobody is."
+    )
 
 
 class Retraction(Outbound):

@@ -133,6 +133,7 @@ def action_message(match: Match, client: ClientState, channel: str, cause: Cause
         purpose=compiled.contact_class.purpose,
         campaign=rule.campaign,
         tags=rule.tags,
+        arm="treated" if compiled.holdouts else None,
     )
     return _message(TOPIC_OF_KIND[rule.kind], record, rule.kind)
 

@@ -18,7 +18,7 @@ from engine.core.client.state import MAX_HISTORY, ClientState
 from engine.core.contract.outbound import Outcome, Value
 from engine.core.firm_time import DAY_MS, MINUTE_MS, NEVER_MS
 from engine.core.plan.compile import CompiledRule, Plan
-from engine.core.policy import caps, holding, quiet
+from engine.core.policy import caps, holding, holdout, quiet
 from engine.core.policy.clock import zone_named
 from engine.core.policy.match import Match
 from engine.core.rules.policy import ContactClass
@@ -207,17 +207,27 @@ def judge(plan: Plan, client: ClientState, match: Match, moment: Moment = IN_TIM
         if (verdict := gate(plan, client, offer)) is not None:
             return verdict
     if not offer.to_client:
-        return Send(offer.channel)
+        return _drawn(client, offer, offer.channel)
     first: Suppress | Hold | None = None
     for channel in offer.agreed:
         stopped = _quiet(plan, client, offer, channel) or _capped(plan, client, offer, channel)
         if stopped is None:
-            return Send(channel)
+            return _drawn(client, offer, channel)
         first = first or stopped
         if stopped.reason is not Outcome.CAP and offer.contact_class.when_quiet != "other_channel":
             break
     assert first is not None
     return first
+
+
+def _drawn(client: ClientState, offer: Offer, channel: str) -> Send | Suppress:
+    """All else lets it pass: it is sent unless the client is held out of it. So both arms are asked alike."""
+    compiled = offer.match.compiled
+    if not compiled.holdouts or (by := holdout.holds_out(compiled.holdouts, client.client_id)) is None:
+        return Send(channel)
+    told: Told = (("holdout", "rule" if by is compiled.rule.holdout else "firm"), ("share", by.share))
+    told += (("place", round(holdout.place(by.salt, client.client_id), 4)),)
+    return Suppress(channel, Outcome.HOLDOUT, None, told)
 
 
 def _quiet(plan: Plan, client: ClientState, offer: Offer, channel: str) -> Suppress | Hold | None:
@@ -267,9 +277,9 @@ def _capped(plan: Plan, client: ClientState, offer: Offer, channel: str) -> Supp
 def record(plan: Plan, client: ClientState, match: Match, verdict: Verdict) -> None:
     """Remember the verdict: for cooldowns, caps, and the list of the client's last outcomes."""
     rule = match.compiled.rule
-    if isinstance(verdict, Send):
+    if isinstance(verdict, Send) or verdict.reason is Outcome.HOLDOUT:  # which is as often as it would be sent
         client.acted[rule.id] = client.now_ms
-        if rule.audience == "client" and plan.layout.contacts_ms:
+        if isinstance(verdict, Send) and rule.audience == "client" and plan.layout.contacts_ms:
             kept = contacts.remembered(client.contacts, client.now_ms - plan.layout.contacts_ms)
             client.contacts = contacts.noted(kept, rule.contact(verdict.channel), client.now_ms)
     times = 1

@@ -26,6 +26,14 @@ USUAL: Final = "service"  # the class of a rule that names none
 
 
 @dataclass(frozen=True, slots=True)
+class Holdout:
+    """A share of the clients who get none of it, to compare the others with."""
+
+    salt: str  # with another one all clients are drawn anew
+    share: float  # of all clients, 0 to 1
+
+
+@dataclass(frozen=True, slots=True)
 class ContactClass:
     """What a rule is for, and what of the policy does not concern it."""
 
@@ -36,11 +44,14 @@ class ContactClass:
     when_quiet: WhenQuiet = "drop"
     collect_s: int = 0  # for so long its actions wait for others, then the highest priority goes first
     channels: tuple[str, ...] = ()  # without consent no other; of one exempt from consent
+    holdout: bool = True  # whether the firm's concerns it
 
 
 CLASSES: Final = (
-    ContactClass("regulatory", ("consent", "caps", "quiet_hours", "do_not_contact", "snooze"), counts=False),
-    ContactClass("risk", purpose="risk"),
+    ContactClass(
+        "regulatory", ("consent", "caps", "quiet_hours", "do_not_contact", "snooze"), counts=False, holdout=False
+    ),
+    ContactClass("risk", purpose="risk", holdout=False),
     ContactClass("service"),
     ContactClass("relationship"),
     ContactClass("marketing", purpose="marketing"),
@@ -110,6 +121,7 @@ class ContactPolicy:
     classes: tuple[ContactClass, ...] = CLASSES  # the most important first
     quiet_hours: tuple[QuietHours, ...] = ()
     release_over_s: int = 0  # what quiet hours held goes out spread over so long
+    holdout: Holdout | None = None  # of all that goes to clients
     approval: bool = False  # kept so that diff reports a change of it; what asks for it reads the files' texts
     ask_above: int = 0  # clients affected at once by publishing: above it the command asks
     approve_above: int | None = None  # and above this somebody else has to approve

@@ -12,13 +12,14 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from engine.core.contact import Contact
+from engine.core.contract.outbound import Arm
 from engine.core.contract.topics import Kinds
 from engine.core.language.expressions import Expression, Name
 from engine.core.language.types import MAX_NAME_LOG10
 from engine.core.rules.business_days import BusinessCalendar
 from engine.core.rules.event_types import EventType, declared_by, kinds_of
 from engine.core.rules.occasion import Calendar, Occasion, Trigger
-from engine.core.rules.policy import USUAL, Cap, ContactPolicy, QuietHours
+from engine.core.rules.policy import USUAL, Cap, ContactPolicy, Holdout, QuietHours
 from engine.core.rules.score import ScorePart, total
 from engine.core.rules.tables import Declared, Definition, Table
 
@@ -174,6 +175,7 @@ class Rule:
     tags: tuple[str, ...] = ()
     campaign: str | None = None
     still: bool = True  # whether what is held is sent only while its condition holds
+    holdout: Holdout | None = None  # of this rule, whoever acts
 
     def contact(self, channel: str) -> Contact:
         """What a client would be sent."""
@@ -225,6 +227,20 @@ class RuleSet:
             return ()
         hours = self.policy.quiet_hours
         return tuple(one for one in hours if any(one.of.meets(rule.contact(channel)) for channel in rule.channels))
+
+    def holdouts_on(self, rule: Rule) -> tuple[Holdout, ...]:
+        """Those that concern it, the firm's first."""
+        to_client = rule.audience == "client" and self.policy.class_named(rule.contact_class).holdout
+        return tuple(one for one in (self.policy.holdout if to_client else None, rule.holdout) if one is not None)
+
+    def drawn(self, arm: Arm) -> RuleSet:
+        """The same rules, with every client in that arm of each holdout: for tests, which say in which one it is."""
+
+        def all_of(one: Holdout | None) -> Holdout | None:
+            return one and replace(one, share=1.0 if arm == "holdout" else 0.0)
+
+        rules = tuple(replace(rule, holdout=all_of(rule.holdout)) for rule in self.rules)
+        return replace(self, rules=rules, policy=replace(self.policy, holdout=all_of(self.policy.holdout)))
 
     @property
     def value_score(self) -> Expression | None:

@@ -18,6 +18,7 @@ from engine.core.rules.policy import (
     ContactClass,
     ContactPolicy,
     Exemption,
+    Holdout,
     Per,
     Purpose,
     QuietHours,
@@ -39,8 +40,9 @@ WHEN_QUIET: Final[tuple[str, ...]] = get_args(WhenQuiet)
 PERS: Final[tuple[str, ...]] = get_args(Per)
 ZONES: Final[tuple[str, ...]] = get_args(Zone)
 BOOLEANS: Final = ("true", "false")
-POLICY_KEYS: Final = ("contact", "classes", "caps", "quiet_hours", "release_over", "publishing")
-CLASS_KEYS: Final = ("exempt", "counts", "purpose", "when_quiet", "collect", "channels")
+POLICY_KEYS: Final = ("contact", "classes", "caps", "quiet_hours", "release_over", "holdout", "publishing")
+CLASS_KEYS: Final = ("exempt", "counts", "purpose", "when_quiet", "collect", "channels", "holdout")
+HOLDOUT_KEYS: Final = ("share", "salt")
 CAP_KEYS: Final = ("per", "within", "zone", "of", "reserve", "spare_from")
 QUIET_KEYS: Final = ("hours", "days", "zone", "of")
 OF_KEYS: Final = ("kind", "class", "channel", "tag", "team", "rule")
@@ -70,12 +72,13 @@ def read_policy(reader: Reader, root: Node) -> ContactPolicy:
         for key, node in reader.entries(fields.get("quiet_hours"))
     )
     release = reader.duration(fields["release_over"], "mh", MINUTE_S, 12 * HOUR_S) if "release_over" in fields else 0
+    holdout = read_holdout(reader, fields["holdout"]) if "holdout" in fields else None
     publishing = reader.mapping(fields.get("publishing"), (), PUBLISHING_KEYS)
     approval = reader.choice(publishing["approval"], BOOLEANS) if "approval" in publishing else "false"
     ask, approve = (
         reader.integer(publishing[key], 0, MAX_CLIENTS) if key in publishing else None for key in PUBLISHING_KEYS[1:]
     )
-    return ContactPolicy(tuple(caps), classes, quiet, release, approval == "true", ask or 0, approve)
+    return ContactPolicy(tuple(caps), classes, quiet, release, holdout, approval == "true", ask or 0, approve)
 
 
 def _classes(reader: Reader, node: Node) -> tuple[ContactClass, ...]:
@@ -105,7 +108,17 @@ def _class(reader: Reader, name: str, node: Node) -> ContactClass:
         cast(WhenQuiet, when_quiet or "drop"),
         reader.duration(fields["collect"], "mh", MINUTE_S, LONGEST_COLLECT_S) if "collect" in fields else 0,
         channels,
+        reader.choice(fields["holdout"], BOOLEANS) != "false" if "holdout" in fields else usual.holdout,
     )
+
+
+def read_holdout(reader: Reader, node: Node) -> Holdout:
+    """Of policy.yaml, or of a rule."""
+    fields = reader.mapping(node, HOLDOUT_KEYS)
+    share = reader.number(fields["share"]) if "share" in fields else 0
+    if not 0 <= share <= 1:
+        reader.problem(fields["share"], f"{share} is out of range", "write a share from 0 to 1, such as 0.05")
+    return Holdout(reader.word(fields.get("salt"), KEBAB), share)
 
 
 def _cap(reader: Reader, name: str, node: Node, classes: tuple[str, ...]) -> Cap:

@@ -16,6 +16,7 @@ from engine.core.rules.names import Scopes
 from engine.core.rules.policy import USUAL
 from engine.core.rules.ruleset import Rule, Service, Tiers
 from engine.rulefile.read.occasions import OCCASION_KEYS, read_occasion
+from engine.rulefile.read.policy import read_holdout
 from engine.rulefile.source.document import Mapping, Node, Scalar
 from engine.rulefile.source.fields import DAY_S, IDENTIFIER, KEBAB, MINUTE_S, OWNER, TEMPLATE, Reader
 from engine.rulefile.stories.cases import read_tests
@@ -36,7 +37,7 @@ REQUIRED: Final = (
     "template",
     "description",
 )
-POLICY_KEYS: Final = ("class", "tags", "campaign", "still")
+POLICY_KEYS: Final = ("class", "tags", "campaign", "still", "holdout")
 OPTIONAL: Final = ("version", "was", *OCCASION_KEYS, "channels", "parameters", "serves", *POLICY_KEYS, "tests")
 MAX_TAGS: Final = 8
 MAX_COOLDOWN_S: Final = 365 * DAY_S
@@ -122,6 +123,7 @@ def _rule(reader: Reader, node: Node, scopes: Scopes, tiers: Tiers, classes: tup
         tags=_tags(reader, fields.get("tags")),
         campaign=reader.word(fields["campaign"], KEBAB) if "campaign" in fields else None,
         still=reader.choice(fields["still"], ("true", "false")) != "false" if "still" in fields else True,
+        holdout=read_holdout(reader, fields["holdout"]) if "holdout" in fields else None,
     )
     stages = scopes[None]["client.stage"].type.values or ()
     read_tests(reader, fields.get("tests"), rule, tiers, stages, sound=reader.faults == before)

@@ -44,6 +44,10 @@ def policy_schema() -> Schema:
         "when_quiet": (choice(policy.WHEN_QUIET), "What becomes of its actions in quiet hours; drop unless said."),
         "collect": (duration("mh"), "Its actions wait so long for others; then the highest priority goes first."),
         "channels": (choices(policy.CHANNELS), "With exempt: consent: the channels used without the client's consent."),
+        "holdout": (
+            {"type": "boolean"},
+            "Whether the firm's holdout concerns it; not regulatory and risk unless said.",
+        ),
     }
     cap: Keys = {
         "at_most": (number(0, 1000), "Contacts of a client."),
@@ -93,11 +97,21 @@ def policy_schema() -> Schema:
         "caps": (named(IDENTIFIER, one_cap), "Limits on contacting a client, by name; the tightest wins."),
         "quiet_hours": (named(IDENTIFIER, mapping(quiet, (), policy.QUIET_KEYS)), "When nothing is sent, by name."),
         "release_over": (duration("mh"), "What quiet hours held goes out over so long, not all at once."),
+        "holdout": (holdout(), "Clients who get nothing but what is exempt, to compare the others with."),
         "publishing": (mapping(publishing, (), policy.PUBLISHING_KEYS), "How rule sets take effect."),
     }
     schema = mapping(root, (), policy.POLICY_KEYS)
     schema["anyOf"] = [{"required": ["contact"]}, {"required": ["caps"]}]
     return schema
+
+
+def holdout() -> Schema:
+    """Of policy.yaml, or of a rule."""
+    parts: Keys = {
+        "share": (number(), "Of all clients, such as 0.05. A greater one holds out the same clients and more."),
+        "salt": (word(KEBAB), "Any name. It never changes: with another one all clients are drawn anew."),
+    }
+    return mapping(parts, policy.HOLDOUT_KEYS)
 
 
 def _selection() -> Schema:

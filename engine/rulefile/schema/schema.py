@@ -41,7 +41,7 @@ from engine.rulefile.schema.parts import (
     word,
     words_of,
 )
-from engine.rulefile.schema.policy import policy_schema
+from engine.rulefile.schema.policy import holdout, policy_schema
 from engine.rulefile.source.fields import IDENTIFIER, KEBAB, OWNER, TEMPLATE
 from engine.rulefile.stories import cases, story
 
@@ -95,6 +95,7 @@ def rules_schema(rule_set: RuleSet | None) -> Schema:
         "tags": (items(word(KEBAB)), "For caps; what was sent keeps those that it had then."),
         "campaign": (word(KEBAB), "What it is part of; the action carries it."),
         "still": ({"type": "boolean"}, "Whether what is held is sent only if its condition still holds; true."),
+        "holdout": (holdout(), "Clients on whom it does not act, to compare the others with."),
         "tests": (items(_test(rule_set)), "What is given, what happens, what is expected."),
     }
     rule = mapping(parts, rules.REQUIRED, rules.OPTIONAL)
@@ -172,6 +173,7 @@ def _test(rule_set: RuleSet | None) -> Schema:
     given: Keys = {
         "client": (either({"const": "unknown"}, _client(rule_set)), "What is known of the client."),
         "history": (items(_happening(rule_set)), "What came before."),
+        "arm": (choice(cases.ARMS), "Of holdouts; treated unless said."),
     }
     parts: Keys = {
         "name": (text(120), "What it shows."),

@@ -12,14 +12,15 @@ from typing import Final, get_args
 
 from engine.core.contract.events import Event
 from engine.core.contract.message import cny
-from engine.core.contract.outbound import Audience, Outcome, Value
+from engine.core.contract.outbound import Arm, Audience, Outcome, Value
 from engine.core.rules.ruleset import Rule, Tiers
-from engine.rulefile.source.document import Node, Scalar, place
+from engine.rulefile.source.document import Mapping, Node, Scalar, place
 from engine.rulefile.source.fields import Reader
 from engine.rulefile.stories.story import AT_MS, MAX_WAIT_S, Story, money_fen
 
 REASONS: Final = ("condition", *(outcome.value for outcome in Outcome if outcome is not Outcome.SENT))
 MISSING: Final = "missing"
+ARMS: Final[tuple[Arm, ...]] = get_args(Arm)
 RETRACTED: Final = "retracted"  # the event corrects the one that the rule has acted on
 
 
@@ -59,6 +60,7 @@ class RuleTest:
     column: int
     history: tuple[tuple[str, Event], ...]  # what makes the client what it is, in order
     tier: str | None  # where the client must be after that, when the test says so
+    arm: Arm  # of every holdout
     at_ms: int
     event: tuple[str, Event] | None
     wait_ms: int  # how much time passes then
@@ -99,11 +101,18 @@ def _test(reader: Reader, node: Node, rule: Rule, tiers: Tiers, stages: tuple[st
         column=column,
         history=history,
         tier=tier,
+        arm=_arm(reader, fields.get("given")),
         at_ms=at_ms,
         event=story.events[-1] if len(story.events) > len(history) else None,
         wait_ms=reader.duration(fields["wait"], "mhd", 60, MAX_WAIT_S) * 1000 if "wait" in fields else 0,
         expected=_expected(reader, fields.get("expect"), rule, stages, sound),
     )
+
+
+def _arm(reader: Reader, given: Node | None) -> Arm:
+    """Of every holdout; treated unless said."""
+    node = given.entries["arm"][1] if isinstance(given, Mapping) and "arm" in given.entries else None
+    return "holdout" if node is not None and reader.choice(node, ARMS) == "holdout" else "treated"
 
 
 def _expected(reader: Reader, node: Node | None, rule: Rule, stages: tuple[str, ...], sound: bool) -> Expected:

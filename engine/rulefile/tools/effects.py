@@ -109,7 +109,14 @@ def _changed(before: Feature, after: Feature) -> Iterable[str]:
 def effects(old: RuleSet, new: RuleSet) -> tuple[str, ...]:
     """A sentence for each thing that happens to clients, apart from what the new rules do."""
     lacking = pasts(old, new)
-    found = (broken(old, new), _lost(lacking), _forgotten(old, new), _kept(old, new), _evaluated(old, new))
+    found = (
+        broken(old, new),
+        _lost(lacking),
+        _forgotten(old, new),
+        _kept(old, new),
+        _drawn(old, new),
+        _evaluated(old, new),
+    )
     return tuple(effect for effects_of_one in found for effect in effects_of_one)
 
 
@@ -138,6 +145,30 @@ def _kept(old: RuleSet, new: RuleSet) -> Iterable[str]:
     gone = sorted({rule.id for rule in old.rules} - {rule.id for rule in new.rules} - new.was_rules.keys())
     if gone:
         yield f"what {', '.join(gone)} did is kept for {RULE_MEMORY}: a rule that is put back goes on from there"
+
+
+def _drawn(old: RuleSet, new: RuleSet) -> Iterable[str]:
+    """What becomes of who is held out."""
+    now = {rule.id: rule for rule in new.rules}
+    renamed = new.was_rules
+    pairs = [("the firm", old.policy.holdout, new.policy.holdout)]
+    for rule in old.rules:
+        heir = now.get(rule.id) or now.get(renamed.get(rule.id, ""))
+        if heir is not None:
+            pairs.append((f"rule {heir.id}", rule.holdout, heir.holdout))
+    for whose, before, after in pairs:
+        if before is not None and after is not None and before.salt != after.salt:
+            yield (
+                f"holdout of {whose}: its salt changed, so all clients are drawn anew and what was measured so far is "
+                f"spoilt; write salt: {before.salt} again unless that is meant"
+            )
+        elif before is not None and (after is None or after.share < before.share):
+            gone = before.share - (after.share if after is not None else 0)
+            yield f"holdout of {whose}: {gone:.2%} of all clients are no longer held out"
+        elif after is not None and (before is None or after.share > before.share):
+            more = after.share - (before.share if before is not None else 0)
+            stay = "; those before stay" if before is not None else ""
+            yield f"holdout of {whose}: {more:.2%} of all clients are held out from now on{stay}"
 
 
 def _evaluated(old: RuleSet, new: RuleSet) -> Iterable[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
 from engine.core.client.sections import pack, unpack
@@ -16,7 +17,7 @@ from engine.core.client.state import ClientState
 from engine.core.contract.actions import ACTIONS, OwnAction
 from engine.core.contract.events import Event
 from engine.core.contract.message import Message
-from engine.core.contract.outbound import TOPIC_OF_KIND, Outcome, is_retraction
+from engine.core.contract.outbound import TOPIC_OF_KIND, Arm, Outcome, is_retraction
 from engine.core.decide.path import Due, Input, decide
 from engine.core.firm_time import DAY_MS
 from engine.core.learn import actions
@@ -96,18 +97,23 @@ def run_tests(
     rules are done, and of how many there are.
     """
     told = [entry for entry in _told(rule_set, documents) if only in (None, entry.rule.id)]
-    runner = _Runner(compile_rule_set(rule_set.showing_all()))
+    shown = rule_set.showing_all()
+
+    @cache
+    def runner(arm: Arm) -> _Runner:
+        return _Runner(compile_rule_set(shown.drawn(arm)))
+
     results: list[Result] = []
     branches: list[Branch] = []
     of = 0
     for done, entry in enumerate(told):
         moved(done, len(told))
         seen: dict[Key, set[bool]] = {}
-        if entry.tests:
-            runner.take(entry.rule)
-        results += [runner.run(test, entry.rule, seen) for test in entry.tests]
+        for arm in dict.fromkeys(test.arm for test in entry.tests):
+            runner(arm).take(entry.rule)
+        results += [runner(test.arm).run(test, entry.rule, seen) for test in entry.tests]
         if entry.tests and entry.when is not None:
-            terms = list(runner.explainer.part(entry.rule, entry.rule.triggers[0]).all())
+            terms = list(runner("treated").explainer.part(entry.rule, entry.rule.triggers[0]).all())
             of += 2 * len(terms)
             branches += [
                 _branch(entry, entry.when, term.offset, term.text, never)
