@@ -1,5 +1,5 @@
-"""Commands that can do without Kafka and Redis: `simulate | schemas | capacity | replay | init | fmt | test | send |
-templates`.
+"""Commands that can do without Kafka and Redis: `simulate | schemas | capacity | replay | init | check | lint | fmt |
+test | send | templates`.
 
 Enters: arguments. Leaves: exit status 0 done, 1 refused or found wrong, 2 used wrongly.
 """
@@ -12,19 +12,31 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from engine.cli.odd import DIRECTORY, NEW_FILE, Finite, PathOf
+from engine.cli.odd import DIRECTORY, FILE, NEW_FILE, Finite, PathOf
 from engine.cli.options import load_settings, real_clients, run_to_the_end, settings_options
-from engine.cli.output import JSON, answer, counted, progress, progressing
+from engine.cli.output import JSON, answer, counted, progress, progressing, unusable
 from engine.core.contract.topics import inbound_topics
+from engine.core.firm_time import day_number, day_start_ms
 from engine.runtime.errors import Refused
 from engine.runtime.settings import Settings
 
+if TYPE_CHECKING:
+    from engine.core.rules.ruleset import RuleSet
+    from engine.rulefile.lint.texts import Sample
+
 commands = click.Group()  # main.py hangs each of them on `engage`
+
+_FORMAT = click.option(
+    "--format", "format_", type=click.Choice(["text", "json", "sarif", "github"]), default="text", show_default=True
+)
+_JSON = click.option("--json", "as_json", is_flag=True, help="the same as --format json")
+_DAY = click.DateTime(["%Y-%m-%d"])
 
 
 @commands.command()
@@ -295,3 +307,79 @@ def templates(directory: Path, into: Path | None, as_json: bool) -> None:
         raise click.ClickException(str(error)) from error
     lines = [line for template in found for line in template.lines()]
     answer(as_json, {"templates": [template.as_json() for template in found]}, lines)
+
+
+@commands.command()
+@click.argument("directory", type=DIRECTORY)
+@_FORMAT
+@_JSON
+def check(directory: Path, format_: str, as_json: bool) -> None:
+    """Check rule files: every error with file, line and column. Exit status 1 when there is one, 2 without files."""
+    from engine.core.rules.ruleset import RuleSet
+    from engine.rulefile.read.load import DirectoryError, load, read_directory
+    from engine.rulefile.report.check import check as check_rules
+    from engine.rulefile.report.formats import errors, formatted
+
+    format_ = "json" if as_json else format_
+    if format_ == "text":
+        out = io.StringIO()
+        status = check_rules(directory, out)
+        answer(False, {}, out.getvalue().splitlines())
+        sys.exit(status)
+    try:
+        files = read_directory(directory)
+    except DirectoryError as error:
+        raise unusable(str(error)) from error
+    result = load(files)
+    found = [] if isinstance(result, RuleSet) else errors(result)
+    if said := formatted(format_, directory, files, found):
+        click.echo(said)
+    sys.exit(1 if found else 0)
+
+
+@commands.command()
+@click.argument("directory", type=DIRECTORY)
+@click.option("--records", metavar="FILE", type=FILE, help="a sample of events, ndjson: what none of them had")
+@click.option(
+    "--on", "day", metavar="DAY", type=_DAY, help="what ends soon as of that day, such as 2026-06-01  [today]"
+)
+@_FORMAT
+@_JSON
+def lint(directory: Path, records: Path | None, day: datetime | None, format_: str, as_json: bool) -> None:
+    """Report what is doubtful in rule files without errors. Exit status 1 with findings, 2 with errors."""
+    from engine.core.rules.ruleset import RuleSet
+    from engine.rulefile.lint.lint import lint as findings_of
+    from engine.rulefile.read.load import DirectoryError, load, read_directory
+    from engine.rulefile.report.formats import formatted
+
+    try:
+        files = read_directory(directory)
+    except DirectoryError as error:
+        raise unusable(str(error)) from error
+    documents: dict[str, Any] = {}
+    rule_set = load(files, documents)
+    if not isinstance(rule_set, RuleSet):
+        raise unusable(
+            f"{directory} has {len(rule_set)} error{'s' if len(rule_set) > 1 else ''}: see `engage check {directory}`"
+        )
+    sample = _sample(records, rule_set) if records else None
+    now_ms = real_clients().wall_ms() if day is None else day_start_ms(day_number(day.date()))
+    findings = findings_of(rule_set, documents, now_ms, sample)
+    format_ = "json" if as_json else format_
+    if said := formatted(format_, directory, files, findings):
+        if format_ == "text":
+            answer(False, {}, said.split("\n"))
+        else:
+            click.echo(said)
+    sys.exit(1 if findings else 0)
+
+
+def _sample(records: Path, rule_set: RuleSet) -> Sample:
+    from engine.operations.replay import events_of_file
+    from engine.rulefile.lint.texts import Sample
+
+    try:
+        with records.open("rb") as lines:
+            return Sample.of(events_of_file(lines, str(records), rule_set.declared_types), rule_set.kinds)
+    except (ValueError, OSError) as error:
+        raise unusable(str(error)) from error

@@ -113,3 +113,10 @@ def counted(lines: Iterable[bytes], bar: Any) -> Iterator[bytes]:
             bar.update(waiting)
             waiting = 0
     bar.update(waiting)
+
+
+def unusable(message: str) -> click.ClickException:
+    """Ends with exit status 2."""
+    error = click.ClickException(message)
+    error.exit_code = 2
+    return error

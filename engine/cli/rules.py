@@ -1,5 +1,5 @@
-"""Commands about rule files: `engage check | lint | diff | publish`, and `engage rules history |
-show | revert | approve | status | top`.
+"""Commands about rule sets: `engage diff | publish`, and `engage rules history | show | revert | approve | pause |
+resume | status | top`.
 
 Enters: arguments, rule files, the rule-set topic. Leaves: exit status 0 good, 1 refused or found wrong, 2 used wrongly.
 Holds: nothing is decided here; each command imports what it needs when it runs, so that the others start at once.
@@ -8,11 +8,9 @@ Holds: nothing is decided here; each command imports what it needs when it runs,
 from __future__ import annotations
 
 import getpass
-import io
 import json
 import sys
-from dataclasses import asdict
-from datetime import datetime
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,101 +18,19 @@ import click
 
 from engine.cli.odd import DIRECTORY, FILE, PathOf, urls
 from engine.cli.options import load_settings, real_clients, run_to_the_end, settings_options
-from engine.cli.output import JSON, answer
-from engine.core.firm_time import day_number, day_start_ms
+from engine.cli.output import JSON, answer, unusable
+from engine.core.contract.message import rfc3339
 
 if TYPE_CHECKING:
     from engine.core.rules.ruleset import RuleSet
     from engine.insight.outlook import Outlook
-    from engine.rulefile.lint.texts import Sample
     from engine.runtime.rule_sets.archive import Entry, RuleSetArchive
 
 commands = click.Group()  # cli.py hangs each of them on `engage`
 
 _TOPIC = settings_options("kafka", "prefix", "app_id")
 _NAME = click.option("--as", "by", metavar="NAME", default=getpass.getuser, help="your name  [your login name]")
-_FORMAT = click.option(
-    "--format", "format_", type=click.Choice(["text", "json", "sarif", "github"]), default="text", show_default=True
-)
-_JSON = click.option("--json", "as_json", is_flag=True, help="the same as --format json")
-_DAY = click.DateTime(["%Y-%m-%d"])
 _NOTE = click.option("--note", required=True, help="why, in one line; the history keeps it")
-
-
-@commands.command()
-@click.argument("directory", type=DIRECTORY)
-@_FORMAT
-@_JSON
-def check(directory: Path, format_: str, as_json: bool) -> None:
-    """Check rule files: every error with file, line and column. Exit status 1 when there is one, 2 without files."""
-    from engine.core.rules.ruleset import RuleSet
-    from engine.rulefile.read.load import DirectoryError, load, read_directory
-    from engine.rulefile.report.check import check as check_rules
-    from engine.rulefile.report.formats import errors, formatted
-
-    format_ = "json" if as_json else format_
-    if format_ == "text":
-        out = io.StringIO()
-        status = check_rules(directory, out)
-        answer(False, {}, out.getvalue().splitlines())
-        sys.exit(status)
-    try:
-        files = read_directory(directory)
-    except DirectoryError as error:
-        raise _unusable(str(error)) from error
-    result = load(files)
-    found = [] if isinstance(result, RuleSet) else errors(result)
-    if said := formatted(format_, directory, files, found):
-        click.echo(said)
-    sys.exit(1 if found else 0)
-
-
-@commands.command()
-@click.argument("directory", type=DIRECTORY)
-@click.option("--records", metavar="FILE", type=FILE, help="a sample of events, ndjson: what none of them had")
-@click.option(
-    "--on", "day", metavar="DAY", type=_DAY, help="what ends soon as of that day, such as 2026-06-01  [today]"
-)
-@_FORMAT
-@_JSON
-def lint(directory: Path, records: Path | None, day: datetime | None, format_: str, as_json: bool) -> None:
-    """Report what is doubtful in rule files without errors. Exit status 1 with findings, 2 with errors."""
-    from engine.core.rules.ruleset import RuleSet
-    from engine.rulefile.lint.lint import lint as findings_of
-    from engine.rulefile.read.load import DirectoryError, load, read_directory
-    from engine.rulefile.report.formats import formatted
-
-    try:
-        files = read_directory(directory)
-    except DirectoryError as error:
-        raise _unusable(str(error)) from error
-    documents: dict[str, Any] = {}
-    rule_set = load(files, documents)
-    if not isinstance(rule_set, RuleSet):
-        raise _unusable(
-            f"{directory} has {len(rule_set)} error{'s' if len(rule_set) > 1 else ''}: see `engage check {directory}`"
-        )
-    sample = _sample(records, rule_set) if records else None
-    now_ms = real_clients().wall_ms() if day is None else day_start_ms(day_number(day.date()))
-    findings = findings_of(rule_set, documents, now_ms, sample)
-    format_ = "json" if as_json else format_
-    if said := formatted(format_, directory, files, findings):
-        if format_ == "text":
-            answer(False, {}, said.split("\n"))
-        else:
-            click.echo(said)
-    sys.exit(1 if findings else 0)
-
-
-def _sample(records: Path, rule_set: RuleSet) -> Sample:
-    from engine.operations.replay import events_of_file
-    from engine.rulefile.lint.texts import Sample
-
-    try:
-        with records.open("rb") as lines:
-            return Sample.of(events_of_file(lines, str(records), rule_set.declared_types), rule_set.kinds)
-    except (ValueError, OSError) as error:
-        raise _unusable(str(error)) from error
 
 
 @commands.command()
@@ -132,6 +48,8 @@ def diff(old: str, new: str, settings_file: Path | None, as_json: bool, **given:
     from engine.rulefile.tools.templates import breaking
 
     one, other = (_rule_set(which, settings_file, given) for which in (old, new))
+    if Path(new).is_dir() and not Path(old).is_dir():  # as it would be published: what is paused stays so
+        other = replace(other, paused=one.paused, resumed=one.resumed)
     found = [*differences(one, other), *breaking(one, other)]
     if as_json:
         click.echo(json.dumps([asdict(difference) for difference in found], indent=2, ensure_ascii=False))
@@ -154,14 +72,7 @@ def _rule_set(which: str, settings_file: Path | None, given: dict[str, Any]) -> 
             raise Refused("no rule set is active; publish one first")
         return load_files(archive.files(digest), f"the rules of rule set {digest}")
     except (Refused, click.ClickException) as error:
-        raise _unusable(str(error)) from error
-
-
-def _unusable(message: str) -> click.ClickException:
-    """Ends with exit status 2."""
-    error = click.ClickException(message)
-    error.exit_code = 2
-    return error
+        raise unusable(str(error)) from error
 
 
 @commands.command()
@@ -203,7 +114,7 @@ def publish(
         archive = _archive(settings_file, given)
         found, waits = _asked(archive, rule_set, snapshot, one_in, yes=yes, as_json=as_json)
     published = publishing.publish(settings, real_clients(), rule_set, by, note, breaking=breaking_events, waits=waits)
-    _say(run_to_the_end(published), rule_set.digest, as_json, found)
+    _say(run_to_the_end(published), _already(rule_set.digest), as_json, found)
 
 
 def _asked(
@@ -217,9 +128,10 @@ def _asked(
     from engine.insight.outlook import is_one_in, outlook
     from engine.operations.snapshot import clients_of
     from engine.runtime.errors import Refused
+    from engine.runtime.rule_sets.carrying import carried
 
-    after = compile_rule_set(rule_set)
     try:
+        after = compile_rule_set(carried(archive, rule_set))
         before = archive.plan(archive.head) if archive.head is not None else None
         states = (write.state for write in clients_of(snapshot) if is_one_in(one_in, write.key))
         found = outlook(before, after, states, real_clients().wall_ms()).of_all(one_in)
@@ -299,7 +211,7 @@ def revert(digest: str, settings_file: Path | None, by: str, note: str, as_json:
     from engine.runtime.rule_sets import publishing
 
     settings = load_settings(settings_file, **given)
-    _say(run_to_the_end(publishing.revert(settings, real_clients(), digest, by, note)), digest, as_json)
+    _say(run_to_the_end(publishing.revert(settings, real_clients(), digest, by, note)), _already(digest), as_json)
 
 
 @rules.command()
@@ -313,7 +225,38 @@ def approve(digest: str, settings_file: Path | None, by: str, note: str, as_json
     from engine.runtime.rule_sets import publishing
 
     settings = load_settings(settings_file, **given)
-    _say(run_to_the_end(publishing.approve(settings, real_clients(), digest, by, note)), digest, as_json)
+    _say(run_to_the_end(publishing.approve(settings, real_clients(), digest, by, note)), _already(digest), as_json)
+
+
+@rules.command()
+@_TOPIC
+@_NAME
+@_NOTE
+@click.argument("rule")
+@JSON
+def pause(rule: str, settings_file: Path | None, by: str, note: str, as_json: bool, **given: Any) -> None:
+    """Pause a rule for everybody, until it is resumed: what is due is held, and expires in its time."""
+    from engine.runtime.rule_sets import pausing
+
+    settings = load_settings(settings_file, **given)
+    entry = run_to_the_end(pausing.pause(settings, real_clients(), {rule: note}, by))
+    _say(entry, f"{rule} is paused already", as_json)
+
+
+@rules.command()
+@_TOPIC
+@_NAME
+@_NOTE
+@click.option("--drop", is_flag=True, help="what was held is not sent; else it is decided again")
+@click.argument("rule")
+@JSON
+def resume(rule: str, settings_file: Path | None, by: str, note: str, drop: bool, as_json: bool, **given: Any) -> None:
+    """End the pause of a rule. What it held is decided again, spread over the policy's release_over."""
+    from engine.runtime.rule_sets import pausing
+
+    settings = load_settings(settings_file, **given)
+    entry = run_to_the_end(pausing.resume(settings, real_clients(), rule, by, note, drop=drop))
+    _say(entry, f"{rule} is not paused", as_json)
 
 
 @rules.command()
@@ -321,21 +264,27 @@ def approve(digest: str, settings_file: Path | None, by: str, note: str, as_json
 @click.argument("workers", nargs=-1, metavar="[URL]...", callback=urls)
 @JSON
 def status(workers: tuple[str, ...], settings_file: Path | None, as_json: bool, **given: Any) -> None:
-    """The active set, what waits for approval, and the set that each worker uses. Exit status 1 when one differs.
+    """The active set, what is paused, what waits for approval, and the set that each worker uses. Exit status 1 when
+    one differs.
 
     URL is where a worker shows its metrics, such as http://worker-1:6066.
     """
     from engine.runtime.observe.pages import rule_set_of
+    from engine.runtime.rule_sets.carrying import pauses_of
 
     archive = _archive(settings_file, given)
+    paused, _ = pauses_of(archive, archive.head)
     waiting, found = archive.waiting(), [(url, *rule_set_of(url, archive.head)) for url in workers]
     behind = sum(digest != archive.head for _, digest, _ in found)
     told = {
         "active": archive.head,
+        "paused": [asdict(one) for one in paused],
         "waiting": [asdict(entry) for entry in waiting],
         "workers": [{"url": url, "uses": digest, "said": said} for url, digest, said in found],
     }
-    lines = [f"active: {archive.head or 'nothing'}", *(f"waits for approval: {entry}" for entry in waiting)]
+    lines = [f"active: {archive.head or 'nothing'}"]
+    lines += [f"paused: {one.rule} since {rfc3339(one.since_ms)} by {one.by}: {one.why}" for one in paused]
+    lines += [f"waits for approval: {entry}" for entry in waiting]
     answer(as_json, told, [*lines, *(said for _, _, said in found)])
     sys.exit(1 if behind else 0)
 
@@ -376,12 +325,18 @@ def _archive(settings_file: Path | None, given: dict[str, Any]) -> RuleSetArchiv
     return archive
 
 
-def _say(entry: Entry | None, digest: str, as_json: bool, outlook: Outlook | None = None) -> None:
+def _already(digest: str) -> str:
+    from engine.runtime.rule_sets.archive import SHOWN_DIGITS
+
+    return f"{digest[:SHOWN_DIGITS]} is already active, or waits for approval"
+
+
+def _say(entry: Entry | None, otherwise: str, as_json: bool, outlook: Outlook | None = None) -> None:
+    """What was done; `otherwise`: why nothing had to be."""
     from engine.runtime.rule_sets.archive import SHOWN_DIGITS
 
     if entry is None:
-        said = f"nothing to do: {digest[:SHOWN_DIGITS]} is already active, or waits for approval"
-        answer(as_json, {"done": False, "entry": None}, [said])
+        answer(as_json, {"done": False, "entry": None}, [f"nothing to do: {otherwise}"])
         return
     lines = [str(entry), *(f"      {effect}" for effect in entry.effects)]
     if entry.in_force:

@@ -23,7 +23,7 @@ from engine.core.plan.compile import CompiledRule, Plan
 from engine.core.plan.features import Reach
 from engine.core.plan.matching import Matcher
 from engine.core.policy import holding
-from engine.core.policy.gates import Send, Suppress, judge
+from engine.core.policy.gates import Hold, Send, Suppress, Verdict, judge
 from engine.core.policy.match import Match
 from engine.core.rules.names import PERSONAL
 from engine.core.rules.occasion import Becomes, Sequence, Silence, Trigger, Unanswered
@@ -128,13 +128,13 @@ class Explainer:
             audience=audience_of(rule, client),
             until_ms=None if isinstance(verdict, Send) else verdict.until_ms,
             told=() if isinstance(verdict, Send) else verdict.told,
-            decided=_decided(verdict, compiled, client) if isinstance(verdict, Suppress) else "",
+            decided=_decided(self.plan, verdict, compiled, client),
             short=tuple(
                 f"{name}: {_known(reach, client)}"
                 for name, _ in compiled.why_names
                 if (reach := self.plan.reaches.get(name)) is not None and not reach.is_known(client)
             ),
-            standing="; ".join(filter(None, (standing(rule, client), *waiting(rule, client)))),
+            standing="; ".join(filter(None, (standing(rule, client), *waiting(self.plan, rule, client)))),
             open=tuple(dict.fromkeys(_asked(self.part(rule, trigger), term, open_names))),
         )
 
@@ -144,8 +144,14 @@ def _known(reach: Reach, client: ClientState) -> str:
     return "not known from its beginning" if reach.window is None else f"{known} of {wanted} {reach.unit}s known"
 
 
-def _decided(verdict: Suppress, compiled: CompiledRule, client: ClientState) -> str:
-    """Who stops it, and why."""
+def _decided(plan: Plan, verdict: Verdict, compiled: CompiledRule, client: ClientState) -> str:
+    """Who stops or holds it, and why."""
+    pause = plan.paused.get(compiled.rule.id)
+    holds = isinstance(verdict, Hold) and verdict.why == holding.PAUSED
+    if pause is not None and (holds or verdict.reason is Outcome.PAUSED):
+        return f"paused since {firm_time(pause.since_ms)} by {pause.by}: {pause.why}"
+    if not isinstance(verdict, Suppress):
+        return ""
     rule, purpose = compiled.rule, compiled.contact_class.purpose
     if verdict.reason is Outcome.NO_CONSENT:
         told = {channel: consents.consent(client, channel, purpose) for channel in rule.channels}
@@ -173,15 +179,14 @@ def standing(rule: Rule, client: ClientState) -> str:
     return ""
 
 
-def waiting(rule: Rule, client: ClientState) -> Iterable[str]:
+def waiting(plan: Plan, rule: Rule, client: ClientState) -> Iterable[str]:
     """Its actions that are held."""
     for held in client.waiting:
         if held[holding.RULE] == rule.id:
             why = held[holding.WHY].replace("_", " ")
-            yield (
-                f"held since {firm_time(held[holding.SINCE_MS])} ({why}), "
-                f"decided again at {firm_time(held[holding.RELEASE_MS])}"
-            )
+            again = firm_time(max(holding.release_ms(plan, client, held), client.now_ms))
+            resumed = ", or when it is resumed" if why == holding.PAUSED and rule.id in plan.paused else ""
+            yield f"held since {firm_time(held[holding.SINCE_MS])} ({why}), decided again at {again}{resumed}"
 
 
 def _silent(rule_id: str, silence: Silence, client: ClientState) -> str:

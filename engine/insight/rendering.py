@@ -102,6 +102,8 @@ def policy(explanation: Explanation) -> str:
             return f"would stop it: a part of the past is not known ({', '.join(explanation.short)})"
         case Outcome.NO_LONGER_TRUE:
             return "would stop it: it waited, and its condition does not hold any more"
+        case Outcome.PAUSED:
+            return f"would stop it: {explanation.decided}; as much waits as there is room for"
         case Outcome.HELD:
             return f"would hold it{_until(explanation)}"
         case Outcome.QUIET_HOURS:

@@ -12,10 +12,11 @@ from typing import Final
 from engine.runtime.errors import Newer
 
 # 0.1.0 wrote positions without a number (1), ledger records of 2, snapshots of 2 and rule-set records without one (1).
+# Rule-set records of 2 are the history's entries of pauses; all others are of 1 still.
 POSITION_FORMAT: Final = 2
 LEDGER_FORMAT: Final = 3
 SNAPSHOT_FORMAT: Final = 3
-RULE_SET_FORMAT: Final = 1
+RULE_SET_FORMAT: Final = 2
 
 
 def check_readable(what: str, found: int, known: int) -> None:

@@ -17,6 +17,8 @@ from engine.runtime.errors import Refused, Unavailable
 from engine.runtime.kafka.connection import discard
 from engine.runtime.rule_sets import publishing
 from engine.runtime.rule_sets.archive import HEAD, Entry, RuleSetArchive, load_directory
+from engine.runtime.rule_sets.carrying import pauses_of
+from engine.runtime.rule_sets.pausing import BREAKER, pause
 from tests.kafka.installation import RULES, Installation, Sent, WorkerProcess
 from tests.kafka.worker_process import eventually
 from tests.rulefile.sample import FILES, good
@@ -190,6 +192,29 @@ def test_two_at_once_are_one_after_the_other(engine: Installation) -> None:
     assert history[1:] == sorted(done, key=lambda entry: entry.number)
     assert [entry.over for entry in history[1:]] == [entry.digest for entry in history[:-1]]
     assert archive(engine).head == history[-1].digest
+
+
+@pytest.mark.short
+def test_of_workers_that_pause_a_rule_at_once_one_does(engine: Installation) -> None:
+    asyncio.run(publishing.publish(engine.settings, Clients(), good(), "ann", "why"))
+
+    async def pause_(number: int) -> Entry | None:
+        while True:
+            try:
+                whys = {"hello": f"{number} in a minute"}
+                return await pause(engine.settings, Clients(), whys, f"worker {number}", on_behalf_of=BREAKER)
+            except Unavailable:  # on a slow machine the others come between again and again
+                await asyncio.sleep(number)
+
+    async def all_at_once() -> list[Entry | None]:
+        return await asyncio.gather(*(pause_(number) for number in range(3)))
+
+    done = [entry for entry in asyncio.run(all_at_once()) if entry is not None]
+    held = archive(engine)
+    assert [entry.action for entry in held.history] == ["publish", "pause"]
+    assert held.history[1:] == done
+    paused, _ = pauses_of(held, held.head)
+    assert [(one.rule, one.by) for one in paused] == [("hello", BREAKER)]
 
 
 @pytest.mark.short

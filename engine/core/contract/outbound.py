@@ -46,8 +46,9 @@ class Outcome(StrEnum):
     SNOOZED = "snoozed"  # staff let the rule, or all that goes to the client, rest
     COOLDOWN = "cooldown"  # the rule acted for this client less than its cooldown ago
     NO_CONSENT = "no_consent"  # the client agreed to none of the rule's channels
+    PAUSED = "paused"  # the rule is paused, and the client has no room for more that waits; or what it held was dropped
     QUIET_HOURS = "quiet_hours"  # it is a time at which the policy sends nothing of that kind, and it is not held
-    HELD = "held"  # it waits, for the end of quiet hours or for what competes with it; decided again then
+    HELD = "held"  # it waits: for the end of quiet hours or of a pause, for what competes with it; decided again then
     DAILY_CAP = "daily_cap"  # the client has had as many contacts today as the policy allows
     CAP = "cap"  # another cap of the policy: of a period, a class, a channel, a tag, a team, a rule
     HOLDOUT = (

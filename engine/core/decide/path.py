@@ -311,7 +311,7 @@ def _send(
         record(plan, client, match, verdict)
         note_action(plan, client, match.compiled.rule, verdict.channel, verdict.reason.value)
         if isinstance(verdict, Hold):
-            holding.hold(client, match, cause, verdict.until_ms, verdict.why)
+            holding.hold(plan, client, match, cause, verdict.until_ms, verdict.why)
         elif isinstance(verdict, Send):
             first = cause if match.held is None else holding.cause_of(match.held)
             decided.messages.append(action_message(match, client, verdict.channel, first, ordinal))

@@ -46,7 +46,7 @@ from engine.core.rules import names
 from engine.core.rules.business_days import business_days
 from engine.core.rules.day_lists import DayLists
 from engine.core.rules.occasion import AT, BECOMES, Becomes, Trigger, on, triggers
-from engine.core.rules.policy import Cap, ContactClass, Holdout, QuietHours
+from engine.core.rules.policy import Cap, ContactClass, Holdout, Pause, QuietHours, Resumption
 from engine.core.rules.ruleset import Ladder, Rule, RuleSet, counting
 from engine.core.rules.score import with_score
 
@@ -114,7 +114,9 @@ class Plan:
     reaches: Mapping[str, Reach]  # feature name -> how far back it asks
     rule_ids: frozenset[str]  # also former ones
     declared_types: topics.Kinds  # what a record on the topic `events` can be
-    holdable: dict[str, dict[str, CompiledRule]]  # rules for clients: id -> trigger -> as it is evaluated there
+    holdable: dict[str, dict[str, CompiledRule]]  # rule id -> trigger -> as it is evaluated there
+    paused: dict[str, Pause]  # by rule id
+    resumed: dict[str, Resumption]
 
 
 def compile_rule_set(rule_set: RuleSet) -> Plan:
@@ -246,14 +248,26 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
         rule_ids=frozenset(rule.id for rule in rule_set.rules) | frozenset(rule_set.was_rules),
         declared_types=rule_set.declared_types,
         holdable=_holdable(compiled.values()),
+        paused={pause.rule: pause for pause in rule_set.paused},
+        resumed={resumption.rule: resumption for resumption in rule_set.resumed},
+    )
+
+
+def paused_otherwise(plan: Plan, rule_set: RuleSet) -> Plan:
+    """The plan of a set that differs from the plan's own in its pauses alone: they must not wait for a compilation."""
+    return replace(
+        plan,
+        rule_set=rule_set,
+        timed=replace(plan.timed, digest=digest_of(rule_set)),
+        paused={pause.rule: pause for pause in rule_set.paused},
+        resumed={resumption.rule: resumption for resumption in rule_set.resumed},
     )
 
 
 def _holdable(compiled: Iterable[tuple[CompiledRule, ...]]) -> dict[str, dict[str, CompiledRule]]:
     found: dict[str, dict[str, CompiledRule]] = {}
     for one in chain.from_iterable(compiled):
-        if one.rule.audience == "client":
-            found.setdefault(one.rule.id, {})[str(one.trigger)] = one
+        found.setdefault(one.rule.id, {})[str(one.trigger)] = one
     return found
 
 

@@ -180,7 +180,10 @@ def digest_of(rule_set: RuleSet) -> str:
     plain = tuple(replace(base, description="") for base in bases)
     tiers = (rule_set.tiers.ladders, rule_set.tiers.segments, rule_set.value_score)
     portrait = (rule_set.stages, rule_set.traits) if rule_set.portrait else ()
+    # whom the end of a pause concerns is known once every client was evaluated
+    resumed = (max(resumption.at_ms for resumption in rule_set.resumed),) if rule_set.resumed else ()
     named = (said, plain, tiers, rule_set.lists, *_calendar_of(rule_set, (said, plain, tiers, portrait)), *portrait)
+    named += resumed
     return hashlib.blake2b(repr(meaning(named)).encode(), digest_size=16).hexdigest()
 
 

@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
-from zlib import crc32
 
 from engine.core.client import contacts, overrides
 from engine.core.client.consents import granted
 from engine.core.client.state import MAX_HISTORY, ClientState
+from engine.core.contract.message import rfc3339
 from engine.core.contract.outbound import Outcome, Value
-from engine.core.firm_time import DAY_MS, MINUTE_MS, NEVER_MS
-from engine.core.plan.compile import CompiledRule, Plan
+from engine.core.firm_time import DAY_MS, NEVER_MS
+from engine.core.plan.compile import Plan
 from engine.core.policy import caps, holding, holdout, quiet
 from engine.core.policy.clock import zone_named
 from engine.core.policy.match import Match
@@ -51,7 +51,7 @@ class Hold:
 
     channel: str
     until_ms: int
-    why: str  # quiet_hours, collect, late
+    why: str  # quiet_hours, collect, late, paused
     told: Told = ()
     reason: Outcome = Outcome.HELD
 
@@ -169,6 +169,20 @@ def _collected(plan: Plan, client: ClientState, offer: Offer) -> Hold | None:
     return Hold(offer.channel, min((client.now_ms + collect_ms, *begun)), "collect")
 
 
+def _paused(plan: Plan, client: ClientState, offer: Offer) -> Suppress | Hold | None:
+    """Its rule is paused for everybody; or what a pause held was dropped. Asked only where one was ever paused."""
+    match = offer.match
+    pause = plan.paused.get(match.compiled.rule.id)
+    if match.held is not None and holding.is_dropped(plan, match.held):
+        return Suppress(offer.channel, Outcome.PAUSED)
+    if pause is None:
+        return None
+    told: Told = (("since", rfc3339(pause.since_ms)), ("by", pause.by), ("why", pause.why))
+    if holding.is_full(client) or holding.is_full_of_paused(client):
+        return Suppress(offer.channel, Outcome.PAUSED, None, told)
+    return Hold(offer.channel, holding.expires_ms(client, match), holding.PAUSED, told)
+
+
 # In the order of `Outcome`: the first that stops an action is the one recorded.
 GATES: Final[tuple[tuple[Outcome, Gate], ...]] = (
     (Outcome.EXPIRED, _expired),
@@ -206,6 +220,8 @@ def judge(plan: Plan, client: ClientState, match: Match, moment: Moment = IN_TIM
     for _, gate in GATES:
         if (verdict := gate(plan, client, offer)) is not None:
             return verdict
+    if (plan.paused or plan.resumed) and (stopped := _paused(plan, client, offer)) is not None:
+        return stopped
     if not offer.to_client:
         return _drawn(client, offer, offer.channel)
     first: Suppress | Hold | None = None
@@ -248,18 +264,10 @@ def _quiet(plan: Plan, client: ClientState, offer: Offer, channel: str) -> Suppr
     told: Told = (("quiet_hours", now.name), ("zone", client.time_zone if zone is not None else "firm"))
     if own.when_quiet == "drop" or until_ms is None or holding.is_full(client):
         return Suppress(channel, Outcome.QUIET_HOURS, until_ms, told)
-    until_ms += _spread_ms(plan, client, compiled)
+    until_ms += holding.spread_ms(plan, client)
     if until_ms >= holding.expires_ms(client, offer.match):
         return Suppress(channel, Outcome.QUIET_HOURS, until_ms, told)
     return Hold(channel, until_ms, "quiet_hours", told)
-
-
-def _spread_ms(plan: Plan, client: ClientState, compiled: CompiledRule) -> int:
-    """A client's share of the time over which all goes out that was held; the same for all of a client's, so that the
-    highest priority goes first.
-    """
-    over = plan.rule_set.policy.release_over_s * 1000 // MINUTE_MS
-    return crc32(client.client_id.encode()) % over * MINUTE_MS if over else 0
 
 
 def _capped(plan: Plan, client: ClientState, offer: Offer, channel: str) -> Suppress | None:

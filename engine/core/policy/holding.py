@@ -1,30 +1,34 @@
-"""Actions that wait: for the end of quiet hours, for what competes with them, for what the log still holds.
+"""Actions that wait: for the end of quiet hours, for what competes with them, for what the log still holds, for the end
+of a pause.
 
 Enters: a match that is held, a client whose time has come. Leaves: the client's waiting actions, changed; the matches
 again, to be judged anew.
 Holds: what waits is decided again by what is known then. It waits while its rule is not in the active set, until it
-expires. There are at most MAX_WAITING of a client.
+expires; while its rule is paused, too. There are at most MAX_WAITING of a client, MAX_PAUSED of them by pauses.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, Final
+from zlib import crc32
 
 from engine.core.client.items import OPENED, STATE
 from engine.core.client.items import find as find_item
 from engine.core.client.state import ClientState
 from engine.core.contract.message import rfc3339
 from engine.core.contract.outbound import Cause
-from engine.core.firm_time import DAY_MS, NEVER_MS
+from engine.core.firm_time import DAY_MS, MINUTE_MS, NEVER_MS
 from engine.core.learn.retractions import note_retracted
 from engine.core.plan.compile import Plan
 from engine.core.policy.match import AtRisk, Match, about, stored
 from engine.core.rules.occasion import Silence, Unanswered
 
 MAX_WAITING: Final = 16
-# places in what waits
-RULE, TRIGGER, SINCE_MS, RELEASE_MS, EXPIRES_MS, WHY, ABOUT, CAUSE = range(8)
+MAX_PAUSED: Final = 8  # a rule that ran away must not take the room of the others
+PAUSED: Final = "paused"
+# places in what waits; the last is there of what a pause holds, and is when that began
+RULE, TRIGGER, SINCE_MS, RELEASE_MS, EXPIRES_MS, WHY, ABOUT, CAUSE, PAUSE_MS = range(9)
 
 
 def is_full(client: ClientState) -> bool:
@@ -36,14 +40,39 @@ def expires_ms(client: ClientState, match: Match) -> int:
     return match.held[EXPIRES_MS] if match.held else client.now_ms + match.compiled.rule.expires_s * 1000
 
 
-def hold(client: ClientState, match: Match, cause: Cause, release_ms: int, why: str) -> None:
+def is_full_of_paused(client: ClientState) -> bool:
+    return len([held for held in client.waiting if held[WHY] == PAUSED]) >= MAX_PAUSED
+
+
+def is_dropped(plan: Plan, held: list[Any]) -> bool:
+    """Whether a pause held it, and somebody said that nothing of what that held is to be sent."""
+    resumed = plan.resumed.get(held[RULE])
+    return resumed is not None and held[WHY] == PAUSED and bool(held[PAUSE_MS] < resumed.dropped_ms)
+
+
+def is_freed(match: Match) -> bool:
+    """Whether it comes from a pause that a person has ended."""
+    return match.held is not None and bool(match.held[WHY] == PAUSED)
+
+
+def hold(plan: Plan, client: ClientState, match: Match, cause: Cause, release_ms: int, why: str) -> None:
     """Note that it waits; again, for longer, if it did."""
     compiled, kept = match.compiled, match.held
+    pause = [plan.paused[compiled.rule.id].since_ms] if why == PAUSED else []
     if kept is not None:
-        client.waiting.append([*kept[:RELEASE_MS], release_ms, kept[EXPIRES_MS], why, *kept[ABOUT:]])
+        about_it = kept[ABOUT:PAUSE_MS]
+        client.waiting.append([*kept[:RELEASE_MS], release_ms, kept[EXPIRES_MS], why, *about_it, *pause])
         return
     entry = [compiled.rule.id, str(compiled.trigger), client.now_ms, release_ms, expires_ms(client, match), why]
-    client.waiting.append([*entry, stored(match), [cause.type, cause.event_id, cause.time]])
+    client.waiting.append([*entry, stored(match), [cause.type, cause.event_id, cause.time], *pause])
+
+
+def spread_ms(plan: Plan, client: ClientState) -> int:
+    """A client's share of the time over which all goes out that was held; the same for all of a client's, so that the
+    highest priority goes first.
+    """
+    over = plan.rule_set.policy.release_over_s * 1000 // MINUTE_MS
+    return crc32(client.client_id.encode()) % over * MINUTE_MS if over else 0
 
 
 def cause_of(held: list[Any]) -> Cause:
@@ -52,7 +81,24 @@ def cause_of(held: list[Any]) -> Cause:
 
 
 def next_release_ms(plan: Plan, client: ClientState) -> int:
-    return min((held[RELEASE_MS] for held in client.waiting if held[RULE] in plan.holdable), default=NEVER_MS)
+    return min(
+        (release_ms(plan, client, held) for held in client.waiting if held[RULE] in plan.holdable), default=NEVER_MS
+    )
+
+
+def release_ms(plan: Plan, client: ClientState, held: list[Any]) -> int:
+    """When it is decided again. What a pause holds waits until it expires, unless the pause ends before: then as all
+    that is released, spread over a time; at once if it is not to be sent.
+    """
+    until_ms: int = held[RELEASE_MS]
+    if held[WHY] != PAUSED:
+        return until_ms
+    if is_dropped(plan, held):
+        return 0
+    if held[RULE] in plan.paused:
+        return until_ms
+    resumed = plan.resumed.get(held[RULE])
+    return min(until_ms, resumed.at_ms + spread_ms(plan, client)) if resumed is not None else 0
 
 
 def take_released(plan: Plan, client: ClientState) -> list[Match]:
@@ -64,7 +110,7 @@ def take_released(plan: Plan, client: ClientState) -> list[Match]:
         compiled = plan.holdable.get(held[RULE], {}).get(held[TRIGGER])
         if compiled is None:
             waiting += [held] if held[EXPIRES_MS] > client.now_ms else []
-        elif held[RELEASE_MS] > client.now_ms:
+        elif release_ms(plan, client, held) > client.now_ms:
             waiting.append(held)
         else:
             matches.append(Match(compiled, *about(compiled, held[ABOUT], plan.rule_set.kinds), held))
@@ -101,7 +147,7 @@ def correct(plan: Plan, client: ClientState, kind: str, original: Any, new: Any,
             kept = held[ABOUT]
             if compiled is not None and kept and kept[0] == "event":
                 kept = stored(Match(compiled, new))
-            waiting.append([*held[:ABOUT], kept, [kind, new.event_id, rfc3339(new.time)]])
+            waiting.append([*held[:ABOUT], kept, [kind, new.event_id, rfc3339(new.time)], *held[PAUSE_MS:]])
         else:
             rule_kind = compiled.rule.kind if compiled is not None else ""
             note_retracted(client, held[RULE], rule_kind, "")

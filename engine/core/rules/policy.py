@@ -1,4 +1,4 @@
-"""The contact policy as policy.yaml declares it: classes of rules, caps, quiet hours.
+"""The contact policy as policy.yaml declares it: classes of rules, caps, quiet hours. And the rules that are paused.
 
 Enters: nothing (the rulefile package builds these from YAML). Leaves: frozen dataclasses.
 Holds: it limits what goes to clients; work for staff is not concerned. Each rule has one class.
@@ -15,6 +15,7 @@ from engine.core.contract.outbound import Outcome
 from engine.core.firm_time import DAY_MS, HOUR_MS
 
 POLICY_FILE: Final = "policy.yaml"
+PAUSES_FILE: Final = "pauses.yaml"
 Exemption = Literal["caps", "quiet_hours", "do_not_contact", "snooze", "consent"]
 Purpose = Literal["marketing", "service", "risk"]
 WhenQuiet = Literal["hold", "drop", "other_channel"]
@@ -138,6 +139,32 @@ class ContactPolicy:
     def rank(self, name: str) -> int:
         """0 is the most important class."""
         return next(place for place, one in enumerate(self.classes) if one.name == name)
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """A rule that acts for nobody until a person resumes it: what it would do is held."""
+
+    rule: str
+    since_ms: int  # by the wall clock of whoever published it; names the pause among those of the rule
+    by: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resumption:
+    """The end of a rule's last pause: what that held is decided again from then on."""
+
+    rule: str
+    at_ms: int
+    by: str
+    why: str
+    dropped_ms: int = 0  # what was held by pauses that began before is not sent
+
+    @property
+    def drops(self) -> bool:
+        """Whether what the last pause held is not sent."""
+        return self.dropped_ms == self.at_ms
 
 
 def daily_cap(at_most: int, urgent_from: int | None = None) -> Cap:

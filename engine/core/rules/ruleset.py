@@ -19,7 +19,7 @@ from engine.core.language.types import MAX_NAME_LOG10
 from engine.core.rules.business_days import BusinessCalendar
 from engine.core.rules.event_types import EventType, declared_by, kinds_of
 from engine.core.rules.occasion import Calendar, Occasion, Trigger
-from engine.core.rules.policy import USUAL, Cap, ContactPolicy, Holdout, QuietHours
+from engine.core.rules.policy import USUAL, Cap, ContactPolicy, Holdout, Pause, QuietHours, Resumption
 from engine.core.rules.score import ScorePart, total
 from engine.core.rules.tables import Declared, Definition, Table
 
@@ -204,6 +204,8 @@ class RuleSet:
     score: tuple[ScorePart, ...] = ()  # each a definition, too
     stages: tuple[Segment, ...] = ()  # of life: the first that holds; they may ask the stage so far
     traits: tuple[Trait, ...] = ()
+    paused: tuple[Pause, ...] = ()
+    resumed: tuple[Resumption, ...] = ()
 
     @property
     def portrait(self) -> tuple[Expression, ...]:

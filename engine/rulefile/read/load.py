@@ -21,7 +21,7 @@ from engine.core.rules.day_lists import inferred
 from engine.core.rules.event_types import EventType, kinds_of
 from engine.core.rules.names import Scopes, rule_scope
 from engine.core.rules.occasion import ITEM_KINDS, Trigger, Unanswered, trigger_about
-from engine.core.rules.policy import POLICY_FILE, ContactPolicy
+from engine.core.rules.policy import PAUSES_FILE, POLICY_FILE, ContactPolicy
 from engine.core.rules.ruleset import Rule, RuleSet, Segment, Tiers, Trait
 from engine.core.rules.score import SCORE_FILE, ScorePart, definitions_of
 from engine.core.rules.tables import NOTHING
@@ -35,6 +35,7 @@ from engine.rulefile.read.declarations import (
 )
 from engine.rulefile.read.definitions import read_calendar, read_definitions
 from engine.rulefile.read.event_types import EVENTS_FILE, is_rules_of_old, read_event_types
+from engine.rulefile.read.pauses import Pauses, of_rules, pauses_in, read_pauses, without_pauses
 from engine.rulefile.read.policy import check_names, read_policy
 from engine.rulefile.read.rules import read_rules
 from engine.rulefile.source.characters import MAX_BYTES
@@ -95,6 +96,15 @@ def digest(files: Mapping[str, str]) -> str:
             data = part.encode(errors="surrogateescape")
             state.update(len(data).to_bytes(8, "big") + data)
     return state.hexdigest()
+
+
+def repaused(rule_set: RuleSet, files: Mapping[str, str]) -> RuleSet | None:
+    """The rule set of these files, if they differ from its own in their pauses alone: it need not be read anew."""
+    if without_pauses(files) != without_pauses(dict(rule_set.files)):
+        return None
+    paused, resumed = of_rules(pauses_in(files.get(PAUSES_FILE, "")), rule_set.rules)
+    whole = tuple(sorted(files.items()))
+    return replace(rule_set, digest=digest(files), files=whole, paused=paused, resumed=resumed)
 
 
 def load(
@@ -196,8 +206,12 @@ def load(
     traits: tuple[Trait, ...] = ()
     if portrayed:
         life, traits = read_portrait(readers[PORTRAIT], roots[PORTRAIT], scopes[None])
+    pauses: Pauses = ((), ())
+    pausing = PAUSES_FILE in roots and not (published and is_rules_of_old(roots[PAUSES_FILE], "paused"))
+    if pausing:
+        pauses = read_pauses(readers[PAUSES_FILE], roots[PAUSES_FILE])
     used = {EVENTS_FILE: not of_old, CALENDAR_FILE: not calendar_of_old, SCORE_FILE: scored, PORTRAIT: portrayed}
-    own = (name for name, is_used in used.items() if is_used)
+    own = (name for name, is_used in (used | {PAUSES_FILE: pausing}).items() if is_used)
     others = (FEATURES, TIERS, POLICY_FILE, *defining, *own)
     classes = tuple(one.name for one in policy.classes)
     placed = {
@@ -210,6 +224,7 @@ def load(
         sheets.tell_unused()
     if problems:
         return tuple(unsure.folded(problems))
+    paused, resumed = of_rules(pauses, rules)
     asking = (tuple(rules), features, tiers, declared.definitions, life, traits)
     return RuleSet(
         digest=digest(files),
@@ -231,6 +246,8 @@ def load(
         score=score,
         stages=life,
         traits=traits,
+        paused=paused,
+        resumed=resumed,
     )
 
 

@@ -18,7 +18,8 @@ from engine.rulefile.source.document import Mapping, Node, Scalar, place
 from engine.rulefile.source.fields import Reader
 from engine.rulefile.stories.story import AT_MS, MAX_WAIT_S, Story, money_fen
 
-REASONS: Final = ("condition", *(outcome.value for outcome in Outcome if outcome is not Outcome.SENT))
+# a test shows what a rule does, whether it is paused or not
+REASONS: Final = ("condition", *(one.value for one in Outcome if one not in (Outcome.SENT, Outcome.PAUSED)))
 MISSING: Final = "missing"
 ARMS: Final[tuple[Arm, ...]] = get_args(Arm)
 RETRACTED: Final = "retracted"  # the event corrects the one that the rule has acted on

@@ -28,6 +28,7 @@ from engine.core.rules.occasion import (
 )
 from engine.core.rules.ruleset import Feature, Rule, RuleSet, Window
 from engine.core.rules.tables import Table
+from engine.insight.values import firm_time
 from engine.rulefile.source.parts import Part, conjuncts
 from engine.rulefile.source.places import Places
 from engine.rulefile.tools.effects import RULE_MEMORY, pasts
@@ -48,8 +49,8 @@ WRITTEN_AS: Final[dict[type, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """`what` is rule, feature, tiers, policy, calendar, score, list, table, definition or tests; `change` is added,
-    removed or changed.
+    """`what` is rule, feature, tiers, policy, calendar, score, list, table, definition, pause of or tests; `change` is
+    added, removed or changed.
     """
 
     what: str
@@ -68,7 +69,10 @@ def differences(old: RuleSet, new: RuleSet) -> list[Difference]:
     found: list[Difference] = []
     for part in fields(RuleSet):
         before, after = getattr(old, part.name), getattr(new, part.name)
-        if part.name in ("digest", "files"):
+        if part.name in ("digest", "files", "resumed"):
+            continue
+        if part.name == "paused":
+            found += _pauses(old, new)
             continue
         if part.name == "calendar" and None in (before, after):
             change = "added" if before is None else "removed"
@@ -94,6 +98,23 @@ def differences(old: RuleSet, new: RuleSet) -> list[Difference]:
         for each in found
     ]
     return found + _tests(old, new)
+
+
+def _pauses(old: RuleSet, new: RuleSet) -> Iterable[Difference]:
+    """What is paused by now, and what is not any more."""
+    ones, others = ({pause.rule: pause for pause in rule_set.paused} for rule_set in (old, new))
+    ends = {resumption.rule: resumption for resumption in new.resumed}
+    for rule in dict.fromkeys((*ones, *others)):
+        if rule not in others:
+            end = ends.get(rule)
+            dropped = ", and what it held is not sent" if end is not None and end.drops else ""
+            said = (f"resumed {firm_time(end.at_ms)} by {end.by}: {end.why}{dropped}",) if end is not None else ()
+            yield Difference("pause of", f'"{rule}"', "removed", said)
+        elif ones.get(rule) != others[rule]:
+            pause = others[rule]
+            change = "changed" if rule in ones else "added"
+            said = (f"since {firm_time(pause.since_ms)} by {pause.by}: {pause.why}",)
+            yield Difference("pause of", f'"{rule}"', change, said)
 
 
 def _declared(definitions: Mapping[str, Any], rule_set: RuleSet) -> dict[str, Any]:

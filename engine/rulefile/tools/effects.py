@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from engine.core.firm_time import LONGEST_MONTH
 from engine.core.plan.features import column_key, parts_of
 from engine.core.plan.waking import digest_of
 from engine.core.rules.meaning import filter_meaning
+from engine.core.rules.policy import Pause, Resumption
 from engine.core.rules.ruleset import Feature, RuleSet, Since
 from engine.rulefile.tools.compatibility import broken
 
@@ -115,6 +116,7 @@ def effects(old: RuleSet, new: RuleSet) -> tuple[str, ...]:
         _forgotten(old, new),
         _kept(old, new),
         _drawn(old, new),
+        _paused(old, new),
         _evaluated(old, new),
     )
     return tuple(effect for effects_of_one in found for effect in effects_of_one)
@@ -171,6 +173,31 @@ def _drawn(old: RuleSet, new: RuleSet) -> Iterable[str]:
             yield f"holdout of {whose}: {more:.2%} of all clients are held out from now on{stay}"
 
 
+def _paused(old: RuleSet, new: RuleSet) -> Iterable[str]:
+    now = {former: rule.id for rule in new.rules for former in (*rule.was, rule.id)}
+    gone = sorted(pause.rule for pause in old.paused if pause.rule not in now)
+    if gone:
+        yield f"the pause of {', '.join(gone)} ends with the rule: put back, it is not paused"
+    before = tuple(replace(pause, rule=now[pause.rule]) for pause in old.paused if pause.rule in now)
+    yield from pausing(before, new.paused, new.resumed)
+
+
+def pausing(before: Iterable[Pause], now: Iterable[Pause], ends: Iterable[Resumption]) -> Iterable[str]:
+    """What becomes of the actions of rules that are paused, or are not any more."""
+    stand, last = sorted(pause.rule for pause in now), {end.rule: end for end in ends}
+    if stand:
+        yield f"paused: {', '.join(stand)}: what is due is held until `engage rules resume`, or expires"
+    for rule in sorted({pause.rule for pause in before} - {*stand}):
+        dropped = rule in last and last[rule].drops
+        yield f"resumed: {rule}: what it held is {'not sent' if dropped else 'decided again'}"
+
+
+def swept_for_resumed(before: tuple[Resumption, ...], now: tuple[Resumption, ...]) -> Iterable[str]:
+    if before != now:
+        yield "every client is evaluated once: a rule was resumed"
+
+
 def _evaluated(old: RuleSet, new: RuleSet) -> Iterable[str]:
-    if digest_of(old) != digest_of(new):
+    yield from swept_for_resumed(old.resumed, new.resumed)
+    if digest_of(replace(old, resumed=())) != digest_of(replace(new, resumed=())):
         yield "every client is evaluated once: tiers, segments, score, portrait, or rules that need no event differ"

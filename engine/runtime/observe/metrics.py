@@ -7,9 +7,8 @@ series that begins with its first event; what is gone (a rule, a tier, a partiti
 
 from __future__ import annotations
 
-import itertools
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from prometheus_client import (
@@ -27,11 +26,10 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from engine import __version__
 from engine.core.contract.corrections import CORRECTABLE, RESULTS
 from engine.core.contract.outbound import TOPIC_OF_KIND, Rejection
-from engine.core.contract.topic import Topic, nested
-from engine.core.contract.topics import EVENTS, REROUTED, TOPICS, Kinds, inbound_topics
-from engine.core.reading.decode import fallbacks
-from engine.core.rules.ruleset import RuleSet, Tiers
+from engine.core.contract.topics import EVENTS, REROUTED, TOPICS, inbound_topics
+from engine.core.rules.ruleset import RuleSet
 from engine.runtime.observe.rule_counts import RuleCounts
+from engine.runtime.observe.series import fields_that_may_be_unread, notices_of, of_declared, tier_moves
 
 if TYPE_CHECKING:
     from engine.runtime.protocol.unit import OpenUnit
@@ -193,6 +191,7 @@ class Metrics:
             ["list"],
             registry=r,
         )
+        self.rule_paused = Gauge("engage_rule_paused", "1 for each rule that is paused.", ["rule"], registry=r)
         self.rule_set_stale = Gauge("engage_rule_set_stale", "1 while the newest rule set was refused.", registry=r)
         self.rule_sampled_events = Counter(
             "engage_rule_sampled_events", "Events whose rules' tests were timed one by one.", registry=r
@@ -236,7 +235,7 @@ class Metrics:
         for name, kind in TOPICS.items():
             for counter in (self.duplicates, self.late):
                 counter.labels(name)
-            for field in _fields_that_may_be_unread(kind):
+            for field in fields_that_may_be_unread(kind):
                 self.unread.labels(name, field)
         for channel in TOPICS["receipts"].choices("channel"):
             for status in TOPICS["receipts"].choices("status"):
@@ -301,19 +300,19 @@ class Metrics:
         """The series of every rule and tier that any partition uses, and no others: partitions change one by one."""
         used = {id(rule_set): rule_set for rule_set in self._used.values()}.values()
         self.rules.keep(dict.fromkeys(rule.id for rule_set in used for rule in rule_set.rules))
-        moves = {move for rule_set in used for move in _tier_moves(rule_set.tiers)}
+        moves = {move for rule_set in used for move in tier_moves(rule_set.tiers)}
         for gone in self._moves - moves:
             self.tier_changes.remove(*gone)
         for new in moves - self._moves:
             self.tier_changes.labels(*new)
         self._moves = moves
-        notices = {about for rule_set in used for about in _notices(rule_set.tiers)}
+        notices = {about for rule_set in used for about in notices_of(rule_set.tiers)}
         for gone_notice in self._notices - notices:
             self.tier_notices.remove(*gone_notice)
         for new_notice in notices - self._notices:
             self.tier_notices.labels(*new_notice)
         self._notices = notices
-        series = {label for rule_set in used for label in _of_declared(rule_set.declared_types)}
+        series = {label for rule_set in used for label in of_declared(rule_set.declared_types)}
         for counter, *labels in self._declared - series:
             self._of_types[counter].remove(*labels)
         for counter, *labels in series - self._declared:
@@ -345,6 +344,11 @@ class Metrics:
         for digest in digests:
             self.rule_set_partitions.labels(digest).inc()
 
+    def rules_paused(self, rules: Iterable[str]) -> None:
+        self.rule_paused.clear()
+        for rule in rules:
+            self.rule_paused.labels(rule).set(1)
+
     def text(self) -> bytes:
         return generate_latest(self._plain) + self.rules.text()
 
@@ -354,43 +358,3 @@ class Metrics:
             return self.text(), CONTENT_TYPE_LATEST
         plain = openmetrics.generate_latest(self._plain)
         return plain.removesuffix(END) + self.rules.text(of_counters="") + END, openmetrics.CONTENT_TYPE_LATEST
-
-
-def _fields_that_may_be_unread(kind: Topic) -> Iterator[str]:
-    model = kind.model
-    for name in fallbacks(model):
-        yield name
-        if name in nested(model):
-            yield from (f"{name}.{inner}" for inner in fallbacks(nested(model)[name]))
-
-
-def _of_declared(declared: Kinds) -> Iterator[tuple[str, ...]]:
-    """What is counted of the types that a rule set declares, by the name of the counter and its labels."""
-    for name, kind in declared.items():
-        yield "duplicates", name
-        yield "late", name
-        yield from (("corrections", name, result) for result in RESULTS)
-        yield from (("unread", EVENTS, f"{name}.{field}") for field in _fields_that_may_be_unread(kind))
-
-
-def _notices(tiers: Tiers) -> Iterator[tuple[str, str]]:
-    """(tier, the lower one): of what demotions these rules can give notice."""
-    for ladder in tiers.ladders.values():
-        yield from itertools.combinations([step.tier for step in ladder.steps], 2)
-
-
-def _tier_moves(tiers: Tiers) -> Iterator[tuple[str, str, str]]:
-    """(from, to, reason): what can happen under these rules to clients that they put into their tiers."""
-    ladders = {kind: [step.tier for step in ladder.steps] for kind, ladder in tiers.ladders.items()}
-    for kind in TOPICS["profiles"].choices("type"):
-        ladders.setdefault(kind, [kind])
-    for kind, steps in ladders.items():
-        others = {tier for other, found in ladders.items() if other != kind for tier in found}
-        for index, tier in enumerate(steps):
-            yield "", tier, "first"
-            if kind in tiers.ladders:
-                yield from ((before, tier, "override") for before in ("", *steps) if before != tier)
-                yield from ((before, tier, "override_ended") for before in steps if before != tier)
-            yield from ((lower, tier, "promoted") for lower in steps[index + 1 :])
-            yield from ((higher, tier, "demoted") for higher in steps[:index])
-            yield from ((other, tier, "type_changed") for other in others if other not in steps)

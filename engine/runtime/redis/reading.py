@@ -23,6 +23,8 @@ from engine.core.contract.profiles import ALL
 from engine.core.contract.topics import TOPICS, sources
 from engine.core.firm_time import NEVER_MS
 from engine.core.plan.compile import compile_rule_set
+from engine.core.policy.holding import EXPIRES_MS, RELEASE_MS, RULE, WHY
+from engine.core.policy.holding import SINCE_MS as SINCE
 from engine.core.rules.policy import ContactPolicy
 from engine.core.rules.ruleset import RuleSet, Tiers
 from engine.runtime.errors import Refused
@@ -97,6 +99,16 @@ def _private(client: ClientState, declared: Mapping[str, int]) -> dict[str, Any]
                 "opened_at": rfc3339(item[SINCE_MS]) if item[SINCE_MS] else None,
             }
             for item in client.items
+        ],
+        "held": [
+            {
+                "rule": held[RULE],
+                "why": held[WHY],
+                "since": rfc3339(held[SINCE]),
+                "until": rfc3339(held[RELEASE_MS]),
+                "expires": rfc3339(held[EXPIRES_MS]),
+            }
+            for held in client.waiting
         ],
         "positions": [
             {
@@ -204,6 +216,11 @@ def on_one_screen(record: dict[str, Any]) -> str:
         lines += [
             f"  {i['opened_at'] or '-':<24}  {i['state']:<8} {i['kind']:<10} {i['id']}  {i['about'] or ''}".rstrip()
             for i in record["items"]
+        ]
+    if record["held"]:
+        lines += ["", "held, to be decided again; of a rule that is paused when it is resumed"]
+        lines += [
+            f"  {h['since']}  {h['rule']}: {h['why'].replace('_', ' ')}, until {h['until']}" for h in record["held"]
         ]
     if record["positions"]:
         dropped = f" ({record['positions_dropped']} more had no room)" if record["positions_dropped"] else ""

@@ -25,12 +25,13 @@ import structlog
 from aiokafka import TopicPartition
 
 from engine.core.contract.topics import Kinds
-from engine.core.plan.compile import Plan, compile_rule_set
+from engine.core.plan.compile import Plan, compile_rule_set, paused_otherwise
 from engine.core.rules.event_types import declared_by
 from engine.core.rules.ruleset import RuleSet
 from engine.rulefile.read.event_types import event_types_of
-from engine.rulefile.read.load import DirectoryError, load, read_directory
+from engine.rulefile.read.load import DirectoryError, load, read_directory, repaused
 from engine.rulefile.read.load import digest as digest_of
+from engine.rulefile.read.pauses import without_pauses
 from engine.rulefile.source.document import Mapping as MappingNode
 from engine.rulefile.source.document import Scalar, read_document
 from engine.rulefile.source.problem import Problem
@@ -51,7 +52,8 @@ MAX_TIME_MS: Final = 253_402_300_799_000  # the year 9999
 READ_WITH: Final[Mapping[str, Any]] = {"check_crcs": False}
 SHOWN_DIGITS: Final = 12  # of a digest, where people read it
 
-Action = Literal["publish", "start", "watch", "revert", "approve"]
+Action = Literal["publish", "start", "watch", "revert", "approve", "pause", "resume"]
+OF_PAUSES: Final = ("pause", "resume")
 BY_WORKERS: Final = ("start", "watch")
 
 
@@ -71,8 +73,9 @@ class Entry:
     added: int | None = None  # None: the set before could not be loaded, so nothing was compared
     changed: int | None = None
     removed: int | None = None
-    parts: tuple[str, ...] = ()  # what else differs: features, tiers, policy
+    parts: tuple[str, ...] = ()  # what else differs: features, tiers, policy, pauses
     effects: tuple[str, ...] = ()  # what becomes of what is known of clients, a sentence each
+    unpaused: str | None = None  # names the set's files without its pauses; None: it has none
 
     @property
     def key(self) -> bytes:
@@ -90,7 +93,8 @@ class Entry:
         return "".join(character if character.isprintable() else "?" for character in said)
 
     def encode(self) -> bytes:
-        return json.dumps({"format": RULE_SET_FORMAT, **asdict(self)}, ensure_ascii=False).encode()
+        format_ = RULE_SET_FORMAT if self.action in OF_PAUSES else 1  # who does not know these would number them again
+        return json.dumps({"format": format_, **asdict(self)}, ensure_ascii=False).encode()
 
     @staticmethod
     def decode(found: Mapping[str, Any]) -> Entry:
@@ -105,6 +109,7 @@ class Entry:
             and all(isinstance(number, int | None) for number in maybe)
             and all(isinstance(text, str) for text in words)
             and isinstance(entry.over, str | None)
+            and isinstance(entry.unpaused, str | None)
             and isinstance(entry.in_force, bool)
             and entry.action in get_args(Action)
         ):
@@ -227,13 +232,20 @@ class RuleSetArchive:
         return isinstance(root, Scalar) and root.value == "true"
 
     def waiting(self) -> list[Entry]:
-        """Entries that can be approved, newest first. One that waited while another took effect has lapsed."""
+        """Entries that can be approved, newest first. One that waited while another set took effect has lapsed; a pause
+        does not end the wait.
+        """
         found: list[Entry] = []
         for entry in reversed(self.history):
-            if entry.in_force:
+            if entry.in_force and entry.action not in OF_PAUSES:
                 break
-            found.append(entry)
-        return [entry for entry in found if entry.over == self.head]
+            found += [] if entry.in_force else [entry]
+        return [entry for entry in found if self.unpaused(entry.over) == self.unpaused(self.head)]
+
+    def unpaused(self, digest: str | None) -> str | None:
+        """Names the files of a set as people wrote them; the digest itself if the topic does not hold it."""
+        files = self._files(digest or "")
+        return digest_of(without_pauses(files)) if files else digest
 
     def standing(self, entry: Entry) -> str:
         """What became of an entry: active, waits, approved by whom, lapsed."""
@@ -283,9 +295,16 @@ class RuleSetArchive:
         """The rule set of this digest, compiled. Raises Refused if the topic does not hold it or it has problems."""
         plan = self._plans.get(digest)
         if plan is None:
-            rule_set = load_files(self.files(digest), f"the rules of rule set {digest}")
-            plan = self._plans[digest] = compile_rule_set(rule_set)
+            files = self.files(digest)
+            plan = self._plans[digest] = self._of_known_rules(files) or compile_rule_set(
+                load_files(files, f"the rules of rule set {digest}")
+            )
         return plan
+
+    def _of_known_rules(self, files: dict[str, str]) -> Plan | None:
+        """By a plan that is at hand, if nothing but pauses differs from its rules."""
+        sets = ((plan, repaused(plan.rule_set, files)) for plan in self._plans.values())
+        return next((paused_otherwise(plan, found) for plan, found in sets if found is not None), None)
 
     def declared_types(self, digest: str) -> Kinds:
         """The event types that a set declares, without compiling it. Raises Refused, Newer."""

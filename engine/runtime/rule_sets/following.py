@@ -14,14 +14,17 @@ from typing import Final
 import structlog
 from aiokafka.errors import OffsetOutOfRangeError
 
+from engine.core.contract.message import rfc3339
 from engine.core.plan.compile import Plan
 from engine.core.rules.day_lists import SOON_DAYS, days_left, ends_in_words, in_words
+from engine.core.rules.policy import Pause
 from engine.core.rules.ruleset import RuleSet
 from engine.runtime.clients import Clients
 from engine.runtime.errors import Newer, Refused, Unavailable
 from engine.runtime.kafka.connection import reader
 from engine.runtime.observe.metrics import Metrics
 from engine.runtime.rule_sets.archive import READ_WITH, Action, RuleSetArchive, load_directory
+from engine.runtime.rule_sets.carrying import carried
 from engine.runtime.rule_sets.publishing import publish
 from engine.runtime.settings import Settings
 
@@ -41,6 +44,7 @@ class RuleSets:
         self._plan: Plan | None = None
         self.trouble: str | None = None  # why the newest rules are not active here
         self._given: RuleSet | None = None  # by the directory, until it is published
+        self._paused: dict[str, Pause] = {}  # as it was last told
         self._watched: object = None  # the files as they were last taken or refused
 
     @property
@@ -57,9 +61,13 @@ class RuleSets:
         return days_left(self._plan.rule_set.last_days, self._clients.wall_ms()) if self._plan else {}
 
     def warnings(self) -> list[str]:
-        """Lists of days, and the calendar, that end soon or have ended."""
+        """Rules that are paused. Lists of days, and the calendar, that end soon or have ended."""
         last_days = self._plan.rule_set.last_days if self._plan else {}
         return [
+            f"rule {pause.rule} is paused since {rfc3339(pause.since_ms)} by {pause.by} ({pause.why}): find out why, "
+            f"then run `engage rules resume {pause.rule} --note WHY`, with --drop if what it held is not to be sent"
+            for pause in (self._plan.rule_set.paused if self._plan else ())
+        ] + [
             f"{in_words(name)} {ends_in_words(last_days[name], left)}: add the next days, and publish"
             for name, left in self.days_left().items()
             if left <= SOON_DAYS
@@ -81,7 +89,7 @@ class RuleSets:
             await self.read_given()
         given = self._given
         await self._archive.read()
-        if given is not None and given.digest != self._archive.head:
+        if given is not None and carried(self._archive, given).digest != self._archive.head:
             try:
                 await self._publish(given, "start", f"--rules {self._settings.rules}")
             except Newer as error:
@@ -106,12 +114,23 @@ class RuleSets:
             self.refuse(str(error), digest)
             return False
         self._archive.forget_plans_but(digest)
+        self._tell_pauses(self._plan.rule_set)
         self._metrics.rule_set_in_force(digest)
         self._metrics.uses(None, self._plan.rule_set)
         if digest == self._archive.head:
             self._well()
         log.info("rule set loaded", digest=digest, rules=len(self._plan.rule_set.rules))
         return True
+
+    def _tell_pauses(self, rule_set: RuleSet) -> None:
+        """Log what is paused by now, and what is not any more."""
+        before, self._paused = self._paused, {pause.rule: pause for pause in rule_set.paused}
+        self._metrics.rules_paused(self._paused)
+        for rule, pause in self._paused.items():
+            if before.get(rule) != pause:
+                log.warning("rule paused: what is due is held", rule=rule, by=pause.by, why=pause.why)
+        for rule in before.keys() - self._paused.keys():
+            log.info("rule no longer paused", rule=rule)
 
     async def _take_head(self) -> None:
         archive = self._archive
@@ -170,7 +189,7 @@ class RuleSets:
                 continue
             try:
                 rule_set = await self._clients.aside(load_directory, directory)
-                if rule_set.digest != self._archive.head:
+                if carried(self._archive, rule_set).digest != self._archive.head:
                     await self._publish(rule_set, "watch", f"--watch {directory}")
                 else:
                     self._well()

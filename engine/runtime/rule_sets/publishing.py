@@ -22,10 +22,19 @@ from engine.rulefile.tools.effects import effects
 from engine.rulefile.trial.run import run_tests
 from engine.runtime.clients import Clients, Producer
 from engine.runtime.errors import Fenced, Newer, Refused, Unavailable
-from engine.runtime.formats import RULE_SET_FORMAT
 from engine.runtime.kafka.connection import TRANSACTION_BACKOFF_MS, discard, errors, start, unreadable
 from engine.runtime.kafka.topics import TOPIC_BYTES, largest_record
-from engine.runtime.rule_sets.archive import BY_WORKERS, HEAD, SHOWN_DIGITS, Action, Entry, RuleSetArchive, load_files
+from engine.runtime.rule_sets.archive import (
+    BY_WORKERS,
+    HEAD,
+    OF_PAUSES,
+    SHOWN_DIGITS,
+    Action,
+    Entry,
+    RuleSetArchive,
+    load_files,
+)
+from engine.runtime.rule_sets.carrying import carried, unpaused_digest
 from engine.runtime.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -38,7 +47,8 @@ TRIES: Final = 8
 FIRST_PAUSE_S: Final = 0.2  # at most
 BREAKING: Final = "change producers first, or publish with --breaking-events: dead letters can be sent again"
 
-Decision = Callable[[RuleSetArchive], tuple[Entry, dict[str, str]] | None]  # None: nothing is to be done
+Decided = tuple[Entry, dict[str, str]]
+Decision = Callable[[RuleSetArchive], Decided | None]  # None: nothing is to be done
 
 
 async def publish(
@@ -52,8 +62,8 @@ async def publish(
     breaking: bool = False,
     waits: bool = False,
 ) -> Entry | None:
-    """Append a rule set whose tests pass; make it active unless the active set asks for approval. None when that
-    is so already.
+    """Append a rule set whose tests pass, with the pauses that stand; make it active unless the active set asks for
+    approval. None when that is so already.
 
     A worker (`start`, `watch`) publishes nothing that has to be approved: it cannot say who wants it. At its start it
     does not replace a set that a person made active. A person who changes event types so that records are refused has
@@ -64,25 +74,26 @@ async def publish(
         await _refuse_what_does_not_fit(settings, clients, rule_set)
     await _refuse_failing_tests(clients, rule_set)
 
-    def decide(archive: RuleSetArchive) -> tuple[Entry, dict[str, str]] | None:
-        if archive.head == rule_set.digest or any(e.digest == rule_set.digest for e in archive.waiting()):
+    def decide(archive: RuleSetArchive) -> Decided | None:
+        given = carried(archive, rule_set)
+        if archive.head == given.digest or any(e.digest == given.digest for e in archive.waiting()):
             return None
-        by_hand = action == "start" and _replaced_by_hand(archive, rule_set.digest)
+        by_hand = action == "start" and _replaced_by_hand(archive, unpaused_digest(given))
         if by_hand or (action in BY_WORKERS and archive.needs_approval(archive.head)):
             log.warning(
                 "the given rules do not become active: the active ones were published by a person or need approval; "
                 "use `engage publish` or `engage rules revert`",
-                digest=rule_set.digest,
+                digest=given.digest,
             )
             return None
-        entry, lost = _entry(archive, clients.wall_ms(), action, rule_set, by, note), _lost(archive, rule_set)
+        entry, lost = _entry(archive, clients.wall_ms(), action, given, by, note), _lost(archive, given)
         if lost and action in BY_WORKERS:
             log.warning("the given rules change event types so that records are refused", changes=lost)
         elif lost and not breaking:
             raise Refused("\n".join(("not published: records of declared events would be refused:", *lost, BREAKING)))
-        return replace(entry, in_force=entry.in_force and not waits), dict(rule_set.files)
+        return replace(entry, in_force=entry.in_force and not waits), dict(given.files)
 
-    return await _append(settings, clients, by, note, decide, patient=action in BY_WORKERS)
+    return await append(settings, clients, by, note, decide, patient=action in BY_WORKERS)
 
 
 def _lost(archive: RuleSetArchive, rule_set: RuleSet) -> tuple[str, ...]:
@@ -94,23 +105,24 @@ def _lost(archive: RuleSetArchive, rule_set: RuleSet) -> tuple[str, ...]:
 
 
 async def revert(settings: Settings, clients: Clients, beginning: str, by: str, note: str) -> Entry | None:
-    """Publish a set that the topic holds again. The active set may ask for approval of this, too."""
+    """Publish a set that the topic holds again, but for its pauses: those of the active set stand. That may ask for
+    approval of this, too.
+    """
 
-    def decide(archive: RuleSetArchive) -> tuple[Entry, dict[str, str]] | None:
+    def decide(archive: RuleSetArchive) -> Decided | None:
         digest = archive.find(beginning)
-        if archive.head == digest:
+        rule_set = carried(archive, load_files(archive.files(digest), f"the rules of rule set {digest}"))
+        if archive.head == rule_set.digest:
             return None
-        files = archive.files(digest)
-        rule_set = load_files(files, f"the rules of rule set {digest}")
-        return _entry(archive, clients.wall_ms(), "revert", rule_set, by, note), files
+        return _entry(archive, clients.wall_ms(), "revert", rule_set, by, note), dict(rule_set.files)
 
-    return await _append(settings, clients, by, note, decide)
+    return await append(settings, clients, by, note, decide)
 
 
 async def approve(settings: Settings, clients: Clients, beginning: str, by: str, note: str) -> Entry | None:
     """Make a waiting set active, as somebody other than its publisher."""
 
-    def decide(archive: RuleSetArchive) -> tuple[Entry, dict[str, str]] | None:
+    def decide(archive: RuleSetArchive) -> Decided | None:
         digest = archive.find(beginning)
         waiting = [entry for entry in archive.waiting() if entry.digest == digest]
         if archive.head == digest:
@@ -123,11 +135,11 @@ async def approve(settings: Settings, clients: Clients, beginning: str, by: str,
         if all(_same_person(entry.by, by) for entry in waiting):
             raise Refused(f"{by} published rule set {digest[:SHOWN_DIGITS]}: somebody else has to approve it")
         entry = next(entry for entry in waiting if not _same_person(entry.by, by))
-        rule_set = load_files(archive.files(digest), f"the rules of rule set {digest}")
+        rule_set = carried(archive, load_files(archive.files(digest), f"the rules of rule set {digest}"))
         approved = _entry(archive, clients.wall_ms(), "approve", rule_set, by, note)
-        return replace(approved, in_force=True, approves=entry.number), {}
+        return replace(approved, in_force=True, approves=entry.number), dict(rule_set.files)
 
-    return await _append(settings, clients, by, note, decide)
+    return await append(settings, clients, by, note, decide)
 
 
 async def _refuse_what_does_not_fit(settings: Settings, clients: Clients, rule_set: RuleSet) -> None:
@@ -146,7 +158,7 @@ async def _refuse_what_does_not_fit(settings: Settings, clients: Clients, rule_s
 
 
 def _record(files: dict[str, str]) -> bytes:
-    return json.dumps({"format": RULE_SET_FORMAT, "files": files}, ensure_ascii=False).encode()
+    return json.dumps({"format": 1, "files": files}, ensure_ascii=False).encode()
 
 
 async def _refuse_failing_tests(clients: Clients, rule_set: RuleSet) -> None:
@@ -160,9 +172,9 @@ async def _refuse_failing_tests(clients: Clients, rule_set: RuleSet) -> None:
 
 
 def _replaced_by_hand(archive: RuleSetArchive, digest: str) -> bool:
-    """Whether a set was active and a person has replaced it since."""
-    effective = [entry for entry in archive.history if entry.in_force]
-    return digest in (e.digest for e in effective) and effective[-1].action not in BY_WORKERS
+    """Whether a set was active, whatever was paused then, and a person has replaced it since."""
+    effective = [entry for entry in archive.history if entry.in_force and entry.action not in OF_PAUSES]
+    return digest in (e.unpaused or e.digest for e in effective) and effective[-1].action not in BY_WORKERS
 
 
 def _same_person(one: str, other: str) -> bool:
@@ -171,16 +183,7 @@ def _same_person(one: str, other: str) -> bool:
 
 def _entry(archive: RuleSetArchive, time_ms: int, action: Action, rule_set: RuleSet, by: str, note: str) -> Entry:
     head = archive.head
-    entry = Entry(
-        number=max((entry.number for entry in archive.history), default=0) + 1,
-        time_ms=time_ms,
-        action=action,
-        digest=rule_set.digest,
-        by=by,
-        note=note,
-        over=head,
-        in_force=not archive.needs_approval(head),
-    )
+    entry = next_entry(archive, time_ms, action, rule_set.digest, unpaused_digest(rule_set), by, note)
     if head is None:
         return replace(entry, added=len(rule_set.rules), changed=0, removed=0)
     try:
@@ -198,7 +201,24 @@ def _entry(archive: RuleSetArchive, time_ms: int, action: Action, rule_set: Rule
     )
 
 
-async def _append(
+def next_entry(
+    archive: RuleSetArchive, time_ms: int, action: Action, digest: str, unpaused: str, by: str, note: str
+) -> Entry:
+    """What follows the last entry of the history, before it is said what differs."""
+    return Entry(
+        number=max((entry.number for entry in archive.history), default=0) + 1,
+        time_ms=time_ms,
+        action=action,
+        digest=digest,
+        by=by,
+        note=note,
+        over=archive.head,
+        in_force=not archive.needs_approval(archive.head),
+        unpaused=unpaused if unpaused != digest else None,
+    )
+
+
+async def append(
     settings: Settings, clients: Clients, by: str, note: str, decide: Decision, patient: bool = False
 ) -> Entry | None:
     for text, what, most in ((by, "name", MAX_NAME), (note, "note", MAX_NOTE)):
