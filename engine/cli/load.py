@@ -1,6 +1,6 @@
-"""`engage load`: an installation that begins with the past of its clients.
+"""A past is decided, and nothing is sent: `engage load`, with which an installation begins; `engage simulate-policy`.
 
-Enters: files or topics, and when the past ends. Leaves: states, from which workers go on; exit status 0 or 1.
+Enters: files or topics. Leaves: states, from which workers go on; what the contact policy stops; exit status 0 or 1.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engine.cli.odd import FILE, NEW_FILE, PathOf
+from engine.cli.odd import DIRECTORY, FILE, NEW_FILE, PathOf
 from engine.cli.options import load_settings, real_clients, run_to_the_end, settings_options
-from engine.cli.output import JSON, answer
+from engine.cli.output import JSON, answer, counted, progress
 from engine.runtime.errors import Refused
 from engine.runtime.settings import Settings
 
@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from engine.core.plan.compile import Plan
     from engine.loading.deciding import Counts
     from engine.loading.loading import Order
+    from engine.reports.stopped import Report
 
-commands = click.Group()  # main.py hangs it on `engage`
+commands = click.Group()  # main.py hangs each of them on `engage`
 
 
 @commands.command()
@@ -114,3 +115,45 @@ def _plan_of(rules: Path) -> Plan:
     from engine.runtime.rule_sets.archive import load_directory
 
     return compile_rule_set(load_directory(rules))
+
+
+@commands.command("simulate-policy")
+@click.argument("records", type=FILE)
+@click.option("--rules", type=DIRECTORY, required=True, help="directory of rule files")
+@click.option("--against", type=DIRECTORY, help="other rules, which decide the same records; say what differs")
+@click.option("--until", metavar="TIME", help="RFC 3339 time up to which timers run after the last record")
+@click.option("--html", type=NEW_FILE, metavar="FILE", help="write the tables and pictures there, as one page")
+@JSON
+def simulate_policy(
+    records: Path, rules: Path, against: Path | None, until: str | None, html: Path | None, as_json: bool
+) -> None:
+    """What the contact policy stops: decide RECORDS (ndjson, as `engage replay` reads them), and count the outcomes by
+    reason, class and rule, the contacts by hour and by client.
+    """
+    from engine.core.contract.events import parse_time_ms
+    from engine.reports import page, stopped, text
+
+    try:
+        until_ms = parse_time_ms(until) if until else None
+    except ValueError as error:
+        raise click.UsageError(f"--until: {error}") from error
+    try:
+        plans = [(directory, _plan_of(directory)) for directory in (rules, against) if directory is not None]
+        with progress("simulate", os.path.getsize(records) * len(plans), beside_output=True) as bar:
+            reports = [_reported(records, directory, plan, until_ms, bar) for directory, plan in plans]
+        now, before = reports[0], reports[1] if against is not None else None
+        if html is not None:
+            made = page.page(now, before, records.name, real_clients().wall_ms())
+            html.write_text(made, encoding="utf-8")
+    except (Refused, ValueError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+    written = [f"{html}: written"] if html is not None else []
+    answer(as_json, stopped.as_dict(now, before), [*text.lines(now, before), *written])
+
+
+def _reported(records: Path, directory: Path, plan: Plan, until_ms: int | None, bar: Any) -> Report:
+    from engine.operations.replay import read_file
+    from engine.reports.stopped import report
+
+    with records.open("rb") as lines:
+        return report(str(directory), plan, read_file(counted(lines, bar), str(records)), until_ms)

@@ -21,7 +21,7 @@ SECTIONS: Final[Mapping[str, Sequence[str]]] = {
     "Write rules": ("check", "test", "lint", "fmt", "diff", "templates", "reference-table"),
     "Publish rules": ("publish", "rules", "backfill"),
     "Run and watch": ("run", "client", "clients", "explain", "states", "dead-letters"),
-    "Try": ("simulate", "send", "replay", "schemas"),
+    "Try": ("simulate", "send", "replay", "simulate-policy", "schemas"),
     "Repair": ("snapshot", "rebuild", "trim", "accept-loss"),
 }
 JSON: Final = click.option("--json", "as_json", is_flag=True, help="one JSON object")

@@ -28,6 +28,7 @@ from engine.core.contract.topics import Kinds, inbound_topics
 from engine.core.decide.path import Decided
 from engine.core.decide.timeline import Timeline
 from engine.core.plan import compile as plans
+from engine.core.policy import holding
 from engine.core.reading.decode import Rejected, Taken, decode, kind_of
 from engine.operations.record_file import parse_line
 from engine.processors.engagement import ENGAGEMENT
@@ -102,7 +103,8 @@ class Replayed:
     applied: int = 0  # units of an engine with other semantics, whose writes were taken as they are
     loaded: int = 0  # units of a load, the same
     differences: list[str] = field(default_factory=list)
-    unknown_days: Counter[str] = field(default_factory=Counter)  # rule -> decisions past the end of a list of days
+    outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)  # of a file: (rule id, outcome)
+    waiting: Counter[str] = field(default_factory=Counter)  # of a file: rule id -> actions that are held at its end
 
     def count(self, record: Inbound, outcome: Outcome) -> None:
         match outcome:
@@ -120,9 +122,12 @@ class Replayed:
                 assert_never(outcome)
 
     def decided(self, decided: Decided) -> None:
-        for (rule_id, outcome), times in decided.outcomes.items():
-            if outcome == Verdict.DAY_UNKNOWN:
-                self.unknown_days[rule_id] += times
+        self.outcomes.update(decided.outcomes)
+
+    @property
+    def unknown_days(self) -> dict[str, int]:
+        """Decisions past the end of a list of days, by rule."""
+        return {rule_id: n for (rule_id, outcome), n in self.outcomes.items() if outcome == Verdict.DAY_UNKNOWN}
 
     def rejections(self, *, of_a_file: bool) -> Iterator[str]:
         """What was rejected and why: a line for each kind, with its first record."""
@@ -146,7 +151,7 @@ class Replayed:
             "clients": len(self.states),
             "states": self.hash,
             "rejections": list(self.rejections(of_a_file=of_a_file)),
-            "day_unknown": dict(self.unknown_days),
+            "day_unknown": self.unknown_days,
         }
         ledger = {"units": self.units, "applied": self.applied, "loaded": self.loaded, "differences": self.differences}
         return found if of_a_file else found | ledger
@@ -192,6 +197,7 @@ def replay_records(
         for decided in timeline.reach(until_ms):
             replayed.decided(decided)
             yield from decided.messages
+    replayed.waiting.update(held[holding.RULE] for client in states.values() for held in client.waiting)
     replayed.states = {client_id: pack(plan.layout, client) for client_id, client in states.items()}
 
 

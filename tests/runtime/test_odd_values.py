@@ -175,6 +175,8 @@ OPTIONS: dict[str, list[str]] = {
     "snapshot": [*FILES, "/"],
     "records": [*FILES, "/"],
     "junit": [*TEXT, "/"],
+    "html": [*TEXT, "/"],
+    "against": [*FILES, __file__],
     "seed": [odd for odd in WHOLE[:-1] if odd != "-1"],
     "client_count": [*WHOLE[:-1], "0", "99999999999"],
     "days": [*NUMBERS, "0", "1e9"],
@@ -231,7 +233,8 @@ OPTIONS: dict[str, list[str]] = {
 }  # fmt: skip
 FILL = {"client_id": "c1", "file": __file__, "digest": "abcd", "old": "live", "new": "live", "features": "f",
         "note": "n", "name": "client.assets_cny", "directory": ".", "paths": __file__, "snapshot": __file__,
-        "clients": "10", "events_per_day": "10", "until": "2026-01-01T00:00:00Z"}  # fmt: skip
+        "clients": "10", "events_per_day": "10", "until": "2026-01-01T00:00:00Z",
+        "records": __file__, "rules": "."}  # fmt: skip
 
 
 def arguments(path: tuple[str, ...], command: click.Command, parameter: click.Parameter, odd: str) -> list[str]:

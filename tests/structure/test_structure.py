@@ -62,9 +62,10 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "runtime.worker": BELOW_COMMANDS,
     "operations": BELOW_COMMANDS,
     "publish": BELOW_COMMANDS,
+    "reports": (*BELOW_COMMANDS, "operations", "publish"),
     "loading": (*BELOW_COMMANDS, "operations"),
     "demo": (*BELOW_COMMANDS, "operations"),
-    "cli": (*BELOW_COMMANDS, "runtime.worker", "operations", "loading", "publish", "demo"),
+    "cli": (*BELOW_COMMANDS, "runtime.worker", "operations", "reports", "loading", "publish", "demo"),
 }
 MAX_MODULES = 10  # a room that needs more is two rooms
 CORE_THIRD_PARTY = {"msgpack", "msgspec", "pydantic", "pydantic_core"}
