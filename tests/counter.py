@@ -64,7 +64,7 @@ class Counter(Processor[Any, Count, Moment]):
         raise AssertionError("nothing is swept by")
 
     def decide(
-        self, plan: Any, states: MutableMapping[str, Count], inputs: Sequence[Moment], decided_ms: int
+        self, plan: Any, states: MutableMapping[str, Count], inputs: Sequence[Moment], decided_ms: int, pace: Any
     ) -> Decided[Count]:
         decided: Decided[Count] = Decided()
         for moment in inputs:

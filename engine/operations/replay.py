@@ -27,6 +27,7 @@ from engine.core.contract.outbound import Outcome as Verdict
 from engine.core.contract.topics import Kinds, inbound_topics
 from engine.core.decide.path import Decided
 from engine.core.decide.timeline import Timeline
+from engine.core.pace import Pace
 from engine.core.plan import compile as plans
 from engine.core.policy import holding
 from engine.core.reading.decode import Rejected, Taken, decode, kind_of
@@ -223,7 +224,7 @@ async def replay_ledger(settings: Settings, clients: Clients, partitions: int, r
                     f"partition {number}: the ledger is held from offset {first} on; a replay needs its beginning"
                 )
             inputs = RecordedInputs(settings, source, number, whole=True)
-            partition = PartitionReplay(ENGAGEMENT, number, inputs, archive.plan, belongs, replayed)
+            partition = PartitionReplay(ENGAGEMENT, number, inputs, archive.plan, belongs, replayed, partitions)
             async for record in records_between(consumer, ledger_tp, first, end):
                 messages += await partition.take(record.offset, record.value)
         replayed.states |= partition.states.packed()
@@ -249,8 +250,9 @@ class PartitionReplay(Generic[Plan, State, Input]):
         plan: Callable[[str], Plan],
         belongs: Callable[[bytes], bool],
         replayed: Replayed,
+        partitions: int = 1,
     ) -> None:
-        self.states: _States[Plan, State, Input] = _States(processor)
+        self.states: _States[Plan, State, Input] = _States(processor, Pace(partitions=partitions))
         self._processor = processor
         self._number = number
         self._inputs = inputs
@@ -268,6 +270,7 @@ class PartitionReplay(Generic[Plan, State, Input]):
         written, self._written = self._written, []
         if unit.semantics != self._processor.semantics:
             self.states.apply(written)
+            self.states.pace.free_ms = dict(unit.end.pace)
             for step in unit.steps:
                 await self._inputs.pass_over(step.ranges)
             if unit.semantics == ledger.LOADED:
@@ -309,8 +312,9 @@ class PartitionReplay(Generic[Plan, State, Input]):
 class _States(Generic[Plan, State, Input]):
     """Client states as a worker keeps them: a new rule set rewrites only those that change."""
 
-    def __init__(self, processor: Processor[Plan, State, Input]) -> None:
+    def __init__(self, processor: Processor[Plan, State, Input], pace: Pace) -> None:
         self._processor = processor
+        self.pace = pace
         self._packed: dict[str, bytes] = {}
         self._open: dict[str, State] = {}
         self._changed: set[str] = set()
@@ -337,7 +341,7 @@ class _States(Generic[Plan, State, Input]):
             self._open.pop(write.key, None)
 
     def decide(self, inputs: Sequence[Input], keys: Iterable[str], decided_ms: int) -> list[Message]:
-        decided = self._processor.decide(self._load(keys), self._open, inputs, decided_ms)
+        decided = self._processor.decide(self._load(keys), self._open, inputs, decided_ms, self.pace)
         self._changed.update(decided.changed)
         return decided.messages
 

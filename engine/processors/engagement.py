@@ -19,6 +19,7 @@ from engine.core.contract.topics import ranks
 from engine.core.decide import path
 from engine.core.decide.path import Due, Input, Sweep
 from engine.core.decide.semantics import SEMANTICS
+from engine.core.pace import Pace
 from engine.core.plan.columns import plan_of_features, put_columns, put_known
 from engine.core.plan.compile import Plan
 from engine.core.reading.decode import Rejected, Taken, decode, kind_of
@@ -57,10 +58,10 @@ class Engagement(Processor[Plan, ClientState, Input]):
         return Sweep(key, time_ms)
 
     def decide(
-        self, plan: Plan, states: MutableMapping[str, ClientState], inputs: Sequence[Input], decided_ms: int
+        self, plan: Plan, states: MutableMapping[str, ClientState], inputs: Sequence[Input], decided_ms: int, pace: Pace
     ) -> Decided[ClientState]:
         try:
-            found = path.decide(plan, states, inputs, decided_ms)
+            found = path.decide(plan, states, inputs, decided_ms, pace)
         except UnreadableState as error:  # an activity is read when an event first asks for it
             raise Refused(
                 f"a state in Redis cannot be read ({error}). Restore the Redis backup that belongs to this "

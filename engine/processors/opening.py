@@ -41,6 +41,7 @@ def open_partition(
     cache_bytes: int = 0,
     limits: UnitLimits | None = None,
     for_load: bool = False,
+    partitions: int = 1,
 ) -> Opened[Plan, State, Input]:
     """`settings` are the processor's own, see Settings.scoped."""
     log, store = KafkaLog(settings, clients, number), RedisStore(redis, settings.scope, number)
@@ -55,5 +56,6 @@ def open_partition(
         cache_bytes=cache_bytes,
         limits=limits,
         for_load=for_load,
+        partitions=partitions,
     )
     return Opened(partition, log, store)

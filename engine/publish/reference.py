@@ -53,10 +53,11 @@ OUTCOME_MEANS: Final = {
     Outcome.NO_CONSENT: "the client agreed to none of the rule's channels",
     Outcome.PAUSED: "the rule is paused and no more of it can be held for the client, or what a pause held was dropped",
     Outcome.QUIET_HOURS: "it is a quiet hour by policy.yaml, and the rule's class does not hold, or it would expire",
-    Outcome.HELD: "it waits, to be decided again: quiet hours, a pause, `collect`, or a log that is still to be read",
+    Outcome.HELD: "it waits, to be decided again: quiet hours, a pause, `collect`, a rate, or a log still to be read",
     Outcome.DAILY_CAP: "the client had the day's contacts of policy.yaml, and the rule is below `urgent_from`",
     Outcome.CAP: "the client had the contacts that a cap of policy.yaml allows",
     Outcome.HOLDOUT: "nothing else stops it, and the client is held out of it, for comparison",
+    Outcome.RATE: "its turn, by a rate of policy.yaml over all clients, would come after its expiry",
     Outcome.NO_LONGER_TRUE: "it was held, and at its release its condition did not hold any more",
     Outcome.SENT: "published",
 }

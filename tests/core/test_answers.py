@@ -11,6 +11,7 @@ from engine.core.contract.outbound import Rejection
 from engine.core.contract.profiles import Profile
 from engine.core.contract.topics import TOPICS
 from engine.core.decide.path import decide
+from engine.core.pace import Pace
 from engine.core.reading.decode import Taken, decode
 from engine.core.rules.occasion import on
 from engine.insight.explain import Explainer
@@ -232,7 +233,7 @@ def test_receipts_are_counted_by_channel_once_each():
     plan = plan_of(rule("hello"))
     bounced = came("receipts", at(2), channel="email", status="bounced")
     inputs = [profile(at(0)), bounced, bounced, opt_out(at(3)), came("complaints", at(4)), login(at(5))]
-    counts = ENGAGEMENT.decide(plan, {}, inputs, 0).counts
+    counts = ENGAGEMENT.decide(plan, {}, inputs, 0, Pace()).counts
     assert {about: n for about, n in counts.items() if about[0] == "receipts"} == {
         ("receipts", "email", "bounced"): 1,
         ("receipts", "sms", "opted_out"): 1,

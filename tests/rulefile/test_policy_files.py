@@ -143,3 +143,24 @@ def test_a_holdout_is_read():
     found = good(files(SPRING, rule("r", holdout="{share: 0, salt: a-b}")))
     assert found.policy.holdout == Holdout("spring", 0.05)
     assert found.rules[0].holdout == Holdout("a-b", 0)
+
+
+@pytest.mark.parametrize(
+    ("rates", "fault"),
+    [
+        ("{sms: {at_most: 0, per: minute}}", "0"),
+        ("{sms: {at_most: 5, per: second}}", "second"),
+        ("{sms: {at_most: 5}}", "missing key per"),
+        ("{sms: {at_most: 5, per: minute, of: {channel: fax}}}", "fax"),
+        ("{sms: {at_most: 5, per: minute, of: {team: nobody}}}", 'no rule has team "nobody"'),
+    ],
+)
+def test_a_rate_that_is_none_is_refused_where_it_stands(rates: str, fault: str) -> None:
+    found = said(files(f"rates: {rates}\n"))
+    assert [problem for problem in found if fault in problem and problem.startswith("policy.yaml:2:")], found
+
+
+def test_a_rate_in_a_diff():
+    before, after = (good(files(f"rates: {{sms: {{at_most: {n}, per: minute}}}}\n")) for n in (5, 6))
+    (found,) = map(str, differences(before, after))
+    assert "rates" in found

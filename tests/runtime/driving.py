@@ -141,6 +141,7 @@ class Bench:
         cache_bytes: int = 10_000_000,
         limits: UnitLimits | None = None,
         processor: Processor[Any, Any, Any] = ENGAGEMENT,
+        partitions: int = 1,
     ) -> None:
         self._processor = processor
         self.ledger = Ledger()
@@ -154,6 +155,7 @@ class Bench:
         self._belongs = belongs
         self._cache_bytes = cache_bytes
         self._limits = limits or UnitLimits()
+        self._partitions = partitions
 
     def worker(self) -> Partition[Any, Any, Any]:
         return Partition(
@@ -166,6 +168,7 @@ class Bench:
             observer=PartitionMetrics(self.metrics, lambda: self.wall_ms),
             cache_bytes=self._cache_bytes,
             limits=self._limits,
+            partitions=self._partitions,
         )
 
     async def started(self) -> Partition[Any, Any, Any]:

@@ -320,10 +320,10 @@ def _() -> list[Change]:
 def _() -> list[Change]:
     original = Engagement.decide
 
-    def decide(self: Engagement, plan: Any, states: Any, inputs: Any, decided_ms: int) -> Any:
+    def decide(self: Engagement, plan: Any, states: Any, inputs: Any, decided_ms: int, pace: Any) -> Any:
         here = {item[1].event_id for item in inputs if isinstance(item, tuple)}
         kept = [i for i in inputs if not isinstance(i, tuple) or i[0] != "corrections" or i[1].corrects in here]
-        return original(self, plan, states, kept, decided_ms)
+        return original(self, plan, states, kept, decided_ms, pace)
 
     return [(Engagement, "decide", decide)]
 

@@ -54,6 +54,7 @@ class Outcome(StrEnum):
     HOLDOUT = (
         "holdout"  # all else would let it pass, and the client is one of those who get none of it, to compare with
     )
+    RATE = "rate"  # its turn, by a rate over all clients, would come after its expiry
     NO_LONGER_TRUE = "no_longer_true"  # it was held, and its condition does not hold any more
     SENT = "sent"
 

@@ -35,10 +35,12 @@ from engine.core.learn.actions import note_action
 from engine.core.learn.corrections import COUNTED, Corrected, correct
 from engine.core.learn.facts import learn
 from engine.core.learn.items import keep, take_back
+from engine.core.pace import Pace
 from engine.core.plan.compile import Plan
 from engine.core.policy import holding
 from engine.core.policy.gates import IN_TIME, Hold, Moment, Send, judge, record
 from engine.core.policy.match import AtRisk, Match, TierMove, matched
+from engine.core.policy.rates import in_turn
 from engine.core.rules.occasion import TIER_AT_RISK, TIER_CHANGE, on
 
 
@@ -75,17 +77,22 @@ class Decided:
     # what is known of actions), unknown (feature that a correction left without its value)
     counts: Counter[tuple[str, ...]] = field(default_factory=Counter)
     decided_ms: int = 0  # the moment at which this is decided; 0: whatever falls due is decided in time
+    pace: Pace | None = None  # of the partition; None: rates are not asked
 
 
 def decide(
-    plan: Plan, states: MutableMapping[str, ClientState], inputs: Iterable[Input], decided_ms: int = 0
+    plan: Plan,
+    states: MutableMapping[str, ClientState],
+    inputs: Iterable[Input],
+    decided_ms: int = 0,
+    pace: Pace | None = None,
 ) -> Decided:
     """Decide inputs in order. `states` must hold every client that is named and known; new ones are added to it.
 
     `decided_ms` is the wall clock's moment, by which actions that fell due earlier may have expired; 0 when everything
-    is decided in time, as in a replay of a file.
+    is decided in time, as in a replay of a file. `pace` is changed.
     """
-    decided = Decided(decided_ms=decided_ms)
+    decided = Decided(decided_ms=decided_ms, pace=pace)
     for item in inputs:
         if isinstance(item, tuple):
             _take(plan, states, *item, decided)
@@ -307,6 +314,8 @@ def _send(
         matches = sorted(matches, key=lambda match: (-match.compiled.rule.priority, match.compiled.rule.id))
     for match in matches:
         verdict = judge(plan, client, match, moment)
+        if isinstance(verdict, Send) and match.compiled.rates and decided.pace is not None:
+            verdict = in_turn(decided.pace, client, match, verdict, decided.decided_ms)
         decided.outcomes[match.compiled.rule.id, verdict.reason] += 1
         record(plan, client, match, verdict)
         note_action(plan, client, match.compiled.rule, verdict.channel, verdict.reason.value)

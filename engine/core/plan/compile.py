@@ -46,7 +46,7 @@ from engine.core.rules import names
 from engine.core.rules.business_days import business_days
 from engine.core.rules.day_lists import DayLists
 from engine.core.rules.occasion import AT, BECOMES, Becomes, Trigger, on, triggers
-from engine.core.rules.policy import Cap, ContactClass, Holdout, Pause, QuietHours, Resumption
+from engine.core.rules.policy import Cap, ContactClass, Holdout, Pause, QuietHours, Rate, Resumption
 from engine.core.rules.ruleset import Ladder, Rule, RuleSet, counting
 from engine.core.rules.score import with_score
 
@@ -62,6 +62,7 @@ class CompiledRule:
     caps: tuple[Cap, ...]  # that can stop it, on one of its channels
     quiet: tuple[QuietHours, ...]
     holdouts: tuple[Holdout, ...]
+    rates: tuple[Rate, ...]
     passed_on: frozenset[str]  # fields of its event that are in no state
     why: Read
     why_names: tuple[tuple[str, str | None], ...]  # (name, unit)
@@ -319,6 +320,7 @@ def _compiled(
             rule_set.caps_on(rule),
             rule_set.quiet_hours_on(rule),
             rule_set.holdouts_on(rule),
+            rule_set.rates_on(rule),
             passed_on,
             space[f"why_{trigger}_{index}"],
             tuple(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from engine.core.contact import Contact
 from engine.core.contract.outbound import Outcome
@@ -16,7 +16,7 @@ from engine.core.firm_time import DAY_MS, HOUR_MS
 
 POLICY_FILE: Final = "policy.yaml"
 PAUSES_FILE: Final = "pauses.yaml"
-Exemption = Literal["caps", "quiet_hours", "do_not_contact", "snooze", "consent"]
+Exemption = Literal["caps", "quiet_hours", "do_not_contact", "snooze", "consent", "rates"]
 Purpose = Literal["marketing", "service", "risk"]
 WhenQuiet = Literal["hold", "drop", "other_channel"]
 Per = Literal["hour", "day", "week", "month"]
@@ -49,10 +49,8 @@ class ContactClass:
 
 
 CLASSES: Final = (
-    ContactClass(
-        "regulatory", ("consent", "caps", "quiet_hours", "do_not_contact", "snooze"), counts=False, holdout=False
-    ),
-    ContactClass("risk", purpose="risk", holdout=False),
+    ContactClass("regulatory", get_args(Exemption), counts=False, holdout=False),
+    ContactClass("risk", ("rates",), purpose="risk", holdout=False),
     ContactClass("service"),
     ContactClass("relationship"),
     ContactClass("marketing", purpose="marketing"),
@@ -102,6 +100,16 @@ class Cap:
 
 
 @dataclass(frozen=True, slots=True)
+class Rate:
+    """At most so many actions in a time, over all clients."""
+
+    name: str
+    at_most: int
+    per_ms: int
+    of: Selection = field(default_factory=Selection)
+
+
+@dataclass(frozen=True, slots=True)
 class QuietHours:
     """When nothing of `of` is sent, by the client's clock. `until` at or before `begin` is of the next day."""
 
@@ -121,6 +129,7 @@ class ContactPolicy:
     caps: tuple[Cap, ...] = ()
     classes: tuple[ContactClass, ...] = CLASSES  # the most important first
     quiet_hours: tuple[QuietHours, ...] = ()
+    rates: tuple[Rate, ...] = ()
     release_over_s: int = 0  # what quiet hours held goes out spread over so long
     holdout: Holdout | None = None  # of all that goes to clients
     approval: bool = False  # kept so that diff reports a change of it; what asks for it reads the files' texts

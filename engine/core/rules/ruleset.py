@@ -19,7 +19,7 @@ from engine.core.language.types import MAX_NAME_LOG10
 from engine.core.rules.business_days import BusinessCalendar
 from engine.core.rules.event_types import EventType, declared_by, kinds_of
 from engine.core.rules.occasion import Calendar, Occasion, Trigger
-from engine.core.rules.policy import USUAL, Cap, ContactPolicy, Holdout, Pause, QuietHours, Resumption
+from engine.core.rules.policy import USUAL, Cap, ContactPolicy, Holdout, Pause, QuietHours, Rate, Resumption
 from engine.core.rules.score import ScorePart, total
 from engine.core.rules.tables import Declared, Definition, Table
 
@@ -222,6 +222,13 @@ class RuleSet:
             if (cap.spared_from is None or rule.priority < cap.spared_from)
             and any(cap.of.meets(rule.contact(channel)) for channel in rule.channels)
         )
+
+    def rates_on(self, rule: Rule) -> tuple[Rate, ...]:
+        """The rates that can make it wait."""
+        if rule.audience != "client" or "rates" in self.policy.class_named(rule.contact_class).exempt:
+            return ()
+        rates = self.policy.rates
+        return tuple(one for one in rates if any(one.of.meets(rule.contact(channel)) for channel in rule.channels))
 
     def quiet_hours_on(self, rule: Rule) -> tuple[QuietHours, ...]:
         """The quiet hours that can stop it."""

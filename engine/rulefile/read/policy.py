@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final, cast, get_args
 
 from engine.core.contract.events import Channel, Kind
-from engine.core.firm_time import WEEKDAYS
+from engine.core.firm_time import HOUR_MS, MINUTE_MS, WEEKDAYS
 from engine.core.rules.policy import (
     CLASSES,
     LONGEST_CAP_DAYS,
@@ -22,6 +22,7 @@ from engine.core.rules.policy import (
     Per,
     Purpose,
     QuietHours,
+    Rate,
     Selection,
     WhenQuiet,
     Zone,
@@ -40,10 +41,12 @@ WHEN_QUIET: Final[tuple[str, ...]] = get_args(WhenQuiet)
 PERS: Final[tuple[str, ...]] = get_args(Per)
 ZONES: Final[tuple[str, ...]] = get_args(Zone)
 BOOLEANS: Final = ("true", "false")
-POLICY_KEYS: Final = ("contact", "classes", "caps", "quiet_hours", "release_over", "holdout", "publishing")
+POLICY_KEYS: Final = ("contact", "classes", "caps", "quiet_hours", "release_over", "rates", "holdout", "publishing")
 CLASS_KEYS: Final = ("exempt", "counts", "purpose", "when_quiet", "collect", "channels", "holdout")
 HOLDOUT_KEYS: Final = ("share", "salt")
 CAP_KEYS: Final = ("per", "within", "zone", "of", "reserve", "spare_from")
+RATE_KEYS: Final = ("at_most", "per", "of")
+RATE_PERS: Final = {"minute": MINUTE_MS, "hour": HOUR_MS}
 QUIET_KEYS: Final = ("hours", "days", "zone", "of")
 OF_KEYS: Final = ("kind", "class", "channel", "tag", "team", "rule")
 HOLIDAYS: Final = "holidays"
@@ -71,6 +74,9 @@ def read_policy(reader: Reader, root: Node) -> ContactPolicy:
         _quiet(reader, reader.word(key, IDENTIFIER), node, known)
         for key, node in reader.entries(fields.get("quiet_hours"))
     )
+    rates = tuple(
+        _rate(reader, reader.word(key, IDENTIFIER), node, known) for key, node in reader.entries(fields.get("rates"))
+    )
     release = reader.duration(fields["release_over"], "mh", MINUTE_S, 12 * HOUR_S) if "release_over" in fields else 0
     holdout = read_holdout(reader, fields["holdout"]) if "holdout" in fields else None
     publishing = reader.mapping(fields.get("publishing"), (), PUBLISHING_KEYS)
@@ -78,7 +84,7 @@ def read_policy(reader: Reader, root: Node) -> ContactPolicy:
     ask, approve = (
         reader.integer(publishing[key], 0, MAX_CLIENTS) if key in publishing else None for key in PUBLISHING_KEYS[1:]
     )
-    return ContactPolicy(tuple(caps), classes, quiet, release, holdout, approval == "true", ask or 0, approve)
+    return ContactPolicy(tuple(caps), classes, quiet, rates, release, holdout, approval == "true", ask or 0, approve)
 
 
 def _classes(reader: Reader, node: Node) -> tuple[ContactClass, ...]:
@@ -147,6 +153,13 @@ def _cap(reader: Reader, name: str, node: Node, classes: tuple[str, ...]) -> Cap
         reserved_for or classes[0],
         reader.integer(fields["spare_from"], 1, 100) if "spare_from" in fields else None,
     )
+
+
+def _rate(reader: Reader, name: str, node: Node, classes: tuple[str, ...]) -> Rate:
+    fields = reader.mapping(node, RATE_KEYS[:2], RATE_KEYS[2:])
+    at_most = reader.integer(fields.get("at_most"), 1, MAX_CLIENTS)
+    per = reader.choice(fields.get("per"), tuple(RATE_PERS)) or "minute"
+    return Rate(name, max(at_most, 1), RATE_PERS[per], _selection(reader, fields.get("of"), classes))
 
 
 def _quiet(reader: Reader, name: str, node: Node, classes: tuple[str, ...]) -> QuietHours:
@@ -221,7 +234,7 @@ def check_names(reader: Reader, root: Node, rules: Sequence[Rule]) -> None:
 
 
 def _selections(root: Any) -> Iterable[dict[str, Node]]:
-    for section in ("caps", "quiet_hours"):
+    for section in ("caps", "quiet_hours", "rates"):
         _, listed = getattr(root, "entries", {}).get(section, (None, None))
         for _, entry in getattr(listed, "entries", {}).values():
             _, of = getattr(entry, "entries", {}).get("of", (None, None))

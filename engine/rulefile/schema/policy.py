@@ -78,6 +78,11 @@ def policy_schema() -> Schema:
         "zone": (choice(policy.ZONES), "Whose clock; the client's unless said, the firm's where that is not known."),
         "of": (_selection(), "What is not sent then; everything unless said."),
     }
+    rate: Keys = {
+        "at_most": (number(1, policy.MAX_CLIENTS), "Actions, over all clients."),
+        "per": (choice(tuple(policy.RATE_PERS)), "In this time, evenly."),
+        "of": (_selection(), "Which actions; all to clients unless said."),
+    }
     clients = number(0, policy.MAX_CLIENTS)
     publishing: Keys = {
         "approval": ({"type": "boolean"}, "Whether a second person must approve a rule set."),
@@ -96,6 +101,10 @@ def policy_schema() -> Schema:
         ),
         "caps": (named(IDENTIFIER, one_cap), "Limits on contacting a client, by name; the tightest wins."),
         "quiet_hours": (named(IDENTIFIER, mapping(quiet, (), policy.QUIET_KEYS)), "When nothing is sent, by name."),
+        "rates": (
+            named(IDENTIFIER, mapping(rate, policy.RATE_KEYS[:2], policy.RATE_KEYS[2:])),
+            "How fast actions go out over all clients, by name; what comes faster waits for its turn.",
+        ),
         "release_over": (duration("mh"), "What quiet hours held goes out over so long, not all at once."),
         "holdout": (holdout(), "Clients who get nothing but what is exempt, to compare the others with."),
         "publishing": (mapping(publishing, (), policy.PUBLISHING_KEYS), "How rule sets take effect."),

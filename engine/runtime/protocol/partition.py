@@ -14,6 +14,7 @@ from typing import Any, Final, Generic
 
 import structlog
 
+from engine.core.pace import Pace
 from engine.core.reading.decode import Taken
 from engine.runtime.errors import Newer, Refused, Surprised
 from engine.runtime.protocol import ledger
@@ -49,9 +50,10 @@ class Partition(Generic[Plan, State, Input]):
         cache_bytes: int = 0,
         limits: UnitLimits | None = None,
         for_load: bool = False,
+        partitions: int = 1,
     ) -> None:
         """`plan` gives the newest. By default nothing is kept in memory beyond what is being decided. `for_load`: it
-        may stand in the middle of a load.
+        may stand in the middle of a load. `partitions`: of how many it is one.
         """
         self.number = number
         self._log = log_
@@ -66,6 +68,7 @@ class Partition(Generic[Plan, State, Input]):
         self.offsets: dict[str, int] = {}  # next offset of each inbound topic, open unit included
         self._cache: StateCache[State] = StateCache(cache_bytes)
         self._unit = OpenUnit()
+        self._pace = Pace(partitions=partitions)  # as the open unit leaves it
         self.behind = False  # at the last batch, a quarter of what fills a unit waited
         self.reached_ms = 0  # record time of the last record decided
         self.reached_event_ms = self._committed_event_ms = 0  # latest event time decided
@@ -83,6 +86,7 @@ class Partition(Generic[Plan, State, Input]):
         position = await recovery.run(self._gone)
         self.position = position
         self.offsets = dict(position.offsets)
+        self._pace.free_ms = dict(position.end.pace)
         self._cache.clear()
         self._unit = OpenUnit(states_added=recovery.miscounted)
         self._sweeping = ""
@@ -266,7 +270,7 @@ class Partition(Generic[Plan, State, Input]):
         """Decide, as part of the open unit; the clients that it changed."""
         unit, known = self._unit, len(self._cache)
         with self._observer.timing("decide"):
-            decided = self._processor.decide(self._plan, self._cache, inputs, decided_ms)
+            decided = self._processor.decide(self._plan, self._cache, inputs, decided_ms, self._pace)
         self._observer.decided(self._plan, self._cache, inputs)
         unit.add(decided, len(self._cache) - known)
         return decided.changed.keys()
@@ -304,7 +308,8 @@ class Partition(Generic[Plan, State, Input]):
 
     async def _commit(self, cause: str, writes: Sequence[bytes], semantics: int) -> None:
         unit, processor, plan = self._unit, self._processor, self._plan
-        begin, end = self.position.text, unit.end(self.position, self.offsets, processor.swept_by(plan))
+        begin = self.position.text
+        end = unit.end(self.position, self.offsets, processor.swept_by(plan), self._pace.free_ms)
         published = ledger.digest_of_messages(unit.messages)
         digest = processor.digest(plan)
         records = ledger.encode_unit(begin, end, writes, digest, published, semantics, unit.steps)

@@ -25,6 +25,7 @@ class End:
     tallies: Mapping[str, int] = field(default_factory=dict)  # how many of them have each label, such as a tier
     swept: str = ""  # digest of the rules under which every client has been evaluated
     load: Mapping[str, Any] = field(default_factory=dict)  # of a past: which, and how far it has come (`done`)
+    pace: Mapping[str, int] = field(default_factory=dict)  # rate -> from when on it has room; see core/policy/rates.py
     others: Mapping[str, Any] = field(default_factory=dict)  # of a newer engine: carried along as they are
 
     def encode(self) -> bytes:
@@ -37,6 +38,8 @@ class End:
         }
         if self.load:
             known["load"] = self.load
+        if self.pace:
+            known["pace"] = self.pace
         return json.dumps({**self.others, **known}, sort_keys=True, separators=(",", ":")).encode()
 
     @property
@@ -53,7 +56,7 @@ class End:
     def _of(cls, fields: dict[str, Any]) -> End:
         formats.check_readable("a partition's position", fields.pop("format"), formats.POSITION_FORMAT)
         known = {name: fields.pop(name) for name in ("offsets", "states", "tallies", "swept")}
-        return cls(**known, load=fields.pop("load", {}), others=fields)
+        return cls(**known, load=fields.pop("load", {}), pace=fields.pop("pace", {}), others=fields)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, Typ
 
 from engine.core.contract.events import Event
 from engine.core.contract.message import Message
+from engine.core.pace import Pace
 from engine.core.reading.decode import Rejected, Taken
 from engine.runtime.protocol.writes import Write
 
@@ -70,9 +71,11 @@ class Processor(ABC, Generic[Plan, State, Input]):
 
     @abstractmethod
     def decide(
-        self, plan: Plan, states: MutableMapping[str, State], inputs: Sequence[Input], decided_ms: int
+        self, plan: Plan, states: MutableMapping[str, State], inputs: Sequence[Input], decided_ms: int, pace: Pace
     ) -> Decided[State]:
-        """In order. `states` holds every key that is named and known; new ones are added to it."""
+        """In order. `states` holds every key that is named and known; new ones are added to it. `pace` is what all keys
+        of the partition share; it is changed.
+        """
 
     @abstractmethod
     def pack(self, plan: Plan, state: State) -> bytes: ...

@@ -74,7 +74,7 @@ class OpenUnit:
             case _:
                 assert_never(outcome)
 
-    def end(self, stands: Position, offsets: Mapping[str, int], swept_by: str) -> End:
+    def end(self, stands: Position, offsets: Mapping[str, int], swept_by: str, pace: Mapping[str, int]) -> End:
         """Where the partition stands once the unit is committed, but for what the ledger will say."""
         tallies = Counter(stands.tallies)
         tallies.update(self.tallies)
@@ -87,4 +87,5 @@ class OpenUnit:
             tallies={label: number for label, number in sorted(tallies.items()) if number},
             swept=swept if self.swept is None else self.swept,
             load=stands.end.load if self.load is None else self.load,
+            pace=dict(pace),
         )

@@ -143,6 +143,7 @@ class Partitions:
             observer=PartitionMetrics(self._metrics, clients.wall_ms),
             cache_bytes=self._cache_bytes or settings.cache_mb * 1_000_000 // share,
             limits=self._unit or UnitLimits(UNITS_RECORDS // max(share, 4)),
+            partitions=self._all,
         )
         return Runner(
             opened.partition,
