@@ -4,10 +4,13 @@ import json
 
 import pytest
 
+from engine.core.activity.totals import VALUE
+from engine.core.client.record import tallied_by
 from engine.core.client.sections import pack, unpack
 from engine.core.contract.corrections import Correction
 from engine.core.contract.outbound import Rejection
 from engine.core.decide.path import decide
+from engine.core.firm_time import NEVER_MS
 from engine.core.plan.columns import plan_of_features, put_columns, put_known
 from engine.core.reading.decode import Rejected, Taken, decode
 from engine.processors.columns import Columns
@@ -210,6 +213,58 @@ def test_a_backfill_knows_what_a_correction_left_unknown():
     put_known(desk.client, found, ["largest_cny_7d"])
     assert (value(desk, "max"), known(desk, "max"), desk.client.unknown_until) == (500, True, {})
     assert desk.client.activities["trades"].last_ms == at(0)
+
+
+def test_a_beginning_that_comes_late_does_not_bring_back_what_a_cancelled_one_ended():
+    since = "  since_cny: {source: trades, aggregate: sum, field: amount_cny, since: {on: logins}}\n"
+    desk = Desk(plan_of(rule("r", on="trades", when="since_cny >= 0"), features=FEATURES + since))
+    reach, wrong = desk.plan.reaches["since_cny"], login(at(1))
+    desk.take(login(at(0)), trade(at(0.5), 500), wrong, correction(at(1.1), wrong), login(at(0.2)))
+    assert not reach.is_known(desk.client)
+    assert desk.client.unknown_until == {"since_cny": NEVER_MS}
+    desk.take(login(at(2)), trade(at(2.1), 700))
+    assert reach.is_known(desk.client)
+    assert (desk.client.activities["trades"].totals[0][VALUE], desk.client.unknown_until) == (700, {})
+
+
+def test_a_mean_that_carries_what_is_not_known_is_not_known_until_a_value_comes():
+    ratio = "  ratio_3d: {source: balances, aggregate: daily_mean, field: margin_ratio, window: 3d}\n"
+    desk = Desk(plan_of(rule("r", on="balances", when="ratio_3d >= 0"), features=FEATURES + ratio))
+    reach, wrong = desk.plan.reaches["ratio_3d"], balance(at(0.1), 1, margin_ratio=1.5)
+    desk.take(balance(at(0), 1, margin_ratio=1.2), wrong, correction(at(0.2), wrong))
+    desk.take(balance(at(9), 1), login(at(20)))  # nothing says the ratio
+    assert not reach.is_known(desk.client)
+    assert desk.client.unknown_until["ratio_3d"] == NEVER_MS
+    second = balance(at(20.1), 1, margin_ratio=1.4)
+    desk.take(second, correction(at(20.2), second, id_="k2"), login(at(24)))
+    assert not reach.is_known(desk.client)
+    desk.take(balance(at(24.1), 1, margin_ratio=1.3), login(at(25)))
+    assert not reach.is_known(desk.client)  # of two of its days
+    assert desk.client.unknown_until["ratio_3d"] == desk.client.day
+    desk.tick_all(at(26))
+    assert reach.is_known(desk.client)
+    assert "ratio_3d" not in desk.client.unknown_until
+
+
+def test_what_is_unknown_is_known_again_at_the_moment_at_which_its_day_leaves_the_window():
+    desk = Desk(PLAN)
+    large = trade(at(0), 900)
+    desk.take(profile(at(-1)), large, correction(at(1), large))
+    assert tallied_by(desk.client) == ("unknown:largest_cny_7d",)
+    desk.tick(at(7, hour=0) - 1)
+    assert tallied_by(desk.client) == ("unknown:largest_cny_7d",)
+    desk.tick(at(7, hour=0))
+    assert tallied_by(desk.client) == ()
+
+
+def test_a_feature_that_is_declared_no_longer_is_not_waited_for():
+    desk = Desk(PLAN)
+    large = trade(at(0), 900)
+    desk.take(large, correction(at(1), large))
+    other = plan_of(rule("hello"))
+    desk.plan, desk.states = other, {"c1": unpack(other.layout, pack(PLAN.layout, desk.client))}
+    desk.take(login(at(2)))
+    assert desk.client.unknown_until == {}
 
 
 ORIGINAL = {"time": at(0), "symbol": "600000", "side": "buy", "amount_fen": 5}

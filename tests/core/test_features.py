@@ -265,3 +265,16 @@ def test_a_columns_key_never_changes(source, aggregate, where, window, key):
     tiers = "individual:\n  measure: client.assets_cny\n  tiers:\n    - {tier: A}\n"
     features = f"  {name}: {{source: {source}, aggregate: {aggregate}{filtered}, {window}}}\n"
     assert column_key(plan_of(features=features, tiers=tiers).rule_set.features[0]) == key
+
+
+def test_a_mean_carries_the_latest_value_however_late_an_older_one_comes():
+    """Also when the row of that value lies before all windows."""
+    d = desk("  ratio_mean: {source: balances, aggregate: daily_mean, field: margin_ratio, window: 2d}\n")
+    d.take(balance(at(0), 10, margin_ratio=1.2), balance(at(10), 10, margin_ratio=1.5), balance(at(11), 10))
+    d.take(balance(at(12), 10), balance(at(30), 10), balance(at(5), 10, margin_ratio=9.0))
+    assert value(d) == 1.5
+    d.states["c1"] = unpack(d.plan.layout, pack(d.plan.layout, d.client))
+    assert value(d) == 1.5
+    assert len(d.client.activities["balances"].days) <= 3
+    d.take(balance(at(13), 10, margin_ratio=1.25))
+    assert value(d) == 1.25

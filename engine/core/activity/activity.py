@@ -17,6 +17,9 @@ from engine.core.activity.totals import blank_total
 from engine.core.firm_time import LONGEST_MONTH, NEVER_MS, month_start, next_month
 
 SEVERAL: Final = 1 << 28  # in a cell that says when its slot's value was set: it is not the slot's only one
+UNSET: Final = (
+    1 << 40
+)  # the slot from which on a daily_mean is complete that carries what is not known, until it is set
 _ADDED: Final = ("count", "sum", "top")  # of these, what the slots of a window hold is added up
 
 
@@ -83,6 +86,9 @@ class Activity:
             self._close_month(layout, day, new_day)
         if self.touched:
             self.packed = self.packed_past = None
+            for mean, set_at in layout.means if self.known else ():
+                if self.today[set_at] is not None and self.known.get(layout.columns[mean][0]) == UNSET:
+                    self.known[layout.columns[mean][0]] = day
             self.days.append(day)
             for column, value in zip(self.columns, self.today, strict=True):
                 column.append(value)
@@ -92,20 +98,25 @@ class Activity:
                 for (_, a), v in zip(layout.columns, self.today, strict=True)
             ]
             self.touched = False
-        self._drop(new_day - layout.keep)
+        self._drop(layout, new_day - layout.keep)
         if self.known:
             kept = max(layout.keep, 2 * LONGEST_MONTH) if layout.closings else layout.keep
             self.known = {key: first for key, first in self.known.items() if first > new_day - kept + 1}
             self.packed = None
 
-    def _drop(self, oldest: int) -> None:
-        """Drop what no window reaches. One row before the windows stays: what daily_mean carries from."""
+    def _drop(self, layout: SourceLayout, oldest: int) -> None:
+        """Drop what no window reaches. Of the rows before the windows the last stays, and those in which a daily_mean
+        was set that it carries: so an event that comes late does not take the place of a later one.
+        """
         if len(self.days) > 1 and self.days[1] <= oldest:
-            self.packed = self.packed_past = None
-            drop = bisect_right(self.days, oldest) - 1
-            del self.days[:drop]
-            for column in self.columns:
-                del column[:drop]
+            last = bisect_right(self.days, oldest) - 1
+            kept = {last}
+            for _, set_at in layout.means:
+                kept.add(next((row for row in range(last, -1, -1) if self.columns[set_at][row] is not None), last))
+            if len(kept) <= last:
+                self.packed = self.packed_past = None
+                for column in (self.days, *self.columns):
+                    column[: last + 1] = [column[row] for row in sorted(kept)]
         for seen in self.sets:
             if seen and (past := [v for v, last in seen.items() if last <= oldest]):
                 self.packed = None
@@ -171,7 +182,7 @@ class Activity:
             if later == len(self.days) and self.today[set_at] is None:
                 self.today[mean] = row[mean]
         self.packed = self.packed_past = None
-        self._drop(now - layout.keep)
+        self._drop(layout, now - layout.keep)
         self.recompute(layout, now)
 
     # -- values of windows ---------------------------------------------------------------------------------------------

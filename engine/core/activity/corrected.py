@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from engine.core.activity import totals
-from engine.core.activity.activity import SEVERAL, Activity
+from engine.core.activity.activity import SEVERAL, UNSET, Activity
 from engine.core.activity.layout import MAX_SUM, SourceLayout
 from engine.core.activity.totals import START
 from engine.core.firm_time import month_start
@@ -67,9 +67,10 @@ def take_back(activity: Activity, layout: SourceLayout, counted: Grid, then: Mom
         row = activity.today if then.slot == now else [column[place] for column in activity.columns]
         before = _before(activity, layout, place, now)
         for index, (found, (key, aggregate)) in enumerate(zip(counted[0], layout.columns, strict=False)):
-            if found is None or then.slot < activity.known.get(key, then.slot):
+            since = activity.known.get(key, then.slot)
+            if found is None or then.slot < since < UNSET:
                 continue
-            begins = activity.known.get(key) == then.slot  # what was before this slot is not known
+            begins = key in activity.known and since == then.slot  # what was before this slot is not known
             if _take_from(row, index, aggregate, found, then.at, layout, None if begins else before):
                 doubts.append(Doubt(0, index, aggregate, key, found[0]))
         if then.slot < now:
@@ -132,7 +133,7 @@ def _take_from(
 
 def _before(activity: Activity, layout: SourceLayout, place: int, now: int) -> list[Any] | None:
     """The row before this place; None if it is no longer kept."""
-    if place > 0:
+    if place > 0 and (place == len(activity.days) or activity.days[place] > now - layout.keep):
         return [column[place - 1] for column in activity.columns]
     dropped = bool(activity.days) and activity.days[0] <= now - layout.keep
     return None if dropped else list(layout.blank_today)
@@ -201,18 +202,18 @@ def note(activity: Activity, doubts: Sequence[Doubt], then: Moment, now: int, la
     for doubt in doubts:
         first = then.slot + 1
         if doubt.aggregate == "daily_mean":
-            first = _next_set(activity, dict(layout.means)[doubt.place], then.slot, now, layout)
+            first = _next_set(activity, dict(layout.means)[doubt.place], then.slot, now)
         activity.known[doubt.key] = max(first, activity.known.get(doubt.key, 0))
         activity.packed = None
 
 
-def _next_set(activity: Activity, set_at: int, slot: int, now: int, layout: SourceLayout) -> int:
-    """The next slot with a value of its own. While there is none, days to come carry what is not known, too."""
+def _next_set(activity: Activity, set_at: int, slot: int, now: int) -> int:
+    """The next slot with a value of its own. While there is none, slots to come carry what is not known, too."""
     place = bisect_left(activity.days, slot + 1)
     for later in range(place, len(activity.days)):
         if activity.columns[set_at][later] is not None:
             return activity.days[later]
-    return now if activity.today[set_at] is not None else now + layout.keep
+    return now if activity.today[set_at] is not None else UNSET
 
 
 # -- totals ------------------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from engine.core.activity.layout import MAX_DISTINCT, MAX_SUM
 MAX_TAIL: Final = 4
 INLINE: Final = ("count", "sum", "min", "max")  # added up by generated code, which calls `remember`
 ALL, SINCE_ADDED = 0, -1  # what a total counts from before its event has come: all, or what came since it is kept
+# Below 0 it is not known what was counted up to then, such as -t where a correction left a total from t on unknown.
 HOLE: Final = None  # the value of an event in a tail of which nothing is known but that it is not after this time
 TOO_MANY: Final = False  # the value of a `top` with more values than are counted
 START, VALUE, TAIL = 0, 1, 2  # of a total: since when it counts, what it came to, its newest events [time, value]
@@ -92,17 +93,22 @@ def take_back(total: list[Any], aggregate: str, time_ms: int, value: Any) -> boo
 
 def begin(total: list[Any], aggregate: str, time_ms: int) -> None:
     """The event to count from has come: what came before it no longer counts."""
-    if time_ms < total[START]:
+    if time_ms < abs(total[START]):
         return
     later = [entry for entry in total[TAIL] if entry[0] > time_ms]
     if later and len(later) == MAX_TAIL:  # more than is remembered came after it: what is counted stays
-        total[START] = time_ms if total[START] != SINCE_ADDED else SINCE_ADDED
+        total[START] = time_ms if total[START] >= 0 else total[START]
         return
     total[START] = time_ms
     total[TAIL] = later
     total[VALUE] = blank_value(aggregate)
     for _, value in later:
         total[VALUE] = _step(aggregate, total[VALUE], value)
+
+
+def lose(total: list[Any]) -> None:
+    """Its value is known no longer, until an event to count from comes that is not before the one so far."""
+    total[START] = -max(abs(total[START]), 1)
 
 
 def _step(aggregate: str, so_far: Any, value: Any) -> Any:

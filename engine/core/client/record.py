@@ -19,6 +19,8 @@ PUBLIC_FIELDS: Final = (
     "tier", "tier_since", "client_type", "segment", "value_score", "advisor", "assets_cny", "updated_at",
 )  # fmt: skip
 PORTRAIT_FIELDS: Final = ("stage", "stage_since", "portrait")  # of clients whom rules have portrayed
+STAGE: Final = "stage:"  # what begins the label of those who are counted
+UNKNOWN: Final = "unknown:"
 
 
 _json: Final = msgspec.json.Encoder(order="sorted").encode
@@ -26,6 +28,28 @@ _of: Final = attrgetter(
     *("tier", "tier_since_ms", "type", "segment", "value_score", "advisor_id", "assets_fen"),
     *("stage", "stage_since_ms", "portrait"),
 )
+
+
+def tallied_by(client: ClientState) -> tuple[str, ...]:
+    """The labels under which a partition counts it: its tier, its stage of life, the features that corrections left
+    unknown. A tier has no colon.
+    """
+    labels = [client.tier] if client.tier else []
+    if client.stage:
+        labels.append(STAGE + client.stage)
+    if client.unknown_until:
+        labels += [UNKNOWN + name for name in client.unknown_until]
+    return tuple(labels)
+
+
+def of_stage(label: str) -> str:
+    """The stage that a label of `tallied_by` is about, or nothing."""
+    return label.removeprefix(STAGE) if label.startswith(STAGE) else ""
+
+
+def of_unknown(label: str) -> str:
+    """The feature that it is about, or nothing."""
+    return label.removeprefix(UNKNOWN) if label.startswith(UNKNOWN) else ""
 
 
 def listed_by(client: ClientState) -> tuple[str, ...]:

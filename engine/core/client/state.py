@@ -52,7 +52,7 @@ class ClientState:
         "marketing_consents", "now_ms", "opted_out", "overrides", "packed", "peak_below_fen", "portfolio",
         "portrait", "portrayed", "positions", "positions_dropped", "public", "recent", "region", "review_ms",
         "risk_consents", "risk_level", "said_ms", "score_parts", "segment", "sequence", "service_consents",
-        "silenced", "since_ms", "stage", "stage_since_ms", "tier", "tier_before", "tier_history", "tier_risk",
+        "silenced", "since_ms", "stage", "stage_since_ms", "tallied", "tier", "tier_before", "tier_history", "tier_risk",
         "tier_since_ms", "time_zone", "type", "unknown", "unknown_until", "value_score", "waiting", "waits",
     )  # fmt: skip
 
@@ -131,6 +131,7 @@ class ClientState:
         self.portrayed: tuple[Any, ...] | None = None  # the values that gave the portrait
         self.packed: dict[str, tuple[tuple[Any, ...], bytes]] = {}  # section -> its values, and them packed
         self.listed: tuple[str, ...] | None = None  # what it was listed by when it was last written; None: it was not
+        self.tallied: tuple[str, ...] = ()  # what its partition counts it as
         self.public: tuple[tuple[Any, ...], dict[str, str]] | None = None  # values, and the public fields they give
         self.unknown: dict[str, Any] = {}  # sections of a newer release, as they were read: stored again as they are
 

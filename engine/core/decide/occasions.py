@@ -20,6 +20,7 @@ from engine.core.contract.topic import event_of, values_of
 from engine.core.decide import calendars
 from engine.core.decide.portrait import next_portrait_ms
 from engine.core.firm_time import DAY_MS, HOUR_MS, NEVER_MS, day_start_ms
+from engine.core.learn.corrections import next_known_ms
 from engine.core.learn.items import next_item_ms, take_expired, take_unanswered
 from engine.core.plan.compile import Plan
 from engine.core.plan.features import next_slide_ms
@@ -59,6 +60,8 @@ def next_due_ms(plan: Plan, client: ClientState, decided_ms: int = 0) -> int:
     due_ms = client.review_ms
     if client.overrides:  # their beginnings and ends move the tier, and make conditions true
         due_ms = min(due_ms, overrides.next_change_ms(client))
+    if client.unknown_until:
+        due_ms = min(due_ms, next_known_ms(client))
     if plan.timed.by_actions and client.activities[ACTIONS.name].last_ms == client.now_ms:
         # what was done just now can matter: evaluated with the next event, or when the hour ends
         due_ms = min(due_ms, (client.now_ms // HOUR_MS + 1) * HOUR_MS)

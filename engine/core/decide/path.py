@@ -32,7 +32,7 @@ from engine.core.decide.portrait import portray
 from engine.core.decide.tiers import review, review_due_ms
 from engine.core.learn import accounts, retractions
 from engine.core.learn.actions import note_action
-from engine.core.learn.corrections import COUNTED, Corrected, correct
+from engine.core.learn.corrections import COUNTED, Corrected, correct, forget_known
 from engine.core.learn.facts import learn
 from engine.core.learn.items import keep, take_back
 from engine.core.pace import Pace
@@ -74,7 +74,7 @@ class Decided:
     # what else, and about what: duplicates and late (topic), receipts (channel, status), dropped (what a state has no
     # room for), overrides (kind, what is wrong with it or ""), tier_notices (tier, the one it would fall to), retracted
     # (kind of action), corrections (kind of the earlier event, result), beyond (kind of a corrected event older than
-    # what is known of actions), unknown (feature that a correction left without its value)
+    # what is known of actions)
     counts: Counter[tuple[str, ...]] = field(default_factory=Counter)
     decided_ms: int = 0  # the moment at which this is decided; 0: whatever falls due is decided in time
     pace: Pace | None = None  # of the partition; None: rates are not asked
@@ -127,6 +127,8 @@ def _take(plan: Plan, states: MutableMapping[str, ClientState], topic: str, even
     dropped = client.positions_dropped, client.accounts_dropped
     steps = learn(plan, client, topic, event, late)
     comes = _BACK[topic](plan, client, event, decided, steps) if topic in _BACK else None
+    if client.unknown_until:
+        forget_known(plan, client)
     if (client.positions_dropped, client.accounts_dropped) != dropped:
         decided.counts["dropped", "positions"] += client.positions_dropped - dropped[0]
         decided.counts["dropped", "accounts"] += client.accounts_dropped - dropped[1]
@@ -168,7 +170,6 @@ def _correction(
     held = retractions.before(plan, client, event)
     found = correct(plan, client, event)
     decided.counts["corrections", found.kind, found.result] += 1
-    decided.counts.update(("unknown", name) for name in found.unknown)
     _classify(plan, client)
     if found.result in COUNTED:
         _retract(plan, client, event, found, held, decided, steps)
@@ -219,6 +220,8 @@ def _run_timers(plan: Plan, client: ClientState, until_ms: int, decided: Decided
     while client.due_ms <= until_ms:
         client.advance(plan.layout, client.due_ms)
         client.sequence += 1
+        if client.unknown_until:
+            forget_known(plan, client)
         found = review(plan, client)
         _classify(plan, client)
         if plan.portrayal is not None or client.portrait or client.stage:
@@ -241,7 +244,7 @@ def _sweep(plan: Plan, states: MutableMapping[str, ClientState], item: Sweep, de
     if late:
         _run_timers(plan, client, item.time_ms, decided)
     tried = unpack(plan.layout, pack(plan.layout, client))
-    tried.listed = client.listed
+    tried.listed, tried.tallied = client.listed, client.tallied
     # a moment that the client has not been through: nothing of the calendar falls due twice
     tried.due_ms = max(item.time_ms, client.now_ms + 1)
     _run_timers(plan, tried, tried.due_ms, decided)

@@ -11,19 +11,20 @@ from __future__ import annotations
 import zlib
 from typing import Any, Final, NamedTuple
 
+from engine.core.activity.activity import UNSET
 from engine.core.activity.corrected import Moment, note, take_back, take_from_total, total_settled
-from engine.core.activity.totals import SINCE_ADDED, START
+from engine.core.activity.totals import START, lose
 from engine.core.client.state import ClientState, event_digest
 from engine.core.contract.corrections import Correction, Result
 from engine.core.contract.events import Event
 from engine.core.contract.fields import micro
 from engine.core.contract.topic import values_of
 from engine.core.contract.topics import EVENTS
-from engine.core.firm_time import HOUR_MS, day_of, day_start_ms
+from engine.core.firm_time import HOUR_MS, NEVER_MS, day_of, day_start_ms
 from engine.core.learn import accounts
 from engine.core.learn.facts import LEARNERS, take_facts
 from engine.core.plan.compile import Plan
-from engine.core.plan.corrected import unknown_until
+from engine.core.plan.corrected import unknown_until, until
 
 COUNTED: Final[tuple[Result, ...]] = ("exact", "unknown")  # the event had come
 MAX_CORRECTED: Final = 64  # events of a client, the newest
@@ -132,20 +133,40 @@ def exchange(plan: Plan, client: ClientState, kind: str, original: Any, new: Any
         left = [doubt for doubt in doubts if not doubt.settled(then, found, moment)]
         note(of, left, then, now, of_layout)
         unit = "hour" if place else "day"
-        keys = {doubt.key for doubt in left}
-        first = max((of.known[key] for key in keys), default=0)  # of a mean it can lie ahead
-        day = first - 1 if unit == "day" else day_of(original.time)
-        unknown |= unknown_until(plan.reaches, kind, unit, keys, day)
+        for key in {doubt.key: None for doubt in left}:
+            first = of.known[key]  # of a mean it can lie ahead
+            day = first - 1 if unit == "day" and first < UNSET else day_of(original.time)
+            reached = unknown_until(plan.reaches, kind, unit, {key}, day)
+            unknown |= dict.fromkeys(reached, NEVER_MS) if first == UNSET else reached
     for source, index, settled in totals:
         if not settled(new, counts_now):
-            client.activities[source].totals[index][START] = SINCE_ADDED
+            lose(client.activities[source].totals[index])
             unknown |= unknown_until(plan.reaches, source, "since", {index}, client.day)
         client.activities[source].packed = None
     unknown = {name: day for name, day in unknown.items() if day >= client.day}  # others no longer reach it
-    if unknown or client.unknown_until:
-        before = {name: day for name, day in client.unknown_until.items() if day >= client.day}
-        client.unknown_until = before | unknown
+    if unknown:
+        client.unknown_until = client.unknown_until | unknown
     return tuple(sorted(unknown))
+
+
+def forget_known(plan: Plan, client: ClientState) -> None:
+    """Of the features that corrections left unknown keep those that still are: the window has not left the day behind,
+    nothing has begun the total anew, the rules declare it. A mean has an end once a value has come.
+    """
+    unknown: dict[str, int] = {}
+    for name, day in client.unknown_until.items():
+        reach = plan.reaches.get(name)
+        if day >= client.day and reach is not None and not reach.is_known(client):
+            since = reach.since(client) if day == NEVER_MS and reach.window is not None else UNSET
+            unknown[name] = day if since == UNSET else until(reach, since - 1)
+    if unknown != client.unknown_until:
+        client.unknown_until = unknown
+
+
+def next_known_ms(client: ClientState) -> int:
+    """When the next of them is known again, by time alone."""
+    day = min(client.unknown_until.values())
+    return NEVER_MS if day >= NEVER_MS else day_start_ms(day + 1)
 
 
 def _day(time_ms: int) -> Moment:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from engine.core.firm_time import NEVER_MS, next_month
+from engine.core.firm_time import HOUR_MS, NEVER_MS, day_of, next_month
 from engine.core.plan.features import Grid, Reach, SourcePlan
 from engine.core.plan.updates import Condition, by_code, field_code, has_by
 from engine.core.rules.meaning import filter_meaning
@@ -64,10 +64,15 @@ def unknown_until(
     its window can reach what came on `day`; NEVER_MS for totals.
     """
     found = [r for r in reaches.values() if r.source == source and r.unit == unit]
-    return {r.name: _until(r, day) for r in found if not set(places).isdisjoint(r.places)}
+    return {r.name: _last_day(r, day) for r in found if not set(places).isdisjoint(r.places)}
 
 
-def _until(reach: Reach, day: int) -> int:
+def until(reach: Reach, slot: int) -> int:
+    """The day until which its window can reach a slot of its own unit."""
+    return _last_day(reach, slot if reach.unit == "day" else day_of(slot * HOUR_MS))
+
+
+def _last_day(reach: Reach, day: int) -> int:
     window = reach.window
     if window is None:
         return NEVER_MS

@@ -14,7 +14,7 @@ from typing import Final
 
 from engine.core.activity import layout as layouts
 from engine.core.activity.layout import SET_AT, SourceLayout
-from engine.core.activity.totals import SINCE_ADDED, START, TOO_MANY, VALUE
+from engine.core.activity.totals import START, TOO_MANY, VALUE
 from engine.core.client.state import ClientState, Layout
 from engine.core.contract.fields import MICRO
 from engine.core.firm_time import HOUR_MS, LONGEST_MONTH, NEVER_MS, day_start_ms
@@ -250,18 +250,20 @@ class Reach:
 
     def known(self, client: ClientState) -> tuple[int, int]:
         """How many slots of the window are known, and how many it has; (0, 1) and (1, 1) for a total."""
-        activity = client.activities[self.source]
         if self.window is None:
+            activity = client.activities[self.source]
             totals = [activity.totals[int(place)] for place in self.places]
-            return int(all(total[START] != SINCE_ADDED and total[VALUE] is not TOO_MANY for total in totals)), 1
-        now = client.day
-        if self.unit == "hour":
-            assert activity.hours is not None
-            activity, now = activity.hours, client.now_ms // HOUR_MS
+            return int(all(total[START] >= 0 and total[VALUE] is not TOO_MANY for total in totals)), 1
+        now = client.now_ms // HOUR_MS if self.unit == "hour" else client.day
         first = self.window.first(now) + 1
         wanted = now - first + 1
-        since = max(activity.known.get(str(place), first) for place in self.places)
-        return wanted - max(since - first, 0), wanted
+        return max(wanted - max(self.since(client) - first, 0), 0), wanted
+
+    def since(self, client: ClientState) -> int:
+        """The slot from which on all is known of what a window asks; 0: from the first event."""
+        activity = client.activities[self.source]
+        known = activity.hours.known if self.unit == "hour" and activity.hours is not None else activity.known
+        return max(known.get(str(place), 0) for place in self.places)
 
     def is_known(self, client: ClientState) -> bool:
         known, wanted = self.known(client)
