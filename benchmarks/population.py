@@ -23,6 +23,7 @@ from benchmarks.backlog import Engine, Servers
 from benchmarks.month import sizes
 from benchmarks.month.job import Month, name_of, write_rules
 from benchmarks.process import BenchmarkError, children_s, cpu_s
+from engine.core.client.record import tallied_by
 from engine.core.plan.compile import compile_rule_set
 from engine.operations.capacity import Coefficients, Firm, plan
 from engine.processors.engagement import ENGAGEMENT
@@ -66,8 +67,7 @@ async def populate(settings: Settings, rules: Path, models: int, clients: int, p
                 state = ENGAGEMENT.unpack(compiled, next(states))
                 state.client_id = name
                 unit.changed[name] = state
-                if state.tier:
-                    unit.tallies[state.tier] += 1
+                unit.tallies.update(tallied_by(state))
             unit.states_added = len(unit.changed)
             partition._cache.update(unit.changed)
             partition._unit = unit

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from engine.core.client.items import KIND, OPENED, STATE
+from engine.core.client.record import tallied_by
 from engine.core.client.sections import pack, unpack
 from engine.core.client.state import ClientState
 from engine.core.contract.events import Event
@@ -47,14 +48,14 @@ class Counts:
     refused: Counter[str] = field(default_factory=Counter)  # by reason
     unread: Counter[str] = field(default_factory=Counter)  # topic.field
     muted: Counter[str] = field(default_factory=Counter)  # rule -> actions that the past led to
-    tiers: Counter[str] = field(default_factory=Counter)
+    tallies: Counter[str] = field(default_factory=Counter)  # by tier and stage, see record.py
     waiting: Counter[str] = field(default_factory=Counter)  # kind -> actions that wait for an answer
     first: Counter[str] = field(default_factory=Counter)  # rule -> clients whom it acts on at the first live tick
 
     def add(self, other: Counts) -> None:
         for name in ("records", "events", "duplicates", "clients"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
-        for name in ("refused", "unread", "muted", "tiers", "waiting", "first"):
+        for name in ("refused", "unread", "muted", "tallies", "waiting", "first"):
             getattr(self, name).update(getattr(other, name))
 
 
@@ -100,8 +101,7 @@ def decide_bucket(plan: Plan, past: Past, rows: Iterable[tuple[int, Row]]) -> De
             continue
         client = _decide_client(plan, past, [(topic, event) for _, topic, event in events], counts)
         writes.append(ENGAGEMENT.write(client, pack(plan.layout, client)))
-        if client.tier is not None:
-            tallies[client.tier] += 1
+        tallies.update(tallied_by(client))
         if len(writes) == UNIT_CLIENTS:
             found.units.append(_unit(writes, tallies))
             writes, tallies = [], Counter()
@@ -109,7 +109,7 @@ def decide_bucket(plan: Plan, past: Past, rows: Iterable[tuple[int, Row]]) -> De
         found.units.append(_unit(writes, tallies))
     for unit in found.units:
         counts.clients += unit.clients
-        counts.tiers.update(unit.tallies)
+        counts.tallies.update(unit.tallies)
     return found
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
+from engine.core.client.record import of_stage
 from engine.loading.deciding import Counts
 
 EVERY_S: Final = 5.0
@@ -56,7 +57,8 @@ def lines(counts: Counts, letters: Path, *, dry_run: bool) -> Iterator[str]:
     for name, number in counts.unread.most_common():
         yield f"unknown {name} {number}: could not be read, and counts as unknown"
     yield f"clients {counts.clients}"
-    yield from _listed("tier", counts.tiers)
+    yield from _listed("tier", Counter({label: n for label, n in counts.tallies.items() if ":" not in label}))
+    yield from _listed("stage", Counter({name: n for label, n in counts.tallies.items() if (name := of_stage(label))}))
     yield f"actions that were not sent, since they are past: {counts.muted.total()}"
     yield from _listed("", counts.muted)
     if counts.waiting:

@@ -21,14 +21,13 @@ import structlog
 from aiokafka import TopicPartition
 
 from engine.core.client.state import ClientState
-from engine.core.contract.actions import ACTIONS
 from engine.core.contract.topics import EVENTS, Kinds, intake_topics
 from engine.core.decide.path import Input
 from engine.core.firm_time import DAY_MS, LONGEST_MONTH
 from engine.core.plan.columns import plan_of_features
 from engine.core.plan.compile import Plan
 from engine.core.plan.features import column_key
-from engine.core.rules.ruleset import Feature, Since, counting
+from engine.core.rules.ruleset import Feature, Since, fillable
 from engine.processors.columns import Columns, Inputs
 from engine.processors.engagement import ENGAGEMENT
 from engine.processors.opening import open_partition
@@ -180,7 +179,7 @@ class Backfill:
 def chosen_features(plan: Plan, names: Sequence[str]) -> tuple[Feature, ...]:
     """Raises Refused if the active rule set does not declare one, or no inbound topic holds what it counts."""
     declared = {feature.name: feature for feature in plan.rule_set.features}
-    if own := counting(declared.values(), ACTIONS.name).intersection(names):
+    if own := declared.keys() & set(names) - fillable(plan.rule_set.features):
         raise Refused(f"{min(own)} counts the engine's own actions, of which no inbound topic tells: leave it out")
     for name in names:
         if name not in declared:

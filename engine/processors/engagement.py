@@ -7,11 +7,11 @@ Holds: its topics, keys and group have the names that they had before there were
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, MutableMapping, Sequence
+from collections.abc import Collection, Mapping, MutableMapping, Sequence
 from typing import ClassVar, Final
 
 from engine.core.activity.activities import UnreadableState
-from engine.core.client.record import listed_by, public_fields
+from engine.core.client.record import listed_by, public_fields, tallied_by
 from engine.core.client.sections import pack, unpack
 from engine.core.client.state import ClientState, NewerState
 from engine.core.contract.events import Event
@@ -67,13 +67,13 @@ class Engagement(Processor[Plan, ClientState, Input]):
                 f"a state in Redis cannot be read ({error}). Restore the Redis backup that belongs to this "
                 "ledger, or empty Redis and run `engage rebuild`"
             ) from error
-        counts, tallies = found.counts, Counter[str]()
+        counts = found.counts
         counts.update({("decisions", *about): times for about, times in found.outcomes.items()})
         for (before, after, reason), times in found.moves.items():
             counts["tier_changes", before, after, reason] += times
-            tallies[after] += times
-            if before:
-                tallies[before] -= times
+        tallies: Counter[str] = Counter()
+        for client in found.changed.values():
+            tallies.update(self.recount(client))
         return Decided(found.messages, found.changed, counts, tallies)
 
     def pack(self, plan: Plan, state: ClientState) -> bytes:
@@ -82,7 +82,7 @@ class Engagement(Processor[Plan, ClientState, Input]):
     def unpack(self, plan: Plan, packed: bytes) -> ClientState:
         try:
             state = unpack(plan.layout, packed)
-            state.listed = listed_by(state)
+            state.listed, state.tallied = listed_by(state), tallied_by(state)
             return state
         except NewerState as error:
             raise Newer(str(error)) from error
@@ -92,6 +92,15 @@ class Engagement(Processor[Plan, ClientState, Input]):
         moved = None if listed == before else before or ()
         state.listed = listed
         return Write(state.client_id, state.due_ms, packed, public_fields(state), moved)
+
+    def recount(self, state: ClientState) -> Mapping[str, int]:
+        now, before = tallied_by(state), state.tallied
+        if now == before:
+            return {}
+        state.tallied = now
+        more = Counter(now)
+        more.subtract(before)
+        return more
 
     def digest(self, plan: Plan) -> str:
         return plan.rule_set.digest

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from engine.core.client.sections import pack, unpack
 from engine.core.client.state import ClientState
+from engine.core.contract.corrections import Correction
 from engine.core.contract.topics import intake_topics
 from engine.core.firm_time import DAY_MS, HOUR_MS
 from engine.core.plan.columns import plan_of_features
@@ -29,7 +30,7 @@ from engine.runtime.protocol.unit import UnitLimits
 from tests.core.making import FEATURES, at, balance, event_of, login, plan_of, profile, rule, trade
 from tests.memory import AFTER, BEFORE, Faults, MemoryLog, MemoryStore
 from tests.properties.histories import histories, quick
-from tests.runtime.driving import Bench, Topics, all_batches, topics_of
+from tests.runtime.driving import Bench, Topics, all_batches, take_all, topics_of
 
 OLD = FEATURES + "  trades_7d: {source: trades, aggregate: count, window: 7d}\n"
 NEW = OLD + "".join(
@@ -212,6 +213,37 @@ async def test_a_backfilled_feature_is_as_if_always_there_and_goes_on_so(scene):
     scene.assert_as_always()
     await scene.go_on(100)
     scene.assert_as_always()
+
+
+async def test_what_a_correction_left_unknown_is_counted_until_it_is_filled():
+    largest = FEATURES + "  largest_cny_7d: {source: trades, aggregate: max, field: amount_cny, window: 7d}\n"
+    plan, wrong = plan_of(QUIET, features=largest), trade(at(0.1), 900)
+    cancel = {"kind": "cancel", "topic": "trades", "corrects": event_of(wrong).event_id}
+    about = {"event_id": "k1", "client_id": "c1", "time": at(1)}
+    original = event_of(wrong).model_dump(mode="json", exclude_none=True)
+    item = "corrections", Correction(**about, **cancel, original=original)
+    topics = topics_of([profile(at(-1)), trade(at(0), 500), wrong, item, login(at(1.1), "c2")])
+    bench = Bench(plan)
+    worker = await bench.started()
+    await take_all(worker, topics)
+    await worker.commit("age")
+    unknown = {"partition": "7", "feature": "largest_cny_7d"}
+    assert bench.registry.get_sample_value("engage_unknown_values", unknown) == 1
+    log, store = MemoryLog(bench.ledger, Faults(())), MemoryStore(bench.data, Faults(()))
+
+    @asynccontextmanager
+    async def inputs() -> AsyncIterator[MemoryInputs]:
+        yield MemoryInputs(topics)
+
+    async def head() -> Plan:
+        return plan
+
+    filled, features = Filled(), chosen_features(plan, ["largest_cny_7d"])
+    fill = Backfill(features, bench.worker(), log, store, inputs, lambda _: True, head, no_types, SIZES)
+    await fill.run(filled)
+    assert (filled.clients, filled.changed) == (2, 1)
+    assert not [label for label in (await bench.started()).position.tallies if label.startswith("unknown:")]
+    assert bench.registry.get_sample_value("engage_unknown_values", unknown) is None
 
 
 async def test_a_second_run_writes_nothing(scene):

@@ -19,7 +19,7 @@ from engine.core.rules.ruleset import RuleSet
 from engine.runtime.observe.metrics import STATES, Metrics
 from engine.runtime.protocol.unit import OpenUnit
 from tests.core.making import at, balance, event_of, login, plan_of, profile, rule, trade
-from tests.runtime.driving import Bench, all_batches, topics_of
+from tests.runtime.driving import Bench, all_batches, take_all, topics_of
 
 LARGEST = "{source: trades, aggregate: max, field: amount_cny, window: 7d}"
 
@@ -253,7 +253,38 @@ async def test_a_feature_that_a_correction_left_unknown_is_named_with_the_remedy
     (line,) = [line for line in lines if line["log_level"] == "warning"]
     assert (line["feature"], line["clients"]) == ("largest_cny_7d", 1)
     assert "engage backfill" in line["event"]
-    assert labelled(bench.metrics, "engage_unknown_values") == {frozenset({("feature", "largest_cny_7d")}): 1}
+    series = frozenset({("partition", "7"), ("feature", "largest_cny_7d")})
+    assert labelled(bench.metrics, "engage_unknown_values") == {series: 1}
+
+
+STAGES = """\
+stages:
+  - {id: back, when: client.stage == "gone" and client.days_in_stage < 2}
+  - {id: gone, when: client.days_since_login >= 3}
+  - {id: here, when: known(client.days_since_login)}
+"""
+
+
+async def test_clients_are_counted_by_stage_at_every_event_and_moment_and_after_a_start():
+    bench = Bench(plan_of(rule("hello"), portrait=STAGES))
+    worker = await bench.started()
+
+    def stages() -> dict[str, float]:
+        found = labelled(bench.metrics, "engage_stage_clients")
+        assert {dict(labels)["partition"] for labels in found} <= {"7"}
+        return {dict(labels)["stage"]: value for labels, value in found.items()}
+
+    history = [login(at(0), client_id="c1"), login(at(0), client_id="c2"), login(at(2), client_id="c2"), trade(at(2))]
+    await take_all(worker, topics_of([*history, profile(at(2), client_id="c3")]))
+    await worker.commit("age")
+    assert stages() == {"here": 2}  # nothing is known of c3's logins
+    await worker.tick(at(3) + 1)
+    assert stages() == {"here": 1, "gone": 1}
+    await worker.tick(at(5) + 1)
+    assert stages() == {"gone": 2}
+    assert worker.position.tallies == {"stage:gone": 2}
+    assert (await bench.started()).position.tallies == worker.position.tallies
+    assert stages() == {"gone": 2}
 
 
 async def test_the_delay_of_an_action_is_from_its_record_to_its_commit():

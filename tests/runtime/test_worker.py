@@ -123,10 +123,11 @@ async def test_health(
     for system in away:
         waiting.begin(system, f"who waits for {system}", "refused")
     runners = [
-        SimpleNamespace(number=number, ready=ready, trouble=None, warnings=[]) for number, ready in enumerate(running)
+        SimpleNamespace(number=number, ready=ready, trouble=None, warnings=[], tallies={"A": 3, "stage:new": 3})
+        for number, ready in enumerate(running)
     ]
     partitions: Any = SimpleNamespace(joined=joined, runners=lambda: runners)
-    rule_sets: Any = SimpleNamespace(trouble=trouble, in_words=lambda: {}, warnings=list)
+    rule_sets: Any = SimpleNamespace(trouble=trouble, in_words=lambda: {}, warnings=list, fillable=frozenset())
     report = Health(waiting, partitions, rule_sets).report()
     assert (report["state"], report["reasons"], report["ready"]) == (state, reasons, not reasons)
     assert report["rule_set_stale"] is (trouble is not None)
@@ -134,15 +135,27 @@ async def test_health(
 
 
 def test_whatever_somebody_has_to_act_on_makes_it_amber() -> None:
-    runners = [SimpleNamespace(number=0, ready=True, trouble=None, warnings=["held"])]
+    tallies = {"A": 3, "unknown:last_symbol": 2, "unknown:gone": 1}
+    runners = [
+        SimpleNamespace(number=0, ready=True, trouble=None, warnings=["held"], tallies=tallies),
+        SimpleNamespace(number=1, ready=True, trouble=None, warnings=[], tallies={**tallies, "unknown:largest_cny": 4}),
+    ]
     partitions: Any = SimpleNamespace(joined=True, runners=lambda: runners)
     rule_sets: Any = SimpleNamespace(trouble="a bad set", in_words=lambda: {}, warnings=lambda: ["a list ends"])
+    rule_sets.fillable = frozenset({"last_symbol", "largest_cny", "well_known"})
     eviction: Any = SimpleNamespace(warning="evicts")
     report = Health(Waiting(Metrics(CollectorRegistry())), partitions, rule_sets, eviction).report()
     assert (report["state"], report["ready"], report["warnings"]) == (
         "amber",
         True,
-        ["a bad set", "a list ends", "evicts", "held"],
+        [
+            "a bad set",
+            "a list ends",
+            "corrections left values unknown: largest_cny (4 clients), last_symbol (4 clients): run `engage backfill "
+            "largest_cny last_symbol`",
+            "evicts",
+            "held",
+        ],
     )
 
 

@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, Final
 
 from aiokafka import TopicPartition
@@ -31,6 +32,7 @@ from engine.runtime.partitioning import partitioner
 from engine.runtime.protocol.ledger import Step, Unit, decode_unit
 from engine.runtime.protocol.records import FUTURE
 from engine.runtime.protocol.writes import decode_writes
+from engine.runtime.redis.reading import NO_RULES
 from engine.runtime.settings import PUBLISHED
 from tests.retractions import Retractions
 from tests.simulation.broker import Entry
@@ -71,6 +73,20 @@ def _published(world: World) -> Iterator[Published]:
             for entry in log.committed():
                 if names[tp.topic] != "rerouted" or entry.transaction is not None:  # else: upstream's own
                     yield names[tp.topic], entry.key, entry.value, entry.headers
+
+
+def _labels(fields: dict[str, bytes]) -> Iterator[str]:
+    """What a client counts as: its tier, its stage, what corrections left unknown."""
+    if fields["tier"]:
+        yield fields["tier"].decode()
+    if fields.get("stage"):
+        yield f"stage:{fields['stage'].decode()}"
+    yield from _unknown(fields["state"])
+
+
+@lru_cache(maxsize=4096)
+def _unknown(state: bytes) -> tuple[str, ...]:
+    return tuple(f"unknown:{name}" for name in unpack(NO_RULES.layout, state).unknown_until)
 
 
 class _Partition:
@@ -245,10 +261,10 @@ class _Partition:
 
     def _counts(self, at: str, unit: Unit) -> None:
         clients = self.data.hashes
-        tiers = Counter(fields["tier"].decode() for fields in clients.values() if fields["tier"])
-        if unit.end.states != len(clients) or unit.end.tallies != dict(tiers):
+        labels = Counter(label for fields in clients.values() for label in _labels(fields))
+        if unit.end.states != len(clients) or unit.end.tallies != dict(labels):
             told = f"{unit.end.states} clients, {unit.end.tallies}"
-            self.found.append(f"{at}: counts {told}, there are {len(clients)}, {dict(tiers)}")
+            self.found.append(f"{at}: counts {told}, there are {len(clients)}, {dict(labels)}")
 
     # -- inputs ------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from aiokafka import TopicPartition
 from engine.operations import snapshot
 from engine.operations.backfill import Backfill
 from engine.processors.columns import Columns
+from engine.processors.engagement import Engagement
 from engine.runtime.errors import Fenced
 from engine.runtime.kafka.history import RecordedInputs
 from engine.runtime.kafka.log import KafkaLog
@@ -110,6 +111,17 @@ def _() -> list[Change]:
         return await self._head()
 
     return [(Backfill, "_declaring", declaring), (Backfill, "_kept", lambda self, columns: None)]
+
+
+@bug("a backfill does not count what it has made known")
+def _() -> list[Change]:
+    """Whoever watches the metric goes on being told to run it."""
+    original = Engagement.recount
+
+    def recount(self: Engagement, state: Any) -> Any:
+        return {} if by_a_command() else original(self, state)
+
+    return [(Engagement, "recount", recount)]
 
 
 @bug("a rebuild falls over what it finds moved")

@@ -7,11 +7,12 @@ Holds: a RuleSet exists only if every part of it passed every check; its digest 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from engine.core.contact import Contact
+from engine.core.contract.actions import ACTIONS
 from engine.core.contract.outbound import Arm
 from engine.core.contract.topics import Kinds
 from engine.core.language.expressions import Expression, Name
@@ -78,6 +79,11 @@ class Feature:
 def counting(features: Iterable[Feature], source: str) -> frozenset[str]:
     """The names of those that events of a source can change."""
     return frozenset(f.name for f in features if source in (f.source, getattr(f.window, "on", None)))
+
+
+def fillable(features: Sequence[Feature]) -> frozenset[str]:
+    """The names of those that a backfill can compute: no inbound topic tells of the engine's own actions."""
+    return frozenset(feature.name for feature in features) - counting(features, ACTIONS.name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from prometheus_client import (
 from prometheus_client.openmetrics import exposition as openmetrics
 
 from engine import __version__
+from engine.core.client.record import of_stage, of_unknown
 from engine.core.contract.corrections import CORRECTABLE, RESULTS
 from engine.core.contract.outbound import TOPIC_OF_KIND, Rejection
 from engine.core.contract.topics import EVENTS, REROUTED, TOPICS, inbound_topics
@@ -102,8 +103,8 @@ class Metrics:
         )
         self.unknown = Gauge(
             "engage_unknown_values",
-            "Values that corrections left unknown since this worker began: `engage backfill FEATURE` finds them.",
-            ["feature"],
+            "Clients of whom corrections left a feature unknown: `engage backfill FEATURE` finds its values.",
+            ["partition", "feature"],
             registry=r,
         )
         self.tier_changes = Counter(
@@ -113,6 +114,10 @@ class Metrics:
             "engage_tier_notices", "Notices of a demotion to come.", ["tier", "falls_to"], registry=r
         )
         self.tier_clients = Gauge("engage_tier_clients", "Clients in each tier.", ["partition", "tier"], registry=r)
+        self.stage_clients = Gauge(
+            "engage_stage_clients", "Clients in each stage of their life.", ["partition", "stage"], registry=r
+        )
+        self._population = (self.tier_clients, self.stage_clients, self.unknown)
         self.lag = Gauge("engage_lag_records", "Records not yet decided.", ["topic", "partition"], registry=r)
         self.held = Gauge(
             "engage_held_seconds",
@@ -207,7 +212,6 @@ class Metrics:
             "corrections": self.corrections,
             "retracted": self.retracted,
             "beyond": self.beyond,
-            "unknown": self.unknown,
         }
         self._used: dict[int | None, RuleSet] = {}  # by the worker's partitions; None: by the worker itself
         self._moves: set[tuple[str, str, str]] = set()
@@ -258,7 +262,7 @@ class Metrics:
                 self.rejected.labels(topic, reason.value)
 
     def committed(
-        self, partition: int, cause: str, unit: OpenUnit, tiers: Mapping[str, int], records: Sequence[bytes]
+        self, partition: int, cause: str, unit: OpenUnit, tallies: Mapping[str, int], records: Sequence[bytes]
     ) -> None:
         """Count a unit once it is committed, so that what is counted has happened."""
         self.units.labels(cause).inc()
@@ -283,13 +287,19 @@ class Metrics:
             elif name == "tier_notices":
                 self._notices.add((labels[0], labels[1]))
         if unit.tallies:
-            self.population(partition, tiers)
+            self.population(partition, tallies)
 
-    def population(self, partition: int, tiers: Mapping[str, int]) -> None:
-        """Show a partition's clients by tier; a tier that has lost its last client is shown no longer."""
-        self.tier_clients.remove_by_labels({"partition": str(partition)})
-        for tier, clients in tiers.items():
-            self.tier_clients.labels(partition, tier).set(clients)
+    def population(self, partition: int, tallies: Mapping[str, int]) -> None:
+        """Show a partition's clients by what they are counted as; what has lost its last client is shown no longer."""
+        for gauge in self._population:
+            gauge.remove_by_labels({"partition": str(partition)})
+        for label, clients in tallies.items():
+            if name := of_stage(label):
+                self.stage_clients.labels(partition, name).set(clients)
+            elif name := of_unknown(label):
+                self.unknown.labels(partition, name).set(clients)
+            else:
+                self.tier_clients.labels(partition, label).set(clients)
 
     def uses(self, partition: int | None, rule_set: RuleSet) -> None:
         """A partition decides by this rule set from now on; None: the worker will, with whatever partition it gets."""
@@ -330,7 +340,7 @@ class Metrics:
 
     def forget(self, partition: int) -> None:
         """A partition that is another worker's now must not be shown here."""
-        for gauge in (self.tier_clients, self.lag, self.lag_seconds, self.held, self.state):
+        for gauge in (*self._population, self.lag, self.lag_seconds, self.held, self.state):
             gauge.remove_by_labels({"partition": str(partition)})
         if self._used.pop(partition, None) is not None:
             self._show_what_is_used()

@@ -207,6 +207,8 @@ class Partition(Generic[Plan, State, Input]):
         known = {key: self._cache[key] for key in client_ids if key in self._cache}
         self._unit.changed = {key: state for key, state in known.items() if change(self._plan, state)}
         changed = len(self._unit.changed)
+        for state in self._unit.changed.values():
+            self._unit.tallies.update(self._processor.recount(state))
         if changed:
             self._unit.steps.append(step)
             self._unit.swept = ""  # what holds for a client may be another thing now

@@ -88,6 +88,10 @@ class Processor(ABC, Generic[Plan, State, Input]):
     def write(self, state: State, packed: bytes) -> Write:
         """With when it is due, and what other systems read."""
 
+    def recount(self, state: State) -> Mapping[str, int]:
+        """By how many more states have each label, for what this one has become since it was read or last counted."""
+        return {}
+
     @abstractmethod
     def digest(self, plan: Plan) -> str:
         """Names the plan, in the ledger."""

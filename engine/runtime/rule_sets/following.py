@@ -18,7 +18,7 @@ from engine.core.contract.message import rfc3339
 from engine.core.plan.compile import Plan
 from engine.core.rules.day_lists import SOON_DAYS, days_left, ends_in_words, in_words
 from engine.core.rules.policy import Pause
-from engine.core.rules.ruleset import RuleSet
+from engine.core.rules.ruleset import RuleSet, fillable
 from engine.runtime.clients import Clients
 from engine.runtime.errors import Newer, Refused, Unavailable
 from engine.runtime.kafka.connection import reader
@@ -59,6 +59,11 @@ class RuleSets:
     def days_left(self) -> dict[str, int]:
         """Of each list of days of the active set."""
         return days_left(self._plan.rule_set.last_days, self._clients.wall_ms()) if self._plan else {}
+
+    @property
+    def fillable(self) -> frozenset[str]:
+        """The features of the active set that a backfill can compute."""
+        return fillable(self._plan.rule_set.features) if self._plan else frozenset()
 
     def warnings(self) -> list[str]:
         """Rules that are paused. Lists of days, and the calendar, that end soon or have ended."""

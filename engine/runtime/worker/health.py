@@ -6,10 +6,12 @@ never read back.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any, Final
 
 from faust.web import Request, Response, Web
 
+from engine.core.client.record import of_unknown
 from engine.runtime.observe.metrics import Metrics
 from engine.runtime.redis.eviction import MemoryWatch
 from engine.runtime.rule_sets.following import RuleSets
@@ -44,6 +46,7 @@ class Health:
         reasons, trouble = self.not_ready(), self._rule_sets.trouble
         warnings = [trouble[:TROUBLE_CHARACTERS]] if trouble else []
         warnings += self._rule_sets.warnings()
+        warnings += self._unknown()
         warnings += [self.memory.warning] if self.memory and self.memory.warning else []
         warnings += [warning for runner in self._partitions.runners() for warning in runner.warnings]
         return {
@@ -54,6 +57,15 @@ class Health:
             "rule_set": self._rule_sets.in_words(),
             "rule_set_stale": trouble is not None,
         }
+
+    def _unknown(self) -> list[str]:
+        """What corrections left unknown, of the clients of this worker's partitions."""
+        clients: Counter[str] = Counter()
+        for runner in self._partitions.runners():
+            clients.update({name: n for label, n in runner.tallies.items() if (name := of_unknown(label))})
+        left = {name: clients[name] for name in sorted(clients.keys() & self._rule_sets.fillable)}
+        said = ", ".join(f"{name} ({n} clients)" for name, n in left.items())
+        return [f"corrections left values unknown: {said}: run `engage backfill {' '.join(left)}`"] if left else []
 
 
 def add_pages(app: Any, health: Health, metrics: Metrics, partitions: Partitions, rule_sets: RuleSets) -> None:

@@ -12,7 +12,9 @@ from typing import Any
 
 import structlog
 
+from engine.core.client.record import of_unknown
 from engine.core.plan.compile import Plan
+from engine.core.rules.ruleset import fillable
 from engine.runtime.observe.metrics import Metrics
 from engine.runtime.protocol.intake import Held, Intake
 from engine.runtime.protocol.processor import Phase
@@ -30,10 +32,12 @@ class PartitionMetrics:
         self._wall_ms = wall_ms
         self._costs = CostSampler(metrics)
         self._plan: Plan | None = None
+        self._fillable: frozenset[str] = frozenset()
         self._partition: int | None = None  # once it has recovered: before, it decides nothing
 
     def uses(self, plan: Plan) -> None:
         self._plan = plan
+        self._fillable = fillable(plan.rule_set.features)
         if self._partition is not None:
             self._metrics.uses(self._partition, plan.rule_set)
 
@@ -49,23 +53,28 @@ class PartitionMetrics:
     def committed(
         self, partition: int, cause: str, unit: OpenUnit, tallies: Mapping[str, int], records: Sequence[bytes]
     ) -> None:
-        self._metrics.committed(partition, cause, unit, tallies, records)
+        self._metrics.committed(partition, cause, unit, self._shown(tallies), records)
         if unit.acted_ms:
             now_ms = self._wall_ms()
             for came_ms in unit.acted_ms:
                 self._metrics.action_delay.observe(max(now_ms - came_ms, 0) / 1000)
         if unit.rejected:
             _warn_of_refused(partition, unit)
-        if unknown := {about[1]: times for about, times in unit.counts.items() if about[0] == "unknown"}:
-            _warn_of_unknown(partition, unknown)
+        more = {name: n for label, n in unit.tallies.items() if n > 0 and (name := of_unknown(label)) in self._fillable}
+        if more:
+            _warn_of_unknown(partition, more)
 
     def recovered(self, partition: int, units: int, healed: int, tallies: Mapping[str, int]) -> None:
         self._metrics.recovered_units.inc(units)
         self._metrics.healed.inc(healed)
-        self._metrics.population(partition, tallies)
+        self._metrics.population(partition, self._shown(tallies))
         self._partition = partition
         if self._plan is not None:
             self._metrics.uses(partition, self._plan.rule_set)
+
+    def _shown(self, tallies: Mapping[str, int]) -> Mapping[str, int]:
+        """Without features that nobody can fill: those of rules that have gone, and those of the engine's actions."""
+        return {label: n for label, n in tallies.items() if not (name := of_unknown(label)) or name in self._fillable}
 
     def ticked(self) -> None:
         self._metrics.ticks.inc()

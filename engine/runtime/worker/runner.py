@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 import structlog
@@ -135,6 +135,11 @@ class Runner:
     @property
     def cached(self) -> int:
         return self._partition.cached
+
+    @property
+    def tallies(self) -> Mapping[str, int]:
+        """How many states of the partition have each label."""
+        return self._partition.position.tallies
 
     @property
     def reached(self) -> dict[str, int]:
