@@ -53,7 +53,8 @@ class ClientState:
         "portrait", "portrayed", "positions", "positions_dropped", "public", "recent", "region", "review_ms",
         "risk_consents", "risk_level", "said_ms", "score_parts", "segment", "sequence", "service_consents",
         "silenced", "since_ms", "stage", "stage_since_ms", "tallied", "tier", "tier_before", "tier_history",
-        "tier_risk", "tier_since_ms", "time_zone", "type", "unknown", "unknown_until", "value_score", "waiting", "waits",
+        "tier_risk", "tier_since_ms", "time_zone", "type", "unknown", "unknown_until", "value_score", "waiting",
+        "waits",
     )  # fmt: skip
 
     def __init__(self, layout: Layout, client_id: str, now_ms: int) -> None:
