@@ -46,7 +46,7 @@ def text(**options):
 def test_same_arguments_same_bytes():
     digest = hashlib.sha256(text(bad_share=0.01, topics=("profiles", "balances", "logins", "trades"))).hexdigest()
     assert text(bad_share=0.01) == text(bad_share=0.01)
-    assert digest == "69c21a27396966b941da258ce227f1ef60ae04630e8553f8f6342acd641f4475"
+    assert digest == "25f7504d57001d00d7fc767036b03074c1f97c576529581656d690c3b1bf9fed"
     assert text(seed=8) != text()
 
 
@@ -83,21 +83,39 @@ def test_money_adds_up(history):
         v = r.value
         if r.topic == "balances":
             signed = v["amount_fen"] if v["kind"] in IN else -v["amount_fen"]
-            if r.key in assets:
-                assert v["assets_fen"] == assets[r.key] + signed
+            of = r.key, v.get("account")
+            if of in assets:
+                assert v["assets_fen"] == assets[of] + signed
                 moved = 0 if v["kind"] in ("gain", "loss", "transfer_in", "transfer_out") else signed
-                assert v["cash_fen"] == cash[r.key] + moved
-            assets[r.key], cash[r.key] = v["assets_fen"], v["cash_fen"]
-            assert cash[r.key] <= assets[r.key]
-            assert cash[r.key] >= 0 or "margin_ratio" in v  # only who buys on credit owes
+                assert v["cash_fen"] == cash[of] + moved
+            assets[of], cash[of] = v["assets_fen"], v["cash_fen"]
+            assert cash[of] <= assets[of]
+            assert cash[of] >= 0 or "margin_ratio" in v  # only who buys on credit owes
         elif r.topic == "trades":
             price_fen = int(v["price_cny"].replace(".", ""))
             assert v["amount_fen"] == int(Decimal(str(v["quantity"])) * price_fen)
             fractions += v["quantity"] != int(v["quantity"])
             assert v["quantity"] == int(v["quantity"]) or v["product"] == "fund"
-            cash[r.key] += v["amount_fen"] if v["side"] == "sell" else -v["amount_fen"]
+            cash[r.key, v.get("account")] += v["amount_fen"] if v["side"] == "sell" else -v["amount_fen"]
     assert fractions > 10
     assert min(cash.values()) < 0
+
+
+def test_who_buys_on_credit_has_two_accounts_and_all_others_one(history):
+    accounts, kinds = defaultdict(set), defaultdict(set)
+    for r in history:
+        if r.topic == "balances":
+            accounts[r.key].add(r.value.get("account"))
+            kinds[(r.value.get("account") or "").rpartition("-")[2]].add(r.value["kind"])
+            assert ("margin_ratio" in r.value) == (r.value.get("account") == f"{r.key}-margin")
+    several = {key for key, names in accounts.items() if len(names) > 1}
+    assert all(accounts[key] == {f"{key}-cash", f"{key}-margin"} for key in several)
+    assert all(accounts[key] == {None} for key in accounts.keys() - several)
+    assert 0.03 < len(several) / len(accounts) < 0.1
+    assert {"snapshot", "deposit", "withdrawal"} == kinds["cash"]
+    assert {"snapshot", "withdrawal", "gain", "loss"} < kinds["margin"]
+    traded = {r.value.get("account") for r in history if r.topic == "trades" and r.key in several}
+    assert traded == {f"{key}-margin" for key in several}
 
 
 def test_trades_only_while_the_exchange_is_open(history):

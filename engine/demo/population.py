@@ -152,6 +152,7 @@ class Client:
     index_at_mark: float  # market index when assets were last valued
     last_ms: int
     sequence: int = 0
+    apart_fen: int | None = None  # of a margin account's owner: the money in the cash account beside it
 
 
 def pick(uniform: Uniform, weights: Sequence[tuple[T, int]]) -> T:
@@ -233,6 +234,27 @@ def next_phase(client: Client, day: int, uniform: Uniform) -> None:
             client.phase = "shrinking"
         case "growing" | "shrinking" if client.phase == "shrinking" and client.assets_fen < 80_000 * CNY:
             client.phase = "growing"
+
+
+def margin_account(client: Client) -> str | None:
+    """Who buys on credit does so in a margin account, and has a cash account beside it; others have one account."""
+    return f"{client.id}-margin" if client.debt_fen else None
+
+
+def balance_values(client: Client, kind: str, amount_fen: int) -> list[dict[str, Any]]:
+    """What is said of a movement of money: the balance of the account that it regards; a snapshot regards each."""
+    about, debt_fen, margin = {"kind": kind, "amount_fen": amount_fen}, client.debt_fen, margin_account(client)
+    if margin is None:
+        return [about | {"assets_fen": client.assets_fen, "cash_fen": client.cash_fen}]
+    apart_fen = client.assets_fen // 10 if client.apart_fen is None else client.apart_fen
+    comes = kind == "deposit" and apart_fen < client.assets_fen // 5
+    goes = kind == "withdrawal" and apart_fen >= amount_fen
+    apart_fen += amount_fen if comes else -amount_fen if goes else 0
+    client.apart_fen, assets_fen = apart_fen, client.assets_fen - apart_fen
+    cash = about | {"account": f"{client.id}-cash", "assets_fen": apart_fen, "cash_fen": apart_fen}
+    credit = about | {"account": margin, "assets_fen": assets_fen, "cash_fen": client.cash_fen - apart_fen}
+    credit["margin_ratio"] = round(min(assets_fen / debt_fen, 1000.0), 4)
+    return [credit, cash] if kind == "snapshot" else [cash if comes or goes else credit]
 
 
 def profile_value(client: Client) -> dict[str, Any]:

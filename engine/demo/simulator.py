@@ -29,7 +29,9 @@ from engine.demo.population import (
     TERM_DAYS,
     Client,
     Habit,
+    balance_values,
     found_client,
+    margin_account,
     next_phase,
     pick,
     profile_value,
@@ -253,6 +255,8 @@ class _Broker:
             "amount_fen": amount_fen,
             "channel": "app" if client.type == "individual" else "api",
         }
+        if account := margin_account(client):
+            value["account"] = account
         if buys and symbol in TERM_DAYS:
             value["matures_on"] = _date(_day_of(time_ms) + TERM_DAYS[symbol]).isoformat()
         self._emit("trades", client, time_ms, value)
@@ -282,10 +286,8 @@ class _Broker:
                 self._balance(client, time_ms, kind, abs(signed_fen))
 
     def _balance(self, client: Client, time_ms: int, kind: str, amount_fen: int) -> None:
-        value = {"kind": kind, "amount_fen": amount_fen, "assets_fen": client.assets_fen, "cash_fen": client.cash_fen}
-        if client.debt_fen:
-            value["margin_ratio"] = round(min(client.assets_fen / client.debt_fen, 1000.0), 4)
-        self._emit("balances", client, time_ms, value)
+        for value in balance_values(client, kind, amount_fen):
+            self._emit("balances", client, time_ms, value)
 
     def _profile(self, client: Client, time_ms: int) -> None:
         self._emit("profiles", client, time_ms, profile_value(client))

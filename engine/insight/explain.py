@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from engine.core.client import consents, overrides
+from engine.core.client import accounts, consents, overrides
 from engine.core.client.state import ClientState
 from engine.core.contract.outbound import Outcome
 from engine.core.decide.messages import audience_of
@@ -34,11 +34,17 @@ from engine.insight.values import duration, firm_time, shown
 
 Look = Callable[[Trigger, ClientState, Any, Any], None]  # trigger, client, event, tier change
 OPEN: Final = "not known before it comes"
+OF_ACCOUNTS: Final = (  # in the order of accounts.totals
+    *("client.assets_cny", "client.cash_cny", "client.margin_ratio"),
+    *("balance.assets_cny", "balance.cash_cny", "balance.margin_ratio"),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A name, or a part that is calculated, with what it is now; and what a definition or table made it from."""
+    """A name, or a part that is calculated, with what it is now, and what it was made from: by a definition, a table,
+    accounts.
+    """
 
     text: str
     shown: str
@@ -305,7 +311,17 @@ def _value(reading: Reading, client: ClientState, event: Any, move: Any, open_na
     row = ""
     if reading.table is not None and not reading.personal:
         row = reading.table.hit_by([inner.read(client, event, move) for inner in reading.made_of])
+    if reading.text in OF_ACCOUNTS and client.accounts:
+        values = _by_account(client, OF_ACCOUNTS.index(reading.text) % 3, value, reading)
     return Value(reading.text, said, reading.description, row, values)
+
+
+def _by_account(client: ClientState, place: int, value: Any, reading: Reading) -> tuple[Value, ...]:
+    """The accounts of which it is the sum, or the lowest; none for a balance that came late: they were others then."""
+    if value is None or accounts.totals(client.accounts)[place] != value:
+        return ()
+    told = ((name, account[accounts.ASSETS + place]) for name, account in client.accounts.items())
+    return tuple(Value(f"account {name}", shown(each, reading.type)) for name, each in told if each is not None)
 
 
 def failing(term: Term, wanted: bool = True) -> list[Term]:

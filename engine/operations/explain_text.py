@@ -7,19 +7,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
-from engine.core.client import overrides
+from engine.core.client import accounts, overrides
+from engine.core.client.state import ClientState
 from engine.core.contract.message import rfc3339
 from engine.core.contract.outbound import Outcome
+from engine.core.language.types import MONEY, number
 from engine.core.rules.occasion import OnEvents
 from engine.core.rules.ruleset import Rule
 from engine.insight import rendering as explained
 from engine.insight.portrait import Portrait, portrait_lines
 from engine.insight.score import Score, score_lines
-from engine.insight.values import ZONE, firm_time
+from engine.insight.values import ZONE, firm_time, shown
 from engine.operations.explain import Account, Seen
 from engine.runtime.errors import Refused
+
+_OF_ACCOUNT: Final = {"assets": MONEY, "cash": MONEY, "ratio": "ratio"}
 
 
 def lines(account: Account, rule_id: str | None, as_json: bool) -> list[str]:
@@ -38,6 +42,7 @@ def overview(account: Account) -> Iterator[str]:
     if client.tier_risk is not None:
         _, falls_ms, falls_to = client.tier_risk
         yield f"at risk: falls to {falls_to} at {firm_time(falls_ms)} unless its measure rises"
+    yield from account_lines(client)
     if account.score is not None:
         yield from score_lines(account.score)
     if account.portrait is not None:
@@ -69,6 +74,17 @@ def override_lines(account: Account) -> Iterator[str]:
         elif entry.tier is not None and not entry.withdrawn and entry.tier not in account.tiers:
             problem = "; there is no such tier: it moves nobody"
         yield overrides.sentence(entry, client.now_ms, firm_time) + problem
+
+
+def account_lines(client: ClientState) -> Iterator[str]:
+    """What the client has, account by account."""
+    if not client.accounts:
+        return
+    yield f"assets and cash are the sum of {len(client.accounts)} accounts, the ratio is the lowest"
+    for name, told in client.accounts.items():
+        values = zip(_OF_ACCOUNT.items(), told[accounts.ASSETS : accounts.BEFORE], strict=True)
+        said = ", ".join(f"{what} {shown(value, number(unit))}" for (what, unit), value in values if value is not None)
+        yield f"  {name}: {said}, at {firm_time(told[accounts.TIME_MS])}"
 
 
 def _groups(account: Account) -> list[tuple[str, list[Seen]]]:
@@ -144,6 +160,7 @@ def _json(account: Account, rule_id: str | None) -> dict[str, Any]:
         "client_id": account.client.client_id,
         "time": rfc3339(account.client.now_ms),
         "imagined": account.imagined,
+        "accounts": accounts.as_json(account.client.accounts),
         "score": _score_json(account.score),
         "portrait": _portrait_json(account.portrait),
         "overrides": list(override_lines(account)),

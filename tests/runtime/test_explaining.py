@@ -64,6 +64,27 @@ def test_every_rule_has_a_line() -> None:
     assert "gone   fires at 2026-04-18 12:00 if nothing comes" in text
 
 
+def test_assets_are_explained_by_account() -> None:
+    desk = Desk(PLAN)
+    desk.take(profile(at(0)), balance(at(0), 900, account="cash-1", cash_fen=5_000), login(at(1)))
+    desk.take(balance(at(0.5), 400, account="margin-1", margin_ratio=1.6))
+    found = explaining.account_of(PLAN, pack(PLAN.layout, desk.client), None, None)
+    text = "\n".join(lines(found, None, False))
+    assert (
+        "assets and cash are the sum of 2 accounts, the ratio is the lowest\n"
+        "  cash-1: assets 900.00 CNY, cash 50.00 CNY, at 2026-02-16 12:00\n"
+        "  margin-1: assets 400.00 CNY, ratio 1.6, at 2026-02-17 00:00\n"
+    ) in text
+    text = "\n".join(lines(found, "quiet", False))
+    assert "client.assets_cny is 1,300.00 CNY" in text
+    assert "comes from: account cash-1 is 900.00 CNY; account margin-1 is 400.00 CNY" in text
+    told = json.loads(lines(found, "quiet", True)[0])
+    assert [account["assets_cny"] for account in told["accounts"]] == ["900.00", "400.00"]
+    (value,) = told["rules"][0]["term"]["values"]
+    assert [part["text"] for part in value["made_of"]] == ["account cash-1", "account margin-1"]
+    assert "accounts" not in said()  # of a client who has none
+
+
 def test_timers_run_up_to_a_later_time() -> None:
     text = said(at_ms=at(40))
     assert "what time alone brings until then\n  2026-03-19 12:00  quiet: sent\n" in text

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Final, NamedTuple
 
+from engine.core.contract.message import cny, rfc3339
 from engine.core.firm_time import DAY_MS, NEVER_MS, day_of
 
 MAX_ACCOUNTS: Final = 32
@@ -93,6 +94,20 @@ def totals(accounts: Accounts) -> tuple[int, int | None, float | None]:
     cash = [account[CASH] for account in told if account[CASH] is not None]
     margins = [account[MARGIN] for account in told if account[MARGIN] is not None]
     return sum(account[ASSETS] for account in told), sum(cash) if cash else None, min(margins, default=None)
+
+
+def as_json(accounts: Accounts) -> list[dict[str, Any]]:
+    """As commands show them: money in CNY, times in RFC 3339."""
+    return [
+        {
+            "account": account,
+            "assets_cny": cny(told[ASSETS]),
+            "cash_cny": None if told[CASH] is None else cny(told[CASH]),
+            "margin_ratio": told[MARGIN],
+            "time": rfc3339(told[TIME_MS]),
+        }
+        for account, told in accounts.items()
+    ]
 
 
 def latest_ms(accounts: Accounts) -> int:

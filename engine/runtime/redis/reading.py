@@ -124,16 +124,7 @@ def _private(client: ClientState, declared: Mapping[str, int]) -> dict[str, Any]
             if told[QUANTITY]
         ],
         "positions_dropped": client.positions_dropped,
-        "accounts": [
-            {
-                "account": account,
-                "assets_cny": cny(told[accounts.ASSETS]),
-                "cash_cny": None if told[accounts.CASH] is None else cny(told[accounts.CASH]),
-                "margin_ratio": told[accounts.MARGIN],
-                "time": rfc3339(told[accounts.TIME_MS]),
-            }
-            for account, told in client.accounts.items()
-        ],
+        "accounts": accounts.as_json(client.accounts),
         "accounts_dropped": client.accounts_dropped,
         "overrides": [
             {
