@@ -17,6 +17,7 @@ from engine.operations import snapshot
 from engine.runtime import formats
 from engine.runtime.clients import Clients
 from engine.runtime.errors import Fenced, Newer, Refused
+from engine.runtime.formats import RULE_SET_FORMAT
 from engine.runtime.protocol.ledger import Step, decode_unit, encode_unit
 from engine.runtime.protocol.position import End, Position
 from engine.runtime.protocol.writes import Write, decode_writes, encode_writes, from_0_1
@@ -233,12 +234,13 @@ def test_a_snapshot_that_lost_its_end_is_refused(tmp_path):
 
 def test_rule_set_records_of_a_newer_engine_are_not_misread():
     archive, digest = RuleSetArchive(load(), Clients()), good().digest
-    archive.add(digest.encode(), json.dumps({"format": 2, "files": FILES}).encode())
-    archive.add(b"history/00000001", json.dumps({"format": 2, "number": 1}).encode())
+    newer = RULE_SET_FORMAT + 1
+    archive.add(digest.encode(), json.dumps({"format": newer, "files": FILES}).encode())
+    archive.add(b"history/00000001", json.dumps({"format": newer, "number": 1}).encode())
     archive.add(HEAD, digest.encode())
     assert archive.history == []
     with pytest.raises(
-        Newer, match=r"on the rule-set topic was written by a newer Engage \(format 2, this one reads up to 1"
+        Newer, match=rf"on the rule-set topic was written by a newer Engage \(format {newer}, this one reads up to"
     ):
         archive.plan(digest)
     assert archive.newer is not None
