@@ -41,6 +41,11 @@ class Ledger:
         self.messages: list[Message] = []
         self.epoch = 0
 
+    @property
+    def acts(self) -> list[Message]:
+        """What was published but for decisions, which only ride."""
+        return [message for message in self.messages if not message.rides]
+
     def lose(self, records: int) -> None:
         """An unclean election: the end is gone."""
         del self.records[len(self.records) - records :]

@@ -33,7 +33,7 @@ class Retractions:
         self.retracted: list[str] = []
 
     def take(self, item: Any, messages: Iterable[Message]) -> list[str]:
-        told = [(message, json.loads(message.value or b"")) for message in messages if message.value]
+        told = [(m, json.loads(m.value)) for m in messages if m.value and m.topic != "decisions"]
         back = [(m, value) for m, value in told if dict(m.headers).get("ce_type") == b"engage.retraction.v1"]
         faults: list[str] = []
         if isinstance(item, tuple) and isinstance(item[1], Correction):

@@ -195,24 +195,43 @@ ACTION = OUT | {
     "purpose": "service",
     "campaign": None,
     "tags": [],
+    "team": "wealth",
     "arm": None,
+    "not_before": None,
 }
 MOVE = OUT | {"client_type": "individual", "from_tier": None, "to_tier": "A", "reason": "first", "why": {}}
+
+
+DECISION = OUT | {"match": "1" * 32, "rule_id": "money-leaving", "rule_version": 1, "outcome": "cap"}
+APPLIES = {"kind": "task", "channel": "work_queue", "class": "service", "arm": "treated", "until": OUT["time"]} | {
+    "numbers": {"cap": "two_a_day", "count": 2, "at_most": 2, "period": "day"},
+    "folded": [{"rule_id": "r", "outcome": "cooldown", "times": 3}],
+}
 
 
 @pytest.mark.parametrize("topic", OUTBOUND)
 def test_outbound_records_are_valid_for_their_own_topic_alone(topic):
     kind = {t: k for k, t in TOPIC_OF_KIND.items()}.get(topic)
-    record = ACTION | {"kind": kind} if kind else MOVE
-    published = json.loads(OUTBOUND_MODEL[topic].model_validate(record).model_dump_json(by_alias=True))
+    record = ACTION | {"kind": kind} if kind else {"decisions": DECISION, "tier-changes": MOVE}[topic]
+    model = OUTBOUND_MODEL[topic].model_validate(record)
+    published = json.loads(model.model_dump_json(by_alias=True, exclude_unset=topic == "decisions"))
     assert [t for t in OUTBOUND if validator(f"{t}.json").is_valid(published)] == [topic]
     for name in published:
         assert not validator(f"{topic}.json").is_valid({k: v for k, v in published.items() if k != name}), name
     assert validator(f"{topic}.json").is_valid(published | {"added_later": 1})
-    names = [name for name in ASYNCAPI["components"]["messages"] if name.endswith(("Action", "Change"))]
+    names = [name for name in ASYNCAPI["components"]["messages"] if name.endswith(("Action", "Change", "Decision"))]
     assert [name for name in names if component(name).is_valid(published)] == [
         json.loads(FILES[f"{topic}.json"])["title"]
     ]
+
+
+def test_a_decision_leaves_out_what_does_not_apply():
+    decisions = validator("decisions.json")
+    assert decisions.is_valid(DECISION | APPLIES)
+    for name, value in APPLIES.items():
+        assert decisions.is_valid(DECISION | {name: value})
+        assert not decisions.is_valid(DECISION | {name: None})
+    assert not decisions.is_valid(DECISION | {"outcome": "condition"})
 
 
 def test_the_client_record_is_text_of_known_form():

@@ -23,7 +23,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from engine.core.contract.outbound import OUTBOUND, TOPIC_OF_KIND, Outcome, is_retraction
+from engine.core.contract.outbound import DECISIONS, OUTBOUND, TOPIC_OF_KIND, Outcome, is_retraction
 
 CHINA: Final = dt.timezone(dt.timedelta(hours=8))
 RECENT_ACTIONS: Final = 12
@@ -89,6 +89,8 @@ class Board:
                         self.suppressed[labels["outcome"]] += int(value)
 
     def saw_record(self, topic: str, value: bytes, headers: dict[str, bytes]) -> None:
+        if topic == DECISIONS:
+            return  # they are counted from the metrics
         if topic == "tier-changes":
             self.tier_changes += 1
         elif is_retraction(headers):

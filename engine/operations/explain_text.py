@@ -146,7 +146,7 @@ def in_full(account: Account, rule_id: str) -> Iterator[str]:
         yield f"if no event comes: {outcome} at {firm_time(moment_ms)}"
     recent = [entry for entry in account.client.recent if entry[1] == rule.id]
     for entry in recent:
-        at_ms, _, _, channel, outcome, times = entry
+        at_ms, _, _, channel, outcome, times, *_ = entry
         said = f"last {outcome}" if tuple(entry) in account.sent else f"would be {outcome}"
         yield f"{said}: {firm_time(at_ms)}, {channel}{f', {times} times' if times > 1 else ''}"
 

@@ -25,7 +25,7 @@ _LISTS: Final = {  # values -> the name that the contract has for them
     for module in (events, outbound)
     for name, literal in vars(module).items()
     if get_origin(literal) is Literal
-}
+} | {tuple(outcome.value for outcome in outbound.Outcome): "DecisionOutcome"}
 _INFO: Final = """\
 Events come in, tier changes and actions go out. All topics may carry a configured prefix.
 
@@ -93,7 +93,7 @@ def document(
     kind_of = {topic: kind for kind, topic in TOPIC_OF_KIND.items()}
     for topic, schema in sent.items():
         name = schema["title"]
-        headers = _put(_headers(f"{name}Headers", kind_of.get(topic, "tier-change"), schema), schemas)
+        headers = _put(_headers(f"{name}Headers", kind_of.get(topic, topic.removesuffix("s")), schema), schemas)
         message = {"headers": headers, **_json(_put(schema, schemas))}
         said = f"{schema['description'].partition('.')[0]}."
         add(topic, name, "send", said, message)
@@ -145,6 +145,8 @@ def _named(name: str, said: Schema, schemas: Schema) -> Schema:
         schemas[listed] = {"title": listed, **values}
         about = {key: value for key, value in said.items() if key not in ("type", "enum")}
         return {"anyOf": [_reference(listed)], **about} if about else _reference(listed)
+    if "$ref" in said.get("items", {}):
+        return said | {"items": _named(name, said["items"], schemas)}
     if "anyOf" not in said:
         return said
     choices = [_named(name, choice, schemas) for choice in said["anyOf"]]

@@ -59,6 +59,7 @@ OUTCOME_MEANS: Final = {
     Outcome.HOLDOUT: "nothing else stops it, and the client is held out of it, for comparison",
     Outcome.RATE: "its turn, by a rate of policy.yaml over all clients, would come after its expiry",
     Outcome.NO_LONGER_TRUE: "it was held, and at its release its condition did not hold any more",
+    Outcome.RETRACTED: "it was held, and the event that led to it was corrected",
     Outcome.SENT: "published",
 }
 CHANGES_MEANS: Final = {

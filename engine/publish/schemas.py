@@ -27,7 +27,6 @@ from engine.core.contract.outbound import (
     TOPIC_OF_KIND,
     Rejection,
     Retraction,
-    TierChange,
 )
 from engine.core.contract.topics import EVENTS, TOPICS, inbound_topics
 from engine.core.reading.decode import NONE_DECLARED
@@ -104,12 +103,15 @@ def _what_cannot_be_read(model: type[Event]) -> str:
 def _outbound(topic: str) -> Schema:
     model = OUTBOUND_MODEL[topic]
     kind = next((kind for kind, kinds_topic in TOPIC_OF_KIND.items() if kinds_topic == topic), None)
-    title = TierChange.__name__ if kind is None else f"{kind.capitalize()}Action"
+    title = model.__name__ if kind is None else f"{kind.capitalize()}Action"
     schema = _from_model(outbound_file(topic), title, model, "serialization")
     if kind is not None:
         schema["properties"]["kind"] = {"const": kind}
     for part in (schema, *schema.get("$defs", {}).values()):
         part.pop("additionalProperties", None)
+        for field in part["properties"].values():
+            field.pop("default", None)
+    schema["description"] = schema["description"].replace("\n", " ")
     schema["description"] += " Fields may be added: ignore those that you do not know."
     return schema
 

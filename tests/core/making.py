@@ -11,6 +11,7 @@ from typing import Any
 from engine.core.client.state import ClientState
 from engine.core.contract.events import Balance, Event, Login, Trade
 from engine.core.contract.message import Message
+from engine.core.contract.outbound import DECISIONS
 from engine.core.contract.profiles import Consents, Profile
 from engine.core.decide.path import Due, Input, Sweep, decide
 from engine.core.firm_time import DAY_MS, day_start_ms
@@ -141,7 +142,12 @@ def event_of(item: Input) -> Event:
 
 
 def published(messages: Iterable[Message]) -> list[dict[str, Any]]:
-    return [{"topic": message.topic, **json.loads(message.value or b"")} for message in messages]
+    """But for decisions."""
+    return [{"topic": m.topic, **json.loads(m.value or b"")} for m in messages if m.topic != DECISIONS]
+
+
+def decisions(messages: Iterable[Message]) -> list[dict[str, Any]]:
+    return [json.loads(message.value or b"") for message in messages if message.topic == DECISIONS]
 
 
 class Desk:
@@ -151,14 +157,16 @@ class Desk:
         self.plan = plan
         self.states: dict[str, ClientState] = {}
         self.messages: list[Message] = []
+        self.decided: list[Message] = []
         self.outcomes: list[tuple[str, str]] = []
 
     def take(self, *inputs: Input) -> list[dict[str, Any]]:
-        """Decide; what was published by these inputs."""
+        """Decide; what was published by these inputs, but for decisions, which are kept beside."""
         new: list[Message] = []
         for item in inputs:
             decided = decide(self.plan, self.states, [item])
-            new += decided.messages
+            new += [message for message in decided.messages if message.topic != DECISIONS]
+            self.decided += [message for message in decided.messages if message.topic == DECISIONS]
             self.outcomes += decided.outcomes.elements()
         self.messages += new
         return published(new)

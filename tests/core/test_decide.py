@@ -361,6 +361,7 @@ def test_an_action_says_all_that_a_messaging_system_needs():
         "parameters": {},
         "why": {"client.days_known": 1}, "expires_at": "2026-02-17T06:00:00.000Z",
         "class": "service", "purpose": "service", "campaign": None, "tags": [], "arm": None,
+        "team": "trading", "not_before": None,
     }  # fmt: skip
 
 

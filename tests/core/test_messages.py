@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator, FormatChecker
 from engine.core.client.record import PUBLIC_FIELDS, public_fields
 from engine.core.client.state import ClientState
 from engine.core.contract.message import cny, rfc3339
-from engine.core.contract.outbound import OUTBOUND
+from engine.core.contract.outbound import OUTBOUND, OUTBOUND_MODEL
 from tests.core.making import Desk, at, balance, login, plan_of, profile, published, rule, shipped_plan, trade
 from tests.services.process import REPOSITORY
 
@@ -47,23 +47,25 @@ def busy() -> Desk:
 
 
 def test_every_message_validates_against_the_published_schema(busy):
-    messages = published(busy.messages)
-    assert {m["topic"] for m in messages} == set(OUTBOUND)  # something of every topic is looked at
-    assert len({m.get("rule_id") for m in messages}) > 15
-    for message in messages:
-        VALIDATORS[message.pop("topic")].validate(message)
+    messages = [*busy.messages, *busy.decided]
+    assert {m.topic for m in messages} == set(OUTBOUND)  # something of every topic is looked at
+    values = [json.loads(m.value or b"") for m in messages]
+    assert len({value.get("rule_id") for value in values}) > 15
+    for message, value in zip(messages, values, strict=True):
+        VALIDATORS[message.topic].validate(value)
+        OUTBOUND_MODEL[message.topic].model_validate(value)  # which allows no field that it does not know
 
 
 def test_ids_are_unique(busy):
-    ids = [m["id"] for m in published(busy.messages)]
+    ids = [dict(m.headers)["ce_id"] for m in (*busy.messages, *busy.decided)]
     assert len(set(ids)) == len(ids)
 
 
 def test_the_key_is_the_client_and_the_headers_are_cloud_events(busy):
-    for message in busy.messages:
+    for message in (*busy.messages, *busy.decided):
         value = json.loads(message.value or b"")
         assert message.key == value["client_id"].encode()
-        kind = value.get("kind", "tier-change")
+        kind = "decision" if message.topic == "decisions" else value.get("kind", "tier-change")
         assert dict(message.headers) == {
             "ce_specversion": b"1.0", "ce_id": value["id"].encode(), "ce_source": b"urn:engage",
             "ce_type": f"engage.{kind}.v1".encode(), "ce_time": value["time"].encode(),

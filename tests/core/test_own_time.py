@@ -13,7 +13,7 @@ from engine.core.firm_time import DAY_MS
 from engine.core.rules.occasion import on
 from engine.insight.explain import Explainer
 from engine.insight.rendering import as_json, in_full
-from tests.core.making import Desk, at, balance, event_of, login, plan_of, profile, rule, topic_of, trade
+from tests.core.making import Desk, at, balance, event_of, login, plan_of, profile, published, rule, topic_of, trade
 
 TEAM = {"audience": "team", "cooldown": "1m"}
 COUNTS = "  logins_7d: {source: logins, aggregate: count, window: 7d}\n"
@@ -170,7 +170,7 @@ def test_what_fell_due_is_sent_in_time_and_expires_after_it():
     due_ms = in_time.client.due_ms
     assert [m.topic for m in decide(in_time.plan, in_time.states, [Due("c1", due_ms)], due_ms + 60_000).messages]
     decided = decide(late.plan, late.states, [Due("c1", due_ms)], due_ms + 3 * 3_600_000)
-    assert decided.messages == []
+    assert published(decided.messages) == []
     assert decided.outcomes == {("daily", "expired"): 1}
     assert "daily" not in late.client.acted
 
@@ -186,7 +186,7 @@ def test_a_client_whose_first_event_lies_years_back_is_not_evaluated_for_each_da
 
 def test_an_event_of_the_past_acts_whenever_it_is_decided():
     d = desk(rule("hello", on="logins", **TEAM))
-    assert len(decide(d.plan, d.states, [login(at(0))], at(4_000)).messages) == 1
+    assert len(published(decide(d.plan, d.states, [login(at(0))], at(4_000)).messages)) == 1
 
 
 # -- tiers that time moves ---------------------------------------------------------------------------------------------

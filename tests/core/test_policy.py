@@ -92,7 +92,7 @@ def test_the_tightest_wins_and_says_who_had_the_slot():
     verdict = judge(desk.plan, desk.client, Match(desk.plan.compiled[on("logins")][1], login(at(1))[1]))
     assert isinstance(verdict, Suppress)
     assert verdict.until_ms == at(7, 0)
-    assert dict(verdict.told) == {"cap": "week", "count": 1, "at_most": 1, "lost_to": "first"}
+    assert dict(verdict.told) == {"cap": "week", "count": 1, "at_most": 1, "period": "week", "lost_to": "first"}
 
 
 def test_a_cap_by_the_clients_day():
@@ -309,7 +309,7 @@ def test_what_fell_due_late_waits_for_what_the_log_still_holds():
     assert dict(decided.outcomes) == {("r", "held"): 1}
     decided = decide(desk.plan, desk.states, [Due("c1", now + 1000)], decided_ms=now + 1000)
     assert dict(decided.outcomes) == {("r", "no_consent"): 1}
-    assert decided.messages == []
+    assert published(decided.messages) == []
 
 
 def test_what_fell_due_late_is_sent_once_all_is_known():

@@ -121,7 +121,7 @@ async def test_by_its_clock_or_without_one_a_worker_decides_the_honest_ones(deci
     (batch,) = all_batches(topics, 10)
     await worker.take(batch, decided_ms)
     await worker.commit("age")
-    found = [json.loads(message.value or b"") for message in bench.ledger.messages if message.topic in OUTBOUND]
+    found = [json.loads(message.value or b"") for message in bench.ledger.acts if message.topic in OUTBOUND]
     assert {action["time"][:4] for action in found} == {"2026"}
     if decided_ms:
         assert len(bench.data.states()) == 1

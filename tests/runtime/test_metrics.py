@@ -218,7 +218,7 @@ async def test_no_client_is_a_label():
     history = [profile(at(0), client_id="jane-doe"), balance(at(1), 10**7, client_id="jane-doe")]
     for batch in all_batches(topics_of([*history, login(at(2), client_id="jane-doe", device_id="jane-phone")]), 1):
         await worker.take(batch)
-    assert bench.ledger.messages
+    assert bench.ledger.acts
     assert b"jane" not in bench.metrics.text()
 
 
@@ -293,7 +293,7 @@ async def test_the_delay_of_an_action_is_from_its_record_to_its_commit():
     (batch,) = all_batches(topics_of([login(at(1), client_id="c1"), login(at(2), client_id="c2")]), 10)
     bench.wall_ms = batch.records[-1].timestamp_ms + 3_000
     await worker.take(batch)
-    assert [message.key for message in bench.ledger.messages] == [b"c1", b"c2"]
+    assert [message.key for message in bench.ledger.acts] == [b"c1", b"c2"]
     assert labelled(bench.metrics, "engage_action_delay_seconds_count") == {frozenset(): 2}
     apart_s = (batch.records[1].timestamp_ms - batch.records[0].timestamp_ms) / 1000
     assert labelled(bench.metrics, "engage_action_delay_seconds_sum") == {frozenset(): 3 + 3 + apart_s}

@@ -13,7 +13,7 @@ from engine.runtime.protocol import ledger
 from engine.runtime.protocol.ledger import Step
 from engine.runtime.protocol.unit import UnitLimits
 from engine.runtime.protocol.writes import MAX_CHUNK_BYTES
-from tests.core.making import at, balance, login, profile, trade
+from tests.core.making import at, balance, login, plan_of, profile, rule, trade
 from tests.memory import BEFORE
 from tests.runtime.driving import (
     HELLO,
@@ -50,16 +50,28 @@ async def test_a_message_ends_a_unit_at_once():
     topics = topics_of([profile(at(0)), login(at(1)), login(at(2), channel="web"), login(at(3))])
     for batch, messages in zip(all_batches(topics, 1), [0, 0, 1, 1], strict=True):
         await worker.take(batch)
-        assert len(bench.ledger.messages) == messages
+        assert len(bench.ledger.acts) == messages
     assert [len(unit.steps) for unit in units(bench)] == [3]
     assert worker.uncommitted
+
+
+async def test_a_decision_rides_and_ends_no_unit():
+    bench = Bench(plan_of(rule("r", cooldown="30d", kind="task", audience="team")))
+    worker = await bench.started()
+    for batch in all_batches(topics_of([login(at(1)), login(at(2)), login(at(3))]), 1):
+        await worker.take(batch)
+    assert [message.topic for message in bench.ledger.messages] == ["tasks", "decisions"]
+    assert worker.uncommitted
+    await worker.commit("age")
+    assert [message.topic for message in bench.ledger.messages] == ["tasks", "decisions", "decisions"]
+    assert [len(unit.steps) for unit in units(bench)] == [1, 2]
 
 
 async def test_a_dead_letter_is_a_message():
     bench = Bench(QUIET)
     worker = await bench.started()
     await worker.take(single("trades", 4, b"c1", b"\xffnot json", 5))
-    (letter,) = bench.ledger.messages
+    (letter,) = bench.ledger.acts
     assert (letter.topic, letter.key, letter.value) == ("dead-letters", b"c1", b"\xffnot json")
     headers = dict(letter.headers)
     assert headers.pop("engage_error").startswith(b"binary data")
@@ -75,7 +87,7 @@ async def test_a_bad_record_leaves_the_rest_of_its_batch_unharmed():
     (batch,) = all_batches(topics, 10)
     bench = Bench(HELLO)
     await (await bench.started()).take(batch)
-    assert [m.topic for m in bench.ledger.messages] == ["dead-letters", "tier-changes"]
+    assert [m.topic for m in bench.ledger.acts] == ["dead-letters", "tier-changes"]
 
 
 async def test_a_record_of_another_partition_is_passed_on_and_not_applied():
@@ -83,7 +95,7 @@ async def test_a_record_of_another_partition_is_passed_on_and_not_applied():
     worker = await bench.started()
     topics = topics_of([login(at(0), client_id="c1"), login(at(1), client_id="c2")])
     await take_all(worker, topics)
-    (copy,) = bench.ledger.messages
+    (copy,) = bench.ledger.acts
     record = topics["logins"][1]
     assert (copy.topic, copy.key, copy.value, copy.timestamp_ms) == ("rerouted", b"c2", record.value, at(1))
     assert dict(copy.headers)["engage_offset"] == b"1"
@@ -150,7 +162,7 @@ async def test_a_tick_wakes_who_is_due_and_ends_the_unit():
     await worker.commit("age")
     assert not await worker.tick(at(30) - 1)
     assert not await worker.tick(at(32))
-    assert [m.key for m in bench.ledger.messages] == [b"c0", b"c1", b"c2"]
+    assert [m.key for m in bench.ledger.acts] == [b"c0", b"c1", b"c2"]
     assert units(bench)[-1].steps == (Step({}, at(32), ("c0", "c1", "c2")),)
     assert not await worker.tick(at(32))  # nobody twice
     assert len(units(bench)) == 2
@@ -162,7 +174,7 @@ async def test_a_tick_takes_a_bounded_number():
     await take_all(worker, topics_of(login(at(0) + n, client_id=f"c{n}") for n in range(5)))
     await worker.commit("age")
     assert [await worker.tick(at(90), limit=2) for _ in range(4)] == [True, True, False, False]
-    assert sorted(m.key or b"" for m in bench.ledger.messages) == [b"c0", b"c1", b"c2", b"c3", b"c4"]
+    assert sorted(m.key or b"" for m in bench.ledger.acts) == [b"c0", b"c1", b"c2", b"c3", b"c4"]
 
 
 async def test_an_event_in_the_open_unit_keeps_a_tick_from_acting():
@@ -175,7 +187,7 @@ async def test_an_event_in_the_open_unit_keeps_a_tick_from_acting():
     await worker.commit("age")
     await worker.take(second)
     await worker.tick(at(31))
-    assert bench.ledger.messages == []
+    assert bench.ledger.acts == []
 
 
 # -- rules and memory -----------------------------------------------------------------------------
@@ -190,10 +202,10 @@ async def test_rules_change_only_at_a_units_boundary():
     await worker.take(first)
     plans.append(HELLO)
     await worker.take(second)  # still the unit that the old rules began
-    assert bench.ledger.messages == []
+    assert bench.ledger.acts == []
     await worker.commit("age")
     await worker.take(third)
-    assert len(bench.ledger.messages) == 1
+    assert len(bench.ledger.acts) == 1
     plans.append(QUIET)
     worker.take_newest_plan()
     await worker.take(fourth)
@@ -210,7 +222,7 @@ async def test_a_start_takes_the_newest_rules():
     plans.append(HELLO)
     await worker.recover()
     await take_all(worker, topics_of([profile(at(0)), login(at(1), channel="web")]))
-    assert len(bench.ledger.messages) == 1
+    assert len(bench.ledger.acts) == 1
 
 
 async def test_the_cache_keeps_its_bound_while_a_batch_is_decided():

@@ -62,7 +62,7 @@ async def test_a_redis_that_moved_is_noticed_by_a_tick_though_no_event_comes():
         await worker.tick(at(31))
     await worker.recover()
     await worker.tick(at(31))
-    assert [m.topic for m in bench.ledger.messages] == ["tasks"]
+    assert [m.topic for m in bench.ledger.acts] == ["tasks"]
 
 
 async def test_a_redis_that_moved_is_noticed_when_applying():
@@ -99,7 +99,7 @@ async def test_a_zombie_changes_nothing():
         await zombie.commit("handover")
     assert (bench.ledger.units(), bench.data.states(), bench.data.position) == before
     await successor.take(third)
-    assert len(bench.ledger.messages) == 2
+    assert len(bench.ledger.acts) == 2
 
 
 async def taken(bench: Bench, number: int = 3) -> Partition:
@@ -244,12 +244,12 @@ async def test_published_and_not_applied():
     await worker.commit("age")
     with pytest.raises(Unavailable):
         await worker.take(second)
-    assert len(bench.ledger.messages) == 1
+    assert len(bench.ledger.acts) == 1
     assert bench.data.states().keys() == {"c1"}
     await worker.recover()
     assert worker.offsets == {"profiles": 1, "logins": 1}
     assert next_batch(topics, worker.offsets, 10) is None
-    assert len(bench.ledger.messages) == 1
+    assert len(bench.ledger.acts) == 1
 
 
 async def test_an_apply_whose_answer_was_lost():
@@ -275,6 +275,6 @@ async def test_after_a_failed_publish_nothing_of_the_unit_is_left():
     assert not worker.uncommitted
     assert (worker.reached_ms, worker.reached_event_ms) == (0, 0)  # by which a tick would run ahead of the batch
     await worker.take(batch)
-    assert len(bench.ledger.messages) == 1
+    assert len(bench.ledger.acts) == 1
     await worker.recover()
     assert worker.reached_event_ms == at(1)  # that was committed: with the clock of events, ticks go on from there

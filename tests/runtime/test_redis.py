@@ -33,7 +33,7 @@ from engine.runtime.redis.reading import on_one_screen, packed_states, read_clie
 from engine.runtime.redis.store import RedisStore
 from engine.runtime.redis.upkeep import flushed
 from engine.runtime.settings import Settings
-from tests.core.making import Desk, at, balance, login, profile, shipped_plan, trade
+from tests.core.making import Desk, at, balance, login, plan_of, profile, rule, shipped_plan, trade
 from tests.core.test_answers import came
 from tests.runtime.driving import pack_all
 from tests.services.redis import RedisServer
@@ -236,6 +236,17 @@ async def test_the_record_of_a_client_of_whom_next_to_nothing_is_known(redis, ap
     assert record["tier"] is None
     assert "  tier             -" in on_one_screen(record).splitlines()
     assert record["late_events"] == []
+
+
+async def test_outcomes_that_count_others_are_shown(redis, app_id):
+    desk = Desk(plan_of(rule("r", cooldown="30d", kind="task", audience="team")))
+    desk.take(*(login(at(day)) for day in range(4)))
+    await pin_partitions(redis, app_id, 1, ledger_is_empty=True)
+    writes = encode_writes(pack_all(desk.plan, desk.states.values()))
+    await RedisStore(redis, app_id, 0).apply(b"", b"one", writes)
+    record = await read_client(redis, app_id, "c1")
+    assert record is not None
+    assert [(a["outcome"], a["times"]) for a in record["last_actions"]] == [("cooldown", 3), ("sent", 1)]
 
 
 async def test_events_that_came_late_are_shown(redis, app_id):

@@ -230,7 +230,7 @@ async def herd() -> Bench:
 
 def woken(bench: Bench) -> list[str]:
     """Those of the herd, in the order in which their actions came."""
-    keys = [(message.key or b"").decode() for message in bench.ledger.messages]
+    keys = [(message.key or b"").decode() for message in bench.ledger.acts]
     return [key for key in keys if key.startswith("c")]
 
 

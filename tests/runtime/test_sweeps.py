@@ -51,7 +51,7 @@ async def sweep_all(worker: Partition, limit: int = 10) -> None:
 
 
 def told(bench: Bench) -> list[str]:
-    return sorted((message.key or b"").decode() for message in bench.ledger.messages)
+    return sorted((message.key or b"").decode() for message in bench.ledger.acts)
 
 
 EVERYONE = sorted(f"c{n}" for n in range(CLIENTS))

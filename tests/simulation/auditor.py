@@ -247,17 +247,27 @@ class _Partition:
         decisions.
         """
         value = json.loads(message.value or b"")
+        if message.topic == "decisions":
+            self._decision_named(at, value, client_id, causes)
+            return
         if "action_id" in value:
             named = hashlib.blake2b(f"retraction\0{value['action_id']}".encode(), digest_size=16).hexdigest()
             if value["id"] != named:
                 self.found.append(f"{at}: the id {value['id']} does not follow from the action that is retracted")
             return
         what = [value["rule_id"], str(value["rule_version"])] if "rule_id" in value else ["tier-change"]
-        numbers = ((str(cause), str(nth)) for cause in causes for nth in range(MAX_DECISIONS))
-        names = ("\0".join((*what, client_id, *pair)) for pair in numbers)
-        ids = (hashlib.blake2b(name.encode(), digest_size=16).hexdigest() for name in names)
-        if value["id"] not in ids or dict(message.headers)["ce_id"].decode() != value["id"]:
+        if value["id"] not in _ids(what, client_id, causes) or dict(message.headers)["ce_id"].decode() != value["id"]:
             self.found.append(f"{at}: the id {value['id']} does not follow from its cause")
+
+    def _decision_named(self, at: str, told: dict[str, Any], client_id: str, causes: range) -> None:
+        """The first decision on a match gives it its id; a later one's follows from that and from its own cause."""
+        if told["match"] == told["id"]:
+            ids = _ids(["decision", told["rule_id"], str(told["rule_version"])], client_id, causes)
+        else:
+            names = (bytes.fromhex(told["match"]) + str(cause).encode() for cause in causes)
+            ids = (hashlib.blake2b(name, digest_size=16).hexdigest() for name in names)
+        if told["id"] not in ids:
+            self.found.append(f"{at}: the decision {told['id']} does not follow from its cause")
 
     def _counts(self, at: str, unit: Unit) -> None:
         clients = self.data.hashes
@@ -353,6 +363,14 @@ class _Partition:
             decided = decide(self.plan, states, [Sweep(client.client_id, moment_ms)])
             if decided.messages or states[client.client_id].due_ms < due_ms:
                 self.found.append(f"{key} was not evaluated under the active rules")
+
+
+def _ids(what: list[str], client_id: str, causes: range) -> Iterator[str]:
+    """Of what these events and timers of the client can have led to."""
+    for cause in causes:
+        for nth in range(MAX_DECISIONS):
+            name = "\0".join((*what, client_id, str(cause), str(nth)))
+            yield hashlib.blake2b(name.encode(), digest_size=16).hexdigest()
 
 
 def _time(record: Entry) -> int:

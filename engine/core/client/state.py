@@ -19,6 +19,7 @@ from engine.core.client import accounts, contacts, items, positions
 from engine.core.firm_time import DAY_MS, HOUR_MS, NEVER_MS, day_of
 
 MAX_HISTORY: Final = 10
+OUTCOME_FIELDS: Final = 6  # of one of the last outcomes, and one more while it counts
 MAX_CAUSED: Final = 16  # actions whose events are known, so that they can be retracted
 REACH_MS: Final = 31 * DAY_MS  # for so long
 MAX_HOLDINGS: Final = 20
@@ -110,7 +111,7 @@ class ClientState:
         ] = {}  # rule id -> fields of that step that the rule reads when it ends
         self.contacts: contacts.Contacts = {}  # what caps count; replaced, never changed; see contacts.py
         self.waiting: list[list[Any]] = []  # what was held, to be decided again; see core/policy/holding.py
-        self.recent: list[list[Any]] = []  # [ms, rule id, kind, channel, outcome, times], newest last
+        self.recent: list[list[Any]] = []  # the last outcomes, newest last; see core/policy/outcomes.py
         # what was bought until a day: [day, symbol, fen, millionths or None, product or None], the nearest first
         self.holdings: list[list[Any]] = []
         self.items: list[list[Any]] = []  # what waits for an answer; see items.py
@@ -174,6 +175,12 @@ class ClientState:
             self.holdings = [held for held in self.holdings if held[0] >= day]
         while self.event_ids and (first := next(iter(self.event_ids))) < day - DUPLICATE_DAYS:  # in order of days
             del self.event_ids[first]
+
+    def list_outcome(self, outcome: list[Any]) -> None:
+        """Among the last ones; the oldest goes, but none that counts what is still to be published."""
+        self.recent.append(outcome)
+        if len(self.recent) > MAX_HISTORY:
+            del self.recent[next(index for index, one in enumerate(self.recent) if len(one) == OUTCOME_FIELDS)]
 
     def seen(self, topic: str, event_id: str, time_ms: int, may_be: bool) -> bool:
         """Whether this event has come within DUPLICATE_DAYS; it is known from now on. Of another time it is another

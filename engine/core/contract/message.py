@@ -29,6 +29,7 @@ class Message:
     value: bytes | None
     headers: tuple[tuple[str, bytes], ...]
     timestamp_ms: int | None = None  # None: the time of publishing
+    rides: bool = False  # it is published with what else there is, and never the reason to publish at once
 
 
 def rfc3339(moment_ms: int) -> str:

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic.json_schema import SkipJsonSchema
 
 from engine.core.contract.events import Channel, ClientType, Identifier, Kind
 from engine.core.contract.topics import TOPICS, in_order
@@ -28,7 +29,8 @@ TOPIC_OF_KIND: Final[dict[str, str]] = {
     "task": "tasks",
 }
 RETRACTION: Final = "retraction"  # what is said of an action on its own topic
-OUTBOUND: Final = ("tier-changes", *TOPIC_OF_KIND.values())
+DECISIONS: Final = "decisions"
+OUTBOUND: Final = ("tier-changes", *TOPIC_OF_KIND.values(), DECISIONS)
 
 
 def is_retraction(headers: Mapping[str, bytes] | Iterable[tuple[str, bytes]]) -> bool:
@@ -56,6 +58,7 @@ class Outcome(StrEnum):
     )
     RATE = "rate"  # its turn, by a rate over all clients, would come after its expiry
     NO_LONGER_TRUE = "no_longer_true"  # it was held, and its condition does not hold any more
+    RETRACTED = "retracted"  # it was held, and the event that led to it was corrected
     SENT = "sent"
 
 
@@ -145,8 +148,12 @@ class Action(Outbound):
     purpose: str = Field(description="What the client's consent is for: marketing, service or risk.")
     campaign: str | None = Field(description="What the rule is part of, if it says so.")
     tags: tuple[str, ...] = Field(description="What the rule is tagged with.")
+    team: str = Field(description="Whose contact it is, as caps of a team count: the owner.")
     arm: Arm | None = Field(
         description="`treated`: a part of the clients is held out of it, and this one is not; null where nobody is."
+    )
+    not_before: str | None = Field(
+        description="Until when it was held; null when it was not.", json_schema_extra={"format": "date-time"}
     )
 
 
@@ -164,6 +171,64 @@ class Retraction(Outbound):
     )
     event: Cause = Field(description="The event that had led to the action.")
     action_time: str = Field(description="The action's `time`.", json_schema_extra={"format": "date-time"})
+
+
+_OutcomeName = Annotated[Outcome, WithJsonSchema({"type": "string", "enum": [outcome.value for outcome in Outcome]})]
+Absent = SkipJsonSchema[None]  # left out when it does not apply
+
+
+class Folded(BaseModel):
+    """Verdicts that were counted instead of published."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rule_id: str
+    outcome: _OutcomeName
+    times: Annotated[int, Field(ge=1)]
+
+
+class Decision(Outbound):
+    """What became of a rule that matched, sent or not. Published on `decisions`, keyed by `client_id`. What does not
+    apply is left out.
+    """
+
+    match: str = Field(
+        description="The `id` of the first decision about this match; another one for the end of what was held.",
+        pattern="^[0-9a-f]{32}$",
+    )
+    rule_id: str
+    rule_version: Annotated[int, Field(ge=1)]
+    outcome: _OutcomeName = Field(description="All but `held` are final: a match has exactly one final outcome.")
+    kind: Kind | Absent = Field(default=None, description="Left out of what was held when its rule is not active.")
+    channel: str | Absent = Field(
+        default=None, description="That it was sent on, or would have been. Left out as `kind` is."
+    )
+    contact_class: str | Absent = Field(
+        default=None, alias="class", description="A class of the contact policy. Left out as `kind` is."
+    )
+    arm: Arm | Absent = Field(default=None, description="Left out where no holdout concerns the rule.")
+    action_id: str | Absent = Field(
+        default=None, description="Of one that was sent: the `id` of the action.", pattern="^[0-9a-f]{32}$"
+    )
+    not_before: str | Absent = Field(
+        default=None,
+        description="Of one that is held: when it is decided again.",
+        json_schema_extra={"format": "date-time"},
+    )
+    until: str | Absent = Field(
+        default=None,
+        description="Of one that was stopped: when the reason ends, if that is known.",
+        json_schema_extra={"format": "date-time"},
+    )
+    numbers: dict[str, Value] | Absent = Field(
+        default=None,
+        description="Of the reason: `cap`, `count`, `at_most`, `period` (hour, day, week, month, or the seconds up to "
+        "then), `lost_to` (rules that had the slots); `quiet_hours`, `zone`; `waits_for` (quiet_hours, collect, late).",
+    )
+    folded: tuple[Folded, ...] | Absent = Field(
+        default=None,
+        description="Verdicts of this client that only repeated one before, counted since its last decision here.",
+    )
 
 
 class TierChange(Outbound):
@@ -184,7 +249,10 @@ Outbound.model_rebuild()
 Action.model_rebuild()
 TierChange.model_rebuild()
 Retraction.model_rebuild()
+Decision.model_rebuild()
 
-OUTBOUND_MODEL: Final[dict[str, type[Outbound]]] = {"tier-changes": TierChange} | dict.fromkeys(
-    TOPIC_OF_KIND.values(), Action
-)
+OUTBOUND_MODEL: Final[dict[str, type[Outbound]]] = {
+    "tier-changes": TierChange,
+    **dict.fromkeys(TOPIC_OF_KIND.values(), Action),
+    DECISIONS: Decision,
+}

@@ -8,29 +8,37 @@ them.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from typing import Any, Final, cast
+
+import msgspec
 
 from engine.core.client.state import ClientState
 from engine.core.contract.corrections import CORRECTIONS, Correction
 from engine.core.contract.events import DEFAULT_LANGUAGE, ClientType
 from engine.core.contract.message import FIRST_MS, LAST_MS, Message, cny, rfc3339
 from engine.core.contract.outbound import (
+    DECISIONS,
     RETRACTION,
     TOPIC_OF_KIND,
     Action,
     Cause,
     Outbound,
+    Outcome,
     Retraction,
     TierChange,
     Value,
 )
 from engine.core.language.types import DURATION, MONEY, TIME
 from engine.core.learn.retractions import KIND, ORDINAL, RULE, SENT_MS, SEQUENCE, VERSION, Sent
-from engine.core.policy import holding
+from engine.core.policy import holding, holdout
+from engine.core.policy.gates import Hold, Verdict
 from engine.core.policy.match import Match, TierMove
+from engine.core.policy.outcomes import Folded
 from engine.core.rules.ruleset import Rule
 
 SOURCE: Final = "urn:engage"
+_json: Final = msgspec.json.Encoder().encode
 
 
 def _value(value: Any, unit: str | None) -> Value:
@@ -54,21 +62,21 @@ def _id(client_id: str, sequence: int, ordinal: int, *what: str) -> str:
 def _message(
     topic: str, record: Outbound, type_: str, schema: str | None = None, more: tuple[tuple[str, bytes], ...] = ()
 ) -> Message:
-    return Message(
-        topic,
-        record.client_id.encode(),
-        record.model_dump_json(by_alias=True).encode(),
-        (
-            ("ce_specversion", b"1.0"),
-            ("ce_id", record.id.encode()),
-            ("ce_source", SOURCE.encode()),
-            ("ce_type", f"engage.{type_}.v1".encode()),
-            ("ce_time", record.time.encode()),
-            ("ce_subject", record.client_id.encode()),
-            ("ce_dataschema", f"https://engage.example/schemas/{schema or topic}.json".encode()),
-            ("content-type", b"application/json"),
-            *more,
-        ),
+    headers = _headers(record.id, record.client_id, record.time, type_, schema or topic)
+    value = record.model_dump_json(by_alias=True).encode()
+    return Message(topic, record.client_id.encode(), value, (*headers, *more))
+
+
+def _headers(id_: str, client_id: str, time: str, type_: str, schema: str) -> tuple[tuple[str, bytes], ...]:
+    return (
+        ("ce_specversion", b"1.0"),
+        ("ce_id", id_.encode()),
+        ("ce_source", SOURCE.encode()),
+        ("ce_type", f"engage.{type_}.v1".encode()),
+        ("ce_time", time.encode()),
+        ("ce_subject", client_id.encode()),
+        ("ce_dataschema", f"https://engage.example/schemas/{schema}.json".encode()),
+        ("content-type", b"application/json"),
     )
 
 
@@ -102,14 +110,15 @@ def action_id(client: ClientState, rule: Rule, ordinal: int) -> str:
     return _id(client.client_id, client.sequence, ordinal, rule.id, str(rule.version))
 
 
-def action_message(match: Match, client: ClientState, channel: str, cause: Cause, ordinal: int) -> Message:
-    compiled, event, move, _ = match
+def action_message(match: Match, client: ClientState, channel: str, cause: Cause, named: str) -> Message:
+    """`named` is its id."""
+    compiled, event, move, held = match
     rule, audience = compiled.rule, audience_of(compiled.rule, client)
     why = _named(compiled.why_names, compiled.why(client, event, move))
     if audience != rule.audience:
         why["client.has_advisor"] = False
     record = Action(
-        id=action_id(client, rule, ordinal),
+        id=named,
         client_id=client.client_id,
         time=rfc3339(client.now_ms),
         cause=cause,
@@ -133,9 +142,88 @@ def action_message(match: Match, client: ClientState, channel: str, cause: Cause
         purpose=compiled.contact_class.purpose,
         campaign=rule.campaign,
         tags=rule.tags,
+        team=rule.owner,
         arm="treated" if compiled.holdouts else None,
+        not_before=rfc3339(held[holding.RELEASE_MS]) if held else None,
     )
     return _message(TOPIC_OF_KIND[rule.kind], record, rule.kind)
+
+
+def match_name(client: ClientState, match: Match, ordinal: int) -> bytes:
+    """Names a match by what led to it: 16 bytes. What waited has the name that it was given first."""
+    if match.held is not None:
+        named: bytes = match.held[holding.MATCH]
+        return named
+    rule = match.compiled.rule
+    return bytes.fromhex(_id(client.client_id, client.sequence, ordinal, "decision", rule.id, str(rule.version)))
+
+
+def decision_message(
+    client: ClientState,
+    match: Match,
+    named: bytes,
+    verdict: Verdict,
+    cause: Cause,
+    folded: Iterable[Folded],
+    action: str | None,
+) -> Message:
+    """`named` is the match's name, `action` the id of the action that was sent."""
+    rule, numbers = match.compiled.rule, dict(verdict.told)
+    about: dict[str, Any] = {"kind": rule.kind, "channel": verdict.channel, "class": rule.contact_class}
+    if (arm := holdout.arm(match.compiled.holdouts, client.client_id)) is not None:
+        about["arm"] = arm
+    if action is not None:
+        about["action_id"] = action
+    if isinstance(verdict, Hold):
+        about["not_before"] = rfc3339(verdict.until_ms)
+        numbers = {"waits_for": verdict.why, **numbers}
+    elif verdict.until_ms is not None:
+        about["until"] = rfc3339(verdict.until_ms)
+    if numbers:
+        about["numbers"] = numbers
+    id_ = named.hex() if match.held is None else _later_id(client, named)
+    return _decision(client, id_, named, (rule.id, rule.version), verdict.reason, cause, about, folded)
+
+
+def ending_message(client: ClientState, held: list[Any], outcome: Outcome, folded: Iterable[Folded]) -> Message:
+    """What was held ended without being judged."""
+    rule, named = (held[holding.RULE], held[holding.VERSION]), held[holding.MATCH]
+    id_ = _later_id(client, named)
+    return _decision(client, id_, named, rule, outcome, holding.cause_of(held), {}, folded)
+
+
+def _later_id(client: ClientState, named: bytes) -> str:
+    """Of another decision about a match that was held."""
+    return hashlib.blake2b(named + str(client.sequence).encode(), digest_size=16).hexdigest()
+
+
+def _decision(
+    client: ClientState,
+    id_: str,
+    named: bytes,
+    rule: tuple[str, int],
+    outcome: Outcome,
+    cause: Cause,
+    about: dict[str, Any],
+    folded: Iterable[Folded],
+) -> Message:
+    """As the model `Decision` says, without the fields that do not apply; the model itself would take longer."""
+    time = rfc3339(client.now_ms)
+    record = {
+        "id": id_,
+        "client_id": client.client_id,
+        "time": time,
+        "cause": {"type": cause.type, "event_id": cause.event_id, "time": cause.time},
+        "match": named.hex(),
+        "rule_id": rule[0],
+        "rule_version": rule[1],
+        "outcome": outcome.value,
+        **about,
+    }
+    if counted := [{"rule_id": one.rule, "outcome": one.outcome, "times": one.times} for one in folded]:
+        record["folded"] = counted
+    headers = _headers(id_, client.client_id, time, "decision", DECISIONS)
+    return Message(DECISIONS, client.client_id.encode(), _json(record), headers, rides=True)
 
 
 def retracted_id(client: ClientState, sent: Sent) -> str:

@@ -19,10 +19,13 @@ from engine.core.client.state import ClientState
 from engine.core.contract.corrections import CORRECTIONS
 from engine.core.contract.events import Event
 from engine.core.contract.message import Message, rfc3339
-from engine.core.contract.outbound import TIMER, Cause
+from engine.core.contract.outbound import TIMER, Cause, Outcome
 from engine.core.decide.messages import (
     action_id,
     action_message,
+    decision_message,
+    ending_message,
+    match_name,
     retracted_id,
     retraction_message,
     tier_change_message,
@@ -38,8 +41,9 @@ from engine.core.learn.items import keep, take_back
 from engine.core.pace import Pace
 from engine.core.plan.compile import Plan
 from engine.core.policy import holding
-from engine.core.policy.gates import IN_TIME, Hold, Moment, Send, judge, record
+from engine.core.policy.gates import IN_TIME, Hold, Moment, Send, judge
 from engine.core.policy.match import AtRisk, Match, TierMove, matched
+from engine.core.policy.outcomes import end, record
 from engine.core.policy.rates import in_turn
 from engine.core.rules.occasion import TIER_AT_RISK, TIER_CHANGE, on
 
@@ -190,7 +194,8 @@ def _retract(
         decided.counts["beyond", found.kind] += 1
     stands = retractions.standing(plan, client, found, held)
     if client.waiting:
-        holding.correct(plan, client, found.kind, event.original, found.instead, stands)
+        gone = holding.correct(plan, client, found.kind, event.original, found.instead, stands)
+        _end(plan, client, gone, Outcome.RETRACTED, decided)
     for sent in retractions.retract(plan, client, event, found, stands):
         kind: str = sent[retractions.KIND]
         decided.counts["retracted", kind] += 1
@@ -226,6 +231,8 @@ def _run_timers(plan: Plan, client: ClientState, until_ms: int, decided: Decided
         _classify(plan, client)
         if plan.portrayal is not None or client.portrait or client.stage:
             portray(plan, client)
+        if client.waiting:
+            _end(plan, client, holding.take_expired(plan, client), Outcome.EXPIRED, decided)
         matches = take_due(plan, client)
         if matches or found is not None:
             cause = Cause.model_construct(type=TIMER, event_id=None, time=rfc3339(client.now_ms))
@@ -316,19 +323,33 @@ def _send(
     if len(matches) > 1:
         matches = sorted(matches, key=lambda match: (-match.compiled.rule.priority, match.compiled.rule.id))
     for match in matches:
-        verdict = judge(plan, client, match, moment)
+        verdict, rule = judge(plan, client, match, moment), match.compiled.rule
         if isinstance(verdict, Send) and match.compiled.rates and decided.pace is not None:
             verdict = in_turn(decided.pace, client, match, verdict, decided.decided_ms)
-        decided.outcomes[match.compiled.rule.id, verdict.reason] += 1
-        record(plan, client, match, verdict)
-        note_action(plan, client, match.compiled.rule, verdict.channel, verdict.reason.value)
+        first = cause if match.held is None else holding.cause_of(match.held)
+        named, action = match_name(client, match, ordinal), None
+        decided.outcomes[rule.id, verdict.reason] += 1
+        folded = record(plan, client, match, verdict)
+        note_action(plan, client, rule, verdict.channel, verdict.reason.value)
         if isinstance(verdict, Hold):
-            holding.hold(plan, client, match, cause, verdict.until_ms, verdict.why)
+            holding.hold(plan, client, match, cause, verdict.until_ms, verdict.why, named)
         elif isinstance(verdict, Send):
-            first = cause if match.held is None else holding.cause_of(match.held)
-            decided.messages.append(action_message(match, client, verdict.channel, first, ordinal))
-            retractions.note(client, first, match.compiled.rule, ordinal)
+            action = action_id(client, rule, ordinal)
+            decided.messages.append(action_message(match, client, verdict.channel, first, action))
+            retractions.note(client, first, rule, ordinal)
             if plan.timed.kept:
-                opened += keep(plan, client, match.compiled.rule, action_id(client, match.compiled.rule, ordinal))
+                opened += keep(plan, client, rule, action)
+        if folded is not None:
+            decided.messages.append(decision_message(client, match, named, verdict, first, folded, action))
         ordinal += 1
     return opened
+
+
+def _end(plan: Plan, client: ClientState, gone: list[list[Any]], outcome: Outcome, decided: Decided) -> None:
+    """What was held ends, without being judged."""
+    for held in gone:
+        compiled = holding.compiled_of(plan, held)
+        decided.outcomes[held[holding.RULE], outcome] += 1
+        folded = end(plan, client, held[holding.RULE], compiled.rule.kind if compiled else "", outcome)
+        if folded is not None:
+            decided.messages.append(ending_message(client, held, outcome, folded))

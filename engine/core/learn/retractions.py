@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from engine.core.client.state import MAX_CAUSED, MAX_HISTORY, REACH_MS, ClientState, event_digest
+from engine.core.client.state import MAX_CAUSED, REACH_MS, ClientState, event_digest
 from engine.core.contract.corrections import CORRECTABLE, Correction
 from engine.core.contract.events import parse_time_ms
-from engine.core.contract.outbound import Cause
+from engine.core.contract.outbound import Cause, Outcome
 from engine.core.contract.topics import TOPICS
 from engine.core.learn import accounts
 from engine.core.learn.corrections import Corrected, kind_corrected
@@ -132,8 +132,4 @@ def _forget(client: ClientState, rule_id: str, sent: Sent) -> None:
     if (entry := client.held.get(rule_id)) is not None and entry[1] == sent[SENT_MS]:
         client.held = client.held | {rule_id: [entry[0], 0]}
     channel = next((of[3] for of in client.recent if of[:2] == [sent[SENT_MS], rule_id]), "")
-    note_retracted(client, rule_id, sent[KIND], channel)
-
-
-def note_retracted(client: ClientState, rule_id: str, kind: str, channel: str) -> None:
-    client.recent = [*client.recent, [client.now_ms, rule_id, kind, channel, "retracted", 1]][-MAX_HISTORY:]
+    client.list_outcome([client.now_ms, rule_id, sent[KIND], channel, Outcome.RETRACTED.value, 1])

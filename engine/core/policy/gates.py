@@ -1,7 +1,7 @@
 """The contact policy: whether the action of a rule that matched is sent, and if not, why.
 
-Enters: a Plan, the client, a Match. Leaves: a Verdict, from gates in one order; and what the client remembers of it.
-Holds: `judge` changes nothing, so that `explain` can ask the same question; `record` alone changes what the gates read.
+Enters: a Plan, the client, a Match. Leaves: a Verdict, from gates in one order.
+Holds: `judge` changes nothing, so that `explain` can ask the same question; outcomes.py changes what the gates read.
 The first gate that stops an action is the one recorded. Quiet hours and caps are asked of each channel in its order.
 """
 
@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from engine.core.client import contacts, overrides
+from engine.core.client import overrides
 from engine.core.client.consents import granted
-from engine.core.client.state import MAX_HISTORY, ClientState
+from engine.core.client.state import ClientState
 from engine.core.contract.message import rfc3339
 from engine.core.contract.outbound import Outcome, Value
 from engine.core.firm_time import DAY_MS, NEVER_MS
@@ -33,6 +33,8 @@ class Send:
 
     channel: str
     reason: Outcome = Outcome.SENT
+    until_ms: int | None = None
+    told: Told = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,26 +279,7 @@ def _capped(plan: Plan, client: ClientState, offer: Offer, channel: str) -> Supp
     stop = caps.reached(plan.rule_set.policy, compiled.caps, client, compiled.rule.contact(channel))
     if stop is None:
         return None
-    told: Told = (("cap", stop.cap.name), ("count", stop.had), ("at_most", stop.at_most))
+    period = stop.cap.per or stop.cap.within_s
+    told: Told = (("cap", stop.cap.name), ("count", stop.had), ("at_most", stop.at_most), ("period", period))
     told += (("lost_to", ", ".join(stop.lost_to)),) if stop.lost_to else ()
     return Suppress(channel, stop.cap.outcome, stop.until_ms, told)
-
-
-def record(plan: Plan, client: ClientState, match: Match, verdict: Verdict) -> None:
-    """Remember the verdict: for cooldowns, caps, and the list of the client's last outcomes."""
-    rule = match.compiled.rule
-    if isinstance(verdict, Send) or verdict.reason is Outcome.HOLDOUT:  # which is as often as it would be sent
-        client.acted[rule.id] = client.now_ms
-        if isinstance(verdict, Send) and rule.audience == "client" and plan.layout.contacts_ms:
-            kept = contacts.remembered(client.contacts, client.now_ms - plan.layout.contacts_ms)
-            client.contacts = contacts.noted(kept, rule.contact(verdict.channel), client.now_ms)
-    times = 1
-    if not isinstance(verdict, Send):  # the same outcome again is counted, not listed again
-        for index, entry in enumerate(client.recent):
-            if entry[1] == rule.id and entry[4] == verdict.reason:
-                times = entry[5] + 1
-                del client.recent[index]
-                break
-    client.recent.append([client.now_ms, rule.id, rule.kind, verdict.channel, verdict.reason.value, times])
-    if len(client.recent) > MAX_HISTORY:
-        del client.recent[0]

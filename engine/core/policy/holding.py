@@ -4,7 +4,8 @@ of a pause.
 Enters: a match that is held, a client whose time has come. Leaves: the client's waiting actions, changed; the matches
 again, to be judged anew.
 Holds: what waits is decided again by what is known then. It waits while its rule is not in the active set, until it
-expires; while its rule is paused, too. There are at most MAX_WAITING of a client, MAX_PAUSED of them by pauses.
+expires; while its rule is paused, too. There are at most MAX_WAITING of a client, MAX_PAUSED of them by pauses. Each
+ends once: judged, corrected or expired.
 """
 
 from __future__ import annotations
@@ -19,8 +20,7 @@ from engine.core.client.state import ClientState
 from engine.core.contract.message import rfc3339
 from engine.core.contract.outbound import Cause
 from engine.core.firm_time import DAY_MS, MINUTE_MS, NEVER_MS
-from engine.core.learn.retractions import note_retracted
-from engine.core.plan.compile import Plan
+from engine.core.plan.compile import CompiledRule, Plan
 from engine.core.policy.match import AtRisk, Match, about, stored
 from engine.core.rules.occasion import Silence, Unanswered
 
@@ -28,7 +28,7 @@ MAX_WAITING: Final = 16
 MAX_PAUSED: Final = 8  # a rule that ran away must not take the room of the others
 PAUSED: Final = "paused"
 # places in what waits; the last is there of what a pause holds, and is when that began
-RULE, TRIGGER, SINCE_MS, RELEASE_MS, EXPIRES_MS, WHY, ABOUT, CAUSE, PAUSE_MS = range(9)
+RULE, TRIGGER, SINCE_MS, RELEASE_MS, EXPIRES_MS, WHY, ABOUT, CAUSE, MATCH, VERSION, PAUSE_MS = range(11)
 
 
 def is_full(client: ClientState) -> bool:
@@ -55,8 +55,8 @@ def is_freed(match: Match) -> bool:
     return match.held is not None and bool(match.held[WHY] == PAUSED)
 
 
-def hold(plan: Plan, client: ClientState, match: Match, cause: Cause, release_ms: int, why: str) -> None:
-    """Note that it waits; again, for longer, if it did."""
+def hold(plan: Plan, client: ClientState, match: Match, cause: Cause, release_ms: int, why: str, named: bytes) -> None:
+    """Note that it waits, under this name of the match; again, for longer, if it did."""
     compiled, kept = match.compiled, match.held
     pause = [plan.paused[compiled.rule.id].since_ms] if why == PAUSED else []
     if kept is not None:
@@ -64,7 +64,8 @@ def hold(plan: Plan, client: ClientState, match: Match, cause: Cause, release_ms
         client.waiting.append([*kept[:RELEASE_MS], release_ms, kept[EXPIRES_MS], why, *about_it, *pause])
         return
     entry = [compiled.rule.id, str(compiled.trigger), client.now_ms, release_ms, expires_ms(client, match), why]
-    client.waiting.append([*entry, stored(match), [cause.type, cause.event_id, cause.time], *pause])
+    about_it = [stored(match), [cause.type, cause.event_id, cause.time], named, compiled.rule.version]
+    client.waiting.append([*entry, *about_it, *pause])
 
 
 def spread_ms(plan: Plan, client: ClientState) -> int:
@@ -81,9 +82,16 @@ def cause_of(held: list[Any]) -> Cause:
 
 
 def next_release_ms(plan: Plan, client: ClientState) -> int:
-    return min(
-        (release_ms(plan, client, held) for held in client.waiting if held[RULE] in plan.holdable), default=NEVER_MS
+    """When the next is judged, or expires since nobody would send it."""
+    moments = (
+        release_ms(plan, client, held) if compiled_of(plan, held) else held[EXPIRES_MS] for held in client.waiting
     )
+    return min(moments, default=NEVER_MS)
+
+
+def compiled_of(plan: Plan, held: list[Any]) -> CompiledRule | None:
+    """Its rule; None while it is not in the active set."""
+    return plan.holdable.get(held[RULE], {}).get(held[TRIGGER])
 
 
 def release_ms(plan: Plan, client: ClientState, held: list[Any]) -> int:
@@ -102,20 +110,26 @@ def release_ms(plan: Plan, client: ClientState, held: list[Any]) -> int:
 
 
 def take_released(plan: Plan, client: ClientState) -> list[Match]:
-    """What has waited long enough; what nobody would send any more goes."""
+    """What has waited long enough."""
     if not client.waiting:
         return []
     matches, waiting = [], []
     for held in client.waiting:
-        compiled = plan.holdable.get(held[RULE], {}).get(held[TRIGGER])
-        if compiled is None:
-            waiting += [held] if held[EXPIRES_MS] > client.now_ms else []
-        elif release_ms(plan, client, held) > client.now_ms:
+        compiled = compiled_of(plan, held)
+        if compiled is None or release_ms(plan, client, held) > client.now_ms:
             waiting.append(held)
         else:
             matches.append(Match(compiled, *about(compiled, held[ABOUT], plan.rule_set.kinds), held))
     client.waiting = waiting
     return matches
+
+
+def take_expired(plan: Plan, client: ClientState) -> list[list[Any]]:
+    """What nobody would send any more, and has expired."""
+    gone = [held for held in client.waiting if held[EXPIRES_MS] <= client.now_ms and compiled_of(plan, held) is None]
+    if gone:
+        client.waiting = [held for held in client.waiting if held not in gone]
+    return gone
 
 
 def is_still_true(plan: Plan, client: ClientState, match: Match) -> bool:
@@ -136,19 +150,23 @@ def is_still_true(plan: Plan, client: ClientState, match: Match) -> bool:
     return True
 
 
-def correct(plan: Plan, client: ClientState, kind: str, original: Any, new: Any, stands: Callable[[str], bool]) -> None:
-    """The event that led to what waits was corrected: it is not sent, or sent as what replaces the event says."""
-    cause, waiting = [kind, original.event_id, rfc3339(original.time)], []
+def correct(
+    plan: Plan, client: ClientState, kind: str, original: Any, new: Any, stands: Callable[[str], bool]
+) -> list[list[Any]]:
+    """The event that led to what waits was corrected: it is sent as what replaces the event says, or not at all. The
+    latter are returned.
+    """
+    cause, waiting, gone = [kind, original.event_id, rfc3339(original.time)], [], []
     for held in client.waiting:
-        compiled = plan.holdable.get(held[RULE], {}).get(held[TRIGGER])
+        compiled = compiled_of(plan, held)
         if held[CAUSE] != cause:
             waiting.append(held)
         elif new is not None and stands(held[RULE]):
             kept = held[ABOUT]
             if compiled is not None and kept and kept[0] == "event":
                 kept = stored(Match(compiled, new))
-            waiting.append([*held[:ABOUT], kept, [kind, new.event_id, rfc3339(new.time)], *held[PAUSE_MS:]])
+            waiting.append([*held[:ABOUT], kept, [kind, new.event_id, rfc3339(new.time)], *held[MATCH:]])
         else:
-            rule_kind = compiled.rule.kind if compiled is not None else ""
-            note_retracted(client, held[RULE], rule_kind, "")
+            gone.append(held)
     client.waiting = waiting
+    return gone

@@ -135,12 +135,18 @@ class ContactPolicy:
     approval: bool = False  # kept so that diff reports a change of it; what asks for it reads the files' texts
     ask_above: int = 0  # clients affected at once by publishing: above it the command asks
     approve_above: int | None = None  # and above this somebody else has to approve
+    decisions: bool = True  # whether they are published
+    left_out: tuple[Outcome, ...] = ()  # but for refusals of these, unless the action had been held
 
     @property
     def kept_ms(self) -> int:
         """For how long contacts count; by a clock that is set back a period can be longer by an hour or two."""
         lengths = [DAYS_OF[cap.per] * DAY_MS if cap.per else cap.within_s * 1000 for cap in self.caps]
         return max(lengths) + 2 * HOUR_MS if lengths else 0
+
+    def publishes(self, outcome: Outcome, *, waited: bool) -> bool:
+        """Whether the decision on an action is published; the end of what was held is, in any case."""
+        return self.decisions and (waited or outcome not in self.left_out)
 
     def class_named(self, name: str) -> ContactClass:
         return next(one for one in self.classes if one.name == name)

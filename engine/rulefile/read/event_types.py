@@ -13,7 +13,7 @@ from typing import Final, cast, get_args
 
 from engine.core.contract.events import DeclaredEvent
 from engine.core.contract.fields import MAX_NUMBER
-from engine.core.contract.outbound import OUTBOUND, TIMER, TOPIC_OF_KIND
+from engine.core.contract.outbound import DECISIONS, OUTBOUND, TIMER, TOPIC_OF_KIND
 from engine.core.contract.topics import DEAD_LETTERS, EVENTS, REROUTED, TOPICS
 from engine.core.language.functions import FUNCTIONS
 from engine.core.rules.event_types import EventField, EventType, FieldKind, bounds_of
@@ -47,9 +47,9 @@ _WORDS: Final = (
 
 
 def reserved() -> frozenset[str]:
-    """What no type may be called."""
+    """What no type may be called. `decisions` was not published yet when firms chose names."""
     built_in = {name for topic in TOPICS.values() for name in (topic.name, topic.singular)}
-    published = {name.replace("-", "_") for name in (*OUTBOUND, *TOPIC_OF_KIND)}
+    published = {name.replace("-", "_") for name in (*OUTBOUND, *TOPIC_OF_KIND) if name != DECISIONS}
     return frozenset({*built_in, *published, *map(str, triggers()), *FUNCTIONS, *_PLANNED, *_WORDS})
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final, cast, get_args
 
 from engine.core.contract.events import Channel, Kind
+from engine.core.contract.outbound import Outcome
 from engine.core.firm_time import HOUR_MS, MINUTE_MS, WEEKDAYS
 from engine.core.rules.policy import (
     CLASSES,
@@ -41,7 +42,9 @@ WHEN_QUIET: Final[tuple[str, ...]] = get_args(WhenQuiet)
 PERS: Final[tuple[str, ...]] = get_args(Per)
 ZONES: Final[tuple[str, ...]] = get_args(Zone)
 BOOLEANS: Final = ("true", "false")
-POLICY_KEYS: Final = ("contact", "classes", "caps", "quiet_hours", "release_over", "rates", "holdout", "publishing")
+POLICY_KEYS: Final = (
+    "contact", "classes", "caps", "quiet_hours", "release_over", "rates", "holdout", "publishing", "decisions",
+)  # fmt: skip
 CLASS_KEYS: Final = ("exempt", "counts", "purpose", "when_quiet", "collect", "channels", "holdout")
 HOLDOUT_KEYS: Final = ("share", "salt")
 CAP_KEYS: Final = ("per", "within", "zone", "of", "reserve", "spare_from")
@@ -52,6 +55,13 @@ OF_KEYS: Final = ("kind", "class", "channel", "tag", "team", "rule")
 HOLIDAYS: Final = "holidays"
 PUBLISHING_KEYS: Final = ("approval", "ask_above", "approve_above")
 MAX_CLIENTS: Final = 1_000_000_000
+DECISIONS_KEYS: Final = ("publish", "leave_out")
+# What stops an action at once. The end of what was held is published in any case.
+REFUSALS: Final = tuple(
+    outcome.value
+    for outcome in Outcome
+    if outcome not in (Outcome.SENT, Outcome.HELD, Outcome.NO_LONGER_TRUE, Outcome.RETRACTED)
+)
 LONGEST_COLLECT_S: Final = DAY_S
 
 
@@ -84,7 +94,24 @@ def read_policy(reader: Reader, root: Node) -> ContactPolicy:
     ask, approve = (
         reader.integer(publishing[key], 0, MAX_CLIENTS) if key in publishing else None for key in PUBLISHING_KEYS[1:]
     )
-    return ContactPolicy(tuple(caps), classes, quiet, rates, release, holdout, approval == "true", ask or 0, approve)
+    decisions = reader.mapping(fields.get("decisions"), (), DECISIONS_KEYS)
+    publish = reader.choice(decisions["publish"], BOOLEANS) != "false" if "publish" in decisions else True
+    left_out = reader.choices(decisions.get("leave_out"), REFUSALS)
+    if left_out and not publish:
+        reader.problem(decisions["leave_out"], "leave_out beside publish: false", "leave one of them out")
+    return ContactPolicy(
+        tuple(caps),
+        classes,
+        quiet,
+        rates,
+        release,
+        holdout,
+        approval == "true",
+        ask or 0,
+        approve,
+        publish,
+        tuple(map(Outcome, left_out)),
+    )
 
 
 def _classes(reader: Reader, node: Node) -> tuple[ContactClass, ...]:

@@ -89,6 +89,10 @@ def policy_schema() -> Schema:
         "ask_above": (clients, "Clients whom a set moves or acts on at once: above this `engage publish` asks."),
         "approve_above": (clients, "And above this a second person must approve it."),
     }
+    decisions: Keys = {
+        "publish": ({"type": "boolean"}, "Whether decisions are published on the topic `decisions`; true unless said."),
+        "leave_out": (choices(policy.REFUSALS), "Outcomes that are not, unless the action had been held."),
+    }
     class_of = either(mapping(one_class, (), policy.CLASS_KEYS), {"type": "null"})
     root: Keys = {
         "contact": (
@@ -108,6 +112,7 @@ def policy_schema() -> Schema:
         "release_over": (duration("mh"), "What quiet hours held goes out over so long, not all at once."),
         "holdout": (holdout(), "Clients who get nothing but what is exempt, to compare the others with."),
         "publishing": (mapping(publishing, (), policy.PUBLISHING_KEYS), "How rule sets take effect."),
+        "decisions": (mapping(decisions, (), policy.DECISIONS_KEYS), "What is published of rules that matched."),
     }
     schema = mapping(root, (), policy.POLICY_KEYS)
     schema["anyOf"] = [{"required": ["contact"]}, {"required": ["caps"]}]

@@ -18,11 +18,12 @@ from engine.rulefile.source.document import Mapping, Node, Scalar, place
 from engine.rulefile.source.fields import Reader
 from engine.rulefile.stories.story import AT_MS, MAX_WAIT_S, Story, money_fen
 
-# a test shows what a rule does, whether it is paused or not
-REASONS: Final = ("condition", *(one.value for one in Outcome if one not in (Outcome.SENT, Outcome.PAUSED)))
 MISSING: Final = "missing"
 ARMS: Final[tuple[Arm, ...]] = get_args(Arm)
-RETRACTED: Final = "retracted"  # the event corrects the one that the rule has acted on
+RETRACTED: Final = Outcome.RETRACTED.value  # the event corrects the one that the rule has acted on, or waits to act on
+# a test shows what a rule does, whether it is paused or not
+_SAID_OTHERWISE: Final = (Outcome.SENT, Outcome.RETRACTED, Outcome.PAUSED)
+REASONS: Final = ("condition", *(outcome.value for outcome in Outcome if outcome not in _SAID_OTHERWISE))
 
 
 @dataclass(frozen=True, slots=True)

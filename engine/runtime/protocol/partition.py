@@ -114,7 +114,7 @@ class Partition(Generic[Plan, State, Input]):
 
     async def take(self, batch: Batch, decided_ms: int = 0) -> None:
         """Decide a batch at this moment of the wall clock (0: there is none, time is the events' own); commit when the
-        unit is full, or holds a message and the partition is not behind.
+        unit is full, or holds a message that presses and the partition is not behind.
         """
         if any(self.offsets.get(topic, begin) != begin for topic, (begin, _) in batch.ranges.items()):
             log.warning("batch dropped: it does not begin where the partition stands", partition=self.number)
@@ -150,7 +150,8 @@ class Partition(Generic[Plan, State, Input]):
         self._decide(inputs, decided_ms)
         if len(unit.messages) > before:
             came_ms = {record.key: record.timestamp_ms for record in batch.records}
-            unit.acted_ms += [came_ms[message.key] for message in unit.messages[before:] if message.key in came_ms]
+            acted = (message.key for message in unit.messages[before:] if not message.rides)
+            unit.acted_ms += [came_ms[key] for key in acted if key in came_ms]
         if batch.records:
             self.reached_ms = batch.records[-1].timestamp_ms
         self.reached_event_ms = max(self.reached_event_ms, latest_ms)
@@ -158,7 +159,7 @@ class Partition(Generic[Plan, State, Input]):
         self.behind = batch.waiting >= self._limits.records / 4
         if unit.records >= self._limits.records or unit.size_bytes >= self._limits.size_bytes:
             await self.commit("size")
-        elif unit.messages and not self.behind:
+        elif unit.pressing and not self.behind:
             await self.commit("messages")
 
     async def tick(self, time_ms: int, limit: int = 1000, decided_ms: int = 0) -> bool:

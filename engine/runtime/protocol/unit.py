@@ -38,6 +38,7 @@ class OpenUnit:
     """What was decided since the last commit."""
 
     messages: list[Message] = field(default_factory=list)
+    pressing: int = 0  # of them, those that do not only ride
     changed: dict[str, Any] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
     records: int = 0
@@ -57,12 +58,14 @@ class OpenUnit:
     def add(self, decided: Decided[Any], states_added: int) -> None:
         self.states_added += states_added
         self.messages += decided.messages
+        self.pressing += sum(not message.rides for message in decided.messages)
         self.changed.update(decided.changed)
         self.counts.update(decided.counts)
         self.tallies.update(decided.tallies)
 
     def set_aside(self, record: Inbound, outcome: Rejected | Rerouted) -> None:
         """Count a record that is not decided here; it is published for whoever can do something with it."""
+        self.pressing += 1
         match outcome:
             case Rerouted():
                 self.rerouted[record.topic] += 1

@@ -152,7 +152,7 @@ def _private(client: ClientState, declared: Mapping[str, int]) -> dict[str, Any]
         ],
         "last_actions": [
             {"time": rfc3339(at), "rule": rule, "kind": kind, "channel": channel, "outcome": outcome, "times": times}
-            for at, rule, kind, channel, outcome, times in reversed(client.recent)
+            for at, rule, kind, channel, outcome, times, *_ in reversed(client.recent)
         ],
     }
 
