@@ -15,7 +15,7 @@ from engine.core.activity.packing import pack_activity
 from engine.core.client.sections import pack, unpack
 from engine.core.plan.features import column_key, parts_of
 from engine.rulefile.lint.lint import lint
-from engine.rulefile.lint.worlds import scope_of
+from engine.rulefile.proof.worlds import scope_of
 from engine.rulefile.trial.run import run_tests
 from tests.core.making import FEATURES, Desk, at, balance, login, plan_of, rule, trade
 from tests.core.test_features import desk, value, values

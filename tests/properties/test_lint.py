@@ -13,8 +13,8 @@ from engine.core.decide.path import Due, Input, decide
 from engine.core.rules.occasion import SILENCE, TIER_AT_RISK, TIER_CHANGE, Trigger, on
 from engine.core.rules.ruleset import Rule
 from engine.rulefile.lint.conditions import implied
-from engine.rulefile.lint.narrowing import impossible
-from engine.rulefile.lint.worlds import scope_of, world_of
+from engine.rulefile.proof.narrowing import impossible
+from engine.rulefile.proof.worlds import scope_of, world_of
 from tests.core.making import TIERS, event_of, plan_of, rule
 from tests.properties.histories import LAST_MS, histories, quick
 

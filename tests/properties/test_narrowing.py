@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.core.language.expressions import BOOL, TEXT, Expression, enum, number, parse
-from engine.rulefile.lint.narrowing import World, boxes, impossible
-from engine.rulefile.lint.ranges import BOOLS, TEXTS, Choice, Domain, Span
+from engine.rulefile.proof.narrowing import World, boxes, impossible
+from engine.rulefile.proof.ranges import BOOLS, TEXTS, Choice, Domain, Span
 from tests.core.expression_code import function, named
 
 NAMES = [

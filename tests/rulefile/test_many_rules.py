@@ -7,8 +7,8 @@ from collections import Counter
 import pytest
 
 from engine.core.decide import path
-from engine.rulefile.lint import narrowing, wider
 from engine.rulefile.lint.lint import lint
+from engine.rulefile.proof import narrowing, wider
 from engine.rulefile.trial import alone
 from engine.rulefile.trial.run import run_tests
 from tests.rulefile.sample import FILES, good

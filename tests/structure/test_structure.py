@@ -27,7 +27,7 @@ CORE = (
     "core.policy",
     "core.decide",
 )
-RULEFILE = ("rulefile.source", "rulefile.stories", "rulefile.read", "rulefile.trial", "rulefile.lint")
+RULEFILE = ("rulefile.source", "rulefile.stories", "rulefile.read", "rulefile.trial", "rulefile.proof", "rulefile.lint")
 RIM = ("runtime", "runtime.protocol", "runtime.kafka", "runtime.redis", "runtime.observe")
 READERS = (*CORE, "insight", *RULEFILE, "rulefile.report", "rulefile.tools", "rulefile.schema")
 BELOW_COMMANDS = (*READERS, *RIM, "runtime.rule_sets", "processors")
@@ -48,7 +48,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "rulefile.stories": (*CORE, "rulefile.source"),
     "rulefile.read": (*CORE, "rulefile.source", "rulefile.stories"),
     "rulefile.trial": (*CORE, "insight", "rulefile.source", "rulefile.stories", "rulefile.read"),
-    "rulefile.lint": (*CORE, "rulefile.source", "rulefile.read"),
+    "rulefile.proof": CORE,
+    "rulefile.lint": (*CORE, "rulefile.source", "rulefile.read", "rulefile.proof"),
     "rulefile.report": (*CORE, "insight", *RULEFILE),
     "rulefile.tools": (*CORE, "insight", *RULEFILE),
     "rulefile.schema": (*CORE, *RULEFILE),

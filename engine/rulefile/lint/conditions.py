@@ -19,9 +19,9 @@ from engine.core.language.types import MONEY
 from engine.core.rules.occasion import TIER_AT_RISK, Becomes, Sequence, on, trigger_about
 from engine.core.rules.ruleset import Rule
 from engine.rulefile.lint.findings import Findings
-from engine.rulefile.lint.narrowing import World, impossible
-from engine.rulefile.lint.ranges import INF, Choice
-from engine.rulefile.lint.worlds import MAX_DAYS, Worlds, event_world
+from engine.rulefile.proof.narrowing import World, impossible
+from engine.rulefile.proof.ranges import INF, Choice
+from engine.rulefile.proof.worlds import MAX_DAYS, Worlds, event_world
 from engine.rulefile.source.parts import Part, conjuncts, leaves, texts_of, written_alone
 from engine.rulefile.source.places import Place
 

@@ -39,7 +39,10 @@ CODES: Final[dict[str, tuple[str, str]]] = {
     "L202": (WARNING, "a rule for the client that others use up the daily cap for, whenever it fires"),
     "L203": (NOTE, "two rules for the client that fire on one event with the same priority"),
     "L204": (ERROR, "a segment that no client is in: those above it take them all"),
-    "L205": (ERROR, "a rule for the client while the daily cap is 0"),
+    "L205": (
+        ERROR,
+        "a rule for the client that caps leave nothing: 0, or all slots are kept for other classes",
+    ),
     "L206": (WARNING, "a rule for the advisor of clients who have none"),
     "L207": (WARNING, "a rule whose own action counts in a feature that its condition asks to be high"),
     "L301": (NOTE, "a rule without tests"),
@@ -52,6 +55,14 @@ CODES: Final[dict[str, tuple[str, str]]] = {
     "L308": (NOTE, "a list of days without `last_day`: it is taken to cover the year of its last day"),
     "L309": (WARNING, "a feature of actions that names a rule which there is not"),
     "L401": (WARNING, "a row of a decision table that no case reaches"),
+    "L501": (ERROR, "a rule for the client that quiet hours stop at every hour, on each of its channels"),
+    "L502": (NOTE, "a class of policy.yaml that no rule has"),
+    "L503": (WARNING, "a rule that is exempt from consent, with none of the channels that its class has for that"),
+    "L504": (WARNING, "a cap that keeps all its slots for some classes: the others get none"),
+    "L505": (WARNING, "a rule that expires while its class still collects"),
+    "L506": (WARNING, "a rule that is to be held in quiet hours, and expires before they end"),
+    "L507": (ERROR, "quiet hours that cover every hour of the week"),
+    "L508": (WARNING, "a holdout of all clients: nothing of it is sent"),
 }
 
 

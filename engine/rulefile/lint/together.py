@@ -1,4 +1,4 @@
-"""What rules do to each other, and to themselves: L201 to L207.
+"""What rules do to each other, and to themselves: L201 to L204, L206, L207.
 
 Enters: a RuleSet. Leaves: findings.
 Holds: what is said of two rules is proved of their conditions, or shown by values for which both hold, tried on them.
@@ -23,10 +23,11 @@ from engine.core.rules.ruleset import Feature, Rule, RuleSet
 from engine.core.rules.tables import list_globals
 from engine.rulefile.lint.conditions import implied
 from engine.rulefile.lint.findings import Findings
-from engine.rulefile.lint.narrowing import Box, Unsettled, World, boxes, impossible
-from engine.rulefile.lint.ranges import INF, Choice, Domain
-from engine.rulefile.lint.wider import Wider
-from engine.rulefile.lint.worlds import Worlds, event_world, example
+from engine.rulefile.lint.policy import named, slots
+from engine.rulefile.proof.narrowing import Box, Unsettled, World, boxes, impossible
+from engine.rulefile.proof.ranges import INF, Choice, Domain
+from engine.rulefile.proof.wider import Wider
+from engine.rulefile.proof.worlds import Worlds, event_world, example
 
 MAX_BOXES: Final = 8
 MAX_TRIES: Final = 200
@@ -42,28 +43,13 @@ def look(certain: Worlds, findings: Findings) -> None:
 
     never = {rule.id for rule in rule_set.rules if can_never_hold(rule)}
     rules = [rule for rule in rule_set.rules if rule.id not in never]
-    _none_is_sent(rule_set, findings)
-    rules_sent = [rule for rule in rules if all(cap.at_most for cap in rule_set.caps_on(rule))]
+    rules_sent = [rule for rule in rules if all(slots(rule_set, cap, rule) for cap in rule_set.caps_on(rule))]
     _used_up(rule_set, rules_sent, worlds, findings)
     _same_priority(certain, rules_sent, worlds, findings)
     _without_advisor(certain, rules, findings)
     _repeated(rules, worlds, findings)
     _segments(certain, findings)
     _feeds_itself(certain, rules, findings)
-
-
-def _none_is_sent(rule_set: RuleSet, findings: Findings) -> None:
-    for rule in rule_set.rules:
-        home = findings.places.rules.get(rule.id)
-        none = next((cap for cap in rule_set.caps_on(rule) if cap.at_most == 0), None)
-        if home is not None and none is not None:
-            at = home.key("audience") or home
-            message = f"is never sent: the {_named(none)} of policy.yaml is 0"
-            findings.add("L205", at, f'rule "{rule.id}"', message, f"raise {none.name}, or remove the rule", home=home)
-
-
-def _named(cap: Cap) -> str:
-    return "daily cap" if cap.name == "daily_cap" else f"cap {cap.name}"
 
 
 def _without_advisor(certain: Worlds, rules: list[Rule], findings: Findings) -> None:
@@ -144,6 +130,7 @@ def _used_up(rule_set: RuleSet, rules: list[Rule], worlds: Mapping[Trigger, Worl
             other
             for other in (rules[place] for place in wider.of(position) if place < position)
             if other.channels_by is None
+            and _treated_alike(rule_set, other, rule)
             and {*rule.channels} <= {*other.channels}
             and (on := _together(rule, other, worlds))
             and implied(on, rule.when, other.when)
@@ -155,10 +142,16 @@ def _used_up(rule_set: RuleSet, rules: list[Rule], worlds: Mapping[Trigger, Worl
             one = cap.at_most == 1
             first = ", ".join(f'"{other.id}"' for other in counted[: cap.at_most])
             message = f"is sent only while {first} {'is' if one else 'are'} in cooldown: whenever it fires, "
-            message += f"{'it goes' if one else 'they go'} first and {'uses' if one else 'use'} up the {_named(cap)}"
+            message += f"{'it goes' if one else 'they go'} first and {'uses' if one else 'use'} up the {named(cap)}"
             remedy = "give it a higher priority, or exclude in the others what it covers"
             findings.add("L202", home.key("priority") or home, f'rule "{rule.id}"', message, remedy, home=home)
             break
+
+
+def _treated_alike(rule_set: RuleSet, other: Rule, rule: Rule) -> bool:
+    """Whether the other goes first whenever this one goes: of another class it may lack consent, wait or be dropped."""
+    hours = {*rule_set.quiet_hours_on(other)} <= {*rule_set.quiet_hours_on(rule)}
+    return other.contact_class == rule.contact_class and other.holdout is None and hours
 
 
 def _counts_towards(rule_set: RuleSet, cap: Cap, rule: Rule) -> bool:

@@ -18,7 +18,7 @@ from engine.core.rules.day_lists import days_left, ends_in_words
 from engine.core.rules.occasion import Becomes, Calendar, OnEvents, trigger_about
 from engine.core.rules.ruleset import Rule, RuleSet, Since
 from engine.rulefile.lint.findings import Findings
-from engine.rulefile.lint.worlds import Worlds
+from engine.rulefile.proof.worlds import Worlds
 from engine.rulefile.read.table_checks import unreachable
 from engine.rulefile.source.fields import DAY_S, HOUR_S
 from engine.rulefile.source.places import Place

@@ -14,7 +14,7 @@ from engine.core.language.types import TIME
 from engine.core.rules import names
 from engine.core.rules.occasion import on as on_topic
 from engine.core.rules.ruleset import RuleSet
-from engine.rulefile.lint.worlds import scope_of
+from engine.rulefile.proof.worlds import scope_of
 from engine.rulefile.read import declarations, definitions, event_types, tables
 from engine.rulefile.schema.parts import (
     Keys,

@@ -12,7 +12,7 @@ from typing import Any, Final
 from engine.core.contract.topics import TOPICS, Kinds
 from engine.core.firm_time import WEEKDAYS
 from engine.core.rules.ruleset import RuleSet
-from engine.rulefile.lint.worlds import scope_of
+from engine.rulefile.proof.worlds import scope_of
 from engine.rulefile.read import occasions
 from engine.rulefile.source.fields import IDENTIFIER
 

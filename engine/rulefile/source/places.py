@@ -43,6 +43,13 @@ class Place:
             node = node.entries[key][1]
         return Place(self.file, self.text, node)
 
+    def named(self, *path: str) -> Place | None:
+        """The last key of a path itself."""
+        above = self.key(*path[:-1])
+        if above is None or not isinstance(above.node, Mapping) or path[-1] not in above.node.entries:
+            return None
+        return Place(self.file, self.text, above.node.entries[path[-1]][0])
+
     def within(self, offset: int) -> tuple[int, int]:
         """Line and column of a character of this text."""
         assert isinstance(self.node, Scalar)

@@ -1,6 +1,6 @@
 """What is certain of a client and an event when a rule is evaluated, whatever its condition says.
 
-Enters: a rule set, and the occasion. Leaves: the Scope of names there, and a World for engine.rulefile.lint.narrowing.
+Enters: a rule set, and the occasion. Leaves: the Scope of names there, and a World for engine.rulefile.proof.narrowing.
 Holds: only facts that the engine itself keeps: bounds of the events' schemas, tiers that a type can have, features that
 count the event at hand. They hold for clients whose tiers were set under this rule set, and for events that come in
 time: a late one counts in the window of its own time, and tells the client nothing that a later one told already.
@@ -25,8 +25,8 @@ from engine.core.rules import names
 from engine.core.rules.occasion import TIER_AT_RISK, TIER_CHANGE, Silence, Trigger, Unanswered
 from engine.core.rules.ruleset import Feature, Rule, RuleSet, Tiers, Window
 from engine.core.rules.tables import Declared, row_tree
-from engine.rulefile.lint.narrowing import World
-from engine.rulefile.lint.ranges import BOOLS, INF, TEXTS, Choice, Domain, Span, Values
+from engine.rulefile.proof.narrowing import World
+from engine.rulefile.proof.ranges import BOOLS, INF, TEXTS, Choice, Domain, Span, Values
 
 MAX_DAYS: Final = (LATEST_MS - EARLIEST_MS) // DAY_MS + 3_660  # timers go on after the last event
 MAX_ROWS: Final = 30  # of a table that is looked into

@@ -17,8 +17,8 @@ from typing import Final
 from engine.core.language.canonical import canonical
 from engine.core.rules.occasion import Trigger
 from engine.core.rules.ruleset import Rule
-from engine.rulefile.lint.narrowing import Box, Unsettled, World, boxes
-from engine.rulefile.lint.ranges import INF, Choice, Number
+from engine.rulefile.proof.narrowing import Box, Unsettled, World, boxes
+from engine.rulefile.proof.ranges import INF, Choice, Number
 
 ALL: Final = 40  # of a group of so many rules, each is compared with each
 FEW: Final = 8  # of a longer list, so many from each of its ends

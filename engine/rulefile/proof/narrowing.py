@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from engine.core.language.functions import FUNCTIONS
 from engine.core.language.types import MIRRORED
-from engine.rulefile.lint.ranges import (
+from engine.rulefile.proof.ranges import (
     BOOLS,
     INF,
     NUMBERS,

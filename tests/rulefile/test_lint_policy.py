@@ -1,0 +1,370 @@
+"""Lint knows the contact policy: what it says is never sent, the engine never sends."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from engine.core.contract.events import parse_time_ms
+from engine.core.plan.compile import compile_rule_set
+from engine.core.policy.clock import FIRM, local, minute_of, zone_named
+from engine.core.rules.ruleset import RuleSet
+from engine.rulefile.lint import policy as lint_policy
+from engine.rulefile.lint.findings import Finding
+from engine.rulefile.lint.lint import lint
+from tests.core.making import TIERS, Desk, at, login, profile, rule
+from tests.rulefile.sample import good
+from tests.rulefile.test_lint import FEATURES, ORDER
+
+CLASSES = """\
+classes:
+  regulatory: {exempt: [consent, caps, quiet_hours], counts: false, channels: [email, phone]}
+  risk: {exempt: [caps, quiet_hours]}
+  service: {when_quiet: hold}
+  offers: {when_quiet: other_channel, collect: 2h}
+  news: {}
+"""
+CALENDAR = """\
+calendar:
+  title: An exchange
+  first_day: 2026-01-01
+  last_day: 2026-12-31
+  holidays: [2026-10-01]
+  business_hours: ["09:00-17:00"]
+"""
+ASKED = ("L205", "L501", "L502", "L503", "L504", "L505", "L506", "L507", "L508")
+RULES = ("regulatory", "risk", "service", "offers", "news")
+
+
+def files(*rules: str, policy: str) -> dict[str, str]:
+    whole = policy if "contact:" in policy or "caps:" in policy else f"contact: {{daily_cap: 9}}\n{policy}"
+    named = {"features.yaml": FEATURES, "tiers.yaml": TIERS, "policy.yaml": whole, "rules.yaml": "rules:\n"}
+    named["rules.yaml"] += "".join(rules)
+    return named | ({"calendar.yaml": CALENDAR} if "holidays" in policy else {})
+
+
+def found(*rules: str, policy: str) -> list[Finding]:
+    return [one for one in lint(good(files(*rules, policy=policy))) if one.code in ASKED and one.code not in ORDER]
+
+
+def of_class(name: str, id_: str = "x", **fields: Any) -> str:
+    return rule(id_, **{"class": name, "cooldown": "1d", **fields})
+
+
+def others(*left_out: str) -> list[str]:
+    """A rule of each class but these, so that all are used."""
+    channels = {"regulatory": "[email]", "offers": "[sms]"}
+    return [
+        of_class(name, f"of-{name}", channels=channels.get(name, "[sms]"), expires="3d")
+        for name in RULES
+        if name not in left_out
+    ]
+
+
+@pytest.mark.parametrize(
+    ("policy", "fields", "code", "said"),
+    [
+        ("caps: {none: {at_most: 0, per: day}}", {}, "L205", "is never sent: the cap none of policy.yaml is 0"),
+        (
+            "caps: {day: {at_most: 2, per: day, reserve: {slots: 2, for: risk}}}",
+            {},
+            "L205",
+            "the cap day of policy.yaml keeps all its slots for risk and above",
+        ),
+        (
+            "caps: {a: {at_most: 0, per: day, of: {channel: sms}}, b: {at_most: 0, per: day, of: {channel: app_push}}}",
+            {},
+            "L205",
+            "the cap b of policy.yaml is 0 and the cap a of policy.yaml is 0",
+        ),
+        (
+            "caps: {a: {at_most: 0, per: day, of: {channel: sms}}}\n"
+            'quiet_hours: {b: {hours: "00:00-24:00", of: {channel: app_push}}}',
+            {},
+            "L501",
+            "on any of its channels: quiet hours at every hour (b); cap a",
+        ),
+        (
+            'quiet_hours: {day: {hours: "07:00-21:00"}, night: {hours: "21:00-07:00"}}',
+            {},
+            "L501",
+            "quiet hours at every hour (day, night)",
+        ),
+        (
+            "quiet_hours:\n"
+            '  work: {hours: "00:00-24:00", days: [mon, tue, wed, thu, fri]}\n'
+            '  sat: {hours: "00:00-24:00", days: [sat]}\n'
+            '  late: {hours: "12:00-00:00", days: [sun]}\n  early: {hours: "23:00-12:00", days: [sat]}\n',
+            {},
+            "L501",
+            "is never sent on any of its channels",
+        ),
+        ("", {"holdout": "{share: 1, salt: s}"}, "L508", "its holdout is of all clients: it is never sent"),
+        ("", {"class": "offers", "expires": "2h"}, "L505", "expires after 2h, and class offers collects for 2h"),
+        ("", {"class": "regulatory", "channels": "[sms]"}, "L503", "without consent by email, phone only"),
+        (
+            'quiet_hours: {night: {hours: "21:30-08:00"}}',
+            {"expires": "4h"},
+            "L506",
+            "expires after 4h: what matches from 21:30 to 04:00 by the client's clock is dropped, not held",
+        ),
+        (
+            'quiet_hours: {night: {hours: "21:30-08:00", zone: firm}}',
+            {"expires": "150m", "class": "offers"},
+            "L506",
+            "what matches from 21:30 to 05:30 by the firm's clock is dropped",
+        ),
+        (
+            "quiet_hours: {free: {days: holidays}}",
+            {"expires": "6h"},
+            "L506",
+            "what matches from 00:00 to 18:00 of a day that is no working day is dropped",
+        ),
+        (
+            'quiet_hours: {night: {hours: "21:30-08:00"}}',
+            {"expires": "4h", "on": None, "at": "{every: day, time: '02:00'}"},
+            "L506",
+            "it matches at 02:00, and from 21:30 to 04:00 in the firm's zone it is dropped",
+        ),
+    ],
+)
+def test_rules_that_do_not_pass(policy: str, fields: dict[str, str], code: str, said: str) -> None:
+    named = fields.get("class", "service")
+    rules = [of_class(**{"name": named, "expires": "3d", "channels": "[app_push, sms]", **fields})]
+    (finding,) = [one for one in found(*rules, policy=CLASSES + policy) if one.subject == 'rule "x"']
+    assert finding.code == code
+    assert said in finding.message
+    assert finding.remedy
+
+
+@pytest.mark.parametrize(
+    ("policy", "fields"),
+    [
+        ("caps: {none: {at_most: 0, per: day}}", {"class": "risk"}),  # exempt
+        ("caps: {none: {at_most: 0, per: day, spare_from: 48}}", {"priority": 50}),
+        ("caps: {sms: {at_most: 0, per: day, of: {channel: sms}}}", {}),  # app_push is left
+        ("caps: {day: {at_most: 2, per: day, reserve: {slots: 2, for: service}}}", {}),
+        ("caps: {day: {at_most: 3, per: day, reserve: {slots: 2, for: risk}}}", {}),
+        ('quiet_hours: {day: {hours: "07:00-21:00"}, night: {hours: "21:00-06:59"}}', {}),  # a minute
+        ('quiet_hours: {day: {hours: "07:00-21:00"}, night: {hours: "21:00-07:00", zone: firm}}', {}),  # two clocks
+        ('quiet_hours: {all: {hours: "00:00-24:00", of: {channel: sms}}}', {}),
+        ("", {"holdout": "{share: 0.99, salt: s}"}),
+        ("", {"class": "offers", "expires": "121m"}),
+        ("", {"class": "regulatory", "channels": "[sms, email]"}),
+        ('quiet_hours: {night: {hours: "21:30-08:00"}}', {"expires": "630m"}),  # as long
+        ('quiet_hours: {night: {hours: "21:30-08:00"}}', {"expires": "1h", "class": "news"}),  # dropped on purpose
+        ('quiet_hours: {night: {hours: "21:30-08:00"}}', {"expires": "1h", "class": "risk"}),
+        ('quiet_hours: {night: {hours: "21:30-08:00", of: {channel: sms}}}', {"expires": "1h"}),
+        (
+            'quiet_hours: {night: {hours: "21:30-08:00"}}',
+            {"expires": "4h", "on": None, "at": "{every: day, time: '05:00'}"},
+        ),
+        ("caps: {none: {at_most: 0, per: day}}", {"audience": "team", "kind": "task"}),
+    ],
+)
+def test_silent_on_what_passes(policy: str, fields: dict[str, Any]) -> None:
+    named = fields.get("class", "service")
+    of_it = of_class(**{"name": named, "expires": "3d", "channels": "[app_push, sms]", **fields})
+    if fields.get("audience") == "team":
+        of_it = rule("x", audience="team", kind="task")
+    assert [one for one in found(of_it, policy=CLASSES + policy) if one.subject == 'rule "x"'] == []
+
+
+@pytest.mark.parametrize(
+    ("policy", "code", "subject", "said"),
+    [
+        (
+            "caps: {day: {at_most: 2, per: day, reserve: {slots: 2, for: service}, spare_from: 90}}",
+            "L504",
+            "cap day",
+            "nothing of class offers, news is sent below priority 90",
+        ),
+        (
+            "caps: {day: {at_most: 1, per: day, of: {class: [service, news]}, reserve: {slots: 1, for: service}}}",
+            "L504",
+            "cap day",
+            "nothing of class news is sent",
+        ),
+        (
+            'quiet_hours: {all: {hours: "00:00-24:00", of: {tag: gone}}}',
+            "L507",
+            "quiet hours all",
+            "cover every hour of the week",
+        ),
+        (
+            "holdout: {share: 1, salt: s}",
+            "L508",
+            "holdout",
+            "is of all clients: nothing of class service, offers, news is sent to them",
+        ),
+    ],
+)
+def test_what_of_the_policy_is_wrong(policy: str, code: str, subject: str, said: str) -> None:
+    rules = [*others(), of_class("service", "tagged", tags="[gone]", channels="[sms]")]
+    (finding,) = [one for one in found(*rules, policy=CLASSES + policy) if one.code == code]
+    assert finding.subject == subject
+    assert said in finding.message
+    assert finding.file == "policy.yaml"
+    line = files(*rules, policy=CLASSES + policy)["policy.yaml"].splitlines()[finding.line - 1]
+    assert line.lstrip().startswith(policy.split(":")[0])
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        "caps: {day: {at_most: 2, per: day, reserve: {slots: 1, for: service}}}",
+        "caps: {day: {at_most: 1, per: day, of: {class: service}, reserve: {slots: 1, for: service}}}",
+        "caps: {day: {at_most: 1, per: day, of: {class: risk}, reserve: {slots: 1, for: regulatory}}}",  # exempt
+        'quiet_hours: {all: {hours: "00:00-23:59"}}',
+        "quiet_hours: {free: {days: holidays}}",
+        "holdout: {share: 0.5, salt: s}",
+    ],
+)
+def test_silent_on_a_policy_that_works(policy: str) -> None:
+    assert found(*others(), policy=CLASSES + policy) == []
+
+
+def test_a_class_that_no_rule_has() -> None:
+    (finding,) = found(*others("news"), policy=CLASSES)
+    assert (finding.code, finding.severity, finding.subject) == ("L502", "note", "class news")
+    assert finding.line == 1 + files(policy=CLASSES)["policy.yaml"].splitlines().index("  news: {}")
+    staff = rule("s", audience="team", kind="task", **{"class": "news"})
+    assert found(*others("news"), staff, policy=CLASSES) == []
+    assert found(rule("x"), policy="") == []  # classes that nobody declared
+
+
+def test_a_comment_allows_it() -> None:
+    policy = CLASSES.replace("  news: {}", "  # lint: allow L502 kept for the spring\n  news: {}")
+    assert found(*others("news"), policy=policy) == []
+
+
+# -- against the engine ------------------------------------------------------------------------------------------------
+
+
+def _some_policy(chance: random.Random) -> str:
+    def clock() -> str:
+        return f"{chance.choice([0, 3, 7, 8, 12, 18, 21, 22]):02d}:{chance.choice([0, 0, 30]):02d}"
+
+    def selection() -> str:
+        some = [
+            "{channel: sms}",
+            "{channel: app_push}",
+            "{class: service}",
+            "{class: [offers, news]}",
+            "{kind: survey}",
+        ]
+        return chance.choice(["", "", f", of: {chance.choice(some)}"])
+
+    hours, caps = [], []
+    ends: tuple[str, ...] = ()
+    for number in range(chance.randint(0, 4)):
+        begin, until = clock(), chance.choice([clock(), clock(), "24:00"])
+        if (whole := chance.random()) < 0.3:
+            begin, until = "00:00", "24:00"
+        elif whole < 0.5 and ends:
+            begin, until = ends[1].replace("24:00", "00:00"), ends[0]  # what the one before leaves
+        ends = (begin, until)
+        days = chance.choice(["", "", "", ", days: [sat, sun]", ", days: [mon, tue, wed, thu, fri]"])
+        zone = chance.choice(["", "", ", zone: firm"])
+        if begin != until:
+            hours.append(f'  q{number}: {{hours: "{begin}-{until}"{days}{zone}{selection()}}}\n')
+    for number in range(chance.randint(0, 3)):
+        most = chance.choice([0, 0, 1, 2])
+        kept = chance.randint(1, most) if most else 0
+        reserve = f", reserve: {{slots: {kept}, for: {chance.choice(['risk', 'service'])}}}" if kept else ""
+        spare = chance.choice(["", "", ", spare_from: 60"])
+        caps.append(f"  c{number}: {{at_most: {most}, per: hour{reserve}{spare}{selection()}}}\n")
+    share = chance.choice(["", "", "holdout: {share: 1, salt: s}\n"])
+    text = CLASSES + (f"quiet_hours:\n{''.join(hours)}" if hours else "") + share
+    return text + (f"caps:\n{''.join(caps)}" if caps else "contact: {daily_cap: 100}\n")
+
+
+def _sent(desk: Desk, zone: str) -> dict[int, bool]:
+    """Of each half hour of a week: whether the login brought an action, sooner or later."""
+    desk.take(profile(at(-1), consents=("app_push", "sms", "email", "phone"), time_zone=zone))
+    moments = [at(day, half / 2) for day in range(7) for half in range(48)]
+    causes = {}
+    for moment in moments:
+        causes[moment] = False
+        for message in desk.take(login(moment)):
+            if message.get("rule_id") == "x":
+                causes[_cause_ms(message)] = True
+    for message in desk.tick_all(at(11)):
+        if message.get("rule_id") == "x":
+            causes[_cause_ms(message)] = True
+    return causes
+
+
+def _cause_ms(message: dict[str, Any]) -> int:
+    return parse_time_ms(message["cause"]["time"])
+
+
+def _random_case(seed: int) -> tuple[str, str, RuleSet]:
+    """The class of its one rule, the policy, both as a rule set."""
+    chance = random.Random(seed)
+    policy, name = _some_policy(chance), chance.choice(RULES)
+    fields = {
+        "cooldown": "1m",
+        "expires": chance.choice(["30m", "2h", "5h", "3d"]),
+        "channels": chance.choice(["[sms]", "[app_push, sms]", "[sms, app_push]", "[email]"]),
+        "priority": chance.choice([40, 70]),
+    }
+    return name, policy, good(files(of_class(name, **fields), policy=policy))
+
+
+def _in_vain(finding: Finding) -> Callable[[int], bool]:
+    """Whether a minute of the day lies in the span that a finding names."""
+    span = re.search(r"from (\d\d):(\d\d) to (\d\d):(\d\d)", finding.message)
+    assert span is not None
+    begin, last = (int(span[place]) * 60 + int(span[place + 1]) for place in (1, 3))
+    if begin <= last:
+        return lambda minute: begin <= minute <= last
+    return lambda minute: minute >= begin or minute <= last
+
+
+def test_what_is_never_sent_is_never_sent() -> None:
+    """Random policies: no claim of lint is refuted by a week of logins, in the firm's zone and in another."""
+    claims: Counter[str] = Counter()
+    for seed in range(40):
+        name, policy, rule_set = _random_case(seed)
+        said = {one.code: one for one in lint(rule_set) if one.subject in ('rule "x"', "holdout")}
+        claims.update([*said])
+        held_out = "L508" in said and rule_set.policy.class_named(name).holdout
+        in_vain = _in_vain(said["L506"]) if "L506" in said else lambda _: False
+        outlasting = next((q for q in rule_set.policy.quiet_hours if f"hours {q.name} outlast" in str(said)), None)
+        for zone in ("Asia/Shanghai", "Asia/Kathmandu"):
+            causes = _sent(Desk(compile_rule_set(rule_set)), zone)
+            claims["sent"] += any(causes.values())
+            if said.keys() & {"L205", "L501"} or held_out:
+                assert not any(causes.values()), policy
+            there = zone_named(zone) if outlasting is not None and outlasting.zone == "client" else FIRM
+            assert there is not None
+            for moment, was_sent in causes.items():
+                here = local(moment, there)
+                if was_sent and (outlasting is None or not outlasting.days or here.weekday() in outlasting.days):
+                    assert not in_vain(minute_of(here)), (policy, here)
+    assert claims.keys() >= {"L205", "L501", "L505", "L506", "L508"}
+    assert claims["sent"] > 25
+
+
+def test_its_work_grows_with_the_number_of_rules() -> None:
+    """Each set of quiet hours is asked once, whatever the number of rules."""
+    asked = []
+    original = lint_policy._covers_the_week
+
+    def counting(hours: Any) -> bool:
+        asked.append(1)
+        return original(hours)
+
+    lint_policy._covers_the_week = counting
+    try:
+        many = [of_class("service", f"r{number}", channels="[sms]") for number in range(300)]
+        lint(good(files(*many, policy=CLASSES + 'quiet_hours: {night: {hours: "21:30-08:00"}}')))
+    finally:
+        lint_policy._covers_the_week = original
+    assert len(asked) < 20
