@@ -45,20 +45,20 @@ AGGREGATE_GIVES: Final = {
 }
 OUTCOME_MEANS: Final = {
     Outcome.EXPIRED: "its `expires` had already passed when it was decided",
+    Outcome.NO_LONGER_TRUE: "it was held, and at its release its condition did not hold any more",
     Outcome.PAST_UNKNOWN: "the condition may hold only because of a past that is not known: `engage backfill`",
     Outcome.DAY_UNKNOWN: "a list of days, or calendar.yaml, is asked for a day that it does not cover: add days",
     Outcome.DO_NOT_CONTACT: "staff said that the client is not to be contacted",
     Outcome.SNOOZED: "staff let the rule, or everything that goes to the client, rest",
     Outcome.COOLDOWN: "the rule acted for this client less than its cooldown ago",
     Outcome.NO_CONSENT: "the client agreed to none of the rule's channels",
+    Outcome.HELD: "it waits, to be decided again: quiet hours, a pause, `collect`, a rate, or a log still to be read",
     Outcome.PAUSED: "the rule is paused and no more of it can be held for the client, or what a pause held was dropped",
     Outcome.QUIET_HOURS: "it is a quiet hour by policy.yaml, and the rule's class does not hold, or it would expire",
-    Outcome.HELD: "it waits, to be decided again: quiet hours, a pause, `collect`, a rate, or a log still to be read",
     Outcome.DAILY_CAP: "the client had the day's contacts of policy.yaml, and the rule is below `urgent_from`",
     Outcome.CAP: "the client had the contacts that a cap of policy.yaml allows",
     Outcome.HOLDOUT: "nothing else stops it, and the client is held out of it, for comparison",
     Outcome.RATE: "its turn, by a rate of policy.yaml over all clients, would come after its expiry",
-    Outcome.NO_LONGER_TRUE: "it was held, and at its release its condition did not hold any more",
     Outcome.RETRACTED: "it was held, and the event that led to it was corrected",
     Outcome.SENT: "published",
 }

@@ -42,22 +42,22 @@ class Outcome(StrEnum):
     """What became of a rule that matched, in order of precedence: the first that applies is the one recorded."""
 
     EXPIRED = "expired"  # it fell due so long before it was decided that its time to be delivered had passed
+    NO_LONGER_TRUE = "no_longer_true"  # it was held, and its condition does not hold any more
     PAST_UNKNOWN = "past_unknown"  # the condition reads a window of which a part of the past is not known
     DAY_UNKNOWN = "day_unknown"  # a list of days, or the calendar, is asked for a day that it does not cover
     DO_NOT_CONTACT = "do_not_contact"  # staff said that the client is not to be contacted
     SNOOZED = "snoozed"  # staff let the rule, or all that goes to the client, rest
     COOLDOWN = "cooldown"  # the rule acted for this client less than its cooldown ago
     NO_CONSENT = "no_consent"  # the client agreed to none of the rule's channels
+    HELD = "held"  # it waits: for the end of quiet hours or of a pause, for what competes with it; decided again then
     PAUSED = "paused"  # the rule is paused, and the client has no room for more that waits; or what it held was dropped
     QUIET_HOURS = "quiet_hours"  # it is a time at which the policy sends nothing of that kind, and it is not held
-    HELD = "held"  # it waits: for the end of quiet hours or of a pause, for what competes with it; decided again then
     DAILY_CAP = "daily_cap"  # the client has had as many contacts today as the policy allows
     CAP = "cap"  # another cap of the policy: of a period, a class, a channel, a tag, a team, a rule
     HOLDOUT = (
         "holdout"  # all else would let it pass, and the client is one of those who get none of it, to compare with
     )
     RATE = "rate"  # its turn, by a rate over all clients, would come after its expiry
-    NO_LONGER_TRUE = "no_longer_true"  # it was held, and its condition does not hold any more
     RETRACTED = "retracted"  # it was held, and the event that led to it was corrected
     SENT = "sent"
 

@@ -1,8 +1,8 @@
 """Caps: how many contacts a client may have in a period, of which those already had are counted.
 
 Enters: the caps that concern an action, the client. Leaves: what stops it, with its numbers.
-Holds: of several that stop it the one that does so longest. Contacts of a class that does not count are left out,
-except by caps that name it.
+Holds: of several that stop it the one that does so longest is named, of equal ones the first. Contacts of a class that
+does not count are left out, except by caps that name it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import NamedTuple
 from engine.core.client import contacts
 from engine.core.client.state import ClientState
 from engine.core.contact import Contact
+from engine.core.firm_time import NEVER_MS
 from engine.core.policy.clock import FIRM, period_ms, zone_named
 from engine.core.rules.policy import Cap, ContactPolicy
 
@@ -25,8 +26,9 @@ class Reached(NamedTuple):
     cap: Cap
     had: int
     at_most: int  # for this action: fewer than the cap's where slots are reserved for others
-    until_ms: int
+    until_ms: int | None  # None: it leaves room for none, ever
     lost_to: tuple[str, ...]  # the rules that had the latest of them
+    elsewhere: bool = False  # another channel may have room
 
 
 def reached(policy: ContactPolicy, caps: Iterable[Cap], client: ClientState, contact: Contact) -> Reached | None:
@@ -34,7 +36,10 @@ def reached(policy: ContactPolicy, caps: Iterable[Cap], client: ClientState, con
     found = [
         stop for cap in caps if cap.of.meets(contact) and (stop := _reached(policy, cap, client, contact)) is not None
     ]
-    return max(found, key=lambda stop: stop.until_ms, default=None)
+    if not found:
+        return None
+    longest = max(found, key=lambda stop: NEVER_MS if stop.until_ms is None else stop.until_ms)
+    return longest._replace(elsewhere=all(stop.cap.of.channels for stop in found))
 
 
 def _reached(policy: ContactPolicy, cap: Cap, client: ClientState, contact: Contact) -> Reached | None:
@@ -53,7 +58,9 @@ def _reached(policy: ContactPolicy, cap: Cap, client: ClientState, contact: Cont
         if len(times) < at_most:
             return None
         # the moment from which on fewer than `at_most` of them count
-        until_ms = next_ms if next_ms is not None else (times[len(times) - at_most] + length_ms if at_most else 0)
+        until_ms = None
+        if at_most:
+            until_ms = next_ms if next_ms is not None else times[len(times) - at_most] + length_ms
         had = contacts.last_of(client.contacts, meant, since_ms, MOST_NAMED)
         rules = dict.fromkeys(one.rule for one in had if one.rule)
         return Reached(cap, len(times), at_most, until_ms, tuple(rules))

@@ -12,7 +12,7 @@ import zoneinfo
 from functools import lru_cache
 from typing import Final
 
-from engine.core.firm_time import FIRM_UTC_OFFSET_MS, HOUR_MS
+from engine.core.firm_time import FIRM_UTC_OFFSET_MS
 from engine.core.rules.policy import Per
 
 # The decisions follow from it: with another version SEMANTICS is raised (tests compare it with what is installed).
@@ -65,10 +65,9 @@ def instants_ms(date: dt.date, minute: int, zone: dt.tzinfo) -> tuple[int, int]:
 def period_ms(per: Per, moment_ms: int, zone: dt.tzinfo) -> tuple[int, int]:
     """When the hour, day, week or month of a moment begins, and the next one."""
     here = local(moment_ms, zone)
-    if per == "hour":
-        past_ms = (here.minute * 60 + here.second) * 1000 + here.microsecond // 1000
-        return moment_ms - past_ms, moment_ms - past_ms + HOUR_MS
     today = here.date()
+    if per == "hour":  # one that comes twice in a night is one
+        return instants_ms(today, here.hour * 60, zone)[0], instants_ms(today, (here.hour + 1) * 60, zone)[0]
     if per == "day":
         first, after = today, today + dt.timedelta(days=1)
     elif per == "week":

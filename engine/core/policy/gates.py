@@ -24,6 +24,7 @@ from engine.core.policy.match import Match
 from engine.core.rules.policy import ContactClass
 
 LATE_MS: Final = 2_000  # what fell due longer ago waits until all that has come since is known
+UNSTOPPED: Final = {"consent", "do_not_contact", "snooze"}  # of a class exempt from all: what came since cannot stop it
 Told = tuple[tuple[str, Value], ...]  # the numbers of a reason
 
 
@@ -150,25 +151,32 @@ def _no_consent(plan: Plan, client: ClientState, offer: Offer) -> Suppress | Non
     return Suppress(offer.channel, Outcome.NO_CONSENT) if offer.to_client and not offer.agreed else None
 
 
-def _late(plan: Plan, client: ClientState, offer: Offer) -> Hold | None:
+def _late(plan: Plan, client: ClientState, offer: Offer) -> Suppress | Hold | None:
     """It fell due a while ago, and what has happened since is still to be read: a withdrawal of consent, say."""
     decided_ms, behind = offer.moment
-    if not behind or not offer.to_client or decided_ms - client.now_ms <= LATE_MS or holding.is_full(client):
+    if not behind or not offer.to_client or decided_ms - client.now_ms <= LATE_MS:
         return None
-    return Hold(offer.channel, decided_ms, "late")
+    if holding.is_full(client) and UNSTOPPED.issubset(offer.contact_class.exempt):
+        return None
+    return _if_room(client, Hold(offer.channel, decided_ms, "late"))
 
 
-def _collected(plan: Plan, client: ClientState, offer: Offer) -> Hold | None:
+def _if_room(client: ClientState, hold: Hold) -> Suppress | Hold:
+    """At most so many wait of a client."""
+    return Suppress(hold.channel, Outcome.QUIET_HOURS) if holding.is_full(client) else hold
+
+
+def _collected(plan: Plan, client: ClientState, offer: Offer) -> Suppress | Hold | None:
     """Its class waits for what competes with it: from the first of them on, all for the same time."""
     collect_ms = offer.contact_class.collect_s * 1000
-    if not collect_ms or not offer.to_client or offer.match.held is not None or holding.is_full(client):
+    if not collect_ms or not offer.to_client or offer.match.held is not None:
         return None
     begun = [
         entry[holding.RELEASE_MS]
         for entry in client.waiting
         if entry[holding.WHY] == "collect" and entry[holding.RELEASE_MS] > client.now_ms
     ]
-    return Hold(offer.channel, min((client.now_ms + collect_ms, *begun)), "collect")
+    return _if_room(client, Hold(offer.channel, min((client.now_ms + collect_ms, *begun)), "collect"))
 
 
 def _paused(plan: Plan, client: ClientState, offer: Offer) -> Suppress | Hold | None:
@@ -212,7 +220,7 @@ def offer_of(client: ClientState, match: Match, moment: Moment) -> Offer:
     own = match.compiled.contact_class
     agreed = tuple(channel for channel in channels if granted(client, channel, own.purpose))
     if "consent" in own.exempt:
-        agreed += tuple(one for one in own.channels or channels if one in channels and one not in agreed)
+        agreed += tuple(one for one in channels if one in own.channels and one not in agreed)
     return Offer(match, moment, cooldown_ms, channels, agreed[0] if agreed else channels[0], agreed)
 
 
@@ -226,16 +234,20 @@ def judge(plan: Plan, client: ClientState, match: Match, moment: Moment = IN_TIM
         return stopped
     if not offer.to_client:
         return _drawn(client, offer, offer.channel)
-    first: Suppress | Hold | None = None
+    stops: list[Suppress | Hold] = []
     for channel in offer.agreed:
-        stopped = _quiet(plan, client, offer, channel) or _capped(plan, client, offer, channel)
+        stopped = _quiet(plan, client, offer, channel)
+        elsewhere = offer.contact_class.when_quiet == "other_channel"
+        if stopped is None:
+            stopped, elsewhere = _capped(plan, client, offer, channel)
         if stopped is None:
             return _drawn(client, offer, channel)
-        first = first or stopped
-        if stopped.reason is not Outcome.CAP and offer.contact_class.when_quiet != "other_channel":
+        stops.append(stopped)
+        if not elsewhere:
             break
-    assert first is not None
-    return first
+    # what can go out later on one of them is not lost because there is no room on another
+    holds = [stop for stop in stops if isinstance(stop, Hold)]
+    return min(holds, key=lambda hold: hold.until_ms) if holds else stops[0]
 
 
 def _drawn(client: ClientState, offer: Offer, channel: str) -> Send | Suppress:
@@ -256,30 +268,34 @@ def _quiet(plan: Plan, client: ClientState, offer: Offer, channel: str) -> Suppr
     contact = compiled.rule.contact(channel)
     hours = [one for one in compiled.quiet if one.of.meets(contact)]
     zone, business = zone_named(client.time_zone), plan.timed.business
+    expires_ms = holding.expires_ms(client, offer.match)
     try:
-        now = quiet.quiet_now(hours, client.now_ms, zone, business)
-        if now is None:
-            return None
         until_ms = quiet.quiet_until_ms(hours, client.now_ms, zone, business)
-    except quiet.Unknown:
-        return Suppress(channel, Outcome.DAY_UNKNOWN)
-    told: Told = (("quiet_hours", now.name), ("zone", client.time_zone if zone is not None else "firm"))
-    if own.when_quiet == "drop" or until_ms is None or holding.is_full(client):
+    except quiet.Unknown as beyond:
+        if beyond.moment_ms == client.now_ms or (own.when_quiet != "drop" and beyond.moment_ms < expires_ms):
+            return Suppress(channel, Outcome.DAY_UNKNOWN)
+        until_ms = None
+    if until_ms == client.now_ms:
+        return None
+    now = quiet.quiet_now(hours, client.now_ms, zone, business)
+    assert now is not None
+    whose = "firm" if zone is None or now.zone == "firm" else client.time_zone
+    told: Told = (("quiet_hours", now.name), ("zone", whose))
+    if own.when_quiet == "drop" or until_ms is None or until_ms >= expires_ms or holding.is_full(client):
         return Suppress(channel, Outcome.QUIET_HOURS, until_ms, told)
-    until_ms += holding.spread_ms(plan, client)
-    if until_ms >= holding.expires_ms(client, offer.match):
-        return Suppress(channel, Outcome.QUIET_HOURS, until_ms, told)
-    return Hold(channel, until_ms, "quiet_hours", told)
+    spread_ms = until_ms + holding.spread_ms(plan, client)
+    return Hold(channel, spread_ms if spread_ms < expires_ms else until_ms, "quiet_hours", told)
 
 
-def _capped(plan: Plan, client: ClientState, offer: Offer, channel: str) -> Suppress | None:
+def _capped(plan: Plan, client: ClientState, offer: Offer, channel: str) -> tuple[Suppress | None, bool]:
+    """Whether the client has had enough; and whether another channel may have room."""
     compiled = offer.match.compiled
     if not compiled.caps:
-        return None
+        return None, False
     stop = caps.reached(plan.rule_set.policy, compiled.caps, client, compiled.rule.contact(channel))
     if stop is None:
-        return None
+        return None, False
     period = stop.cap.per or stop.cap.within_s
     told: Told = (("cap", stop.cap.name), ("count", stop.had), ("at_most", stop.at_most), ("period", period))
     told += (("lost_to", ", ".join(stop.lost_to)),) if stop.lost_to else ()
-    return Suppress(channel, stop.cap.outcome, stop.until_ms, told)
+    return Suppress(channel, stop.cap.outcome, stop.until_ms, told), stop.elsewhere

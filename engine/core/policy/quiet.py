@@ -19,26 +19,48 @@ _MOST_SPANS = 64  # in a row: what is quiet for longer has no end
 
 
 class Unknown(Exception):
-    """The calendar says nothing of the day."""
+    """The calendar says nothing of the day of `moment_ms`."""
+
+    def __init__(self, moment_ms: int) -> None:
+        super().__init__(moment_ms)
+        self.moment_ms = moment_ms
 
 
 def quiet_now(
     hours: Sequence[QuietHours], moment_ms: int, zone: dt.tzinfo | None, business: BusinessDays | None
 ) -> QuietHours | None:
-    """The first that holds. Raises Unknown where a day would have to be known."""
-    return next((one for one in hours if _end_ms(one, moment_ms, zone, business) is not None), None)
+    """The first that holds. Raises Unknown where none is known to hold, and a day would have to be known."""
+    return next((one for one, _ in _held(hours, moment_ms, zone, business)), None)
 
 
 def quiet_until_ms(
     hours: Sequence[QuietHours], moment_ms: int, zone: dt.tzinfo | None, business: BusinessDays | None
 ) -> int | None:
-    """When none holds any more; None if there is no end to be seen."""
+    """When none holds any more; None if no end can be seen. Raises Unknown with the moment up to which they hold."""
     for _ in range(_MOST_SPANS):
-        ends = [end for one in hours if (end := _end_ms(one, moment_ms, zone, business)) is not None]
-        if not ends:
+        held = _held(hours, moment_ms, zone, business)
+        if not held:
             return moment_ms
-        moment_ms = max(ends)
+        moment_ms = max(end for _, end in held)
     return None
+
+
+def _held(
+    hours: Sequence[QuietHours], moment_ms: int, zone: dt.tzinfo | None, business: BusinessDays | None
+) -> list[tuple[QuietHours, int]]:
+    """Those that hold, each with its end."""
+    held: list[tuple[QuietHours, int]] = []
+    unknown = False
+    for one in hours:
+        try:
+            end_ms = _end_ms(one, moment_ms, zone, business)
+        except Unknown:
+            unknown = True
+        else:
+            held += [(one, end_ms)] if end_ms is not None else []
+    if unknown and not held:
+        raise Unknown(moment_ms)
+    return held
 
 
 def _end_ms(hours: QuietHours, moment_ms: int, zone: dt.tzinfo | None, business: BusinessDays | None) -> int | None:
@@ -58,11 +80,11 @@ def _end_ms(hours: QuietHours, moment_ms: int, zone: dt.tzinfo | None, business:
 
 
 def _holiday_end_ms(moment_ms: int, business: BusinessDays | None) -> int | None:
-    """When the next working day begins, unless this is a working day."""
+    """When the next working day begins, or the calendar ends; None on a working day."""
     assert business is not None  # else the policy was refused
     day = day_of(moment_ms)
     if not business.first <= day <= business.last:
-        raise Unknown
+        raise Unknown(moment_ms)
     if business.is_working_day(moment_ms):
         return None
-    return day_start_ms(business.next_day("working_day", day))
+    return day_start_ms(min(business.next_day("working_day", day), business.last + 1))

@@ -49,7 +49,7 @@ class ContactClass:
 
 
 CLASSES: Final = (
-    ContactClass("regulatory", get_args(Exemption), counts=False, holdout=False),
+    ContactClass("regulatory", get_args(Exemption), counts=False, channels=("email", "sms"), holdout=False),
     ContactClass("risk", ("rates",), purpose="risk", holdout=False),
     ContactClass("service"),
     ContactClass("relationship"),
