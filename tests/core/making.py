@@ -150,6 +150,12 @@ def decisions(messages: Iterable[Message]) -> list[dict[str, Any]]:
     return [json.loads(message.value or b"") for message in messages if message.topic == DECISIONS]
 
 
+def impossible(plan: Plan, outcomes: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """What became of rules though metrics do not show it from 0."""
+    rules = {rule.id: rule for rule in plan.rule_set.rules}
+    return [(rule, outcome) for rule, outcome in outcomes if outcome not in plan.rule_set.outcomes_of(rules[rule])]
+
+
 class Desk:
     """Takes inputs one call after another, as a worker would, and keeps all that was published."""
 
@@ -167,6 +173,7 @@ class Desk:
             decided = decide(self.plan, self.states, [item])
             new += [message for message in decided.messages if message.topic != DECISIONS]
             self.decided += [message for message in decided.messages if message.topic == DECISIONS]
+            assert not impossible(self.plan, decided.outcomes)
             self.outcomes += decided.outcomes.elements()
         self.messages += new
         return published(new)

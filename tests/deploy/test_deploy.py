@@ -176,7 +176,7 @@ def exported_metrics() -> dict[str, set[str]]:
     from engine.runtime.observe.metrics import Metrics
 
     metrics = Metrics(CollectorRegistry())
-    metrics.rules.keep(["a-rule"])
+    metrics.rules.keep({"a-rule": (Outcome.SENT,)})
     exported = {sample.name: set(sample.labels) for family in metrics.rules.collect() for sample in family.samples}
     for collector, names in metrics._plain._collector_to_names.items():
         labels = set(collector._labelnames) if isinstance(collector, MetricWrapperBase) else set()

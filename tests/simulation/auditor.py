@@ -38,7 +38,7 @@ from tests.retractions import Retractions
 from tests.simulation.broker import Entry
 from tests.simulation.commands import Backfill, whole_history
 from tests.simulation.history import History
-from tests.simulation.plans import plans
+from tests.simulation.plans import plans, possible
 from tests.simulation.redis import Data, lists_that_differ, write_rows
 from tests.simulation.scenario import INTAKE_TOPICS, wall_ms
 from tests.simulation.world import World
@@ -226,6 +226,8 @@ class _Partition:
                 before, stood_ms = self._load(plan, client_id)
                 decided = decide(plan, self.states, [item], step.decided_ms)
                 self.found += [f"{at}: {fault}" for fault in self.retractions.take(item, decided.messages)]
+                if impossible := decided.outcomes.keys() - possible(unit.rule_set):
+                    self.found.append(f"{at}: {sorted(impossible)} cannot be by its rule set, and had no series")
                 messages += decided.messages
                 changed |= decided.changed
                 for history in self.histories.values() if isinstance(item, tuple) else ():

@@ -6,9 +6,10 @@ Enters: rule_texts. Leaves: plans, and the engine's own loading and compiling wi
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
+from engine.core.contract.outbound import Outcome
 from engine.core.plan.columns import plan_of_features
 from engine.core.plan.compile import Plan, compile_rule_set
 from engine.core.rules.ruleset import RuleSet
@@ -27,6 +28,19 @@ def plan_of(number: int) -> Plan:
 def plans() -> dict[str, Plan]:
     """Every good rule set, by digest."""
     return {plan.rule_set.digest: plan for plan in map(plan_of, range(len(GOOD)))}
+
+
+@cache
+def possible(digest: str) -> frozenset[tuple[str, str]]:
+    """(rule, outcome) of all that can happen by this rule set; to what other rules held, too."""
+    own = _possible(plans()[digest].rule_set)
+    ended = {Outcome.EXPIRED, Outcome.NO_LONGER_TRUE}
+    held = {(rule, end) for plan in plans().values() for rule, end in _possible(plan.rule_set) if end in ended}
+    return own | held
+
+
+def _possible(rule_set: RuleSet) -> frozenset[tuple[str, str]]:
+    return frozenset((rule.id, outcome) for rule in rule_set.rules for outcome in rule_set.outcomes_of(rule))
 
 
 _loaded: dict[tuple[tuple[str, str], ...], Any] = {}

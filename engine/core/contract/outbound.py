@@ -39,7 +39,7 @@ def is_retraction(headers: Mapping[str, bytes] | Iterable[tuple[str, bytes]]) ->
 
 
 class Outcome(StrEnum):
-    """What became of a rule that matched, in order of precedence: the first that applies is the one recorded."""
+    """What became of a rule that matched, in the order of the gates: the first that applies is the one recorded."""
 
     EXPIRED = "expired"  # it fell due so long before it was decided that its time to be delivered had passed
     NO_LONGER_TRUE = "no_longer_true"  # it was held, and its condition does not hold any more

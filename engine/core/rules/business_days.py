@@ -17,10 +17,12 @@ from typing import Any, Final
 
 from engine.core.firm_time import FIRM_UTC_OFFSET_MS, MINUTE_MS, day_number, day_of
 from engine.core.language.functions import FUNCTIONS
+from engine.core.language.types import Expression
 
 CALENDAR_FILE: Final = "calendar.yaml"
 MAX_YEARS: Final = 50  # that one covers
 _DAY_MINUTES: Final = 24 * 60
+_ASKING: Final = tuple(function.name for function in FUNCTIONS.values() if function.asks_calendar)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,12 @@ def called(node: ast.AST) -> str:
         function = FUNCTIONS.get(node.func.id)
         return node.func.id if function is not None and function.asks_calendar else ""
     return ""
+
+
+def asks_calendar(expression: Expression) -> bool:
+    """Whether it calls such a function itself."""
+    named = any(name in expression.text for name in _ASKING)  # which is found faster
+    return named and any(called(node) for node in ast.walk(expression.tree))
 
 
 def outside(calendar: BusinessCalendar, moment: ast.expr) -> ast.expr:

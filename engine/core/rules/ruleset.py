@@ -13,13 +13,13 @@ from typing import Literal
 
 from engine.core.contact import Contact
 from engine.core.contract.actions import ACTIONS
-from engine.core.contract.outbound import Arm
+from engine.core.contract.outbound import Arm, Outcome
 from engine.core.contract.topics import Kinds
 from engine.core.language.expressions import Expression, Name
 from engine.core.language.types import MAX_NAME_LOG10
-from engine.core.rules.business_days import BusinessCalendar
+from engine.core.rules.business_days import BusinessCalendar, asks_calendar
 from engine.core.rules.event_types import EventType, declared_by, kinds_of
-from engine.core.rules.occasion import Calendar, Occasion, Trigger
+from engine.core.rules.occasion import BUSINESS_DAYS, Calendar, Occasion, Trigger
 from engine.core.rules.policy import USUAL, Cap, ContactPolicy, Holdout, Pause, QuietHours, Rate, Resumption
 from engine.core.rules.score import ScorePart, total
 from engine.core.rules.tables import Declared, Definition, Table
@@ -256,6 +256,64 @@ class RuleSet:
 
         rules = tuple(replace(rule, holdout=all_of(rule.holdout)) for rule in self.rules)
         return replace(self, rules=rules, policy=replace(self.policy, holdout=all_of(self.policy.holdout)))
+
+    def outcomes_of(self, rule: Rule) -> tuple[Outcome, ...]:
+        """What can become of it when it matched, by the policy and its own fields, in the order of the gates. What an
+        older policy held can still expire, or be no longer true.
+        """
+        to_client, own = rule.audience == "client", self.policy.class_named(rule.contact_class)
+        caps, quiet = self.caps_on(rule), self.quiet_hours_on(rule)
+        by_itself = any(trigger.kind not in ("event", "after") for trigger in rule.triggers)
+        paused = any(pause.rule == rule.id for pause in self.paused)
+        rated = bool(self.rates_on(rule))
+        held = to_client and (by_itself or own.collect_s > 0 or rated or (bool(quiet) and own.when_quiet != "drop"))
+        resumed = next((of for of in self.resumed if of.rule == rule.id), None)  # what its pause held may still wait
+        waits = held or paused or resumed is not None
+        always_agreed = "consent" in own.exempt and set(own.channels or rule.channels).issuperset(rule.channels)
+        possible = {
+            Outcome.EXPIRED: by_itself or waits,
+            Outcome.NO_LONGER_TRUE: waits and rule.still,
+            Outcome.PAST_UNKNOWN: not self._names_in(rule.when).isdisjoint(feature.name for feature in self.features),
+            Outcome.DAY_UNKNOWN: self._asks_days(rule) or any(hours.holidays for hours in quiet),
+            Outcome.DO_NOT_CONTACT: to_client and "do_not_contact" not in own.exempt,
+            Outcome.SNOOZED: "snooze" not in own.exempt,
+            Outcome.COOLDOWN: True,
+            Outcome.NO_CONSENT: to_client and not always_agreed,
+            Outcome.HELD: held or paused,
+            Outcome.PAUSED: paused or (resumed is not None and resumed.dropped_ms > 0),
+            Outcome.QUIET_HOURS: bool(quiet),
+            Outcome.DAILY_CAP: any(cap.outcome is Outcome.DAILY_CAP for cap in caps),
+            Outcome.CAP: any(cap.outcome is Outcome.CAP for cap in caps),
+            Outcome.HOLDOUT: any(one.share > 0 for one in self.holdouts_on(rule)),
+            Outcome.RATE: rated,
+            Outcome.RETRACTED: waits,
+            Outcome.SENT: True,
+        }
+        return tuple(outcome for outcome in Outcome if possible[outcome])
+
+    def _with_definitions(self, *asked: Expression) -> list[Expression]:
+        """These, and the definitions that they stand on."""
+        meanings = {definition.name: definition.expression for definition in self.definitions}
+        found = list(asked)
+        for expression in found:
+            found += [meanings.pop(name) for name in expression.names if name in meanings]
+        return found
+
+    def _names_in(self, condition: Expression) -> set[str]:
+        """What it reads, itself or by a definition or a table."""
+        names = {name for expression in self._with_definitions(condition) for name in expression.names}
+        return names.union(*(table.inputs for table in self.tables if table.name in names))
+
+    def _asks_days(self, rule: Rule) -> bool:
+        """Whether a list that ends, or the calendar, has to know a day for it."""
+        if any(name in self.last_days for part in self._with_definitions(rule.when) for name in part.lists):
+            return True
+        if self.calendar is None:
+            return False
+        given = (rule.when, *(value for _, value in rule.parameters), rule.cooldown_by, rule.channels_by)
+        asked = self._with_definitions(*(expression for expression in given if expression is not None))
+        on_business_days = isinstance(rule.occasion, Calendar) and rule.occasion.every in BUSINESS_DAYS
+        return on_business_days or any(map(asks_calendar, asked))
 
     @property
     def value_score(self) -> Expression | None:

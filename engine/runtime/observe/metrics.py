@@ -29,7 +29,7 @@ from engine.core.contract.corrections import CORRECTABLE, RESULTS
 from engine.core.contract.outbound import TOPIC_OF_KIND, Rejection
 from engine.core.contract.topics import EVENTS, REROUTED, TOPICS, inbound_topics
 from engine.core.rules.ruleset import RuleSet
-from engine.runtime.observe.rule_counts import RuleCounts
+from engine.runtime.observe.rule_counts import Outcomes, RuleCounts, merged, outcomes_of
 from engine.runtime.observe.series import fields_that_may_be_unread, notices_of, of_declared, tier_moves
 
 if TYPE_CHECKING:
@@ -214,6 +214,7 @@ class Metrics:
             "beyond": self.beyond,
         }
         self._used: dict[int | None, RuleSet] = {}  # by the worker's partitions; None: by the worker itself
+        self._outcomes: dict[str, Outcomes] = {}  # by digest of a rule set that is used
         self._moves: set[tuple[str, str, str]] = set()
         self._notices: set[tuple[str, str]] = set()
         self._of_types = {"duplicates": self.duplicates, "late": self.late, "unread": self.unread}
@@ -308,8 +309,10 @@ class Metrics:
 
     def _show_what_is_used(self) -> None:
         """The series of every rule and tier that any partition uses, and no others: partitions change one by one."""
-        used = {id(rule_set): rule_set for rule_set in self._used.values()}.values()
-        self.rules.keep(dict.fromkeys(rule.id for rule_set in used for rule in rule_set.rules))
+        by_digest = {rule_set.digest: rule_set for rule_set in self._used.values()}
+        used = by_digest.values()
+        self._outcomes = {digest: self._outcomes.get(digest) or outcomes_of(by_digest[digest]) for digest in by_digest}
+        self.rules.keep(merged(self._outcomes.values()))
         moves = {move for rule_set in used for move in tier_moves(rule_set.tiers)}
         for gone in self._moves - moves:
             self.tier_changes.remove(*gone)

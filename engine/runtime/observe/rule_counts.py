@@ -1,18 +1,20 @@
 """Counters with a series for each rule: what became of it when it matched, and what a sample of its tests took.
 
-Enters: rules, counts. Leaves: Prometheus text. Holds: every rule that is used has all its series, from 0; a rule that
-is not used any more has none. With thousands of rules these are nearly all series of a worker, and its event loop waits
-while they are written, so a series is a number here and not an object of the library.
+Enters: rules, counts. Leaves: Prometheus text. Holds: every rule that is used has a series, from 0, for whatever can
+become of it, and for nothing else; a rule that is not used any more has none. With thousands of rules these are nearly
+all series of a worker, and its event loop waits while they are written, so a series is a number here and not an object
+of the library.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Final
 
 from prometheus_client.metrics_core import Metric
 
 from engine.core.contract.outbound import Outcome
+from engine.core.rules.ruleset import RuleSet
 
 DECISIONS: Final = "engage_decisions"
 TESTS: Final = "engage_rule_sampled_tests"
@@ -23,6 +25,23 @@ _TEXTS: Final = {
     SECONDS: "Time that these tests took.",
 }
 
+Outcomes = Mapping[str, tuple[Outcome, ...]]  # rule -> what can become of it
+
+
+def outcomes_of(rule_set: RuleSet) -> Outcomes:
+    return {rule.id: rule_set.outcomes_of(rule) for rule in rule_set.rules}
+
+
+def merged(several: Collection[Outcomes]) -> Outcomes:
+    """Of rule sets that are used side by side, while partitions change from one to the other."""
+    if len(several) == 1:
+        return next(iter(several))
+    found: dict[str, set[Outcome]] = {}
+    for outcomes in several:
+        for rule, possible in outcomes.items():
+            found.setdefault(rule, set()).update(possible)
+    return {rule: tuple(outcome for outcome in Outcome if outcome in possible) for rule, possible in found.items()}
+
 
 class RuleCounts:
     """A collector of the library, too: `collect` is for whoever asks a registry for one value."""
@@ -32,12 +51,14 @@ class RuleCounts:
         self._tests: dict[str, int] = {}
         self._seconds: dict[str, float] = {}
 
-    def keep(self, rules: Collection[str]) -> None:
-        """These are the rules that are used."""
-        for rule in self._outcomes.keys() - set(rules):
-            del self._outcomes[rule], self._tests[rule], self._seconds[rule]
-        for rule in rules:
-            self._begin(rule)
+    def keep(self, rules: Outcomes) -> None:
+        """These are the rules that are used, each with what can become of it."""
+        before, self._outcomes = self._outcomes, {}
+        for rule, outcomes in rules.items():
+            counted = before.get(rule, {})
+            self._outcomes[rule] = {outcome.value: counted.get(outcome, 0) for outcome in outcomes}
+        self._tests = {rule: self._tests.get(rule, 0) for rule in rules}
+        self._seconds = {rule: self._seconds.get(rule, 0.0) for rule in rules}
 
     def decided(self, rule: str, outcome: str, times: int) -> None:
         self._begin(rule)
@@ -51,7 +72,7 @@ class RuleCounts:
 
     def _begin(self, rule: str) -> None:
         if rule not in self._outcomes:
-            self._outcomes[rule] = dict.fromkeys((outcome.value for outcome in Outcome), 0)
+            self._outcomes[rule] = {}
             self._tests[rule], self._seconds[rule] = 0, 0.0
 
     def collect(self) -> Iterator[Metric]:
