@@ -119,7 +119,7 @@ def test_backfill(engine: Installation, trades: Offline, tmp_path: Path) -> None
     again = engine.engage("backfill", *NAMES)
     assert again.returncode == 0, again.stderr
     assert "changed 0\n" in again.stdout
-    engine.comes_to(before)
+    assert engine.states() == before
     worker.stop()
     replayed = engine.engage("replay", "--from-ledger")
     assert replayed.returncode == 0, replayed.stderr

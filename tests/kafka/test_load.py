@@ -11,10 +11,16 @@ from pathlib import Path
 import pytest
 
 from engine.core.contract.message import rfc3339
+from engine.core.decide.timeline import Timeline
+from engine.core.plan.compile import compile_rule_set
+from engine.core.reading.decode import Taken, decode
+from engine.operations.replay import Replayed, read_file, replay_records, states_hash
+from engine.runtime.rule_sets.archive import load_directory
 from tests.kafka.conftest import MakeInstallation, Offline
-from tests.kafka.installation import RULES, Installation, Sent
+from tests.kafka.installation import RULES, Installation, Sent, by_client
 from tests.kafka.test_same_answers import DYING_WORKER, DYING_WORKER_STATUS
 from tests.kafka.worker_process import HUNG_S, eventually
+from tests.loading.past import as_loaded, packed
 from tests.services.redis import RedisServer
 
 CUT = 7_000  # of the trades, those before are the past
@@ -40,17 +46,57 @@ def load_command(past: tuple[Path, str], *more: str) -> list[str]:
     return ["load", str(past[0]), "--until", past[1], "--rules", str(RULES), "--jobs", "2", *more]
 
 
-def expected_actions(trades: Offline, until: str) -> dict[tuple[str, str], list[str]]:
-    """What the whole replay sends from there on."""
-    later = {
-        at: [value for value in values if json.loads(value)["time"] >= until] for at, values in trades.actions.items()
-    }
-    return {at: values for at, values in later.items() if values}
+@pytest.fixture(scope="session")
+def rest(trades: Offline, past: tuple[Path, str]) -> Offline:
+    """The records after the past, and what they lead to once it has been loaded: decided offline, one after another."""
+    plan, until_ms = compile_rule_set(load_directory(RULES)), time_of(trades.records[CUT])
+    replayed = Replayed()
+    with past[0].open("rb") as lines:
+        by_time = sorted(read_file(lines, "past"), key=lambda record: json.loads(record.value or b"")["time"])
+    list(replay_records(plan, by_time, replayed, until_ms))
+    states = as_loaded(plan, replayed.states)
+    timeline, messages = Timeline(plan, states), []
+    for sent in trades.records[CUT:]:
+        taken = decode(sent.topic, sent.key, sent.value, -1, plan.declared_types)
+        assert isinstance(taken, Taken)
+        messages += [m for decided in timeline.take(sent.topic, taken.event) for m in decided.messages]
+    found = packed(plan, states)
+    return Offline(
+        trades.records[CUT:],
+        by_client((m.topic, (m.key or b"").decode(), (m.value or b"").decode()) for m in messages),
+        f"clients {len(found)}\nstates {states_hash(found.items())}\n",
+    )
+
+
+def test_what_is_decided_after_a_load_is_what_would_have_been(
+    trades: Offline, past: tuple[Path, str], rest: Offline
+) -> None:
+    """The same actions as without a load, and other states only by what the past led to and did not send."""
+    later = {at: [v for v in values if json.loads(v)["time"] >= past[1]] for at, values in trades.actions.items()}
+    assert rest.actions == {at: values for at, values in later.items() if values}
+    assert rest.states.split()[1] == trades.states.split()[1]
+    assert rest.states != trades.states
+
+
+def decides_the_rest(engine: Installation, rest: Offline, records: tuple[Sent, ...] | None = None) -> None:
+    """A worker, until nothing is due any more."""
+    engine.produce(rest.records if records is None else records)
+    worker = engine.worker(rules=None).wait_ready()
+    engine.settle()
+    engine.comes_to(rest.states)
+    worker.stop()
+    assert engine.states() == rest.states
+    assert engine.actions() == rest.actions
 
 
 @pytest.mark.parametrize("moment", [pytest.param("before_apply", marks=pytest.mark.short), "after_apply"])
 def test_a_past_is_loaded_through_deaths(
-    install: MakeInstallation, trades: Offline, past: tuple[Path, str], tmp_path: Path, moment: str
+    install: MakeInstallation,
+    trades: Offline,
+    past: tuple[Path, str],
+    rest: Offline,
+    tmp_path: Path,
+    moment: str,
 ) -> None:
     with RedisServer(tmp_path / "redis") as store:
         engine = install(redis_url=store.url).create_topics()
@@ -78,29 +124,25 @@ def test_a_past_is_loaded_through_deaths(
         engine.redis().flushall()  # a Redis that lost everything
         rebuilt = engine.engage("rebuild")
         assert rebuilt.returncode == 0, rebuilt.stderr
-        engine.comes_to(loaded)
+        assert engine.states() == loaded
 
-        engine.produce(trades.records[CUT - 500 :])  # 500 of the past come again
-        worker = engine.worker(rules=None).wait_ready()
-        engine.settle()
-        worker.stop()  # what it was led to by events of the past is not kept, since nothing of it was sent
-        assert engine.actions() == expected_actions(trades, past[1])
+        decides_the_rest(engine, rest, trades.records[CUT - 500 :])  # 500 of the past come again
         from_ledger = engine.engage("replay", "--from-ledger")
         assert from_ledger.returncode == 0, from_ledger.stderr
         assert "differences 0" in from_ledger.stderr
-        assert engine.states().split()[-1] in from_ledger.stderr
+        assert rest.states.split()[-1] in from_ledger.stderr
         refused = engine.engage(*load_command(past, "--acted", "nothing"))
         assert refused.returncode == 1
         assert "another load" in refused.stderr
 
 
-def test_a_load_killed_at_any_moment(engine: Installation, trades: Offline, past: tuple[Path, str]) -> None:
+def test_a_load_killed_at_any_moment(engine: Installation, past: tuple[Path, str], rest: Offline) -> None:
     """kill -9 later and later, in reading, deciding and committing, until a run comes to its end."""
     killed = 0
-    for number in range(40):
+    while True:  # a run may take long on a busy machine
         running = engine.start(*load_command(past), program=("-m", "engine.cli"))
         try:
-            running.wait(0.5 + 0.15 * number)
+            running.wait(0.5 * 1.1**killed)
         except subprocess.TimeoutExpired:
             running.send_signal(signal.SIGKILL)
             running.communicate()
@@ -111,25 +153,18 @@ def test_a_load_killed_at_any_moment(engine: Installation, trades: Offline, past
         assert "events 7000" in out or "come to its end before" in out
         break
     assert killed > 3
-    engine.produce(trades.records[CUT:])
-    worker = engine.worker(rules=None).wait_ready()
-    engine.settle()
-    worker.stop()
-    assert engine.actions() == expected_actions(trades, past[1])
+    decides_the_rest(engine, rest)
 
 
-def test_the_past_is_what_the_topics_hold(engine: Installation, trades: Offline, past: tuple[Path, str]) -> None:
+def test_the_past_is_what_the_topics_hold(
+    engine: Installation, trades: Offline, past: tuple[Path, str], rest: Offline
+) -> None:
     """On wrong partitions, too: what lies before the first record of later is not decided twice."""
     engine.produce(trades.records, partitioner="consistent_random")
     loaded = engine.engage("load", "--topics", *load_command(past)[2:])
     assert loaded.returncode == 0, loaded.stderr
     assert "refused 0\n" in loaded.stdout
-    worker = engine.worker(rules=None).wait_ready()
-    engine.settle()
-    wanted = expected_actions(trades, past[1])
-    eventually(lambda: engine.actions() == wanted, "what was re-routed is decided")
-    worker.stop()
-    assert engine.actions() == wanted
+    decides_the_rest(engine, rest, ())  # what was re-routed, too
 
 
 def test_a_load_needs_an_installation_without_clients(ran: Installation, past: tuple[Path, str]) -> None:
@@ -142,7 +177,7 @@ def test_a_load_needs_an_installation_without_clients(ran: Installation, past: t
 
 
 def test_a_load_outlasts_an_outage(
-    install: MakeInstallation, trades: Offline, past: tuple[Path, str], tmp_path: Path
+    install: MakeInstallation, past: tuple[Path, str], rest: Offline, tmp_path: Path
 ) -> None:
     """Redis is gone while the load runs, and comes back with what it had."""
     with RedisServer(tmp_path / "redis") as store:
@@ -157,7 +192,4 @@ def test_a_load_outlasts_an_outage(
         out, err = running.communicate(timeout=HUNG_S)
         assert running.returncode == 0, err
         assert "events 7000" in out
-        engine.produce(trades.records[CUT:])
-        worker = engine.worker(rules=None).wait_ready()
-        engine.settle()
-        worker.stop()  # what it was led to by events of the past is not kept, since nothing of it was sent
+        decides_the_rest(engine, rest)

@@ -70,4 +70,4 @@ def test_several_servers(install: MakeInstallation, trades: Offline, nodes: Node
     assert "engage rebuild" in engine.refusal()
     done = engine.engage("rebuild", "--snapshot", snapshot)
     assert done.returncode == 0, done.stderr
-    engine.comes_to(trades.states)
+    assert engine.states() == trades.states

@@ -47,7 +47,7 @@ def test_an_emptied_redis_is_rebuilt(
     engine.redis().flushall()
     rebuilt = engine.engage("rebuild", *(["--snapshot", str(snapshot)] if with_snapshot else []))
     assert rebuilt.returncode == 0, rebuilt.stderr
-    engine.comes_to(trades.states)
+    assert engine.states() == trades.states
     worker = engine.worker().wait_ready()  # and it goes on, with nothing left to recover
     assert worker.metric("engage_recovered_units_total") == 0
     worker.stop()
@@ -90,7 +90,7 @@ def test_the_ledger_is_trimmed_behind_a_snapshot(
     assert without.returncode == 1
     assert "its beginning was deleted" in without.stderr
     assert engine.engage("rebuild", "--snapshot", str(snapshot)).returncode == 0
-    engine.comes_to(trades.states)
+    assert engine.states() == trades.states
 
 
 def test_a_snapshot_that_is_not_whole_is_refused(
@@ -140,7 +140,7 @@ def test_a_snapshot_of_another_ledger_is_refused(
         engine.redis().flushall()  # for the rebuild
     assert engine.redis().dbsize() == 0
     assert engine.engage("rebuild").returncode == 0
-    engine.comes_to(trades.states)
+    assert engine.states() == trades.states
 
 
 def test_a_snapshot_that_cannot_be_written(alone: tuple[Installation, RedisServer], tmp_path: Path) -> None:

@@ -128,7 +128,7 @@ class Upgrade:
         assert NO_LEDGER in rebuilt.stderr
         rebuilt = self.engine.engage("rebuild")
         assert rebuilt.returncode == 0, rebuilt.stderr
-        self.engine.comes_to(states)
+        assert self.engine.states() == states
         assert self._ends() == ends
         self.new = self.engine.worker(rules=None).wait_ready()
 

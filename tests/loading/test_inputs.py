@@ -16,9 +16,8 @@ import pyarrow.parquet
 import pytest
 
 from engine.core.client.items import KIND
-from engine.core.client.sections import pack, unpack
+from engine.core.client.sections import unpack
 from engine.core.contract.events import parse_time_ms
-from engine.core.decide.occasions import next_due_ms
 from engine.core.plan.compile import Plan, compile_rule_set
 from engine.demo import simulator
 from engine.loading.deciding import Acted, Decided, Past, decide_bucket
@@ -30,6 +29,7 @@ from engine.operations.replay import Replayed, read_file, replay_records
 from engine.runtime.errors import Refused
 from engine.runtime.protocol.writes import decode_writes
 from engine.runtime.rule_sets.archive import load_directory
+from tests.loading.past import as_loaded, packed
 from tests.services.process import REPOSITORY
 
 UNTIL = "2026-11-01T00:00:00Z"
@@ -96,6 +96,13 @@ def said(directory: Path, name: str, content: bytes, mapping: str | None = MAPPI
     return str(refused.value)
 
 
+def written(decided: list[Decided]) -> dict[str, bytes]:
+    """Client -> state."""
+    writes = [write for chunk in states(decided) for write in decode_writes(chunk)]
+    assert len({write.key for write in writes}) == len(writes)
+    return {write.key: write.state for write in writes}
+
+
 def line(time: str = "2026-10-30T10:00:00+08:00", event_id: str = "t1") -> str:
     said = {"event_id": event_id, "client_id": "c1", "time": time, "symbol": "510300", "side": "buy", "amount_fen": 1}
     return to_line(SimulatedRecord("trades", "c1", parse_time_ms(time), said))
@@ -132,23 +139,14 @@ def test_states_are_those_of_a_replay(simulated: Path, tmp_path: Path) -> None:
     whole, _ = loaded(tmp_path, simulated)
     assert whole[0].counts.events == 900
     assert sum(unit.clients for unit in whole[0].units) == len(replayed.states)
-    packed = b"".join(states(whole))
-    for client_id, state in replayed.states.items():  # but for what nobody was sent, and nobody will be
-        client = unpack(plan().layout, state)
-        client.caused = []
-        if client.waiting:
-            client.waiting = []
-            client.due_ms = next_due_ms(plan(), client, 0)
-        replayed.states[client_id] = pack(plan().layout, client)
-    assert all(state in packed for state in replayed.states.values())
+    expected = packed(plan(), as_loaded(plan(), replayed.states))
+    assert written(whole) == expected
     shuffled = tmp_path / "shuffled.ndjson.gz"
     shuffled.write_bytes(gzip_of(b"".join(sorted(simulated.read_bytes().splitlines(keepends=True), reverse=True))))
     assert states(loaded(tmp_path, shuffled)[0]) == states(whole)
     pieces, _ = loaded(tmp_path, simulated, part_bytes=1_000, each=7)
     assert sum(bucket.counts.events for bucket in pieces) == 900
-    assert sorted(packed for packed in replayed.states.values() if packed in b"".join(states(pieces))) == sorted(
-        replayed.states.values()
-    )
+    assert written(pieces) == expected
 
 
 def test_csv_and_parquet_say_the_same(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ All with the shipped rules, and with a set that acts on nearly every event.
 
 from __future__ import annotations
 
+import datetime as dt
 import itertools
 import json
 from collections import Counter, defaultdict
@@ -17,12 +18,14 @@ from hypothesis import strategies as st
 from engine.core.activity.activity import Activity
 from engine.core.client.sections import pack, unpack
 from engine.core.client.state import ClientState
+from engine.core.contact import Contact
 from engine.core.contract.events import parse_time_ms
 from engine.core.contract.message import Message
 from engine.core.decide.path import Due, Input, decide
 from engine.core.firm_time import DAY_MS, HOUR_MS, NEVER_MS, day_of
 from engine.core.plan.compile import Plan
 from engine.core.rules.occasion import BECOMES
+from engine.core.rules.policy import Cap
 from engine.core.rules.ruleset import Rule
 from tests.core.making import FEATURES, event_of, plan_of, rule, shipped_plan
 from tests.properties.histories import LAST_MS, histories, quick
@@ -153,7 +156,7 @@ def test_caps_cooldowns_and_stays_are_kept(name, history):
     states, messages = decided_one_by_one(plan, history)
     settled(plan, states)
     rules = {r.id: r for r in plan.rule_set.rules}
-    contacts: Counter[tuple[str, int]] = Counter()
+    contacts: defaultdict[str, list[tuple[int, Contact]]] = defaultdict(list)
     acted: dict[tuple[str, str], int] = {}
     moved: dict[str, tuple[str, int]] = {}
     for message in messages:
@@ -169,8 +172,10 @@ def test_caps_cooldowns_and_stays_are_kept(name, history):
         acted[client, rule_.id] = now_ms
         assert value["channel"] in rule_.channels
         if rule_.audience == "client":
-            assert all(contacts[client, day_of(now_ms)] < cap.at_most for cap in plan.rule_set.caps_on(rule_))
-            contacts[client, day_of(now_ms)] += 1
+            contact = rule_.contact(value["channel"])
+            for cap in plan.rule_set.caps_on(rule_):
+                assert not cap.of.meets(contact) or counted(plan, cap, contacts[client], now_ms) < cap.at_most
+            contacts[client].append((now_ms, contact))
 
 
 @quick(75)
@@ -186,6 +191,20 @@ def test_a_condition_is_looked_at_whenever_it_can_have_changed(history, data):
             rules = TIMED.compiled[BECOMES]
             assert {rules[i].rule.id for i in TIMED.match[BECOMES](copy, None, None)} == set(client.held)
         decide(TIMED, states, [item])
+
+
+def counted(plan: Plan, cap: Cap, contacts: list[tuple[int, Contact]], now_ms: int) -> int:
+    """Those that lie in the period of a cap by the firm's calendar, and are of those that it counts."""
+    counting = {one.name for one in plan.rule_set.policy.classes if one.counts or one.name in cap.of.classes}
+
+    def period(ms: int) -> object:
+        day = dt.date(1970, 1, 1) + dt.timedelta(days=day_of(ms))
+        return {"day": day, "week": day.isocalendar()[:2], "month": (day.year, day.month)}[cap.per or "day"]
+
+    def within(ms: int) -> bool:
+        return period(ms) == period(now_ms) if cap.per else ms > now_ms - cap.within_s * 1000
+
+    return sum(within(ms) and cap.of.meets(c) and c.contact_class in counting for ms, c in contacts)
 
 
 def least_cooldown_ms(plan: Plan, rule_: Rule) -> int:
