@@ -81,7 +81,7 @@ def run(settings_file: Path | None, **given: Any) -> None:
         )
     from engine.runtime.folding import folded
     from engine.runtime.worker import worker
-    from engine.runtime.worker.ending import leave, stop_on_signals
+    from engine.runtime.worker.event_loop import leave, stop_on_signals
 
     gc.collect()
     gc.freeze()  # what is loaded now stays; client states have no cycles, so young objects need few collections

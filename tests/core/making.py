@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import lru_cache
 from typing import Any
 
 from engine.core.client.state import ClientState
 from engine.core.contract.events import Balance, Event, Login, Trade
 from engine.core.contract.message import Message
-from engine.core.contract.outbound import DECISIONS
+from engine.core.contract.outbound import DECISIONS, Outcome
 from engine.core.contract.profiles import Consents, Profile
 from engine.core.decide.path import Due, Input, Sweep, decide
 from engine.core.firm_time import DAY_MS, day_start_ms
@@ -150,10 +150,11 @@ def decisions(messages: Iterable[Message]) -> list[dict[str, Any]]:
     return [json.loads(message.value or b"") for message in messages if message.topic == DECISIONS]
 
 
-def impossible(plan: Plan, outcomes: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """What became of rules though metrics do not show it from 0."""
+def impossible(plan: Plan, outcomes: Collection[tuple[str, str]]) -> list[tuple[str, str]]:
+    """What became of active rules though metrics do not show it from 0."""
     rules = {rule.id: rule for rule in plan.rule_set.rules}
-    return [(rule, outcome) for rule, outcome in outcomes if outcome not in plan.rule_set.outcomes_of(rules[rule])]
+    possible = {rule: plan.rule_set.outcomes_of(rules[rule]) for rule, _ in outcomes if rule in rules}
+    return [(rule, outcome) for rule, outcome in outcomes if outcome not in possible.get(rule, Outcome)]
 
 
 class Desk:

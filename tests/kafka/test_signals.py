@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from engine.runtime.worker.ending import GRACE_S
+from engine.runtime.worker.event_loop import GRACE_S
 from tests.kafka.conftest import MakeInstallation, Offline
 from tests.kafka.installation import Installation, WorkerProcess
 from tests.kafka.worker_process import eventually

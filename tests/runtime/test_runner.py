@@ -72,6 +72,7 @@ class OfAWorker:
 
     joined = True
     trouble = None
+    fillable: frozenset[str] = frozenset()
 
     def __init__(self, runners: list[Runner]) -> None:
         self._runners = runners
@@ -169,7 +170,7 @@ async def test_what_can_start_but_not_go_on_is_at_no_moment_ready(
     monkeypatch: pytest.MonkeyPatch, method: str, error: Exception, quiet: bool
 ):
     """Health is asked at every turn of the event loop while the partition starts and fails, again and again."""
-    monkeypatch.setattr("engine.runtime.worker.runner.TICK_S", 0.0)
+    monkeypatch.setattr("engine.runtime.worker.serving.TICK_S", 0.0)
     tries = 0
 
     async def sleep(self: Any, seconds: float) -> None:
@@ -248,7 +249,7 @@ def kinds(bench: Bench) -> list[str]:
 @pytest.fixture
 def at_every_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is there once a second is there at every turn, and no turn ends by itself."""
-    monkeypatch.setattr("engine.runtime.worker.runner.TICK_S", 0.0)
+    monkeypatch.setattr("engine.runtime.worker.serving.TICK_S", 0.0)
     monkeypatch.setattr("engine.runtime.worker.event_loop.LONGEST_TURN_S", 1e9)
 
 
@@ -294,7 +295,7 @@ async def test_with_the_clock_of_events_timers_wait_for_what_cannot_be_read(look
 
 @pytest.mark.usefixtures("at_every_turn")
 async def test_who_waits_for_the_turn_takes_events_and_no_more_than_a_few_of_a_herd(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("engine.runtime.worker.runner.TURN_WAIT_S", 0.0)
+    monkeypatch.setattr("engine.runtime.worker.serving.TURN_WAIT_S", 0.0)
     turns, gone_on = Turns(8, 10), asyncio.Event()
     mine, others = await herd(), await herd()
     runners = [runner_of(mine, {}, turns), runner_of(others, Trickle(), turns)]

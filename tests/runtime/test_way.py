@@ -15,7 +15,7 @@ from tests.runtime.driving import Bench, all_batches, topics_of
 
 ENGINE = Path(engine.__file__).parent
 # Read whole: what brings records to the partition, and the log and the store behind it.
-RIM = ("kafka/intake.py", "kafka/log.py", "redis/store.py", "worker/delivery.py", "worker/runner.py")
+RIM = ("kafka/intake.py", "kafka/log.py", "redis/store.py", "worker/delivery.py", "worker/serving.py")
 
 
 async def test_the_way_of_an_event_has_fewer_than_3000_lines():

@@ -28,7 +28,7 @@ from engine.runtime.protocol.unit import UnitLimits
 from engine.runtime.rule_sets import archive
 from engine.runtime.settings import PUBLISHED, Settings
 from engine.runtime.worker import worker
-from engine.runtime.worker.ending import stop_on_signals
+from engine.runtime.worker.event_loop import stop_on_signals
 from tests.simulation import plans, rule_texts
 from tests.simulation.broker import SimAdmin, SimKafka
 from tests.simulation.commands import Command, Rebuild

@@ -281,7 +281,7 @@ class RuleSet:
             Outcome.NO_CONSENT: to_client and not always_agreed,
             Outcome.HELD: held or paused,
             Outcome.PAUSED: paused or (resumed is not None and resumed.dropped_ms > 0),
-            Outcome.QUIET_HOURS: bool(quiet),
+            Outcome.QUIET_HOURS: bool(quiet) or held,  # also what has no room to wait
             Outcome.DAILY_CAP: any(cap.outcome is Outcome.DAILY_CAP for cap in caps),
             Outcome.CAP: any(cap.outcome is Outcome.CAP for cap in caps),
             Outcome.HOLDOUT: any(one.share > 0 for one in self.holdouts_on(rule)),

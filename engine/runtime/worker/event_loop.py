@@ -1,14 +1,19 @@
-"""The event loop that all partitions of a worker share: whose turn it is, how long a tick keeps it busy, and what ends
-a process whose loop hangs.
+"""The event loop that all partitions of a worker share: whose turn it is, how long a tick keeps it busy; and how the
+process ends, by SIGTERM or SIGINT, once or several times, or when its loop hangs.
 
-Enters: what partitions want to do. Leaves: turns, a number of clients for the next tick; the process, when it hangs.
-Holds: nothing here changes what is decided. Heartbeats to Kafka alone would keep a stuck partition for ever.
+Enters: what partitions want to do; signals. Leaves: turns, clients for the next tick; an event that asks the
+worker to stop, and in the end the process, with exit status 0 within a grace period.
+Holds: nothing here changes what is decided. What cannot be finished in time, such as a unit while Kafka is away, is
+finished by the next owner, as after a crash. Heartbeats to Kafka alone would keep a stuck partition for ever.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
+import signal
+import sys
 import threading
 from collections.abc import Coroutine, Generator
 from contextlib import suppress
@@ -17,6 +22,8 @@ from typing import Any, Final, Generic, TypeVar
 
 import structlog
 
+from engine.runtime.clients import Clients
+
 T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
@@ -24,6 +31,7 @@ log = structlog.get_logger(__name__)
 BEAT_S: Final = 0.5
 LOOK_S: Final = 1.0
 EXIT_HUNG: Final = 70
+GRACE_S: Final = 9.0  # Docker kills after 10 seconds, Kubernetes after 30
 
 TICK_BUSY_S: Final = 0.1  # what a part of a herd may keep the loop busy: an event waits for a few of these at most
 LONGEST_TURN_S: Final = 2.0
@@ -159,3 +167,33 @@ class Watchdog:
             if self._loop.time() - self._beat_at > self._deadline_s:
                 log.critical("the event loop hangs: ending the process")
                 os._exit(EXIT_HUNG)
+
+
+def stop_on_signals(clients: Clients) -> asyncio.Event:
+    """Set by the first signal; further ones change nothing."""
+    stop = asyncio.Event()
+
+    def begin() -> None:
+        if not stop.is_set():
+            stop.set()
+            clients.thread(_leave_anyway, "grace period")
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, begin)
+    return stop
+
+
+def _leave_anyway() -> None:
+    threading.Event().wait(GRACE_S)
+    log.warning("worker ends in the middle: its partitions' next owners finish what it had begun", after_s=GRACE_S)
+    leave()
+
+
+def leave() -> None:
+    """End the process at once. What still runs are threads that compile rules or resolve names, and a signal that comes
+    while Python tidies up would end it with another status.
+    """
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(0)
