@@ -12,7 +12,7 @@ from tests.core.making import FEATURES, plan_of, rule
 
 ALWAYS = {"snoozed", "cooldown", "sent"}
 TO_CLIENT = {"do_not_contact", "no_consent"}
-WAITS = {"held", "no_longer_true", "expired"}
+WAITS = {"held", "no_longer_true", "expired", "retracted", "quiet_hours"}  # the last where no more can wait
 NIGHT = "quiet_hours: {night: {hours: '21:30-08:30'}}\n"
 HOLIDAYS = "quiet_hours: {closed: {days: holidays}}"
 CAPS = "caps: {calls: {at_most: 1, per: day, of: {channel: phone}}}"
@@ -50,14 +50,18 @@ def classed(text: str) -> str:
         # what falls due by itself can be late, and waits then for what has come since
         (rule("r", audience="team", silence="{of: logins, for: 30d}"), "", ALWAYS | {"expired"}),
         (rule("r", silence="{of: logins, for: 30d}"), "", ALWAYS | TO_CLIENT | WAITS),
-        (rule("r", silence="{of: logins, for: 30d}", still="false"), "", ALWAYS | TO_CLIENT | {"held", "expired"}),
+        (
+            rule("r", silence="{of: logins, for: 30d}", still="false"),
+            "",
+            ALWAYS | TO_CLIENT | WAITS - {"no_longer_true"},
+        ),
         (rule("r"), "contact: {daily_cap: 2}", ALWAYS | TO_CLIENT | {"daily_cap"}),
         (rule("r", priority=60), "contact: {daily_cap: 2, urgent_from: 60}", ALWAYS | TO_CLIENT),
         (rule("r", audience="team"), "contact: {daily_cap: 2}\n" + NIGHT, ALWAYS),
         (rule("r"), CAPS, ALWAYS | TO_CLIENT),
         (rule("r", channels="[sms, phone]"), CAPS, ALWAYS | TO_CLIENT | {"cap"}),
         (rule("r"), FREE + NIGHT, ALWAYS | TO_CLIENT | {"quiet_hours"}),
-        (rule("r"), FREE + NIGHT + classed("{when_quiet: hold}"), ALWAYS | TO_CLIENT | WAITS | {"quiet_hours"}),
+        (rule("r"), FREE + NIGHT + classed("{when_quiet: hold}"), ALWAYS | TO_CLIENT | WAITS),
         (rule("r"), FREE + NIGHT + classed("{exempt: [quiet_hours]}"), ALWAYS | TO_CLIENT),
         (rule("r"), "contact: {daily_cap: 2}\n" + classed("{exempt: [caps]}"), ALWAYS | TO_CLIENT),
         (rule("r"), FREE + "holdout: {share: 0.05, salt: a}", ALWAYS | TO_CLIENT | {"holdout"}),
@@ -65,6 +69,12 @@ def classed(text: str) -> str:
         (rule("r", audience="team"), FREE + "holdout: {share: 0.05, salt: a}", ALWAYS),
         (rule("r", audience="team", holdout="{share: 0.05, salt: a}"), "", ALWAYS | {"holdout"}),
         (rule("r"), FREE + classed("{collect: 10m}"), ALWAYS | TO_CLIENT | WAITS),
+        (
+            rule("r"),
+            FREE + "rates: {all: {at_most: 9, per: hour}}",
+            ALWAYS | TO_CLIENT | (WAITS - {"quiet_hours"}) | {"rate"},
+        ),
+        (rule("r", audience="team"), FREE + "rates: {all: {at_most: 9, per: hour}}", ALWAYS),
         (rule("r"), FREE + classed("{exempt: [consent], channels: [sms, app_push]}"), ALWAYS | {"do_not_contact"}),
         (rule("r"), FREE + classed("{exempt: [consent], channels: [sms]}"), ALWAYS | TO_CLIENT),
         (rule("r"), FREE + classed("{exempt: [do_not_contact, snooze]}"), {"cooldown", "no_consent", "sent"}),
@@ -127,5 +137,7 @@ def test_outcomes_are_in_the_order_of_the_gates() -> None:
         Outcome.DAILY_CAP,
         Outcome.CAP,
         Outcome.HOLDOUT,
+        Outcome.RATE,
+        Outcome.RETRACTED,
         Outcome.SENT,
     ]

@@ -266,7 +266,8 @@ class RuleSet:
         by_itself = any(trigger.kind not in ("event", "after") for trigger in rule.triggers)
         paused = any(pause.rule == rule.id for pause in self.paused)
         rated = bool(self.rates_on(rule))
-        held = to_client and (by_itself or own.collect_s > 0 or rated or (bool(quiet) and own.when_quiet != "drop"))
+        waits_long = to_client and (by_itself or own.collect_s > 0)
+        held = waits_long or rated or (bool(quiet) and own.when_quiet != "drop")
         resumed = next((of for of in self.resumed if of.rule == rule.id), None)  # what its pause held may still wait
         waits = held or paused or resumed is not None
         always_agreed = "consent" in own.exempt and set(own.channels or rule.channels).issuperset(rule.channels)
@@ -281,7 +282,7 @@ class RuleSet:
             Outcome.NO_CONSENT: to_client and not always_agreed,
             Outcome.HELD: held or paused,
             Outcome.PAUSED: paused or (resumed is not None and resumed.dropped_ms > 0),
-            Outcome.QUIET_HOURS: bool(quiet) or held,  # also what has no room to wait
+            Outcome.QUIET_HOURS: bool(quiet) or waits_long,  # also of what has no room to wait
             Outcome.DAILY_CAP: any(cap.outcome is Outcome.DAILY_CAP for cap in caps),
             Outcome.CAP: any(cap.outcome is Outcome.CAP for cap in caps),
             Outcome.HOLDOUT: any(one.share > 0 for one in self.holdouts_on(rule)),
