@@ -196,3 +196,134 @@ def test_what_was_sent_after_it_had_waited_is_retracted():
     (action,) = desk.tick_all(at(1, 9))
     assert action["cause"]["type"] == "trades"
     assert take(desk, correction(at(1, 10), big)) == ([], ["large"])
+
+
+# -- what stands, and what does not, by what replaces the event --------------------------------------------------------
+
+SURE = {**LARGE, "cooldown": "1d"}
+REPLACED = plan_of(
+    rule("any", on="[trades, logins]", **SURE),
+    rule("three", on="trades", when="trades_1d >= 3", **SURE),
+    rule("many", on="trades", when="trades_1d >= 3 and trade.amount_cny >= 1", **SURE),
+    rule("poor", becomes="client.assets_cny < 100", repeat_every="2d", **SURE),
+    rule("step", sequence="{first: {on: logins}, within: 1h, then: {on: trades, when: trade.amount_cny >= 1}}", **SURE),
+    rule(
+        "whole",
+        sequence="{first: {on: logins}, within: 1h, then: {on: trades}}",
+        when="trade.amount_cny >= 1",
+        **SURE,
+    ),
+    rule("rich", on="balances", when="balance.assets_cny >= 1000", **SURE),
+    features=FEATURES,
+)
+
+
+def now(item, **fields):
+    """The event as it is after it was replaced."""
+    return item[0], event_of(item).model_copy(update=fields)
+
+
+def test_a_condition_that_a_replacement_ends_takes_its_action_back():
+    desk, poor = Desk(REPLACED), balance(at(0), 50)
+    desk.take(profile(at(-1)))
+    assert take(desk, poor) == (["poor"], [])
+    assert take(desk, correction(at(0.1), poor, {"assets_fen": 6_000})) == ([], [])
+    assert take(desk, correction(at(0.2), now(poor, assets_fen=6_000), {"assets_fen": 60_000}, "k2"))[1] == ["poor"]
+
+
+def test_the_second_step_of_a_sequence_is_asked_for_what_it_asks_and_for_what_the_rule_asks():
+    desk, then = Desk(REPLACED), trade(at(0, 12.5), SMALL)
+    desk.take(login(at(0, 12)))
+    assert take(desk, then) == (["step", "whole"], [])
+    assert take(desk, correction(at(0, 13), then, {"amount_fen": SMALL - 1})) == ([], ["step", "whole"])
+
+
+def test_a_replacement_that_leaves_the_window_takes_the_action_back():
+    """The rule held with the event as it was sent, so that time has not passed: it is the event that is another."""
+    desk, third = Desk(REPLACED), trade(at(0, 14), SMALL)
+    desk.take(trade(at(0, 12), SMALL), trade(at(0, 13), SMALL))
+    assert take(desk, third) == (["many", "three"], [])
+    assert take(desk, correction(at(0, 15), third, {"time": at(-3)})) == ([], ["many", "three"])
+
+
+def test_where_time_has_passed_a_rule_that_asks_nothing_of_the_event_stands():
+    desk, third = Desk(REPLACED), trade(at(0, 14), SMALL)
+    desk.take(trade(at(0, 12), SMALL), trade(at(0, 13), SMALL), third, login(at(5)))
+    assert take(desk, correction(at(5.1), third, {"amount_fen": SMALL // 2})) == ([], ["many"])
+
+
+def test_a_balance_of_an_account_is_asked_as_one_of_the_whole_client():
+    desk, second = Desk(REPLACED), balance(at(0.1), 600, account="b")
+    desk.take(balance(at(0), 700, account="a"))
+    assert take(desk, second) == (["rich"], [])
+    assert take(desk, correction(at(1), second, {"assets_fen": 40_000})) == ([], [])
+    assert take(desk, correction(at(1.1), now(second, assets_fen=40_000), {"assets_fen": 20_000}, "k2"))[1] == ["rich"]
+
+
+def test_what_was_moved_in_time_is_cancelled_by_its_new_time_and_nothing_else_with_it():
+    desk, one, other = Desk(REPLACED), trade(at(0, 12), SMALL), login(at(2, 12))
+    desk.take(one, other)
+    assert take(desk, correction(at(3), one, {"time": at(0, 13)})) == ([], [])
+    assert take(desk, correction(at(3.1), other, id_="k2")) == ([], ["any"])
+    assert take(desk, correction(at(3.2), now(one, time=at(0, 13)), id_="k3")) == ([], ["any"])
+    assert desk.client.caused == []
+
+
+def test_what_a_replacement_took_back_is_not_taken_back_again():
+    desk, big = Desk(PLAN), trade(at(0), BIG)
+    desk.take(big)
+    assert take(desk, correction(at(1), big, {"amount_fen": SMALL}))[1] == ["large"]
+    assert desk.client.caused == []
+    assert take(desk, correction(at(2), now(big, amount_fen=SMALL), id_="k2"))[1] == []
+
+
+def test_a_rule_that_has_another_name_now_takes_its_actions_back():
+    desk, big = Desk(PLAN), trade(at(0), BIG)
+    desk.take(big)
+    desk.plan = plan_of(rule("huge", on="trades", when="trade.amount_cny >= 1000", was="large", **LARGE))
+    desk.states["c1"] = unpack(desk.plan.layout, pack(PLAN.layout, desk.client))
+    assert take(desk, correction(at(1), big, {"amount_fen": SMALL})) == ([], ["large"])  # by the name it was sent under
+    assert take(desk, trade(at(1.1), BIG)) == (["huge"], [])
+
+
+# -- what an action leaves behind --------------------------------------------------------------------------------------
+
+
+def test_only_the_last_action_of_a_rule_counts_for_its_cooldown_and_its_repetition():
+    desk, first = Desk(REPLACED), trade(at(0), SMALL)
+    assert take(desk, first) == (["any"], [])
+    assert take(desk, trade(at(2), SMALL)) == (["any"], [])
+    assert take(desk, correction(at(2.1), first)) == ([], ["any"])
+    assert take(desk, trade(at(2.2), SMALL)) == ([], [])  # the cooldown of the second
+    poor = balance(at(3), 50)
+    assert take(desk, poor) == (["poor"], [])
+    assert [action["rule_id"] for action in desk.tick_all(at(5.5))] == ["poor"]
+    desk.take(balance(at(5.6), 60))
+    assert take(desk, correction(at(5.7), poor)) == ([], ["poor"])
+    assert [action["rule_id"] for action in desk.tick_all(at(7.5))] == ["poor"]
+
+
+def test_an_outcome_that_was_retracted_is_listed_with_its_channel():
+    desk, big = Desk(PLAN), trade(at(0), BIG)
+    desk.take(big, correction(at(1), big))
+    (entry,) = [entry for entry in desk.client.recent if entry[4] == "retracted"]
+    assert entry[1:4] == ["large", "alert", "work_queue"]
+
+
+def test_what_no_correction_can_name_is_not_remembered():
+    desk = Desk(plan_of(rule("met", on="[profiles, trades]", **LARGE | {"cooldown": "1m"})))
+    assert take(desk, profile(at(0))) == (["met"], [])
+    assert desk.client.caused == []
+    assert take(desk, trade(at(1))) == (["met"], [])
+    assert len(desk.client.caused) == 1
+
+
+def test_what_lies_beyond_is_counted_where_a_part_of_it_may_be_known():
+    rules = [rule(f"r{number}", on="trades", **LARGE | {"cooldown": "1m"}) for number in range(5)]
+    desk, trades = Desk(plan_of(*rules)), [trade(at(0, 1 + number), SMALL) for number in range(4)]
+    desk.take(*trades)
+    part = decide(desk.plan, desk.states, [correction(at(1), trades[0])])  # of five actions one is remembered
+    assert (len(part.messages), part.counts["beyond", "trades"]) == (1, 1)
+    desk.take(login(at(40)))
+    old = decide(desk.plan, desk.states, [correction(at(40), trades[3], id_="k2")])
+    assert (old.messages, old.counts["beyond", "trades"]) == ([], 1)
