@@ -3,12 +3,33 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
 
-from tests.simulation.bugs import BUGS
-from tests.simulation.run import report, run_many
+from tests.simulation import first_seeds
+from tests.simulation.bugs import BUGS, BY_SCENARIO
+from tests.simulation.run import first_seed, report, run_many
+
+
+def write_first_seeds(processes: int | None) -> int:
+    """1 when there is a bug that no seed catches."""
+    bugs = [bug for bug in BUGS if bug not in BY_SCENARIO]
+    found: dict[str, int] = {}
+    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
+        for bug, seed in zip(bugs, pool.map(first_seed, bugs), strict=True):
+            print(f"{bug}: {'caught by none' if seed is None else seed}", flush=True)
+            if seed is not None:
+                found[bug] = seed
+    file = Path(first_seeds.__file__)
+    rows = "".join(f"    {json.dumps(bug)}: {seed},\n" for bug, seed in found.items())
+    before, name, _ = file.read_text(encoding="utf-8").partition("FIRST_SEED")
+    file.write_text(f"{before}{name}: Final[dict[str, int]] = {{\n{rows}}}\n", encoding="utf-8")
+    return 0 if len(found) == len(bugs) else 1
 
 
 def main() -> int:
@@ -18,7 +39,12 @@ def main() -> int:
     parser.add_argument("--bug", default="", choices=["", *BUGS], metavar="NAME", help=f"one of: {', '.join(BUGS)}")
     parser.add_argument("--keep", help="numbers of the inputs and faults to leave in, as a failure prints them")
     parser.add_argument("--processes", type=int, help="as many as there are cores when left out")
+    parser.add_argument(
+        "--first-seeds", action="store_true", help="find the seeds of first_seeds.py anew, and write it"
+    )
     given = parser.parse_args()
+    if given.first_seeds:
+        return write_first_seeds(given.processes)
     if given.keep is not None:
         report(given.start, given.bug, [int(number) for number in given.keep.split(",") if number])
         return 0

@@ -16,6 +16,13 @@ from tests.simulation import bugs_of_commands, bugs_of_deciding, bugs_of_log_and
 
 BUGS: Final = bugs_of_log_and_store.BUGS | bugs_of_deciding.BUGS | bugs_of_commands.BUGS
 
+# What needs two things at once is seen by going through every request, or by scenarios made for it; rarely by chance.
+BY_SCENARIO: Final = (
+    "a wait that loses a cancellation",
+    "a rebuild falls over what it finds moved",
+    "a sweep goes on though other rules decided meanwhile",
+)
+
 
 @contextmanager
 def switched_on(name: str) -> Iterator[None]:

@@ -29,6 +29,7 @@ from tests.simulation.scenario import DRAIN_S, Scenario, generate
 from tests.simulation.world import World, compiled_once
 
 MAX_STEPS: Final = 150_000  # of the event loop; a run takes some 3,000
+SEEDS_OF_BUG: Final = 1_000  # one of them has to catch each deliberate bug
 MAX_TRACE: Final = 400  # lines shown
 
 
@@ -94,6 +95,11 @@ def _chunk(bug: str, seeds: Sequence[int]) -> list[Result]:
         except Exception:
             results.append(Result(seed, ["the simulation itself failed:\n" + traceback.format_exc()]))
     return results
+
+
+def first_seed(bug: str) -> int | None:
+    """The first from 0 that fails with the bug; None if none does."""
+    return next((seed for seed in range(SEEDS_OF_BUG) if run(seed, bug).violations), None)
 
 
 def run_many(seeds: Sequence[int], bug: str = "", processes: int | None = None) -> Iterator[Result]:
