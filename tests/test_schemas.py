@@ -198,6 +198,7 @@ ACTION = OUT | {
     "team": "wealth",
     "arm": None,
     "not_before": None,
+    "follows": None,
 }
 MOVE = OUT | {"client_type": "individual", "from_tier": None, "to_tier": "A", "reason": "first", "why": {}}
 

@@ -24,7 +24,7 @@ from engine.core.plan.features import Reach
 from engine.core.plan.matching import Matcher
 from engine.core.policy import holding
 from engine.core.policy.gates import Hold, Send, Suppress, Verdict, judge
-from engine.core.policy.match import Match
+from engine.core.policy.match import FOLLOWS, Match
 from engine.core.rules.names import PERSONAL
 from engine.core.rules.occasion import Becomes, Sequence, Silence, Trigger, Unanswered
 from engine.core.rules.ruleset import Rule
@@ -189,10 +189,21 @@ def waiting(plan: Plan, rule: Rule, client: ClientState) -> Iterable[str]:
     """Its actions that are held."""
     for held in client.waiting:
         if held[holding.RULE] == rule.id:
+            if held[holding.WHY] == holding.THEN:
+                yield _said_again(rule, held)
+                continue
             why = held[holding.WHY].replace("_", " ")
             again = firm_time(max(holding.release_ms(plan, client, held), client.now_ms))
             resumed = ", or when it is resumed" if why == holding.PAUSED and rule.id in plan.paused else ""
             yield f"held since {firm_time(held[holding.SINCE_MS])} ({why}), decided again at {again}{resumed}"
+
+
+def _said_again(rule: Rule, held: list[Any]) -> str:
+    """What was sent, and what becomes of it."""
+    _, used = held[FOLLOWS]
+    left = " or ".join(channel for channel in (rule.then.channels if rule.then else ()) if channel not in used)
+    unless = f", or at {firm_time(held[holding.RELEASE_MS])} if nobody has opened it" * bool(holding.left(rule, held))
+    return f"sent by {used[-1]}: sent by {left or 'no other channel'} if that fails{unless}"
 
 
 def _silent(rule_id: str, silence: Silence, client: ClientState) -> str:

@@ -110,6 +110,12 @@ def policy(explanation: Explanation) -> str:
             return f"would stop it: quiet hours{_numbers(explanation)}{_until(explanation)}"
         case Outcome.CAP:
             return f"would stop it: the client has had what a cap allows{_numbers(explanation)}{_until(explanation)}"
+        case Outcome.UNSUITABLE:
+            return f"would stop it: what it offers does not suit the client{_numbers(explanation)}"
+        case Outcome.CHANNEL_RESTS:
+            return f"would stop it: the channel rests{_numbers(explanation)}{_until(explanation)}"
+        case Outcome.REPEATED:
+            return f"would stop it: the client has had the same text{_numbers(explanation)}{_until(explanation)}"
         case Outcome.HOLDOUT:
             return f"would stop it: the client is held out{_numbers(explanation)}"
         case _:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.core.decide.calendars import next_ms
 from engine.core.firm_time import NEVER_MS, day_number
+from engine.core.policy.clock import next_ms
 from engine.core.rules.business_days import BusinessCalendar, BusinessDays
 from engine.core.rules.occasion import Calendar
 

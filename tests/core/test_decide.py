@@ -360,7 +360,7 @@ def test_an_action_says_all_that_a_messaging_system_needs():
         "owner": "trading", "advisor_id": "adv-7", "tier": "B", "language": "en", "priority": 50, "template": "welcome",
         "parameters": {},
         "why": {"client.days_known": 1}, "expires_at": "2026-02-17T06:00:00.000Z",
-        "class": "service", "purpose": "service", "campaign": None, "tags": [], "arm": None,
+        "class": "service", "purpose": "service", "campaign": None, "tags": [], "arm": None, "follows": None,
         "team": "trading", "not_before": None,
     }  # fmt: skip
 

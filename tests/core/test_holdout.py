@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from engine.core.policy.gates import Suppress, judge
-from engine.core.policy.holdout import arm, place
 from engine.core.policy.match import Match
+from engine.core.policy.whom import arm, place
 from engine.core.rules.occasion import on
 from engine.core.rules.policy import Holdout
 from engine.insight.explain import Explainer

@@ -74,6 +74,8 @@ rules:
 {COMMON}  - id: soon
     sequence: {{first: {{on: logins}}, then: {{on: trades}}, within: 12h}}
     when: rich
+    holdout: {{share: 0.1, salt: soon}}
+    offers: {{product: '"fund"'}}
 {COMMON}"""
 DEFINITIONS = """\
 lists:
@@ -97,8 +99,18 @@ define:
 """
 POLICY = """\
 publishing: {approval: true}
-classes: {risk: {holdout: true}, service: {when_quiet: hold}}
+classes: {risk: {holdout: true}, service: {when_quiet: hold, same_text: 12h, by_answers: true}}
 holdout: {share: 0.05, salt: spring-1}
+caps:
+  a: {at_most: 3, per: day, reserve: {for: calendar}}
+  b: {at_most: 3, within: 9d, reserve: [{for: calendar}]}
+rests: {sms: {after: 3, for: 30d}}
+answers: {email: trades_30d}
+suitability:
+  products: products.csv
+  assessed: client.days_since_trade
+  within: 365d
+  blacklist: {products: blocked}
 """
 MORE = """\
   trades_24h: {source: trades, aggregate: count, window: 24h}
@@ -121,6 +133,7 @@ WIDE = {
     "definitions.yaml": DEFINITIONS,
     "more.yaml": RULES,
     "blocked.csv": "symbol,why\n600001,x\n",
+    "products.csv": "product,risk_class\nfund,R3\n",
     "other.csv": "client.tier,then\nA,1\n,2\n",
 }
 FORMAL = ("missing key", "unknown key", "not a mapping", "not a list", "unknown value", "not a name", "not a number:",

@@ -229,12 +229,28 @@ _ANSWERED: Final = """\
     audience: client
     channels: [email, sms]
     holdout: {share: 0.3, salt: low}
+    offers: {product: '"fund"'}
+    same_text: 6h
+    then: {channel: [app_push, sms], after: 3h}
     priority: 55
     cooldown: 1h
     expires: 1d
     template: low
     parameters: {low: low_7d}
     description: An answer to a survey.
+  - id: letter
+    title: A letter
+    owner: wealth
+    at: {every: day, time: "15:00"}
+    when: low_7d < 1
+    kind: survey
+    audience: client
+    channels: [email, app_push]
+    priority: 58
+    cooldown: 12h
+    expires: 1d
+    template: letter
+    description: The calendar, for clients.
   - id: no-answer
     title: A complaint without an answer
     owner: wealth
@@ -378,11 +394,16 @@ score:
 # What collects, is capped and is held is judged again by timers; the second set has none of it.
 _POLICY: Final = """\
 contact: {daily_cap: 2}
-classes: {risk: {exempt: [caps]}, service: {when_quiet: hold, collect: 2m}}
-caps: {often: {at_most: 1, within: 3h, of: {kind: message}}, each_day: {at_most: 3, per: day, zone: client}}
+classes: {risk: {exempt: [caps]}, service: {when_quiet: hold, collect: 2m, by_answers: true}}
+caps:
+  often: {at_most: 1, within: 3h, of: {kind: message}}
+  each_day: {at_most: 2, per: day, zone: client, reserve: {for: calendar}}
 quiet_hours: {evening: {hours: "19:00-23:00"}, days_off: {days: holidays, of: {kind: survey}}}
 release_over: 30m
 holdout: {share: 0.2, salt: simulated}
+suitability: {products: products.csv}
+rests: {sms: {after: 2, for: 9h}}
+answers: {email: client.days_since_trade}
 """
 
 
@@ -398,6 +419,8 @@ def _files(
 ) -> dict[str, str]:
     files = {"features.yaml": features, "tiers.yaml": tiers, "policy.yaml": policy, "rules.yaml": rules}
     others = {"events.yaml": events, "portrait.yaml": portrait, "score.yaml": score}
+    if "products.csv" in policy:
+        files["products.csv"] = "product,risk_class\nfund,R2\n"
     if score:
         files["tiers.yaml"] = tiers.partition("value_score")[0]
     return files | {"calendar.yaml": calendar} | {name: text for name, text in others.items() if text}

@@ -338,6 +338,7 @@ def _event(random: Random, topic: str, client_id: str, number: int, time_ms: int
     elif topic == "profiles":
         consents = {"sms": random.random() < 0.7, "app_push": random.random() < 0.7}
         event |= {"type": random.choice(("individual", "individual", "qfii")), "consents": consents}
+        event["risk_level"] = f"R{number % 5 + 1}"
     return event
 
 

@@ -74,6 +74,12 @@ def find(items: list[list[Any]], kind: str, key: str) -> list[Any] | None:
     return next((item for item in items if item[KEY] == key and item[KIND] == kind), None)
 
 
+def becomes(items: list[list[Any]], kind: str, key: str, now: str) -> None:
+    """The same item goes on under another key."""
+    if (item := find(items, kind, key)) is not None:
+        item[KEY] = now
+
+
 def note_step(item: list[Any], state: str, time_ms: int) -> list[str]:
     """Note a step among those of the item, in the order of time. Returns the states that it came to by that: none if it
     was in that state before or after; two if the step parts what was one stay in another state. So the number of times

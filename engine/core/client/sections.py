@@ -132,7 +132,7 @@ SECTIONS: Final = (
     Section(
         "contacts",
         2,
-        (("contacts", "c", {}), ("waiting", "w", []), ("recent", "r", [])),
+        (("contacts", "c", {}), ("waiting", "w", []), ("recent", "r", []), ("texts", "x", {}), ("failures", "f", {})),
         converters={1: _from_counts},
     ),
     Section("holdings", 2, (("holdings", "h", []),), converters={1: _without_products}),

@@ -36,6 +36,7 @@ class Layout:
     sources: dict[str, SourceLayout]  # by topic
     renamed: Mapping[str, str] = field(default_factory=dict)  # former rule id -> the rule's id now
     contacts_ms: int = 0  # for so long contacts are kept
+    texts_ms: int = 0  # for so long texts are
 
 
 class NewerState(ValueError):
@@ -49,13 +50,13 @@ class ClientState:
         "accounts", "accounts_dropped", "acted", "activities", "advisor_before", "advisor_changed_ms", "advisor_id",
         "age_band", "assets_fen", "assets_peak_fen", "birth_date", "calendar_ms", "calendar_rules", "cash_fen",
         "caused", "client_id", "consent_sources", "consents", "contacts", "corrected", "day", "decided_ms", "due_ms",
-        "event_ids", "first_steps", "held", "holdings", "items", "language", "late", "listed", "margin_ratio",
-        "marketing_consents", "now_ms", "opted_out", "overrides", "packed", "peak_below_fen", "portfolio",
-        "portrait", "portrayed", "positions", "positions_dropped", "public", "recent", "region", "review_ms",
-        "risk_consents", "risk_level", "said_ms", "score_parts", "segment", "sequence", "service_consents",
-        "silenced", "since_ms", "stage", "stage_since_ms", "tallied", "tier", "tier_before", "tier_history",
-        "tier_risk", "tier_since_ms", "time_zone", "type", "unknown", "unknown_until", "value_score", "waiting",
-        "waits",
+        "event_ids", "failures", "first_steps", "held", "holdings", "items", "language", "late", "listed",
+        "margin_ratio", "marketing_consents", "now_ms", "opted_out", "overrides", "packed", "peak_below_fen",
+        "portfolio", "portrait", "portrayed", "positions", "positions_dropped", "public", "recent", "region",
+        "review_ms", "risk_consents", "risk_level", "said_ms", "score_parts", "segment", "sequence",
+        "service_consents", "silenced", "since_ms", "stage", "stage_since_ms", "tallied", "texts", "tier",
+        "tier_before", "tier_history", "tier_risk", "tier_since_ms", "time_zone", "type", "unknown",
+        "unknown_until", "value_score", "waiting", "waits",
     )  # fmt: skip
 
     def __init__(self, layout: Layout, client_id: str, now_ms: int) -> None:
@@ -110,6 +111,8 @@ class ClientState:
             str, dict[str, Any]
         ] = {}  # rule id -> fields of that step that the rule reads when it ends
         self.contacts: contacts.Contacts = {}  # what caps count; replaced, never changed; see contacts.py
+        self.texts: dict[int, int] = {}  # what was sent -> when; replaced, never changed; see core/policy/match.py
+        self.failures: dict[str, list[int]] = {}  # channel -> the last in a row; replaced, never changed
         self.waiting: list[list[Any]] = []  # what was held, to be decided again; see core/policy/holding.py
         self.recent: list[list[Any]] = []  # the last outcomes, newest last; see core/policy/outcomes.py
         # what was bought until a day: [day, symbol, fen, millionths or None, product or None], the nearest first
@@ -163,6 +166,8 @@ class ClientState:
             self.silenced = _remembered(self.silenced, moment_ms)
         if self.contacts:
             self.contacts = contacts.remembered(self.contacts, moment_ms - layout.contacts_ms)
+        if self.texts:
+            self.texts = {text: at_ms for text, at_ms in self.texts.items() if at_ms + layout.texts_ms > moment_ms}
         if self.caused and self.caused[0][1] + REACH_MS <= moment_ms:
             self.caused = [sent for sent in self.caused if sent[1] + REACH_MS > moment_ms]
         if self.items:

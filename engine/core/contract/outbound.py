@@ -47,8 +47,11 @@ class Outcome(StrEnum):
     DAY_UNKNOWN = "day_unknown"  # a list of days, or the calendar, is asked for a day that it does not cover
     DO_NOT_CONTACT = "do_not_contact"  # staff said that the client is not to be contacted
     SNOOZED = "snoozed"  # staff let the rule, or all that goes to the client, rest
+    UNSUITABLE = "unsuitable"  # it offers a product that does not suit the client, or of which that is not known
     COOLDOWN = "cooldown"  # the rule acted for this client less than its cooldown ago
     NO_CONSENT = "no_consent"  # the client agreed to none of the rule's channels
+    CHANNEL_RESTS = "channel_rests"  # the channels that the client agreed to have failed too often in a row
+    REPEATED = "repeated"  # the client was sent the same text, with the same values, not long ago
     HELD = "held"  # it waits: for the end of quiet hours or of a pause, for what competes with it; decided again then
     PAUSED = "paused"  # the rule is paused, and the client has no room for more that waits; or what it held was dropped
     QUIET_HOURS = "quiet_hours"  # it is a time at which the policy sends nothing of that kind, and it is not held
@@ -149,6 +152,9 @@ class Action(Outbound):
     campaign: str | None = Field(description="What the rule is part of, if it says so.")
     tags: tuple[str, ...] = Field(description="What the rule is tagged with.")
     team: str = Field(description="Whose contact it is, as caps of a team count: the owner.")
+    follows: str | None = Field(
+        description="The id of the action that it says again on another channel, since that failed or was not opened."
+    )
     arm: Arm | None = Field(
         description="`treated`: a part of the clients is held out of it, and this one is not; null where nobody is."
     )

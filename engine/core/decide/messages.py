@@ -16,7 +16,7 @@ import msgspec
 from engine.core.client.state import ClientState
 from engine.core.contract.corrections import CORRECTIONS, Correction
 from engine.core.contract.events import DEFAULT_LANGUAGE, ClientType
-from engine.core.contract.message import FIRST_MS, LAST_MS, Message, cny, rfc3339
+from engine.core.contract.message import Message, rfc3339
 from engine.core.contract.outbound import (
     DECISIONS,
     RETRACTION,
@@ -29,28 +29,16 @@ from engine.core.contract.outbound import (
     TierChange,
     Value,
 )
-from engine.core.language.types import DURATION, MONEY, TIME
+from engine.core.language.types import MONEY
 from engine.core.learn.retractions import KIND, ORDINAL, RULE, SENT_MS, SEQUENCE, VERSION, Sent
-from engine.core.policy import holding, holdout
+from engine.core.policy import holding, whom
 from engine.core.policy.gates import Hold, Verdict
-from engine.core.policy.match import Match, TierMove
+from engine.core.policy.match import Match, TierMove, published, published_value
 from engine.core.policy.outcomes import Folded
 from engine.core.rules.ruleset import Rule
 
 SOURCE: Final = "urn:engage"
 _json: Final = msgspec.json.Encoder().encode
-
-
-def _value(value: Any, unit: str | None) -> Value:
-    """A value as it is published: money as CNY, a time as RFC 3339, a duration as whole seconds."""
-    published: Value = value
-    if value is not None and unit == MONEY:
-        published = cny(value)
-    elif value is not None and unit == TIME:  # one that was calculated can lie beyond what can be written
-        published = rfc3339(min(max(round(value), FIRST_MS), LAST_MS))
-    elif value is not None and unit == DURATION:
-        published = round(value / 1000)
-    return published
 
 
 def _id(client_id: str, sequence: int, ordinal: int, *what: str) -> str:
@@ -84,7 +72,10 @@ def tier_change_message(client: ClientState, move: TierMove, cause: Cause, ordin
     why: dict[str, Value] = {}
     if move.measure_name is not None:
         unit = MONEY if move.money else None
-        why = {move.measure_name: _value(move.measure, unit), "threshold": _value(move.threshold, unit)}
+        why = {
+            move.measure_name: published_value(move.measure, unit),
+            "threshold": published_value(move.threshold, unit),
+        }
     if move.since_ms is not None:
         why["since"] = rfc3339(move.since_ms)
     record = TierChange(
@@ -114,7 +105,7 @@ def action_message(match: Match, client: ClientState, channel: str, cause: Cause
     """`named` is its id."""
     compiled, event, move, held = match
     rule, audience = compiled.rule, audience_of(compiled.rule, client)
-    why = _named(compiled.why_names, compiled.why(client, event, move))
+    why = published(compiled.why_names, compiled.why(client, event, move))
     if audience != rule.audience:
         why["client.has_advisor"] = False
     record = Action(
@@ -135,7 +126,7 @@ def action_message(match: Match, client: ClientState, channel: str, cause: Cause
         language=client.language or DEFAULT_LANGUAGE,
         priority=rule.priority,
         template=rule.template,
-        parameters=_named(compiled.parameter_names, compiled.parameters(client, event, move)),
+        parameters=published(compiled.parameter_names, compiled.parameters(client, event, move)),
         why=why,
         expires_at=rfc3339(holding.expires_ms(client, match)),
         contact_class=rule.contact_class,
@@ -143,6 +134,7 @@ def action_message(match: Match, client: ClientState, channel: str, cause: Cause
         campaign=rule.campaign,
         tags=rule.tags,
         team=rule.owner,
+        follows=match.follows,
         arm="treated" if compiled.holdouts else None,
         not_before=rfc3339(held[holding.RELEASE_MS]) if held else None,
     )
@@ -170,7 +162,7 @@ def decision_message(
     """`named` is the match's name, `action` the id of the action that was sent."""
     rule, numbers = match.compiled.rule, dict(verdict.told)
     about: dict[str, Any] = {"kind": rule.kind, "channel": verdict.channel, "class": rule.contact_class}
-    if (arm := holdout.arm(match.compiled.holdouts, client.client_id)) is not None:
+    if (arm := whom.arm(match.compiled.holdouts, client.client_id)) is not None:
         about["arm"] = arm
     if action is not None:
         about["action_id"] = action
@@ -181,7 +173,8 @@ def decision_message(
         about["until"] = rfc3339(verdict.until_ms)
     if numbers:
         about["numbers"] = numbers
-    id_ = named.hex() if match.held is None else _later_id(client, named)
+    first = match.held is None or match.held[holding.WHY] == holding.THEN
+    id_ = named.hex() if first else _later_id(client, named)
     return _decision(client, id_, named, (rule.id, rule.version), verdict.reason, cause, about, folded)
 
 
@@ -248,7 +241,3 @@ def retraction_message(client: ClientState, sent: Sent, kind: str, correction: C
         action_time=rfc3339(sent[SENT_MS]),
     )
     return _message(TOPIC_OF_KIND[sent[KIND]], record, RETRACTION, RETRACTION, (("ce_retracts", action.encode()),))
-
-
-def _named(names: tuple[tuple[str, str | None], ...], values: tuple[Any, ...]) -> dict[str, Value]:
-    return {name: _value(value, unit) for (name, unit), value in zip(names, values, strict=True)}

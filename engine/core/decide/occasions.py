@@ -17,7 +17,6 @@ from engine.core.client.state import REMEMBERED_MS, ClientState
 from engine.core.contract.actions import ACTIONS
 from engine.core.contract.events import Event
 from engine.core.contract.topic import event_of, values_of
-from engine.core.decide import calendars
 from engine.core.decide.portrait import next_portrait_ms
 from engine.core.firm_time import DAY_MS, HOUR_MS, NEVER_MS, day_start_ms
 from engine.core.learn.corrections import next_known_ms
@@ -25,6 +24,7 @@ from engine.core.learn.items import next_item_ms, take_expired, take_unanswered
 from engine.core.plan.compile import Plan
 from engine.core.plan.features import next_slide_ms
 from engine.core.plan.waking import Silent, Wait, next_flip_ms
+from engine.core.policy import clock
 from engine.core.policy.holding import next_release_ms, take_released
 from engine.core.policy.match import Match, Maturity, matched
 from engine.core.rules.occasion import (
@@ -227,7 +227,7 @@ def _on_calendar(plan: Plan, client: ClientState) -> list[Match]:
         if now_ms > client.decided_ms - plan.compiled[AT][index].rule.expires_s * 1000
     }
     business = plan.timed.business
-    due = {when for when in times if calendars.next_ms(when, before_ms, birth_date, business) == now_ms}
+    due = {when for when in times if clock.next_ms(when, before_ms, birth_date, business) == now_ms}
     candidates = [index for index in possible if plan.timed.calendars[index] in due]
     return _holding(plan, AT, candidates, client) + _matured(plan, client)
 
@@ -236,7 +236,7 @@ def _matured(plan: Plan, client: ClientState) -> list[Match]:
     """Of holdings that end on one day the largest first: the others may be in its cooldown."""
     matches = []
     for day, symbol, amount_fen, _, product in sorted(client.holdings, key=lambda held: -held[2]):
-        candidates = [m.index for m in plan.timed.maturities if calendars.at_day_ms(m.when, day) == client.now_ms]
+        candidates = [m.index for m in plan.timed.maturities if clock.at_day_ms(m.when, day) == client.now_ms]
         maturity = Maturity(symbol, amount_fen, day - client.day, product, day_start_ms(day))
         matches += _holding(plan, MATURITY, candidates, client, maturity)
     return matches
@@ -259,10 +259,10 @@ def _after_ms(plan: Plan, client: ClientState, possible: list[int]) -> int:
         from_ms = max(client.now_ms, client.decided_ms - rule.expires_s * 1000)
         after_ms[when] = min(from_ms, after_ms.get(when, from_ms))
     for when, from_ms in after_ms.items():
-        due_ms = min(due_ms, calendars.next_ms(when, from_ms, client.birth_date, plan.timed.business))
+        due_ms = min(due_ms, clock.next_ms(when, from_ms, client.birth_date, plan.timed.business))
     for maturing in plan.timed.maturities:
         for day, *_ in client.holdings:
-            moment_ms = calendars.at_day_ms(maturing.when, day)
+            moment_ms = clock.at_day_ms(maturing.when, day)
             if client.now_ms < moment_ms < due_ms:
                 due_ms = moment_ms
     return due_ms

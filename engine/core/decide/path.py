@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from engine.core.client import items
 from engine.core.client.items import Item
 from engine.core.client.overrides import SNOOZE, TIER
 from engine.core.client.sections import pack, unpack
@@ -40,7 +41,8 @@ from engine.core.learn.facts import learn
 from engine.core.learn.items import keep, take_back
 from engine.core.pace import Pace
 from engine.core.plan.compile import Plan
-from engine.core.policy import holding
+from engine.core.policy import channels, holding
+from engine.core.policy.clock import zone_named
 from engine.core.policy.gates import IN_TIME, Hold, Moment, Send, judge
 from engine.core.policy.match import AtRisk, Match, TierMove, matched
 from engine.core.policy.outcomes import end, record
@@ -78,7 +80,8 @@ class Decided:
     # what else, and about what: duplicates and late (topic), receipts (channel, status), dropped (what a state has no
     # room for), overrides (kind, what is wrong with it or ""), tier_notices (tier, the one it would fall to), retracted
     # (kind of action), corrections (kind of the earlier event, result), beyond (kind of a corrected event older than
-    # what is known of actions)
+    # what is known of actions), unknown_zones (missing or invalid: of clients whose zone would have decided, the firm's
+    # did)
     counts: Counter[tuple[str, ...]] = field(default_factory=Counter)
     decided_ms: int = 0  # the moment at which this is decided; 0: whatever falls due is decided in time
     pace: Pace | None = None  # of the partition; None: rates are not asked
@@ -159,8 +162,14 @@ def _take(plan: Plan, states: MutableMapping[str, ClientState], topic: str, even
         _take(plan, states, *comes, decided)
 
 
-def _receipt(_plan: Plan, _client: ClientState, event: Any, decided: Decided, _steps: list[Item]) -> None:
+def _receipt(plan: Plan, client: ClientState, event: Any, decided: Decided, _steps: list[Item]) -> None:
     decided.counts["receipts", event.channel, event.status] += 1
+    channels.note_receipt(plan, client, event)
+    channels.heard(client, event.action_id, event.status)
+
+
+def _feedback(_plan: Plan, client: ClientState, event: Any, _decided: Decided, _steps: list[Item]) -> None:
+    channels.heard(client, event.action_id, "answered")
 
 
 def _override(plan: Plan, _client: ClientState, event: Any, decided: Decided, _steps: list[Item]) -> None:
@@ -205,6 +214,7 @@ def _retract(
 
 _BACK: Final[dict[str, Callable[[Plan, ClientState, Any, Decided, list[Item]], tuple[str, Event] | None]]] = {
     "receipts": _receipt,
+    "feedback": _feedback,
     "overrides": _override,
     CORRECTIONS: _correction,
 }
@@ -330,6 +340,8 @@ def _send(
         named, action = match_name(client, match, ordinal), None
         decided.outcomes[rule.id, verdict.reason] += 1
         folded = record(plan, client, match, verdict)
+        if match.compiled.by_client_zone and zone_named(client.time_zone) is None:
+            decided.counts["unknown_zones", "missing" if client.time_zone is None else "invalid"] += 1
         note_action(plan, client, rule, verdict.channel, verdict.reason.value)
         if isinstance(verdict, Hold):
             holding.hold(plan, client, match, cause, verdict.until_ms, verdict.why, named)
@@ -337,6 +349,8 @@ def _send(
             action = action_id(client, rule, ordinal)
             decided.messages.append(action_message(match, client, verdict.channel, first, action))
             retractions.note(client, first, rule, ordinal)
+            if rule.then is not None:
+                _follow(plan, client, match, first, verdict.channel, action, decided)
             if plan.timed.kept:
                 opened += keep(plan, client, rule, action)
         if folded is not None:
@@ -353,3 +367,13 @@ def _end(plan: Plan, client: ClientState, gone: list[list[Any]], outcome: Outcom
         folded = end(plan, client, held[holding.RULE], compiled.rule.kind if compiled else "", outcome)
         if folded is not None:
             decided.messages.append(ending_message(client, held, outcome, folded))
+
+
+def _follow(
+    plan: Plan, client: ClientState, match: Match, cause: Cause, channel: str, id_: str, decided: Decided
+) -> None:
+    """What its rule says then; an item that waits for an answer waits for that to the last that was sent."""
+    if match.follows is not None:
+        items.becomes(client.items, match.compiled.rule.kind, match.follows, id_)
+    if not channels.follow(plan, client, match, cause, channel, id_):
+        decided.counts["dropped", "follow_ups"] += 1

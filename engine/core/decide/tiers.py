@@ -13,10 +13,11 @@ from typing import Any
 
 from engine.core.client import overrides
 from engine.core.client.state import MAX_HISTORY, ClientState
-from engine.core.decide import calendars
 from engine.core.firm_time import DAY_MS, HOUR_MS, NEVER_MS, day_start_ms
-from engine.core.plan.compile import CompiledLadder, Plan
+from engine.core.plan.compile import Plan
 from engine.core.plan.features import next_slide_ms
+from engine.core.plan.sensitivity import CompiledLadder
+from engine.core.policy import clock
 from engine.core.policy.match import AtRisk, TierMove
 from engine.core.rules.ruleset import Ladder
 
@@ -97,7 +98,7 @@ def _falls_down_ms(ladder: Ladder, client: ClientState) -> int:
     """When a client who has notice now moves down: after its stay and the grace, at a review."""
     stay_ms = (client.tier_since_ms or 0) + ladder.demote_after_days * DAY_MS
     earliest_ms = max(stay_ms, client.now_ms + ladder.grace_days * DAY_MS)
-    return earliest_ms if ladder.review is None else calendars.next_ms(ladder.review, earliest_ms - 1)
+    return earliest_ms if ladder.review is None else clock.next_ms(ladder.review, earliest_ms - 1)
 
 
 def _given(client: ClientState, tier: str) -> TierMove | None:

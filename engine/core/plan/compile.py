@@ -6,23 +6,23 @@ Holds: generated code is built from the engine's own text and from checked trees
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from itertools import chain
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from engine.core.client.state import ClientState, Layout
 from engine.core.contract import topics
 from engine.core.contract.actions import ACTIONS
 from engine.core.contract.corrections import CORRECTIONS
 from engine.core.contract.fields import DIMENSIONS
-from engine.core.language.expressions import Expression, Name, Scope, to_python
+from engine.core.language.expressions import Expression, Scope, to_python
 from engine.core.plan import corrected, features, matching, updates
 from engine.core.plan.codegen import Code
 from engine.core.plan.features import Reach
 from engine.core.plan.matching import Matcher
 from engine.core.plan.readers import public_value
-from engine.core.plan.sensitivity import moves_with_now, wrong_when_short
+from engine.core.plan.sensitivity import CompiledLadder, compiled_ladder, wrong_when_short
 from engine.core.plan.waking import (
     Meanings,
     Portrayal,
@@ -46,8 +46,8 @@ from engine.core.rules import names
 from engine.core.rules.business_days import business_days
 from engine.core.rules.day_lists import DayLists
 from engine.core.rules.occasion import AT, BECOMES, Becomes, Trigger, on, triggers
-from engine.core.rules.policy import Cap, ContactClass, Holdout, Pause, QuietHours, Rate, Resumption
-from engine.core.rules.ruleset import Ladder, Rule, RuleSet, counting
+from engine.core.rules.policy import Cap, ContactClass, Holdout, Pause, QuietHours, Rate, Rest, Resumption
+from engine.core.rules.ruleset import Rule, RuleSet, counting
 from engine.core.rules.score import with_score
 
 
@@ -63,6 +63,11 @@ class CompiledRule:
     quiet: tuple[QuietHours, ...]
     holdouts: tuple[Holdout, ...]
     rates: tuple[Rate, ...]
+    offers: Read | None  # the product that it offers
+    by_client_zone: bool  # whether a cap or quiet hours ask what time it is for the client
+    same_text_ms: int
+    rare: bool  # whether it has what few rules have: an offer, a text that is not sent twice
+    keeps_text: bool  # whether what it sends matters to some rule's `same_text`
     passed_on: frozenset[str]  # fields of its event that are in no state
     why: Read
     why_names: tuple[tuple[str, str | None], ...]  # (name, unit)
@@ -72,23 +77,6 @@ class CompiledRule:
     own: Read | None  # the part of its condition that its event alone decides
     beyond: Read | None  # whether a list of days that the condition asks has ended before the day in question
     needs: tuple[Reach, ...]  # the features whose value must not be short of its past for the condition to be right
-
-
-@dataclass(frozen=True, slots=True)
-class CompiledLadder:
-    ladder: Ladder
-    measure: Read
-    money: bool
-    enter: tuple[float | None, ...]  # in the measure's stored unit (fen for money)
-    exit: tuple[float | None, ...]
-    place: dict[str | None, int]  # tier -> its step
-    daily_mean: tuple[int, int] | None  # (column, window in days) when the measure is one daily_mean feature
-    falling: (
-        tuple[str, int, int] | None
-    )  # (topic, column, window in days) when it is one count or sum that can only fall
-    bases: tuple[Read, ...]  # since when the days are counted that the measure reads
-    by_now: Literal["day", "hour"] | None  # how the measure moves with `now`
-    needs: tuple[Reach, ...]  # the features that the measure reads
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +103,10 @@ class Plan:
     reaches: Mapping[str, Reach]  # feature name -> how far back it asks
     rule_ids: frozenset[str]  # also former ones
     declared_types: topics.Kinds  # what a record on the topic `events` can be
+    answers: Read | None  # to each channel of policy.answers
+    rests: Mapping[str, Rest]  # by channel
+    assessed: Read | None  # days since the client's risk was assessed
+    barred: tuple[frozenset[str], frozenset[str]]  # clients to whom nothing is offered, products that are not
     holdable: dict[str, dict[str, CompiledRule]]  # rule id -> trigger -> as it is evaluated there
     paused: dict[str, Pause]  # by rule id
     resumed: dict[str, Resumption]
@@ -178,6 +170,11 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
     matching.add(code, "stage", [sure(stage.when) for stage in rule_set.stages], scope if rule_set.stages else {})
     traits = [code.place(to_python(trait.value, scope)) for trait in rule_set.traits]
     code.function("traits", "c, e, t", [f"return {matching.tuple_of(traits)}"])
+    if (suits := rule_set.policy.suitability) is not None and suits.assessed is not None:
+        code.function("assessed", "c, e, t", [f"return {code.place(to_python(suits.assessed, scope))}"])
+    if rule_set.policy.answers:
+        values = [code.place(to_python(value, scope)) for _, value in rule_set.policy.answers]
+        code.function("answers", "c, e, t", [f"return {matching.tuple_of(values)}"])
     if rule_set.score:
         code.function("score_parts", "c, e, t", [f"return {_score_parts(rule_set, scope)}"])
     for client_type, expression in measured.items():
@@ -190,7 +187,9 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
     base_of = {name.name: space[f"base_{name.name.partition('.')[2]}"] for name in bases}
     reaches = {name: reach for plan in sources.values() for name, reach in plan.reaches.items()}
     ladders = {
-        t: _ladder(ladder, measured[t], space[f"measure_{t}"], sources, read_by(measured[t], scope), base_of, reaches)
+        t: compiled_ladder(
+            ladder, measured[t], space[f"measure_{t}"], sources, read_by(measured[t], scope), base_of, reaches
+        )
         for t, ladder in rule_set.tiers.ladders.items()
     }
     by_balance_alone = all(ladder.daily_mean is not None for ladder in ladders.values())
@@ -201,7 +200,10 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
     return Plan(
         rule_set=rule_set,
         layout=Layout(
-            {source: plan.layout for source, plan in sources.items()}, rule_set.was_rules, rule_set.policy.kept_ms
+            {source: plan.layout for source, plan in sources.items()},
+            rule_set.was_rules,
+            rule_set.policy.kept_ms,
+            max(rule_set.texts_s.values(), default=0) * 1000,
         ),
         update={source: space[f"update_{source}"] for source in sources},
         client_totals=features.daily_totals(sources["balances"]),
@@ -248,6 +250,10 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
         reaches=reaches,
         rule_ids=frozenset(rule.id for rule in rule_set.rules) | frozenset(rule_set.was_rules),
         declared_types=rule_set.declared_types,
+        answers=space.get("answers"),
+        rests={rest.name: rest for rest in rule_set.policy.rests},
+        assessed=space.get("assessed"),
+        barred=_barred(rule_set),
         holdable=_holdable(compiled.values()),
         paused={pause.rule: pause for pause in rule_set.paused},
         resumed={resumption.rule: resumption for resumption in rule_set.resumed},
@@ -263,6 +269,13 @@ def paused_otherwise(plan: Plan, rule_set: RuleSet) -> Plan:
         paused={pause.rule: pause for pause in rule_set.paused},
         resumed={resumption.rule: resumption for resumption in rule_set.resumed},
     )
+
+
+def _barred(rule_set: RuleSet) -> tuple[frozenset[str], frozenset[str]]:
+    suits, lists = rule_set.policy.suitability, rule_set.lists
+    if suits is None:
+        return frozenset(), frozenset()
+    return frozenset(lists.get(suits.barred_clients or "", ())), frozenset(lists.get(suits.barred_products or "", ()))
 
 
 def _holdable(compiled: Iterable[tuple[CompiledRule, ...]]) -> dict[str, dict[str, CompiledRule]]:
@@ -308,7 +321,7 @@ def _compiled(
     rule_set: RuleSet,
 ) -> tuple[CompiledRule, ...]:
     scope, policy = scopes[trigger] if rules else {}, rule_set.policy
-    kind = rule_set.kinds.get(trigger.topic)
+    kind, texts = rule_set.kinds.get(trigger.topic), rule_set.texts_s
     passed_on = frozenset(asked.field for asked in kind.names if not asked.kept) if kind is not None else frozenset()
     aggregates = {name: reach.aggregate for name, reach in reaches.items()}
     return tuple(
@@ -321,6 +334,11 @@ def _compiled(
             rule_set.quiet_hours_on(rule),
             rule_set.holdouts_on(rule),
             rule_set.rates_on(rule),
+            space.get(f"offers_{trigger}_{index}"),
+            rule_set.asks_zone(rule),
+            rule_set.same_text_s(rule) * 1000,
+            rule.offers is not None or bool(rule_set.same_text_s(rule)),
+            rule.audience == "client" and rule.template in texts,
             passed_on,
             space[f"why_{trigger}_{index}"],
             tuple(
@@ -363,33 +381,3 @@ def _add_possible(
     for what, rules in waiting.items():
         fixed = [fixed_part(sure(rule.when, in_doubt=True), scope, meanings) for rule in rules]
         matching.add(code, f"possible_{what}", fixed, scope)
-
-
-def _ladder(
-    ladder: Ladder,
-    measured: Expression,
-    measure: Read,
-    sources: Mapping[str, features.SourcePlan],
-    reads: Sequence[Name],
-    base_of: Mapping[str, Read],
-    reaches: Mapping[str, Reach],
-) -> CompiledLadder:
-    money, name = ladder.measure.type.unit == "cny", ladder.measure.text.strip()
-    by_now = moves_with_now(measured.tree) if measured is ladder.measure else "hour"
-
-    def stored(threshold: float | None) -> float | None:
-        return round(threshold * 100) if money and threshold is not None else threshold
-
-    return CompiledLadder(
-        ladder,
-        measure,
-        money,
-        tuple(stored(step.enter) for step in ladder.steps),
-        tuple(stored(step.exit) for step in ladder.steps),
-        {step.tier: place for place, step in reversed([*enumerate(ladder.steps)])},
-        sources["balances"].daily_means.get(name),
-        next(((topic, *plan.falling[name]) for topic, plan in sources.items() if name in plan.falling), None),
-        tuple(base_of[name.name] for name in reads if name.changes == "elapsed"),
-        by_now if any(name.changes == "now" for name in reads) else None,
-        tuple(reaches[name.name] for name in reads if name.name in reaches),
-    )

@@ -308,8 +308,12 @@ def add_rules(
         code.function(f"parameters_{trigger}_{index}", "c, e, t", [f"return {tuple_of(parameters)}"])
         if isinstance(rule.occasion, OnEvents) and (own := own_part(conditions[index], scope)) is not None:
             code.function(f"own_{trigger}_{index}", "c, e, t", [f"return {code.place(to_python(own, scope))}"])
+        if rule.offers is not None:
+            code.function(
+                f"offers_{trigger}_{index}", "c, e, t", [f"return {code.place(to_python(rule.offers, scope))}"]
+            )
         given = (rule.cooldown_by, rule.channels_by)
-        others = [asked.tree for asked in (*(value for _, value in rule.parameters), *given) if asked]
+        others = [asked.tree for asked in (*(value for _, value in rule.parameters), rule.offers, *given) if asked]
         by_day = isinstance(rule.occasion, Calendar) and rule.occasion.every in BUSINESS_DAYS
         if (beyond := day_lists.beyond(rule.when.tree, others, by_day)) is not None:
             test = code.place(to_python(replace(rule.when, tree=beyond), scope))

@@ -1,7 +1,7 @@
-"""Where a condition can be wrong, or change, without an event.
+"""Where a condition or the measure of a ladder can be wrong, or change, without an event.
 
-Enters: a condition's tree. Leaves: the features that make it wrong while their past is not wholly known, and how it
-moves with `now`.
+Enters: a tree; a ladder. Leaves: the features that make it wrong while their past is not wholly known, how it moves
+with `now`; the ladder with what moves it.
 Holds: in doubt, a feature counts as making the condition wrong.
 """
 
@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final, Literal
 
-from engine.core.language.expressions import Expression
+from engine.core.language.expressions import Expression, Name
 from engine.core.language.functions import FUNCTIONS
+from engine.core.plan.features import Reach, SourcePlan
+from engine.core.plan.waking import Read
+from engine.core.rules.ruleset import Ladder
 
 _RISING: Final = ("count", "sum", "distinct", "max")  # more of the past never makes them less
 
@@ -61,3 +65,50 @@ def moves_with_now(tree: ast.expr) -> Literal["day", "hour"]:
     }
     moments = (node for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id == "now")
     return "day" if all(id(node) in inside for node in moments) else "hour"
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledLadder:
+    ladder: Ladder
+    measure: Read
+    money: bool
+    enter: tuple[float | None, ...]  # in the measure's stored unit (fen for money)
+    exit: tuple[float | None, ...]
+    place: dict[str | None, int]  # tier -> its step
+    daily_mean: tuple[int, int] | None  # (column, window in days) when the measure is one daily_mean feature
+    falling: (
+        tuple[str, int, int] | None
+    )  # (topic, column, window in days) when it is one count or sum that can only fall
+    bases: tuple[Read, ...]  # since when the days are counted that the measure reads
+    by_now: Literal["day", "hour"] | None  # how the measure moves with `now`
+    needs: tuple[Reach, ...]  # the features that the measure reads
+
+
+def compiled_ladder(
+    ladder: Ladder,
+    measured: Expression,
+    measure: Read,
+    sources: Mapping[str, SourcePlan],
+    reads: Sequence[Name],
+    base_of: Mapping[str, Read],
+    reaches: Mapping[str, Reach],
+) -> CompiledLadder:
+    money, name = ladder.measure.type.unit == "cny", ladder.measure.text.strip()
+    by_now = moves_with_now(measured.tree) if measured is ladder.measure else "hour"
+
+    def stored(threshold: float | None) -> float | None:
+        return round(threshold * 100) if money and threshold is not None else threshold
+
+    return CompiledLadder(
+        ladder,
+        measure,
+        money,
+        tuple(stored(step.enter) for step in ladder.steps),
+        tuple(stored(step.exit) for step in ladder.steps),
+        {step.tier: place for place, step in reversed([*enumerate(ladder.steps)])},
+        sources["balances"].daily_means.get(name),
+        next(((topic, *plan.falling[name]) for topic, plan in sources.items() if name in plan.falling), None),
+        tuple(base_of[name.name] for name in reads if name.changes == "elapsed"),
+        by_now if any(name.changes == "now" for name in reads) else None,
+        tuple(reaches[name.name] for name in reads if name.name in reaches),
+    )

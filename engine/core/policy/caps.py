@@ -7,7 +7,7 @@ does not count are left out, except by caps that name it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from engine.core.client import contacts
@@ -18,6 +18,10 @@ from engine.core.policy.clock import FIRM, period_ms, zone_named
 from engine.core.rules.policy import Cap, ContactPolicy
 
 MOST_NAMED = 3  # of those that had the slots
+
+
+# what will count towards a cap until a moment: when, and of which rule
+Coming = Callable[[Cap, int], Sequence[tuple[int, str]]]
 
 
 class Reached(NamedTuple):
@@ -31,20 +35,21 @@ class Reached(NamedTuple):
     elsewhere: bool = False  # another channel may have room
 
 
-def reached(policy: ContactPolicy, caps: Iterable[Cap], client: ClientState, contact: Contact) -> Reached | None:
+def reached(
+    policy: ContactPolicy, caps: Iterable[Cap], client: ClientState, contact: Contact, coming: Coming
+) -> Reached | None:
     """What leaves no room for a contact now."""
-    found = [
-        stop for cap in caps if cap.of.meets(contact) and (stop := _reached(policy, cap, client, contact)) is not None
-    ]
+    met = [cap for cap in caps if cap.of.meets(contact)]
+    found = [stop for cap in met if (stop := _reached(policy, cap, client, contact, coming)) is not None]
     if not found:
         return None
     longest = max(found, key=lambda stop: NEVER_MS if stop.until_ms is None else stop.until_ms)
     return longest._replace(elsewhere=all(stop.cap.of.channels for stop in found))
 
 
-def _reached(policy: ContactPolicy, cap: Cap, client: ClientState, contact: Contact) -> Reached | None:
+def _reached(policy: ContactPolicy, cap: Cap, client: ClientState, contact: Contact, coming: Coming) -> Reached | None:
+    length_ms = cap.within_s * 1000
     if cap.per is None:
-        length_ms = cap.within_s * 1000
         since_ms, next_ms = client.now_ms - length_ms + 1, None
     else:
         zone = (zone_named(client.time_zone) if cap.zone == "client" else None) or FIRM
@@ -65,9 +70,17 @@ def _reached(policy: ContactPolicy, cap: Cap, client: ClientState, contact: Cont
         rules = dict.fromkeys(one.rule for one in had if one.rule)
         return Reached(cap, len(times), at_most, until_ms, tuple(rules))
 
-    whole = stop(contacts.times_of(client.contacts, meant, since_ms), cap.at_most)
-    if whole is not None or not cap.reserved:
+    times = contacts.times_of(client.contacts, meant, since_ms)
+    if (whole := stop(times, cap.at_most)) is not None:
         return whole
+    if cap.for_calendar:
+        until_ms = client.now_ms + length_ms if next_ms is None else next_ms
+        for kept, (due_ms, rule) in enumerate(coming(cap, until_ms), 1):
+            had = len(times) if next_ms is not None else sum(t > due_ms - length_ms for t in times)
+            if had + 1 + kept > cap.at_most:  # what is sent now would take its place
+                return Reached(cap, len(times), max(cap.at_most - kept, 0), due_ms, (rule,))
+    if not cap.reserved:
+        return None
     lower = {one.name for one in policy.classes[policy.rank(cap.reserved_for) + 1 :]}
     if contact.contact_class not in lower:
         return None

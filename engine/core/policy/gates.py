@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, NamedTuple
 
 from engine.core.client import overrides
@@ -18,10 +19,11 @@ from engine.core.contract.message import rfc3339
 from engine.core.contract.outbound import Outcome, Value
 from engine.core.firm_time import DAY_MS, NEVER_MS
 from engine.core.plan.compile import Plan
-from engine.core.policy import caps, holding, holdout, quiet
-from engine.core.policy.clock import zone_named
-from engine.core.policy.match import Match
-from engine.core.rules.policy import ContactClass
+from engine.core.policy import caps, channels, holding, quiet, whom
+from engine.core.policy.clock import next_ms, zone_named
+from engine.core.policy.match import Match, sent_ms
+from engine.core.rules.occasion import AT, Calendar
+from engine.core.rules.policy import Cap, ContactClass
 
 LATE_MS: Final = 2_000  # what fell due longer ago waits until all that has come since is known
 UNSTOPPED: Final = {"consent", "do_not_contact", "snooze"}  # of a class exempt from all: what came since cannot stop it
@@ -81,6 +83,7 @@ class Offer(NamedTuple):
     channels: tuple[str, ...]  # in order of preference
     channel: str  # the first that the client agreed to; if there is none, the first of all
     agreed: tuple[str, ...]
+    resting: tuple[str, ...] = ()  # of those that the client agreed to, too
 
     @property
     def to_client(self) -> bool:
@@ -140,15 +143,42 @@ def _snoozed(plan: Plan, client: ClientState, offer: Offer) -> Suppress | None:
     return Suppress(offer.channel, Outcome.SNOOZED, until_ms) if until_ms else None
 
 
+def _unsuitable(plan: Plan, client: ClientState, offer: Offer) -> Suppress | None:
+    """What it offers does not suit the client, whoever acts."""
+    if offer.match.compiled.offers is None or (told := whom.against(plan, client, offer.match)) is None:
+        return None
+    return Suppress(offer.channel, Outcome.UNSUITABLE, None, told)
+
+
 def _cooldown(plan: Plan, client: ClientState, offer: Offer) -> Suppress | None:
     acted_ms = client.acted.get(offer.match.compiled.rule.id)
-    if acted_ms is None or client.now_ms >= acted_ms + offer.cooldown_ms:
+    if acted_ms is None or offer.match.follows or client.now_ms >= acted_ms + offer.cooldown_ms:
         return None
     return Suppress(offer.channel, Outcome.COOLDOWN, acted_ms + offer.cooldown_ms)
 
 
 def _no_consent(plan: Plan, client: ClientState, offer: Offer) -> Suppress | None:
-    return Suppress(offer.channel, Outcome.NO_CONSENT) if offer.to_client and not offer.agreed else None
+    has_none = offer.to_client and not offer.agreed and not offer.resting
+    return Suppress(offer.channel, Outcome.NO_CONSENT) if has_none else None
+
+
+def _channel_rests(plan: Plan, client: ClientState, offer: Offer) -> Suppress | None:
+    """All channels that are left have failed too often in a row."""
+    if offer.agreed or not offer.resting:
+        return None
+    ends = {channel: channels.rests_until_ms(plan, client, channel) or 0 for channel in offer.resting}
+    first = min(offer.resting, key=lambda channel: ends[channel])
+    told: Told = (("channel", first), ("failures", len(client.failures[first])))
+    return Suppress(first, Outcome.CHANNEL_RESTS, ends[first], told)
+
+
+def _repeated(plan: Plan, client: ClientState, offer: Offer) -> Suppress | None:
+    """The client has just read it."""
+    compiled = offer.match.compiled
+    if not compiled.same_text_ms or offer.match.follows or (at_ms := sent_ms(client, offer.match)) is None:
+        return None
+    told: Told = (("template", compiled.rule.template), ("sent", rfc3339(at_ms)))
+    return Suppress(offer.channel, Outcome.REPEATED, at_ms + compiled.same_text_ms, told)
 
 
 def _late(plan: Plan, client: ClientState, offer: Offer) -> Suppress | Hold | None:
@@ -193,6 +223,8 @@ def _paused(plan: Plan, client: ClientState, offer: Offer) -> Suppress | Hold | 
     return Hold(offer.channel, holding.expires_ms(client, match), holding.PAUSED, told)
 
 
+# What few rules ask, or few clients have.
+RARE: Final = (Outcome.UNSUITABLE, Outcome.CHANNEL_RESTS, Outcome.REPEATED)
 # In the order of `Outcome`: the first that stops an action is the one recorded.
 GATES: Final[tuple[tuple[Outcome, Gate], ...]] = (
     (Outcome.EXPIRED, _expired),
@@ -201,34 +233,41 @@ GATES: Final[tuple[tuple[Outcome, Gate], ...]] = (
     (Outcome.DAY_UNKNOWN, _day_unknown),
     (Outcome.DO_NOT_CONTACT, _do_not_contact),
     (Outcome.SNOOZED, _snoozed),
+    (Outcome.UNSUITABLE, _unsuitable),
     (Outcome.COOLDOWN, _cooldown),
     (Outcome.NO_CONSENT, _no_consent),
+    (Outcome.CHANNEL_RESTS, _channel_rests),
+    (Outcome.REPEATED, _repeated),
     (Outcome.HELD, _late),
     (Outcome.HELD, _collected),
 )
 
 
-def offer_of(client: ClientState, match: Match, moment: Moment) -> Offer:
+def offer_of(plan: Plan, client: ClientState, match: Match, moment: Moment) -> Offer:
     """What the rule offers this client now: its cooldown and channels can depend on the client."""
     rule = match.compiled.rule
     days, by_table = match.compiled.contact(client, None, None)
-    channels: tuple[str, ...] = by_table or rule.channels
+    to_use: tuple[str, ...] = by_table or rule.channels
     most_ms = rule.cooldown_s * 1000
     cooldown_ms = most_ms if days is None else min(round(days * DAY_MS), most_ms)
     if rule.audience != "client":
-        return Offer(match, moment, cooldown_ms, channels, channels[0], channels)
+        return Offer(match, moment, cooldown_ms, to_use, to_use[0], to_use)
     own = match.compiled.contact_class
-    agreed = tuple(channel for channel in channels if granted(client, channel, own.purpose))
+    if match.held is not None or own.by_answers:
+        to_use = channels.to_try(plan, client, match, to_use)
+    agreed = tuple(channel for channel in to_use if granted(client, channel, own.purpose))
     if "consent" in own.exempt:
-        agreed += tuple(one for one in channels if one in own.channels and one not in agreed)
-    return Offer(match, moment, cooldown_ms, channels, agreed[0] if agreed else channels[0], agreed)
+        agreed += tuple(one for one in to_use if one in own.channels and one not in agreed)
+    resting = channels.resting(plan, client, agreed) if client.failures and "rests" not in own.exempt else ()
+    agreed = tuple(one for one in agreed if one not in resting)
+    return Offer(match, moment, cooldown_ms, to_use, (*agreed, *to_use)[0], agreed, resting)
 
 
 def judge(plan: Plan, client: ClientState, match: Match, moment: Moment = IN_TIME) -> Verdict:
     """The verdict on the action. Changes nothing."""
-    offer = offer_of(client, match, moment)
-    for _, gate in GATES:
-        if (verdict := gate(plan, client, offer)) is not None:
+    offer, rare = offer_of(plan, client, match, moment), match.compiled.rare
+    for outcome, gate in GATES:
+        if (rare or offer.resting or outcome not in RARE) and (verdict := gate(plan, client, offer)) is not None:
             return verdict
     if (plan.paused or plan.resumed) and (stopped := _paused(plan, client, offer)) is not None:
         return stopped
@@ -253,10 +292,10 @@ def judge(plan: Plan, client: ClientState, match: Match, moment: Moment = IN_TIM
 def _drawn(client: ClientState, offer: Offer, channel: str) -> Send | Suppress:
     """All else lets it pass: it is sent unless the client is held out of it. So both arms are asked alike."""
     compiled = offer.match.compiled
-    if not compiled.holdouts or (by := holdout.holds_out(compiled.holdouts, client.client_id)) is None:
+    if not compiled.holdouts or (by := whom.holds_out(compiled.holdouts, client.client_id)) is None:
         return Send(channel)
     told: Told = (("holdout", "rule" if by is compiled.rule.holdout else "firm"), ("share", by.share))
-    told += (("place", round(holdout.place(by.salt, client.client_id), 4)),)
+    told += (("place", round(whom.place(by.salt, client.client_id), 4)),)
     return Suppress(channel, Outcome.HOLDOUT, None, told)
 
 
@@ -292,10 +331,40 @@ def _capped(plan: Plan, client: ClientState, offer: Offer, channel: str) -> tupl
     compiled = offer.match.compiled
     if not compiled.caps:
         return None, False
-    stop = caps.reached(plan.rule_set.policy, compiled.caps, client, compiled.rule.contact(channel))
+    coming = partial(_coming, plan, client, compiled.rule.priority)
+    stop = caps.reached(plan.rule_set.policy, compiled.caps, client, compiled.rule.contact(channel), coming)
     if stop is None:
         return None, False
     period = stop.cap.per or stop.cap.within_s
     told: Told = (("cap", stop.cap.name), ("count", stop.had), ("at_most", stop.at_most), ("period", period))
     told += (("lost_to", ", ".join(stop.lost_to)),) if stop.lost_to else ()
     return Suppress(channel, stop.cap.outcome, stop.until_ms, told), stop.elsewhere
+
+
+def _coming(plan: Plan, client: ClientState, priority: int, cap: Cap, until_ms: int) -> list[tuple[int, str]]:
+    """The calendar actions of higher priority that are known to be due before a moment and count towards a cap, by
+    what is known of the client now: when, and of which rule; no more of them than the cap allows.
+    """
+    found: list[tuple[int, str]] = []
+    for index in plan.match[AT](client, None, None):
+        compiled = plan.compiled[AT][index]
+        rule, when = compiled.rule, compiled.rule.occasion
+        offer = offer_of(plan, client, Match(compiled), IN_TIME)
+        counts = compiled.contact_class.counts or bool(cap.of.classes)
+        if rule.priority <= priority or cap not in compiled.caps or not counts or not isinstance(when, Calendar):
+            continue
+        if rule.id in plan.paused:
+            continue
+        if not cap.of.meets(rule.contact(offer.channel)) or whom.holds_out(compiled.holdouts, client.client_id):
+            continue
+        if any(gate(plan, client, offer) for why, gate in GATES if why not in (Outcome.COOLDOWN, Outcome.HELD)):
+            continue
+        again_ms = client.acted.get(rule.id, -offer.cooldown_ms) + offer.cooldown_ms
+        due_ms = client.now_ms
+        for _ in range(cap.at_most):
+            due_ms = next_ms(when, max(due_ms, again_ms - 1), client.birth_date, plan.timed.business)
+            if due_ms >= until_ms:
+                break
+            found.append((due_ms, rule.id))
+            again_ms = due_ms + offer.cooldown_ms
+    return sorted(found)[: cap.at_most]

@@ -21,13 +21,15 @@ from engine.core.contract.message import rfc3339
 from engine.core.contract.outbound import Cause
 from engine.core.firm_time import DAY_MS, MINUTE_MS, NEVER_MS
 from engine.core.plan.compile import CompiledRule, Plan
-from engine.core.policy.match import AtRisk, Match, about, stored
+from engine.core.policy.match import FOLLOWS, AtRisk, Match, about, stored
 from engine.core.rules.occasion import Silence, Unanswered
+from engine.core.rules.ruleset import Rule
 
 MAX_WAITING: Final = 16
 MAX_PAUSED: Final = 8  # a rule that ran away must not take the room of the others
 PAUSED: Final = "paused"
-# places in what waits; the last is there of what a pause holds, and is when that began
+THEN: Final = "then"  # why an action waits that was sent: to be said again on another channel
+# places in what waits; the last is there of what a pause holds, and is when that began; see FOLLOWS, too
 RULE, TRIGGER, SINCE_MS, RELEASE_MS, EXPIRES_MS, WHY, ABOUT, CAUSE, MATCH, VERSION, PAUSE_MS = range(11)
 
 
@@ -60,8 +62,8 @@ def hold(plan: Plan, client: ClientState, match: Match, cause: Cause, release_ms
     compiled, kept = match.compiled, match.held
     pause = [plan.paused[compiled.rule.id].since_ms] if why == PAUSED else []
     if kept is not None:
-        about_it = kept[ABOUT:PAUSE_MS]
-        client.waiting.append([*kept[:RELEASE_MS], release_ms, kept[EXPIRES_MS], why, *about_it, *pause])
+        more = [*(pause or [0]), *kept[FOLLOWS:]] if match.follows else pause
+        client.waiting.append([*kept[:RELEASE_MS], release_ms, kept[EXPIRES_MS], why, *kept[ABOUT:PAUSE_MS], *more])
         return
     entry = [compiled.rule.id, str(compiled.trigger), client.now_ms, release_ms, expires_ms(client, match), why]
     about_it = [stored(match), [cause.type, cause.event_id, cause.time], named, compiled.rule.version]
@@ -118,7 +120,7 @@ def take_released(plan: Plan, client: ClientState) -> list[Match]:
         compiled = compiled_of(plan, held)
         if compiled is None or release_ms(plan, client, held) > client.now_ms:
             waiting.append(held)
-        else:
+        elif len(held) <= FOLLOWS or left(compiled.rule, held):
             matches.append(Match(compiled, *about(compiled, held[ABOUT], plan.rule_set.kinds), held))
     client.waiting = waiting
     return matches
@@ -129,7 +131,14 @@ def take_expired(plan: Plan, client: ClientState) -> list[list[Any]]:
     gone = [held for held in client.waiting if held[EXPIRES_MS] <= client.now_ms and compiled_of(plan, held) is None]
     if gone:
         client.waiting = [held for held in client.waiting if held not in gone]
-    return gone
+    return [held for held in gone if held[WHY] != THEN]
+
+
+def left(rule: Rule, held: list[Any]) -> tuple[str, ...]:
+    """The channels on which it can still be said again; none once it would be too late, since nothing has failed."""
+    if rule.then is None or (held[WHY] == THEN and held[RELEASE_MS] >= held[EXPIRES_MS]):
+        return ()
+    return tuple(channel for channel in rule.then.channels if channel not in held[FOLLOWS][1])
 
 
 def is_still_true(plan: Plan, client: ClientState, match: Match) -> bool:
@@ -166,7 +175,7 @@ def correct(
             if compiled is not None and kept and kept[0] == "event":
                 kept = stored(Match(compiled, new))
             waiting.append([*held[:ABOUT], kept, [kind, new.event_id, rfc3339(new.time)], *held[MATCH:]])
-        else:
+        elif held[WHY] != THEN:  # else it was sent, and the action is retracted
             gone.append(held)
     client.waiting = waiting
     return gone

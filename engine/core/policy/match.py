@@ -1,23 +1,35 @@
 """A rule that matched, and what it is about.
 
 Enters: a compiled rule, with the event, item, holding or tier change at hand. Leaves: Match; and what it is about as a
-state keeps it while the action waits, and again.
+state keeps it while the action waits, and again; values as they are published.
 Holds: what is only passed on, such as a comment, is in no state: it is missing from what was kept.
 """
 
 from __future__ import annotations
 
 from dataclasses import astuple, dataclass
-from typing import Any, NamedTuple
+from hashlib import blake2b
+from typing import Any, Final, NamedTuple
 
+import msgspec
 from pydantic import BaseModel
 
 from engine.core.client.items import Item
 from engine.core.client.state import ClientState
+from engine.core.contract.message import FIRST_MS, LAST_MS, cny, rfc3339
+from engine.core.contract.outbound import Value
 from engine.core.contract.topic import event_of, values_of
 from engine.core.contract.topics import Kinds
+from engine.core.language.types import DURATION, MONEY, TIME
 from engine.core.plan.compile import CompiledRule, Plan
 from engine.core.rules.occasion import Trigger
+
+FOLLOWS: Final = 11  # place in what waits: of what is said again the action before it, and the channels used so far
+
+
+MAX_TEXTS: Final = 64  # of a client, the latest
+_BYTES: Final = 6
+_pack: Final = msgspec.msgpack.Encoder().encode
 
 
 class Maturity(NamedTuple):
@@ -60,6 +72,11 @@ class Match(NamedTuple):
     move: TierMove | None = None
     held: list[Any] | None = None  # what was kept of it while it waited; see holding.py
 
+    @property
+    def follows(self) -> str | None:
+        """The action that it says again on another channel."""
+        return self.held[FOLLOWS][0] if self.held is not None and len(self.held) > FOLLOWS else None
+
 
 def matched(
     plan: Plan, client: ClientState, trigger: Trigger, event: Any = None, move: TierMove | None = None
@@ -96,3 +113,44 @@ def about(compiled: CompiledRule, kept: list[Any], kinds: Kinds) -> tuple[Any, T
     if kind in _TUPLES:
         return _TUPLES[kind](*values), None
     return event_of(kinds[compiled.trigger.topic], values), None
+
+
+def published_value(value: Any, unit: str | None) -> Value:
+    """A value as it is published: money as CNY, a time as RFC 3339, a duration as whole seconds."""
+    published: Value = value
+    if value is not None and unit == MONEY:
+        published = cny(value)
+    elif value is not None and unit == TIME:  # one that was calculated can lie beyond what can be written
+        published = rfc3339(min(max(round(value), FIRST_MS), LAST_MS))
+    elif value is not None and unit == DURATION:
+        published = round(value / 1000)
+    return published
+
+
+def published(names: tuple[tuple[str, str | None], ...], values: tuple[Any, ...]) -> dict[str, Value]:
+    return {name: published_value(value, unit) for (name, unit), value in zip(names, values, strict=True)}
+
+
+# -- what the client reads: the same is not sent twice within a time ---------------------------------------------------
+
+
+def text_of(client: ClientState, match: Match) -> int:
+    """A digest of what the client would read."""
+    compiled = match.compiled
+    values = published(compiled.parameter_names, compiled.parameters(client, match.event, match.move))
+    packed = _pack([compiled.rule.template, sorted(values.items())])
+    return int.from_bytes(blake2b(packed, digest_size=_BYTES).digest(), "big")
+
+
+def sent_ms(client: ClientState, match: Match) -> int | None:
+    """When it was sent, if that is not so long ago that it may be sent again."""
+    at_ms = client.texts.get(text_of(client, match)) if client.texts else None
+    return at_ms if at_ms is not None and client.now_ms < at_ms + match.compiled.same_text_ms else None
+
+
+def note_text(client: ClientState, match: Match) -> None:
+    """It is sent now."""
+    kept = {**client.texts, text_of(client, match): client.now_ms}
+    if len(kept) > MAX_TEXTS:
+        del kept[min(kept, key=lambda text: (kept[text], text))]
+    client.texts = kept

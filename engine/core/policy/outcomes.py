@@ -16,7 +16,7 @@ from engine.core.contract.outbound import Outcome
 from engine.core.firm_time import day_of
 from engine.core.plan.compile import Plan
 from engine.core.policy.gates import Send, Verdict
-from engine.core.policy.match import Match
+from engine.core.policy.match import Match, note_text
 
 # places in an outcome; the last is there only if it is more than 0
 AT_MS, RULE, KIND, CHANNEL, OUTCOME, TIMES, COUNTED = range(7)
@@ -38,6 +38,8 @@ def record(plan: Plan, client: ClientState, match: Match, verdict: Verdict) -> l
         if isinstance(verdict, Send) and rule.audience == "client" and plan.layout.contacts_ms:
             kept = contacts.remembered(client.contacts, client.now_ms - plan.layout.contacts_ms)
             client.contacts = contacts.noted(kept, rule.contact(verdict.channel), client.now_ms)
+    if match.compiled.keeps_text and isinstance(verdict, Send):
+        note_text(client, match)
     policy = plan.rule_set.policy
     before = None if isinstance(verdict, Send) else _like(client, rule.id, reason)
     again = before is not None and match.held is None and _is_same(client, before)

@@ -6,17 +6,18 @@ Holds: it limits what goes to clients; work for staff is not concerned. Each rul
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal, get_args
 
 from engine.core.contact import Contact
 from engine.core.contract.outbound import Outcome
 from engine.core.firm_time import DAY_MS, HOUR_MS
+from engine.core.language.expressions import Expression
 
 POLICY_FILE: Final = "policy.yaml"
 PAUSES_FILE: Final = "pauses.yaml"
-Exemption = Literal["caps", "quiet_hours", "do_not_contact", "snooze", "consent", "rates"]
+Exemption = Literal["caps", "quiet_hours", "do_not_contact", "snooze", "consent", "rates", "rests"]
 Purpose = Literal["marketing", "service", "risk"]
 WhenQuiet = Literal["hold", "drop", "other_channel"]
 Per = Literal["hour", "day", "week", "month"]
@@ -46,6 +47,8 @@ class ContactClass:
     collect_s: int = 0  # for so long its actions wait for others, then the highest priority goes first
     channels: tuple[str, ...] = ()  # without consent no other; of one exempt from consent
     holdout: bool = True  # whether the firm's concerns it
+    same_text_s: int = 0  # for so long a client gets no text twice
+    by_answers: bool = False  # whether the channels that a client answers to go first
 
 
 CLASSES: Final = (
@@ -95,6 +98,7 @@ class Cap:
     of: Selection = field(default_factory=Selection)
     reserved: int = 0  # of these, for classes from `reserved_for` up
     reserved_for: str = ""
+    for_calendar: bool = False  # one more of them for each calendar action of higher priority that is known to be due
     spared_from: int | None = None  # rules of this priority or higher are sent all the same, and count
     outcome: Outcome = Outcome.CAP
 
@@ -123,6 +127,44 @@ class QuietHours:
 
 
 @dataclass(frozen=True, slots=True)
+class Rest:
+    """When a channel is not used for a client."""
+
+    name: str  # the channel
+    failures: int  # after so many in a row
+    for_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Then:
+    """What is done when what was sent does not reach the client."""
+
+    channels: tuple[str, ...]  # where it is said again, in order of preference
+    wait_s: int | None  # when it has not been opened for so long; None: only when it failed
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """What may be offered, and to whom."""
+
+    name: str  # as rules offer it
+    risk_class: str  # R1 to R5; a client's risk level is at least that
+    youngest: int | None = None  # years of age of those to whom it may be offered; None: any
+    oldest: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Suitability:
+    """What the products that rules offer have to meet. Lists are named."""
+
+    products: Mapping[str, Product]  # no other is offered
+    assessed: Expression | None  # days since the client's risk was assessed
+    within_s: int | None  # an older assessment does not count
+    barred_clients: str | None
+    barred_products: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class ContactPolicy:
     """Limits that hold for every rule whose audience is the client; and whether a second person approves rule sets."""
 
@@ -132,6 +174,9 @@ class ContactPolicy:
     rates: tuple[Rate, ...] = ()
     release_over_s: int = 0  # what quiet hours held goes out spread over so long
     holdout: Holdout | None = None  # of all that goes to clients
+    suitability: Suitability | None = None
+    rests: tuple[Rest, ...] = ()
+    answers: tuple[tuple[str, Expression], ...] = ()  # channel -> how much a client answers to it
     approval: bool = False  # kept so that diff reports a change of it; what asks for it reads the files' texts
     ask_above: int = 0  # clients affected at once by publishing: above it the command asks
     approve_above: int | None = None  # and above this somebody else has to approve

@@ -20,7 +20,7 @@ from engine.core.language.types import MAX_NAME_LOG10
 from engine.core.rules.business_days import BusinessCalendar, asks_calendar
 from engine.core.rules.event_types import EventType, declared_by, kinds_of
 from engine.core.rules.occasion import BUSINESS_DAYS, Calendar, Occasion, Trigger
-from engine.core.rules.policy import USUAL, Cap, ContactPolicy, Holdout, Pause, QuietHours, Rate, Resumption
+from engine.core.rules.policy import USUAL, Cap, ContactPolicy, Holdout, Pause, QuietHours, Rate, Resumption, Then
 from engine.core.rules.score import ScorePart, total
 from engine.core.rules.tables import Declared, Definition, Table
 
@@ -182,6 +182,9 @@ class Rule:
     campaign: str | None = None
     still: bool = True  # whether what is held is sent only while its condition holds
     holdout: Holdout | None = None  # of this rule, whoever acts
+    offers: Expression | None = None  # the product that it offers
+    then: Then | None = None
+    same_text_s: int | None = None  # for so long a client gets no text twice; None: as its class says
 
     def contact(self, channel: str) -> Contact:
         """What a client would be sent."""
@@ -243,6 +246,27 @@ class RuleSet:
         hours = self.policy.quiet_hours
         return tuple(one for one in hours if any(one.of.meets(rule.contact(channel)) for channel in rule.channels))
 
+    def asks_zone(self, rule: Rule) -> bool:
+        """Whether what the clock says where the client is decides whether it is sent."""
+        zones = [cap.zone for cap in self.caps_on(rule)]
+        return "client" in (*zones, *(one.zone for one in self.quiet_hours_on(rule) if not one.holidays))
+
+    def same_text_s(self, rule: Rule) -> int:
+        """For how long what it sends is not sent again as it is."""
+        if rule.audience != "client":
+            return 0
+        of_class = self.policy.class_named(rule.contact_class).same_text_s
+        return of_class if rule.same_text_s is None else rule.same_text_s
+
+    @property
+    def texts_s(self) -> Mapping[str, int]:
+        """The templates of which it matters what was sent, and for how long."""
+        found: dict[str, int] = {}
+        for rule in self.rules:
+            if seconds := self.same_text_s(rule):
+                found[rule.template] = max(found.get(rule.template, 0), seconds)
+        return found
+
     def holdouts_on(self, rule: Rule) -> tuple[Holdout, ...]:
         """Those that concern it, the firm's first."""
         to_client = rule.audience == "client" and self.policy.class_named(rule.contact_class).holdout
@@ -269,7 +293,10 @@ class RuleSet:
         waits_long = to_client and (by_itself or own.collect_s > 0)
         held = waits_long or rated or (bool(quiet) and own.when_quiet != "drop")
         resumed = next((of for of in self.resumed if of.rule == rule.id), None)  # what its pause held may still wait
-        waits = held or paused or resumed is not None
+        waits = held or paused or resumed is not None or rule.then is not None
+        rests = (
+            to_client and "rests" not in own.exempt and any(rest.name in rule.channels for rest in self.policy.rests)
+        )
         always_agreed = "consent" in own.exempt and set(own.channels or rule.channels).issuperset(rule.channels)
         possible = {
             Outcome.EXPIRED: by_itself or waits,
@@ -278,8 +305,11 @@ class RuleSet:
             Outcome.DAY_UNKNOWN: self._asks_days(rule) or any(hours.holidays for hours in quiet),
             Outcome.DO_NOT_CONTACT: to_client and "do_not_contact" not in own.exempt,
             Outcome.SNOOZED: "snooze" not in own.exempt,
+            Outcome.UNSUITABLE: rule.offers is not None,
             Outcome.COOLDOWN: True,
             Outcome.NO_CONSENT: to_client and not always_agreed,
+            Outcome.CHANNEL_RESTS: rests,
+            Outcome.REPEATED: self.same_text_s(rule) > 0,
             Outcome.HELD: held or paused,
             Outcome.PAUSED: paused or (resumed is not None and resumed.dropped_ms > 0),
             Outcome.QUIET_HOURS: bool(quiet) or waits_long,  # also of what has no room to wait

@@ -105,7 +105,16 @@ def _unused(rule_set: RuleSet, findings: Findings) -> None:
     declared = rule_set.declared
     needs = {definition.name: _named(definition.expression) for definition in declared.definitions}
     needs |= {table.name: {*table.inputs} for table in declared.tables}
-    pending = _named((rule_set.rules, rule_set.tiers, rule_set.score, rule_set.portrait))
+    pending = _named(
+        (
+            rule_set.rules,
+            rule_set.tiers,
+            rule_set.score,
+            rule_set.portrait,
+            rule_set.policy.suitability,
+            rule_set.policy.answers,
+        )
+    )
     used: set[str] = set()
     while pending:
         name = pending.pop()

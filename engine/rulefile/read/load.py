@@ -36,8 +36,9 @@ from engine.rulefile.read.declarations import (
 from engine.rulefile.read.definitions import read_calendar, read_definitions
 from engine.rulefile.read.event_types import EVENTS_FILE, is_rules_of_old, read_event_types
 from engine.rulefile.read.pauses import Pauses, of_rules, pauses_in, read_pauses, without_pauses
-from engine.rulefile.read.policy import check_names, read_policy
+from engine.rulefile.read.policy import check_names, read_answers, read_policy
 from engine.rulefile.read.rules import read_rules
+from engine.rulefile.read.tables import products_file, read_suitability
 from engine.rulefile.source.characters import MAX_BYTES
 from engine.rulefile.source.csv_file import SUFFIX, Sheets
 from engine.rulefile.source.document import Node, Scalar, place, read_document
@@ -185,9 +186,11 @@ def load(
 
         for name in sorted(defining, key=lambda name: (name != DEFINITIONS, name)):
             declared = read_definitions(readers[name], roots[name], known_on, sheets, declared)
-    if not any(map(DEFINING.fullmatch, files)) and sheets.names:
+    told = products_file(roots.get(POLICY_FILE))
+    lists = [name for name in sheets.names if name != told]
+    if not any(map(DEFINING.fullmatch, files)) and lists:
         unsure.any_name = True
-        remedy = f"add it: it says what {', '.join(sheets.names)} holds, or remove what it says nothing of"
+        remedy = f"add it: it says what {', '.join(lists)} holds, or remove what it says nothing of"
         problems.append(Problem(DEFINITIONS, 1, 1, None, "missing file", remedy))
     score: tuple[ScorePart, ...] = ()
     if scored:
@@ -202,6 +205,10 @@ def load(
         return rule_scope(trigger, features, tiers.names, segments, declared=declared, kinds=kinds, stages=stages)
 
     scopes = Scopes(scope_of)
+    if POLICY_FILE in roots:
+        suits = read_suitability(readers[POLICY_FILE], roots[POLICY_FILE], scopes[None], sheets, declared)
+        answers = read_answers(readers[POLICY_FILE], roots[POLICY_FILE], scopes[None])
+        policy = replace(policy, suitability=suits, answers=answers)
     life: tuple[Segment, ...] = ()
     traits: tuple[Trait, ...] = ()
     if portrayed:
@@ -213,9 +220,8 @@ def load(
     used = {EVENTS_FILE: not of_old, CALENDAR_FILE: not calendar_of_old, SCORE_FILE: scored, PORTRAIT: portrayed}
     own = (name for name, is_used in (used | {PAUSES_FILE: pausing}).items() if is_used)
     others = (FEATURES, TIERS, POLICY_FILE, *defining, *own)
-    classes = tuple(one.name for one in policy.classes)
     placed = {
-        name: read_rules(readers[name], roots[name], scopes, tiers, classes) for name in roots if name not in others
+        name: read_rules(readers[name], roots[name], scopes, tiers, policy) for name in roots if name not in others
     }
     rules = _distinct(placed, readers)
     if POLICY_FILE in roots and not problems:  # else the names may be those of rules with faults

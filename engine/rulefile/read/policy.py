@@ -12,6 +12,7 @@ from typing import Any, Final, cast, get_args
 from engine.core.contract.events import Channel, Kind
 from engine.core.contract.outbound import Outcome
 from engine.core.firm_time import HOUR_MS, MINUTE_MS, WEEKDAYS
+from engine.core.language.expressions import Expression, Scope, number
 from engine.core.rules.policy import (
     CLASSES,
     LONGEST_CAP_DAYS,
@@ -24,14 +25,16 @@ from engine.core.rules.policy import (
     Purpose,
     QuietHours,
     Rate,
+    Rest,
     Selection,
+    Then,
     WhenQuiet,
     Zone,
     daily_cap,
 )
 from engine.core.rules.ruleset import Rule
 from engine.rulefile.read.definitions import SPAN
-from engine.rulefile.source.document import Listing, Node, Scalar
+from engine.rulefile.source.document import Listing, Mapping, Node, Scalar
 from engine.rulefile.source.fields import DAY_S, HOUR_S, IDENTIFIER, KEBAB, MINUTE_S, OWNER, Reader, nearest
 
 CHANNELS: Final[tuple[str, ...]] = get_args(Channel)
@@ -43,9 +46,30 @@ PERS: Final[tuple[str, ...]] = get_args(Per)
 ZONES: Final[tuple[str, ...]] = get_args(Zone)
 BOOLEANS: Final = ("true", "false")
 POLICY_KEYS: Final = (
-    "contact", "classes", "caps", "quiet_hours", "release_over", "rates", "holdout", "publishing", "decisions",
-)  # fmt: skip
-CLASS_KEYS: Final = ("exempt", "counts", "purpose", "when_quiet", "collect", "channels", "holdout")
+    "contact",
+    "classes",
+    "caps",
+    "quiet_hours",
+    "release_over",
+    "rates",
+    "holdout",
+    "suitability",
+    "rests",
+    "answers",
+    "publishing",
+    "decisions",
+)
+CLASS_KEYS: Final = (
+    "exempt",
+    "counts",
+    "purpose",
+    "when_quiet",
+    "collect",
+    "channels",
+    "holdout",
+    "same_text",
+    "by_answers",
+)
 HOLDOUT_KEYS: Final = ("share", "salt")
 CAP_KEYS: Final = ("per", "within", "zone", "of", "reserve", "spare_from")
 RATE_KEYS: Final = ("at_most", "per", "of")
@@ -53,6 +77,7 @@ RATE_PERS: Final = {"minute": MINUTE_MS, "hour": HOUR_MS}
 QUIET_KEYS: Final = ("hours", "days", "zone", "of")
 OF_KEYS: Final = ("kind", "class", "channel", "tag", "team", "rule")
 HOLIDAYS: Final = "holidays"
+FOR_CALENDAR: Final = "calendar"
 PUBLISHING_KEYS: Final = ("approval", "ask_above", "approve_above")
 MAX_CLIENTS: Final = 1_000_000_000
 DECISIONS_KEYS: Final = ("publish", "leave_out")
@@ -63,6 +88,11 @@ REFUSALS: Final = tuple(
     if outcome not in (Outcome.SENT, Outcome.HELD, Outcome.NO_LONGER_TRUE, Outcome.RETRACTED)
 )
 LONGEST_COLLECT_S: Final = DAY_S
+LONGEST_TEXT_S: Final = 90 * DAY_S
+REST_KEYS: Final = ("after", "for")
+MAX_FAILURES: Final = 10
+LONGEST_REST_S: Final = 366 * DAY_S
+LONGEST_THEN_S: Final = 31 * DAY_S
 
 
 def read_policy(reader: Reader, root: Node) -> ContactPolicy:
@@ -100,17 +130,18 @@ def read_policy(reader: Reader, root: Node) -> ContactPolicy:
     if left_out and not publish:
         reader.problem(decisions["leave_out"], "leave_out beside publish: false", "leave one of them out")
     return ContactPolicy(
-        tuple(caps),
-        classes,
-        quiet,
-        rates,
-        release,
-        holdout,
-        approval == "true",
-        ask or 0,
-        approve,
-        publish,
-        tuple(map(Outcome, left_out)),
+        caps=tuple(caps),
+        classes=classes,
+        quiet_hours=quiet,
+        rates=rates,
+        release_over_s=release,
+        holdout=holdout,
+        rests=_rests(reader, fields["rests"]) if "rests" in fields else (),
+        approval=approval == "true",
+        ask_above=ask or 0,
+        approve_above=approve,
+        decisions=publish,
+        left_out=tuple(map(Outcome, left_out)),
     )
 
 
@@ -142,7 +173,45 @@ def _class(reader: Reader, name: str, node: Node) -> ContactClass:
         reader.duration(fields["collect"], "mh", MINUTE_S, LONGEST_COLLECT_S) if "collect" in fields else 0,
         channels,
         reader.choice(fields["holdout"], BOOLEANS) != "false" if "holdout" in fields else usual.holdout,
+        read_same_text(reader, fields["same_text"]) if "same_text" in fields else 0,
+        reader.choice(fields["by_answers"], BOOLEANS) == "true" if "by_answers" in fields else False,
     )
+
+
+def _rests(reader: Reader, node: Node) -> tuple[Rest, ...]:
+    found = []
+    for key, value in reader.entries(node):
+        channel = reader.choice(key, CHANNELS)
+        fields = reader.mapping(value, REST_KEYS)
+        failures = reader.integer(fields.get("after"), 1, MAX_FAILURES)
+        found.append(Rest(channel, failures, reader.duration(fields.get("for"), "hd", HOUR_S, LONGEST_REST_S)))
+    return tuple(found)
+
+
+def read_answers(reader: Reader, root: Node, scope: Scope) -> tuple[tuple[str, Expression], ...]:
+    """How much a client answers to a channel."""
+    node = root.entries["answers"][1] if isinstance(root, Mapping) and "answers" in root.entries else None
+    return tuple(
+        (reader.choice(key, CHANNELS), reader.expression(value, scope, number())) for key, value in reader.entries(node)
+    )
+
+
+def read_then(reader: Reader, node: Node, audience: str, expires_s: int) -> Then:
+    """What a rule does when what it sent does not reach the client."""
+    fields = reader.mapping(node, ("channel",), ("after",))
+    if audience in ("advisor", "team"):
+        reader.problem(node, f"then for audience {audience}", "remove it: work for staff has no other channel")
+    channels = reader.choices(fields.get("channel"), CHANNELS)
+    wait_s = reader.duration(fields["after"], "mhd", MINUTE_S, LONGEST_THEN_S) if "after" in fields else None
+    if wait_s is not None and 0 < expires_s <= wait_s:
+        remedy = "wait for less, or let it expire later"
+        reader.problem(fields["after"], "it has expired by then: nothing would be sent", remedy)
+    return Then(channels, wait_s)
+
+
+def read_same_text(reader: Reader, node: Node) -> int:
+    """Of a class, or of a rule."""
+    return reader.duration(node, "hd", HOUR_S, LONGEST_TEXT_S)
 
 
 def read_holdout(reader: Reader, node: Node) -> Holdout:
@@ -161,7 +230,7 @@ def _cap(reader: Reader, name: str, node: Node, classes: tuple[str, ...]) -> Cap
         reader.problem(node, "neither per nor within" if "per" not in fields else "per beside within", remedy)
     if "zone" in fields and "within" in fields:
         reader.problem(fields["zone"], "zone beside within", "leave it out: the same time up to now is in all zones")
-    reserve = reader.mapping(fields["reserve"], ("slots", "for")) if "reserve" in fields else {}
+    reserve, for_calendar = _reserves(reader, fields["reserve"]) if "reserve" in fields else ({}, False)
     at_most = reader.integer(fields.get("at_most"), 0, 1000)
     reserved = reader.integer(reserve["slots"], 1, 1000) if "slots" in reserve else 0
     reserved_for = reader.choice(reserve["for"], classes) if "for" in reserve else ""
@@ -178,6 +247,7 @@ def _cap(reader: Reader, name: str, node: Node, classes: tuple[str, ...]) -> Cap
         _selection(reader, fields.get("of"), classes),
         reserved,
         reserved_for or classes[0],
+        for_calendar,
         reader.integer(fields["spare_from"], 1, 100) if "spare_from" in fields else None,
     )
 
@@ -187,6 +257,24 @@ def _rate(reader: Reader, name: str, node: Node, classes: tuple[str, ...]) -> Ra
     at_most = reader.integer(fields.get("at_most"), 1, MAX_CLIENTS)
     per = reader.choice(fields.get("per"), tuple(RATE_PERS)) or "minute"
     return Rate(name, max(at_most, 1), RATE_PERS[per], _selection(reader, fields.get("of"), classes))
+
+
+def _reserves(reader: Reader, node: Node) -> tuple[dict[str, Node], bool]:
+    """For a class, and whether for the calendar: one of them, or a list of both."""
+    of_class: dict[str, Node] = {}
+    for_calendar = False
+    for item in node.items if isinstance(node, Listing) else [node]:
+        fields = reader.mapping(item, ("for",), ("slots",))
+        said = fields.get("for")
+        if "slots" in fields and of_class:
+            reader.problem(item, "reserved for two classes", "name the lower one: those above it are meant too")
+        elif "slots" in fields:
+            of_class = fields
+        elif isinstance(said, Scalar) and said.value == FOR_CALENDAR:
+            for_calendar = True
+        elif reader.whole(item, fields):
+            reader.problem(item, "missing key slots", f"add it: how many; or write for: {FOR_CALENDAR}")
+    return of_class, for_calendar
 
 
 def _quiet(reader: Reader, name: str, node: Node, classes: tuple[str, ...]) -> QuietHours:

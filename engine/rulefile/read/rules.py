@@ -7,16 +7,17 @@ Holds: a rule with several triggers fits the names of each of them.
 from __future__ import annotations
 
 import ast
+from collections.abc import Mapping as Fields
 from typing import Final, cast, get_args
 
 from engine.core.contract.events import Channel, Kind
 from engine.core.contract.outbound import Audience
-from engine.core.language.expressions import Expression, Fault, Scope, number
-from engine.core.rules.names import Scopes
-from engine.core.rules.policy import USUAL
+from engine.core.language.expressions import TEXT, Expression, Fault, Scope, number
+from engine.core.rules.names import Scopes, is_personal
+from engine.core.rules.policy import USUAL, ContactPolicy
 from engine.core.rules.ruleset import Rule, Service, Tiers
 from engine.rulefile.read.occasions import OCCASION_KEYS, read_occasion
-from engine.rulefile.read.policy import read_holdout
+from engine.rulefile.read.policy import read_holdout, read_same_text, read_then
 from engine.rulefile.source.document import Mapping, Node, Scalar
 from engine.rulefile.source.fields import DAY_S, IDENTIFIER, KEBAB, MINUTE_S, OWNER, TEMPLATE, Reader
 from engine.rulefile.stories.cases import read_tests
@@ -37,22 +38,23 @@ REQUIRED: Final = (
     "template",
     "description",
 )
-POLICY_KEYS: Final = ("class", "tags", "campaign", "still", "holdout")
+POLICY_KEYS: Final = ("class", "tags", "campaign", "still", "holdout", "offers", "same_text", "then")
 OPTIONAL: Final = ("version", "was", *OCCASION_KEYS, "channels", "parameters", "serves", *POLICY_KEYS, "tests")
+OFFER_KEYS: Final = ("product",)
 MAX_TAGS: Final = 8
 MAX_COOLDOWN_S: Final = 365 * DAY_S
 MAX_EXPIRES_S: Final = 90 * DAY_S
 
 
 def read_rules(
-    reader: Reader, root: Node, scopes: Scopes, tiers: Tiers, classes: tuple[str, ...]
+    reader: Reader, root: Node, scopes: Scopes, tiers: Tiers, policy: ContactPolicy
 ) -> list[tuple[Scalar | None, Rule]]:
     """Each rule with the node of its id."""
     rules = []
     for node in reader.items(_without_strangers(reader, root).get("rules")):
         id_ = node.entries["id"][1] if isinstance(node, Mapping) and "id" in node.entries else None
         reader.rule = id_.value if isinstance(id_, Scalar) and id_.value.isprintable() else None
-        rules.append((id_ if isinstance(id_, Scalar) else None, _rule(reader, node, scopes, tiers, classes)))
+        rules.append((id_ if isinstance(id_, Scalar) else None, _rule(reader, node, scopes, tiers, policy)))
         reader.rule = None
     return rules
 
@@ -66,6 +68,7 @@ _BELONGS: Final = {
     "calendar": "calendar.yaml",
     "events": "events.yaml",
     "score": "score.yaml",
+    "suitability": "policy.yaml",
 }
 
 
@@ -81,7 +84,7 @@ def _without_strangers(reader: Reader, root: Node) -> dict[str, Node]:
     return reader.mapping(left, ("rules",)) if left.entries or not strangers else {}
 
 
-def _rule(reader: Reader, node: Node, scopes: Scopes, tiers: Tiers, classes: tuple[str, ...]) -> Rule:
+def _rule(reader: Reader, node: Node, scopes: Scopes, tiers: Tiers, policy: ContactPolicy) -> Rule:
     before = reader.faults
     fields = reader.mapping(node, REQUIRED, OPTIONAL)
     occasion, when = read_occasion(reader, node, fields, scopes)
@@ -96,6 +99,15 @@ def _rule(reader: Reader, node: Node, scopes: Scopes, tiers: Tiers, classes: tup
         if "channels" in fields:
             reader.problem(fields["channels"], f"channels for audience {audience}", "remove them: it has a work queue")
         channels = ("work_queue",)
+    parameters = tuple(
+        (reader.word(key, IDENTIFIER), reader.expression_in(value, known, None))
+        for key, value in reader.entries(fields.get("parameters"))
+    )
+    expires_s = reader.duration(fields.get("expires"), "mhd", MINUTE_S, MAX_EXPIRES_S)
+    offers = None
+    if "offers" in fields:
+        suits = policy.suitability is not None
+        offers = _offers(reader, fields["offers"], known, dict(parameters), suitability=suits)
     rule = Rule(
         id=reader.word(fields.get("id"), KEBAB),
         version=reader.integer(fields["version"], 1, 1_000_000) if "version" in fields else 1,
@@ -110,20 +122,20 @@ def _rule(reader: Reader, node: Node, scopes: Scopes, tiers: Tiers, classes: tup
         priority=reader.integer(fields.get("priority"), 0, 100),
         cooldown_s=cooldown_s,
         cooldown_by=cooldown_by,
-        expires_s=reader.duration(fields.get("expires"), "mhd", MINUTE_S, MAX_EXPIRES_S),
+        expires_s=expires_s,
         template=reader.word(fields.get("template"), TEMPLATE),
-        parameters=tuple(
-            (reader.word(key, IDENTIFIER), reader.expression_in(value, known, None))
-            for key, value in reader.entries(fields.get("parameters"))
-        ),
+        parameters=parameters,
         description=reader.words(fields.get("description"), 500, lines=True),
         was=reader.former(fields.get("was"), KEBAB),
         serves=cast(Service, reader.choice(fields["serves"], SERVICES) or None) if "serves" in fields else None,
-        contact_class=_class(reader, node, fields, audience, classes),
+        contact_class=_class(reader, node, fields, audience, tuple(one.name for one in policy.classes)),
         tags=_tags(reader, fields.get("tags")),
         campaign=reader.word(fields["campaign"], KEBAB) if "campaign" in fields else None,
         still=reader.choice(fields["still"], ("true", "false")) != "false" if "still" in fields else True,
         holdout=read_holdout(reader, fields["holdout"]) if "holdout" in fields else None,
+        offers=offers,
+        then=read_then(reader, fields["then"], audience, expires_s) if "then" in fields else None,
+        same_text_s=_same_text(reader, fields["same_text"], audience) if "same_text" in fields else None,
     )
     stages = scopes[None]["client.stage"].type.values or ()
     read_tests(reader, fields.get("tests"), rule, tiers, stages, sound=reader.faults == before)
@@ -137,6 +149,12 @@ def _class(reader: Reader, node: Node, fields: dict[str, Node], audience: str, c
     if USUAL not in classes and audience == "client":
         reader.problem(node, "missing key class", f"add it, one of those of policy.yaml: {', '.join(classes)}")
     return USUAL if USUAL in classes else classes[-1]
+
+
+def _same_text(reader: Reader, node: Node, audience: str) -> int:
+    if audience in ("advisor", "team"):
+        reader.problem(node, f"same_text for audience {audience}", "remove it: it is about what clients read")
+    return read_same_text(reader, node)
 
 
 def _tags(reader: Reader, node: Node | None) -> tuple[str, ...]:
@@ -177,3 +195,32 @@ def _cooldown(reader: Reader, node: Node | None, scope: Scope) -> tuple[int, Exp
     if days.optional and len(reader.problems) == given:
         reader.problem(node, "a cooldown that can be missing", "give a table with otherwise, or: x if known(x) else 30")
     return MAX_COOLDOWN_S, days
+
+
+def _offers(
+    reader: Reader, node: Node, scopes: Fields[str, Scope], parameters: Fields[str, Expression], *, suitability: bool
+) -> Expression | None:
+    """The product that a rule offers: an expression, or the name of one of its parameters."""
+    fields = reader.mapping(node, OFFER_KEYS)
+    if not suitability:
+        remedy = "add suitability to policy.yaml: which products there are, and their risk class"
+        reader.problem(node, "offers, and policy.yaml does not say what suits whom", remedy)
+    product, given = fields.get("product"), reader.faults
+    if (
+        isinstance(product, Scalar)
+        and product.value in parameters
+        and not any(product.value in scope for scope in scopes.values())
+    ):
+        offered = parameters[product.value]
+    elif product is not None:
+        offered = reader.expression_in(product, scopes, TEXT)
+    else:
+        return None
+    if reader.faults != given:
+        return None
+    if offered.type.kind != "text":
+        reader.problem(node, "offers what is no text", "offer a product by its name in the products' file")
+    known = [scope[name] for scope in scopes.values() for name in offered.names if name in scope]
+    if any(map(is_personal, known)):
+        reader.problem(node, "offers what is personal", "offer a product by its name in the products' file")
+    return offered

@@ -1,7 +1,7 @@
-"""Reads decision tables, from YAML rows or a CSV file.
+"""Reads decision tables, from YAML rows or a CSV file; and the table of products, with what decides whom they suit.
 
 Enters: the `tables` of definitions.yaml, the names that can be their inputs. Leaves: Tables, each complete: some row or
-`otherwise` gives a value for whatever the inputs are.
+`otherwise` gives a value for whatever the inputs are. Of policy.yaml a Suitability.
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Final, cast, get_args
 
-from engine.core.contract.events import Channel
+from engine.core.contract.events import Channel, RiskLevel
 from engine.core.language.expressions import BOOL, Fault, Name, Scope, Type, enum, number
 from engine.core.language.types import DURATION, MONEY, TIME
-from engine.core.rules.tables import Bound, Cell, Hit, Row, Table, Value
+from engine.core.rules.policy import Product, Suitability
+from engine.core.rules.tables import Bound, Cell, Declared, Hit, Row, Table, Value
 from engine.core.text import plain
 from engine.rulefile.read.table_checks import tell_gaps_and_overlaps
-from engine.rulefile.source.csv_file import Sheets, where
+from engine.rulefile.source.csv_file import Sheet, Sheets, where
 from engine.rulefile.source.document import Listing, Mapping, Node, Scalar
-from engine.rulefile.source.fields import Reader, nearest
+from engine.rulefile.source.fields import DAY_S, Reader, nearest
 from engine.rulefile.source.spreadsheet import number_meant
 
 HITS: Final = ("first", "unique")
@@ -33,6 +34,14 @@ MAX_INPUTS: Final = 10
 NUMBER: Final = r"-?[0-9][0-9_]{0,20}(?:\.[0-9]{1,10})?"
 MAX_NUMBER: Final = 10**15
 ANYTHING: Final = ("", "-")
+SUITABILITY_KEYS: Final = ("products", "assessed", "within", "blacklist")
+BLACKLIST_KEYS: Final = ("clients", "products")
+COLUMNS: Final = ("product", "risk_class", "youngest", "oldest")
+RISK_CLASSES: Final[tuple[str, ...]] = get_args(RiskLevel)
+OLDEST: Final = 150
+MAX_WITHIN_S: Final = 3650 * DAY_S
+MAX_PRODUCTS: Final = 100_000
+MAX_PRODUCT_NAME: Final = 100
 Line = tuple[Node, dict[str, Node]]  # a row: where it stands, its cells by column
 
 
@@ -265,3 +274,76 @@ def _quoted(node: Node) -> bool:
 
 def _all(values: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(values))
+
+
+# -- what suits whom --------------------------------------------------------------------------------------------------
+
+
+def products_file(root: Node | None) -> str:
+    """The CSV file that policy.yaml names, if it does."""
+    said = root.entries.get("suitability") if isinstance(root, Mapping) else None
+    named = said[1].entries.get("products") if said is not None and isinstance(said[1], Mapping) else None
+    return named[1].value if named is not None and isinstance(named[1], Scalar) else ""
+
+
+def read_suitability(
+    reader: Reader, root: Node, scope: Scope, sheets: Sheets, declared: Declared
+) -> Suitability | None:
+    node = root.entries["suitability"][1] if isinstance(root, Mapping) and "suitability" in root.entries else None
+    if node is None:
+        return None
+    fields = reader.mapping(node, ("products",), SUITABILITY_KEYS[1:])
+    if ("assessed" in fields) != ("within" in fields) and reader.whole(node, fields):
+        remedy = "write assessed: client.days_since_risk_assessment, within: 365d, or neither"
+        reader.problem(node, "assessed and within go together", remedy)
+    sheet = sheets.sheet(reader, fields.get("products"))
+    assessed = reader.expression(fields["assessed"], scope, number("days")) if "assessed" in fields else None
+    within = reader.duration(fields["within"], "d", DAY_S, MAX_WITHIN_S) if "within" in fields else None
+    black = reader.mapping(fields["blacklist"], (), BLACKLIST_KEYS) if "blacklist" in fields else {}
+    lists = tuple(declared.lists)
+    clients, products = (_listed(reader, black.get(key), lists) for key in BLACKLIST_KEYS)
+    return Suitability(_products(sheet) if sheet is not None else {}, assessed, within, clients, products)
+
+
+def _listed(reader: Reader, node: Node | None, lists: tuple[str, ...]) -> str | None:
+    """The name of a list."""
+    scalar = reader.scalar(node)
+    if scalar is None:
+        return None
+    if scalar.value not in lists and not reader.unsure.any_name and scalar.value not in reader.unsure.names:
+        remedy = nearest(scalar.value, lists) if lists else "declare it in definitions.yaml, under lists"
+        reader.wrong(scalar, f'no list "{scalar.value[:80]}"', remedy)
+    return scalar.value
+
+
+def _products(sheet: Sheet) -> dict[str, Product]:
+    told, columns = sheet.reader, [cell.value for cell in sheet.header]
+    for cell in sheet.header:
+        if cell.value not in COLUMNS:
+            told.wrong(cell, f'unknown column "{cell.value[:80]}"', nearest(cell.value, COLUMNS))
+    for column in COLUMNS[:2]:
+        if column not in columns:
+            told.problem(
+                sheet.header[0],
+                f"no column {column}",
+                f"the columns are {', '.join(COLUMNS)}; the last two may be left out",
+            )
+    found: dict[str, Product] = {}
+    if len(sheet.rows) > MAX_PRODUCTS:
+        told.problem(sheet.rows[MAX_PRODUCTS][0], f"{len(sheet.rows):,} products", f"at most {MAX_PRODUCTS:,}")
+    for row in sheet.rows:
+        cells = dict(zip(columns, row, strict=True))
+        name = cells.get("product")
+        if name is None or not told.cell(name):
+            continue
+        if not name.value or len(name.value) > MAX_PRODUCT_NAME or name.value in found:
+            said = "product twice" if name.value in found else "a long text" if name.value else "empty value"
+            told.problem(name, said, f"write each product once, with 1 to {MAX_PRODUCT_NAME} characters")
+        class_ = told.choice(cells["risk_class"], RISK_CLASSES) if "risk_class" in cells else ""
+        youngest, oldest = (_years(told, cells.get(column)) for column in COLUMNS[2:])
+        found[name.value] = Product(name.value, class_, youngest, oldest)
+    return found
+
+
+def _years(told: Reader, cell: Scalar | None) -> int | None:
+    return told.integer(cell, 0, OLDEST) if cell is not None and cell.value else None

@@ -7,7 +7,7 @@ Holds: it allows what `read.policy` reads.
 from __future__ import annotations
 
 from engine.core.firm_time import WEEKDAYS
-from engine.rulefile.read import policy
+from engine.rulefile.read import policy, tables
 from engine.rulefile.schema.parts import (
     Keys,
     Schema,
@@ -15,12 +15,15 @@ from engine.rulefile.schema.parts import (
     choices,
     duration,
     either,
+    expression,
+    items,
     mapping,
     named,
     number,
     several,
     word,
 )
+from engine.rulefile.source.csv_file import FILE
 from engine.rulefile.source.fields import IDENTIFIER, KEBAB, OWNER
 
 SPAN: Schema = {
@@ -44,11 +47,23 @@ def policy_schema() -> Schema:
         "when_quiet": (choice(policy.WHEN_QUIET), "What becomes of its actions in quiet hours; drop unless said."),
         "collect": (duration("mh"), "Its actions wait so long for others; then the highest priority goes first."),
         "channels": (choices(policy.CHANNELS), "With exempt: consent: the channels used without the client's consent."),
+        "by_answers": ({"type": "boolean"}, "Whether the channels that the client answers to, by answers, go first."),
+        "same_text": (
+            duration("hd"),
+            "For so long a client does not get the same template with the same values again.",
+        ),
         "holdout": (
             {"type": "boolean"},
             "Whether the firm's holdout concerns it; not regulatory and risk unless said.",
         ),
     }
+    slots: Keys = {
+        "slots": (number(1, 1000), "So many of at_most, for a class."),
+        "for": (word(IDENTIFIER), "This class and those above; or calendar: what is known to be due."),
+    }
+    reserve = mapping(slots, ("for",), ("slots",))
+    for_calendar: Schema = {"properties": {"for": {"const": policy.FOR_CALENDAR}}, "not": {"required": ["slots"]}}
+    reserve["oneOf"] = [{"required": ["slots"]}, for_calendar]
     cap: Keys = {
         "at_most": (number(0, 1000), "Contacts of a client."),
         "per": (choice(policy.PERS), "In this period of the calendar."),
@@ -56,14 +71,8 @@ def policy_schema() -> Schema:
         "zone": (choice(policy.ZONES), "Whose calendar; the firm's unless said."),
         "of": (_selection(), "Which contacts count, and are limited; all unless said."),
         "reserve": (
-            mapping(
-                {
-                    "slots": (number(1, 1000), "So many of at_most."),
-                    "for": (word(IDENTIFIER), "This class and those above."),
-                },
-                ("slots", "for"),
-            ),
-            "Kept free for more important classes.",
+            either(reserve, items(reserve)),
+            "Kept free for more important classes, or for calendar actions that are known to be due.",
         ),
         "spare_from": (number(1, 100), "Rules of this priority or higher are sent all the same, and count."),
     }
@@ -83,6 +92,15 @@ def policy_schema() -> Schema:
         "per": (choice(tuple(policy.RATE_PERS)), "In this time, evenly."),
         "of": (_selection(), "Which actions; all to clients unless said."),
     }
+    rest: Keys = {
+        "after": (
+            number(1, policy.MAX_FAILURES),
+            "So many receipts failed or bounced, with none that arrived between.",
+        ),
+        "for": (duration("hd"), "So long, or until something arrives."),
+    }
+    rests: Keys = {channel: (mapping(rest, policy.REST_KEYS), "When it rests.") for channel in policy.CHANNELS}
+    answers: Keys = {channel: (expression(), "A number; more goes first.") for channel in policy.CHANNELS}
     clients = number(0, policy.MAX_CLIENTS)
     publishing: Keys = {
         "approval": ({"type": "boolean"}, "Whether a second person must approve a rule set."),
@@ -111,6 +129,12 @@ def policy_schema() -> Schema:
         ),
         "release_over": (duration("mh"), "What quiet hours held goes out over so long, not all at once."),
         "holdout": (holdout(), "Clients who get nothing but what is exempt, to compare the others with."),
+        "suitability": (_suitability(), "What the products that rules offer have to meet."),
+        "rests": (
+            mapping(rests, (), policy.CHANNELS),
+            "Channels that are not used for a client after failures in a row.",
+        ),
+        "answers": (mapping(answers, (), policy.CHANNELS), "How much a client answers to a channel; see by_answers."),
         "publishing": (mapping(publishing, (), policy.PUBLISHING_KEYS), "How rule sets take effect."),
         "decisions": (mapping(decisions, (), policy.DECISIONS_KEYS), "What is published of rules that matched."),
     }
@@ -122,10 +146,32 @@ def policy_schema() -> Schema:
 def holdout() -> Schema:
     """Of policy.yaml, or of a rule."""
     parts: Keys = {
-        "share": (number(), "Of all clients, such as 0.05. A greater one holds out the same clients and more."),
+        "share": (
+            {**number(), "minimum": 0, "maximum": 1},
+            "Of all clients, such as 0.05. A greater one holds out the same clients and more.",
+        ),
         "salt": (word(KEBAB), "Any name. It never changes: with another one all clients are drawn anew."),
     }
     return mapping(parts, policy.HOLDOUT_KEYS)
+
+
+def _suitability() -> Schema:
+    black: Keys = {
+        "clients": (word(IDENTIFIER), "A list of client ids, to whom nothing is offered."),
+        "products": (word(IDENTIFIER), "A list of products that are offered to nobody."),
+    }
+    parts: Keys = {
+        "products": (
+            word(FILE),
+            f"A CSV file with the columns {', '.join(tables.COLUMNS)}; no other product is offered.",
+        ),
+        "assessed": (expression(), "Days since the client's risk was assessed."),
+        "within": (duration("d"), "An older assessment does not count."),
+        "blacklist": (mapping(black, (), tables.BLACKLIST_KEYS), "Lists of definitions.yaml."),
+    }
+    found = mapping(parts, ("products",), tables.SUITABILITY_KEYS[1:])
+    found["dependencies"] = {"assessed": ["within"], "within": ["assessed"]}
+    return found
 
 
 def _selection() -> Schema:

@@ -96,6 +96,12 @@ def rules_schema(rule_set: RuleSet | None) -> Schema:
         "campaign": (word(KEBAB), "What it is part of; the action carries it."),
         "still": ({"type": "boolean"}, "Whether what is held is sent only if its condition still holds; true."),
         "holdout": (holdout(), "Clients on whom it does not act, to compare the others with."),
+        "then": (_then(), "Where it is said again when it fails, or is not opened."),
+        "same_text": (
+            duration("hd"),
+            "For so long a client does not get the same text again; its class's unless said.",
+        ),
+        "offers": (_offers(known), "What it offers: sent only if policy.yaml says that it suits the client."),
         "tests": (items(_test(rule_set)), "What is given, what happens, what is expected."),
     }
     rule = mapping(parts, rules.REQUIRED, rules.OPTIONAL)
@@ -109,6 +115,18 @@ def rules_schema(rule_set: RuleSet | None) -> Schema:
     rule |= {"if": client, "then": {"required": ["channels"]}, "else": {"not": {"required": ["channels"]}}}
     root: Keys = {"rules": (items(rule), "The rules of this file, one concern.")}
     return mapping(root, ("rules",))
+
+
+def _then() -> Schema:
+    parts: Keys = {
+        "channel": (choices(rules.CHANNELS), "Where it is said again, in order of preference."),
+        "after": (duration("mhd"), "Also when it has not been opened for so long."),
+    }
+    return mapping(parts, ("channel",), ("after",))
+
+
+def _offers(known: str) -> Schema:
+    return mapping({"product": (expression(known), "A product; or the name of one of its parameters.")}, ("product",))
 
 
 def _table(rule_set: RuleSet | None) -> Schema:

@@ -7,6 +7,7 @@ Holds: two texts that differ are never shown alike: what cannot be seen is shown
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, Final
 
@@ -19,7 +20,17 @@ SILENT: Final = ("text", "place", "tree", "log10", "size", "depth", "asked", "as
 KEYS: Final = ("id", "name", "tier")
 SHOWN: Final = 5  # values of a list; if there are more, their number is shown
 SECONDS: Final = (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))
-TIMES: Final = ("cooldown", "expires", "for", "repeat", "within")  # fields of seconds
+TIMES: Final = (
+    "cooldown",
+    "expires",
+    "for",
+    "repeat",
+    "within",
+    "text",
+    "collect",
+    "over",
+    "wait",
+)  # fields of seconds
 LABELS: Final = {"minute": "time", "partial": "has no value in some cases"}
 
 
@@ -47,6 +58,8 @@ def said(field: str, value: Any) -> str:
         return f"{value:,}"
     if isinstance(value, tuple):
         return ", ".join(said(field, item) for item in value)
+    if isinstance(value, Mapping):
+        return f"{len(value):,}"
     if isinstance(value, Window):
         return value.unit if "month" in value.unit else f"{value.length}{value.unit[0]}"
     if is_dataclass(value):

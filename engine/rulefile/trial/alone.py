@@ -54,7 +54,7 @@ class Companies:
         return self._clients
 
     def _read_by(self, rule: Rule) -> Iterator[str]:
-        asked = [rule.when, *(value for _, value in rule.parameters), rule.cooldown_by, rule.channels_by]
+        asked = [rule.when, *(value for _, value in rule.parameters), rule.cooldown_by, rule.channels_by, rule.offers]
         for trigger in rule.triggers if self._of_actions else ():
             for expression in filter(None, asked):
                 yield from (name.name for name in read_by(expression, self.plan.scopes[trigger]))

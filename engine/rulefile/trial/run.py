@@ -12,16 +12,19 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Final
 
+from engine.core.client.items import KEY, KIND
 from engine.core.client.sections import pack, unpack
 from engine.core.client.state import ClientState
 from engine.core.contract.actions import ACTIONS, OwnAction
 from engine.core.contract.events import Event
 from engine.core.contract.message import Message
 from engine.core.contract.outbound import TOPIC_OF_KIND, Arm, Outcome, is_retraction
+from engine.core.contract.topics import TOPICS
 from engine.core.decide.path import Due, Input, decide
 from engine.core.firm_time import DAY_MS
 from engine.core.learn import actions
 from engine.core.plan.compile import Plan, compile_rule_set
+from engine.core.policy.match import FOLLOWS
 from engine.core.rules.occasion import Trigger
 from engine.core.rules.ruleset import Rule, RuleSet
 from engine.insight.explain import Explainer, Explanation, Look, reached, watched
@@ -188,7 +191,7 @@ class _Runner:
         states = self._given(test)
         if test.tier is not None and (tier := states[CLIENT_ID].tier) != test.tier:
             return f"the client is given as tier {test.tier}, but its events put it in {tier or 'none'}"
-        inputs: list[Input] = [test.event] if test.event else []
+        inputs: list[Input] = [_of_latest(states, *test.event)] if test.event else []
         if test.wait_ms:
             inputs.append(Due(CLIENT_ID, test.at_ms + test.wait_ms))
         decided = decide(watched(self.plan, look), states, inputs)
@@ -228,12 +231,22 @@ def _decide(plan: Plan, states: dict[str, ClientState], history: Iterable[tuple[
     """Events, and actions of the engine that are given: they count in features as those of rules do."""
     for topic, event in history:
         if topic != ACTIONS.name:
-            decide(plan, states, [(topic, event)])
+            decide(plan, states, [_of_latest(states, topic, event)])
         elif ACTIONS.name in plan.update:
             decide(plan, states, [Due(CLIENT_ID, event.time)])
             client = states.setdefault(CLIENT_ID, ClientState(plan.layout, CLIENT_ID, event.time))
             client.advance(plan.layout, event.time)
             actions.take(plan, client, OwnAction(*(getattr(event, field) for field in OwnAction._fields)))
+
+
+def _of_latest(states: dict[str, ClientState], topic: str, event: Any) -> tuple[str, Event]:
+    """What comes back without saying of which action is about the latest that waits for it."""
+    client, unsaid = states.get(CLIENT_ID), TOPICS[topic].example.get("action_id") if topic in TOPICS else None
+    if client is None or unsaid is None or event.action_id != unsaid:
+        return topic, event
+    sent = [held[FOLLOWS][0] for held in client.waiting if len(held) > FOLLOWS]
+    opened = [item[KEY] for item in client.items if item[KIND] != "complaint"]
+    return topic, event.model_copy(update={"action_id": (*opened, *sent)[-1]}) if opened or sent else event
 
 
 def _actions(messages: Iterable[Message]) -> Iterable[dict[str, Any]]:

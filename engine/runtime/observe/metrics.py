@@ -107,6 +107,7 @@ class Metrics:
             ["partition", "feature"],
             registry=r,
         )
+        self.unknown_zones = Counter("engage_unknown_zones", "Decisions by the firm's clock.", ["zone"], registry=r)
         self.tier_changes = Counter(
             "engage_tier_changes", "Tier changes published.", ["from_tier", "to_tier", "reason"], registry=r
         )
@@ -212,6 +213,7 @@ class Metrics:
             "corrections": self.corrections,
             "retracted": self.retracted,
             "beyond": self.beyond,
+            "unknown_zones": self.unknown_zones,
         }
         self._used: dict[int | None, RuleSet] = {}  # by the worker's partitions; None: by the worker itself
         self._outcomes: dict[str, Outcomes] = {}  # by digest of a rule set that is used
@@ -245,8 +247,10 @@ class Metrics:
         for channel in TOPICS["receipts"].choices("channel"):
             for status in TOPICS["receipts"].choices("status"):
                 self.receipts.labels(channel, status)
-        self.dropped.labels("positions")
-        self.dropped.labels("accounts")
+        for what in ("positions", "accounts", "follow_ups"):
+            self.dropped.labels(what)
+        for zone in ("missing", "invalid"):
+            self.unknown_zones.labels(zone)
         for decided in TOPICS["overrides"].choices("kind"):
             self.overrides.labels(decided, "")
         self.overrides.labels("snooze", "unknown_rule")
