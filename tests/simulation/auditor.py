@@ -96,6 +96,7 @@ class _Partition:
         self.world = world
         self.number = number
         self.found: list[str] = []
+        self.followed: set[str] = set()  # names of what is said again, if it is, after each action
         self.messages: Counter[Published] = Counter()
         self.position = b""
         self.offsets: dict[str, int] = {}
@@ -260,9 +261,14 @@ class _Partition:
         what = [value["rule_id"], str(value["rule_version"])] if "rule_id" in value else ["tier-change"]
         if value["id"] not in _ids(what, client_id, causes) or dict(message.headers)["ce_id"].decode() != value["id"]:
             self.found.append(f"{at}: the id {value['id']} does not follow from its cause")
+        self.followed.add(hashlib.blake2b(f"follows\0{value['id']}".encode(), digest_size=16).hexdigest())
 
     def _decision_named(self, at: str, told: dict[str, Any], client_id: str, causes: range) -> None:
-        """The first decision on a match gives it its id; a later one's follows from that and from its own cause."""
+        """The first decision on a match gives it its id; a later one follows from that and its own cause. What is
+        said again on another channel is a match that follows from the action that was sent.
+        """
+        if told["match"] == told["id"] and told["id"] in self.followed:
+            return
         if told["match"] == told["id"]:
             ids = _ids(["decision", told["rule_id"], str(told["rule_version"])], client_id, causes)
         else:
