@@ -294,10 +294,9 @@ class RuleSet:
         held = waits_long or rated or (bool(quiet) and own.when_quiet != "drop")
         resumed = next((of for of in self.resumed if of.rule == rule.id), None)  # what its pause held may still wait
         waits = held or paused or resumed is not None or rule.then is not None
-        rests = (
-            to_client and "rests" not in own.exempt and any(rest.name in rule.channels for rest in self.policy.rests)
-        )
-        always_agreed = "consent" in own.exempt and set(own.channels or rule.channels).issuperset(rule.channels)
+        to_use = {*rule.channels, *(rule.then.channels if rule.then is not None else ())}
+        rests = any(rest.name in to_use for rest in self.policy.rests)
+        always_agreed = "consent" in own.exempt and set(own.channels or to_use).issuperset(to_use)
         possible = {
             Outcome.EXPIRED: by_itself or waits,
             Outcome.NO_LONGER_TRUE: waits and rule.still,
@@ -308,8 +307,8 @@ class RuleSet:
             Outcome.UNSUITABLE: rule.offers is not None,
             Outcome.COOLDOWN: True,
             Outcome.NO_CONSENT: to_client and not always_agreed,
-            Outcome.CHANNEL_RESTS: rests,
-            Outcome.REPEATED: self.same_text_s(rule) > 0,
+            Outcome.CHANNEL_RESTS: to_client and "rests" not in own.exempt and rests,
+            Outcome.REPEATED: bool(self.same_text_s(rule)),
             Outcome.HELD: held or paused,
             Outcome.PAUSED: paused or (resumed is not None and resumed.dropped_ms > 0),
             Outcome.QUIET_HOURS: bool(quiet) or waits_long,  # also of what has no room to wait
