@@ -6,7 +6,7 @@ UV_VERSION := 0.13.9
 ATHERIS_VERSION := 3.0.0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-kafka test-kafka-short test-clients test-simulation faults overload simulate fuzz check format bench calendar schemas docs lock clean
+.PHONY: help setup demo test test-kafka test-kafka-short test-clients test-simulation faults overload simulate policy fuzz check format bench calendar schemas docs lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,13 +36,16 @@ faults: .venv/.ready  ## kill, pause and cut off everything on real Kafka and Re
 simulate: .venv/.ready  ## the engine on a virtual clock over a Kafka and Redis in memory, with faults by seed; SEEDS=2000
 	$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),2000)
 
+policy: .venv/.ready  ## the contact policy against a slow model of its manual, random histories by seed; HISTORIES=100000 START=0
+	$(BIN)/python -m tests.properties.policy_model --histories $(or $(HISTORIES),10000) --start $(or $(START),0)
+
 overload: .venv/.ready  ## a backlog before a slow Redis, 64 partitions, clients all due at once, a soak; BACKLOG=2000000 HERD=50000 SOAK=600
 	$(BIN)/python -m tests.faults.overload --backlog $(or $(BACKLOG),300000) --herd $(or $(HERD),20000) --soak-s $(or $(SOAK),60)
 
 fuzz: .cache/fuzz/.ready  ## coverage-guided bytes into the decoder; RUNS=1000000 (installs atheris into .cache/fuzz, once)
 	.cache/fuzz/bin/python -m tests.fuzz.decode -runs=$(or $(RUNS),1000000)
 
-test-simulation: .venv/.ready  ## the simulation: seeds that pass, and deliberate bugs that its auditor must see
+test-simulation: .venv/.ready  ## the simulation and the contact policy: deliberate bugs that auditor and model must see
 	$(BIN)/pytest -m simulation
 
 check: .venv/.ready  ## formatting, lint, types, import directions, schema drift, the rule files

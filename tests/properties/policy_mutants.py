@@ -1,0 +1,385 @@
+"""Deliberate faults of the engine's contact policy, each of which the slow model has to see in some history.
+
+Enters: a name. Leaves: a context in which the engine has the fault.
+Holds: outside of it the engine is as it was.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from typing import Any
+from unittest.mock import patch
+
+from engine.core.client import contacts
+from engine.core.contact import contact_of
+from engine.core.decide import path
+from engine.core.firm_time import DAY_MS, MINUTE_MS
+from engine.core.policy import caps, clock, gates, holding, quiet
+from engine.core.policy.gates import Hold, Suppress
+
+Change = Callable[[Callable[..., Any]], Callable[..., Any]]  # a function's mutant
+
+
+def in_place(owner: Any, name: str, change: Change) -> Any:
+    return patch.object(owner, name, change(getattr(owner, name)))
+
+
+def of_gate(name: str, change: Change) -> Any:
+    """GATES holds the functions themselves."""
+    changed = tuple((why, change(gate) if gate.__name__ == name else gate) for why, gate in gates.GATES)
+    assert changed != gates.GATES, name
+    return patch.object(gates, "GATES", changed)
+
+
+def never(_: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda *_: None
+
+
+def unless_held(gate: Callable[..., Any]) -> Callable[..., Any]:
+    """Not asked again at the release."""
+    return lambda plan, client, offer: None if offer.match.held else gate(plan, client, offer)
+
+
+# -- caps --------------------------------------------------------------------------------------------------------------
+
+
+def with_cap(**fields: Callable[[Any], Any]) -> Any:
+    def change(reached: Callable[..., Any]) -> Callable[..., Any]:
+        def mutant(policy: Any, cap: Any, client: Any, contact: Any) -> Any:
+            changed = replace(cap, **{name: of(cap) for name, of in fields.items()})
+            found = reached(policy, changed, client, contact)
+            return found._replace(cap=cap) if found else None
+
+        return mutant
+
+    return in_place(caps, "_reached", change)
+
+
+def a_window_is_longer(times_of: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda kept, meant, since_ms: times_of(kept, meant, since_ms - 1)
+
+
+def period(per: str, begins: Callable[[int, Any, int], int]) -> Any:
+    """Another beginning of one kind of period, from the moment, the zone and the beginning."""
+
+    def change(period_ms: Callable[..., Any]) -> Callable[..., Any]:
+        def mutant(asked: str, moment_ms: int, zone: Any) -> tuple[int, int]:
+            begin, end = period_ms(asked, moment_ms, zone)
+            return (begins(moment_ms, zone, begin) if asked == per else begin), end
+
+        return mutant
+
+    return in_place(caps, "period_ms", change)
+
+
+def hour_by_length(moment_ms: int, zone: Any, _begin: int) -> int:
+    here = clock.local(moment_ms, zone)
+    return moment_ms - (here.minute * 60 + here.second) * 1000 - here.microsecond // 1000
+
+
+def tags_of_now(reached: Callable[..., Any]) -> Callable[..., Any]:
+    """Those of the rule that asks, though it had others when it sent."""
+
+    def mutant(policy: Any, listed: Any, client: Any, contact: Any) -> Any:
+        def of_now(key: str) -> Any:
+            sent = contact_of(key)
+            return sent._replace(tags=contact.tags) if sent.rule == contact.rule else sent
+
+        with patch.object(contacts, "contact_of", of_now):
+            return reached(policy, listed, client, contact)
+
+    return mutant
+
+
+def every_class_counts(reached: Callable[..., Any]) -> Callable[..., Any]:
+    def mutant(policy: Any, *others: Any) -> Any:
+        return reached(replace(policy, classes=tuple(replace(one, counts=True) for one in policy.classes)), *others)
+
+    return mutant
+
+
+def no_other_channel(reached: Callable[..., Any]) -> Callable[..., Any]:
+    def mutant(*given: Any) -> Any:
+        found = reached(*given)
+        return found and found._replace(elsewhere=False)
+
+    return mutant
+
+
+def as_long_as_any(reached: Callable[..., Any]) -> Callable[..., Any]:
+    def mutant(*given: Any) -> Any:
+        found = reached(*given)
+        return found and found._replace(until_ms=0)
+
+    return mutant
+
+
+def reserved_for_the_first(reached: Callable[..., Any]) -> Callable[..., Any]:
+    """Class alone, not for those above the one that is named."""
+
+    def mutant(policy: Any, cap: Any, *others: Any) -> Any:
+        return reached(policy, replace(cap, reserved_for=policy.classes[0].name), *others)
+
+    return mutant
+
+
+def spared_do_not_count(record: Callable[..., Any]) -> Callable[..., Any]:
+    def mutant(plan: Any, client: Any, match: Any, verdict: Any) -> None:
+        before, rule = client.contacts, match.compiled.rule
+        record(plan, client, match, verdict)
+        if any(cap.spared_from is not None and rule.priority >= cap.spared_from for cap in plan.rule_set.policy.caps):
+            client.contacts = before
+
+    return mutant
+
+
+# -- quiet hours -------------------------------------------------------------------------------------------------------
+
+
+def with_hours(**fields: Callable[[Any], Any]) -> Any:
+    def change(end_ms: Callable[..., Any]) -> Callable[..., Any]:
+        def mutant(hours: Any, *others: Any) -> Any:
+            return end_ms(replace(hours, **{name: of(hours) for name, of in fields.items()}), *others)
+
+        return mutant
+
+    return in_place(quiet, "_end_ms", change)
+
+
+def without_summer_time(zone_named: Callable[..., Any]) -> Callable[..., Any]:
+    def mutant(name: str | None) -> Any:
+        zone = zone_named(name)
+        offset = dt.datetime(2026, 1, 15, tzinfo=zone).utcoffset() if zone else None
+        return dt.timezone(offset) if offset is not None else None
+
+    return mutant
+
+
+def the_first_time_only(instants_ms: Callable[..., Any]) -> Callable[..., Any]:
+    """Of a time that a night has twice."""
+
+    def mutant(*given: Any) -> tuple[int, ...]:
+        return instants_ms(*given)[:1] * 2
+
+    return mutant
+
+
+def week_days_of_now(end_ms: Callable[..., Any]) -> Callable[..., Any]:
+    """Hours over midnight end with the day on which they begin."""
+
+    def mutant(hours: Any, moment_ms: int, zone: Any, business: Any) -> Any:
+        there = clock.FIRM if zone is None or hours.zone == "firm" else zone
+        if hours.days and clock.local(moment_ms, there).weekday() not in hours.days:
+            return None
+        return end_ms(hours, moment_ms, zone, business)
+
+    return mutant
+
+
+def holidays_known(end_ms: Callable[..., Any]) -> Callable[..., Any]:
+    def mutant(*given: Any) -> Any:
+        try:
+            return end_ms(*given)
+        except quiet.Unknown:
+            return None
+
+    return mutant
+
+
+def made_up_days_are_free(holiday_end_ms: Callable[..., Any]) -> Callable[..., Any]:
+    def mutant(moment_ms: int, business: Any) -> Any:
+        found = holiday_end_ms(moment_ms, business)
+        day_ms = (moment_ms // DAY_MS + 1) * DAY_MS - 8 * 60 * MINUTE_MS
+        return found or (day_ms if clock.local(moment_ms, clock.FIRM).weekday() >= 5 else None)
+
+    return mutant
+
+
+def past_the_expiry(expires_ms: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda client, match: expires_ms(client, match) + DAY_MS
+
+
+def another_share(spread_ms: Callable[..., Any]) -> Callable[..., Any]:
+    """Each night."""
+    return lambda plan, client: spread_ms(plan, client) and client.now_ms // DAY_MS % 2 * MINUTE_MS
+
+
+# -- what is held ------------------------------------------------------------------------------------------------------
+
+
+def waits_for_itself(gate: Callable[..., Any]) -> Callable[..., Any]:
+    """Not for what others of the client have begun."""
+
+    def mutant(plan: Any, client: Any, offer: Any) -> Any:
+        found = gate(plan, client, offer)
+        if isinstance(found, Hold):
+            return replace(found, until_ms=client.now_ms + offer.contact_class.collect_s * 1000)
+        return found
+
+    return mutant
+
+
+def collects_again(gate: Callable[..., Any]) -> Callable[..., Any]:
+    """What waited for quiet hours waits for others, too."""
+
+    def mutant(plan: Any, client: Any, offer: Any) -> Any:
+        held = offer.match.held
+        if held is not None and held[holding.WHY] == "quiet_hours":
+            offer = offer._replace(match=offer.match._replace(held=None))
+        return gate(plan, client, offer)
+
+    return mutant
+
+
+def in_order_of_ids(send: Callable[..., Any]) -> Callable[..., Any]:
+    def mutant(plan: Any, client: Any, cause: Any, matches: Any, *others: Any) -> Any:
+        by_id = sorted(matches, key=lambda match: match.compiled.rule.id)
+        with patch.object(path, "sorted", lambda given, key: given, create=True):
+            return send(plan, client, cause, by_id, *others)
+
+    return mutant
+
+
+def began_anew(hold: Callable[..., Any]) -> Callable[..., Any]:
+    """The expiry counts from when it was held again."""
+
+    def mutant(plan: Any, client: Any, match: Any, *others: Any) -> None:
+        hold(plan, client, match, *others)
+        if match.held is not None:
+            client.waiting[-1][holding.EXPIRES_MS] = client.now_ms + match.compiled.rule.expires_s * 1000
+
+    return mutant
+
+
+# -- the rest ----------------------------------------------------------------------------------------------------------
+
+
+def of_service(granted: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda client, channel, _purpose: granted(client, channel, "service")
+
+
+def on_any_channel(offer_of: Callable[..., Any]) -> Callable[..., Any]:
+    """Without consent, though the class lists some."""
+
+    def mutant(*given: Any) -> Any:
+        offer = offer_of(*given)
+        if "consent" not in offer.contact_class.exempt or not offer.to_client:
+            return offer
+        return offer._replace(agreed=offer.agreed + tuple(one for one in offer.channels if one not in offer.agreed))
+
+    return mutant
+
+
+def own_channels_first(offer_of: Callable[..., Any]) -> Callable[..., Any]:
+    def mutant(*given: Any) -> Any:
+        offer = offer_of(*given)
+        return offer._replace(agreed=tuple(one for one in offer.channels if one in offer.agreed))
+
+    return mutant
+
+
+def as_agreed_before(offer_of: Callable[..., Any]) -> Callable[..., Any]:
+    """What was held was agreed to when it was."""
+
+    def mutant(*given: Any) -> Any:
+        offer = offer_of(*given)
+        return offer._replace(agreed=offer.channels) if offer.match.held is not None else offer
+
+    return mutant
+
+
+def a_moment_longer(gate: Callable[..., Any]) -> Callable[..., Any]:
+    def mutant(plan: Any, client: Any, offer: Any) -> Any:
+        return gate(plan, client, offer._replace(cooldown_ms=offer.cooldown_ms + 1))
+
+    return mutant
+
+
+def for_staff_too(gate: Callable[..., Any]) -> Callable[..., Any]:
+    class ToClient:
+        def __init__(self, offer: Any) -> None:
+            self.offer, self.to_client = offer, True
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.offer, name)
+
+    return lambda plan, client, offer: gate(plan, client, ToClient(offer))
+
+
+def draws_first(judge: Callable[..., Any]) -> Callable[..., Any]:
+    def mutant(plan: Any, client: Any, match: Any, moment: Any = gates.IN_TIME) -> Any:
+        offer = gates.offer_of(client, match, moment)
+        drawn = gates._drawn(client, offer, offer.channel)
+        return drawn if isinstance(drawn, Suppress) else judge(plan, client, match, moment)
+
+    return mutant
+
+
+def forgets_holdouts(record: Callable[..., Any]) -> Callable[..., Any]:
+    """What is held out begins no cooldown."""
+
+    def mutant(plan: Any, client: Any, match: Any, verdict: Any) -> None:
+        before = dict(client.acted)
+        record(plan, client, match, verdict)
+        if verdict.reason == "holdout":
+            client.acted.clear()
+            client.acted.update(before)
+
+    return mutant
+
+
+MUTANTS: dict[str, Callable[[], Any]] = {
+    "a cap allows one more": lambda: with_cap(at_most=lambda cap: cap.at_most + 1),
+    "a cap allows one less": lambda: with_cap(at_most=lambda cap: max(cap.at_most - 1, 0)),
+    "a window ends a moment late": lambda: in_place(contacts, "times_of", a_window_is_longer),
+    "a month is the last thirty days": lambda: period("month", lambda now, _, __: now - 30 * DAY_MS),
+    "a week begins on Sunday": lambda: period("week", lambda _, __, begin: begin - DAY_MS),
+    "a day begins at midnight in UTC": lambda: period("day", lambda now, _, __: now - now % DAY_MS),
+    "an hour of a long night is two": lambda: period("hour", hour_by_length),
+    "a client's calendar is the firm's": lambda: with_cap(zone=lambda _: "firm"),
+    "the first full cap is named": lambda: in_place(caps, "_reached", as_long_as_any),
+    "tags as of now instead of as sent": lambda: in_place(caps, "reached", tags_of_now),
+    "all classes count": lambda: in_place(caps, "_reached", every_class_counts),
+    "no slot is reserved": lambda: with_cap(reserved=lambda _: 0),
+    "slots are reserved for the first class": lambda: in_place(caps, "_reached", reserved_for_the_first),
+    "what is spared does not count": lambda: in_place(path, "record", spared_do_not_count),
+    "a full channel is the last that is tried": lambda: in_place(caps, "reached", no_other_channel),
+    "quiet hours end a minute late": lambda: with_hours(until=lambda hours: (hours.until + 1) % 1440 or 1),
+    "quiet hours begin a minute late": lambda: with_hours(begin=lambda hours: (hours.begin + 1) % 1440),
+    "quiet hours by the firm's clock": lambda: with_hours(zone=lambda _: "firm"),
+    "no summer time": lambda: in_place(gates, "zone_named", without_summer_time),
+    "a time that comes twice ends once": lambda: in_place(quiet, "instants_ms", the_first_time_only),
+    "days on which quiet hours end": lambda: in_place(quiet, "_end_ms", week_days_of_now),
+    "an unknown day is a working day": lambda: in_place(quiet, "_end_ms", holidays_known),
+    "made-up working days are free": lambda: in_place(quiet, "_holiday_end_ms", made_up_days_are_free),
+    "held beyond the expiry": lambda: in_place(holding, "expires_ms", past_the_expiry),
+    "another share each night": lambda: in_place(holding, "spread_ms", another_share),
+    "conditions are not asked again": lambda: of_gate("_no_longer_true", never),
+    "consent is not asked again": lambda: in_place(gates, "offer_of", as_agreed_before),
+    "do not contact is not asked again": lambda: of_gate("_do_not_contact", unless_held),
+    "cooldowns are not asked again": lambda: of_gate("_cooldown", unless_held),
+    "each collects for itself": lambda: of_gate("_collected", waits_for_itself),
+    "what was held collects again": lambda: of_gate("_collected", collects_again),
+    "what falls due late does not wait": lambda: of_gate("_late", never),
+    "released by id, not by priority": lambda: in_place(path, "_send", in_order_of_ids),
+    "one more may wait": lambda: patch.object(holding, "MAX_WAITING", holding.MAX_WAITING + 1),
+    "held again, its expiry begins anew": lambda: in_place(holding, "hold", began_anew),
+    "consent of another purpose": lambda: in_place(gates, "granted", of_service),
+    "a class without consent uses any channel": lambda: in_place(gates, "offer_of", on_any_channel),
+    "channels without consent come in the rule's order": lambda: in_place(gates, "offer_of", own_channels_first),
+    "a cooldown is a moment longer": lambda: of_gate("_cooldown", a_moment_longer),
+    "staff may not be asked to contact": lambda: of_gate("_do_not_contact", for_staff_too),
+    "a snooze of all lets staff rest": lambda: of_gate("_snoozed", for_staff_too),
+    "held out before all else": lambda: in_place(path, "judge", draws_first),
+    "what is held out begins no cooldown": lambda: in_place(path, "record", forgets_holdouts),
+}
+
+
+@contextmanager
+def mutated(name: str) -> Iterator[None]:
+    with ExitStack() as stack:
+        stack.enter_context(MUTANTS[name]())
+        yield
