@@ -96,17 +96,20 @@ async def _load(
     def order(partitions: int) -> Order:
         return loading.Order(parts, past, ways["work"], ways["dead_letters"], jobs, partitions)
 
-    if ways["dry_run"] and files and settings.rules is not None:
-        return await loading.dry_run(order(jobs), _plan_of(settings.rules), progress)
+    dry = ways["dry_run"]
+    if dry and files and settings.rules is not None:
+        return await loading.dry_run(order(jobs), _plan_of(settings.rules), clients.processes(jobs), progress)
     async with clients.redis(settings) as redis:
         begun = await committing.patiently(
-            lambda: committing.start(settings, clients, redis, until_ms), progress, committing.START_TRIES
+            lambda: committing.start(settings, clients, redis, until_ms, dry=dry), progress, committing.START_TRIES
         )
         rows = topics.rows(settings, clients)
         if from_topics:
+            if not dry and committing.has_ended(begun, past):
+                return None
             parts = topics.parts(begun.begins)
-        if ways["dry_run"]:
-            return await loading.dry_run(order(begun.partitions), begun.plan, progress, rows)
+        if dry:
+            return await loading.dry_run(order(begun.partitions), begun.plan, clients.processes(jobs), progress, rows)
         return await committing.run(settings, clients, redis, order(begun.partitions), begun, progress, rows)
 
 

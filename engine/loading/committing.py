@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from engine.core.plan.compile import Plan
 from engine.loading import topics
-from engine.loading.deciding import Counts, Decided
+from engine.loading.deciding import Counts, Decided, Past
 from engine.loading.loading import Load, Order, prepare, rules_of, together
-from engine.loading.pool import Pool
 from engine.loading.report import Progress
 from engine.loading.sources import Part
 from engine.loading.spill import Row
@@ -52,20 +51,23 @@ class Begun:
     partitions: int
     plan: Plan
     begins: topics.Begins
+    over: Mapping[str, Any]  # a load that has come to its end here; empty: none has
 
 
-async def start(settings: Settings, clients: Clients, redis: AnyRedis, until_ms: int) -> Begun:
-    """Look at everything once, and change nothing but the active rules if others are given. Raises Refused when there
-    are clients that no load brought.
+async def start(settings: Settings, clients: Clients, redis: AnyRedis, until_ms: int, *, dry: bool = False) -> Begun:
+    """Look at everything once; what a run before this one has begun with holds on. `dry`: change nothing but the active
+    rules if others are given. Raises Refused when there are clients that no load brought.
     """
     await refuse_eviction(redis)
     partitions = await kafka_topics.partition_count(settings, clients)
     empty = await kafka_topics.ledger_is_empty(settings, clients, partitions)
     await pin_partitions(redis, settings.scope, partitions, empty)
     await pin_ledger(redis, settings.scope, settings.ledger_topic)
-    found = await _loads(redis, settings, partitions)
+    first = await _first(redis, settings, partitions)
+    over = bool(first.end.load) and not first.end.loading  # a worker has it now, perhaps
+    begun = first.end.load if dry or over else await _begun(settings, clients, redis)
     archive = RuleSetArchive(settings, clients)
-    digest = next((load["rules"] for load in found if "done" in load), None)
+    digest = begun.get("rules") if "done" in begun else None
     if digest is None:
         rule_sets = RuleSets(settings, clients, Metrics())
         await rule_sets.read_given()
@@ -73,19 +75,45 @@ async def start(settings: Settings, clients: Clients, redis: AnyRedis, until_ms:
         digest = rule_sets.plan.rule_set.digest
     await archive.read()
     plan = await clients.aside(archive.plan, digest)
-    begins = await topics.begins(settings, clients, partitions, until_ms, plan.declared_types)
-    return Begun(partitions, plan, begins)
+    if "begins" in begun:
+        noted = begun["begins"]
+        begins = {
+            number: {topic: noted[str(number)][topic] for topic in ENGAGEMENT.ranks()} for number in range(partitions)
+        }
+    else:
+        begins = await topics.begins(settings, clients, partitions, until_ms, plan.declared_types)
+    return Begun(partitions, plan, begins, begun if begun and "done" not in begun else {})
 
 
-async def _loads(redis: AnyRedis, settings: Settings, partitions: int) -> list[Mapping[str, Any]]:
-    """The loads that stand in the positions."""
+async def _first(redis: AnyRedis, settings: Settings, partitions: int) -> Position:
+    """Where the first partition stands. Raises Refused if one has clients, before any is opened, which would take it
+    from a worker.
+    """
     positions = [
         Position.read(await RedisStore(redis, settings.scope, number).position()) for number in range(partitions)
     ]
     for number, position in enumerate(positions):
         if position.states and not position.end.load:
             raise Refused(_taken(number, position.states))
-    return [position.end.load for position in positions if position.end.load]
+    return positions[0]
+
+
+async def _begun(settings: Settings, clients: Clients, redis: AnyRedis) -> Mapping[str, Any]:
+    """The load that is under way, as the first partition has it, which is marked first and completed last; its ledger
+    says so where Redis has lost it.
+    """
+    opened = open_partition(settings, clients, redis, ENGAGEMENT, 0, plan=lambda: ENGAGEMENT.bare_plan, for_load=True)
+    try:
+        position = await opened.partition.recover()
+    except (Fenced, Surprised) as error:
+        raise Refused(_disturbed(error)) from error
+    finally:
+        await opened.log.stop()
+    return position.end.load
+
+
+def _disturbed(error: Exception) -> str:
+    return f"{error}. Stop all workers, let no other load run, and run this one again: it goes on"
 
 
 def _taken(number: int, clients: int) -> str:
@@ -98,8 +126,8 @@ def _taken(number: int, clients: int) -> str:
 class Commits:
     """The partitions of one load, committed to."""
 
-    def __init__(self, load: str, until_ms: int, begins: dict[int, dict[str, int]], rules: str) -> None:
-        self._mark = {"id": load, "until": until_ms, "rules": rules}
+    def __init__(self, load: str, past: Past, begins: dict[int, dict[str, int]], rules: str) -> None:
+        self._mark = {"id": load, "until": past.until_ms, "acted": past.acted, "rules": rules}
         self._begins = begins
 
     async def open(self, opened: Opened[Any, Any, Any]) -> tuple[int, int] | None:
@@ -110,8 +138,8 @@ class Commits:
         if not load:
             if position.states:
                 raise Refused(_taken(partition.number, position.states))
-            begin = self._begins[partition.number]
-            await partition.load([], 0, {}, {**self._mark, "done": [0, 0]}, begin)
+            mark = self._done(partition.number, [0, 0])
+            await partition.load([], 0, {}, mark, self._begins[partition.number])
             return 0, 0
         if load["id"] != self._mark["id"]:
             raise Refused(other_load(load))
@@ -124,11 +152,28 @@ class Commits:
             done += unit.clients
             if done > skip:
                 stand = [bucket + 1, 0] if unit is decided.units[-1] else [bucket, done]
-                await opened.partition.load(unit.writes, unit.clients, unit.tallies, {**self._mark, "done": stand}, {})
+                mark = self._done(opened.partition.number, stand)
+                await opened.partition.load(unit.writes, unit.clients, unit.tallies, mark, {})
+
+    def _done(self, partition: int, stand: list[int]) -> dict[str, Any]:
+        """The first partition has the beginnings of all: a run that goes on takes no records for the past that came
+        since, nor for what follows it.
+        """
+        begins = {} if partition else {"begins": {str(number): offsets for number, offsets in self._begins.items()}}
+        return {**self._mark, **begins, "done": stand}
 
     async def end(self, opened: Opened[Any, Any, Any]) -> None:
         if opened.partition.position.end.loading:
             await opened.partition.load([], 0, {}, self._mark, {})
+
+
+def has_ended(begun: Begun, past: Past) -> bool:
+    """Whether a load of the topics has come to its end before. Where its past ended on them is known no longer, so they
+    are not read again to see that. Raises Refused if it was of another past.
+    """
+    if begun.over and (begun.over.get("until"), begun.over.get("acted")) != (past.until_ms, past.acted):
+        raise Refused(other_load(begun.over))
+    return bool(begun.over)
 
 
 def other_load(load: Mapping[str, Any]) -> str:
@@ -150,11 +195,11 @@ async def run(
 ) -> Counts | None:
     """Load on Kafka and Redis, however often they are away. None: it had come to its end before. Raises Refused."""
     prepare(order)
-    pool = Pool(order.jobs)
+    pool = clients.processes(order.jobs)
     try:
         load = Load(order, rules_of(begun.plan), pool, progress, topic)
         await patiently(load.split, progress)
-        commits = Commits(load.id, order.past.until_ms, begun.begins, begun.plan.rule_set.digest)
+        commits = Commits(load.id, order.past, begun.begins, begun.plan.rule_set.digest)
         await patiently(lambda: _commit_all(settings, clients, redis, order, begun.plan, load, commits), progress)
         loaded = load.finish()
     finally:
@@ -192,12 +237,10 @@ async def _commit_all(
             await together(
                 _partition(load, commits, one, stand, order.each) for one, stand in zip(opened, stands, strict=True)
             )
-        for one in opened:
+        for one in reversed(opened):  # the first is the last: what a run that goes on needs to know is there
             await commits.end(one)
     except (Fenced, Surprised) as error:
-        raise Refused(
-            f"{error}. Stop all workers, let no other load run, and run this one again: it goes on"
-        ) from error
+        raise Refused(_disturbed(error)) from error
     finally:
         for one in opened:
             await one.log.stop()

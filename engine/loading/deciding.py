@@ -84,6 +84,7 @@ class Past:
     until_ms: int
     acted: Acted = "all"
     live_ms: int | None = None
+    unit_clients: int = UNIT_CLIENTS  # committed together: a run that goes on must divide them as the one before did
 
 
 def decide_bucket(plan: Plan, past: Past, rows: Iterable[tuple[int, Row]]) -> Decided:
@@ -102,7 +103,7 @@ def decide_bucket(plan: Plan, past: Past, rows: Iterable[tuple[int, Row]]) -> De
         client = _decide_client(plan, past, [(topic, event) for _, topic, event in events], counts)
         writes.append(ENGAGEMENT.write(client, pack(plan.layout, client)))
         tallies.update(tallied_by(client))
-        if len(writes) == UNIT_CLIENTS:
+        if len(writes) == past.unit_clients:
             found.units.append(_unit(writes, tallies))
             writes, tallies = [], Counter()
     if writes:

@@ -13,16 +13,17 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from engine.core.plan.compile import Plan
 from engine.loading.deciding import Counts, Decided, Past
-from engine.loading.pool import Pool, decide_one, read_part
+from engine.loading.pool import decide_one, read_part
 from engine.loading.report import Progress
 from engine.loading.sources import TOPIC, Part
 from engine.loading.spill import Index, Row, Spill, bucket_of, letters_of, write_whole
+from engine.runtime.clients import Processes
 from engine.runtime.errors import Refused
 from engine.runtime.partitioning import partitioner
 
@@ -56,7 +57,7 @@ class Load:
         self,
         order: Order,
         rules: tuple[str, Mapping[str, str]],
-        pool: Pool,
+        pool: Processes,
         progress: Progress,
         topic: Callable[[Part], AsyncIterator[Row]] | None = None,
     ) -> None:
@@ -84,7 +85,7 @@ class Load:
 
         self._indexes = await together(one(*numbered) for numbered in enumerate(order.parts))
         past = order.past
-        said = [past.until_ms, past.acted, past.live_ms, self._rules[0], order.partitions, order.each]
+        said = [*astuple(past), self._rules[0], order.partitions, order.each]
         text = json.dumps([*said, [index.digest for index in self._indexes]])
         self.id = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
         self._decided = order.work / f"decided-{self.id}"
@@ -206,16 +207,15 @@ async def together(work: Iterable[Coroutine[Any, Any, _T]]) -> list[_T]:
 async def dry_run(
     order: Order,
     plan: Plan,
+    pool: Processes,
     progress: Progress,
     topic: Callable[[Part], AsyncIterator[Row]] | None = None,
 ) -> Counts:
     """Decide everything and commit nothing."""
-    prepare(order)
-    pool = Pool(order.jobs)
     try:
+        prepare(order)
         load = Load(order, rules_of(plan), pool, progress, topic)
         await load.split()
-
         load.begin()
 
         async def leave(bucket: int, decided: Decided) -> None: ...

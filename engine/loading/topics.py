@@ -42,6 +42,9 @@ async def begins(settings: Settings, clients: Clients, partitions: int, until_ms
             dict.fromkeys(tps, until_ms - FUTURE_TOLERANCE_MS)
         )
         for tp, (number, topic) in tps.items():
+            if topic == REROUTED:  # no worker has copied anything yet
+                found[number][topic] = ends[tp]
+                continue
             at = times.get(tp)
             begin = ends[tp] if at is None else max(at.offset, firsts[tp])
             found[number][topic] = await _first(consumer, tp, topic, begin, ends[tp], until_ms, declared)
@@ -52,9 +55,9 @@ async def _first(
     consumer: Consumer, tp: TopicPartition, topic: str, begin: int, end: int, until_ms: int, declared: Kinds
 ) -> int:
     async for record in records_between(consumer, tp, begin, end):
-        made = inbound(topic, record, ENGAGEMENT.ranks())
-        outcome = decode(made.topic, made.key, made.value, made.timestamp_ms, declared) if made.topic == topic else None
-        if isinstance(outcome, Taken) and outcome.event.time >= until_ms:
+        made = inbound(topic, record)
+        outcome = decode(topic, made.key, made.value, made.timestamp_ms, declared)
+        if isinstance(outcome, Taken) and outcome.event.time >= until_ms:  # none that is ahead of its record's time
             return int(record.offset)
     return end
 

@@ -35,7 +35,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.maint_notifications import MaintNotificationsConfig
 
 from engine.runtime.addresses import RedisAddresses
-from engine.runtime.aside import aside
+from engine.runtime.aside import ProcessPool, aside
 from engine.runtime.errors import Refused
 from engine.runtime.settings import Settings
 
@@ -113,6 +113,15 @@ class Aside(Protocol):
     """Computes something long beside the event loop. See aside.py."""
 
     async def __call__(self, function: Callable[_P, _T], *args: _P.args, **options: _P.kwargs) -> _T: ...
+
+
+class Processes(Protocol):
+    """Computes in so many processes at once. See aside.py."""
+
+    jobs: int
+
+    async def run(self, function: Callable[..., _T], *args: Any) -> _T: ...
+    def stop(self) -> None: ...
 
 
 class RedisServer(Redis):
@@ -274,5 +283,6 @@ class Clients:
     wall_ms: Callable[[], int] = _wall_ms
     chance: Callable[[], float] = random.random  # from 0 to below 1; for pauses, never for a decision
     aside: Aside = aside
+    processes: Callable[[int], Processes] = ProcessPool
     app: Callable[[Settings], Any] = _faust_app  # Faust has no types
     thread: Callable[[Callable[[], None], str], None] = _daemon  # runs a function, under a name, beside all else

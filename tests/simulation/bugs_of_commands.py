@@ -6,16 +6,22 @@ from typing import Any
 
 from aiokafka import TopicPartition
 
+from engine.loading.committing import Commits
 from engine.operations import snapshot
 from engine.operations.backfill import Backfill
 from engine.processors.columns import Columns
 from engine.processors.engagement import Engagement
-from engine.runtime.errors import Fenced
+from engine.runtime.errors import Fenced, Refused
 from engine.runtime.kafka.history import RecordedInputs
 from engine.runtime.kafka.log import KafkaLog
+from engine.runtime.protocol import recovery
 from engine.runtime.protocol.ledger import Step
 from engine.runtime.protocol.partition import Partition
+from engine.runtime.protocol.position import Position
+from engine.runtime.protocol.recovery import Recovery, under_way
 from engine.runtime.protocol.unit import OpenUnit
+from engine.runtime.redis import reading
+from engine.runtime.worker import worker
 from tests.simulation.bug import Change, Table, registering
 from tests.simulation.loop import PROCESS
 
@@ -122,6 +128,53 @@ def _() -> list[Change]:
         return {} if by_a_command() else original(self, state)
 
     return [(Engagement, "recount", recount)]
+
+
+@bug("a load that goes on asks anew where the past ends")
+def _() -> list[Change]:
+    """What has come to the topics since is taken for the past as well, or the load for another one."""
+    original = Commits._done
+
+    def done(self: Commits, partition: int, stand: list[int]) -> dict[str, Any]:
+        return {name: value for name, value in original(self, partition, stand).items() if name != "begins"}
+
+    return [(Commits, "_done", done)]
+
+
+@bug("a load that goes on commits a bucket from its beginning")
+def _() -> list[Change]:
+    original = Commits.take
+
+    async def take(self: Commits, opened: Any, skip: int, bucket: int, decided: Any) -> None:
+        await original(self, opened, 0, bucket, decided)
+
+    return [(Commits, "take", take)]
+
+
+@bug("workers decide while a past is being loaded")
+def _() -> list[Change]:
+    """The end of the load is awaited by nobody."""
+
+    async def allowed(*_: Any) -> None: ...
+
+    original = Recovery.run
+
+    async def run(self: Recovery, gone: Any) -> Any:
+        self._for_load = True
+        return await original(self, gone)
+
+    return [(Recovery, "run", run), (worker, "refuse_any_loading", allowed)]
+
+
+@bug("a load is over when Redis says so")
+def _() -> list[Change]:
+    """A Redis that fails over right after a load, or is only being brought up to date, keeps workers out for ever."""
+
+    async def refuse(number: int, _: Any, position: Position) -> None:
+        if position.end.loading:
+            raise Refused(under_way(number))
+
+    return [(recovery, "refuse_loading", refuse), (reading, "refuse_loading", refuse)]
 
 
 @bug("a rebuild falls over what it finds moved")

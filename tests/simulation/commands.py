@@ -14,10 +14,15 @@ from collections.abc import Iterable
 from contextvars import Context
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka import TopicPartition
 
+from engine.loading import committing, deciding, sources, topics
+from engine.loading.loading import Order
+from engine.loading.report import Progress
 from engine.operations import backfill, replay, snapshot
 from engine.runtime.errors import Refused, Unavailable
 from tests.simulation.broker import PartitionLog
@@ -26,8 +31,10 @@ from tests.simulation.rule_texts import BAD
 from tests.simulation.scenario import BACKFILLS, INTAKE_TOPICS, OF_A_UNIT, Fault
 
 if TYPE_CHECKING:
+    from tests.simulation.past import Past
     from tests.simulation.world import World
 
+SHM: Final = Path("/dev/shm")  # where to sync a file costs nothing
 PIN: Final = "{engage}:partitions"
 
 
@@ -49,7 +56,7 @@ class Command:
         self.done = False
         self._world = world
         self._fault = fault
-        self._losses = 0  # failovers of Redis until it began
+        self._losses = self._evictions = 0  # failovers of Redis until it began, and keys it evicted
         self._pinned = True
 
     async def _run(self, redis: Any) -> None:
@@ -66,7 +73,7 @@ class Command:
         world.processes.append(process)
         if fault.kind.endswith("in a unit"):
             process.trap_word = OF_A_UNIT[int(fault.amount)]
-        elif fault.kind not in ("", "backfill", "rebuild"):
+        elif fault.kind not in ("", "backfill", "load", "rebuild"):
             process.trap_call = int(fault.amount)
         process.trap = partial(world.pause, seconds=fault.seconds) if fault.seconds else world.kill
         if fault.kind == "failover in a rebuild":
@@ -78,6 +85,7 @@ class Command:
     async def _life(self, process: Process) -> None:
         world = self._world
         self._losses, self._pinned = world.redis.losses, PIN in world.redis.data.values
+        self._evictions = world.redis.evictions
         try:
             await self._run(world.clients.redis(world.settings))
             self.done = True
@@ -173,9 +181,7 @@ class Rebuild(Command):
 
     def _over(self) -> None:
         self.done = True
-        for slot in self._world.slots:
-            slot.stopped = False
-            self._world.network.later(self._world.random.random(), self._world.start, slot)
+        self._world.let_workers_start()
 
     def _refused(self, reason: str) -> bool:
         world = self._world
@@ -183,7 +189,50 @@ class Rebuild(Command):
             self._over()  # it was killed, or told nothing, at its end
             return self._pinned
         others = any(not command.done for command in world.commands if command is not self)
-        return reason.endswith("run the rebuild again") and (others or world.redis.losses > self._losses)
+        harmed = world.redis.losses > self._losses or world.redis.evictions > self._evictions
+        return reason.endswith("run the rebuild again") and (others or harmed)
+
+
+class Load(Command):
+    """`engage load`, before there are workers; they start when it is done."""
+
+    name = "load"
+
+    def __init__(self, world: World, past: Past) -> None:
+        super().__init__(world, past.fault)
+        self.past = past
+        self._directory = TemporaryDirectory(prefix="engage-load-", dir=SHM if SHM.exists() else None)
+        self._file = Path(self._directory.name) / "past.ndjson"
+        self._file.write_bytes(past.on_file())
+
+    async def _run(self, redis: Any) -> None:
+        world, past, clients = self._world, self.past, self._world.clients
+        settings, directory = world.settings, Path(self._directory.name)
+        begun = await committing.start(settings, clients, redis, past.until_ms)
+        parts = topics.parts(begun.begins) if past.on_topics else sources.parts_of([self._file], [])
+        what = deciding.Past(past.until_ms, past.acted, unit_clients=past.unit_clients)
+        if past.on_topics and committing.has_ended(begun, what):
+            self._over()
+            return
+        letters = directory / "letters.ndjson"
+        order = Order(parts, what, directory / "work", letters, 2, begun.partitions, past.bucket_bytes)
+        progress = Progress(lambda line: world.network.note(f"load: {line}"), world.loop.time)
+        rows = topics.rows(settings, clients)
+        await committing.run(settings, clients, redis, order, begun, progress, rows)
+        self._over()
+
+    def _over(self) -> None:
+        world = self._world
+        self.done = True
+        self._directory.cleanup()
+        world.let_workers_start()
+
+    def _refused(self, reason: str) -> bool:
+        world = self._world
+        if reason.startswith("this Redis holds no state"):
+            world.lost_pins()
+            return not self._pinned or world.redis.losses > self._losses
+        return "let no other load run" in reason
 
 
 async def replay_differs(world: World) -> list[str]:

@@ -32,8 +32,7 @@ LONGEST_PAUSE_S = 8.0
 
 async def play(world: World, judge: Callable[[World], list[str]] = audit) -> None:
     world.publish(GOOD[0])
-    for slot in world.slots:
-        world.start(slot)
+    world.begin()
     for item in sorted([*world.scenario.inputs, *world.scenario.faults], key=lambda item: item.at_s):
         await asyncio.sleep(max(item.at_s - world.loop.time(), 0))
         if world.violations:

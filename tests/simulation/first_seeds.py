@@ -72,4 +72,8 @@ FIRST_SEED: Final[dict[str, int]] = {
     "a backfill does not look at the rules again": 4,
     "a backfill does not count what it has made known": 21,
     "no clients in Redis, nothing to fill": 144,
+    "a load that goes on asks anew where the past ends": 26,
+    "a load that goes on commits a bucket from its beginning": 320,
+    "workers decide while a past is being loaded": 193,
+    "a load is over when Redis says so": 198,
 }

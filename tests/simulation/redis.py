@@ -45,6 +45,7 @@ class SimRedis:
         self.writes: list[Write] = []
         self.forgot: set[str] = set()  # keys of single values that a failover lost, at any time
         self.losses = 0
+        self.evictions = 0
         self.asked_due: Callable[[str, int], None] = lambda key, until_ms: None  # what the auditor listens to
 
     def write(self, write: Write) -> None:
@@ -65,6 +66,7 @@ class SimRedis:
         """Keys, or members of the due times, are gone from one partition, as by eviction or by hand; the lists go with
         clients.
         """
+        self.evictions += 1
         dues = [key for key, known in sorted(self.data.sorted_sets.items()) if known]
         if not dues:
             return

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from engine.core.contract.topics import intake_topics
 from engine.runtime.partitioning import partitioner
+from tests.simulation import past
 from tests.simulation.corrections import corrected
 
 BASE_MS: Final = 1_772_000_000_000
@@ -78,6 +79,7 @@ class Scenario:
     tick_clients: int = 1_000  # at once, of all that are due
     backfill_clients: int = 20_000  # whose history is read at once
     backfill_unit_clients: int = 500
+    past: past.Past | None = None  # what it begins with, instead of with nothing
     rebuild: Fault | None = None  # what happens to a rebuild of an emptied Redis; None: a backup is put back
     refusal: str = ""  # the state of affairs that the engine must refuse to start on, made at the end
     inputs: list[Input] = field(default_factory=list)
@@ -116,9 +118,31 @@ def generate(random: Random, seed: int) -> Scenario:
     scenario.faults += _evictions(Random(f"{seed}: what Redis evicts"), scenario)
     scenario.faults += _silent_starts(Random(f"{seed}: when Kafka gives no records"), scenario)
     scenario.tick_clients = Random(f"{seed}: how many clients a tick takes").choice((1, 2, 5, 1_000))
+    chance = Random(f"{seed}: what it begins with")
+    if chance.random() < 0.12:
+        scenario.past = _past(chance, scenario)
+        scenario.faults = [fault for fault in scenario.faults if not fault.kind.startswith("backfill")]
+        if not scenario.past.on_topics:
+            inputs += [replace(item, at_s=chance.random()) for item in scenario.past.inputs if chance.random() < 0.2]
     scenario.faults.sort(key=lambda item: item.at_s)
     scenario.inputs = sorted(inputs, key=lambda item: item.at_s)
     return scenario
+
+
+def _past(random: Random, scenario: Scenario) -> past.Past:
+    """Of as many records as a run of its own, all before this one begins."""
+    span_s = random.choice((2.0, 6.0, 20.0))
+    before = replace(scenario, end_s=span_s)
+    inputs = draw_inputs(random, before, random.choice((6, 30, 60)))
+    for more in (_own_events, _decided, _answers, _positions):
+        inputs += more(random, before)
+    inputs += corrected(random, inputs, scenario.partitions, span_s, wall_ms)
+    kept = past.earlier(
+        (item for item in inputs if item.topic not in ("rule-sets", "rerouted")),
+        span_s + 2.0,
+        int((span_s + 2.0) * WALL_MS_PER_S),
+    )
+    return past.draw(random, kept, lambda kind, request, seconds: Fault(0.0, kind, 0, seconds, request), BASE_MS)
 
 
 def _open_transactions(random: Random, scenario: Scenario) -> list[Fault]:

@@ -15,12 +15,14 @@ from random import Random
 
 import pytest
 
+from engine.loading.deciding import Acted
 from tests.services.process import REPOSITORY
 from tests.simulation.bugs import BUGS, BY_SCENARIO
 from tests.simulation.faults import SYSTEMS
 from tests.simulation.first_seeds import FIRST_SEED
+from tests.simulation.past import Past, earlier
 from tests.simulation.run import Result, first_seed, report, run, run_many, run_scenario
-from tests.simulation.scenario import EVICTED, REFUSALS, Fault, Input, Scenario, draw_inputs
+from tests.simulation.scenario import BASE_MS, EVICTED, REFUSALS, WALL_MS_PER_S, Fault, Input, Scenario, draw_inputs
 
 pytestmark = pytest.mark.simulation
 
@@ -38,6 +40,7 @@ EVERYTHING = {
     *("open transaction, committed", "open transaction, aborted"),
     *("backfill", "backfill killed at request", "backfill killed in a unit", "backfill paused at request"),
     *("backfill paused in a unit", "features changed meanwhile", "replay from the ledger"),
+    *("load", "load killed at request", "load killed in a unit", "load paused at request", "worker in a load refused"),
     *("rebuild", "rebuild killed at request", "rebuild paused at request", "failover in a rebuild"),
     *(f"{system} {what}" for system in SYSTEMS for what in ("down", "mute", "flaky", "slow", "request lost")),
     *(f"{system} {what}" for system in SYSTEMS for what in ("request late", "answer lost", "answer slow")),
@@ -147,6 +150,28 @@ def test_every_request_of_a_backfill(seconds: float) -> None:
     assert failed == []
 
 
+LOADS = [
+    (on_topics, acted, "load paused at request" if seconds else "load killed at request", seconds)
+    for on_topics, acted in ((True, "all"), (False, "cooldowns"))
+    for seconds in (0.0, 5.0)
+]
+
+
+@pytest.mark.parametrize(("on_topics", "acted", "kind", "seconds"), LOADS)
+def test_every_request_of_a_load(on_topics: bool, acted: Acted, kind: str, seconds: float) -> None:
+    """Killed there, or stopped for so long; then it goes on, and workers go on from there."""
+    failed = []
+    for request in range(1, 130):
+        random = Random(request)
+        scenario = steady(request, random, [])
+        before = earlier(draw_inputs(random, scenario, 40), 10.0, 10 * WALL_MS_PER_S)
+        inputs = [item for item in before if item.topic not in ("rule-sets", "rerouted")]
+        fault = Fault(0.0, kind, 0, seconds, request)
+        scenario.past = Past(inputs, on_topics, acted, BASE_MS, 2_000, 2, workers_wait=request % 2 == 0, fault=fault)
+        failed += run_scenario(scenario, random).violations
+    assert failed == []
+
+
 def rebuilt(kind: str, seconds: float, request: int, bug: str = "") -> Result:
     """Redis is emptied under the workers, and a rebuild makes it whole; something happens at its n-th request."""
     scenario = steady(request, Random(request), [Fault(4.0, "failover", 0, 0.0, 10_000)])
@@ -190,6 +215,8 @@ FOUND = {
     "a backfill does not look at the rules again": "seed 162: the features were no longer declared when a partition's "
     "turn came: nothing was filled, and it said done",
     "a backfill counts again what is read again": "seeds 638, 676, 700, 1342: so did a replay",
+    "a load is over when Redis says so": "seeds 605, 1070, 2484: Redis failed over after a load, and no worker started",
+    "a load that goes on asks anew where the past ends": "seeds 26, 2233: of the topics, it was refused as another one",
     "no clients in Redis, nothing to fill": "seeds 1700, 1711: Redis was only being made whole, and it said done",
 }
 

@@ -10,6 +10,7 @@ import asyncio
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import Context
 from functools import partial
 from random import Random
 from typing import Any
@@ -18,6 +19,7 @@ from unittest.mock import patch
 import structlog
 from aiokafka import TopicPartition
 
+from engine.loading import pool
 from engine.operations import backfill
 from engine.processors import engagement
 from engine.runtime.clients import Clients
@@ -31,7 +33,7 @@ from engine.runtime.worker import worker
 from engine.runtime.worker.event_loop import stop_on_signals
 from tests.simulation import plans, rule_texts
 from tests.simulation.broker import SimAdmin, SimKafka
-from tests.simulation.commands import Command, Rebuild
+from tests.simulation.commands import Command, Load, Rebuild
 from tests.simulation.consumer import SimConsumer
 from tests.simulation.faust import SimApp
 from tests.simulation.loop import PROCESS, Process, SimLoop
@@ -177,17 +179,60 @@ class World:
 
     def _refused(self, reason: str) -> None:
         self.network.note(f"refused: {reason}")
-        if self.pin_key not in self.redis.data.values:  # true, and the operator puts a backup back, or rebuilds
+        if self.pin_key not in self.redis.data.values:  # true
             self.network.seen["emptied Redis refused"] += 1
-            if self.scenario.rebuild is None:
-                self.pin()
-            elif not self.rebuilding():
-                self.network.seen[self.scenario.rebuild.kind] += 1
-                self.run_command(Rebuild(self, self.scenario.rebuild))
+            self.lost_pins()
+        elif "a load is under way here" in reason and not self._loaded:
+            self.network.seen["worker in a load refused"] += 1
         elif reason.startswith("this Redis holds no state") and self.pin_key in self.redis.forgot:
             self.network.note("the operator, or a worker that had looked at an empty ledger, was quicker")
         else:
             self.refusals.append(reason)
+
+    def lost_pins(self) -> None:
+        """The operator puts a backup back, or rebuilds."""
+        if self.scenario.rebuild is None:
+            self.pin()
+        elif not self.rebuilding():
+            self.network.seen[self.scenario.rebuild.kind] += 1
+            self.run_command(Rebuild(self, self.scenario.rebuild))
+
+    @property
+    def _loaded(self) -> bool:
+        return all(command.done for command in self.commands if isinstance(command, Load))
+
+    def let_workers_start(self) -> None:
+        """After a load or a rebuild, unless the other one is under way."""
+        if self._loaded and not self.rebuilding():
+            for slot in self.slots:
+                slot.stopped = False
+                self.network.later(self.random.random(), self.start, slot)
+
+    def begin(self) -> None:
+        """With workers; or with a past, before there are any."""
+        past = self.scenario.past
+        if past is None:
+            for slot in self.slots:
+                self.start(slot)
+            return
+        for slot in self.slots:
+            slot.stopped = True
+        for item in past.inputs if past.on_topics else ():
+            self.take(item)
+        self.network.seen[past.fault.kind] += 1
+        self.run_command(Load(self, past))
+        if not past.workers_wait:
+            self.loop.create_task(self._start_too_soon(), context=Context())
+
+    async def _start_too_soon(self) -> None:
+        """Somebody starts workers while the past is being loaded; whoever keeps them running starts them again."""
+        ledgers = [TopicPartition(self.settings.ledger_topic, number) for number in range(self.scenario.partitions)]
+        while not all(self.kafka.logs[tp].stable for tp in ledgers):
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(self.random.random())
+        for slot in self.slots:
+            slot.stopped = False
+            self.start(slot)
 
     def pin(self) -> None:
         self.redis.set(self.pin_key, str(self.scenario.partitions).encode(), nx=True)
@@ -257,6 +302,19 @@ async def _at_once(function: Any, *args: Any) -> Any:
     return function(*args)
 
 
+class SimProcesses:
+    """Computes what processes of their own would, at once."""
+
+    jobs = 2
+
+    async def run(self, function: Any, *args: Any) -> Any:
+        await asyncio.sleep(0)
+        return function(*args)
+
+    def stop(self) -> None:
+        """There are none."""
+
+
 def clients_of(world: World) -> Clients:
     """The servers in memory and the virtual clock, for every process of this world."""
 
@@ -272,6 +330,7 @@ def clients_of(world: World) -> Clients:
         wall_ms=process_wall_ms,
         chance=world.random.random,
         aside=_at_once,
+        processes=lambda jobs: SimProcesses(),
         app=SimApp,
         thread=lambda function, name: None,  # the watchdog: here no loop hangs
     )
@@ -283,6 +342,8 @@ def compiled_once(world: World) -> Iterator[None]:
     changes: list[tuple[Any, str, Any]] = [
         (archive, "load_files", plans.load_once(archive.load_files)),
         (archive, "compile_rule_set", plans.compile_once),
+        (pool, "load_files", plans.load_once(pool.load_files)),
+        (pool, "compile_rule_set", plans.compile_once),
         *((module, "plan_of_features", plans.features_once) for module in (backfill, engagement)),
     ]
     before = structlog.get_config()

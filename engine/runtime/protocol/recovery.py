@@ -43,6 +43,19 @@ def under_way(number: int) -> str:
     )
 
 
+async def refuse_loading(number: int, log_: Log, position: Position) -> None:
+    """Raises Refused while a load has not come to its end. A store that fails over right after it, or that is only
+    being brought up to date, stands within the load: the ledger knows.
+    """
+    loading = position.end.loading
+    if loading:
+        _, end = await log_.bounds()
+        async for _, record in log_.read(position.ledger, end):
+            loading = ledger.decode_unit(record).end.loading
+    if loading:
+        raise Refused(under_way(number))
+
+
 class Recovery:
     """Of one partition."""
 
@@ -62,7 +75,9 @@ class Recovery:
         Raises Refused, Newer, Fenced, Unavailable.
         """
         # a newer engine's partition, and one that a load is filling, are left alone, not fenced
-        self._check_load(Position.read(await self._store.position()))
+        position = Position.read(await self._store.position())
+        if not self._for_load:
+            await refuse_loading(self._number, self._log, position)
         for _ in range(2):
             await self._log.start()
             position = Position.read(await self._store.position())
@@ -72,12 +87,9 @@ class Recovery:
             # Another worker may have taken over, and committed, since this one began: fence it and check again
         self._check_bounds(position, first, end)
         position = await self._follow(position, max(position.ledger - 1, 0), end)
-        self._check_load(position)
-        return await self._heal(position, first, end, gone)
-
-    def _check_load(self, position: Position) -> None:
         if position.end.loading and not self._for_load:
             raise Refused(under_way(self._number))
+        return await self._heal(position, first, end, gone)
 
     def _check_bounds(self, position: Position, first: int, end: int) -> None:
         """The ledger must still hold the record that the position names, or, for a store that holds none, its

@@ -6,7 +6,7 @@ Enters: a Redis and a client's id. Leaves: plain values, or text for a terminal.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from engine.core.client import accounts, overrides
@@ -29,8 +29,9 @@ from engine.core.rules.policy import ContactPolicy
 from engine.core.rules.ruleset import RuleSet, Tiers
 from engine.runtime.errors import Refused
 from engine.runtime.partitioning import partitioner
+from engine.runtime.protocol.ledger import Log
 from engine.runtime.protocol.position import Position
-from engine.runtime.protocol.recovery import under_way
+from engine.runtime.protocol.recovery import refuse_loading
 from engine.runtime.protocol.writes import STATE_FIELD
 from engine.runtime.redis.errors import redis_errors
 from engine.runtime.redis.keys import client_key, due_key
@@ -299,8 +300,7 @@ def _gone(partition: int, what: str) -> str:
     )
 
 
-async def refuse_loading(redis: AnyRedis, app_id: str, partitions: int) -> None:
+async def refuse_any_loading(redis: AnyRedis, app_id: str, partitions: int, log_of: Callable[[int], Log]) -> None:
     """Raises Refused while a load has not come to its end: in a partition that it has not reached, too."""
     for number in range(partitions):
-        if Position.read(await RedisStore(redis, app_id, number).position()).end.loading:
-            raise Refused(under_way(number))
+        await refuse_loading(number, log_of(number), Position.read(await RedisStore(redis, app_id, number).position()))

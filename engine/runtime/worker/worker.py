@@ -16,6 +16,7 @@ from engine.processors.engagement import ENGAGEMENT
 from engine.runtime.clients import Clients
 from engine.runtime.errors import Fenced, Refused, Unavailable
 from engine.runtime.kafka import topics
+from engine.runtime.kafka.log import KafkaLog
 from engine.runtime.kafka.membership import Membership
 from engine.runtime.kafka.progress import Progress
 from engine.runtime.observe.metrics import Metrics
@@ -23,7 +24,7 @@ from engine.runtime.protocol.processor import Processor
 from engine.runtime.protocol.unit import UnitLimits
 from engine.runtime.redis import pins
 from engine.runtime.redis.eviction import MemoryWatch, refuse_eviction
-from engine.runtime.redis.reading import refuse_loading
+from engine.runtime.redis.reading import refuse_any_loading
 from engine.runtime.rule_sets.following import RuleSets
 from engine.runtime.settings import Settings
 from engine.runtime.worker.delivery import Delivery
@@ -140,7 +141,9 @@ class Worker:
         empty = await topics.ledger_is_empty(self.settings, self._clients, partitions)
         await pins.pin_partitions(self._redis, self.settings.scope, partitions, empty)
         await pins.pin_ledger(self._redis, self.settings.scope, self.settings.ledger_topic)
-        await refuse_loading(self._redis, self.settings.scope, partitions)
+        await refuse_any_loading(
+            self._redis, self.settings.scope, partitions, lambda number: KafkaLog(self.settings, self._clients, number)
+        )
         self.partitions.count(partitions)
 
     async def _warn(self) -> None:
