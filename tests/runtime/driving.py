@@ -165,7 +165,7 @@ class Bench:
             self._processor,
             plan=self._plan,
             belongs=self._belongs,
-            observer=PartitionMetrics(self.metrics, lambda: self.wall_ms),
+            observer=PartitionMetrics(self.metrics, lambda: self.wall_ms, lambda counts: None),
             cache_bytes=self._cache_bytes,
             limits=self._limits,
             partitions=self._partitions,

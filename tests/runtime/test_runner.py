@@ -7,12 +7,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
 
 from engine.core.contract.topics import intake_topics
+from engine.core.plan.compile import paused_otherwise
 from engine.runtime.errors import Newer, Surprised, Unavailable
 from engine.runtime.observe.metrics import Metrics
 from engine.runtime.protocol.intake import Batch, Held, Merger
@@ -270,6 +272,35 @@ async def test_events_are_read_between_the_parts_of_a_herd():
     ours = {key: value for key, value in by_client(bench.ledger.messages).items() if key and key.startswith(b"c")}
     assert ours == by_client(at_once.ledger.messages)
     assert len(ours) == HERD
+
+
+async def test_while_a_rule_is_paused_nothing_is_decided_by_the_rules_as_they_were():
+    holds, paused = [False], replace(HELLO.rule_set, digest="paused")
+    plans = [HELLO]
+    bench = Bench(lambda: plans[-1])
+    runner = runner_of(bench, logins(100), Turns(8, 1_000, lambda: holds[0]))
+    decided = 0
+
+    async def deliver(partition: Partition, batch: Batch, decided_ms: int) -> None:
+        nonlocal decided
+        assert not holds[0]
+        await partition.take(batch, decided_ms)
+        decided += len(batch.records)
+        holds[0] = decided == 30
+
+    runner._deliver = deliver
+    running = asyncio.ensure_future(runner.run())
+    await until(lambda: holds[0] and not runner._partition.uncommitted, running)
+    plans.append(paused_otherwise(HELLO, paused))
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert decided == 30
+    holds[0] = False
+    await until(lambda: decided == 100, running)
+    runner.stop()
+    await running
+    sets = [unit.rule_set for unit in units(bench)]
+    assert list(dict.fromkeys(sets)) == [HELLO.rule_set.digest, "paused"]
 
 
 @pytest.mark.parametrize(

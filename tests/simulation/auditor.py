@@ -39,7 +39,7 @@ from tests.simulation.broker import Entry
 from tests.simulation.commands import Backfill, whole_history
 from tests.simulation.history import History
 from tests.simulation.past import Loading
-from tests.simulation.plans import plans, possible
+from tests.simulation.plans import possible
 from tests.simulation.redis import Data, lists_that_differ, write_rows
 from tests.simulation.scenario import INTAKE_TOPICS, wall_ms
 from tests.simulation.world import World
@@ -148,7 +148,7 @@ class _Partition:
 
     def _unit(self, at: str, entry: Entry, chunks: list[Unit]) -> None:
         unit = chunks[-1]
-        plan = plans().get(unit.rule_set)
+        plan = self.world.plan(unit.rule_set)
         if plan is None:
             self.found.append(f"{at}: decided with {unit.rule_set}, which is no good rule set")
             return

@@ -25,6 +25,7 @@ from engine.loading.loading import Order
 from engine.loading.report import Progress
 from engine.operations import backfill, replay, snapshot
 from engine.runtime.errors import Refused, Unavailable
+from engine.runtime.rule_sets import pausing
 from tests.simulation.broker import PartitionLog
 from tests.simulation.loop import Process
 from tests.simulation.rule_texts import BAD
@@ -73,7 +74,7 @@ class Command:
         world.processes.append(process)
         if fault.kind.endswith("in a unit"):
             process.trap_word = OF_A_UNIT[int(fault.amount)]
-        elif fault.kind not in ("", "backfill", "load", "rebuild"):
+        elif fault.kind not in ("", "backfill", "load", "rebuild", "resume"):
             process.trap_call = int(fault.amount)
         process.trap = partial(world.pause, seconds=fault.seconds) if fault.seconds else world.kill
         if fault.kind == "failover in a rebuild":
@@ -106,6 +107,23 @@ class Command:
     def _again(self) -> None:
         if not self.done:
             self._world.network.later(self._world.random.uniform(0.2, 3.0), self.start)
+
+
+class Resume(Command):
+    """`engage rules resume`; with `who` 1 what was held is dropped."""
+
+    def __init__(self, world: World, fault: Fault, rule: str) -> None:
+        super().__init__(world, fault)
+        self.rule = rule
+        self.drop = fault.who == 1
+        self.name = f"resume {rule}"
+
+    async def _run(self, redis: Any) -> None:
+        world = self._world
+        await pausing.resume(world.settings, world.clients, self.rule, "ann", "mended", drop=self.drop)
+
+    def _refused(self, reason: str) -> bool:
+        return "somebody else made rule set" in reason
 
 
 class Backfill(Command):
@@ -243,7 +261,11 @@ async def replay_differs(world: World) -> list[str]:
     world.network.seen["replay from the ledger"] += 1
     replayed = replay.Replayed()
     await replay.replay_ledger(world.settings, world.clients, world.scenario.partitions, replayed)
-    held = {key.partition(":client:")[2]: fields["state"] for key, fields in world.redis.data.hashes.items()}
+    held = {
+        key.partition(":client:")[2]: fields["state"]
+        for key, fields in world.redis.data.hashes.items()
+        if ":client:" in key
+    }
     if replayed.states != held:
         replayed.differences.append("the states differ")
     return [f"replay from the ledger: {difference}" for difference in replayed.differences]

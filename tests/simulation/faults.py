@@ -19,10 +19,9 @@ from engine.runtime.protocol import ledger
 from engine.runtime.protocol.position import Position
 from engine.runtime.redis.keys import position_key, tag
 from tests.simulation.auditor import audit
-from tests.simulation.commands import Backfill, replay_differs
+from tests.simulation.commands import Backfill, Resume, replay_differs
 from tests.simulation.loop import Process
 from tests.simulation.network import Weather
-from tests.simulation.rule_texts import GOOD, record
 from tests.simulation.scenario import DRAIN_S, INTAKE_TOPICS, Fault, Input
 from tests.simulation.world import World
 
@@ -31,7 +30,7 @@ LONGEST_PAUSE_S = 8.0
 
 
 async def play(world: World, judge: Callable[[World], list[str]] = audit) -> None:
-    world.publish(GOOD[0])
+    world.publish(world.rules[0])
     world.begin()
     for item in sorted([*world.scenario.inputs, *world.scenario.faults], key=lambda item: item.at_s):
         await asyncio.sleep(max(item.at_s - world.loop.time(), 0))
@@ -45,12 +44,11 @@ async def play(world: World, judge: Callable[[World], list[str]] = audit) -> Non
     await asyncio.sleep(max(world.scenario.end_s - world.loop.time(), 0))
     _heal(world)
     world.well = True
-    rules = GOOD[world.random.randrange(len(GOOD))]
-    world.publish(rules)
+    world.publish(world.rules[world.random.randrange(len(world.rules))])
     world.network.note("-- all is well from here on")
     if not await _rest(world):
         return
-    digest = record(rules)[0].decode()
+    digest = world.head()
     until_s = world.loop.time() + 10  # workers hear of the rules by then, and take them at their next tick
     while world.loop.time() < until_s and world.behind(digest):
         await asyncio.sleep(0.25)
@@ -100,6 +98,9 @@ def _inflict(world: World, fault: Fault) -> None:
         network.later(fault.seconds, network.weather.__setitem__, system, Weather())
     elif kind.startswith("backfill"):
         world.run_command(Backfill(world, fault))
+    elif kind.startswith("resume"):
+        for rule in world.paused():
+            world.run_command(Resume(world, fault, rule))
     elif kind == "retention":
         _retention(world)
     elif kind.startswith("evicted"):

@@ -20,6 +20,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from engine.runtime.protocol.writes import LISTED, STATE_FIELD
+from engine.runtime.redis.counters import ADD
 from engine.runtime.redis.store import APPLY, LOAD
 from engine.runtime.redis.upkeep import LOOK, MISSING, SCAN
 from tests.simulation.network import Network
@@ -146,6 +147,21 @@ class SimRedis:
             self.write(lambda data: [data.sets.setdefault(key, set()).add(name) for key, name in missing])
         return [self.get(position), len(self.data.sorted_sets.get(due, {})), gone, following, len(missing)]
 
+    def count(self, keys: list[str], hour: bytes, counts: dict[str, int]) -> None:
+        """What ADD does, but that nothing expires."""
+
+        def add(data: Data) -> None:
+            for key in keys[:2]:
+                known = data.hashes.setdefault(key, {})
+                known |= {rule: b"%d" % (int(known.get(rule, 0)) + number) for rule, number in counts.items()}
+            since = data.hashes.setdefault(keys[2], {})
+            since |= {rule: hour for rule in counts if rule not in since}
+
+        self.write(add)
+
+    def hdel(self, key: str, names: tuple[str, ...]) -> None:
+        self.write(lambda data: [data.hashes.get(key, {}).pop(name, None) for name in names])
+
     def missing(self, due: str, prefix: str, ids: list[str]) -> list[bytes]:
         """What MISSING does."""
         known, hashes = self.data.sorted_sets.get(due, {}), self.data.hashes
@@ -222,6 +238,13 @@ class SimRedisClient:
         before: bytes | None = await self._ask(f"SET {key}", lambda: self._server.set(key, str(value).encode(), nx))
         return before if get else None
 
+    async def hgetall(self, key: str) -> dict[bytes, bytes]:
+        found: dict[str, bytes] = await self._ask(f"HGETALL {key}", lambda: {**self._server.data.hashes.get(key, {})})
+        return {name.encode(): value for name, value in found.items()}
+
+    async def hdel(self, key: str, *names: str) -> None:
+        await self._ask(f"HDEL {key}", lambda: self._server.hdel(key, names))
+
     async def zrange(self, key: str, first: str, last: str, byscore: bool, offset: int, num: int) -> list[bytes]:
         assert first == "-inf"
         assert byscore
@@ -245,6 +268,7 @@ class SimRedisClient:
             LOOK: self._look,
             MISSING: self._missing,
             SCAN: self._scan,
+            ADD: self._add,
         }.get(script, self._unknown)
 
     async def _apply(self, keys: list[str], args: list[Any]) -> bytes:
@@ -273,6 +297,11 @@ class SimRedisClient:
         effect = lambda: self._server.load(keys[0], keys[1], _text(prefix), ids)  # noqa: E731
         answer: list[Any] = await self._ask(f"LOAD {keys[0]} {' '.join(ids)}", effect)
         return answer
+
+    async def _add(self, keys: list[str], args: list[Any]) -> None:
+        _, _, _, hour, *counts = args
+        added = dict(zip(counts[::2], counts[1::2], strict=True))
+        await self._ask(f"COUNT {keys[0]}", lambda: self._server.count(keys, b"%d" % hour, added))
 
     async def _scan(self, keys: list[str], args: list[int]) -> list[Any]:
         count = self._network.random.randint(1, 4)  # Redis promises nothing about how many

@@ -461,11 +461,39 @@ GOOD: Final = (
 BAD: Final = _files(_rules(1, 50_000).replace("trades_7d", "trades_77d"), _FEATURES)
 
 
-@lru_cache(maxsize=1)
-def _digests() -> dict[str, bytes]:
-    return {files["rules.yaml"]: digest(files).encode() for files in (*GOOD, BAD)}
+_FLOOD: Final = """\
+  - id: flood
+    title: Each trade
+    owner: wealth
+    on: trades
+    when: trade.amount_cny > 0
+    kind: {kind}
+    audience: {audience}
+    priority: 10
+    cooldown: 1m
+    expires: {expires}
+    breaker: {{per_hour: {most}}}
+    template: flood
+    description: Runs away.
+"""
+
+
+def _flooding(files: dict[str, str], most: int) -> dict[str, str]:
+    """With two rules that run away, one for clients and one for staff, and a breaker."""
+    to_clients = _FLOOD.format(kind="message", audience="client\n    channels: [sms, email]", expires="20d", most=most)
+    to_staff = _FLOOD.format(kind="task", audience="team", expires="60d", most=most).replace("flood", "flood-of-work")
+    return files | {"rules.yaml": files["rules.yaml"] + to_clients + to_staff}
+
+
+FLOODS: Final = ("flood", "flood-of-work")
+FLOODING: Final = (_flooding(GOOD[0], 3), _flooding(GOOD[2], 2))
+
+
+@lru_cache(maxsize=256)
+def _digest(files: tuple[tuple[str, str], ...]) -> bytes:
+    return digest(dict(files)).encode()
 
 
 def record(files: dict[str, str]) -> tuple[bytes, bytes]:
     """Key and value of a rule set on its topic."""
-    return _digests()[files["rules.yaml"]], json.dumps({"files": files}).encode()
+    return _digest(tuple(sorted(files.items()))), json.dumps({"files": files}).encode()

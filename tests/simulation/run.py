@@ -25,6 +25,7 @@ from tests.simulation.auditor import audit
 from tests.simulation.bugs import switched_on
 from tests.simulation.faults import play
 from tests.simulation.loop import Stalled
+from tests.simulation.rule_texts import GOOD
 from tests.simulation.scenario import DRAIN_S, Scenario, generate
 from tests.simulation.world import World, compiled_once
 
@@ -60,8 +61,9 @@ def run_scenario(
     trace: bool = False,
     processor: Processor[Any, Any, Any] = ENGAGEMENT,
     judge: Callable[[World], list[str]] = audit,
+    rules: Sequence[dict[str, str]] = GOOD,
 ) -> Result:
-    world = World(scenario, random, processor)
+    world = World(scenario, random, processor, rules)
     if trace:
         world.network.trace = []
     violations = world.violations

@@ -7,8 +7,9 @@ Holds: nothing of the engine is replaced: it is given the `Clients` of this worl
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import Context
 from functools import partial
@@ -19,9 +20,14 @@ from unittest.mock import patch
 import structlog
 from aiokafka import TopicPartition
 
+from engine.core.plan.compile import Plan
+from engine.core.rules.policy import PAUSES_FILE
+from engine.core.rules.ruleset import RuleSet
 from engine.loading import pool
 from engine.operations import backfill
 from engine.processors import engagement
+from engine.rulefile.read.load import digest, load
+from engine.rulefile.read.pauses import pauses_in
 from engine.runtime.clients import Clients
 from engine.runtime.errors import Refused
 from engine.runtime.protocol.ledger import decode_unit
@@ -55,9 +61,14 @@ class Slot:
 
 class World:
     def __init__(
-        self, scenario: Scenario, random: Random, processor: Processor[Any, Any, Any] = engagement.ENGAGEMENT
+        self,
+        scenario: Scenario,
+        random: Random,
+        processor: Processor[Any, Any, Any] = engagement.ENGAGEMENT,
+        rules: Sequence[dict[str, str]] = rule_texts.GOOD,
     ) -> None:
         self.processor = processor
+        self.rules = rules
         self.scenario = scenario
         self.random = random
         self.loop = SimLoop(random)
@@ -94,18 +105,43 @@ class World:
 
     def take(self, item: Input) -> None:
         if item.topic == "rule-sets":
-            self.publish(rule_texts.BAD if item.rule_set < 0 else rule_texts.GOOD[item.rule_set])
+            self.publish(rule_texts.BAD if item.rule_set < 0 else self.rules[item.rule_set])
         else:
             topic = self.settings.topic(item.topic)
             tp = TopicPartition(topic, item.partition)
             self.kafka.append(tp, item.key, item.value, (), item.timestamp_ms)
 
     def publish(self, files: dict[str, str]) -> None:
+        """As `engage publish` does, which ends no pause."""
         tp = TopicPartition(self.settings.rule_set_topic, 0)
+        files = files | {name: text for name, text in self.active().items() if name == PAUSES_FILE}
         self.published.append(files)
-        digest, value = rule_texts.record(files)
-        self.kafka.append(tp, digest, value)
-        self.kafka.append(tp, b"head", digest)
+        key, value = rule_texts.record(files)
+        self.kafka.append(tp, key, value)
+        self.kafka.append(tp, b"head", key)
+
+    def active(self) -> dict[str, str]:
+        """The files of the set that is, whoever published it."""
+        records = list(self.kafka.logs[TopicPartition(self.settings.rule_set_topic, 0)].committed())
+        head = [entry.value for entry in records if entry.key == b"head"]
+        found = [entry.value for entry in records if head and entry.key == head[-1]]
+        return dict(json.loads(found[-1] or b"")["files"]) if found else {}
+
+    def head(self) -> str:
+        return digest(self.active())
+
+    def paused(self) -> list[str]:
+        return [pause.rule for pause in pauses_in(self.active().get(PAUSES_FILE, ""))[0]]
+
+    def plan(self, named: str) -> Plan | None:
+        """Of a good set of this digest on the topic."""
+        if named not in plans.plans():
+            records = self.kafka.logs[TopicPartition(self.settings.rule_set_topic, 0)].committed()
+            files = [dict(json.loads(e.value or b"")["files"]) for e in records if e.key == named.encode()]
+            rule_set = load(files[0], published=True) if files else None
+            if isinstance(rule_set, RuleSet):
+                plans.compile_once(rule_set)
+        return plans.plans().get(named)
 
     def _told_monitors(self, offsets: dict[TopicPartition, int]) -> None:
         """Nothing counts as decided that the ledger does not have. What its writer knows to be committed may not be
@@ -158,15 +194,17 @@ class World:
     def living(self) -> list[worker.Worker]:
         return [made for process, made in self.workers.items() if process.alive]
 
-    def behind(self, digest: str) -> bool:
+    def behind(self, named: str) -> bool:
         """Whether a worker has not heard of the rules in force; the same may have been in force before."""
         end = self.kafka.logs[TopicPartition(self.settings.rule_set_topic, 0)].stable
         heard = [made.rule_sets for made in self.living()]
-        return any(h._plan is None or h._plan.rule_set.digest != digest or h._archive.next < end for h in heard)
+        return any(h._plan is None or h._plan.rule_set.digest != named or h._archive.next < end for h in heard)
 
-    def unswept(self, digest: str) -> list[str]:
+    def unswept(self, named: str) -> list[str]:
         """Partitions whose clients have not all been looked at under the rules in force."""
-        wanted = self.processor.swept_by(plans.plans()[digest])
+        plan = self.plan(named)
+        assert plan is not None
+        wanted = self.processor.swept_by(plan)
         runners = [runner for made in self.living() for runner in made.partitions.runners()]
         stands = {runner.number: runner._partition.position for runner in runners if runner.ready}
         swept = {number for number, position in stands.items() if position.swept == wanted or not position.states}

@@ -346,6 +346,8 @@ def _send(
         if isinstance(verdict, Hold):
             holding.hold(plan, client, match, cause, verdict.until_ms, verdict.why, named)
         elif isinstance(verdict, Send):
+            if match.held is not None and holding.is_freed(match.held):
+                decided.counts["freed", rule.id] += 1
             action = action_id(client, rule, ordinal)
             decided.messages.append(action_message(match, client, verdict.channel, first, action))
             retractions.note(client, first, rule, ordinal)

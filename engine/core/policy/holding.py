@@ -52,9 +52,9 @@ def is_dropped(plan: Plan, held: list[Any]) -> bool:
     return resumed is not None and held[WHY] == PAUSED and bool(held[PAUSE_MS] < resumed.dropped_ms)
 
 
-def is_freed(match: Match) -> bool:
+def is_freed(held: list[Any]) -> bool:
     """Whether it comes from a pause that a person has ended."""
-    return match.held is not None and bool(match.held[WHY] == PAUSED)
+    return bool(held[WHY] == PAUSED)
 
 
 def hold(plan: Plan, client: ClientState, match: Match, cause: Cause, release_ms: int, why: str, named: bytes) -> None:

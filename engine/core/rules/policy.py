@@ -25,6 +25,7 @@ Zone = Literal["firm", "client"]
 DAYS_OF: Final[dict[Per, int]] = {"hour": 1, "day": 1, "week": 7, "month": 31}  # at most
 LONGEST_CAP_DAYS: Final = 31
 USUAL: Final = "service"  # the class of a rule that names none
+NEVER_BROKEN: Final = "regulatory"  # the class that no breaker pauses unless the policy says what it excepts
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +166,25 @@ class Suitability:
 
 
 @dataclass(frozen=True, slots=True)
+class Bounds:
+    """How many actions, to all clients together, are too many: more than so many. None: no bound."""
+
+    per_minute: int | None = None
+    per_hour: int | None = None
+    times_usual: int | None = None  # in an hour, so many times what the rule's busiest hour lately had
+    usual_from: int = 500  # actions an hour up to which that is not asked
+
+
+@dataclass(frozen=True, slots=True)
+class Breaker:
+    """When a rule is paused for everybody."""
+
+    each_rule: Bounds = Bounds()
+    all: Bounds = Bounds()  # of all rules together
+    exempt: tuple[str, ...] = ()  # classes, and rules
+
+
+@dataclass(frozen=True, slots=True)
 class ContactPolicy:
     """Limits that hold for every rule whose audience is the client; and whether a second person approves rule sets."""
 
@@ -177,6 +197,7 @@ class ContactPolicy:
     suitability: Suitability | None = None
     rests: tuple[Rest, ...] = ()
     answers: tuple[tuple[str, Expression], ...] = ()  # channel -> how much a client answers to it
+    breaker: Breaker | None = None
     approval: bool = False  # kept so that diff reports a change of it; what asks for it reads the files' texts
     ask_above: int = 0  # clients affected at once by publishing: above it the command asks
     approve_above: int | None = None  # and above this somebody else has to approve

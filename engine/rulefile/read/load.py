@@ -225,7 +225,7 @@ def load(
     }
     rules = _distinct(placed, readers)
     if POLICY_FILE in roots and not problems:  # else the names may be those of rules with faults
-        check_names(readers[POLICY_FILE], roots[POLICY_FILE], rules)
+        check_names(readers[POLICY_FILE], roots[POLICY_FILE], rules, [one.name for one in policy.classes])
     if not unsure.alike and not any(DEFINING.fullmatch(problem.file) for problem in problems):
         sheets.tell_unused()
     if problems:

@@ -16,6 +16,9 @@ from engine.core.language.expressions import Expression, Scope, number
 from engine.core.rules.policy import (
     CLASSES,
     LONGEST_CAP_DAYS,
+    NEVER_BROKEN,
+    Bounds,
+    Breaker,
     Cap,
     ContactClass,
     ContactPolicy,
@@ -44,6 +47,7 @@ EXEMPTIONS: Final[tuple[str, ...]] = get_args(Exemption)
 WHEN_QUIET: Final[tuple[str, ...]] = get_args(WhenQuiet)
 PERS: Final[tuple[str, ...]] = get_args(Per)
 ZONES: Final[tuple[str, ...]] = get_args(Zone)
+CLASS_OR_RULE: Final = ("[a-z][a-z0-9_-]*", "a class of this file, or the id of a rule")
 BOOLEANS: Final = ("true", "false")
 POLICY_KEYS: Final = (
     "contact",
@@ -56,6 +60,7 @@ POLICY_KEYS: Final = (
     "suitability",
     "rests",
     "answers",
+    "breaker",
     "publishing",
     "decisions",
 )
@@ -75,11 +80,15 @@ CAP_KEYS: Final = ("per", "within", "zone", "of", "reserve", "spare_from")
 RATE_KEYS: Final = ("at_most", "per", "of")
 RATE_PERS: Final = {"minute": MINUTE_MS, "hour": HOUR_MS}
 QUIET_KEYS: Final = ("hours", "days", "zone", "of")
+BREAKER_KEYS: Final = ("each_rule", "all", "except")
+ALL_KEYS: Final = ("per_minute", "per_hour")
+BOUND_KEYS: Final = (*ALL_KEYS, "times_usual", "usual_from")
 OF_KEYS: Final = ("kind", "class", "channel", "tag", "team", "rule")
 HOLIDAYS: Final = "holidays"
 FOR_CALENDAR: Final = "calendar"
 PUBLISHING_KEYS: Final = ("approval", "ask_above", "approve_above")
 MAX_CLIENTS: Final = 1_000_000_000
+MAX_TIMES: Final = 1_000
 DECISIONS_KEYS: Final = ("publish", "leave_out")
 # What stops an action at once. The end of what was held is published in any case.
 REFUSALS: Final = tuple(
@@ -119,6 +128,7 @@ def read_policy(reader: Reader, root: Node) -> ContactPolicy:
     )
     release = reader.duration(fields["release_over"], "mh", MINUTE_S, 12 * HOUR_S) if "release_over" in fields else 0
     holdout = read_holdout(reader, fields["holdout"]) if "holdout" in fields else None
+    breaker = _breaker(reader, fields["breaker"], known) if "breaker" in fields else None
     publishing = reader.mapping(fields.get("publishing"), (), PUBLISHING_KEYS)
     approval = reader.choice(publishing["approval"], BOOLEANS) if "approval" in publishing else "false"
     ask, approve = (
@@ -137,6 +147,7 @@ def read_policy(reader: Reader, root: Node) -> ContactPolicy:
         release_over_s=release,
         holdout=holdout,
         rests=_rests(reader, fields["rests"]) if "rests" in fields else (),
+        breaker=breaker,
         approval=approval == "true",
         ask_above=ask or 0,
         approve_above=approve,
@@ -212,6 +223,39 @@ def read_then(reader: Reader, node: Node, audience: str, expires_s: int) -> Then
 def read_same_text(reader: Reader, node: Node) -> int:
     """Of a class, or of a rule."""
     return reader.duration(node, "hd", HOUR_S, LONGEST_TEXT_S)
+
+
+def _breaker(reader: Reader, node: Node, classes: tuple[str, ...]) -> Breaker:
+    fields = reader.mapping(node, (), BREAKER_KEYS)
+    if reader.whole(node, fields) and not {"each_rule", "all"} & fields.keys():
+        reader.problem(node, "neither each_rule nor all", "write each_rule: {per_minute: 5_000}")
+    listed = fields.get("except")
+    items = [] if listed is None else reader.items(listed) if isinstance(listed, Listing) else [listed]
+    usual = (NEVER_BROKEN,) if listed is None and NEVER_BROKEN in classes else ()
+    return Breaker(
+        read_bounds(reader, fields["each_rule"]) if "each_rule" in fields else Bounds(),
+        read_bounds(reader, fields["all"], ALL_KEYS) if "all" in fields else Bounds(),
+        usual or tuple(reader.word(item, CLASS_OR_RULE) for item in items),
+    )
+
+
+def read_bounds(reader: Reader, node: Node, keys: tuple[str, ...] = BOUND_KEYS) -> Bounds:
+    fields = reader.mapping(node, (), keys)
+    if reader.whole(node, fields) and not {*fields} & {*keys[:3]}:
+        reader.problem(node, f"none of {', '.join(keys[:3])}", "write per_minute: 5_000")
+    if "usual_from" in fields and "times_usual" not in fields:
+        reader.problem(fields["usual_from"], "usual_from without times_usual", "add it, such as times_usual: 10")
+    per_minute, per_hour = (reader.integer(fields[key], 1, MAX_CLIENTS) if key in fields else None for key in ALL_KEYS)
+    if per_minute is not None and per_hour is not None and per_hour >= 60 * per_minute:
+        reader.problem(
+            fields["per_hour"], f"{per_hour} in an hour, and {per_minute} in a minute", "write less than 60 times that"
+        )
+    return Bounds(
+        per_minute,
+        per_hour,
+        reader.integer(fields["times_usual"], 2, MAX_TIMES) if "times_usual" in fields else None,
+        reader.integer(fields["usual_from"], 1, MAX_CLIENTS) if "usual_from" in fields else Bounds().usual_from,
+    )
 
 
 def read_holdout(reader: Reader, node: Node) -> Holdout:
@@ -334,13 +378,21 @@ def _selection(reader: Reader, node: Node | None, classes: tuple[str, ...]) -> S
     )
 
 
-def check_names(reader: Reader, root: Node, rules: Sequence[Rule]) -> None:
+def check_names(reader: Reader, root: Node, rules: Sequence[Rule], classes: Iterable[str]) -> None:
     """That the rules, tags and teams that policy.yaml names are there."""
     known: dict[str, set[str]] = {
         "rule": {name for rule in rules for name in (rule.id, *rule.was)},
         "tag": {tag for rule in rules for tag in rule.tags},
         "team": {rule.owner for rule in rules},
     }
+    _, breaker = getattr(root, "entries", {}).get("breaker", (None, None))
+    _, excepted = getattr(breaker, "entries", {}).get("except", (None, None))
+    allowed = {*classes, *known["rule"]}
+    for item in _values(excepted):
+        if item.value not in allowed:
+            reader.problem(
+                item, f'neither a class nor a rule: "{item.value[:80]}"', nearest(item.value, sorted(allowed))
+            )
     for node in _selections(root):
         for key, names in known.items():
             for item in _values(node.get(key)):

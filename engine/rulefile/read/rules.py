@@ -17,7 +17,7 @@ from engine.core.rules.names import Scopes, is_personal
 from engine.core.rules.policy import USUAL, ContactPolicy
 from engine.core.rules.ruleset import Rule, Service, Tiers
 from engine.rulefile.read.occasions import OCCASION_KEYS, read_occasion
-from engine.rulefile.read.policy import read_holdout, read_same_text, read_then
+from engine.rulefile.read.policy import read_bounds, read_holdout, read_same_text, read_then
 from engine.rulefile.source.document import Mapping, Node, Scalar
 from engine.rulefile.source.fields import DAY_S, IDENTIFIER, KEBAB, MINUTE_S, OWNER, TEMPLATE, Reader
 from engine.rulefile.stories.cases import read_tests
@@ -38,7 +38,7 @@ REQUIRED: Final = (
     "template",
     "description",
 )
-POLICY_KEYS: Final = ("class", "tags", "campaign", "still", "holdout", "offers", "same_text", "then")
+POLICY_KEYS: Final = ("class", "tags", "campaign", "still", "holdout", "breaker", "offers", "same_text", "then")
 OPTIONAL: Final = ("version", "was", *OCCASION_KEYS, "channels", "parameters", "serves", *POLICY_KEYS, "tests")
 OFFER_KEYS: Final = ("product",)
 MAX_TAGS: Final = 8
@@ -136,6 +136,7 @@ def _rule(reader: Reader, node: Node, scopes: Scopes, tiers: Tiers, policy: Cont
         offers=offers,
         then=read_then(reader, fields["then"], audience, expires_s) if "then" in fields else None,
         same_text_s=_same_text(reader, fields["same_text"], audience) if "same_text" in fields else None,
+        breaker=read_bounds(reader, fields["breaker"]) if "breaker" in fields else None,
     )
     stages = scopes[None]["client.stage"].type.values or ()
     read_tests(reader, fields.get("tests"), rule, tiers, stages, sound=reader.faults == before)

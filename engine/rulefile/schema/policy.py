@@ -128,6 +128,7 @@ def policy_schema() -> Schema:
             "How fast actions go out over all clients, by name; what comes faster waits for its turn.",
         ),
         "release_over": (duration("mh"), "What quiet hours held goes out over so long, not all at once."),
+        "breaker": (_breaker(), "When a rule is paused for everybody."),
         "holdout": (holdout(), "Clients who get nothing but what is exempt, to compare the others with."),
         "suitability": (_suitability(), "What the products that rules offer have to meet."),
         "rests": (
@@ -141,6 +142,32 @@ def policy_schema() -> Schema:
     schema = mapping(root, (), policy.POLICY_KEYS)
     schema["anyOf"] = [{"required": ["contact"]}, {"required": ["caps"]}]
     return schema
+
+
+def _breaker() -> Schema:
+    parts: Keys = {
+        "each_rule": (bounds(), "More actions of a rule than so many: it is paused."),
+        "all": (bounds(policy.ALL_KEYS), "More of all rules together: those that are most above what is usual are."),
+        "except": (
+            either(word(policy.CLASS_OR_RULE), items(word(policy.CLASS_OR_RULE))),
+            "Classes, or rules, that are neither counted nor paused; regulatory unless said.",
+        ),
+    }
+    found = mapping(parts, (), policy.BREAKER_KEYS)
+    found["anyOf"] = [{"required": [key]} for key in ("each_rule", "all")]
+    return found
+
+
+def bounds(keys: tuple[str, ...] = policy.BOUND_KEYS) -> Schema:
+    parts: Keys = {
+        "per_minute": (number(1, policy.MAX_CLIENTS), "Actions in a minute, to all clients together."),
+        "per_hour": (number(1, policy.MAX_CLIENTS), "Actions in an hour."),
+        "times_usual": (number(2, policy.MAX_TIMES), "So many times what its busiest hour of the last 8 days had."),
+        "usual_from": (number(1, policy.MAX_CLIENTS), "Which is not asked up to so many actions an hour; 500."),
+    }
+    found = mapping({key: parts[key] for key in keys}, (), keys)
+    found["anyOf"] = [{"required": [key]} for key in keys[:3]]
+    return found
 
 
 def holdout() -> Schema:

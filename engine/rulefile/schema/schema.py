@@ -41,7 +41,7 @@ from engine.rulefile.schema.parts import (
     word,
     words_of,
 )
-from engine.rulefile.schema.policy import holdout, policy_schema
+from engine.rulefile.schema.policy import bounds, holdout, policy_schema
 from engine.rulefile.source.fields import IDENTIFIER, KEBAB, OWNER, TEMPLATE
 from engine.rulefile.stories import cases, story
 
@@ -102,6 +102,7 @@ def rules_schema(rule_set: RuleSet | None) -> Schema:
             "For so long a client does not get the same text again; its class's unless said.",
         ),
         "offers": (_offers(known), "What it offers: sent only if policy.yaml says that it suits the client."),
+        "breaker": (bounds(), "When it is paused for everybody; what is not said here, policy.yaml says."),
         "tests": (items(_test(rule_set)), "What is given, what happens, what is expected."),
     }
     rule = mapping(parts, rules.REQUIRED, rules.OPTIONAL)

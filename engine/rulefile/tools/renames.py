@@ -15,7 +15,7 @@ from engine.core.rules.meaning import FILTERS, filter_meaning, meaning
 from engine.core.rules.ruleset import Feature, Rule
 
 # Of a rule or feature: what it does is the same without.
-NO_MEANING: Final = ("id", "name", "was", "title", "owner", "description", "serves", "version", "holdout")
+NO_MEANING: Final = ("id", "name", "was", "title", "owner", "description", "serves", "version", "holdout", "breaker")
 LIKE: Final = 4  # parts of six that are the same: then one may be the other under a new name
 TELLING: Final = 20  # a value that more have tells nothing
 

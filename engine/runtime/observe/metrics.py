@@ -198,6 +198,10 @@ class Metrics:
             registry=r,
         )
         self.rule_paused = Gauge("engage_rule_paused", "1 for each rule that is paused.", ["rule"], registry=r)
+        self.breaker_counted = Counter(
+            "engage_breaker_counted", "Actions that the breaker has told all workers of.", registry=r
+        )
+        self.breaker_pauses = Counter("engage_breaker_pauses", "Rules that this worker's breaker paused.", registry=r)
         self.rule_set_stale = Gauge("engage_rule_set_stale", "1 while the newest rule set was refused.", registry=r)
         self.rule_sampled_events = Counter(
             "engage_rule_sampled_events", "Events whose rules' tests were timed one by one.", registry=r
@@ -285,7 +289,7 @@ class Metrics:
         for (name, *labels), times in unit.counts.items():
             if name == "decisions":
                 self.rules.decided(labels[0], labels[1], times)
-            else:
+            elif name != "freed":  # of those, for the breaker
                 self._counts[name].labels(*labels).inc(times)
             if name == "tier_changes":
                 self._moves.add((labels[0], labels[1], labels[2]))  # from a tier that is gone, perhaps

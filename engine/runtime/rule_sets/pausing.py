@@ -98,7 +98,10 @@ def _active(archive: RuleSetArchive) -> str:
 
 
 def _refuse_unknown(archive: RuleSetArchive, rules: Mapping[str, str] | list[str]) -> None:
-    known = [rule.id for rule in archive.plan(_active(archive)).rule_set.rules]
+    try:
+        known = [rule.id for rule in archive.plan(_active(archive)).rule_set.rules]
+    except Refused:  # of another version: what it does can be stopped all the same
+        return
     for rule in rules:
         if rule not in known:
             close = difflib.get_close_matches(rule, known, 1)

@@ -15,7 +15,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
@@ -49,8 +49,9 @@ class Turns:
     at a time, so that events wait for no more than one, however many partitions have one.
     """
 
-    def __init__(self, at_once: int, tick_clients: int) -> None:
-        """`tick_clients`: that a tick evaluates at most."""
+    def __init__(self, at_once: int, tick_clients: int, holds: Callable[[], bool] = lambda: False) -> None:
+        """`tick_clients`: that a tick evaluates at most. `holds`: nothing is decided, since a rule is being paused."""
+        self.holds = holds
         self.starting = asyncio.Semaphore(at_once)
         self.working = asyncio.Semaphore(at_once)
         self.herding: list[Turn] = []  # the first has its turn, the others wait

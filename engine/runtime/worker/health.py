@@ -14,6 +14,7 @@ from faust.web import Request, Response, Web
 from engine.core.client.record import of_unknown
 from engine.runtime.observe.metrics import Metrics
 from engine.runtime.redis.eviction import MemoryWatch
+from engine.runtime.rule_sets.breaker import Breaker
 from engine.runtime.rule_sets.following import RuleSets
 from engine.runtime.worker.partitions import Partitions
 from engine.runtime.worker.waiting import Waiting
@@ -23,12 +24,18 @@ TROUBLE_CHARACTERS: Final = 2000
 
 class Health:
     def __init__(
-        self, waiting: Waiting, partitions: Partitions, rule_sets: RuleSets, memory: MemoryWatch | None = None
+        self,
+        waiting: Waiting,
+        partitions: Partitions,
+        rule_sets: RuleSets,
+        memory: MemoryWatch | None = None,
+        breaker: Breaker | None = None,
     ) -> None:
         self._waiting = waiting
         self._partitions = partitions
         self._rule_sets = rule_sets
         self.memory = memory
+        self._breaker = breaker
 
     def not_ready(self) -> list[str]:
         """Why this worker is not ready, empty when it is. A worker without partitions is a ready spare."""
@@ -48,6 +55,7 @@ class Health:
         warnings += self._rule_sets.warnings()
         warnings += self._unknown()
         warnings += [self.memory.warning] if self.memory and self.memory.warning else []
+        warnings += [self._breaker.trouble] if self._breaker and self._breaker.trouble else []
         warnings += [warning for runner in self._partitions.runners() for warning in runner.warnings]
         return {
             "state": "red" if reasons else "amber" if warnings else "green",

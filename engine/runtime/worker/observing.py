@@ -27,9 +27,12 @@ log = structlog.get_logger(__name__)
 class PartitionMetrics:
     """The Observer of one partition."""
 
-    def __init__(self, metrics: Metrics, wall_ms: Callable[[], int]) -> None:
+    def __init__(
+        self, metrics: Metrics, wall_ms: Callable[[], int], breaker: Callable[[Mapping[tuple[str, ...], int]], None]
+    ) -> None:
         self._metrics = metrics
         self._wall_ms = wall_ms
+        self._breaker = breaker  # hears of what each unit counted
         self._costs = CostSampler(metrics)
         self._plan: Plan | None = None
         self._fillable: frozenset[str] = frozenset()
@@ -54,6 +57,7 @@ class PartitionMetrics:
         self, partition: int, cause: str, unit: OpenUnit, tallies: Mapping[str, int], records: Sequence[bytes]
     ) -> None:
         self._metrics.committed(partition, cause, unit, self._shown(tallies), records)
+        self._breaker(unit.counts)
         if unit.acted_ms:
             now_ms = self._wall_ms()
             for came_ms in unit.acted_ms:

@@ -22,6 +22,7 @@ from engine.runtime.observe.metrics import Metrics
 from engine.runtime.partitioning import partitioner
 from engine.runtime.protocol.processor import Processor
 from engine.runtime.protocol.unit import UnitLimits
+from engine.runtime.rule_sets.breaker import Breaker
 from engine.runtime.settings import Settings
 from engine.runtime.worker.delivery import Delivery
 from engine.runtime.worker.event_loop import Turns
@@ -53,6 +54,7 @@ class Partitions:
         processor: Processor[Any, Any, Any],
         plan: Callable[[], Plan],
         delivery: Delivery,
+        breaker: Breaker,
         check: Callable[[], Awaitable[None]],
         rejoin: Callable[[], None],
         ended: Callable[[asyncio.Task[None]], None],
@@ -68,12 +70,13 @@ class Partitions:
         self._processor = processor
         self._plan = plan
         self._delivery = delivery
+        self._breaker = breaker
         self._check = check
         self._rejoin = rejoin
         self._ended = ended
         self._unit = unit
         self._cache_bytes = cache_bytes
-        self._turns = Turns(AT_ONCE, (unit or UnitLimits()).tick_clients)
+        self._turns = Turns(AT_ONCE, (unit or UnitLimits()).tick_clients, lambda: breaker.holds)
         self._wanted: frozenset[int] = frozenset()
         self._changed = asyncio.Event()
         self._running: dict[int, tuple[Runner, asyncio.Task[None]]] = {}
@@ -140,7 +143,7 @@ class Partitions:
             number,
             plan=self._plan,
             belongs=lambda key: partition_of(key) == number,
-            observer=PartitionMetrics(self._metrics, clients.wall_ms),
+            observer=PartitionMetrics(self._metrics, clients.wall_ms, self._breaker.committed),
             cache_bytes=self._cache_bytes or settings.cache_mb * 1_000_000 // share,
             limits=self._unit or UnitLimits(UNITS_RECORDS // max(share, 4)),
             partitions=self._all,

@@ -22,6 +22,7 @@ from engine.runtime.worker.observing import Backlog
 TICK_S: Final = 1.0
 BEHIND_S: Final = 5.0  # between ticks, and to a unit's commit, while the partition is behind
 IDLE_WAIT_S: Final = 0.25
+HOLD_WAIT_S: Final = 0.02
 TURN_WAIT_S: Final = 0.05  # before events are read again
 
 
@@ -73,6 +74,8 @@ class Serving:
         while not self._stopping.is_set():
             wait_s = 0 if herd and self._turn.near else min(IDLE_WAIT_S, settings.unit_age_s / 2)
             batch = await self._intake.next(wait_s)
+            if self._turns.holds():
+                await self._hold_off()
             async with self._turns.working:
                 if batch is not None:
                     async with asyncio.timeout(settings.unit_deadline_s):
@@ -93,6 +96,15 @@ class Serving:
                     herd = await self._tick(herd, behind)
                 self._turn.over()
                 self._ticked()
+
+    async def _hold_off(self) -> None:
+        """A rule is being paused: no more is decided by the rules as they are."""
+        if self._partition.uncommitted:
+            async with self._turns.working:
+                await self._partition.commit("age")
+        while self._turns.holds() and not self._stopping.is_set():
+            await asyncio.sleep(HOLD_WAIT_S)
+        self._partition.take_newest_plan()
 
     def _decided_ms(self) -> int:
         return 0 if self._settings.clock == "event" else self._wall_ms()

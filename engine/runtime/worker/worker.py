@@ -25,6 +25,7 @@ from engine.runtime.protocol.unit import UnitLimits
 from engine.runtime.redis import pins
 from engine.runtime.redis.eviction import MemoryWatch, refuse_eviction
 from engine.runtime.redis.reading import refuse_any_loading
+from engine.runtime.rule_sets.breaker import Breaker
 from engine.runtime.rule_sets.following import RuleSets
 from engine.runtime.settings import Settings
 from engine.runtime.worker.delivery import Delivery
@@ -62,6 +63,7 @@ class Worker:
         self._waiting = Waiting(metrics)
         self._app = clients.app(settings)
         self._redis = clients.redis(settings)
+        self.breaker = Breaker(settings, clients, self._redis, metrics, lambda: self.rule_sets.plan.rule_set)
         self.partitions = Partitions(
             settings,
             clients,
@@ -71,6 +73,7 @@ class Worker:
             processor=processor,
             plan=lambda: self.rule_sets.plan,
             delivery=Delivery(self._app, AT_ONCE),
+            breaker=self.breaker,
             check=self._check_redis,
             rejoin=lambda: self._membership.rejoin(),
             ended=self._ended,
@@ -81,7 +84,7 @@ class Worker:
         self._metrics = metrics
         self._progress = Progress(settings, clients)
         self._memory = MemoryWatch(self._redis, settings.redis_never_evicts)
-        self.health = Health(self._waiting, self.partitions, self.rule_sets, self._memory)
+        self.health = Health(self._waiting, self.partitions, self.rule_sets, self._memory, self.breaker)
         add_pages(self._app, self.health, metrics, self.partitions, self.rule_sets)
         self._watchdog = Watchdog(settings.unit_deadline_s)
         self._tasks: list[asyncio.Task[None]] = []
@@ -112,6 +115,7 @@ class Worker:
         self._spawn(self._forever(self._watch_topics))
         self._spawn(self._forever(self._watch_redis))
         self._spawn(self._forever(self.rule_sets.follow))
+        self._spawn(self._forever(self.breaker.run))
         if self.settings.watch and self.settings.rules:
             directory = self.settings.rules
             self._spawn(self._forever(lambda: self.rule_sets.watch(directory)))
