@@ -11,11 +11,11 @@ import pytest
 from engine.core.client.sections import pack, unpack
 from engine.core.decide.path import Due, Sweep, decide
 from engine.core.plan.compile import Plan, compile_rule_set, paused_otherwise
-from engine.core.policy.breaker import Counted, beyond, counts, sliding
 from engine.core.rules.policy import Bounds, Breaker, Pause, Resumption
 from engine.core.rules.ruleset import RuleSet
 from engine.rulefile.read.load import load
 from engine.rulefile.tools.diff import differences
+from engine.runtime.rule_sets.bounds import Counted, beyond, bounds_on, counts, sliding
 from tests.core.making import DAY_MS, HOUR_MS, at, login, plan_of, profile, published, rule
 
 POLICY = "contact: {daily_cap: 2}\n"
@@ -40,7 +40,7 @@ def refused(files: dict[str, str]) -> list[str]:
 def test_what_is_counted_and_which_bounds_there_are():
     rule_set = rules_with("{each_rule: {per_minute: 10, per_hour: 100, times_usual: 3}}")
     assert set(counts(rule_set)) == {"a", "b", "own"}
-    bounds = {one.id: rule_set.bounds_on(one) for one in rule_set.rules}
+    bounds = {one.id: bounds_on(rule_set, one) for one in rule_set.rules}
     assert bounds["a"] == bounds["b"] == Bounds(10, 100, 3)
     assert bounds["own"] == Bounds(5, 100, 3)
     assert bounds["law"] is None

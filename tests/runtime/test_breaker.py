@@ -17,6 +17,7 @@ from engine.runtime.clients import AnyRedis, Clients
 from engine.runtime.errors import Unavailable
 from engine.runtime.observe.metrics import Metrics
 from engine.runtime.redis.counters import HOUR_MS, MINUTE_MS, Counters
+from engine.runtime.rule_sets import breaker as breaker_
 from engine.runtime.rule_sets import publishing
 from engine.runtime.rule_sets.archive import RuleSetArchive
 from engine.runtime.rule_sets.breaker import AGAIN_S, WEEK_HOURS, Breaker
@@ -237,6 +238,23 @@ async def test_a_worker_that_sees_too_much_by_itself_decides_nothing_more_until_
     for task in running:
         task.cancel()
     await asyncio.gather(*running, return_exceptions=True)
+
+
+async def test_a_pause_that_does_not_come_is_waited_for_once(workers: Workers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that cannot load the newest rules must not stand still for ever."""
+    monkeypatch.setattr(breaker_, "HOLD_S", 0.05)
+    await workers.publish(rule("a"))
+    one = workers.one()
+    one.committed(unit(11))
+    assert one.holds
+    await one._arrival(await one.look())
+    assert one.trouble == "rules a are paused, but not here: see `engage rules status`"
+    one._asked.clear()
+    one.committed(unit(11))
+    assert not one.holds
+    await workers.follow()
+    await one.look()
+    assert one.trouble is None
 
 
 async def test_without_a_breaker_nothing_is_counted(workers: Workers, redis_url: str) -> None:

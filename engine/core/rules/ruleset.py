@@ -293,26 +293,6 @@ class RuleSet:
         rules = tuple(replace(rule, holdout=all_of(rule.holdout)) for rule in self.rules)
         return replace(self, rules=rules, policy=replace(self.policy, holdout=all_of(self.policy.holdout)))
 
-    def is_excepted(self, rule: Rule) -> bool:
-        """Whether the policy's breaker does not concern it."""
-        breaker = self.policy.breaker
-        return breaker is None or not {rule.id, *rule.was, rule.contact_class}.isdisjoint(breaker.exempt)
-
-    def bounds_on(self, rule: Rule) -> Bounds | None:
-        """Beyond which the rule is paused; None: it is not counted."""
-        breaker, own = self.policy.breaker, rule.breaker
-        if breaker is None or self.is_excepted(rule):
-            return own
-        if own is None:
-            return breaker.each_rule
-        each = breaker.each_rule
-        return Bounds(
-            own.per_minute or each.per_minute,
-            own.per_hour or each.per_hour,
-            own.times_usual or each.times_usual,
-            own.usual_from if own.times_usual else each.usual_from,
-        )
-
     def outcomes_of(self, rule: Rule) -> tuple[Outcome, ...]:
         """What can become of it when it matched, by the policy and its own fields, in the order of the gates. What an
         older policy held can still expire, or be no longer true.

@@ -50,31 +50,12 @@ ZONES: Final[tuple[str, ...]] = get_args(Zone)
 CLASS_OR_RULE: Final = ("[a-z][a-z0-9_-]*", "a class of this file, or the id of a rule")
 BOOLEANS: Final = ("true", "false")
 POLICY_KEYS: Final = (
-    "contact",
-    "classes",
-    "caps",
-    "quiet_hours",
-    "release_over",
-    "rates",
-    "holdout",
-    "suitability",
-    "rests",
-    "answers",
-    "breaker",
-    "publishing",
-    "decisions",
-)
+    "contact", "classes", "caps", "quiet_hours", "release_over", "rates", "holdout", "suitability", "rests",
+    "answers", "breaker", "publishing", "decisions",
+)  # fmt: skip
 CLASS_KEYS: Final = (
-    "exempt",
-    "counts",
-    "purpose",
-    "when_quiet",
-    "collect",
-    "channels",
-    "holdout",
-    "same_text",
-    "by_answers",
-)
+    "exempt", "counts", "purpose", "when_quiet", "collect", "channels", "holdout", "same_text", "by_answers",
+)  # fmt: skip
 HOLDOUT_KEYS: Final = ("share", "salt")
 CAP_KEYS: Final = ("per", "within", "zone", "of", "reserve", "spare_from")
 RATE_KEYS: Final = ("at_most", "per", "of")

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from engine.core.contract.outbound import Outcome
-from engine.core.policy.breaker import USUAL_DAYS, Counted, beyond, counts, sliding
 from engine.core.rules.policy import Bounds
 from engine.core.rules.ruleset import RuleSet
 from engine.runtime.clients import Clients
 from engine.runtime.errors import Newer, Refused, Unavailable
 from engine.runtime.observe.metrics import Metrics
 from engine.runtime.redis.counters import HOUR_MS, MINUTE_MS, Counters
+from engine.runtime.rule_sets.bounds import USUAL_DAYS, Counted, beyond, counts, sliding
 from engine.runtime.rule_sets.pausing import BREAKER, pause
 from engine.runtime.settings import Settings
 
@@ -49,7 +49,6 @@ class Breaker:
     def __init__(
         self, settings: Settings, clients: Clients, redis: AnyRedis, metrics: Metrics, rule_set: Callable[[], RuleSet]
     ) -> None:
-        self.holds = False
         self.trouble: str | None = None
         self._settings = settings
         self._clients = clients
@@ -61,7 +60,17 @@ class Breaker:
         self._published: dict[int, Counter[str]] = {}  # by minute, what Redis has not been told of
         self._usual: tuple[int, dict[str, int]] = 0, {}  # as it was asked for in this hour
         self._asked: dict[str, float] = {}  # when a rule's pause was asked for
+        self._hold_until_s = 0.0
+        self._waited_in_vain = ""  # the digest of the active set, if a pause of its rules did not come
         self._wake = asyncio.Event()
+
+    @property
+    def holds(self) -> bool:
+        return self._hold_until_s > 0 and self._hold_until_s > asyncio.get_running_loop().time()
+
+    def _hold(self) -> None:
+        if not self.holds and self._waited_in_vain != self._rule_set().digest:
+            self._hold_until_s = asyncio.get_running_loop().time() + HOLD_S
 
     @property
     def rules(self) -> Mapping[str, Bounds]:
@@ -91,7 +100,7 @@ class Breaker:
     def _take_fright(self, rule: str, bounds: Bounds) -> None:
         """What one worker alone sees to be too much need not wait for the others, nor for the second to end."""
         if bounds.per_minute is not None and self._own[1][rule] > bounds.per_minute and self._may_ask(rule):
-            self.holds = True
+            self._hold()
             self._wake.set()
 
     def _may_ask(self, rule: str) -> bool:
@@ -106,28 +115,41 @@ class Breaker:
             self._wake.clear()
             try:
                 if self.rules:
-                    await self.look()
+                    await self._arrival(await self.look())
                 else:
                     self._published.clear()
                     self.trouble = None
             finally:
-                self.holds = False
+                self._hold_until_s = 0
 
-    async def look(self) -> None:
-        """Tell Redis what was published here, see what all workers have published, pause what is beyond its bounds."""
+    async def look(self) -> set[str]:
+        """Tell Redis what was published here, see what all workers have published, pause what is beyond its bounds.
+        Returns the rules whose pause is on its way.
+        """
         now_ms = self._clients.wall_ms()
         await self._add(now_ms // MINUTE_MS)
         rule_set = self._rule_set()
         found = beyond(rule_set, await self._counts(rule_set, now_ms))
         for pause_ in rule_set.paused:  # as was asked
             self._asked.pop(pause_.rule, None)
+            self._own[1].pop(pause_.rule, None)
         whys = {rule: why for rule, why in found.items() if self._may_ask(rule)}
-        if whys:
-            self.holds = True
-            self._asked |= dict.fromkeys(whys, asyncio.get_running_loop().time())
-            await self._pause(whys)
-        elif not found:
+        if not found:
             self.trouble = None
+        if not whys:
+            return set()
+        self._hold()
+        self._asked |= dict.fromkeys(whys, asyncio.get_running_loop().time())
+        return {*whys} if await self._pause(whys) else set()
+
+    async def _arrival(self, asked: set[str]) -> None:
+        """Wait until a pause is active here, while nothing is decided."""
+        while not asked <= {pause_.rule for pause_ in self._rule_set().paused}:
+            if not self.holds:
+                self._waited_in_vain = self._rule_set().digest
+                self.trouble = f"rules {', '.join(sorted(asked))} are paused, but not here: see `engage rules status`"
+                return
+            await asyncio.sleep(WAIT_S)
 
     async def _add(self, minute: int) -> None:
         for of in sorted(self._published):
@@ -170,20 +192,17 @@ class Breaker:
             self._usual = hour, dict(busiest)
         return self._usual[1]
 
-    async def _pause(self, whys: Mapping[str, str]) -> None:
-        """Publish a pause, and wait until it is active here."""
-        by, clock = f"worker {socket.gethostname()}"[:100], asyncio.get_running_loop().time
-        until_s = clock() + HOLD_S
+    async def _pause(self, whys: Mapping[str, str]) -> bool:
+        """Publish a pause; whether that went well."""
+        by = f"worker {socket.gethostname()}"[:100]
         try:
-            async with asyncio.timeout(HOLD_S):
-                entry = await pause(self._settings, self._clients, whys, by, on_behalf_of=BREAKER)
-        except (Refused, Newer, Unavailable, TimeoutError) as error:
+            entry = await pause(self._settings, self._clients, whys, by, on_behalf_of=BREAKER)
+        except (Refused, Newer, Unavailable) as error:
             self.trouble = f"rules {', '.join(whys)} are beyond their bounds and could not be paused: {error}"
             log.error("rules are beyond their bounds and could not be paused", rules=whys, error=str(error))
-            return
+            return False
         self.trouble = None
         if entry is not None:  # else another worker was quicker
             self._metrics.breaker_pauses.inc(len(whys))
             log.warning("the breaker pauses rules", rules=whys)
-        while clock() < until_s and not whys.keys() <= {pause_.rule for pause_ in self._rule_set().paused}:
-            await asyncio.sleep(WAIT_S)
+        return True

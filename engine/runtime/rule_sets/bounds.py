@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from engine.core.rules.policy import Bounds
-from engine.core.rules.ruleset import RuleSet
+from engine.core.rules.ruleset import Rule, RuleSet
 
 USUAL_DAYS: Final = 8  # a week, and the day on which it began
 
@@ -24,9 +24,31 @@ class Counted(NamedTuple):
     usual: int = 0
 
 
+def is_excepted(rule_set: RuleSet, rule: Rule) -> bool:
+    """Whether the policy's breaker does not concern it."""
+    breaker = rule_set.policy.breaker
+    return breaker is None or not {rule.id, *rule.was, rule.contact_class}.isdisjoint(breaker.exempt)
+
+
+def bounds_on(rule_set: RuleSet, rule: Rule) -> Bounds | None:
+    """Beyond which the rule is paused; None: it is not counted."""
+    breaker, own = rule_set.policy.breaker, rule.breaker
+    if breaker is None or is_excepted(rule_set, rule):
+        return own
+    if own is None:
+        return breaker.each_rule
+    each = breaker.each_rule
+    return Bounds(
+        own.per_minute or each.per_minute,
+        own.per_hour or each.per_hour,
+        own.times_usual or each.times_usual,
+        own.usual_from if own.times_usual else each.usual_from,
+    )
+
+
 def counts(rule_set: RuleSet) -> dict[str, Bounds]:
     """The rules whose actions are counted, with their bounds."""
-    found = {rule.id: rule_set.bounds_on(rule) for rule in rule_set.rules}
+    found = {rule.id: bounds_on(rule_set, rule) for rule in rule_set.rules}
     return {rule_id: bounds for rule_id, bounds in found.items() if bounds is not None}
 
 
@@ -35,13 +57,13 @@ def beyond(rule_set: RuleSet, counted: Mapping[str, Counted]) -> dict[str, str]:
     paused = {pause.rule for pause in rule_set.paused}
     found = {}
     for rule in rule_set.rules:
-        bounds, had = rule_set.bounds_on(rule), counted.get(rule.id)
+        bounds, had = bounds_on(rule_set, rule), counted.get(rule.id)
         if bounds is not None and had is not None and rule.id not in paused and (why := _beyond(bounds, had)):
             found[rule.id] = why
     breaker = rule_set.policy.breaker
     if breaker is None:
         return found
-    together = {rule.id for rule in rule_set.rules if not rule_set.is_excepted(rule)}
+    together = {rule.id for rule in rule_set.rules if not is_excepted(rule_set, rule)}
     left = {rule: had for rule, had in counted.items() if rule in together - paused - found.keys()}
     found |= _beyond_all("a minute", breaker.all.per_minute, {r: (h.minute, h.usual / 60) for r, h in left.items()})
     left = {rule: had for rule, had in left.items() if rule not in found}
