@@ -79,6 +79,12 @@ class Full(NamedTuple):
     allowed: int
     until: int
 
+    @property
+    def numbers(self) -> tuple[Any, ...]:
+        """As the record of a decision has them; the period by name, or in seconds."""
+        within = length(self.cap.get("within", "0m")) // SECOND
+        return self.name, self.counted, self.allowed, self.cap.get("per") or within
+
 
 @dataclass
 class Model(Client):
@@ -197,7 +203,7 @@ class Model(Client):
             if stop is None and "caps" not in exempt and (full := self.full_caps(offer.rule, channel)):
                 longest = max(full, key=lambda one: one.until)  # the first of equal ones
                 outcome = "daily_cap" if longest.name == "daily_cap" else "cap"
-                stop = Answer(outcome, channel, longest.until, (longest.name, longest.counted, longest.allowed))
+                stop = Answer(outcome, channel, longest.until, longest.numbers)
                 elsewhere = all("channel" in one.cap.get("of", {}) for one in full)
             if stop is None:
                 return self.drawn(offer.rule, class_, channel)

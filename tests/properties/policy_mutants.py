@@ -48,9 +48,9 @@ def unless_held(gate: Callable[..., Any]) -> Callable[..., Any]:
 
 def with_cap(**fields: Callable[[Any], Any]) -> Any:
     def change(reached: Callable[..., Any]) -> Callable[..., Any]:
-        def mutant(policy: Any, cap: Any, client: Any, contact: Any) -> Any:
+        def mutant(policy: Any, cap: Any, client: Any, contact: Any, *more: Any) -> Any:
             changed = replace(cap, **{name: of(cap) for name, of in fields.items()})
-            found = reached(policy, changed, client, contact)
+            found = reached(policy, changed, client, contact, *more)
             return found._replace(cap=cap) if found else None
 
         return mutant

@@ -12,7 +12,7 @@ from random import Random
 from typing import Any
 
 from tests.properties.policy_occasions import Client, Record, Rules
-from tests.properties.policy_words import FIRM, HOUR, clock, works
+from tests.properties.policy_words import FIRM, HOUR, clock, listed, works
 
 CALENDAR = {
     "title": "C",
@@ -82,6 +82,7 @@ SPANS = (
     "21:30-08:00", "00:00-24:00", "22:00-24:00", "12:00-13:30", "01:00-02:30", "02:00-03:00", "23:59-00:00",
     "00:00-01:30", "22:00-01:30", "00:00-06:00", "08:00-07:59", "20:00-00:30",
 )  # fmt: skip
+NIGHT_SPANS = ("00:00-01:30", "22:00-01:30", "00:30-02:30", "01:00-02:00", "02:00-03:00", "23:30-00:30", "02:30-03:15")
 TEAMS, TAGS, RULES = ("wealth", "trading"), ("gold", "spring"), ("r1", "r2", "r3", "r4", "r5")
 REDRAWN = ("owner", "kind", "priority", "cooldown", "expires", "channels", "class", "tags", "still", "holdout")
 Drawn = dict[str, Any]
@@ -96,20 +97,22 @@ def some(random: Random, values: Iterable[Any], most: int = 2) -> list[Any]:
     return random.sample(known, random.randint(1, min(most, len(known))))
 
 
-def a_rule_set(random: Random) -> Rules:
+def a_rule_set(random: Random, night: bool) -> Rules:
+    """`night`: it matters in nights of 23 and 25 hours."""
     policy: Drawn = {}
     if maybe(random, 0.85):
         names = CLASSES if maybe(random, 0.7) else random.sample(CLASSES, random.randint(1, 5))
         policy["classes"] = {name: a_class(random, name) for name in names}
     classes, calendar = list(policy.get("classes", CLASSES)), CALENDAR if maybe(random, 0.5) else None
     rules = [a_rule(random, id_, classes, calendar is not None) for id_ in RULES[: random.randint(1, len(RULES))]]
-    policy["caps"] = {f"cap_{n}": a_period(random) for n in range(random.randint(0, 3))}
+    policy["caps"] = {f"cap_{n}": a_period(random, night) for n in range(random.randint(0, 3))}
     policy["caps"] = {name: cap | limits(random, cap, rules, classes) for name, cap in policy["caps"].items()}
     if not policy["caps"] or maybe(random, 0.3):
         policy["contact"] = {"daily_cap": random.choice([0, 1, 2, 5, 50])}
         policy["contact"] |= {"urgent_from": random.choice([20, 50, 80])} if maybe(random, 0.3) else {}
-    names = [f"quiet_{n}" for n in range(random.choice([0, 1, 1, 2, 3]))]
-    policy["quiet_hours"] = {name: hours(random, rules, classes, calendar is not None) for name in names}
+    names = [f"quiet_{n}" for n in range(random.choice([0, 1] if night else [0, 1, 1, 2, 3]))]
+    spans = NIGHT_SPANS if night else SPANS
+    policy["quiet_hours"] = {name: hours(random, spans, rules, classes, calendar is not None) for name in names}
     if maybe(random, 0.4):
         policy["release_over"] = random.choice(["1m", "30m", "2h", "12h"])
     if maybe(random, 0.15):
@@ -124,17 +127,27 @@ def changed(random: Random, active: Rules) -> Rules:
     for rule in active.rules:
         other = a_rule(random, rule["id"], classes, False)
         keys = [key for key in REDRAWN if key in other and (key != "channels" or rule["audience"] == "client")]
-        rules.append(dict(rule) | {key: other[key] for key in keys if maybe(random, 0.4)})
+        kept = {key: value for key, value in rule.items() if key != "tags" or maybe(random, 0.5)}
+        rules.append(kept | {key: other[key] for key in keys if maybe(random, 0.4)})
     if "classes" in policy and maybe(random, 0.5):
         policy["classes"] = {name: a_class(random, name) for name in classes}
-    policy["caps"] = {
-        name: {key: cap[key] for key in ("at_most", "per", "within", "zone") if key in cap}
-        | limits(random, cap, rules, classes)
-        for name, cap in active.policy.get("caps", {}).items()
-    }
+    for name, cap in active.policy.get("caps", {}).items():
+        if maybe(random, 0.5) or not names_of(cap) <= names_in(rules):
+            period = {key: cap[key] for key in ("at_most", "per", "within", "zone") if key in cap}
+            policy["caps"] = dict(policy["caps"]) | {name: period | limits(random, cap, rules, classes)}
     names = active.policy.get("quiet_hours", {})
-    policy["quiet_hours"] = {name: hours(random, rules, classes, active.calendar is not None) for name in names}
+    policy["quiet_hours"] = {name: hours(random, SPANS, rules, classes, active.calendar is not None) for name in names}
     return Rules({key: value for key, value in policy.items() if value}, rules, active.calendar)
+
+
+def names_of(cap: Drawn) -> set[str]:
+    """Tags and teams that it names."""
+    of = cap.get("of", {})
+    return {*listed(of.get("tag")), *listed(of.get("team"))}
+
+
+def names_in(rules: list[Drawn]) -> set[str]:
+    return {name for rule in rules for name in (rule["owner"], *rule.get("tags", ()))}
 
 
 def a_class(random: Random, name: str) -> Drawn:
@@ -162,8 +175,10 @@ def a_holdout(random: Random) -> Drawn:
     return {"share": random.choice([0.01, 0.3, 0.5]), "salt": random.choice(["salt-1", "salt-2", "salt-3"])}
 
 
-def a_period(random: Random) -> Drawn:
+def a_period(random: Random, night: bool) -> Drawn:
     found: Drawn = {"at_most": random.choice([0, 1, 1, 1, 2, 2, 3])}
+    if night and maybe(random, 0.6):
+        return {"at_most": random.choice([1, 1, 2]), "per": "hour", "zone": "client"}
     if maybe(random, 0.35):
         return found | {"within": random.choice(["30m", "1h", "24h", "2d", "31d"])}
     zone = {"zone": random.choice(["client", "client", "firm"])} if maybe(random, 0.5) else {}
@@ -193,10 +208,10 @@ def selection(random: Random, chance: float, rules: list[Any], classes: list[str
     return {"of": {key: some(random, known[key]) if maybe(random, 0.3) else random.choice(known[key]) for key in keys}}
 
 
-def hours(random: Random, rules: list[Any], classes: list[str], calendar: bool) -> Drawn:
+def hours(random: Random, spans: tuple[str, ...], rules: list[Any], classes: list[str], calendar: bool) -> Drawn:
     if calendar and maybe(random, 0.25):
         return {"days": "holidays"} | selection(random, 0.4, rules, classes)
-    found: Drawn = {"hours": random.choice(SPANS)}
+    found: Drawn = {"hours": random.choice(spans)}
     if maybe(random, 0.35):
         found["days"] = some(random, ("mon", "tue", "wed", "thu", "fri", "sat", "sun"), 5)
     if maybe(random, 0.25):
@@ -239,7 +254,7 @@ def occasion(random: Random, calendar: bool) -> Drawn:
     if kind == "on":
         topic = random.choice(["logins", "logins", "trades", "balances", "profiles", "overrides"])
         conditions = [*OF_CLIENT, *OF_EVENT.get(topic, {}), *(OF_TIME if calendar else ())]
-        return {"on": topic, "when": random.choice([ALWAYS, ALWAYS, WEST, random.choice(conditions)])}
+        return {"on": topic, "when": random.choice([ALWAYS, WEST, WEST, random.choice(conditions)])}
     if kind == "at":
         at = {"every": "day", "time": random.choice(["00:00", "08:00", "09:00", "12:00", "23:59"])}
         return {"at": at | ({"every": "week", "day": "sat"} if maybe(random, 0.2) else {})} | when

@@ -29,7 +29,7 @@ BEGINNINGS = (  # around nights of 23 and 25 hours, ends of months and years, ho
 NIGHTS = (  # of 23, 25 and other hours
     ("America/New_York", "2026-03-08"), ("America/New_York", "2026-11-01"), ("Europe/London", "2026-03-29"),
     ("Europe/London", "2026-10-25"), ("Australia/Lord_Howe", "2026-04-05"), ("Australia/Lord_Howe", "2026-10-04"),
-    ("Africa/Cairo", "2026-04-24"), ("Africa/Cairo", "2026-10-29"), ("America/Santiago", "2026-04-04"),
+    ("Africa/Cairo", "2026-04-24"), ("Africa/Cairo", "2026-10-29T21:30"), ("America/Santiago", "2026-04-04T21:30"),
     ("America/Santiago", "2026-09-06"), ("America/Havana", "2026-11-01"), ("Pacific/Chatham", "2026-04-05"),
     ("Atlantic/Azores", "2026-10-25"),
 )  # fmt: skip
@@ -55,26 +55,25 @@ class Story:
 
 
 def story(seed: int) -> Story:
-    random = Random(seed // LIVES)
-    sets = [a_rule_set(random)]
+    random, night = Random(seed // LIVES), seed // LIVES % 5 == 0
+    sets = [a_rule_set(random, night)]
     if maybe(random, 0.3):
         sets += [changed(random, sets[0]) for _ in range(random.randint(1, 2))]
-    return Story(sets, Life(Random(seed), sets).steps)
+    return Story(sets, Life(Random(seed), sets, night).steps)
 
 
 class Life:
     """By its records' own times alone; or by a clock on the wall, with outages of which the records are read later."""
 
-    def __init__(self, random: Random, sets: list[Rules]) -> None:
-        self.random, self.sets, self.steps = random, sets, list[Step]()
+    def __init__(self, random: Random, sets: list[Rules], night: bool) -> None:
+        self.random, self.sets, self.night, self.steps = random, sets, night, list[Step]()
         day = dt.datetime.fromisoformat(random.choice(BEGINNINGS)).replace(tzinfo=FIRM)
         self.now = self.wall = int(day.timestamp()) * 1000 + random.choice([0, 9, 12, 20, 23]) * HOUR
         self.zone, self.by_wall, self.resumes = random.choice(ZONES), maybe(random, 0.4), 0
-        self.night = maybe(random, 0.2)
-        if self.night:
+        if night:
             self.zone, date = random.choice(NIGHTS)
             begins = dt.datetime.fromisoformat(date).replace(tzinfo=zone_named(self.zone))
-            self.now = self.wall = int(begins.timestamp()) * 1000 - random.choice([0, 0, 2 * HOUR])
+            self.now = self.wall = int(begins.timestamp()) * 1000 - random.choice([0, 0, HOUR])
         if maybe(random, 0.9):
             region = {"region": "west"} if maybe(random, 0.6) else {}
             known = region | {"type": "individual", "time_zone": self.zone} | agreements(random, 0.85)
@@ -156,8 +155,8 @@ def agreements(random: Random, chance: float) -> dict[str, Any]:
 
 def a_profile(random: Random, _time: int) -> dict[str, Any]:
     found = agreements(random, 0.3)
-    if maybe(random, 0.6):
-        found["region"] = random.choice(["west", "west", "east", None])
+    if maybe(random, 0.7):
+        found["region"] = random.choice(["west", "east", None])
     if maybe(random, 0.15):
         found["time_zone"] = random.choice(ZONES)
     return found
