@@ -112,7 +112,7 @@ def draw(random: Random, inputs: list[Input], fault: Callable[[str, int, float],
         until_ms=until_ms,
         bucket_bytes=random.choice((400, 3_000, 16_000_000)),
         unit_clients=random.choice((1, 2, 2_000)),
-        workers_wait=random.random() < 0.6,
+        workers_wait=True,  # that they do not is tried at every request of a load, in test_simulation.py
         fault=fault(kind, request, seconds),
     )
 
