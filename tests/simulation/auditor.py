@@ -17,7 +17,7 @@ from typing import Any, Final
 from aiokafka import TopicPartition
 
 from engine.core.client.sections import pack, unpack
-from engine.core.client.state import ClientState
+from engine.core.client.state import ClientState, Layout
 from engine.core.contract.actions import ACTIONS
 from engine.core.contract.events import Event
 from engine.core.contract.message import Message
@@ -26,6 +26,8 @@ from engine.core.contract.topics import inbound_topics
 from engine.core.decide.path import Due, Sweep, decide
 from engine.core.plan.columns import put_columns, put_known
 from engine.core.plan.compile import Plan
+from engine.core.policy.holding import MATCH, THEN, WHY
+from engine.core.policy.outcomes import COUNTED, OUTCOME, RULE
 from engine.core.reading.decode import FUTURE_TOLERANCE_MS, Rejected, decode, kind_of
 from engine.processors.engagement import ENGAGEMENT
 from engine.runtime.partitioning import partitioner
@@ -34,6 +36,7 @@ from engine.runtime.protocol.records import FUTURE
 from engine.runtime.protocol.writes import decode_writes
 from engine.runtime.redis.reading import NO_RULES
 from engine.runtime.settings import PUBLISHED
+from tests.policy_audit import PolicyAudit
 from tests.retractions import Retractions
 from tests.simulation.broker import Entry
 from tests.simulation.commands import Backfill, whole_history
@@ -104,7 +107,8 @@ class _Partition:
         self.data = Data()  # what Redis must hold
         self.states: dict[str, ClientState] = {}
         self.plan: Plan | None = None
-        self.retractions = Retractions()
+        self.retractions, self.policy = Retractions(), PolicyAudit()
+        self.outcomes: Counter[tuple[str, str]] = Counter()  # of rules that matched
         self.ledger = 0  # the offset after the last unit
         self.whole = whole_history(world, number)
         backfills = [command for command in world.commands if isinstance(command, Backfill)]
@@ -236,6 +240,8 @@ class _Partition:
                 self.found += [f"{at}: {fault}" for fault in self.retractions.take(item, decided.messages)]
                 if impossible := decided.outcomes.keys() - possible(unit.rule_set):
                     self.found.append(f"{at}: {sorted(impossible)} cannot be by its rule set, and had no series")
+                self.found += [f"{at}: {fault}" for fault in self.policy.take(plan, item, decided.messages)]
+                self.outcomes.update((rule_id, str(outcome)) for rule_id, outcome in decided.outcomes.elements())
                 messages += decided.messages
                 changed |= decided.changed
                 for history in self.histories.values() if isinstance(item, tuple) else ():
@@ -358,6 +364,23 @@ class _Partition:
         if differ := lists_that_differ(held, self.prefix):
             self.found.append(f"Redis lists other clients than it holds: {', '.join(differ)}")
         self._looked_at()
+        self._verdicts()
+
+    def _verdicts(self) -> None:
+        """Each match is published, or counted: in a later decision, or in the state that waits for one. Without an end
+        is what waits, and nothing else.
+        """
+        counted = self.policy.counted.copy()
+        for key, fields in self.data.hashes.items():
+            client = unpack(self.plan.layout if self.plan else Layout({}), fields["state"])
+            for one in client.recent:
+                counted[one[RULE], one[OUTCOME]] += sum(one[COUNTED:])
+            waits = {held[MATCH].hex() for held in client.waiting if held[WHY] != THEN}
+            if waits != (held := self.policy.waiting(client.client_id)):
+                self.found.append(f"{key} waits for {waits}, and what is published leaves {held} without an end")
+        if counted != self.outcomes:
+            differ = sorted(what for what in {*counted, *self.outcomes} if counted[what] != self.outcomes[what])
+            self.found.append(f"of {differ} others were counted than there were")
 
     def _looked_at(self) -> None:
         """What holds for a client without an event has been acted on, under the rules in force in the end; what falls

@@ -34,7 +34,7 @@ def plans() -> dict[str, Plan]:
 def possible(digest: str) -> frozenset[tuple[str, str]]:
     """(rule, outcome) of all that can happen by this rule set; to what other rules held, too."""
     own = _possible(plans()[digest].rule_set)
-    ended = {Outcome.EXPIRED, Outcome.NO_LONGER_TRUE}
+    ended = {Outcome.EXPIRED, Outcome.NO_LONGER_TRUE, Outcome.RETRACTED}
     held = {(rule, end) for plan in plans().values() for rule, end in _possible(plan.rule_set) if end in ended}
     return own | held
 

@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Final
 
 from engine.rulefile.read.load import digest
+from tests.simulation.policy_texts import CONTACTS, POLICY
 
 _TIERS: Final = """\
 individual:
@@ -391,22 +392,6 @@ score:
 """
 
 
-# What collects, is capped and is held is judged again by timers; the second set has none of it.
-_POLICY: Final = """\
-contact: {daily_cap: 2}
-classes: {risk: {exempt: [caps]}, service: {when_quiet: hold, collect: 2m, by_answers: true}}
-caps:
-  often: {at_most: 1, within: 3h, of: {kind: message}}
-  each_day: {at_most: 2, per: day, zone: client, reserve: {for: calendar}}
-quiet_hours: {evening: {hours: "19:00-23:00"}, days_off: {days: holidays, of: {kind: survey}}}
-release_over: 30m
-holdout: {share: 0.2, salt: simulated}
-suitability: {products: products.csv}
-rests: {sms: {after: 2, for: 9h}}
-answers: {email: client.days_since_trade}
-"""
-
-
 def _files(
     rules: str,
     features: str,
@@ -415,7 +400,7 @@ def _files(
     calendar: str = _CALENDAR,
     portrait: str = "",
     score: str = "",
-    policy: str = _POLICY,
+    policy: str = POLICY,
 ) -> dict[str, str]:
     files = {"features.yaml": features, "tiers.yaml": tiers, "policy.yaml": policy, "rules.yaml": rules}
     others = {"events.yaml": events, "portrait.yaml": portrait, "score.yaml": score}
@@ -428,7 +413,7 @@ def _files(
 
 GOOD: Final = (
     _files(
-        _rules(1, 50_000, _SELLER + _VISITOR + _ANSWERED + _HOLDER + _CONTACTED),
+        _rules(1, 50_000, _SELLER + _VISITOR + _ANSWERED + _HOLDER + _CONTACTED + CONTACTS),
         _FEATURES + _SOLD + _MINUTES + _LOW + _HELD + _DONE,
         events=_VISIT,
         portrait=_PORTRAIT,
@@ -449,7 +434,8 @@ GOOD: Final = (
             + _VISITOR
             + _ANSWERED
             + _HOLDER.replace("0.7", "0.6")
-            + _CONTACTED.replace(">= 3", ">= 2"),
+            + _CONTACTED.replace(">= 3", ">= 2")
+            + CONTACTS,
         ),
         _FEATURES + _SOLD + _MINUTES + _LOW.replace("<= 6", "<= 8") + _HELD + _DONE,
         _TIERS.replace("300_000, exit: 270_000", "100_000, exit: 90_000"),

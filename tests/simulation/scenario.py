@@ -21,6 +21,7 @@ WALL_MS_PER_S: Final = 4 * 3_600_000  # wall clocks run fast: a simulated second
 INTAKE_TOPICS: Final = intake_topics()
 BUILT_IN: Final = ("profiles", "balances", "logins", "trades")
 WITH_ACCOUNTS: Final = ("c1", "c4", "c6")  # whose balances are of three accounts
+ZONES: Final = {"c2": "America/New_York", "c3": "Asia/Kathmandu", "c5": "Pacific/Kiritimati"}
 DRAIN_S: Final = 90.0  # all must be decided so long after the last fault
 CLIENTS: Final = tuple(f"c{number}" for number in range(9))
 BACKFILLS: Final = (
@@ -363,6 +364,8 @@ def _event(random: Random, topic: str, client_id: str, number: int, time_ms: int
         consents = {"sms": random.random() < 0.7, "app_push": random.random() < 0.7}
         event |= {"type": random.choice(("individual", "individual", "qfii")), "consents": consents}
         event["risk_level"] = f"R{number % 5 + 1}"
+        if client_id in ZONES:
+            event["time_zone"] = ZONES[client_id]
     return event
 
 
