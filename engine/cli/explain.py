@@ -1,4 +1,4 @@
-"""Commands about clients: `engage explain`, `engage clients`, `engage reference-table`.
+"""Commands about clients: `engage explain`, `engage decisions`, `engage clients`, `engage reference-table`.
 
 Enters: arguments, states or records. Leaves: exit status 0 done, 1 refused, 2 used wrongly.
 """
@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from engine.cli.odd import FILE, check_question
+from engine.cli.odd import FILE, Finite, check_question
 from engine.cli.options import load_settings, real_clients, run_to_the_end, settings_options
 from engine.cli.output import JSON, answer
 
@@ -48,6 +48,24 @@ def explain(client_id: str, settings_file: Path | None, as_json: bool, rule: str
         raise click.ClickException(str(error)) from error
     for line in lines:
         click.echo(line)
+
+
+@commands.command()
+@click.argument("client_id", metavar="CLIENT")
+@click.option("--days", type=Finite(0, 36_500), default=7.0, show_default=True, help="of the topic; 0: only what waits")
+@settings_options("rules", "kafka", "redis", "prefix", "app_id")
+@JSON
+def decisions(client_id: str, days: float, settings_file: Path | None, as_json: bool, **given: Any) -> None:
+    """What became of each rule that matched for CLIENT: sent or why not, until when, what would have to change.
+
+    What is held is read from Redis, the rest from the topic of decisions, as far back as it is kept.
+    """
+    from engine.insight import decisions as decided
+    from engine.operations import explain as explaining
+
+    settings = load_settings(settings_file, **given)
+    found = run_to_the_end(explaining.decided(settings, real_clients(), client_id, days))
+    answer(as_json, decided.as_json(found), decided.lines(found))
 
 
 @commands.command("reference-table")

@@ -6,6 +6,7 @@ Holds: the engine's own `decide` is watched, on a copy; nothing is written or pu
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -13,15 +14,18 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from aiokafka import TopicPartition
+
 from engine.core.client.sections import pack, unpack
 from engine.core.client.state import ClientState
-from engine.core.contract.outbound import Outcome
+from engine.core.contract.outbound import DECISIONS, Outcome
 from engine.core.decide.path import Due, Input, decide
 from engine.core.decide.timeline import Timeline
 from engine.core.plan.compile import Plan, compile_rule_set
 from engine.core.reading.decode import Taken, kind_of
 from engine.core.rules.occasion import Trigger
 from engine.core.rules.ruleset import Rule
+from engine.insight.decisions import Decided, decided_of
 from engine.insight.explain import Explainer, Explanation, watched
 from engine.insight.portrait import Portrait, portrait_of
 from engine.insight.score import Score, score_of
@@ -34,6 +38,7 @@ from engine.rulefile.source.unsure import Unsure
 from engine.rulefile.stories.story import Story, firm_time_ms
 from engine.runtime.clients import Clients
 from engine.runtime.errors import Refused
+from engine.runtime.kafka.connection import partition_counts, reader, records_between
 from engine.runtime.partitioning import partitioner
 from engine.runtime.protocol.records import Inbound, by_neighbours
 from engine.runtime.protocol.writes import STATE_FIELD
@@ -114,6 +119,36 @@ async def account(
     if packed is None:
         raise Refused(f"no client {client_id} is known")
     return account_of(plan, packed, at_ms, event)
+
+
+async def decided(settings: Settings, clients: Clients, client_id: str, days: float) -> Decided:
+    """What became of the rules that matched for a client: from Redis, and from the topic as far back as `days`. Raises
+    Refused.
+    """
+    plan = await plan_in_use(settings, clients)
+    async with clients.redis(settings) as redis:
+        packed = await from_redis(redis, settings.app_id, client_id)
+    if packed is None:
+        raise Refused(f"no client {client_id} is known")
+    since_ms = clients.wall_ms() - round(days * 86_400_000)
+    told = await _told(settings, clients, client_id.encode(), since_ms) if days else []
+    return decided_of(plan, unpack(plan.layout, packed), told, days)
+
+
+async def _told(settings: Settings, clients: Clients, key: bytes, since_ms: int) -> list[dict[str, Any]]:
+    """The decisions of a client that were published since a moment of the wall clock."""
+    name = settings.topic(DECISIONS)
+    partitions = (await partition_counts(settings, clients, [name])).get(name)
+    if partitions is None:
+        raise Refused(f"there is no topic {name}: create it with `engage topics --create`")
+    tp = TopicPartition(name, partitioner(partitions)(key))
+    async with reader(settings, clients, [name], fetch_max_wait_ms=20) as consumer:
+        end = (await consumer.end_offsets([tp]))[tp]
+        first = (await consumer.offsets_for_times({tp: since_ms})).get(tp)
+        if first is None:
+            return []
+        records = records_between(consumer, tp, first.offset, end)
+        return [json.loads(record.value) async for record in records if record.key == key]
 
 
 async def plan_in_use(settings: Settings, clients: Clients) -> Plan:

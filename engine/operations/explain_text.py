@@ -17,6 +17,7 @@ from engine.core.language.types import MONEY, number
 from engine.core.rules.occasion import OnEvents
 from engine.core.rules.ruleset import Rule
 from engine.insight import rendering as explained
+from engine.insight.decisions import change
 from engine.insight.portrait import Portrait, portrait_lines
 from engine.insight.score import Score, score_lines
 from engine.insight.values import ZONE, firm_time, shown
@@ -149,6 +150,8 @@ def in_full(account: Account, rule_id: str) -> Iterator[str]:
         at_ms, _, _, channel, outcome, times, *_ = entry
         said = f"last {outcome}" if tuple(entry) in account.sent else f"would be {outcome}"
         yield f"{said}: {firm_time(at_ms)}, {channel}{f', {times} times' if times > 1 else ''}"
+        if needed := change(outcome):
+            yield f"  to be sent: {needed}"
 
 
 def _occasion(seen: Seen) -> str:

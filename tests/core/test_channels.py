@@ -16,7 +16,7 @@ from engine.core.rules.occasion import on
 from engine.core.rules.policy import Pause, Resumption
 from engine.insight.explain import Explainer, waiting
 from engine.insight.rendering import policy
-from tests.core.making import FEATURES, Desk, Input, at, login, plan_of, profile, rule, trade
+from tests.core.making import FEATURES, Desk, Input, at, decisions, login, plan_of, profile, rule, trade
 from tests.core.test_corrections import correction
 
 MINUTE_MS = 60_000
@@ -215,6 +215,10 @@ def test_at_night_it_waits_and_an_opening_meanwhile_counts():
         if opened:
             desk.take(receipt(at(2, 5), "opened", first["id"]))
         assert ways(again(desk, 24)) == ([] if opened else ["sms"])
+        told = decisions(desk.decided)
+        (held,) = (one["match"] for one in told if one["outcome"] == "held")
+        ends = [one["outcome"] for one in told if one["match"] == held]
+        assert ends == ["held", "no_longer_true" if opened else "sent"]
 
 
 def test_a_channel_that_rests_is_passed_over():

@@ -10,8 +10,13 @@ from collections.abc import Iterator
 import jsonschema
 import pytest
 
-from engine.core.contract.outbound import OUTBOUND
+from engine.core.client.sections import unpack
+from engine.core.contract.outbound import OUTBOUND, Outcome, is_retraction
 from engine.core.contract.topics import TOPICS
+from engine.core.policy.outcomes import COUNTED as COUNTED_SINCE
+from engine.core.policy.outcomes import OUTCOME
+from engine.runtime.protocol.writes import STATE_FIELD
+from engine.runtime.redis.reading import NO_RULES
 from tests.kafka.conftest import action_of, as_sent, simulated
 from tests.kafka.installation import Installation, Record, by_client
 from tests.kafka.worker_process import eventually
@@ -22,6 +27,7 @@ from tests.services.redis import RedisServer
 pytestmark = pytest.mark.short
 
 SCHEMAS = REPOSITORY / "schemas"
+COUNTED: Counter[str] = Counter()  # what the run's metrics say of decisions, by outcome
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +45,7 @@ def run(
     eventually(lambda: engine.metric("engage_ticks_total") > 3, "timers have run")
     eventually(lambda: overdue(engine) == 0, "nothing is due any more")
     assert all(worker.metric("engage_units_total") > 0 for worker in workers)
+    COUNTED.update({outcome: int(engine.metric("engage_decisions_total", outcome=outcome)) for outcome in Outcome})
     for worker in workers:
         worker.stop()
     yield engine
@@ -133,6 +140,38 @@ def test_client_records_in_redis(run: Installation, published: list[Record]) -> 
     screen = run.engage("client", told["client_id"])
     assert told["client_id"] in screen.stdout
     assert run.engage("client", "NOBODY").returncode == 1
+
+
+def test_what_became_of_a_client(run: Installation, published: list[Record]) -> None:
+    by_key = Counter(record.key for record in published if record.topic == "decisions")
+    client_id = (by_key.most_common(1)[0][0] or b"").decode()
+    shown = run.engage("decisions", client_id, "--json", "--days", "1")
+    assert shown.returncode == 0, shown.stderr
+    found = json.loads(shown.stdout)
+    told = [r.json for r in published if r.topic == "decisions" and r.json["client_id"] == client_id]
+    assert [one["id"] for one in reversed(found["decisions"])] == [one["id"] for one in told]
+    assert all(one["title"] for one in found["decisions"])
+    screen = run.engage("decisions", client_id)
+    assert f"client {client_id} at " in screen.stdout
+    assert json.loads(run.engage("decisions", client_id, "--json", "--days", "0").stdout)["decisions"] == []
+    assert run.engage("decisions", "NOBODY").returncode == 1
+
+
+def test_actions_decisions_and_metrics_agree(run: Installation, published: list[Record]) -> None:
+    decisions = [record.json for record in published if record.topic == "decisions"]
+    sent = Counter(one["action_id"] for one in decisions if one["outcome"] == "sent")
+    acted = (r for r in published if r.topic not in ("tier-changes", "decisions") and not is_retraction(r.headers))
+    assert sent == Counter(record.json["id"] for record in acted)
+    told = Counter(one["outcome"] for one in decisions)
+    for folded in (folded for one in decisions for folded in one.get("folded", ())):
+        told[folded["outcome"]] += folded["times"]
+    with run.redis() as redis:
+        for key in redis.scan_iter(f"{{{run.name}:*}}:client:*", count=1000):
+            client = unpack(NO_RULES.layout, redis.hget(key, STATE_FIELD))
+            for one in client.recent:
+                told[one[OUTCOME]] += sum(one[COUNTED_SINCE:])
+    assert told == +COUNTED
+    assert told["cooldown"] > told["held"] > 0
 
 
 def test_no_client_is_named_in_the_logs(run: Installation) -> None:

@@ -227,9 +227,7 @@ class Decision(Outbound):
         json_schema_extra={"format": "date-time"},
     )
     numbers: dict[str, Value] | Absent = Field(
-        default=None,
-        description="Of the reason: `cap`, `count`, `at_most`, `period` (hour, day, week, month, or the seconds up to "
-        "then), `lost_to` (rules that had the slots); `quiet_hours`, `zone`; `waits_for` (quiet_hours, collect, late).",
+        default=None, description="Of the reason, by name, such as `cap`, `count` and `at_most`: docs/contract.md."
     )
     folded: tuple[Folded, ...] | Absent = Field(
         default=None,

@@ -165,11 +165,11 @@ def _take(plan: Plan, states: MutableMapping[str, ClientState], topic: str, even
 def _receipt(plan: Plan, client: ClientState, event: Any, decided: Decided, _steps: list[Item]) -> None:
     decided.counts["receipts", event.channel, event.status] += 1
     channels.note_receipt(plan, client, event)
-    channels.heard(client, event.action_id, event.status)
+    _end(plan, client, channels.heard(client, event.action_id, event.status), Outcome.NO_LONGER_TRUE, decided)
 
 
-def _feedback(_plan: Plan, client: ClientState, event: Any, _decided: Decided, _steps: list[Item]) -> None:
-    channels.heard(client, event.action_id, "answered")
+def _feedback(plan: Plan, client: ClientState, event: Any, decided: Decided, _steps: list[Item]) -> None:
+    _end(plan, client, channels.heard(client, event.action_id, "answered"), Outcome.NO_LONGER_TRUE, decided)
 
 
 def _override(plan: Plan, _client: ClientState, event: Any, decided: Decided, _steps: list[Item]) -> None:

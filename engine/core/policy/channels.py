@@ -88,13 +88,17 @@ def follow(plan: Plan, client: ClientState, match: Match, cause: Cause, channel:
     return True
 
 
-def heard(client: ClientState, action_id: str, status: str) -> None:
-    """What became of an action: it failed, so it is said again at once; or the client has seen it."""
+def heard(client: ClientState, action_id: str, status: str) -> list[list[Any]]:
+    """What became of an action: it failed, so it is said again at once; or the client has seen it. Then what was held
+    is returned: it ends.
+    """
     found = next((held for held in client.waiting if len(held) > FOLLOWS and held[FOLLOWS][0] == action_id), None)
     if found is None or status == "delivered":
-        return
+        return []
     left = [held for held in client.waiting if held is not found]
     if status not in FAILED:
         client.waiting = left
-    elif found[WHY] == THEN and found[RELEASE_MS] > client.now_ms:
+        return [found] if found[WHY] != THEN else []
+    if found[WHY] == THEN and found[RELEASE_MS] > client.now_ms:
         client.waiting = [*left, [*found[:RELEASE_MS], client.now_ms, *found[EXPIRES_MS:]]]
+    return []

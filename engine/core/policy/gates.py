@@ -158,8 +158,10 @@ def _cooldown(plan: Plan, client: ClientState, offer: Offer) -> Suppress | None:
 
 
 def _no_consent(plan: Plan, client: ClientState, offer: Offer) -> Suppress | None:
-    has_none = offer.to_client and not offer.agreed and not offer.resting
-    return Suppress(offer.channel, Outcome.NO_CONSENT) if has_none else None
+    if not offer.to_client or offer.agreed or offer.resting:
+        return None
+    told: Told = (("purpose", offer.contact_class.purpose), ("channels", ", ".join(offer.channels)))
+    return Suppress(offer.channel, Outcome.NO_CONSENT, told=told)
 
 
 def _channel_rests(plan: Plan, client: ClientState, offer: Offer) -> Suppress | None:

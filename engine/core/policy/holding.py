@@ -120,18 +120,25 @@ def take_released(plan: Plan, client: ClientState) -> list[Match]:
         compiled = compiled_of(plan, held)
         if compiled is None or release_ms(plan, client, held) > client.now_ms:
             waiting.append(held)
-        elif len(held) <= FOLLOWS or left(compiled.rule, held):
+        else:
             matches.append(Match(compiled, *about(compiled, held[ABOUT], plan.rule_set.kinds), held))
     client.waiting = waiting
     return matches
 
 
 def take_expired(plan: Plan, client: ClientState) -> list[list[Any]]:
-    """What nobody would send any more, and has expired."""
-    gone = [held for held in client.waiting if held[EXPIRES_MS] <= client.now_ms and compiled_of(plan, held) is None]
+    """What nobody would send any more, at its time: its rule is gone, or has no other channel to say it on."""
+    gone = [held for held in client.waiting if _is_over(plan, client, held)]
     if gone:
         client.waiting = [held for held in client.waiting if held not in gone]
     return [held for held in gone if held[WHY] != THEN]
+
+
+def _is_over(plan: Plan, client: ClientState, held: list[Any]) -> bool:
+    if (compiled := compiled_of(plan, held)) is None:
+        return bool(held[EXPIRES_MS] <= client.now_ms)
+    last = len(held) > FOLLOWS and not left(compiled.rule, held)
+    return last and release_ms(plan, client, held) <= client.now_ms
 
 
 def left(rule: Rule, held: list[Any]) -> tuple[str, ...]:

@@ -1,0 +1,85 @@
+"""What `engage decisions` says of a client: what is held, why others were not sent, and what would have to change."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from engine.core.contract.outbound import Outcome
+from engine.insight.decisions import _MEANS, as_json, change, decided_of, lines, why
+from tests.core.making import Desk, at, decisions, login, plan_of, profile, rule, trade
+from tests.core.test_policy import CLASSES, QUIET
+
+POLICY = "contact: {daily_cap: 100}\n" + CLASSES + QUIET + "\ncaps: {one: {at_most: 1, per: day, of: {kind: survey}}}\n"
+PLAN = plan_of(
+    rule("first", kind="survey", title="First survey", priority=60),
+    rule("second", kind="survey"),
+    rule("letter", on="trades", channels="[email]"),
+    others=(("policy.yaml", POLICY),),
+)
+
+
+@pytest.fixture
+def desk() -> Desk:
+    desk = Desk(PLAN)
+    desk.take(profile(at(0, 0)), *(login(at(1, hour)) for hour in (9, 10, 11)), trade(at(1, 12)), login(at(1, 23)))
+    return desk
+
+
+def test_it_says_why_and_what_would_have_to_change(desk: Desk) -> None:
+    text = list(lines(decided_of(PLAN, desk.client, decisions(desk.decided), 7)))
+    assert text[0] == "client c1 at 2026-02-17 23:00 (UTC+8)"
+    held = text.index("held, the next first")
+    assert text[held + 1] == "  2026-02-18 08:30  first (First survey)"
+    assert text[held + 2].startswith(
+        "      since 2026-02-17 23:00, for quiet hours; it is decided again then, and expires"
+    )
+    at_cap = next(n for n, line in enumerate(text) if " cap " in line and "second" in line)
+    assert text[at_cap] == "  2026-02-17 09:00  cap            second (T)  survey by app_push"
+    numbers = "cap one, count 1, at most 1, period day, lost to first"
+    assert text[at_cap + 1] == f"      the client had what a cap allows ({numbers}), until 2026-02-18 00:00"
+    assert text[at_cap + 2] == f"      to be sent: {change('cap')}"
+    refused = next(n for n, line in enumerate(text) if " no_consent " in line)
+    assert "purpose service, channels email" in text[refused + 1]
+    assert "      before that, 2 more of second: cap" in text  # told with the next decision
+    assert text.index("decisions of the last 7 days, the latest first") == text.index(
+        next(line for line in text if line.startswith("decisions"))
+    )
+
+
+def test_programs_read_the_same(desk: Desk) -> None:
+    desk.take(login(at(2, 1)), trade(at(2, 2)))
+    told = decisions(desk.decided)
+    found = as_json(decided_of(PLAN, desk.client, told, 7))
+    assert json.loads(json.dumps(found)) == found
+    assert [one["id"] for one in found["decisions"]] == [one["id"] for one in reversed(told)]
+    assert {one["outcome"] for one in found["decisions"]} >= {"sent", "cap", "held", "no_consent"}
+    for one in found["decisions"]:
+        assert (one["why"] is None) == (one["change"] is None) == (one["outcome"] == "sent")
+    held = {one["match"]: one["not_before"] for one in told if one["outcome"] == "held"}
+    assert {one["match"]: one["not_before"] for one in found["held"]} == held
+
+
+def test_what_is_counted_and_not_published_yet_is_said(desk: Desk) -> None:
+    desk.take(*(trade(at(1, 23) + n) for n in range(1, 4)))
+    found = decided_of(PLAN, desk.client, decisions(desk.decided), 7)
+    assert found.counted == {("letter", "no_consent"): 3}
+    assert "  letter: no_consent, 3" in list(lines(found))
+    assert as_json(found)["counted"] == [{"rule_id": "letter", "outcome": "no_consent", "times": 3}]
+
+
+def test_nothing_is_said_of_a_client_to_whom_nothing_happened() -> None:
+    desk = Desk(PLAN)
+    desk.take(profile(at(0)))
+    assert list(lines(decided_of(PLAN, desk.client, [], 0.5)))[1:] == [
+        "", "decisions of the last 12 hours, the latest first", "  none"
+    ]  # fmt: skip
+
+
+def test_every_outcome_has_its_words() -> None:
+    assert _MEANS.keys() == set(Outcome)
+    for outcome in Outcome:
+        assert bool(why({"outcome": outcome.value})) == bool(change(outcome)) == (outcome is not Outcome.SENT)
+    assert why({"outcome": "added_later", "numbers": {"n": 1}}) == "added_later (n 1)"
+    assert change("added_later") == "not known to this version"
