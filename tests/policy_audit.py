@@ -104,6 +104,10 @@ class PolicyAudit:
             client.hear(item[0], event)
         return faults + [f"the action {id_} has no decision" for id_ in actions]
 
+    def hear(self, kind: str, event: Any) -> None:
+        """What a client said before all that is taken."""
+        self.clients[event.client_id].hear(kind, event)
+
     def _use(self, policy: ContactPolicy) -> None:
         if policy != self._policy:
             self._policy = policy

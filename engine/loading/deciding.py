@@ -26,6 +26,7 @@ from engine.core.decide.occasions import next_due_ms
 from engine.core.decide.path import Due, decide
 from engine.core.learn import actions
 from engine.core.plan.compile import Plan
+from engine.core.policy import outcomes
 from engine.core.reading.decode import Rejected, Taken, decode, kind_of
 from engine.loading.spill import Row
 from engine.operations.record_file import to_json
@@ -173,6 +174,7 @@ def _decide_client(plan: Plan, past: Past, events: list[tuple[str, Event]], coun
                 counts.muted[rule_id] += times
     client = states[client_id]
     client.caused = []  # nothing was sent that could be retracted
+    outcomes.told(client)  # what was counted is not to be published
     if client.waiting:  # and nothing of the past is sent later
         client.waiting = []
         client.due_ms = next_due_ms(plan, client, 0)

@@ -108,6 +108,7 @@ class _Partition:
         self.states: dict[str, ClientState] = {}
         self.plan: Plan | None = None
         self.retractions, self.policy = Retractions(), PolicyAudit()
+        self.past = Loading(world, number, self.policy.hear) if world.scenario.past is not None else None
         self.outcomes: Counter[tuple[str, str]] = Counter()  # of rules that matched
         self.ledger = 0  # the offset after the last unit
         self.whole = whole_history(world, number)
@@ -117,7 +118,6 @@ class _Partition:
             for names in dict.fromkeys(backfill.names for backfill in backfills)
         }
         self.partition_of = partitioner(world.scenario.partitions)
-        self.past = Loading(world, number) if world.scenario.past is not None else None
         self.prefix = f"{{engage:{number}}}:client:"
         self.due = f"{{engage:{number}}}:due"
         self.where = f"{{engage:{number}}}:position"

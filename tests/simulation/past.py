@@ -117,8 +117,14 @@ def draw(random: Random, inputs: list[Input], fault: Callable[[str, int, float],
     )
 
 
-def loaded(plan: Plan, past: Past, records: Iterable[Record], belongs: Callable[[bytes], bool]) -> dict[str, bytes]:
-    """The state of each client, by id, after its past."""
+def loaded(
+    plan: Plan,
+    past: Past,
+    records: Iterable[Record],
+    belongs: Callable[[bytes], bool],
+    hear: Callable[[str, Any], None] = lambda kind, event: None,
+) -> dict[str, bytes]:
+    """The state of each client, by id, after its past, each event of which is heard."""
     rank = ranks()
     events: dict[str, list[tuple[int, int, int, str, Any]]] = {}
     for number, record in enumerate(records):
@@ -132,6 +138,7 @@ def loaded(plan: Plan, past: Past, records: Iterable[Record], belongs: Callable[
         states: dict[str, ClientState] = {}
         for *_, kind, event in sorted(places, key=lambda place: place[:3]):
             decide(plan, states, [(kind, event)])
+            hear(kind, event)
         decide(plan, states, [Due(client_id, past.until_ms)])
         found[client_id] = pack(plan.layout, _unsent(plan, states[client_id], past.acted))
     return found
@@ -140,12 +147,13 @@ def loaded(plan: Plan, past: Past, records: Iterable[Record], belongs: Callable[
 class Loading:
     """The units of a load in one partition, against what they are to write."""
 
-    def __init__(self, world: World, number: int) -> None:
+    def __init__(self, world: World, number: int, hear: Callable[[str, Any], None]) -> None:
         assert world.scenario.past is not None
         self.over = False
         self._past = world.scenario.past
         self._world = world
         self._number = number
+        self._hear = hear
         self._begun: Any = None  # as its first unit has it
         self._written: dict[str, bytes] = {}
 
@@ -168,7 +176,7 @@ class Loading:
         if not self.over:
             return
         partition_of = partitioner(self._world.scenario.partitions)
-        wanted = loaded(plan, self._past, self._records(), lambda key: partition_of(key) == self._number)
+        wanted = loaded(plan, self._past, self._records(), lambda key: partition_of(key) == self._number, self._hear)
         if self._written != wanted:
             names = {*wanted, *self._written}
             differ = sorted(name for name in names if wanted.get(name) != self._written.get(name))
@@ -210,6 +218,8 @@ def _unsent(plan: Plan, client: ClientState, acted: Acted) -> ClientState:
     """Nothing of it was sent: nothing is retracted or sent later; and what else was asked for."""
     was = client.waiting, acted
     client.caused, client.waiting = [], []
+    for outcome in client.recent:
+        del outcome[6:]  # what it counts was never to be published
     if acted != "all":
         client.items = [item for item in client.items if item[0] not in TOPIC_OF_KIND]
     if acted == "nothing":
