@@ -64,7 +64,7 @@ FIRST_SEED: Final[dict[str, int]] = {
     "the ledger does not say whom a sweep changed": 0,
     "a cap lets one more through": 0,
     "a slot that is reserved is anybody's": 0,
-    "the client's day ends by the firm's clock": 47,
+    "the client's day ends by the firm's clock": 22,
     "it is quiet by the firm's clock alone": 2,
     "nobody asks for consent": 0,
     "what was held is sent without a second look": 0,
