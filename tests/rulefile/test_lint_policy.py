@@ -37,7 +37,7 @@ calendar:
   holidays: [2026-10-01]
   business_hours: ["09:00-17:00"]
 """
-ASKED = ("L205", "L501", "L502", "L503", "L504", "L505", "L506", "L507", "L508")
+ASKED = ("L205", "L501", "L502", "L503", "L504", "L505", "L506", "L507", "L508", "L509", "L510")
 RULES = ("regulatory", "risk", "service", "offers", "news")
 
 
@@ -105,6 +105,12 @@ def others(*left_out: str) -> list[str]:
             "is never sent on any of its channels",
         ),
         ("", {"holdout": "{share: 1, salt: s}"}, "L508", "its holdout is of all clients: it is never sent"),
+        (
+            "breaker: {all: {per_minute: 50}}",
+            {"breaker": "{per_minute: 60}"},
+            "L509",
+            "per_minute: 60 is never reached: all rules together may have 50",
+        ),
         ("", {"class": "offers", "expires": "2h"}, "L505", "expires after 2h, and class offers collects for 2h"),
         ("", {"class": "regulatory", "channels": "[sms]"}, "L503", "without consent by email, phone only"),
         (
@@ -195,6 +201,12 @@ def test_silent_on_what_passes(policy: str, fields: dict[str, Any]) -> None:
             "L507",
             "quiet hours all",
             "cover every hour of the week",
+        ),
+        (
+            "breaker: {each_rule: {per_minute: 10, per_hour: 400}, all: {per_minute: 50, per_hour: 300}}",
+            "L509",
+            "breaker",
+            "per_hour: 400 is never reached: all rules together may have 300",
         ),
         (
             "holdout: {share: 1, salt: s}",
@@ -368,3 +380,9 @@ def test_its_work_grows_with_the_number_of_rules() -> None:
     finally:
         lint_policy._covers_the_week = original
     assert len(asked) < 20
+
+
+def test_a_directory_says_nothing_of_pauses() -> None:
+    rules = files(of_class("service"), policy="") | {"pauses.yaml": "paused: {}\n"}
+    (finding,) = [one for one in lint(good(rules)) if one.code == "L510"]
+    assert "publishing leaves it out" in finding.message

@@ -63,6 +63,8 @@ CODES: Final[dict[str, tuple[str, str]]] = {
     "L506": (WARNING, "a rule that is to be held in quiet hours, and expires before they end"),
     "L507": (ERROR, "quiet hours that cover every hour of the week"),
     "L508": (WARNING, "a holdout of all clients: nothing of it is sent"),
+    "L509": (WARNING, "a bound of the breaker that is never reached, since that of all rules together is lower"),
+    "L510": (WARNING, "pauses.yaml in a directory: publishing leaves it out"),
 }
 
 

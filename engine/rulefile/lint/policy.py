@@ -1,4 +1,4 @@
-"""What the contact policy never lets pass, and what of it has no effect: L205, L501 to L508.
+"""What the contact policy never lets pass, and what of it has no effect: L205, L501 to L510.
 
 Enters: a RuleSet. Leaves: findings.
 Holds: what is said to be never sent is stopped at any time, for any client. Hours that are named are those of a night
@@ -7,13 +7,23 @@ of usual length. Work for staff is not concerned.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Final, get_args
 
 from engine.core.firm_time import WEEKDAYS
 from engine.core.policy.clock import DAY_MINUTES
 from engine.core.rules.occasion import BeforeMaturity, Calendar
-from engine.core.rules.policy import CLASSES, POLICY_FILE, Cap, ContactClass, QuietHours, Zone
+from engine.core.rules.policy import (
+    CLASSES,
+    PAUSES_FILE,
+    POLICY_FILE,
+    Bounds,
+    Cap,
+    ContactClass,
+    ContactPolicy,
+    QuietHours,
+    Zone,
+)
 from engine.core.rules.ruleset import Rule, RuleSet
 from engine.rulefile.lint.findings import Findings
 from engine.rulefile.source.fields import DAY_S, HOUR_S, MINUTE_S
@@ -31,9 +41,33 @@ def look(rule_set: RuleSet, findings: Findings) -> None:
         if home is not None and rule.holdout is not None and rule.holdout.share >= 1:
             said, remedy = "its holdout is of all clients: it is never sent", "lower the share, or remove the rule"
             findings.add("L508", home.key("holdout") or home, f'rule "{rule.id}"', said, remedy, home=home)
+        if home is not None and rule.breaker is not None:
+            for said, remedy in _unreached(rule.breaker, rule_set.policy, {rule.id, *rule.was, rule.contact_class}):
+                findings.add("L509", home.key("breaker") or home, f'rule "{rule.id}"', said, remedy, home=home)
     root = findings.places.roots.get(POLICY_FILE)
     if root is not None:
         _policy(rule_set, root, quiet, findings)
+    pauses = findings.places.roots.get(PAUSES_FILE)
+    if pauses is not None:
+        said = "publishing leaves it out: what the active set says of pauses counts"
+        remedy = "remove it; pause rules with `engage rules pause`"
+        findings.add("L510", pauses, PAUSES_FILE, said, remedy, home=pauses)
+
+
+def _unreached(bounds: Bounds, policy: ContactPolicy, names: Collection[str] = ()) -> Iterator[tuple[str, str]]:
+    """Of the bounds of a rule, by whose `names` it may be excepted: what is said of each that is never reached, and the
+    remedy.
+    """
+    if policy.breaker is None or not set(names).isdisjoint(policy.breaker.exempt):
+        return
+    of_all = policy.breaker.all
+    for key, own, all_ in (
+        ("per_minute", bounds.per_minute, of_all.per_minute),
+        ("per_hour", bounds.per_hour, of_all.per_hour),
+    ):
+        if own is not None and all_ is not None and own > all_:
+            said = f"{key}: {own:,} is never reached: all rules together may have {all_:,}"
+            yield said, f"write at most {all_:,}, or raise that of all"
 
 
 def named(cap: Cap) -> str:
@@ -197,6 +231,8 @@ def _policy(rule_set: RuleSet, root: Place, quiet: _Quiet, findings: Findings) -
         at = root.named(*path) or root
         findings.add(code, at, subject, message, remedy, home=at)
 
+    for said, remedy in _unreached(policy.breaker.each_rule, policy) if policy.breaker is not None else ():
+        add("L509", ("breaker", "each_rule"), "breaker", said, remedy)
     used = {rule.contact_class for rule in rule_set.rules}
     declared = policy.classes if policy.classes is not CLASSES and root.key("classes") is not None else ()
     for one in declared:
