@@ -48,19 +48,10 @@ async def play(world: World, judge: Callable[[World], list[str]] = audit) -> Non
     world.network.note("-- all is well from here on")
     if not await _rest(world):
         return
-    digest = world.head()
-    until_s = world.loop.time() + 10  # workers hear of the rules by then, and take them at their next tick
-    while world.loop.time() < until_s and world.behind(digest):
-        await asyncio.sleep(0.25)
-    await asyncio.sleep(1.5)
-    until_s = world.loop.time() + DRAIN_S
-    while world.loop.time() < until_s and (world.unswept(digest) or world.unlisted()):
-        await asyncio.sleep(0.25)
-    world.violations += [f"{which} has not evaluated all clients" for which in world.unswept(digest)]
-    for number in range(world.scenario.partitions):
-        tp = TopicPartition(world.settings.topic("logins"), number)
-        world.kafka.append(tp, None, b"a probe: every partition is at work")
-    if not await _rest(world):
+    digest = await _all_by_one_set(world)
+    while digest and digest != world.head():  # the breaker has paused a rule meanwhile
+        digest = await _all_by_one_set(world)
+    if not digest:
         return
     world.violations += _old_rules(world, digest)
     await world.stop()
@@ -70,6 +61,28 @@ async def play(world: World, judge: Callable[[World], list[str]] = audit) -> Non
         world.violations += await replay_differs(world)
     if world.scenario.refusal:
         await _refusal(world)
+
+
+async def _all_by_one_set(world: World) -> str:
+    """Wait until every partition uses the rules that are active now and has evaluated all clients; their digest, empty
+    when that does not come about.
+    """
+    digest = world.head()
+    until_s = world.loop.time() + 10  # workers hear of the rules by then, and take them at their next tick
+    while world.loop.time() < until_s and world.behind(digest):
+        await asyncio.sleep(0.25)
+    await asyncio.sleep(1.5)
+    until_s = world.loop.time() + DRAIN_S
+    while world.loop.time() < until_s and (world.unswept(digest) or world.unlisted()):
+        await asyncio.sleep(0.25)
+    late = world.unswept(digest) if digest == world.head() else []
+    world.violations += [f"{which} has not evaluated all clients" for which in late]
+    for number in range(world.scenario.partitions):
+        tp = TopicPartition(world.settings.topic("logins"), number)
+        world.kafka.append(tp, None, b"a probe: every partition is at work")
+    if not await _rest(world):
+        return ""
+    return digest
 
 
 async def _rest(world: World) -> bool:

@@ -1,7 +1,8 @@
 """States in Redis: a Store for each partition.
 
 Enters: writes as the ledger holds them. Leaves: states, due clients; upkeep.py has what no event passes through.
-Holds: one script reads or writes everything of a partition, so that nothing is ever half there; none of these keys expires.
+Holds: one script reads or writes everything of a partition, so that nothing is ever half there; none of these keys
+expires.
 """
 
 from __future__ import annotations
