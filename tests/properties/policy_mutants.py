@@ -80,16 +80,18 @@ def hour_by_length(moment_ms: int, zone: Any, _begin: int) -> int:
     return moment_ms - (here.minute * 60 + here.second) * 1000 - here.microsecond // 1000
 
 
-def tags_of_now(reached: Callable[..., Any]) -> Callable[..., Any]:
-    """Those of the rule that asks, though it had others when it sent."""
+def tags_of_now(capped: Callable[..., Any]) -> Callable[..., Any]:
+    """Those that the rules have, though they had others when they sent."""
 
-    def mutant(policy: Any, listed: Any, client: Any, contact: Any) -> Any:
+    def mutant(plan: Any, *others: Any) -> Any:
+        tags = {rule.id: rule.tags for rule in plan.rule_set.rules}
+
         def of_now(key: str) -> Any:
             sent = contact_of(key)
-            return sent._replace(tags=contact.tags) if sent.rule == contact.rule else sent
+            return sent._replace(tags=tags.get(sent.rule, sent.tags))
 
         with patch.object(contacts, "contact_of", of_now):
-            return reached(policy, listed, client, contact)
+            return capped(plan, *others)
 
     return mutant
 
@@ -341,7 +343,7 @@ MUTANTS: dict[str, Callable[[], Any]] = {
     "an hour of a long night is two": lambda: period("hour", hour_by_length),
     "a client's calendar is the firm's": lambda: with_cap(zone=lambda _: "firm"),
     "the first full cap is named": lambda: in_place(caps, "_reached", as_long_as_any),
-    "tags as of now instead of as sent": lambda: in_place(caps, "reached", tags_of_now),
+    "tags as of now instead of as sent": lambda: in_place(gates, "_capped", tags_of_now),
     "all classes count": lambda: in_place(caps, "_reached", every_class_counts),
     "no slot is reserved": lambda: with_cap(reserved=lambda _: 0),
     "slots are reserved for the first class": lambda: in_place(caps, "_reached", reserved_for_the_first),

@@ -230,7 +230,7 @@ def a_rule(random: Random, id_: str, classes: list[str], calendar: bool) -> Draw
         "kind": random.choice(["message", "message", "survey"]),
         "audience": random.choice(["client"] * 7 + ["team"]),
         "priority": random.choice([10, 20, 50, 50, 80]),
-        "cooldown": random.choice(["1m", "1m", "30m", "2h", "12h", "1d", "3d"]),
+        "cooldown": random.choice(["1m", "1m", "1m", "1m", "30m", "2h", "12h", "1d", "3d"]),
         "expires": random.choice(["5m", "1h", "6h", "1d", "2d", "3d", "6d"]),
         "template": "t",
         "description": "D.",

@@ -26,12 +26,13 @@ BEGINNINGS = (  # around nights of 23 and 25 hours, ends of months and years, ho
     "2026-02-16", "2026-02-27", "2026-03-06", "2026-03-27", "2026-04-03", "2026-04-22", "2026-09-04", "2026-09-29",
     "2026-10-02", "2026-10-23", "2026-10-29", "2026-10-30", "2026-12-30", "2028-02-27",
 )  # fmt: skip
-NIGHTS = (  # of 23, 25 and other hours
-    ("America/New_York", "2026-03-08"), ("America/New_York", "2026-11-01"), ("Europe/London", "2026-03-29"),
-    ("Europe/London", "2026-10-25"), ("Australia/Lord_Howe", "2026-04-05"), ("Australia/Lord_Howe", "2026-10-04"),
-    ("Africa/Cairo", "2026-04-24"), ("Africa/Cairo", "2026-10-29T21:30"), ("America/Santiago", "2026-04-04T21:30"),
-    ("America/Santiago", "2026-09-06"), ("America/Havana", "2026-11-01"), ("Pacific/Chatham", "2026-04-05"),
-    ("Atlantic/Azores", "2026-10-25"),
+NIGHTS = (  # of 23, 25 and other hours, and when they begin to matter
+    ("America/New_York", "2026-11-01T00:30"), ("Europe/London", "2026-10-25T00:30"),
+    ("Africa/Cairo", "2026-10-29T22:30"), ("America/Santiago", "2026-04-04T22:30"),
+    ("Australia/Lord_Howe", "2026-04-05T00:30"), ("America/Havana", "2026-10-31T23:30"),
+    ("Pacific/Chatham", "2026-04-05T02:00"), ("Atlantic/Azores", "2026-10-24T23:30"),
+    ("America/New_York", "2026-03-08T01:00"), ("Australia/Lord_Howe", "2026-10-04T01:30"),
+    ("Africa/Cairo", "2026-04-23T23:00"), ("America/Santiago", "2026-09-05T23:00"),
 )  # fmt: skip
 
 
@@ -55,9 +56,9 @@ class Story:
 
 
 def story(seed: int) -> Story:
-    random, night = Random(seed // LIVES), seed // LIVES % 5 == 0
+    random, night = Random(seed // LIVES), seed // LIVES % 3 == 0
     sets = [a_rule_set(random, night)]
-    if maybe(random, 0.3):
+    if maybe(random, 0.4):
         sets += [changed(random, sets[0]) for _ in range(random.randint(1, 2))]
     return Story(sets, Life(Random(seed), sets, night).steps)
 
@@ -76,7 +77,7 @@ class Life:
             self.now = self.wall = int(begins.timestamp()) * 1000 - random.choice([0, 0, HOUR])
         if maybe(random, 0.9):
             region = {"region": "west"} if maybe(random, 0.6) else {}
-            known = region | {"type": "individual", "time_zone": self.zone} | agreements(random, 0.85)
+            known = region | {"type": "individual", "time_zone": self.zone} | agreements(random, 0.95)
             self.record("profiles", self.now, known)
         for _ in range(random.choice([3, 8, 15, 25])):
             self.now = self.later()
@@ -98,7 +99,7 @@ class Life:
             return
         if maybe(random, 0.05):
             self.steps.append(Step("stored"))
-        if len(self.sets) > 1 and maybe(random, 0.1) and not self.resumes:
+        if len(self.sets) > 1 and maybe(random, 0.15) and not self.resumes:
             wall = self.wall if self.by_wall else 0
             self.steps.append(Step("rules", at=self.now, wall=wall, number=random.randrange(len(self.sets))))
         # late; but not right after a tick, which may or may not have moved the client's present
@@ -120,8 +121,8 @@ class Life:
     def later(self) -> int:
         """Often around the times at which something begins or ends."""
         random, kind = self.random, self.random.random()
-        if self.night and len(self.steps) < 8:
-            return self.now + random.choice([10, 15, 20, 30, 45]) * MINUTE
+        if self.night and len(self.steps) < 12:
+            return self.now + random.choice([5, 10, 15, 20, 30]) * MINUTE
         if kind < 0.25:
             return self.now + random.choice([0, 0, 1, 30 * SECOND, MINUTE, 5 * MINUTE])
         if kind < 0.6:
@@ -147,7 +148,7 @@ def agreements(random: Random, chance: float) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in ("consents", "marketing_consents", "service_consents", "risk_consents"):
         if maybe(random, chance if name == "consents" else 0.2):
-            found[name] = {channel: True for channel in CHANNELS if maybe(random, 0.75)}
+            found[name] = {channel: True for channel in CHANNELS if maybe(random, 0.85)}
             if maybe(random, 0.05):
                 found[name] = None
     return found
