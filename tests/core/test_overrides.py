@@ -245,3 +245,12 @@ def test_who_and_why_in_a_sentence():
         f"do not contact for good, by S-1 at {at(2)}: because",
         f"tier A until {at(9)}, by S-1 at {at(1)}: a parent",
     ]
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_of_two_of_one_moment_that_end_at_once_the_one_that_begins_earlier_counts(order):
+    desk = desk_of()
+    both = said(at(1), "do_not_contact"), said(at(1), "do_not_contact", starts_at=at(5))
+    desk.take(*(both[number] for number in order))
+    assert desk.client.now_ms == at(1)
+    assert overrides.holds(desk.client, "do_not_contact")

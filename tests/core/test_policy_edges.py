@@ -133,17 +133,20 @@ def test_of_several_caps_the_one_that_lasts_longest_is_named(caps, name, until):
 
 
 @pytest.mark.parametrize(
-    ("zone", "first", "again", "next_"),
+    ("zone", "date", "times", "outcomes"),
     [
-        ("America/New_York", "2026-11-01T01:50-04:00", "2026-11-01T01:10-05:00", "2026-11-01T02:00-05:00"),
-        ("Australia/Lord_Howe", "2026-04-05T01:10+11:00", "2026-04-05T01:50+10:30", "2026-04-05T02:00+10:30"),
-        ("Asia/Kathmandu", "2026-04-05T01:00+05:45", "2026-04-05T01:59+05:45", "2026-04-05T02:00+05:45"),
+        ("Asia/Kathmandu", "2026-04-05", "01:00+05:45 01:59:59+05:45 02:00+05:45", "sent cap sent"),
+        ("America/New_York", "2026-11-01", "01:10-04:00 01:59-04:00 01:00-05:00", "sent cap sent"),
+        ("America/New_York", "2026-03-08", "01:10-05:00 01:59-05:00 03:00-04:00", "sent cap sent"),
+        ("Australia/Lord_Howe", "2026-04-05", "01:10+11:00 01:30+10:30 01:59+10:30", "sent sent cap"),
+        ("Pacific/Chatham", "2026-04-05", "03:00+13:45 02:45+12:45 02:59+12:45", "sent sent cap"),
+        ("Pacific/Chatham", "2026-04-05", "02:59+12:45 03:00+12:45 03:59+12:45", "sent sent cap"),
     ],
 )
-def test_an_hour_that_a_night_has_twice_is_one(zone, first, again, next_):
+def test_an_hour_ends_when_the_clock_is_set(zone, date, times, outcomes):
     desk = desk_with(rule("r"), policy="caps: {one: {at_most: 1, per: hour, zone: client}}\n", time_zone=zone)
-    desk.take(login(ms(first)), login(ms(again)), login(ms(next_)))
-    assert verdicts(desk) == [("r", "sent"), ("r", "cap"), ("r", "sent")]
+    desk.take(*(login(ms(f"{date}T{time}")) for time in times.split()))
+    assert [outcome for _, outcome in verdicts(desk)] == outcomes.split()
 
 
 @pytest.mark.parametrize(("whose", "zone"), [("client", "America/New_York"), ("firm", "firm")])

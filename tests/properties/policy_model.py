@@ -14,7 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from tests.properties.policy_occasions import Client, Offer, Record, Rules
+from tests.properties.policy_occasions import Offer, Record, Rules
+from tests.properties.policy_whom import Whom
 from tests.properties.policy_words import (
     FIRM,
     FUTURE,
@@ -36,7 +37,7 @@ MAX_HELD = 16
 LATE = 2 * SECOND
 USUAL: Told = {  # of a policy that declares no classes
     "regulatory": {
-        "exempt": ["consent", "caps", "quiet_hours", "snooze", "do_not_contact"],
+        "exempt": ["consent", "caps", "quiet_hours", "snooze", "do_not_contact", "rests"],
         "counts": False,
         "channels": ["email", "sms"],
     },
@@ -87,7 +88,7 @@ class Full(NamedTuple):
 
 
 @dataclass
-class Model(Client):
+class Model(Whom):
     """One client. `spread` is by how much later than quiet hours end the client hears, by `release_over`; `held_out` is
     whether the client is held out, by a holdout's share and salt.
     """
@@ -141,6 +142,7 @@ class Model(Client):
             if answer.outcome in ("sent", "holdout"):
                 self.acted[id_] = self.now
             if answer.outcome == "sent" and offer.rule["audience"] == "client":
+                self.note_text(offer.rule, self.classes())
                 self.contacts.append((self.now, answer.channel, offer.rule))
             elif answer.outcome == "held":
                 offer.until = answer.until
@@ -168,14 +170,21 @@ class Model(Client):
             until = max(self.in_force("snooze", id_), self.in_force("snooze") if to_client else 0)
             if until:
                 return Answer("snoozed", "", until)
-        rests_until = self.acted.get(id_, PAST) + length(rule["cooldown"])
-        if self.now < rests_until:
-            return Answer("cooldown", "", rests_until)
+        if not self.suits(rule):
+            return Answer("unsuitable")
+        acts_again = self.acted.get(id_, PAST) + length(rule["cooldown"])
+        if self.now < acts_again:
+            return Answer("cooldown", "", acts_again)
         if not to_client:
             return self.drawn(rule, class_, "work_queue")
         channels = self.channels(rule, class_)
         if not channels:
             return Answer("no_consent")
+        rests = {channel: self.rests_until(channel) for channel in channels if "rests" not in exempt}
+        if not (channels := [channel for channel in channels if not rests.get(channel)]):
+            return Answer("channel_rests", min(rests, key=lambda one: rests[one]), min(rests.values()))
+        if until := self.repeated_until(rule, self.classes()):
+            return Answer("repeated", "", until)
         if self.behind and self.wall - self.now > LATE:
             unstopped = {"consent", "do_not_contact", "snooze"} <= set(exempt)
             if not unstopped or len(self.held) < MAX_HELD:
@@ -189,9 +198,10 @@ class Model(Client):
         """Those that the client agreed to, then those that need no consent."""
         name = class_named(rule)
         purpose = class_.get("purpose") or (name if name in ("marketing", "service", "risk") else "service")
-        found = [channel for channel in rule["channels"] if self.agreed(channel, purpose)]
+        listed = self.by_answers(rule["channels"], class_)
+        found = [channel for channel in listed if self.agreed(channel, purpose)]
         free = class_.get("channels", []) if "consent" in class_.get("exempt", []) else []
-        return found + [channel for channel in rule["channels"] if channel in free and channel not in found]
+        return found + [channel for channel in listed if channel in free and channel not in found]
 
     def by_channel(self, offer: Offer, channels: list[str], class_: Told) -> Answer:
         exempt, other_channel = class_.get("exempt", []), class_.get("when_quiet") == "other_channel"

@@ -17,8 +17,9 @@ from engine.core.client import contacts
 from engine.core.contact import contact_of
 from engine.core.decide import path
 from engine.core.firm_time import DAY_MS, MINUTE_MS
-from engine.core.policy import caps, clock, gates, holding, quiet
-from engine.core.policy.gates import Hold, Suppress
+from engine.core.policy import caps, channels, clock, gates, holding, quiet, whom
+from engine.core.policy import match as texts
+from tests.properties import policy_faults as faults
 
 Change = Callable[[Callable[..., Any]], Callable[..., Any]]  # a function's mutant
 
@@ -75,9 +76,9 @@ def period(per: str, begins: Callable[[int, Any, int], int]) -> Any:
     return in_place(caps, "period_ms", change)
 
 
-def hour_by_length(moment_ms: int, zone: Any, _begin: int) -> int:
+def hour_of_the_wall(moment_ms: int, zone: Any, _begin: int) -> int:
     here = clock.local(moment_ms, zone)
-    return moment_ms - (here.minute * 60 + here.second) * 1000 - here.microsecond // 1000
+    return clock.instants_ms(here.date(), here.hour * 60, zone)[0]
 
 
 def tags_of_now(capped: Callable[..., Any]) -> Callable[..., Any]:
@@ -209,130 +210,6 @@ def another_share(spread_ms: Callable[..., Any]) -> Callable[..., Any]:
     return lambda plan, client: spread_ms(plan, client) and client.now_ms // DAY_MS % 2 * MINUTE_MS
 
 
-# -- what is held ------------------------------------------------------------------------------------------------------
-
-
-def waits_for_itself(gate: Callable[..., Any]) -> Callable[..., Any]:
-    """Not for what others of the client have begun."""
-
-    def mutant(plan: Any, client: Any, offer: Any) -> Any:
-        found = gate(plan, client, offer)
-        if isinstance(found, Hold):
-            return replace(found, until_ms=client.now_ms + offer.contact_class.collect_s * 1000)
-        return found
-
-    return mutant
-
-
-def collects_again(gate: Callable[..., Any]) -> Callable[..., Any]:
-    """What waited for quiet hours waits for others, too."""
-
-    def mutant(plan: Any, client: Any, offer: Any) -> Any:
-        held = offer.match.held
-        if held is not None and held[holding.WHY] == "quiet_hours":
-            offer = offer._replace(match=offer.match._replace(held=None))
-        return gate(plan, client, offer)
-
-    return mutant
-
-
-def in_order_of_ids(send: Callable[..., Any]) -> Callable[..., Any]:
-    def mutant(plan: Any, client: Any, cause: Any, matches: Any, *others: Any) -> Any:
-        by_id = sorted(matches, key=lambda match: match.compiled.rule.id)
-        with patch.object(path, "sorted", lambda given, key: given, create=True):
-            return send(plan, client, cause, by_id, *others)
-
-    return mutant
-
-
-def began_anew(hold: Callable[..., Any]) -> Callable[..., Any]:
-    """The expiry counts from when it was held again."""
-
-    def mutant(plan: Any, client: Any, match: Any, *others: Any) -> None:
-        hold(plan, client, match, *others)
-        if match.held is not None:
-            client.waiting[-1][holding.EXPIRES_MS] = client.now_ms + match.compiled.rule.expires_s * 1000
-
-    return mutant
-
-
-# -- the rest ----------------------------------------------------------------------------------------------------------
-
-
-def of_service(granted: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda client, channel, _purpose: granted(client, channel, "service")
-
-
-def on_any_channel(offer_of: Callable[..., Any]) -> Callable[..., Any]:
-    """Without consent, though the class lists some."""
-
-    def mutant(*given: Any) -> Any:
-        offer = offer_of(*given)
-        if "consent" not in offer.contact_class.exempt or not offer.to_client:
-            return offer
-        return offer._replace(agreed=offer.agreed + tuple(one for one in offer.channels if one not in offer.agreed))
-
-    return mutant
-
-
-def own_channels_first(offer_of: Callable[..., Any]) -> Callable[..., Any]:
-    def mutant(*given: Any) -> Any:
-        offer = offer_of(*given)
-        return offer._replace(agreed=tuple(one for one in offer.channels if one in offer.agreed))
-
-    return mutant
-
-
-def as_agreed_before(offer_of: Callable[..., Any]) -> Callable[..., Any]:
-    """What was held was agreed to when it was."""
-
-    def mutant(*given: Any) -> Any:
-        offer = offer_of(*given)
-        return offer._replace(agreed=offer.channels) if offer.match.held is not None else offer
-
-    return mutant
-
-
-def a_moment_longer(gate: Callable[..., Any]) -> Callable[..., Any]:
-    def mutant(plan: Any, client: Any, offer: Any) -> Any:
-        return gate(plan, client, offer._replace(cooldown_ms=offer.cooldown_ms + 1))
-
-    return mutant
-
-
-def for_staff_too(gate: Callable[..., Any]) -> Callable[..., Any]:
-    class ToClient:
-        def __init__(self, offer: Any) -> None:
-            self.offer, self.to_client = offer, True
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(self.offer, name)
-
-    return lambda plan, client, offer: gate(plan, client, ToClient(offer))
-
-
-def draws_first(judge: Callable[..., Any]) -> Callable[..., Any]:
-    def mutant(plan: Any, client: Any, match: Any, moment: Any = gates.IN_TIME) -> Any:
-        offer = gates.offer_of(client, match, moment)
-        drawn = gates._drawn(client, offer, offer.channel)
-        return drawn if isinstance(drawn, Suppress) else judge(plan, client, match, moment)
-
-    return mutant
-
-
-def forgets_holdouts(record: Callable[..., Any]) -> Callable[..., Any]:
-    """What is held out begins no cooldown."""
-
-    def mutant(plan: Any, client: Any, match: Any, verdict: Any) -> None:
-        before = dict(client.acted)
-        record(plan, client, match, verdict)
-        if verdict.reason == "holdout":
-            client.acted.clear()
-            client.acted.update(before)
-
-    return mutant
-
-
 MUTANTS: dict[str, Callable[[], Any]] = {
     "a cap allows one more": lambda: with_cap(at_most=lambda cap: cap.at_most + 1),
     "a cap allows one less": lambda: with_cap(at_most=lambda cap: max(cap.at_most - 1, 0)),
@@ -340,7 +217,7 @@ MUTANTS: dict[str, Callable[[], Any]] = {
     "a month is the last thirty days": lambda: period("month", lambda now, _, __: now - 30 * DAY_MS),
     "a week begins on Sunday": lambda: period("week", lambda _, __, begin: begin - DAY_MS),
     "a day begins at midnight in UTC": lambda: period("day", lambda now, _, __: now - now % DAY_MS),
-    "an hour of a long night is two": lambda: period("hour", hour_by_length),
+    "an hour that a night has twice is one": lambda: period("hour", hour_of_the_wall),
     "a client's calendar is the firm's": lambda: with_cap(zone=lambda _: "firm"),
     "the first full cap is named": lambda: in_place(caps, "_reached", as_long_as_any),
     "tags as of now instead of as sent": lambda: in_place(gates, "_capped", tags_of_now),
@@ -360,23 +237,32 @@ MUTANTS: dict[str, Callable[[], Any]] = {
     "held beyond the expiry": lambda: in_place(holding, "expires_ms", past_the_expiry),
     "another share each night": lambda: in_place(holding, "spread_ms", another_share),
     "conditions are not asked again": lambda: of_gate("_no_longer_true", never),
-    "consent is not asked again": lambda: in_place(gates, "offer_of", as_agreed_before),
+    "consent is not asked again": lambda: in_place(gates, "offer_of", faults.as_agreed_before),
     "do not contact is not asked again": lambda: of_gate("_do_not_contact", unless_held),
     "cooldowns are not asked again": lambda: of_gate("_cooldown", unless_held),
-    "each collects for itself": lambda: of_gate("_collected", waits_for_itself),
-    "what was held collects again": lambda: of_gate("_collected", collects_again),
+    "each collects for itself": lambda: of_gate("_collected", faults.waits_for_itself),
+    "what was held collects again": lambda: of_gate("_collected", faults.collects_again),
     "what falls due late does not wait": lambda: of_gate("_late", never),
-    "released by id, not by priority": lambda: in_place(path, "_send", in_order_of_ids),
+    "released by id, not by priority": lambda: in_place(path, "_send", faults.in_order_of_ids),
     "one more may wait": lambda: patch.object(holding, "MAX_WAITING", holding.MAX_WAITING + 1),
-    "held again, its expiry begins anew": lambda: in_place(holding, "hold", began_anew),
-    "consent of another purpose": lambda: in_place(gates, "granted", of_service),
-    "a class without consent uses any channel": lambda: in_place(gates, "offer_of", on_any_channel),
-    "channels without consent come in the rule's order": lambda: in_place(gates, "offer_of", own_channels_first),
-    "a cooldown is a moment longer": lambda: of_gate("_cooldown", a_moment_longer),
-    "staff may not be asked to contact": lambda: of_gate("_do_not_contact", for_staff_too),
-    "a snooze of all lets staff rest": lambda: of_gate("_snoozed", for_staff_too),
-    "held out before all else": lambda: in_place(path, "judge", draws_first),
-    "what is held out begins no cooldown": lambda: in_place(path, "record", forgets_holdouts),
+    "held again, its expiry begins anew": lambda: in_place(holding, "hold", faults.began_anew),
+    "consent of another purpose": lambda: in_place(gates, "granted", faults.of_service),
+    "a class without consent uses any channel": lambda: in_place(gates, "offer_of", faults.on_any_channel),
+    "channels without consent come in the rule's order": lambda: in_place(gates, "offer_of", faults.own_channels_first),
+    "a cooldown is a moment longer": lambda: of_gate("_cooldown", faults.a_moment_longer),
+    "staff may not be asked to contact": lambda: of_gate("_do_not_contact", faults.for_staff_too),
+    "a snooze of all lets staff rest": lambda: of_gate("_snoozed", faults.for_staff_too),
+    "a channel fails once more before it rests": lambda: in_place(channels, "rests_until_ms", faults.one_failure_more),
+    "failures count when they are told": lambda: in_place(channels, "note_receipt", faults.by_arrival),
+    "what reached the client ends no rest": lambda: in_place(channels, "note_receipt", faults.never_reached),
+    "answers are not asked": lambda: in_place(channels, "by_answers", lambda _: lambda plan, client, given: given),
+    "what is not known suits": lambda: in_place(whom, "against", faults.unknown_suits),
+    "suitability is asked after cooldowns": lambda: patch.object(gates, "GATES", faults.suits_later()),
+    "ages without birthdays": lambda: in_place(whom, "ages_of", faults.a_year_older),
+    "parameters make no other text": lambda: in_place(texts, "text_of", faults.of_the_template_alone),
+    "another rule's text is another": lambda: in_place(texts, "text_of", faults.of_the_rule_alone),
+    "held out before all else": lambda: in_place(path, "judge", faults.draws_first),
+    "what is held out begins no cooldown": lambda: in_place(path, "record", faults.forgets_holdouts),
 }
 
 

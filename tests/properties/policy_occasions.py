@@ -24,6 +24,8 @@ class Rules:
     policy: Told
     rules: list[Told]
     calendar: Told | None = None
+    products: Told = field(default_factory=dict)  # products.csv, by name
+    lists: Told = field(default_factory=dict)  # of definitions.yaml
 
 
 @dataclass

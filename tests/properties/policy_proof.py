@@ -48,6 +48,8 @@ SHOWN = {  # of outcomes, beside time and rule
     "cooldown": ("until",),
     "snoozed": ("until",),
     "do_not_contact": ("until",),
+    "channel_rests": ("channel", "until"),
+    "repeated": ("until",),
     "holdout": ("channel",),
 }
 

@@ -21,7 +21,23 @@ CALENDAR = {
     "holidays": ["2026-02-18", "2026-02-19", "2026-03-30", "2026-10-01", "2026-10-02", "2026-10-05", "2026-10-06"],
     "workdays": ["2026-02-28", "2026-10-10"],
 }
-FEATURES = "features:\n  logins_5h: {source: logins, aggregate: count, window: 5h}\n"
+FEATURES = {"logins_5h": {"source": "logins", "aggregate": "count", "window": "5h"}} | {
+    f"{channel}_opened_2d": {
+        "source": "receipts",
+        "aggregate": "count",
+        "where": f'receipt.channel == "{channel}" and receipt.status in ("opened", "clicked")',
+        "window": "2d",
+    }
+    for channel in ("sms", "email")
+}
+PRODUCTS = {  # risk_class, youngest, oldest
+    "cash": ("R1", None, None),
+    "bonds": ("R2", 18, None),
+    "shares": ("R4", 18, 69),
+    "gone": ("R1", None, None),
+}
+PRODUCT_FIELDS = ("product", "risk_class", "youngest", "oldest")
+LISTS = {"staff": ["c2"], "family": ["c1", "c2"], "withdrawn": ["gone"]}
 TIERS = "segments: []\n"
 
 # -- conditions --------------------------------------------------------------------------------------------------------
@@ -77,14 +93,16 @@ CONDITIONS: dict[str, Condition] = OF_CLIENT | OF_TIME | OF_EVENT["trades"] | OF
 
 CHANNELS = ("app_push", "sms", "email", "phone")
 CLASSES = ("regulatory", "risk", "service", "relationship", "marketing")
-EXEMPTIONS = ("consent", "caps", "quiet_hours", "snooze", "do_not_contact")
+EXEMPTIONS = ("consent", "caps", "quiet_hours", "snooze", "do_not_contact", "rests")
 SPANS = (
     "21:30-08:00", "00:00-24:00", "22:00-24:00", "12:00-13:30", "01:00-02:30", "02:00-03:00", "23:59-00:00",
     "00:00-01:30", "22:00-01:30", "00:00-06:00", "08:00-07:59", "20:00-00:30",
 )  # fmt: skip
 NIGHT_SPANS = ("00:00-01:30", "22:00-01:30", "00:30-02:30", "01:00-02:00", "02:00-03:00", "23:30-00:30", "02:30-03:15")
 TEAMS, TAGS, RULES = ("wealth", "trading"), ("gold", "spring"), ("r1", "r2", "r3", "r4", "r5")
-REDRAWN = ("owner", "kind", "priority", "cooldown", "expires", "channels", "class", "tags", "still", "holdout")
+REDRAWN = (
+    "owner", "kind", "priority", "cooldown", "expires", "channels", "class", "tags", "still", "holdout",
+)  # fmt: skip
 Drawn = dict[str, Any]
 
 
@@ -117,27 +135,61 @@ def a_rule_set(random: Random, night: bool) -> Rules:
         policy["release_over"] = random.choice(["1m", "30m", "2h", "12h"])
     if maybe(random, 0.15):
         policy["holdout"] = a_holdout(random)
-    return Rules({key: value for key, value in policy.items() if value}, rules, calendar)
+    if maybe(random, 0.4):
+        policy["rests"] = {channel: a_rest(random) for channel in some(random, CHANNELS, 4)}
+    policy["answers"] = {"sms": "sms_opened_2d", "email": "email_opened_2d"}
+    products = add_offers(random, policy, rules) if maybe(random, 0.2) else {}
+    return Rules({key: value for key, value in policy.items() if value}, rules, calendar, products, LISTS)
+
+
+def a_rest(random: Random) -> Drawn:
+    return {"after": random.choice([1, 1, 2, 3]), "for": random.choice(["1h", "12h", "2d"])}
+
+
+def add_offers(random: Random, policy: Drawn, rules: list[Drawn]) -> Drawn:
+    """Rules offer something, and policy.yaml says what suits whom."""
+    policy["suitability"] = {"products": "products.csv"}
+    if maybe(random, 0.5):
+        policy["suitability"] |= {"assessed": "client.days_since_balance", "within": random.choice(["1d", "3d"])}
+    if maybe(random, 0.5):
+        clients = random.choice(["staff", "staff", "family"])
+        policy["suitability"]["blacklist"] = {"clients": clients, "products": "withdrawn"}
+    for rule in rules:
+        if maybe(random, 0.6):
+            rule["offers"] = {"product": f'"{random.choice([*PRODUCTS, "cash", "bonds", "none"])}"'}
+    return {name: dict(zip(PRODUCT_FIELDS[1:], row, strict=True)) for name, row in PRODUCTS.items()}
 
 
 def changed(random: Random, active: Rules) -> Rules:
     """Rules of the same ids and occasions, caps of the same periods; what else they say is drawn anew."""
     policy, classes = dict(active.policy), list(active.policy.get("classes", CLASSES))
-    rules = []
+    rules, text = [], "same_text"
+    redrawn = [key for key in REDRAWN if key != "class" or not asks_for_texts(active)]
     for rule in active.rules:
         other = a_rule(random, rule["id"], classes, False)
-        keys = [key for key in REDRAWN if key in other and (key != "channels" or rule["audience"] == "client")]
+        keys = [key for key in redrawn if key in other and (key != "channels" or rule["audience"] == "client")]
         kept = {key: value for key, value in rule.items() if key != "tags" or maybe(random, 0.5)}
         rules.append(kept | {key: other[key] for key in keys if maybe(random, 0.4)})
     if "classes" in policy and maybe(random, 0.5):
-        policy["classes"] = {name: a_class(random, name) for name in classes}
+        said = {name: {text: one[text]} if text in (one or {}) else {} for name, one in policy["classes"].items()}
+        drawn = {name: a_class(random, name) for name in classes}
+        policy["classes"] = {name: without(text, one) | said[name] for name, one in drawn.items()}
     for name, cap in active.policy.get("caps", {}).items():
         if maybe(random, 0.5) or not names_of(cap) <= names_in(rules):
             period = {key: cap[key] for key in ("at_most", "per", "within", "zone") if key in cap}
             policy["caps"] = dict(policy["caps"]) | {name: period | limits(random, cap, rules, classes)}
     names = active.policy.get("quiet_hours", {})
     policy["quiet_hours"] = {name: hours(random, SPANS, rules, classes, active.calendar is not None) for name in names}
-    return Rules({key: value for key, value in policy.items() if value}, rules, active.calendar)
+    return Rules({key: value for key, value in policy.items() if value}, rules, active.calendar, active.products, LISTS)
+
+
+def asks_for_texts(active: Rules) -> bool:
+    """A text is known from when a rule asks for it, so that none may begin or cease to."""
+    return any("same_text" in (one or {}) for one in (*active.rules, *active.policy.get("classes", {}).values()))
+
+
+def without(key: str, known: Drawn) -> Drawn:
+    return {name: value for name, value in known.items() if name != key}
 
 
 def names_of(cap: Drawn) -> set[str]:
@@ -168,6 +220,10 @@ def a_class(random: Random, name: str) -> Drawn:
         found["collect"] = random.choice(["5m", "15m", "2h", "12h"])
     if maybe(random, 0.2):
         found["holdout"] = maybe(random, 0.5)
+    if maybe(random, 0.15):
+        found["same_text"] = random.choice(["1h", "12h", "2d"])
+    if maybe(random, 0.2):
+        found["by_answers"] = True
     return found
 
 
@@ -232,9 +288,11 @@ def a_rule(random: Random, id_: str, classes: list[str], calendar: bool) -> Draw
         "priority": random.choice([10, 20, 50, 50, 80]),
         "cooldown": random.choice(["1m", "1m", "1m", "1m", "30m", "2h", "12h", "1d", "3d"]),
         "expires": random.choice(["5m", "1h", "6h", "1d", "2d", "3d", "6d"]),
-        "template": "t",
+        "template": random.choice(["t", "t", "u"]),
         "description": "D.",
     }
+    if rule["template"] == "u":
+        rule["parameters"] = {"region": "client.region"}
     if rule["audience"] == "client":
         rule["channels"] = some(random, CHANNELS, 3)
     if "service" not in classes or maybe(random, 0.7):
@@ -245,6 +303,8 @@ def a_rule(random: Random, id_: str, classes: list[str], calendar: bool) -> Draw
         rule["still"] = False
     if maybe(random, 0.1):
         rule["holdout"] = a_holdout(random)
+    if rule["audience"] == "client" and maybe(random, 0.1):
+        rule["same_text"] = random.choice(["1h", "12h", "2d"])
     return rule | occasion(random, calendar)
 
 
@@ -272,7 +332,11 @@ def occasion(random: Random, calendar: bool) -> Drawn:
 def files(active: Rules) -> dict[str, str]:
     """JSON is YAML, too."""
     texts = {"policy.yaml": json.dumps(active.policy), "rules.yaml": json.dumps({"rules": active.rules})}
-    texts |= {"features.yaml": FEATURES, "tiers.yaml": TIERS}
+    texts |= {"features.yaml": json.dumps({"features": FEATURES}), "tiers.yaml": TIERS}
+    texts["definitions.yaml"] = json.dumps({"lists": {name: {"values": known} for name, known in LISTS.items()}})
+    if active.products:
+        rows = [(name, *(said or "" for said in one.values())) for name, one in active.products.items()]
+        texts["products.csv"] = "".join(",".join(map(str, row)) + "\n" for row in [PRODUCT_FIELDS, *rows])
     if active.calendar is not None:
         texts["calendar.yaml"] = json.dumps({"calendar": active.calendar})
     return texts

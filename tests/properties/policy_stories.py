@@ -78,6 +78,7 @@ class Life:
         if maybe(random, 0.9):
             region = {"region": "west"} if maybe(random, 0.6) else {}
             known = region | {"type": "individual", "time_zone": self.zone} | agreements(random, 0.95)
+            known |= whose(random, 0.8)
             self.record("profiles", self.now, known)
         for _ in range(random.choice([3, 8, 15, 25])):
             self.now = self.later()
@@ -160,7 +161,22 @@ def a_profile(random: Random, _time: int) -> dict[str, Any]:
         found["region"] = random.choice(["west", "east", None])
     if maybe(random, 0.15):
         found["time_zone"] = random.choice(ZONES)
+    return found | whose(random, 0.2)
+
+
+def whose(random: Random, chance: float) -> dict[str, Any]:
+    """What suitability asks."""
+    found: dict[str, Any] = {}
+    if maybe(random, chance):
+        found["risk_level"] = random.choice(["R1", "R2", "R4", "R5", None])
+    if maybe(random, chance):
+        found["birth_date"] = random.choice(["2008-03-01", "1990-05-17", "1956-10-24", "1956-11-01", None])
     return found
+
+
+def a_receipt(random: Random, _time: int) -> dict[str, Any]:
+    status = random.choice(["failed", "failed", "bounced", "delivered", "opened", "clicked"])
+    return {"action_id": "a", "channel": random.choice(CHANNELS), "status": status}
 
 
 def an_opt_out(random: Random, _time: int) -> dict[str, Any]:
@@ -202,5 +218,6 @@ DOINGS: tuple[tuple[str, Callable[[Random, int], dict[str, Any]]], ...] = (
     *[("balances", a_balance)] * 2,
     *[("profiles", a_profile)] * 3,
     ("receipts", an_opt_out),
+    *[("receipts", a_receipt)] * 3,
     ("overrides", an_override),
 )

@@ -8,13 +8,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any
 
 from tests.properties.policy_model import Verdict
 from tests.properties.policy_occasions import Rules
 from tests.properties.policy_sets import ALWAYS
 from tests.properties.policy_stories import Step, Story
-from tests.properties.policy_words import FIRM, FUTURE, clock
+from tests.properties.policy_words import FIRM, FUTURE, Told, clock
 
 Played = Callable[[Story], list[Verdict]]
 
@@ -36,37 +35,47 @@ def parts_left_out(story: Story) -> Iterator[Story]:
     for size in (8, 3, 1):
         for place in range(0, len(steps), size):
             yield replace(story, steps=steps[:place] + steps[place + size :])
-    for id_ in [rule["id"] for rule in story.sets[0].rules]:
-        yield replace(story, sets=[replace(one, rules=without_rule(one, id_)) for one in story.sets])
-    for number, active in enumerate(story.sets):
-        for smaller in smaller_rules(active):
-            yield replace(story, sets=[*story.sets[:number], smaller, *story.sets[number + 1 :]])
+    if len(story.sets) > 1:
+        for active in story.sets:
+            yield replace(story, sets=[active], steps=[step for step in steps if step.kind != "rules"])
+    if story.sets[0].calendar:
+        yield replace(story, sets=[replace(active, calendar=None) for active in story.sets])
+    for way in dict.fromkeys(way for active in story.sets for way in ways(active)):
+        yield replace(story, sets=[left_out(active, way) for active in story.sets])
     for place, step in enumerate(steps):
         for key in list(step.record or ()):
             record = {name: value for name, value in (step.record or {}).items() if name != key}
             yield replace(story, steps=[*steps[:place], step._replace(record=record), *steps[place + 1 :]])
 
 
-def without_rule(active: Rules, id_: str) -> list[Mapping[str, Any]]:
-    return [rule for rule in active.rules if rule["id"] != id_]
+def ways(active: Rules) -> Iterator[tuple[str, ...]]:
+    """To each rule, each key of one, each part of the policy."""
+    for rule in active.rules:
+        yield "rules", rule["id"]
+        yield from (("rules", rule["id"], key) for key in rule)
+    yield from (("policy", *way) for way in ways_into(active.policy, 3))
 
 
-def smaller_rules(active: Rules) -> Iterator[Rules]:
-    if active.calendar:
-        yield replace(active, calendar=None)
-    for smaller in without_one(active.policy, 3):
-        yield replace(active, policy=smaller)
-    for number, rule in enumerate(active.rules):
-        for smaller in without_one(rule, 1):
-            yield replace(active, rules=[*active.rules[:number], dict(smaller), *active.rules[number + 1 :]])
-
-
-def without_one(known: Mapping[str, Any], depth: int) -> Iterator[Mapping[str, Any]]:
+def ways_into(known: Told, depth: int) -> Iterator[tuple[str, ...]]:
     for key, value in known.items():
-        yield {name: other for name, other in known.items() if name != key}
+        yield (key,)
         if depth and isinstance(value, dict):
-            for inner in without_one(value, depth - 1):
-                yield dict(known) | {key: inner}
+            yield from ((key, *way) for way in ways_into(value, depth - 1))
+
+
+def left_out(active: Rules, way: tuple[str, ...]) -> Rules:
+    if way[0] == "policy":
+        return replace(active, policy=without(active.policy, way[1:]))
+    if len(way) == 2:
+        return replace(active, rules=[rule for rule in active.rules if rule["id"] != way[1]])
+    rules = [without(rule, way[2:]) if rule["id"] == way[1] else rule for rule in active.rules]
+    return replace(active, rules=rules)
+
+
+def without(known: Told, way: tuple[str, ...]) -> Told:
+    if len(way) == 1 or not isinstance(known.get(way[0]), dict):
+        return {key: value for key, value in known.items() if key != way[0] or len(way) > 1}
+    return {key: without(value, way[1:]) if key == way[0] else value for key, value in known.items()}
 
 
 # -- telling -----------------------------------------------------------------------------------------------------------
@@ -94,7 +103,7 @@ def told(story: Story, players: Mapping[str, Played]) -> str:
     return "\n".join(lines)
 
 
-def without_usual(rule: Mapping[str, Any]) -> Mapping[str, Any]:
+def without_usual(rule: Told) -> Told:
     usual = {"title": "T", "template": "t", "description": "D.", "when": ALWAYS}
     return {key: value for key, value in rule.items() if usual.get(key) != value}
 

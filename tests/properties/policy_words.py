@@ -69,10 +69,13 @@ def clock(moment: int, zone: dt.tzinfo) -> dt.datetime:
 
 
 def period(per: str, shown: dt.datetime) -> tuple[int, ...]:
-    """The hour, day, week or month of a clock."""
+    """The hour, day, week or month of a clock; when it is set, an hour ends."""
     if per == "week":
         return shown.isocalendar()[:2]
-    return (shown.year, shown.month, shown.day, shown.hour)[: {"month": 2, "day": 3, "hour": 4}[per]]
+    offset = shown.utcoffset()
+    assert offset is not None
+    whole = (shown.year, shown.month, shown.day, shown.hour, int(offset.total_seconds()))
+    return whole[: {"month": 2, "day": 3, "hour": 5}[per]]
 
 
 def period_end(per: str, moment: int, zone: dt.tzinfo) -> int:

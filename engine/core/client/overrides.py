@@ -53,7 +53,12 @@ def taken(overrides: Overrides, event: Any, now_ms: int) -> Overrides:
     from_ms = max(event.time, event.starts_at or 0)
     state = _WITHDRAWN if event.ended else _HOLDS
     entry = [event.time, state, until_ms, from_ms, event.by, event.reason or "", event.tier or ""]
-    return _bounded({**overrides, key: max(overrides.get(key, entry), entry)}, max(now_ms, event.time))
+    return _bounded({**overrides, key: max(overrides.get(key, entry), entry, key=_rank)}, max(now_ms, event.time))
+
+
+def _rank(entry: list[Any]) -> list[Any]:
+    """Of two that end at once the one that begins earlier holds longer."""
+    return [*entry[:FROM_MS], -entry[FROM_MS], *entry[BY:]]
 
 
 def _bounded(overrides: Overrides, now_ms: int) -> Overrides:

@@ -17,6 +17,7 @@ from typing import Final
 
 from engine.core.firm_time import (
     FIRM_UTC_OFFSET_MS,
+    HOUR_MS,
     MINUTE_MS,
     NEVER_MS,
     date_of_day,
@@ -80,8 +81,8 @@ def period_ms(per: Per, moment_ms: int, zone: dt.tzinfo) -> tuple[int, int]:
     """When the hour, day, week or month of a moment begins, and the next one."""
     here = local(moment_ms, zone)
     today = here.date()
-    if per == "hour":  # one that comes twice in a night is one
-        return instants_ms(today, here.hour * 60, zone)[0], instants_ms(today, (here.hour + 1) * 60, zone)[0]
+    if per == "hour":
+        return _hour_ms(moment_ms, here)
     if per == "day":
         first, after = today, today + dt.timedelta(days=1)
     elif per == "week":
@@ -91,6 +92,31 @@ def period_ms(per: Per, moment_ms: int, zone: dt.tzinfo) -> tuple[int, int]:
         first = today.replace(day=1)
         after = (first + dt.timedelta(days=31)).replace(day=1)
     return instants_ms(first, 0, zone)[0], instants_ms(after, 0, zone)[0]
+
+
+def _hour_ms(moment_ms: int, here: dt.datetime) -> tuple[int, int]:
+    """It ends, and another begins, when the clock is set."""
+    zone = here.tzinfo
+    assert zone is not None
+    begin_ms = moment_ms - (here.minute * 60 + here.second) * 1000 - here.microsecond // 1000
+    end_ms = begin_ms + HOUR_MS
+    if local(begin_ms, zone).utcoffset() != here.utcoffset():
+        begin_ms = _set_ms(begin_ms, moment_ms, zone)
+    if local(end_ms - 1, zone).utcoffset() != here.utcoffset():
+        end_ms = _set_ms(moment_ms, end_ms - 1, zone)
+    return begin_ms, end_ms
+
+
+def _set_ms(before: int, after: int, zone: dt.tzinfo) -> int:
+    """The moment between the two at which the clock is set."""
+    set_to = local(after, zone).utcoffset()
+    while after - before > 1:
+        middle = (before + after) // 2
+        if local(middle, zone).utcoffset() == set_to:
+            after = middle
+        else:
+            before = middle
+    return after
 
 
 def minute_of(moment: dt.datetime) -> int:
