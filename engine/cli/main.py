@@ -120,7 +120,7 @@ def dev() -> None:
 
     click.echo("# Kafka and Redis for trials; Ctrl-C ends them. In another terminal, and then `engage run`:", err=True)
     try:
-        serve([*inbound_topics(), *OUTBOUND, DEAD_LETTERS], click.echo)
+        serve([*inbound_topics(), *OUTBOUND, DEAD_LETTERS, load_settings(None).resent_topic], click.echo)
     except EmbeddedError as error:
         raise click.ClickException(str(error)) from error
 

@@ -111,7 +111,7 @@ def test_engage_dev_serves_both_until_it_is_asked_to_end():
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         found = re.fullmatch(r"export ENGAGE_KAFKA=(\S+) ENGAGE_REDIS=(\S+)\n", process.stdout.readline())
         topics = Producer({"bootstrap.servers": found[1], "log_level": 0}).list_topics(timeout=60).topics
-        assert {"trades", "alerts", "dead-letters"} <= set(topics)
+        assert {"trades", "alerts", "dead-letters", "engage-resent"} <= set(topics)
         with redis.Redis.from_url(found[2]) as client:
             assert client.ping()
             process.terminate()
