@@ -113,7 +113,7 @@ class Life:
     def pass_time(self) -> None:
         """Workers are there, or not for a while."""
         random = self.random
-        if self.now >= self.resumes and (self.resumes or maybe(random, 0.75)):
+        if self.now >= max(self.wall, self.resumes) and (self.resumes or maybe(random, 0.75)):
             self.steps.append(Step("ticks", at=self.now, number=random.choice([0, SECOND])))
             out = not self.resumes and maybe(random, 0.15)
             self.resumes = self.now + random.choice([MINUTE, HOUR, 9 * HOUR, DAY, 3 * DAY]) if out else 0
