@@ -52,7 +52,7 @@ def explain(client_id: str, settings_file: Path | None, as_json: bool, rule: str
 
 @commands.command()
 @click.argument("client_id", metavar="CLIENT")
-@click.option("--days", type=Finite(0, 36_500), default=7.0, show_default=True, help="of the topic; 0: only what waits")
+@click.option("--days", type=Finite(0, 36_500, min_open=True), default=7.0, show_default=True, help="of the topic")
 @settings_options("rules", "kafka", "redis", "prefix", "app_id")
 @JSON
 def decisions(client_id: str, days: float, settings_file: Path | None, as_json: bool, **given: Any) -> None:

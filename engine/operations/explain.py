@@ -131,7 +131,7 @@ async def decided(settings: Settings, clients: Clients, client_id: str, days: fl
     if packed is None:
         raise Refused(f"no client {client_id} is known")
     since_ms = clients.wall_ms() - round(days * 86_400_000)
-    told = await _told(settings, clients, client_id.encode(), since_ms) if days else []
+    told = await _told(settings, clients, client_id.encode(), since_ms)
     return decided_of(plan, unpack(plan.layout, packed), told, days)
 
 

@@ -116,7 +116,7 @@ class Model(Whom):
         self.active = active
         for offer in self.held:
             offer.rule = next(rule for rule in active.rules if rule["id"] == offer.rule["id"])
-        self.pass_time(time, wall)
+        self.pass_time(max(time, self.now + 1), wall)  # it is evaluated at a moment that it has not been through
 
     def pass_time(self, until: int, wall: int = 0) -> None:
         """Every moment up to `until` at which something falls due, each at its own time; decided at `wall`."""
