@@ -1,4 +1,4 @@
-"""Commands about clients: `engage explain`, `engage decisions`, `engage clients`, `engage reference-table`.
+"""Commands about clients: `engage explain`, `decisions`, `preview`, `clients`, `reference-table`.
 
 Enters: arguments, states or records. Leaves: exit status 0 done, 1 refused, 2 used wrongly.
 """
@@ -66,6 +66,27 @@ def decisions(client_id: str, days: float, settings_file: Path | None, as_json: 
     settings = load_settings(settings_file, **given)
     found = run_to_the_end(explaining.decided(settings, real_clients(), client_id, days))
     answer(as_json, decided.as_json(found), decided.lines(found))
+
+
+@commands.command()
+@click.argument("client_id", metavar="CLIENT")
+@click.option("--days", type=Finite(0, 400, min_open=True), default=90.0, show_default=True, help="how far ahead")
+@click.option("--snapshot", metavar="FILE", type=FILE, help="the client's state in this snapshot, from its time on")
+@settings_options("rules", "kafka", "redis", "prefix", "app_id")
+@JSON
+def preview(
+    client_id: str, days: float, snapshot: Path | None, settings_file: Path | None, as_json: bool, **given: Any
+) -> None:
+    """What would reach CLIENT in the next days if nothing but time happened: sent, held, and why the rest is not.
+
+    The rules are the active ones, unless --rules names a directory: then it shows what these would do from now on.
+    """
+    from engine.insight import preview as previews
+    from engine.operations import explain as explaining
+
+    settings = load_settings(settings_file, **given)
+    found = run_to_the_end(explaining.foreseen(settings, real_clients(), client_id, days, snapshot))
+    answer(as_json, previews.as_json(found), previews.lines(found))
 
 
 @commands.command("reference-table")

@@ -20,7 +20,7 @@ SECTIONS: Final[Mapping[str, Sequence[str]]] = {
     "Begin": ("demo", "dev", "init", "topics", "load", "capacity"),
     "Write rules": ("check", "test", "lint", "fmt", "diff", "templates", "reference-table"),
     "Publish rules": ("publish", "rules", "backfill"),
-    "Run and watch": ("run", "client", "clients", "explain", "decisions", "states", "dead-letters"),
+    "Run and watch": ("run", "client", "clients", "explain", "decisions", "preview", "states", "dead-letters"),
     "Try": ("simulate", "send", "replay", "simulate-policy", "schemas"),
     "Repair": ("snapshot", "rebuild", "trim", "accept-loss"),
 }

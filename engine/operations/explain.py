@@ -21,6 +21,7 @@ from engine.core.client.state import ClientState
 from engine.core.contract.outbound import DECISIONS, Outcome
 from engine.core.decide.path import Due, Input, decide
 from engine.core.decide.timeline import Timeline
+from engine.core.firm_time import DAY_MS
 from engine.core.plan.compile import Plan, compile_rule_set
 from engine.core.reading.decode import Taken, kind_of
 from engine.core.rules.occasion import Trigger
@@ -28,6 +29,7 @@ from engine.core.rules.ruleset import Rule
 from engine.insight.decisions import Decided, decided_of
 from engine.insight.explain import Explainer, Explanation, watched
 from engine.insight.portrait import Portrait, portrait_of
+from engine.insight.preview import MAX_TIMERS, Preview, preview
 from engine.insight.score import Score, score_of
 from engine.insight.values import ZONE, firm_time
 from engine.operations import replay
@@ -52,8 +54,7 @@ from engine.runtime.settings import Settings
 if TYPE_CHECKING:
     from engine.runtime.clients import AnyRedis
 
-AHEAD_MS: Final = 400 * 86_400_000  # how far timers are followed
-MAX_TIMERS: Final = 2000
+AHEAD_MS: Final = 400 * DAY_MS  # how far timers are followed
 
 
 @dataclass(slots=True)
@@ -109,15 +110,9 @@ async def account(
             until = f" up to {firm_time(at_ms)} ({ZONE})" if at_ms is not None else ""
             raise Refused(f"{records}: no record of a client {client_id}{until}")
         return found
-    if snapshot is not None:
-        packed = from_snapshot(snapshot, client_id)
-    else:
-        async with clients.redis(settings) as redis:
-            packed = await from_redis(redis, settings.app_id, client_id)
-        if at_ms is None and packed is not None:  # a live client is asked about now
-            at_ms = max(clients.wall_ms(), unpack(plan.layout, packed).now_ms)
-    if packed is None:
-        raise Refused(f"no client {client_id} is known")
+    packed = await _stored(settings, clients, client_id, snapshot)
+    if at_ms is None and snapshot is None:  # a live client is asked about now
+        at_ms = max(clients.wall_ms(), unpack(plan.layout, packed).now_ms)
     return account_of(plan, packed, at_ms, event)
 
 
@@ -126,13 +121,20 @@ async def decided(settings: Settings, clients: Clients, client_id: str, days: fl
     Refused.
     """
     plan = await plan_in_use(settings, clients)
-    async with clients.redis(settings) as redis:
-        packed = await from_redis(redis, settings.app_id, client_id)
-    if packed is None:
-        raise Refused(f"no client {client_id} is known")
-    since_ms = clients.wall_ms() - round(days * 86_400_000)
+    packed = await _stored(settings, clients, client_id, None)
+    since_ms = clients.wall_ms() - round(days * DAY_MS)
     told = await _told(settings, clients, client_id.encode(), since_ms)
     return decided_of(plan, unpack(plan.layout, packed), told, days)
+
+
+async def foreseen(settings: Settings, clients: Clients, client_id: str, days: float, snapshot: Path | None) -> Preview:
+    """What would reach a client: of Redis from now on, of a snapshot from the client's last moment on. Raises
+    Refused.
+    """
+    plan = await plan_in_use(settings, clients)
+    client = unpack(plan.layout, await _stored(settings, clients, client_id, snapshot))
+    from_ms = client.now_ms if snapshot is not None else max(clients.wall_ms(), client.now_ms)
+    return preview(plan, client, from_ms, from_ms + round(days * DAY_MS))
 
 
 async def _told(settings: Settings, clients: Clients, key: bytes, since_ms: int) -> list[dict[str, Any]]:
@@ -160,6 +162,18 @@ async def plan_in_use(settings: Settings, clients: Clients) -> Plan:
     if archive.head is None:
         raise Refused("no rule set is active; name a directory with --rules")
     return archive.plan(archive.head)
+
+
+async def _stored(settings: Settings, clients: Clients, client_id: str, snapshot: Path | None) -> bytes:
+    """The client's state in Redis, or in a snapshot."""
+    if snapshot is not None:
+        packed = from_snapshot(snapshot, client_id)
+    else:
+        async with clients.redis(settings) as redis:
+            packed = await from_redis(redis, settings.app_id, client_id)
+    if packed is None:
+        raise Refused(f"no client {client_id} is known")
+    return packed
 
 
 async def from_redis(redis: AnyRedis, app_id: str, client_id: str) -> bytes | None:

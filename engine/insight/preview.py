@@ -1,0 +1,122 @@
+"""What would reach a client if nothing but time happened: by the engine's own path, with the contact policy applied.
+
+Enters: a plan, a client's state, until when. Leaves: a Preview; lines of text, or plain values.
+Holds: no event comes. What all clients share is not asked: rates and the breaker.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from engine.core.client.state import ClientState
+from engine.core.contract.events import parse_time_ms
+from engine.core.contract.message import rfc3339
+from engine.core.contract.outbound import DECISIONS, Outcome
+from engine.core.decide.path import Decided, Sweep, decide
+from engine.core.decide.timeline import Timeline
+from engine.core.plan.compile import Plan
+from engine.insight.decisions import why
+from engine.insight.values import ZONE, firm_time
+
+MAX_TIMERS: Final = 2_000  # of one client, evaluated for a preview
+TIER_CHANGES: Final = "tier-changes"
+
+
+@dataclass(slots=True)
+class Preview:
+    """`steps` are records as they would be published, in their order: actions, tier changes, and of decisions those
+    that send nothing.
+    """
+
+    client_id: str
+    from_ms: int
+    until_ms: int  # earlier than asked for where the client has more than MAX_TIMERS timers up to then
+    titles: dict[str, str]  # of the rules, by id
+    is_whole: bool = True
+    steps: list[tuple[str, dict[str, Any]]] = field(default_factory=list)  # topic, record
+    outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)  # (rule, outcome), unpublished ones too
+
+
+def preview(plan: Plan, client: ClientState, from_ms: int, until_ms: int) -> Preview:
+    """The client is changed. At `from_ms` it is evaluated as after a publication, so that rules which are not active
+    yet show what they would do at once.
+    """
+    titles = {rule.id: rule.title for rule in plan.rule_set.rules}
+    found = Preview(client.client_id, max(from_ms, client.now_ms), until_ms, titles)
+    states = {client.client_id: client}
+    _note(found, decide(plan, states, [Sweep(client.client_id, found.from_ms)]))
+    timeline = Timeline(plan, states)
+    for number, decided in enumerate(timeline.reach(until_ms), 1):
+        _note(found, decided)
+        if number == MAX_TIMERS and states[client.client_id].due_ms <= until_ms:
+            found.until_ms, found.is_whole = states[client.client_id].now_ms, False
+            break
+    return found
+
+
+def _note(found: Preview, decided: Decided) -> None:
+    found.outcomes.update((rule_id, str(outcome)) for rule_id, outcome in decided.outcomes.elements())
+    for message in decided.messages:
+        record = json.loads(message.value or b"{}")
+        if message.topic != DECISIONS or record["outcome"] != Outcome.SENT:
+            found.steps.append((message.topic, record))
+
+
+def lines(found: Preview) -> Iterator[str]:
+    """Times are the firm's."""
+    period = f"from {firm_time(found.from_ms)} to {firm_time(found.until_ms)} ({ZONE})"
+    yield f"client {found.client_id} {period}, if nothing but time happens"
+    yield ""
+    for topic, record in found.steps:
+        yield f"  {firm_time(parse_time_ms(record['time']))}  {_said(found, topic, record)}"
+        if topic == DECISIONS and (because := why(record)):
+            yield f"      {because}"
+    if not found.steps:
+        yield "  nothing"
+    if not found.is_whole:
+        yield f"  there is more: this is as far as {MAX_TIMERS:,} timers reach"
+    yield ""
+    in_all = Counter[str]()
+    for (_, outcome), times in found.outcomes.items():
+        in_all[outcome] += times
+    yield "in all: " + (
+        ", ".join(f"{times} {outcome}" for outcome, times in sorted(in_all.items())) or "no rule matches"
+    )
+    yield "not asked: rates and the breaker, which depend on other clients"
+
+
+def _said(found: Preview, topic: str, record: dict[str, Any]) -> str:
+    if topic == TIER_CHANGES:
+        return f"{'tier':<14} {record['from_tier'] or '-'} -> {record['to_tier']} ({record['reason']})"
+    title = found.titles.get(record["rule_id"], "not active")
+    outcome, sent = record.get("outcome", Outcome.SENT), ""
+    if topic != DECISIONS:
+        sent = f"  {record['kind']} {_to(record)}"
+    return f"{outcome:<14} {record['rule_id']} ({title}){sent}"
+
+
+def _to(action: dict[str, Any]) -> str:
+    if action["audience"] == "client":
+        return f"by {action['channel']}"
+    return f"for advisor {action['advisor_id']}" if action["audience"] == "advisor" else f"for team {action['team']}"
+
+
+def as_json(found: Preview) -> dict[str, Any]:
+    return {
+        "client_id": found.client_id,
+        "from": rfc3339(found.from_ms),
+        "until": rfc3339(found.until_ms),
+        "is_whole": found.is_whole,
+        "steps": [
+            {"topic": topic, "record": record, "why": (why(record) or None) if topic == DECISIONS else None}
+            for topic, record in found.steps
+        ],
+        "outcomes": [
+            {"rule_id": rule_id, "outcome": outcome, "times": times}
+            for (rule_id, outcome), times in sorted(found.outcomes.items())
+        ],
+    }
