@@ -32,7 +32,7 @@ class Audited(Engagement):
         for item in inputs:
             one = super().decide(plan, states, [item], *moment)
             self.faults += self.audit.take(plan, item, one.messages)
-            self.outcomes.update({labels: n for (name, *labels), n in one.counts.items() if name == "decisions"})
+            self.outcomes.update({tuple(labels): n for (name, *labels), n in one.counts.items() if name == "decisions"})
             decided.messages += one.messages
             decided.changed.update(one.changed)
         return decided
