@@ -1,7 +1,7 @@
 """What a load leaves of a past, said apart from the load: whoever decides the past otherwise compares by it.
 
 Enters: states that a replay of the past came to. Leaves: the same clients as a load has them. Holds: nothing of the
-past was sent, so that nothing of it is retracted or sent later.
+past was sent, so that nothing of it is retracted, sent or counted later.
 """
 
 from __future__ import annotations
@@ -12,12 +12,15 @@ from engine.core.client.sections import pack, unpack
 from engine.core.client.state import ClientState
 from engine.core.decide.occasions import next_due_ms
 from engine.core.plan.compile import Plan
+from engine.core.policy.outcomes import COUNTED
 
 
 def as_loaded(plan: Plan, replayed: Mapping[str, bytes]) -> dict[str, ClientState]:
     clients = {client_id: unpack(plan.layout, state) for client_id, state in replayed.items()}
     for client in clients.values():
         client.caused = []
+        for outcome in client.recent:
+            del outcome[COUNTED:]
         if client.waiting:
             client.waiting = []
             client.due_ms = next_due_ms(plan, client, 0)

@@ -115,8 +115,9 @@ class KafkaBroker(Server):
             "group.min.session.timeout.ms": "500",
             "group.max.session.timeout.ms": "900000",  # less than the engine's settings allow
             "transaction.max.timeout.ms": "600000",  # likewise
-            # A killed broker's registration lasts this long: the next start waits for it.
-            "broker.session.timeout.ms": "3000",
+            # A killed broker's registration lasts this long: the next start waits for it. One that a busy machine keeps
+            # from its heartbeats so long is in nobody's metadata.
+            "broker.session.timeout.ms": "9000",
             "broker.heartbeat.interval.ms": "500",
             "log.cleaner.dedupe.buffer.size": str(8 << 20),
             **(config or {}),
