@@ -30,6 +30,7 @@ commands = click.Group()  # cli.py hangs each of them on `engage`
 
 _TOPIC = settings_options("kafka", "prefix", "app_id")
 _NAME = click.option("--as", "by", metavar="NAME", default=getpass.getuser, help="your name  [your login name]")
+_UNCOUNTED = "nobody has counted on whom it acts at once: it waits for a second person; count with --snapshot FILE"
 _NOTE = click.option("--note", required=True, help="why, in one line; the history keeps it")
 
 
@@ -109,10 +110,12 @@ def publish(
         rule_set = load_directory(directory)
     except Refused as error:
         raise click.ClickException(str(error)) from error
-    found, waits = None, False
+    found, waits = None, None
+    archive = _archive(settings_file, given)
     if snapshot is not None:
-        archive = _archive(settings_file, given)
         found, waits = _asked(archive, rule_set, snapshot, one_in, yes=yes, as_json=as_json)
+    elif archive.asks_how_many(archive.head):
+        click.echo(_UNCOUNTED, err=True)
     published = publishing.publish(settings, real_clients(), rule_set, by, note, breaking=breaking_events, waits=waits)
     _say(run_to_the_end(published), _already(rule_set.digest), as_json, found)
 

@@ -3,6 +3,7 @@
 Enters: the plans of the active set and of the other, clients' stored states, the moment. Leaves: an Outlook.
 Holds: what has fallen due since the states were stored is decided first, by the active set. Then a client is decided as
 the sweep after publishing decides it, by the engine's own path; what the active set would do then, too, does not count.
+What is held is acted on, too: it goes out when quiet hours end, though nobody publishes anything then.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from engine.core.plan.compile import Plan
 class Outlook:
     clients: int = 0  # that were evaluated
     moves: Counter[tuple[str, str]] = field(default_factory=Counter)  # (from tier, to tier): clients
-    acts: Counter[str] = field(default_factory=Counter)  # rule id: clients
+    acts: Counter[str] = field(default_factory=Counter)  # rule id: clients; at once, or later
+    later: Counter[str] = field(default_factory=Counter)  # of those, for whom the action is held
     affected: int = 0  # clients who move or on whom a rule acts
     one_in: int = 1  # of so many clients one was evaluated; all figures are times that
 
@@ -30,7 +32,8 @@ class Outlook:
         """What it would be for all clients, when one in so many was evaluated."""
         moves = Counter({move: clients * one_in for move, clients in self.moves.items()})
         acts = Counter({rule_id: clients * one_in for rule_id, clients in self.acts.items()})
-        return Outlook(self.clients * one_in, moves, acts, self.affected * one_in, one_in)
+        later = Counter({rule_id: clients * one_in for rule_id, clients in self.later.items()})
+        return Outlook(self.clients * one_in, moves, acts, later, self.affected * one_in, one_in)
 
     def as_json(self) -> dict[str, object]:
         return {
@@ -39,6 +42,7 @@ class Outlook:
             "affected": self.affected,
             "moves": [{"from": old or None, "to": new, "clients": n} for (old, new), n in sorted(self.moves.items())],
             "rules": dict(sorted(self.acts.items())),
+            "later": dict(sorted(self.later.items())),
         }
 
     def lines(self) -> Iterator[str]:
@@ -47,7 +51,8 @@ class Outlook:
         for (old, new), clients in sorted(self.moves.items()):
             yield f"  tier {old or '-'} -> {new}: {clients:,} clients"
         for rule_id, clients in sorted(self.acts.items(), key=lambda pair: (-pair[1], pair[0])):
-            yield f"  rule {rule_id} acts on {clients:,} clients"
+            held = f", on {self.later[rule_id]:,} of them later: it is held" if self.later[rule_id] else ""
+            yield f"  rule {rule_id} acts on {clients:,} clients{held}"
 
 
 def is_one_in(one_in: int, client_id: str) -> bool:
@@ -63,15 +68,16 @@ def outlook(before: Plan | None, after: Plan, states: Iterable[bytes], now_ms: i
         found.clients += 1
         if before is not None:
             packed = _as_of(before, packed, now_ms)
-        moves, acts = _at_once(after, packed, now_ms)
+        moves, acts, later = _at_once(after, packed, now_ms)
         if not moves and not acts:
             continue
         if before is not None:
-            moves_before, acts_before = _at_once(before, packed, now_ms)
+            moves_before, acts_before, _ = _at_once(before, packed, now_ms)
             moves -= moves_before
             acts -= {names.get(rule_id, rule_id) for rule_id in acts_before}
         found.moves.update(moves)
         found.acts.update(acts)
+        found.later.update(acts & later)
         found.affected += bool(moves or acts)
     return found
 
@@ -84,9 +90,12 @@ def _as_of(plan: Plan, packed: bytes, now_ms: int) -> bytes:
     return pack(plan.layout, client)
 
 
-def _at_once(plan: Plan, packed: bytes, now_ms: int) -> tuple[set[tuple[str, str]], set[str]]:
-    """The moves, and the rules that act."""
+def _at_once(plan: Plan, packed: bytes, now_ms: int) -> tuple[set[tuple[str, str]], set[str], set[str]]:
+    """The moves, the rules that act, and of those the ones whose action is held."""
     client = unpack(plan.layout, packed)
     decided = decide(plan, {client.client_id: client}, [Sweep(client.client_id, now_ms)], now_ms)
     moves = {(old, new) for old, new, _ in decided.moves}
-    return moves, {rule_id for rule_id, outcome in decided.outcomes if outcome == Outcome.SENT}
+    sent, held = (
+        {rule_id for rule_id, outcome in decided.outcomes if outcome == which} for which in (Outcome.SENT, Outcome.HELD)
+    )
+    return moves, sent | held, held - sent

@@ -73,3 +73,24 @@ def test_what_the_active_set_does_by_then_does_not_count():
     before = plan_of(waits)
     packed = states(before)
     assert outlook(before, plan_of(waits, *OLD), packed, at(90)).acts == {"rich": 1}
+
+
+def test_what_is_held_acts_later():
+    quiet = "contact: {daily_cap: 9}\nclasses: {service: {when_quiet: hold}, offers: {collect: 15m}}\n"
+    quiet += "quiet_hours: {noon: {hours: '11:00-14:00', of: {class: service}}}\n"
+    held = rule("letter", becomes="client.assets_cny >= 1", channels="[sms]")
+    offer = rule("offer", becomes="client.assets_cny >= 300_000", channels="[sms]", **{"class": "offers"})
+    dropped = rule("call", becomes="client.assets_cny >= 1", channels="[phone]")
+    policy = (("policy.yaml", quiet),)
+    before, after = plan_of(*OLD, others=policy), plan_of(*OLD, held, offer, dropped, others=policy)
+    found = outlook(before, after, states(before), at(2))
+    assert (found.acts, found.later) == ({"letter": 3, "offer": 2}, {"letter": 3, "offer": 2})
+    assert (found.affected, found.of_all(10).later["offer"]) == (3, 20)
+    assert found.as_json()["later"] == {"letter": 3, "offer": 2}
+    assert list(found.lines())[1:] == [
+        "  rule letter acts on 3 clients, on 3 of them later: it is held",
+        "  rule offer acts on 2 clients, on 2 of them later: it is held",
+    ]
+    at_ten = outlook(before, after, states(before), at(2, 10))
+    assert (at_ten.acts, at_ten.later) == ({"letter": 3, "offer": 2}, {"offer": 2})
+    assert not outlook(after, after, states(after), at(2)).affected

@@ -427,3 +427,24 @@ def test_whom_a_set_moves_at_once_is_said_and_asked(settings: Settings, tmp_path
     back = engage("publish", before, "--note", "back", "--snapshot", one)
     assert back.exit_code == 0  # nobody falls at once: without a question
     assert archive(settings).history[-1].in_force
+
+
+def test_what_nobody_has_counted_waits_for_a_second_person_too(settings: Settings, tmp_path: Path) -> None:
+    bounds = FILES[POLICY] + "publishing: {ask_above: 1, approve_above: 2}\n"
+    assert publish(settings, FILES | {POLICY: bounds})
+    lower = FILES | {POLICY: bounds, "tiers.yaml": LOWER}
+    rules = written(tmp_path / "lower", lower)
+    done = engage("publish", rules, "--note", "lower", "--as", "ann")
+    assert done.exit_code == 0
+    assert "nobody has counted on whom it acts at once: it waits for a second person" in done.output
+    assert "waits for somebody else: `engage rules approve " in done.output
+    assert [entry.in_force for entry in archive(settings).history] == [True, False]
+    assert publish(settings, lower, "worker w-1", "watch", action="watch") is None  # nor does a worker publish it
+    approved = engage("rules", "approve", archive(settings).waiting()[0].digest, "--as", "bob")
+    assert approved.exit_code == 0
+    few = written(tmp_path / "few", FILES)
+    counted = snapshot_of(tmp_path / "counted", (50_000,))
+    assert engage("publish", few, "--note", "few", "--as", "ann", "--snapshot", counted).exit_code == 0
+    assert archive(settings).head == good(FILES).digest
+    assert engage("publish", rules, "--note", "again", "--as", "ann").exit_code == 0  # what is active asks for nothing
+    assert archive(settings).head == good(lower).digest

@@ -226,10 +226,18 @@ class RuleSetArchive:
 
     def needs_approval(self, digest: str | None) -> bool:
         """Whether a set may be replaced only with a second person's consent. It need not be loadable."""
+        return self._on_publishing(digest, "approval") == "true"
+
+    def asks_how_many(self, digest: str | None) -> bool:
+        """Whether a second person has to consent to what acts on many clients at once. It need not be loadable."""
+        return self._on_publishing(digest, "approve_above") is not None
+
+    def _on_publishing(self, digest: str | None, key: str) -> str | None:
+        """What the policy of a set says of publishing."""
         root: Any = read_document("", self._files(digest or "").get("policy.yaml", ""), published=True)[0]
-        for key in ("publishing", "approval"):
-            root = root.entries.get(key, (None, None))[1] if isinstance(root, MappingNode) else None
-        return isinstance(root, Scalar) and root.value == "true"
+        for name in ("publishing", key):
+            root = root.entries.get(name, (None, None))[1] if isinstance(root, MappingNode) else None
+        return root.value if isinstance(root, Scalar) else None
 
     def waiting(self) -> list[Entry]:
         """Entries that can be approved, newest first. One that waited while another set took effect has lapsed; a pause

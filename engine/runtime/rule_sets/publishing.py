@@ -60,7 +60,7 @@ async def publish(
     action: Action = "publish",
     *,
     breaking: bool = False,
-    waits: bool = False,
+    waits: bool | None = None,
 ) -> Entry | None:
     """Append a rule set whose tests pass, with the pauses that stand; make it active unless the active set asks for
     approval. None when that is so already.
@@ -68,7 +68,7 @@ async def publish(
     A worker (`start`, `watch`) publishes nothing that has to be approved: it cannot say who wants it. At its start it
     does not replace a set that a person made active. A person who changes event types so that records are refused has
     to say so (`breaking`); of a worker's, the history and the log tell. `waits`: for somebody else's approval, whatever
-    the active set asks for.
+    the active set asks for, since it acts on many clients at once; None when nobody has counted them.
     """
     if action not in BY_WORKERS:
         await _refuse_what_does_not_fit(settings, clients, rule_set)
@@ -79,7 +79,8 @@ async def publish(
         if archive.head == given.digest or any(e.digest == given.digest for e in archive.waiting()):
             return None
         by_hand = action == "start" and _replaced_by_hand(archive, unpaused_digest(given))
-        if by_hand or (action in BY_WORKERS and archive.needs_approval(archive.head)):
+        uncounted = waits is None and archive.asks_how_many(archive.head)
+        if by_hand or (action in BY_WORKERS and (uncounted or archive.needs_approval(archive.head))):
             log.warning(
                 "the given rules do not become active: the active ones were published by a person or need approval; "
                 "use `engage publish` or `engage rules revert`",
@@ -91,7 +92,7 @@ async def publish(
             log.warning("the given rules change event types so that records are refused", changes=lost)
         elif lost and not breaking:
             raise Refused("\n".join(("not published: records of declared events would be refused:", *lost, BREAKING)))
-        return replace(entry, in_force=entry.in_force and not waits), dict(given.files)
+        return replace(entry, in_force=entry.in_force and not (waits or uncounted)), dict(given.files)
 
     return await append(settings, clients, by, note, decide, patient=action in BY_WORKERS)
 
