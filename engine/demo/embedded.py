@@ -3,7 +3,7 @@
 Enters: nothing. Leaves: their addresses, as context managers.
 Holds: both listen on loopback only and end with this process, even when it is killed (only then does a directory stay).
 The broker is librdkafka's in-process one: 4 partitions a topic, made when a topic is first asked for, some 5 MB each,
-and no aborts of transactions: for production there is Apache Kafka.
+no aborts of transactions, and no checksum where one ends: for production there is Apache Kafka.
 """
 
 from __future__ import annotations
@@ -173,7 +173,7 @@ def serve(topics: Iterable[str], say: Callable[[str], None]) -> None:
     try:
         with contextlib.suppress(KeyboardInterrupt), EmbeddedKafka() as kafka, EmbeddedRedis() as redis:
             kafka.create_topics(topics)
-            say(f"export ENGAGE_KAFKA={kafka.address} ENGAGE_REDIS={redis.url}")
+            say(f"export ENGAGE_KAFKA={kafka.address} ENGAGE_KAFKA_CHECKSUMS=false ENGAGE_REDIS={redis.url}")
             while True:
                 time.sleep(3600)
     finally:

@@ -38,7 +38,7 @@ from engine.rulefile.source.document import Mapping, read_document
 from engine.rulefile.source.fields import Reader
 from engine.rulefile.source.unsure import Unsure
 from engine.rulefile.stories.story import Story, firm_time_ms
-from engine.runtime.clients import Clients
+from engine.runtime.clients import Clients, Consumer
 from engine.runtime.errors import Refused
 from engine.runtime.kafka.connection import partition_counts, reader, records_between
 from engine.runtime.partitioning import partitioner
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from engine.runtime.clients import AnyRedis
 
 AHEAD_MS: Final = 400 * DAY_MS  # how far timers are followed
+LAST_RECORDS: Final = 100  # markers of transactions may be among them
 
 
 @dataclass(slots=True)
@@ -123,7 +124,7 @@ async def decided(settings: Settings, clients: Clients, client_id: str, days: fl
     plan = await plan_in_use(settings, clients)
     packed = await _stored(settings, clients, client_id, None)
     since_ms = clients.wall_ms() - round(days * DAY_MS)
-    told = await _told(settings, clients, client_id.encode(), since_ms)
+    told = await told_since(settings, clients, client_id.encode(), since_ms)
     return decided_of(plan, unpack(plan.layout, packed), told, days)
 
 
@@ -137,7 +138,7 @@ async def foreseen(settings: Settings, clients: Clients, client_id: str, days: f
     return preview(plan, client, from_ms, from_ms + round(days * DAY_MS))
 
 
-async def _told(settings: Settings, clients: Clients, key: bytes, since_ms: int) -> list[dict[str, Any]]:
+async def told_since(settings: Settings, clients: Clients, key: bytes, since_ms: int) -> list[dict[str, Any]]:
     """The decisions of a client that were published since a moment of the wall clock."""
     name = settings.topic(DECISIONS)
     partitions = (await partition_counts(settings, clients, [name])).get(name)
@@ -146,11 +147,18 @@ async def _told(settings: Settings, clients: Clients, key: bytes, since_ms: int)
     tp = TopicPartition(name, partitioner(partitions)(key))
     async with reader(settings, clients, [name], fetch_max_wait_ms=20) as consumer:
         end = (await consumer.end_offsets([tp]))[tp]
-        first = (await consumer.offsets_for_times({tp: since_ms})).get(tp)
-        if first is None:
-            return []
-        records = records_between(consumer, tp, first.offset, end)
-        return [json.loads(record.value) async for record in records if record.key == key]
+        records = records_between(consumer, tp, await _first_since(consumer, tp, since_ms, end), end)
+        return [json.loads(r.value) async for r in records if r.key == key and r.timestamp >= since_ms]
+
+
+async def _first_since(consumer: Consumer, tp: TopicPartition, since_ms: int, end: int) -> int:
+    """Where records begin that are not older. A broker for trials cannot search by time: there it is the beginning."""
+    found = (await consumer.offsets_for_times({tp: since_ms})).get(tp)
+    if found is not None:
+        return int(found.offset)
+    first = (await consumer.beginning_offsets([tp]))[tp]
+    last = records_between(consumer, tp, max(first, end - LAST_RECORDS), end)
+    return int(first) if any([record.timestamp >= since_ms async for record in last]) else end
 
 
 async def plan_in_use(settings: Settings, clients: Clients) -> Plan:

@@ -52,6 +52,10 @@ class Settings(BaseSettings):
     kafka_username: str | None = Field(None, description="SASL user")
     kafka_password: SecretStr | None = Field(None, description="SASL password; environment or file only")
     kafka_ca_file: Path | None = Field(None, description="CA certificates for SSL; the system's when left out")
+    kafka_checksums: bool = Field(
+        True,
+        description="whether checksums of records are checked; false for `engage dev`, whose broker leaves some out",
+    )
     redis: SecretStr = Field(
         SecretStr("redis://127.0.0.1:6379/0"),
         description="Redis URL, also of several Sentinels or nodes; give a password by environment or file",

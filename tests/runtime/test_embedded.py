@@ -1,5 +1,6 @@
 """The embedded broker and store: they serve, stay on loopback, and leave nothing behind."""
 
+import asyncio
 import builtins
 import os
 import re
@@ -14,6 +15,10 @@ import redis
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from engine.demo.embedded import EmbeddedError, EmbeddedKafka, EmbeddedRedis, free_port
+from engine.runtime.clients import Clients
+from engine.runtime.errors import Unavailable
+from engine.runtime.kafka.log import KafkaLog
+from engine.runtime.settings import load
 
 
 def test_kafka_keeps_records_by_key_in_four_partitions(capfd):
@@ -33,6 +38,24 @@ def test_kafka_keeps_records_by_key_in_four_partitions(capfd):
         consumer.close()
     assert len({r.partition() for r in records if r.key() == b"C000001"}) == 1
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_worker_that_starts_again_reads_what_it_wrote_before():
+    """As `engage dev` says: the ends of transactions have no checksum."""
+
+    async def written_and_read(broker: EmbeddedKafka, **given: str) -> list[bytes]:
+        log = KafkaLog(load(kafka=broker.address, **given), Clients(), 0)
+        await log.start()
+        for record in (b"one", b"two"):
+            await log.publish([], [record])
+        await log.stop()
+        return [record async for _, record in log.read(*await log.bounds())]
+
+    with EmbeddedKafka() as broker:
+        broker.create_topics([load().ledger_topic])
+        assert asyncio.run(written_and_read(broker, kafka_checksums="false")) == [b"one", b"two"]
+        with pytest.raises(Unavailable, match="Invalid CRC"):
+            asyncio.run(written_and_read(broker))
 
 
 def test_redis_serves_and_is_gone_afterwards():
@@ -109,7 +132,9 @@ def test_a_port_that_is_taken_is_tried_elsewhere(monkeypatch):
 def test_engage_dev_serves_both_until_it_is_asked_to_end():
     command = [sys.executable, "-m", "engine.cli", "dev"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        found = re.fullmatch(r"export ENGAGE_KAFKA=(\S+) ENGAGE_REDIS=(\S+)\n", process.stdout.readline())
+        found = re.fullmatch(
+            r"export ENGAGE_KAFKA=(\S+) ENGAGE_KAFKA_CHECKSUMS=false ENGAGE_REDIS=(\S+)\n", process.stdout.readline()
+        )
         topics = Producer({"bootstrap.servers": found[1], "log_level": 0}).list_topics(timeout=60).topics
         assert {"trades", "alerts", "dead-letters", "engage-resent"} <= set(topics)
         with redis.Redis.from_url(found[2]) as client:

@@ -27,6 +27,7 @@ ODD: dict[str, list[str]] = {
     "kafka_username": TEXT,
     "kafka_password": [*TEXT, "secret\n"],
     "kafka_ca_file": [*TEXT, "/nowhere/ca.pem", "/", __file__, LONG],
+    "kafka_checksums": [*TEXT, "maybe", "2"],
     "redis": [*TEXT, "localhost:6379", "http://host", "redis://", "redis://host:x", "redis://host:99999", "redis://h/x",
               "redis://a b/0", "redis://:sec/secret@127.0.0.1:1/0", "redis://127.0.0.1:99999/0",
               "redis://:secret@[::1", "unix://", "redis://a:1,b:x/0", "redis://a:1,,b:2/0", "redis://:secret@a,b c/0",

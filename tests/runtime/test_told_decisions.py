@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaProducer
 
-from engine.core.contract.outbound import Outcome
+from engine.core.contract.outbound import DECISIONS, Outcome
+from engine.demo.embedded import EmbeddedKafka
 from engine.insight.decisions import _MEANS, as_json, change, decided_of, lines, why
+from engine.operations.explain import told_since
+from engine.runtime.clients import Clients
+from engine.runtime.partitioning import partitioner
+from engine.runtime.settings import load
 from tests.core.making import Desk, at, decisions, login, plan_of, profile, rule, trade
 from tests.core.test_policy import CLASSES, QUIET
 
@@ -83,3 +91,25 @@ def test_every_outcome_has_its_words() -> None:
         assert bool(why({"outcome": outcome.value})) == bool(change(outcome)) == (outcome is not Outcome.SENT)
     assert why({"outcome": "added_later", "numbers": {"n": 1}}) == "added_later (n 1)"
     assert change("added_later") == "not known to this version"
+
+
+def test_a_broker_for_trials_does_not_search_by_time() -> None:
+    now_ms = Clients().wall_ms()
+    minutes_ago = (("b", 11), ("a", 10), ("b", 9), ("a", 2))
+
+    async def told(broker: EmbeddedKafka, minutes: float) -> list[Any]:
+        found = await told_since(load(kafka=broker.address), Clients(), b"a", now_ms - round(minutes * 60_000))
+        return [one["ago"] for one in found]
+
+    async def scenario(broker: EmbeddedKafka) -> None:
+        assert await told(broker, 60) == []
+        async with AIOKafkaProducer(bootstrap_servers=broker.address) as producer:
+            number = partitioner(4)(b"a")
+            for key, ago in minutes_ago:
+                value, at_ms = json.dumps({"ago": ago}).encode(), now_ms - ago * 60_000
+                await producer.send_and_wait(DECISIONS, value, key.encode(), number, timestamp_ms=at_ms)
+        assert [await told(broker, minutes) for minutes in (60, 9.5, 1)] == [[10, 2], [2], []]
+
+    with EmbeddedKafka() as broker:
+        broker.create_topics([DECISIONS])
+        asyncio.run(scenario(broker))

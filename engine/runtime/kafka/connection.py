@@ -202,7 +202,12 @@ class reader:
             **settings.kafka_client(),
             enable_auto_commit=False,
             auto_offset_reset="none",
-            **{"isolation_level": "read_committed", "max_partition_fetch_bytes": 1_048_576, **options},
+            **{
+                "isolation_level": "read_committed",
+                "max_partition_fetch_bytes": 1_048_576,
+                "check_crcs": settings.kafka_checksums,
+                **options,
+            },
         )
 
     async def __aenter__(self) -> Consumer:
