@@ -386,3 +386,45 @@ def test_a_directory_says_nothing_of_pauses() -> None:
     rules = files(of_class("service"), policy="") | {"pauses.yaml": "paused: {}\n"}
     (finding,) = [one for one in lint(good(rules)) if one.code == "L510"]
     assert "publishing leaves it out" in finding.message
+
+
+@pytest.mark.parametrize(
+    ("policy", "fields", "names"),
+    [
+        ("", {}, ["regulatory, risk, service, relationship, marketing"]),
+        ("classes: {urgent: {}, service: {}}", {}, ["urgent, service"]),
+        ("", {"class": "marketing"}, []),
+        ("", {"audience": "team"}, []),
+    ],
+)
+def test_what_a_rule_of_an_older_release_may_add(policy, fields, names):
+    rules = files(rule("x", cooldown="1d", **fields), policy=policy)
+    said = [str(one) for one in lint(good(rules)) if one.code == "L511"]
+    message = 'L511 note: rule "x": does not say its class: it is service; add class, one of'
+    assert said == [f"rules.yaml:2:9: {message} {these}" for these in names]
+
+
+@pytest.mark.parametrize(
+    ("policy", "subjects"),
+    [
+        ("caps: {c: {at_most: 1, per: day, of: {team: risk_compliance}}}", ["cap c"]),  # its rule is for staff
+        (
+            "caps: {c: {at_most: 1, per: day, of: {class: risk}}}\nclasses: {risk: {exempt: [caps]}, service: {}}",
+            ["cap c"],
+        ),
+        ("caps: {c: {at_most: 1, per: day, of: {channel: phone}}, d: {at_most: 2, per: day}}", ["cap c"]),
+        ("rates: {r: {at_most: 1, per: hour, of: {kind: task}}, s: {at_most: 1, per: hour}}", ["rate r"]),
+        ('quiet_hours: {q: {hours: "12:00-13:00", of: {kind: survey}}}', ["quiet hours q"]),
+        ('quiet_hours: {q: {hours: "12:00-13:00", of: {kind: message}}}', []),
+        ("rates: {r: {at_most: 1, per: hour, of: {class: risk}}}", ["rate r"]),  # exempt unless said otherwise
+    ],
+)
+def test_what_concerns_no_rule(policy, subjects):
+    rules = (
+        rule("x", kind="message", cooldown="1d"),
+        rule("y", kind="message", cooldown="1d", **{"class": "risk"}),
+        rule("z", kind="task", owner="risk_compliance", audience="team", cooldown="1d"),
+    )
+    found_ = [one for one in lint(good(files(*rules, policy=policy))) if one.code == "L512"]
+    assert [one.subject for one in found_] == subjects
+    assert all(one.file == "policy.yaml" for one in found_)

@@ -65,6 +65,8 @@ CODES: Final[dict[str, tuple[str, str]]] = {
     "L508": (WARNING, "a holdout of all clients: nothing of it is sent"),
     "L509": (WARNING, "a bound of the breaker that is never reached, since that of all rules together is lower"),
     "L510": (WARNING, "pauses.yaml in a directory: publishing leaves it out"),
+    "L511": (NOTE, "a rule for the client that does not say its class"),
+    "L512": (WARNING, "a cap, quiet hours or a rate whose `of` concerns no rule for the client"),
 }
 
 

@@ -1,4 +1,4 @@
-"""What the contact policy never lets pass, and what of it has no effect: L205, L501 to L510.
+"""What the contact policy never lets pass, and what of it has no effect: L205, L501 to L512.
 
 Enters: a RuleSet. Leaves: findings.
 Holds: what is said to be never sent is stopped at any time, for any client. Hours that are named are those of a night
@@ -7,8 +7,8 @@ of usual length. Work for staff is not concerned.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
-from typing import Final, get_args
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import Any, Final, get_args
 
 from engine.core.firm_time import WEEKDAYS
 from engine.core.policy.clock import DAY_MINUTES
@@ -17,11 +17,14 @@ from engine.core.rules.policy import (
     CLASSES,
     PAUSES_FILE,
     POLICY_FILE,
+    USUAL,
     Bounds,
     Cap,
     ContactClass,
     ContactPolicy,
     QuietHours,
+    Rate,
+    Selection,
     Zone,
 )
 from engine.core.rules.ruleset import Rule, RuleSet
@@ -91,6 +94,9 @@ def _rule(rule_set: RuleSet, rule: Rule, home: Place, quiet: _Quiet, findings: F
         findings.add(code, home.key(key) or home, subject, message, remedy, home=home)
 
     _stopped(rule_set, rule, home, quiet, findings)
+    if home.key("class") is None:
+        names = ", ".join(one.name for one in rule_set.policy.classes)
+        add("L511", "id", f"does not say its class: it is {USUAL}", f"add class, one of {names}")
     if "consent" in own.exempt and not {*own.channels} & {*rule.channels}:
         allowed = ", ".join(own.channels)
         message = f"class {own.name} is sent without consent by {allowed} only, and the rule has none of these: "
@@ -245,6 +251,7 @@ def _policy(rule_set: RuleSet, root: Place, quiet: _Quiet, findings: Findings) -
             message += f"nothing of class {', '.join(left_out)} is sent"
             message += "" if cap.spared_from is None else f" below priority {cap.spared_from}"
             add("L504", ("caps", cap.name), f"cap {cap.name}", message, "reserve fewer slots, or raise at_most")
+    _idle(rule_set, add)
     for hours in policy.quiet_hours:
         if quiet.at_every_hour([hours]):
             message = "cover every hour of the week: what they concern is never sent"
@@ -255,6 +262,26 @@ def _policy(rule_set: RuleSet, root: Place, quiet: _Quiet, findings: Findings) -
         message = f"is of all clients: nothing of class {names} is sent to them"
         if names:
             add("L508", ("holdout",), "holdout", message, "lower the share")
+
+
+def _idle(rule_set: RuleSet, add: Callable[[str, tuple[str, ...], str, str, str], None]) -> None:
+    """What names whom it concerns, and concerns no rule: they are exempt, or are work for staff."""
+    rules, policy = rule_set.rules, rule_set.policy
+    parts: tuple[tuple[str, str, tuple[Cap | QuietHours | Rate, ...], set[Any]], ...] = (
+        ("caps", "cap", policy.caps, {one for rule in rules for one in rule_set.caps_on(rule)}),
+        (
+            "quiet_hours",
+            "quiet hours",
+            policy.quiet_hours,
+            {one for rule in rules for one in rule_set.quiet_hours_on(rule)},
+        ),
+        ("rates", "rate", policy.rates, {one for rule in rules for one in rule_set.rates_on(rule)}),
+    )
+    for section, called, declared, used in parts:
+        for one in declared:
+            if one not in used and one.of != Selection():
+                message = "concerns no rule for the client: those that it names are exempt, or work for staff"
+                add("L512", (section, one.name), f"{called} {one.name}", message, "name others in of, or remove it")
 
 
 def _starves(rule_set: RuleSet, cap: Cap, one: ContactClass) -> bool:
