@@ -164,6 +164,7 @@ FILES: Final = {
     "definitions": "definitions.yaml",
     "events": "events.yaml",
     "calendar": "calendar.yaml",
+    "teams": "teams.yaml",
 }
 
 

@@ -47,8 +47,13 @@ segments:
 contact:
   daily_cap: 2  # contacts a client and day, all channels together
 """,
+    "teams.yaml": """\
+# The departments that can own rules, and whom their work is escalated to.
+teams:
+  trading: {title: Trading, head: head-of-trading}
+""",
     "trading.yaml": """\
-# Trading: rules on what clients buy and sell. Add a file for each department; copy this one.
+# Trading: rules on what clients buy and sell. Add a file for each department; copy this one, and add it to teams.yaml.
 
 rules:
   - id: big-spender
@@ -90,7 +95,7 @@ def begin(directory: Path, *, everything: bool) -> list[str]:
         else:
             rules.mkdir(parents=True)
             for name, text in FILES.items():
-                schema = name if name in ("features.yaml", "tiers.yaml", "policy.yaml") else "rules.yaml"
+                schema = name if name != "trading.yaml" else "rules.yaml"
                 line = f"# yaml-language-server: $schema=../schemas/rule-files/{Path(schema).stem}.json\n"
                 (rules / name).write_text(line + text, encoding="utf-8")
         schemas.write(directory / "schemas", load_directory(rules))

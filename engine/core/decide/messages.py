@@ -36,6 +36,7 @@ from engine.core.policy.gates import Hold, Verdict
 from engine.core.policy.match import Match, TierMove, published, published_value
 from engine.core.policy.outcomes import Folded
 from engine.core.rules.ruleset import Rule
+from engine.core.teams import Headers
 
 SOURCE: Final = "urn:engage"
 _json: Final = msgspec.json.Encoder().encode
@@ -47,15 +48,13 @@ def _id(client_id: str, sequence: int, ordinal: int, *what: str) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def _message(
-    topic: str, record: Outbound, type_: str, schema: str | None = None, more: tuple[tuple[str, bytes], ...] = ()
-) -> Message:
+def _message(topic: str, record: Outbound, type_: str, schema: str | None = None, more: Headers = ()) -> Message:
     headers = _headers(record.id, record.client_id, record.time, type_, schema or topic)
     value = record.model_dump_json(by_alias=True).encode()
     return Message(topic, record.client_id.encode(), value, (*headers, *more))
 
 
-def _headers(id_: str, client_id: str, time: str, type_: str, schema: str) -> tuple[tuple[str, bytes], ...]:
+def _headers(id_: str, client_id: str, time: str, type_: str, schema: str) -> Headers:
     return (
         ("ce_specversion", b"1.0"),
         ("ce_id", id_.encode()),
@@ -138,7 +137,7 @@ def action_message(match: Match, client: ClientState, channel: str, cause: Cause
         arm="treated" if compiled.holdouts else None,
         not_before=rfc3339(held[holding.RELEASE_MS]) if held else None,
     )
-    return _message(TOPIC_OF_KIND[rule.kind], record, rule.kind)
+    return _message(TOPIC_OF_KIND[rule.kind], record, rule.kind, more=compiled.headers)
 
 
 def match_name(client: ClientState, match: Match, ordinal: int) -> bytes:
@@ -224,8 +223,8 @@ def retracted_id(client: ClientState, sent: Sent) -> str:
     return _id(client.client_id, sent[SEQUENCE], sent[ORDINAL], sent[RULE], str(sent[VERSION]))
 
 
-def retraction_message(client: ClientState, sent: Sent, kind: str, correction: Correction) -> Message:
-    """Its headers say what it is, and which action is meant: `ce_type`, `ce_retracts`."""
+def retraction_message(client: ClientState, sent: Sent, kind: str, correction: Correction, of_team: Headers) -> Message:
+    """Its headers say what it is, and which action is meant: `ce_type`, `ce_retracts`; the team's are beside them."""
     action, original = retracted_id(client, sent), correction.original
     record = Retraction(
         id=hashlib.blake2b(f"retraction\0{action}".encode(), digest_size=16).hexdigest(),
@@ -240,4 +239,5 @@ def retraction_message(client: ClientState, sent: Sent, kind: str, correction: C
         event=Cause(type=kind, event_id=original.event_id, time=rfc3339(original.time)),
         action_time=rfc3339(sent[SENT_MS]),
     )
-    return _message(TOPIC_OF_KIND[sent[KIND]], record, RETRACTION, RETRACTION, (("ce_retracts", action.encode()),))
+    more = (("ce_retracts", action.encode()), *of_team)
+    return _message(TOPIC_OF_KIND[sent[KIND]], record, RETRACTION, RETRACTION, more)

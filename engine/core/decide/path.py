@@ -208,7 +208,8 @@ def _retract(
     for sent in retractions.retract(plan, client, event, found, stands):
         kind: str = sent[retractions.KIND]
         decided.counts["retracted", kind] += 1
-        decided.messages.append(retraction_message(client, sent, found.kind, event))
+        of_team = plan.headers_of(sent[retractions.RULE])
+        decided.messages.append(retraction_message(client, sent, found.kind, event, of_team))
         steps += take_back(plan, client, kind, retracted_id(client, sent))
 
 

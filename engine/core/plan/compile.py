@@ -49,6 +49,7 @@ from engine.core.rules.occasion import AT, BECOMES, Becomes, Trigger, on, trigge
 from engine.core.rules.policy import Cap, ContactClass, Holdout, Pause, QuietHours, Rate, Rest, Resumption
 from engine.core.rules.ruleset import Rule, RuleSet, counting
 from engine.core.rules.score import with_score
+from engine.core.teams import Headers, headers_by_team
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,7 @@ class CompiledRule:
     own: Read | None  # the part of its condition that its event alone decides
     beyond: Read | None  # whether a list of days that the condition asks has ended before the day in question
     needs: tuple[Reach, ...]  # the features whose value must not be short of its past for the condition to be right
+    headers: Headers  # of its team
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,11 @@ class Plan:
     holdable: dict[str, dict[str, CompiledRule]]  # rule id -> trigger -> as it is evaluated there
     paused: dict[str, Pause]  # by rule id
     resumed: dict[str, Resumption]
+
+    def headers_of(self, rule_id: str) -> Headers:
+        """Those of a rule's team now, for what it sent before; a rule that is gone has none."""
+        compiled = self.holdable.get(self.layout.renamed.get(rule_id, rule_id), {})
+        return next((one.headers for one in compiled.values()), ())
 
 
 def compile_rule_set(rule_set: RuleSet) -> Plan:
@@ -324,6 +331,7 @@ def _compiled(
     kind, texts = rule_set.kinds.get(trigger.topic), rule_set.texts_s
     passed_on = frozenset(asked.field for asked in kind.names if not asked.kept) if kind is not None else frozenset()
     aggregates = {name: reach.aggregate for name, reach in reaches.items()}
+    headers = headers_by_team(rule_set.teams)
     return tuple(
         CompiledRule(
             rule,
@@ -351,6 +359,7 @@ def _compiled(
             space.get(f"own_{trigger}_{index}"),
             space.get(f"beyond_{trigger}_{index}"),
             tuple(reaches[name] for name in sorted(wrong_when_short(rule.when, aggregates, meanings))),
+            headers.get(rule.owner, ()),
         )
         for index, rule in enumerate(rules)
     )

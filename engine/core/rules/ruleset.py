@@ -34,6 +34,7 @@ from engine.core.rules.policy import (
 )
 from engine.core.rules.score import ScorePart, total
 from engine.core.rules.tables import Declared, Definition, Table
+from engine.core.teams import Team
 
 Aggregate = Literal["count", "sum", "min", "max", "distinct", "last", "daily_mean", "avg", "top"]
 
@@ -227,6 +228,7 @@ class RuleSet:
     traits: tuple[Trait, ...] = ()
     paused: tuple[Pause, ...] = ()
     resumed: tuple[Resumption, ...] = ()
+    teams: tuple[Team, ...] = ()  # the owners that there are; none: without teams.yaml any name is one
 
     @property
     def portrait(self) -> tuple[Expression, ...]:

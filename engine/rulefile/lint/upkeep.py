@@ -1,4 +1,4 @@
-"""What keeps a rule set in good order: tests, needs, owners, cooldowns, nothing unused: L301 to L309, L401.
+"""What keeps a rule set in good order: tests, needs, owners, cooldowns, nothing unused: L301 to L311, L401.
 
 Enters: a RuleSet. Leaves: findings.
 """
@@ -12,6 +12,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any, Final
 
 from engine.core.contract.actions import ACTIONS
+from engine.core.contract.outbound import TOPIC_OF_KIND
 from engine.core.language.expressions import Expression
 from engine.core.rules.business_days import CALENDAR_FILE
 from engine.core.rules.day_lists import days_left, ends_in_words
@@ -41,11 +42,12 @@ MAX_OWNERS: Final = 100  # that a name is compared with, those of the most rules
 def look(worlds: Worlds, findings: Findings) -> None:
     rule_set = worlds.rule_set
     owners = Counter(rule.owner for rule in rule_set.rules)
-    known = [owner for owner, count in owners.most_common(MAX_OWNERS) if count > 1]
+    known = [owner for owner, count in owners.most_common(MAX_OWNERS) if count > 1 and not rule_set.teams]
     for rule in rule_set.rules:
         home = findings.places.rules.get(rule.id)
         if home is not None:
             _rule(rule, home, owners, known, findings)
+    _teams(rule_set, findings)
     _unused(rule_set, findings)
     _unknown_rules(rule_set, findings)
     _rows(worlds, findings)
@@ -98,6 +100,24 @@ def _rhythm(rule: Rule) -> tuple[int, str]:
             days, rest = divmod(repeat_s, DAY_S)
             return repeat_s, f"{repeat_s // 60}m" if rest else f"{days}d"
     return 0, ""
+
+
+def _teams(rule_set: RuleSet, findings: Findings) -> None:
+    """Those that own nothing, and those whose systems would not see what is for them."""
+    teams = {team.name: team for team in rule_set.teams}
+    owning = {rule.owner for rule in rule_set.rules} | {declared.owner for declared in rule_set.event_types}
+    for name in teams:
+        at = findings.places.declared["teams"].get(name)
+        if at is not None and name not in owning:
+            findings.add("L310", at, f'team "{name}"', "owns no rule and no event type", "remove it", home=at)
+    for rule in rule_set.rules:
+        reads, home = teams[rule.owner].topics if teams else (), findings.places.rules.get(rule.id)
+        topic = TOPIC_OF_KIND[rule.kind]
+        if rule.audience == "client" or not reads or topic in reads or home is None:
+            continue
+        message = f"its actions go to {topic}, and the systems of {rule.owner} read {', '.join(reads)} alone"
+        remedy = f"add {topic} to the team's topics, or choose another kind"
+        findings.add("L311", home.key("kind") or home, f'rule "{rule.id}"', message, remedy, home=home)
 
 
 def _unused(rule_set: RuleSet, findings: Findings) -> None:

@@ -1,6 +1,8 @@
-"""Reads definitions.yaml, and departments' own: lists of texts, decision tables, named expressions; and calendar.yaml.
+"""Reads definitions.yaml, and departments' own: lists of texts, decision tables, named expressions; also calendar.yaml
+and teams.yaml.
 
-Enters: the file's root node, the CSV files, the names that rules have without it. Leaves: Declared, BusinessCalendar.
+Enters: the file's root node, the CSV files, the names that rules have without it. Leaves: Declared, BusinessCalendar,
+Teams.
 Holds: no two of them share a name, with each other or with anything else; a definition uses only what stands before it;
 one with a fault is left out and named in `unsure`, so that those that use it are not blamed.
 """
@@ -14,15 +16,17 @@ from collections.abc import Callable
 from collections.abc import Mapping as Fields
 from typing import Final
 
+from engine.core.contract.outbound import TOPIC_OF_KIND
 from engine.core.language.expressions import Scope
 from engine.core.language.functions import FUNCTIONS
 from engine.core.rules.business_days import MAX_YEARS, BusinessCalendar, minutes_of
 from engine.core.rules.tables import NOTHING, Declared, Definition, with_declared
+from engine.core.teams import Team
 from engine.core.text import plain
 from engine.rulefile.read.tables import read_table
 from engine.rulefile.source.csv_file import Sheets
 from engine.rulefile.source.document import Listing, Mapping, Node, Scalar, place
-from engine.rulefile.source.fields import ALWAYS, IDENTIFIER, Reader, nearest
+from engine.rulefile.source.fields import ALWAYS, IDENTIFIER, OWNER, Reader, nearest
 from engine.rulefile.source.spreadsheet import cut_zeros, damage
 
 MAX_LISTED: Final = 100_000
@@ -284,3 +288,50 @@ def _hours(reader: Reader, node: Node) -> str:
         return scalar.value
     reader.wrong(scalar, f'not a span of hours: "{scalar.value[:40]}"', 'write it as "09:00-17:30"')
     return ""
+
+
+# -- teams.yaml --------------------------------------------------------------------------------------------------------
+
+TEAM_KEYS: Final = ("topics", "headers", "description")
+TEAM_TOPICS: Final = tuple(TOPIC_OF_KIND.values())
+HEADER: Final = ("[a-z][a-z0-9_-]*", "lower-case letters, digits, hyphens and underscores, such as desk")
+OWN_HEADERS: Final = ("content-type", "ce_")  # beginnings of those that each record has
+MAX_TEAMS: Final = 500
+MAX_HEADERS: Final = 8
+
+
+def read_teams(reader: Reader, root: Node) -> tuple[Team, ...]:
+    """By name."""
+    given = reader.mapping(root, ("teams",)).get("teams")
+    entries = reader.entries(given)
+    if given is not None and not entries:
+        reader.problem(given, "no teams", "list at least one, or remove the file: then any name can own a rule")
+    if len(entries) > MAX_TEAMS:
+        reader.problem(entries[MAX_TEAMS][0], f"{len(entries)} teams", f"declare at most {MAX_TEAMS}")
+    return tuple(sorted((_team(reader, key, node) for key, node in entries), key=lambda team: team.name))
+
+
+def _team(reader: Reader, key: Scalar, node: Node) -> Team:
+    fields = reader.mapping(node, ("title", "head"), TEAM_KEYS)
+    return Team(
+        name=reader.word(key, OWNER),
+        title=reader.words(fields.get("title"), 120),
+        head=reader.words(fields.get("head"), 64),
+        topics=reader.choices(fields["topics"], TEAM_TOPICS) if "topics" in fields else (),
+        headers=_team_headers(reader, fields["headers"]) if "headers" in fields else (),
+        description=reader.words(fields.get("description"), 300, lines=True),
+    )
+
+
+def _team_headers(reader: Reader, node: Node) -> tuple[tuple[str, str], ...]:
+    found = []
+    entries = reader.entries(node)
+    if len(entries) > MAX_HEADERS:
+        reader.problem(entries[MAX_HEADERS][0], f"{len(entries)} headers", f"at most {MAX_HEADERS}")
+    for key, value in entries:
+        name, text = reader.word(key, HEADER), reader.text_value(value)
+        if name.startswith(OWN_HEADERS):
+            reader.problem(key, f"every record has a header {name}, or may have", "choose another name")
+        if text is not None and reader.cell(text):
+            found.append((name, reader.words(text, MAX_TEXT)))
+    return tuple(found)

@@ -20,7 +20,7 @@ from engine.core.rules.event_types import EventField, EventType, FieldKind, boun
 from engine.core.rules.occasion import triggers
 from engine.rulefile.source.document import Listing, Node, Scalar, read_document
 from engine.rulefile.source.document import Mapping as MappingNode
-from engine.rulefile.source.fields import IDENTIFIER, OWNER, Reader
+from engine.rulefile.source.fields import IDENTIFIER, Reader
 from engine.rulefile.source.unsure import Unsure
 
 EVENTS_FILE: Final = "events.yaml"
@@ -87,7 +87,7 @@ def _type(reader: Reader, key: Scalar, node: Node) -> EventType:
     return EventType(
         name=key.value,
         title=reader.words(given.get("title"), 120),
-        owner=reader.word(given.get("owner"), OWNER),
+        owner=reader.owner(given.get("owner")),
         fields=tuple(_field(reader, field_key, field_node) for field_key, field_node in entries),
         description=reader.words(given.get("description"), 300, lines=True),
     )

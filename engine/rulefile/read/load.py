@@ -25,6 +25,7 @@ from engine.core.rules.policy import PAUSES_FILE, POLICY_FILE, ContactPolicy
 from engine.core.rules.ruleset import Rule, RuleSet, Segment, Tiers, Trait
 from engine.core.rules.score import SCORE_FILE, ScorePart, definitions_of
 from engine.core.rules.tables import NOTHING
+from engine.core.teams import TEAMS_FILE, Team
 from engine.core.text import INVISIBLE, visible
 from engine.rulefile.read.declarations import (
     read_features,
@@ -33,7 +34,7 @@ from engine.rulefile.read.declarations import (
     read_tiers,
     stage_ids,
 )
-from engine.rulefile.read.definitions import read_calendar, read_definitions
+from engine.rulefile.read.definitions import read_calendar, read_definitions, read_teams
 from engine.rulefile.read.event_types import EVENTS_FILE, is_rules_of_old, read_event_types
 from engine.rulefile.read.pauses import Pauses, of_rules, pauses_in, read_pauses, without_pauses
 from engine.rulefile.read.policy import check_names, read_answers, read_policy
@@ -147,6 +148,13 @@ def load(
                 Problem(name, 1, 1, None, "missing file", "add it; a rule set needs all three: features, tiers, policy")
             )
 
+    teams: tuple[Team, ...] = ()
+    teamed = TEAMS_FILE in roots and not (published and is_rules_of_old(roots[TEAMS_FILE], "teams"))
+    if teamed:
+        teams = read_teams(readers[TEAMS_FILE], roots[TEAMS_FILE])
+        sound = not any(problem.file == TEAMS_FILE for problem in problems)
+        for reader in readers.values():
+            reader.owners = tuple(team.name for team in teams) if sound else ()
     types: tuple[EventType, ...] = ()
     of_old = published and is_rules_of_old(roots.get(EVENTS_FILE))
     if EVENTS_FILE in roots and not of_old:
@@ -218,7 +226,8 @@ def load(
     if pausing:
         pauses = read_pauses(readers[PAUSES_FILE], roots[PAUSES_FILE])
     used = {EVENTS_FILE: not of_old, CALENDAR_FILE: not calendar_of_old, SCORE_FILE: scored, PORTRAIT: portrayed}
-    own = (name for name, is_used in (used | {PAUSES_FILE: pausing}).items() if is_used)
+    used |= {PAUSES_FILE: pausing, TEAMS_FILE: teamed}
+    own = (name for name, is_used in used.items() if is_used)
     others = (FEATURES, TIERS, POLICY_FILE, *defining, *own)
     placed = {
         name: read_rules(readers[name], roots[name], scopes, tiers, policy) for name in roots if name not in others
@@ -254,6 +263,7 @@ def load(
         traits=traits,
         paused=paused,
         resumed=resumed,
+        teams=teams,
     )
 
 

@@ -364,7 +364,7 @@ def check_names(reader: Reader, root: Node, rules: Sequence[Rule], classes: Iter
     known: dict[str, set[str]] = {
         "rule": {name for rule in rules for name in (rule.id, *rule.was)},
         "tag": {tag for rule in rules for tag in rule.tags},
-        "team": {rule.owner for rule in rules},
+        "team": set(reader.owners) or {rule.owner for rule in rules},
     }
     _, breaker = getattr(root, "entries", {}).get("breaker", (None, None))
     _, excepted = getattr(breaker, "entries", {}).get("except", (None, None))
@@ -378,7 +378,8 @@ def check_names(reader: Reader, root: Node, rules: Sequence[Rule], classes: Iter
         for key, names in known.items():
             for item in _values(node.get(key)):
                 if item.value not in names:
-                    reader.problem(item, f'no rule has {key} "{item.value[:80]}"', nearest(item.value, sorted(names)))
+                    said = "there is no team" if key == "team" and reader.owners else f"no rule has {key}"
+                    reader.problem(item, f'{said} "{item.value[:80]}"', nearest(item.value, sorted(names)))
 
 
 def _selections(root: Any) -> Iterable[dict[str, Node]]:

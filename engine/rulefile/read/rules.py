@@ -19,7 +19,7 @@ from engine.core.rules.ruleset import Rule, Service, Tiers
 from engine.rulefile.read.occasions import OCCASION_KEYS, read_occasion
 from engine.rulefile.read.policy import read_bounds, read_holdout, read_same_text, read_then
 from engine.rulefile.source.document import Mapping, Node, Scalar
-from engine.rulefile.source.fields import DAY_S, IDENTIFIER, KEBAB, MINUTE_S, OWNER, TEMPLATE, Reader
+from engine.rulefile.source.fields import DAY_S, IDENTIFIER, KEBAB, MINUTE_S, TEMPLATE, Reader
 from engine.rulefile.stories.cases import read_tests
 
 KINDS: Final[tuple[str, ...]] = get_args(Kind)
@@ -68,6 +68,7 @@ _BELONGS: Final = {
     "calendar": "calendar.yaml",
     "events": "events.yaml",
     "score": "score.yaml",
+    "teams": "teams.yaml",
     "suitability": "policy.yaml",
 }
 
@@ -112,7 +113,7 @@ def _rule(reader: Reader, node: Node, scopes: Scopes, tiers: Tiers, policy: Cont
         id=reader.word(fields.get("id"), KEBAB),
         version=reader.integer(fields["version"], 1, 1_000_000) if "version" in fields else 1,
         title=reader.words(fields.get("title"), 120),
-        owner=reader.word(fields.get("owner"), OWNER),
+        owner=reader.owner(fields.get("owner")),
         occasion=occasion,
         when=when,
         kind=kind,

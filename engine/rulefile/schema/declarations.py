@@ -31,6 +31,8 @@ from engine.rulefile.schema.parts import (
     named,
     number,
     one_kind,
+    owner,
+    several,
     text,
     word,
     words_of,
@@ -202,7 +204,7 @@ def definitions_schema(rule_set: RuleSet | None) -> Schema:
     return mapping(root, (), ("lists", "tables", "define"))
 
 
-def events_schema() -> Schema:
+def events_schema(rule_set: RuleSet | None) -> Schema:
     value: Schema = {"type": ["string", "number"]}
     parts: Keys = {
         "kind": (choice(event_types.FIELD_KINDS), "What it holds."),
@@ -217,7 +219,7 @@ def events_schema() -> Schema:
     one_field = either(choice(event_types.FIELD_KINDS), mapping(parts, ("kind",), event_types.FIELD_KEYS))
     one_type: Keys = {
         "title": (text(120), "What happened, in plain words."),
-        "owner": (word(OWNER), "The department whose systems send it."),
+        "owner": (owner(rule_set), "The department whose systems send it."),
         "fields": (named(IDENTIFIER, one_field), "What it says beside event_id, client_id, time and type."),
         "description": (text(300), "More of it."),
     }
@@ -239,3 +241,20 @@ def calendar_schema() -> Schema:
     }
     calendar = mapping(parts, ("title", "first_day", "last_day"), definitions.CALENDAR_KEYS)
     return mapping({"calendar": (calendar, "Which days are trading and working days.")}, ("calendar",))
+
+
+def teams_schema() -> Schema:
+    names_ = word(definitions.HEADER)
+    no_own: Schema = {"not": {"pattern": "^(content-type|ce_)"}}
+    headers: Schema = {"type": ["object", "null"], "propertyNames": {**names_, **no_own}}
+    headers |= {"additionalProperties": text(definitions.MAX_TEXT), "maxProperties": definitions.MAX_HEADERS}
+    parts: Keys = {
+        "title": (text(120), "What it is called."),
+        "head": (text(64), "Whom it is escalated to: an id or a role of the firm's staff."),
+        "topics": (several(choice(definitions.TEAM_TOPICS)), "Those that its systems read; all unless said."),
+        "headers": (headers, "Of the records of its actions, for systems that filter by them."),
+        "description": (text(300), "More of it."),
+    }
+    team = mapping(parts, ("title", "head"), definitions.TEAM_KEYS)
+    teams = named(OWNER, team) | {"type": "object", "minProperties": 1}
+    return mapping({"teams": (teams, "By the name that `owner` has.")}, ("teams",))

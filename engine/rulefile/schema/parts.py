@@ -14,7 +14,7 @@ from engine.core.firm_time import WEEKDAYS
 from engine.core.rules.ruleset import RuleSet
 from engine.rulefile.proof.worlds import scope_of
 from engine.rulefile.read import occasions
-from engine.rulefile.source.fields import IDENTIFIER
+from engine.rulefile.source.fields import IDENTIFIER, OWNER
 
 Schema = dict[str, Any]
 Keys = Mapping[str, tuple[Schema, str]]  # key -> what it may hold, and what it is
@@ -59,6 +59,11 @@ def _form(form: tuple[str, str]) -> Schema:
 
 def word(form: tuple[str, str]) -> Schema:
     return {**_form(form), "description": f"Write {form[1]}."}
+
+
+def owner(rule_set: RuleSet | None) -> Schema:
+    """One of the teams that a set declares; without any, a name."""
+    return choice(team.name for team in rule_set.teams) if rule_set is not None and rule_set.teams else word(OWNER)
 
 
 def text(most: int) -> Schema:

@@ -36,13 +36,14 @@ from engine.rulefile.schema.parts import (
     named,
     number,
     one_kind,
+    owner,
     several,
     text,
     word,
     words_of,
 )
 from engine.rulefile.schema.policy import bounds, holdout, policy_schema
-from engine.rulefile.source.fields import IDENTIFIER, KEBAB, OWNER, TEMPLATE
+from engine.rulefile.source.fields import IDENTIFIER, KEBAB, TEMPLATE
 from engine.rulefile.stories import cases, story
 
 DECLARED: Final[Schema] = {"type": ["object", "null"], "description": "An event of a declared type."}
@@ -59,7 +60,7 @@ def rules_schema(rule_set: RuleSet | None) -> Schema:
         ),
         "version": (number(1, 1_000_000), "Raise it when the meaning changes."),
         "title": (text(120), "What the rule does, in plain words; the action carries it."),
-        "owner": (word(OWNER), "The department that it belongs to."),
+        "owner": (owner(rule_set), "The department that it belongs to."),
         "serves": (choice(rules.SERVICES), "Which of the firm's needs it serves."),
         "description": (text(500), "Why there is such a rule."),
         "on": (
@@ -322,8 +323,9 @@ def rule_file_schemas(rule_set: RuleSet | None, base: str) -> dict[str, Schema]:
             "Lists, decision tables and named conditions.",
             other.definitions_schema(rule_set),
         ),
-        ("events", "Event types", "The firm's own events, and what they say.", other.events_schema()),
+        ("events", "Event types", "The firm's own events, and what they say.", other.events_schema(rule_set)),
         ("calendar", "Calendar", "Trading days, working days and business hours.", other.calendar_schema()),
+        ("teams", "Teams", "The departments that can own rules and event types.", other.teams_schema()),
     )
     return {
         f"{name}.json": {

@@ -21,6 +21,7 @@ from engine.core.contract.topics import TOPICS, Kinds
 from engine.core.language.expressions import BOOL, Expression, Fault, Scope, Type, parse
 from engine.core.rules.business_days import CALENDAR_FILE, asked_by
 from engine.core.rules.names import eventful
+from engine.core.teams import TEAMS_FILE
 from engine.core.text import INVISIBLE, disguised, named, plain, unseen
 from engine.rulefile.source.characters import BULLETS
 from engine.rulefile.source.document import NORWAY, Listing, Mapping, Node, Scalar, index_within, place
@@ -59,6 +60,7 @@ class Reader:
     rule: str | None = None
     kinds: Kinds = field(default_factory=lambda: TOPICS)  # of events, those that events.yaml declares among them
     answers: frozenset[str] = frozenset()  # the functions that calendar.yaml answers here
+    owners: tuple[str, ...] = ()  # the teams of teams.yaml; none: any name
 
     @property
     def faults(self) -> tuple[int, int]:
@@ -196,6 +198,13 @@ class Reader:
         if not re.fullmatch(form[0], scalar.value) or len(scalar.value) > 64:
             self.wrong(scalar, f'not a name: "{scalar.value[:80]}"', f"write {form[1]}")
         return scalar.value
+
+    def owner(self, node: Node | None) -> str:
+        """A department: one of teams.yaml, if there is one."""
+        given, name = len(self.problems), self.word(node, OWNER)
+        if node is not None and self.owners and name not in self.owners and len(self.problems) == given:
+            self.problem(node, f'no team "{name}" in {TEAMS_FILE}', nearest(name, self.owners))
+        return name
 
     def former(self, node: Node | None, form: tuple[str, str]) -> tuple[str, ...]:
         """One former name, or several, none twice."""

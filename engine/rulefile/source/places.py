@@ -14,7 +14,7 @@ from typing import Final
 
 from engine.rulefile.source.document import Listing, Mapping, Node, Scalar, index_within, place, read_document
 
-DECLARING: Final = ("features", "define", "lists", "tables")  # keys of files whose entries are names
+DECLARING: Final = ("features", "define", "lists", "tables", "teams")  # keys of files whose entries are names
 ALLOW: Final = re.compile(r"(?:^|\s)# lint: allow\b(.*)$")
 
 

@@ -49,8 +49,8 @@ WRITTEN_AS: Final[dict[type, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """`what` is rule, feature, tiers, policy, calendar, score, list, table, definition, pause of or tests; `change` is
-    added, removed or changed.
+    """`what` is rule, feature, tiers, policy, calendar, score, list, table, definition, team, pause of or tests;
+    `change` is added, removed or changed.
     """
 
     what: str
@@ -151,7 +151,7 @@ def _summary(value: Any) -> tuple[str, ...]:
         return (f"{len(value.rows)} rows over {', '.join(value.inputs)}",)
     if is_dataclass(value):
         shown = ((f.name, getattr(value, f.name)) for f in fields(value) if f.name not in (*KEYS, *SILENT))
-        return (", ".join(f"{label(name)} {said(name, item)}" for name, item in shown if item not in (None, "")),)
+        return (", ".join(f"{label(name)} {said(name, item)}" for name, item in shown if item not in (None, "", ())),)
     return (f"{len(value)} values",) if isinstance(value, tuple) else ()
 
 
