@@ -46,7 +46,7 @@ fuzz: .cache/fuzz/.ready  ## coverage-guided bytes into the decoder; RUNS=100000
 	.cache/fuzz/bin/python -m tests.fuzz.decode -runs=$(or $(RUNS),1000000)
 
 test-simulation: .venv/.ready  ## the simulation and the contact policy: deliberate bugs that auditor and model must see
-	$(BIN)/pytest -m simulation
+	$(BIN)/pytest -m simulation --numprocesses auto
 
 check: .venv/.ready  ## formatting, lint, types, import directions, schema drift, the rule files
 	$(BIN)/ruff format --check .
