@@ -72,6 +72,8 @@ def test_periods_of_the_calendar(per, zone, at, begins, next_):
 NIGHT = QuietHours("night", 21 * 60 + 30, 8 * 60 + 30)
 SMALL_HOURS = QuietHours("small", 60, 150)
 NOON = QuietHours("noon", 12 * 60, 13 * 60, days=(0, 1, 2, 3, 4))
+MIDDLE = QuietHours("middle", 30, 105)
+LATE = QuietHours("late", 23 * 60 + 30, 30)
 SUNDAY = QuietHours("sunday", 0, 24 * 60, days=(6,))
 SATURDAY_NIGHT = QuietHours("saturday", 22 * 60, 0, days=(5,))
 
@@ -90,6 +92,11 @@ SATURDAY_NIGHT = QuietHours("saturday", 22 * 60, 0, days=(5,))
         ([SMALL_HOURS], "America/New_York", "2026-03-08T01:30-05:00", "2026-03-08T03:00-04:00"),
         ([SMALL_HOURS], "America/New_York", "2026-11-01T01:30-04:00", "2026-11-01T02:30-05:00"),
         ([SMALL_HOURS], "America/New_York", "2026-11-01T01:30-05:00", "2026-11-01T02:30-05:00"),
+        # the clock is set back to before they begin, and they begin again
+        ([MIDDLE], "Atlantic/Azores", "2026-10-25T00:40+00:00", "2026-10-25T00:00-01:00"),
+        ([MIDDLE], "Atlantic/Azores", "2026-10-25T00:40-01:00", "2026-10-25T01:45-01:00"),
+        ([LATE], "Africa/Cairo", "2026-10-29T23:40+03:00", "2026-10-29T23:00+02:00"),
+        ([LATE], "Africa/Cairo", "2026-10-29T23:40+02:00", "2026-10-30T00:30+02:00"),
         ([NOON], "Asia/Shanghai", "2026-03-06T12:59+08:00", "2026-03-06T13:00+08:00"),
         ([NOON], "Asia/Shanghai", "2026-03-07T12:59+08:00", None),
         ([SUNDAY], "Asia/Shanghai", "2026-03-01T12:00+08:00", "2026-03-02T00:00+08:00"),
@@ -135,18 +142,28 @@ def by_walking(hours: QuietHours, moment_ms: int, zone: ZoneInfo) -> bool:
     return False
 
 
+SET_AT = {  # when clocks are set back
+    "America/New_York": ms("2026-11-01T06:00+00:00"), "Europe/London": ms("2026-10-25T01:00+00:00"),
+    "Australia/Lord_Howe": ms("2026-04-04T15:00+00:00"), "Africa/Cairo": ms("2026-10-29T21:00+00:00"),
+    "America/Santiago": ms("2026-04-05T03:00+00:00"), "Pacific/Chatham": ms("2026-04-04T14:00+00:00"),
+}  # fmt: skip
+YEAR = st.integers(ms("2026-01-01T00:00+00:00") // MINUTE_MS, ms("2027-01-01T00:00+00:00") // MINUTE_MS)
+NIGHTS = st.tuples(st.sampled_from(sorted(SET_AT)), st.integers(-180, 180)).map(
+    lambda drawn: (drawn[0], SET_AT[drawn[0]] // MINUTE_MS + drawn[1])
+)
+
+
 @given(
-    st.sampled_from(ZONES),
-    st.integers(ms("2026-01-01T00:00+00:00") // MINUTE_MS, ms("2027-01-01T00:00+00:00") // MINUTE_MS),
+    st.tuples(st.sampled_from(ZONES), YEAR) | NIGHTS,
     st.integers(0, 1439),
     st.integers(0, 1440),
     st.sets(st.integers(0, 6)),
 )
-def test_it_is_quiet_when_the_clock_on_the_wall_says_so(name, minute, begin, until, days):
+def test_it_is_quiet_when_the_clock_on_the_wall_says_so(where, begin, until, days):
     if begin == until:
         return
-    zone, hours = ZoneInfo(name), QuietHours("q", begin, until, tuple(sorted(days)))
-    now = minute * MINUTE_MS
+    zone, hours = ZoneInfo(where[0]), QuietHours("q", begin, until, tuple(sorted(days)))
+    now = where[1] * MINUTE_MS
     quiet = by_walking(hours, now, zone)
     assert (quiet_now([hours], now, zone, None) is not None) == quiet
     end = quiet_until_ms([hours], now, zone, None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -98,7 +99,10 @@ SPANS = (
     "21:30-08:00", "00:00-24:00", "22:00-24:00", "12:00-13:30", "01:00-02:30", "02:00-03:00", "23:59-00:00",
     "00:00-01:30", "22:00-01:30", "00:00-06:00", "08:00-07:59", "20:00-00:30",
 )  # fmt: skip
-NIGHT_SPANS = ("00:00-01:30", "22:00-01:30", "00:30-02:30", "01:00-02:00", "02:00-03:00", "23:30-00:30", "02:30-03:15")
+NIGHT_SPANS = (  # some end within an hour that a night has twice
+    "00:00-01:30", "22:00-01:30", "00:30-01:45", "22:30-23:30", "22:00-00:30", "02:30-03:15", "01:00-02:00",
+    "02:00-03:00", "00:30-02:30",
+)  # fmt: skip
 TEAMS, TAGS, RULES = ("wealth", "trading"), ("gold", "spring"), ("r1", "r2", "r3", "r4", "r5")
 REDRAWN = (
     "owner", "kind", "priority", "cooldown", "expires", "channels", "class", "tags", "still", "holdout",
@@ -128,7 +132,7 @@ def a_rule_set(random: Random, night: bool) -> Rules:
     if not policy["caps"] or maybe(random, 0.3):
         policy["contact"] = {"daily_cap": random.choice([0, 1, 2, 5, 50])}
         policy["contact"] |= {"urgent_from": random.choice([20, 50, 80])} if maybe(random, 0.3) else {}
-    names = [f"quiet_{n}" for n in range(random.choice([0, 1] if night else [0, 1, 1, 2, 3]))]
+    names = [f"quiet_{n}" for n in range(random.choice([0, 1, 1] if night else [0, 1, 1, 2, 3]))]
     spans = NIGHT_SPANS if night else SPANS
     policy["quiet_hours"] = {name: hours(random, spans, rules, classes, calendar is not None) for name in names}
     if maybe(random, 0.4):
@@ -162,6 +166,8 @@ def add_offers(random: Random, policy: Drawn, rules: list[Drawn]) -> Drawn:
 
 def changed(random: Random, active: Rules) -> Rules:
     """Rules of the same ids and occasions, caps of the same periods; what else they say is drawn anew."""
+    if maybe(random, 0.5) and (other := with_a_tag_less(random, active)) is not None:
+        return other
     policy, classes = dict(active.policy), list(active.policy.get("classes", CLASSES))
     rules, text = [], "same_text"
     redrawn = [key for key in REDRAWN if key != "class" or not asks_for_texts(active)]
@@ -183,6 +189,24 @@ def changed(random: Random, active: Rules) -> Rules:
     return Rules({key: value for key, value in policy.items() if value}, rules, active.calendar, active.products, LISTS)
 
 
+def with_a_tag_less(random: Random, active: Rules) -> Rules | None:
+    """All as before, but for the tags of one of several rules that a cap counts by them."""
+    sections = ("caps", "quiet_hours")
+    named = {tag for section in sections for one in active.policy.get(section, {}).values() for tag in tags_of(one)}
+    counted = {tag for cap in active.policy.get("caps", {}).values() for tag in tags_of(cap)}
+    tagged = [rule for rule in active.rules if counted & set(rule.get("tags", ()))]
+    if not tagged:
+        return None
+    loses = random.choice(tagged)
+    if not named <= {tag for rule in active.rules if rule is not loses for tag in rule.get("tags", ())}:
+        return None
+    return replace(active, rules=[without("tags", rule) if rule is loses else rule for rule in active.rules])
+
+
+def tags_of(limit: Drawn) -> list[str]:
+    return listed(limit.get("of", {}).get("tag"))
+
+
 def asks_for_texts(active: Rules) -> bool:
     """A text is known from when a rule asks for it, so that none may begin or cease to."""
     return any("same_text" in (one or {}) for one in (*active.rules, *active.policy.get("classes", {}).values()))
@@ -195,7 +219,7 @@ def without(key: str, known: Drawn) -> Drawn:
 def names_of(cap: Drawn) -> set[str]:
     """Tags and teams that it names."""
     of = cap.get("of", {})
-    return {*listed(of.get("tag")), *listed(of.get("team"))}
+    return {*tags_of(cap), *listed(of.get("team"))}
 
 
 def names_in(rules: list[Drawn]) -> set[str]:
@@ -243,7 +267,9 @@ def a_period(random: Random, night: bool) -> Drawn:
 
 def limits(random: Random, cap: Drawn, rules: list[Any], classes: list[str]) -> Drawn:
     """What else a cap says."""
-    found = selection(random, 0.6, rules, classes)
+    tags = sorted({tag for rule in rules for tag in rule.get("tags", ())})
+    by_tag = {"of": {"tag": random.choice(tags)}} if tags and maybe(random, 0.3) else None
+    found = by_tag or selection(random, 0.6, rules, classes)
     if cap["at_most"] > 0 and len(classes) > 1 and maybe(random, 0.3):
         found["reserve"] = {"slots": random.randint(1, cap["at_most"]), "for": random.choice(classes[:-1])}
     return found | ({"spare_from": random.choice([20, 50, 80])} if maybe(random, 0.2) else {})
@@ -268,7 +294,7 @@ def hours(random: Random, spans: tuple[str, ...], rules: list[Any], classes: lis
     if calendar and maybe(random, 0.25):
         return {"days": "holidays"} | selection(random, 0.4, rules, classes)
     found: Drawn = {"hours": random.choice(spans)}
-    if maybe(random, 0.35):
+    if maybe(random, 0.1 if spans is NIGHT_SPANS else 0.35):
         found["days"] = some(random, ("mon", "tue", "wed", "thu", "fri", "sat", "sun"), 5)
     if maybe(random, 0.25):
         found["zone"] = random.choice(["firm", "client"])
@@ -297,7 +323,7 @@ def a_rule(random: Random, id_: str, classes: list[str], calendar: bool) -> Draw
         rule["channels"] = some(random, CHANNELS, 3)
     if "service" not in classes or maybe(random, 0.7):
         rule["class"] = random.choice(classes)
-    if maybe(random, 0.4):
+    if maybe(random, 0.6):
         rule["tags"] = some(random, TAGS)
     if maybe(random, 0.2):
         rule["still"] = False

@@ -101,14 +101,14 @@ def _hour_ms(moment_ms: int, here: dt.datetime) -> tuple[int, int]:
     begin_ms = moment_ms - (here.minute * 60 + here.second) * 1000 - here.microsecond // 1000
     end_ms = begin_ms + HOUR_MS
     if local(begin_ms, zone).utcoffset() != here.utcoffset():
-        begin_ms = _set_ms(begin_ms, moment_ms, zone)
+        begin_ms = set_ms(begin_ms, moment_ms, zone)
     if local(end_ms - 1, zone).utcoffset() != here.utcoffset():
-        end_ms = _set_ms(moment_ms, end_ms - 1, zone)
+        end_ms = set_ms(moment_ms, end_ms - 1, zone)
     return begin_ms, end_ms
 
 
-def _set_ms(before: int, after: int, zone: dt.tzinfo) -> int:
-    """The moment between the two at which the clock is set."""
+def set_ms(before: int, after: int, zone: dt.tzinfo) -> int:
+    """The moment between the two at which the clock is set; it is, once."""
     set_to = local(after, zone).utcoffset()
     while after - before > 1:
         middle = (before + after) // 2

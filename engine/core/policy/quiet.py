@@ -10,8 +10,8 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 
-from engine.core.firm_time import day_of, day_start_ms
-from engine.core.policy.clock import DAY_MINUTES, FIRM, instants_ms, local, minute_of
+from engine.core.firm_time import MINUTE_MS, day_of, day_start_ms
+from engine.core.policy.clock import DAY_MINUTES, FIRM, instants_ms, local, minute_of, set_ms
 from engine.core.rules.business_days import BusinessDays
 from engine.core.rules.policy import QuietHours
 
@@ -75,7 +75,11 @@ def _end_ms(hours: QuietHours, moment_ms: int, zone: dt.tzinfo | None, business:
         until = hours.until if hours.until > hours.begin else hours.until + DAY_MINUTES
         if (hours.days and began.weekday() not in hours.days) or not hours.begin <= minute + shift < until:
             continue
-        return next(end for end in instants_ms(began, until, there) if end > moment_ms)
+        end_ms = next(end for end in instants_ms(began, until, there) if end > moment_ms)
+        if end_ms - moment_ms <= (until - minute - shift) * MINUTE_MS:
+            return end_ms
+        back_ms = set_ms(moment_ms, end_ms, there)  # the clock is set back meanwhile, perhaps to before it begins
+        return _end_ms(hours, back_ms, zone, business) or back_ms
     return None
 
 
