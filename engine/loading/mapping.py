@@ -19,7 +19,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
-import yaml
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from engine.core.contract.events import DeclaredEvent
 from engine.core.contract.topic import COMMON, nested
@@ -205,10 +206,13 @@ def mapping_of(mappings: list[Mapping], path: Path) -> Mapping | None:
 def read_mapping(path: Path) -> list[Mapping]:
     """Raises Refused with everything that is wrong."""
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        found = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))  # 1.2: yes, no and on are texts
     except OSError as error:
         raise Refused(f"{path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except MarkedYAMLError as error:
+        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise Refused(f"{path}{line}: not YAML: {error.problem}") from error
+    except (YAMLError, UnicodeDecodeError) as error:
         raise Refused(f"{path}: not YAML in UTF-8: {' '.join(str(error).split())}") from error
     entries = found if isinstance(found, list) else [found]
     faults: list[str] = []
@@ -315,7 +319,7 @@ def _source(name: Any, said: Any, topic: str, forms: Fields[str, Form], where: s
 
 
 def _as_text(key: Any) -> str:
-    """YAML reads some texts as something else: yes, no, 1."""
+    """YAML reads some texts as something else: true, 1."""
     return {True: "true", False: "false"}.get(key, str(key)) if isinstance(key, bool) else str(key)
 
 

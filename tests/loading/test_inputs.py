@@ -269,10 +269,22 @@ def test_a_file_that_is_wrong(name: str, content: bytes, error: str, tmp_path: P
         ("fields: &fields", "encoding: gbkk\n  fields: &fields", "encoding: gbkk is unknown"),
         ("{value: etf}", "{value: etf, column: x}", "one of column, columns, value"),
         ("- files", "files: [", "not YAML"),
+        ("topic: trades", "topic: trades\n  topic: logins", "mapping.yaml:3: not YAML: found duplicate key"),
     ],
 )
 def test_a_mapping_that_is_wrong(before: str, after: str, error: str, tmp_path: Path) -> None:
     assert error in said(tmp_path, "past.csv", (HEADER + ROW).encode(), MAPPING.replace(before, after, 1))
+
+
+def test_yes_and_no_are_texts_in_a_mapping(tmp_path: Path) -> None:
+    words = MAPPING.replace("columns: [account, deal]", "columns: [account, no]")
+    words = words.replace("values: {B: buy, S: sell}", "values: {yes: buy, no: sell}")
+    file, plain = tmp_path / "past.csv", tmp_path / "plain.csv"
+    file.write_text(HEADER.replace("deal,", "no,") + ROW.replace(",B,", ",yes,"))
+    plain.write_text(HEADER + ROW)
+    found, refused = loaded(tmp_path, file, mapping=words)
+    assert not refused
+    assert states(found) == states(loaded(tmp_path, plain, mapping=MAPPING)[0])
 
 
 def test_a_file_without_a_mapping(tmp_path: Path) -> None:
