@@ -24,7 +24,7 @@ from engine.core.plan.features import Reach
 from engine.core.plan.matching import Matcher
 from engine.core.policy import holding
 from engine.core.policy.gates import Hold, Send, Suppress, Verdict, judge
-from engine.core.policy.match import FOLLOWS, Match
+from engine.core.policy.match import FOLLOWS, NOT_KNOWN, Match
 from engine.core.rules.names import PERSONAL
 from engine.core.rules.occasion import Becomes, Sequence, Silence, Trigger, Unanswered
 from engine.core.rules.ruleset import Rule
@@ -318,6 +318,8 @@ def _value(reading: Reading, client: ClientState, event: Any, move: Any, open_na
     if reading.reads & open_names:
         return Value(reading.text, OPEN, reading.description, "", values)
     value = reading.read(client, event, move)
+    if reading.text in client.unknown_until or any(inner.shown == NOT_KNOWN for inner in values):
+        return Value(reading.text, NOT_KNOWN, reading.description, "", values)
     said = PERSONAL if reading.personal and value is not None else shown(value, reading.type)
     row = ""
     if reading.table is not None and not reading.personal:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from engine.core.client.score import ScorePoints, score_points
 from engine.core.client.state import ClientState
+from engine.core.decide.portrait import scored
 from engine.core.language.expressions import number, one_line
 from engine.core.plan.compile import Plan
 from engine.insight.explain import Value, value_of
@@ -37,10 +38,10 @@ def score_of(plan: Plan, client: ClientState) -> Score | None:
     """As it is at the client's present; None without a score."""
     if plan.value_score is None:
         return None
-    value = plan.value_score(client, None, None)
-    if plan.score_parts is None:
+    value, parts = scored(plan, client)
+    if parts is None:
         return Score(value, ())
-    given = {points.name: points for points in score_points(plan.score_parts(client, None, None))}
+    given = {points.name: points for points in score_points(parts)}
     scope, declared = plan.scopes[None], plan.rule_set.declared
     return Score(
         value,

@@ -57,6 +57,23 @@ def test_what_breaks_a_renderer_is_named(old: str, new: str, lines: list[str]) -
     assert [line for difference in breaking(one, other) for line in difference.lines] == lines
 
 
+def test_what_a_correction_can_leave_unknown_may_be_missing() -> None:
+    features = (
+        FILES["features.yaml"]
+        + """\
+  symbols_30d: {source: trades, aggregate: distinct, field: symbol, window: 30d}
+  trades_of_old: {source: trades, aggregate: count, since: {on: balances}}
+  logins_30d: {source: logins, aggregate: count, window: 30d}
+"""
+    )
+    asked = with_parameters("{a: symbols_30d, b: trades_of_old, c: logins_30d, d: symbols_30d >= 3}")
+    found = templates(good({**asked, "features.yaml": features}))
+    (template,) = [one for one in found.values() if "a" in one.parameters]
+    assert {name: one.always for name, one in template.parameters.items()} == {
+        "a": False, "b": False, "c": True, "d": False,
+    }  # fmt: skip
+
+
 def with_parameters(parameters: str) -> dict[str, str]:
     rule = f"""
   - id: asked

@@ -33,7 +33,7 @@ from engine.core.language.types import MONEY
 from engine.core.learn.retractions import KIND, ORDINAL, RULE, SENT_MS, SEQUENCE, VERSION, Sent
 from engine.core.policy import holding, whom
 from engine.core.policy.gates import Hold, Verdict
-from engine.core.policy.match import Match, TierMove, published, published_value
+from engine.core.policy.match import Match, TierMove, parameters_of, published_value, why_of
 from engine.core.policy.outcomes import Folded
 from engine.core.rules.ruleset import Rule
 from engine.core.teams import Headers
@@ -102,9 +102,9 @@ def action_id(client: ClientState, rule: Rule, ordinal: int) -> str:
 
 def action_message(match: Match, client: ClientState, channel: str, cause: Cause, named: str) -> Message:
     """`named` is its id."""
-    compiled, event, move, held = match
+    compiled, held = match.compiled, match.held
     rule, audience = compiled.rule, audience_of(compiled.rule, client)
-    why = published(compiled.why_names, compiled.why(client, event, move))
+    why = why_of(client, match)
     if audience != rule.audience:
         why["client.has_advisor"] = False
     record = Action(
@@ -125,7 +125,7 @@ def action_message(match: Match, client: ClientState, channel: str, cause: Cause
         language=client.language or DEFAULT_LANGUAGE,
         priority=rule.priority,
         template=rule.template,
-        parameters=published(compiled.parameter_names, compiled.parameters(client, event, move)),
+        parameters=parameters_of(client, match),
         why=why,
         expires_at=rfc3339(holding.expires_ms(client, match)),
         contact_class=rule.contact_class,

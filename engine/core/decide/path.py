@@ -32,7 +32,7 @@ from engine.core.decide.messages import (
     tier_change_message,
 )
 from engine.core.decide.occasions import became, item_matches, next_due_ms, noted, sequence_matches, take_due
-from engine.core.decide.portrait import portray
+from engine.core.decide.portrait import portray, scored
 from engine.core.decide.tiers import review, review_due_ms
 from engine.core.learn import accounts, retractions
 from engine.core.learn.actions import note_action
@@ -41,6 +41,7 @@ from engine.core.learn.facts import learn
 from engine.core.learn.items import keep, take_back
 from engine.core.pace import Pace
 from engine.core.plan.compile import Plan
+from engine.core.plan.corrected import is_unknown
 from engine.core.policy import channels, holding
 from engine.core.policy.clock import zone_named
 from engine.core.policy.gates import IN_TIME, Hold, Moment, Send, judge
@@ -286,11 +287,12 @@ def _weights(client: ClientState) -> list[Any]:
 
 
 def _classify(plan: Plan, client: ClientState) -> None:
-    first = plan.segment(client, None, None) if plan.segments else None
-    client.segment = plan.segments[first[0]] if first else None
+    if not (is_unknown(client, plan.follows.segment) and client.segment in plan.segments):
+        first = plan.segment(client, None, None) if plan.segments else None
+        client.segment = plan.segments[first[0]] if first else None
+    score, client.score_parts = scored(plan, client)
     if plan.value_score is not None:
-        client.value_score = plan.value_score(client, None, None)
-    client.score_parts = plan.score_parts(client, None, None) if plan.score_parts is not None else None
+        client.value_score = score
 
 
 def _act(

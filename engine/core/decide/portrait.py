@@ -1,15 +1,19 @@
-"""The portrait: a client's stage of life, and its traits.
+"""The portrait: a client's stage of life, and its traits; and its score.
 
-Enters: a Plan and a ClientState. Leaves: the client, portrayed as of its present.
+Enters: a Plan and a ClientState. Leaves: the client, portrayed as of its present; what it scores.
 Holds: it is taken at every event and timer, and a timer is set wherever time alone can change it; so it is always that
-of the client's present. A client that no rule set has portrayed keeps nothing.
+of the client's present. What follows from a feature that a correction left unknown is missing; the stage stays. A
+client that no rule set has portrayed keeps nothing.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 from engine.core.client.state import ClientState
 from engine.core.firm_time import NEVER_MS
 from engine.core.plan.compile import Plan
+from engine.core.plan.corrected import is_unknown
 from engine.core.plan.features import next_slide_ms
 from engine.core.plan.waking import next_flip_ms
 
@@ -19,11 +23,15 @@ def portray(plan: Plan, client: ClientState) -> None:
     if portrayal is None:
         _take_down(client)
         return
-    first = portrayal.stage(client, None, None)
-    stage = portrayal.stages[first[0]] if first else None
-    if stage != client.stage:
-        client.stage, client.stage_since_ms = stage, None if stage is None else client.now_ms
+    if not (is_unknown(client, plan.follows.stage) and client.stage in portrayal.stages):
+        first = portrayal.stage(client, None, None)
+        stage = portrayal.stages[first[0]] if first else None
+        if stage != client.stage:
+            client.stage, client.stage_since_ms = stage, None if stage is None else client.now_ms
     values = portrayal.traits(client, None, None)
+    if client.unknown_until:
+        of_each = zip(values, plan.follows.traits, strict=True)
+        values = tuple(None if is_unknown(client, of) else value for value, of in of_each)
     if client.portrayed != values or client.portrait is None:
         client.portrayed = values
         client.portrait = {
@@ -31,6 +39,20 @@ def portray(plan: Plan, client: ClientState) -> None:
             for (name, shown), value in zip(portrayal.shown, values, strict=True)
             if value is not None
         }
+
+
+def scored(plan: Plan, client: ClientState) -> tuple[float | None, list[Any] | None]:
+    """The score, and of each dimension its weight, value, and what counts without one. A part that follows from a
+    feature that a correction left unknown is missing, and so is the score, whatever counts without it.
+    """
+    value = plan.value_score(client, None, None) if plan.value_score is not None else None
+    parts = plan.score_parts(client, None, None) if plan.score_parts is not None else None
+    if is_unknown(client, plan.follows.score):
+        value = None
+        for part, of in zip(parts or (), plan.follows.parts, strict=False):
+            if part is not None and is_unknown(client, of):
+                part[1] = None
+    return value, parts
 
 
 def _take_down(client: ClientState) -> None:

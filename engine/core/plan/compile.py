@@ -19,6 +19,7 @@ from engine.core.contract.fields import DIMENSIONS
 from engine.core.language.expressions import Expression, Scope, to_python
 from engine.core.plan import corrected, features, matching, updates
 from engine.core.plan.codegen import Code
+from engine.core.plan.corrected import Follows, features_behind, follows
 from engine.core.plan.features import Reach
 from engine.core.plan.matching import Matcher
 from engine.core.plan.readers import public_value
@@ -74,6 +75,7 @@ class CompiledRule:
     why_names: tuple[tuple[str, str | None], ...]  # (name, unit)
     parameters: Read
     parameter_names: tuple[tuple[str, str | None], ...]
+    follows: tuple[tuple[frozenset[str], ...], tuple[frozenset[str], ...]]  # the features behind each `why`, parameter
     contact: Read  # (days of its cooldown, channels), each None when it is always the same
     own: Read | None  # the part of its condition that its event alone decides
     beyond: Read | None  # whether a list of days that the condition asks has ended before the day in question
@@ -103,6 +105,7 @@ class Plan:
     review_on: frozenset[str]  # the topics that can move a tier at once
     scopes: dict[Trigger | None, Scope]  # the names that expressions use there; None: of the client alone
     reaches: Mapping[str, Reach]  # feature name -> how far back it asks
+    follows: Follows
     rule_ids: frozenset[str]  # also former ones
     declared_types: topics.Kinds  # what a record on the topic `events` can be
     answers: Read | None  # to each channel of policy.answers
@@ -255,6 +258,7 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
         review_on=frozenset(("profiles", "balances", "overrides", CORRECTIONS) if by_balance_alone else kinds),
         scopes=scopes,
         reaches=reaches,
+        follows=follows(rule_set, scope, reaches),
         rule_ids=frozenset(rule.id for rule in rule_set.rules) | frozenset(rule_set.was_rules),
         declared_types=rule_set.declared_types,
         answers=space.get("answers"),
@@ -355,6 +359,10 @@ def _compiled(
             ),
             space[f"parameters_{trigger}_{index}"],
             tuple((n, expression.type.unit) for n, expression in rule.parameters),
+            (
+                tuple(features_behind(scope, reaches, (n,)) for n in matching.told(rule.when, scope)),
+                tuple(features_behind(scope, reaches, expression.names) for _, expression in rule.parameters),
+            ),
             space.get(f"contact_{trigger}_{index}", _always_the_same),
             space.get(f"own_{trigger}_{index}"),
             space.get(f"beyond_{trigger}_{index}"),

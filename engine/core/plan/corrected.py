@@ -1,18 +1,83 @@
-"""The code that says what of an event counts in the columns of its source's features, so that it can be taken back.
+"""The code that says what of an event counts in the columns of its source's features, so that it can be taken back;
+what a correction has left unknown.
 
-Enters: the plans of all sources. Leaves: Python text of ours; what a correction has left unknown, by feature.
+Enters: the plans of all sources. Leaves: Python text of ours; the features that are unknown, and
+what follows from them.
 Holds: what is said follows from the event alone, so that an event that is sent again says the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from typing import Final
 
+from engine.core.client.state import ClientState
+from engine.core.contract.actions import ACTIONS
+from engine.core.contract.corrections import CORRECTABLE
+from engine.core.contract.fields import DIMENSIONS
+from engine.core.contract.topics import TOPICS
 from engine.core.firm_time import HOUR_MS, NEVER_MS, day_of, next_month
+from engine.core.language.expressions import Scope
 from engine.core.plan.features import Grid, Reach, SourcePlan
 from engine.core.plan.updates import Condition, by_code, field_code, has_by
 from engine.core.rules.meaning import filter_meaning
-from engine.core.rules.ruleset import Feature, Since
+from engine.core.rules.ruleset import Feature, RuleSet, Since
+
+Features = frozenset[str]
+EXACT: Final = ("count", "sum", "avg")  # over a window, whatever is corrected
+
+
+@dataclass(frozen=True, slots=True)
+class Follows:
+    """The features that segment, score and portrait follow from."""
+
+    segment: Features
+    score: Features
+    parts: tuple[Features, ...]  # of each dimension of the score
+    stage: Features
+    traits: tuple[Features, ...]
+
+
+def follows(rule_set: RuleSet, scope: Scope, reaches: Mapping[str, Reach]) -> Follows:
+    """`scope` has the names of the client alone."""
+    of = partial(features_behind, scope, reaches)
+    parts = {part.name: of(part.value.names) for part in rule_set.score}
+    return Follows(
+        of(name for segment in rule_set.tiers.segments for name in segment.when.names),
+        of(rule_set.value_score.names if rule_set.value_score is not None else ()),
+        tuple(parts.get(name, frozenset()) for name in DIMENSIONS),
+        of(name for stage in rule_set.stages for name in stage.when.names),
+        tuple(of(trait.value.names) for trait in rule_set.traits),
+    )
+
+
+def features_behind(scope: Scope, features: Collection[str], asked: Iterable[str]) -> Features:
+    """Which of the features are among these names, or those that their definitions and tables read."""
+    read = chain.from_iterable(scope[name].reads or (scope[name],) for name in asked)
+    return frozenset(name.name for name in read if name.name in features)
+
+
+def can_be_unknown(features: Iterable[Feature]) -> Features:
+    """Those that a correction can leave unknown."""
+
+    def corrected(source: str) -> bool:
+        return source in CORRECTABLE or (source not in TOPICS and source != ACTIONS.name)
+
+    found = set()
+    for feature in features:
+        since = feature.window.on if isinstance(feature.window, Since) else None
+        taken_out = corrected(feature.source) and feature.aggregate not in EXACT
+        if taken_out or (since is not None and (corrected(since) or corrected(feature.source))):
+            found.add(feature.name)
+    return frozenset(found)
+
+
+def is_unknown(client: ClientState, features: Features) -> bool:
+    """Whether a correction has left one of them unknown."""
+    return bool(client.unknown_until) and not features.isdisjoint(client.unknown_until)
 
 
 def counted_lines(source: str, plans: Mapping[str, SourcePlan], condition: Condition) -> list[str]:

@@ -22,11 +22,13 @@ from engine.core.contract.topic import event_of, values_of
 from engine.core.contract.topics import Kinds
 from engine.core.language.types import DURATION, MONEY, TIME
 from engine.core.plan.compile import CompiledRule, Plan
+from engine.core.plan.corrected import is_unknown
 from engine.core.rules.occasion import Trigger
 
 FOLLOWS: Final = 11  # place in what waits: of what is said again the action before it, and the channels used so far
 
 
+NOT_KNOWN: Final = "(not known)"  # in `why`: a correction left it unknown
 MAX_TEXTS: Final = 64  # of a client, the latest
 _BYTES: Final = 6
 _pack: Final = msgspec.msgpack.Encoder().encode
@@ -127,8 +129,32 @@ def published_value(value: Any, unit: str | None) -> Value:
     return published
 
 
-def published(names: tuple[tuple[str, str | None], ...], values: tuple[Any, ...]) -> dict[str, Value]:
-    return {name: published_value(value, unit) for (name, unit), value in zip(names, values, strict=True)}
+def parameters_of(client: ClientState, match: Match) -> dict[str, Value]:
+    """The values for its template; what follows from a feature that a correction left unknown is missing."""
+    compiled = match.compiled
+    values = compiled.parameters(client, match.event, match.move)
+    return _published(client, compiled.parameter_names, values, compiled.follows[1], None)
+
+
+def why_of(client: ClientState, match: Match) -> dict[str, Value]:
+    """Every name of its condition, with its value."""
+    compiled = match.compiled
+    values = compiled.why(client, match.event, match.move)
+    return _published(client, compiled.why_names, values, compiled.follows[0], NOT_KNOWN)
+
+
+def _published(
+    client: ClientState,
+    names: tuple[tuple[str, str | None], ...],
+    values: tuple[Any, ...],
+    follows: tuple[frozenset[str], ...],
+    instead: Value,
+) -> dict[str, Value]:
+    found = {name: published_value(value, unit) for (name, unit), value in zip(names, values, strict=True)}
+    if client.unknown_until:
+        doubtful = [name for (name, _), of in zip(names, follows, strict=True) if is_unknown(client, of)]
+        found |= dict.fromkeys(doubtful, instead)
+    return found
 
 
 # -- what the client reads: the same is not sent twice within a time ---------------------------------------------------
@@ -136,9 +162,7 @@ def published(names: tuple[tuple[str, str | None], ...], values: tuple[Any, ...]
 
 def text_of(client: ClientState, match: Match) -> int:
     """A digest of what the client would read."""
-    compiled = match.compiled
-    values = published(compiled.parameter_names, compiled.parameters(client, match.event, match.move))
-    packed = _pack([compiled.rule.template, sorted(values.items())])
+    packed = _pack([match.compiled.rule.template, sorted(parameters_of(client, match).items())])
     return int.from_bytes(blake2b(packed, digest_size=_BYTES).digest(), "big")
 
 

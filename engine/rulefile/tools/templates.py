@@ -1,19 +1,23 @@
 """The templates that a rule set asks for: what a messaging system has to render, with which parameters.
 
 Enters: a rule set, or two. Leaves: Templates, their JSON Schemas, what would break whoever renders them.
-Holds: a template that several rules use has what all of them give; what only some give, or what can be missing, may be
-null or absent.
+Holds: a template that several rules use has what all of them give; what only some give, or what can be missing, if only
+since a correction left a feature unknown, may be null or absent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from engine.core.language.expressions import Expression
 from engine.core.language.types import DURATION, MONEY, TIME
+from engine.core.plan.corrected import can_be_unknown, features_behind
+from engine.core.rules.names import Scopes
 from engine.core.rules.ruleset import Rule, RuleSet
+from engine.rulefile.proof.worlds import scope_of
 from engine.rulefile.tools.diff import Difference
 
 # As they are published: money as a decimal text, a time as RFC 3339, a duration in seconds.
@@ -93,15 +97,25 @@ def templates(rule_set: RuleSet) -> dict[str, Template]:
     of: dict[str, list[Rule]] = {}
     for rule in sorted(rule_set.rules, key=lambda rule: rule.id):
         of.setdefault(rule.template, []).append(rule)
-    return {name: _template(name, of[name]) for name in sorted(of)}
+    doubtful, scopes = can_be_unknown(rule_set.features), Scopes(partial(scope_of, rule_set))
+
+    def is_sure(rule: Rule, value: Expression) -> bool:
+        return not value.optional and not features_behind(scopes[rule.triggers[0]], doubtful, value.names)
+
+    return {name: _template(name, of[name], is_sure) for name in sorted(of)}
 
 
-def _template(name: str, rules: list[Rule]) -> Template:
+def _template(name: str, rules: list[Rule], is_sure: Callable[[Rule, Expression], bool]) -> Template:
     given: dict[str, list[Expression]] = {}
     for rule in rules:
         for parameter, expression in rule.parameters:
             given.setdefault(parameter, []).append(expression)
-    parameters = {key: _parameter(each, always=len(each) == len(rules)) for key, each in sorted(given.items())}
+    sure = {
+        key
+        for key, each in given.items()
+        if len(each) == len(rules) and all(is_sure(rule, dict(rule.parameters)[key]) for rule in rules)
+    }
+    parameters = {key: _parameter(each, always=key in sure) for key, each in sorted(given.items())}
     return Template(
         name,
         tuple(rule.id for rule in rules),
@@ -118,7 +132,7 @@ def _parameter(expressions: list[Expression], *, always: bool) -> Parameter:
     values = None if None in listed else tuple(sorted({value for each in listed for value in each or ()}))
     kind = kinds.pop() if len(kinds) == 1 else "text"
     unit = units.pop() if len(units) == 1 else None
-    return Parameter(kind, unit, values, always and not any(expression.optional for expression in expressions))
+    return Parameter(kind, unit, values, always)
 
 
 def breaking(old: RuleSet, new: RuleSet) -> Iterator[Difference]:
