@@ -114,13 +114,12 @@ def demo(seconds: int | None, rules: Path | None) -> None:
 @main.command()
 def dev() -> None:
     """Start a small Kafka and a Redis on this machine, for trials, until Ctrl-C: no Docker, nothing is kept."""
-    from engine.core.contract.outbound import OUTBOUND
-    from engine.core.contract.topics import DEAD_LETTERS, inbound_topics
     from engine.demo.embedded import EmbeddedError, serve
+    from engine.runtime.kafka.topics import needed
 
     click.echo("# Kafka and Redis for trials; Ctrl-C ends them. In another terminal, and then `engage run`:", err=True)
     try:
-        serve([*inbound_topics(), *OUTBOUND, DEAD_LETTERS, load_settings(None).resent_topic], click.echo)
+        serve([topic.name for topic in needed(load_settings(None))], click.echo)
     except EmbeddedError as error:
         raise click.ClickException(str(error)) from error
 

@@ -132,14 +132,21 @@ def test_a_port_that_is_taken_is_tried_elsewhere(monkeypatch):
 def test_engage_dev_serves_both_until_it_is_asked_to_end():
     command = [sys.executable, "-m", "engine.cli", "dev"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        found = re.fullmatch(
-            r"export ENGAGE_KAFKA=(\S+) ENGAGE_KAFKA_CHECKSUMS=false ENGAGE_REDIS=(\S+)\n", process.stdout.readline()
-        )
-        topics = Producer({"bootstrap.servers": found[1], "log_level": 0}).list_topics(timeout=60).topics
-        assert {"trades", "alerts", "dead-letters", "engage-resent"} <= set(topics)
-        with redis.Redis.from_url(found[2]) as client:
-            assert client.ping()
-            process.terminate()
-            assert process.wait(60) == 0
-            with pytest.raises(redis.ConnectionError):
-                client.ping()
+        try:
+            found = re.fullmatch(
+                r"export ENGAGE_KAFKA=(\S+) ENGAGE_KAFKA_CHECKSUMS=false ENGAGE_REDIS=(\S+)\n",
+                process.stdout.readline(),
+            )
+            topics = Producer({"bootstrap.servers": found[1], "log_level": 0}).list_topics(timeout=60).topics
+            assert {"trades", "alerts", "dead-letters", "engage-resent"} <= set(topics)
+            create = [sys.executable, "-m", "engine.cli", "topics", "--create", "--kafka", found[1]]  # as tutorials do
+            created = subprocess.run(create, capture_output=True, text=True, check=False)
+            assert (created.returncode, created.stdout) == (0, "all topics are as the engine needs them\n")
+            with redis.Redis.from_url(found[2]) as client:
+                assert client.ping()
+                process.terminate()
+                assert process.wait(60) == 0
+                with pytest.raises(redis.ConnectionError):
+                    client.ping()
+        finally:
+            process.kill()
