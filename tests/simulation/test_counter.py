@@ -68,8 +68,9 @@ def test_seeds(first: int) -> None:
     for seed in range(first, first + 20):
         random = Random(seed)
         scenario = generate(random, seed)
-        scenario.refusal, scenario.rebuild = "", None
-        scenario.faults = [f for f in scenario.faults if not f.kind.startswith(("backfill", "rebuild", "retention"))]
+        scenario.refusal, scenario.rebuild, scenario.past = "", None, None
+        others = ("backfill", "rebuild", "retention", "load")
+        scenario.faults = [fault for fault in scenario.faults if not fault.kind.startswith(others)]
         result = run_scenario(scenario, random, processor=COUNTER, judge=judge)
         assert result.violations == [], f"seed {seed}"
         happened += result.seen
