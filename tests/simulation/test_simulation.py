@@ -40,7 +40,7 @@ EVERYTHING = {
     *("open transaction, committed", "open transaction, aborted"),
     *("backfill", "backfill killed at request", "backfill killed in a unit", "backfill paused at request"),
     *("backfill paused in a unit", "features changed meanwhile", "replay from the ledger"),
-    *("load", "load killed at request", "load killed in a unit", "load paused at request", "worker in a load refused"),
+    *("load", "load killed at request", "load killed in a unit", "load paused at request"),
     *("rebuild", "rebuild killed at request", "rebuild paused at request", "failover in a rebuild"),
     *(f"{system} {what}" for system in SYSTEMS for what in ("down", "mute", "flaky", "slow", "request lost")),
     *(f"{system} {what}" for system in SYSTEMS for what in ("request late", "answer lost", "answer slow")),
@@ -160,7 +160,7 @@ LOADS = [
 @pytest.mark.parametrize(("on_topics", "acted", "kind", "seconds"), LOADS)
 def test_every_request_of_a_load(on_topics: bool, acted: Acted, kind: str, seconds: float) -> None:
     """Killed there, or stopped for so long; then it goes on, and workers go on from there."""
-    failed = []
+    failed, refused = [], 0
     for request in range(1, 130):
         random = Random(request)
         scenario = steady(request, random, [])
@@ -168,8 +168,11 @@ def test_every_request_of_a_load(on_topics: bool, acted: Acted, kind: str, secon
         inputs = [item for item in before if item.topic not in ("rule-sets", "rerouted")]
         fault = Fault(0.0, kind, 0, seconds, request)
         scenario.past = Past(inputs, on_topics, acted, BASE_MS, 2_000, 2, workers_wait=request % 2 == 0, fault=fault)
-        failed += run_scenario(scenario, random).violations
+        result = run_scenario(scenario, random)
+        failed += result.violations
+        refused += result.seen["worker in a load refused"]
     assert failed == []
+    assert refused
 
 
 def rebuilt(kind: str, seconds: float, request: int, bug: str = "") -> Result:
