@@ -172,10 +172,11 @@ class World:
         self.loop.spawn(process, lambda: self._life(slot, process))
 
     async def _life(self, slot: Slot, process: Process) -> None:
+        loaded = self._loaded
         try:
             await worker.run(self._worker(process), stop_on_signals(self.clients))
         except Refused as error:
-            self._refused(str(error))
+            self._refused(str(error), loaded)
         except Exception as error:
             if process.alive:
                 self.violations.append(f"{process.name} ended with {error!r}")
@@ -215,12 +216,13 @@ class World:
         places = [f"{{{self.settings.scope}:{number}}}:client:" for number in range(self.scenario.partitions)]
         return any(lists_that_differ(self.redis.data, place) for place in places)
 
-    def _refused(self, reason: str) -> None:
+    def _refused(self, reason: str, loaded: bool) -> None:
+        """`loaded`: when the worker started, all loads had come to their end."""
         self.network.note(f"refused: {reason}")
         if self.pin_key not in self.redis.data.values:  # true
             self.network.seen["emptied Redis refused"] += 1
             self.lost_pins()
-        elif "a load is under way here" in reason and not self._loaded:
+        elif "a load is under way here" in reason and not loaded:
             self.network.seen["worker in a load refused"] += 1
         elif reason.startswith("this Redis holds no state") and self.pin_key in self.redis.forgot:
             self.network.note("the operator, or a worker that had looked at an empty ledger, was quicker")
