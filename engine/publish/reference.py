@@ -124,8 +124,8 @@ def _keys(part: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str,
     required = part.get("required", ())
     shown: list[tuple[str, list[Any]]] = []
     named = part.get("additionalProperties")
-    if isinstance(named, dict):
-        yield from _keys(named, f"{prefix}<name>.")
+    for kind in (named, *named.get("anyOf", ())) if isinstance(named, dict) else ():  # an entry may be empty
+        yield from _keys(kind, f"{prefix}<name>.")
     for key, value in part.get("properties", {}).items():
         said = value.get("description", key.replace("_", " ").capitalize())
         below = [] if key in (*TOPICS, ACTIONS.name) else list(_below(value))
@@ -148,10 +148,14 @@ def _allowed(value: Mapping[str, Any]) -> str:
 
 
 def _below(value: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
+    """The mappings that it can be, or a list of: each once."""
+    found: list[Mapping[str, Any]] = []
     for kind in (value, *value.get("anyOf", ())):
         for inner in (kind, kind.get("items", {})):
-            if "properties" in inner or isinstance(inner.get("additionalProperties"), dict):
-                yield inner
+            mapping = "properties" in inner or isinstance(inner.get("additionalProperties"), dict)
+            if mapping and inner not in found:
+                found.append(inner)
+    return found
 
 
 FILES: Final = {

@@ -37,8 +37,11 @@ def outcomes(text: str, policy: str = FREE, **others: str) -> set[str]:
     return {outcome.value for outcome in found}
 
 
-def classed(text: str) -> str:
-    return f"classes: {{service: {text}}}"
+LAW = rule("r", **{"class": "regulatory"})
+
+
+def classed(text: str, name: str = "service") -> str:
+    return f"classes: {{{name}: {text}}}"
 
 
 @pytest.mark.parametrize(
@@ -75,9 +78,13 @@ def classed(text: str) -> str:
             ALWAYS | TO_CLIENT | (WAITS - {"quiet_hours"}) | {"rate"},
         ),
         (rule("r", audience="team"), FREE + "rates: {all: {at_most: 9, per: hour}}", ALWAYS),
-        (rule("r"), FREE + classed("{exempt: [consent], channels: [sms, app_push]}"), ALWAYS | {"do_not_contact"}),
-        (rule("r"), FREE + classed("{exempt: [consent], channels: [sms]}"), ALWAYS | TO_CLIENT),
-        (rule("r"), FREE + classed("{exempt: [do_not_contact, snooze]}"), {"cooldown", "no_consent", "sent"}),
+        (
+            LAW,
+            FREE + classed("{exempt: [consent], channels: [sms, app_push]}", "regulatory"),
+            ALWAYS | {"do_not_contact"},
+        ),
+        (LAW, FREE + classed("{exempt: [consent], channels: [sms]}", "regulatory"), ALWAYS | TO_CLIENT),
+        (LAW, FREE + classed("{exempt: [do_not_contact, snooze]}", "regulatory"), {"cooldown", "no_consent", "sent"}),
     ],
 )
 def test_of_a_rule_what_its_fields_and_the_policy_make_possible(text: str, policy: str, expected: set[str]) -> None:

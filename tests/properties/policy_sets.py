@@ -231,9 +231,12 @@ def a_class(random: Random, name: str) -> Drawn:
     if name == "regulatory" and maybe(random, 0.4):
         return {"exempt": list(EXEMPTIONS), "channels": some(random, CHANNELS, 3)}
     if maybe(random, 0.35):
-        found["exempt"] = some(random, EXEMPTIONS, 3)
-        if "consent" in found["exempt"]:
-            found["channels"] = some(random, CHANNELS)
+        exempt = some(random, EXEMPTIONS, 3)
+        channels = some(random, CHANNELS) if "consent" in exempt else []
+        if name == "regulatory":
+            found = {"exempt": exempt} | ({"channels": channels} if channels else {})
+        elif left := [one for one in exempt if one not in ("consent", "do_not_contact")]:
+            found["exempt"] = left
     if maybe(random, 0.25):
         found["counts"] = False
     if maybe(random, 0.3):

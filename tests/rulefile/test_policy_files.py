@@ -52,6 +52,18 @@ LOGIN = "event: {logins: {}}"
         ("rests: {sms: {after: 3}}", "policy.yaml:2:14: missing key for; add it"),
         ("answers: {sms: client.tier}", "policy.yaml:2:16: expected a plain number, found a text; "),
         ("answers: {sms: sms_opened}", 'policy.yaml:2:16: unknown name "sms_opened"; '),
+        (
+            "classes: {service: {exempt: [caps, consent], channels: [sms]}}",
+            "policy.yaml:2:36: class service exempt from consent; leave it out: only the class",
+        ),
+        (
+            "classes: {service: {exempt: do_not_contact}}",
+            "policy.yaml:2:29: class service exempt from do_not_contact; leave it out: only the class",
+        ),
+        (
+            "caps: {c: {at_most: 1, per: day, of: {tag: a}}}",
+            'policy.yaml:2:44: no rule has tag "a"; give a rule the tag',
+        ),
         ("classes: {service: {holdout: maybe}}", 'policy.yaml:2:30: unknown value "maybe"; allowed: true, false'),
     ],
 )

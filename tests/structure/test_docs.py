@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -21,6 +23,7 @@ from engine.core.rules import names
 from engine.core.rules.ruleset import RuleSet
 from engine.publish import reference
 from engine.rulefile.read.load import load, read_directory
+from engine.rulefile.schema import schema
 from engine.runtime.observe.metrics import Metrics
 from engine.runtime.settings import Settings
 
@@ -62,6 +65,34 @@ def test_the_documentation_has_a_word_on_each(text: str, words: list[str]) -> No
     missing = [word for word in words if not re.search(rf"`[^`\n]*(?<![\w.-]){re.escape(word)}(?![\w-])", text)]
     assert words
     assert not missing
+
+
+def keys_of(part: Any) -> Iterator[tuple[str, ...]]:
+    """The path of every key that can be written, names that are free as <name>."""
+    if isinstance(part, list):
+        for one in part:
+            yield from keys_of(one)
+    if not isinstance(part, dict):
+        return
+    for combined in ("anyOf", "items"):
+        yield from keys_of(part.get(combined))
+    for path in keys_of(part.get("additionalProperties")):
+        yield "<name>", *path
+    for key, value in part.get("properties", {}).items():
+        yield (key,)
+        yield from ((key, *path) for path in keys_of(value))
+
+
+@pytest.mark.parametrize("file", ["policy", "events", "definitions", "features", "tiers", "calendar", "score"])
+def test_the_reference_has_every_key_of_a_file(file: str) -> None:
+    said = schema.rule_file_schemas(None, "")[f"{file}.json"]
+    listed = dict(
+        re.findall(r"^\| `([^`]+)` \| (?:yes)? \| (.*) \|$", REFERENCE.partition(f"### {file}.yaml")[2], re.M)
+    )
+    alike = {path for path, text in listed.items() if text.startswith("As `")}
+    for path in keys_of(said):
+        above = {".".join(path[:n]) for n in range(1, len(path))}
+        assert ".".join(path) in listed or above & alike, path
 
 
 def test_the_reference_is_that_of_the_code() -> None:

@@ -25,7 +25,8 @@ Zone = Literal["firm", "client"]
 DAYS_OF: Final[dict[Per, int]] = {"hour": 1, "day": 1, "week": 7, "month": 31}  # at most
 LONGEST_CAP_DAYS: Final = 31
 USUAL: Final = "service"  # the class of a rule that names none
-NEVER_BROKEN: Final = "regulatory"  # the class that no breaker pauses unless the policy says what it excepts
+REGULATORY: Final = "regulatory"  # the one class that can go out without consent, and to who is not to be contacted
+NEVER_BROKEN: Final = REGULATORY  # the class that no breaker pauses unless the policy says what it excepts
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ class ContactClass:
 
 
 CLASSES: Final = (
-    ContactClass("regulatory", get_args(Exemption), counts=False, channels=("email", "sms"), holdout=False),
+    ContactClass(REGULATORY, get_args(Exemption), counts=False, channels=("email", "sms"), holdout=False),
     ContactClass("risk", ("rates",), purpose="risk", holdout=False),
     ContactClass("service"),
     ContactClass("relationship"),

@@ -17,6 +17,7 @@ from engine.core.rules.policy import (
     CLASSES,
     LONGEST_CAP_DAYS,
     NEVER_BROKEN,
+    REGULATORY,
     Bounds,
     Breaker,
     Cap,
@@ -44,6 +45,7 @@ CHANNELS: Final[tuple[str, ...]] = get_args(Channel)
 KINDS: Final[tuple[str, ...]] = get_args(Kind)
 PURPOSES: Final[tuple[str, ...]] = get_args(Purpose)
 EXEMPTIONS: Final[tuple[str, ...]] = get_args(Exemption)
+BY_LAW: Final = ("consent", "do_not_contact")  # what only the class regulatory can be exempt from
 WHEN_QUIET: Final[tuple[str, ...]] = get_args(WhenQuiet)
 PERS: Final[tuple[str, ...]] = get_args(Per)
 ZONES: Final[tuple[str, ...]] = get_args(Zone)
@@ -149,6 +151,10 @@ def _class(reader: Reader, name: str, node: Node) -> ContactClass:
     fields = reader.mapping(node, (), CLASS_KEYS) if not (isinstance(node, Scalar) and not node.value) else {}
     exempt = cast("tuple[Exemption, ...]", reader.choices(fields["exempt"], EXEMPTIONS)) if "exempt" in fields else ()
     channels = reader.choices(fields["channels"], CHANNELS) if "channels" in fields else ()
+    for item in _values(fields.get("exempt")):
+        if item.value in BY_LAW and name != REGULATORY:
+            remedy = f"leave it out: only the class {REGULATORY} can be, for what the law asks for"
+            reader.problem(item, f"class {name} exempt from {item.value}", remedy)
     if channels and "consent" not in exempt:
         remedy = "leave them out, or add consent to exempt: they are what is used without the client's agreement"
         reader.problem(fields["channels"], f"channels of class {name}, which asks for consent", remedy)
@@ -328,14 +334,10 @@ def _span(reader: Reader, node: Node | None) -> tuple[int, int]:
         return 0, 1
     begin, _, until = scalar.value.partition("-")
     if SPAN.fullmatch(scalar.value) and begin != until:
-        return _minute(begin), _minute(until)
+        return int(begin[:2]) * 60 + int(begin[3:]), int(until[:2]) * 60 + int(until[3:])
     remedy = 'write "00:00-24:00" for whole days' if begin == until else 'write a text such as "21:30-08:30"'
     reader.wrong(scalar, f'not a span of the day: "{scalar.value[:40]}"', remedy)
     return 0, 1
-
-
-def _minute(text: str) -> int:
-    return int(text[:2]) * 60 + int(text[3:])
 
 
 def _selection(reader: Reader, node: Node | None, classes: tuple[str, ...]) -> Selection:
@@ -366,28 +368,30 @@ def check_names(reader: Reader, root: Node, rules: Sequence[Rule], classes: Iter
         "tag": {tag for rule in rules for tag in rule.tags},
         "team": set(reader.owners) or {rule.owner for rule in rules},
     }
-    _, breaker = getattr(root, "entries", {}).get("breaker", (None, None))
-    _, excepted = getattr(breaker, "entries", {}).get("except", (None, None))
     allowed = {*classes, *known["rule"]}
-    for item in _values(excepted):
+    for item in _values(_at(root, "breaker", "except")):
         if item.value not in allowed:
-            reader.problem(
-                item, f'neither a class nor a rule: "{item.value[:80]}"', nearest(item.value, sorted(allowed))
-            )
+            remedy = nearest(item.value, sorted(allowed))
+            reader.problem(item, f'neither a class nor a rule: "{item.value[:80]}"', remedy)
     for node in _selections(root):
         for key, names in known.items():
             for item in _values(node.get(key)):
                 if item.value not in names:
                     said = "there is no team" if key == "team" and reader.owners else f"no rule has {key}"
-                    reader.problem(item, f'{said} "{item.value[:80]}"', nearest(item.value, sorted(names)))
+                    remedy = nearest(item.value, sorted(names)) if names else f"give a rule the {key}, or leave it out"
+                    reader.problem(item, f'{said} "{item.value[:80]}"', remedy)
 
 
 def _selections(root: Any) -> Iterable[dict[str, Node]]:
     for section in ("caps", "quiet_hours", "rates"):
-        _, listed = getattr(root, "entries", {}).get(section, (None, None))
-        for _, entry in getattr(listed, "entries", {}).values():
-            _, of = getattr(entry, "entries", {}).get("of", (None, None))
-            yield {key: value for key, (_, value) in getattr(of, "entries", {}).items()}
+        for _, entry in getattr(_at(root, section), "entries", {}).values():
+            yield {key: value for key, (_, value) in getattr(_at(entry, "of"), "entries", {}).items()}
+
+
+def _at(node: Any, *path: str) -> Any:
+    for key in path:
+        _, node = getattr(node, "entries", {}).get(key, (None, None))
+    return node
 
 
 def _values(node: Node | None) -> list[Scalar]:

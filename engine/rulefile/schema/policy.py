@@ -41,7 +41,10 @@ def policy_schema() -> Schema:
         ),
     }
     one_class: Keys = {
-        "exempt": (choices(policy.EXEMPTIONS), "What does not concern its rules."),
+        "exempt": (
+            choices(policy.EXEMPTIONS),
+            "What does not concern its rules. Of regulatory alone: consent, do_not_contact.",
+        ),
         "counts": ({"type": "boolean"}, "Whether what it sends counts towards caps that do not name it; true."),
         "purpose": (choice(policy.PURPOSES), "What the client's consent must be for."),
         "when_quiet": (choice(policy.WHEN_QUIET), "What becomes of its actions in quiet hours; drop unless said."),
