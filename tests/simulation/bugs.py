@@ -21,6 +21,7 @@ BY_SCENARIO: Final = (
     "a wait that loses a cancellation",
     "a rebuild falls over what it finds moved",
     "a sweep goes on though other rules decided meanwhile",
+    "workers decide while a past is being loaded",
 )
 
 

@@ -87,6 +87,5 @@ FIRST_SEED: Final[dict[str, int]] = {
     "no clients in Redis, nothing to fill": 144,
     "a load that goes on asks anew where the past ends": 26,
     "a load that goes on commits a bucket from its beginning": 320,
-    "workers decide while a past is being loaded": 193,
     "a load is over when Redis says so": 198,
 }

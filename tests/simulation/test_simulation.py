@@ -27,7 +27,7 @@ from tests.simulation.scenario import BASE_MS, EVICTED, REFUSALS, WALL_MS_PER_S,
 pytestmark = pytest.mark.simulation
 
 SEEDS = 400
-LOST, FALLEN, INTERRUPTED = BY_SCENARIO
+LOST, FALLEN, INTERRUPTED, TOO_SOON = BY_SCENARIO
 
 # Of what a scenario or the network can do, 400 seeds must show each.
 EVERYTHING = {
@@ -157,22 +157,29 @@ LOADS = [
 ]
 
 
+def loaded(on_topics: bool, acted: Acted, kind: str, seconds: float, request: int, bug: str = "") -> Result:
+    """Something happens at the n-th request of a load; workers wait for its end, or do not."""
+    random = Random(request)
+    scenario = steady(request, random, [])
+    before = earlier(draw_inputs(random, scenario, 40), 10.0, 10 * WALL_MS_PER_S)
+    inputs = [item for item in before if item.topic not in ("rule-sets", "rerouted")]
+    fault = Fault(0.0, kind, 0, seconds, request)
+    scenario.past = Past(inputs, on_topics, acted, BASE_MS, 2_000, 2, workers_wait=request % 2 == 0, fault=fault)
+    return run_scenario(scenario, random, bug)
+
+
 @pytest.mark.parametrize(("on_topics", "acted", "kind", "seconds"), LOADS)
 def test_every_request_of_a_load(on_topics: bool, acted: Acted, kind: str, seconds: float) -> None:
     """Killed there, or stopped for so long; then it goes on, and workers go on from there."""
-    failed, refused = [], 0
-    for request in range(1, 130):
-        random = Random(request)
-        scenario = steady(request, random, [])
-        before = earlier(draw_inputs(random, scenario, 40), 10.0, 10 * WALL_MS_PER_S)
-        inputs = [item for item in before if item.topic not in ("rule-sets", "rerouted")]
-        fault = Fault(0.0, kind, 0, seconds, request)
-        scenario.past = Past(inputs, on_topics, acted, BASE_MS, 2_000, 2, workers_wait=request % 2 == 0, fault=fault)
-        result = run_scenario(scenario, random)
-        failed += result.violations
-        refused += result.seen["worker in a load refused"]
-    assert failed == []
-    assert refused
+    results = [loaded(on_topics, acted, kind, seconds, request) for request in range(1, 130)]
+    assert [violation for result in results for violation in result.violations] == []
+    assert any(result.seen["worker in a load refused"] for result in results)
+
+
+def test_workers_that_decide_while_a_past_is_loaded() -> None:
+    """Those that do not wait for its end: clients begin without their past."""
+    kind = "load killed at request"
+    assert any(loaded(True, "all", kind, 0.0, request, TOO_SOON).violations for request in range(1, 130, 2))
 
 
 def rebuilt(kind: str, seconds: float, request: int, bug: str = "") -> Result:
