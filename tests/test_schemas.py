@@ -1,6 +1,7 @@
 """The published schemas: valid themselves, in step with the models, and they accept and refuse what the engine does."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML
 
 from engine.core.client.record import PUBLIC_FIELDS
-from engine.core.contract.outbound import OUTBOUND, OUTBOUND_MODEL, TOPIC_OF_KIND, Rejection
+from engine.core.contract.outbound import OUTBOUND, OUTBOUND_MODEL, RETRACTION, TOPIC_OF_KIND, Rejection
 from engine.core.contract.topics import TOPICS, inbound_topics
 from engine.demo.simulator import simulate
 from engine.publish.schemas import check, generate, write
@@ -47,6 +48,19 @@ def test_each_is_a_valid_schema_with_its_own_id(name):
     assert schema["$id"] == f"https://engage.example/schemas/{name}"
     assert schema["title"]
     assert schema["description"]
+
+
+def test_a_firm_says_where_it_keeps_the_schemas():
+    """Each file's own address there is its `$id`, what headers say, and the only thing that differs."""
+    url = "https://schemas.firm.example/engage"
+    files = generate(url=url)
+    assert "".join(files.values()).count(url) > len(files)
+    for name, text in files.items():
+        assert text.replace(f"{url}/", "https://engage.example/schemas/") == FILES[name]
+        if name.endswith(".json"):
+            assert json.loads(text)["$id"] == f"{url}/{name}"
+    where = re.findall(r"const: (https:\S+/schemas/\S+)", FILES["asyncapi.yaml"])
+    assert sorted(where) == sorted(f"https://engage.example/schemas/{name}.json" for name in (*OUTBOUND, RETRACTION))
 
 
 def test_the_repository_holds_what_is_generated():

@@ -101,12 +101,15 @@ def simulate(
     help="put the names of these rule files, such as features and tiers, into the schemas of rule files",
 )
 @click.argument("directory", type=PathOf("folder"), default=Path("schemas"))
+@settings_options("schemas_url")
 @JSON
-def schemas(check_only: bool, rules: Path | None, directory: Path, as_json: bool) -> None:
+def schemas(
+    check_only: bool, rules: Path | None, directory: Path, as_json: bool, settings_file: Path | None, **given: Any
+) -> None:
     """Write the JSON Schemas and the AsyncAPI document of all that crosses the border, and those of rule files."""
     from engine.publish import schemas as schemas_
 
-    rule_set = None
+    rule_set, url = None, load_settings(settings_file, **given).schemas_url
     if rules is not None:
         from engine.runtime.rule_sets.archive import load_directory
 
@@ -114,7 +117,7 @@ def schemas(check_only: bool, rules: Path | None, directory: Path, as_json: bool
             rule_set = load_directory(rules)
         except Refused as error:
             raise click.ClickException(str(error)) from error
-    lines = schemas_.check(directory, rule_set) if check_only else schemas_.write(directory, rule_set)
+    lines = (schemas_.check if check_only else schemas_.write)(directory, rule_set, url)
     answer(as_json, {"files": lines}, lines)
     sys.exit(1 if check_only and lines else 0)
 

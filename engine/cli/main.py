@@ -67,6 +67,7 @@ _CONNECTION = ("kafka", "redis", "prefix", "app_id")
     "cache_mb",
     "batch_records",
     "redis_never_evicts",
+    "schemas_url",
 )
 def run(settings_file: Path | None, **given: Any) -> None:
     """Run a worker until SIGTERM. Start as many as there are cores and machines; they share the partitions."""

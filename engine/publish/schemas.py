@@ -24,6 +24,7 @@ from engine.core.contract.outbound import (
     OUTBOUND,
     OUTBOUND_MODEL,
     RETRACTION,
+    SCHEMAS_URL,
     TOPIC_OF_KIND,
     Rejection,
     Retraction,
@@ -34,7 +35,6 @@ from engine.core.rules.ruleset import RuleSet
 from engine.publish import asyncapi
 from engine.rulefile.schema.schema import rule_file_schemas
 
-BASE: Final = "https://engage.example/schemas"
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 REMEDY: Final = "run `engage schemas` and commit the result"
 RFC3339_PATTERN: Final = r"^\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(\.\d+)?([Zz]|[+-]\d{2}:\d{2})$"
@@ -71,7 +71,7 @@ def _tidy(node: Any) -> Any:
 
 def _from_model(name: str, title: str, model: type[BaseModel], mode: str) -> Schema:
     raw = model.model_json_schema(mode=cast(Any, mode))
-    return {"$schema": DIALECT, "$id": f"{BASE}/{name}", "title": title, **_tidy(raw)}
+    return {"$schema": DIALECT, "$id": name, "title": title, **_tidy(raw)}
 
 
 def _inbound(topic: str) -> Schema:
@@ -126,7 +126,7 @@ def _retraction() -> Schema:
 
 
 def _object(name: str, title: str, description: str, properties: Schema, required: list[str]) -> Schema:
-    head = {"$schema": DIALECT, "$id": f"{BASE}/{name}", "title": title, "description": description}
+    head = {"$schema": DIALECT, "$id": name, "title": title, "description": description}
     return {**head, "type": "object", "properties": properties, "required": required}
 
 
@@ -199,8 +199,10 @@ def _client_record() -> Schema:
     return _object("client-record.json", "Client record in Redis", description, properties, list(PUBLIC_FIELDS))
 
 
-def generate(rule_set: RuleSet | None = None) -> dict[str, str]:
-    """File name -> text of every file under schemas/; those of rule files with the names of a rule set."""
+def generate(rule_set: RuleSet | None = None, url: str = SCHEMAS_URL) -> dict[str, str]:
+    """File name -> text of every file under schemas/; those of rule files with the names of a rule set. `url` is where
+    the files are to be found: each one's `$id` is its own address there.
+    """
     declared = NONE_DECLARED if rule_set is None else rule_set.declared_types
     inbound = {topic: _inbound(topic) for topic in inbound_topics()}
     own = {name: _of_event(declared_file(name), kind.model) for name, kind in declared.items()}
@@ -211,7 +213,9 @@ def generate(rule_set: RuleSet | None = None) -> dict[str, str]:
     schemas |= {outbound_file(topic): schema for topic, schema in outbound.items()}
     schemas |= {f"{RETRACTION}.json": retraction}
     schemas |= {"dead-letter-headers.json": dead_letter_headers, "client-record.json": _client_record()}
-    schemas |= {f"{RULE_FILES}/{name}": schema for name, schema in rule_file_schemas(rule_set, BASE).items()}
+    schemas |= {f"{RULE_FILES}/{name}": schema for name, schema in rule_file_schemas(rule_set, url).items()}
+    for name, schema in schemas.items():
+        schema["$id"] = f"{url}/{name}"
     files = {name: json.dumps(schema, indent=2, ensure_ascii=False) + "\n" for name, schema in schemas.items()}
     yaml = YAML()
     yaml.width = 120
@@ -222,10 +226,10 @@ def generate(rule_set: RuleSet | None = None) -> dict[str, str]:
     return files | {"asyncapi.yaml": out.getvalue()}
 
 
-def write(directory: Path, rule_set: RuleSet | None = None) -> list[str]:
+def write(directory: Path, rule_set: RuleSet | None = None, url: str = SCHEMAS_URL) -> list[str]:
     """Make the directory's schema files be those generated; the names of the files written or removed."""
     (directory / RULE_FILES).mkdir(parents=True, exist_ok=True)
-    files = generate(rule_set)
+    files = generate(rule_set, url)
     changed = []
     for name, text in files.items():
         path = directory / name
@@ -238,9 +242,9 @@ def write(directory: Path, rule_set: RuleSet | None = None) -> list[str]:
     return changed
 
 
-def check(directory: Path, rule_set: RuleSet | None = None) -> list[str]:
+def check(directory: Path, rule_set: RuleSet | None = None, url: str = SCHEMAS_URL) -> list[str]:
     """What differs between the directory and what the models say, a line each, with the remedy; empty when nothing."""
-    files = generate(rule_set)
+    files = generate(rule_set, url)
     faults = []
     for name, text in files.items():
         path = directory / name

@@ -27,12 +27,15 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from engine.core.contract.outbound import OUTBOUND
+from engine.core.contract.outbound import OUTBOUND, SCHEMAS_URL
 from engine.core.contract.topics import DEAD_LETTERS, REROUTED
 from engine.runtime.addresses import RedisAddresses, is_host, odd_characters
 
 # Of one unit, to load and to apply: redis-py gives up a connection after 3 s, an answer after 10.
 REDIS_WAITS_S: Final = 30.0
+_SCHEMAS_URL: Final = re.compile(  # a file's name is put after it
+    r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~!$&'()*+,;=:@%-]+)*", re.ASCII
+)
 
 
 class Settings(BaseSettings):
@@ -76,6 +79,9 @@ class Settings(BaseSettings):
     prefix: str = Field("", pattern=r"^[A-Za-z0-9._-]{0,100}$", description="put before every topic's name")
     app_id: str = Field(
         "engage", pattern=r"^[A-Za-z0-9_-]{1,64}$", description="names the group, the producers and the keys in Redis"
+    )
+    schemas_url: str = Field(
+        SCHEMAS_URL, description="where you keep schemas/: ce_dataschema of all that is published begins with it"
     )
     web_host: str = Field("127.0.0.1", description="address of metrics and health")
     web_port: int = Field(6066, ge=1, le=65535, description="port of metrics and health")
@@ -128,6 +134,15 @@ class Settings(BaseSettings):
             if not is_host(host[1:-1] if host.startswith("[") and host.endswith("]") else host):
                 raise ValueError("needs HOST:PORT[,HOST:PORT], each HOST a name or an address ([...] for IPv6)")
         return servers
+
+    @field_validator("schemas_url")
+    @classmethod
+    def _is_an_absolute_url(cls, url: str) -> str:
+        if not _SCHEMAS_URL.fullmatch(url):
+            raise ValueError(
+                "needs an address such as https://schemas.firm.example/engage, without ? # or / at its end"
+            )
+        return url
 
     @field_validator("web_host")
     @classmethod

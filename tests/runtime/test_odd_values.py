@@ -41,6 +41,8 @@ ODD: dict[str, list[str]] = {
     "watch": [*TEXT, "maybe", "2"],
     "prefix": ["a b", "a\nb", "a/b", "\udcff", "€", LONG],
     "app_id": [*TEXT, "a b", "a.b", "é", LONG],
+    "schemas_url": [*TEXT, "schemas", "ftp://h/x", "https://", "https:///x", "https://h/", "https://h/a b", "https://h/x?y",
+                    "https://h/x#y", "https://h//x", "https://user@h/x", "https://h:x/y", 'https://h/"', "https://密码/x"],
     "web_host": HOSTS,
     "web_port": [*WHOLE, "0", "65536", "http"],
     "log_level": [*TEXT, "INFO", "trace"],
@@ -141,6 +143,7 @@ def test_settings_that_make_no_sense_together() -> None:
         ("kafka_password", ["pass word", "密码", "#!§"]),
         ("web_port", ["1", "65535"]),
         ("prefix", ["", "cn."]),
+        ("schemas_url", ["https://h", "http://h:1/a/b.c/v1", "http://[::1]:1/x", "https://h/%E5/~a"]),
     ],
 )  # fmt: skip
 def test_what_is_usual_is_accepted(name: str, usual: list[str]) -> None:
@@ -266,6 +269,8 @@ def test_options_and_arguments(name: str) -> None:
         odds = OPTIONS.get(parameter.name or "") or ODD[parameter.name or ""]
         if name in ("schemas", "init") and parameter.name == "directory":
             odds = [*TEXT, __file__]  # it makes the directory
+        if name == "decisions" and parameter.name == "days":
+            odds = [odd for odd in odds if odd != "0"]  # only what waits
         for odd in odds:
             if "\0" not in odd:
                 refused(*arguments(path, command, parameter, odd))

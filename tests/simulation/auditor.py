@@ -45,7 +45,7 @@ from tests.simulation.past import Loading
 from tests.simulation.plans import possible
 from tests.simulation.redis import Data, lists_that_differ, write_rows
 from tests.simulation.scenario import INTAKE_TOPICS, wall_ms
-from tests.simulation.world import World
+from tests.simulation.world import SCHEMAS_URL, World
 
 LAST_OFFSET: Final = 1 << 62
 MAX_DECISIONS: Final = 32  # from one event; far more than the rules here can make
@@ -169,7 +169,9 @@ class _Partition:
             changed = self._backfilled(at, plan, unit, written)
         digest = hashlib.blake2b(digest_size=16)
         for message in messages:
-            self.messages[message.topic, message.key, message.value, message.headers] += 1
+            about = message.schema and ("ce_dataschema", f"{SCHEMAS_URL}/{message.schema}".encode())
+            headers = (*message.headers, about) if about else message.headers
+            self.messages[message.topic, message.key, message.value, headers] += 1
             for part in (message.topic.encode(), message.key or b"", message.value or b""):
                 digest.update(len(part).to_bytes(4, "big") + part)
         if digest.hexdigest() != unit.published:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial
 from random import Random
 from typing import Any
@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 
+from engine.core.contract.message import Message
 from engine.runtime.clients import Clients
 from engine.runtime.kafka.log import KafkaLog
-from engine.runtime.protocol.ledger import Store
+from engine.runtime.protocol.ledger import Store, digest_of_messages
 from engine.runtime.redis.keys import client_key, due_key
 from engine.runtime.redis.store import RedisStore
 from engine.runtime.settings import Settings
@@ -69,6 +70,22 @@ class TestSimulatedLog(KafkaContract):
     async def published(self, open_transactions: bool = False) -> list[tuple[bytes | None, bytes | None]]:
         await asyncio.sleep(0.1)  # markers follow the answer
         return [(entry.key, entry.value) for entry in self.kafka.logs[TopicPartition("tasks", 0)].committed()]
+
+    async def test_a_message_says_where_the_firm_keeps_its_schema(self) -> None:
+        """As a header, which the digest in the ledger leaves out: the same decision under another address replays."""
+        written = Message("tasks", b"c", b"{}", (("ce_id", b"1"), ("ce_retracts", b"2")), schema="tasks.json")
+        foreign = Message("tasks", b"c", b"{}", (("ce_dataschema", b"urn:a-producer:s"),))
+        self.settings = Settings(schemas_url="https://schemas.firm.example/engage")
+        log = self.open_log()
+        await log.start()
+        await log.publish([written, foreign], [b"unit"])
+        await log.stop()
+        await asyncio.sleep(0.1)
+        first, second = self.kafka.logs[TopicPartition("tasks", 0)].committed()
+        where = ("ce_dataschema", b"https://schemas.firm.example/engage/tasks.json")
+        assert first.headers == (*written.headers, where)
+        assert second.headers == foreign.headers
+        assert digest_of_messages([written]) == digest_of_messages([replace(written, headers=first.headers)])
 
 
 class TestSimulatedStore(StoreContract):

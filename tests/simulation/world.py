@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from contextvars import Context
 from functools import partial
 from random import Random
-from typing import Any
+from typing import Any, Final
 from unittest.mock import patch
 
 import structlog
@@ -48,6 +48,8 @@ from tests.simulation.producer import SimProducer
 from tests.simulation.redis import SimRedis, SimRedisClient, lists_that_differ
 from tests.simulation.scenario import DRAIN_S, INTAKE_TOPICS, Input, Scenario, wall_ms
 
+SCHEMAS_URL: Final = "https://schemas.firm.example/engage"
+
 
 class Slot:
     """A place for a worker: a process, and another when it is gone."""
@@ -80,6 +82,7 @@ class World:
             session_timeout_s=2.0,
             batch_records=scenario.batch_records,
             unit_age_s=scenario.unit_age_s,
+            schemas_url=SCHEMAS_URL,
         ).scoped(processor.name, processor.suffix)
         self.pin_key = f"{{{self.settings.scope}}}:partitions"
         self.clients = clients_of(self)

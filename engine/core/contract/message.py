@@ -30,6 +30,9 @@ class Message:
     headers: tuple[tuple[str, bytes], ...]
     timestamp_ms: int | None = None  # None: the time of publishing
     rides: bool = False  # it is published with what else there is, and never the reason to publish at once
+    schema: str | None = (
+        None  # the file of the value's JSON Schema; where the firm keeps these, whoever publishes knows
+    )
 
 
 def rfc3339(moment_ms: int) -> str:

@@ -28,6 +28,7 @@ TOPIC_OF_KIND: Final[dict[str, str]] = {
     "message": "messages",
     "task": "tasks",
 }
+SCHEMAS_URL: Final = "https://engage.example/schemas"  # where the schemas are said to be, unless a setting says where
 RETRACTION: Final = "retraction"  # what is said of an action on its own topic
 DECISIONS: Final = "decisions"
 OUTBOUND: Final = ("tier-changes", *TOPIC_OF_KIND.values(), DECISIONS)

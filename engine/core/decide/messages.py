@@ -1,6 +1,7 @@
 """Outbound messages: decisions as the bytes that are published.
 
-Enters: what was decided, the client's state at that moment. Leaves: Message (topic, key, value, CloudEvents headers).
+Enters: what was decided, the client's state at that moment. Leaves: Message (topic, key, value, CloudEvents headers
+but for ce_dataschema, whose address whoever publishes knows).
 Holds: the bytes follow from the client's own events alone: neither partitions, offsets, batches nor a clock are in
 them.
 """
@@ -49,12 +50,12 @@ def _id(client_id: str, sequence: int, ordinal: int, *what: str) -> str:
 
 
 def _message(topic: str, record: Outbound, type_: str, schema: str | None = None, more: Headers = ()) -> Message:
-    headers = _headers(record.id, record.client_id, record.time, type_, schema or topic)
+    headers = _headers(record.id, record.client_id, record.time, type_)
     value = record.model_dump_json(by_alias=True).encode()
-    return Message(topic, record.client_id.encode(), value, (*headers, *more))
+    return Message(topic, record.client_id.encode(), value, (*headers, *more), schema=f"{schema or topic}.json")
 
 
-def _headers(id_: str, client_id: str, time: str, type_: str, schema: str) -> Headers:
+def _headers(id_: str, client_id: str, time: str, type_: str) -> Headers:
     return (
         ("ce_specversion", b"1.0"),
         ("ce_id", id_.encode()),
@@ -62,7 +63,6 @@ def _headers(id_: str, client_id: str, time: str, type_: str, schema: str) -> He
         ("ce_type", f"engage.{type_}.v1".encode()),
         ("ce_time", time.encode()),
         ("ce_subject", client_id.encode()),
-        ("ce_dataschema", f"https://engage.example/schemas/{schema}.json".encode()),
         ("content-type", b"application/json"),
     )
 
@@ -214,8 +214,8 @@ def _decision(
     }
     if counted := [{"rule_id": one.rule, "outcome": one.outcome, "times": one.times} for one in folded]:
         record["folded"] = counted
-    headers = _headers(id_, client.client_id, time, "decision", DECISIONS)
-    return Message(DECISIONS, client.client_id.encode(), _json(record), headers, rides=True)
+    headers = _headers(id_, client.client_id, time, "decision")
+    return Message(DECISIONS, client.client_id.encode(), _json(record), headers, rides=True, schema=f"{DECISIONS}.json")
 
 
 def retracted_id(client: ClientState, sent: Sent) -> str:

@@ -107,7 +107,7 @@ class KafkaLog:
             self._settings.topic(message.topic),
             value,
             key=message.key,
-            headers=list(message.headers),
+            headers=headers_of(message, self._settings.schemas_url),
             timestamp_ms=message.timestamp_ms,
         )
         sent.add_done_callback(_seen)
@@ -123,6 +123,13 @@ class KafkaLog:
     async def stop(self) -> None:
         producer, self._producer = self._producer, None
         await discard(producer)
+
+
+def headers_of(message: Message, schemas_url: str) -> list[tuple[str, bytes]]:
+    """A message's headers as they are published: with the address of its schema, if it has one."""
+    if message.schema is None:
+        return list(message.headers)
+    return [*message.headers, ("ce_dataschema", f"{schemas_url}/{message.schema}".encode())]
 
 
 def _seen(sent: asyncio.Future[Any]) -> None:
