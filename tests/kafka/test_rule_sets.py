@@ -71,7 +71,7 @@ def test_watched_files(engine: Installation, tmp_path: Path) -> None:
     assert second != first
     eventually(lambda: all(in_force(worker, second) for worker in workers), "the changed rules are in force")
     # a partition changes at its next unit's end, or when it is idle
-    eventually(lambda: all(len(worker.logged("rule set active")) == 2 for worker in workers), "everywhere")
+    eventually(lambda: all(len(worker.logged("rule set active")) == 1 for worker in workers), "everywhere")
     assert rules_that_acted(engine, "C2") == ["any-trade"]
 
     (rules / "extra.yaml").write_text(RULE.replace("trade.amount_cny", "trade.amuont_cny"))
@@ -89,7 +89,7 @@ def test_watched_files(engine: Installation, tmp_path: Path) -> None:
     (rules / "extra.yaml").unlink()
     eventually(lambda: all(in_force(worker, first) for worker in workers), "the mended rules are in force")
     assert watching.metric("engage_rule_set_stale") == 0
-    eventually(lambda: all(len(worker.logged("rule set active")) == 4 for worker in workers), "everywhere")
+    eventually(lambda: all(len(worker.logged("rule set active")) == 2 for worker in workers), "everywhere")
     assert rules_that_acted(engine, "C4") == []
 
     for worker in workers:
@@ -120,7 +120,7 @@ def test_a_new_rule_on_silence_reaches_clients_who_do_nothing(engine: Installati
     assert told() == []
     (rules / "extra.yaml").write_text(SILENT)
     eventually(lambda: len(told()) == len(clients), "every client is told")
-    eventually(lambda: len(worker.logged("sweep ends")) == engine.partitions, "all were looked at")
+    eventually(lambda: len(worker.logged("sweep ends")) == 1, "all were looked at")
     assert sorted(told()) == sorted(clients)
     assert worker.metric("engage_swept_clients_total", result="changed") == len(clients)
     worker.stop()

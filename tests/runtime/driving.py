@@ -30,7 +30,7 @@ from engine.runtime.protocol.processor import Processor
 from engine.runtime.protocol.records import Inbound, read
 from engine.runtime.protocol.unit import UnitLimits
 from engine.runtime.protocol.writes import Write
-from engine.runtime.worker.observing import PartitionMetrics
+from engine.runtime.worker.observing import PartitionMetrics, RulesInUse
 from tests.core.making import at, event_of, login, plan_of, rule, topic_of
 from tests.memory import Data, Faults, Ledger, MemoryLog, MemoryStore
 
@@ -150,6 +150,7 @@ class Bench:
         self.registry = CollectorRegistry()
         self.metrics = Metrics(self.registry)
         self._plan = plan if callable(plan) else lambda: plan
+        self.rules = RulesInUse(lambda: processor.digest(self._plan()))
         self._publish_faults = Faults(publish_faults)
         self._apply_faults = Faults(apply_faults)
         self._belongs = belongs
@@ -165,7 +166,7 @@ class Bench:
             self._processor,
             plan=self._plan,
             belongs=self._belongs,
-            observer=PartitionMetrics(self.metrics, lambda: self.wall_ms, lambda counts: None),
+            observer=PartitionMetrics(self.metrics, lambda: self.wall_ms, lambda counts: None, self.rules),
             cache_bytes=self._cache_bytes,
             limits=self._limits,
             partitions=self._partitions,

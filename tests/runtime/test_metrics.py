@@ -18,6 +18,7 @@ from engine.core.reading.decode import fallbacks
 from engine.core.rules.ruleset import RuleSet
 from engine.runtime.observe.metrics import STATES, Metrics
 from engine.runtime.protocol.unit import OpenUnit
+from engine.runtime.worker.observing import RulesInUse
 from tests.core.making import at, balance, event_of, login, plan_of, profile, rule, shipped_plan, trade
 from tests.runtime.driving import Bench, all_batches, take_all, topics_of
 
@@ -331,3 +332,35 @@ def test_scrapers_get_the_form_they_ask_for():
     assert families.keys() == {f.name for f in text_string_to_metric_families(metrics.text().decode())}
     sent = [s for s in families["engage_decisions"].samples if s.value == 3]
     assert [s.labels for s in sent] == [{"rule": "a", "outcome": "sent"}]
+
+
+def test_a_worker_says_once_what_all_its_partitions_have_come_to():
+    rules = {"newest": "old"}
+    use = RulesInUse(lambda: rules["newest"])
+
+    def lines(*stands: tuple[int, str, bool], gone: int | None = None) -> list[str]:
+        with capture_logs() as written:
+            for stand in stands:
+                use.stands(*stand)
+            if gone is not None:
+                use.forget(gone)
+        return [line["event"].partition(":")[0] + "".join(map(str, line.get("partitions", []))) for line in written]
+
+    begins, ends = "sweep begins", "sweep ends"
+    assert lines(*((number, "old", False) for number in range(3))) == []  # whoever loads a start's rules tells of them
+    rules["newest"] = "new"
+    assert lines((0, "new", True), (0, "new", False), (1, "new", True)) == [begins]  # 2 has them yet to come
+    assert lines((2, "new", True)) == ["rule set active012"]
+    assert lines((2, "new", False)) == []
+    assert lines((1, "new", False)) == [ends]
+    assert lines((1, "new", False), (3, "new", False)) == []  # one was started again, one came
+    rules["newest"] = "newer"
+    assert lines((0, "newer", True), (1, "newer", False), (2, "newer", False)) == [begins]
+    assert lines(gone=3) == ["rule set active012"]  # the last that used others was taken away
+    assert lines(gone=0) == [ends]
+    rules["newest"] = "newest"
+    assert lines((1, "newer", False), (2, "newest", False)) == []
+    rules["newest"] = "last"
+    assert lines((1, "newest", False), (2, "last", False)) == []
+    assert lines((1, "last", False)) == ["rule set active12"]
+    assert lines(gone=7) == lines(gone=1) == lines(gone=2) == []

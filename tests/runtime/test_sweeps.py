@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import pytest
+from structlog.testing import capture_logs
 
 from engine.core.client.sections import pack
 from engine.core.plan.compile import Plan
@@ -68,6 +69,28 @@ async def test_all_clients_are_looked_at_a_few_at_a_time_and_once():
     assert (told(bench), worker.position.swept) == (EVERYONE, SILENT.timed.digest)
     units = [decode_unit(record) for _, record in bench.ledger.units()]
     assert [len(step.swept) for unit in units for step in unit.steps if not step.ranges] == [10, 10, 5]
+
+
+async def test_the_log_has_a_line_when_it_begins_and_one_when_it_ends():
+    _, rules, worker = await known()
+    rules.plan = SILENT
+    with capture_logs() as lines:
+        worker.take_newest_plan()
+        await sweep_all(worker)
+    said = [line for line in lines if line["log_level"] == "info"]
+    assert [line["event"].partition(":")[0] for line in said] == ["sweep begins", "rule set active", "sweep ends"]
+    assert said[1]["partitions"] == [7]
+
+
+async def test_a_restart_within_a_sweep_says_so_once_more_and_not_of_the_rules():
+    _, rules, worker = await known()
+    rules.plan = SILENT
+    worker.take_newest_plan()
+    await worker.sweep(NOW_MS, 10)
+    with capture_logs() as lines:
+        await worker.recover()
+        await sweep_all(worker)
+    assert [line["event"] for line in lines if line["log_level"] == "info"] == ["sweep ends"]
 
 
 async def test_nobody_is_looked_at_when_only_rules_on_events_are_new():

@@ -95,6 +95,7 @@ class Partition(Generic[Plan, State, Input]):
         self.reached_ms, self.reached_event_ms = 0, self._committed_event_ms
         self._use(self._newest_plan())
         self._observer.recovered(self.number, recovery.units - units, recovery.healed - healed, position.tallies)
+        self._observer.stands(self.number, self.rule_set, self.sweeping)
         return position
 
     @property
@@ -185,7 +186,7 @@ class Partition(Generic[Plan, State, Input]):
         digest = self._processor.swept_by(self._plan)
         cursor = self._sweep_cursor if self._sweeping == digest else 0
         if cursor == 0:
-            log.info("sweep begins: all clients are evaluated under new rules", partition=self.number)
+            self._observer.stands(self.number, self.rule_set, True)
         cursor, client_ids = await self._store.clients(cursor, limit)
         new = [client_id for client_id in client_ids if client_id not in self._cache]
         await self._load(client_ids)
@@ -200,7 +201,7 @@ class Partition(Generic[Plan, State, Input]):
         self._observer.swept(len(changed), len(client_ids) - len(changed))
         self._sweeping, self._sweep_cursor = digest, cursor
         if cursor == 0:
-            log.info("sweep ends", partition=self.number)
+            self._observer.stands(self.number, self.rule_set, self.sweeping)
 
     async def revise(self, client_ids: Sequence[str], change: Callable[[Plan, State], bool], step: Step) -> int:
         """Change states in a unit of their own, without an input; how many `change` says it changed."""
@@ -343,7 +344,7 @@ class Partition(Generic[Plan, State, Input]):
         if plan is not self._plan:
             self._use(plan)
             self._cache.clear()
-            log.info("rule set active", partition=self.number, digest=self.rule_set)
+            self._observer.stands(self.number, self.rule_set, self.sweeping)
 
     def _use(self, plan: Plan) -> None:
         if self._processor.swept_by(plan) != self._processor.swept_by(self._plan):

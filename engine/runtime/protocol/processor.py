@@ -131,6 +131,11 @@ class Observer(Protocol):
 
     def swept(self, changed: int, unchanged: int) -> None: ...
 
+    def stands(self, partition: int, rule_set: str, sweeping: bool) -> None:
+        """After a start, a change of rules, and at both ends of a sweep: the digest of its rules, and whether clients
+        have yet to be evaluated under them.
+        """
+
 
 class NobodyListens:
     """The Observer of commands: it ignores everything."""
@@ -151,3 +156,5 @@ class NobodyListens:
     def ticked(self) -> None: ...
 
     def swept(self, changed: int, unchanged: int) -> None: ...
+
+    def stands(self, partition: int, rule_set: str, sweeping: bool) -> None: ...

@@ -24,13 +24,53 @@ from engine.runtime.worker.rule_costs import CostSampler
 log = structlog.get_logger(__name__)
 
 
+class RulesInUse:
+    """Of all partitions of a worker: a line in the log when the last of them has come to a rule set, and one when the
+    first sweep begins and when the last has ended. `newest` is the digest of the rules that all are to use.
+    """
+
+    def __init__(self, newest: Callable[[], str]) -> None:
+        self._newest = newest
+        self._stand: dict[int, tuple[str, bool]] = {}  # by partition: the rules that it uses, whether it has to sweep
+        self._told: str | None = None  # the rule set of the last line; who loads those of a start reports them
+        self._sweeping = False
+
+    def stands(self, partition: int, rule_set: str, sweeping: bool) -> None:
+        self._stand[partition] = rule_set, sweeping
+        self._tell()
+
+    def forget(self, partition: int) -> None:
+        """It is another worker's now."""
+        if self._stand.pop(partition, None) is not None:
+            self._tell()
+
+    def _tell(self) -> None:
+        used, sweeping = {digest for digest, _ in self._stand.values()}, [s for _, s in self._stand.values() if s]
+        if sweeping and not self._sweeping:
+            self._sweeping = True
+            log.info("sweep begins: all clients are evaluated under new rules")
+        if used != {newest := self._newest()}:
+            return
+        if self._told not in (None, newest):
+            log.info("rule set active", digest=newest, partitions=sorted(self._stand))
+        self._told = newest
+        if self._sweeping and not sweeping:
+            self._sweeping = False
+            log.info("sweep ends")
+
+
 class PartitionMetrics:
     """The Observer of one partition."""
 
     def __init__(
-        self, metrics: Metrics, wall_ms: Callable[[], int], breaker: Callable[[Mapping[tuple[str, ...], int]], None]
+        self,
+        metrics: Metrics,
+        wall_ms: Callable[[], int],
+        breaker: Callable[[Mapping[tuple[str, ...], int]], None],
+        rules: RulesInUse,
     ) -> None:
         self._metrics = metrics
+        self._rules = rules
         self._wall_ms = wall_ms
         self._breaker = breaker  # hears of what each unit counted
         self._costs = CostSampler(metrics)
@@ -86,6 +126,9 @@ class PartitionMetrics:
     def swept(self, changed: int, unchanged: int) -> None:
         self._metrics.swept.labels("changed").inc(changed)
         self._metrics.swept.labels("unchanged").inc(unchanged)
+
+    def stands(self, partition: int, rule_set: str, sweeping: bool) -> None:
+        self._rules.stands(partition, rule_set, sweeping)
 
 
 def _warn_of_refused(partition: int, unit: OpenUnit) -> None:

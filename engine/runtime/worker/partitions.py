@@ -26,7 +26,7 @@ from engine.runtime.rule_sets.breaker import Breaker
 from engine.runtime.settings import Settings
 from engine.runtime.worker.delivery import Delivery
 from engine.runtime.worker.event_loop import Turns
-from engine.runtime.worker.observing import PartitionMetrics
+from engine.runtime.worker.observing import PartitionMetrics, RulesInUse
 from engine.runtime.worker.runner import Runner
 from engine.runtime.worker.waiting import Waiting
 
@@ -76,6 +76,7 @@ class Partitions:
         self._ended = ended
         self._unit = unit
         self._cache_bytes = cache_bytes
+        self._rules = RulesInUse(lambda: processor.digest(plan()))
         self._turns = Turns(AT_ONCE, (unit or UnitLimits()).tick_clients, lambda: breaker.holds)
         self._wanted: frozenset[int] = frozenset()
         self._changed = asyncio.Event()
@@ -130,7 +131,7 @@ class Partitions:
             runner.stop()
         await asyncio.gather(*(task for _, task in ending.values()), return_exceptions=True)
         for number in ending:
-            self._metrics.forget(number)
+            self._forget(number)
 
     def _runner(self, number: int) -> Runner:
         settings, clients, partition_of = self._settings, self._clients, self._partition_of
@@ -143,7 +144,7 @@ class Partitions:
             number,
             plan=self._plan,
             belongs=lambda key: partition_of(key) == number,
-            observer=PartitionMetrics(self._metrics, clients.wall_ms, self._breaker.committed),
+            observer=PartitionMetrics(self._metrics, clients.wall_ms, self._breaker.committed, self._rules),
             cache_bytes=self._cache_bytes or settings.cache_mb * 1_000_000 // share,
             limits=self._unit or UnitLimits(UNITS_RECORDS // max(share, 4)),
             partitions=self._all,
@@ -166,5 +167,9 @@ class Partitions:
     def _fenced(self, number: int) -> None:
         """Another worker has it; the group is to say who should, unless it has: one that is ending was taken away."""
         if self._running.pop(number, None) is not None:
-            self._metrics.forget(number)
+            self._forget(number)
             self._rejoin()
+
+    def _forget(self, number: int) -> None:
+        self._metrics.forget(number)
+        self._rules.forget(number)
