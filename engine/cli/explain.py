@@ -13,7 +13,7 @@ import click
 
 from engine.cli.odd import FILE, Finite, check_question
 from engine.cli.options import load_settings, real_clients, run_to_the_end, settings_options
-from engine.cli.output import JSON, answer
+from engine.cli.output import JSON, answer, progressing
 
 commands = click.Group()  # main.py hangs it on `engage`
 
@@ -118,7 +118,8 @@ def reference_table(
     settings, clients = load_settings(settings_file, **given), real_clients()
     try:
         plan = run_to_the_end(plan_in_use(settings, clients))
-        found = table_of(plan, snapshot, name, where, firm_time_ms(at) if at else clients.wall_ms())
+        with progressing("clients") as moved:
+            found = table_of(plan, snapshot, name, where, firm_time_ms(at) if at else clients.wall_ms(), moved)
     except (Refused, ValueError, OSError) as error:
         raise click.ClickException(str(error)) from error
     answer(as_json, asdict(found), [str(found).removesuffix("\n")])

@@ -74,17 +74,19 @@ def simulate(
     if unknown:
         raise click.UsageError(f"--topics: unknown {', '.join(unknown)}; there are {', '.join(inbound_topics())}")
     try:
-        simulator.write(
-            sys.stdout.buffer,
-            seed=seed,
-            clients=client_count,
-            days=days,
-            end=end,
-            topics=names,
-            count=count,
-            bad_share=bad_share,
-            odd_share=odd_share,
-        )
+        with progressing("simulate", beside_output=True) as moved:
+            simulator.write(
+                sys.stdout.buffer,
+                seed=seed,
+                clients=client_count,
+                days=days,
+                end=end,
+                topics=names,
+                count=count,
+                bad_share=bad_share,
+                odd_share=odd_share,
+                moved=moved,
+            )
     except ValueError as error:
         raise click.UsageError(f"--end: {error}") from error
     except BrokenPipeError:
@@ -182,9 +184,10 @@ def replay_command(
         async def decide_again() -> list[Any]:
             clients = real_clients()
             partitions = await topics.partition_count(settings, clients)
-            return await replay.replay_ledger(settings, clients, partitions, replayed)
+            return await replay.replay_ledger(settings, clients, partitions, replayed, moved)
 
-        messages: Any = run_to_the_end(decide_again())
+        with progressing("replay") as moved:
+            messages: Any = run_to_the_end(decide_again())
     else:
         messages = _replay_file(settings, file or Path("-"), until_ms, replayed)
     for message in messages:

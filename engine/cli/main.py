@@ -191,9 +191,10 @@ def states(settings_file: Path | None, as_json: bool, **given: Any) -> None:
     settings = load_settings(settings_file, **given)
 
     async def read(_: Clients, redis: AnyRedis) -> dict[str, bytes]:
-        return {client_id: state async for client_id, state in reading.all_states(redis, settings.app_id)}
+        return {client_id: state async for client_id, state in reading.all_states(redis, settings.app_id, moved)}
 
-    found = run_to_the_end(_with_redis(settings, read))
+    with progressing("states") as moved:
+        found = run_to_the_end(_with_redis(settings, read))
     counted = {"clients": len(found), "states": replay.states_hash(found.items())}
     answer(as_json, counted, [f"{what} {value}" for what, value in counted.items()])
 
@@ -201,7 +202,7 @@ def states(settings_file: Path | None, as_json: bool, **given: Any) -> None:
 _REASONS = click.Choice([reason.value for reason in Rejection])
 
 
-@main.group("dead-letters", invoke_without_command=True)
+@main.group("dead-letters", cls=Commands, invoke_without_command=True)
 @click.pass_context
 def dead_letters(context: click.Context) -> None:
     """Records that could not be read: list them by reason (the default), send those you pick again."""

@@ -29,10 +29,13 @@ UPDATES_S: Final = 0.2
 
 
 class Commands(click.Group):
-    """Lists its commands by what one wants to do, each with a whole sentence; says what was probably meant."""
+    """Lists its commands, by what one wants to do where there are many, each with a whole sentence; says what was
+    probably meant.
+    """
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        for section, names in SECTIONS.items():
+        sections = SECTIONS if ctx.parent is None else {"Commands": self.list_commands(ctx)}
+        for section, names in sections.items():
             shown = [(name, self.commands[name].get_short_help_str(limit=1_000)) for name in names]
             with formatter.section(section):
                 formatter.write_dl(shown)
@@ -90,14 +93,14 @@ def progress(label: str, length: int | None, *, beside_output: bool = False) -> 
 
 
 @contextmanager
-def progressing(label: str) -> Iterator[Callable[[int, int], None]]:
+def progressing(label: str, *, beside_output: bool = False) -> Iterator[Callable[[int, int], None]]:
     """The same bar, for what says how far it is, and of how much. It begins when that is known."""
     with ExitStack() as stack:
         bar: Any = None
 
         def moved(done: int, of: int) -> None:
             nonlocal bar
-            bar = bar or stack.enter_context(progress(label, of))
+            bar = bar or stack.enter_context(progress(label, of, beside_output=beside_output))
             bar.update(done - bar.pos)
 
         yield moved

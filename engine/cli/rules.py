@@ -18,7 +18,7 @@ import click
 
 from engine.cli.odd import DIRECTORY, FILE, PathOf, urls
 from engine.cli.options import load_settings, real_clients, run_to_the_end, settings_options
-from engine.cli.output import JSON, answer, unusable
+from engine.cli.output import JSON, Commands, answer, progressing, unusable
 from engine.core.contract.message import rfc3339
 
 if TYPE_CHECKING:
@@ -136,8 +136,9 @@ def _asked(
     try:
         after = compile_rule_set(carried(archive, rule_set))
         before = archive.plan(archive.head) if archive.head is not None else None
-        states = (write.state for write in clients_of(snapshot) if is_one_in(one_in, write.key))
-        found = outlook(before, after, states, real_clients().wall_ms()).of_all(one_in)
+        with progressing("clients") as moved:
+            states = (write.state for write in clients_of(snapshot, moved) if is_one_in(one_in, write.key))
+            found = outlook(before, after, states, real_clients().wall_ms()).of_all(one_in)
     except (Refused, NewerState) as error:
         raise click.ClickException(str(error)) from error
     policy = (before or after).rule_set.policy
@@ -151,7 +152,7 @@ def _asked(
     return found, before is not None and waits
 
 
-@commands.group()
+@commands.group(cls=Commands)
 def rules() -> None:
     """The rule sets that were published: list them, show one, make one active again."""
 

@@ -8,7 +8,7 @@ depend on `bad_share` and `odd_share`, and those of one topic not on which other
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from operator import attrgetter
 from random import Random
 from typing import Any, BinaryIO, Final
@@ -361,11 +361,17 @@ def write(
     count: int | None = None,
     bad_share: float = 0.0,
     odd_share: float = 0.0,
+    moved: Callable[[int, int], None] = lambda done, of: None,
 ) -> int:
-    """Write `days` of records before `end` (RFC 3339 with an offset) as lines; how many there were."""
+    """Write `days` of records before `end` (RFC 3339 with an offset) as lines; how many there were. `moved` hears of
+    the minutes that are past, and of how many.
+    """
     end_ms = parse_time_ms(end)
+    begin_ms = end_ms - int(days * DAY_MS)
     written = 0
-    for record in simulate(seed, clients, end_ms - int(days * DAY_MS), end_ms, topics, count, bad_share, odd_share):
+    for record in simulate(seed, clients, begin_ms, end_ms, topics, count, bad_share, odd_share):
         out.write(to_line(record).encode())
         written += 1
+        if written % 1_000 == 0:
+            moved((record.time_ms - begin_ms) // 60_000, (end_ms - begin_ms) // 60_000)
     return written

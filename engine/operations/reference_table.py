@@ -43,7 +43,14 @@ class Reference:
         return out.getvalue()
 
 
-def reference_table(plan: Plan, snapshot: Path, name: str, where: str | None, at_ms: int) -> Reference:
+def reference_table(
+    plan: Plan,
+    snapshot: Path,
+    name: str,
+    where: str | None,
+    at_ms: int,
+    moved: snapshots.Moved = lambda done, of: None,
+) -> Reference:
     """Of the clients of a snapshot for which `where` holds, each as it is at `at_ms`. Raises Refused."""
     scope = plan.scopes[None]
     known = scope.get(name)
@@ -52,7 +59,7 @@ def reference_table(plan: Plan, snapshot: Path, name: str, where: str | None, at
     value = _read(plan, name, None)
     asked = None if where is None else _read(plan, where, BOOL)
     values, without = array("d"), 0
-    for state in (write.state for write in snapshots.clients_of(snapshot)):
+    for state in (write.state for write in snapshots.clients_of(snapshot, moved)):
         client = unpack(plan.layout, state)
         client.advance(plan.layout, at_ms)
         if asked is not None and not asked(client, None, None):

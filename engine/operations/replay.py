@@ -202,8 +202,15 @@ def replay_records(
     replayed.states = {client_id: pack(plan.layout, client) for client_id, client in states.items()}
 
 
-async def replay_ledger(settings: Settings, clients: Clients, partitions: int, replayed: Replayed) -> list[Message]:
-    """Decide every unit of every ledger partition again, from its recorded inputs and rule set.
+async def replay_ledger(
+    settings: Settings,
+    clients: Clients,
+    partitions: int,
+    replayed: Replayed,
+    moved: Callable[[int, int], None] = lambda done, of: None,
+) -> list[Message]:
+    """Decide every unit of every ledger partition again, from its recorded inputs and rule set. `moved` hears of
+    hundredths of all partitions.
 
     Raises Refused when the beginning of the ledger or recorded inputs are no longer held.
     """
@@ -227,6 +234,7 @@ async def replay_ledger(settings: Settings, clients: Clients, partitions: int, r
             partition = PartitionReplay(ENGAGEMENT, number, inputs, archive.plan, belongs, replayed, partitions)
             async for record in records_between(consumer, ledger_tp, first, end):
                 messages += await partition.take(record.offset, record.value)
+                moved(100 * number + 100 * (record.offset + 1) // end, 100 * partitions)
         replayed.states |= partition.states.packed()
     return messages
 

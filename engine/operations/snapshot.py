@@ -182,12 +182,15 @@ def read(path: Path) -> tuple[Header, Iterator[Row]]:
     return header, (_row_0_1(*row) if of_0_1 else _row(row) for row in rows)
 
 
-def clients_of(path: Path) -> Iterator[Write]:
-    """Of all clients. A scan can name one twice; among so many that makes no difference."""
+def clients_of(path: Path, moved: Moved = lambda done, of: None) -> Iterator[Write]:
+    """Of all clients. A scan can name one twice; among so many that makes no difference. `moved` hears of bytes."""
     _, rows = read(path)
+    done, size = 0, path.stat().st_size
     for row in rows:
         for chunk in row.chunks:
             yield from decode_writes(chunk)
+            done += len(chunk)
+            moved(done, size)
 
 
 def _row(row: dict[str, Any]) -> Row:

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import shutil
+import subprocess
+import sys
+from functools import partial
 
 import click
 import pytest
@@ -76,11 +81,52 @@ def test_help_lists_every_command_once_by_what_one_wants_to_do():
     assert sorted(name for names in SECTIONS.values() for name in names) == sorted(main.commands)
 
 
-@pytest.mark.parametrize(("typed", "meant"), [("chekc", "check"), ("replya", "replay"), ("tests", "test")])
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("chekc", "check"),
+        ("replya", "replay"),
+        ("tests", "test"),
+        ("rules histroy", "history"),
+        ("dead-letters lst", "list"),
+    ],
+)
 def test_a_mistyped_command_is_answered_with_what_was_meant(typed, meant):
-    result = engage(typed)
+    result = engage(*typed.split())
     assert result.exit_code == 2
-    assert f"No such command '{typed}'. Did you mean {meant}" in result.stderr
+    assert f"No such command '{typed.split()[-1]}'. Did you mean {meant}" in result.stderr
+
+
+def test_a_mistyped_option_is_answered_with_what_was_meant():
+    assert "No such option: --kafak Did you mean --kafka?" in engage("run", "--kafak", "x").stderr
+
+
+@pytest.mark.parametrize("path", [(), ("rules",), ("dead-letters",)])
+def test_lists_of_commands_have_whole_sentences(path):
+    assert "..." not in engage(*path, "--help").stdout.replace("[ARGS]...", "")
+
+
+def test_what_takes_long_shows_how_far_it_is_on_a_terminal_alone(tmp_path):
+    """Standard error is a terminal here, standard output a file or the same terminal."""
+    program = [sys.executable, "-m", "engine.cli", "simulate", "--clients", "300", "--days", "20"]
+    for beside in (False, True):
+        terminal, theirs = pty.openpty()
+        with open(tmp_path / "records.ndjson", "wb") as file:
+            out = theirs if beside else file
+            ended = subprocess.Popen(program, stdout=out, stderr=theirs, stdin=subprocess.DEVNULL)
+            os.close(theirs)
+            shown = b"".join(iter(partial(read_terminal, terminal), b"")).decode()
+        assert ended.wait() == 0
+        assert ("simulate  [" in shown) is not beside
+    records = (tmp_path / "records.ndjson").read_bytes()
+    assert b"simulate" not in records
+
+
+def read_terminal(terminal):
+    try:
+        return os.read(terminal, 65_536)
+    except OSError:  # nobody has its other end any more
+        return b""
 
 
 @pytest.mark.parametrize(("option", "values"), [("--clock", ["wall", "event"]), ("--log-format", ["json", "console"])])

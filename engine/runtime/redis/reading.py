@@ -247,11 +247,15 @@ def _points(part: dict[str, Any]) -> ScorePoints:
     return ScorePoints(part["part"], part["weight"], part["value"], part.get("otherwise"))
 
 
-async def all_states(redis: AnyRedis, app_id: str) -> AsyncIterator[tuple[str, bytes]]:
-    """Every client's id and packed state."""
-    for partition in range(await pinned_partitions(redis, app_id)):
+async def all_states(
+    redis: AnyRedis, app_id: str, moved: Callable[[int, int], None] = lambda done, of: None
+) -> AsyncIterator[tuple[str, bytes]]:
+    """Every client's id and packed state. `moved` hears of the partitions that are read."""
+    partitions = await pinned_partitions(redis, app_id)
+    for partition in range(partitions):
         async for pair in packed_states(redis, app_id, partition):
             yield pair
+        moved(partition + 1, partitions)
 
 
 async def packed_states(redis: AnyRedis, app_id: str, partition: int) -> AsyncIterator[tuple[str, bytes]]:
