@@ -7,6 +7,7 @@ from __future__ import annotations
 import copy
 import json
 import subprocess
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.clients
 __all__ = ["tools"]
 
 TYPES = (Path(__file__).parent / "dashboard.ts").read_text()
-OPTIONS = ["--noEmit", "--strict", "--skipLibCheck", "--target", "es2022", "--module", "esnext", "--types", ""]
+OPTIONS = {"noEmit": True, "strict": True, "skipLibCheck": True, "target": "es2022", "module": "esnext", "types": []}
 # Grafana's Prometheus reads these keys, and writes them itself; the types of a dashboard are for every data source
 OF_PROMETHEUS = {"expr", "step", "titleFormat", "tagKeys", "useValueForTime"}
 OF_A_VARIABLE = {"definition"}
@@ -48,14 +49,15 @@ def program(dashboard: dict[str, Any]) -> str:
 
 
 def faults(tools: Path, dashboard: dict[str, Any]) -> str:
-    file = tools / "dashboard-checked.ts"
-    file.write_text(program(dashboard))
-    compiler = tools / "node_modules/typescript/bin/tsc"
-    command = ["node", str(compiler), *OPTIONS, "--moduleResolution", "bundler", str(file)]
-    try:
-        done = subprocess.run(command, cwd=tools, capture_output=True, text=True, check=False)
-    finally:
-        file.unlink()
+    with tempfile.TemporaryDirectory(dir=tools) as directory:  # beside the packages
+        checked = Path(directory, "checked.ts")
+        checked.write_text(program(dashboard))
+        project = {"compilerOptions": OPTIONS | {"moduleResolution": "bundler"}, "files": [checked.name]}
+        (checked.parent / "tsconfig.json").write_text(json.dumps(project))
+        compiler = tools / "node_modules/typescript/bin/tsc"
+        done = subprocess.run(
+            ["node", compiler, "-p", directory], cwd=directory, capture_output=True, text=True, check=False
+        )
     assert (done.returncode == 0) is (done.stdout == ""), done.stderr
     return done.stdout
 

@@ -338,6 +338,8 @@ def test_what_is_declared_and_of_no_use():
     [
         ({"at": '{every: day, time: "09:00"}'}, "7d", ["L303"]),
         ({"at": '{every: month, time: "09:00"}'}, "31d", ["L303"]),
+        ({"at": '{every: day, time: "09:00"}', "when": 'weekday(now) == "mon"'}, "5d", []),
+        ({"at": '{every: day, time: "09:00"}', "when": "trades_7d > 3"}, "5d", ["L303"]),
         ({"at": '{every: month, time: "09:00"}'}, "28d", []),
         ({"at": '{every: month, time: "09:00"}', "when": "trades_7d < 0"}, "1d", ["L101"]),
         ({"becomes": "trades_7d < 0"}, "1d", ["L101"]),

@@ -80,7 +80,8 @@ def _rule(rule: Rule, home: Place, owners: Counter[str], known: list[str], findi
     if rule.serves is None:
         add("L302", "id", "does not say which need it serves", "add serves")
     rhythm_s, every = _rhythm(rule)
-    if rhythm_s and rule.cooldown_by is None and rule.cooldown_s > rhythm_s:
+    seldom = "now" in rule.when.names  # on some days only: a list of dates, the calendar, a weekday
+    if rhythm_s and not seldom and rule.cooldown_by is None and rule.cooldown_s > rhythm_s:
         message = f"is evaluated every {every}, and its cooldown outlasts that: it is passed over"
         add("L303", "cooldown", message, "shorten the cooldown, or look more seldom")
     if rule.audience == "client" and rule.cooldown_s < HOUR_S and isinstance(rule.occasion, OnEvents):
