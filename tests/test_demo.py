@@ -34,6 +34,7 @@ engage_tier_clients{partition="1",tier="qfii"} 1.0
 engage_tier_clients{partition="1",tier="B"} 9.0
 engage_tier_changes_total{from_tier="B",to_tier="A",reason="promoted"} 2.0
 engage_decisions_total{rule="r",outcome="no_consent"} 5.0
+engage_decisions_total{rule="r",outcome="held"} 0.0
 engage_decisions_total{rule="r",outcome="sent"} 6.0
 """
 
@@ -114,6 +115,9 @@ def test_the_summary_carries_the_faults():
     with console.capture() as capture:
         console.print(summary(full_board(), ["no survey was published"]))
         console.print(summary(full_board(), []))
+    assert "suppressed: no_consent" in capture.get()
+    assert "actions retracted" in capture.get()
+    assert "suppressed: held" not in capture.get()  # there was none
     assert "- no survey was published" in capture.get()
     assert "All went well." in capture.get()
     assert "this machine decided 0 events a second; it was not asked for more" in capture.get()

@@ -85,7 +85,7 @@ class Board:
                         self.tiers[labels["tier"]] = self.tiers.get(labels["tier"], 0) + int(value)
                     case "engage_tier_changes_total":
                         self.moves[labels["to_tier"], labels["reason"]] += int(value)
-                    case "engage_decisions_total" if labels["outcome"] != Outcome.SENT:
+                    case "engage_decisions_total" if labels["outcome"] != Outcome.SENT and value:
                         self.suppressed[labels["outcome"]] += int(value)
 
     def saw_record(self, topic: str, value: bytes, headers: dict[str, bytes]) -> None:
@@ -244,8 +244,8 @@ def summary(board: Board, faults: list[str]) -> RenderableType:
     for tier, clients in board.tiers_in_order():
         table.add_row(f"clients in {tier}", f"{clients:,}")
     for name, count in _kinds(board).items():
-        table.add_row(f"{name}s published", f"{count:,}")
-    for outcome, count in sorted(board.suppressed.items()):
+        table.add_row("actions retracted" if name == "retracted" else f"{name}s published", f"{count:,}")
+    for outcome, count in board.suppressed.most_common():
         table.add_row(f"suppressed: {outcome}", f"{count:,}")
     table.add_row("dead letters", f"{board.dead_letters.total()} of {board.fed_bad} bad records fed on purpose")
     held_back = "simulated time waited for it" if board.held_back else "it was not asked for more"
