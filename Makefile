@@ -137,7 +137,7 @@ LOCK = .cache/uv/bin/uv pip compile pyproject.toml --universal --python-version 
 .venv/.locked: requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed: install it, or name it: make PYTHON=/path/to/python3.11"; exit 1; }
-	@echo "installing the locked dependencies into .venv (once)"
+	@echo "installing the locked dependencies into .venv (once, one to two minutes)"
 	@$(PYTHON) -m venv --clear .venv || { echo "Python's venv module is missing: apt-get install python3-venv"; exit 1; }
 	@$(PIP) install --quiet --require-hashes --requirement requirements.lock
 	@touch $@
