@@ -56,6 +56,13 @@ def test_every_message_validates_against_the_published_schema(busy):
         OUTBOUND_MODEL[message.topic].model_validate(value)  # which allows no field that it does not know
 
 
+def test_every_message_has_the_bytes_that_its_model_writes(busy):
+    for message in (*busy.messages, *busy.decided):
+        record = OUTBOUND_MODEL[message.topic].model_validate_json(message.value or b"")
+        written = record.model_dump_json(by_alias=True, exclude_unset=message.topic == "decisions")
+        assert message.value == written.encode()
+
+
 def test_ids_are_unique(busy):
     ids = [dict(m.headers)["ce_id"] for m in (*busy.messages, *busy.decided)]
     assert len(set(ids)) == len(ids)

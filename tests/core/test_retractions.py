@@ -5,7 +5,7 @@ import json
 from engine.core.client.items import ITEM_STATES, STATE
 from engine.core.client.sections import pack, unpack
 from engine.core.client.state import MAX_CAUSED
-from engine.core.contract.outbound import is_retraction
+from engine.core.contract.outbound import Retraction, is_retraction
 from engine.core.decide.path import decide
 from tests.core import making
 from tests.core.making import Desk, at, balance, event_of, login, plan_of, profile, rule, trade
@@ -50,6 +50,7 @@ def test_the_alert_of_a_cancelled_trade_is_retracted_on_its_topic():
     assert dict(message.headers)["ce_retracts"] == alert["id"].encode()
     del retraction["topic"]
     validator("retraction").validate(retraction)
+    assert message.value == Retraction.model_validate(retraction).model_dump_json(by_alias=True).encode()
     assert retraction["action_id"] == alert["id"]
     assert retraction["event"] == alert["cause"]
     assert retraction["reason"] == "cancelled"

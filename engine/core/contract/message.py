@@ -7,9 +7,10 @@ Holds: nothing here depends on a clock, a locale or a partition.
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
+
+import msgspec
 
 FIRST_MS: Final = -62_135_596_800_000  # the year 1
 
@@ -20,8 +21,7 @@ LAST_MS: Final = 253_402_300_799_999  # the year 9999
 _EPOCH: Final = dt.date(1970, 1, 1)
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(msgspec.Struct, frozen=True, gc=False):
     """One record to publish. `topic` is the contract's name, without the configured prefix."""
 
     topic: str
@@ -35,6 +35,19 @@ class Message:
     )
 
 
+class Because(NamedTuple):
+    """What led to a record, as the model `Cause` publishes it: an event, or a timer, which has no id."""
+
+    type: str
+    event_id: str | None
+    time_ms: int  # the event's
+    time: str  # its text, or the timer's
+
+    def said(self) -> dict[str, str | None]:
+        return {"type": self.type, "event_id": self.event_id, "time": self.time}
+
+
+@lru_cache(maxsize=16)  # what one event leads to names the same moment several times
 def rfc3339(moment_ms: int) -> str:
     """Epoch milliseconds as RFC 3339 in UTC with milliseconds."""
     seconds, milliseconds = divmod(moment_ms, 1000)

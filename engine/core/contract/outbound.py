@@ -31,7 +31,8 @@ TOPIC_OF_KIND: Final[dict[str, str]] = {
 SCHEMAS_URL: Final = "https://engage.example/schemas"  # where the schemas are said to be, unless a setting says where
 RETRACTION: Final = "retraction"  # what is said of an action on its own topic
 DECISIONS: Final = "decisions"
-OUTBOUND: Final = ("tier-changes", *TOPIC_OF_KIND.values(), DECISIONS)
+TIER_CHANGES: Final = "tier-changes"
+OUTBOUND: Final = (TIER_CHANGES, *TOPIC_OF_KIND.values(), DECISIONS)
 
 
 def is_retraction(headers: Mapping[str, bytes] | Iterable[tuple[str, bytes]]) -> bool:
@@ -257,7 +258,7 @@ Retraction.model_rebuild()
 Decision.model_rebuild()
 
 OUTBOUND_MODEL: Final[dict[str, type[Outbound]]] = {
-    "tier-changes": TierChange,
+    TIER_CHANGES: TierChange,
     **dict.fromkeys(TOPIC_OF_KIND.values(), Action),
     DECISIONS: Decision,
 }

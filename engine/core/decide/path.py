@@ -19,11 +19,12 @@ from engine.core.client.sections import pack, unpack
 from engine.core.client.state import ClientState
 from engine.core.contract.corrections import CORRECTIONS
 from engine.core.contract.events import Event
-from engine.core.contract.message import Message, rfc3339
-from engine.core.contract.outbound import TIMER, Cause, Outcome
+from engine.core.contract.message import Because, Message, rfc3339
+from engine.core.contract.outbound import TIMER, Outcome
 from engine.core.decide.messages import (
     action_id,
     action_message,
+    because,
     decision_message,
     ending_message,
     match_name,
@@ -33,7 +34,7 @@ from engine.core.decide.messages import (
 )
 from engine.core.decide.occasions import became, item_matches, next_due_ms, noted, sequence_matches, take_due
 from engine.core.decide.portrait import portray, scored
-from engine.core.decide.tiers import review, review_due_ms
+from engine.core.decide.tiers import review, review_due_ms, standing
 from engine.core.learn import accounts, retractions
 from engine.core.learn.actions import note_action
 from engine.core.learn.corrections import COUNTED, Corrected, correct, forget_known
@@ -103,7 +104,8 @@ def decide(
     decided = Decided(decided_ms=decided_ms, pace=pace)
     for item in inputs:
         if isinstance(item, tuple):
-            _take(plan, states, *item, decided)
+            topic, event = item
+            _take(plan, states, topic, event, decided)
         elif (client := states.get(item.client_id)) is None:
             continue
         elif isinstance(item, Sweep):
@@ -142,8 +144,9 @@ def _take(plan: Plan, states: MutableMapping[str, ClientState], topic: str, even
         decided.counts["dropped", "accounts"] += client.accounts_dropped - dropped[1]
     found = None
     if topic in plan.review_on:
-        found = review(plan, client)
-        client.review_ms = review_due_ms(plan, client)
+        stands = standing(plan, client)
+        found = review(client, stands)
+        client.review_ms = review_due_ms(plan, client, stands if found is None else standing(plan, client))
     if plan.facts[topic] or isinstance(found, TierMove) or day != client.day or client.sequence == 1:
         _classify(plan, client)
     if plan.portrayal is not None or client.portrait or client.stage:
@@ -156,8 +159,7 @@ def _take(plan: Plan, states: MutableMapping[str, ClientState], topic: str, even
     if client.held or plan.timed.becomes:
         matches += became(plan, client)
     if matches or found is not None:
-        cause = Cause.model_construct(type=topic, event_id=event.event_id, time=rfc3339(event.time))
-        _act(plan, client, event, cause, matches, found, decided)
+        _act(plan, client, event, because(topic, event), matches, found, decided)
     client.due_ms = next_due_ms(plan, client, decided.decided_ms)
     if comes is not None:
         _take(plan, states, *comes, decided)
@@ -239,7 +241,7 @@ def _run_timers(plan: Plan, client: ClientState, until_ms: int, decided: Decided
         client.sequence += 1
         if client.unknown_until:
             forget_known(plan, client)
-        found = review(plan, client)
+        found = review(client, standing(plan, client))
         _classify(plan, client)
         if plan.portrayal is not None or client.portrait or client.stage:
             portray(plan, client)
@@ -247,9 +249,9 @@ def _run_timers(plan: Plan, client: ClientState, until_ms: int, decided: Decided
             _end(plan, client, holding.take_expired(plan, client), Outcome.EXPIRED, decided)
         matches = take_due(plan, client)
         if matches or found is not None:
-            cause = Cause.model_construct(type=TIMER, event_id=None, time=rfc3339(client.now_ms))
+            cause = Because(TIMER, None, client.now_ms, rfc3339(client.now_ms))
             _act(plan, client, None, cause, matches, found, decided, moment)
-        client.review_ms = review_due_ms(plan, client)
+        client.review_ms = review_due_ms(plan, client, standing(plan, client))
         client.due_ms = next_due_ms(plan, client, decided.decided_ms)
 
 
@@ -299,7 +301,7 @@ def _act(
     plan: Plan,
     client: ClientState,
     event: Event | None,
-    cause: Cause,
+    cause: Because,
     matches: list[Match],
     found: TierMove | AtRisk | None,
     decided: Decided,
@@ -325,7 +327,7 @@ def _act(
 def _send(
     plan: Plan,
     client: ClientState,
-    cause: Cause,
+    cause: Because,
     matches: list[Match],
     ordinal: int,
     decided: Decided,
@@ -340,9 +342,10 @@ def _send(
         if isinstance(verdict, Send) and match.compiled.rates and decided.pace is not None:
             verdict = in_turn(decided.pace, client, match, verdict, decided.decided_ms)
         first = cause if match.held is None else holding.cause_of(match.held)
-        named, action = match_name(client, match, ordinal), None
         decided.outcomes[rule.id, verdict.reason] += 1
-        folded = record(plan, client, match, verdict)
+        folded, action = record(plan, client, match, verdict), None
+        said = folded is not None or isinstance(verdict, Hold)
+        named = match_name(client, match, ordinal) if said else b""
         if match.compiled.by_client_zone and zone_named(client.time_zone) is None:
             decided.counts["unknown_zones", "missing" if client.time_zone is None else "invalid"] += 1
         note_action(plan, client, rule, verdict.channel, verdict.reason.value)
@@ -375,7 +378,7 @@ def _end(plan: Plan, client: ClientState, gone: list[list[Any]], outcome: Outcom
 
 
 def _follow(
-    plan: Plan, client: ClientState, match: Match, cause: Cause, channel: str, id_: str, decided: Decided
+    plan: Plan, client: ClientState, match: Match, cause: Because, channel: str, id_: str, decided: Decided
 ) -> None:
     """What its rule says then; an item that waits for an answer waits for that to the last that was sent."""
     if match.follows is not None:

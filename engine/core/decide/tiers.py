@@ -1,6 +1,7 @@
 """Tiers: where a client belongs, when it may move, and when to review it without an event.
 
-Enters: a Plan and a ClientState. Leaves: a TierMove or none, and the time of the next review.
+Enters: a Plan and a ClientState. Leaves: a TierMove or none, and the time of the next review; both follow from the
+client's Standing.
 Holds: between a step's exit and enter thresholds a client stays where it is; no move sooner than the ladder allows.
 Where a ladder has a grace or a review, a client that belongs lower has notice first, and moves down when both allow it.
 A tier that staff gave holds until its end; then the client has the tier it had before, or a better one that it earns.
@@ -9,7 +10,7 @@ A tier that staff gave holds until its end; then the client has the tier it had 
 from __future__ import annotations
 
 from bisect import bisect_right
-from typing import Any
+from typing import Any, NamedTuple
 
 from engine.core.client import overrides
 from engine.core.client.state import MAX_HISTORY, ClientState
@@ -20,6 +21,24 @@ from engine.core.plan.sensitivity import CompiledLadder
 from engine.core.policy import clock
 from engine.core.policy.match import AtRisk, TierMove
 from engine.core.rules.ruleset import Ladder
+
+
+class Standing(NamedTuple):
+    """Where a client is on its ladder, by its measure now."""
+
+    ladder: CompiledLadder
+    value: Any  # the measure
+    current: int | None  # the step of its tier
+    target: int  # the step it belongs to
+
+
+def standing(plan: Plan, client: ClientState) -> Standing | None:
+    """None where its type has no ladder, or is not known."""
+    ladder = plan.ladders.get(client.type) if client.type is not None else None
+    if ladder is None:
+        return None
+    value, current = ladder.measure(client, None, None), ladder.place.get(client.tier)
+    return Standing(ladder, value, current, _step_for(ladder, value, current))
 
 
 def _step_for(ladder: CompiledLadder, value: Any, current: int | None) -> int:
@@ -46,13 +65,13 @@ def _unknown(ladder: CompiledLadder, client: ClientState) -> bool:
     return not all(reach.is_known(client) for reach in ladder.needs)
 
 
-def review(plan: Plan, client: ClientState) -> TierMove | AtRisk | None:
-    """Move the client to the tier it belongs to now, if it may move, or give it notice of that. Changes the client if
-    it returns something.
+def review(client: ClientState, stands: Standing | None) -> TierMove | AtRisk | None:
+    """Move the client to the tier it belongs to now, if it may move, or give it notice of that. Changes where it stands
+    if it returns something.
     """
     if client.type is None:
         return None
-    ladder = plan.ladders.get(client.type)
+    ladder = stands.ladder if stands is not None else None
     if client.tier_risk is not None and (
         ladder is None or not ladder.ladder.gives_notice or client.tier not in ladder.place
     ):
@@ -63,16 +82,14 @@ def review(plan: Plan, client: ClientState) -> TierMove | AtRisk | None:
             client.tier_risk = None
             return _given(client, given)
         if client.tier_before is not None:
-            return _given_no_longer(ladder, client)
-    if ladder is None:
+            return _given_no_longer(client, stands)
+    if stands is None:
         if client.tier == client.type:
             return None
         return _move(client, client.type, "first" if client.tier is None else "type_changed", None, None, None)
-    value = ladder.measure(client, None, None)
+    ladder, value, current, target = stands
     if value is None or (client.corrected and _unknown(ladder, client)):
         return None
-    current = ladder.place.get(client.tier)
-    target = _step_for(ladder, value, current)
     if current is not None and target <= current:
         client.tier_risk = None
     if target == current:
@@ -108,14 +125,15 @@ def _given(client: ClientState, tier: str) -> TierMove | None:
     return None if client.tier == tier else _move(client, tier, "override", None, None, None)
 
 
-def _given_no_longer(ladder: CompiledLadder | None, client: ClientState) -> TierMove | None:
+def _given_no_longer(client: ClientState, stands: Standing | None) -> TierMove | None:
     """Back to the tier before, or to a better one by the measure: a worse one is for the ladder, in its time."""
-    if ladder is None:
+    if stands is None:
         client.tier_before = None
         assert client.type is not None
         return None if client.tier == client.type else _move(client, client.type, "type_changed", None, None, None)
+    ladder = stands.ladder
     before = ladder.place.get(client.tier_before or None)
-    value = ladder.measure(client, None, None) if not (client.corrected and _unknown(ladder, client)) else None
+    value = stands.value if not (client.corrected and _unknown(ladder, client)) else None
     if value is None and before is None:
         return None  # it keeps the tier until one can be told
     step = before if value is None else _step_for(ladder, value, before)
@@ -135,16 +153,15 @@ def _move(
     return move
 
 
-def review_due_ms(plan: Plan, client: ClientState) -> int:
+def review_due_ms(plan: Plan, client: ClientState, stands: Standing | None) -> int:
     """When time alone could move the client: at the end of its minimum stay, or on the next day of a sliding
     measure.
     """
-    ladder = plan.ladders.get(client.type) if client.type is not None else None
-    if ladder is None or client.tier_before is not None:
+    if stands is None or client.tier_before is not None:
         return NEVER_MS  # when an override ends, it wakes the client
+    ladder, _, current, target = stands
     if client.corrected and _unknown(ladder, client):
         return day_start_ms(client.day + 1)
-    current = ladder.place.get(client.tier)
     rises = recovers = True  # whether time alone can make the measure better than the tier asks for, or good enough
     if ladder.daily_mean is not None:
         if current is None:
@@ -157,7 +174,6 @@ def review_due_ms(plan: Plan, client: ClientState) -> int:
         rises, recovers = best < current, best <= current
     due_ms = NEVER_MS
     if current is not None:
-        target = _step_for(ladder, ladder.measure(client, None, None), current)
         if target != current:
             may_ms = (client.tier_since_ms or 0) + _stay_ms(ladder, current, target)
             if target > current and ladder.ladder.gives_notice:

@@ -12,8 +12,8 @@ from typing import Any
 
 from engine.core.client.state import MAX_CAUSED, REACH_MS, ClientState, event_digest
 from engine.core.contract.corrections import CORRECTABLE, Correction
-from engine.core.contract.events import parse_time_ms
-from engine.core.contract.outbound import Cause, Outcome
+from engine.core.contract.message import Because
+from engine.core.contract.outbound import Outcome
 from engine.core.contract.topics import TOPICS
 from engine.core.learn import accounts
 from engine.core.learn.corrections import Corrected, kind_corrected
@@ -26,12 +26,12 @@ EVENT, SENT_MS, SEQUENCE, ORDINAL, RULE, VERSION, KIND = range(7)
 Sent = list[Any]
 
 
-def note(client: ClientState, cause: Cause, rule: Rule, ordinal: int) -> None:
+def note(client: ClientState, cause: Because, rule: Rule, ordinal: int) -> None:
     """An action was sent, and what it names as its cause may be corrected."""
     kind = cause.type
     if cause.event_id is None or (kind not in CORRECTABLE and kind in TOPICS):
         return
-    digest = event_digest(kind, cause.event_id, parse_time_ms(cause.time))
+    digest = event_digest(kind, cause.event_id, cause.time_ms)
     sent = [digest, client.now_ms, client.sequence, ordinal, rule.id, rule.version, rule.kind]
     client.caused = [*client.caused, sent][-MAX_CAUSED:]
 

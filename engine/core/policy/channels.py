@@ -12,7 +12,7 @@ from hashlib import blake2b
 from typing import Any, Final
 
 from engine.core.client.state import ClientState
-from engine.core.contract.outbound import Cause
+from engine.core.contract.message import Because
 from engine.core.plan.compile import Plan
 from engine.core.policy import holding
 from engine.core.policy.holding import EXPIRES_MS, MATCH, PAUSE_MS, RELEASE_MS, THEN, WHY
@@ -70,7 +70,7 @@ def note_receipt(plan: Plan, client: ClientState, receipt: Any) -> None:
 # -- said again --------------------------------------------------------------------------------------------------------
 
 
-def follow(plan: Plan, client: ClientState, match: Match, cause: Cause, channel: str, action_id: str) -> bool:
+def follow(plan: Plan, client: ClientState, match: Match, cause: Because, channel: str, action_id: str) -> bool:
     """It was sent, and its rule says what then. False where a client has no room for it."""
     rule, held = match.compiled.rule, match.held
     assert rule.then is not None

@@ -8,9 +8,10 @@ The first gate that stops an action is the one recorded. Quiet hours and caps ar
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Final, NamedTuple
+
+import msgspec
 
 from engine.core.client import overrides
 from engine.core.client.consents import granted
@@ -30,8 +31,7 @@ UNSTOPPED: Final = {"consent", "do_not_contact", "snooze"}  # of a class exempt 
 Told = tuple[tuple[str, Value], ...]  # the numbers of a reason
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(msgspec.Struct, frozen=True, gc=False):
     """The action is published."""
 
     channel: str
@@ -40,8 +40,7 @@ class Send:
     told: Told = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Suppress:
+class Suppress(msgspec.Struct, frozen=True, gc=False):
     """The action is not published, for a reason; `channel` is the one it would have taken."""
 
     channel: str
@@ -50,8 +49,7 @@ class Suppress:
     told: Told = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
+class Hold(msgspec.Struct, frozen=True, gc=False):
     """The action waits, and is decided again at `until_ms`."""
 
     channel: str

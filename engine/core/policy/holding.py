@@ -17,8 +17,8 @@ from zlib import crc32
 from engine.core.client.items import OPENED, STATE
 from engine.core.client.items import find as find_item
 from engine.core.client.state import ClientState
-from engine.core.contract.message import rfc3339
-from engine.core.contract.outbound import Cause
+from engine.core.contract.events import parse_time_ms
+from engine.core.contract.message import Because, rfc3339
 from engine.core.firm_time import DAY_MS, MINUTE_MS, NEVER_MS
 from engine.core.plan.compile import CompiledRule, Plan
 from engine.core.policy.match import FOLLOWS, AtRisk, Match, about, stored
@@ -57,7 +57,9 @@ def is_freed(held: list[Any]) -> bool:
     return bool(held[WHY] == PAUSED)
 
 
-def hold(plan: Plan, client: ClientState, match: Match, cause: Cause, release_ms: int, why: str, named: bytes) -> None:
+def hold(
+    plan: Plan, client: ClientState, match: Match, cause: Because, release_ms: int, why: str, named: bytes
+) -> None:
     """Note that it waits, under this name of the match; again, for longer, if it did."""
     compiled, kept = match.compiled, match.held
     pause = [plan.paused[compiled.rule.id].since_ms] if why == PAUSED else []
@@ -78,9 +80,9 @@ def spread_ms(plan: Plan, client: ClientState) -> int:
     return crc32(client.client_id.encode()) % over * MINUTE_MS if over else 0
 
 
-def cause_of(held: list[Any]) -> Cause:
+def cause_of(held: list[Any]) -> Because:
     type_, event_id, time = held[CAUSE]
-    return Cause.model_construct(type=type_, event_id=event_id, time=time)
+    return Because(type_, event_id, parse_time_ms(time) if event_id is not None else 0, time)
 
 
 def next_release_ms(plan: Plan, client: ClientState) -> int:

@@ -7,7 +7,6 @@ Holds: what is only passed on, such as a comment, is in no state: it is missing 
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
 from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
@@ -52,8 +51,7 @@ class AtRisk(NamedTuple):
     days: int
 
 
-@dataclass(frozen=True, slots=True)
-class TierMove:
+class TierMove(msgspec.Struct, frozen=True, gc=False):
     """A change that has been made. `threshold` and `measure` are in the measure's stored unit (fen for money)."""
 
     from_tier: str | None
@@ -84,8 +82,11 @@ def matched(
     plan: Plan, client: ClientState, trigger: Trigger, event: Any = None, move: TierMove | None = None
 ) -> list[Match]:
     """The trigger's rules whose condition holds."""
+    found = plan.match[trigger](client, event, move)
+    if not found:
+        return []
     rules = plan.compiled[trigger]
-    return [Match(rules[index], event, move) for index in plan.match[trigger](client, event, move)]
+    return [Match(rules[index], event, move) for index in found]
 
 
 _TUPLES: dict[str, Any] = {"item": Item, "maturity": Maturity, "at_risk": AtRisk}
@@ -95,7 +96,7 @@ def stored(match: Match) -> list[Any]:
     """What the match is about: its kind, and its values."""
     event, move = match.event, match.move
     if move is not None:
-        return ["move", list(astuple(move))]  # its rules do not ask for the event that led to it
+        return ["move", list(msgspec.structs.astuple(move))]  # its rules do not ask for the event that led to it
     if event is None:
         return []
     for name, form in _TUPLES.items():
