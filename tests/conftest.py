@@ -10,6 +10,7 @@ import pytest
 import structlog
 from hypothesis import settings
 
+from engine.core.client import state
 from tests.services.kafka import KafkaBroker
 from tests.services.redis import RedisServer
 
@@ -19,6 +20,12 @@ settings.register_profile("search", print_blob=True)
 settings.load_profile("fixed")
 
 KAFKA_TESTS = Path(__file__).with_name("kafka")
+
+
+@pytest.fixture(autouse=True)
+def _what_all_clients_share_stays_blank() -> Iterator[None]:
+    yield
+    assert (state.BLANK_DICT, state.BLANK_LIST) == ({}, [])
 
 
 @pytest.fixture(autouse=True)

@@ -92,11 +92,9 @@ class Activity:
             self.days.append(day)
             for column, value in zip(self.columns, self.today, strict=True):
                 column.append(value)
-            # daily_mean carries its last value forward, the others start anew
-            self.today = [
-                0 if a in ("count", "sum") else v if a == "daily_mean" else None
-                for (_, a), v in zip(layout.columns, self.today, strict=True)
-            ]
+            before, self.today = self.today, list(layout.blank_today)
+            for mean, _ in layout.means:
+                self.today[mean] = before[mean]  # it carries its last value forward
             self.touched = False
         self._drop(layout, new_day - layout.keep)
         if self.known:
@@ -116,7 +114,10 @@ class Activity:
             if len(kept) <= last:
                 self.packed = self.packed_past = None
                 for column in (self.days, *self.columns):
-                    column[: last + 1] = [column[row] for row in sorted(kept)]
+                    if len(kept) == 1:
+                        del column[:last]
+                    else:
+                        column[: last + 1] = [column[row] for row in sorted(kept)]
         for seen in self.sets:
             if seen and (past := [v for v, last in seen.items() if last <= oldest]):
                 self.packed = None

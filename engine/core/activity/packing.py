@@ -9,7 +9,8 @@ as steps from one to the next, and a column with one blank value throughout as t
 
 from __future__ import annotations
 
-from itertools import accumulate, pairwise
+from itertools import accumulate
+from operator import sub
 from typing import Any, Final
 
 import msgspec
@@ -62,7 +63,7 @@ def _fields(layout: SourceLayout, activity: Activity) -> dict[str, Any]:
 
 
 def _steps(slots: list[int]) -> list[int]:
-    return [*slots[:1], *(later - slot for slot, later in pairwise(slots))]
+    return [*slots[:1], *map(sub, slots[1:], slots)]
 
 
 def _blank(column: list[Any]) -> Any:

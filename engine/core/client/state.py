@@ -28,6 +28,9 @@ MAX_REMEMBERED: Final = 256  # rules, of each kind of memory
 DUPLICATE_DAYS: Final = 7  # for so long the same event is known again, as one of a client's last MAX_EVENT_IDS
 MAX_EVENT_IDS: Final = 4_096
 EVENT_ID_BYTES: Final = 6
+# Of most clients blank, and replaced, never changed: one object for all of them
+BLANK_DICT: Final[dict[Any, Any]] = {}
+BLANK_LIST: Final[list[Any]] = []
 EVENT_IDS_CHECKED: Final = 256 * EVENT_ID_BYTES
 
 
@@ -37,6 +40,10 @@ class Layout:
     renamed: Mapping[str, str] = field(default_factory=dict)  # former rule id -> the rule's id now
     contacts_ms: int = 0  # for so long contacts are kept
     texts_ms: int = 0  # for so long texts are
+    by_hour: bool = field(init=False)  # whether any source keeps values by hour
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "by_hour", any(source.hours is not None for source in self.sources.values()))
 
 
 class NewerState(ValueError):
@@ -67,7 +74,9 @@ class ClientState:
         self.due_ms = NEVER_MS  # when the client is evaluated next if no event comes
         self.review_ms = NEVER_MS  # the part of it that the tier asks for
         self.decided_ms = 0  # the wall clock's moment when something of more than a day before was last decided
-        self.late: list[list[Any]] = []  # [topic, the event's time, the client's time when it came], newest last
+        self.late: list[list[Any]] = (
+            BLANK_LIST  # [topic, the event's time, the client's time when it came], newest last
+        )
         # facts; None, or no consent, when it is not known. The defaults of language and time zone are the reader's
         self.type: str | None = None
         self.age_band: str | None = None
@@ -77,8 +86,8 @@ class ClientState:
         self.marketing_consents: tuple[str, ...] | None = None  # None: nothing was said of this purpose alone
         self.service_consents: tuple[str, ...] | None = None
         self.risk_consents: tuple[str, ...] | None = None
-        self.consent_sources: dict[str, str] = {}  # purpose, or all -> where it came from; replaced, never changed
-        self.opted_out: dict[str, int] = {}  # channel, or it and a purpose -> when consent was withdrawn
+        self.consent_sources: dict[str, str] = BLANK_DICT  # purpose, or all -> where it came from
+        self.opted_out: dict[str, int] = BLANK_DICT  # channel, or it and a purpose -> when consent was withdrawn
         self.language: str | None = None
         self.time_zone: str | None = None
         self.advisor_id: str | None = None
@@ -88,12 +97,12 @@ class ClientState:
         self.assets_fen: int | None = None
         self.cash_fen: int | None = None
         self.margin_ratio: float | None = None
-        self.said_ms: dict[str, int] = {}  # fact -> the time of the event that set it; replaced, never changed
+        self.said_ms: dict[str, int] = BLANK_DICT  # fact -> the time of the event that set it
         self.assets_peak_fen: int | None = None
         # the tier, and what else is evaluated from facts and features
         self.tier: str | None = None
         self.tier_since_ms: int | None = None
-        self.tier_history: list[list[Any]] = []  # [ms, from, to], newest last; replaced, never changed
+        self.tier_history: list[list[Any]] = BLANK_LIST  # [ms, from, to], newest last
         self.tier_before: str | None = None  # while staff's tier holds: the one before it, or ""
         self.tier_risk: list[Any] | None = None  # [since, when it falls, to which tier]; replaced, never changed
         self.segment: str | None = None
@@ -105,29 +114,31 @@ class ClientState:
         # what rules did, and what they wait for
         self.acted: dict[str, int] = {}  # rule id -> when it last acted, for its cooldown
         self.silenced: dict[str, int] = {}  # rule id -> the last event after which its silence was already seen
-        self.held: dict[str, list[int]] = {}  # rule id -> since when its condition holds, when it last acted or 0
+        self.held: dict[str, list[int]] = (
+            BLANK_DICT  # rule id -> since when its condition holds, when it last acted or 0
+        )
         self.waits: dict[str, int] = {}  # rule id -> when the first step of its sequence came; see occasions
         self.first_steps: dict[
             str, dict[str, Any]
         ] = {}  # rule id -> fields of that step that the rule reads when it ends
-        self.contacts: contacts.Contacts = {}  # what caps count; replaced, never changed; see contacts.py
-        self.texts: dict[int, int] = {}  # what was sent -> when; replaced, never changed; see core/policy/match.py
-        self.failures: dict[str, list[int]] = {}  # channel -> the last in a row; replaced, never changed
+        self.contacts: contacts.Contacts = BLANK_DICT  # what caps count; see contacts.py
+        self.texts: dict[int, int] = BLANK_DICT  # what was sent -> when; see core/policy/match.py
+        self.failures: dict[str, list[int]] = BLANK_DICT  # channel -> the last in a row
         self.waiting: list[list[Any]] = []  # what was held, to be decided again; see core/policy/holding.py
         self.recent: list[list[Any]] = []  # the last outcomes, newest last; see core/policy/outcomes.py
         # what was bought until a day: [day, symbol, fen, millionths or None, product or None], the nearest first
-        self.holdings: list[list[Any]] = []
+        self.holdings: list[list[Any]] = BLANK_LIST
         self.items: list[list[Any]] = []  # what waits for an answer; see items.py
-        self.accounts: accounts.Accounts = {}  # by account; replaced, never changed; see accounts.py
+        self.accounts: accounts.Accounts = BLANK_DICT  # by account; see accounts.py
         self.accounts_dropped = 0  # since the first event: more than are kept
-        self.positions: positions.Positions = {}  # by symbol; replaced, never changed; see positions.py
+        self.positions: positions.Positions = BLANK_DICT  # by symbol; see positions.py
         self.positions_dropped = 0  # since the first event: more than are kept
-        self.overrides: dict[str, list[Any]] = {}  # what staff decided, the latest of each; see overrides.py
+        self.overrides: dict[str, list[Any]] = BLANK_DICT  # what staff decided, the latest of each; see overrides.py
         self.event_ids: dict[int, bytes] = {}  # day -> digests of the events that came on it
         self.corrected: dict[int, int] = {}  # digest of an event -> what it is by now, 0: cancelled; see corrections.py
-        self.caused: list[list[Any]] = []  # actions that events led to; replaced, never changed; see retractions.py
+        self.caused: list[list[Any]] = BLANK_LIST  # actions that events led to; see retractions.py
         self.peak_below_fen: int | None = None  # the highest assets were cancelled: what they are below this is unknown
-        self.unknown_until: dict[str, int] = {}  # features that a correction left unknown -> until which day, at most
+        self.unknown_until: dict[str, int] = BLANK_DICT  # features that a correction left unknown -> until which day
         self.activities = Activities(client_id, layout.sources, (self.day, now_ms // HOUR_MS))
         # not stored
         self.portfolio: tuple[positions.Positions, positions.Portfolio] | None = None  # and what follows from them
@@ -150,6 +161,8 @@ class ClientState:
             return
         day = day_of(moment_ms)
         self.activities.moment = day, new_hour
+        if day == self.day and not layout.by_hour:
+            return
         for topic, activity in self.activities.items():
             kept = layout.sources[topic]
             if kept.hours is not None:

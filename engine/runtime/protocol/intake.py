@@ -100,6 +100,7 @@ class Merger:
         )
         merged: list[Inbound] = []
         taken: Counter[str] = Counter()
+        taken_bytes: Counter[str] = Counter()
         size_bytes = 0
         at_hand = {topic: queue.records for topic, queue in self._queues.items() if queue.records}
         for topic, record in merge(at_hand, self._ranks):
@@ -110,13 +111,15 @@ class Merger:
             ):
                 break
             merged.append(record)
+            size = _size(record)
             taken[topic] += 1
-            size_bytes += _size(record)
+            taken_bytes[topic] += size
+            size_bytes += size
         ranges: dict[str, tuple[int, int]] = {}
         for topic, queue in self._queues.items():
             count = taken[topic]
             last = queue.records[count - 1] if count else None
-            queue.size_bytes -= sum(map(_size, queue.records[:count]))
+            queue.size_bytes -= taken_bytes[topic]
             del queue.records[:count]
             end = queue.fetched if not queue.records else last.offset + 1 if last else queue.begin
             if end > queue.begin:
@@ -163,5 +166,10 @@ def merge(
     times fall.
     """
     ranked = ranked or ranks()
-    streams = [[(topic, inbound(topic, r, ranked)) for r in records[topic]] for topic in ranked if topic in records]
-    return iter(streams[0]) if len(streams) == 1 else heapq.merge(*streams, key=lambda pair: pair[1].timestamp_ms)
+    streams = [_stream(topic, records[topic], ranked) for topic in ranked if topic in records]
+    return streams[0] if len(streams) == 1 else heapq.merge(*streams, key=lambda pair: pair[1].timestamp_ms)
+
+
+def _stream(topic: str, records: Sequence[Record], ranked: Mapping[str, int]) -> Iterator[tuple[str, Inbound]]:
+    """Each made when it is asked for: a batch may end before."""
+    return ((topic, inbound(topic, record, ranked)) for record in records)
