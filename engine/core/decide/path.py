@@ -104,8 +104,7 @@ def decide(
     decided = Decided(decided_ms=decided_ms, pace=pace)
     for item in inputs:
         if isinstance(item, tuple):
-            topic, event = item
-            _take(plan, states, topic, event, decided)
+            _take(plan, states, *item, decided)
         elif (client := states.get(item.client_id)) is None:
             continue
         elif isinstance(item, Sweep):
@@ -344,8 +343,7 @@ def _send(
         first = cause if match.held is None else holding.cause_of(match.held)
         decided.outcomes[rule.id, verdict.reason] += 1
         folded, action = record(plan, client, match, verdict), None
-        said = folded is not None or isinstance(verdict, Hold)
-        named = match_name(client, match, ordinal) if said else b""
+        named = match_name(client, match, ordinal) if folded is not None or isinstance(verdict, Hold) else b""
         if match.compiled.by_client_zone and zone_named(client.time_zone) is None:
             decided.counts["unknown_zones", "missing" if client.time_zone is None else "invalid"] += 1
         note_action(plan, client, rule, verdict.channel, verdict.reason.value)

@@ -83,10 +83,7 @@ def matched(
 ) -> list[Match]:
     """The trigger's rules whose condition holds."""
     found = plan.match[trigger](client, event, move)
-    if not found:
-        return []
-    rules = plan.compiled[trigger]
-    return [Match(rules[index], event, move) for index in found]
+    return [Match(plan.compiled[trigger][index], event, move) for index in found]
 
 
 _TUPLES: dict[str, Any] = {"item": Item, "maturity": Maturity, "at_risk": AtRisk}
