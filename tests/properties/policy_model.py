@@ -116,7 +116,14 @@ class Model(Whom):
         self.active = active
         for offer in self.held:
             offer.rule = next(rule for rule in active.rules if rule["id"] == offer.rule["id"])
-        self.pass_time(max(time, self.now + 1), wall)  # it is evaluated at a moment that it has not been through
+        self.pass_time(time, wall)
+        if time > self.now:
+            return
+        # it is evaluated at a moment that it has not been through, which leaves no trace unless something comes of it
+        before, said = self.now, (len(self.verdicts), dict(self.true_since), dict(self.fired), dict(self.waits))
+        self.pass_time(before + 1, wall)
+        if said == (len(self.verdicts), self.true_since, self.fired, self.waits):
+            self.now = before
 
     def pass_time(self, until: int, wall: int = 0) -> None:
         """Every moment up to `until` at which something falls due, each at its own time; decided at `wall`."""
