@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import fields, replace
+from dataclasses import fields
 from functools import partial
 from random import Random
 from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
+from msgspec import structs
 
 from engine.core.contract.message import Message
 from engine.runtime.clients import Clients
@@ -85,7 +86,7 @@ class TestSimulatedLog(KafkaContract):
         where = ("ce_dataschema", b"https://schemas.firm.example/engage/tasks.json")
         assert first.headers == (*written.headers, where)
         assert second.headers == foreign.headers
-        assert digest_of_messages([written]) == digest_of_messages([replace(written, headers=first.headers)])
+        assert digest_of_messages([written]) == digest_of_messages([structs.replace(written, headers=first.headers)])
 
 
 class TestSimulatedStore(StoreContract):
