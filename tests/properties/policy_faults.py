@@ -6,11 +6,12 @@ Enters: a function of the engine. Leaves: one that is wrong.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 from zlib import crc32
+
+from msgspec import structs
 
 from engine.core.decide import path
 from engine.core.policy import channels, clock, gates, holding
@@ -25,7 +26,7 @@ def waits_for_itself(gate: Callable[..., Any]) -> Callable[..., Any]:
     def mutant(plan: Any, client: Any, offer: Any) -> Any:
         found = gate(plan, client, offer)
         if isinstance(found, Hold):
-            return replace(found, until_ms=client.now_ms + offer.contact_class.collect_s * 1000)
+            return structs.replace(found, until_ms=client.now_ms + offer.contact_class.collect_s * 1000)
         return found
 
     return mutant
