@@ -67,7 +67,8 @@ async def start(settings: Settings, clients: Clients, redis: AnyRedis, until_ms:
     over = bool(first.end.load) and not first.end.loading  # a worker has it now, perhaps
     begun = first.end.load if dry or over else await _begun(settings, clients, redis)
     archive = RuleSetArchive(settings, clients)
-    digest = begun.get("rules") if "done" in begun else None
+    # a load keeps its rules, whatever was published since; one that has ended is compared with those that are given
+    digest = begun.get("rules") if "done" in begun or settings.rules is None else None
     if digest is None:
         rule_sets = RuleSets(settings, clients, Metrics())
         await rule_sets.read_given()
