@@ -15,7 +15,7 @@ from typing import Any, Final
 from engine.core.client.state import ClientState
 from engine.core.contract.events import parse_time_ms
 from engine.core.contract.message import rfc3339
-from engine.core.contract.outbound import DECISIONS, Outcome
+from engine.core.contract.outbound import DECISIONS, TIER_CHANGES, Outcome
 from engine.core.decide.path import Decided, Sweep, decide
 from engine.core.decide.timeline import Timeline
 from engine.core.plan.compile import Plan
@@ -23,7 +23,6 @@ from engine.insight.decisions import why
 from engine.insight.values import ZONE, firm_time
 
 MAX_TIMERS: Final = 2_000  # of one client, evaluated for a preview
-TIER_CHANGES: Final = "tier-changes"
 
 
 @dataclass(slots=True)
@@ -83,9 +82,8 @@ def lines(found: Preview) -> Iterator[str]:
     in_all = Counter[str]()
     for (_, outcome), times in found.outcomes.items():
         in_all[outcome] += times
-    yield "in all: " + (
-        ", ".join(f"{times} {outcome}" for outcome, times in sorted(in_all.items())) or "no rule matches"
-    )
+    told = ", ".join(f"{times} {outcome}" for outcome, times in sorted(in_all.items()))
+    yield f"in all: {told or 'no rule matches'}"
     yield "not asked: rates and the breaker, which depend on other clients"
 
 

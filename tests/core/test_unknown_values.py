@@ -1,10 +1,11 @@
-"""What a correction left unknown is told as if it were known nowhere: in actions, score, segment, portrait, explain."""
+"""Actions, score, segment, portrait and explain show nothing as known that a correction left unknown."""
 
 import pytest
 
 from engine.core.policy.match import NOT_KNOWN
 from engine.insight.portrait import portrait_of
 from engine.insight.score import score_lines, score_of
+from tests.core.making import TIERS as LADDER
 from tests.core.making import Desk, at, balance, login, plan_of, profile, rule, trade
 from tests.core.test_corrections import correction
 
@@ -15,18 +16,14 @@ FEATURES = """\
   assets_avg_cny_30d: {source: balances, aggregate: daily_mean, field: assets_cny, window: 30d}
 """
 DEFINITIONS = "define:\n  trades_large: {is: largest_cny_7d >= 4, description: d}\n"
-TIERS = """\
-individual:
-  measure: assets_avg_cny_30d
-  promote_after: 0d
-  demote_after: 30d
-  tiers:
-    - {tier: A, enter: 1_000_000, exit: 900_000}
-    - {tier: C}
+TIERS = (
+    LADDER
+    + """\
 segments:
   - {id: large, when: largest_cny_7d >= 4}
   - {id: small, when: "True"}
 """
+)
 PORTRAIT = """\
 stages:
   - {id: busy, when: largest_cny_7d >= 4}

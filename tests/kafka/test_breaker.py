@@ -14,25 +14,11 @@ import pytest
 from engine.runtime.clients import Clients
 from engine.runtime.rule_sets.archive import RuleSetArchive
 from tests.kafka.installation import Installation, Sent, WorkerProcess
+from tests.kafka.test_rule_sets import RULE
 from tests.kafka.worker_process import eventually
 from tests.rulefile.sample import FILES
 
 BOUND = 100
-RULE = """\
-rules:
-  - id: runs-away
-    title: Any trade at all
-    owner: trading
-    on: trades
-    when: trade.amount_cny >= 1
-    kind: alert
-    audience: team
-    priority: 1
-    cooldown: 1h
-    expires: 1d
-    template: any_trade
-    description: For this test.
-"""
 
 
 class Flood:
@@ -93,7 +79,7 @@ def history(engine: Installation) -> RuleSetArchive:
 
 
 def paused(worker: WorkerProcess) -> bool:
-    return worker.metric("engage_rule_paused", rule="runs-away") == 1
+    return worker.metric("engage_rule_paused", rule="any-trade") == 1
 
 
 @pytest.mark.short
@@ -118,13 +104,13 @@ def test_a_rule_that_runs_away_is_paused_for_all(engine: Installation, tmp_path:
     assert "actions in a minute, 100 are allowed" in steps[1].note
     health = json.loads(workers[0].get("/health/ready")[1])
     assert health["state"] == "amber"
-    assert "engage rules resume runs-away" in health["warnings"][0]
+    assert "engage rules resume any-trade" in health["warnings"][0]
 
     flood.send(100)
     engine.settle()
     assert sent_once(engine) == went_out  # what is due is held
 
-    done = engine.engage("rules", "resume", "runs-away", "--note", "meant so", "--as", "ann")
+    done = engine.engage("rules", "resume", "any-trade", "--note", "meant so", "--as", "ann")
     assert done.returncode == 0, done.stderr
     eventually(lambda: sent_once(engine) == flood.sent, "what was held goes out")
     eventually(lambda: all(len(worker.logged("sweep ends")) == 1 for worker in workers), "all were looked at")

@@ -22,13 +22,27 @@ from engine.runtime.protocol.writes import encode_writes
 from tests.core.making import FEATURES, TIERS, Desk, at, balance, login, plan_of, profile, rule, shipped_plan, trade
 from tests.core.test_policy import CLASSES, QUIET
 from tests.runtime.driving import written
+from tests.services.process import REPOSITORY
 
 POLICY = "contact: {daily_cap: 100}\n" + CLASSES + QUIET + "\ncaps: {one: {at_most: 1, per: day}}\n"
 LETTER = {"on": None, "at": "{every: day, time: '17:00'}", "priority": 80}
 RULES = (
     rule("letter", title="Letter of the day", **LETTER, when="client.tier == 'A'"),
-    rule("silent", silence="{of: logins, for: 3d}", when="client.days_known >= 0", cooldown="30d"),
-    rule("call", silence="{of: logins, for: 4d}", when="client.days_known >= 0", audience="advisor", kind="task"),
+    rule(
+        "silent",
+        title="Not seen for 3 days",
+        silence="{of: logins, for: 3d}",
+        when="client.days_known >= 0",
+        cooldown="30d",
+    ),
+    rule(
+        "call",
+        title="Call who was not seen for 4 days",
+        silence="{of: logins, for: 4d}",
+        when="client.days_known >= 0",
+        audience="advisor",
+        kind="task",
+    ),
     rule("seen", when="client.tier == 'A'"),
 )
 PLAN = plan_of(*RULES, others=(("policy.yaml", POLICY),))
@@ -49,6 +63,11 @@ def short(found: Preview) -> list[str]:
     return [line for line in lines(found) if line.startswith("  2026")]
 
 
+def test_the_manual_shows_it() -> None:
+    page = (REPOSITORY / "docs" / "policy.md").read_text(encoding="utf-8")
+    assert "```\n" + "\n".join(lines(foreseen(desk_of(), 4))) + "\n```" in page
+
+
 def test_it_says_what_comes_and_what_is_stopped_by_which_numbers() -> None:
     found = foreseen(desk_of(), 4)
     text = list(lines(found))
@@ -57,9 +76,9 @@ def test_it_says_what_comes_and_what_is_stopped_by_which_numbers() -> None:
         "  2026-02-16 17:00  cap            letter (Letter of the day)",
         "  2026-02-17 17:00  sent           letter (Letter of the day)  message by app_push",
         "  2026-02-18 17:00  sent           letter (Letter of the day)  message by app_push",
-        "  2026-02-19 10:00  sent           silent (T)  message by app_push",
+        "  2026-02-19 10:00  sent           silent (Not seen for 3 days)  message by app_push",
         "  2026-02-19 17:00  cap            letter (Letter of the day)",
-        "  2026-02-20 10:00  sent           call (T)  task for team wealth",
+        "  2026-02-20 10:00  sent           call (Call who was not seen for 4 days)  task for team wealth",
         "  2026-02-20 17:00  sent           letter (Letter of the day)  message by app_push",
     ]
     assert "count 1, at most 1, period day" in text[text.index(short(found)[0]) + 1]

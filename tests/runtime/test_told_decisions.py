@@ -18,12 +18,13 @@ from engine.runtime.partitioning import partitioner
 from engine.runtime.settings import load
 from tests.core.making import Desk, at, decisions, login, plan_of, profile, rule, trade
 from tests.core.test_policy import CLASSES, QUIET
+from tests.services.process import REPOSITORY
 
 POLICY = "contact: {daily_cap: 100}\n" + CLASSES + QUIET + "\ncaps: {one: {at_most: 1, per: day, of: {kind: survey}}}\n"
 PLAN = plan_of(
     rule("first", kind="survey", title="First survey", priority=60),
-    rule("second", kind="survey"),
-    rule("letter", on="trades", channels="[email]"),
+    rule("second", kind="survey", title="Second survey"),
+    rule("letter", on="trades", channels="[email]", title="Letter on a trade"),
     others=(("policy.yaml", POLICY),),
 )
 
@@ -35,6 +36,11 @@ def desk() -> Desk:
     return desk
 
 
+def test_the_manual_shows_it(desk: Desk) -> None:
+    page = (REPOSITORY / "docs" / "policy.md").read_text(encoding="utf-8")
+    assert "```\n" + "\n".join(lines(decided_of(PLAN, desk.client, decisions(desk.decided), 7))) + "\n```" in page
+
+
 def test_it_says_why_and_what_would_have_to_change(desk: Desk) -> None:
     text = list(lines(decided_of(PLAN, desk.client, decisions(desk.decided), 7)))
     assert text[0] == "client c1 at 2026-02-17 23:00 (UTC+8)"
@@ -44,7 +50,7 @@ def test_it_says_why_and_what_would_have_to_change(desk: Desk) -> None:
         "      since 2026-02-17 23:00, for quiet hours; it is decided again then, and expires"
     )
     at_cap = next(n for n, line in enumerate(text) if " cap " in line and "second" in line)
-    assert text[at_cap] == "  2026-02-17 09:00  cap            second (T)  survey by app_push"
+    assert text[at_cap] == "  2026-02-17 09:00  cap            second (Second survey)  survey by app_push"
     numbers = "cap one, count 1, at most 1, period day, lost to first"
     assert text[at_cap + 1] == f"      the client had what a cap allows ({numbers}), until 2026-02-18 00:00"
     assert text[at_cap + 2] == f"      to be sent: {change('cap')}"

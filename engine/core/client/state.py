@@ -28,10 +28,10 @@ MAX_REMEMBERED: Final = 256  # rules, of each kind of memory
 DUPLICATE_DAYS: Final = 7  # for so long the same event is known again, as one of a client's last MAX_EVENT_IDS
 MAX_EVENT_IDS: Final = 4_096
 EVENT_ID_BYTES: Final = 6
+EVENT_IDS_CHECKED: Final = 256 * EVENT_ID_BYTES
 # Of most clients blank, and replaced, never changed: one object for all of them
 BLANK_DICT: Final[dict[Any, Any]] = {}
 BLANK_LIST: Final[list[Any]] = []
-EVENT_IDS_CHECKED: Final = 256 * EVENT_ID_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +74,7 @@ class ClientState:
         self.due_ms = NEVER_MS  # when the client is evaluated next if no event comes
         self.review_ms = NEVER_MS  # the part of it that the tier asks for
         self.decided_ms = 0  # the wall clock's moment when something of more than a day before was last decided
-        self.late: list[list[Any]] = (
-            BLANK_LIST  # [topic, the event's time, the client's time when it came], newest last
-        )
+        self.late: list[list[Any]] = BLANK_LIST  # [topic, the event's time, the client's when it came], newest last
         # facts; None, or no consent, when it is not known. The defaults of language and time zone are the reader's
         self.type: str | None = None
         self.age_band: str | None = None
@@ -114,13 +112,9 @@ class ClientState:
         # what rules did, and what they wait for
         self.acted: dict[str, int] = {}  # rule id -> when it last acted, for its cooldown
         self.silenced: dict[str, int] = {}  # rule id -> the last event after which its silence was already seen
-        self.held: dict[str, list[int]] = (
-            BLANK_DICT  # rule id -> since when its condition holds, when it last acted or 0
-        )
+        self.held: dict[str, list[int]] = BLANK_DICT  # rule id -> since when its condition holds, last acted or 0
         self.waits: dict[str, int] = {}  # rule id -> when the first step of its sequence came; see occasions
-        self.first_steps: dict[
-            str, dict[str, Any]
-        ] = {}  # rule id -> fields of that step that the rule reads when it ends
+        self.first_steps: dict[str, dict[str, Any]] = {}  # rule id -> fields of that step, read when it ends
         self.contacts: contacts.Contacts = BLANK_DICT  # what caps count; see contacts.py
         self.texts: dict[int, int] = BLANK_DICT  # what was sent -> when; see core/policy/match.py
         self.failures: dict[str, list[int]] = BLANK_DICT  # channel -> the last in a row

@@ -30,9 +30,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     headers: tuple[tuple[str, bytes], ...]
     timestamp_ms: int | None = None  # None: the time of publishing
     rides: bool = False  # it is published with what else there is, and never the reason to publish at once
-    schema: str | None = (
-        None  # the file of the value's JSON Schema; where the firm keeps these, whoever publishes knows
-    )
+    schema: str | None = None  # the file of the value's JSON Schema; whoever publishes knows where that is kept
 
 
 class Because(NamedTuple):

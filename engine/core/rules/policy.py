@@ -25,8 +25,7 @@ Zone = Literal["firm", "client"]
 DAYS_OF: Final[dict[Per, int]] = {"hour": 1, "day": 1, "week": 7, "month": 31}  # at most
 LONGEST_CAP_DAYS: Final = 31
 USUAL: Final = "service"  # the class of a rule that names none
-REGULATORY: Final = "regulatory"  # the one class that can go out without consent, and to who is not to be contacted
-NEVER_BROKEN: Final = REGULATORY  # the class that no breaker pauses unless the policy says what it excepts
+REGULATORY: Final = "regulatory"  # the one class that can be exempt from consent; no breaker pauses it unless said
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,6 @@ from engine.core.language.expressions import Expression, Scope, number
 from engine.core.rules.policy import (
     CLASSES,
     LONGEST_CAP_DAYS,
-    NEVER_BROKEN,
     REGULATORY,
     Bounds,
     Breaker,
@@ -218,7 +217,7 @@ def _breaker(reader: Reader, node: Node, classes: tuple[str, ...]) -> Breaker:
         reader.problem(node, "neither each_rule nor all", "write each_rule: {per_minute: 5_000}")
     listed = fields.get("except")
     items = [] if listed is None else reader.items(listed) if isinstance(listed, Listing) else [listed]
-    usual = (NEVER_BROKEN,) if listed is None and NEVER_BROKEN in classes else ()
+    usual = (REGULATORY,) if listed is None and REGULATORY in classes else ()
     return Breaker(
         read_bounds(reader, fields["each_rule"]) if "each_rule" in fields else Bounds(),
         read_bounds(reader, fields["all"], ALL_KEYS) if "all" in fields else Bounds(),

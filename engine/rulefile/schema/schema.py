@@ -103,7 +103,7 @@ def rules_schema(rule_set: RuleSet | None) -> Schema:
             "For so long a client does not get the same text again; its class's unless said.",
         ),
         "offers": (_offers(known), "What it offers: sent only if policy.yaml says that it suits the client."),
-        "breaker": (bounds(), "When it is paused for everybody; what is not said here, policy.yaml says."),
+        "breaker": (bounds(), "When it is paused for everybody; policy.yaml says what is missing here."),
         "tests": (items(_test(rule_set)), "What is given, what happens, what is expected."),
     }
     rule = mapping(parts, rules.REQUIRED, rules.OPTIONAL)
