@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from engine.core.language.helpers import place
 from engine.core.policy.gates import Suppress, judge
 from engine.core.policy.match import Match
-from engine.core.policy.whom import arm, place
+from engine.core.policy.whom import arm
 from engine.core.rules.occasion import on
 from engine.core.rules.policy import Holdout
 from engine.insight.explain import Explainer

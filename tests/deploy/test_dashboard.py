@@ -107,7 +107,8 @@ def test_the_unit_is_that_of_the_metric() -> None:
             if "rate(" in expression and "quantile" not in expression:
                 assert unit in ("eps", "ops", "Bps", "percentunit", "s"), panel["title"]
             if "increase(" in expression:
-                assert unit == "short", panel["title"]
+                share = " / " in expression and not expression.startswith("100 * ")
+                assert unit == ("percentunit" if share else "short"), panel["title"]
 
 
 def test_it_imports_into_any_grafana() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import datetime as dt
+import hashlib
 import math
 import operator
 import re
@@ -253,6 +254,8 @@ class Walk:
         if function in ("starts_with", "ends_with", "contains", "has_code"):
             return self.text_call(function, nodes)
         parts = [self.walk(node) for node in nodes]
+        if function == "draw":
+            return self.draw(nodes, parts)
         if function in ("min", "max", "abs", "round"):
             return self.number_call(function, parts)
         need(len(parts) == 1)
@@ -312,6 +315,17 @@ class Walk:
         if not exact:
             return calculated(result, unit, free)
         return written(Fraction(result), unit) if free else Part("number", Fraction(result), unit)
+
+    def draw(self, nodes: list[ast.expr], parts: list[Part]) -> Part:
+        need(2 <= len(parts) <= 3 and parts[0].kind == "text")
+        need(isinstance(nodes[1], ast.Constant) and isinstance(nodes[1].value, str) and nodes[1].value)
+        need(all(part.kind == "number" and part.unit not in ("cny", "time", "duration") for part in parts[2:]))
+        values = [part.value for part in parts]
+        if None in values:
+            return Part("number", None, "draw")
+        lots = [values[1], *(format(plain(anew), ".0f") for anew in values[2:]), values[0]]
+        drawn = hashlib.blake2b("\0".join(lots).encode(), digest_size=6).digest()
+        return Part("number", int.from_bytes(drawn, "big") * 10_000 // 2**48 / 100, "draw")
 
     def text_call(self, function: str, nodes: list[ast.expr]) -> Part:
         need(len(nodes) == 2)

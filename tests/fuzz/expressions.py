@@ -130,8 +130,11 @@ class Writer:
             given = self.chance.choice(('"6"', '"A"', '("60", "b")', '["SH"]', *LISTS))
             which = self.chance.choice(("starts_with", "ends_with", "contains", "has_code"))
             return f"{which}({self.part('text', 1)}, {given})"
-        kind = self.chance.choice(("text", "time", "duration", "free", *UNITS, "hour"))
-        if kind == "hour":
+        kind = self.chance.choice(("text", "time", "duration", "free", *UNITS, "hour", "draw"))
+        if kind == "draw":
+            anew = self.chance.choice(("", f", month({self.part('time', depth - 1)})", f", {self.part('count', 0)}"))
+            part = f'draw({self.part("text", 1)}, "{self.chance.choice(TEXTS)}"{anew})'
+        elif kind == "hour":
             part = f"{self.chance.choice(('hour', 'day', 'month', 'year'))}({self.part('time', depth - 1)})"
         else:
             part = self.part(kind, depth - 1)
@@ -148,7 +151,7 @@ class Writer:
 
     def operand(self, kind: str, depth: int) -> str:
         """What a part of a kind is compared with."""
-        if kind == "hour" or (kind in UNITS and self.chance.random() < 0.5):
+        if kind in ("hour", "draw") or (kind in UNITS and self.chance.random() < 0.5):
             return self.part("free", 1 if depth else 0)
         if kind == "text" and self.chance.random() < 0.7:
             return f'"{self.chance.choice(TEXTS)}"'

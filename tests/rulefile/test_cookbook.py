@@ -32,7 +32,7 @@ def files_of(recipe: str) -> dict[str, str]:
 
 
 def test_they_are_numbered():
-    assert [recipe.partition(".")[0] for recipe in RECIPES] == [str(number) for number in range(1, 27)]
+    assert [recipe.partition(".")[0] for recipe in RECIPES] == [str(number) for number in range(1, 28)]
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.partition("\n")[0])

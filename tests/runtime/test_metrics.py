@@ -13,13 +13,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
 from engine.core.contract.corrections import Correction
+from engine.core.contract.events import Feedback
 from engine.core.contract.topics import TOPICS, intake_topics
 from engine.core.reading.decode import fallbacks
 from engine.core.rules.ruleset import RuleSet
 from engine.runtime.observe.metrics import STATES, Metrics
 from engine.runtime.protocol.unit import OpenUnit
 from engine.runtime.worker.observing import RulesInUse
-from tests.core.making import at, balance, event_of, login, plan_of, profile, rule, shipped_plan, trade
+from tests.core.making import TIERS, at, balance, event_of, login, plan_of, profile, rule, shipped_plan, trade
 from tests.runtime.driving import Bench, all_batches, take_all, topics_of
 
 LARGEST = "{source: trades, aggregate: max, field: amount_cny, window: 7d}"
@@ -364,3 +365,37 @@ def test_a_worker_says_once_what_all_its_partitions_have_come_to():
     assert lines((1, "newest", False), (2, "last", False)) == []
     assert lines((1, "last", False)) == ["rule set active12"]
     assert lines(gone=7) == lines(gone=1) == lines(gone=2) == []
+
+
+SEGMENTS = "segments:\n  - {id: busy, when: client.days_since_login == 0}\n"
+
+
+async def test_surveys_and_scores_are_counted_by_segment_each_from_zero():
+    bench = Bench(plan_of(rule("ask", kind="survey"), tiers=TIERS + SEGMENTS))
+    worker = await bench.started()
+    assert labelled(bench.metrics, "engage_surveys_total") == {
+        frozenset({("segment", segment), ("step", step)}): 0
+        for segment in ("", "busy")
+        for step in ("sent", "answered")
+    }
+    answers = [
+        ("feedback", Feedback(event_id=f"f{n}", client_id="c1", time=at(1) + n + 1, action_id="x", **scores))
+        for n, scores in enumerate([{"nps": 9}, {"nps": 6, "csat": 4}, {"nps": 7, "ces": 4}, {"comment": "Fine."}])
+    ]
+    await take_all(worker, topics_of([profile(at(0)), login(at(1)), *answers]))
+    await worker.commit("age")
+    counted = labelled(bench.metrics, "engage_surveys_total")
+    shown = {tuple(v for _, v in sorted(labels)): n for labels, n in counted.items()}
+    assert shown == {("busy", "sent"): 1, ("busy", "answered"): 4, ("", "sent"): 0, ("", "answered"): 0}
+    scores = labelled(bench.metrics, "engage_survey_scores_total")
+    given = {tuple(v for _, v in sorted(labels)): n for labels, n in scores.items() if n}  # class, score, segment
+    assert given == {
+        ("promoter", "nps", "busy"): 1,
+        ("detractor", "nps", "busy"): 1,
+        ("passive", "nps", "busy"): 1,
+        ("satisfied", "csat", "busy"): 1,
+        ("neutral", "ces", "busy"): 1,
+    }
+    assert len(scores) == 2 * 9
+    bench.metrics.uses(7, plan_of(rule("hello")).rule_set)
+    assert {dict(labels)["segment"] for labels in labelled(bench.metrics, "engage_surveys_total")} == {""}

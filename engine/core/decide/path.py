@@ -21,6 +21,7 @@ from engine.core.contract.corrections import CORRECTIONS
 from engine.core.contract.events import Event
 from engine.core.contract.message import Because, Message, rfc3339
 from engine.core.contract.outbound import TIMER, Outcome
+from engine.core.decide import surveys
 from engine.core.decide.messages import (
     action_id,
     action_message,
@@ -83,7 +84,7 @@ class Decided:
     # room for), overrides (kind, what is wrong with it or ""), tier_notices (tier, the one it would fall to), retracted
     # (kind of action), corrections (kind of the earlier event, result), beyond (kind of a corrected event older than
     # what is known of actions), unknown_zones (missing or invalid: of clients whose zone would have decided, the firm's
-    # did)
+    # did), surveys and survey_scores (surveys.py)
     counts: Counter[tuple[str, ...]] = field(default_factory=Counter)
     decided_ms: int = 0  # the moment at which this is decided; 0: whatever falls due is decided in time
     pace: Pace | None = None  # of the partition; None: rates are not asked
@@ -171,6 +172,7 @@ def _receipt(plan: Plan, client: ClientState, event: Any, decided: Decided, _ste
 
 
 def _feedback(plan: Plan, client: ClientState, event: Any, decided: Decided, _steps: list[Item]) -> None:
+    decided.counts.update(surveys.of_answer(plan, client, event))
     _end(plan, client, channels.heard(client, event.action_id, "answered"), Outcome.NO_LONGER_TRUE, decided)
 
 
@@ -354,6 +356,8 @@ def _send(
                 decided.counts["freed", rule.id] += 1
             action = action_id(client, rule, ordinal)
             decided.messages.append(action_message(match, client, verdict.channel, first, action))
+            if rule.kind == "survey":
+                decided.counts[surveys.of_sent(plan, client)] += 1
             retractions.note(client, first, rule, ordinal)
             if rule.then is not None:
                 _follow(plan, client, match, first, verdict.channel, action, decided)

@@ -263,6 +263,23 @@ def _text_function(code: Callable[[str, helpers.Texts], bool], gives: str) -> Fu
     return Function(name, f'{name}(x, "60")', gives, _of_text, 2, 2, code=code, type=BOOL)
 
 
+def _draw(function: Function, checks: Checks, node: ast.Call) -> Checked:
+    """A text of which each value draws its own lot, the written name of the lot, and what it is drawn anew for."""
+    items = checks.each(checks.check, node.args)
+    text, lot, *rounds = items
+    if text.type.kind != "text":
+        raise Refused((text.node, f"draw takes a text, found {words(text.type)}", "write draw(client.id, ...)"))
+    if not (isinstance(lot.tree, ast.Constant) and isinstance(lot.tree.value, str) and lot.tree.value):
+        raise Refused((lot.node, "draw takes the written name of a lot", f"write {function.example}"))
+    for item in map(a_number, rounds):
+        if item.type.unit in (MONEY, TIME, DURATION):
+            remedy = "write a number that changes when lots are drawn anew: month(now), year(now)"
+            raise Refused((item.node, f"draw takes a number, found {words(item.type)}", remedy))
+    optional = any(item.optional for item in items)
+    tree = function.call(*(item.tree for item in items))
+    return Checked(node, tree, function.type or TEXT, optional=optional, log10=2.0)
+
+
 # -- the table ---------------------------------------------------------------------------------------------------------
 
 _NEGATED: Final[Line] = (Fraction(-1), Fraction(0))
@@ -334,6 +351,17 @@ FUNCTIONS: Final[dict[str, Function]] = {
         _text_function(helpers.ends_with, "whether it ends so"),
         _text_function(helpers.contains, "whether it has it anywhere"),
         _text_function(helpers.has_code, "of codes that are joined by blanks: whether one of them is what is written"),
+        Function(
+            name="draw",
+            example='draw(client.id, "visit")',
+            gives="0 to 99.99, a lot that the client draws once for all; with a third value, anew when that changes",
+            check=_draw,
+            least=2,
+            most=3,
+            code=helpers.draw,
+            type=number("draw"),
+            bounds=lambda _hulls: (0, 99.99),
+        ),
     )
 }
 

@@ -8,12 +8,14 @@ day of it.
 from __future__ import annotations
 
 import datetime as dt
+from hashlib import blake2b
 from typing import Final
 
 from engine.core.firm_time import DAY_MS, FIRM_UTC_OFFSET_MS, HOUR_MS, WEEKDAYS, date_of_day, day_number, day_start_ms
 
 _FIRST_MS: Final = day_start_ms(day_number(dt.date.min))
 _END_MS: Final = day_start_ms(day_number(dt.date.max) + 1)
+_LOT_BYTES: Final = 6  # what a float holds exactly
 
 
 def date_ms(text: str) -> int:
@@ -83,3 +85,14 @@ def contains(text: str, given: Texts) -> bool:
 def has_code(text: str, given: Texts) -> bool:
     codes = text.split(" ")
     return given in codes if isinstance(given, str) else any(code in given for code in codes)
+
+
+def place(lot: str, text: str) -> float:
+    """At least 0, below 1; as if drawn by lot, and the same for the same texts for ever."""
+    digest = blake2b(f"{lot}\0{text}".encode(), digest_size=_LOT_BYTES).digest()
+    return int.from_bytes(digest, "big") / (1 << 8 * _LOT_BYTES)
+
+
+def draw(text: str, lot: str, anew: float | None = None) -> float:
+    """A place in percent, from 0 to 99.99."""
+    return int(10_000 * place(lot if anew is None else f"{lot}\0{anew:.0f}", text)) / 100

@@ -19,6 +19,7 @@ from engine.core.client.state import ClientState
 from engine.core.contract.message import rfc3339
 from engine.core.contract.outbound import Outcome, Value
 from engine.core.firm_time import DAY_MS, NEVER_MS
+from engine.core.language.helpers import place
 from engine.core.plan.compile import Plan
 from engine.core.policy import caps, channels, holding, quiet, whom
 from engine.core.policy.clock import next_ms, zone_named
@@ -295,7 +296,7 @@ def _drawn(client: ClientState, offer: Offer, channel: str) -> Send | Suppress:
     if not compiled.holdouts or (by := whom.holds_out(compiled.holdouts, client.client_id)) is None:
         return Send(channel)
     told: Told = (("holdout", "rule" if by is compiled.rule.holdout else "firm"), ("share", by.share))
-    told += (("place", round(whom.place(by.salt, client.client_id), 4)),)
+    told += (("place", round(place(by.salt, client.client_id), 4)),)
     return Suppress(channel, Outcome.HOLDOUT, None, told)
 
 

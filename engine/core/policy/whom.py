@@ -11,18 +11,17 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable
-from hashlib import blake2b
 from typing import Final
 
 from engine.core.client.positions import classes_above
 from engine.core.client.state import ClientState
 from engine.core.contract.outbound import Arm, Value
 from engine.core.firm_time import DAY_MS, date_of_day
+from engine.core.language.helpers import place
 from engine.core.plan.compile import Plan
 from engine.core.policy.match import Match
 from engine.core.rules.policy import Holdout
 
-_BYTES: Final = 6  # what a float holds exactly
 INDIVIDUAL: Final = "individual"
 _AGES: Final = {"under_25": (0, 24), "25_35": (25, 35), "36_45": (36, 45), "46_60": (46, 60), "over_60": (61, 200)}
 Told = tuple[tuple[str, Value], ...]
@@ -80,14 +79,8 @@ def ages_of(client: ClientState) -> tuple[int, int] | None:
 # -- holdouts ----------------------------------------------------------------------------------------------------------
 
 
-def place(salt: str, client_id: str) -> float:
-    """At least 0, below 1; a client below the share is held out."""
-    digest = blake2b(f"{salt}\0{client_id}".encode(), digest_size=_BYTES).digest()
-    return int.from_bytes(digest, "big") / (1 << 8 * _BYTES)
-
-
 def holds_out(holdouts: Iterable[Holdout], client_id: str) -> Holdout | None:
-    """The first that holds the client out."""
+    """The first that holds the client out: its place in the lot of that salt is below the share."""
     return next((one for one in holdouts if place(one.salt, client_id) < one.share), None)
 
 

@@ -109,6 +109,7 @@ def client_names(
     called = {s: f"the last {kinds[s].called} before now" for s in last}
     return [
         *(name for topic in in_order(kinds) for name in _fact_names(kinds[topic])),
+        Name("client.id", TEXT, False, "c.client_id", "id of the client, for draw", form=IDENTIFIER),
         Name("client.has_advisor", BOOL, False, "(c.advisor_id is not None)", "whether an advisor is assigned"),
         Name("client.advisor", TEXT, True, "c.advisor_id", "id of the advisor", form=IDENTIFIER),
         Name(
@@ -290,10 +291,9 @@ def field_name(source: str, field: str | None, kinds: Kinds = TOPICS) -> Name | 
 
 def tier_change_names(tiers: tuple[str, ...]) -> list[Name]:
     reasons = "why it moved; override and override_ended: staff gave it a tier for a time"
+    before = "tier before; missing for a client's first"
     return [
-        Name(
-            "tier_change.old", enum(*tiers), True, "t.from_tier", "tier before; missing for a client's first", of="move"
-        ),
+        Name("tier_change.old", enum(*tiers), True, "t.from_tier", before, of="move"),
         Name("tier_change.new", enum(*tiers), False, "t.to_tier", "tier now", of="move"),
         Name("tier_change.reason", enum(*TIER_REASONS), False, "t.reason", reasons, of="move"),
     ]

@@ -228,6 +228,7 @@ class RuleSet:
     traits: tuple[Trait, ...] = ()
     paused: tuple[Pause, ...] = ()
     resumed: tuple[Resumption, ...] = ()
+    draws: Mapping[str, float] = field(default_factory=dict)  # of tests: what lots give
     teams: tuple[Team, ...] = ()  # the owners that there are; none: without teams.yaml any name is one
 
     @property
@@ -286,14 +287,15 @@ class RuleSet:
         to_client = rule.audience == "client" and self.policy.class_named(rule.contact_class).holdout
         return tuple(one for one in (self.policy.holdout if to_client else None, rule.holdout) if one is not None)
 
-    def drawn(self, arm: Arm) -> RuleSet:
-        """The same rules, with every client in that arm of each holdout: for tests, which say in which one it is."""
+    def drawn(self, arm: Arm, draws: Mapping[str, float]) -> RuleSet:
+        """The same rules, with every client in that arm of each holdout, and what lots give: tests say both."""
 
         def all_of(one: Holdout | None) -> Holdout | None:
             return one and replace(one, share=1.0 if arm == "holdout" else 0.0)
 
         rules = tuple(replace(rule, holdout=all_of(rule.holdout)) for rule in self.rules)
-        return replace(self, rules=rules, policy=replace(self.policy, holdout=all_of(self.policy.holdout)))
+        policy = replace(self.policy, holdout=all_of(self.policy.holdout))
+        return replace(self, rules=rules, policy=policy, draws=draws)
 
     def outcomes_of(self, rule: Rule) -> tuple[Outcome, ...]:
         """What can become of it when it matched, by the policy and its own fields, in the order of the gates. What an
@@ -392,4 +394,4 @@ class RuleSet:
 
     @property
     def declared(self) -> Declared:
-        return Declared(self.lists, self.tables, self.definitions, calendar=self.calendar)
+        return Declared(self.lists, self.tables, self.definitions, calendar=self.calendar, draws=self.draws)

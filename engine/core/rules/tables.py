@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 from engine.core.language.expressions import BOOL, Expression, Name, Scope, Type, to_python
+from engine.core.language.helpers import draw
 from engine.core.rules.business_days import BusinessCalendar, business_days
 
 Hit = Literal["first", "unique"]
@@ -74,11 +75,14 @@ class Declared:
     definitions: tuple[Definition, ...] = ()
     last_days: Mapping[str, str] = field(default_factory=dict)  # of lists of days: the last that each covers
     calendar: BusinessCalendar | None = None
+    draws: Mapping[str, float] = field(default_factory=dict)  # of tests: what a lot gives, whoever draws it
 
     @property
     def globals(self) -> dict[str, Any]:
-        """What compiled code calls by name: lists, and the functions that the calendar answers."""
-        answers = business_days(self.calendar).functions() if self.calendar is not None else {}
+        """What compiled code calls by name: lists, and the functions that the calendar or a test answers."""
+        answers: dict[str, Any] = business_days(self.calendar).functions() if self.calendar is not None else {}
+        if self.draws:
+            answers["draw"] = lambda text, lot, anew=None: self.draws.get(lot, draw(text, lot, anew))
         return list_globals(self.lists) | answers
 
 

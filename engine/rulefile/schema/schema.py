@@ -194,6 +194,7 @@ def _test(rule_set: RuleSet | None) -> Schema:
         "client": (either({"const": "unknown"}, _client(rule_set)), "What is known of the client."),
         "history": (items(_happening(rule_set)), "What came before."),
         "arm": (choice(cases.ARMS), "Of holdouts; treated unless said."),
+        "draws": ({"type": "object", "additionalProperties": number()}, "What lots give: {visit: 12}."),
     }
     parts: Keys = {
         "name": (text(120), "What it shows."),

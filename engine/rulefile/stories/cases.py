@@ -63,6 +63,7 @@ class RuleTest:
     history: tuple[tuple[str, Event], ...]  # what makes the client what it is, in order
     tier: str | None  # where the client must be after that, when the test says so
     arm: Arm  # of every holdout
+    draws: tuple[tuple[str, float], ...]  # what each lot gives
     at_ms: int
     event: tuple[str, Event] | None
     wait_ms: int  # how much time passes then
@@ -104,6 +105,7 @@ def _test(reader: Reader, node: Node, rule: Rule, tiers: Tiers, stages: tuple[st
         history=history,
         tier=tier,
         arm=_arm(reader, fields.get("given")),
+        draws=_draws(reader, fields.get("given")),
         at_ms=at_ms,
         event=story.events[-1] if len(story.events) > len(history) else None,
         wait_ms=reader.duration(fields["wait"], "mhd", 60, MAX_WAIT_S) * 1000 if "wait" in fields else 0,
@@ -119,6 +121,21 @@ def _arm(reader: Reader, given: Node | None) -> Arm:
     """Of every holdout; treated unless said."""
     node = given.entries["arm"][1] if isinstance(given, Mapping) and "arm" in given.entries else None
     return "holdout" if node is not None and reader.choice(node, ARMS) == "holdout" else "treated"
+
+
+def _draws(reader: Reader, given: Node | None) -> tuple[tuple[str, float], ...]:
+    """Of lots that are not named, the client of all tests draws the same as ever."""
+    node = given.entries["draws"][1] if isinstance(given, Mapping) and "draws" in given.entries else None
+    if node is not None and not isinstance(node, Mapping):
+        reader.problem(node, "draws says what lots give", "write draws: {panel: 12}")
+        return ()
+    lots = []
+    for name, (_, value) in node.entries.items() if node is not None else ():
+        drawn = float(reader.number(value))
+        if not 0 <= drawn < 100:
+            reader.problem(value, "no lot gives that", "write 0 to 99.99")
+        lots.append((name, drawn))
+    return tuple(sorted(lots))
 
 
 def _expected(reader: Reader, node: Node | None, rule: Rule, stages: tuple[str, ...], sound: bool) -> Expected:

@@ -104,8 +104,8 @@ def run_tests(
     shown = rule_set.showing_all()
 
     @cache
-    def runner(arm: Arm) -> _Runner:
-        return _Runner(compile_rule_set(shown.drawn(arm)))
+    def runner(arm: Arm, draws: tuple[tuple[str, float], ...]) -> _Runner:
+        return _Runner(compile_rule_set(shown.drawn(arm, dict(draws))))
 
     results: list[Result] = []
     branches: list[Branch] = []
@@ -113,11 +113,11 @@ def run_tests(
     for done, entry in enumerate(told):
         moved(done, len(told))
         seen: dict[Key, set[bool]] = {}
-        for arm in dict.fromkeys(test.arm for test in entry.tests):
-            runner(arm).take(entry.rule)
-        results += [runner(test.arm).run(test, entry.rule, seen) for test in entry.tests]
+        for drawn in dict.fromkeys((test.arm, test.draws) for test in entry.tests):
+            runner(*drawn).take(entry.rule)
+        results += [runner(test.arm, test.draws).run(test, entry.rule, seen) for test in entry.tests]
         if entry.tests and entry.when is not None:
-            terms = list(runner("treated").explainer.part(entry.rule, entry.rule.triggers[0]).all())
+            terms = list(runner("treated", ()).explainer.part(entry.rule, entry.rule.triggers[0]).all())
             of += 2 * len(terms)
             branches += [
                 _branch(entry, entry.when, term.offset, term.text, never)

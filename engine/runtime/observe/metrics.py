@@ -30,7 +30,7 @@ from engine.core.contract.outbound import TOPIC_OF_KIND, Rejection
 from engine.core.contract.topics import EVENTS, REROUTED, TOPICS, inbound_topics
 from engine.core.rules.ruleset import RuleSet
 from engine.runtime.observe.rule_counts import Outcomes, RuleCounts, merged, outcomes_of
-from engine.runtime.observe.series import fields_that_may_be_unread, notices_of, of_declared, tier_moves
+from engine.runtime.observe.series import fields_that_may_be_unread, notices_of, of_rule_set, tier_moves
 
 if TYPE_CHECKING:
     from engine.runtime.protocol.unit import OpenUnit
@@ -106,6 +106,10 @@ class Metrics:
             "Clients of whom corrections left a feature unknown: `engage backfill FEATURE` finds its values.",
             ["partition", "feature"],
             registry=r,
+        )
+        self.surveys = Counter("engage_surveys", "Surveys sent, and answers.", ["segment", "step"], registry=r)
+        self.survey_scores = Counter(
+            "engage_survey_scores", "Scores in answers, by their class.", ["segment", "score", "class"], registry=r
         )
         self.unknown_zones = Counter("engage_unknown_zones", "Decisions by the firm's clock.", ["zone"], registry=r)
         self.tier_changes = Counter(
@@ -206,7 +210,7 @@ class Metrics:
         self.rule_sampled_events = Counter(
             "engage_rule_sampled_events", "Events whose rules' tests were timed one by one.", registry=r
         )
-        self._counts: dict[str, Counter | Gauge] = {  # by the name under which a processor counts
+        self._counts: dict[str, Counter] = {  # by the name under which a processor counts
             "tier_changes": self.tier_changes,
             "tier_notices": self.tier_notices,
             "duplicates": self.duplicates,
@@ -218,14 +222,17 @@ class Metrics:
             "retracted": self.retracted,
             "beyond": self.beyond,
             "unknown_zones": self.unknown_zones,
+            "surveys": self.surveys,
+            "survey_scores": self.survey_scores,
         }
         self._used: dict[int | None, RuleSet] = {}  # by the worker's partitions; None: by the worker itself
         self._outcomes: dict[str, Outcomes] = {}  # by digest of a rule set that is used
         self._moves: set[tuple[str, str, str]] = set()
         self._notices: set[tuple[str, str]] = set()
-        self._of_types = {"duplicates": self.duplicates, "late": self.late, "unread": self.unread}
-        self._of_types["corrections"] = self.corrections
-        self._declared: set[tuple[str, ...]] = set()  # the series of declared types: which of the above, its labels
+        self._of_types = {
+            name: self._counts[name] for name in ("duplicates", "late", "corrections", "surveys", "survey_scores")
+        } | {"unread": self.unread}
+        self._declared: set[tuple[str, ...]] = set()  # series that a rule set declares: which of the above, its labels
         self._begin()
 
     def _begin(self) -> None:
@@ -333,7 +340,7 @@ class Metrics:
         for new_notice in notices - self._notices:
             self.tier_notices.labels(*new_notice)
         self._notices = notices
-        series = {label for rule_set in used for label in of_declared(rule_set.declared_types)}
+        series = {label for rule_set in used for label in of_rule_set(rule_set)}
         for counter, *labels in self._declared - series:
             self._of_types[counter].remove(*labels)
         for counter, *labels in series - self._declared:

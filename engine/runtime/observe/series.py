@@ -10,9 +10,10 @@ from collections.abc import Iterator
 
 from engine.core.contract.corrections import RESULTS
 from engine.core.contract.topic import Topic, nested
-from engine.core.contract.topics import EVENTS, TOPICS, Kinds
+from engine.core.contract.topics import EVENTS, TOPICS
+from engine.core.decide.surveys import counted_under
 from engine.core.reading.decode import fallbacks
-from engine.core.rules.ruleset import Tiers
+from engine.core.rules.ruleset import RuleSet, Tiers
 
 
 def fields_that_may_be_unread(kind: Topic) -> Iterator[str]:
@@ -23,9 +24,10 @@ def fields_that_may_be_unread(kind: Topic) -> Iterator[str]:
             yield from (f"{name}.{inner}" for inner in fallbacks(nested(model)[name]))
 
 
-def of_declared(declared: Kinds) -> Iterator[tuple[str, ...]]:
-    """What is counted of the types that a rule set declares, by the name of the counter and its labels."""
-    for name, kind in declared.items():
+def of_rule_set(rule_set: RuleSet) -> Iterator[tuple[str, ...]]:
+    """What is counted of the surveys and types that it declares, by the name of the counter and its labels."""
+    yield from counted_under(rule_set)
+    for name, kind in rule_set.declared_types.items():
         yield "duplicates", name
         yield "late", name
         yield from (("corrections", name, result) for result in RESULTS)
