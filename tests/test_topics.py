@@ -45,6 +45,7 @@ RANKS = {
     "positions": 10,
     "overrides": 11,
     "corrections": 12,
+    "assignment_answers": 13,
 }
 FILES = {
     "features.yaml": """\
@@ -168,7 +169,8 @@ def record(offset, timestamp):
 def test_it_comes_after_every_rank_that_was_given_before():
     assert ranks() == RANKS | {"visits": 100}
     assert intake_topics() == (*RANKS, "visits")
-    assert inbound_topics() == (*(name for name in RANKS if name != "rerouted"), "visits")
+    read_alone = ("rerouted", "assignment_answers")
+    assert inbound_topics() == (*(name for name in RANKS if name not in read_alone), "visits")
     assert sources() == (
         "trades",
         "logins",
@@ -216,7 +218,7 @@ def test_it_is_in_the_contract():
     said = json.loads(files["alerts.json"])["$defs"]["Cause"]["properties"]["type"]["description"]
     assert said == (
         "profiles, balances, logins, trades, receipts, outcomes, feedback, complaints, positions, overrides, "
-        "corrections, visits, the name of a type that events.yaml declares, or timer."
+        "corrections, assignment_answers, visits, the name of a type that events.yaml declares, or timer."
     )
     document = yaml.safe_load(files["asyncapi.yaml"])
     assert document["channels"]["visits"]["description"] == "A visit to a branch."

@@ -172,6 +172,7 @@ def replay_command(
         )
     from engine.core.contract.events import parse_time_ms
     from engine.operations import replay
+    from engine.processors.assignment import ASSIGNMENT
     from engine.runtime.kafka import topics
 
     try:
@@ -184,7 +185,8 @@ def replay_command(
         async def decide_again() -> list[Any]:
             clients = real_clients()
             partitions = await topics.partition_count(settings, clients)
-            return await replay.replay_ledger(settings, clients, partitions, replayed, moved)
+            messages = await replay.replay_ledger(settings, clients, partitions, replayed, moved)
+            return messages + await replay.replay_ledger(settings, clients, partitions, replayed, moved, ASSIGNMENT)
 
         with progressing("replay") as moved:
             messages: Any = run_to_the_end(decide_again())

@@ -80,6 +80,8 @@ def run(settings_file: Path | None, **given: Any) -> None:
         raise click.UsageError(
             "watch: there is nothing to watch without rules: give --rules DIRECTORY, or leave it out"
         )
+    from engine.processors.assignment import ASSIGNMENT
+    from engine.processors.engagement import ENGAGEMENT
     from engine.runtime.folding import folded
     from engine.runtime.worker import worker
     from engine.runtime.worker.event_loop import leave, stop_on_signals
@@ -92,7 +94,7 @@ def run(settings_file: Path | None, **given: Any) -> None:
         clients = real_clients()
         stop = stop_on_signals(clients)
         async with folded():
-            await worker.run(worker.Worker(settings, clients), stop)
+            await worker.run(worker.Worker(settings, clients, processors=(ENGAGEMENT, ASSIGNMENT)), stop)
         leave()
 
     run_to_the_end(work())

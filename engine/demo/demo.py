@@ -21,7 +21,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Final
 
 from engine.core.contract.outbound import OUTBOUND
-from engine.core.contract.topics import DEAD_LETTERS, TOPICS, in_order, inbound_topics
+from engine.core.contract.topics import DEAD_LETTERS, OWN, TOPICS, in_order, inbound_topics
 from engine.demo.embedded import (
     REMEDY,
     EmbeddedError,
@@ -114,7 +114,11 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
 
 def topics_for(declared: Collection[str]) -> tuple[str, ...]:
     """What the simulated broker sends: events of its own only to rules that declare them all."""
-    return inbound_topics() if OPTIONAL.keys() <= set(declared) else in_order(TOPICS)
+    return inbound_topics() if OPTIONAL.keys() <= set(declared) else _built_in()
+
+
+def _built_in() -> tuple[str, ...]:
+    return tuple(topic for topic in in_order(TOPICS) if topic not in OWN)
 
 
 def _run(seconds: int | None, rules: Path, command: Sequence[str], topics: Collection[str]) -> int:
@@ -124,7 +128,7 @@ def _run(seconds: int | None, rules: Path, command: Sequence[str], topics: Colle
     with contextlib.ExitStack() as stack:
         kafka = stack.enter_context(EmbeddedKafka())
         redis = stack.enter_context(EmbeddedRedis())
-        kafka.create_topics([*inbound_topics(), *OUTBOUND, DEAD_LETTERS])
+        kafka.create_topics([*inbound_topics(), *OWN, *OUTBOUND, DEAD_LETTERS])
         web_port = free_port()
         web = f"http://127.0.0.1:{web_port}"
         descriptor, log_name = tempfile.mkstemp(prefix="engage-demo-", suffix=".log")

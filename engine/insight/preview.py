@@ -16,6 +16,7 @@ from engine.core.client.state import ClientState
 from engine.core.contract.events import parse_time_ms
 from engine.core.contract.message import rfc3339
 from engine.core.contract.outbound import DECISIONS, TIER_CHANGES, Outcome
+from engine.core.contract.topics import ASSIGNMENT_REQUESTS
 from engine.core.decide.path import Decided, Sweep, decide
 from engine.core.decide.timeline import Timeline
 from engine.core.plan.compile import Plan
@@ -60,6 +61,8 @@ def preview(plan: Plan, client: ClientState, from_ms: int, until_ms: int) -> Pre
 def _note(found: Preview, decided: Decided) -> None:
     found.outcomes.update((rule_id, str(outcome)) for rule_id, outcome in decided.outcomes.elements())
     for message in decided.messages:
+        if message.topic == ASSIGNMENT_REQUESTS.name:
+            continue  # who would be found depends on other clients
         record = json.loads(message.value or b"{}")
         if message.topic != DECISIONS or record["outcome"] != Outcome.SENT:
             found.steps.append((message.topic, record))

@@ -174,6 +174,7 @@ def _decide_client(plan: Plan, past: Past, events: list[tuple[str, Event]], coun
                 counts.muted[rule_id] += times
     client = states[client_id]
     client.caused = []  # nothing was sent that could be retracted
+    client.asked = None  # nor was a pool asked
     outcomes.told(client)  # what was counted is not to be published
     if client.waiting:  # and nothing of the past is sent later
         client.waiting = []

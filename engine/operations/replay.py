@@ -96,6 +96,7 @@ class Replayed:
     """The result of a replay. `differences` are units whose messages differ from those that were published."""
 
     states: dict[str, bytes] = field(default_factory=dict)
+    pools: dict[str, bytes] = field(default_factory=dict)  # of advisors
     events: int = 0
     rejected: int = 0
     refused: Counter[tuple[str, str, str]] = field(default_factory=Counter)  # topic, reason, error: a few kinds of many
@@ -184,7 +185,7 @@ def replay_records(
     up to that time.
     """
     states: dict[str, ClientState] = {}
-    timeline = Timeline(plan, states)
+    timeline = Timeline(plan, states, {})
     outcome_of = read_with(plan.declared_types)
     for record, outcome in by_neighbours((record, outcome_of(record)) for record in records):
         replayed.count(record, outcome)
@@ -208,12 +209,14 @@ async def replay_ledger(
     partitions: int,
     replayed: Replayed,
     moved: Callable[[int, int], None] = lambda done, of: None,
+    processor: Processor[Any, Any, Any] = ENGAGEMENT,
 ) -> list[Message]:
-    """Decide every unit of every ledger partition again, from its recorded inputs and rule set. `moved` hears of
-    hundredths of all partitions.
+    """Decide every unit of every ledger partition of a processor again, from its recorded inputs and rule set. `moved`
+    hears of hundredths of all partitions.
 
     Raises Refused when the beginning of the ledger or recorded inputs are no longer held.
     """
+    settings = settings.scoped(processor.name, processor.suffix)
     archive = RuleSetArchive(settings, clients)
     await archive.read()
     messages: list[Message] = []
@@ -230,12 +233,13 @@ async def replay_ledger(
                 raise Refused(
                     f"partition {number}: the ledger is held from offset {first} on; a replay needs its beginning"
                 )
-            inputs = RecordedInputs(settings, source, number, whole=True)
-            partition = PartitionReplay(ENGAGEMENT, number, inputs, archive.plan, belongs, replayed, partitions)
+            inputs = RecordedInputs(settings, source, number, whole=True, ranked=processor.ranks())
+            partition = PartitionReplay(processor, number, inputs, archive.plan, belongs, replayed, partitions)
             async for record in records_between(consumer, ledger_tp, first, end):
                 messages += await partition.take(record.offset, record.value)
                 moved(100 * number + 100 * (record.offset + 1) // end, 100 * partitions)
-        replayed.states |= partition.states.packed()
+        states = replayed.states if processor is ENGAGEMENT else replayed.pools
+        states |= partition.states.packed()
     return messages
 
 

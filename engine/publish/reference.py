@@ -168,6 +168,8 @@ FILES: Final = {
     "definitions": "definitions.yaml",
     "events": "events.yaml",
     "calendar": "calendar.yaml",
+    "advisors": "advisors.yaml",
+    "assignment": "assignment.yaml",
     "teams": "teams.yaml",
 }
 

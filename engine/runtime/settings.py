@@ -306,3 +306,4 @@ def source(name: str, given: Collection[str], settings_file: Path | None) -> str
 
 
 PUBLISHED: tuple[str, ...] = (*OUTBOUND, DEAD_LETTERS)
+OF_POOLS: tuple[str, str] = ("assignment", "assignment")  # name and suffix of the processor of advisors' pools

@@ -7,7 +7,8 @@ import json
 import pytest
 
 from engine.core.contract.outbound import OUTBOUND
-from engine.core.contract.topics import inbound_topics
+from engine.core.contract.topics import OWN, inbound_topics
+from engine.runtime.settings import OF_POOLS
 from tests.kafka.conftest import MakeInstallation
 from tests.kafka.installation import Installation
 from tests.kafka.worker_process import eventually
@@ -55,6 +56,8 @@ def test_topics_are_created_once_and_compared(install: MakeInstallation) -> None
     settings = engine.settings
     needed = {settings.topic(name) for name in (*inbound_topics(), *OUTBOUND, "dead-letters", "rerouted")}
     needed |= {settings.ledger_topic, settings.rule_set_topic, settings.resent_topic}
+    pools = settings.scoped(*OF_POOLS)
+    needed |= {*map(settings.topic, OWN), pools.topic("rerouted"), pools.ledger_topic}
 
     before = engine.engage("topics")
     assert before.returncode == 1

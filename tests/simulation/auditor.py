@@ -22,7 +22,7 @@ from engine.core.contract.actions import ACTIONS
 from engine.core.contract.events import Event
 from engine.core.contract.message import Message
 from engine.core.contract.outbound import Rejection
-from engine.core.contract.topics import inbound_topics
+from engine.core.contract.topics import ASSIGNMENT_REQUESTS, OWN
 from engine.core.decide.path import Due, Sweep, decide
 from engine.core.plan.columns import put_columns, put_known
 from engine.core.plan.compile import Plan
@@ -71,7 +71,7 @@ def audit(world: World) -> list[str]:
 
 
 def _published(world: World) -> Iterator[Published]:
-    names = {world.settings.topic(topic): topic for topic in (*PUBLISHED, "rerouted")}
+    names = {world.settings.topic(topic): topic for topic in (*PUBLISHED, "rerouted", ASSIGNMENT_REQUESTS.name)}
     for tp, log in world.kafka.logs.items():
         if tp.topic in names:
             for entry in log.committed():
@@ -265,6 +265,8 @@ class _Partition:
         decisions.
         """
         value = json.loads(message.value or b"")
+        if message.topic == ASSIGNMENT_REQUESTS.name:
+            return  # named by the action, or by the request that it ends: see pools.py
         if message.topic == "decisions":
             self._decision_named(at, value, client_id, causes)
             return
@@ -325,7 +327,7 @@ class _Partition:
         names = ("engage_topic", "engage_partition", "engage_offset", "engage_timestamp")
         headers = tuple(zip(names, (*coordinates, str(time_ms).encode()), strict=True))
         right = not record.key or len(record.key) > 64 or self.partition_of(record.key) == self.number
-        if topic not in inbound_topics():
+        if topic not in INTAKE_TOPICS or topic == "rerouted":
             answer: Any = Rejected(Rejection.UNKNOWN_VALUE, "not a copy that the engine made: no such origin")
         elif not right and not copy:
             return Message("rerouted", record.key, record.value, headers, time_ms)
@@ -335,6 +337,7 @@ class _Partition:
             assert self.plan is not None
             answer = decode(topic, record.key, record.value, time_ms, self.plan.declared_types)
             ahead = not isinstance(answer, Rejected) and answer.event.time > step.decided_ms + FUTURE_TOLERANCE_MS
+            ahead &= topic not in OWN
             if ahead != ((topic, int(coordinates[1]), int(coordinates[2])) in step.ahead):
                 self.found.append(f"{topic} {coordinates}: refused by the clock, or not, as it must not be")
             if ahead:

@@ -114,7 +114,9 @@ class SimKafka:
         self.coordinators: dict[str, Coordinator] = {}
         self.told_monitors: Callable[[dict[TopicPartition, int]], None] = lambda offsets: None
         self.groups: dict[str, Group] = {}
-        self.intakes: dict[tuple[Process | None, int], Any] = {}  # who reads a partition's inbound topics
+        self.intakes: dict[
+            tuple[Process | None, str, int], Any
+        ] = {}  # who reads a scope's inbound topics of a partition
         self.wall_ms = lambda: 0
 
     def create(self, topic: str, partitions: int) -> None:

@@ -260,14 +260,18 @@ async def replay_differs(world: World) -> list[str]:
         return []
     world.network.seen["replay from the ledger"] += 1
     replayed = replay.Replayed()
-    await replay.replay_ledger(world.settings, world.clients, world.scenario.partitions, replayed)
-    held = {
-        key.partition(":client:")[2]: fields["state"]
-        for key, fields in world.redis.data.hashes.items()
-        if ":client:" in key
-    }
-    if replayed.states != held:
-        replayed.differences.append("the states differ")
+    for processor in (world.processor, *world.further):
+        await replay.replay_ledger(
+            world.settings, world.clients, world.scenario.partitions, replayed, processor=processor
+        )
+    for (own, _), states in zip(world.scopes, (replayed.states, replayed.pools), strict=False):
+        held = {
+            key.partition(":client:")[2]: fields["state"]
+            for key, fields in world.redis.data.hashes.items()
+            if key.startswith(f"{{{own.scope}:") and ":client:" in key
+        }
+        if states != held:
+            replayed.differences.append(f"the states of {own.scope} differ")
     return [f"replay from the ledger: {difference}" for difference in replayed.differences]
 
 

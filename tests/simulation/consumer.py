@@ -102,7 +102,8 @@ class SimConsumer:
     def assign(self, tps: list[TopicPartition]) -> None:
         self._positions = dict.fromkeys(tps, 0)
         if len(tps) > 1:
-            self._kafka.intakes[self.process, tps[0].partition] = self
+            own = next((tp.topic for tp in tps if tp.topic.endswith("-rerouted")), "")
+            self._kafka.intakes[self.process, own.removesuffix("-rerouted"), tps[0].partition] = self
 
     def seek(self, tp: TopicPartition, offset: int) -> None:
         self._positions[tp] = offset

@@ -18,11 +18,12 @@ from engine.core.contract.topics import inbound_topics
 from engine.runtime.protocol import ledger
 from engine.runtime.protocol.position import Position
 from engine.runtime.redis.keys import position_key, tag
+from engine.runtime.settings import Settings
 from tests.simulation.auditor import audit
 from tests.simulation.commands import Backfill, Resume, replay_differs
 from tests.simulation.loop import Process
 from tests.simulation.network import Weather
-from tests.simulation.scenario import DRAIN_S, INTAKE_TOPICS, Fault, Input
+from tests.simulation.scenario import DRAIN_S, Fault, Input
 from tests.simulation.world import World
 
 SYSTEMS = ("kafka", "redis")
@@ -57,7 +58,7 @@ async def play(world: World, judge: Callable[[World], list[str]] = audit) -> Non
     await world.stop()
     await asyncio.sleep(world.settings.transaction_timeout_s + 1)  # what killed workers left open is ended
     world.violations += judge(world)
-    if world.commands and not world.violations:
+    if (world.commands or world.further) and not world.violations:
         world.violations += await replay_differs(world)
     if world.scenario.refusal:
         await _refusal(world)
@@ -88,7 +89,7 @@ async def _all_by_one_set(world: World) -> str:
 async def _rest(world: World) -> bool:
     """Wait until nothing is left to do. False, and a violation, when that does not come about."""
     until_s = world.loop.time() + DRAIN_S
-    while waiting := [*_waiting(world, INTAKE_TOPICS), *_unwell(world)]:
+    while waiting := [*(one for scope in world.scopes for one in _waiting(world, *scope)), *_unwell(world)]:
         if world.violations:
             return False
         if world.loop.time() > until_s:
@@ -236,15 +237,15 @@ def _heal(world: World) -> None:
 # -- rest ------------------------------------------------------------------------------------------
 
 
-def _waiting(world: World, topics: tuple[str, ...]) -> list[str]:
+def _waiting(world: World, settings: Settings, topics: tuple[str, ...]) -> list[str]:
     """What keeps the run from being at rest: records not decided, open transactions, a store that is behind."""
     found = []
     for number in range(world.scenario.partitions):
-        log = world.kafka.logs[TopicPartition(world.settings.ledger_topic, number)]
+        log = world.kafka.logs[TopicPartition(settings.ledger_topic, number)]
         units = [entry for entry in log.entries if entry.readable]
         offsets = ledger.decode_unit(units[-1].value or b"").offsets if units else {}
         for topic in topics:
-            inbound = world.kafka.logs[TopicPartition(world.settings.topic(topic), number)]
+            inbound = world.kafka.logs[TopicPartition(settings.topic(topic), number)]
             last = next((e.offset for e in reversed(inbound.entries) if e.readable), -1)
             if inbound.open:
                 found.append(f"a transaction is open on {topic}-{number}")
@@ -252,9 +253,9 @@ def _waiting(world: World, topics: tuple[str, ...]) -> list[str]:
                 found.append(f"{topic}-{number} is decided to {offsets.get(topic, 0)}, its last record is {last}")
         if log.open:
             found.append(f"a transaction is open on ledger-{number}")
-        stored = world.redis.get(position_key(world.settings.scope, number))
+        stored = world.redis.get(position_key(settings.scope, number))
         stands = Position.read(stored).ledger
-        place = tag(world.settings.scope, number)
+        place = tag(settings.scope, number)
         known = world.redis.data.sorted_sets.get(f"{place}:due", {})
         kept = [client_id for client_id in known if f"{place}:client:{client_id}" in world.redis.data.hashes]
         if units and len(kept) != ledger.decode_unit(units[-1].value or b"").end.states:

@@ -62,8 +62,9 @@ def run_scenario(
     processor: Processor[Any, Any, Any] = ENGAGEMENT,
     judge: Callable[[World], list[str]] = audit,
     rules: Sequence[dict[str, str]] = GOOD,
+    further: Sequence[Processor[Any, Any, Any]] = (),
 ) -> Result:
-    world = World(scenario, random, processor, rules)
+    world = World(scenario, random, processor, rules, further)
     if trace:
         world.network.trace = []
     violations = world.violations

@@ -20,6 +20,7 @@ from unittest.mock import patch
 import structlog
 from aiokafka import TopicPartition
 
+from engine.core.contract.topics import ASSIGNMENT_REQUESTS, REROUTED
 from engine.core.plan.compile import Plan
 from engine.core.rules.policy import PAUSES_FILE
 from engine.core.rules.ruleset import RuleSet
@@ -68,8 +69,11 @@ class World:
         random: Random,
         processor: Processor[Any, Any, Any] = engagement.ENGAGEMENT,
         rules: Sequence[dict[str, str]] = rule_texts.GOOD,
+        further: Sequence[Processor[Any, Any, Any]] = (),
     ) -> None:
+        """`further`: processors that each worker has beside the first."""
         self.processor = processor
+        self.further = further
         self.rules = rules
         self.scenario = scenario
         self.random = random
@@ -84,6 +88,8 @@ class World:
             unit_age_s=scenario.unit_age_s,
             schemas_url=SCHEMAS_URL,
         ).scoped(processor.name, processor.suffix)
+        self.scopes: list[tuple[Settings, tuple[str, ...]]] = [(self.settings, INTAKE_TOPICS)]  # and what each reads
+        self.scopes += [(self.settings.scoped(one.name, one.suffix), tuple(one.ranks())) for one in further]
         self.pin_key = f"{{{self.settings.scope}}}:partitions"
         self.clients = clients_of(self)
         self.slots = [Slot(number) for number in range(scenario.workers)]
@@ -99,7 +105,10 @@ class World:
         self.redis.asked_due = self._asked_due
         self.kafka.told_monitors = self._told_monitors
         s = self.settings
-        for topic in (*(s.topic(t) for t in (*INTAKE_TOPICS, *PUBLISHED)), s.ledger_topic):
+        everywhere = [s.topic(t) for t in (*INTAKE_TOPICS, *PUBLISHED, ASSIGNMENT_REQUESTS.name)]
+        for own, _ in self.scopes:
+            everywhere += [own.topic(REROUTED), own.ledger_topic]
+        for topic in dict.fromkeys(everywhere):
             self.kafka.create(topic, scenario.partitions)
         for topic in (s.rule_set_topic, s.resent_topic):
             self.kafka.create(topic, 1)
@@ -151,10 +160,11 @@ class World:
         readable yet.
         """
         for tp, offset in offsets.items():
-            ledger = self.kafka.logs[TopicPartition(self.settings.ledger_topic, tp.partition)]
+            of = next(own for own, topics in self.scopes if tp.topic in map(own.topic, topics))
+            ledger = self.kafka.logs[TopicPartition(of.ledger_topic, tp.partition)]
             known = self.kafka.logs[tp].first
             for record in [entry.value for entry in ledger.entries if entry.value][-4:]:
-                decided = {self.settings.topic(topic): end for topic, end in decode_unit(record).offsets.items()}
+                decided = {of.topic(topic): end for topic, end in decode_unit(record).offsets.items()}
                 known = max(known, decided.get(tp.topic, 0))
             if offset > known:
                 self.violations.append(f"monitors were told of {offset} of {tp}, the ledger has {known}")
@@ -191,7 +201,7 @@ class World:
     def _worker(self, process: Process) -> worker.Worker:
         scenario = self.scenario
         unit = UnitLimits(scenario.unit_records, chunk_bytes=scenario.chunk_bytes, tick_clients=scenario.tick_clients)
-        made = worker.Worker(self.settings, self.clients, unit, scenario.cache_bytes, self.processor)
+        made = worker.Worker(self.settings, self.clients, unit, scenario.cache_bytes, (self.processor, *self.further))
         self.workers[process] = made
         return made
 
@@ -278,7 +288,8 @@ class World:
             self.start(slot)
 
     def pin(self) -> None:
-        self.redis.set(self.pin_key, str(self.scenario.partitions).encode(), nx=True)
+        for own, _ in self.scopes:
+            self.redis.set(f"{{{own.scope}}}:partitions", str(self.scenario.partitions).encode(), nx=True)
 
     def _again(self, slot: Slot) -> None:
         self.network.later(self.random.uniform(0.05, 1.5), self.start, slot)
@@ -313,7 +324,7 @@ class World:
         """A tick is about to be made: it must not run ahead of records that its worker was told of."""
         process = PROCESS.get()
         number = int(key.split("}")[0].rpartition(":")[2])
-        intake = self.kafka.intakes.get((process, number))
+        intake = self.kafka.intakes.get((process, key[1:].partition(":")[0], number))
         if intake is not None and intake.behind() and until_ms > intake.latest_ms:
             self.violations.append(
                 f"{process.name if process else '-'}: tick of partition {number} at {until_ms} while records wait, "

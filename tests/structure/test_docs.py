@@ -105,7 +105,19 @@ def test_the_changelog_names_the_version() -> None:
 
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-DECLARED = ("events", "calendar", "teams", "features", "tiers", "score", "portrait", "policy", "definitions")
+DECLARED = (
+    "events",
+    "calendar",
+    "teams",
+    "advisors",
+    "assignment",
+    "features",
+    "tiers",
+    "score",
+    "portrait",
+    "policy",
+    "definitions",
+)
 DECLARATIONS = tuple(f"{name}.yaml" for name in DECLARED)
 
 

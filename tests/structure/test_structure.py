@@ -19,6 +19,7 @@ CORE = (
     "core.contract",
     "core.reading",
     "core.language",
+    "core.assign",
     "core.rules",
     "core.activity",
     "core.client",
@@ -27,7 +28,15 @@ CORE = (
     "core.policy",
     "core.decide",
 )
-RULEFILE = ("rulefile.source", "rulefile.stories", "rulefile.read", "rulefile.trial", "rulefile.proof", "rulefile.lint")
+RULEFILE = (
+    "rulefile.source",
+    "rulefile.roster",
+    "rulefile.stories",
+    "rulefile.read",
+    "rulefile.trial",
+    "rulefile.proof",
+    "rulefile.lint",
+)
 RIM = ("runtime", "runtime.protocol", "runtime.kafka", "runtime.redis", "runtime.observe")
 READERS = (*CORE, "insight", *RULEFILE, "rulefile.report", "rulefile.tools", "rulefile.schema")
 BELOW_COMMANDS = (*READERS, *RIM, "runtime.rule_sets", "processors")
@@ -36,17 +45,19 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "core.contract": ("core",),
     "core.reading": ("core", "core.contract"),
     "core.language": ("core",),
-    "core.rules": ("core", "core.contract", "core.language"),
+    "core.assign": ("core", "core.language"),
+    "core.rules": ("core", "core.contract", "core.language", "core.assign"),
     "core.activity": ("core",),
     "core.client": ("core", "core.contract", "core.activity"),
-    "core.plan": CORE[:7],
-    "core.learn": CORE[:8],
-    "core.policy": CORE[:9],
-    "core.decide": CORE[:10],
+    "core.plan": CORE[:8],
+    "core.learn": CORE[:9],
+    "core.policy": CORE[:10],
+    "core.decide": CORE[:11],
     "insight": CORE,
     "rulefile.source": CORE,
+    "rulefile.roster": (*CORE, "rulefile.source"),
     "rulefile.stories": (*CORE, "rulefile.source"),
-    "rulefile.read": (*CORE, "rulefile.source", "rulefile.stories"),
+    "rulefile.read": (*CORE, "rulefile.source", "rulefile.roster", "rulefile.stories"),
     "rulefile.trial": (*CORE, "insight", "rulefile.source", "rulefile.stories", "rulefile.read"),
     "rulefile.proof": CORE,
     "rulefile.lint": (*CORE, "rulefile.source", "rulefile.read", "rulefile.proof"),

@@ -142,6 +142,7 @@ SECTIONS: Final = (
     Section("overrides", 1, (("overrides", "o", {}),)),
     Section("events", 1, (("event_ids", "i", {}),)),
     Section("corrections", 1, (("corrected", "c", {}), ("peak_below_fen", "p", None), ("unknown_until", "u", {}))),
+    Section("assignment", 1, (("asked", "a", None), ("assigned", "b", None))),
     Section("causes", 1, (("caused", "a", []),)),
 )  # fmt: skip
 

@@ -55,15 +55,15 @@ class ClientState:
 
     __slots__ = (
         "accounts", "accounts_dropped", "acted", "activities", "advisor_before", "advisor_changed_ms", "advisor_id",
-        "age_band", "assets_fen", "assets_peak_fen", "birth_date", "calendar_ms", "calendar_rules", "cash_fen",
-        "caused", "client_id", "consent_sources", "consents", "contacts", "corrected", "day", "decided_ms", "due_ms",
-        "event_ids", "failures", "first_steps", "held", "holdings", "items", "language", "late", "listed",
-        "margin_ratio", "marketing_consents", "now_ms", "opted_out", "overrides", "packed", "peak_below_fen",
-        "portfolio", "portrait", "portrayed", "positions", "positions_dropped", "public", "recent", "region",
-        "review_ms", "risk_consents", "risk_level", "said_ms", "score_parts", "segment", "sequence",
-        "service_consents", "silenced", "since_ms", "stage", "stage_since_ms", "tallied", "texts", "tier",
-        "tier_before", "tier_history", "tier_risk", "tier_since_ms", "time_zone", "type", "unknown",
-        "unknown_until", "value_score", "waiting", "waits",
+        "age_band", "asked", "assets_fen", "assets_peak_fen", "assigned", "birth_date", "calendar_ms",
+        "calendar_rules", "cash_fen", "caused", "client_id", "consent_sources", "consents", "contacts", "corrected",
+        "day", "decided_ms", "due_ms", "event_ids", "failures", "first_steps", "held", "holdings", "items",
+        "language", "late", "listed", "margin_ratio", "marketing_consents", "now_ms", "opted_out", "overrides",
+        "packed", "peak_below_fen", "portfolio", "portrait", "portrayed", "positions", "positions_dropped", "public",
+        "recent", "region", "review_ms", "risk_consents", "risk_level", "said_ms", "score_parts", "segment",
+        "sequence", "service_consents", "silenced", "since_ms", "stage", "stage_since_ms", "tallied", "texts", "tier",
+        "tier_before", "tier_history", "tier_risk", "tier_since_ms", "time_zone", "type", "unknown", "unknown_until",
+        "value_score", "waiting", "waits",
     )  # fmt: skip
 
     def __init__(self, layout: Layout, client_id: str, now_ms: int) -> None:
@@ -130,6 +130,8 @@ class ClientState:
         self.overrides: dict[str, list[Any]] = BLANK_DICT  # what staff decided, the latest of each; see overrides.py
         self.event_ids: dict[int, bytes] = {}  # day -> digests of the events that came on it
         self.corrected: dict[int, int] = {}  # digest of an event -> what it is by now, 0: cancelled; see corrections.py
+        self.asked: list[Any] | None = None  # [pool, request, the advisor then]; replaced, never changed
+        self.assigned: list[Any] | None = None  # the same of what was answered; see core/decide/assigning.py
         self.caused: list[list[Any]] = BLANK_LIST  # actions that events led to; see retractions.py
         self.peak_below_fen: int | None = None  # the highest assets were cancelled: what they are below this is unknown
         self.unknown_until: dict[str, int] = BLANK_DICT  # features that a correction left unknown -> until which day

@@ -354,3 +354,32 @@ class DeclaredEvent(Event):
     essential: ClassVar[frozenset[str]] = Event.essential | {"type"}
 
     type: Annotated[str, Field(min_length=1, max_length=64)] = Field(description="The declared type's name.")
+
+
+class AssignmentRequest(Event):
+    """A client needs an advisor, or needs the one no more. `client_id` is the pool here, whose state it concerns."""
+
+    essential: ClassVar[frozenset[str]] = Event.essential | {
+        *("kind", "request_id", "client", "tier", "region", "language", "needs", "priority")
+    }
+
+    kind: Literal["assign", "release"]
+    request_id: Identifier = Field(description="Of `assign` the action's id; of `release` the request that it ends.")
+    client: Identifier = Field(description="Who needs somebody.")
+    tier: Identifier | None = None
+    region: Region | None = None
+    language: Identifier | None = Field(default=None, description="Without its region, such as zh.")
+    needs: tuple[Identifier, ...] = Field(default=(), description="Skills with their level, such as funds:3.")
+    priority: Annotated[int, Field(ge=0, le=100)] = 0
+
+
+class AssignmentAnswer(Event):
+    """Who takes a client, or that nobody can. The engine writes it itself."""
+
+    essential: ClassVar[frozenset[str]] = Event.essential | {"request_id", "pool", "outcome", "advisor_id"}
+
+    request_id: Identifier = Field(description="The id of the action that asked.")
+    pool: Identifier
+    outcome: Literal["assigned", "no_capacity"]
+    advisor_id: Identifier | None = Field(default=None, description="Of `assigned`: who takes the client.")
+    team: Identifier | None = Field(default=None, description="Whom it goes to where nobody can.")

@@ -14,6 +14,8 @@ from typing import Final
 from engine.core.contract.corrections import Correction
 from engine.core.contract.events import (
     DEFAULT_LANGUAGE,
+    AssignmentAnswer,
+    AssignmentRequest,
     Balance,
     Complaint,
     Feedback,
@@ -207,6 +209,21 @@ TOPICS: Final[dict[str, Topic]] = {
             example={"kind": "note", "by": "S-1", "reason": "on the phone"},
         ),
         Topic(
+            name="assignment_answers",
+            rank=13,
+            singular="assignment_answer",
+            called="answer to a request for an advisor",
+            model=AssignmentAnswer,
+            names=(
+                Asked("outcome", "whether somebody takes the client"),
+                Asked("pool", "the pool that was asked"),
+                Asked("advisor_id", "who takes the client; missing if nobody does"),
+                Asked("team", "the pool's team, whom it goes to where nobody can"),
+            ),
+            activity=False,
+            example={"request_id": "action-1", "pool": "pool-1", "outcome": "assigned"},
+        ),
+        Topic(
             name="corrections",
             rank=12,
             singular="correction",
@@ -222,12 +239,15 @@ TOPICS: Final[dict[str, Topic]] = {
 }
 
 
+ASSIGNMENT_REQUESTS: Final = Topic("assignment_requests", 0, "request", "request", AssignmentRequest, activity=False)
+OWN: Final = frozenset({ASSIGNMENT_REQUESTS.name, "assignment_answers"})  # written by the engine, at times it decided
+
 Kinds = Mapping[str, Topic]  # the kinds of events that a rule set knows: those of the table, and those it declares
 
 
 def inbound_topics() -> tuple[str, ...]:
     """The topics that producers write to, in order of rank."""
-    return tuple(name for name in ranks() if name != REROUTED)
+    return tuple(name for name in ranks() if name != REROUTED and name not in OWN)
 
 
 def ranks() -> dict[str, int]:

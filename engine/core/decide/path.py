@@ -21,7 +21,7 @@ from engine.core.contract.corrections import CORRECTIONS
 from engine.core.contract.events import Event
 from engine.core.contract.message import Because, Message, rfc3339
 from engine.core.contract.outbound import TIMER, Outcome
-from engine.core.decide import surveys
+from engine.core.decide import assigning, surveys
 from engine.core.decide.messages import (
     action_id,
     action_message,
@@ -160,6 +160,8 @@ def _take(plan: Plan, states: MutableMapping[str, ClientState], topic: str, even
         matches += became(plan, client)
     if matches or found is not None:
         _act(plan, client, event, because(topic, event), matches, found, decided)
+    if client.asked is not None or client.assigned is not None:
+        decided.messages += assigning.settle(client)
     client.due_ms = next_due_ms(plan, client, decided.decided_ms)
     if comes is not None:
         _take(plan, states, *comes, decided)
@@ -217,10 +219,16 @@ def _retract(
         steps += take_back(plan, client, kind, retracted_id(client, sent))
 
 
+def _answer(plan: Plan, client: ClientState, event: Any, decided: Decided, _steps: list[Item]) -> None:
+    decided.messages += assigning.answered(client, event)
+    _classify(plan, client)
+
+
 _BACK: Final[dict[str, Callable[[Plan, ClientState, Any, Decided, list[Item]], tuple[str, Event] | None]]] = {
     "receipts": _receipt,
     "feedback": _feedback,
     "overrides": _override,
+    "assignment_answers": _answer,
     CORRECTIONS: _correction,
 }
 
@@ -361,6 +369,8 @@ def _send(
             retractions.note(client, first, rule, ordinal)
             if rule.then is not None:
                 _follow(plan, client, match, first, verdict.channel, action, decided)
+            if plan.pools is not None and rule.kind == "assignment":
+                decided.messages += assigning.ask(plan.pools, client, rule, action)
             if plan.timed.kept:
                 opened += keep(plan, client, rule, action)
         if folded is not None:

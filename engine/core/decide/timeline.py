@@ -1,46 +1,82 @@
 """Who is due: events and timers of many clients in order of time, as in a live engine whose ticks come in time.
 
 Enters: events in the order in which they came. Leaves: what each, and each client that fell due before it, led to.
-Holds: time is the latest event's own; a client is woken at its own due time, before the event that is later.
+Holds: time is the latest event's own; a client is woken at its own due time, before the event that is later. What a
+client asks of its advisor's pool is answered at once, and taken in before anything else happens; pools are woken as
+clients are.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator, MutableMapping
+from typing import Any
 
+from engine.core.assign.state import PoolState
 from engine.core.client.state import ClientState
 from engine.core.contract.events import Event
+from engine.core.contract.message import Message
+from engine.core.contract.topics import ASSIGNMENT_REQUESTS, TOPICS
+from engine.core.decide import pools
 from engine.core.decide.path import Decided, Due, decide
 from engine.core.firm_time import NEVER_MS
 from engine.core.plan.compile import Plan
 
 
 class Timeline:
-    """The clients of one plan, and a queue of when they are due."""
+    """The clients of one plan, and a queue of when they are due. Without `pools` nobody answers what they ask for."""
 
-    def __init__(self, plan: Plan, states: MutableMapping[str, ClientState]) -> None:
+    def __init__(
+        self, plan: Plan, states: MutableMapping[str, ClientState], pools: dict[str, PoolState] | None = None
+    ) -> None:
         self.plan = plan
         self.states = states
+        self.pools = pools
         self.reached_ms = 0
-        self._queue = [(client.due_ms, client_id) for client_id, client in states.items()]
+        self._queue = [(client.due_ms, False, client_id) for client_id, client in states.items()]  # and whether a pool
         heapq.heapify(self._queue)
 
     def take(self, topic: str, event: Event) -> Iterator[Decided]:
         """What fell due before the event, then the event."""
         yield from self.reach(event.time)
-        yield self._decided(decide(self.plan, self.states, [(topic, event)]))
+        yield from self._taken(topic, event)
+
+    def _taken(self, topic: str, event: Event) -> Iterator[Decided]:
+        yield from self._decided(decide(self.plan, self.states, [(topic, event)]))
 
     def reach(self, until_ms: int) -> Iterator[Decided]:
         """Wake every client that is due up to a moment, in the order of time."""
         self.reached_ms = max(self.reached_ms, until_ms)
         while self._queue and self._queue[0][0] <= self.reached_ms:
-            due_ms, client_id = heapq.heappop(self._queue)
-            if self.states[client_id].due_ms == due_ms:  # else another entry says when
-                yield self._decided(decide(self.plan, self.states, [Due(client_id, due_ms)]))
+            due_ms, of_pool, name = heapq.heappop(self._queue)
+            if of_pool:
+                yield from self._woken(name, due_ms)
+            elif self.states[name].due_ms == due_ms:  # else another entry says when
+                yield from self._decided(decide(self.plan, self.states, [Due(name, due_ms)]))
 
-    def _decided(self, decided: Decided) -> Decided:
+    def _decided(self, decided: Decided) -> Iterator[Decided]:
+        """This, and what its requests lead to."""
         for client_id, client in decided.changed.items():
             if client.due_ms < NEVER_MS:
-                heapq.heappush(self._queue, (client.due_ms, client_id))
-        return decided
+                heapq.heappush(self._queue, (client.due_ms, False, client_id))
+        yield decided
+        if self.plan.pools is None or self.pools is None:
+            return
+        for message in decided.messages:
+            if message.topic == ASSIGNMENT_REQUESTS.name:
+                asked: Any = ASSIGNMENT_REQUESTS.validate(message.value)
+                answers = pools.take(self.plan.pools.roster, self.pools, asked)
+                yield from self._answered(self.pools[asked.client_id], answers)
+
+    def _woken(self, name: str, due_ms: int) -> Iterator[Decided]:
+        if self.plan.pools is not None and self.pools is not None and self.pools[name].due_ms == due_ms:
+            pool = self.pools[name]
+            yield from self._answered(pool, pools.reach(self.plan.pools.roster, pool, due_ms))
+
+    def _answered(self, pool: PoolState, answers: list[Message]) -> Iterator[Decided]:
+        if pool.due_ms < NEVER_MS:
+            heapq.heappush(self._queue, (pool.due_ms, True, pool.name))
+        if answers:
+            yield Decided(messages=answers)
+        for answer in answers:
+            yield from self._taken(pools.ANSWERS, TOPICS[pools.ANSWERS].validate(answer.value))

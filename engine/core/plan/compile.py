@@ -115,6 +115,7 @@ class Plan:
     holdable: dict[str, dict[str, CompiledRule]]  # rule id -> trigger -> as it is evaluated there
     paused: dict[str, Pause]  # by rule id
     resumed: dict[str, Resumption]
+    pools: matching.Pools | None
 
     def headers_of(self, rule_id: str) -> Headers:
         """Those of a rule's team now, for what it sent before; a rule that is gone has none."""
@@ -185,6 +186,7 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
     if rule_set.policy.answers:
         values = [code.place(to_python(value, scope)) for _, value in rule_set.policy.answers]
         code.function("answers", "c, e, t", [f"return {matching.tuple_of(values)}"])
+    matching.add_pools(code, rule_set.assignment, scope, sure.__call__)
     if rule_set.score:
         code.function("score_parts", "c, e, t", [f"return {_score_parts(rule_set, scope)}"])
     for client_type, expression in measured.items():
@@ -264,10 +266,11 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
         answers=space.get("answers"),
         rests={rest.name: rest for rest in rule_set.policy.rests},
         assessed=space.get("assessed"),
-        barred=_barred(rule_set),
+        barred=rule_set.policy.barred(rule_set.lists),
         holdable=_holdable(compiled.values()),
         paused={pause.rule: pause for pause in rule_set.paused},
         resumed={resumption.rule: resumption for resumption in rule_set.resumed},
+        pools=matching.pools_of(rule_set, space),
     )
 
 
@@ -280,13 +283,6 @@ def paused_otherwise(plan: Plan, rule_set: RuleSet) -> Plan:
         paused={pause.rule: pause for pause in rule_set.paused},
         resumed={resumption.rule: resumption for resumption in rule_set.resumed},
     )
-
-
-def _barred(rule_set: RuleSet) -> tuple[frozenset[str], frozenset[str]]:
-    suits, lists = rule_set.policy.suitability, rule_set.lists
-    if suits is None:
-        return frozenset(), frozenset()
-    return frozenset(lists.get(suits.barred_clients or "", ())), frozenset(lists.get(suits.barred_products or "", ()))
 
 
 def _holdable(compiled: Iterable[tuple[CompiledRule, ...]]) -> dict[str, dict[str, CompiledRule]]:

@@ -20,15 +20,16 @@ from copy import copy
 from dataclasses import replace
 from itertools import accumulate
 from operator import xor
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+from engine.core.assign.roster import Assignment, Roster, roster_of
 from engine.core.language.expressions import Expression, Name, Scope, number, to_python
 from engine.core.language.types import MIRRORED
 from engine.core.plan.codegen import Code
 from engine.core.rules import names
 from engine.core.rules.day_lists import DayLists
 from engine.core.rules.occasion import BUSINESS_DAYS, Calendar, OnEvents, Trigger
-from engine.core.rules.ruleset import Rule
+from engine.core.rules.ruleset import Rule, RuleSet
 
 Read = Callable[[Any, Any, Any], Any]
 Values = frozenset[Any]  # what a text or bool may be
@@ -106,6 +107,34 @@ def add(code: Code, name: str, conditions: Sequence[Expression], scope: Scope) -
         return Matcher(space[f"candidates_{name}"], [at for at, _ in split], tests)
 
     code.made[name] = make
+
+
+class Pools(NamedTuple):
+    """Which pool a client belongs to, and what it needs."""
+
+    roster: Roster
+    names: tuple[str, ...]
+    which: Matcher
+    needs: tuple[tuple[tuple[str, Read], ...], ...]  # of each pool: skill, level
+
+
+def add_pools(code: Code, assignment: Assignment | None, scope: Scope, may_hold: Callable[..., Expression]) -> None:
+    pools = assignment.pools if assignment is not None else ()
+    add(code, "pool", [may_hold(pool.when) for pool in pools], scope if pools else {})
+    for at, pool in enumerate(pools):
+        for skill, level in pool.needs:
+            code.function(f"needs_{at}_{skill}", "c, e, t", [f"return {code.place(to_python(level, scope))}"])
+
+
+def pools_of(rule_set: RuleSet, space: Mapping[str, Any]) -> Pools | None:
+    if (assignment := rule_set.assignment) is None:
+        return None
+    needs = tuple(
+        tuple((skill, space[f"needs_{at}_{skill}"]) for skill, _ in pool.needs)
+        for at, pool in enumerate(assignment.pools)
+    )
+    roster = roster_of(assignment, rule_set.advisors)
+    return Pools(roster, tuple(roster.pools), space["pool"], needs)
 
 
 def _candidates(code: Code, name: str, rows: Sequence[Row], analysis: _Analysis) -> Iterator[str]:

@@ -28,7 +28,7 @@ from engine.core.contract.events import AS_NUMBER, DeclaredEvent, Event
 from engine.core.contract.fields import Instead
 from engine.core.contract.outbound import Rejection
 from engine.core.contract.topic import Topic, nested
-from engine.core.contract.topics import EVENTS, EVENTS_RANK, TOPICS, Kinds
+from engine.core.contract.topics import EVENTS, EVENTS_RANK, OWN, TOPICS, Kinds
 from engine.core.reading import corrections, envelopes, likeness, surroundings
 
 MAX_EVENT_BYTES: Final = 65_536
@@ -86,7 +86,7 @@ def decode(
         return Rejected(
             Rejection.NO_VALUE, "the record has no value (a tombstone): a client cannot be deleted this way; send none"
         )
-    known = _declared(value, declared) if topic == EVENTS else TOPICS[topic]
+    known = _declared(value, declared) if topic == EVENTS else TOPICS.get(topic) or declared[topic]
     unread: tuple[str, ...] = ()
     event = known.quick.read(value, envelopes.may_be(known.model)) if known.quick is not None else None
     if event is None:
@@ -107,7 +107,7 @@ def decode(
         unread = tuple(f"{known.name}.{name}" for name in unread)
     if event.client_id.encode() != key:
         return _key_mismatch(key, event.client_id)
-    if 0 <= timestamp_ms < event.time - FUTURE_TOLERANCE_MS:
+    if 0 <= timestamp_ms < event.time - FUTURE_TOLERANCE_MS and topic not in OWN:
         return Rejected(
             Rejection.FUTURE,
             f"time lies {(event.time - timestamp_ms) // 1000} s after the record's own time; at most "

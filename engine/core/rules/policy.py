@@ -214,6 +214,14 @@ class ContactPolicy:
         """Whether the decision on an action is published; the end of what was held is, in any case."""
         return self.decisions and (waited or outcome not in self.left_out)
 
+    def barred(self, lists: Mapping[str, Collection[str]]) -> tuple[frozenset[str], frozenset[str]]:
+        """Clients to whom nothing is offered, products that are not."""
+        suits = self.suitability
+        if suits is None:
+            return frozenset(), frozenset()
+        clients, products = suits.barred_clients or "", suits.barred_products or ""
+        return frozenset(lists.get(clients, ())), frozenset(lists.get(products, ()))
+
     def class_named(self, name: str) -> ContactClass:
         return next(one for one in self.classes if one.name == name)
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from engine.core.assign.roster import Advisor, Assignment
 from engine.core.contact import Contact
 from engine.core.contract.actions import ACTIONS
 from engine.core.contract.outbound import Arm, Outcome
@@ -229,6 +230,8 @@ class RuleSet:
     paused: tuple[Pause, ...] = ()
     resumed: tuple[Resumption, ...] = ()
     draws: Mapping[str, float] = field(default_factory=dict)  # of tests: what lots give
+    assignment: Assignment | None = None
+    advisors: tuple[Advisor, ...] = ()  # by name
     teams: tuple[Team, ...] = ()  # the owners that there are; none: without teams.yaml any name is one
 
     @property

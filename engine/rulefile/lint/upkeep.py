@@ -1,4 +1,4 @@
-"""What keeps a rule set in good order: tests, needs, owners, cooldowns, nothing unused: L301 to L311, L401.
+"""What keeps a rule set in good order: tests, needs, owners, cooldowns, nothing unused: L301 to L312, L401.
 
 Enters: a RuleSet. Leaves: findings.
 """
@@ -11,6 +11,7 @@ from collections import Counter
 from dataclasses import fields, is_dataclass
 from typing import Any, Final
 
+from engine.core.assign.roster import ASSIGNMENT_FILE
 from engine.core.contract.actions import ACTIONS
 from engine.core.contract.outbound import TOPIC_OF_KIND
 from engine.core.language.expressions import Expression
@@ -48,6 +49,7 @@ def look(worlds: Worlds, findings: Findings) -> None:
         if home is not None:
             _rule(rule, home, owners, known, findings)
     _teams(rule_set, findings)
+    _pools(rule_set, findings)
     _unused(rule_set, findings)
     _unknown_rules(rule_set, findings)
     _rows(worlds, findings)
@@ -107,6 +109,7 @@ def _teams(rule_set: RuleSet, findings: Findings) -> None:
     """Those that own nothing, and those whose systems would not see what is for them."""
     teams = {team.name: team for team in rule_set.teams}
     owning = {rule.owner for rule in rule_set.rules} | {declared.owner for declared in rule_set.event_types}
+    owning |= {pool.team for pool in rule_set.assignment.pools} if rule_set.assignment is not None else set()
     for name in teams:
         at = findings.places.declared["teams"].get(name)
         if at is not None and name not in owning:
@@ -119,6 +122,21 @@ def _teams(rule_set: RuleSet, findings: Findings) -> None:
         message = f"its actions go to {topic}, and the systems of {rule.owner} read {', '.join(reads)} alone"
         remedy = f"add {topic} to the team's topics, or choose another kind"
         findings.add("L311", home.key("kind") or home, f'rule "{rule.id}"', message, remedy, home=home)
+
+
+def _pools(rule_set: RuleSet, findings: Findings) -> None:
+    """Pools where nobody can be found, or only once skills are no longer asked for."""
+    for pool in rule_set.assignment.pools if rule_set.assignment is not None else ():
+        at = findings.places.roots[ASSIGNMENT_FILE].key("assignment", "pools", pool.name)
+        advisors = [advisor for advisor in rule_set.advisors if advisor.pool == pool.name and advisor.capacity]
+        skills = {skill for advisor in advisors for skill, _ in advisor.skills}
+        lacking = [skill for skill, _ in pool.needs if skill not in skills]
+        if at is not None and not advisors:
+            remedy = "add advisors of this pool, or leave it out"
+            findings.add("L312", at, f'pool "{pool.name}"', "no advisor takes clients of it", remedy, home=at)
+        elif at is not None and lacking:
+            message, remedy = f"none of its advisors has {', '.join(lacking)}", "add the skill, or do not ask for it"
+            findings.add("L312", at, f'pool "{pool.name}"', message, remedy, home=at)
 
 
 def _unused(rule_set: RuleSet, findings: Findings) -> None:
@@ -134,6 +152,7 @@ def _unused(rule_set: RuleSet, findings: Findings) -> None:
             rule_set.portrait,
             rule_set.policy.suitability,
             rule_set.policy.answers,
+            rule_set.assignment,
         )
     )
     used: set[str] = set()

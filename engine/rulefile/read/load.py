@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+from engine.core.assign.roster import ADVISORS_FILE, ASSIGNMENT_FILE, Advisor, Assignment
 from engine.core.language.expressions import Scope
 from engine.core.rules.business_days import CALENDAR_FILE, answered_by
 from engine.core.rules.day_lists import inferred
@@ -40,6 +41,7 @@ from engine.rulefile.read.pauses import Pauses, of_rules, pauses_in, read_pauses
 from engine.rulefile.read.policy import check_names, read_answers, read_policy
 from engine.rulefile.read.rules import read_rules
 from engine.rulefile.read.tables import products_file, read_suitability
+from engine.rulefile.roster.read import read_advisors, read_assignment
 from engine.rulefile.source.characters import MAX_BYTES
 from engine.rulefile.source.csv_file import SUFFIX, Sheets
 from engine.rulefile.source.document import Node, Scalar, place, read_document
@@ -221,12 +223,23 @@ def load(
     traits: tuple[Trait, ...] = ()
     if portrayed:
         life, traits = read_portrait(readers[PORTRAIT], roots[PORTRAIT], scopes[None])
+    assigns, rostered = (
+        name in roots and not (published and is_rules_of_old(roots[name], key))
+        for name, key in ((ASSIGNMENT_FILE, "assignment"), (ADVISORS_FILE, "advisors"))
+    )
+    assignment: Assignment | None = None
+    advisors: tuple[Advisor, ...] = ()
+    if assigns:
+        assignment = read_assignment(readers[ASSIGNMENT_FILE], roots[ASSIGNMENT_FILE], scopes[None])
+    if rostered:
+        pools = [pool.name for pool in assignment.pools] if assignment is not None else []
+        advisors = read_advisors(readers[ADVISORS_FILE], roots[ADVISORS_FILE], pools, tiers.names)
     pauses: Pauses = ((), ())
     pausing = PAUSES_FILE in roots and not (published and is_rules_of_old(roots[PAUSES_FILE], "paused"))
     if pausing:
         pauses = read_pauses(readers[PAUSES_FILE], roots[PAUSES_FILE])
     used = {EVENTS_FILE: not of_old, CALENDAR_FILE: not calendar_of_old, SCORE_FILE: scored, PORTRAIT: portrayed}
-    used |= {PAUSES_FILE: pausing, TEAMS_FILE: teamed}
+    used |= {PAUSES_FILE: pausing, TEAMS_FILE: teamed, ASSIGNMENT_FILE: assigns, ADVISORS_FILE: rostered}
     own = (name for name, is_used in used.items() if is_used)
     others = (FEATURES, TIERS, POLICY_FILE, *defining, *own)
     placed = {
@@ -264,6 +277,8 @@ def load(
         paused=paused,
         resumed=resumed,
         teams=teams,
+        assignment=assignment,
+        advisors=advisors,
     )
 
 

@@ -69,6 +69,8 @@ _BELONGS: Final = {
     "events": "events.yaml",
     "score": "score.yaml",
     "teams": "teams.yaml",
+    "advisors": "advisors.yaml",
+    "assignment": "assignment.yaml",
     "suitability": "policy.yaml",
 }
 

@@ -310,6 +310,7 @@ def _scalar() -> Schema:
 def rule_file_schemas(rule_set: RuleSet | None, base: str) -> dict[str, Schema]:
     """Every kind of rule file. With a rule set, its names are in them."""
     from engine.rulefile.schema import declarations as other
+    from engine.rulefile.schema import roster
 
     built: Iterable[tuple[str, str, str, Schema]] = (
         ("rules", "Rules", "What is done for clients, and when.", rules_schema(rule_set)),
@@ -326,6 +327,8 @@ def rule_file_schemas(rule_set: RuleSet | None, base: str) -> dict[str, Schema]:
         ),
         ("events", "Event types", "The firm's own events, and what they say.", other.events_schema(rule_set)),
         ("calendar", "Calendar", "Trading days, working days and business hours.", other.calendar_schema()),
+        ("advisors", "Advisors", "Who takes clients, and how many.", roster.advisors_schema(rule_set)),
+        ("assignment", "Assignment", "Which advisors a client's are.", roster.assignment_schema(rule_set)),
         ("teams", "Teams", "The departments that can own rules and event types.", other.teams_schema()),
     )
     return {

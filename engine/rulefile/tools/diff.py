@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, Final
 
+from engine.core.assign.roster import Assignment
 from engine.core.language.expressions import Expression
 from engine.core.rules.business_days import BusinessCalendar
 from engine.core.rules.meaning import FILTERS, filter_meaning, meaning
@@ -49,7 +50,8 @@ WRITTEN_AS: Final[dict[type, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """`what` is rule, feature, tiers, policy, calendar, score, list, table, definition, team, pause of or tests;
+    """`what` is rule, feature, tiers, policy, calendar, assignment, advisor, score, list, table, definition, team,
+    pause of or tests;
     `change` is added, removed or changed.
     """
 
@@ -74,11 +76,11 @@ def differences(old: RuleSet, new: RuleSet) -> list[Difference]:
         if part.name == "paused":
             found += _pauses(old, new)
             continue
-        if part.name == "calendar" and None in (before, after):
+        if part.name in ("calendar", "assignment") and None in (before, after):
             change = "added" if before is None else "removed"
-            found += [Difference("calendar", "", change, _summary(after or before))] if before != after else []
+            found += [Difference(part.name, "", change, _summary(after or before))] if before != after else []
             continue
-        if part.name in ("tiers", "policy", "calendar"):
+        if part.name in ("tiers", "policy", "calendar", "assignment"):
             lines = tuple(_between("", before, after))
             found += [Difference(part.name, "", "changed", lines)] if lines else []
             continue
@@ -145,6 +147,8 @@ def _summary(value: Any) -> tuple[str, ...]:
     if isinstance(value, Rule):
         on = ", ".join(map(str, value.triggers))
         return value.title, f"{value.kind} to {value.audience}, on {on}, when {said('', value.when)}"
+    if isinstance(value, Assignment):
+        return (f"pools {', '.join(pool.name for pool in value.pools)}",)
     if isinstance(value, BusinessCalendar):
         return (f"{value.title}, {value.first_day} to {value.last_day}",)
     if isinstance(value, Table):

@@ -70,7 +70,9 @@ def _acts(item: Any) -> str:
 
 
 def _nameless(item: Any) -> Any:
-    return meaning(replace(item, name="", description="")) if is_dataclass(item) else meaning(item)  # type: ignore[type-var]
+    if not is_dataclass(item):
+        return meaning(item)
+    return meaning(replace(item, **{key: "" for key in ("name", "description") if hasattr(item, key)}))  # type: ignore[type-var]
 
 
 def _signs(item: Any) -> list[tuple[str, str]]:

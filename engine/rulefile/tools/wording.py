@@ -30,6 +30,8 @@ TIMES: Final = (
     "collect",
     "over",
     "wait",
+    "up",
+    "waited",
 )  # fields of seconds
 LABELS: Final = {"minute": "time", "partial": "has no value in some cases"}
 

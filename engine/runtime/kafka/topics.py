@@ -16,12 +16,19 @@ from aiokafka.admin import NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import IncompatibleBrokerVersion, TopicAlreadyExistsError, for_code
 
-from engine.core.contract.topics import DEAD_LETTERS, REROUTED, inbound_topics, intake_topics
+from engine.core.contract.topics import (
+    ASSIGNMENT_REQUESTS,
+    DEAD_LETTERS,
+    OWN,
+    REROUTED,
+    inbound_topics,
+    intake_topics,
+)
 from engine.runtime import clients as clients_
 from engine.runtime.clients import Clients
 from engine.runtime.errors import Refused, Unavailable
 from engine.runtime.kafka.connection import discard, errors, partition_counts, reader, start
-from engine.runtime.settings import PUBLISHED, Settings
+from engine.runtime.settings import OF_POOLS, PUBLISHED, Settings
 
 log = structlog.get_logger(__name__)
 
@@ -57,15 +64,16 @@ class Needed:
 def needed(settings: Settings) -> list[Needed]:
     """Every topic. The inbound ones and the ledger have the same number of partitions, which can never change."""
     kept = {"retention.ms": str(7 * DAY_MS), "cleanup.policy": "delete"}
+    pools = settings.scoped(*OF_POOLS)
     return [
         *(
             Needed(settings.topic(t), None, {**kept, "message.timestamp.type": "LogAppendTime"})
-            for t in inbound_topics()
+            for t in (*inbound_topics(), *sorted(OWN))
         ),
         # rerouted records keep their original time, whatever their topic took; the topic is part of the input, so it
         # is kept as long
-        Needed(settings.topic(REROUTED), None, {**kept, **_ANY_TIME}),
-        Needed(settings.ledger_topic, None, _FOREVER),
+        *(Needed(of.topic(REROUTED), None, {**kept, **_ANY_TIME}) for of in (settings, pools)),
+        *(Needed(of.ledger_topic, None, _FOREVER) for of in (settings, pools)),
         *(Needed(settings.topic(t), None, kept) for t in PUBLISHED if t != DEAD_LETTERS),
         # larger than an inbound record can be, so that nothing readable is too large to be put aside
         Needed(settings.topic(DEAD_LETTERS), None, {"retention.ms": str(90 * DAY_MS), "max.message.bytes": "16777216"}),
@@ -179,7 +187,7 @@ async def create(
 
 async def partition_count(settings: Settings, clients: Clients) -> int:
     """Partitions of the inbound topics and the ledger. Raises Refused when any topic is missing, or these differ."""
-    names = {topic: settings.topic(topic) for topic in intake_topics()}
+    names = {topic: settings.topic(topic) for topic in (*intake_topics(), ASSIGNMENT_REQUESTS.name)}
     wanted = [*names.values(), settings.ledger_topic]
     everything = [*wanted, settings.rule_set_topic, *(settings.topic(t) for t in PUBLISHED)]
     found = await partition_counts(settings, clients, everything)

@@ -27,7 +27,7 @@ from engine import __version__
 from engine.core.client.record import of_stage, of_unknown
 from engine.core.contract.corrections import CORRECTABLE, RESULTS
 from engine.core.contract.outbound import TOPIC_OF_KIND, Rejection
-from engine.core.contract.topics import EVENTS, REROUTED, TOPICS, inbound_topics
+from engine.core.contract.topics import EVENTS, REROUTED, TOPICS, intake_topics
 from engine.core.rules.ruleset import RuleSet
 from engine.runtime.observe.rule_counts import Outcomes, RuleCounts, merged, outcomes_of
 from engine.runtime.observe.series import fields_that_may_be_unread, notices_of, of_rule_set, tier_moves
@@ -247,7 +247,7 @@ class Metrics:
             self.recoveries.labels(cause)
         for result in ("changed", "unchanged"):
             self.swept.labels(result)
-        for topic in inbound_topics():
+        for topic in (name for name in intake_topics() if name != REROUTED):
             for counter in (self.events, self.rerouted):
                 counter.labels(topic)
         for name, kind in TOPICS.items():
@@ -273,7 +273,7 @@ class Metrics:
                 self.corrections.labels(name, result)
             if name != EVENTS:
                 self.beyond.labels(name)
-        for topic in (*inbound_topics(), REROUTED):
+        for topic in intake_topics():
             for reason in Rejection:
                 self.rejected.labels(topic, reason.value)
 

@@ -14,7 +14,7 @@ from typing import Final, Protocol, assert_never
 
 from engine.core.contract.message import Message
 from engine.core.contract.outbound import Rejection
-from engine.core.contract.topics import DEAD_LETTERS, REROUTED, inbound_topics
+from engine.core.contract.topics import DEAD_LETTERS, OWN, REROUTED, inbound_topics
 from engine.core.firm_time import DAY_MS
 from engine.core.reading.decode import FUTURE_TOLERANCE_MS, MAX_EVENT_BYTES, Rejected, Taken
 from engine.core.reading.surroundings import of_headers
@@ -169,7 +169,8 @@ def _restore(made: Inbound, record: Record, known: Container[str]) -> None:
 # -- events dated ahead ----------------------------------------------------------------------------
 #
 # The clock of their producer is wrong, and would move their client's time. What is said without a clock follows from
-# the records alone; what a worker said by its clock is in the ledger, so that a replay says the same.
+# the records alone; what a worker said by its clock is in the ledger, so that a replay says the same. What the engine
+# wrote itself is believed: another worker's clock may be ahead of this one's.
 
 NEIGHBOURS: Final = 20  # records before and after one that are asked
 FAR_MS: Final = 366 * DAY_MS
@@ -186,7 +187,7 @@ def by_clock(found: Iterable[Read], wall_ms: int) -> Iterator[Read]:
     latest_ms = wall_ms + FUTURE_TOLERANCE_MS
     for record, outcome in found:
         ahead = isinstance(outcome, Taken) and outcome.event.time > latest_ms and not record.appended
-        yield record, FUTURE if ahead else outcome
+        yield record, FUTURE if ahead and record.topic not in OWN else outcome
 
 
 def by_ledger(found: Iterable[Read], refused: Collection[Place]) -> Iterator[Read]:
@@ -216,7 +217,8 @@ def by_neighbours(found: Iterable[Read]) -> Iterator[Read]:
         record, outcome = following.popleft()
         if isinstance(outcome, Taken):
             moment_ms = outcome.event.time
-            if moment_ms > max(before, default=0) + FAR_MS and _ahead_of(moment_ms, following):
+            far = moment_ms > max(before, default=0) + FAR_MS and record.topic not in OWN
+            if far and _ahead_of(moment_ms, following):
                 outcome = FUTURE
             else:
                 before.append(moment_ms)

@@ -7,6 +7,7 @@ never read back.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any, Final
 
 from faust.web import Request, Response, Web
@@ -30,12 +31,14 @@ class Health:
         rule_sets: RuleSets,
         memory: MemoryWatch | None = None,
         breaker: Breaker | None = None,
+        further: Sequence[Partitions] = (),
     ) -> None:
         self._waiting = waiting
         self._partitions = partitions
         self._rule_sets = rule_sets
         self.memory = memory
         self._breaker = breaker
+        self._further = further  # of processors beside the one of clients
 
     def not_ready(self) -> list[str]:
         """Why this worker is not ready, empty when it is. A worker without partitions is a ready spare."""
@@ -44,6 +47,12 @@ class Health:
         reasons += [
             f"partition {r.number} is not running" + (f": {r.trouble}" if r.trouble else "")
             for r in self._partitions.runners()
+            if not r.ready
+        ]
+        reasons += [
+            f"partition {r.number} of pools is not running" + (f": {r.trouble}" if r.trouble else "")
+            for partitions in self._further
+            for r in partitions.runners()
             if not r.ready
         ]
         return reasons

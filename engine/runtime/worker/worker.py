@@ -7,7 +7,7 @@ web server; its own consumer and producer stay off.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final
 
 import structlog
@@ -41,10 +41,27 @@ PROBE_S: Final = 3.0
 TOPICS_S: Final = 60.0
 REDIS_S: Final = 10.0
 PROGRESS_S: Final = 5.0
+WANTED_S: Final = 1.0  # between two looks whether the rules need a further processor
+
+
+class Share:
+    """What a worker has of one processor: partitions, a place in its group, and what monitors hear."""
+
+    def __init__(
+        self, settings: Settings, clients: Clients, processor: Processor[Any, Any, Any], partitions: Callable[..., Any]
+    ) -> None:
+        self.settings = settings.scoped(processor.name, processor.suffix)
+        self.partitions: Partitions = partitions(
+            self.settings, processor=processor, rejoin=lambda: self.membership.rejoin()
+        )
+        self.membership: Membership = Membership(self.settings, clients, self.partitions.assign)
+        self.progress = Progress(self.settings, clients)
 
 
 class Worker:
-    """Runs partitions until `stop` or a failure. `unit` and `cache_bytes`: see Partitions."""
+    """Runs partitions until `stop` or a failure. `unit` and `cache_bytes`: see Partitions. The first processor always
+    works; a further one does once the rules need it.
+    """
 
     def __init__(
         self,
@@ -52,11 +69,10 @@ class Worker:
         clients: Clients,
         unit: UnitLimits | None = None,
         cache_bytes: int | None = None,
-        processor: Processor[Any, Any, Any] = ENGAGEMENT,
+        processors: Sequence[Processor[Any, Any, Any]] = (ENGAGEMENT,),
     ) -> None:
         metrics = Metrics()
-        settings = settings.scoped(processor.name, processor.suffix)
-        self.settings = settings
+        self.settings = settings = settings.scoped(processors[0].name, processors[0].suffix)
         self.rule_sets = RuleSets(settings, clients, metrics)
         self._clients = clients
         self._loop = asyncio.get_running_loop()
@@ -64,27 +80,21 @@ class Worker:
         self._app = clients.app(settings)
         self._redis = clients.redis(settings)
         self.breaker = Breaker(settings, clients, self._redis, metrics, lambda: self.rule_sets.plan.rule_set)
-        self.partitions = Partitions(
-            settings,
-            clients,
-            self._redis,
-            metrics,
-            self._waiting,
-            processor=processor,
-            plan=lambda: self.rule_sets.plan,
-            delivery=Delivery(self._app, AT_ONCE),
-            breaker=self.breaker,
-            check=self._check_redis,
-            rejoin=lambda: self._membership.rejoin(),
-            ended=self._ended,
-            unit=unit,
-            cache_bytes=cache_bytes,
-        )
-        self._membership = Membership(settings, clients, self.partitions.assign)
+        self._delivery = Delivery(self._app, AT_ONCE)
+        self._unit, self._cache_bytes = unit, cache_bytes
+        self._shares = [
+            Share(settings, clients, processor, self._partitions(metrics, self._waiting))
+            for processor in processors[:1]
+        ]
+        self._further = [
+            Share(settings, clients, processor, self._partitions(Metrics(), Waiting(Metrics())))
+            for processor in processors[1:]
+        ]
+        self.partitions = self._shares[0].partitions
         self._metrics = metrics
-        self._progress = Progress(settings, clients)
         self._memory = MemoryWatch(self._redis, settings.redis_never_evicts)
-        self.health = Health(self._waiting, self.partitions, self.rule_sets, self._memory, self.breaker)
+        further = [share.partitions for share in self._further]
+        self.health = Health(self._waiting, self.partitions, self.rule_sets, self._memory, self.breaker, further)
         add_pages(self._app, self.health, metrics, self.partitions, self.rule_sets)
         self._watchdog = Watchdog(settings.unit_deadline_s)
         self._tasks: list[asyncio.Task[None]] = []
@@ -105,17 +115,18 @@ class Worker:
         await self.rule_sets.read_given()
         await self._patiently(lambda: refuse_eviction(self._redis))
         await self._patiently(self._memory.look)
-        await self._patiently(self._check)
+        (first,) = self._shares
+        await self._patiently(lambda: self._check(first))
         await self._warn()
         await self._patiently(self.rule_sets.start)
-        await self._patiently(self._membership.start)
-        self._spawn(self._poll_membership())
-        self._spawn(self.partitions.reconcile())
+        await self._join(first)
         self._spawn(self._tell_monitors())
         self._spawn(self._forever(self._watch_topics))
         self._spawn(self._forever(self._watch_redis))
         self._spawn(self._forever(self.rule_sets.follow))
         self._spawn(self._forever(self.breaker.run))
+        for share in self._further:
+            self._spawn(self._join_when_wanted(share))
         if self.settings.watch and self.settings.rules:
             directory = self.settings.rules
             self._spawn(self._forever(lambda: self.rule_sets.watch(directory)))
@@ -133,22 +144,58 @@ class Worker:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         # the others learn of it while what is in hand is committed; a next owner that is quicker fences this one
-        await asyncio.gather(self._membership.stop(), self.partitions.stop())
+        await asyncio.gather(*(what.stop() for share in self._shares for what in (share.membership, share.partitions)))
         await self._commit_progress()
-        await self._progress.stop()
+        for share in self._shares:
+            await share.progress.stop()
         await self._redis.aclose()
         await self._app.stop()
         log.info("worker stopped")
 
-    async def _check(self) -> None:
-        partitions = await topics.partition_count(self.settings, self._clients)
-        empty = await topics.ledger_is_empty(self.settings, self._clients, partitions)
-        await pins.pin_partitions(self._redis, self.settings.scope, partitions, empty)
-        await pins.pin_ledger(self._redis, self.settings.scope, self.settings.ledger_topic)
+    def _partitions(self, metrics: Metrics, waiting: Waiting) -> Callable[..., Partitions]:
+        """What makes those of a processor."""
+
+        def made(settings: Settings, **of_share: Any) -> Partitions:
+            return Partitions(
+                settings,
+                self._clients,
+                self._redis,
+                metrics,
+                waiting,
+                plan=lambda: self.rule_sets.plan,
+                delivery=self._delivery,
+                breaker=self.breaker,
+                check=self._check_redis,
+                ended=self._ended,
+                unit=self._unit,
+                cache_bytes=self._cache_bytes,
+                **of_share,
+            )
+
+        return made
+
+    async def _join(self, share: Share) -> None:
+        await self._patiently(share.membership.start)
+        self._spawn(self._poll_membership(share.membership))
+        self._spawn(share.partitions.reconcile())
+
+    async def _join_when_wanted(self, share: Share) -> None:
+        while self.rule_sets.plan.pools is None:
+            await asyncio.sleep(WANTED_S)
+        await self._patiently(lambda: self._check(share))
+        self._shares.append(share)
+        await self._join(share)
+
+    async def _check(self, share: Share) -> None:
+        settings = share.settings
+        partitions = await topics.partition_count(settings, self._clients)
+        empty = await topics.ledger_is_empty(settings, self._clients, partitions)
+        await pins.pin_partitions(self._redis, settings.scope, partitions, empty)
+        await pins.pin_ledger(self._redis, settings.scope, settings.ledger_topic)
         await refuse_any_loading(
-            self._redis, self.settings.scope, partitions, lambda number: KafkaLog(self.settings, self._clients, number)
+            self._redis, settings.scope, partitions, lambda number: KafkaLog(settings, self._clients, number)
         )
-        self.partitions.count(partitions)
+        share.partitions.count(partitions)
 
     async def _warn(self) -> None:
         """About settings that may be meant so: profiles may be compacted on purpose."""
@@ -177,7 +224,9 @@ class Worker:
     async def _commit_progress(self) -> None:
         """For monitors alone: what goes wrong is counted and logged, and stops nothing."""
         try:
-            committed = await self._progress.commit(self.partitions.reached())
+            committed = 0
+            for share in self._shares:
+                committed += await share.progress.commit(share.partitions.reached())
         except (Unavailable, Refused, Fenced) as error:
             self._metrics.progress.labels("failed").inc()
             if not self._waiting.systems:  # an outage has its lines
@@ -194,8 +243,9 @@ class Worker:
 
     async def _check_redis(self) -> None:
         """What Redis forgot is refused while a worker runs, too: the operator must choose the backup."""
-        if not await pins.has_pins(self._redis, self.settings.scope):
-            await self._check()
+        for share in self._shares:
+            if not await pins.has_pins(self._redis, share.settings.scope):
+                await self._check(share)
 
     async def _patiently(self, step: Callable[[], Awaitable[None]]) -> None:
         """Repeat a step of the start with growing pauses while Kafka or Redis is away."""
@@ -227,14 +277,14 @@ class Worker:
                 log.warning("a watch was interrupted and begins again", system=trouble.system, error=str(trouble))
             trouble = None
 
-    async def _poll_membership(self) -> None:
+    async def _poll_membership(self, membership: Membership) -> None:
         probed = self._loop.time()
         while True:
             try:
-                await self._membership.poll()
+                await membership.poll()
                 if self._loop.time() - probed > PROBE_S:
                     probed = self._loop.time()
-                    await self._membership.probe()
+                    await membership.probe()
                     self._waiting.end("worker")
             except Unavailable as error:
                 self._waiting.begin(error.system, "worker", error)

@@ -1,0 +1,146 @@
+"""Who takes a client: requests and releases of a pool, in order.
+
+Enters: a Roster, the pool's state, requests, moments. Leaves: the state, changed; the answers, in order.
+Holds: pure. No advisor is given a client beyond the capacity of the roster at that moment; an answer that was given is
+the same whenever it is asked for again; what falls due before a request is decided first, at its own time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain
+from typing import Final
+
+from engine.core.assign.roster import Advisor, Pool, Roster, Widening
+from engine.core.assign.state import Entry, Given, PoolState, Waiting
+from engine.core.firm_time import NEVER_MS, date_of_day, day_of
+
+NOT_WIDENED: Final = Widening(0, 0)
+
+
+def ask(roster: Roster, pool: PoolState, asked: Waiting) -> list[tuple[str, Given]]:
+    """A client needs somebody. `asked.asked_ms` is when; earlier than the pool's present counts as now."""
+    answers = pass_time(roster, pool, asked.asked_ms)
+    if asked.request in pool.answers:
+        return [*answers, (asked.request, pool.answers[asked.request])]
+    if any(one.request == asked.request for one in pool.queue):
+        return answers
+    asked = asked._replace(asked_ms=pool.now_ms)
+    given = _decide(roster, pool, asked)
+    if given is None:
+        pool.queue = sorted([*pool.queue, asked], key=lambda one: one.turn)
+        pool.due_ms = _next_due_ms(roster, pool)
+        return answers
+    return [*answers, (asked.request, given)]
+
+
+def release(roster: Roster, pool: PoolState, request: str, client: str, time_ms: int) -> list[tuple[str, Given]]:
+    """A request is withdrawn, or what it led to has ended. One that was released before changes nothing."""
+    answers = pass_time(roster, pool, time_ms)
+    entry = pool.book.get(client)
+    if entry is not None and entry.request == request:
+        pool.remove(client)
+        return answers + _serve(roster, pool)
+    pool.queue = [one for one in pool.queue if one.request != request]
+    pool.due_ms = _next_due_ms(roster, pool)
+    return answers
+
+
+def pass_time(roster: Roster, pool: PoolState, until_ms: int) -> list[tuple[str, Given]]:
+    """What falls due up to a moment, by the roster of now, each step at its own time."""
+    answers: list[tuple[str, Given]] = []
+    pool.due_ms = _next_due_ms(roster, pool)
+    while pool.due_ms <= until_ms:
+        pool.now_ms = max(pool.now_ms, pool.due_ms)
+        answers += _serve(roster, pool)
+    pool.now_ms = max(pool.now_ms, until_ms)
+    return answers
+
+
+def reconsider(roster: Roster, pool: PoolState, time_ms: int) -> list[tuple[str, Given]]:
+    """The roster is another one: there may be somebody now."""
+    return pass_time(roster, pool, time_ms) + _serve(roster, pool)
+
+
+def _serve(roster: Roster, pool: PoolState) -> list[tuple[str, Given]]:
+    """Whoever waits, in turn."""
+    answers = []
+    for one in pool.queue:
+        if (given := _decide(roster, pool, one)) is not None:
+            answers.append((one.request, given))
+    pool.queue = [one for one in pool.queue if one.request not in pool.answers]
+    pool.due_ms = _next_due_ms(roster, pool)
+    return answers
+
+
+def _decide(roster: Roster, pool: PoolState, asked: Waiting) -> Given | None:
+    """An answer, noted in the pool; None while it is worth waiting."""
+    declared = roster.pools.get(pool.name)
+    weight = roster.weight(asked.tier)
+    chosen = choose(roster, pool, asked)
+    if chosen is None and declared is not None and pool.now_ms < asked.asked_ms + declared.give_up_s * 1000:
+        return None
+    given = Given(pool.now_ms, asked.client, chosen or "", declared.team if declared is not None else "")
+    if chosen is not None:
+        pool.enter(asked.client, Entry(chosen, weight, asked.request))
+    pool.answered(asked.request, given)
+    return given
+
+
+def choose(roster: Roster, pool: PoolState, asked: Waiting) -> str | None:
+    """The one who has the client, else the least loaded by share, else the first by name."""
+    weight = roster.weight(asked.tier)
+    had = pool.book.get(asked.client)
+    best: tuple[Advisor, int] | None = None
+    for advisor in roster.advisors.get(pool.name, ()):
+        if why_not(roster, pool, asked, advisor):
+            continue
+        if had is not None and had.advisor == advisor.name:
+            return advisor.name
+        load = pool.loads[advisor.name] + weight
+        if best is None or load * best[0].capacity < best[1] * advisor.capacity:
+            best = advisor, load
+    return best[0].name if best is not None else None
+
+
+def why_not(roster: Roster, pool: PoolState, asked: Waiting, advisor: Advisor) -> str:
+    """What keeps an advisor from taking the client: the first that applies; "" if nothing does."""
+    day = date_of_day(day_of(pool.now_ms)).isoformat()
+    if advisor.licence_until is not None and day > advisor.licence_until:
+        return "licence"
+    if asked.region is not None and advisor.regions and asked.region not in advisor.regions:
+        return "region"
+    if asked.language is not None and advisor.languages and asked.language not in advisor.languages:
+        return "language"
+    if asked.tier is not None and advisor.tiers and asked.tier not in advisor.tiers:
+        return "tier"
+    less = widened(roster.pools[pool.name], pool.now_ms - asked.asked_ms).by
+    skills = dict(advisor.skills)
+    if any(skills.get(skill, 0) < level - less for skill, level in asked.needs):
+        return "skills"
+    had = pool.book.get(asked.client)
+    own = had.weight if had is not None and had.advisor == advisor.name else 0
+    if pool.loads[advisor.name] - own + roster.weight(asked.tier) > advisor.capacity:
+        return "capacity"
+    return ""
+
+
+def widened(pool: Pool, waited_ms: int) -> Widening:
+    """The step that a request has reached."""
+    return max((step for step in pool.widen if step.waited_s * 1000 <= waited_ms), default=NOT_WIDENED, key=_waited)
+
+
+def _waited(step: Widening) -> int:
+    return step.waited_s
+
+
+def _next_due_ms(roster: Roster, pool: PoolState) -> int:
+    """When the next step of anything that waits begins."""
+    moments = chain.from_iterable(_steps_ms(roster.pools.get(pool.name), one) for one in pool.queue)
+    return min((moment for moment in moments if moment > pool.now_ms), default=NEVER_MS)
+
+
+def _steps_ms(pool: Pool | None, asked: Waiting) -> Iterator[int]:
+    if pool is not None:
+        yield from (asked.asked_ms + step.waited_s * 1000 for step in pool.widen)
+        yield asked.asked_ms + pool.give_up_s * 1000

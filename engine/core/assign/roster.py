@@ -1,0 +1,77 @@
+"""Who takes clients, and by what: what advisors.yaml and assignment.yaml declare.
+
+Enters: nothing (the rulefile package builds these from YAML). Leaves: frozen dataclasses; a Roster, ready to choose by.
+Holds: a client's pool is the first whose condition holds; an advisor is of one pool.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from engine.core.language.types import Expression
+
+ADVISORS_FILE: Final = "advisors.yaml"
+ASSIGNMENT_FILE: Final = "assignment.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class Advisor:
+    """Empty tuples: any."""
+
+    name: str
+    pool: str
+    capacity: int  # of clients, each by the weight of its tier
+    regions: tuple[str, ...] = ()
+    languages: tuple[str, ...] = ()  # as in zh or en, whatever the region
+    tiers: tuple[str, ...] = ()
+    skills: tuple[tuple[str, int], ...] = ()  # with the level
+    licence_until: str | None = None  # the last day on which it holds; None: for good
+
+
+@dataclass(frozen=True, slots=True)
+class Widening:
+    """After so long a request asks for so much less of each skill."""
+
+    waited_s: int
+    by: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    name: str
+    when: Expression  # over the client
+    team: str  # whom it is escalated to
+    needs: tuple[tuple[str, Expression], ...] = ()  # skill -> the level that a client needs; 0, or missing: none
+    widen: tuple[Widening, ...] = ()  # by time
+    give_up_s: int = 0  # after so long without anybody the answer is that there is no capacity
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    pools: tuple[Pool, ...]  # in order: a client's is the first that holds
+    weights: tuple[tuple[str, int], ...] = ()  # of tiers; 1 unless said
+
+
+@dataclass(frozen=True, slots=True)
+class Roster:
+    """Both, by pool."""
+
+    pools: dict[str, Pool]
+    advisors: dict[str, tuple[Advisor, ...]]  # by pool, each in the order of names
+    weights: dict[str, int]
+
+    def weight(self, tier: str | None) -> int:
+        return self.weights.get(tier or "", 1)
+
+
+def roster_of(assignment: Assignment | None, advisors: Iterable[Advisor]) -> Roster:
+    """Of a set that declares no assignment: one without pools, where nobody is assigned."""
+    if assignment is None:
+        return Roster({}, {}, {})
+    pools = {pool.name: pool for pool in assignment.pools}
+    by_pool: dict[str, list[Advisor]] = {name: [] for name in pools}
+    for advisor in sorted(advisors, key=lambda one: one.name):
+        by_pool[advisor.pool].append(advisor)
+    return Roster(pools, {name: tuple(found) for name, found in by_pool.items()}, dict(assignment.weights))

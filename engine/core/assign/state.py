@@ -1,0 +1,117 @@
+"""The state of a pool: who has whom, what was answered, what waits.
+
+Enters: what was decided. Leaves: PoolState, and its bytes.
+Holds: what an advisor has is the sum of the book's weights; a client is in the book once; a request is answered or
+waits, never both.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, Final, NamedTuple
+
+import msgpack
+
+from engine.core.firm_time import DAY_MS, NEVER_MS
+
+VERSION: Final = 1
+MAX_ANSWERS: Final = 4_096
+ANSWERS_KEPT_MS: Final = 31 * DAY_MS
+
+
+class NewerPool(ValueError):
+    """A newer engine wrote the state."""
+
+
+class Entry(NamedTuple):
+    """A client in the book."""
+
+    advisor: str
+    weight: int
+    request: str
+
+
+class Given(NamedTuple):
+    """An answer. `advisor` is "" when there was nobody."""
+
+    time_ms: int
+    client: str
+    advisor: str
+    team: str
+
+
+class Waiting(NamedTuple):
+    """A request that nobody could take yet."""
+
+    priority: int
+    asked_ms: int
+    request: str
+    client: str
+    tier: str | None
+    region: str | None
+    language: str | None
+    needs: tuple[tuple[str, int], ...]
+
+    @property
+    def turn(self) -> tuple[int, int, str]:
+        """Whose turn it is first."""
+        return -self.priority, self.asked_ms, self.request
+
+
+class PoolState:
+    __slots__ = ("answers", "book", "due_ms", "loads", "name", "now_ms", "queue")
+
+    def __init__(self, name: str, now_ms: int) -> None:
+        self.name = name
+        self.now_ms = now_ms
+        self.due_ms = NEVER_MS  # when the next step of what waits falls due
+        self.book: dict[str, Entry] = {}  # by client
+        self.answers: dict[str, Given] = {}  # by request, the oldest first
+        self.queue: list[Waiting] = []  # by turn
+        self.loads: Counter[str] = Counter()  # not stored: it follows from the book
+
+    def enter(self, client: str, entry: Entry) -> None:
+        self.remove(client)
+        self.book[client] = entry
+        self.loads[entry.advisor] += entry.weight
+
+    def remove(self, client: str) -> None:
+        if (entry := self.book.pop(client, None)) is not None:
+            self.loads[entry.advisor] -= entry.weight
+
+    def answered(self, request: str, given: Given) -> None:
+        self.answers[request] = given
+        for old in list(self.answers):
+            if len(self.answers) <= MAX_ANSWERS and self.answers[old].time_ms + ANSWERS_KEPT_MS > self.now_ms:
+                break
+            del self.answers[old]
+
+
+def pack(pool: PoolState) -> bytes:
+    fields = {
+        "n": pool.now_ms,
+        "d": pool.due_ms,
+        "b": {client: list(entry) for client, entry in pool.book.items()},
+        "a": {request: list(given) for request, given in pool.answers.items()},
+        "q": [list(one) for one in pool.queue],
+    }
+    packed: bytes = msgpack.packb([VERSION, pool.name, fields], use_bin_type=False)
+    return packed
+
+
+def unpack(packed: bytes) -> PoolState:
+    """Raises NewerPool when a newer release wrote it, ValueError and others when nothing of the engine's did."""
+    version, name, fields = msgpack.unpackb(packed, raw=False)
+    if version > VERSION:
+        raise NewerPool(f"the state of a pool has version {version}, this engine reads up to {VERSION}")
+    pool = PoolState(name, fields["n"])
+    pool.due_ms = fields["d"]
+    for client, entry in fields["b"].items():
+        pool.enter(client, Entry(*entry))
+    pool.answers = {request: Given(*given) for request, given in fields["a"].items()}
+    pool.queue = [_waiting(one) for one in fields["q"]]
+    return pool
+
+
+def _waiting(stored: list[Any]) -> Waiting:
+    return Waiting._make([*stored[:-1], tuple((skill, level) for skill, level in stored[-1])])

@@ -1,0 +1,103 @@
+"""A client and its advisor's pool: what is asked of the pool, what its answers mean, what is given back.
+
+Enters: the client, an action that was sent, an answer. Leaves: requests and releases to publish; the client, changed.
+Holds: a client asks for one thing at a time; an answer counts if it is to that; whose advisor is another one by now has
+what was asked or assigned released. See ARCHITECTURE.md, Assignment.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from engine.core.client.state import ClientState
+from engine.core.contract.events import DEFAULT_LANGUAGE, AssignmentAnswer
+from engine.core.contract.message import Message, rfc3339
+from engine.core.contract.topics import ASSIGNMENT_REQUESTS
+from engine.core.learn.facts import take_facts
+from engine.core.plan.matching import Pools
+from engine.core.rules.ruleset import Rule
+
+POOL, REQUEST, ADVISOR = range(3)
+HIGHEST: Final = 9
+_json: Final = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """An answer, as facts are taken from an event."""
+
+    time: int
+    advisor_id: str
+    model_fields_set = frozenset({"advisor_id"})
+
+
+def ask(pools: Pools, client: ClientState, rule: Rule, action: str) -> list[Message]:
+    """An action of kind assignment was sent: its client's pool is asked. What was asked before is given up."""
+    if not (found := pools.which(client, None, None)):
+        return []
+    messages = [_release(client, client.asked)] if client.asked is not None else []
+    at = found[0]
+    pool = pools.names[at]
+    client.asked = [pool, action, client.advisor_id]
+    needs = ((skill, level(client, None, None)) for skill, level in pools.needs[at])
+    record = {
+        "event_id": action,
+        "client_id": pool,
+        "time": rfc3339(client.now_ms),
+        "kind": "assign",
+        "request_id": action,
+        "client": client.client_id,
+        "tier": client.tier,
+        "region": client.region,
+        "language": (client.language or DEFAULT_LANGUAGE).partition("-")[0],
+        "needs": [f"{skill}:{min(int(level), HIGHEST)}" for skill, level in needs if level is not None and level >= 1],
+        "priority": rule.priority,
+    }
+    return [*messages, _message(pool, record)]
+
+
+def answered(client: ClientState, answer: AssignmentAnswer) -> list[Message]:
+    """Of what was not asked, or not any more, an answer says nothing: it is released already."""
+    if client.asked is None or client.asked[REQUEST] != answer.request_id:
+        return []
+    client.asked, before, messages = None, client.assigned, list[Message]()
+    if answer.outcome == "assigned" and answer.advisor_id is not None:
+        if before is not None and before[POOL] != answer.pool:  # a pool knows itself that it gives a client to another
+            messages.append(_release(client, before))
+        client.assigned = [answer.pool, answer.request_id, answer.advisor_id]
+        take_facts(client, _Said(answer.time, answer.advisor_id), ("advisor_id",))
+    return messages
+
+
+def settle(client: ClientState) -> list[Message]:
+    """After an event: another advisor, or none, is known by now."""
+    messages = []
+    if client.assigned is not None and client.assigned[ADVISOR] != client.advisor_id:
+        messages.append(_release(client, client.assigned))
+        client.assigned = None
+    if client.asked is not None and client.asked[ADVISOR] != client.advisor_id:
+        messages.append(_release(client, client.asked))
+        client.asked = None
+    return messages
+
+
+def _release(client: ClientState, what: list[Any]) -> Message:
+    named = hashlib.blake2b(f"release\0{what[REQUEST]}".encode(), digest_size=16).hexdigest()
+    record = {
+        "event_id": named,
+        "client_id": what[POOL],
+        "time": rfc3339(client.now_ms),
+        "kind": "release",
+        "request_id": what[REQUEST],
+        "client": client.client_id,
+    }
+    return _message(what[POOL], record)
+
+
+def _message(pool: str, record: dict[str, Any]) -> Message:
+    headers = (("content-type", b"application/json"),)
+    return Message(ASSIGNMENT_REQUESTS.name, pool.encode(), _json(record), headers)

@@ -1,0 +1,129 @@
+"""The processor of pools: requests for advisors in, answers out.
+
+Enters: what the protocol hands to a Processor. Leaves: what core/assign makes of it.
+Holds: its keys are pools, its topics, group, ledger and keys of Redis its own; the roster is that of the rule set.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Final, cast
+
+from engine.core.assign.roster import Roster
+from engine.core.assign.state import NewerPool, PoolState, pack, unpack
+from engine.core.contract.events import AssignmentRequest, Event
+from engine.core.contract.message import rfc3339
+from engine.core.contract.topics import ASSIGNMENT_REQUESTS, REROUTED, REROUTED_RANK
+from engine.core.decide import pools
+from engine.core.pace import Pace
+from engine.core.plan.compile import Plan
+from engine.core.reading.decode import Rejected, Taken, decode
+from engine.core.rules.meaning import meaning
+from engine.runtime.errors import Newer
+from engine.runtime.protocol.processor import Decided, Processor
+from engine.runtime.protocol.writes import Write
+from engine.runtime.redis.reading import NO_RULES
+from engine.runtime.settings import OF_POOLS
+
+KINDS: Final = {ASSIGNMENT_REQUESTS.name: ASSIGNMENT_REQUESTS}
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Time has reached this, or the roster is another one since."""
+
+    pool: str
+    time_ms: int
+    swept: bool
+
+
+Input = AssignmentRequest | Moment
+
+
+class AssignmentProcessor(Processor[Plan, PoolState, Input]):
+    name: ClassVar[str] = OF_POOLS[0]
+    suffix: ClassVar[str] = OF_POOLS[1]
+    semantics: ClassVar[int] = 1
+
+    def __init__(self) -> None:
+        self._roster: tuple[Plan, str] | None = None  # and what names its roster
+
+    def ranks(self) -> dict[str, int]:
+        return {ASSIGNMENT_REQUESTS.name: ASSIGNMENT_REQUESTS.rank, REROUTED: REROUTED_RANK}
+
+    def decode(
+        self, plan: Plan, topic: str, key: bytes | None, value: bytes | None, timestamp_ms: int
+    ) -> Taken | Rejected:
+        return decode(topic, key, value, timestamp_ms, KINDS)
+
+    def key_of(self, event: Event) -> str:
+        return event.client_id
+
+    def arrived(self, topic: str, event: Event) -> Input:
+        return cast(AssignmentRequest, event)
+
+    def due(self, key: str, time_ms: int) -> Input:
+        return Moment(key, time_ms, swept=False)
+
+    def sweep(self, key: str, time_ms: int) -> Input:
+        return Moment(key, time_ms, swept=True)
+
+    def decide(
+        self, plan: Plan, states: MutableMapping[str, PoolState], inputs: Sequence[Input], decided_ms: int, pace: Pace
+    ) -> Decided[PoolState]:
+        decided: Decided[PoolState] = Decided()
+        roster = _roster(plan)
+        for item in inputs:
+            if not isinstance(item, Moment):
+                decided.messages += pools.take(roster, states, item)
+                decided.changed[item.client_id] = states[item.client_id]
+            elif (pool := states.get(item.pool)) is not None and (item.swept or pool.due_ms <= item.time_ms):
+                decided.messages += (pools.sweep if item.swept else pools.reach)(roster, pool, item.time_ms)
+                decided.changed[pool.name] = pool
+        return decided
+
+    def pack(self, plan: Plan, state: PoolState) -> bytes:
+        return pack(state)
+
+    def unpack(self, plan: Plan, packed: bytes) -> PoolState:
+        try:
+            return unpack(packed)
+        except NewerPool as error:
+            raise Newer(str(error)) from error
+
+    def write(self, state: PoolState, packed: bytes) -> Write:
+        """Other systems read how loaded a pool is, and since when somebody waits."""
+        public = {
+            "clients": str(len(state.book)),
+            "load": str(sum(state.loads.values())),
+            "waiting": str(len(state.queue)),
+            "waits_since": rfc3339(min(one.asked_ms for one in state.queue)) if state.queue else "",
+            "updated_at": rfc3339(state.now_ms),
+        }
+        return Write(state.name, state.due_ms, packed, public, None)
+
+    def recount(self, state: PoolState) -> Mapping[str, int]:
+        return {}
+
+    def digest(self, plan: Plan) -> str:
+        return plan.rule_set.digest
+
+    def swept_by(self, plan: Plan) -> str:
+        """The roster: a queue may be served by another one."""
+        if self._roster is None or self._roster[0] is not plan:
+            told = repr((meaning(plan.rule_set.assignment), meaning(plan.rule_set.advisors)))
+            self._roster = plan, hashlib.sha256(told.encode()).hexdigest()
+        return self._roster[1]
+
+    @property
+    def bare_plan(self) -> Plan:
+        return NO_RULES
+
+
+def _roster(plan: Plan) -> Roster:
+    return plan.pools.roster if plan.pools is not None else Roster({}, {}, {})
+
+
+ASSIGNMENT: Final = AssignmentProcessor()

@@ -1,0 +1,119 @@
+"""Reads advisors.yaml and assignment.yaml: who takes clients, and by what.
+
+Enters: the files' root nodes, the names that conditions can use. Leaves: Advisors by name, an Assignment.
+Holds: an advisor is of a pool that there is, a pool's team is one of teams.yaml where there is one; a step of
+the wait lies before its end.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import itertools
+import re
+from collections.abc import Collection
+from typing import Final, get_args
+
+from engine.core.assign.roster import Advisor, Assignment, Pool, Widening
+from engine.core.contract.events import Region
+from engine.core.language.expressions import BOOL, Scope, number
+from engine.rulefile.source.document import Node, Scalar
+from engine.rulefile.source.fields import DAY_S, IDENTIFIER, TIER, Reader, nearest
+
+ADVISOR: Final = ("[A-Za-z0-9][A-Za-z0-9._-]*", "the id that other systems know the advisor by, such as adv-7")
+LANGUAGE: Final = ("[a-z]{2,3}", "a language without its region, such as zh or en")
+ADVISOR_KEYS: Final = ("regions", "languages", "tiers", "skills", "licence_until")
+POOL_KEYS: Final = ("needs", "widen", "give_up")
+REGIONS: Final[tuple[str, ...]] = get_args(Region)
+DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+MAX_ADVISORS: Final = 20_000
+MAX_POOLS: Final = 500
+MAX_CAPACITY: Final = 100_000
+MAX_LEVEL: Final = 9
+MAX_WEIGHT: Final = 1_000
+LONGEST_WAIT_S: Final = 31 * DAY_S
+
+
+def read_assignment(reader: Reader, root: Node, scope: Scope) -> Assignment:
+    """`scope` has what is known of the client, and what is declared."""
+    given = reader.mapping(root, ("assignment",)).get("assignment")
+    fields = reader.mapping(given, ("pools",), ("weights",))
+    entries = reader.entries(fields.get("pools"))
+    if "pools" in fields and not entries:
+        reader.problem(fields["pools"], "no pools", "declare at least one, or remove the file")
+    if len(entries) > MAX_POOLS:
+        reader.problem(entries[MAX_POOLS][0], f"{len(entries)} pools", f"declare at most {MAX_POOLS}")
+    tiers = scope["client.tier"].type.values
+    weights = []
+    for key, node in reader.entries(fields.get("weights")):
+        tier = reader.word(key, TIER)
+        if tiers is not None and tier not in tiers:
+            reader.problem(key, f'no tier "{tier}"', nearest(tier, sorted(tiers)))
+        weights.append((tier, reader.integer(node, 1, MAX_WEIGHT)))
+    return Assignment(tuple(_pool(reader, key, node, scope) for key, node in entries), tuple(weights))
+
+
+def _pool(reader: Reader, key: Scalar, node: Node, scope: Scope) -> Pool:
+    fields = reader.mapping(node, ("when", "team"), POOL_KEYS)
+    widen = tuple(_widening(reader, item) for item in (reader.items(fields["widen"]) if "widen" in fields else ()))
+    give_up_s = reader.duration(fields["give_up"], "mhd", 0, LONGEST_WAIT_S) if "give_up" in fields else 0
+    for before, after in itertools.pairwise(widen):
+        if after.waited_s <= before.waited_s or after.by <= before.by:
+            reader.problem(fields["widen"], "steps that are not later and wider each", "write them in order")
+            break
+    if widen and widen[-1].waited_s >= give_up_s:
+        reader.problem(fields["widen"], "a step at or after the end of the wait", "let give_up be later than each step")
+    needs = tuple(
+        (reader.word(skill, IDENTIFIER), reader.expression(level, scope, number()))
+        for skill, level in reader.entries(fields.get("needs"))
+    )
+    when = reader.expression(fields.get("when"), scope, BOOL)
+    return Pool(reader.word(key, IDENTIFIER), when, reader.owner(fields.get("team")), needs, widen, give_up_s)
+
+
+def _widening(reader: Reader, node: Node) -> Widening:
+    fields = reader.mapping(node, ("after", "by"))
+    waited_s = reader.duration(fields.get("after"), "mhd", 60, LONGEST_WAIT_S)
+    return Widening(waited_s, reader.integer(fields.get("by"), 1, MAX_LEVEL))
+
+
+def read_advisors(reader: Reader, root: Node, pools: Collection[str], tiers: Collection[str]) -> tuple[Advisor, ...]:
+    """By name."""
+    entries = reader.entries(reader.mapping(root, ("advisors",)).get("advisors"))
+    if len(entries) > MAX_ADVISORS:
+        reader.problem(entries[MAX_ADVISORS][0], f"{len(entries)} advisors", f"declare at most {MAX_ADVISORS}")
+    found = (_advisor(reader, key, node, tuple(sorted(pools)), tuple(sorted(tiers))) for key, node in entries)
+    return tuple(sorted(found, key=lambda one: one.name))
+
+
+def _advisor(reader: Reader, key: Scalar, node: Node, pools: tuple[str, ...], tiers: tuple[str, ...]) -> Advisor:
+    fields = reader.mapping(node, ("pool", "capacity"), ADVISOR_KEYS)
+
+    def words(name: str) -> tuple[str, ...]:
+        return tuple(reader.word(item, LANGUAGE) for item in reader.items(fields[name])) if name in fields else ()
+
+    return Advisor(
+        name=reader.word(key, ADVISOR),
+        pool=reader.choice(fields.get("pool"), pools),
+        capacity=reader.integer(fields.get("capacity"), 0, MAX_CAPACITY),
+        regions=reader.choices(fields["regions"], REGIONS) if "regions" in fields else (),
+        languages=words("languages"),
+        tiers=reader.choices(fields["tiers"], tiers) if "tiers" in fields else (),
+        skills=tuple(
+            (reader.word(skill, IDENTIFIER), reader.integer(level, 1, MAX_LEVEL))
+            for skill, level in reader.entries(fields.get("skills"))
+        ),
+        licence_until=_day(reader, fields["licence_until"]) if "licence_until" in fields else None,
+    )
+
+
+def _day(reader: Reader, node: Node) -> str | None:
+    scalar = reader.scalar(node)
+    if scalar is None:
+        return None
+    try:
+        if DAY.fullmatch(scalar.value):
+            return dt.date.fromisoformat(scalar.value).isoformat()
+    except ValueError:
+        pass
+    reader.wrong(scalar, f'not a day: "{scalar.value[:40]}"', "write it as 2027-06-30")
+    return None

@@ -1,0 +1,68 @@
+"""JSON Schema of advisors.yaml and assignment.yaml.
+
+Enters: the constants that their reader uses; of a rule set, the names that it declares. Leaves: schemas.
+"""
+
+from __future__ import annotations
+
+from engine.core.rules.ruleset import RuleSet
+from engine.rulefile.roster import read
+from engine.rulefile.schema.parts import (
+    Keys,
+    Schema,
+    choice,
+    choices,
+    duration,
+    expression,
+    items,
+    mapping,
+    named,
+    number,
+    owner,
+    word,
+    words_of,
+)
+from engine.rulefile.source.fields import IDENTIFIER, TIER
+
+
+def advisors_schema(rule_set: RuleSet | None) -> Schema:
+    assignment = rule_set.assignment if rule_set is not None else None
+    tiers = choices(rule_set.tiers.names) if rule_set is not None else items(word(TIER))
+    parts: Keys = {
+        "pool": (
+            choice(pool.name for pool in assignment.pools) if assignment is not None else word(IDENTIFIER),
+            "The pool of assignment.yaml.",
+        ),
+        "capacity": (number(0, read.MAX_CAPACITY), "How many clients, each by the weight of its tier."),
+        "regions": (choices(read.REGIONS), "Of clients; any unless said."),
+        "languages": (items(word(read.LANGUAGE)), "Of clients; any unless said."),
+        "tiers": (tiers, "Of clients; any unless said."),
+        "skills": (named(IDENTIFIER, number(1, read.MAX_LEVEL)), "With the level, 1 to 9."),
+        "licence_until": (
+            {"type": "string", "pattern": f"^{read.DAY.pattern}$"},
+            "The last day on which new clients may be given; for good unless said.",
+        ),
+    }
+    advisor = mapping(parts, ("pool", "capacity"), read.ADVISOR_KEYS)
+    return mapping({"advisors": (named(read.ADVISOR, advisor), "By the advisor's id.")}, ("advisors",))
+
+
+def assignment_schema(rule_set: RuleSet | None) -> Schema:
+    known = words_of(rule_set)
+    step: Keys = {
+        "after": (duration("mhd"), "When the request has waited for so long."),
+        "by": (number(1, read.MAX_LEVEL), "By so many levels less is asked for."),
+    }
+    parts: Keys = {
+        "when": (expression(known), "Which clients; of several pools the first that holds."),
+        "team": (owner(rule_set), "Whom it goes to where nobody can."),
+        "needs": (named(IDENTIFIER, expression(known)), "Skill -> the level that the client needs; 0: none."),
+        "widen": (items(mapping(step, ("after", "by"))), "What is asked for less and less, the first step first."),
+        "give_up": (duration("mhd"), "When there is no capacity; at once unless said."),
+    }
+    pool = mapping(parts, ("when", "team"), read.POOL_KEYS)
+    keys: Keys = {
+        "pools": (named(IDENTIFIER, pool) | {"type": "object", "minProperties": 1}, "In order, by name."),
+        "weights": (named(TIER, number(1, read.MAX_WEIGHT)), "Of a client, by tier; 1 unless said."),
+    }
+    return mapping({"assignment": (mapping(keys, ("pools",), ("weights",)), "Who is asked.")}, ("assignment",))

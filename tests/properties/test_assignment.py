@@ -1,0 +1,149 @@
+"""Pools against the slow model: random rosters, requests, releases and changes of the roster, by seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from random import Random
+from typing import Any
+
+import pytest
+
+from engine.core.assign import choice, state
+from engine.core.assign.choice import ask, pass_time, reconsider, release
+from engine.core.assign.roster import Advisor, Assignment, Pool, Roster, Widening, roster_of
+from engine.core.assign.state import Given, PoolState, Waiting, pack, unpack
+from engine.rulefile.source.fields import ALWAYS
+from tests.properties.assignment_model import Plain, PoolModel
+
+HOUR_MS = 3_600_000
+BASE_MS = 1_772_000_000_000
+STORIES = 400
+CLIENTS = [f"c{number}" for number in range(8)]
+Move = Callable[[PoolModel, PoolState], tuple[list[Any], list[Any]]]
+
+
+def plain_roster(random: Random) -> Plain:
+    def some(values: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(value for value in values if random.random() < 0.4)
+
+    advisors = [
+        {
+            "name": f"adv-{number}",
+            "capacity": random.choice((0, 1, 2, 3, 5, 9)),
+            "regions": some(("east", "west")),
+            "languages": some(("zh", "en")),
+            "tiers": some(("A", "B", "C")),
+            "skills": {skill: random.randint(1, 4) for skill in some(("funds", "tax"))},
+            "licence": random.choice((None, None, "2026-02-26", "2026-03-01")),
+        }
+        for number in range(random.randint(0, 5))
+    ]
+    hours = sorted(random.sample(range(1, 72), random.randint(0, 3)))
+    levels = sorted(random.sample(range(1, 6), len(hours)))
+    widen = [(after * HOUR_MS, by) for after, by in zip(hours, levels, strict=True)]
+    give_up = random.randint(72, 120) * HOUR_MS if widen or random.random() < 0.3 else 0
+    weights = {tier: random.randint(1, 3) for tier in ("A", "B")}
+    return {"advisors": advisors, "widen": widen, "give_up": give_up, "weights": weights}
+
+
+def roster(plain: Plain) -> Roster:
+    widen = tuple(Widening(after // 1000, by) for after, by in plain["widen"])
+    pool = Pool("p", ALWAYS, "wealth", (), widen, plain["give_up"] // 1000)
+    advisors = [
+        Advisor(
+            name=a["name"],
+            pool="p",
+            capacity=a["capacity"],
+            regions=a["regions"],
+            languages=a["languages"],
+            tiers=a["tiers"],
+            skills=tuple(a["skills"].items()),
+            licence_until=a["licence"],
+        )
+        for a in plain["advisors"]
+    ]
+    return roster_of(Assignment((pool,), tuple(plain["weights"].items())), advisors)
+
+
+def told(answers: list[tuple[str, Given]]) -> list[tuple[str, int, str | None]]:
+    return [(request, given.time_ms, given.advisor or None) for request, given in answers]
+
+
+def differences(seed: int, moves: int = 40) -> Iterator[str]:
+    """Where a story ends otherwise than the model says: the first place."""
+    random = Random(seed)
+    plain = plain_roster(random)
+    now, made = roster(plain), BASE_MS
+    model, pool = PoolModel(plain, BASE_MS), PoolState("p", BASE_MS)
+    asked: list[tuple[str, str, Plain]] = []
+    for number in range(moves):
+        made += random.choice((0, 1, HOUR_MS, 5 * HOUR_MS, 30 * HOUR_MS))
+        time_ms = made - random.choice((0, 0, 0, 2 * HOUR_MS))  # a client that is behind
+        kind = random.choice(("ask", "ask", "ask", "again", "release", "release", "time", "roster"))
+        if kind == "ask" or not asked:
+            one = {
+                "request": f"r{number}",
+                "client": random.choice(CLIENTS),
+                "time": time_ms,
+                "tier": random.choice(("A", "B", "C", None)),
+                "region": random.choice(("east", "west", "north", None)),
+                "language": random.choice(("zh", "en", None)),
+                "needs": {skill: random.randint(1, 4) for skill in ("funds", "tax") if random.random() < 0.4},
+                "priority": random.choice((10, 50, 50)),
+            }
+            asked.append((one["request"], one["client"], one))
+            left, right = model.ask(one), told(ask(now, pool, waiting(one)))
+        elif kind == "again":
+            one = random.choice(asked)[2] | {"time": time_ms}
+            left, right = model.ask(one), told(ask(now, pool, waiting(one)))
+        elif kind == "release":
+            request, client, _ = random.choice(asked)
+            left = model.release(request, client, time_ms)
+            right = told(release(now, pool, request, client, time_ms))
+        elif kind == "time":
+            left, right = model.pass_time(made), told(pass_time(now, pool, made))
+        else:
+            plain = plain_roster(random)
+            now = roster(plain)
+            left, right = model.change(plain, made), told(reconsider(now, pool, made))
+        pool = unpack(pack(pool))
+        loads = {advisor: load for advisor, load in pool.loads.items() if load}
+        if left != right or loads != model.loads() or len(pool.queue) != len(model.waiting):
+            yield f"seed {seed}, move {number} ({kind}): {left} and {model.loads()}, here {right} and {loads}"
+            return
+
+
+def waiting(one: Plain) -> Waiting:
+    needs = tuple(one["needs"].items())
+    return Waiting(
+        one["priority"], one["time"], one["request"], one["client"], one["tier"], one["region"], one["language"], needs
+    )
+
+
+def test_pools_do_what_the_slow_model_says():
+    assert [said for seed in range(STORIES) for said in differences(seed)] == []
+
+
+def _no_capacity(roster: Roster, pool: PoolState, asked: Waiting, advisor: Advisor) -> str:
+    why = _WHY_NOT(roster, pool, asked, advisor)
+    return "" if why == "capacity" else why
+
+
+_WHY_NOT = choice.why_not
+FAULTS: dict[str, tuple[Any, str, Any]] = {
+    "capacity is not asked": (choice, "why_not", _no_capacity),
+    "skills are never lowered": (choice, "widened", lambda pool, waited_ms: choice.NOT_WIDENED),
+    "answers are forgotten": (state, "MAX_ANSWERS", 0),
+    "who waits is served by name": (Waiting, "turn", property(lambda one: (0, 0, one.request))),
+    "a release serves nobody": (choice, "_serve", lambda roster, pool: []),
+    "the weight of a tier is not asked": (Roster, "weight", lambda self, tier: 1),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_the_model_sees_a_fault(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    where, name, instead = FAULTS[fault]
+    monkeypatch.setattr(where, name, instead)
+    if fault == "a release serves nobody":  # else time would never pass
+        monkeypatch.setattr(choice, "pass_time", lambda roster, pool, until_ms: [])
+    assert any(said for seed in range(60) for said in differences(seed))

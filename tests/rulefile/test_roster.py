@@ -1,0 +1,161 @@
+"""advisors.yaml and assignment.yaml: what they declare, what is wrong with them, what diff, lint and schemas say."""
+
+from __future__ import annotations
+
+import pytest
+from jsonschema import Draft7Validator
+
+from engine.core.assign.roster import Advisor, Widening
+from engine.core.rules.ruleset import RuleSet
+from engine.rulefile.lint.lint import lint
+from engine.rulefile.read.load import load
+from engine.rulefile.schema.schema import rule_file_schemas
+from engine.rulefile.tools.diff import differences
+from tests.core.making import TIERS, rule
+from tests.rulefile.sample import good, problems_of
+
+ADVISORS = """\
+advisors:
+  li-na: {pool: east, capacity: 120, regions: [east], languages: [zh], tiers: [A], skills: {funds: 3}, licence_until: 2027-06-30}
+  adv-7: {pool: rest, capacity: 40}
+"""  # noqa: E501
+ASSIGNMENT = """\
+assignment:
+  weights: {A: 3, B: 2}
+  pools:
+    east:
+      when: client.region == "east"
+      team: wealth
+      needs: {funds: trades_30d}
+      widen: [{after: 4h, by: 1}, {after: 1d, by: 2}]
+      give_up: 3d
+    rest: {when: client.days_known >= 0, team: wealth}
+"""
+FEATURES = """\
+features:
+  assets_avg_cny_30d: {source: balances, aggregate: daily_mean, field: assets_cny, window: 30d}
+  trades_30d: {source: trades, aggregate: count, window: 30d}
+"""
+
+
+def files(advisors: str = ADVISORS, assignment: str = ASSIGNMENT, **more: str) -> dict[str, str]:
+    texts = {
+        "features.yaml": FEATURES,
+        "tiers.yaml": TIERS,
+        "policy.yaml": "contact: {daily_cap: 9}\n",
+        "rules.yaml": "rules:\n" + rule("r", kind="assignment", audience="team"),
+        "advisors.yaml": advisors,
+        "assignment.yaml": assignment,
+    } | {f"{name}.yaml": text for name, text in more.items()}
+    return {name: text for name, text in texts.items() if text}
+
+
+def test_both_are_read():
+    rule_set = good(files())
+    assert rule_set.assignment is not None
+    east, rest = rule_set.assignment.pools
+    assert rule_set.assignment.weights == (("A", 3), ("B", 2))
+    assert (east.widen, east.give_up_s) == ((Widening(14_400, 1), Widening(86_400, 2)), 259_200)
+    assert [skill for skill, _ in east.needs] == ["funds"]
+    assert (rest.needs, rest.widen, rest.give_up_s) == ((), (), 0)
+    assert rule_set.advisors == (
+        Advisor("adv-7", "rest", 40),
+        Advisor("li-na", "east", 120, ("east",), ("zh",), ("A",), (("funds", 3),), "2027-06-30"),
+    )
+
+
+def test_a_set_without_them_assigns_nobody():
+    rule_set = good(files("", ""))
+    assert (rule_set.assignment, rule_set.advisors) == (None, ())
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("A: 3", "D: 3", 'assignment.yaml:2:13: no tier "D"; allowed: '),
+        ("A: 3", "A: 0", "assignment.yaml:2:16: 0 is out of range; write a whole number from 1 to 1000"),
+        ('== "east"', "== 5", "assignment.yaml:5:"),
+        ("      team: wealth\n      needs", "      needs", "assignment.yaml:5:7: missing key team; add it"),
+        ("funds: trades_30d", "funds: trade.side", 'assignment.yaml:7:22: unknown name "trade.side"'),
+        ("by: 2", "by: 1", "assignment.yaml:8:14: steps that are not later and wider each; write them in order"),
+        ("after: 1d", "after: 3h", "assignment.yaml:8:14: steps that are not later and wider each; "),
+        ("give_up: 3d", "give_up: 1d", "assignment.yaml:8:14: a step at or after the end of the wait; let give_up"),
+        ("pool: rest", "pool: west", 'advisors.yaml:3:17: unknown value "west"; did you mean "rest"?'),
+        ("capacity: 40", "capacity: many", 'advisors.yaml:3:33: not a number: "many"; '),
+        ("[zh]", "[zh-CN]", 'advisors.yaml:2:67: not a name: "zh-CN"; write a language without its region'),
+        ("funds: 3", "funds: 10", "advisors.yaml:2:100: 10 is out of range; write a whole number from 1 to 9"),
+        ("2027-06-30", "2027-06-31", 'advisors.yaml:2:119: not a day: "2027-06-31"; write it as 2027-06-30'),
+        ("adv-7:", "li-na:", 'advisors.yaml:3:3: key "li-na" twice; '),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said_once(old, new, said):
+    assert old in ADVISORS + ASSIGNMENT
+    found = [str(p) for p in problems_of(files(ADVISORS.replace(old, new, 1), ASSIGNMENT.replace(old, new, 1)))]
+    assert len(found) == 1, found
+    assert found[0].startswith(said), found
+
+
+def test_a_pools_team_is_one_of_teams():
+    first, _, last = ASSIGNMENT.rpartition("wealth")
+    teams = "teams:\n  wealth: {title: W, head: h}\n"
+    (problem,) = problems_of(files(teams=teams, assignment=f"{first}welth{last}"))
+    assert str(problem).startswith('assignment.yaml:10:48: no team "welth" in teams.yaml; did you mean "wealth"?')
+
+
+def test_published_files_of_rules_by_these_names_are_read_as_such():
+    texts = files("", "")
+    texts["assignment.yaml"] = texts.pop("rules.yaml")
+    texts["advisors.yaml"] = "rules: []\n"
+    rule_set = load(texts, published=True)
+    assert isinstance(rule_set, RuleSet)
+    assert ([one.id for one in rule_set.rules], rule_set.assignment) == (["r"], None)
+    assert not isinstance(load(texts), RuleSet)
+
+
+def test_diff_names_each_advisor_and_what_pools_ask():
+    changed = files(
+        ADVISORS.replace("capacity: 120", "capacity: 90").replace("funds: 3", "funds: 4").replace("  adv-7", "  adv-8"),
+        ASSIGNMENT.replace("give_up: 3d", "give_up: 4d").replace("A: 3", "A: 4"),
+    )
+    said = "\n".join(map(str, differences(good(files()), good(changed))))
+    for line in (
+        'advisor "li-na":\n  capacity: 120 becomes 90\n  skills funds: 3 becomes 4',
+        'advisor "adv-7": removed',
+        'advisor "adv-8": added',
+        "assignment:\n  pools east give up: 3d becomes 4d\n  weights A: 3 becomes 4",
+    ):
+        assert line in said
+    (come,) = (d for d in differences(good(files("", "")), good(files())) if d.what == "assignment")
+    assert str(come) == "assignment: added\n  pools east, rest"
+
+
+def test_lint_finds_pools_where_nobody_can_be_found():
+    def found(advisors: str) -> list[str]:
+        return [str(one) for one in lint(good(files(advisors))) if one.code == "L312"]
+
+    assert found(ADVISORS) == []
+    assert found(ADVISORS.replace("skills: {funds: 3}", "skills: {tax: 3}")) == [
+        'assignment.yaml:5:7: L312 warning: pool "east": none of its advisors has funds; add the skill, or do not '
+        "ask for it"
+    ]
+    assert found(ADVISORS.replace("capacity: 40", "capacity: 0")) == [
+        'assignment.yaml:10:11: L312 warning: pool "rest": no advisor takes clients of it; add advisors of this pool, '
+        "or leave it out"
+    ]
+
+
+def test_what_pools_ask_is_used():
+    assert "trades_30d" not in "".join(str(one) for one in lint(good(files())) if one.code == "L306")
+
+
+def test_the_schemas_take_what_check_takes():
+    schemas = rule_file_schemas(None, "")
+    pool = {"when": "client.days_known >= 0", "team": "wealth", "widen": [{"after": "4h", "by": 1}], "give_up": "1d"}
+    validator = Draft7Validator(schemas["assignment.json"])
+    assert validator.is_valid({"assignment": {"pools": {"east": pool}, "weights": {"A": 3}}})
+    assert not validator.is_valid({"assignment": {"pools": {}}})
+    assert not validator.is_valid({"assignment": {"pools": {"east": pool | {"teams": "x"}}}})
+    validator = Draft7Validator(rule_file_schemas(good(files()), "")["advisors.json"])
+    assert validator.is_valid({"advisors": {"li-na": {"pool": "east", "capacity": 3, "tiers": ["A"]}}})
+    assert not validator.is_valid({"advisors": {"li-na": {"pool": "west", "capacity": 3}}})
+    assert not validator.is_valid({"advisors": {"li-na": {"pool": "east", "capacity": 3, "languages": ["zh-CN"]}}})

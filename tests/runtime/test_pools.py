@@ -1,0 +1,124 @@
+"""A worker with both processors, on an embedded Kafka and Redis: from a login to the advisor, and back."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from redis import Redis
+
+from engine.demo.embedded import PARTITIONS, EmbeddedKafka, EmbeddedRedis
+from engine.runtime.kafka.topics import needed
+from engine.runtime.partitioning import partitioner
+from engine.runtime.settings import Settings
+from tests.rulefile.test_roster import FEATURES
+from tests.services.process import free_port
+
+ASK = """\
+rules:
+  - id: ask
+    title: Nobody looks after the client
+    owner: wealth
+    on: logins
+    when: not client.has_advisor
+    kind: assignment
+    audience: team
+    priority: 50
+    cooldown: 1h
+    expires: 1d
+    template: ask
+    description: Each client has somebody.
+"""
+LIMIT_S = 600.0  # of what hangs
+
+
+def write_rules(directory: Path, advisors: str) -> Path:
+    """Rule files that ask for an advisor for whoever has none, in one pool of these."""
+    directory.mkdir(exist_ok=True)
+    texts = {
+        "features.yaml": FEATURES,
+        "tiers.yaml": "{}\n",
+        "policy.yaml": "contact: {daily_cap: 9}\n",
+        "rules.yaml": ASK,
+        "advisors.yaml": advisors,
+        "assignment.yaml": "assignment:\n  pools:\n    all: {when: client.days_known >= 0, team: wealth}\n",
+    }
+    for name, text in texts.items():
+        (directory / name).write_text(text)
+    return directory
+
+
+async def until(what: Callable[[], Any]) -> Any:
+    end = time.monotonic() + LIMIT_S
+    while not (found := what()):
+        assert time.monotonic() < end
+        await asyncio.sleep(0.1)
+    return found
+
+
+async def test_a_client_gets_an_advisor_and_the_next_one_waits_for_room(tmp_path: Path) -> None:
+    rules = write_rules(tmp_path, "advisors:\n  ann: {pool: all, capacity: 1}\n")
+    with EmbeddedKafka() as kafka, EmbeddedRedis() as server:
+        kafka.create_topics(topic.name for topic in needed(Settings()))
+        env = os.environ | {
+            "ENGAGE_KAFKA": kafka.address,
+            "ENGAGE_KAFKA_CHECKSUMS": "false",  # the embedded broker leaves some out
+            "ENGAGE_REDIS": server.url,
+            "ENGAGE_RULES": str(rules),
+            "ENGAGE_WEB_PORT": str(free_port()),
+        }
+        with subprocess.Popen([sys.executable, "-m", "engine.cli", "run"], env=env) as worker:
+            try:
+                await _play(kafka.address, Redis.from_url(server.url))
+            finally:
+                worker.terminate()
+        assert worker.returncode == 0
+
+
+async def _play(kafka: str, redis: Redis) -> None:
+    partition_of = partitioner(PARTITIONS)
+
+    def of(scope: str, key: str) -> dict[str, str]:
+        found: Any = redis.hgetall(f"{{{scope}:{partition_of(key.encode())}}}:client:{key}")
+        return {name.decode(): value.decode() for name, value in found.items() if name != b"state"}
+
+    async with AIOKafkaProducer(bootstrap_servers=kafka) as producer:
+
+        async def send(topic: str, client: str, **fields: Any) -> None:
+            time_ms = int(time.time() * 1000)
+            record = {"event_id": f"{topic}-{client}-{time_ms}", "client_id": client, "time": time_ms} | fields
+            await producer.send_and_wait(topic, json.dumps(record).encode(), key=client.encode())
+
+        await send("profiles", "c1", type="individual")
+        await send("logins", "c1", channel="app")
+        await until(lambda: of("engage", "c1").get("advisor") == "ann")
+        await until(lambda: of("engage-assignment", "all").get("load") == "1")
+        await send("logins", "c2", channel="app")
+        answers = await _records(kafka, "assignment_answers", 2)
+        assert [(one["client_id"], one["outcome"]) for one in answers] == [("c1", "assigned"), ("c2", "no_capacity")]
+        await send("profiles", "c1", advisor_id="somebody")  # ann has room again
+        await until(lambda: of("engage-assignment", "all").get("load") == "0")
+        assert of("engage", "c1")["advisor"] == "somebody"
+
+
+async def _records(kafka: str, topic: str, number: int) -> list[dict[str, Any]]:
+    """So many of a topic, by time."""
+    found: list[dict[str, Any]] = []
+    async with AIOKafkaConsumer(
+        bootstrap_servers=kafka, isolation_level="read_committed", check_crcs=False
+    ) as consumer:
+        consumer.assign(tps := [TopicPartition(topic, partition) for partition in range(PARTITIONS)])
+        await consumer.seek_to_beginning(*tps)
+        async with asyncio.timeout(LIMIT_S):
+            while len(found) < number:
+                fetched = await consumer.getmany(timeout_ms=200)
+                found += [json.loads(record.value) for records in fetched.values() for record in records]
+    return sorted(found, key=lambda one: str(one["time"]))

@@ -1,0 +1,237 @@
+"""Pools of advisors in the simulation: rule files that ask for advisors, what comes for them, and an auditor of both.
+
+Enters: a World at rest, whose workers have the processor of pools beside that of clients. Leaves: what is wrong.
+Holds: what pools hold is compared with what the topics say and with what clients hold; nothing of how a pool decides is
+asked.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from dataclasses import replace
+from random import Random
+from typing import Any, Final
+
+from aiokafka import TopicPartition
+
+from engine.core.assign.state import PoolState
+from engine.core.assign.state import unpack as pool_of
+from engine.core.client.sections import unpack
+from engine.core.contract.topics import ASSIGNMENT_REQUESTS
+from engine.runtime.partitioning import partitioner
+from engine.runtime.protocol.ledger import decode_unit
+from engine.runtime.protocol.writes import decode_writes
+from engine.runtime.redis.reading import NO_RULES
+from tests.simulation.auditor import audit
+from tests.simulation.rule_texts import GOOD
+from tests.simulation.scenario import CLIENTS, Input, Scenario, wall_ms
+from tests.simulation.world import World
+
+CAPACITY: Final = {"adv-1": 3, "adv-2": 2, "adv-3": 4, "adv-4": 1}
+STOPPING_S: Final = 5.0
+_ADVISORS: Final = """\
+advisors:
+  adv-1: {pool: first, capacity: 3, skills: {funds: 3}}
+  adv-2: {pool: first, capacity: 2, tiers: [A, B, C]}
+  adv-3: {pool: second, capacity: 4, regions: [east]}
+  adv-4: {pool: second, capacity: 1}
+"""
+_ASSIGNMENT: Final = """\
+assignment:
+  weights: {A: 3, B: 2}
+  pools:
+    first: {when: client.type == "individual", team: wealth, needs: {funds: trades_7d}, widen: WIDEN, give_up: 2d}
+    second: {when: client.days_known >= 0, team: wealth}
+"""
+_RULES: Final = """\
+rules:
+  - id: needs-somebody
+    title: Nobody looks after the client
+    owner: wealth
+    on: [logins, trades]
+    when: not client.has_advisor
+    kind: assignment
+    audience: team
+    priority: 70
+    cooldown: 12h
+    expires: 1d
+    template: assign
+    description: Each client has somebody.
+  - id: somebody-else
+    title: A large trade needs another
+    owner: wealth
+    on: trades
+    when: trade.side == "sell"
+    kind: assignment
+    audience: team
+    priority: 60
+    cooldown: 1d
+    expires: 1d
+    template: assign
+    description: Again, with a new tier or pool.
+  - id: nobody-could
+    title: There was no room
+    owner: wealth
+    on: assignment_answers
+    when: assignment_answer.outcome == "no_capacity"
+    kind: task
+    audience: team
+    priority: 80
+    cooldown: 1h
+    expires: 1d
+    template: escalate
+    description: The team finds somebody.
+"""
+WITH_POOLS: Final = tuple(
+    files
+    | {
+        "advisors.yaml": _ADVISORS,
+        "assignment.yaml": _ASSIGNMENT.replace("WIDEN", widen),
+        "assigning.yaml": _RULES,
+    }
+    for files, widen in zip(
+        GOOD, ("[{after: 6h, by: 1}, {after: 1d, by: 9}]", "[{after: 4h, by: 9}]", "[]"), strict=False
+    )
+)
+
+
+def told(random: Random, scenario: Scenario) -> list[Input]:
+    """Profiles that say who looks after a client, or that nobody does; many late, some on the wrong partition."""
+    partition_of = partitioner(scenario.partitions)
+    made = []
+    for number in range(random.choice((0, 6, 20))):
+        at_s, client_id = random.uniform(0, scenario.end_s), random.choice(CLIENTS)
+        late_ms = random.choice((0, 0, 1_000, 43_200_000))
+        record = {"event_id": f"told{number}", "client_id": client_id, "time": wall_ms(at_s) - late_ms}
+        record["advisor_id"] = random.choice(("own-1", "own-1", None, "adv-1"))
+        partition = partition_of(client_id.encode()) if random.random() < 0.9 else random.randrange(scenario.partitions)
+        value = json.dumps(record | {"region": random.choice(("east", "west"))}).encode()
+        made.append(Input(at_s, "profiles", partition, client_id.encode(), value, wall_ms(at_s)))
+    return made
+
+
+def with_pools(scenario: Scenario, random: Random) -> None:
+    scenario.inputs = sorted([*scenario.inputs, *told(random, scenario)], key=lambda item: item.at_s)
+    scenario.refusal, scenario.rebuild, scenario.past = "", None, None
+    scenario.faults = [f for f in scenario.faults if not f.kind.startswith(("backfill", "rebuild", "retention"))]
+    scenario.inputs = [
+        replace(one, rule_set=one.rule_set % len(WITH_POOLS)) if one.rule_set >= 0 else one for one in scenario.inputs
+    ]
+
+
+def judge(world: World) -> list[str]:
+    """Clients as always, then pools."""
+    return audit(world) or _Pools(world).check()
+
+
+class _Pools:
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.found: list[str] = []
+        self.numbers = range(world.scenario.partitions)
+        ((_, _), (self.settings, _)) = world.scopes
+        self.requests = self._records(ASSIGNMENT_REQUESTS.name)
+        self.answers = self._records("assignment_answers")
+        self.pools = {name: pool_of(state) for name, state in self._stored(self.settings.scope).items()}
+        clients = self._stored(world.settings.scope).values()
+        self.clients = {client.client_id: client for client in (unpack(NO_RULES.layout, state) for state in clients)}
+
+    def check(self) -> list[str]:
+        self._ledger()
+        released = {one["request_id"] for one in self.requests if one["kind"] == "release"}
+        asked = [one for one in self.requests if one["kind"] == "assign"]
+        self._answered(asked, released)
+        self._served()
+        self._books(released)
+        self._both_sides()
+        return self.found
+
+    def _answered(self, asked: list[dict[str, Any]], released: set[str]) -> None:
+        """Each request has one answer, or waits, or was withdrawn before there was one."""
+        twice = [name for name, times in Counter(one["request_id"] for one in asked).items() if times > 1]
+        answers = Counter(one["request_id"] for one in self.answers)
+        waiting = Counter(one.request for pool in self.pools.values() for one in pool.queue)
+        self.found += [f"{name} was asked for twice" for name in twice]
+        for one in asked:
+            name = one["request_id"]
+            if answers[name] + waiting[name] > 1:
+                self.found.append(f"{name} has {answers[name]} answers and waits {waiting[name]} times")
+            if answers[name] + waiting[name] == 0 and name not in released:
+                self.found.append(f"{name} of {one['client']} was lost: it has no answer and does not wait")
+        known = {one["request_id"] for one in asked}
+        self.found += [f"{name} was answered, and not asked for" for name in answers if name not in known]
+
+    def _served(self) -> None:
+        """What fell due for who waits was done; workers have stopped since, and servers ended what was left open."""
+        stopped_s = self.world.settings.transaction_timeout_s + STOPPING_S
+        since_ms = wall_ms(self.world.loop.time() - stopped_s)
+        late = [name for name, pool in self.pools.items() if pool.due_ms <= since_ms]
+        self.found += [f"time has passed for who waits in pool {name}, and it did not see it" for name in late]
+
+    def _books(self, released: set[str]) -> None:
+        """What pools hold is what was answered and is not released; nobody has more than fits."""
+        expected: dict[str, dict[str, tuple[str, str]]] = defaultdict(dict)
+        for one in self.answers:  # of a client and a pool in the order of the pool
+            if one["outcome"] == "assigned":
+                expected[one["pool"]][one["client_id"]] = one["advisor_id"], one["request_id"]
+        weights = {one["request_id"]: {"A": 3, "B": 2}.get(one.get("tier") or "", 1) for one in self.requests}
+        for name, pool in self.pools.items():
+            held = {client: (entry.advisor, entry.request) for client, entry in pool.book.items()}
+            due = {client: of for client, of in expected[name].items() if of[1] not in released}
+            if held != due:
+                self.found.append(f"pool {name} holds {held}, by the topics it would be {due}")
+            for client, entry in pool.book.items():
+                if entry.weight != weights[entry.request]:
+                    self.found.append(f"pool {name} counts {client} as {entry.weight}")
+
+    def _both_sides(self) -> None:
+        """What a client holds its pool holds, and the other way round."""
+        here = {(c, *client.assigned) for c, client in self.clients.items() if client.assigned is not None}
+        there = {
+            (client, name, entry.request, entry.advisor)
+            for name, pool in self.pools.items()
+            for client, entry in pool.book.items()
+        }
+        if here != there:
+            self.found.append(f"assigned by clients alone {here - there}, by pools alone {there - here}")
+        asking = {(c, *client.asked[:2]) for c, client in self.clients.items() if client.asked is not None}
+        waiting = {(one.client, name, one.request) for name, pool in self.pools.items() for one in pool.queue}
+        if asking != waiting:
+            self.found.append(f"asked by clients alone {asking - waiting}, waiting in pools alone {waiting - asking}")
+        for client_id, client in self.clients.items():
+            if client.assigned is not None and client.advisor_id != client.assigned[2]:
+                self.found.append(f"{client_id} has {client.advisor_id} and holds {client.assigned}")
+
+    def _ledger(self) -> None:
+        """At every unit no advisor has more than fits; Redis has what was written last."""
+        last: dict[str, bytes] = {}
+        for number in self.numbers:
+            log = self.world.kafka.logs[TopicPartition(self.settings.ledger_topic, number)]
+            for entry in log.committed():
+                for write in decode_writes(decode_unit(entry.value or b"").writes):
+                    last[write.key] = write.state
+                    self._fits(pool_of(write.state))
+        if last != (stored := self._stored(self.settings.scope)):
+            differ = [name for name in {*last, *stored} if last.get(name) != stored.get(name)]
+            self.found.append(f"Redis holds other pools than the ledger wrote: {', '.join(differ)}")
+
+    def _fits(self, pool: PoolState) -> None:
+        loads: Counter[str] = Counter()
+        for entry in pool.book.values():
+            loads[entry.advisor] += entry.weight
+        for advisor, load in loads.items():
+            if load > CAPACITY[advisor]:
+                self.found.append(f"{advisor} has {load} of {CAPACITY[advisor]}: {pool.book}")
+
+    def _records(self, topic: str) -> list[dict[str, Any]]:
+        logs = (self.world.kafka.logs[TopicPartition(self.settings.topic(topic), number)] for number in self.numbers)
+        return [json.loads(entry.value or b"") for log in logs for entry in log.committed()]
+
+    def _stored(self, scope: str) -> dict[str, bytes]:
+        hashes = self.world.redis.data.hashes
+        return {
+            key.rpartition(":client:")[2]: fields["state"]
+            for key, fields in hashes.items()
+            if key.partition(":")[0] == f"{{{scope}"
+        }

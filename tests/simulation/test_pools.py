@@ -1,0 +1,69 @@
+"""The simulation with both processors: no request is lost or answered twice, no advisor has more than fits."""
+
+from __future__ import annotations
+
+from collections import Counter
+from random import Random
+from typing import Any
+
+import pytest
+
+from engine.core.assign import choice
+from engine.core.decide import assigning, path
+from engine.core.decide import pools as deciding
+from engine.core.reading import decode
+from engine.processors.assignment import ASSIGNMENT
+from tests.simulation.pools import WITH_POOLS, judge, with_pools
+from tests.simulation.run import Result, run_scenario
+from tests.simulation.scenario import generate
+
+pytestmark = pytest.mark.simulation
+
+
+def run(seed: int) -> Result:
+    random = Random(seed)
+    scenario = generate(random, seed)
+    with_pools(scenario, Random(f"{seed}: advisors"))
+    return run_scenario(scenario, random, judge=judge, rules=WITH_POOLS, further=(ASSIGNMENT,))
+
+
+@pytest.mark.parametrize("first", range(0, 60, 20))
+def test_seeds(first: int) -> None:
+    happened: Counter[str] = Counter()
+    for seed in range(first, first + 20):
+        result = run(seed)
+        assert result.violations == [], f"seed {seed}"
+        happened += result.seen
+    assert any(what.startswith("crash") for what in happened)
+
+
+def _keeps_all(client: Any) -> list[Any]:
+    return []
+
+
+def _any_answer(client: Any, answer: Any) -> list[Any]:
+    client.asked = [answer.pool, answer.request_id, client.advisor_id]
+    return _ANSWERED(client, answer)
+
+
+def _room_for_all(roster: Any, pool: Any, asked: Any, advisor: Any) -> str:
+    why = _WHY_NOT(roster, pool, asked, advisor)
+    return "" if why == "capacity" else why
+
+
+_ANSWERED, _WHY_NOT = assigning.answered, choice.why_not
+BUGS: dict[str, tuple[Any, str, Any]] = {
+    "who has another advisor is not released": (assigning, "settle", _keeps_all),
+    "an answer counts though nobody asked any more": (assigning, "answered", _any_answer),
+    "a release is not heard": (deciding, "release", lambda roster, pool, request, client, time_ms: []),
+    "capacity is not asked": (choice, "why_not", _room_for_all),
+    "time does not serve who waits": (deciding, "pass_time", lambda roster, pool, until_ms: []),
+    "another worker's clock refuses a request": (decode, "OWN", frozenset()),
+}
+
+
+@pytest.mark.parametrize("bug", BUGS)
+def test_the_auditor_sees_a_bug(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert path.assigning is assigning
+    monkeypatch.setattr(*BUGS[bug])
+    assert any(run(seed).violations for seed in range(20))
