@@ -1,4 +1,4 @@
-"""Commands about clients: `engage explain`, `decisions`, `preview`, `clients`, `reference-table`.
+"""Commands about clients: `engage explain`, `explain-assignment`, `decisions`, `preview`, `clients`, `reference-table`.
 
 Enters: arguments, states or records. Leaves: exit status 0 done, 1 refused, 2 used wrongly.
 """
@@ -87,6 +87,23 @@ def preview(
     settings = load_settings(settings_file, **given)
     found = run_to_the_end(explaining.foreseen(settings, real_clients(), client_id, days, snapshot))
     answer(as_json, previews.as_json(found), previews.lines(found))
+
+
+@commands.command("explain-assignment")
+@click.argument("request", metavar="REQUEST")
+@settings_options("rules", "kafka", "redis", "prefix", "app_id")
+@JSON
+def explain_assignment(request: str, settings_file: Path | None, as_json: bool, **given: Any) -> None:
+    """Why a client got this advisor, or nobody: each candidate of the pool, with its load or what kept it.
+
+    REQUEST is the id of the action of kind assignment. What is answered is decided again from the ledger, by the rules
+    of that time; what waits is shown as of now, by the active rules, unless --rules names a directory.
+    """
+    from engine.advisors import explaining
+
+    settings = load_settings(settings_file, **given)
+    found = run_to_the_end(explaining.account(settings, real_clients(), request))
+    answer(as_json, explaining.as_json(found), explaining.lines(found))
 
 
 @commands.command("reference-table")

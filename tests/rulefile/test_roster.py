@@ -9,8 +9,11 @@ from engine.core.assign.roster import Advisor, Widening
 from engine.core.rules.ruleset import RuleSet
 from engine.rulefile.lint.lint import lint
 from engine.rulefile.read.load import load
+from engine.rulefile.report.trial import failure_lines
+from engine.rulefile.roster.cases import PoolTest
 from engine.rulefile.schema.schema import rule_file_schemas
 from engine.rulefile.tools.diff import differences
+from engine.rulefile.trial.run import run_tests
 from tests.core.making import TIERS, rule
 from tests.rulefile.sample import good, problems_of
 
@@ -159,3 +162,60 @@ def test_the_schemas_take_what_check_takes():
     assert validator.is_valid({"advisors": {"li-na": {"pool": "east", "capacity": 3, "tiers": ["A"]}}})
     assert not validator.is_valid({"advisors": {"li-na": {"pool": "west", "capacity": 3}}})
     assert not validator.is_valid({"advisors": {"li-na": {"pool": "east", "capacity": 3, "languages": ["zh-CN"]}}})
+
+
+TESTS = """\
+tests:
+  - {name: who knows funds, pool: east, client: {tier: A, region: east, language: zh}, needs: {funds: 3}, expect: li-na}
+  - {name: she is full, pool: east, client: {tier: A}, loads: {li-na: 118}, expect: waits, because: {li-na: capacity}}
+  - {name: it took too long, pool: east, client: {tier: A}, loads: {li-na: 118}, waited: 3d, expect: no_capacity}
+  - {name: she has the client, pool: east, client: {tier: A}, loads: {li-na: 120}, has: li-na, expect: li-na}
+  - {name: a level less after four hours, pool: east, client: {tier: A}, needs: {funds: 4}, waited: 5h, expect: li-na}
+  - {name: her licence ended, pool: east, client: {tier: A}, "on": 2027-07-01, expect: waits, because: {li-na: licence}}
+  - {name: in the rest nobody waits, pool: rest, loads: {adv-7: 40}, expect: no_capacity}
+"""
+
+
+def test_the_file_has_tests_of_its_own():
+    report = run_tests(good(files(assignment=ASSIGNMENT + TESTS)))
+    of_pools = [result for result in report.results if isinstance(result.test, PoolTest)]
+    assert [(result.test.name, result.failure) for result in of_pools] == [
+        (name, "")
+        for name in (
+            *("who knows funds", "she is full", "it took too long", "she has the client"),
+            *("a level less after four hours", "her licence ended", "in the rest nobody waits"),
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ("needs: {funds: 3}, expect: li-na", "needs: {funds: 4}, expect: li-na", "it came to waits (li-na: skills)"),
+        ("expect: waits, because: {li-na: capacity}", "expect: li-na", "it came to waits (li-na: capacity)"),
+        ("because: {li-na: licence}", "because: {li-na: tier}", "what kept li-na was licence"),
+        ("loads: {adv-7: 40}, expect: no_capacity", "expect: no_capacity", "it came to adv-7 (adv-7: could)"),
+    ],
+)
+def test_a_test_that_fails_says_what_it_came_to(before: str, after: str, said: str):
+    assert before in TESTS
+    report = run_tests(good(files(assignment=ASSIGNMENT + TESTS.replace(before, after))))
+    (failed,) = report.failed
+    assert failed.failure == said
+    first, second = failure_lines(failed)
+    assert first.startswith("assignment.yaml:")
+    assert f'pool "{failed.test.rule}": test "{failed.test.name}" failed' in first
+    assert second == f"  expected {failed.test.expected}; {said}"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ("pool: rest, loads", "pool: nowhere, loads", "nowhere"),
+        ("expect: li-na}", "expect: adv-7}", "adv-7"),
+        ("because: {li-na: licence}", "because: {li-na: mood}", "mood"),
+        ('"on": 2027-07-01', '"on": tomorrow', "not a day"),
+    ],
+)
+def test_a_test_that_cannot_be_read_is_a_problem(before: str, after: str, said: str):
+    assert said in str(problems_of(files(assignment=ASSIGNMENT + TESTS.replace(before, after, 1))))

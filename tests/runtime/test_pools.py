@@ -12,10 +12,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from redis import Redis
 
+from engine.advisors.explaining import account, as_json, lines
 from engine.demo.embedded import PARTITIONS, EmbeddedKafka, EmbeddedRedis
+from engine.runtime.clients import Clients
+from engine.runtime.errors import Refused
 from engine.runtime.kafka.topics import needed
 from engine.runtime.partitioning import partitioner
 from engine.runtime.settings import Settings
@@ -78,6 +82,8 @@ async def test_a_client_gets_an_advisor_and_the_next_one_waits_for_room(tmp_path
         with subprocess.Popen([sys.executable, "-m", "engine.cli", "run"], env=env) as worker:
             try:
                 await _play(kafka.address, Redis.from_url(server.url))
+                settings = Settings(kafka=kafka.address, redis=server.url, kafka_checksums=False)  # type: ignore[arg-type]
+                await _explained(settings, await _records(kafka.address, "assignment_answers", 2))
             finally:
                 worker.terminate()
         assert worker.returncode == 0
@@ -107,6 +113,18 @@ async def _play(kafka: str, redis: Redis) -> None:
         await send("profiles", "c1", advisor_id="somebody")  # ann has room again
         await until(lambda: of("engage-assignment", "all").get("load") == "0")
         assert of("engage", "c1")["advisor"] == "somebody"
+
+
+async def _explained(settings: Settings, answers: list[dict[str, Any]]) -> None:
+    """Each answer is decided again, from the ledger alone."""
+    first, second = [await account(settings, Clients(), one["request_id"]) for one in answers]
+    assert [(found.asked.client, found.pool) for found in (first, second)] == [("c1", "all"), ("c2", "all")]
+    assert [(one.advisor.name, one.load, one.why_not) for one in first.candidates] == [("ann", 0, "")]
+    assert [(one.advisor.name, one.load, one.why_not) for one in second.candidates] == [("ann", 1, "capacity")]
+    assert [as_json(found)["outcome"] for found in (first, second)] == ["assigned", "no_capacity"]
+    assert list(lines(second))[-1] == "    ann: no, capacity: load 1 of 1, and the client takes 1"
+    with pytest.raises(Refused, match="no pool knows a request nobody-asked"):
+        await account(settings, Clients(), "nobody-asked")
 
 
 async def _records(kafka: str, topic: str, number: int) -> list[dict[str, Any]]:

@@ -58,7 +58,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "rulefile.roster": (*CORE, "rulefile.source"),
     "rulefile.stories": (*CORE, "rulefile.source"),
     "rulefile.read": (*CORE, "rulefile.source", "rulefile.roster", "rulefile.stories"),
-    "rulefile.trial": (*CORE, "insight", "rulefile.source", "rulefile.stories", "rulefile.read"),
+    "rulefile.trial": (*CORE, "insight", *RULEFILE[:4]),
     "rulefile.proof": CORE,
     "rulefile.lint": (*CORE, "rulefile.source", "rulefile.read", "rulefile.proof"),
     "rulefile.report": (*CORE, "insight", *RULEFILE),
@@ -73,11 +73,12 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "processors": (*CORE, *RIM),
     "runtime.worker": BELOW_COMMANDS,
     "operations": BELOW_COMMANDS,
+    "advisors": (*BELOW_COMMANDS, "operations"),
     "publish": BELOW_COMMANDS,
     "reports": (*BELOW_COMMANDS, "operations", "publish"),
     "loading": (*BELOW_COMMANDS, "operations"),
     "demo": (*BELOW_COMMANDS, "operations"),
-    "cli": (*BELOW_COMMANDS, "runtime.worker", "operations", "reports", "loading", "publish", "demo"),
+    "cli": (*BELOW_COMMANDS, "runtime.worker", "operations", "advisors", "reports", "loading", "publish", "demo"),
 }
 MAX_MODULES = 10  # a room that needs more is two rooms
 CORE_THIRD_PARTY = {"msgpack", "msgspec", "pydantic", "pydantic_core"}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import chain
-from typing import Final
+from typing import Final, NamedTuple
 
 from engine.core.assign.roster import Advisor, Pool, Roster, Widening
 from engine.core.assign.state import Entry, Given, PoolState, Waiting
@@ -75,6 +75,8 @@ def _serve(roster: Roster, pool: PoolState) -> list[tuple[str, Given]]:
 
 def _decide(roster: Roster, pool: PoolState, asked: Waiting) -> Given | None:
     """An answer, noted in the pool; None while it is worth waiting."""
+    if roster.look is not None:
+        roster.look(pool, asked)
     declared = roster.pools.get(pool.name)
     weight = roster.weight(asked.tier)
     chosen = choose(roster, pool, asked)
@@ -118,11 +120,31 @@ def why_not(roster: Roster, pool: PoolState, asked: Waiting, advisor: Advisor) -
     skills = dict(advisor.skills)
     if any(skills.get(skill, 0) < level - less for skill, level in asked.needs):
         return "skills"
-    had = pool.book.get(asked.client)
-    own = had.weight if had is not None and had.advisor == advisor.name else 0
-    if pool.loads[advisor.name] - own + roster.weight(asked.tier) > advisor.capacity:
+    if pool.loads[advisor.name] - _own(pool, asked, advisor) + roster.weight(asked.tier) > advisor.capacity:
         return "capacity"
     return ""
+
+
+class Candidate(NamedTuple):
+    """An advisor of the pool, for one request. `load` is without the client, `why_not` as `why_not` says it."""
+
+    advisor: Advisor
+    load: int
+    why_not: str
+
+
+def candidates(roster: Roster, pool: PoolState, asked: Waiting) -> list[Candidate]:
+    """All of the pool, in the order of names."""
+    return [
+        Candidate(one, pool.loads[one.name] - _own(pool, asked, one), why_not(roster, pool, asked, one))
+        for one in roster.advisors.get(pool.name, ())
+    ]
+
+
+def _own(pool: PoolState, asked: Waiting, advisor: Advisor) -> int:
+    """What the client takes of the advisor's capacity already."""
+    had = pool.book.get(asked.client)
+    return had.weight if had is not None and had.advisor == advisor.name else 0
 
 
 def widened(pool: Pool, waited_ms: int) -> Widening:

@@ -6,9 +6,9 @@ Holds: a client's pool is the first whose condition holds; an advisor is of one 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from engine.core.language.types import Expression
 
@@ -61,6 +61,7 @@ class Roster:
     pools: dict[str, Pool]
     advisors: dict[str, tuple[Advisor, ...]]  # by pool, each in the order of names
     weights: dict[str, int]
+    look: Callable[[Any, Any], None] | None = None  # hears of a pool and a request each time before it is decided
 
     def weight(self, tier: str | None) -> int:
         return self.weights.get(tier or "", 1)

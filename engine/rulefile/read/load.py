@@ -41,6 +41,7 @@ from engine.rulefile.read.pauses import Pauses, of_rules, pauses_in, read_pauses
 from engine.rulefile.read.policy import check_names, read_answers, read_policy
 from engine.rulefile.read.rules import read_rules
 from engine.rulefile.read.tables import products_file, read_suitability
+from engine.rulefile.roster.cases import read_pool_tests
 from engine.rulefile.roster.read import read_advisors, read_assignment
 from engine.rulefile.source.characters import MAX_BYTES
 from engine.rulefile.source.csv_file import SUFFIX, Sheets
@@ -234,6 +235,8 @@ def load(
     if rostered:
         pools = [pool.name for pool in assignment.pools] if assignment is not None else []
         advisors = read_advisors(readers[ADVISORS_FILE], roots[ADVISORS_FILE], pools, tiers.names)
+    if assignment is not None:
+        read_pool_tests(readers[ASSIGNMENT_FILE], roots[ASSIGNMENT_FILE], assignment, advisors, tiers.names)
     pauses: Pauses = ((), ())
     pausing = PAUSES_FILE in roots and not (published and is_rules_of_old(roots[PAUSES_FILE], "paused"))
     if pausing:

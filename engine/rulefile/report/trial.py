@@ -18,6 +18,7 @@ from engine.insight.values import ZONE, firm_time
 from engine.rulefile.read.load import DirectoryError, load, read_directory
 from engine.rulefile.report.check import FAULTY, GOOD, UNUSABLE
 from engine.rulefile.source.document import Node
+from engine.rulefile.stories.cases import RuleTest
 from engine.rulefile.trial.run import Report, Result, run_tests
 
 
@@ -74,10 +75,13 @@ def _print(report: Report, directory: Path, out: TextIO) -> None:
 def failure_lines(result: Result) -> list[str]:
     """What was expected, what happened, and why."""
     test, looked = result.test, result.looked
+    of = "rule" if isinstance(test, RuleTest) else "pool"
     lines = [
-        f'{test.file}:{test.line}:{test.column}: rule "{test.rule}": test "{test.name}" failed',
+        f'{test.file}:{test.line}:{test.column}: {of} "{test.rule}": test "{test.name}" failed',
         f"  expected {test.expected}; {result.failure}",
     ]
+    if not isinstance(test, RuleTest):
+        return lines
     if looked is None:
         return [*lines, "  the rule was not evaluated: what it waits for did not come"]
     lines.append(f"  as it was evaluated ({looked.trigger}, {firm_time(looked.now_ms)}; {ZONE}):")

@@ -35,7 +35,7 @@ LONGEST_WAIT_S: Final = 31 * DAY_S
 
 def read_assignment(reader: Reader, root: Node, scope: Scope) -> Assignment:
     """`scope` has what is known of the client, and what is declared."""
-    given = reader.mapping(root, ("assignment",)).get("assignment")
+    given = reader.mapping(root, ("assignment",), ("tests",)).get("assignment")
     fields = reader.mapping(given, ("pools",), ("weights",))
     entries = reader.entries(fields.get("pools"))
     if "pools" in fields and not entries:
@@ -102,11 +102,12 @@ def _advisor(reader: Reader, key: Scalar, node: Node, pools: tuple[str, ...], ti
             (reader.word(skill, IDENTIFIER), reader.integer(level, 1, MAX_LEVEL))
             for skill, level in reader.entries(fields.get("skills"))
         ),
-        licence_until=_day(reader, fields["licence_until"]) if "licence_until" in fields else None,
+        licence_until=a_day(reader, fields["licence_until"]) if "licence_until" in fields else None,
     )
 
 
-def _day(reader: Reader, node: Node) -> str | None:
+def a_day(reader: Reader, node: Node) -> str | None:
+    """As 2027-06-30."""
     scalar = reader.scalar(node)
     if scalar is None:
         return None

@@ -6,7 +6,7 @@ Enters: the constants that their reader uses; of a rule set, the names that it d
 from __future__ import annotations
 
 from engine.core.rules.ruleset import RuleSet
-from engine.rulefile.roster import read
+from engine.rulefile.roster import cases, read
 from engine.rulefile.schema.parts import (
     Keys,
     Schema,
@@ -65,4 +65,32 @@ def assignment_schema(rule_set: RuleSet | None) -> Schema:
         "pools": (named(IDENTIFIER, pool) | {"type": "object", "minProperties": 1}, "In order, by name."),
         "weights": (named(TIER, number(1, read.MAX_WEIGHT)), "Of a client, by tier; 1 unless said."),
     }
-    return mapping({"assignment": (mapping(keys, ("pools",), ("weights",)), "Who is asked.")}, ("assignment",))
+    whole: Keys = {
+        "assignment": (mapping(keys, ("pools",), ("weights",)), "Who is asked."),
+        "tests": (items(_test(rule_set)), "What advisors have, who asks, who is to take the client."),
+    }
+    return mapping(whole, ("assignment",), ("tests",))
+
+
+def _test(rule_set: RuleSet | None) -> Schema:
+    client: Keys = {
+        "tier": (choice(rule_set.tiers.names) if rule_set is not None else word(TIER), "Not known unless said."),
+        "region": (choice(read.REGIONS), "Not known unless said."),
+        "language": (word(read.LANGUAGE), "Not known unless said."),
+    }
+    advisor, advisors = word(read.ADVISOR), read.ADVISOR
+    assignment = rule_set.assignment if rule_set is not None else None
+    pool = choice(pool.name for pool in assignment.pools) if assignment is not None else word(IDENTIFIER)
+    parts: Keys = {
+        "name": ({"type": "string", "maxLength": 120}, "What is shown."),
+        "pool": (pool, "The pool that is asked."),
+        "client": (mapping(client, (), cases.CLIENT_KEYS), "Who asks."),
+        "needs": (named(IDENTIFIER, number(1, read.MAX_LEVEL)), "Skill -> level."),
+        "loads": (named(advisors, number(0, read.MAX_CAPACITY)), "What advisors have already; nothing unless said."),
+        "has": (advisor, "Who has the client already, within that load."),
+        "waited": (duration("mhd"), "For how long the request waits; it has just come unless said."),
+        "on": ({"type": "string", "pattern": f"^{read.DAY.pattern}$"}, f"The day; {cases.DAY} unless said."),
+        "expect": (advisor, "The advisor, no_capacity, or waits."),
+        "because": (named(advisors, choice(cases.REASONS)), "What keeps others."),
+    }
+    return mapping(parts, ("name", "pool", "expect"), cases.KEYS)

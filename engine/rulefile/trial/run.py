@@ -1,6 +1,6 @@
 """Runs the tests of a rule set's files, and tells which branches of the conditions they never took.
 
-Enters: a RuleSet (its files' texts hold the tests). Leaves: a Report.
+Enters: a RuleSet (its files' texts hold the tests, assignment.yaml those of pools). Leaves: a Report.
 Holds: a test is decided by the same `decide` as a worker would, with all rules that can make a difference to its own.
 """
 
@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Final
 
+from engine.core.assign.roster import ASSIGNMENT_FILE, roster_of
 from engine.core.client.items import KEY, KIND
 from engine.core.client.sections import pack, unpack
 from engine.core.client.state import ClientState
@@ -29,6 +30,7 @@ from engine.core.rules.occasion import Trigger
 from engine.core.rules.ruleset import Rule, RuleSet
 from engine.insight.explain import Explainer, Explanation, Look, reached, watched
 from engine.insight.values import MISSING
+from engine.rulefile.roster.cases import PoolTest, failure, read_pool_tests
 from engine.rulefile.source.document import Mapping, Node, Scalar, index_within, place, read_document
 from engine.rulefile.source.fields import Reader
 from engine.rulefile.source.unsure import Unsure
@@ -44,9 +46,11 @@ PUBLISHED: Final = frozenset(TOPIC_OF_KIND.values())
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """`failure` is empty for a test that passed; `looked` is the last evaluation of the rule, if any."""
+    """`failure` is empty for a test that passed; `looked` is the last evaluation of the rule, if any. A test of
+    assignment.yaml is of a pool, not of a rule.
+    """
 
-    test: RuleTest
+    test: RuleTest | PoolTest
     failure: str
     looked: Explanation | None
 
@@ -125,8 +129,22 @@ def run_tests(
                 for never in (True, False)
                 if never not in seen.get((term.offset, term.text), ())
             ]
+    if only is None and rule_set.assignment is not None:
+        results += _of_pools(rule_set, documents)
     untested = tuple(entry.rule.id for entry in told if not entry.tests)
     return Report(tuple(results), tuple(branches), of - len(branches), of, untested)
+
+
+def _of_pools(rule_set: RuleSet, documents: Documents | None) -> list[Result]:
+    """The tests of assignment.yaml."""
+    assert rule_set.assignment is not None
+    text = dict(rule_set.files)[ASSIGNMENT_FILE]
+    root = documents[ASSIGNMENT_FILE] if documents else read_document(ASSIGNMENT_FILE, text, published=True)[0]
+    reader = Reader(ASSIGNMENT_FILE, text, Unsure())
+    assert root is not None  # of a checked file
+    tests = read_pool_tests(reader, root, rule_set.assignment, rule_set.advisors, rule_set.tiers.names)
+    roster = roster_of(rule_set.assignment, rule_set.advisors)
+    return [Result(test, failure(roster, test), None) for test in tests]
 
 
 def _branch(entry: _Told, when: Scalar, offset: int, text: str, never: bool) -> Branch:

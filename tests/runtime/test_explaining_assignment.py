@@ -1,0 +1,71 @@
+"""Why a client got this advisor: what the manual shows is what the engine says."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+
+from engine.advisors.explaining import as_json, lines, looked_at
+from engine.core.assign.choice import ask
+from engine.core.assign.state import Entry, PoolState, Waiting
+from engine.core.plan.compile import Plan, compile_rule_set
+from tests.core.making import at
+from tests.rulefile.sample import good
+from tests.rulefile.test_roster import files
+from tests.services.process import REPOSITORY
+
+PAGE = (REPOSITORY / "docs" / "care.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+HOUR_MS = 3_600_000
+
+
+def manual() -> Plan:
+    """Of the files that the manual shows."""
+    advisors, assignment, tests = BLOCKS[:3]
+    return compile_rule_set(good(files(advisors, assignment + tests, rules="rules: []\n")))
+
+
+def request(tier: str | None = "A", needs: tuple[tuple[str, int], ...] = (("funds", 3),)) -> Waiting:
+    return Waiting(70, at(0), "91721475a5553a31549398be4ff47a8d", "C000186", tier, "east", "zh", needs)
+
+
+def test_the_manual_shows_an_answer() -> None:
+    plan = manual()
+    assert plan.pools is not None
+    pool = PoolState("wealth_east", at(0))
+    for name, load in (("li-na", 47), ("adv-7", 12)):
+        pool.enter(f"others of {name}", Entry(name, load, ""))
+    before = looked_at(plan, pool, request(), None)
+    ((_, given),) = ask(plan.pools.roster, pool, request())
+    shown = "\n".join(lines(replace(before, given=given)))
+    digest = plan.rule_set.digest[:12]
+    assert f"```\n{shown.replace(digest, '4f7bbce9b0f6')}\n```" in PAGE
+
+
+def test_who_waits_is_shown_with_what_is_asked_by_now() -> None:
+    plan = manual()
+    assert plan.pools is not None
+    pool = PoolState("wealth_east", at(0))
+    pool.enter("others", Entry("li-na", 119, ""))
+    assert ask(plan.pools.roster, pool, request()) == []
+    pool.now_ms = at(0) + 5 * HOUR_MS
+    found = looked_at(plan, pool, request(), None)
+    assert (found.less, found.weight) == (1, 3)
+    told = list(lines(found))
+    assert told[1] == "  needs funds 3, by now 1 less"
+    assert told[3].startswith("  waits at ")
+    assert told[4:] == [
+        "    adv-7: no, tier: takes clients of tier B, C",
+        "    li-na: no, capacity: load 119 of 120, and the client takes 3",
+    ]
+    of_b = looked_at(plan, pool, request("B"), None)
+    assert list(lines(of_b))[4] == "    adv-7: no, skills: funds 0 of 2"
+
+
+def test_programs_read_the_same() -> None:
+    plan = manual()
+    found = as_json(looked_at(plan, PoolState("wealth_east", at(0)), request(), None))
+    assert json.loads(json.dumps(found)) == found
+    assert (found["outcome"], found["advisor_id"], found["needs"]) == ("waits", None, {"funds": 3})
+    assert [(one["advisor_id"], one["why_not"]) for one in found["candidates"]] == [("adv-7", "tier"), ("li-na", None)]
