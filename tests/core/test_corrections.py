@@ -2,6 +2,7 @@
 
 import json
 
+import msgspec
 import pytest
 
 from engine.core.activity.totals import VALUE
@@ -31,9 +32,13 @@ PLAN = plan_of(
 READ = {"count": "trades_7d", "sum": "turnover_cny_7d", "max": "largest_cny_7d", "mean": "assets_avg_cny_30d"}
 
 
+def changed(event, by):
+    return msgspec.structs.replace(event, **by) if isinstance(event, msgspec.Struct) else event.model_copy(update=by)
+
+
 def correction(time_ms, item, by=None, id_="k1"):
     original = event_of(item)
-    new = None if by is None else original.model_copy(update=by)
+    new = None if by is None else changed(original, by)
     fields = {"event_id": id_, "client_id": "c1", "time": time_ms, "topic": topic_of(item)}
     fields |= {"kind": "cancel" if by is None else "replace", "corrects": original.event_id}
     return "corrections", Correction.model_construct(**fields, original=original, replacement=new)

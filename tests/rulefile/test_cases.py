@@ -72,6 +72,20 @@ def a_test(given: str = "", what: str = "event: {logins: {}}", expect: str = "fi
         ("on: logins", "given: {history: [{at: -3d, logins: {}}]}", "event: {logins: {}}", "{not: cooldown}"),
         ("on: logins", "given: {history: [{at: -8d, logins: {}}]}", "event: {logins: {}}", "fires"),
         ("on: trades", "", "event: {logins: {}}", "{not: condition}"),
+        # what came back, and was wrong
+        (
+            "on: feedback",
+            "given: {history: [{at: -1h, feedback: {nps: 3}}]}",
+            "event: {corrections: {cancel: feedback}}",
+            "retracted",
+        ),
+        (
+            "on: logins",
+            "given: {history: [{at: -3d, overrides: {kind: do_not_contact}}, "
+            "{at: -1d, corrections: {cancel: overrides}}]}",
+            "event: {logins: {}}",
+            "fires",
+        ),
         # what staff decided
         (
             "on: logins",

@@ -26,7 +26,7 @@ MAX_ITEMS: Final = 32
 REMEMBERED_MS: Final = 7 * DAY_MS  # of what is closed
 LONGEST_MS: Final = 90 * DAY_MS  # of what nobody ever answers
 MAX_STEPS: Final = 8  # of one item
-# places in an item; the last is there only while rules ask for steps
+# places in an item; the last is there only while rules ask for steps, or the rest of it does not tell them
 KIND, KEY, ABOUT, SINCE_MS, STATE, STEP_MS, SEEN, STEPS = range(8)
 
 
@@ -96,6 +96,28 @@ def note_step(item: list[Any], state: str, time_ms: int) -> list[str]:
     if state in (before, after):
         return []
     return [state, before] if before is not None and before == after else [state]
+
+
+def undone(items: list[list[Any]], kind: str, key: str, state: str, time_ms: int) -> list[list[Any]]:
+    """A step was none: the item is as its other steps leave it, and gone if there is no other."""
+    item = find(items, kind, key)
+    steps = steps_of(item) if item is not None else []
+    if item is None or [time_ms, state] not in steps:
+        return items
+    steps = list(steps)
+    steps.remove([time_ms, state])
+    if not steps:
+        return [other for other in items if other is not item]
+    if state == OPENED and item[SINCE_MS] == time_ms:
+        item[SINCE_MS] = max((at_ms for at_ms, came_to in steps if came_to == OPENED), default=0)
+    item[STEP_MS], item[STATE] = steps[-1]
+    item[STEPS:] = [steps] if steps != known_steps(item) else []
+    return items
+
+
+def steps_of(item: list[Any]) -> list[list[Any]]:
+    found: list[list[Any]] = item[STEPS] if len(item) > STEPS else known_steps(item)
+    return found
 
 
 def known_steps(item: list[Any]) -> list[list[Any]]:

@@ -3,7 +3,8 @@
 Enters: overrides, each with its time. Leaves: the latest of each kind, and of the snooze of each rule; what holds at a
 moment; when that changes.
 Holds: the order in which overrides come makes no difference. One that has ended, or was withdrawn, is kept, so that an
-older one does not come back to life; of those the oldest go first when there are more than MAX_OVERRIDES.
+older one does not come back to life; of those the oldest go first when there are more than MAX_OVERRIDES. Where the
+latest is cancelled, the one before it holds: the last MAX_EARLIER of those are known.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ _OF_A_RULE: Final = f"{SNOOZE} "  # begins the key of a rule's snooze
 _WITHDRAWN, _HOLDS = 0, 1
 # places in an override: of two of the same moment the greater counts, so that what stops more goes before what ends it
 SAID_MS, STATE, UNTIL_MS, FROM_MS, BY, REASON, TIER_GIVEN = range(7)
+EARLIER: Final = 7  # those of its kind before it, the latest first; absent if there are none
+MAX_EARLIER: Final = 2
 Overrides = dict[str, list[Any]]
 
 
@@ -44,6 +47,23 @@ class Override(NamedTuple):
 
 def taken(overrides: Overrides, event: Any, now_ms: int) -> Overrides:
     """With one more: it counts if none of its kind is later."""
+    key, entry = _entry(event)
+    found = _kept([*_all(overrides.get(key)), entry])
+    return _bounded({**overrides, key: found}, max(now_ms, event.time))
+
+
+def taken_back(overrides: Overrides, event: Any) -> Overrides:
+    """Without one that was cancelled: what it replaced holds, as far as that is known."""
+    key, entry = _entry(event)
+    entries = _all(overrides.get(key))
+    if entry not in entries:
+        return overrides
+    entries.remove(entry)
+    others = {name: other for name, other in overrides.items() if name != key}
+    return dict(sorted({**others, key: _kept(entries)}.items())) if entries else others
+
+
+def _entry(event: Any) -> tuple[str, list[Any]]:
     key = event.kind
     if event.kind == SNOOZE and event.rule_id is not None:
         key = _OF_A_RULE + event.rule_id
@@ -52,8 +72,17 @@ def taken(overrides: Overrides, event: Any, now_ms: int) -> Overrides:
     until_ms = NEVER_MS if event.until is None else event.until
     from_ms = max(event.time, event.starts_at or 0)
     state = _WITHDRAWN if event.ended else _HOLDS
-    entry = [event.time, state, until_ms, from_ms, event.by, event.reason or "", event.tier or ""]
-    return _bounded({**overrides, key: max(overrides.get(key, entry), entry, key=_rank)}, max(now_ms, event.time))
+    return key, [event.time, state, until_ms, from_ms, event.by, event.reason or "", event.tier or ""]
+
+
+def _all(entry: list[Any] | None) -> list[list[Any]]:
+    """It, and those before it."""
+    return [entry[:EARLIER], *(entry[EARLIER] if len(entry) > EARLIER else ())] if entry is not None else []
+
+
+def _kept(entries: list[list[Any]]) -> list[Any]:
+    latest, *earlier = sorted(entries, key=_rank, reverse=True)[: MAX_EARLIER + 1]
+    return [*latest, earlier] if earlier else latest
 
 
 def _rank(entry: list[Any]) -> list[Any]:

@@ -1,7 +1,8 @@
 """Positions: what a client holds of each security, as last told; and what follows from all of them.
 
 Enters: position records, each with its time. Leaves: a client's positions, never changed in place; a Portfolio.
-Holds: of each security the two latest records count, by their own times, in whatever order they come. One that has
+Holds: of each security the two latest records count, by their own times, in whatever order they come. Where the latest
+is cancelled, the one before holds; where that is not known, neither is the position: its quantity is None. One that has
 ended is remembered for as long as late records of it may come. There are at most MAX_POSITIONS, the greatest by value,
 and MAX_ENDED that have ended, the latest.
 """
@@ -23,7 +24,10 @@ MAX_POSITIONS: Final = 100
 MAX_ENDED: Final = 50
 ENDED_MS: Final = 30 * DAY_MS  # for so long it is known that a position has ended
 # places in a position; quantities are in millionths, 0 once it has ended
-PRODUCT, RISK, QUANTITY, VALUE, COST, TIME_MS, BEFORE = range(7)  # BEFORE: [quantity, value, time] or None
+PRODUCT, RISK, QUANTITY, VALUE, COST, TIME_MS, BEFORE = range(7)
+# of the record before, in BEFORE: [quantity, value, time], and [product, risk, cost] if one of them was another; None
+# if there was none. One that was cancelled has the quantity None: what came before its time is not known
+AT = 2
 Positions = dict[str, list[Any]]  # by symbol, in order of symbols
 
 
@@ -47,19 +51,54 @@ def taken(positions: Positions, told: Position) -> tuple[Positions, int]:
     now = [told.product, told.risk_class, quantity, value_fen, told.cost_fen, time_ms]
     if known is None:
         return _bounded(dict(sorted([*positions.items(), (told.symbol, [*now, None])])))
-    before = known[BEFORE]
+    before = _before(known)
     if time_ms > known[TIME_MS]:
-        before = [known[QUANTITY], known[VALUE], known[TIME_MS]]
+        before = known[:BEFORE]
     elif time_ms < known[TIME_MS]:
-        if before is not None and time_ms < before[-1]:
+        if before is not None and time_ms < before[TIME_MS]:
             return positions, 0
-        now, before = known[:BEFORE], [quantity, value_fen, time_ms]
-    return _bounded({**positions, told.symbol: [*now, before]})
+        now, before = known[:BEFORE], now
+    return _bounded({**positions, told.symbol: [*now, _noted(now, before)]})
+
+
+def taken_back(positions: Positions, told: Position) -> Positions:
+    """The positions after a record was cancelled."""
+    known = positions.get(told.symbol)
+    if known is None:
+        return positions
+    entry = [told.product, told.risk_class, micro(told.quantity), told.value_fen, told.cost_fen, told.time]
+    before = _before(known)
+    if entry == known[:BEFORE]:
+        if before is None:
+            return {symbol: other for symbol, other in positions.items() if symbol != told.symbol}
+        return {**positions, told.symbol: [*before, [None, None, before[TIME_MS] - 1]]}
+    if entry == before:
+        return {**positions, told.symbol: [*known[:BEFORE], [None, None, told.time]]}
+    return positions
+
+
+def _before(position: list[Any]) -> list[Any] | None:
+    """The record before, as a position without a BEFORE of its own."""
+    if position[BEFORE] is None:
+        return None
+    quantity, value_fen, time_ms, *others = position[BEFORE]
+    product, risk, cost_fen = others or (position[PRODUCT], position[RISK], position[COST])
+    return [product, risk, quantity, value_fen, cost_fen, time_ms]
+
+
+def _noted(now: list[Any], before: list[Any] | None) -> list[Any] | None:
+    """The record before, in its place in a position."""
+    if before is None:
+        return None
+    product, risk, quantity, value_fen, cost_fen, time_ms = before
+    others = [product, risk, cost_fen]
+    same = quantity is None or others == [now[PRODUCT], now[RISK], now[COST]]
+    return [quantity, value_fen, time_ms] if same else [quantity, value_fen, time_ms, *others]
 
 
 def _bounded(positions: Positions) -> tuple[Positions, int]:
-    held = [symbol for symbol, position in positions.items() if position[QUANTITY]]
-    ended = [symbol for symbol, position in positions.items() if not position[QUANTITY]]
+    held = [symbol for symbol, position in positions.items() if position[QUANTITY] != 0]
+    ended = [symbol for symbol, position in positions.items() if position[QUANTITY] == 0]
     gone: list[str] = []
     if len(held) > MAX_POSITIONS:  # what has no known value may be of the greatest
         gone.append(min(held, key=lambda s: math.inf if positions[s][VALUE] is None else positions[s][VALUE]))
@@ -71,7 +110,7 @@ def _bounded(positions: Positions) -> tuple[Positions, int]:
 
 def remembered(positions: Positions, day: int) -> Positions:
     """Without what has ended too long ago. It goes at a midnight, whatever else happens."""
-    kept = {s: told for s, told in positions.items() if told[QUANTITY] or day_of(told[TIME_MS] + ENDED_MS) >= day}
+    kept = {s: told for s, told in positions.items() if told[QUANTITY] != 0 or day_of(told[TIME_MS] + ENDED_MS) >= day}
     return kept if len(kept) < len(positions) else positions
 
 
@@ -90,6 +129,8 @@ def portfolio(client: ClientState) -> Portfolio:
 
 
 def _portfolio(positions: Positions) -> Portfolio:
+    if any(position[QUANTITY] is None for position in positions.values()):
+        return _NOTHING_TOLD
     held = {symbol: position for symbol, position in positions.items() if position[QUANTITY]}
     values = [position[VALUE] for position in held.values()]
     valued = None not in values
@@ -148,7 +189,7 @@ def value_change(client: ClientState, told: Position) -> float | None:
     position = _current(client, told)
     if position is None or position[BEFORE] is None or position[VALUE] is None or not position[QUANTITY]:
         return None
-    quantity, value_fen, _ = position[BEFORE]
+    quantity, value_fen = position[BEFORE][:AT]
     if not quantity or not value_fen:
         return None
     same = value_fen * position[QUANTITY]  # the value now times the quantity before, had a unit kept its value

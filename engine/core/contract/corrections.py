@@ -14,7 +14,18 @@ from pydantic import Field, WithJsonSchema
 from engine.core.contract.events import Event, Identifier
 
 CORRECTIONS: Final = "corrections"
-Corrected = Literal["trades", "logins", "balances", "events"]
+Corrected = Literal[
+    "trades",
+    "logins",
+    "balances",
+    "events",
+    "receipts",
+    "outcomes",
+    "feedback",
+    "complaints",
+    "positions",
+    "overrides",
+]
 CORRECTABLE: Final[tuple[str, ...]] = get_args(Corrected)
 Result = Literal["exact", "unknown", "waiting", "ignored"]  # what became of a correction
 RESULTS: Final[tuple[Result, ...]] = get_args(Result)

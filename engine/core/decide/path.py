@@ -191,6 +191,7 @@ def _correction(
     decided.counts["corrections", found.kind, found.result] += 1
     _classify(plan, client)
     if found.result in COUNTED:
+        channels.corrected(plan, client, found.kind, event.original, found.instead)
         _retract(plan, client, event, found, held, decided, steps)
     return (found.kind, found.comes) if found.comes is not None else None
 

@@ -17,14 +17,16 @@ from engine.core.activity.totals import START, lose
 from engine.core.client.state import ClientState, event_digest
 from engine.core.contract.corrections import Correction, Result
 from engine.core.contract.events import Event
-from engine.core.contract.fields import micro
 from engine.core.contract.topic import values_of
 from engine.core.contract.topics import EVENTS
 from engine.core.firm_time import HOUR_MS, NEVER_MS, day_of, day_start_ms
 from engine.core.learn import accounts
 from engine.core.learn.facts import LEARNERS, take_facts
+from engine.core.learn.items import TAKES
+from engine.core.learn.unlearn import UNLEARN
 from engine.core.plan.compile import Plan
 from engine.core.plan.corrected import unknown_until, until
+from engine.core.plan.features import Reach
 
 COUNTED: Final[tuple[Result, ...]] = ("exact", "unknown")  # the event had come
 MAX_CORRECTED: Final = 64  # events of a client, the newest
@@ -111,8 +113,8 @@ def exchange(plan: Plan, client: ClientState, kind: str, original: Any, new: Any
         grids.append((activity.hours, layout.hours, 3, then, now, doubts))
     totals = _take_from_totals(plan, client, kind, original.time, counted)
     _take_facts_back(client, original, plan.facts[kind])
-    if kind in _UNLEARN:
-        _UNLEARN[kind](client, original)
+    if kind in UNLEARN:
+        UNLEARN[kind](client, original)
     activity.lost_event(original.time)
     _forget_waits(plan, client, kind, original, new)
     if of_account:
@@ -124,6 +126,8 @@ def exchange(plan: Plan, client: ClientState, kind: str, original: Any, new: Any
             take_facts(client, new, plan.facts[kind])
         if kind in LEARNERS:
             LEARNERS[kind](client, new)
+        if kind in TAKES:
+            TAKES[kind](plan, client, new)
         plan.update[kind](client, new, new.time < client.now_ms)
         activity.saw_event(new.time)
     unknown: dict[str, int] = {}
@@ -151,16 +155,33 @@ def exchange(plan: Plan, client: ClientState, kind: str, original: Any, new: Any
 
 def forget_known(plan: Plan, client: ClientState) -> None:
     """Of the features that corrections left unknown keep those that still are: the window has not left the day behind,
-    nothing has begun the total anew, the rules declare it. A mean has an end once a value has come.
+    nothing has begun the total anew, no later value is the last one, the rules declare it. A mean has an end once a
+    value has come.
     """
     unknown: dict[str, int] = {}
     for name, day in client.unknown_until.items():
         reach = plan.reaches.get(name)
+        if reach is not None and reach.aggregate == "last" and reach.window is not None:
+            _know_last(plan, client, reach)
         if day >= client.day and reach is not None and not reach.is_known(client):
             since = reach.since(client) if day == NEVER_MS and reach.window is not None else UNSET
             unknown[name] = day if since == UNSET else until(reach, since - 1)
     if unknown != client.unknown_until:
         client.unknown_until = unknown
+
+
+def _know_last(plan: Plan, client: ClientState, reach: Reach) -> None:
+    """A value of a later slot is the last one, whatever came before."""
+    of, layout = client.activities[reach.source], plan.layout.sources[reach.source]
+    activity, grid = (of.hours, layout.hours) if reach.unit == "hour" else (of, layout)
+    assert activity is not None
+    assert grid is not None
+    for index, key in enumerate(grid.lasts):
+        at_closings = any(kept == "last" and column == index for _, kept, column in grid.closings)
+        entry = activity.lasts[index]
+        if key in reach.places and not at_closings and entry is not None and entry[0] >= activity.known.get(key, 0):
+            activity.known.pop(key, None)
+            activity.packed = of.packed = None
 
 
 def next_known_ms(client: ClientState) -> int:
@@ -207,26 +228,6 @@ def _take_facts_back(client: ClientState, original: Any, facts: tuple[str, ...])
         said = fact in told and client.said_ms.get(fact) == original.time
         if said and getattr(client, fact) == getattr(original, fact):
             setattr(client, fact, None)
-
-
-def _lose_peak(client: ClientState, balance: Any) -> None:
-    if client.assets_peak_fen == balance.assets_fen:
-        client.assets_peak_fen, client.peak_below_fen = None, balance.assets_fen
-
-
-def _lose_holding(client: ClientState, trade: Any) -> None:
-    """What was bought goes. What was sold does not come back: until which day it is, the sale did not say."""
-    if trade.side != "buy" or trade.matures_on is None:
-        return
-    bought = [trade.symbol, trade.amount_fen, micro(trade.quantity)]
-    whole = next((held for held in client.holdings if held[1:4] == bought), None)
-    if whole is None:  # a part of it was sold: which, nobody can tell
-        whole = next((held for held in client.holdings if held[1] == trade.symbol), None)
-    if whole is not None:
-        client.holdings, client.calendar_ms = [held for held in client.holdings if held is not whole], 0
-
-
-_UNLEARN: Final = {"balances": _lose_peak, "trades": _lose_holding}
 
 
 def _forget_waits(plan: Plan, client: ClientState, kind: str, original: Any, new: Any) -> None:

@@ -75,7 +75,7 @@ def _step(
 ) -> list[Item]:
     """An item comes to a state; what of that rules hear of."""
     before = items.find(client.items, kind, key)
-    steps = before[STEPS] if before and len(before) > STEPS else items.known_steps(before) if before else []
+    steps = items.steps_of(before) if before else []
     if state == OPENED:
         client.items = items.opened(client.items, kind, key, about, time_ms)
     else:
@@ -83,11 +83,16 @@ def _step(
     item = items.find(client.items, kind, key)
     if item is None:
         return []
-    if not _is_heard(plan, item):
-        del item[STEPS:]  # they would miss what comes now
+    heard = _is_heard(plan, item)
+    if not steps and not heard:
         return []
     item[STEPS:] = [steps]
-    return [as_read(item, client.now_ms, came_to) for came_to in items.note_step(item, state, time_ms)]
+    found = items.note_step(item, state, time_ms)
+    if heard:
+        return [as_read(item, client.now_ms, came_to) for came_to in found]
+    if item[STEPS] == items.known_steps(item):
+        del item[STEPS:]
+    return []
 
 
 TAKES: Final[dict[str, Callable[[Plan, ClientState, Any], list[Item]]]] = {
@@ -95,6 +100,32 @@ TAKES: Final[dict[str, Callable[[Plan, ClientState, Any], list[Item]]]] = {
     "feedback": _take_feedback,
     "complaints": _take_complaint,
 }
+
+
+def lose_complaint(client: ClientState, complaint: Complaint) -> None:
+    """A step of a complaint was none. What it is about is unknown until a step says it, if this one may have."""
+    state, key = _COMPLAINT.get(complaint.status, OPENED), complaint.complaint_id
+    client.items = items.undone(client.items, "complaint", key, state, complaint.time)
+    item = items.find(client.items, "complaint", key)
+    if item is not None and state == OPENED and complaint.category == item[ABOUT]:
+        item[ABOUT] = None
+
+
+def lose_outcome(client: ClientState, outcome: Outcome) -> None:
+    if (state := _OUTCOME.get(outcome.status)) is not None:
+        _lose_answer(client, outcome.action_id, state, outcome.time)
+
+
+def lose_feedback(client: ClientState, feedback: Feedback) -> None:
+    _lose_answer(client, feedback.action_id, CLOSED, feedback.time)
+
+
+def _lose_answer(client: ClientState, action_id: str, state: str, time_ms: int) -> None:
+    """What was answered waits again, since it was opened."""
+    for item in client.items:
+        if item[KEY] == action_id and item[KIND] != "complaint":
+            client.items = items.undone(client.items, item[KIND], action_id, state, time_ms)
+            return
 
 
 def keep(plan: Plan, client: ClientState, rule: Rule, action_id: str) -> list[Item]:

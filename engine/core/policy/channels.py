@@ -67,6 +67,20 @@ def note_receipt(plan: Plan, client: ClientState, receipt: Any) -> None:
         client.failures = {**others, channel: left} if left else others
 
 
+def corrected(plan: Plan, client: ClientState, kind: str, receipt: Any, instead: Any) -> None:
+    """A receipt that counted was none, or another. A row that it ended does not come back."""
+    if kind != "receipts":
+        return
+    failed = client.failures.get(receipt.channel, [])
+    if receipt.status in FAILED and receipt.time in failed:
+        left = list(failed)
+        left.remove(receipt.time)
+        others = {name: times for name, times in client.failures.items() if name != receipt.channel}
+        client.failures = {**others, receipt.channel: left} if left else others
+    if instead is not None:
+        note_receipt(plan, client, instead)
+
+
 # -- said again --------------------------------------------------------------------------------------------------------
 
 
