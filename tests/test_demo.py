@@ -110,6 +110,20 @@ def test_the_screen_can_be_drawn_in_any_size(size):
             assert part in re.sub(r"\x1b\[[0-9;]*m", "", capture.get())
 
 
+def test_what_was_stopped_leaves_room_for_the_dead_letters_and_numbers_are_whole():
+    board = full_board()
+    board.suppressed.update({f"reason_{number}": 12_345 + number for number in range(30)})
+    board.dead_letters.update(not_json=54_321)
+    for size in ((118, 36), (100, 36)):
+        console = Console(width=size[0], height=size[1], force_terminal=True, record=True)
+        with console.capture() as capture:
+            console.print(screen(board))
+        text = re.sub(r"\x1b\[[0-9;]*m", "", capture.get())
+        assert "Dead letters" in text
+        assert "12,374" in text
+        assert "54,32" in text
+
+
 def test_the_summary_carries_the_faults():
     console = Console(width=100)
     with console.capture() as capture:

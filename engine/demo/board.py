@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from prometheus_client.parser import text_string_to_metric_families
-from rich.columns import Columns
 from rich.console import Console, Group, RenderableType
 from rich.layout import Layout
 from rich.live import Live
@@ -27,7 +26,8 @@ from engine.core.contract.outbound import DECISIONS, OUTBOUND, TOPIC_OF_KIND, Ou
 
 CHINA: Final = dt.timezone(dt.timedelta(hours=8))
 RECENT_ACTIONS: Final = 12
-BAR_WIDTH: Final = 24
+BAR_WIDTH: Final = 16
+FIGURES: Final = 10  # rows of a table, the greatest
 COLOUR_OF_KIND: Final = {
     "alert": "red",
     "assignment": "magenta",
@@ -178,17 +178,21 @@ def screen(board: Board) -> RenderableType:
         Layout(Panel(_counts("Published", _kinds(board))), ratio=2),
         Layout(
             Panel(
-                Columns(
-                    [
-                        _counts("Suppressed", dict(board.suppressed.most_common())),
-                        _counts("Dead letters", dict(board.dead_letters.most_common())),
-                    ]
+                _side_by_side(
+                    _counts("Suppressed", dict(board.suppressed.most_common(FIGURES))),
+                    _counts("Dead letters", dict(board.dead_letters.most_common(FIGURES))),
                 )
             ),
             ratio=3,
         ),
     )
     return layout
+
+
+def _side_by_side(*tables: Table) -> Table:
+    found = Table.grid(padding=(0, 1))
+    found.add_row(*tables)
+    return found
 
 
 def _headline(board: Board) -> Text:
@@ -219,7 +223,9 @@ def _kinds(board: Board) -> dict[str, int]:
 
 
 def _counts(title: str, counts: dict[str, int]) -> Table:
-    table = Table(title=title, box=None, show_header=False, title_justify="left", title_style="bold")
+    table = Table(title=title, box=None, show_header=False, title_justify="left", title_style="bold", pad_edge=False)
+    table.add_column(no_wrap=True, overflow="ellipsis")
+    table.add_column(no_wrap=True, justify="right", min_width=max((len(f"{n:,}") for n in counts.values()), default=0))
     for name, count in counts.items():
         table.add_row(Text(name, COLOUR_OF_KIND.get(name, "")), Text(f"{count:,}", "bold", justify="right"))
     return table
