@@ -152,6 +152,18 @@ def test_compose_publishes_on_loopback_only_and_mounts_what_exists() -> None:
             assert (REPOSITORY / source).is_dir() if source.startswith(".") else source in compose["volumes"], volume
 
 
+def test_containers_run_as_a_numeric_user_that_is_not_root() -> None:
+    """Kubernetes refuses a name with runAsNonRoot: it cannot know that it is not root's."""
+    dockerfile = (REPOSITORY / "Dockerfile").read_text()
+    last_stage = dockerfile.rpartition("\nFROM ")[2]
+    (user,) = re.findall(r"^USER (\S+)$", last_stage, re.MULTILINE)
+    assert user.isdecimal()
+    assert int(user) >= 10_000
+    assert f"useradd --system --uid {user} " in last_stage
+    for name, service in load(REPOSITORY / "docker-compose.yml")["services"].items():
+        assert "user" not in service, name  # else another than the image's
+
+
 def test_the_lock_files_fit_each_other_and_name_no_index() -> None:
     text = {name: (REPOSITORY / name).read_text() for name in ("requirements.lock", "requirements-runtime.lock")}
     pins = {name: set(re.findall(r"^[a-z0-9-]+==\S+", body, re.M)) for name, body in text.items()}
