@@ -134,12 +134,18 @@ LOCK = .cache/uv/bin/uv pip compile pyproject.toml --universal --python-version 
 	@npm ci --prefix .cache/clients --ignore-scripts --no-audit --no-fund --loglevel error
 	@touch $@
 
+# How far pip is, in a line for every ten packages.
+FETCHED = awk -v of="$$(grep -c == requirements.lock)" '\
+	/^Collecting/ && ++n % 10 == 0 { print "  " n " of some " of " packages fetched"; fflush() } \
+	/^Installing/ { print "  all fetched: unpacking them"; fflush() }'
+
+.venv/.locked: SHELL := bash
 .venv/.locked: requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed: install it, or name it: make PYTHON=/path/to/python3.11"; exit 1; }
 	@echo "installing the locked dependencies into .venv (once, one to two minutes)"
 	@$(PYTHON) -m venv --clear .venv || { echo "Python's venv module is missing: apt-get install python3-venv"; exit 1; }
-	@$(PIP) install --quiet --require-hashes --requirement requirements.lock
+	@set -o pipefail; $(PIP) install --require-hashes --requirement requirements.lock | $(FETCHED)
 	@touch $@
 
 .venv/.ready: .venv/.locked pyproject.toml

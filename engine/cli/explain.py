@@ -64,7 +64,8 @@ def decisions(client_id: str, days: float, settings_file: Path | None, as_json: 
     from engine.operations import explain as explaining
 
     settings = load_settings(settings_file, **given)
-    found = run_to_the_end(explaining.decided(settings, real_clients(), client_id, days))
+    with progressing("decisions") as moved:
+        found = run_to_the_end(explaining.decided(settings, real_clients(), client_id, days, moved))
     answer(as_json, decided.as_json(found), decided.lines(found))
 
 

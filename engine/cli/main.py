@@ -223,7 +223,8 @@ def list_letters(settings_file: Path | None, reason: str | None, as_json: bool, 
     settings = load_settings(settings_file, **given)
 
     async def read() -> list[letters.DeadLetter]:
-        return [letter async for letter in letters.read_all(settings, real_clients())]
+        with progressing("dead letters") as moved:
+            return [letter async for letter in letters.read_all(settings, real_clients(), moved)]
 
     for line in letters.listed(run_to_the_end(read()), reason, as_json):
         click.echo(line)
@@ -245,7 +246,8 @@ def resend_letters(
             "name the letters to re-send (`engage dead-letters list --reason ...` shows their ids), or give --reason"
         )
     settings = load_settings(settings_file, **given)
-    sent, left = run_to_the_end(letters.resend(settings, real_clients(), ids, reason))
+    with progressing("dead letters") as moved:
+        sent, left = run_to_the_end(letters.resend(settings, real_clients(), ids, reason, moved))
     lines = [f"{letter.id}: re-sent; it was refused as {letter.reason}: {letter.error}" for letter in sent]
     answer(as_json, {"sent": [letter.id for letter in sent], "left": left}, [*lines, *left])
     sys.exit(1 if left and not reason else 0)

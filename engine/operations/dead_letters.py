@@ -13,7 +13,7 @@ import json
 import zlib
 from base64 import b64encode
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -32,6 +32,7 @@ from engine.runtime.kafka.connection import (
     reader,
     records_between,
     start,
+    telling,
 )
 from engine.runtime.protocol.records import HEADER_ENCODING
 from engine.runtime.settings import Settings
@@ -57,8 +58,10 @@ class DeadLetter:
     resent: bool
 
 
-async def read_all(settings: Settings, clients: Clients) -> AsyncIterator[DeadLetter]:
-    """Every dead letter still held, partition by partition."""
+async def read_all(
+    settings: Settings, clients: Clients, moved: Callable[[int, int], None] = lambda done, of: None
+) -> AsyncIterator[DeadLetter]:
+    """Every dead letter still held, partition by partition; `moved(done, of)` tells how many were read."""
     name = settings.topic(DEAD_LETTERS)
     # a fetch that waits at a partition's end holds back whatever is asked of the next one
     async with reader(settings, clients, fetch_max_wait_ms=20) as consumer:
@@ -66,9 +69,13 @@ async def read_all(settings: Settings, clients: Clients) -> AsyncIterator[DeadLe
         tps = await _partitions(settings, clients, name)
         # all ends now: what is re-sent while reading may come back as a new letter of a partition not yet read
         firsts, ends = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
+        before, of = 0, sum(ends[tp] - firsts[tp] for tp in tps)
         for tp in tps:
-            async for record in records_between(consumer, tp, firsts[tp], ends[tp]):
+            begins = before - firsts[tp]
+            records = records_between(consumer, tp, firsts[tp], ends[tp])
+            async for record in telling(records, lambda at, begins=begins: moved(begins + at, of)):  # type: ignore[misc]
                 yield _letter(record, resent)
+            before += ends[tp] - firsts[tp]
 
 
 def _letter(record: Any, resent: Collection[str]) -> DeadLetter:
@@ -134,7 +141,11 @@ def _errors(letters: Sequence[DeadLetter]) -> Iterator[str]:
 
 
 async def resend(
-    settings: Settings, clients: Clients, ids: Sequence[str], reason: str | None
+    settings: Settings,
+    clients: Clients,
+    ids: Sequence[str],
+    reason: str | None,
+    moved: Callable[[int, int], None] = lambda done, of: None,
 ) -> tuple[list[DeadLetter], list[str]]:
     """Send letters again to the topic they came from: those named, or all of a reason. (sent, left alone with why)."""
     producer = clients.producer(
@@ -150,7 +161,7 @@ async def resend(
             # before reading: initialising fences another sender, so that what is read as not yet re-sent stays so
             await start(producer, settings)
             wanted = set(ids)
-            async for letter in read_all(settings, clients):
+            async for letter in read_all(settings, clients, moved):
                 if letter.id not in wanted and letter.reason != reason:
                     continue
                 wanted.discard(letter.id)

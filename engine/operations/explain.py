@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -40,7 +40,7 @@ from engine.rulefile.source.unsure import Unsure
 from engine.rulefile.stories.story import Story, firm_time_ms
 from engine.runtime.clients import Clients, Consumer
 from engine.runtime.errors import Refused
-from engine.runtime.kafka.connection import partition_counts, reader, records_between
+from engine.runtime.kafka.connection import partition_counts, reader, records_between, telling
 from engine.runtime.partitioning import partitioner
 from engine.runtime.protocol.records import Inbound, by_neighbours
 from engine.runtime.protocol.writes import STATE_FIELD
@@ -117,14 +117,20 @@ async def account(
     return account_of(plan, packed, at_ms, event)
 
 
-async def decided(settings: Settings, clients: Clients, client_id: str, days: float) -> Decided:
-    """What became of the rules that matched for a client: from Redis, and from the topic as far back as `days`. Raises
-    Refused.
+async def decided(
+    settings: Settings,
+    clients: Clients,
+    client_id: str,
+    days: float,
+    moved: Callable[[int, int], None] = lambda done, of: None,
+) -> Decided:
+    """What became of the rules that matched for a client: from Redis, and from the topic as far back as `days`;
+    `moved(done, of)` tells how many records of it were read. Raises Refused.
     """
     plan = await plan_in_use(settings, clients)
     packed = await _stored(settings, clients, client_id, None)
     since_ms = clients.wall_ms() - round(days * DAY_MS)
-    told = await told_since(settings, clients, client_id.encode(), since_ms)
+    told = await told_since(settings, clients, client_id.encode(), since_ms, moved)
     return decided_of(plan, unpack(plan.layout, packed), told, days)
 
 
@@ -138,7 +144,13 @@ async def foreseen(settings: Settings, clients: Clients, client_id: str, days: f
     return preview(plan, client, from_ms, from_ms + round(days * DAY_MS))
 
 
-async def told_since(settings: Settings, clients: Clients, key: bytes, since_ms: int) -> list[dict[str, Any]]:
+async def told_since(
+    settings: Settings,
+    clients: Clients,
+    key: bytes,
+    since_ms: int,
+    moved: Callable[[int, int], None] = lambda done, of: None,
+) -> list[dict[str, Any]]:
     """The decisions of a client that were published since a moment of the wall clock."""
     name = settings.topic(DECISIONS)
     partitions = (await partition_counts(settings, clients, [name])).get(name)
@@ -147,7 +159,8 @@ async def told_since(settings: Settings, clients: Clients, key: bytes, since_ms:
     tp = TopicPartition(name, partitioner(partitions)(key))
     async with reader(settings, clients, [name], fetch_max_wait_ms=20) as consumer:
         end = (await consumer.end_offsets([tp]))[tp]
-        records = records_between(consumer, tp, await _first_since(consumer, tp, since_ms, end), end)
+        first = await _first_since(consumer, tp, since_ms, end)
+        records = telling(records_between(consumer, tp, first, end), lambda at: moved(at - first, end - first))
         return [json.loads(r.value) async for r in records if r.key == key and r.timestamp >= since_ms]
 
 

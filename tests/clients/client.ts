@@ -52,7 +52,9 @@ async function main(): Promise<void> {
       read.push(JSON.parse(message.value!.toString()) as Action);
     },
   });
-  await send("profiles", { ...event(1), type: "individual", consents: { app_push: true, email: true } });
+  const hours = 12 - new Date().getUTCHours(); // the client is where it is noon: at night the letter would wait
+  const time_zone = `Etc/GMT${hours > 0 ? "-" : "+"}${Math.abs(hours)}`;
+  await send("profiles", { ...event(1), type: "individual", time_zone, consents: { app_push: true, email: true } });
   await send("feedback", { ...event(2), action_id: "branch-2", kind: "survey", nps: 9, answers: ["advice"] });
   const letter = await actionOf("promoter-thanks");
   if (letter.kind !== "message") throw new Error(letter.kind);

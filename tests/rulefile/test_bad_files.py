@@ -142,6 +142,7 @@ BAD = [
     (P, FILES[P], "# nothing\n", "1:1: empty file; write its keys, or remove it"),
     # YAML
     (P, "contact:", "contact:\n  daily_cap: 1", '3:3: key "daily_cap" twice; keep one'),
+    (R, "rules:", "rules: []\nrules:", '2:1: key "rules" twice; put what is under both under one'),
     (P, "  daily_cap", "\tdaily_cap", "2:1: a tab; use spaces"),
     (P, "daily_cap: 2", "daily_cap: &two 2", "2:14: an anchor (&); write the value out where it is used; " + QUOTED.format("&")),
     (P, "daily_cap: 2", "daily_cap: *two", "2:14: an alias (*); write the value out; " + QUOTED.format("*")),

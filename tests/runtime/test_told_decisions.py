@@ -10,8 +10,10 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from engine.core.contract.outbound import DECISIONS, Outcome
+from engine.core.contract.topics import DEAD_LETTERS
 from engine.demo.embedded import EmbeddedKafka
 from engine.insight.decisions import _MEANS, as_json, change, decided_of, lines, why
+from engine.operations.dead_letters import read_all
 from engine.operations.explain import told_since
 from engine.runtime.clients import Clients
 from engine.runtime.partitioning import partitioner
@@ -119,3 +121,25 @@ def test_a_broker_for_trials_does_not_search_by_time() -> None:
     with EmbeddedKafka() as broker:
         broker.create_topics([DECISIONS])
         asyncio.run(scenario(broker))
+
+
+def test_long_topics_tell_how_far_they_were_read() -> None:
+    heard: dict[str, list[tuple[int, int]]] = {DECISIONS: [], DEAD_LETTERS: []}
+
+    async def scenario(broker: EmbeddedKafka) -> None:
+        settings = load(kafka=broker.address)
+        async with AIOKafkaProducer(bootstrap_servers=broker.address) as producer:
+            number = partitioner(4)(b"a")
+            for topic, counts in ((DECISIONS, {number: 1_200}), (DEAD_LETTERS, {0: 700, 2: 600})):
+                for partition, count in counts.items():
+                    sent = [await producer.send(topic, b"{}", b"a", partition) for _ in range(count)]
+                    await asyncio.gather(*sent)
+        told = await told_since(settings, Clients(), b"a", 0, lambda *done: heard[DECISIONS].append(done))
+        read = read_all(settings, Clients(), lambda *done: heard[DEAD_LETTERS].append(done))
+        assert (len(told), len([letter async for letter in read])) == (1_200, 1_300)
+
+    with EmbeddedKafka() as broker:
+        broker.create_topics([DECISIONS, DEAD_LETTERS, load().resent_topic])
+        asyncio.run(scenario(broker))
+    assert heard[DECISIONS] == [(0, 1_200), (500, 1_200), (1_000, 1_200)]
+    assert heard[DEAD_LETTERS] == [(0, 1_300), (500, 1_300), (700, 1_300), (1_200, 1_300)]

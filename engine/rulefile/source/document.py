@@ -248,6 +248,8 @@ class _Builder:
             keys = ", ".join(f'"{key}"' for key in twice)
             one = len(twice) == 1
             remedy = "keep one" if one else "keep one of each, or give each group its own name"
+            if one and not isinstance(mapping.entries[next(iter(twice))][1], Scalar):
+                remedy = "put what is under both under one"
             self.fault(next(iter(twice.values())), f"{'key' if one else 'keys'} {keys} twice", remedy)
         return mapping
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from typing import Any, Final
 
 import structlog
@@ -43,6 +43,7 @@ read_any_header()  # before a consumer is made
 
 MAX_REQUEST_BYTES: Final = 2**31 - 1  # each topic's max.message.bytes says what is too large
 STALLED_S: Final = 30.0  # without a record of those that a log holds
+TOLD_EVERY: Final = 500  # records between two words of how far a topic has been read
 TRANSACTION_BACKOFF_MS: Final = 5  # how soon to ask again when the broker has not quite ended the last transaction
 _DENIED: Final = (
     SaslAuthenticationFailed,
@@ -277,6 +278,14 @@ async def records_between(consumer: Consumer, tp: TopicPartition, first: int, en
             if stable is not None and 0 <= stable <= at:
                 raise Unavailable("kafka", unreadable(tp, at))
             raise Unavailable("kafka", f"{tp.topic}-{tp.partition} gives no records at {at}, end {end}")
+
+
+async def telling(records: AsyncIterator[Any], moved: Callable[[int], None]) -> AsyncIterator[Any]:
+    """The same records; `moved(offset)` hears now and then how far they have been read."""
+    async for record in records:
+        yield record
+        if record.offset % TOLD_EVERY == 0:
+            moved(record.offset)
 
 
 async def partition_counts(settings: Settings, clients: Clients, names: list[str]) -> dict[str, int]:
