@@ -32,6 +32,10 @@ _MEANS: Final[dict[str, tuple[str, str]]] = {
         "a new risk assessment, or another product",
     ),
     Outcome.COOLDOWN: ("the rule had acted before", "wait for the end of its cooldown, or a shorter one"),
+    Outcome.NOT_ENTERED: (
+        "the client is in the journey or was, or what ends it holds",
+        "`again` in its entry, or the end of what ends it",
+    ),
     Outcome.NO_CONSENT: ("the client agreed to none of its channels", "the client agrees to one of them"),
     Outcome.PAUSED: (
         "the rule is paused, and no more of it is held; or what it held was dropped",

@@ -13,10 +13,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
+from engine.core.client.items import ENDED, JOURNEY, STANDS
 from engine.core.client.sections import pack, unpack
+from engine.core.client.state import ClientState
 from engine.core.contract.outbound import Outcome
 from engine.core.decide.path import Due, Sweep, decide
 from engine.core.plan.compile import Plan
+from engine.core.rules.occasion import CHANGED
 
 
 @dataclass(slots=True)
@@ -25,6 +28,8 @@ class Outlook:
     moves: Counter[tuple[str, str]] = field(default_factory=Counter)  # (from tier, to tier): clients
     acts: Counter[str] = field(default_factory=Counter)  # rule id: clients; at once, or later
     later: Counter[str] = field(default_factory=Counter)  # of those, for whom the action is held
+    stands: Counter[tuple[str, str]] = field(default_factory=Counter)  # (journey, step): clients, as of now
+    leave: Counter[str] = field(default_factory=Counter)  # of a journey: clients whose step is gone
     affected: int = 0  # clients who move or on whom a rule acts
     one_in: int = 1  # of so many clients one was evaluated; all figures are times that
 
@@ -33,7 +38,9 @@ class Outlook:
         moves = Counter({move: clients * one_in for move, clients in self.moves.items()})
         acts = Counter({rule_id: clients * one_in for rule_id, clients in self.acts.items()})
         later = Counter({rule_id: clients * one_in for rule_id, clients in self.later.items()})
-        return Outlook(self.clients * one_in, moves, acts, later, self.affected * one_in, one_in)
+        stands = Counter({step: clients * one_in for step, clients in self.stands.items()})
+        leave = Counter({journey: clients * one_in for journey, clients in self.leave.items()})
+        return Outlook(self.clients * one_in, moves, acts, later, stands, leave, self.affected * one_in, one_in)
 
     def as_json(self) -> dict[str, object]:
         return {
@@ -43,6 +50,8 @@ class Outlook:
             "moves": [{"from": old or None, "to": new, "clients": n} for (old, new), n in sorted(self.moves.items())],
             "rules": dict(sorted(self.acts.items())),
             "later": dict(sorted(self.later.items())),
+            "journeys": [{"journey": of, "step": s, "clients": n} for (of, s), n in sorted(self.stands.items())],
+            "journey_changed": dict(sorted(self.leave.items())),
         }
 
     def lines(self) -> Iterator[str]:
@@ -53,6 +62,10 @@ class Outlook:
         for rule_id, clients in sorted(self.acts.items(), key=lambda pair: (-pair[1], pair[0])):
             held = f", on {self.later[rule_id]:,} of them later: it is held" if self.later[rule_id] else ""
             yield f"  rule {rule_id} acts on {clients:,} clients{held}"
+        for journey in sorted({journey for journey, _ in self.stands}):
+            at = ", ".join(f"{n:,} at {step}" for (of, step), n in sorted(self.stands.items()) if of == journey)
+            left = self.leave[journey]
+            yield f"  journey {journey}: {at}{f'; {left:,} of them leave it: their step is gone' if left else ''}"
 
 
 def is_one_in(one_in: int, client_id: str) -> bool:
@@ -68,11 +81,14 @@ def outlook(before: Plan | None, after: Plan, states: Iterable[bytes], now_ms: i
         found.clients += 1
         if before is not None:
             packed = _as_of(before, packed, now_ms)
-        moves, acts, later = _at_once(after, packed, now_ms)
+        client = unpack(after.layout, packed)
+        found.stands.update((entry[JOURNEY], entry[STANDS]) for entry in client.journeys if not entry[ENDED])
+        moves, acts, later, leave = _at_once(after, client, now_ms)
+        found.leave.update(leave)
         if not moves and not acts:
             continue
         if before is not None:
-            moves_before, acts_before, _ = _at_once(before, packed, now_ms)
+            moves_before, acts_before, *_ = _at_once(before, unpack(before.layout, packed), now_ms)
             moves -= moves_before
             acts -= {names.get(rule_id, rule_id) for rule_id in acts_before}
         found.moves.update(moves)
@@ -90,12 +106,12 @@ def _as_of(plan: Plan, packed: bytes, now_ms: int) -> bytes:
     return pack(plan.layout, client)
 
 
-def _at_once(plan: Plan, packed: bytes, now_ms: int) -> tuple[set[tuple[str, str]], set[str], set[str]]:
-    """The moves, the rules that act, and of those the ones whose action is held."""
-    client = unpack(plan.layout, packed)
+def _at_once(plan: Plan, client: ClientState, now_ms: int) -> tuple[set[tuple[str, str]], set[str], set[str], set[str]]:
+    """The moves, the rules that act, of those the ones whose action is held; the journeys whose step is gone."""
     decided = decide(plan, {client.client_id: client}, [Sweep(client.client_id, now_ms)], now_ms)
     moves = {(old, new) for old, new, _ in decided.moves}
     sent, held = (
         {rule_id for rule_id, outcome in decided.outcomes if outcome == which} for which in (Outcome.SENT, Outcome.HELD)
     )
-    return moves, sent | held, held - sent
+    leave = {journey for what, journey, *why in decided.counts if what == "journeys" and why == [CHANGED]}
+    return moves, sent | held, held - sent, leave

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from engine.core.client.state import ClientState
-from engine.core.decide.portrait import portray
 from engine.core.language.expressions import Expression, one_line
+from engine.core.learn.portrait import portray
 from engine.core.plan.compile import Plan
 from engine.insight.explain import Value, value_of
 from engine.insight.score import value_lines

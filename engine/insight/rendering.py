@@ -116,6 +116,8 @@ def policy(explanation: Explanation) -> str:
             return f"would stop it: the channel rests{_numbers(explanation)}{_until(explanation)}"
         case Outcome.REPEATED:
             return f"would stop it: the client has had the same text{_numbers(explanation)}{_until(explanation)}"
+        case Outcome.NOT_ENTERED:
+            return f"would not let it begin{_numbers(explanation)}{_until(explanation) if explanation.until_ms else ''}"
         case Outcome.HOLDOUT:
             return f"would stop it: the client is held out{_numbers(explanation)}"
         case _:

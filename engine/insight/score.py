@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from engine.core.client.score import ScorePoints, score_points
 from engine.core.client.state import ClientState
-from engine.core.decide.portrait import scored
 from engine.core.language.expressions import number, one_line
+from engine.core.learn.portrait import scored
 from engine.core.plan.compile import Plan
 from engine.insight.explain import Value, value_of
 from engine.insight.terms import readings_of

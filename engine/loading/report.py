@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from engine.core.client.record import of_stage
+from engine.core.client.record import told_by
 from engine.loading.deciding import Counts
 
 EVERY_S: Final = 5.0
@@ -58,7 +58,8 @@ def lines(counts: Counts, letters: Path, *, dry_run: bool) -> Iterator[str]:
         yield f"unknown {name} {number}: could not be read, and counts as unknown"
     yield f"clients {counts.clients}"
     yield from _listed("tier", Counter({label: n for label, n in counts.tallies.items() if ":" not in label}))
-    yield from _listed("stage", Counter({name: n for label, n in counts.tallies.items() if (name := of_stage(label))}))
+    stages = {name: n for label, n in counts.tallies.items() for what, name, *_ in [told_by(label)] if what == "stage"}
+    yield from _listed("stage", Counter(stages))
     yield f"actions that were not sent, since they are past: {counts.muted.total()}"
     yield from _listed("", counts.muted)
     if counts.waiting:

@@ -24,7 +24,7 @@ from engine.core.client.state import ClientState
 from engine.core.contract.topics import EVENTS, Kinds, intake_topics
 from engine.core.decide.path import Input
 from engine.core.firm_time import DAY_MS, LONGEST_MONTH
-from engine.core.plan.columns import plan_of_features
+from engine.core.learn.columns import plan_of_features
 from engine.core.plan.compile import Plan
 from engine.core.plan.features import column_key
 from engine.core.rules.ruleset import Feature, Since, fillable

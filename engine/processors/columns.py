@@ -17,8 +17,8 @@ from engine.core.contract.corrections import CORRECTIONS, Correction
 from engine.core.contract.events import Event
 from engine.core.contract.topics import EVENTS, Kinds
 from engine.core.learn import accounts
+from engine.core.learn.columns import complete_after, put_columns, put_known
 from engine.core.learn.corrections import content, correct, kind_corrected
-from engine.core.plan.columns import complete_after, put_columns, put_known
 from engine.core.plan.compile import Plan
 from engine.core.reading.decode import Taken, decode, kind_of
 from engine.processors.engagement import ENGAGEMENT

@@ -19,8 +19,8 @@ from engine.core.contract.topics import ranks
 from engine.core.decide import path
 from engine.core.decide.path import Due, Input, Sweep
 from engine.core.decide.semantics import SEMANTICS
+from engine.core.learn.columns import plan_of_features, put_columns, put_known
 from engine.core.pace import Pace
-from engine.core.plan.columns import plan_of_features, put_columns, put_known
 from engine.core.plan.compile import Plan
 from engine.core.reading.decode import Rejected, Taken, decode, kind_of
 from engine.runtime.errors import Newer, Refused

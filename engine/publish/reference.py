@@ -22,7 +22,7 @@ from engine.core.language.functions import FUNCTIONS
 from engine.core.rules import names
 from engine.core.rules.ruleset import RuleSet
 from engine.rulefile.lint.findings import CODES
-from engine.rulefile.read import declarations, definitions
+from engine.rulefile.read import declarations, definitions, journeys
 from engine.rulefile.schema import schema
 from engine.rulefile.source import characters, document
 
@@ -52,6 +52,7 @@ OUTCOME_MEANS: Final = {
     Outcome.SNOOZED: "staff let the rule, or everything that goes to the client, rest",
     Outcome.UNSUITABLE: "what it offers does not suit the client, or it is not known whether it does",
     Outcome.COOLDOWN: "the rule acted for this client less than its cooldown ago",
+    Outcome.NOT_ENTERED: "of a journey: the client is in it, or was and it does not begin again, or what ends it holds",
     Outcome.NO_CONSENT: "the client agreed to none of the rule's channels",
     Outcome.CHANNEL_RESTS: "the channels that the client agreed to rest, after failures in a row",
     Outcome.REPEATED: "the client was sent the same template with the same values within `same_text`",
@@ -83,6 +84,8 @@ LIMITS: Final = (
     ("values of a list", definitions.MAX_LISTED, ""),
     ("definitions, lists and tables", definitions.MAX_DECLARED, ""),
     ("holdings with a term, a client", MAX_HOLDINGS, ""),
+    ("journeys", journeys.MAX_JOURNEYS, ""),
+    ("steps of a journey", journeys.MAX_STEPS, ""),
 )
 
 
@@ -170,6 +173,7 @@ FILES: Final = {
     "calendar": "calendar.yaml",
     "advisors": "advisors.yaml",
     "assignment": "assignment.yaml",
+    "journeys": "A file of the folder journeys: any name",
     "teams": "teams.yaml",
 }
 
@@ -193,7 +197,7 @@ def render() -> str:
     lines += ["A feature of `actions`, in its `where` and `field`:", "", *_names(names.event_names(ACTIONS.name))]
     lines += ["A rule on positions, beside these:", "", *_names(names.POSITION_NAMES)]
     lines += ["A rule at a maturity:", "", *_names(names.MATURITY_NAMES)]
-    lines += ["A rule on `item` or `unanswered`:", "", *_names(names.ITEM_NAMES)]
+    lines += ["A rule on `item` or `unanswered`, and an act of a journey:", "", *_names(names.ITEM_NAMES)]
     lines += ["A rule on `tier_change`:", "", *_names(names.tier_change_names(()))]
     lines += ["Features, definitions and tables are bare names. A list is named after `in` or `not in`.", ""]
     lines += ["## Functions", ""]

@@ -12,7 +12,7 @@ from engine.core.contract.corrections import Correction
 from engine.core.contract.outbound import Rejection
 from engine.core.decide.path import decide
 from engine.core.firm_time import NEVER_MS
-from engine.core.plan.columns import plan_of_features, put_columns, put_known
+from engine.core.learn.columns import plan_of_features, put_columns, put_known
 from engine.core.reading.decode import Rejected, Taken, decode
 from engine.processors.columns import Columns
 from tests.core.making import Desk, at, balance, event_of, login, plan_of, profile, rule, topic_of, trade

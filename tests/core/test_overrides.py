@@ -8,7 +8,8 @@ import pytest
 from engine.core.client import overrides
 from engine.core.client.sections import pack, unpack
 from engine.core.contract.outbound import Rejection
-from engine.core.decide.path import decide, unknown_in
+from engine.core.decide.path import decide
+from engine.core.learn.facts import unknown_in
 from tests.core.making import Desk, at, balance, login, plan_of, profile, rule
 from tests.core.records import OVERRIDE, refused, take
 from tests.core.test_answers import came

@@ -9,8 +9,8 @@ import pytest
 
 from engine.core.client.record import PORTRAIT_FIELDS, PUBLIC_FIELDS, public_fields
 from engine.core.client.sections import pack, unpack
-from engine.core.decide.portrait import portray
 from engine.core.firm_time import NEVER_MS
+from engine.core.learn.portrait import portray
 from engine.core.plan.compile import Plan, compile_rule_set
 from engine.core.rules.ruleset import RuleSet
 from engine.operations import explain as explaining

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from engine.core.language.expressions import BOOL, TEXT, enum, function_globals, number
 from engine.core.rules.tables import Bound, Cell, Row, Table, matches, table_name
-from engine.rulefile.read.table_checks import Cases, unreachable
+from engine.rulefile.source.table_checks import Cases, unreachable
 from tests.core.expression_code import named
 
 QUICK = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))

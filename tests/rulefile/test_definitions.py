@@ -14,7 +14,7 @@ from engine.core.rules.occasion import after, on
 from engine.core.rules.ruleset import RuleSet
 from engine.core.rules.tables import list_globals
 from engine.rulefile.read.load import digest, load
-from engine.rulefile.read.table_checks import unreachable
+from engine.rulefile.source.table_checks import unreachable
 from tests.rulefile.sample import FILES, good, problems_of
 from tests.services.process import REPOSITORY
 

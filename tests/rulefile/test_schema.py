@@ -142,7 +142,7 @@ FORMAL = ("missing key", "unknown key", "not a mapping", "not a list", "unknown 
 
 
 def kind(file: str) -> str:
-    name = file.removesuffix(".yaml")
+    name = file.removesuffix(".yaml") if "/" not in file else file.partition("/")[0]
     return f"{name if f'{name}.json' in SCHEMAS else 'rules'}.json"
 
 

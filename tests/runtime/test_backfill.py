@@ -15,7 +15,7 @@ from engine.core.client.state import ClientState
 from engine.core.contract.corrections import Correction
 from engine.core.contract.topics import intake_topics
 from engine.core.firm_time import DAY_MS, HOUR_MS
-from engine.core.plan.columns import plan_of_features
+from engine.core.learn.columns import plan_of_features
 from engine.core.plan.compile import Plan
 from engine.core.rules.occasion import TIER_CHANGE
 from engine.operations import backfill

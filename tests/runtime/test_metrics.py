@@ -35,6 +35,12 @@ def labelled(metrics: Metrics, name: str) -> dict[frozenset[tuple[str, str]], fl
     return {labels: value for (found, labels), value in samples(metrics).items() if found == name}
 
 
+WAY = """\
+journeys:
+  - {id: way, title: T, owner: wealth, description: D., entry: {on: trades}, steps: {rest: {wait: 2d}}}
+"""
+
+
 def rules_of(*names: str) -> RuleSet:
     return plan_of(*(rule(name) for name in names)).rule_set
 
@@ -77,7 +83,7 @@ def test_what_is_counted_begins_at_0(name, labels):
 def test_every_counter_with_labels_has_series_from_the_start():
     """Also one that is added later."""
     metrics = Metrics(CollectorRegistry())
-    metrics.uses(None, rules_of("hello"))
+    metrics.uses(None, plan_of(rule("hello"), others=(("journeys/way.yaml", WAY),)).rule_set)
     families = {family.name: family for family in text_string_to_metric_families(metrics.text().decode())}
     assert [name for name, family in families.items() if family.type == "counter" and not family.samples] == []
     assert len([family for family in families.values() if family.type == "counter"]) > 15

@@ -24,7 +24,7 @@ from engine.core.contract.message import Message
 from engine.core.contract.outbound import Rejection
 from engine.core.contract.topics import ASSIGNMENT_REQUESTS, OWN
 from engine.core.decide.path import Due, Sweep, decide
-from engine.core.plan.columns import put_columns, put_known
+from engine.core.learn.columns import put_columns, put_known
 from engine.core.plan.compile import Plan
 from engine.core.policy.holding import MATCH, THEN, WHY
 from engine.core.policy.outcomes import COUNTED, OUTCOME, RULE

@@ -13,7 +13,7 @@ from typing import Any
 from engine.core.client.sections import pack, unpack
 from engine.core.client.state import ClientState, Layout
 from engine.core.decide.path import decide
-from engine.core.plan.columns import put_columns, put_known
+from engine.core.learn.columns import put_columns, put_known
 from engine.core.plan.compile import Plan
 from engine.processors.columns import Columns
 from tests.simulation.commands import Claim

@@ -10,7 +10,7 @@ from functools import cache, lru_cache
 from typing import Any
 
 from engine.core.contract.outbound import Outcome
-from engine.core.plan.columns import plan_of_features
+from engine.core.learn.columns import plan_of_features
 from engine.core.plan.compile import Plan, compile_rule_set
 from engine.core.rules.ruleset import RuleSet
 from engine.rulefile.read.load import load

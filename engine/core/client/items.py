@@ -30,6 +30,11 @@ MAX_STEPS: Final = 8  # of one item
 KIND, KEY, ABOUT, SINCE_MS, STATE, STEP_MS, SEEN, STEPS = range(8)
 
 
+# places in a journey that a client is in, or was in
+JOURNEY, BEGAN_MS, STANDS, ENTERED_MS, ENDED = range(5)  # the step and since when; why it ended, and then since when
+MAX_JOURNEYS: Final = 64  # of which at most half can go on: a rule set has no more
+
+
 class Item(NamedTuple):
     """An item as rules read it."""
 
@@ -124,6 +129,26 @@ def known_steps(item: list[Any]) -> list[list[Any]]:
     """What the rest of an item tells of its steps, where they were not kept."""
     steps = [[item[SINCE_MS], OPENED]] if item[SINCE_MS] else []
     return steps if item[STATE] == OPENED else [*steps, [item[STEP_MS], item[STATE]]]
+
+
+def journey(journeys: list[list[Any]], id_: str) -> list[Any] | None:
+    """Where the client stands in it, or how it ended."""
+    return next((entry for entry in journeys if entry[JOURNEY] == id_), None)
+
+
+def as_item(entry: list[Any], now_ms: int, step: str) -> Item:
+    """A journey as rules read it; `about` is why it ended, or where the client is."""
+    about, began_ms = entry[ENDED] or step, entry[BEGAN_MS]
+    state = ITEM_STATES[CLOSED if entry[ENDED] else OPENED]
+    return Item("journey", entry[JOURNEY], about, began_ms, (now_ms - began_ms) // DAY_MS, state)
+
+
+def with_journey(journeys: list[list[Any]], entry: list[Any]) -> list[list[Any]]:
+    """It is in place of the one before; what ended longest ago is forgotten first."""
+    kept = [*(one for one in journeys if one[JOURNEY] != entry[JOURNEY]), entry]
+    if len(kept) > MAX_JOURNEYS:
+        kept.remove(min(kept, key=lambda one: (not one[ENDED], one[ENTERED_MS])))
+    return kept
 
 
 def _bounded(items: list[list[Any]]) -> list[list[Any]]:

@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from engine.core.client.items import ENDED, JOURNEY, STANDS
 from engine.core.client.state import ClientState
 from engine.core.contract.message import cny, rfc3339_seconds
 
@@ -21,6 +22,7 @@ PUBLIC_FIELDS: Final = (
 PORTRAIT_FIELDS: Final = ("stage", "stage_since", "portrait")  # of clients whom rules have portrayed
 STAGE: Final = "stage:"  # what begins the label of those who are counted
 UNKNOWN: Final = "unknown:"
+LED: Final = "journey:"  # and then the journey's id, a colon and the step
 
 
 _json: Final = msgspec.json.Encoder(order="sorted").encode
@@ -32,19 +34,22 @@ _of: Final = attrgetter(
 
 def tallied_by(client: ClientState) -> tuple[str, ...]:
     """The labels under which a partition counts it: its tier, its stage of life, the features that corrections left
-    unknown. A tier has no colon.
+    unknown, where it stands in journeys. A tier has no colon.
     """
     labels = [client.tier] if client.tier else []
     if client.stage:
         labels.append(STAGE + client.stage)
     if client.unknown_until:
         labels += [UNKNOWN + name for name in client.unknown_until]
+    if client.journeys:
+        labels += [f"{LED}{entry[JOURNEY]}:{entry[STANDS]}" for entry in client.journeys if not entry[ENDED]]
     return tuple(labels)
 
 
-def of_stage(label: str) -> str:
-    """The stage that a label of `tallied_by` is about, or nothing."""
-    return label.removeprefix(STAGE) if label.startswith(STAGE) else ""
+def told_by(label: str) -> tuple[str, ...]:
+    """What a label of `tallied_by` is about: tier, stage, unknown or journey; and its name or names."""
+    what, *named = label.split(":")
+    return (what, *named) if named else ("tier", what)
 
 
 def of_unknown(label: str) -> str:

@@ -19,7 +19,7 @@ import msgspec
 from engine.core.activity.activities import Activities, read
 from engine.core.activity.packing import from_positions, last_of, unknown_until
 from engine.core.client import contacts, overrides
-from engine.core.client.items import ABOUT, KIND, SEEN
+from engine.core.client.items import ABOUT, JOURNEY, KIND, SEEN
 from engine.core.client.state import ClientState, Layout, NewerState
 from engine.core.contract.actions import ACTIONS
 from engine.core.contract.profiles import CONSENTS
@@ -137,6 +137,7 @@ SECTIONS: Final = (
     ),
     Section("holdings", 2, (("holdings", "h", []),), converters={1: _without_products}),
     Section("items", 1, (("items", "i", []),)),
+    Section("journeys", 1, (("journeys", "j", []),)),
     Section("accounts", 1, (("accounts", "a", {}), ("accounts_dropped", "d", 0)), kept_packed=True),
     Section("positions", 1, (("positions", "p", {}), ("positions_dropped", "d", 0)), kept_packed=True),
     Section("overrides", 1, (("overrides", "o", {}),)),
@@ -289,6 +290,8 @@ def _rename(client: ClientState, renamed: Mapping[str, str]) -> None:
     client.contacts = contacts.renamed(client.contacts, renamed)
     for held in client.waiting:
         held[0] = renamed.get(held[0], held[0])  # the rule that waits
+    for entry in client.journeys:
+        entry[JOURNEY] = renamed.get(entry[JOURNEY], entry[JOURNEY])
     for item in client.items:
         item[SEEN] = [renamed.get(rule_id, rule_id) for rule_id in item[SEEN]]
         if item[KIND] != "complaint":

@@ -57,7 +57,7 @@ class ClientState:
         "accounts", "accounts_dropped", "acted", "activities", "advisor_before", "advisor_changed_ms", "advisor_id",
         "age_band", "asked", "assets_fen", "assets_peak_fen", "assigned", "birth_date", "calendar_ms",
         "calendar_rules", "cash_fen", "caused", "client_id", "consent_sources", "consents", "contacts", "corrected",
-        "day", "decided_ms", "due_ms", "event_ids", "failures", "first_steps", "held", "holdings", "items",
+        "day", "decided_ms", "due_ms", "event_ids", "failures", "first_steps", "held", "holdings", "items", "journeys",
         "language", "late", "listed", "margin_ratio", "marketing_consents", "now_ms", "opted_out", "overrides",
         "packed", "peak_below_fen", "portfolio", "portrait", "portrayed", "positions", "positions_dropped", "public",
         "recent", "region", "review_ms", "risk_consents", "risk_level", "said_ms", "score_parts", "segment",
@@ -123,6 +123,7 @@ class ClientState:
         # what was bought until a day: [day, symbol, fen, millionths or None, product or None], the nearest first
         self.holdings: list[list[Any]] = BLANK_LIST
         self.items: list[list[Any]] = []  # what waits for an answer; see items.py
+        self.journeys: list[list[Any]] = BLANK_LIST  # that the client is in, or was in; see items.py, too
         self.accounts: accounts.Accounts = BLANK_DICT  # by account; see accounts.py
         self.accounts_dropped = 0  # since the first event: more than are kept
         self.positions: positions.Positions = BLANK_DICT  # by symbol; see positions.py
@@ -169,10 +170,7 @@ class ClientState:
         if day == self.day:
             return
         self.day = day
-        if self.acted:
-            self.acted = _remembered(self.acted, moment_ms)
-        if self.silenced:
-            self.silenced = _remembered(self.silenced, moment_ms)
+        self.acted, self.silenced = _remembered(self.acted, moment_ms), _remembered(self.silenced, moment_ms)
         if self.contacts:
             self.contacts = contacts.remembered(self.contacts, moment_ms - layout.contacts_ms)
         if self.texts:
@@ -249,7 +247,7 @@ def _seed(topic: str) -> int:
 
 def _remembered(memory: dict[str, int], moment_ms: int) -> dict[str, int]:
     """What is not older than any cooldown, the newest MAX_REMEMBERED of it."""
-    if len(memory) <= MAX_REMEMBERED and min(memory.values()) + REMEMBERED_MS > moment_ms:
+    if len(memory) <= MAX_REMEMBERED and min(memory.values(), default=moment_ms) + REMEMBERED_MS > moment_ms:
         return memory
     kept = {rule_id: at_ms for rule_id, at_ms in memory.items() if at_ms + REMEMBERED_MS > moment_ms}
     if len(kept) > MAX_REMEMBERED:

@@ -51,6 +51,7 @@ class Outcome(StrEnum):
     SNOOZED = "snoozed"  # staff let the rule, or all that goes to the client, rest
     UNSUITABLE = "unsuitable"  # it offers a product that does not suit the client, or of which that is not known
     COOLDOWN = "cooldown"  # the rule acted for this client less than its cooldown ago
+    NOT_ENTERED = "not_entered"  # the journey does not begin: the client is in it or was, or what ends it holds
     NO_CONSENT = "no_consent"  # the client agreed to none of the rule's channels
     CHANNEL_RESTS = "channel_rests"  # the channels that the client agreed to have failed too often in a row
     REPEATED = "repeated"  # the client was sent the same text, with the same values, not long ago

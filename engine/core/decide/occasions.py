@@ -17,10 +17,11 @@ from engine.core.client.state import REMEMBERED_MS, ClientState
 from engine.core.contract.actions import ACTIONS
 from engine.core.contract.events import Event
 from engine.core.contract.topic import event_of, values_of
-from engine.core.decide.portrait import next_portrait_ms
+from engine.core.decide import journeys
 from engine.core.firm_time import DAY_MS, HOUR_MS, NEVER_MS, day_start_ms
 from engine.core.learn.corrections import next_known_ms
 from engine.core.learn.items import next_item_ms, take_expired, take_unanswered
+from engine.core.learn.portrait import next_portrait_ms
 from engine.core.plan.compile import Plan
 from engine.core.plan.features import next_slide_ms
 from engine.core.plan.waking import Silent, Wait, next_flip_ms
@@ -65,7 +66,7 @@ def next_due_ms(plan: Plan, client: ClientState, decided_ms: int = 0) -> int:
     if plan.timed.by_actions and client.activities[ACTIONS.name].last_ms == client.now_ms:
         # what was done just now can matter: evaluated with the next event, or when the hour ends
         due_ms = min(due_ms, (client.now_ms // HOUR_MS + 1) * HOUR_MS)
-    if plan.timed.anything or client.waiting:
+    if plan.timed.anything or client.waiting or client.journeys:
         if decided_ms > client.now_ms + DAY_MS:
             client.decided_ms, client.calendar_ms = decided_ms, 0
         if plan.timed.calendars or plan.timed.maturities:
@@ -243,17 +244,13 @@ def _matured(plan: Plan, client: ClientState) -> list[Match]:
 
 
 def _note_calendar(plan: Plan, client: ClientState) -> None:
-    """Keep the next calendar time, until it has come or other rules can hold."""
+    """Keep the next calendar time of the rules that can hold, whose action has not expired when it is decided; until it
+    has come or other rules can hold.
+    """
     possible = plan.timed.possible.calendars(client, None, None)
-    if client.calendar_ms <= client.now_ms or client.calendar_rules != possible:
-        client.calendar_rules = possible
-        client.calendar_ms = _after_ms(plan, client, possible)
-
-
-def _after_ms(plan: Plan, client: ClientState, possible: list[int]) -> int:
-    """The next calendar time of the rules that can hold, whose action has not expired when it is decided."""
-    due_ms = NEVER_MS
-    after_ms: dict[Any, int] = {}
+    if client.calendar_ms > client.now_ms and client.calendar_rules == possible:
+        return
+    due_ms, after_ms = NEVER_MS, dict[Any, int]()
     for index in possible:
         when, rule = plan.timed.calendars[index], plan.compiled[AT][index].rule
         from_ms = max(client.now_ms, client.decided_ms - rule.expires_s * 1000)
@@ -265,7 +262,7 @@ def _after_ms(plan: Plan, client: ClientState, possible: list[int]) -> int:
             moment_ms = clock.at_day_ms(maturing.when, day)
             if client.now_ms < moment_ms < due_ms:
                 due_ms = moment_ms
-    return due_ms
+    client.calendar_ms, client.calendar_rules = due_ms, possible
 
 
 # -- conditions that become true ---------------------------------------------------------------------------------------
@@ -312,11 +309,8 @@ def _next_change_ms(plan: Plan, client: ClientState) -> int:
     for rule_id, entry in client.held.items():
         if rule_id in plan.timed.becomes:
             due_ms = min(due_ms, _act_ms(plan.timed.becomes[rule_id], entry))
-    for wake in plan.timed.wakes if plan.timed.wakes and plan.timed.possible.wakes(client, None, None) else ():
-        base_ms = wake.base(client, None, None)
-        if base_ms is None:
-            continue
-        due_ms = min(due_ms, next_flip_ms(wake, base_ms, client.now_ms))
+    if plan.timed.wakes and plan.timed.possible.wakes(client, None, None):
+        due_ms = min(due_ms, next_flip_ms(plan.timed.wakes, client))
     if plan.timed.possible.slides(client, None, None):
         due_ms = min(due_ms, next_slide_ms(plan.layout, client))
     return due_ms
@@ -339,6 +333,11 @@ DUE: Final[tuple[DueSource, ...]] = (
         lambda plan, client: client.calendar_ms if plan.timed.calendars or plan.timed.maturities else NEVER_MS,
         _on_calendar,
         lambda client: None,
+    ),
+    DueSource(
+        lambda plan, client: journeys.next_ms(plan, client) if client.journeys else NEVER_MS,
+        lambda plan, client: [],  # see path.py
+        lambda client: client.journeys,
     ),
     DueSource(next_portrait_ms, lambda plan, client: [], lambda client: (client.stage, client.portrait)),
     DueSource(

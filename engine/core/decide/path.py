@@ -14,14 +14,13 @@ from typing import Any, Final
 
 from engine.core.client import items
 from engine.core.client.items import Item
-from engine.core.client.overrides import SNOOZE, TIER
 from engine.core.client.sections import pack, unpack
 from engine.core.client.state import ClientState
 from engine.core.contract.corrections import CORRECTIONS
 from engine.core.contract.events import Event
 from engine.core.contract.message import Because, Message, rfc3339
 from engine.core.contract.outbound import TIMER, Outcome
-from engine.core.decide import assigning, surveys
+from engine.core.decide import assigning, journeys, surveys
 from engine.core.decide.messages import (
     action_id,
     action_message,
@@ -34,13 +33,13 @@ from engine.core.decide.messages import (
     tier_change_message,
 )
 from engine.core.decide.occasions import became, item_matches, next_due_ms, noted, sequence_matches, take_due
-from engine.core.decide.portrait import portray, scored
 from engine.core.decide.tiers import review, review_due_ms, standing
 from engine.core.learn import accounts, retractions
 from engine.core.learn.actions import note_action
 from engine.core.learn.corrections import COUNTED, Corrected, correct, forget_known
-from engine.core.learn.facts import learn
+from engine.core.learn.facts import learn, unknown_in
 from engine.core.learn.items import keep, take_back
+from engine.core.learn.portrait import portray, scored
 from engine.core.pace import Pace
 from engine.core.plan.compile import Plan
 from engine.core.plan.corrected import is_unknown
@@ -50,7 +49,7 @@ from engine.core.policy.gates import IN_TIME, Hold, Moment, Send, judge
 from engine.core.policy.match import AtRisk, Match, TierMove, matched
 from engine.core.policy.outcomes import end, record
 from engine.core.policy.rates import in_turn
-from engine.core.rules.occasion import TIER_AT_RISK, TIER_CHANGE, on
+from engine.core.rules.occasion import BEGINS, TIER_AT_RISK, TIER_CHANGE, on
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +83,7 @@ class Decided:
     # room for), overrides (kind, what is wrong with it or ""), tier_notices (tier, the one it would fall to), retracted
     # (kind of action), corrections (kind of the earlier event, result), beyond (kind of a corrected event older than
     # what is known of actions), unknown_zones (missing or invalid: of clients whose zone would have decided, the firm's
-    # did), surveys and survey_scores (surveys.py)
+    # did), surveys and survey_scores (surveys.py), journeys (id, why it ended)
     counts: Counter[tuple[str, ...]] = field(default_factory=Counter)
     decided_ms: int = 0  # the moment at which this is decided; 0: whatever falls due is decided in time
     pace: Pace | None = None  # of the partition; None: rates are not asked
@@ -158,6 +157,8 @@ def _take(plan: Plan, states: MutableMapping[str, ClientState], topic: str, even
         matches += item_matches(plan, client, steps)
     if client.held or plan.timed.becomes:
         matches += became(plan, client)
+    if client.journeys:
+        matches += journeys.heard(plan, client, topic, event, decided.counts)
     if matches or found is not None:
         _act(plan, client, event, because(topic, event), matches, found, decided)
     if client.asked is not None or client.assigned is not None:
@@ -234,15 +235,6 @@ _BACK: Final[dict[str, Callable[[Plan, ClientState, Any, Decided, list[Item]], t
 }
 
 
-def unknown_in(plan: Plan, override: Any) -> str:
-    """What an override names that the active rules do not have; it is kept, since they may have it again."""
-    if override.rule_id is not None and override.kind == SNOOZE and override.rule_id not in plan.rule_ids:
-        return "unknown_rule"
-    if override.tier is not None and override.kind == TIER and override.tier not in plan.rule_set.tiers.names:
-        return "unknown_tier"
-    return ""
-
-
 def _run_timers(plan: Plan, client: ClientState, until_ms: int, decided: Decided, *, behind: bool = False) -> None:
     """Everything that falls due up to `until_ms`, each at its own time. `behind`: events since are at hand."""
     moment = Moment(decided.decided_ms, behind)
@@ -258,6 +250,8 @@ def _run_timers(plan: Plan, client: ClientState, until_ms: int, decided: Decided
         if client.waiting:
             _end(plan, client, holding.take_expired(plan, client), Outcome.EXPIRED, decided)
         matches = take_due(plan, client)
+        if client.journeys:
+            matches += journeys.take(plan, client, decided.counts)
         if matches or found is not None:
             cause = Because(TIMER, None, client.now_ms, rfc3339(client.now_ms))
             _act(plan, client, None, cause, matches, found, decided, moment)
@@ -329,9 +323,11 @@ def _act(
     elif found is not None:
         decided.counts["tier_notices", client.tier or "", found.falls_to] += 1
         matches = matches + matched(plan, client, TIER_AT_RISK, found)
-    opened = _send(plan, client, cause, matches, ordinal, decided, moment)
-    if opened and (further := item_matches(plan, client, opened)):
-        _send(plan, client, cause, further, ordinal + len(matches), decided, moment)
+    while matches:
+        if plan.journeys and any(match.compiled.rule.kind == BEGINS for match in matches):
+            matches, ordinal = journeys.travel(plan, client, cause, matches, ordinal, moment, decided)
+        opened = _send(plan, client, cause, matches, ordinal, decided, moment)
+        matches, ordinal = item_matches(plan, client, opened) if opened else [], ordinal + len(matches)
 
 
 def _send(

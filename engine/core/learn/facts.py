@@ -126,3 +126,12 @@ LEARNERS: Final[dict[str, Callable[[ClientState, Any], None]]] = {
     "positions": _take_position,
     "overrides": _take_override,
 }
+
+
+def unknown_in(plan: Plan, override: Any) -> str:
+    """What an override names that the active rules do not have; it is kept, since they may have it again."""
+    if override.rule_id is not None and override.kind == overrides.SNOOZE and override.rule_id not in plan.rule_ids:
+        return "unknown_rule"
+    if override.tier is not None and override.kind == overrides.TIER and override.tier not in plan.rule_set.tiers.names:
+        return "unknown_tier"
+    return ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any
 
 from engine.core.client.state import ClientState, Layout
 from engine.core.contract import topics
@@ -17,7 +17,7 @@ from engine.core.contract.actions import ACTIONS
 from engine.core.contract.corrections import CORRECTIONS
 from engine.core.contract.fields import DIMENSIONS
 from engine.core.language.expressions import Expression, Scope, to_python
-from engine.core.plan import corrected, features, matching, updates
+from engine.core.plan import corrected, features, journeys, matching, updates
 from engine.core.plan.codegen import Code
 from engine.core.plan.corrected import Follows, features_behind, follows
 from engine.core.plan.features import Reach
@@ -46,7 +46,7 @@ from engine.core.plan.waking import (
 from engine.core.rules import names
 from engine.core.rules.business_days import business_days
 from engine.core.rules.day_lists import DayLists
-from engine.core.rules.occasion import AT, BECOMES, Becomes, Trigger, on, triggers
+from engine.core.rules.occasion import AT, BECOMES, BEGINS, JOURNEY, Becomes, Trigger, on, triggers
 from engine.core.rules.policy import Cap, ContactClass, Holdout, Pause, QuietHours, Rate, Rest, Resumption
 from engine.core.rules.ruleset import Rule, RuleSet, counting
 from engine.core.rules.score import with_score
@@ -68,7 +68,7 @@ class CompiledRule:
     offers: Read | None  # the product that it offers
     by_client_zone: bool  # whether a cap or quiet hours ask what time it is for the client
     same_text_ms: int
-    rare: bool  # whether it has what few rules have: an offer, a text that is not sent twice
+    rare: bool  # whether it has what few rules have: an offer, a text that is not sent twice, a journey
     keeps_text: bool  # whether what it sends matters to some rule's `same_text`
     passed_on: frozenset[str]  # fields of its event that are in no state
     why: Read
@@ -116,6 +116,7 @@ class Plan:
     paused: dict[str, Pause]  # by rule id
     resumed: dict[str, Resumption]
     pools: matching.Pools | None
+    journeys: journeys.Routes
 
     def headers_of(self, rule_id: str) -> Headers:
         """Those of a rule's team now, for what it sent before; a rule that is gone has none."""
@@ -160,25 +161,26 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
     for trigger, rules in by_trigger.items():
         matching.add_rules(code, trigger, rules, scopes, day_lists)
     steps = {topic: steps_of(rule_set.rules, topic) for topic in kinds}
-    sure = _Sure(DayLists({}, rule_set.definitions, rule_set.calendar))
+    sure = DayLists({}, rule_set.definitions, rule_set.calendar)
     ends = {rule.id for rule in rule_set.rules if getattr(rule.occasion, "absent", False)}
     for topic, both in steps.items():
         for place, found in zip(("first", "then"), both, strict=True):
             # in doubt a wait does not begin, and one whose end is acted on is over
-            conditions = [sure(step.when, in_doubt=place == "then" and id_ in ends) for id_, step in found]
+            conditions = [sure.sure(step.when, in_doubt=place == "then" and id_ in ends) for id_, step in found]
             matching.add(code, f"{place}_{topic}", conditions, scopes[on(topic)] if found else {})
     meanings = meanings_of(rule_set.declared, scopes[None])
     _add_possible(code, by_trigger, scopes[None], meanings, sure)
+    journeys.add(code, rule_set.journeys, scopes, sure)
 
     scope = scopes[None]
     bases = [name for name in scope.values() if name.base]
     for name in bases:
         code.function(f"base_{name.name.partition('.')[2]}", "c, e, t", [f"return {name.base}"])
-    matching.add(code, "segment", [sure(s.when) for s in rule_set.tiers.segments], scope)
+    matching.add(code, "segment", [sure.sure(s.when) for s in rule_set.tiers.segments], scope)
     if rule_set.value_score is not None:
         score = code.place(to_python(rule_set.value_score, scope))
         code.function("value_score", "c, e, t", [f"return {score}"])
-    matching.add(code, "stage", [sure(stage.when) for stage in rule_set.stages], scope if rule_set.stages else {})
+    matching.add(code, "stage", [sure.sure(stage.when) for stage in rule_set.stages], scope if rule_set.stages else {})
     traits = [code.place(to_python(trait.value, scope)) for trait in rule_set.traits]
     code.function("traits", "c, e, t", [f"return {matching.tuple_of(traits)}"])
     if (suits := rule_set.policy.suitability) is not None and suits.assessed is not None:
@@ -186,7 +188,7 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
     if rule_set.policy.answers:
         values = [code.place(to_python(value, scope)) for _, value in rule_set.policy.answers]
         code.function("answers", "c, e, t", [f"return {matching.tuple_of(values)}"])
-    matching.add_pools(code, rule_set.assignment, scope, sure.__call__)
+    matching.add_pools(code, rule_set.assignment, scope, sure.sure)
     if rule_set.score:
         code.function("score_parts", "c, e, t", [f"return {_score_parts(rule_set, scope)}"])
     for client_type, expression in measured.items():
@@ -271,6 +273,7 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
         paused={pause.rule: pause for pause in rule_set.paused},
         resumed={resumption.rule: resumption for resumption in rule_set.resumed},
         pools=matching.pools_of(rule_set, space),
+        journeys=journeys.routes(rule_set, by_trigger[JOURNEY], space, scopes, meanings, base_of, reaches),
     )
 
 
@@ -345,7 +348,7 @@ def _compiled(
             space.get(f"offers_{trigger}_{index}"),
             rule_set.asks_zone(rule),
             rule_set.same_text_s(rule) * 1000,
-            rule.offers is not None or bool(rule_set.same_text_s(rule)),
+            rule.offers is not None or bool(rule_set.same_text_s(rule)) or rule.kind == BEGINS,
             rule.audience == "client" and rule.template in texts,
             passed_on,
             space[f"why_{trigger}_{index}"],
@@ -373,17 +376,8 @@ def _always_the_same(_client: ClientState, _event: Any, _move: Any) -> tuple[Non
     return None, None
 
 
-class _Sure(NamedTuple):
-    """Conditions as they hold by what the calendar says: where it has no answer, `in_doubt`."""
-
-    days: DayLists
-
-    def __call__(self, condition: Expression, *, in_doubt: bool = False) -> Expression:
-        return replace(condition, tree=self.days.may_hold(condition.tree, in_doubt))
-
-
 def _add_possible(
-    code: Code, by_trigger: Mapping[Trigger, tuple[Rule, ...]], scope: Scope, meanings: Meanings, sure: _Sure
+    code: Code, by_trigger: Mapping[Trigger, tuple[Rule, ...]], scope: Scope, meanings: Meanings, sure: DayLists
 ) -> None:
     """The matchers of Possible."""
     waiting = {
@@ -392,5 +386,5 @@ def _add_possible(
         "wakes": [rule for rule in by_trigger[BECOMES] if changes_with(rule.when, scope, "elapsed")],
     }
     for what, rules in waiting.items():
-        fixed = [fixed_part(sure(rule.when, in_doubt=True), scope, meanings) for rule in rules]
+        fixed = [fixed_part(sure.sure(rule.when, in_doubt=True), scope, meanings) for rule in rules]
         matching.add(code, f"possible_{what}", fixed, scope)

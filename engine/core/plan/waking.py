@@ -150,17 +150,8 @@ class Timed:
     anything: bool = field(init=False)  # whether any rule can act without an event
 
     def __post_init__(self) -> None:
-        anything = bool(
-            self.silences
-            or self.unanswered
-            or self.waits
-            or self.calendars
-            or self.maturities
-            or self.becomes
-            or self.portrayed
-            or self.hearing  # items expire
-        )
-        object.__setattr__(self, "anything", anything)
+        waits = (self.silences, self.unanswered, self.waits, self.calendars, self.maturities, self.becomes)
+        object.__setattr__(self, "anything", any((*waits, self.portrayed, self.hearing)))  # items expire
 
 
 def steps_of(rules: Iterable[Rule], topic: str) -> tuple[list[tuple[str, Step]], list[tuple[str, Step]]]:
@@ -183,7 +174,7 @@ def digest_of(rule_set: RuleSet) -> str:
     # whom the end of a pause concerns is known once every client was evaluated
     resumed = (max(resumption.at_ms for resumption in rule_set.resumed),) if rule_set.resumed else ()
     named = (said, plain, tiers, rule_set.lists, *_calendar_of(rule_set, (said, plain, tiers, portrait)), *portrait)
-    named += resumed
+    named += (*resumed, *rule_set.journeys)
     return hashlib.blake2b(repr(meaning(named)).encode(), digest_size=16).hexdigest()
 
 
@@ -344,13 +335,18 @@ def _names(tree: ast.expr, scope: Scope) -> Iterator[Name]:
             yield from (name,) if name.reads is None else name.reads
 
 
-def next_flip_ms(wake: Wake, base_ms: int, now_ms: int) -> int:
-    """When the days since `base_ms` next come to a number that matters."""
-    days = (now_ms - base_ms) // DAY_MS
-    if wake.days is None:
-        return base_ms + (days + 1) * DAY_MS
-    later = bisect_right(wake.days, days)
-    return base_ms + wake.days[later] * DAY_MS if later < len(wake.days) else NEVER_MS
+def next_flip_ms(wakes: Iterable[Wake], client: ClientState) -> int:
+    """When the days that one of them counts next come to a number that matters."""
+    due_ms = NEVER_MS
+    for wake in wakes:
+        if (base_ms := wake.base(client, None, None)) is None:
+            continue
+        days = (client.now_ms - base_ms) // DAY_MS
+        if wake.days is None:
+            due_ms = min(due_ms, base_ms + (days + 1) * DAY_MS)
+        elif (later := bisect_right(wake.days, days)) < len(wake.days):
+            due_ms = min(due_ms, base_ms + wake.days[later] * DAY_MS)
+    return due_ms
 
 
 def flips(conditions: Iterable[Expression], scope: Scope, meanings: Meanings) -> dict[str, tuple[int, ...] | None]:

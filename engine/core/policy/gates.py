@@ -15,6 +15,7 @@ import msgspec
 
 from engine.core.client import overrides
 from engine.core.client.consents import granted
+from engine.core.client.items import ENDED, ENTERED_MS, STANDS, journey
 from engine.core.client.state import ClientState
 from engine.core.contract.message import rfc3339
 from engine.core.contract.outbound import Outcome, Value
@@ -24,7 +25,7 @@ from engine.core.plan.compile import Plan
 from engine.core.policy import caps, channels, holding, quiet, whom
 from engine.core.policy.clock import next_ms, zone_named
 from engine.core.policy.match import Match, sent_ms
-from engine.core.rules.occasion import AT, Calendar
+from engine.core.rules.occasion import AT, BEGINS, Calendar
 from engine.core.rules.policy import Cap, ContactClass
 
 LATE_MS: Final = 2_000  # what fell due longer ago waits until all that has come since is known
@@ -156,6 +157,23 @@ def _cooldown(plan: Plan, client: ClientState, offer: Offer) -> Suppress | None:
     return Suppress(offer.channel, Outcome.COOLDOWN, acted_ms + offer.cooldown_ms)
 
 
+def _not_entered(plan: Plan, client: ClientState, offer: Offer) -> Suppress | None:
+    """The client is in the journey or was, or what ends it holds already."""
+    rule = offer.match.compiled.rule
+    if rule.kind != BEGINS:
+        return None
+    route, entry = plan.journeys[rule.id], journey(client.journeys, rule.id)
+    if entry is not None:
+        again_s, until_ms = route.journey.again_s, None
+        if entry[ENDED] and again_s is not None:
+            until_ms = entry[ENTERED_MS] + again_s * 1000
+        if until_ms is None or client.now_ms < until_ms:
+            told = ("ended", entry[ENDED]) if entry[ENDED] else ("step", entry[STANDS])
+            return Suppress(offer.channel, Outcome.NOT_ENTERED, until_ms, (told,))
+    reason = route.ended_by(client)
+    return Suppress(offer.channel, Outcome.NOT_ENTERED, told=(("ends", reason),)) if reason else None
+
+
 def _no_consent(plan: Plan, client: ClientState, offer: Offer) -> Suppress | None:
     if not offer.to_client or offer.agreed or offer.resting:
         return None
@@ -225,7 +243,7 @@ def _paused(plan: Plan, client: ClientState, offer: Offer) -> Suppress | Hold | 
 
 
 # What few rules ask, or few clients have.
-RARE: Final = (Outcome.UNSUITABLE, Outcome.CHANNEL_RESTS, Outcome.REPEATED)
+RARE: Final = (Outcome.UNSUITABLE, Outcome.NOT_ENTERED, Outcome.CHANNEL_RESTS, Outcome.REPEATED)
 # In the order of `Outcome`: the first that stops an action is the one recorded.
 GATES: Final[tuple[tuple[Outcome, Gate], ...]] = (
     (Outcome.EXPIRED, _expired),
@@ -236,6 +254,7 @@ GATES: Final[tuple[tuple[Outcome, Gate], ...]] = (
     (Outcome.SNOOZED, _snoozed),
     (Outcome.UNSUITABLE, _unsuitable),
     (Outcome.COOLDOWN, _cooldown),
+    (Outcome.NOT_ENTERED, _not_entered),
     (Outcome.NO_CONSENT, _no_consent),
     (Outcome.CHANNEL_RESTS, _channel_rests),
     (Outcome.REPEATED, _repeated),

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, Final
 from zlib import crc32
 
-from engine.core.client.items import OPENED, STATE
+from engine.core.client.items import BEGAN_MS, ENDED, OPENED, STATE, journey
 from engine.core.client.items import find as find_item
 from engine.core.client.state import ClientState
 from engine.core.contract.events import parse_time_ms
@@ -22,7 +22,7 @@ from engine.core.contract.message import Because, rfc3339
 from engine.core.firm_time import DAY_MS, MINUTE_MS, NEVER_MS
 from engine.core.plan.compile import CompiledRule, Plan
 from engine.core.policy.match import FOLLOWS, AtRisk, Match, about, stored
-from engine.core.rules.occasion import Silence, Unanswered
+from engine.core.rules.occasion import COMPLETED, JourneyStep, Silence, Unanswered
 from engine.core.rules.ruleset import Rule
 
 MAX_WAITING: Final = 16
@@ -165,6 +165,9 @@ def is_still_true(plan: Plan, client: ClientState, match: Match) -> bool:
     if isinstance(occasion, Unanswered):
         item = find_item(client.items, match.event.kind, match.event.id)
         return item is not None and item[STATE] == OPENED
+    if isinstance(occasion, JourneyStep):
+        entry = journey(client.journeys, occasion.journey)
+        return entry is not None and entry[BEGAN_MS] == match.event.since_ms and entry[ENDED] in ("", COMPLETED)
     return True
 
 

@@ -12,7 +12,7 @@ import ast
 import datetime as dt
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from typing import Any, Final
 
 from engine.core.firm_time import day_number, day_of
@@ -121,6 +121,10 @@ class DayLists:
             case ast.Call() if wanted and called(tree):  # as it is evaluated, it does not hold
                 return ast.IfExp(self._unknown(tree), ast.Constant(True), tree)
         return tree
+
+    def sure(self, condition: Expression, *, in_doubt: bool = False) -> Expression:
+        """The condition as it holds by what the calendar says: where that has no answer, `in_doubt`."""
+        return replace(condition, tree=self.may_hold(condition.tree, in_doubt))
 
     def _unknown(self, node: ast.Compare | ast.Call) -> ast.expr:
         """A condition: there is no answer."""

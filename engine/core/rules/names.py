@@ -42,9 +42,9 @@ MATURITY_NAMES: Final = (
 )
 
 ITEM_NAMES: Final = (
-    Name("item.kind", enum(*ITEM_KINDS), False, "e.kind", "complaint, or the kind of action", of="event"),
-    Name("item.id", TEXT, False, "e.id", "id of the complaint, or of the action", form=IDENTIFIER, of="event"),
-    Name("item.about", TEXT, True, "e.about", "category of the complaint, or rule of the action", of="event"),
+    Name("item.kind", enum(*ITEM_KINDS, "journey"), False, "e.kind", "a kind of action, or another", of="event"),
+    Name("item.id", TEXT, False, "e.id", "id of the complaint, journey or action", form=IDENTIFIER, of="event"),
+    Name("item.about", TEXT, True, "e.about", "category, step or reason of its end, or rule", of="event"),
     Name("item.step", enum(*ITEM_STEPS), False, "e.step", "what it came to", of="event"),
     Name("item.opened_at", TIME, False, "e.since_ms", "when it was opened, the last time", of="event"),
     Name("item.days", number("days"), False, "e.days", "whole days since", bounds=(0, math.inf), of="event"),

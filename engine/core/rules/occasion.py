@@ -1,4 +1,4 @@
-"""When a rule is evaluated: on events, after silence, when a condition becomes true, at times, in sequences.
+"""When a rule is evaluated: on events, after silence, when a condition becomes true, at times, in sequences; journeys.
 
 Enters: nothing. Leaves: Trigger, and one frozen dataclass for each kind of occasion.
 Holds: a rule has exactly one occasion; its triggers follow from that. Triggers are what plans, scopes and `explain` are
@@ -17,14 +17,15 @@ from engine.core.language.expressions import Expression
 Every = Literal["day", "trading_day", "working_day", "week", "month", "quarter", "year", "birthday"]
 BUSINESS_DAYS: Final = ("trading_day", "working_day")  # of Every: days that calendar.yaml names
 _OfTiers = Literal["tier_change", "tier_at_risk"]
-_OfTime = Literal["silence", "becomes", "at", "maturity", "after", "timeout", "unanswered", "item"]
+_OfTime = Literal["silence", "becomes", "at", "maturity", "after", "timeout", "unanswered", "item", "journey"]
 Kind = Literal["event", _OfTiers, _OfTime]
 
 
 class Trigger(NamedTuple):
     """What a rule is evaluated on: an event of a topic or declared type, the tier change that an event or timer led to,
     or the notice of one to come; a timer of the client's own, a condition over its state; `after` an event that is the
-    second step of a sequence, and the `timeout` of a sequence whose second step did not come; a step of an open `item`.
+    second step of a sequence, and the `timeout` of a sequence whose second step did not come; a step of an open `item`,
+    or of a `journey`.
     """
 
     kind: Kind
@@ -33,7 +34,7 @@ class Trigger(NamedTuple):
     @property
     def about(self) -> str:
         """What the names are about that are known beside the client's."""
-        return self.topic or (ITEM if self.kind == "unanswered" else self.kind)
+        return self.topic or (ITEM if self.kind in ("unanswered", "journey") else self.kind)
 
     def __str__(self) -> str:
         return f"{self.kind}_{self.topic}" if self.kind in ("after", "timeout") else self.topic or self.kind
@@ -47,7 +48,8 @@ AT: Final = Trigger("at")
 MATURITY: Final = Trigger("maturity")
 UNANSWERED: Final = Trigger("unanswered")
 ITEM_STEP: Final = Trigger("item")
-ITEM: Final = "item"  # what the names of both are about
+JOURNEY: Final = Trigger("journey")
+ITEM: Final = "item"  # what the names of all three are about
 ITEM_STEPS: Final = ("opened", "answered", "closed", "expired", "retracted")
 ITEM_KINDS: Final = ("complaint", "survey", "task", "alert", "assignment")
 
@@ -74,7 +76,7 @@ def event_triggers(kinds: Kinds = TOPICS) -> tuple[Trigger, ...]:
 
 def triggers(kinds: Kinds = TOPICS) -> tuple[Trigger, ...]:
     steps = (trigger for topic in in_order(kinds) for trigger in (after(topic), timeout(topic)))
-    return (*event_triggers(kinds), SILENCE, BECOMES, AT, MATURITY, *steps, UNANSWERED)
+    return (*event_triggers(kinds), SILENCE, BECOMES, AT, MATURITY, *steps, UNANSWERED, JOURNEY)
 
 
 def trigger_about(name: str | None, kinds: Kinds = TOPICS) -> Trigger | None:
@@ -164,4 +166,92 @@ class Sequence:
         return (timeout(self.first.on) if self.absent else after(self.then.on),)
 
 
-Occasion = OnEvents | Silence | Unanswered | Becomes | Calendar | BeforeMaturity | Sequence
+@dataclass(frozen=True, slots=True)
+class JourneyStep:
+    """Fires when the client comes to that step of a journey."""
+
+    triggers: ClassVar = (JOURNEY,)
+    journey: str
+    step: str
+
+
+Occasion = OnEvents | Silence | Unanswered | Becomes | Calendar | BeforeMaturity | Sequence | JourneyStep
+
+
+# -- journeys: what follows on what. A step that does not name the next one has "": the journey is completed -----------
+
+
+GOAL: Final = "goal"
+COMPLETED: Final = "completed"
+CHANGED: Final = "journey_changed"  # the step at which the client stood is gone
+BEGINS: Final = "journey"  # the kind of a rule that begins one
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """Fires the rule that is called after journey and step, and goes on."""
+
+    next: str
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """Stays until an event comes (`on`, for which `when` holds), a condition holds (`until`), or a time has come: so
+    long after the step was entered (`for_s`), or then at a time of the calendar (`at`). After `timeout_s`, unless that
+    is 0, it goes on with `otherwise`.
+    """
+
+    on: str
+    when: Expression | None  # over the client and the event
+    until: Expression | None  # over the client
+    for_s: int
+    at: Calendar | None
+    timeout_s: int
+    next: str
+    otherwise: str
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """Goes on with the first whose condition holds."""
+
+    ways: tuple[tuple[Expression, str], ...]
+    otherwise: str
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Goes on by lot: what the client draws follows from the lot's name and the client's id."""
+
+    lot: str
+    ways: tuple[tuple[str, int], ...]  # a step, and its weight
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """Ends the journey."""
+
+    reason: str
+
+
+Doing = Act | Waits | Branch | Split | Ends
+
+
+@dataclass(frozen=True, slots=True)
+class Journey:
+    """How a client is led from step to step. A rule of the same id begins it; a client is in it once at a time."""
+
+    id: str
+    again_s: int | None  # it can begin again so long after its end; None: never
+    ends: tuple[tuple[str, Expression], ...]  # at any time, with that reason; `goal` is the first, if it has one
+    steps: tuple[tuple[str, Doing], ...]  # by name, in order; the first begins
+
+    @property
+    def doing(self) -> dict[str, Doing]:
+        return dict(self.steps)
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why it can end."""
+        steps = (doing.reason for _, doing in self.steps if isinstance(doing, Ends))
+        return tuple(dict.fromkeys((*(reason for reason, _ in self.ends), *steps, COMPLETED, CHANGED)))

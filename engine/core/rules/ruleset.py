@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, TypeVar
 
 from engine.core.assign.roster import Advisor, Assignment
 from engine.core.contact import Contact
@@ -20,7 +20,7 @@ from engine.core.language.expressions import Expression, Name
 from engine.core.language.types import MAX_NAME_LOG10
 from engine.core.rules.business_days import BusinessCalendar, asks_calendar
 from engine.core.rules.event_types import EventType, declared_by, kinds_of
-from engine.core.rules.occasion import BUSINESS_DAYS, Calendar, Occasion, Trigger
+from engine.core.rules.occasion import BEGINS, BUSINESS_DAYS, Calendar, Journey, Occasion, Trigger
 from engine.core.rules.policy import (
     USUAL,
     Bounds,
@@ -37,6 +37,7 @@ from engine.core.rules.score import ScorePart, total
 from engine.core.rules.tables import Declared, Definition, Table
 from engine.core.teams import Team
 
+Limit = TypeVar("Limit", Cap, Rate, QuietHours)
 Aggregate = Literal["count", "sum", "min", "max", "distinct", "last", "daily_mean", "avg", "top"]
 
 
@@ -233,6 +234,7 @@ class RuleSet:
     assignment: Assignment | None = None
     advisors: tuple[Advisor, ...] = ()  # by name
     teams: tuple[Team, ...] = ()  # the owners that there are; none: without teams.yaml any name is one
+    journeys: tuple[Journey, ...] = ()  # by id; a rule of the same id begins each, and one of journey/step is each act
 
     @property
     def portrait(self) -> tuple[Expression, ...]:
@@ -241,28 +243,22 @@ class RuleSet:
 
     def caps_on(self, rule: Rule) -> tuple[Cap, ...]:
         """The caps that can stop it."""
-        if rule.audience != "client" or "caps" in self.policy.class_named(rule.contact_class).exempt:
-            return ()
-        return tuple(
-            cap
-            for cap in self.policy.caps
-            if (cap.spared_from is None or rule.priority < cap.spared_from)
-            and any(cap.of.meets(rule.contact(channel)) for channel in rule.channels)
-        )
+        caps = self._concerning(rule, "caps", self.policy.caps)
+        return tuple(cap for cap in caps if cap.spared_from is None or rule.priority < cap.spared_from)
 
     def rates_on(self, rule: Rule) -> tuple[Rate, ...]:
         """The rates that can make it wait."""
-        if rule.audience != "client" or "rates" in self.policy.class_named(rule.contact_class).exempt:
-            return ()
-        rates = self.policy.rates
-        return tuple(one for one in rates if any(one.of.meets(rule.contact(channel)) for channel in rule.channels))
+        return self._concerning(rule, "rates", self.policy.rates)
 
     def quiet_hours_on(self, rule: Rule) -> tuple[QuietHours, ...]:
         """The quiet hours that can stop it."""
-        if rule.audience != "client" or "quiet_hours" in self.policy.class_named(rule.contact_class).exempt:
+        return self._concerning(rule, "quiet_hours", self.policy.quiet_hours)
+
+    def _concerning(self, rule: Rule, what: str, limits: tuple[Limit, ...]) -> tuple[Limit, ...]:
+        """Those of one of its channels, unless its class is exempt."""
+        if rule.audience != "client" or what in self.policy.class_named(rule.contact_class).exempt:
             return ()
-        hours = self.policy.quiet_hours
-        return tuple(one for one in hours if any(one.of.meets(rule.contact(channel)) for channel in rule.channels))
+        return tuple(one for one in limits if any(one.of.meets(rule.contact(channel)) for channel in rule.channels))
 
     def asks_zone(self, rule: Rule) -> bool:
         """Whether what the clock says where the client is decides whether it is sent."""
@@ -325,6 +321,7 @@ class RuleSet:
             Outcome.SNOOZED: "snooze" not in own.exempt,
             Outcome.UNSUITABLE: rule.offers is not None,
             Outcome.COOLDOWN: True,
+            Outcome.NOT_ENTERED: rule.kind == BEGINS,
             Outcome.NO_CONSENT: to_client and not always_agreed,
             Outcome.CHANNEL_RESTS: to_client and "rests" not in own.exempt and rests,
             Outcome.REPEATED: bool(self.same_text_s(rule)),

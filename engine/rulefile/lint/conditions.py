@@ -40,7 +40,7 @@ def look(certain: Worlds, findings: Findings) -> None:
             continue
         for expression, at, worlds in _conditions(certain, rule, home):
             if at is not None and home is not None:
-                _Look(findings, f'rule "{rule.id}"', home, at, worlds).condition(expression)
+                Look(findings, f'rule "{rule.id}"', home, at, worlds).condition(expression)
     for what, listed, found in (
         ("segment", rule_set.tiers.segments, places.segments),
         ("stage", rule_set.stages, places.stages),
@@ -50,13 +50,13 @@ def look(certain: Worlds, findings: Findings) -> None:
             at = home.key("when") if home else None
             if home is not None and at is not None:
                 worlds = {"": certain.of(None)}
-                _Look(findings, f'{what} "{segment.id}"', home, at, worlds).condition(segment.when)
+                Look(findings, f'{what} "{segment.id}"', home, at, worlds).condition(segment.when)
     for definition in rule_set.definitions:
         home = places.declared["define"].get(definition.name)
         at = places.roots[home.file].key("define", definition.name, "is") if home else None
         if home is not None and at is not None and definition.expression.type == BOOL:
             worlds = {"": certain.of(trigger_about(definition.on, rule_set.kinds))}
-            _Look(findings, f'definition "{definition.name}"', home, at, worlds).condition(definition.expression)
+            Look(findings, f'definition "{definition.name}"', home, at, worlds).condition(definition.expression)
     score = rule_set.tiers.value_score
     home = places.roots["tiers.yaml"].key("value_score")
     if score is not None and home is not None and _is_money(score, certain):
@@ -67,7 +67,7 @@ def look(certain: Worlds, findings: Findings) -> None:
         at = places.roots[home.file].key("features", feature.name, "where") if home else None
         if home is not None and at is not None and feature.where is not None:
             worlds = {"": event_world(feature.source, rule_set.kinds)}
-            _Look(findings, f'feature "{feature.name}"', home, at, worlds).condition(feature.where)
+            Look(findings, f'feature "{feature.name}"', home, at, worlds).condition(feature.where)
 
 
 def _is_money(score: Expression, certain: Worlds) -> bool:
@@ -92,7 +92,7 @@ def _conditions(
     return found
 
 
-class _Look:
+class Look:
     """One condition. `worlds`: what is certain, by trigger."""
 
     def __init__(self, findings: Findings, subject: str, home: Place, at: Place, worlds: Mapping[str, World]) -> None:

@@ -70,6 +70,9 @@ CODES: Final[dict[str, tuple[str, str]]] = {
     "L510": (WARNING, "pauses.yaml in a directory: publishing leaves it out"),
     "L511": (NOTE, "a rule for the client that does not say its class"),
     "L512": (WARNING, "a cap, quiet hours or a rate whose `of` concerns no rule for the client"),
+    "L601": (WARNING, "a step of a journey that nothing leads to"),
+    "L602": (WARNING, "a wait of a journey for what may never come, without a timeout"),
+    "L603": (WARNING, "a journey in which no step acts"),
 }
 
 

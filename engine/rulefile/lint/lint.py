@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from engine.core.rules.ruleset import RuleSet
 from engine.rulefile.lint import conditions as lint_conditions
+from engine.rulefile.lint import journeys as lint_journeys
 from engine.rulefile.lint import policy as lint_policy
 from engine.rulefile.lint import texts as lint_texts
 from engine.rulefile.lint import together as lint_together
@@ -35,6 +36,7 @@ def lint(
     lint_conditions.look(worlds, findings)
     lint_together.look(worlds, findings)
     lint_policy.look(rule_set, findings)
+    lint_journeys.look(worlds, findings)
     lint_upkeep.look(worlds, findings)
     lint_upkeep.look_at_days(rule_set, now_ms, findings)
     lint_texts.look(rule_set, findings, sample)

@@ -17,13 +17,13 @@ from engine.core.contract.outbound import TOPIC_OF_KIND
 from engine.core.language.expressions import Expression
 from engine.core.rules.business_days import CALENDAR_FILE
 from engine.core.rules.day_lists import days_left, ends_in_words
-from engine.core.rules.occasion import Becomes, Calendar, OnEvents, trigger_about
+from engine.core.rules.occasion import BEGINS, Becomes, Calendar, JourneyStep, OnEvents, trigger_about
 from engine.core.rules.ruleset import Rule, RuleSet, Since
 from engine.rulefile.lint.findings import Findings
 from engine.rulefile.proof.worlds import Worlds
-from engine.rulefile.read.table_checks import unreachable
 from engine.rulefile.source.fields import DAY_S, HOUR_S
 from engine.rulefile.source.places import Place
+from engine.rulefile.source.table_checks import unreachable
 
 # The shortest time between two looks.
 RHYTHM_S: Final = {
@@ -77,7 +77,7 @@ def _rule(rule: Rule, home: Place, owners: Counter[str], known: list[str], findi
     def add(code: str, key: str, message: str, remedy: str) -> None:
         findings.add(code, home.key(key) or home, f'rule "{rule.id}"', message, remedy, home=home)
 
-    if home.key("tests") is None:
+    if home.key("tests") is None and rule.kind != BEGINS and not isinstance(rule.occasion, JourneyStep):
         add("L301", "id", "no tests", "add tests: what is given, what is expected")
     if rule.serves is None:
         add("L302", "id", "does not say which need it serves", "add serves")
@@ -116,8 +116,8 @@ def _teams(rule_set: RuleSet, findings: Findings) -> None:
             findings.add("L310", at, f'team "{name}"', "owns no rule and no event type", "remove it", home=at)
     for rule in rule_set.rules:
         reads, home = teams[rule.owner].topics if teams else (), findings.places.rules.get(rule.id)
-        topic = TOPIC_OF_KIND[rule.kind]
-        if rule.audience == "client" or not reads or topic in reads or home is None:
+        topic = TOPIC_OF_KIND.get(rule.kind, "")
+        if not topic or rule.audience == "client" or not reads or topic in reads or home is None:
             continue
         message = f"its actions go to {topic}, and the systems of {rule.owner} read {', '.join(reads)} alone"
         remedy = f"add {topic} to the team's topics, or choose another kind"

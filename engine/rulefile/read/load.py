@@ -37,6 +37,7 @@ from engine.rulefile.read.declarations import (
 )
 from engine.rulefile.read.definitions import read_calendar, read_definitions, read_teams
 from engine.rulefile.read.event_types import EVENTS_FILE, is_rules_of_old, read_event_types
+from engine.rulefile.read.journeys import FOLDER, MAX_JOURNEYS, read_journeys
 from engine.rulefile.read.pauses import Pauses, of_rules, pauses_in, read_pauses, without_pauses
 from engine.rulefile.read.policy import check_names, read_answers, read_policy
 from engine.rulefile.read.rules import read_rules
@@ -63,7 +64,9 @@ class DirectoryError(Exception):
 
 
 def read_directory(path: str | Path) -> dict[str, str]:
-    """The texts of all *.yaml and *.csv files of a directory that are not hidden, by file name, sorted."""
+    """The texts of all *.yaml and *.csv files of a directory that are not hidden, and of *.yaml in its folder
+    `journeys`, by file name, sorted.
+    """
     directory = Path(path)
     try:
         if not directory.is_dir():
@@ -73,6 +76,9 @@ def read_directory(path: str | Path) -> dict[str, str]:
             hidden = file.name.startswith(".")  # as editors hide theirs
             if file.suffix.lower() in (".yaml", ".yml", SUFFIX) and not hidden:
                 files.update(_read(file))
+        for file in sorted(directory.glob(f"{FOLDER}[!.]*")):
+            if file.suffix.lower() in (".yaml", ".yml"):
+                files.update((FOLDER + name, text) for name, text in _read(file).items())
     except OSError as error:
         raise DirectoryError(f"{error.filename or directory}: {error.strerror}; make it readable") from error
     if not any(name.endswith(".yaml") for name in files):
@@ -245,9 +251,21 @@ def load(
     used |= {PAUSES_FILE: pausing, TEAMS_FILE: teamed, ASSIGNMENT_FILE: assigns, ADVISORS_FILE: rostered}
     own = (name for name, is_used in used.items() if is_used)
     others = (FEATURES, TIERS, POLICY_FILE, *defining, *own)
-    placed = {
-        name: read_rules(readers[name], roots[name], scopes, tiers, policy) for name in roots if name not in others
+    led = {
+        name: read_journeys(readers[name], roots[name], scopes, tiers, policy)
+        for name in roots
+        if name.startswith(FOLDER)
     }
+    placed = {
+        name: read_rules(readers[name], roots[name], scopes, tiers, policy)
+        for name in roots
+        if name not in (*others, *led)
+    }
+    placed |= {name: [rule for one in found for rule in one.rules] for name, found in led.items()}
+    journeys = tuple(sorted((one.journey for found in led.values() for one in found), key=lambda one: one.id))
+    if len(journeys) > MAX_JOURNEYS:
+        remedy = f"stay within {MAX_JOURNEYS}: a client remembers where it stood in each"
+        problems.append(Problem(max(led), 1, 1, None, f"{len(journeys)} journeys", remedy))
     rules = _distinct(placed, readers)
     if POLICY_FILE in roots and not problems:  # else the names may be those of rules with faults
         check_names(readers[POLICY_FILE], roots[POLICY_FILE], rules, [one.name for one in policy.classes])
@@ -256,7 +274,7 @@ def load(
     if problems:
         return tuple(unsure.folded(problems))
     paused, resumed = of_rules(pauses, rules)
-    asking = (tuple(rules), features, tiers, declared.definitions, life, traits)
+    asking = (tuple(rules), journeys, features, tiers, declared.definitions, life, traits)
     return RuleSet(
         digest=digest(files),
         files=tuple(sorted(files.items())),
@@ -282,6 +300,7 @@ def load(
         teams=teams,
         assignment=assignment,
         advisors=advisors,
+        journeys=journeys,
     )
 
 

@@ -14,6 +14,7 @@ from engine.core.contract.events import Channel, Kind
 from engine.core.contract.outbound import Audience
 from engine.core.language.expressions import TEXT, Expression, Fault, Scope, number
 from engine.core.rules.names import Scopes, is_personal
+from engine.core.rules.occasion import Occasion
 from engine.core.rules.policy import USUAL, ContactPolicy
 from engine.core.rules.ruleset import Rule, Service, Tiers
 from engine.rulefile.read.occasions import OCCASION_KEYS, read_occasion
@@ -40,6 +41,11 @@ REQUIRED: Final = (
 )
 POLICY_KEYS: Final = ("class", "tags", "campaign", "still", "holdout", "breaker", "offers", "same_text", "then")
 OPTIONAL: Final = ("version", "was", *OCCASION_KEYS, "channels", "parameters", "serves", *POLICY_KEYS, "tests")
+# what a rule does, in whatever file
+ACTION_KEYS: Final = (
+    *("title", "kind", "audience", "channels", "priority", "cooldown", "expires", "template", "parameters"),
+    *("description", *POLICY_KEYS),
+)
 OFFER_KEYS: Final = ("product",)
 MAX_TAGS: Final = 8
 MAX_COOLDOWN_S: Final = 365 * DAY_S
@@ -91,6 +97,22 @@ def _rule(reader: Reader, node: Node, scopes: Scopes, tiers: Tiers, policy: Cont
     before = reader.faults
     fields = reader.mapping(node, REQUIRED, OPTIONAL)
     occasion, when = read_occasion(reader, node, fields, scopes)
+    rule = read_action(reader, node, fields, occasion, when, scopes, policy)
+    stages = scopes[None]["client.stage"].type.values or ()
+    read_tests(reader, fields.get("tests"), rule, tiers, stages, sound=reader.faults == before)
+    return rule
+
+
+def read_action(
+    reader: Reader,
+    node: Node,
+    fields: dict[str, Node],
+    occasion: Occasion,
+    when: Expression,
+    scopes: Scopes,
+    policy: ContactPolicy,
+) -> Rule:
+    """The rule of these fields; keys that are not among them are blank."""
     known: dict[str, Scope] = {str(trigger): scopes[trigger] for trigger in occasion.triggers}
     kind = reader.choice(fields.get("kind"), KINDS)
     audience = reader.choice(fields.get("audience"), AUDIENCES)
@@ -111,7 +133,7 @@ def _rule(reader: Reader, node: Node, scopes: Scopes, tiers: Tiers, policy: Cont
     if "offers" in fields:
         suits = policy.suitability is not None
         offers = _offers(reader, fields["offers"], known, dict(parameters), suitability=suits)
-    rule = Rule(
+    return Rule(
         id=reader.word(fields.get("id"), KEBAB),
         version=reader.integer(fields["version"], 1, 1_000_000) if "version" in fields else 1,
         title=reader.words(fields.get("title"), 120),
@@ -141,9 +163,6 @@ def _rule(reader: Reader, node: Node, scopes: Scopes, tiers: Tiers, policy: Cont
         same_text_s=_same_text(reader, fields["same_text"], audience) if "same_text" in fields else None,
         breaker=read_bounds(reader, fields["breaker"]) if "breaker" in fields else None,
     )
-    stages = scopes[None]["client.stage"].type.values or ()
-    read_tests(reader, fields.get("tests"), rule, tiers, stages, sound=reader.faults == before)
-    return rule
 
 
 def _class(reader: Reader, node: Node, fields: dict[str, Node], audience: str, classes: tuple[str, ...]) -> str:

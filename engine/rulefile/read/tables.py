@@ -19,11 +19,11 @@ from engine.core.language.types import DURATION, MONEY, TIME
 from engine.core.rules.policy import Product, Suitability
 from engine.core.rules.tables import Bound, Cell, Declared, Hit, Row, Table, Value
 from engine.core.text import plain
-from engine.rulefile.read.table_checks import tell_gaps_and_overlaps
 from engine.rulefile.source.csv_file import Sheet, Sheets, where
 from engine.rulefile.source.document import Listing, Mapping, Node, Scalar
 from engine.rulefile.source.fields import DAY_S, Reader, nearest
 from engine.rulefile.source.spreadsheet import number_meant
+from engine.rulefile.source.table_checks import tell_gaps_and_overlaps
 
 HITS: Final = ("first", "unique")
 UNITS: Final = (MONEY, "days", "ratio", "count", "shares", "score")

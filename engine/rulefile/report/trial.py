@@ -19,6 +19,7 @@ from engine.rulefile.read.load import DirectoryError, load, read_directory
 from engine.rulefile.report.check import FAULTY, GOOD, UNUSABLE
 from engine.rulefile.source.document import Node
 from engine.rulefile.stories.cases import RuleTest
+from engine.rulefile.stories.journeys import JourneyTest
 from engine.rulefile.trial.run import Report, Result, run_tests
 
 
@@ -75,7 +76,7 @@ def _print(report: Report, directory: Path, out: TextIO) -> None:
 def failure_lines(result: Result) -> list[str]:
     """What was expected, what happened, and why."""
     test, looked = result.test, result.looked
-    of = "rule" if isinstance(test, RuleTest) else "pool"
+    of = "rule" if isinstance(test, RuleTest) else "journey" if isinstance(test, JourneyTest) else "pool"
     lines = [
         f'{test.file}:{test.line}:{test.column}: {of} "{test.rule}": test "{test.name}" failed',
         f"  expected {test.expected}; {result.failure}",

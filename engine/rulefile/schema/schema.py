@@ -50,9 +50,10 @@ DECLARED: Final[Schema] = {"type": ["object", "null"], "description": "An event 
 DRAFT: Final = "http://json-schema.org/draft-07/schema#"
 
 
-def rules_schema(rule_set: RuleSet | None) -> Schema:
+def rule_parts(rule_set: RuleSet | None) -> Keys:
+    """What a rule can say."""
     known = words_of(rule_set)
-    parts: Keys = {
+    return {
         "id": (word(KEBAB), "Never changes: it names the rule in actions, states and metrics."),
         "was": (
             either(word(KEBAB), items(word(KEBAB))),
@@ -106,7 +107,10 @@ def rules_schema(rule_set: RuleSet | None) -> Schema:
         "breaker": (bounds(), "When it is paused for everybody; policy.yaml says what is missing here."),
         "tests": (items(_test(rule_set)), "What is given, what happens, what is expected."),
     }
-    rule = mapping(parts, rules.REQUIRED, rules.OPTIONAL)
+
+
+def rules_schema(rule_set: RuleSet | None) -> Schema:
+    rule = mapping(rule_parts(rule_set), rules.REQUIRED, rules.OPTIONAL)
     rule["oneOf"] = [{"required": [key]} for key in occasions.KINDS]
     rule["dependencies"] = {
         "for": ["becomes"],
@@ -190,23 +194,27 @@ def _test(rule_set: RuleSet | None) -> Schema:
     }
     expected = mapping(outcome, (), tuple(outcome))
     expected |= {"minProperties": 1, "not": {"required": ["fires", "not"]}}
-    given: Keys = {
-        "client": (either({"const": "unknown"}, _client(rule_set)), "What is known of the client."),
-        "history": (items(_happening(rule_set)), "What came before."),
-        "arm": (choice(cases.ARMS), "Of holdouts; treated unless said."),
-        "draws": ({"type": "object", "additionalProperties": number()}, "What lots give: {visit: 12}."),
-    }
     parts: Keys = {
         "name": (text(120), "What it shows."),
-        "given": (mapping(given, (), story.GIVEN_KEYS), "Who the client is, what came before."),
+        "given": (given(rule_set), "Who the client is, what came before."),
         "at": (text(40), f'When, in the firm\'s time; "{story.AT}" unless said.'),
-        "event": (_one_event(rule_set), "What comes."),
+        "event": (one_event(rule_set), "What comes."),
         "wait": (duration("mhd"), "How much time passes then."),
         "expect": (either({"enum": ["fires", cases.RETRACTED]}, expected), "What is to become of the rule."),
     }
     test = mapping(parts, ("name", "expect"), ("given", "at", "event", "wait"))
     test["anyOf"] = [{"required": ["event"]}, {"required": ["wait"]}]
     return test
+
+
+def given(rule_set: RuleSet | None) -> Schema:
+    parts: Keys = {
+        "client": (either({"const": "unknown"}, _client(rule_set)), "What is known of the client."),
+        "history": (items(_happening(rule_set)), "What came before."),
+        "arm": (choice(cases.ARMS), "Of holdouts; treated unless said."),
+        "draws": ({"type": "object", "additionalProperties": number()}, "What lots give: {visit: 12}."),
+    }
+    return mapping(parts, (), story.GIVEN_KEYS)
 
 
 def _client(rule_set: RuleSet | None) -> Schema:
@@ -247,7 +255,7 @@ def _happening(rule_set: RuleSet | None) -> Schema:
     return step
 
 
-def _one_event(rule_set: RuleSet | None) -> Schema:
+def one_event(rule_set: RuleSet | None) -> Schema:
     kinds = kinds_of(rule_set)
     parts: Keys = _events(rule_set)
     event = mapping(parts, (), in_order(kinds)) | {"minProperties": 1, "maxProperties": 1}
@@ -311,6 +319,7 @@ def rule_file_schemas(rule_set: RuleSet | None, base: str) -> dict[str, Schema]:
     """Every kind of rule file. With a rule set, its names are in them."""
     from engine.rulefile.schema import declarations as other
     from engine.rulefile.schema import roster
+    from engine.rulefile.schema.journeys import journeys_schema
 
     built: Iterable[tuple[str, str, str, Schema]] = (
         ("rules", "Rules", "What is done for clients, and when.", rules_schema(rule_set)),
@@ -329,6 +338,7 @@ def rule_file_schemas(rule_set: RuleSet | None, base: str) -> dict[str, Schema]:
         ("calendar", "Calendar", "Trading days, working days and business hours.", other.calendar_schema()),
         ("advisors", "Advisors", "Who takes clients, and how many.", roster.advisors_schema(rule_set)),
         ("assignment", "Assignment", "Which advisors a client's are.", roster.assignment_schema(rule_set)),
+        ("journeys", "Journeys", "How clients are led from step to step.", journeys_schema(rule_set)),
         ("teams", "Teams", "The departments that can own rules and event types.", other.teams_schema()),
     )
     return {

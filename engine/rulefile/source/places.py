@@ -50,6 +50,12 @@ class Place:
             return None
         return Place(self.file, self.text, above.node.entries[path[-1]][0])
 
+    def item(self, index: int) -> Place | None:
+        """An item of this list."""
+        if not isinstance(self.node, Listing) or index >= len(self.node.items):
+            return None
+        return Place(self.file, self.text, self.node.items[index])
+
     def within(self, offset: int) -> tuple[int, int]:
         """Line and column of a character of this text."""
         assert isinstance(self.node, Scalar)
@@ -68,12 +74,13 @@ class Allowed:
 
 
 class Places:
-    """`rules`, `segments` and `stages` by id; `declared` by key and name, at the name; `roots` by file."""
+    """`rules`, `journeys`, `segments` and `stages` by id; `declared` by key and name, at the name; `roots` by file."""
 
     def __init__(self, files: Iterable[tuple[str, str]], documents: Mapping_[str, Node] | None = None) -> None:
         self.texts = {name: text for name, text in files if name.endswith(".yaml")}
         self.roots: dict[str, Place] = {}
         self.rules: dict[str, Place] = {}
+        self.journeys: dict[str, Place] = {}
         self.segments: dict[str, Place] = {}
         self.stages: dict[str, Place] = {}
         self.declared: dict[str, dict[str, Place]] = {key: {} for key in DECLARING}
@@ -91,11 +98,25 @@ class Places:
                 id_ = at.key("id")
                 if id_ is not None and isinstance(id_.node, Scalar):
                     found[id_.node.value] = at
+        listed = root.key("journeys")
+        for item in listed.node.items if listed and isinstance(listed.node, Listing) else ():
+            self._take_journey(Place(root.file, root.text, item))
         for key in DECLARING:
             entries = root.key(key)
             if entries is not None and isinstance(entries.node, Mapping):
                 for name, (at_key, _) in entries.node.entries.items():
                     self.declared[key][name] = Place(root.file, root.text, at_key)
+
+    def _take_journey(self, at: Place) -> None:
+        """The rule that begins it stands in its entry, those that act in their steps."""
+        id_, entry, steps = at.key("id"), at.key("entry"), at.key("steps")
+        if id_ is None or not isinstance(id_.node, Scalar) or entry is None:
+            return
+        self.journeys[id_.node.value] = at
+        self.rules[id_.node.value] = entry
+        for name in steps.node.entries if steps is not None and isinstance(steps.node, Mapping) else ():
+            if (act := at.key("steps", name, "act")) is not None:
+                self.rules[f"{id_.node.value}/{name}"] = act
 
     def allowed(self) -> list[Allowed]:
         found = []

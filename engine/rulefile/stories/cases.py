@@ -104,8 +104,8 @@ def _test(reader: Reader, node: Node, rule: Rule, tiers: Tiers, stages: tuple[st
         column=column,
         history=history,
         tier=tier,
-        arm=_arm(reader, fields.get("given")),
-        draws=_draws(reader, fields.get("given")),
+        arm=read_arm(reader, fields.get("given")),
+        draws=read_draws(reader, fields.get("given")),
         at_ms=at_ms,
         event=story.events[-1] if len(story.events) > len(history) else None,
         wait_ms=reader.duration(fields["wait"], "mhd", 60, MAX_WAIT_S) * 1000 if "wait" in fields else 0,
@@ -117,13 +117,13 @@ def _channels(rule: Rule) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*rule.channels, *(rule.then.channels if rule.then is not None else ()))))
 
 
-def _arm(reader: Reader, given: Node | None) -> Arm:
+def read_arm(reader: Reader, given: Node | None) -> Arm:
     """Of every holdout; treated unless said."""
     node = given.entries["arm"][1] if isinstance(given, Mapping) and "arm" in given.entries else None
     return "holdout" if node is not None and reader.choice(node, ARMS) == "holdout" else "treated"
 
 
-def _draws(reader: Reader, given: Node | None) -> tuple[tuple[str, float], ...]:
+def read_draws(reader: Reader, given: Node | None) -> tuple[tuple[str, float], ...]:
     """Of lots that are not named, the client of all tests draws the same as ever."""
     node = given.entries["draws"][1] if isinstance(given, Mapping) and "draws" in given.entries else None
     if node is not None and not isinstance(node, Mapping):

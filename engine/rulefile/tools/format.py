@@ -70,7 +70,7 @@ class _Comments:
 def lay_out(paths: Iterable[Path], check_only: bool, say: Callable[[str], object]) -> int:
     """Files, and directories' *.yaml files, laid out in place. 1: one is faulty or, with `check_only`, would change."""
     status = 0
-    for file in (file for path in paths for file in (sorted(path.glob("*.yaml")) if path.is_dir() else [path])):
+    for file in (file for path in paths for file in (_within(path) if path.is_dir() else [path])):
         text = file.read_bytes().decode("utf-8-sig", "surrogateescape")
         written = formatted(file.name, text)
         if not isinstance(written, str):
@@ -87,6 +87,10 @@ def lay_out(paths: Iterable[Path], check_only: bool, say: Callable[[str], object
             replacement.replace(file)
             say(f"{file}: laid out")
     return status
+
+
+def _within(directory: Path) -> list[Path]:
+    return sorted((*directory.glob("*.yaml"), *directory.glob("journeys/*.yaml")))
 
 
 class Unformatted(Exception):

@@ -53,6 +53,13 @@ class Companies:
             self._clients = self._with(clients)
         return self._clients
 
+    def of_journey(self, id_: str) -> Plan:
+        """What is on the way alone: other rules can neither stop it nor take its slots."""
+        acting = [each for each in self.plan.rule_set.rules if each.id.partition("/")[0] == id_]
+        if any(feature in self._of_actions for rule in acting for feature in self._read_by(rule)):
+            return self.plan
+        return self._with([rule.id for rule in acting])
+
     def _read_by(self, rule: Rule) -> Iterator[str]:
         asked = [rule.when, *(value for _, value in rule.parameters), rule.cooldown_by, rule.channels_by, rule.offers]
         for trigger in rule.triggers if self._of_actions else ():

@@ -7,7 +7,7 @@ Holds: a test is decided by the same `decide` as a worker would, with all rules 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Final
@@ -30,13 +30,16 @@ from engine.core.rules.occasion import Trigger
 from engine.core.rules.ruleset import Rule, RuleSet
 from engine.insight.explain import Explainer, Explanation, Look, reached, watched
 from engine.insight.values import MISSING
+from engine.rulefile.read.journeys import FOLDER
 from engine.rulefile.roster.cases import PoolTest, failure, read_pool_tests
 from engine.rulefile.source.document import Mapping, Node, Scalar, index_within, place, read_document
 from engine.rulefile.source.fields import Reader
 from engine.rulefile.source.unsure import Unsure
 from engine.rulefile.stories.cases import RETRACTED, Expected, RuleTest, read_tests
+from engine.rulefile.stories.journeys import JourneyTest, read_journey_tests
 from engine.rulefile.stories.story import CLIENT_ID
 from engine.rulefile.trial.alone import Companies
+from engine.rulefile.trial.journeys import play
 
 Documents = dict[str, Node]
 Key = tuple[int, str]  # where a term begins, and its text
@@ -50,7 +53,7 @@ class Result:
     assignment.yaml is of a pool, not of a rule.
     """
 
-    test: RuleTest | PoolTest
+    test: RuleTest | JourneyTest | PoolTest
     failure: str
     looked: Explanation | None
 
@@ -105,6 +108,7 @@ def run_tests(
     """
     rule_set = replace(rule_set, paused=(), resumed=())
     told = [entry for entry in _told(rule_set, documents) if only in (None, entry.rule.id)]
+    led = {id_: tests for id_, tests in _led(rule_set, documents) if only in (None, id_)}
     shown = rule_set.showing_all()
 
     @cache
@@ -131,7 +135,10 @@ def run_tests(
             ]
     if only is None and rule_set.assignment is not None:
         results += _of_pools(rule_set, documents)
+    for id_, tests in led.items():
+        results += [runner(test.arm, test.draws).play(test, id_) for test in tests]
     untested = tuple(entry.rule.id for entry in told if not entry.tests)
+    untested += tuple(id_ for id_, tests in led.items() if not tests)
     return Report(tuple(results), tuple(branches), of - len(branches), of, untested)
 
 
@@ -171,6 +178,22 @@ def _told(rule_set: RuleSet, documents: Documents | None) -> list[_Told]:
     return told
 
 
+def _led(rule_set: RuleSet, documents: Documents | None) -> Iterator[tuple[str, tuple[JourneyTest, ...]]]:
+    """Of each journey its tests, in the order of the files."""
+    journeys = {journey.id: journey for journey in rule_set.journeys}
+    for file, text in rule_set.files:
+        if not file.startswith(FOLDER):
+            continue
+        root = documents.get(file) if documents else read_document(file, text, published=True)[0]
+        reader = Reader(file, text, Unsure(), kinds=rule_set.kinds)
+        for node in reader.items(reader.mapping(root, ("journeys",))["journeys"]):
+            assert isinstance(node, Mapping)  # of a checked file
+            id_ = node.entries["id"][1]
+            assert isinstance(id_, Scalar)
+            tests = node.entries["tests"][1] if "tests" in node.entries else None
+            yield id_.value, read_journey_tests(reader, tests, journeys[id_.value], rule_set.tiers)
+
+
 class _Runner:
     def __init__(self, plan: Plan) -> None:
         self.companies = Companies(plan)
@@ -204,11 +227,20 @@ class _Runner:
         held = [look for look in looks if look.term.holds]
         return Result(test, failure, held[-1] if held else looks[-1] if looks else None)
 
+    def play(self, test: JourneyTest, id_: str) -> Result:
+        plan = self.companies.of_journey(id_)
+        if plan is not self.plan:
+            self.plan, self.kept = plan, {}
+        states = self._given(test)
+        if test.tier is not None and (tier := states[CLIENT_ID].tier) != test.tier:
+            return Result(test, _elsewhere(test.tier, tier), None)
+        return Result(test, play(plan, states, test, _of_latest), None)
+
     def _decide(self, test: RuleTest, look: Look) -> str:
         """What is not as expected; empty when all is."""
         states = self._given(test)
         if test.tier is not None and (tier := states[CLIENT_ID].tier) != test.tier:
-            return f"the client is given as tier {test.tier}, but its events put it in {tier or 'none'}"
+            return _elsewhere(test.tier, tier)
         inputs: list[Input] = [_of_latest(states, *test.event)] if test.event else []
         if test.wait_ms:
             inputs.append(Due(CLIENT_ID, test.at_ms + test.wait_ms))
@@ -223,7 +255,7 @@ class _Runner:
             return "" if test.rule in gone or Outcome.RETRACTED in outcomes else "nothing was retracted"
         return _failure(test.expected, outcomes, actions) if test.expected.reason else ""
 
-    def _given(self, test: RuleTest) -> dict[str, ClientState]:
+    def _given(self, test: RuleTest | JourneyTest) -> dict[str, ClientState]:
         """The client just before the test's time: what falls due until then does not concern the test.
 
         Tests give much the same clients, and a year has many timers: states on the way are kept.
@@ -243,6 +275,10 @@ class _Runner:
             done = len(events)
         _decide(self.plan, states, test.history[done:])
         return states
+
+
+def _elsewhere(given: str, tier: str | None) -> str:
+    return f"the client is given as tier {given}, but its events put it in {tier or 'none'}"
 
 
 def _decide(plan: Plan, states: dict[str, ClientState], history: Iterable[tuple[str, Event]]) -> None:

@@ -24,7 +24,7 @@ from prometheus_client import (
 from prometheus_client.openmetrics import exposition as openmetrics
 
 from engine import __version__
-from engine.core.client.record import of_stage, of_unknown
+from engine.core.client.record import told_by
 from engine.core.contract.corrections import CORRECTABLE, RESULTS
 from engine.core.contract.outbound import TOPIC_OF_KIND, Rejection
 from engine.core.contract.topics import EVENTS, REROUTED, TOPICS, intake_topics
@@ -122,7 +122,16 @@ class Metrics:
         self.stage_clients = Gauge(
             "engage_stage_clients", "Clients in each stage of their life.", ["partition", "stage"], registry=r
         )
-        self._population = (self.tier_clients, self.stage_clients, self.unknown)
+        self.journey_clients = Gauge(
+            "engage_journey_clients", "Clients at each step of a journey.", ["partition", "journey", "step"], registry=r
+        )
+        self.journeys = Counter("engage_journeys_ended", "Journeys that ended.", ["journey", "reason"], registry=r)
+        self._population = {  # by what a partition counts its clients as
+            "tier": self.tier_clients,
+            "stage": self.stage_clients,
+            "unknown": self.unknown,
+            "journey": self.journey_clients,
+        }
         self.lag = Gauge("engage_lag_records", "Records not yet decided.", ["topic", "partition"], registry=r)
         self.held = Gauge(
             "engage_held_seconds",
@@ -224,13 +233,15 @@ class Metrics:
             "unknown_zones": self.unknown_zones,
             "surveys": self.surveys,
             "survey_scores": self.survey_scores,
+            "journeys": self.journeys,
         }
         self._used: dict[int | None, RuleSet] = {}  # by the worker's partitions; None: by the worker itself
         self._outcomes: dict[str, Outcomes] = {}  # by digest of a rule set that is used
         self._moves: set[tuple[str, str, str]] = set()
         self._notices: set[tuple[str, str]] = set()
         self._of_types = {
-            name: self._counts[name] for name in ("duplicates", "late", "corrections", "surveys", "survey_scores")
+            name: self._counts[name]
+            for name in ("duplicates", "late", "corrections", "surveys", "survey_scores", "journeys")
         } | {"unread": self.unread}
         self._declared: set[tuple[str, ...]] = set()  # series that a rule set declares: which of the above, its labels
         self._begin()
@@ -307,15 +318,11 @@ class Metrics:
 
     def population(self, partition: int, tallies: Mapping[str, int]) -> None:
         """Show a partition's clients by what they are counted as; what has lost its last client is shown no longer."""
-        for gauge in self._population:
+        for gauge in self._population.values():
             gauge.remove_by_labels({"partition": str(partition)})
         for label, clients in tallies.items():
-            if name := of_stage(label):
-                self.stage_clients.labels(partition, name).set(clients)
-            elif name := of_unknown(label):
-                self.unknown.labels(partition, name).set(clients)
-            else:
-                self.tier_clients.labels(partition, label).set(clients)
+            what, *named = told_by(label)
+            self._population[what].labels(partition, *named).set(clients)
 
     def uses(self, partition: int | None, rule_set: RuleSet) -> None:
         """A partition decides by this rule set from now on; None: the worker will, with whatever partition it gets."""
@@ -358,7 +365,7 @@ class Metrics:
 
     def forget(self, partition: int) -> None:
         """A partition that is another worker's now must not be shown here."""
-        for gauge in (*self._population, self.lag, self.lag_seconds, self.held, self.state):
+        for gauge in (*self._population.values(), self.lag, self.lag_seconds, self.held, self.state):
             gauge.remove_by_labels({"partition": str(partition)})
         if self._used.pop(partition, None) is not None:
             self._show_what_is_used()

@@ -207,7 +207,7 @@ class RuleSets:
 
 def _fingerprint(directory: Path) -> object:
     found: list[object] = []
-    for path in sorted(directory.glob("*")):
+    for path in sorted((*directory.glob("*"), *directory.glob("journeys/*"))):
         try:
             stat = path.stat()
         except OSError as error:  # gone meanwhile, a loop of links, not allowed: loading says so, if it matters

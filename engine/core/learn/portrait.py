@@ -67,9 +67,5 @@ def next_portrait_ms(plan: Plan, client: ClientState) -> int:
     portrayal = plan.portrayal
     if portrayal is None:
         return NEVER_MS
-    due_ms = NEVER_MS
-    for wake in portrayal.wakes:
-        base_ms = wake.base(client, None, None)
-        if base_ms is not None:
-            due_ms = min(due_ms, next_flip_ms(wake, base_ms, client.now_ms))
+    due_ms = next_flip_ms(portrayal.wakes, client)
     return min(due_ms, next_slide_ms(plan.layout, client)) if portrayal.slides else due_ms
