@@ -153,9 +153,8 @@ def topics(
     else:
         lacking, differing = run_to_the_end(topics_.differences(settings, real_clients()))
         missing = [topic.name for topic in lacking]
-    add = f" --prefix {settings.prefix}" if settings.prefix else ""
     lines = [f"{name}: created" for name in created]
-    lines += [f"{name}: missing; create it with `engage topics --create{add}`" for name in missing]
+    lines += [f"{name}: missing; create it with `{settings.create_topics}`" for name in missing]
     good = not (missing or differing)
     answer(
         as_json,

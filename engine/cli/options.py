@@ -86,5 +86,8 @@ def run_to_the_end(work: Coroutine[Any, Any, Any]) -> Any:
         with asyncio.Runner() as runner:
             runner.get_loop().set_exception_handler(tell_later)
             return runner.run(work)
-    except (Refused, Unavailable) as error:
+    except Refused as error:
         raise click.ClickException(str(error)) from error
+    except Unavailable as error:
+        where = f"--{error.system}, ENGAGE_{error.system.upper()} or the file of settings says where it is"
+        raise click.ClickException(f"{str(error).rstrip('.')}; {where}") from error

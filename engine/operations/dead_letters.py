@@ -201,5 +201,5 @@ async def _resent(settings: Settings, clients: Clients, consumer: Consumer) -> s
 async def _partitions(settings: Settings, clients: Clients, topic: str) -> list[TopicPartition]:
     counts = await partition_counts(settings, clients, [topic])
     if topic not in counts:
-        raise Refused(f"the topic {topic} does not exist: create it with `engage topics --create`")
+        raise Refused(f"the topic {topic} does not exist: create it with `{settings.create_topics}`")
     return [TopicPartition(topic, number) for number in range(counts[topic])]

@@ -155,7 +155,7 @@ async def told_since(
     name = settings.topic(DECISIONS)
     partitions = (await partition_counts(settings, clients, [name])).get(name)
     if partitions is None:
-        raise Refused(f"there is no topic {name}: create it with `engage topics --create`")
+        raise Refused(f"there is no topic {name}: create it with `{settings.create_topics}`")
     tp = TopicPartition(name, partitioner(partitions)(key))
     async with reader(settings, clients, [name], fetch_max_wait_ms=20) as consumer:
         end = (await consumer.end_offsets([tp]))[tp]

@@ -22,8 +22,17 @@ class _Boot(BootStrategy):  # type: ignore[misc]
     enable_kafka_producer = False
 
 
+async def _unsigned(_request: Any, response: Any) -> None:
+    response.headers["Server"] = "engage"  # aiohttp adds its own where there is none
+
+
 class App(faust.App):  # type: ignore[misc]
     BootStrategy = _Boot
+
+    def on_webserver_init(self, web: Any) -> None:
+        """No answer says by which versions of which programs it was made."""
+        super().on_webserver_init(web)
+        web.web_app.on_response_prepare.append(_unsigned)
 
     async def on_shutdown(self) -> None:
         """Close what Faust opens at its start all the same: the event loop of a consumer's thread that never runs."""
@@ -43,6 +52,8 @@ def faust_app(settings: Settings) -> App:
         web_port=settings.web_port,
         web_enabled=True,
         web_in_thread=False,
+        web_router_enabled=False,  # Faust's own pages say nothing here
+        web_tables_enabled=False,
         datadir=directory.name,  # Faust makes a directory even without tables
     )
     app.add_context(directory)  # removed when the app ends

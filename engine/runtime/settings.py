@@ -237,6 +237,11 @@ class Settings(BaseSettings):
     def resent_topic(self) -> str:
         return f"{self.prefix}{self.app_id}-resent"
 
+    @property
+    def create_topics(self) -> str:
+        """The command that creates what is missing."""
+        return f"engage topics --create{f' --prefix {self.prefix}' if self.prefix else ''}"
+
     def kafka_client(self, retry_backoff_ms: int = 100) -> dict[str, Any]:
         """Arguments that every aiokafka client takes. It asks again after the backoff, also while Kafka is away."""
         arguments: dict[str, Any] = {

@@ -37,7 +37,9 @@ def test_a_topic_published_to_is_missing(engine: Installation) -> None:
     gone = engine.settings.topic("alerts")
     engine.admin.delete_topics([gone])[gone].result(120)
     eventually(lambda: gone not in engine.admin.list_topics(timeout=60).topics, "the topic is gone")
-    assert engine.refusal().startswith(f"topics are missing: {gone}. Create them with `engage topics --create`")
+    assert engine.refusal().startswith(
+        f"topics are missing: {gone}. Create them with `{engine.settings.create_topics}`"
+    )
 
 
 def test_inbound_topics_differ_in_partitions(install: MakeInstallation) -> None:

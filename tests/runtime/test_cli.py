@@ -332,4 +332,19 @@ def test_a_redis_that_is_away_is_said(arguments):
     result = engage(*arguments, "--redis", "redis://127.0.0.1:1/0")
     assert result.exit_code == 1
     assert "redis is away" in result.stderr
+    assert "; --redis, ENGAGE_REDIS or the file of settings says where it is\n" in result.stderr
     assert "Traceback" not in result.output
+
+
+def test_a_kafka_that_is_away_is_said_with_what_names_it():
+    result = engage("topics", "--kafka", "127.0.0.1:1")
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "Error: kafka is away: no broker answers at 127.0.0.1:1; "
+        "--kafka, ENGAGE_KAFKA or the file of settings says where it is\n"
+    )
+
+
+def test_what_creates_topics_says_the_prefix():
+    assert Settings().create_topics == "engage topics --create"
+    assert Settings(prefix="ev.").create_topics == "engage topics --create --prefix ev."

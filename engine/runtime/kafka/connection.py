@@ -106,9 +106,9 @@ async def start(client: Admin | Consumer | Producer, settings: Settings) -> None
         try:
             async with asyncio.timeout(15):
                 await client.start()
-        except KafkaConnectionError:
+        except KafkaConnectionError as error:
             await _try_credentials(settings)
-            raise
+            raise Unavailable("kafka", f"no broker answers at {settings.kafka}") from error
 
 
 async def _try_credentials(settings: Settings) -> None:

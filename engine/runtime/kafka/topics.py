@@ -197,7 +197,7 @@ async def partition_count(settings: Settings, clients: Clients) -> int:
         found = await partition_counts(settings, clients, everything)
     missing = [name for name in everything if not found.get(name)]
     if missing:
-        raise Refused(f"topics are missing: {', '.join(missing)}. Create them with `engage topics --create`")
+        raise Refused(f"topics are missing: {', '.join(missing)}. Create them with `{settings.create_topics}`")
     counts = {name: found[name] for name in wanted}
     if len(set(counts.values())) > 1:
         listed = ", ".join(f"{name} {number}" for name, number in counts.items())

@@ -86,7 +86,7 @@ class Health:
 
 
 def add_pages(app: Any, health: Health, metrics: Metrics, partitions: Partitions, rule_sets: RuleSets) -> None:
-    """/metrics, /health/live and /health/ready. Faust's types ask of a page what its own pages do not do."""
+    """/metrics, /health/live, /health/ready and /health. Faust asks of a page what its own pages do not do."""
 
     @app.page("/metrics")
     async def show_metrics(web: Web, request: Request) -> Response:
@@ -105,7 +105,9 @@ def add_pages(app: Any, health: Health, metrics: Metrics, partitions: Partitions
     async def live(web: Web, request: Request) -> Response:
         return web.json({"live": True})
 
-    @app.page("/health/ready")
     async def ready(web: Web, request: Request) -> Response:
         body = health.report()
         return web.json(body, status=200 if body["ready"] else 503)
+
+    for path in ("/health/ready", "/health"):
+        app.page(path)(ready)
