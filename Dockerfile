@@ -4,7 +4,7 @@ WORKDIR /build
 RUN python -m venv --without-pip /opt/engage
 COPY requirements-runtime.lock .
 RUN pip --python /opt/engage/bin/python install --no-cache-dir --require-hashes --requirement requirements-runtime.lock
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml setup.py README.md LICENSE ./
 COPY engine engine
 COPY rules rules
 COPY schemas schemas

@@ -5,19 +5,29 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 UV_VERSION := 0.13.9
 ATHERIS_VERSION := 3.0.0
 
+# Tests run on the Python sources, unless they are told otherwise: what they replace of the core is then replaced.
+CORE_OF_TESTS = ENGAGE_CORE=$(or $(CORE),pure)
+
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-kafka test-kafka-short test-clients test-simulation faults overload simulate policy fuzz check format bench calendar schemas docs lock clean
+.PHONY: help setup compiled wheel demo test test-kafka test-kafka-short test-clients test-simulation faults overload simulate policy fuzz check format bench calendar schemas docs lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: .venv/.ready  ## the virtual environment with locked dependencies and .venv/bin/engage
+setup: compiled  ## the virtual environment with locked dependencies and .venv/bin/engage; the core compiled, where a C compiler is
+
+compiled: .venv/.ready  ## the core compiled by mypyc, and which form runs; again after each change of engine/core
+	@$(BIN)/python tools/compile_core.py $(COMPILE)
+
+wheel: .venv/.ready  ## dist/*.whl with the compiled core, for this Python and this kind of machine
+	@$(BIN)/python tools/compile_core.py --required
+	@$(BIN)/python -m pip --disable-pip-version-check wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 
 demo: .venv/.ready  ## the engine with a simulated broker's clients, in the terminal; SECONDS=30 of it, then it ends
 	@exec $(BIN)/engage demo $(if $(SECONDS),--seconds $(SECONDS))
 
-test: .venv/.ready  ## all tests that need neither Java nor Docker
-	$(BIN)/pytest --numprocesses auto --dist loadfile
+test: .venv/.ready  ## all tests that need neither Java nor Docker; CORE=compiled on the compiled core
+	$(CORE_OF_TESTS) $(BIN)/pytest --numprocesses auto --dist loadfile
 
 test-kafka: .venv/.ready  ## all tests on real Apache Kafka, some 10 minutes (needs Java 17 and Maven; fetches Kafka once)
 	$(BIN)/pytest tests/kafka tests/services -m kafka --numprocesses 2 --dist loadfile
@@ -33,8 +43,8 @@ faults: .venv/.ready  ## kill, pause and cut off everything on real Kafka and Re
 	$(BIN)/python -m tests.faults --rounds $(or $(ROUNDS),20) $(if $(SEED),--seed $(SEED))
 	$(BIN)/python -m tests.faults --rounds $(or $(ROUNDS),20) $(if $(SEED),--seed $(SEED)) --redis cluster
 
-simulate: .venv/.ready  ## the engine on a virtual clock over a Kafka and Redis in memory, with faults by seed; SEEDS=2000
-	$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),2000)
+simulate: .venv/.ready  ## the engine on a virtual clock over a Kafka and Redis in memory, with faults by seed; SEEDS=2000 CORE=compiled
+	$(CORE_OF_TESTS) $(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),2000)
 
 policy: .venv/.ready  ## the contact policy against a slow model of its manual, random histories by seed; HISTORIES=100000 START=0
 	$(BIN)/python -m tests.properties.policy_model --histories $(or $(HISTORIES),10000) --start $(or $(START),0)

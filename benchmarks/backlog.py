@@ -48,6 +48,7 @@ class Engine:
     rules: Path
     prefix: str = ""
     options: tuple[str, ...] = ()
+    core: str = ""  # see Worker
 
     def create_topics(self) -> None:
         command = [sys.executable, "-m", "engine.cli", "topics", "--create", *self._names()]
@@ -60,7 +61,7 @@ class Engine:
         port = free_port()
         redis = ["--redis", self.servers.store.url, "--web-port", str(port)]
         arguments = [*self._names(), *redis, "--rules", str(self.rules), *self.options]
-        return Worker(arguments, f"http://127.0.0.1:{port}")
+        return Worker(arguments, f"http://127.0.0.1:{port}", self.core)
 
     def _names(self) -> list[str]:
         names = ["--kafka", self.servers.kafka.bootstrap, "--app-id", self.app_id]

@@ -16,6 +16,7 @@ import time
 from collections import deque
 from pathlib import Path
 
+from engine.compiled import form
 from tests.services.process import REPOSITORY, end_with_parent
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -46,7 +47,8 @@ def peak_mb(pid: int) -> float:
 class Worker:
     """`engage run` as a process. `ready_cpu_s` is what it had used when its first partition began to run."""
 
-    def __init__(self, arguments: list[str], url: str = "") -> None:
+    def __init__(self, arguments: list[str], url: str = "", core: str = "") -> None:
+        """`core`: the form of it that runs; as the installation has it when left out."""
         self.url = url
         self.began = time.monotonic()
         self.ready_s = self.ready_cpu_s = 0.0
@@ -59,6 +61,7 @@ class Worker:
             stdout=subprocess.DEVNULL,
             text=True,
             preexec_fn=end_with_parent(),
+            env=os.environ | ({form.VARIABLE: core} if core else {}),
         )
         self.pid = self._process.pid
         self._reading = threading.Thread(target=self._read, daemon=True)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+
+os.environ.setdefault("ENGAGE_CORE", "pure")  # unless told otherwise, before the engine is imported
+
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -16,6 +16,7 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Final, Self
 
+from engine.compiled import form
 from tests.services.process import REPOSITORY
 
 FILE: Final = REPOSITORY / "benchmarks" / "results.md"
@@ -52,7 +53,7 @@ class Row:
 
     @classmethod
     def of(cls, trades: int, clients: int, alone: float, with_redis: float, ratios: Mapping[str, float]) -> Self:
-        machine = f"{os.cpu_count()} cores, Python {platform.python_version()}"
+        machine = f"{os.cpu_count()} cores, Python {platform.python_version()}, core {form.RUNNING}"
         by_peer = [f"{ratios[peer]:.3f}" for peer in ("aiokafka loop", "Bytewax", "Quix Streams")]
         date = dt.datetime.now(dt.UTC).date().isoformat()
         return cls(

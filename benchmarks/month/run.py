@@ -1,4 +1,5 @@
-"""The month's job: the engine before and after its peers, each in turn on the same bytes; then live.
+"""The month's job: the engine before and after its peers, each in turn on the same bytes; then live. Where the core is
+compiled, its Python sources run beside, before and after, too.
 
 Enters: sizes. Leaves: tables, figures, and whether all actions are those of an offline replay.
 """
@@ -22,10 +23,12 @@ from benchmarks.peers import rival
 from benchmarks.peers.process import PEERS, measure
 from benchmarks.sides import Measured, expected, print_table, same_actions
 from benchmarks.wire import engine_actions
+from engine.compiled import form
 from tests.services.kafka import KafkaBroker
 from tests.services.redis import RedisServer
 
 BEFORE, AFTER = "Engage before", "Engage after"
+PURE_BEFORE, PURE_AFTER = "pure before", "pure after"  # on the Python sources of the core
 
 
 class Run:
@@ -48,8 +51,8 @@ class Run:
             self.sides["plain Faust"], actions = rival.measure(self._servers, self._rules, self._profiles, trades)
             self.same &= same_actions("plain Faust", actions, self._wanted[: len(trades)])
 
-    def engine(self, name: str, prefix: str) -> Sizes:
-        engine = Engine(self._servers, "month", self._rules, prefix, ("--clock", "event"))
+    def engine(self, name: str, prefix: str, core: str = "") -> Sizes:
+        engine = Engine(self._servers, "month", self._rules, prefix, ("--clock", "event"), core)
         with self._servers.redis_client() as store:
             store.flushall()
         redis_bytes = sizes.redis_bytes(engine)
@@ -81,9 +84,12 @@ class Run:
         found = {}
         print("\nEngage / peer, of events per CPU-second (with Redis' CPU):", flush=True)
         for name, side in self.sides.items():
-            if side not in turns:
+            if side not in turns and name not in (PURE_BEFORE, PURE_AFTER):
                 found[name] = alone / side.events_per_cpu_s
                 print(f"  {name:<16}{found[name]:8.2f} ({with_redis / side.events_per_cpu_s:.2f})", flush=True)
+        if form.RUNNING == form.COMPILED:
+            pure = mean(self.sides[name].events_per_cpu_s for name in (PURE_BEFORE, PURE_AFTER))
+            print(f"  {'the core pure':<16}{alone / pure:8.2f} (compiled / pure)", flush=True)
         return found, history.Row.of(len(self.trades), len(self._profiles), alone, with_redis, found)
 
 
@@ -94,8 +100,13 @@ def run(given: argparse.Namespace, directory: Path) -> tuple[dict[str, Any], boo
         servers = Servers(kafka, redis, given.partitions)
         ran = Run(given, servers, rules)
         ran.plain_faust()
+        pure = form.PURE if form.RUNNING == form.COMPILED else None
         kept = ran.engine(BEFORE, "before-")
+        if pure:
+            ran.engine(PURE_BEFORE, "pure-before-", pure)
         ran.peers("before-")
+        if pure:
+            ran.engine(PURE_AFTER, "pure-after-", pure)
         ran.engine(AFTER, "after-")
         print_table(ran.sides)
         ratios, row = ran.ratios()

@@ -23,6 +23,7 @@ from engine.cli import rules as cli_rules
 from engine.cli.odd import DIRECTORY, FILE, NEW_FILE, refuse_odd_values
 from engine.cli.options import load_settings, real_clients, run_to_the_end, settings_options
 from engine.cli.output import JSON, Commands, answer, progressing
+from engine.compiled import form
 from engine.core.contract.outbound import Rejection
 from engine.runtime import settings as settings_
 from engine.runtime.settings import Settings
@@ -38,7 +39,7 @@ async def _with_redis(settings: Settings, work: Callable[[Clients, AnyRedis], Co
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
-@click.version_option(__version__, prog_name="engage")
+@click.version_option(__version__, prog_name="engage", message=f"%(prog)s, version %(version)s, core: {form.RUNNING}")
 def main() -> None:
     """Engage: an event-driven engagement engine for securities firms.
 

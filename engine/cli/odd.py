@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from engine.compiled import form
 from engine.runtime.addresses import is_host, odd_characters
 from engine.runtime.settings import Settings
 
@@ -118,7 +119,7 @@ NAMED: Final = 10
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
     """The variables that are named like settings without being one, each with the setting that is probably meant."""
-    known = [name.upper() for name in Settings.model_fields]
+    known = [*(name.upper() for name in Settings.model_fields), form.VARIABLE.removeprefix("ENGAGE_")]
     found = []
     for variable, value in sorted(environment.items()):
         prefix, name = variable[:7].upper(), variable[7:].upper()

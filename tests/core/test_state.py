@@ -14,6 +14,7 @@ from engine.core.plan import features
 from engine.core.plan.compile import Plan
 from engine.core.rules.occasion import on
 from tests.core.making import Desk, at, balance, login, plan_of, profile, rule, shipped_plan, trade
+from tests.core_form import replaces_parts
 
 LARGEST_STATE_BYTES = 37_000
 
@@ -104,6 +105,7 @@ ONCE = (
 )
 
 
+@replaces_parts
 def test_columns_that_0_1_0_named_by_the_text_of_their_filter_are_found_again(monkeypatch):
     with monkeypatch.context() as then:
         then.setattr(features, "column_key", features.old_column_key)

@@ -19,6 +19,7 @@ from engine.rulefile.proof.worlds import scope_of
 from engine.rulefile.trial.run import run_tests
 from tests.core.making import FEATURES, Desk, at, balance, login, plan_of, rule, trade
 from tests.core.test_features import desk, value, values
+from tests.core_form import needs_sources
 from tests.rulefile.sample import FILES, good
 
 TOP = "  fav: {source: trades, aggregate: top, field: symbol, window: 7d}\n"
@@ -28,6 +29,7 @@ SINCE = "  fav: {source: trades, aggregate: top, field: symbol, since: {on: logi
 
 @pytest.fixture
 def few(monkeypatch):
+    needs_sources()
     monkeypatch.setattr(tallies, "MAX_TALLIES", 4)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -11,26 +12,47 @@ from pathlib import Path
 
 import pytest
 
+from engine.compiled import form
 from engine.runtime.rule_sets import shipped as shipped_
 from tests.services.process import REPOSITORY
 
 BUILD = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Unpacked where pip would put it: the package, and beside it what comes with it."""
-    source, built, site = (tmp_path_factory.mktemp(name) for name in ("source", "built", "site"))
+def build(directory: Path, *left_out: str) -> tuple[str, Path]:
+    """The wheel's name, and it unpacked where pip would put it: the package, and beside it what comes with it."""
+    source, built, site = (directory / name for name in ("source", "built", "site"))
+    for folder in (source, built, site):
+        folder.mkdir()
     copied = re.findall(r"^COPY ((?!--from).*) \S+$", (REPOSITORY / "Dockerfile").read_text(), re.MULTILINE)
     for name in " ".join(copied).split():
         if (REPOSITORY / name).is_dir():
-            shutil.copytree(REPOSITORY / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(REPOSITORY / name, source / name, ignore=shutil.ignore_patterns("__pycache__", *left_out))
         else:
             shutil.copy(REPOSITORY / name, source / name)
     subprocess.run([sys.executable, "-c", BUILD, built], cwd=source, check=True, capture_output=True)
-    with zipfile.ZipFile(next(built.glob("*.whl"))) as file:
+    wheel = next(built.glob("*.whl"))
+    with zipfile.ZipFile(wheel) as file:
         file.extractall(site)
+    return wheel.name, site
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    name, site = build(tmp_path_factory.mktemp("wheel"), "built")
+    assert name.endswith("-py3-none-any.whl")
+    assert not [*site.rglob("*.so")]
     return site
+
+
+@pytest.mark.skipif(not (form.PLACES / form.digest()).is_dir(), reason="not compiled (make compiled)")
+def test_it_carries_the_compiled_core_where_that_was_built(tmp_path: Path) -> None:
+    name, site = build(tmp_path)
+    assert not name.endswith("-any.whl")  # for one Python and one kind of machine
+    shown = "from engine.core.decide import path; print(path.__file__)"
+    environment = {k: v for k, v in os.environ.items() if k != form.VARIABLE} | {"PYTHONPATH": str(site)}
+    file = subprocess.run([sys.executable, "-c", shown], cwd=site, env=environment, check=True, capture_output=True)
+    assert file.stdout.decode().startswith(str(site / "engine/compiled/built" / form.digest()))
 
 
 def names(folder: Path) -> set[str]:

@@ -29,6 +29,7 @@ from engine.core.rules.occasion import BECOMES
 from engine.core.rules.policy import Cap
 from engine.core.rules.ruleset import Rule
 from tests.core.making import FEATURES, event_of, plan_of, rule, shipped_plan
+from tests.core_form import attribute_names
 from tests.properties.histories import LAST_MS, histories, quick
 
 EAGER = plan_of(
@@ -275,12 +276,12 @@ PASSING = (
 
 
 def attributes(plan: Plan, client: ClientState) -> dict[str, object]:
-    found = {name: getattr(client, name) for name in ClientState.__slots__ if name not in PASSING}
+    found = {name: getattr(client, name) for name in attribute_names(ClientState) if name not in PASSING}
     return found | {"activities": {source: of_activity(client.activities[source]) for source in plan.layout.sources}}
 
 
 def of_activity(activity: Activity) -> dict[str, object]:
-    found = {name: getattr(activity, name) for name in Activity.__slots__ if name not in PASSING}
+    found = {name: getattr(activity, name) for name in attribute_names(Activity) if name not in PASSING}
     return found | {"hours": activity.hours and of_activity(activity.hours)}
 
 

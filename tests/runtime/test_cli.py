@@ -19,6 +19,7 @@ from engine import __version__
 from engine.cli import output
 from engine.cli.main import main
 from engine.cli.output import SECTIONS
+from engine.compiled import form
 from engine.core.contract.topics import inbound_topics
 from engine.runtime.settings import Settings
 from tests.services.process import REPOSITORY
@@ -54,7 +55,7 @@ def history() -> bytes:
 
 
 def test_version_and_help():
-    assert engage("--version").output.strip() == f"engage, version {__version__}"
+    assert engage("--version").output.strip() == f"engage, version {__version__}, core: {form.RUNNING}"
     shown = engage("-h").output
     for command in main.commands:
         assert f"  {command}" in shown

@@ -24,6 +24,7 @@ from engine.runtime.protocol.writes import Write, decode_writes, encode_writes, 
 from engine.runtime.rule_sets.archive import HEAD, RuleSetArchive
 from engine.runtime.settings import load
 from tests.core.making import at, balance, login, profile, trade
+from tests.core_form import replaces_parts
 from tests.rulefile.sample import FILES, good
 from tests.runtime.driving import HELLO, Bench, Faultless, Topics, all_batches, by_client, take_turns, topics_of
 from tests.versions import neighbour, too_new
@@ -163,6 +164,7 @@ async def test_an_older_worker_does_not_apply_a_newer_ones_unit():
         assert (await bench.started()).offsets != worker.offsets
 
 
+@replaces_parts
 async def test_an_older_worker_waits_at_a_state_of_a_newer_one(monkeypatch):
     bench, topics = Bench(HELLO), some_topics()
     first, second, *_ = all_batches(topics, 10)

@@ -11,6 +11,7 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
+from engine.compiled import form
 from tests.simulation import first_seeds
 from tests.simulation.bugs import BUGS, BY_SCENARIO
 from tests.simulation.run import first_seed, report, run_many
@@ -43,6 +44,8 @@ def main() -> int:
         "--first-seeds", action="store_true", help="find the seeds of first_seeds.py anew, and write it"
     )
     given = parser.parse_args()
+    if form.RUNNING == form.COMPILED and (given.bug or given.first_seeds):
+        parser.error(f"a deliberate bug replaces functions of the core: run it with {form.VARIABLE}={form.PURE}")
     if given.first_seeds:
         return write_first_seeds(given.processes)
     if given.keep is not None:
@@ -64,7 +67,7 @@ def main() -> int:
         report(failed[0], given.bug)
         return 1
     seconds = time.monotonic() - began
-    print(f"{given.seeds} seeds, none fails, {seconds:.0f} s. Seeds in which it happened:")
+    print(f"{given.seeds} seeds, none fails, {seconds:.0f} s, core: {form.RUNNING}. Seeds in which it happened:")
     print("\n".join(f"  {number:6} {what}" for what, number in sorted(seen.items())))
     return 0
 

@@ -41,6 +41,7 @@ RIM = ("runtime", "runtime.protocol", "runtime.kafka", "runtime.redis", "runtime
 READERS = (*CORE, "insight", *RULEFILE, "rulefile.report", "rulefile.tools", "rulefile.schema")
 BELOW_COMMANDS = (*READERS, *RIM, "runtime.rule_sets", "processors")
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
+    "compiled": (),
     "core": (),
     "core.contract": ("core",),
     "core.reading": ("core", "core.contract"),
@@ -68,7 +69,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "runtime.protocol": ("core", "core.contract", "core.reading", "runtime"),
     "runtime.kafka": (*CORE, "runtime", "runtime.protocol"),
     "runtime.redis": (*CORE, "runtime", "runtime.protocol"),
-    "runtime.observe": (*CORE, "runtime", "runtime.protocol"),
+    "runtime.observe": (*CORE, "compiled", "runtime", "runtime.protocol"),
     "runtime.rule_sets": (*READERS, *RIM),
     "processors": (*CORE, *RIM),
     "runtime.worker": BELOW_COMMANDS,
@@ -78,7 +79,10 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "reports": (*BELOW_COMMANDS, "operations", "publish"),
     "loading": (*BELOW_COMMANDS, "operations"),
     "demo": (*BELOW_COMMANDS, "operations"),
-    "cli": (*BELOW_COMMANDS, "runtime.worker", "operations", "advisors", "reports", "loading", "publish", "demo"),
+    "cli": (
+        *(*BELOW_COMMANDS, "compiled", "runtime.worker", "operations", "advisors", "reports", "loading", "publish"),
+        "demo",
+    ),
 }
 MAX_MODULES = 10  # a room that needs more is two rooms
 CORE_THIRD_PARTY = {"msgpack", "msgspec", "pydantic", "pydantic_core"}

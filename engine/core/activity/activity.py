@@ -247,12 +247,13 @@ class Activity:
             return 0 if distinct else None
         return min(len(entry[1]), MAX_DISTINCT) if distinct else entry[1][2]
 
-    def _carried(self, column: int, start: int, end: int, first_day: int, until: int) -> tuple[int, int]:
+    def _carried(self, column: int, start: int, end: int, first_day: int, until: int) -> tuple[Any, int]:
         """(sum, number) of daily closing values for the days of the window before `until`, each day without one as
         the last.
         """
         days, values = self.days, self.columns[column]
-        total = number = 0
+        total: Any = 0
+        number = 0
         if start > 0:
             reached, value = first_day + 1, values[start - 1]
         elif end > 0:

@@ -148,36 +148,42 @@ SECTIONS: Final = (
 )  # fmt: skip
 
 
-def _sections_function() -> Callable[[ClientState], dict[str, Any]]:
-    """What makes a client's SECTIONS: each its version and body, or these packed if they are kept for the next time.
+def sections_source() -> str:
+    """The text of `sections_of`, which makes a client's SECTIONS: each its version and body, or these packed if they
+    are kept for the next time.
 
     One test for each field, in a row: loops over sections and fields would take most of the time of packing a state.
     """
-    lines = ["def sections_of(client):", "    sections, kept = {}, client.packed"]
-    space: dict[str, Any] = {"by_time": _by_time, "pack": _pack}
+    lines = ["def sections_of(client: ClientState, by_time: Any, pack: Any) -> dict[str, Any]:"]
+    lines += ["    body: dict[str, Any]", "    values: Any", "    found: Any"]
+    lines += ["    sections: dict[str, Any] = {}", "    kept = client.packed"]
     for section in SECTIONS:
         name, indent = section.name, "    "
         if section.kept_packed:
-            space[f"{name}_of"] = section.values
-            lines += [f"    values, found = {name}_of(client), kept.get({name!r})"]
+            own = ", ".join(f"client.{attribute}" for attribute, _, _ in section.fields)
+            lines += [f"    values = (client.client_id, {own})", f"    found = kept.get({name!r})"]
             lines += ["    if found is None or found[0] != values:"]
             indent += "    "
         lines += [f"{indent}body = {{}}"]
         for attribute, stored_as, blank in section.fields:
-            written = "by_time(value)" if stored_as == SAID else "value"
+            value = f"client.{attribute}"
+            written = f"by_time({value})" if stored_as == SAID else value
             test = " is not None" if blank is None else f" != {blank}" if blank else ""
-            lines += [f"{indent}if (value := client.{attribute}){test}: body[{stored_as!r}] = {written}"]
+            lines += [f"{indent}if {value}{test}: body[{stored_as!r}] = {written}"]
         if section.kept_packed:
             lines += [f"{indent}found = values, pack([{section.version}, body]) if body else b''"]
             lines += [f"{indent}kept[{name!r}] = found", f"    if found[1]: sections[{name!r}] = found[1]"]
         else:
             lines += [f"    if body: sections[{name!r}] = {section.version}, body"]
-    exec("\n".join([*lines, "    return sections"]), space)  # our own text, from SECTIONS
-    found: Callable[[ClientState], dict[str, Any]] = space["sections_of"]
-    return found
+    return "\n".join([*lines, "    return sections", ""])
 
 
-_sections: Final = _sections_function()
+try:  # where the core is compiled, this is, too; tools/compile_core.py writes it as a module
+    from engine.core.client.stored import sections_of  # type: ignore[import-not-found]
+except ModuleNotFoundError:
+    space: dict[str, Any] = {"ClientState": ClientState, "Any": Any}
+    exec(sections_source(), space)  # our own text, from SECTIONS
+    sections_of = space["sections_of"]
 _KEPT: Final = tuple(section for section in SECTIONS if section.kept_packed)
 _BY_NAME: Final = {section.name: section for section in SECTIONS}
 _FACTS: Final = {attribute: stored for attribute, stored, _ in _BY_NAME["facts"].fields}
@@ -186,7 +192,7 @@ _FACT_OF: Final = {stored: attribute for attribute, stored in _FACTS.items()}
 
 def pack(layout: Layout, client: ClientState) -> bytes:
     """The client's whole state as msgpack: version, client id, sections."""
-    sections = _sections(client)
+    sections: dict[str, Any] = sections_of(client, _by_time, _pack)
     for topic, source, packed in client.activities.packed():
         sections[_section_of(topic)] = ACTIVITY_VERSION, packed, source.mark
     if client.unknown:

@@ -24,6 +24,7 @@ from prometheus_client import (
 from prometheus_client.openmetrics import exposition as openmetrics
 
 from engine import __version__
+from engine.compiled import form
 from engine.core.client.record import told_by
 from engine.core.contract.corrections import CORRECTABLE, RESULTS
 from engine.core.contract.outbound import TOPIC_OF_KIND, Rejection
@@ -148,8 +149,8 @@ class Metrics:
             buckets=(0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800),
             registry=r,
         )
-        build = Gauge("engage_build_info", "1, with the versions that run.", ["version", "python"], registry=r)
-        build.labels(__version__, ".".join(map(str, sys.version_info[:3]))).set(1)
+        build = Gauge("engage_build_info", "1, with the versions that run.", ["version", "python", "core"], registry=r)
+        build.labels(__version__, ".".join(map(str, sys.version_info[:3])), form.RUNNING).set(1)
         self.assigned = Gauge("engage_partitions_assigned", "Partitions this worker owns.", registry=r)
         self.state = Gauge(
             "engage_partition_state", "1 for the state a partition is in.", ["partition", "state"], registry=r

@@ -1,0 +1,1 @@
+"""What of the engine can run compiled to machine code."""
