@@ -99,7 +99,7 @@ class PolicyAudit:
                 client.hear(item[0], event)
                 heard = True
             if topic != "decisions":
-                actions |= {told["id"]: told} if "action_id" not in told else {}
+                actions |= {told["id"]: told} if "parameters" in told else {}
                 continue
             faults += self._decision(plan, client, told, actions)
         if not heard:

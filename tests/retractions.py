@@ -41,7 +41,7 @@ class Retractions:
         elif back:
             faults = [f"{value['action_id']} was retracted without a correction" for _, value in back]
         for _, value in told:
-            if "rule_id" in value and "action_id" not in value:
+            if "parameters" in value:
                 self._sent(value)
         return faults
 

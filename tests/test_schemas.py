@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML
 
 from engine.core.client.record import PUBLIC_FIELDS
-from engine.core.contract.outbound import OUTBOUND, OUTBOUND_MODEL, RETRACTION, TOPIC_OF_KIND, Rejection
+from engine.core.contract.outbound import CARE, OUTBOUND, OUTBOUND_MODEL, RETRACTION, TOPIC_OF_KIND, Rejection
 from engine.core.contract.topics import TOPICS, inbound_topics
 from engine.demo.simulator import simulate
 from engine.publish.schemas import check, generate, write
@@ -60,7 +60,9 @@ def test_a_firm_says_where_it_keeps_the_schemas():
         if name.endswith(".json"):
             assert json.loads(text)["$id"] == f"{url}/{name}"
     where = re.findall(r"const: (https:\S+/schemas/\S+)", FILES["asyncapi.yaml"])
-    assert sorted(where) == sorted(f"https://engage.example/schemas/{name}.json" for name in (*OUTBOUND, RETRACTION))
+    assert sorted(where) == sorted(
+        f"https://engage.example/schemas/{name}.json" for name in (*OUTBOUND, RETRACTION, CARE)
+    )
 
 
 def test_the_repository_holds_what_is_generated():

@@ -22,7 +22,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from engine.core.contract.outbound import DECISIONS, OUTBOUND, TOPIC_OF_KIND, Outcome, is_retraction
+from engine.core.contract.outbound import DECISIONS, OUTBOUND, TOPIC_OF_KIND, Outcome, is_action, is_retraction
 
 CHINA: Final = dt.timezone(dt.timedelta(hours=8))
 RECENT_ACTIONS: Final = 12
@@ -69,6 +69,7 @@ class Board:
     published: Counter[str] = field(default_factory=Counter)  # by kind
     tier_changes: int = 0
     retracted: int = 0
+    followed: int = 0  # reminders, escalations and ends
     dead_letters: Counter[str] = field(default_factory=Counter)
     recent: deque[ShownAction] = field(default_factory=lambda: deque(maxlen=RECENT_ACTIONS))
     new_actions: int = 0  # since the last plain line
@@ -95,6 +96,8 @@ class Board:
             self.tier_changes += 1
         elif is_retraction(headers):
             self.retracted += 1
+        elif topic in OUTBOUND and not is_action(headers):
+            self.followed += 1
         elif topic in OUTBOUND:
             action = json.loads(value)
             self.published[action["kind"]] += 1

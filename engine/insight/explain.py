@@ -13,11 +13,13 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from engine.core.client import accounts, consents, overrides
+from engine.core.client.items import ABOUT, ITEM_STATES, KEY, OVER, STATE, TAKEN, is_cared_for, noted
 from engine.core.client.state import ClientState
 from engine.core.contract.outbound import Outcome
 from engine.core.decide.messages import audience_of
 from engine.core.decide.occasions import first_step
 from engine.core.firm_time import DAY_MS, NEVER_MS
+from engine.core.learn.care import upcoming
 from engine.core.learn.items import waiting_for
 from engine.core.plan.compile import CompiledRule, Plan
 from engine.core.plan.features import Reach
@@ -140,7 +142,16 @@ class Explainer:
                 for name, _ in compiled.why_names
                 if (reach := self.plan.reaches.get(name)) is not None and not reach.is_known(client)
             ),
-            standing="; ".join(filter(None, (standing(rule, client), *waiting(self.plan, rule, client)))),
+            standing="; ".join(
+                filter(
+                    None,
+                    (
+                        standing(self.plan, rule, client),
+                        *waiting(self.plan, rule, client),
+                        *cared_for(self.plan, rule, client),
+                    ),
+                )
+            ),
             open=tuple(dict.fromkeys(_asked(self.part(rule, trigger), term, open_names))),
         )
 
@@ -171,13 +182,13 @@ def _decided(plan: Plan, verdict: Verdict, compiled: CompiledRule, client: Clien
     return ""
 
 
-def standing(rule: Rule, client: ClientState) -> str:
+def standing(plan: Plan, rule: Rule, client: ClientState) -> str:
     """Where the client stands with a rule that waits for time, in a sentence; empty for one on events alone."""
     match rule.occasion:
         case Silence() as silence:
             return _silent(rule.id, silence, client)
         case Unanswered() as unanswered:
-            return _unanswered(rule.id, unanswered, client)
+            return _unanswered(plan, rule.id, unanswered, client)
         case Becomes() as becomes:
             return _held(rule.id, becomes, client)
         case Sequence() as sequence:
@@ -198,6 +209,22 @@ def waiting(plan: Plan, rule: Rule, client: ClientState) -> Iterable[str]:
             yield f"held since {firm_time(held[holding.SINCE_MS])} ({why}), decided again at {again}{resumed}"
 
 
+def cared_for(plan: Plan, rule: Rule, client: ClientState) -> Iterable[str]:
+    """What it sent that nobody has taken up, or seen to: the steps so far, and the next."""
+    for item in client.items:
+        if item[ABOUT] != rule.id or not is_cared_for(item) or item[STATE] in OVER or rule.id not in plan.timed.cared:
+            continue
+        had = f"had {', '.join(noted(item)[TAKEN])}; " if noted(item)[TAKEN] else ""
+        due = [f"{name} at {firm_time(due_ms)}" for due_ms, name in upcoming(plan, item)]
+        stands = "its clock stands" if care_left(rule, item) else "no step is left"
+        yield f"{item[KEY]} is {ITEM_STATES[item[STATE]].replace('_', ' ')}: {had}{', '.join(due) or stands}"
+
+
+def care_left(rule: Rule, item: list[Any]) -> bool:
+    """Whether it has not had all steps."""
+    return rule.care is not None and any(at.name not in noted(item)[TAKEN] for at in rule.care.steps)
+
+
 def _said_again(rule: Rule, held: list[Any]) -> str:
     """What was sent, and what becomes of it."""
     _, used = held[FOLLOWS]
@@ -216,9 +243,13 @@ def _silent(rule_id: str, silence: Silence, client: ClientState) -> str:
     return f"{what}: since {firm_time(last_ms)}, complete at {firm_time(last_ms + silence.days * DAY_MS)}"
 
 
-def _unanswered(rule_id: str, unanswered: Unanswered, client: ClientState) -> str:
-    what = f"an answer to {unanswered.of} within {duration(unanswered.for_s * 1000)}"
-    due = waiting_for(client, rule_id, unanswered.of, unanswered.for_s * 1000)
+def _unanswered(plan: Plan, rule_id: str, unanswered: Unanswered, client: ClientState) -> str:
+    lengths = [f"{duration(for_s * 1000)} ({severity})" for severity, for_s in unanswered.by_severity]
+    within = ", ".join([*lengths, duration(unanswered.for_s * 1000)])
+    answer = {"answered": "an answer to", "acknowledged": "a word on", "closed": "the end of"}[unanswered.until]
+    hours = " of business hours" if unanswered.hours == "business" else ""
+    what = f"{answer} {unanswered.of} within {within}{hours}"
+    due = waiting_for(plan, client, rule_id)
     if not due:
         return f"waits for {what}: none is open without one, or each was seen already"
     said = [f"{item.id}, opened at {firm_time(item.since_ms)}, due at {firm_time(due_ms)}" for due_ms, item in due[:3]]

@@ -94,10 +94,18 @@ def _said(found: Preview, topic: str, record: dict[str, Any]) -> str:
     if topic == TIER_CHANGES:
         return f"{'tier':<14} {record['from_tier'] or '-'} -> {record['to_tier']} ({record['reason']})"
     title = found.titles.get(record["rule_id"], "not active")
+    if "step" in record:  # of what was sent before
+        return f"{record['step']:<14} {record['rule_id']} ({title})  {record['kind']} {_acts(record)}"
     outcome, sent = record.get("outcome", Outcome.SENT), ""
     if topic != DECISIONS:
         sent = f"  {record['kind']} {_to(record)}"
     return f"{outcome:<14} {record['rule_id']} ({title}){sent}"
+
+
+def _acts(step: dict[str, Any]) -> str:
+    if step["to"] == "head":
+        return f"for {step['head'] or 'the head of ' + step['owner']}"
+    return f"for advisor {step['advisor_id']}" if step["to"] == "advisor" else f"for team {step['owner']}"
 
 
 def _to(action: dict[str, Any]) -> str:

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, get_args, get_origin
 from ruamel.yaml.scalarstring import LiteralScalarString
 
 from engine.core.contract import events, outbound
-from engine.core.contract.outbound import RETRACTION, TOPIC_OF_KIND
+from engine.core.contract.outbound import CARE, CARED_KINDS, RETRACTION, TOPIC_OF_KIND
 from engine.core.contract.topics import DEAD_LETTERS, EVENTS
 
 Schema = dict[str, Any]
@@ -37,7 +37,8 @@ Outbound records and dead letters are published in transactions: consumers must 
 (not the default of Kafka's Java consumer), else they also see records of aborted transactions.
 
 A record on the topic of an action whose header `ce_type` is `engage.retraction.v1` retracts the action that its header
-`ce_retracts` names: the event that had led to it was corrected.
+`ce_retracts` names: the event that had led to it was corrected. One whose `ce_type` is `engage.care.v1` says of the
+action that its header `ce_follows` names that it is reminded of, overdue, escalated, or that it has ended.
 
 Money is integer fen (1 CNY = 100 fen) where a field ends in `_fen` and an exact decimal text where it ends in `_cny`.
 In inbound records a field that is absent says nothing, and null says that it is unknown now. Unknown fields are
@@ -51,6 +52,7 @@ def document(
     declared: Mapping[str, Schema],
     sent: Mapping[str, Schema],
     retraction: Schema,
+    care: Schema,
     dead_letter_headers: Schema,
 ) -> Schema:
     """Of the schemas of inbound topics, of declared types by name, of outbound topics, of what retracts an action. With
@@ -79,6 +81,7 @@ def document(
         *inbound.values(),
         *sent.values(),
         retraction,
+        care,
     ):  # first, since a firm may call its own what we call ours
         _put(schema, schemas)
     for topic, schema in inbound.items():
@@ -98,7 +101,15 @@ def document(
         said = f"{schema['description'].partition('.')[0]}."
         add(topic, name, "send", said, message)
         if topic in kind_of:
-            add(topic, retraction["title"], "send", said, _retraction(retraction, schemas))
+            add(
+                topic,
+                retraction["title"],
+                "send",
+                said,
+                _about(retraction, RETRACTION, ("ce_retracts", "action_id"), schemas),
+            )
+        if kind_of.get(topic) in CARED_KINDS:
+            add(topic, care["title"], "send", said, _about(care, CARE, ("ce_follows", "follows"), schemas))
     dead_letter = {
         "description": "Its value is the original value, byte for byte; it need not be JSON.",
         "headers": _put(dead_letter_headers | {"title": "DeadLetterHeaders"}, schemas),
@@ -184,10 +195,12 @@ def _headers(name: str, kind: str, schema: Schema) -> Schema:
     return {"title": name, "type": "object", "properties": properties, "required": list(properties)}
 
 
-def _retraction(schema: Schema, schemas: Schema) -> Schema:
-    headers = _headers("RetractionHeaders", RETRACTION, schema)
-    headers["properties"]["ce_retracts"] = schema["properties"]["action_id"]
-    headers["required"].append("ce_retracts")
+def _about(schema: Schema, type_: str, named_by: tuple[str, str], schemas: Schema) -> Schema:
+    """What is said of an action, which a header names as a field does."""
+    header, field = named_by
+    headers = _headers(f"{schema['title']}Headers", type_, schema)
+    headers["properties"][header] = schema["properties"][field]
+    headers["required"].append(header)
     return {"headers": _put(headers, schemas), **_json(_put(schema, schemas))}
 
 

@@ -21,11 +21,14 @@ from ruamel.yaml import YAML
 from engine.core.client.record import PORTRAIT_FIELDS, PUBLIC_FIELDS
 from engine.core.contract.events import ClientType, DeclaredEvent, Event
 from engine.core.contract.outbound import (
+    CARE,
     OUTBOUND,
     OUTBOUND_MODEL,
     RETRACTION,
     SCHEMAS_URL,
     TOPIC_OF_KIND,
+    CareStep,
+    Outbound,
     Rejection,
     Retraction,
 )
@@ -116,8 +119,8 @@ def _outbound(topic: str) -> Schema:
     return schema
 
 
-def _retraction() -> Schema:
-    schema = _from_model(f"{RETRACTION}.json", Retraction.__name__, Retraction, "serialization")
+def _about_action(name: str, model: type[Outbound]) -> Schema:
+    schema = _from_model(f"{name}.json", model.__name__, model, "serialization")
     for part in (schema, *schema["$defs"].values()):
         part.pop("additionalProperties", None)
     schema["description"] = schema["description"].replace("\n", " ")
@@ -207,11 +210,12 @@ def generate(rule_set: RuleSet | None = None, url: str = SCHEMAS_URL) -> dict[st
     inbound = {topic: _inbound(topic) for topic in inbound_topics()}
     own = {name: _of_event(declared_file(name), kind.model) for name, kind in declared.items()}
     outbound = {topic: _outbound(topic) for topic in OUTBOUND}
-    dead_letter_headers, retraction = _dead_letter_headers(), _retraction()
+    dead_letter_headers = _dead_letter_headers()
+    retraction, care = _about_action(RETRACTION, Retraction), _about_action(CARE, CareStep)
     schemas = {inbound_file(topic): schema for topic, schema in inbound.items()}
     schemas |= {declared_file(name): schema for name, schema in own.items()}
     schemas |= {outbound_file(topic): schema for topic, schema in outbound.items()}
-    schemas |= {f"{RETRACTION}.json": retraction}
+    schemas |= {f"{RETRACTION}.json": retraction, f"{CARE}.json": care}
     schemas |= {"dead-letter-headers.json": dead_letter_headers, "client-record.json": _client_record()}
     schemas |= {f"{RULE_FILES}/{name}": schema for name, schema in rule_file_schemas(rule_set, url).items()}
     for name, schema in schemas.items():
@@ -222,7 +226,7 @@ def generate(rule_set: RuleSet | None = None, url: str = SCHEMAS_URL) -> dict[st
     yaml.indent(mapping=2, sequence=4, offset=2)
     yaml.representer.ignore_aliases = lambda *_: True
     out = io.StringIO()
-    yaml.dump(asyncapi.document(inbound, own, outbound, retraction, dead_letter_headers), out)
+    yaml.dump(asyncapi.document(inbound, own, outbound, retraction, care, dead_letter_headers), out)
     return files | {"asyncapi.yaml": out.getvalue()}
 
 

@@ -16,7 +16,7 @@ import msgspec
 
 from engine.core.contract.events import parse_time_ms
 from engine.core.contract.message import rfc3339
-from engine.core.contract.outbound import TOPIC_OF_KIND, Outcome, is_retraction
+from engine.core.contract.outbound import TOPIC_OF_KIND, Outcome, is_action
 from engine.core.decide.path import Decided
 from engine.core.firm_time import NEVER_MS, date_of_day, day_of
 from engine.core.plan.compile import Plan
@@ -52,7 +52,7 @@ class Contacts(Replayed):
         for client in decided.changed.values():
             self.from_ms, self.to_ms = min(self.from_ms, client.now_ms), max(self.to_ms, client.now_ms)
         for message in decided.messages:
-            if message.topic not in _TOPICS or is_retraction(message.headers):
+            if message.topic not in _TOPICS or not is_action(message.headers):
                 continue
             action = _action_of(message.value or b"")
             if action.audience == "client":

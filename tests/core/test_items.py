@@ -254,14 +254,14 @@ def test_a_rule_that_was_renamed_goes_on_with_its_items():
 def test_engage_client_and_explain_show_them():
     found = desk(LATE_COMPLAINT)
     late = found.plan.rule_set.rules[0]
-    assert standing(late, found.client) == (
+    assert standing(found.plan, late, found.client) == (
         "waits for an answer to complaint within 2 days: none is open without one, or each was seen already"
     )
     found.take(step(at(1), "opened", category="fees"))
-    assert "K1, opened at 2026-02-17 12:00" in standing(late, found.client)
-    assert "due at 2026-02-19 12:00" in standing(late, found.client)
+    assert "K1, opened at 2026-02-17 12:00" in standing(found.plan, late, found.client)
+    assert "due at 2026-02-19 12:00" in standing(found.plan, late, found.client)
     explained = Explainer(found.plan).explain(late, UNANSWERED, found.client, None, None)
-    assert explained.standing == standing(late, found.client)
+    assert explained.standing == standing(found.plan, late, found.client)
     (shown,) = reading._private(found.client, {})["items"]
     assert shown == {
         "kind": "complaint", "id": "K1", "about": "fees", "state": "opened", "opened_at": "2026-02-17T04:00:00.000Z",

@@ -10,8 +10,8 @@ from jsonschema import Draft202012Validator, FormatChecker
 
 from engine.core.client.record import PUBLIC_FIELDS, public_fields
 from engine.core.client.state import ClientState
-from engine.core.contract.message import cny, rfc3339
-from engine.core.contract.outbound import OUTBOUND, OUTBOUND_MODEL
+from engine.core.contract.message import Message, cny, rfc3339
+from engine.core.contract.outbound import CARE, OUTBOUND, OUTBOUND_MODEL, CareStep, Outbound
 from tests.core.making import Desk, at, balance, login, plan_of, profile, published, rule, shipped_plan, trade
 from tests.services.process import REPOSITORY
 
@@ -23,8 +23,12 @@ def validator(name: str) -> Draft202012Validator:
     return Draft202012Validator(schema, format_checker=FormatChecker())
 
 
-VALIDATORS = {topic: validator(topic) for topic in OUTBOUND}
+VALIDATORS = {f"{name}.json": validator(name) for name in (*OUTBOUND, CARE)}
 RECORD = validator("client-record")
+
+
+def model_of(message: Message) -> type[Outbound]:
+    return CareStep if message.schema == "care.json" else OUTBOUND_MODEL[message.topic]
 
 
 @pytest.fixture(scope="module")
@@ -49,16 +53,17 @@ def busy() -> Desk:
 def test_every_message_validates_against_the_published_schema(busy):
     messages = [*busy.messages, *busy.decided]
     assert {m.topic for m in messages} == set(OUTBOUND)  # something of every topic is looked at
+    assert {m.schema for m in messages} == VALIDATORS.keys()
     values = [json.loads(m.value or b"") for m in messages]
     assert len({value.get("rule_id") for value in values}) > 15
     for message, value in zip(messages, values, strict=True):
-        VALIDATORS[message.topic].validate(value)
-        OUTBOUND_MODEL[message.topic].model_validate(value)  # which allows no field that it does not know
+        VALIDATORS[message.schema].validate(value)
+        model_of(message).model_validate(value)  # which allows no field that it does not know
 
 
 def test_every_message_has_the_bytes_that_its_model_writes(busy):
     for message in (*busy.messages, *busy.decided):
-        record = OUTBOUND_MODEL[message.topic].model_validate_json(message.value or b"")
+        record = model_of(message).model_validate_json(message.value or b"")
         written = record.model_dump_json(by_alias=True, exclude_unset=message.topic == "decisions")
         assert message.value == written.encode()
 
@@ -73,12 +78,14 @@ def test_the_key_is_the_client_and_the_headers_are_cloud_events(busy):
         value = json.loads(message.value or b"")
         assert message.key == value["client_id"].encode()
         kind = "decision" if message.topic == "decisions" else value.get("kind", "tier-change")
+        follows = {"ce_follows": value["follows"].encode()} if "step" in value else {}
+        kind = "care" if follows else kind
         assert dict(message.headers) == {
             "ce_specversion": b"1.0", "ce_id": value["id"].encode(), "ce_source": b"urn:engage",
             "ce_type": f"engage.{kind}.v1".encode(), "ce_time": value["time"].encode(),
-            "ce_subject": value["client_id"].encode(), "content-type": b"application/json",
+            "ce_subject": value["client_id"].encode(), "content-type": b"application/json", **follows,
         }  # fmt: skip
-        assert message.schema == f"{message.topic}.json"
+        assert message.schema == ("care.json" if follows else f"{message.topic}.json")
 
 
 def test_the_public_record_validates_whatever_is_known(busy):

@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 
 from engine.core.client.sections import unpack
-from engine.core.contract.outbound import OUTBOUND, Outcome, is_retraction
+from engine.core.contract.outbound import OUTBOUND, Outcome, is_action
 from engine.core.contract.topics import TOPICS
 from engine.core.policy.outcomes import COUNTED as COUNTED_SINCE
 from engine.core.policy.outcomes import OUTCOME
@@ -159,7 +159,7 @@ def test_what_became_of_a_client(run: Installation, published: list[Record]) -> 
 def test_actions_decisions_and_metrics_agree(run: Installation, published: list[Record]) -> None:
     decisions = [record.json for record in published if record.topic == "decisions"]
     sent = Counter(one["action_id"] for one in decisions if one["outcome"] == "sent")
-    acted = (r for r in published if r.topic not in ("tier-changes", "decisions") and not is_retraction(r.headers))
+    acted = (r for r in published if r.topic not in ("tier-changes", "decisions") and is_action(r.headers))
     assert sent == Counter(record.json["id"] for record in acted)
     told = Counter(one["outcome"] for one in decisions)
     for folded in (folded for one in decisions for folded in one.get("folded", ())):

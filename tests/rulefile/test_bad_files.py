@@ -17,7 +17,7 @@ HELLO = 'rule "hello": '
 TIERS = 'allowed: "A", "B", "C", "mutual_fund", "private_fund", "insurer", "qfii", "social_security_fund", "enterprise_annuity"'
 CONDITION = 'when: client.tier == "A" and money_out_cny_7d >= 0.3 * client.assets_peak_cny'
 FOLDED = '>\n      client.tier in ("B", "C")\n      and client.segment != "active"'
-RULE_KEYS = "id, title, owner, kind, audience, priority, cooldown, expires, template, description, version, was, on, silence, unanswered, becomes, at, sequence, when, for, repeat_every, channels, parameters, serves, class, tags, campaign, still, holdout, breaker, offers, same_text, then, tests"
+RULE_KEYS = "id, title, owner, kind, audience, priority, cooldown, expires, template, description, version, was, on, silence, unanswered, becomes, at, sequence, when, for, repeat_every, channels, parameters, serves, class, tags, campaign, still, holdout, breaker, offers, same_text, then, care, tests"
 COLON = 'put a text with ": " in it in quotes; a key stands under its neighbours'
 QUOTED = "a text that begins with {} goes in quotes"
 

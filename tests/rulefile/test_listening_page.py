@@ -59,7 +59,7 @@ def test_it_is_as_it_says(tmp_path):
         assert [action for _, action, _ in actions if has(action, said)], said
     assert {action["rule_id"] for _, action, _ in actions if "rule_id" in action} >= RULES
     reminder = next(action for _, action, _ in actions if action.get("rule_id") == "complaint-unanswered")
-    assert reminder["time"] == "2026-11-06T01:00:00.000Z"
+    assert reminder["time"] == "2026-11-05T09:30:00.000Z"
     topic, retraction, headers = next(one for one in actions if "action_id" in one[1])
     assert (topic, headers["ce_type"]) == ("alerts", b"engage.retraction.v1")
     assert headers["ce_retracts"].decode() == retraction["action_id"]

@@ -36,6 +36,7 @@ from engine.runtime.protocol.records import FUTURE
 from engine.runtime.protocol.writes import decode_writes
 from engine.runtime.redis.reading import NO_RULES
 from engine.runtime.settings import PUBLISHED
+from tests.care_audit import CARE, CareAudit
 from tests.policy_audit import PolicyAudit
 from tests.retractions import Retractions
 from tests.simulation.broker import Entry
@@ -107,7 +108,7 @@ class _Partition:
         self.data = Data()  # what Redis must hold
         self.states: dict[str, ClientState] = {}
         self.plan: Plan | None = None
-        self.retractions, self.policy = Retractions(), PolicyAudit()
+        self.retractions, self.policy, self.care = Retractions(), PolicyAudit(), CareAudit()
         self.past = Loading(world, number, self.policy.hear) if world.scenario.past is not None else None
         self.outcomes: Counter[tuple[str, str]] = Counter()  # of rules that matched
         self.ledger = 0  # the offset after the last unit
@@ -243,6 +244,7 @@ class _Partition:
                 if impossible := decided.outcomes.keys() - possible(unit.rule_set):
                     self.found.append(f"{at}: {sorted(impossible)} cannot be by its rule set, and had no series")
                 self.found += [f"{at}: {fault}" for fault in self.policy.take(plan, item, decided.messages)]
+                self.found += [f"{at}: {fault}" for fault in self.care.take(plan, decided.messages)]
                 self.outcomes.update((rule_id, str(outcome)) for rule_id, outcome in decided.outcomes.elements())
                 messages += decided.messages
                 changed |= decided.changed
@@ -275,6 +277,8 @@ class _Partition:
             if value["id"] != named:
                 self.found.append(f"{at}: the id {value['id']} does not follow from the action that is retracted")
             return
+        if dict(message.headers)["ce_type"] == CARE:
+            return  # care_audit.py knows how it is named
         what = [value["rule_id"], str(value["rule_version"])] if "rule_id" in value else ["tier-change"]
         if value["id"] not in _ids(what, client_id, causes) or dict(message.headers)["ce_id"].decode() != value["id"]:
             self.found.append(f"{at}: the id {value['id']} does not follow from its cause")
@@ -370,6 +374,8 @@ class _Partition:
             self.found.append(f"Redis lists other clients than it holds: {', '.join(differ)}")
         self._looked_at()
         self._verdicts()
+        layout = self.plan.layout if self.plan else Layout({})
+        self.found += self.care.end([unpack(layout, fields["state"]) for fields in self.data.hashes.values()])
 
     def _verdicts(self) -> None:
         """Each match is published, or counted: in a later decision, or in the state that waits for one. Without an end

@@ -8,7 +8,7 @@ from functools import partial
 from itertools import chain, count
 from typing import Any
 
-from engine.core.client.items import STEPS
+from engine.core.client.items import CARE, STEPS, TAKEN, is_cared_for
 from engine.core.client.positions import QUANTITY
 from engine.core.contract.topics import intake_topics
 from engine.core.decide import messages
@@ -372,6 +372,20 @@ def _() -> list[Change]:
         client = original(self, plan, packed)
         for item in client.items:
             del item[STEPS:]
+        return client
+
+    return [(Engagement, "unpack", unpack)]
+
+
+@bug("the steps that an item had are forgotten when a state is read")
+def _() -> list[Change]:
+    original = Engagement.unpack
+
+    def unpack(self: Engagement, plan: Any, packed: bytes) -> Any:
+        client = original(self, plan, packed)
+        for item in client.items:
+            if is_cared_for(item):
+                item[CARE] = item[CARE] | {TAKEN: []}
         return client
 
     return [(Engagement, "unpack", unpack)]

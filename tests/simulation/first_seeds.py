@@ -57,6 +57,7 @@ FIRST_SEED: Final[dict[str, int]] = {
     "accounts are forgotten when a state is read": 0,
     "the engine's actions are counted in states that are not written": 0,
     "steps of items are forgotten when a state is read": 0,
+    "the steps that an item had are forgotten when a state is read": 0,
     "what staff decided is forgotten when a state is read": 0,
     "merge one topic after another": 0,
     "a sweep that has begun counts as done": 5,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from aiokafka import TopicPartition
 
+from engine.core.client.items import is_cared_for
 from engine.core.client.sections import pack
 from engine.core.client.state import ClientState
 from engine.core.contract.outbound import TOPIC_OF_KIND
@@ -216,7 +217,9 @@ class Loading:
 
 def _unsent(plan: Plan, client: ClientState, acted: Acted) -> ClientState:
     """Nothing of it was sent: nothing is retracted or sent later; and what else was asked for."""
-    was = client.waiting, acted
+    was = [*client.waiting, *(item for item in client.items if is_cared_for(item))], acted
+    for item in client.items:
+        del item[8 if is_cared_for(item) else 9 :]
     client.caused, client.waiting = [], []
     for outcome in client.recent:
         del outcome[6:]  # what it counts was never to be published

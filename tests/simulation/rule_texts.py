@@ -115,6 +115,7 @@ rules:
     cooldown: 1h
     expires: 1d
     template: idle
+    care: {{remind: {{after: 3h, every: 2h, times: 2}}, overdue: 9h, escalate: [{{after: 7h, to: team}}]}}
     description: A condition that becomes true.
   - id: unused-deposit
     version: {version}
@@ -277,6 +278,7 @@ _ANSWERED: Final = """\
     cooldown: 1h
     expires: 1d
     template: open_complaint
+    care: {until: done, escalate: [{after: 5h, to: team}]}
     parameters: {id: item.id, opened: item.opened_at}
     description: An open item.
   - id: nobody-acts
@@ -290,6 +292,7 @@ _ANSWERED: Final = """\
     cooldown: 1h
     expires: 1d
     template: nobody_acts
+    care: {hours: business, remind: {after: 4h}, ends_when: client.open_complaints > 1}
     parameters: {tasks: client.open_tasks, of: item.about}
     description: Actions of the engine that nobody answers.
   - id: item-moved
@@ -369,6 +372,7 @@ calendar:
   last_day: 2026-03-20
   holidays: [2026-02-26, 2026-03-03]
   workdays: [2026-02-28]
+  business_hours: ["09:00-12:00", "13:00-17:30"]
 """
 
 

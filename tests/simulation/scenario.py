@@ -33,6 +33,10 @@ OF_A_UNIT: Final = ("LOAD", "produce", "EndTxn", "APPLY")  # what a backfill ask
 EVICTED: Final = ("states", "states", "clients", "due times", "all due times", "position", "partition")
 REFUSALS: Final = ("ledger rewritten", "ledger cut", "ledger trimmed too far", "inbound lost")
 _STEPS: Final = ("opened", "opened", "answered", "resolved", "reopened")  # of complaints
+_INSTEAD: Final = {
+    1: {"answered": "waiting_for_client"},
+    3: {"answered": "client_answered", "resolved": "acknowledged"},
+}
 _POISON: Final = (b"{", b"\xff\xfe", b"[]", b"null", b'{"event_id":"x"}', b"", None)
 
 
@@ -275,7 +279,7 @@ def _answers(random: Random, scenario: Scenario) -> list[Input]:
                 ("feedback", action | {"nps": random.randint(0, 11), "answers": ["fees"], "comment": "words"}),
                 ("feedback", action | {"nps": random.randint(0, 6)}),
                 ("outcomes", action | {"status": random.choice(("done", "not_reached"))}),
-                ("complaints", {"complaint_id": f"k{number % 2}", "status": random.choice(_STEPS)}),
+                ("complaints", {"complaint_id": f"k{number % 2}", "status": _step(random, number)}),
                 ("receipts", action | {"channel": "sms", "status": "opted_out", "purpose": "service"}),
                 ("profiles", {"consents": {"sms": True, "email": True}}),
                 ("profiles", {"service_consents": {"sms": random.random() < 0.5}, "consent_source": "app"}),
@@ -287,6 +291,11 @@ def _answers(random: Random, scenario: Scenario) -> list[Input]:
             partition = random.randrange(scenario.partitions)
         made.append(Input(at_s, topic, partition, client_id.encode(), value, timestamp_ms))
     return made
+
+
+def _step(random: Random, number: int) -> str:
+    status = random.choice(_STEPS)
+    return _INSTEAD.get(number % 4, {}).get(status, status)
 
 
 def _positions(random: Random, scenario: Scenario) -> list[Input]:

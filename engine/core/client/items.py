@@ -14,20 +14,32 @@ from typing import Any, Final, NamedTuple
 from engine.core.firm_time import DAY_MS, day_of
 
 OPENED, ANSWERED, CLOSED, EXPIRED, RETRACTED = "o", "a", "c", "e", "r"
-OVER: Final = (CLOSED, RETRACTED)  # nothing is waited for any more
+ACKNOWLEDGED, WAITING, RESUMED, NEEDLESS = "k", "w", "b", "n"
+REMINDED, OVERDUE, ESCALATED = "m", "d", "u"  # what is heard of an item, and no state of it
+OVER: Final = (CLOSED, RETRACTED, NEEDLESS)  # nothing is waited for any more
 ITEM_STATES: Final = {
     OPENED: "opened",
     ANSWERED: "answered",
     CLOSED: "closed",
     EXPIRED: "expired",
     RETRACTED: "retracted",
+    ACKNOWLEDGED: "acknowledged",
+    WAITING: "waiting_for_client",
+    RESUMED: "client_answered",
+    NEEDLESS: "ended",
+    REMINDED: "reminded",
+    OVERDUE: "overdue",
+    ESCALATED: "escalated",
 }
 MAX_ITEMS: Final = 32
 REMEMBERED_MS: Final = 7 * DAY_MS  # of what is closed
 LONGEST_MS: Final = 90 * DAY_MS  # of what nobody ever answers
-MAX_STEPS: Final = 8  # of one item
-# places in an item; the last is there only while rules ask for steps, or the rest of it does not tell them
-KIND, KEY, ABOUT, SINCE_MS, STATE, STEP_MS, SEEN, STEPS = range(8)
+MAX_STEPS: Final = 16  # of one item
+# places in an item; STEPS is there while rules ask for steps or clocks, CARE once there is anything to note there
+KIND, KEY, ABOUT, SINCE_MS, STATE, STEP_MS, SEEN, STEPS, CARE = range(9)
+# in CARE: of an action that is seen through the steps that it had, and what it waits for [kind, key]; of a complaint
+# its severity, and as of when, and that it is remembered for LONGEST_MS, since its clock goes on if it is opened again
+TAKEN, OF, SEVERITY, SAID_MS, LONGER = "t", "o", "s", "m", "l"
 
 
 # places in a journey that a client is in, or was in
@@ -44,12 +56,25 @@ class Item(NamedTuple):
     since_ms: int
     days: int
     step: str  # what it came to, a value of ITEM_STATES
+    severity: str | None = None  # of a complaint
 
 
 def as_read(item: list[Any], now_ms: int, state: str) -> Item:
     """Where its opening has not come yet, it counts from the step that did."""
     since_ms = item[SINCE_MS] or item[STEP_MS]
-    return Item(item[KIND], item[KEY], item[ABOUT], since_ms, (now_ms - since_ms) // DAY_MS, ITEM_STATES[state])
+    days, severity = (now_ms - since_ms) // DAY_MS, noted(item).get(SEVERITY)
+    return Item(item[KIND], item[KEY], item[ABOUT], since_ms, days, ITEM_STATES[state], severity)
+
+
+def noted(item: list[Any]) -> dict[str, Any]:
+    """What of CARE there is."""
+    found: dict[str, Any] = item[CARE] if len(item) > CARE else {}
+    return found
+
+
+def is_cared_for(item: list[Any]) -> bool:
+    """Whether its rule has steps for what nobody takes up."""
+    return len(item) > CARE and TAKEN in item[CARE]
 
 
 def opened(items: list[list[Any]], kind: str, key: str, about: str | None, time_ms: int) -> list[list[Any]]:
@@ -97,7 +122,8 @@ def note_step(item: list[Any], state: str, time_ms: int) -> list[str]:
     before = steps[at - 1][1] if at else None
     after = steps[at][1] if at < len(steps) else None
     steps.insert(at, [time_ms, state])
-    del steps[:-MAX_STEPS]
+    if len(steps) > MAX_STEPS:
+        del steps[1]  # clocks count from the first: a pause is forgotten, and no time
     if state in (before, after):
         return []
     return [state, before] if before is not None and before == after else [state]
@@ -116,7 +142,7 @@ def undone(items: list[list[Any]], kind: str, key: str, state: str, time_ms: int
     if state == OPENED and item[SINCE_MS] == time_ms:
         item[SINCE_MS] = max((at_ms for at_ms, came_to in steps if came_to == OPENED), default=0)
     item[STEP_MS], item[STATE] = steps[-1]
-    item[STEPS:] = [steps] if steps != known_steps(item) else []
+    item[STEPS:] = [steps, *item[CARE:]] if len(item) > CARE or steps != known_steps(item) else []
     return items
 
 
@@ -160,9 +186,11 @@ def _bounded(items: list[list[Any]]) -> list[list[Any]]:
 
 def remembered(items: list[list[Any]], day: int) -> list[list[Any]]:
     """Without what was closed, or waited in vain, too long ago. It goes at a midnight, whatever else happens."""
-    return [
-        item for item in items if day_of(item[STEP_MS] + (REMEMBERED_MS if item[STATE] in OVER else LONGEST_MS)) >= day
-    ]
+    return [item for item in items if day_of(item[STEP_MS] + _remembered_ms(item)) >= day]
+
+
+def _remembered_ms(item: list[Any]) -> int:
+    return REMEMBERED_MS if item[STATE] in OVER and LONGER not in noted(item) else LONGEST_MS
 
 
 def count(items: list[list[Any]], kind: str) -> int:

@@ -136,7 +136,7 @@ SECTIONS: Final = (
         converters={1: _from_counts},
     ),
     Section("holdings", 2, (("holdings", "h", []),), converters={1: _without_products}),
-    Section("items", 1, (("items", "i", []),)),
+    Section("items", 2, (("items", "i", []),), converters={1: dict}),  # version 1 did not see them through
     Section("journeys", 1, (("journeys", "j", []),)),
     Section("accounts", 1, (("accounts", "a", {}), ("accounts_dropped", "d", 0)), kept_packed=True),
     Section("positions", 1, (("positions", "p", {}), ("positions_dropped", "d", 0)), kept_packed=True),

@@ -142,8 +142,10 @@ Kind = Literal["alert", "assignment", "survey", "message", "task"]  # of an acti
 ActionChannel = Literal["app_push", "sms", "email", "phone", "wechat", "work_queue"]
 Purpose = Literal["marketing", "service", "risk"]  # of a contact
 ReceiptStatus = Literal["delivered", "opened", "clicked", "failed", "bounced", "opted_out"]
-OutcomeStatus = Literal["accepted", "declined", "done", "not_reached"]
-ComplaintStatus = Literal["opened", "answered", "resolved", "reopened", "withdrawn"]
+OutcomeStatus = Literal["accepted", "declined", "done", "not_reached", "waiting_for_client", "client_answered"]
+ComplaintStatus = Literal[
+    "opened", "acknowledged", "waiting_for_client", "client_answered", "answered", "resolved", "reopened", "withdrawn"
+]
 Severity = Literal["low", "medium", "high", "critical"]
 MAX_COMMENT: Final = 10_000  # characters
 AgeBand = Literal["under_25", "25_35", "36_45", "46_60", "over_60"]
@@ -278,7 +280,10 @@ class Outcome(Answer):
 
     essential: ClassVar[frozenset[str]] = Answer.essential | {"status"}
 
-    status: OutcomeStatus = Field(description="accepted: somebody will act; done: somebody has.")
+    status: OutcomeStatus = Field(
+        description="accepted: somebody will act; done: somebody has; waiting_for_client: its clock stands until "
+        "client_answered, or the next step."
+    )
     code: Identifier | None = Field(default=None, description="The firm's own code of the result.")
     by: Identifier | None = Field(default=None, description="Who of the staff.")
 
@@ -339,7 +344,10 @@ class Complaint(Event):
     essential: ClassVar[frozenset[str]] = Event.essential | {"complaint_id", "status"}
 
     complaint_id: Identifier
-    status: ComplaintStatus
+    status: ComplaintStatus = Field(
+        description="acknowledged: the client knows that it came; waiting_for_client: its clock stands until "
+        "client_answered, or the next step."
+    )
     category: Identifier | None = Field(default=None, description="The firm's own code of what it is about.")
     severity: Severity | None = None
 

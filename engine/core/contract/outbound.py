@@ -20,6 +20,8 @@ from engine.core.contract.topics import TOPICS, in_order
 Audience = Literal["client", "advisor", "team"]
 Value = str | int | float | bool | None
 Arm = Literal["treated", "holdout"]
+CareStepName = Literal["reminded", "overdue", "escalated", "ended"]
+CareRecipient = Literal["advisor", "team", "head"]
 
 TOPIC_OF_KIND: Final[dict[str, str]] = {
     "alert": "alerts",
@@ -30,6 +32,8 @@ TOPIC_OF_KIND: Final[dict[str, str]] = {
 }
 SCHEMAS_URL: Final = "https://engage.example/schemas"  # where the schemas are said to be, unless a setting says where
 RETRACTION: Final = "retraction"  # what is said of an action on its own topic
+CARE: Final = "care"  # a step of what was sent: a reminder, an escalation, an end
+CARED_KINDS: Final = ("alert", "task", "assignment")  # what staff can be reminded of
 DECISIONS: Final = "decisions"
 TIER_CHANGES: Final = "tier-changes"
 OUTBOUND: Final = (TIER_CHANGES, *TOPIC_OF_KIND.values(), DECISIONS)
@@ -38,6 +42,11 @@ OUTBOUND: Final = (TIER_CHANGES, *TOPIC_OF_KIND.values(), DECISIONS)
 def is_retraction(headers: Mapping[str, bytes] | Iterable[tuple[str, bytes]]) -> bool:
     """Whether a record on the topic of an action retracts one, told from its headers alone."""
     return dict(headers).get("ce_type") == f"engage.{RETRACTION}.v1".encode()
+
+
+def is_action(headers: Mapping[str, bytes] | Iterable[tuple[str, bytes]]) -> bool:
+    """Whether a record on the topic of an action is one, and not a word on one that was sent before."""
+    return dict(headers).get("ce_type") not in (f"engage.{RETRACTION}.v1".encode(), f"engage.{CARE}.v1".encode())
 
 
 class Outcome(StrEnum):
@@ -182,6 +191,33 @@ class Retraction(Outbound):
     action_time: str = Field(description="The action's `time`.", json_schema_extra={"format": "date-time"})
 
 
+class CareStep(Outbound):
+    """What was sent and is not taken up yet is reminded of, escalated or overdue; or it has ended, since its reason
+    has. Published on the action's own topic, after it.
+    """
+
+    kind: Kind
+    follows: str = Field(description="The `id` of the action.", pattern="^[0-9a-f]{32}$")
+    rule_id: str
+    rule_version: Annotated[int, Field(ge=1)]
+    title: str = Field(description="The rule's title in plain words.")
+    step: CareStepName = Field(
+        description="overdue: its time is up; ended: nobody need act any more, since the reason for it is gone."
+    )
+    number: Annotated[int, Field(ge=1)] = Field(description="Of the steps of this action: 1 is the first.")
+    to: CareRecipient = Field(description="Who is to act now. The `head` is that of the owner, by teams.yaml.")
+    owner: str = Field(description="The department the rule belongs to, and whose team a `team` is.")
+    head: str | None = Field(description="Who heads the owner, by teams.yaml.")
+    advisor_id: Identifier | None = Field(description="The client's advisor, when one is known.")
+    priority: Annotated[int, Field(ge=0, le=100)] = Field(description="100 is the most urgent.")
+    contact_class: str = Field(alias="class", description="What the rule is for: a class of the contact policy.")
+    action_time: str = Field(description="The action's `time`.", json_schema_extra={"format": "date-time"})
+    age_s: Annotated[int, Field(ge=0)] = Field(description="Whole seconds since the action was sent.")
+    clock_s: Annotated[int, Field(ge=0)] = Field(
+        description="Whole seconds that count: business hours if the rule says so, and none of waiting for the client."
+    )
+
+
 _OutcomeName = Annotated[Outcome, WithJsonSchema({"type": "string", "enum": [outcome.value for outcome in Outcome]})]
 Absent = SkipJsonSchema[None]  # left out when it does not apply
 
@@ -256,6 +292,7 @@ Outbound.model_rebuild()
 Action.model_rebuild()
 TierChange.model_rebuild()
 Retraction.model_rebuild()
+CareStep.model_rebuild()
 Decision.model_rebuild()
 
 OUTBOUND_MODEL: Final[dict[str, type[Outbound]]] = {

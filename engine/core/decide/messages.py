@@ -20,9 +20,11 @@ from engine.core.client.state import ClientState
 from engine.core.contract.corrections import CORRECTIONS, Correction
 from engine.core.contract.events import DEFAULT_LANGUAGE
 from engine.core.contract.message import Because, Message, rfc3339
-from engine.core.contract.outbound import DECISIONS, RETRACTION, TIER_CHANGES, TOPIC_OF_KIND, Outcome, Value
+from engine.core.contract.outbound import CARE, DECISIONS, RETRACTION, TIER_CHANGES, TOPIC_OF_KIND, Outcome, Value
 from engine.core.language.types import MONEY
+from engine.core.learn.care import Step
 from engine.core.learn.retractions import KIND, ORDINAL, RULE, SENT_MS, SEQUENCE, VERSION, Sent
+from engine.core.plan.compile import Plan
 from engine.core.policy import holding, whom
 from engine.core.policy.gates import Hold, Verdict
 from engine.core.policy.match import Match, TierMove, parameters_of, published_value, why_of
@@ -132,6 +134,35 @@ def action_message(match: Match, client: ClientState, channel: str, cause: Becau
     }
     topic = TOPIC_OF_KIND[rule.kind]
     return _message(topic, record, rule.kind, topic, compiled.headers)
+
+
+def care_message(plan: Plan, client: ClientState, step: Step, cause: Because) -> Message:
+    """Its headers say what it is, and which action is meant: `ce_type`, `ce_follows`; the team's are beside them."""
+    rule, action = step.rule, step.action_id
+    record = {
+        "id": hashlib.blake2b(f"care\0{action}\0{step.name}".encode(), digest_size=16).hexdigest(),
+        "client_id": client.client_id,
+        "time": rfc3339(client.now_ms),
+        "cause": cause.said(),
+        "kind": rule.kind,
+        "follows": action,
+        "rule_id": rule.id,
+        "rule_version": rule.version,
+        "title": rule.title,
+        "step": step.step,
+        "number": step.number,
+        "to": step.to or audience_of(rule, client),
+        "owner": rule.owner,
+        "head": next((team.head for team in plan.rule_set.teams if team.name == rule.owner), None),
+        "advisor_id": client.advisor_id,
+        "priority": rule.priority,
+        "class": rule.contact_class,
+        "action_time": rfc3339(step.sent_ms),
+        "age_s": (client.now_ms - step.sent_ms) // 1000,
+        "clock_s": step.ran_ms // 1000,
+    }
+    more = (("ce_follows", action.encode()), *plan.headers_of(rule.id))
+    return _message(TOPIC_OF_KIND[rule.kind], record, CARE, CARE, more)
 
 
 def match_name(client: ClientState, match: Match, ordinal: int) -> bytes:

@@ -8,17 +8,21 @@ noted in the state, so that it is evaluated once. What a rule waits for is kept 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 from engine.core.client import overrides
-from engine.core.client.items import SEEN, Item
+from engine.core.client.items import CARE, SEEN, STATE, Item, is_cared_for
 from engine.core.client.state import REMEMBERED_MS, ClientState
 from engine.core.contract.actions import ACTIONS
 from engine.core.contract.events import Event
+from engine.core.contract.message import Because, Message
 from engine.core.contract.topic import event_of, values_of
 from engine.core.decide import journeys
+from engine.core.decide.messages import care_message
 from engine.core.firm_time import DAY_MS, HOUR_MS, NEVER_MS, day_start_ms
+from engine.core.learn import care
 from engine.core.learn.corrections import next_known_ms
 from engine.core.learn.items import next_item_ms, take_expired, take_unanswered
 from engine.core.learn.portrait import next_portrait_ms
@@ -213,6 +217,24 @@ def _waited(plan: Plan, client: ClientState) -> list[Match]:
     ]
 
 
+def see_through(
+    plan: Plan,
+    client: ClientState,
+    cause: Because,
+    steps: list[Item],
+    messages: list[Message],
+    counts: Counter[tuple[str, ...]],
+) -> list[Match]:
+    """Reminders, escalations and ends of what was sent to staff, among the messages; the rules that hear of them, and
+    of other steps.
+    """
+    for step in care.take(plan, client, timer=cause.event_id is None) if plan.timed.cared else ():
+        counts["care", step.rule.kind, step.step] += 1
+        messages.append(care_message(plan, client, step, cause))
+        steps = [*steps, *step.heard]
+    return item_matches(plan, client, steps)
+
+
 # -- the calendar ------------------------------------------------------------------------------------------------------
 
 
@@ -326,6 +348,11 @@ DUE: Final[tuple[DueSource, ...]] = (
         lambda plan, client: next_item_ms(plan, client) if client.items else NEVER_MS,
         _waited,
         lambda client: [item[SEEN] for item in client.items],
+    ),
+    DueSource(  # its steps are no matches: path.py takes them
+        lambda plan, client: care.next_care_ms(plan, client) if client.items and plan.timed.cared else NEVER_MS,
+        lambda plan, client: [],
+        lambda client: [(item[STATE], item[CARE:]) for item in client.items if is_cared_for(item)],
     ),
     DueSource(_next_silence_ms, _silences, lambda client: client.silenced),
     DueSource(_next_wait_ms, _ended_waits, lambda client: client.waits),

@@ -32,17 +32,24 @@ from engine.core.decide.messages import (
     retraction_message,
     tier_change_message,
 )
-from engine.core.decide.occasions import became, item_matches, next_due_ms, noted, sequence_matches, take_due
+from engine.core.decide.occasions import (
+    became,
+    item_matches,
+    next_due_ms,
+    noted,
+    see_through,
+    sequence_matches,
+    take_due,
+)
 from engine.core.decide.tiers import review, review_due_ms, standing
 from engine.core.learn import accounts, retractions
 from engine.core.learn.actions import note_action
 from engine.core.learn.corrections import COUNTED, Corrected, correct, forget_known
 from engine.core.learn.facts import learn, unknown_in
 from engine.core.learn.items import keep, take_back
-from engine.core.learn.portrait import portray, scored
+from engine.core.learn.portrait import classify, portray
 from engine.core.pace import Pace
 from engine.core.plan.compile import Plan
-from engine.core.plan.corrected import is_unknown
 from engine.core.policy import channels, holding
 from engine.core.policy.clock import zone_named
 from engine.core.policy.gates import IN_TIME, Hold, Moment, Send, judge
@@ -81,9 +88,9 @@ class Decided:
     moves: Counter[tuple[str, str, str]] = field(default_factory=Counter)  # (from or "", to, reason)
     # what else, and about what: duplicates and late (topic), receipts (channel, status), dropped (what a state has no
     # room for), overrides (kind, what is wrong with it or ""), tier_notices (tier, the one it would fall to), retracted
-    # (kind of action), corrections (kind of the earlier event, result), beyond (kind of a corrected event older than
-    # what is known of actions), unknown_zones (missing or invalid: of clients whose zone would have decided, the firm's
-    # did), surveys and survey_scores (surveys.py), journeys (id, why it ended)
+    # (kind of action), care (kind of action, step), corrections (kind of the earlier event, result), beyond (kind of a
+    # corrected event older than what is known of actions), unknown_zones (missing or invalid: of clients whose zone
+    # would have decided, the firm's did), surveys and survey_scores (surveys.py), journeys (id, why it ended)
     counts: Counter[tuple[str, ...]] = field(default_factory=Counter)
     decided_ms: int = 0  # the moment at which this is decided; 0: whatever falls due is decided in time
     pace: Pace | None = None  # of the partition; None: rates are not asked
@@ -147,16 +154,16 @@ def _take(plan: Plan, states: MutableMapping[str, ClientState], topic: str, even
         found = review(client, stands)
         client.review_ms = review_due_ms(plan, client, stands if found is None else standing(plan, client))
     if plan.facts[topic] or isinstance(found, TierMove) or day != client.day or client.sequence == 1:
-        _classify(plan, client)
+        classify(plan, client)
     if plan.portrayal is not None or client.portrait or client.stage:
         portray(plan, client)
     matches = matched(plan, client, on(topic), event)
     if client.waits or topic in plan.timed.steps:
         matches += sequence_matches(plan, client, topic, event)
-    if steps:
-        matches += item_matches(plan, client, steps)
     if client.held or plan.timed.becomes:
         matches += became(plan, client)
+    if client.items or steps:
+        matches += see_through(plan, client, because(topic, event), steps, decided.messages, decided.counts)
     if client.journeys:
         matches += journeys.heard(plan, client, topic, event, decided.counts)
     if matches or found is not None:
@@ -190,7 +197,7 @@ def _correction(
     held = retractions.before(plan, client, event)
     found = correct(plan, client, event)
     decided.counts["corrections", found.kind, found.result] += 1
-    _classify(plan, client)
+    classify(plan, client)
     if found.result in COUNTED:
         channels.corrected(plan, client, found.kind, event.original, found.instead)
         _retract(plan, client, event, found, held, decided, steps)
@@ -223,7 +230,7 @@ def _retract(
 
 def _answer(plan: Plan, client: ClientState, event: Any, decided: Decided, _steps: list[Item]) -> None:
     decided.messages += assigning.answered(client, event)
-    _classify(plan, client)
+    classify(plan, client)
 
 
 _BACK: Final[dict[str, Callable[[Plan, ClientState, Any, Decided, list[Item]], tuple[str, Event] | None]]] = {
@@ -244,7 +251,7 @@ def _run_timers(plan: Plan, client: ClientState, until_ms: int, decided: Decided
         if client.unknown_until:
             forget_known(plan, client)
         found = review(client, standing(plan, client))
-        _classify(plan, client)
+        classify(plan, client)
         if plan.portrayal is not None or client.portrait or client.stage:
             portray(plan, client)
         if client.waiting:
@@ -252,8 +259,10 @@ def _run_timers(plan: Plan, client: ClientState, until_ms: int, decided: Decided
         matches = take_due(plan, client)
         if client.journeys:
             matches += journeys.take(plan, client, decided.counts)
+        cause = Because(TIMER, None, client.now_ms, rfc3339(client.now_ms))
+        if client.items:
+            matches += see_through(plan, client, cause, [], decided.messages, decided.counts)
         if matches or found is not None:
-            cause = Because(TIMER, None, client.now_ms, rfc3339(client.now_ms))
             _act(plan, client, None, cause, matches, found, decided, moment)
         client.review_ms = review_due_ms(plan, client, standing(plan, client))
         client.due_ms = next_due_ms(plan, client, decided.decided_ms)
@@ -290,15 +299,6 @@ def _sweep(plan: Plan, states: MutableMapping[str, ClientState], item: Sweep, de
 def _weights(client: ClientState) -> list[Any]:
     """The form of the score: with another one, it is another score."""
     return [part and part[::2] for part in client.score_parts or ()]
-
-
-def _classify(plan: Plan, client: ClientState) -> None:
-    if not (is_unknown(client, plan.follows.segment) and client.segment in plan.segments):
-        first = plan.segment(client, None, None) if plan.segments else None
-        client.segment = plan.segments[first[0]] if first else None
-    score, client.score_parts = scored(plan, client)
-    if plan.value_score is not None:
-        client.value_score = score
 
 
 def _act(
@@ -369,7 +369,7 @@ def _send(
             if plan.pools is not None and rule.kind == "assignment":
                 decided.messages += assigning.ask(plan.pools, client, rule, action)
             if plan.timed.kept:
-                opened += keep(plan, client, rule, action)
+                opened += keep(plan, client, rule, action, match.event)
         if folded is not None:
             decided.messages.append(decision_message(client, match, named, verdict, first, folded, action))
         ordinal += 1

@@ -1,49 +1,75 @@
 """Open items of a client: what opens, answers and closes them; and which are unanswered for as long as a rule asks.
 
 Enters: events, actions that were sent, a client whose time has come. Leaves: its items, changed; the items as rules
-read them, one for each step that they came to.
+read them, one for each step that they came to. And their clocks: how much time has run, and when it is up.
 Holds: actions, and the steps of items, are kept only where a rule asks for them, so a client whom no such rule concerns
 has none. An item is seen by a rule once for each time that it was opened.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final, NamedTuple
 
 from engine.core.client import items
 from engine.core.client.items import (
     ABOUT,
+    ACKNOWLEDGED,
     ANSWERED,
+    CARE,
     CLOSED,
     EXPIRED,
     KEY,
     KIND,
+    LONGER,
     LONGEST_MS,
+    NEEDLESS,
+    OF,
     OPENED,
     OVER,
+    RESUMED,
     RETRACTED,
+    SAID_MS,
     SEEN,
+    SEVERITY,
     SINCE_MS,
     STATE,
     STEP_MS,
     STEPS,
+    TAKEN,
+    WAITING,
     Item,
     as_read,
+    noted,
 )
 from engine.core.client.state import ClientState
 from engine.core.contract.events import Complaint, Feedback, Outcome
-from engine.core.firm_time import NEVER_MS
+from engine.core.firm_time import DAY_MS, NEVER_MS
 from engine.core.plan.compile import Plan
+from engine.core.plan.waking import Unanswering
+from engine.core.rules.business_days import BusinessDays
+from engine.core.rules.occasion import Care, Unanswered
 from engine.core.rules.ruleset import Rule
 
-_COMPLAINT = {"answered": ANSWERED, "resolved": CLOSED, "withdrawn": CLOSED}
-_OUTCOME = {"accepted": ANSWERED, "declined": CLOSED, "done": CLOSED}  # not_reached leaves it as it is
+_WAITS: Final = {"waiting_for_client": WAITING, "client_answered": RESUMED}
+_COMPLAINT: Final = {
+    "acknowledged": ACKNOWLEDGED,
+    "answered": ANSWERED,
+    "resolved": CLOSED,
+    "withdrawn": CLOSED,
+} | _WAITS
+_OUTCOME: Final = {"accepted": ANSWERED, "declined": CLOSED, "done": CLOSED} | _WAITS  # not_reached leaves it as it is
 
 
 def _take_complaint(plan: Plan, client: ClientState, complaint: Complaint) -> list[Item]:
     state, key = _COMPLAINT.get(complaint.status, OPENED), complaint.complaint_id
-    return _step(plan, client, "complaint", key, state, complaint.time, complaint.category, begins=True)
+    said = complaint.severity, complaint.time
+    steps = note(plan, client, "complaint", key, state, complaint.time, complaint.category, said, begins=True)
+    if state in (WAITING, RESUMED):  # so does what is to be done about it
+        for item in client.items:
+            if noted(item).get(OF) == ["complaint", key]:
+                steps += note(plan, client, item[KIND], item[KEY], state, complaint.time)
+    return steps
 
 
 def _take_outcome(plan: Plan, client: ClientState, outcome: Outcome) -> list[Item]:
@@ -58,11 +84,11 @@ def _take_feedback(plan: Plan, client: ClientState, feedback: Feedback) -> list[
 def _answered(plan: Plan, client: ClientState, action_id: str, state: str, time_ms: int) -> list[Item]:
     for item in client.items:
         if item[KEY] == action_id and item[KIND] != "complaint":
-            return _step(plan, client, item[KIND], action_id, state, time_ms)
+            return note(plan, client, item[KIND], action_id, state, time_ms)
     return []
 
 
-def _step(
+def note(
     plan: Plan,
     client: ClientState,
     kind: str,
@@ -70,6 +96,7 @@ def _step(
     state: str,
     time_ms: int,
     about: str | None = None,
+    said: tuple[str | None, int] = (None, 0),  # of a complaint its severity, and when
     *,
     begins: bool = False,
 ) -> list[Item]:
@@ -83,16 +110,18 @@ def _step(
     item = items.find(client.items, kind, key)
     if item is None:
         return []
-    heard = _is_heard(plan, item)
-    if not steps and not heard:
-        return []
-    item[STEPS:] = [steps]
-    found = items.note_step(item, state, time_ms)
-    if heard:
-        return [as_read(item, client.now_ms, came_to) for came_to in found]
-    if item[STEPS] == items.known_steps(item):
+    item[STEPS:] = [steps, *item[CARE:]]
+    found, heard = items.note_step(item, state, time_ms), is_heard(plan, item)
+    care = noted(item)
+    if said[0] is not None and said[1] >= care.get(SAID_MS, said[1]):
+        care = care | {SEVERITY: said[0], SAID_MS: said[1]}
+    if kind == "complaint" and any(rule.waits.reopened == "goes_on" for rule in plan.timed.unanswered):
+        care = care | {LONGER: 1}
+    if care:
+        item[CARE:] = [care]
+    elif not heard and item[STEPS] == items.known_steps(item):
         del item[STEPS:]
-    return []
+    return [as_read(item, client.now_ms, came_to) for came_to in found] if heard else []
 
 
 TAKES: Final[dict[str, Callable[[Plan, ClientState, Any], list[Item]]]] = {
@@ -109,6 +138,15 @@ def lose_complaint(client: ClientState, complaint: Complaint) -> None:
     item = items.find(client.items, "complaint", key)
     if item is not None and state == OPENED and complaint.category == item[ABOUT]:
         item[ABOUT] = None
+    if (
+        item is not None
+        and noted(item).get(SAID_MS) == complaint.time
+        and noted(item).get(SEVERITY) == complaint.severity
+    ):
+        item[CARE:] = [{name: said for name, said in noted(item).items() if name not in (SEVERITY, SAID_MS)}]
+    for other in client.items:
+        if noted(other).get(OF) == ["complaint", key]:
+            client.items = items.undone(client.items, other[KIND], other[KEY], state, complaint.time)
 
 
 def lose_outcome(client: ClientState, outcome: Outcome) -> None:
@@ -128,11 +166,22 @@ def _lose_answer(client: ClientState, action_id: str, state: str, time_ms: int) 
             return
 
 
-def keep(plan: Plan, client: ClientState, rule: Rule, action_id: str) -> list[Item]:
-    """An action was sent: it waits for an answer, if a rule asks for that."""
+def keep(plan: Plan, client: ClientState, rule: Rule, action_id: str, about: Any) -> list[Item]:
+    """An action was sent: it waits for an answer, if a rule asks for that, or it is seen through. `about`: what its
+    rule matched.
+    """
     if rule.kind in plan.timed.kept or rule.id in plan.timed.kept:
-        return _step(plan, client, rule.kind, action_id, OPENED, client.now_ms, rule.id)
+        return _keep(plan, client, rule, action_id, about)
     return []
+
+
+def _keep(plan: Plan, client: ClientState, rule: Rule, action_id: str, about: Any) -> list[Item]:
+    steps = note(plan, client, rule.kind, action_id, OPENED, client.now_ms, rule.id)
+    item = items.find(client.items, rule.kind, action_id)
+    if rule.care is not None and item is not None:
+        waited_for = {OF: [about.kind, about.id]} if isinstance(about, Item) and about.step == "opened" else {}
+        item[STEPS:] = [items.steps_of(item), {TAKEN: [], **waited_for}]
+    return steps
 
 
 def take_back(plan: Plan, client: ClientState, kind: str, action_id: str) -> list[Item]:
@@ -140,7 +189,7 @@ def take_back(plan: Plan, client: ClientState, kind: str, action_id: str) -> lis
     item = items.find(client.items, kind, action_id)
     if item is None or item[STATE] in OVER:
         return []
-    return _step(plan, client, kind, action_id, RETRACTED, max(client.now_ms, item[STEP_MS]))
+    return note(plan, client, kind, action_id, RETRACTED, max(client.now_ms, item[STEP_MS]))
 
 
 def take_expired(plan: Plan, client: ClientState) -> list[Item]:
@@ -152,10 +201,10 @@ def take_expired(plan: Plan, client: ClientState) -> list[Item]:
 
 
 def _expires_ms(plan: Plan, item: list[Any]) -> int:
-    return NEVER_MS if item[STATE] in OVER or not _is_heard(plan, item) else item[STEP_MS] + LONGEST_MS
+    return NEVER_MS if item[STATE] in OVER or not is_heard(plan, item) else item[STEP_MS] + LONGEST_MS
 
 
-def _is_heard(plan: Plan, item: list[Any]) -> bool:
+def is_heard(plan: Plan, item: list[Any]) -> bool:
     """Whether rules hear of its steps. Of what they send themselves they do not: there would be no end to it."""
     hearing = plan.timed.hearing
     return bool(hearing) and (item[KIND] == "complaint" or item[ABOUT] not in hearing)
@@ -166,7 +215,7 @@ def take_unanswered(plan: Plan, client: ClientState) -> list[tuple[int, Item]]:
     found = []
     for item in sorted(client.items, key=lambda item: item[SINCE_MS]):
         for rule in plan.timed.unanswered:
-            if _due_ms(rule.rule_id, rule.of, rule.length_ms, item) <= client.now_ms:
+            if _due_ms(plan, rule, item) <= client.now_ms:
                 item[SEEN] = [*item[SEEN], rule.rule_id]
                 found.append((rule.index, as_read(item, client.now_ms, OPENED)))
     return found
@@ -183,17 +232,114 @@ def next_item_ms(plan: Plan, client: ClientState) -> int:
     )
     for rule in plan.timed.unanswered:
         for item in client.items:
-            due_ms = min(due_ms, _due_ms(rule.rule_id, rule.of, rule.length_ms, item))
+            due_ms = min(due_ms, _due_ms(plan, rule, item))
     return due_ms
 
 
-def waiting_for(client: ClientState, rule_id: str, of: str, length_ms: int) -> list[tuple[int, Item]]:
+def waiting_for(plan: Plan, client: ClientState, rule_id: str) -> list[tuple[int, Item]]:
     """What a rule waits for, and when it is due, the next first."""
-    due = [(_due_ms(rule_id, of, length_ms, item), as_read(item, client.now_ms, OPENED)) for item in client.items]
-    return sorted(pair for pair in due if pair[0] < NEVER_MS)
+    (rule,) = [rule for rule in plan.timed.unanswered if rule.rule_id == rule_id]
+    due = [(_due_ms(plan, rule, item), as_read(item, client.now_ms, OPENED)) for item in client.items]
+    return sorted((pair for pair in due if pair[0] < NEVER_MS), key=lambda pair: (pair[0], pair[1].id))
 
 
-def _due_ms(rule_id: str, of: str, length_ms: int, item: list[Any]) -> int:
+def is_unanswered(waits: Unanswered, item: list[Any]) -> bool:
+    """Whether it has not come to what a rule waits for."""
+    return item[STATE] not in OVER and level_of(items.steps_of(item)) < UNTIL[waits.until]
+
+
+def _is_clocked(plan: Plan, item: list[Any]) -> bool:
+    return len(item) > CARE or item[KIND] in plan.timed.clocked or item[ABOUT] in plan.timed.clocked
+
+
+def _due_ms(plan: Plan, rule: Unanswering, item: list[Any]) -> int:
     """When it is unanswered for as long as the rule asks; NEVER_MS if that is not so, or was seen already."""
-    meant = of == item[KIND] or (of == item[ABOUT] and item[KIND] != "complaint")
-    return item[SINCE_MS] + length_ms if meant and item[STATE] == OPENED and rule_id not in item[SEEN] else NEVER_MS
+    waits = rule.waits
+    meant = waits.of == item[KIND] or (waits.of == item[ABOUT] and item[KIND] != "complaint")
+    if not meant or item[STATE] in OVER or rule.rule_id in item[SEEN]:
+        return NEVER_MS
+    clock = clock_of(waits, plan.timed.business)
+    for_s = dict(waits.by_severity).get(noted(item).get(SEVERITY, ""), waits.for_s)
+    return due_ms(clock, items.steps_of(item), clock.length_ms(for_s))
+
+
+# -- clocks: from the opening until the item comes to what is waited for, but not while it waits for the client --------
+
+
+# It follows from the item's steps alone, so it does not matter in which order they came.
+UNTIL: Final = {"acknowledged": 1, "answered": 2, "accepted": 2, "closed": 3, "done": 3}  # how far an item has come
+_LEVEL: Final = {OPENED: 0, ANSWERED: 2, CLOSED: 3, RETRACTED: 3, NEEDLESS: 3}
+_AT_LEAST: Final = {ACKNOWLEDGED: 1, WAITING: 1}
+
+
+class Clock(NamedTuple):
+    """`business`: counts business hours, else every hour; `anew`: begins anew whenever the item is opened again."""
+
+    until: int  # how far the item has come when it stops
+    business: BusinessDays | None
+    anew: bool
+
+    def length_ms(self, seconds: int) -> int:
+        """Whole days of business hours are working days."""
+        if self.business is not None and seconds * 1000 % DAY_MS == 0:
+            return seconds * 1000 // DAY_MS * self.business.day_ms
+        return seconds * 1000
+
+    def between(self, start_ms: int, end_ms: int) -> int:
+        return end_ms - start_ms if self.business is None else self.business.between(start_ms, end_ms)
+
+    def after(self, start_ms: int, length_ms: int) -> int:
+        return start_ms + length_ms if self.business is None else self.business.after(start_ms, length_ms)
+
+
+def clock_of(waits: Unanswered | Care, business: BusinessDays | None) -> Clock:
+    """`business`: of the calendar; a rule that counts in business hours has one."""
+    anew = not isinstance(waits, Unanswered) or waits.reopened == "begins_anew"
+    return Clock(UNTIL[waits.until], business if waits.hours == "business" else None, anew)
+
+
+def due_ms(clock: Clock, steps: Iterable[list[Any]], length_ms: int) -> int:
+    """When it has run for so long; NEVER_MS while it stands. If it had before, and runs again: since when it does."""
+    left_ms, runs_since = length_ms, None
+    for start_ms, end_ms in _runs(clock, steps):
+        if end_ms is None:
+            runs_since = start_ms
+        else:
+            left_ms -= clock.between(start_ms, end_ms)
+    return NEVER_MS if runs_since is None else clock.after(runs_since, max(left_ms, 0))
+
+
+def ran_ms(clock: Clock, steps: Iterable[list[Any]], now_ms: int) -> int:
+    """For how long it has run."""
+    return sum(clock.between(start, max(now_ms, start) if end is None else end) for start, end in _runs(clock, steps))
+
+
+def _runs(clock: Clock, steps: Iterable[list[Any]]) -> Iterator[tuple[int, int | None]]:
+    """From when to when it ran; None: it runs."""
+    known = list(steps)
+    if clock.anew:
+        last = max((place for place, (_, state) in enumerate(known) if state == OPENED), default=0)
+        known = known[last:]
+    since_ms, level = None, _LEVEL[CLOSED]  # nothing is waited for before it is opened
+    for at_ms, state in known:
+        level = _after(level, state)
+        runs = level < clock.until and state != WAITING
+        if since_ms is not None and not runs:
+            yield since_ms, at_ms
+            since_ms = None
+        elif since_ms is None and runs:
+            since_ms = at_ms
+    if since_ms is not None:
+        yield since_ms, None
+
+
+def level_of(steps: Iterable[list[Any]]) -> int:
+    """How far it has come."""
+    level = _LEVEL[CLOSED]
+    for _, state in steps:
+        level = _after(level, state)
+    return level
+
+
+def _after(level: int, state: str) -> int:
+    return _LEVEL.get(state, max(level, _AT_LEAST.get(state, 0)))

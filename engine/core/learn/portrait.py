@@ -69,3 +69,12 @@ def next_portrait_ms(plan: Plan, client: ClientState) -> int:
         return NEVER_MS
     due_ms = next_flip_ms(portrayal.wakes, client)
     return min(due_ms, next_slide_ms(plan.layout, client)) if portrayal.slides else due_ms
+
+
+def classify(plan: Plan, client: ClientState) -> None:
+    """Take its segment and score anew."""
+    if not (is_unknown(client, plan.follows.segment) and client.segment in plan.segments):
+        first = plan.segment(client, None, None) if plan.segments else None
+        client.segment = plan.segments[first[0]] if first else None
+    score, client.score_parts = scored(plan, client)
+    client.value_score = client.value_score if plan.value_score is None else score

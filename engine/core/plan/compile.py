@@ -32,6 +32,7 @@ from engine.core.plan.waking import (
     Steps,
     Timed,
     Wake,
+    cared_for,
     changes_with,
     digest_of,
     first_fields,
@@ -311,13 +312,10 @@ def _portrayal(
 
 def _score_parts(rule_set: RuleSet, scope: Scope) -> str:
     parts = {part.name: part for part in rule_set.score}
-    found = []
-    for name in DIMENSIONS:
-        part = parts.get(name)
-        if part is None:
-            found.append("None")
-        else:
-            found.append(f"[{part.weight!r}, {scope[part.declared_as].code}, {part.otherwise!r}]")
+    found = [
+        f"[{part.weight!r}, {scope[part.declared_as].code}, {part.otherwise!r}]" if part is not None else "None"
+        for part in map(parts.get, DIMENSIONS)
+    ]
     return f"[{', '.join(found)}]"
 
 
@@ -388,3 +386,5 @@ def _add_possible(
     for what, rules in waiting.items():
         fixed = [fixed_part(sure.sure(rule.when, in_doubt=True), scope, meanings) for rule in rules]
         matching.add(code, f"possible_{what}", fixed, scope)
+    ends = [rule.care.ends_when for rule in cared_for(by_trigger).values() if rule.care and rule.care.ends_when]
+    matching.add(code, "possible_ends", [sure.sure(condition) for condition in ends], scope)

@@ -14,7 +14,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Sequence as List
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from engine.core.client.state import ClientState
@@ -105,8 +105,7 @@ class Unanswering:
 
     rule_id: str
     index: int  # into the compiled rules of UNANSWERED
-    of: str  # a kind of item, or a rule's id
-    length_ms: int
+    waits: Unanswered
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +125,7 @@ class Possible:
     calendars: Matcher  # of the rules of AT
     slides: Matcher  # of those of BECOMES that read a window
     wakes: Matcher  # of those of BECOMES that count days
+    ends: Matcher  # not of waiting: of `ending`, those whose actions nobody need see to any more
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +137,9 @@ class Timed:
     unanswered: tuple[Unanswering, ...]
     kept: frozenset[str]  # kinds of actions, and ids of rules, whose actions are kept until they are answered
     hearing: frozenset[str]  # the rules that hear of the steps of items
+    clocked: frozenset[str]  # kinds of items, and rules, whose items have a clock
+    cared: dict[str, Rule]  # by id: rules that see through what they send
+    ending: tuple[str, ...]  # those of them that say when nobody need act any more
     becomes: dict[str, Becomes]  # by rule id
     wakes: tuple[Wake, ...]
     calendars: tuple[Calendar, ...]  # of the compiled rules of AT
@@ -151,7 +154,7 @@ class Timed:
 
     def __post_init__(self) -> None:
         waits = (self.silences, self.unanswered, self.waits, self.calendars, self.maturities, self.becomes)
-        object.__setattr__(self, "anything", any((*waits, self.portrayed, self.hearing)))  # items expire
+        object.__setattr__(self, "anything", any((*waits, self.portrayed, self.hearing, self.cared)))  # items expire
 
 
 def steps_of(rules: Iterable[Rule], topic: str) -> tuple[list[tuple[str, Step]], list[tuple[str, Step]]]:
@@ -174,7 +177,8 @@ def digest_of(rule_set: RuleSet) -> str:
     # whom the end of a pause concerns is known once every client was evaluated
     resumed = (max(resumption.at_ms for resumption in rule_set.resumed),) if rule_set.resumed else ()
     named = (said, plain, tiers, rule_set.lists, *_calendar_of(rule_set, (said, plain, tiers, portrait)), *portrait)
-    named += (*resumed, *rule_set.journeys)
+    cared = tuple((rule.id, rule.care) for rule in rule_set.rules if rule.care is not None)
+    named += (*resumed, *rule_set.journeys, *cared)
     return hashlib.blake2b(repr(meaning(named)).encode(), digest_size=16).hexdigest()
 
 
@@ -185,7 +189,9 @@ def _waits(rule: Rule) -> bool:
 
 def _calendar_of(rule_set: RuleSet, parts: Any) -> tuple[BusinessCalendar, ...]:
     """The calendar, if waking depends on it."""
-    timers = any(getattr(rule.occasion, "every", "") in BUSINESS_DAYS for rule in rule_set.rules)
+    rules = rule_set.rules
+    said = {getattr(of, what, "") for rule in rules for of in (rule.occasion, rule.care) for what in ("every", "hours")}
+    timers = not said.isdisjoint((*BUSINESS_DAYS, "business"))
     asked = timers or asked_by(expression.tree for expression in expressions_of(parts))
     return (rule_set.calendar,) if rule_set.calendar is not None and asked else ()
 
@@ -217,12 +223,15 @@ def timed(
             if isinstance(silence, Silence)
         ),
         unanswered=tuple(
-            Unanswering(rule_id, index, unanswered.of, unanswered.for_s * 1000)
+            Unanswering(rule_id, index, unanswered)
             for index, rule_id, unanswered in placed
             if isinstance(unanswered, Unanswered)
         ),
         kept=kept,
         hearing=frozenset(rule.id for rule in by_trigger[ITEM_STEP]),
+        clocked=frozenset(unanswered.of for _, _, unanswered in placed if isinstance(unanswered, Unanswered)),
+        cared=(cared := cared_for(by_trigger)),
+        ending=tuple(rule.id for rule in cared.values() if rule.care and rule.care.ends_when),
         becomes={rule_id: becomes for _, rule_id, becomes in placed if isinstance(becomes, Becomes)},
         wakes=tuple(Wake(bases[name], days) for name, days in flips(becoming, scope, meanings).items()),
         calendars=tuple(calendar for _, _, calendar in placed if isinstance(calendar, Calendar)),
@@ -242,6 +251,11 @@ def timed(
     )
 
 
+def cared_for(by_trigger: Mapping[Trigger, tuple[Rule, ...]]) -> dict[str, Rule]:
+    """By id, those that see through what they send."""
+    return {rule.id: rule for rules in by_trigger.values() for rule in rules if rule.care is not None}
+
+
 def first_fields(rule: Rule, scope: Scope) -> tuple[str, ...]:
     """The fields of the first step that the rule reads when the wait ends. `scope` is that of its trigger."""
     asked = (rule.when, *(value for _, value in rule.parameters))
@@ -254,9 +268,10 @@ def kept_items(rule_set: RuleSet) -> frozenset[str]:
     them or for their steps, or something asks how many there are, or how old.
     """
     found = {rule.occasion.of for rule in rule_set.rules if isinstance(rule.occasion, Unanswered)}
+    found |= {rule.id for rule in rule_set.rules if rule.care is not None}
     found |= {kind for rule in rule_set.rules if ITEM_STEP in rule.triggers for kind in _kinds_asked(rule.when.tree)}
     parts = (rule_set.rules, rule_set.tiers, rule_set.definitions, rule_set.tables, rule_set.portrait)
-    asked = {*_asked(parts)}
+    asked = {name for expression in expressions_of(parts) for name in expression.names}
     found |= {
         kind for kind in ITEM_KINDS if not asked.isdisjoint((f"client.open_{kind}s", f"client.oldest_{kind}_days"))
     }
@@ -277,19 +292,6 @@ def _kinds_asked(tree: ast.expr) -> Iterable[str]:
         if part.left.id == "item.kind":
             found = values
     return found
-
-
-def _asked(value: Any) -> Iterator[str]:
-    """The names that the expressions in it read."""
-    if isinstance(value, Expression):
-        yield from value.names
-    elif isinstance(value, tuple | list):
-        for part in value:
-            yield from _asked(part)
-    elif isinstance(value, dict):
-        yield from _asked(tuple(value.values()))
-    elif is_dataclass(value):
-        yield from _asked(tuple(getattr(value, part.name) for part in fields(value)))
 
 
 def read_by(expression: Expression, scope: Scope) -> list[Name]:

@@ -14,12 +14,13 @@ from collections.abc import Callable
 from typing import Any, Final
 from zlib import crc32
 
-from engine.core.client.items import BEGAN_MS, ENDED, OPENED, STATE, journey
+from engine.core.client.items import BEGAN_MS, ENDED, journey
 from engine.core.client.items import find as find_item
 from engine.core.client.state import ClientState
 from engine.core.contract.events import parse_time_ms
 from engine.core.contract.message import Because, rfc3339
 from engine.core.firm_time import DAY_MS, MINUTE_MS, NEVER_MS
+from engine.core.learn.items import is_unanswered
 from engine.core.plan.compile import CompiledRule, Plan
 from engine.core.policy.match import FOLLOWS, AtRisk, Match, about, stored
 from engine.core.rules.occasion import COMPLETED, JourneyStep, Silence, Unanswered
@@ -164,7 +165,7 @@ def is_still_true(plan: Plan, client: ClientState, match: Match) -> bool:
         return last_ms is not None and last_ms <= held[SINCE_MS] - occasion.days * DAY_MS
     if isinstance(occasion, Unanswered):
         item = find_item(client.items, match.event.kind, match.event.id)
-        return item is not None and item[STATE] == OPENED
+        return item is not None and is_unanswered(occasion, item)
     if isinstance(occasion, JourneyStep):
         entry = journey(client.journeys, occasion.journey)
         return entry is not None and entry[BEGAN_MS] == match.event.since_ms and entry[ENDED] in ("", COMPLETED)

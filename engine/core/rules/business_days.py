@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
-from engine.core.firm_time import FIRM_UTC_OFFSET_MS, MINUTE_MS, day_number, day_of
+from engine.core.firm_time import FIRM_UTC_OFFSET_MS, MINUTE_MS, day_number, day_of, day_start_ms
 from engine.core.language.functions import FUNCTIONS
 from engine.core.language.types import Expression
 
@@ -49,7 +49,8 @@ class BusinessDays:
         self.trading = [day for day in usual if day not in closed]
         self.working = sorted({*usual, *extra})
         self._trading, self._working = frozenset(self.trading), frozenset(self.working)
-        self._hours = tuple(map(minutes_of, calendar.business_hours))
+        self._hours = tuple(sorted(map(minutes_of, calendar.business_hours)))
+        self.day_ms = sum(end - begin for begin, end in self._hours) * MINUTE_MS  # of business hours of a working day
 
     def is_trading_day(self, moment_ms: float) -> bool:
         return day_of(moment_ms) in self._trading  # type: ignore[arg-type]  # calculated times have fractions
@@ -70,6 +71,50 @@ class BusinessDays:
             return before
         place = bisect_left(days, day)
         return days[place] if place < len(days) else _next_weekday(max(day, self.last + 1))
+
+    def after(self, start_ms: int, length_ms: int) -> int:
+        """The moment at which so much of business hours has passed since `start_ms`."""
+        if length_ms <= 0:
+            return start_ms
+        days, rest = divmod(self._passed(start_ms) + length_ms - 1, self.day_ms)
+        moment_ms, rest = day_start_ms(self._working_day(days)), rest + 1
+        for begin, end in self._hours:
+            if rest <= (end - begin) * MINUTE_MS:
+                return moment_ms + begin * MINUTE_MS + rest
+            rest -= (end - begin) * MINUTE_MS
+        raise AssertionError("a day's business hours are as long as their parts")
+
+    def between(self, start_ms: int, end_ms: int) -> int:
+        """How much of business hours lies between two moments, in milliseconds."""
+        return self._passed(end_ms) - self._passed(start_ms)
+
+    def _passed(self, moment_ms: int) -> int:
+        """The business hours from the calendar's first day to a moment. Of days outside of the calendar each Monday to
+        Friday counts: a clock that stood still there would keep silent.
+        """
+        day = day_of(moment_ms)
+        inside = self.first <= day <= self.last
+        passed_ms = self._days_before(day) * self.day_ms
+        if day in self._working if inside else _is_weekday(day):
+            since_ms = moment_ms - day_start_ms(day)
+            passed_ms += sum(min(max(since_ms - b * MINUTE_MS, 0), (e - b) * MINUTE_MS) for b, e in self._hours)
+        return passed_ms
+
+    def _days_before(self, day: int) -> int:
+        """Working days from the calendar's first day on; less than none for a day before it."""
+        if day < self.first:
+            return _weekdays_before(day) - _weekdays_before(self.first)
+        beyond = max(0, _weekdays_before(day) - _weekdays_before(self.last + 1)) if day > self.last else 0
+        return bisect_left(self.working, day) + beyond
+
+    def _working_day(self, number: int) -> int:
+        """The inverse of `_days_before`."""
+        if 0 <= number < len(self.working):
+            return self.working[number]
+        weekday = number + _weekdays_before(self.first)
+        if number >= 0:
+            weekday = number - len(self.working) + _weekdays_before(self.last + 1)
+        return weekday // 5 * 7 + weekday % 5 - 3
 
     def functions(self) -> dict[str, Callable[[float], bool]]:
         """By their names in the expression language."""
@@ -130,6 +175,12 @@ def _number(day: str) -> int:
 
 def _is_weekday(day: int) -> bool:
     return (day + 3) % 7 < 5  # day 0 was a Thursday
+
+
+def _weekdays_before(day: int) -> int:
+    """Mondays to Fridays from day -3, a Monday, on."""
+    weeks, rest = divmod(day + 3, 7)
+    return weeks * 5 + min(rest, 5)
 
 
 def _next_weekday(day: int) -> int:

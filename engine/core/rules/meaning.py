@@ -12,10 +12,15 @@ from typing import Any, Final
 
 from engine.core.language.canonical import canonical
 from engine.core.language.expressions import Expression
+from engine.core.rules.occasion import Unanswered
 from engine.core.rules.ruleset import Feature, RuleSet, Since
 
 # how and where it is written; what follows
 SOURCE: Final = frozenset({"digest", "files", "text", "place", "asked", "asked_by"})
+# what older releases did not have counts only where it is said
+LATER: Final[dict[type, dict[str, Any]]] = {
+    Unanswered: {"by_severity": (), "until": "answered", "hours": "all", "reopened": "begins_anew"}
+}
 FILTERS: Final = {Feature: "where", Since: "when"}  # nothing of them is published, so the order of terms has no meaning
 
 
@@ -37,7 +42,9 @@ def meaning(value: Any) -> Any:
             del parts["by"]
         return type(value).__name__, filtered, *((name, meaning(part)) for name, part in parts.items())
     if is_dataclass(value) and not isinstance(value, type):
+        later = LATER.get(type(value), {})
         kept = [field.name for field in fields(value) if field.name not in SOURCE]
+        kept = [name for name in kept if name not in later or getattr(value, name) != later[name]]
         return type(value).__name__, *((name, meaning(getattr(value, name))) for name in kept)
     if isinstance(value, dict):
         return tuple((key, meaning(item)) for key, item in value.items())

@@ -29,6 +29,7 @@ TIME: Final = number("time")
 TIER_REASONS: Final = ("first", "promoted", "demoted", "type_changed", "override", "override_ended")
 RISKS: Final = get_args(events.RiskLevel)
 PRODUCTS: Final = get_args(events.Product)
+SEVERITIES: Final = get_args(events.Severity)
 POSITIONS: Final = "positions"  # what the names of POSITION_NAMES are about, beside those of its fields
 _MONEY: Final = (0, math.inf)
 PERSONAL: Final = "(personal)"  # in place of a value that is about a person
@@ -46,6 +47,7 @@ ITEM_NAMES: Final = (
     Name("item.id", TEXT, False, "e.id", "id of the complaint, journey or action", form=IDENTIFIER, of="event"),
     Name("item.about", TEXT, True, "e.about", "category, step or reason of its end, or rule", of="event"),
     Name("item.step", enum(*ITEM_STEPS), False, "e.step", "what it came to", of="event"),
+    Name("item.severity", enum(*SEVERITIES), True, "e.severity", "severity of the complaint", of="event"),
     Name("item.opened_at", TIME, False, "e.since_ms", "when it was opened, the last time", of="event"),
     Name("item.days", number("days"), False, "e.days", "whole days since", bounds=(0, math.inf), of="event"),
 )
@@ -71,10 +73,8 @@ def _whole_days(name: str, base: str, description: str, *, optional: bool = True
 
 def _type(topic: Topic, field: str, unit: str | None) -> Type:
     kinds, choices = topic.kinds(field), topic.choices(field)
-    if choices:
-        return enum(*choices)
-    if bool in kinds:
-        return BOOL
+    if choices or bool in kinds:
+        return enum(*choices) if choices else BOOL
     if int in kinds or float in kinds:
         return number("cny" if field.endswith("_fen") else unit)
     return TEXT

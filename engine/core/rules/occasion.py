@@ -1,6 +1,7 @@
 """When a rule is evaluated: on events, after silence, when a condition becomes true, at times, in sequences; journeys.
+And when what a rule sent is spoken of again.
 
-Enters: nothing. Leaves: Trigger, and one frozen dataclass for each kind of occasion.
+Enters: nothing. Leaves: Trigger, one frozen dataclass for each kind of occasion, and Care.
 Holds: a rule has exactly one occasion; its triggers follow from that. Triggers are what plans, scopes and `explain` are
 indexed by.
 """
@@ -50,7 +51,14 @@ UNANSWERED: Final = Trigger("unanswered")
 ITEM_STEP: Final = Trigger("item")
 JOURNEY: Final = Trigger("journey")
 ITEM: Final = "item"  # what the names of all three are about
-ITEM_STEPS: Final = ("opened", "answered", "closed", "expired", "retracted")
+ITEM_STEPS: Final = (
+    "opened", "answered", "closed", "expired", "retracted", "acknowledged", "waiting_for_client", "client_answered",
+    "ended", "reminded", "overdue", "escalated",
+)  # fmt: skip
+Hours = Literal["all", "business"]  # what a clock counts
+Until = Literal["acknowledged", "answered", "closed"]  # what an item can be waited for to come to
+EscalatedTo = Literal["team", "head"]
+Reopened = Literal["begins_anew", "goes_on"]  # what a clock does when its item is opened again
 ITEM_KINDS: Final = ("complaint", "survey", "task", "alert", "assignment")
 
 
@@ -102,11 +110,17 @@ class Silence:
 
 @dataclass(frozen=True, slots=True)
 class Unanswered:
-    """Fires once for each item that has had no answer for `for_s` since it was opened."""
+    """Fires once for each item that has had no answer for `for_s` since it was opened, without the time for which it
+    waits for the client.
+    """
 
     triggers: ClassVar = (UNANSWERED,)
     of: str  # a kind of item, or the id of the rule whose actions are meant
     for_s: int
+    by_severity: tuple[tuple[str, int], ...] = ()  # of complaints: seconds; `for_s` is of those that are not listed
+    until: Until = "answered"
+    hours: Hours = "all"  # in business hours a day is a working day, which is as long as its business hours
+    reopened: Reopened = "begins_anew"
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,3 +269,23 @@ class Journey:
         """Why it can end."""
         steps = (doing.reason for _, doing in self.steps if isinstance(doing, Ends))
         return tuple(dict.fromkeys((*(reason for reason, _ in self.ends), *steps, COMPLETED, CHANGED)))
+
+
+@dataclass(frozen=True, slots=True)
+class CareAt:
+    """A step of what nobody has taken up."""
+
+    name: str  # of this step, `to` if it has that: no item has one twice, whatever becomes of `wait_s`
+    step: Literal["reminded", "overdue", "escalated"]
+    to: EscalatedTo | None  # who acts from then on; None: who was to act before
+    wait_s: int  # since the action was sent
+
+
+@dataclass(frozen=True, slots=True)
+class Care:
+    """How what a rule sends to staff is seen through."""
+
+    steps: tuple[CareAt, ...]  # in order of `wait_s`
+    until: Literal["accepted", "done"] = "accepted"
+    hours: Hours = "all"
+    ends_when: Expression | None = None  # over the client: nobody need act any more

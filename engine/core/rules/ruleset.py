@@ -20,7 +20,7 @@ from engine.core.language.expressions import Expression, Name
 from engine.core.language.types import MAX_NAME_LOG10
 from engine.core.rules.business_days import BusinessCalendar, asks_calendar
 from engine.core.rules.event_types import EventType, declared_by, kinds_of
-from engine.core.rules.occasion import BEGINS, BUSINESS_DAYS, Calendar, Journey, Occasion, Trigger
+from engine.core.rules.occasion import BEGINS, BUSINESS_DAYS, Calendar, Care, Journey, Occasion, Trigger
 from engine.core.rules.policy import (
     USUAL,
     Bounds,
@@ -200,6 +200,7 @@ class Rule:
     then: Then | None = None
     same_text_s: int | None = None  # for so long a client gets no text twice; None: as its class says
     breaker: Bounds | None = None  # its own; what it does not say, the policy says
+    care: Care | None = None  # of what it sends to staff
 
     def contact(self, channel: str) -> Contact:
         """What a client would be sent."""
@@ -304,9 +305,8 @@ class RuleSet:
         caps, quiet = self.caps_on(rule), self.quiet_hours_on(rule)
         by_itself = any(trigger.kind not in ("event", "after") for trigger in rule.triggers)
         paused = any(pause.rule == rule.id for pause in self.paused)
-        rated = bool(self.rates_on(rule))
         waits_long = to_client and (by_itself or own.collect_s > 0)
-        held = waits_long or rated or (bool(quiet) and own.when_quiet != "drop")
+        held = waits_long or bool(self.rates_on(rule)) or (bool(quiet) and own.when_quiet != "drop")
         resumed = next((of for of in self.resumed if of.rule == rule.id), None)  # what its pause held may still wait
         waits = held or paused or resumed is not None or rule.then is not None
         to_use = {*rule.channels, *(rule.then.channels if rule.then is not None else ())}
@@ -331,7 +331,7 @@ class RuleSet:
             Outcome.DAILY_CAP: any(cap.outcome is Outcome.DAILY_CAP for cap in caps),
             Outcome.CAP: any(cap.outcome is Outcome.CAP for cap in caps),
             Outcome.HOLDOUT: any(one.share > 0 for one in self.holdouts_on(rule)),
-            Outcome.RATE: rated,
+            Outcome.RATE: bool(self.rates_on(rule)),
             Outcome.RETRACTED: waits,
             Outcome.SENT: True,
         }

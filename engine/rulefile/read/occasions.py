@@ -8,12 +8,14 @@ Holds: a rule has exactly one of the six; its condition fits the names that are 
 from __future__ import annotations
 
 import re
-from typing import Final, cast, get_args
+from typing import Any, Final, cast, get_args
 
 from engine.core.client.items import LONGEST_MS
+from engine.core.contract.events import Severity
+from engine.core.contract.outbound import CARED_KINDS
 from engine.core.contract.topics import in_order, sources
 from engine.core.firm_time import WEEKDAYS
-from engine.core.language.expressions import BOOL, Expression
+from engine.core.language.expressions import BOOL, Expression, Scope
 from engine.core.plan.waking import read_by
 from engine.core.rules.names import Scopes
 from engine.core.rules.occasion import (
@@ -22,17 +24,23 @@ from engine.core.rules.occasion import (
     Becomes,
     BeforeMaturity,
     Calendar,
+    Care,
+    CareAt,
+    EscalatedTo,
     Every,
+    Hours,
     Occasion,
     OnEvents,
+    Reopened,
     Sequence,
     Silence,
     Step,
     Unanswered,
+    Until,
     event_triggers,
     on,
 )
-from engine.rulefile.source.document import Mapping, Node
+from engine.rulefile.source.document import Mapping, Node, Scalar
 from engine.rulefile.source.fields import ALWAYS, DAY_S, KEBAB, MINUTE_S, Reader
 
 KINDS: Final = ("on", "silence", "unanswered", "becomes", "at", "sequence")
@@ -53,6 +61,15 @@ CALENDAR_KEYS: Final[dict[str, tuple[str, ...]]] = {
 }
 YEAR_S: Final = 366 * DAY_S
 LONGEST_S: Final = LONGEST_MS // 1000
+UNANSWERED_KEYS: Final = ("until", "hours", "reopened")
+UNTIL: Final[tuple[str, ...]] = get_args(Until)
+HOURS: Final[tuple[str, ...]] = get_args(Hours)
+REOPENED: Final[tuple[str, ...]] = get_args(Reopened)
+SEVERITIES: Final[tuple[str, ...]] = get_args(Severity)
+CARE_KEYS: Final = ("hours", "until", "ends_when", "remind", "overdue", "escalate")
+CARE_UNTIL: Final = ("accepted", "done")
+ESCALATE_TO: Final[tuple[str, ...]] = get_args(EscalatedTo)
+MAX_REMINDERS: Final = 10
 
 
 def read_occasion(reader: Reader, node: Node, fields: dict[str, Node], scopes: Scopes) -> tuple[Occasion, Expression]:
@@ -92,12 +109,105 @@ def _silence(reader: Reader, node: Node) -> Silence:
 
 def _unanswered(reader: Reader, node: Node) -> Unanswered:
     """Whether a rule that is named exists is said when all are read."""
-    fields = reader.mapping(node, ("of", "for"))
+    fields = reader.mapping(node, ("of", "for"), UNANSWERED_KEYS)
     kinds = f"{', '.join(ITEM_KINDS)}, or the id of a rule for one of these"
-    return Unanswered(
-        reader.word(fields.get("of"), (KEBAB[0], kinds)),
-        reader.duration(fields.get("for"), "mhd", MINUTE_S, LONGEST_S),
-    )
+    of = reader.word(fields.get("of"), (KEBAB[0], kinds))
+    hours = _hours(reader, fields.get("hours"))
+    until = reader.choice(fields["until"], UNTIL) if "until" in fields else "answered"
+    reopened = reader.choice(fields["reopened"], REOPENED) if "reopened" in fields else REOPENED[0]
+    for key in ("reopened", "until"):
+        said = {"reopened": reopened == REOPENED[1], "until": until == "acknowledged"}[key]
+        if said and of and of != "complaint":
+            reader.problem(
+                fields[key], f"{key}: {fields_text(fields[key])} of no complaint", "only complaints come to that"
+            )
+    for_s, by_severity = _lengths(reader, fields.get("for"), hours, of)
+    return Unanswered(of, for_s, by_severity, cast(Until, until or "answered"), hours, cast(Reopened, reopened))
+
+
+def fields_text(node: Node) -> str:
+    return node.value if isinstance(node, Scalar) else ""
+
+
+def _hours(reader: Reader, node: Node | None) -> Hours:
+    """What a clock counts."""
+    if node is None:
+        return "all"
+    hours = reader.choice(node, HOURS) or "all"
+    if hours == "business" and "in_business_hours" not in reader.answers:
+        reader.problem(node, *reader.unanswered("in_business_hours"))
+    return cast(Hours, hours)
+
+
+def _length(reader: Reader, node: Node | None, hours: Hours, least_s: int = MINUTE_S) -> int:
+    """Seconds. A day of business hours is a working day: more than a day is not written in hours."""
+    seconds = reader.duration(node, "mhd", least_s, LONGEST_S)
+    if hours == "business" and isinstance(node, Scalar) and not node.value.endswith("d") and seconds >= DAY_S:
+        reader.problem(node, f"{node.value} of business hours", "write working days, such as 2d")
+    return seconds
+
+
+def _lengths(reader: Reader, node: Node | None, hours: Hours, of: str) -> tuple[int, tuple[tuple[str, int], ...]]:
+    """One length; or those of complaints by severity, and of the others."""
+    if not isinstance(node, Mapping):
+        return _length(reader, node, hours), ()
+    if of and of != "complaint":
+        reader.problem(
+            node, "lengths by severity of no complaint", "write one, such as 2d: only complaints have a severity"
+        )
+    fields = reader.mapping(node, ("otherwise",), SEVERITIES)
+    by_severity = tuple((name, _length(reader, fields[name], hours)) for name in SEVERITIES if name in fields)
+    return _length(reader, fields.get("otherwise"), hours), by_severity
+
+
+def read_care(reader: Reader, node: Node, audience: str, kind: str, occasion: Occasion, scope: Scope) -> Care:
+    """How what a rule sends to staff is seen through."""
+    fields = reader.mapping(node, (), CARE_KEYS)
+    if audience == "client" or (kind and kind not in CARED_KINDS):
+        remedy = "remove it, or let a rule with unanswered follow what clients get"
+        reader.problem(node, f"care for a {kind or 'rule'} of audience {audience or '?'}", remedy)
+    if not {"remind", "overdue", "escalate"} & fields.keys() and reader.whole(node, fields):
+        reader.problem(node, "none of remind, overdue, escalate", "write escalate: [{after: 4h, to: head}]")
+    hours = _hours(reader, fields.get("hours"))
+    until = reader.choice(fields["until"], CARE_UNTIL) if "until" in fields else CARE_UNTIL[0]
+    steps: list[CareAt] = []
+    if "remind" in fields:
+        steps += _reminders(reader, fields["remind"], hours)
+    if "overdue" in fields:
+        steps.append(CareAt("overdue", "overdue", None, _length(reader, fields["overdue"], hours)))
+    for item in reader.items(fields.get("escalate")):
+        said = reader.mapping(item, ("after", "to"))
+        to = reader.choice(said.get("to"), ESCALATE_TO)
+        if to == "head" and not reader.owners:
+            reader.problem(said["to"], "to: head, and there is no teams.yaml", "add it: it says who heads a team")
+        if any(step.name == to for step in steps):
+            reader.problem(said["to"], f"escalated to {to} twice", "keep one: remind instead")
+        steps.append(CareAt(to, "escalated", cast(Any, to) or None, _length(reader, said.get("after"), hours)))
+    ends_when = None
+    if "ends_when" in fields:
+        ends_when = reader.expression(fields["ends_when"], scope, BOOL)
+        if isinstance(occasion, Becomes):
+            reader.problem(
+                fields["ends_when"], "ends_when beside becomes", "remove it: it ends when its condition does"
+            )
+    return Care(tuple(sorted(steps, key=lambda step: step.wait_s)), cast(Any, until or CARE_UNTIL[0]), hours, ends_when)
+
+
+def _reminders(reader: Reader, node: Node, hours: Hours) -> list[CareAt]:
+    """The first, and how often it is said again."""
+    fields = reader.mapping(node, ("after",), ("every", "times"))
+    after_s = _length(reader, fields.get("after"), hours)
+    times = reader.integer(fields["times"], 1, MAX_REMINDERS) if "times" in fields else 1
+    every_s = _length(reader, fields["every"], hours) if "every" in fields else 0
+    if (times > 1) != bool(every_s) and reader.whole(node, fields):
+        at = fields["every"] if every_s else fields["times"]
+        remedy = "write both, such as every: 1d and times: 3"
+        reader.problem(at, f"{'every' if every_s else 'times'} alone", remedy)
+    if hours == "business" and every_s and (after_s % DAY_S == 0) != (every_s % DAY_S == 0):
+        reader.problem(fields["every"], "days after hours, of business hours", "write both in days, or both in hours")
+    if after_s + (times - 1) * every_s > LONGEST_S:
+        reader.problem(node, "the last would come after 90 days", "remind less often: nothing is open for longer")
+    return [CareAt(f"reminder {n + 1}", "reminded", None, after_s + n * every_s) for n in range(times)]
 
 
 def _becomes(reader: Reader, fields: dict[str, Node], scopes: Scopes) -> tuple[Becomes, Expression]:

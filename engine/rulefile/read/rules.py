@@ -17,7 +17,7 @@ from engine.core.rules.names import Scopes, is_personal
 from engine.core.rules.occasion import Occasion
 from engine.core.rules.policy import USUAL, ContactPolicy
 from engine.core.rules.ruleset import Rule, Service, Tiers
-from engine.rulefile.read.occasions import OCCASION_KEYS, read_occasion
+from engine.rulefile.read.occasions import OCCASION_KEYS, read_care, read_occasion
 from engine.rulefile.read.policy import read_bounds, read_holdout, read_same_text, read_then
 from engine.rulefile.source.document import Mapping, Node, Scalar
 from engine.rulefile.source.fields import DAY_S, IDENTIFIER, KEBAB, MINUTE_S, TEMPLATE, Reader
@@ -40,7 +40,18 @@ REQUIRED: Final = (
     "description",
 )
 POLICY_KEYS: Final = ("class", "tags", "campaign", "still", "holdout", "breaker", "offers", "same_text", "then")
-OPTIONAL: Final = ("version", "was", *OCCASION_KEYS, "channels", "parameters", "serves", *POLICY_KEYS, "tests")
+CARE_KEY: Final = "care"
+OPTIONAL: Final = (
+    "version",
+    "was",
+    *OCCASION_KEYS,
+    "channels",
+    "parameters",
+    "serves",
+    *POLICY_KEYS,
+    CARE_KEY,
+    "tests",
+)
 # what a rule does, in whatever file
 ACTION_KEYS: Final = (
     *("title", "kind", "audience", "channels", "priority", "cooldown", "expires", "template", "parameters"),
@@ -162,6 +173,7 @@ def read_action(
         then=read_then(reader, fields["then"], audience, expires_s) if "then" in fields else None,
         same_text_s=_same_text(reader, fields["same_text"], audience) if "same_text" in fields else None,
         breaker=read_bounds(reader, fields["breaker"]) if "breaker" in fields else None,
+        care=read_care(reader, fields["care"], audience, kind, occasion, scopes[None]) if "care" in fields else None,
     )
 
 

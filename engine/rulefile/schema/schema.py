@@ -104,6 +104,7 @@ def rule_parts(rule_set: RuleSet | None) -> Keys:
             "For so long a client does not get the same text again; its class's unless said.",
         ),
         "offers": (_offers(known), "What it offers: sent only if policy.yaml says that it suits the client."),
+        "care": (_care(known), "How what it sends to staff is seen through, until somebody takes it up."),
         "breaker": (bounds(), "When it is paused for everybody; policy.yaml says what is missing here."),
         "tests": (items(_test(rule_set)), "What is given, what happens, what is expected."),
     }
@@ -150,11 +151,39 @@ def _silence(rule_set: RuleSet | None) -> Schema:
 
 
 def _unanswered() -> Schema:
+    lengths: Keys = dict.fromkeys((*occasions.SEVERITIES, "otherwise"), (duration("mhd"), "For so long."))
     parts: Keys = {
         "of": (word(KEBAB), f"{', '.join(ITEM_KINDS)}; or the id of a rule, whose actions are meant."),
-        "for": (duration("mhd"), "For so long, since it was opened."),
+        "for": (
+            either(duration("mhd"), mapping(lengths, ("otherwise",), occasions.SEVERITIES)),
+            "For so long, since it was opened; of complaints, by severity.",
+        ),
+        "until": (choice(occasions.UNTIL), "What is waited for; answered unless said."),
+        "hours": (choice(occasions.HOURS), "What the clock counts; a day of business hours is a working day."),
+        "reopened": (choice(occasions.REOPENED), "What the clock does when it is opened again."),
     }
-    return mapping(parts, ("of", "for"))
+    return mapping(parts, ("of", "for"), occasions.UNANSWERED_KEYS)
+
+
+def _care(known: str) -> Schema:
+    remind: Keys = {
+        "after": (duration("mhd"), "Since it was sent."),
+        "every": (duration("mhd"), "How long after the one before."),
+        "times": (number(1, occasions.MAX_REMINDERS), "How often."),
+    }
+    escalate: Keys = {
+        "after": (duration("mhd"), "Since it was sent."),
+        "to": (choice(occasions.ESCALATE_TO), "The owner's team, or who heads it by teams.yaml."),
+    }
+    parts: Keys = {
+        "hours": (choice(occasions.HOURS), "What the clock counts; a day of business hours is a working day."),
+        "until": (choice(occasions.CARE_UNTIL), "What stops it: accepted, unless said, or done."),
+        "ends_when": (expression(known), "Nobody need act any more, whatever the rule's own condition."),
+        "remind": (mapping(remind, ("after",), ("every", "times")), "Whoever is to act hears of it again."),
+        "overdue": (duration("mhd"), "By when it should have been taken up."),
+        "escalate": (items(mapping(escalate, ("after", "to"))), "Who is to act instead."),
+    }
+    return mapping(parts, (), occasions.CARE_KEYS)
 
 
 def _sequence(known: str, rule_set: RuleSet | None) -> Schema:
@@ -183,6 +212,7 @@ def _test(rule_set: RuleSet | None) -> Schema:
         "audience": (choice(rules.AUDIENCES), "Who acts; the team, where the client has no advisor."),
         "count": (number(1, 1000), "How often."),
         "parameters": (named(IDENTIFIER, _scalar()), "Values of the record; missing for one that is not there."),
+        "steps": (items(choice(cases.STEPS)), "What its care comes to, in order; team and head: escalated to."),
     }
     outcome: Keys = {
         "fires": (mapping(fires, (), tuple(fires)), "It fires, with these."),

@@ -26,6 +26,9 @@ _SAID_OTHERWISE: Final = (Outcome.SENT, Outcome.RETRACTED, Outcome.PAUSED)
 REASONS: Final = ("condition", *(outcome.value for outcome in Outcome if outcome not in _SAID_OTHERWISE))
 
 
+STEPS: Final = ("reminded", "overdue", "team", "head", "ended")  # of care; team and head: escalated to
+
+
 @dataclass(frozen=True, slots=True)
 class Expected:
     """What is to become of the rule from the test's time on."""
@@ -36,6 +39,7 @@ class Expected:
     audience: str | None = None
     parameters: tuple[tuple[str, Value], ...] = ()  # as in the published record
     stage: str | None = None  # of the client at the end
+    steps: tuple[str, ...] = ()  # of what was sent, in their order
 
     def __str__(self) -> str:
         rule = self._rule() if self.reason else ""
@@ -50,6 +54,7 @@ class Expected:
         said += [f"channel {self.channel}"] if self.channel else []
         said += [f"audience {self.audience}"] if self.audience else []
         said += [f"{name} {MISSING if value is None else value}" for name, value in self.parameters]
+        said += [f"steps {', '.join(self.steps)}"] if self.steps else []
         return f"fires{' with ' if said else ''}{', '.join(said)}"
 
 
@@ -152,7 +157,7 @@ def _expected(reader: Reader, node: Node | None, rule: Rule, stages: tuple[str, 
         stage = reader.choice(fields["stage"], stages) or None
     if "not" in fields or "fires" not in fields:
         return Expected(reader.choice(fields["not"], REASONS) if "not" in fields else "", stage=stage)
-    said = reader.mapping(fields.get("fires"), (), ("channel", "audience", "count", "parameters"))
+    said = reader.mapping(fields.get("fires"), (), ("channel", "audience", "count", "parameters", "steps"))
     return Expected(
         "fires",
         reader.integer(said["count"], 1, 1000) if "count" in said else None,
@@ -160,7 +165,17 @@ def _expected(reader: Reader, node: Node | None, rule: Rule, stages: tuple[str, 
         (reader.choice(said["audience"], get_args(Audience)) or None) if "audience" in said else None,
         _parameters(reader, said.get("parameters"), rule) if sound else (),
         stage,
+        _steps(reader, said["steps"], rule) if sound and "steps" in said else (),
     )
+
+
+def _steps(reader: Reader, node: Node, rule: Rule) -> tuple[str, ...]:
+    """Those that its care can come to."""
+    if rule.care is None:
+        reader.problem(node, "steps of a rule without care", "remove them, or say how what it sends is seen through")
+        return ()
+    known = {*(at.to or at.step for at in rule.care.steps), "ended"}
+    return tuple(reader.choice(item, tuple(name for name in STEPS if name in known)) for item in reader.items(node))
 
 
 def _parameters(reader: Reader, node: Node | None, rule: Rule) -> tuple[tuple[str, Value], ...]:

@@ -26,7 +26,7 @@ WIDTH: Final = 120
 RULE: Final = (
     *("id", "was", "version", "title", "owner"),
     *("on", "silence", "unanswered", "becomes", "at", "sequence", "for", "when", "repeat_every"),
-    *("kind", "audience", "channels", "priority", "cooldown", "expires", "template", "parameters"),
+    *("kind", "audience", "channels", "priority", "cooldown", "expires", "template", "parameters", "care"),
     *("description", "serves", "tests"),
 )
 FEATURE: Final = ("source", "aggregate", "field", "by", "where", "window", "since", "description", "was")

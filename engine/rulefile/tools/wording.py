@@ -32,6 +32,10 @@ TIMES: Final = (
     "wait",
     "up",
     "waited",
+    "low",
+    "medium",
+    "high",
+    "critical",
 )  # fields of seconds
 LABELS: Final = {"minute": "time", "partial": "has no value in some cases"}
 

@@ -19,7 +19,7 @@ from engine.core.client.state import ClientState
 from engine.core.contract.actions import ACTIONS, OwnAction
 from engine.core.contract.events import Event
 from engine.core.contract.message import Message
-from engine.core.contract.outbound import TOPIC_OF_KIND, Arm, Outcome, is_retraction
+from engine.core.contract.outbound import CARE, TOPIC_OF_KIND, Arm, Outcome, is_action, is_retraction
 from engine.core.contract.topics import TOPICS
 from engine.core.decide.path import Due, Input, decide
 from engine.core.firm_time import DAY_MS
@@ -44,6 +44,7 @@ from engine.rulefile.trial.journeys import play
 Documents = dict[str, Node]
 Key = tuple[int, str]  # where a term begins, and its text
 MILESTONES: Final = (100, 32, 8, 2)  # days before a test's time
+CARE_TYPE: Final = f"engage.{CARE}.v1".encode()
 PUBLISHED: Final = frozenset(TOPIC_OF_KIND.values())
 
 
@@ -253,6 +254,8 @@ class _Runner:
         if test.expected.reason == RETRACTED:
             gone = {_value(m)["rule_id"] for m in decided.messages if is_retraction(m.headers)}
             return "" if test.rule in gone or Outcome.RETRACTED in outcomes else "nothing was retracted"
+        if test.expected.steps and (failure := _steps_unlike(test, decided.messages)):
+            return failure
         return _failure(test.expected, outcomes, actions) if test.expected.reason else ""
 
     def _given(self, test: RuleTest | JourneyTest) -> dict[str, ClientState]:
@@ -304,7 +307,14 @@ def _of_latest(states: dict[str, ClientState], topic: str, event: Any) -> tuple[
 
 
 def _actions(messages: Iterable[Message]) -> Iterable[dict[str, Any]]:
-    return (_value(m) for m in messages if m.topic in PUBLISHED and not is_retraction(m.headers))
+    return (_value(m) for m in messages if m.topic in PUBLISHED and is_action(m.headers))
+
+
+def _steps_unlike(test: RuleTest, messages: Iterable[Message]) -> str:
+    """Reminders, escalations and ends of what the rule sent."""
+    care = [_value(m) for m in messages if m.topic in PUBLISHED and dict(m.headers)["ce_type"] == CARE_TYPE]
+    steps = [one["to"] if one["step"] == "escalated" else one["step"] for one in care if one["rule_id"] == test.rule]
+    return "" if steps == list(test.expected.steps) else f"its steps were {', '.join(steps) or 'none'}"
 
 
 def _value(message: Message) -> dict[str, Any]:

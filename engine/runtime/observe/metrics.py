@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from itertools import product
+from typing import TYPE_CHECKING, get_args
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -27,7 +28,7 @@ from engine import __version__
 from engine.compiled import form
 from engine.core.client.record import told_by
 from engine.core.contract.corrections import CORRECTABLE, RESULTS
-from engine.core.contract.outbound import TOPIC_OF_KIND, Rejection
+from engine.core.contract.outbound import CARED_KINDS, TOPIC_OF_KIND, CareStepName, Rejection
 from engine.core.contract.topics import EVENTS, REROUTED, TOPICS, intake_topics
 from engine.core.rules.ruleset import RuleSet
 from engine.runtime.observe.rule_counts import Outcomes, RuleCounts, merged, outcomes_of
@@ -93,9 +94,8 @@ class Metrics:
         self.corrections = Counter(
             "engage_corrections", "Earlier events that were corrected, by result.", ["topic", "result"], registry=r
         )
-        self.retracted = Counter(
-            "engage_retractions", "Actions that were retracted, since their event was corrected.", ["kind"], registry=r
-        )
+        self.retracted = Counter("engage_retractions", "Actions whose event was corrected.", ["kind"], registry=r)
+        self.care = Counter("engage_care_steps", "Reminders, escalations, ends of work.", ["kind", "step"], registry=r)
         self.beyond = Counter(
             "engage_corrections_beyond",
             "Corrected events older than what is remembered of actions: what they led to is not retracted.",
@@ -230,6 +230,7 @@ class Metrics:
             "overrides": self.overrides,
             "corrections": self.corrections,
             "retracted": self.retracted,
+            "care": self.care,
             "beyond": self.beyond,
             "unknown_zones": self.unknown_zones,
             "surveys": self.surveys,
@@ -280,6 +281,8 @@ class Metrics:
         self.overrides.labels("tier", "unknown_tier")
         for kind_of_action in TOPIC_OF_KIND:
             self.retracted.labels(kind_of_action)
+        for followed in product(CARED_KINDS, get_args(CareStepName)):
+            self.care.labels(*followed)
         for name in CORRECTABLE:
             for result in RESULTS if name != EVENTS else ():
                 self.corrections.labels(name, result)
