@@ -15,10 +15,11 @@ from aiokafka import TopicPartition
 
 from engine.advisors.pools import stored_pools
 from engine.core.assign.choice import Candidate, candidates, widened
-from engine.core.assign.roster import Roster
+from engine.core.assign.roster import NOBODY
 from engine.core.assign.state import Given, PoolState, Waiting, unpack
 from engine.core.contract.message import rfc3339
 from engine.core.contract.topics import ASSIGNMENT_REQUESTS
+from engine.core.firm_time import date_of_day, day_of
 from engine.core.plan.compile import Plan
 from engine.insight.values import ZONE, duration, firm_time
 from engine.operations.explain import plan_in_use
@@ -73,7 +74,7 @@ async def account(settings: Settings, clients: Clients, request: str) -> Account
 
 
 def looked_at(plan: Plan, pool: PoolState, asked: Waiting, given: Given | None) -> Account:
-    roster = plan.pools.roster if plan.pools is not None else Roster({}, {}, {})
+    roster = plan.pools.roster if plan.pools is not None else NOBODY
     declared = roster.pools.get(pool.name)
     less = widened(declared, pool.now_ms - asked.asked_ms).by if declared is not None else 0
     found = tuple(candidates(roster, pool, asked))
@@ -232,6 +233,13 @@ def _verdict(found: Account, one: Candidate) -> str:
 def _why(found: Account, one: Candidate) -> str:
     advisor, asked = one.advisor, found.asked
     match one.why_not:
+        case "refused":
+            return "declined the client, did not accept it in time, or gave it up"
+        case "left":
+            return f"the last day was {advisor.last_day}"
+        case "leave":
+            leave = advisor.away(date_of_day(day_of(found.at_ms)).isoformat())
+            return f"until {leave.last}" if leave is not None else ""
         case "licence":
             return f"held until {advisor.licence_until}"
         case "region":

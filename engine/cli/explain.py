@@ -1,4 +1,5 @@
-"""Commands about clients: `engage explain`, `explain-assignment`, `decisions`, `preview`, `clients`, `reference-table`.
+"""Commands about clients: `engage explain`, `explain-assignment`, `handover`, `decisions`, `preview`, `clients`,
+`reference-table`.
 
 Enters: arguments, states or records. Leaves: exit status 0 done, 1 refused, 2 used wrongly.
 """
@@ -105,6 +106,28 @@ def explain_assignment(request: str, settings_file: Path | None, as_json: bool, 
     settings = load_settings(settings_file, **given)
     found = run_to_the_end(explaining.account(settings, real_clients(), request))
     answer(as_json, explaining.as_json(found), explaining.lines(found))
+
+
+@commands.command()
+@click.argument("advisor", metavar="ADVISOR")
+@click.option("--dry-run", is_flag=True, help="show who would get whom, and publish nothing")
+@click.option("--per-second", type=click.IntRange(1, 1_000), default=1, show_default=True, help="clients given on")
+@settings_options("rules", "kafka", "redis", "prefix", "app_id")
+@JSON
+def handover(
+    advisor: str, dry_run: bool, per_second: int, settings_file: Path | None, as_json: bool, **given: Any
+) -> None:
+    """Give the clients of ADVISOR on to others of the pool: who gets whom, the loads before and after; then it is done.
+
+    Run it again for those whom nobody could take: who has gone to another stays there.
+    """
+    from engine.advisors import handover as handing_over
+
+    settings, clients = load_settings(settings_file, **given), real_clients()
+    found = run_to_the_end(handing_over.planned(settings, clients, advisor))
+    answer(as_json, handing_over.as_json(found), handing_over.lines(found))
+    if not dry_run:
+        run_to_the_end(handing_over.publish(settings, clients, found, per_second))
 
 
 @commands.command("reference-table")

@@ -21,7 +21,7 @@ SECTIONS: Final[Mapping[str, Sequence[str]]] = {
     "Write rules": ("check", "test", "lint", "fmt", "diff", "templates", "reference-table"),
     "Publish rules": ("publish", "rules", "backfill"),
     "Run and watch": ("run", "client", "clients", "explain", "decisions", "preview", "states", "dead-letters"),
-    "Advisors": ("explain-assignment",),
+    "Advisors": ("explain-assignment", "handover"),
     "Try": ("simulate", "send", "replay", "simulate-policy", "schemas"),
     "Repair": ("snapshot", "rebuild", "trim", "accept-loss"),
 }

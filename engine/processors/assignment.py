@@ -11,7 +11,7 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final, cast
 
-from engine.core.assign.roster import Roster
+from engine.core.assign.roster import NOBODY, Roster
 from engine.core.assign.state import NewerPool, PoolState, pack, unpack
 from engine.core.contract.events import AssignmentRequest, Event
 from engine.core.contract.message import rfc3339
@@ -123,7 +123,7 @@ class AssignmentProcessor(Processor[Plan, PoolState, Input]):
 
 
 def _roster(plan: Plan) -> Roster:
-    return plan.pools.roster if plan.pools is not None else Roster({}, {}, {})
+    return plan.pools.roster if plan.pools is not None else NOBODY
 
 
 ASSIGNMENT: Final = AssignmentProcessor()

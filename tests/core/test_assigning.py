@@ -6,8 +6,10 @@ import json
 
 import msgpack
 
+from engine.core.assign.state import Entry, Given, PoolState, Waiting
 from engine.core.client.sections import pack, unpack
-from engine.core.contract.events import AssignmentAnswer
+from engine.core.contract.events import AssignmentAnswer, AssignmentRequest, Outcome
+from engine.core.decide import pools
 from engine.core.decide.timeline import Timeline
 from engine.processors.assignment import ASSIGNMENT
 from tests.core.making import FEATURES, Desk, at, login, plan_of, profile, rule, trade
@@ -172,9 +174,9 @@ POOL_OF_VERSION_1 = (  # a client with somebody, its answer, a request that wait
 def test_a_pool_of_the_first_version_is_read():
     pool = ASSIGNMENT.unpack(PLAN, bytes.fromhex(POOL_OF_VERSION_1))
     assert (pool.name, pool.now_ms, pool.due_ms) == ("east", 1_772_000_000_000, 1_772_000_000_001)
-    assert (pool.book, pool.loads) == ({"c1": ("ann", 2, "r1")}, {"ann": 2})
-    assert pool.answers == {"r1": (1_772_000_000_000, "c1", "ann", "wealth")}
-    assert pool.queue == [(50, 1_772_000_000_000, "r2", "c2", "A", "east", "zh", (("funds", 3),))]
+    assert (pool.book, pool.loads) == ({"c1": Entry("ann", 2, "r1")}, {"ann": 2})
+    assert pool.answers == {"r1": Given(1_772_000_000_000, "c1", "ann", "wealth")}
+    assert pool.queue == [Waiting(50, 1_772_000_000_000, "r2", "c2", "A", "east", "zh", (("funds", 3),))]
 
 
 def test_a_client_of_before_has_asked_for_nobody():
@@ -183,3 +185,81 @@ def test_a_client_of_before_has_asked_for_nobody():
     assert sections.pop("assignment")
     before = unpack(PLAN.layout, msgpack.packb([version, client_id, sections]))
     assert (before.asked, before.assigned, before.advisor_id) == (None, None, desk.client.advisor_id)
+
+
+# -- another advisor ---------------------------------------------------------------------------------------------------
+
+
+def moved(time_ms: int, request: str, why: str, advisor: str | None) -> tuple:
+    said = {"advisor_id": advisor, "outcome": "moved"} if advisor else {"outcome": "no_capacity"}
+    common = {"event_id": f"{why}-{time_ms}", "client_id": "c1", "time": time_ms, "pool": "east", "why": why}
+    return "assignment_answers", AssignmentAnswer(**common, request_id=request, **said)
+
+
+def outcome(time_ms: int, action: str, status: str) -> tuple:
+    common = {"event_id": f"{status}-{time_ms}", "client_id": "c1", "time": time_ms}
+    return "outcomes", Outcome(**common, action_id=action, status=status)
+
+
+def test_a_client_goes_to_a_stand_in_and_back():
+    desk, request = begun()
+    desk.take(answer(at(0.1), request, "ann"), moved(at(1), request, "stand_in", "bob"))
+    assert (desk.client.advisor_id, desk.client.assigned) == ("bob", ["east", request, "bob"])
+    desk.take(moved(at(3), request, "back", "ann"))
+    assert (desk.client.advisor_id, desk.client.assigned, asked(desk)) == ("ann", ["east", request, "ann"], [])
+
+
+def test_a_client_whom_nobody_takes_any_more_has_no_advisor():
+    desk, request = begun()
+    desk.take(answer(at(0.1), request, "ann"), moved(at(1), request, "declined", None))
+    assert (desk.client.advisor_id, desk.client.assigned, asked(desk)) == (None, None, [])
+    task = json.loads(desk.messages[-1].value)
+    assert task["rule_id"] == "no-room"
+
+
+def test_what_is_asked_stands_while_the_pool_moves_the_client():
+    desk, request = begun()
+    desk.take(answer(at(0.1), request, "ann"), login(at(0.2)))
+    ((_, _, second),) = asked(desk)
+    desk.take(moved(at(0.3), request, "stand_in", "bob"))
+    assert (desk.client.asked, asked(desk)) == (["east", second, "bob"], [])
+
+
+def test_a_move_of_a_client_who_is_somebody_elses_by_now_says_nothing():
+    desk, request = begun()
+    desk.take(answer(at(0.1), request, "ann"), profile(at(1), advisor_id="own"))
+    asked(desk)
+    desk.take(moved(at(2), request, "back", "ann"))
+    assert (desk.client.advisor_id, desk.client.assigned, asked(desk)) == ("own", None, [])
+
+
+def test_the_pool_hears_who_accepted_or_declined():
+    desk, request = begun()
+    desk.take(outcome(at(0.05), request, "declined"))  # nobody has the client yet
+    assert asked(desk) == []
+    desk.take(answer(at(0.1), request, "ann"), outcome(at(0.2), request, "accepted"))
+    assert asked(desk) == [("east", "accepted", request)]
+    desk.take(outcome(at(0.3), request, "declined"), outcome(at(0.4), "another", "declined"))
+    (told,) = [json.loads(m.value) for m in desk.messages if m.topic == "assignment_requests"]
+    assert (told["kind"], told["request_id"], told["advisor_id"], told["client"]) == ("declined", request, "ann", "c1")
+
+
+def test_a_pool_takes_what_it_hears_as_records():
+    assert PLAN.pools is not None
+    east: dict[str, PoolState] = {}
+
+    def hears(time_ms: int, kind: str, **said: object) -> list[dict]:
+        common = {"event_id": f"{kind}{time_ms}", "client_id": "east", "time": time_ms, "client": "c1"}
+        request = AssignmentRequest(**common, kind=kind, request_id="r", **said)
+        return [json.loads(m.value) for m in pools.take(PLAN.pools.roster, east, request)]
+
+    (first,) = hears(at(0), "assign")
+    (second,) = hears(at(1), "declined", advisor_id="ann")
+    assert [first["outcome"], first["advisor_id"], second["outcome"]] == ["assigned", "ann", "moved"]
+    assert (second["why"], second["advisor_id"], second["request_id"]) == ("declined", "bob", "r")
+    assert hears(at(1), "declined", advisor_id="ann") == []  # said again
+    assert hears(at(2), "handover", advisor_id="bob") == []  # ann has refused, so the client stays
+    (third,) = hears(at(3), "declined", advisor_id="bob")
+    assert (third["outcome"], third["why"], third["team"]) == ("no_capacity", "declined", "wealth")
+    assert len({one["event_id"] for one in (first, second, third)}) == 3
+    assert hears(at(4), "assign") == [first]  # the answer to the request is what it was

@@ -1,92 +1,161 @@
 """A slow model of a pool, written from docs/care.md alone: everything is counted anew from all that has happened.
 
-Enters: a roster as plain values, requests and releases in order. Leaves: the answers, and what each advisor has.
+Enters: a roster as plain values, what pools are asked, in order. Leaves: the answers, and what each advisor has.
 Holds: nothing of core/assign is used.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
 Plain = dict[str, Any]
+Said = tuple[str, int, str | None, str]  # request, when, who, why it was moved
 FIRM = dt.timezone(dt.timedelta(hours=8))
 
 
 @dataclass(slots=True)
 class PoolModel:
-    roster: Plain  # advisors: list of mappings; weights; widen: pairs of (milliseconds, by); give_up: milliseconds
+    roster: (
+        Plain  # advisors: list of mappings; weights; widen: pairs of (milliseconds, by); give_up, accept: milliseconds
+    )
     now: int = 0
-    given: list[tuple[str, str, str, int]] = field(default_factory=list)  # request, client, advisor, weight
+    given: list[tuple[str, str, Plain]] = field(default_factory=list)  # client, advisor, what was asked; with `by`
     ended: set[str] = field(default_factory=set)
+    accepted: set[tuple[str, str]] = field(default_factory=set)  # request, advisor
     waiting: list[Plain] = field(default_factory=list)
-    said: dict[str, tuple[int, str | None]] = field(default_factory=dict)  # request -> when, who
+    said: dict[str, Said] = field(default_factory=dict)  # by request
+    away: dict[str, str] = field(default_factory=dict)  # who clients of whom heard of
 
-    def ask(self, asked: Plain) -> list[tuple[str, int, str | None]]:
+    def ask(self, asked: Plain) -> list[Said]:
         answers = self.pass_time(asked["time"])
         name = asked["request"]
         if name in self.said:
-            return [*answers, (name, *self.said[name])]
+            return [*answers, self.said[name]]
         if any(one["request"] == name for one in self.waiting):
             return answers
-        self.waiting.append(asked | {"since": self.now})
+        self.waiting.append(asked | {"since": self.now, "refused": ()})
         return answers + self._try([self.waiting[-1]])
 
-    def release(self, request: str, client: str, time: int) -> list[tuple[str, int, str | None]]:
+    def release(self, request: str, client: str, time: int) -> list[Said]:
         answers = self.pass_time(time)
-        if request in self._has(client):
+        if client in (held := self._held()) and held[client][1]["request"] == request:
             self.ended.add(request)
             return answers + self._serve()
         self.waiting = [one for one in self.waiting if one["request"] != request]
         return answers
 
-    def pass_time(self, until: int) -> list[tuple[str, int, str | None]]:
-        answers: list[tuple[str, int, str | None]] = []
-        while moments := [m for one in self.waiting for m in self._moments(one) if self.now < m <= until]:
+    def accept(self, request: str, client: str, advisor: str, time: int) -> list[Said]:
+        answers = self.pass_time(time)
+        if self._is(request, client, advisor):
+            self.accepted.add((request, advisor))
+        return answers
+
+    def pass_on(self, request: str, client: str, advisor: str, time: int, why: str) -> list[Said]:
+        answers = self.pass_time(time)
+        if not self._is(request, client, advisor):
+            return answers
+        return answers + self._next(client, why) + self._serve()
+
+    def pass_time(self, until: int) -> list[Said]:
+        answers: list[Said] = []
+        while moments := [moment for moment in self._moments() if self.now < moment <= until]:
             self.now = min(moments)
             answers += self._serve()
         self.now = max(self.now, until)
-        return answers
+        return answers + self._turn_over()
 
-    def change(self, roster: Plain, time: int) -> list[tuple[str, int, str | None]]:
+    def change(self, roster: Plain, time: int) -> list[Said]:
         """Another roster: what fell due before is decided by it, too."""
         self.roster = roster
         return self.pass_time(time) + self._serve()
 
     def loads(self) -> dict[str, int]:
         found: dict[str, int] = {}
-        for _, advisor, weight in self._held().values():
-            found[advisor] = found.get(advisor, 0) + weight
+        for advisor, one in self._held().values():
+            found[advisor] = found.get(advisor, 0) + one["weight"]
         return found
 
     # -- what follows from all that happened --------------------------------------------------------
 
-    def _held(self) -> dict[str, tuple[str, str, int]]:
-        last = {client: (request, advisor, weight) for request, client, advisor, weight in self.given}
-        return {client: one for client, one in last.items() if one[0] not in self.ended}
+    def _held(self) -> dict[str, tuple[str, Plain]]:
+        last = {client: (advisor, one) for client, advisor, one in self.given}
+        return {client: held for client, held in last.items() if held[1]["request"] not in self.ended}
 
-    def _has(self, client: str) -> set[str]:
-        return {request for who, (request, _, _) in self._held().items() if who == client}
+    def _is(self, request: str, client: str, advisor: str) -> bool:
+        advisor_now, one = self._held().get(client, ("", {"request": ""}))
+        return (one["request"], advisor_now) == (request, advisor)
 
-    def _moments(self, one: Plain) -> list[int]:
-        return [one["since"] + after for after, _ in self.roster["widen"]] + [one["since"] + self.roster["give_up"]]
+    def _moments(self) -> Iterator[int]:
+        for one in self.waiting:
+            yield from (one["since"] + after for after, _ in self.roster["widen"])
+            yield one["since"] + self.roster["give_up"]
+        for advisor in self.roster["advisors"]:
+            for first, last, _ in advisor["leave"]:
+                yield midnight(first)
+                yield midnight(last) + 86_400_000
+        if self.roster["accept"]:
+            yield from (one["by"] for advisor, one in self._held().values() if self._is_open(advisor, one))
 
-    def _serve(self) -> list[tuple[str, int, str | None]]:
-        return self._try(sorted(self.waiting, key=lambda one: (-one["priority"], one["since"], one["request"])))
+    def _is_open(self, advisor: str, one: Plain) -> bool:
+        """Whether the advisor has yet to accept."""
+        return one["by"] is not None and (one["request"], advisor) not in self.accepted
 
-    def _try(self, some: list[Plain]) -> list[tuple[str, int, str | None]]:
+    def _serve(self) -> list[Said]:
+        answers = self._turn_over()
+        if self.roster["accept"]:
+            for client, (advisor, one) in sorted(self._held().items(), key=lambda item: item[0]):
+                if self._is_open(advisor, one) and one["by"] <= self.now:
+                    answers += self._next(client, "not_accepted")
+        return answers + self._try(
+            sorted(self.waiting, key=lambda one: (-one["priority"], one["since"], one["request"]))
+        )
+
+    def _turn_over(self) -> list[Said]:
+        leaves = {a["name"]: self._leave(a) for a in self.roster["advisors"]}
+        here = [name for name, leave in leaves.items() if leave is None]
+        before, self.away = self.away, {n: leave[2] for n, leave in leaves.items() if leave and leave[2] in here}
+        answers: list[Said] = []
+        for _, (advisor, one) in sorted(self._held().items(), key=lambda item: item[0]):
+            now = self.away.get(advisor)
+            if before.get(advisor) != now:
+                answers.append((one["request"], self.now, now or advisor, "stand_in" if now else "back"))
+        return answers
+
+    def _leave(self, advisor: Plain) -> tuple[str, str, str | None] | None:
+        today = self._today()
+        return next((leave for leave in advisor["leave"] if leave[0] <= today <= leave[1]), None)
+
+    def _next(self, client: str, why: str) -> list[Said]:
+        advisor, before = self._held()[client]
+        one = before | {"since": self.now, "refused": (*before["refused"], advisor)}
+        who = self._who(one)
+        if who is None and why == "handover":
+            return []
+        if who is None:
+            self.ended.add(one["request"])
+        else:
+            self._give(one, who)
+        return [(one["request"], self.now, who, why)]
+
+    def _give(self, one: Plain, who: str) -> None:
+        by = self.now + self.roster["accept"] if self.roster["accept"] else None
+        self.given.append((one["client"], who, one | {"weight": self._weight(one), "by": by}))
+
+    def _try(self, some: list[Plain]) -> list[Said]:
         answers = []
         for one in some:
             who = self._who(one)
             if who is None and self.now < one["since"] + self.roster["give_up"]:
                 continue
             if who is not None:
-                self.given.append((one["request"], one["client"], who, self._weight(one)))
-            self.said[one["request"]] = self.now, who
+                self._give(one, who)
+            self.said[one["request"]] = one["request"], self.now, who, ""
             self.waiting = [other for other in self.waiting if other["request"] != one["request"]]
-            answers.append((one["request"], self.now, who))
+            answers.append(self.said[one["request"]])
         return answers
 
     def _weight(self, one: Plain) -> int:
@@ -94,26 +163,35 @@ class PoolModel:
 
     def _who(self, one: Plain) -> str | None:
         able = [advisor for advisor in self.roster["advisors"] if self._able(one, advisor)]
-        before = [advisor for _, advisor, _ in [self._held()[one["client"]]]] if self._has(one["client"]) else []
-        if any(advisor["name"] in before for advisor in able):
-            return before[0]
+        before = self._held().get(one["client"], (None, None))[0]
+        if any(advisor["name"] == before for advisor in able):
+            return before
         share = {a["name"]: Fraction(self._without(one, a) + self._weight(one), a["capacity"]) for a in able}
         return min(share, key=lambda name: (share[name], name)) if share else None
 
     def _without(self, one: Plain, advisor: Plain) -> int:
         """What an advisor has beside the client."""
-        return sum(
-            w for client, (_, who, w) in self._held().items() if who == advisor["name"] and client != one["client"]
-        )
+        held = self._held().items()
+        return sum(of["weight"] for client, (who, of) in held if who == advisor["name"] and client != one["client"])
+
+    def _today(self) -> str:
+        return dt.datetime.fromtimestamp(self.now / 1000, FIRM).date().isoformat()
 
     def _able(self, one: Plain, advisor: Plain) -> bool:
         less = max((by for after, by in self.roster["widen"] if self.now - one["since"] >= after), default=0)
-        today = dt.datetime.fromtimestamp(self.now / 1000, FIRM).date().isoformat()
+        today = self._today()
         return (
-            (advisor["licence"] is None or today <= advisor["licence"])
+            advisor["name"] not in one["refused"]
+            and self._leave(advisor) is None
+            and (advisor["last_day"] is None or today <= advisor["last_day"])
+            and (advisor["licence"] is None or today <= advisor["licence"])
             and (not advisor["regions"] or one["region"] is None or one["region"] in advisor["regions"])
             and (not advisor["languages"] or one["language"] is None or one["language"] in advisor["languages"])
             and (not advisor["tiers"] or one["tier"] is None or one["tier"] in advisor["tiers"])
             and all(advisor["skills"].get(skill, 0) + less >= level for skill, level in one["needs"].items())
             and self._without(one, advisor) + self._weight(one) <= advisor["capacity"]
         )
+
+
+def midnight(day: str) -> int:
+    return int(dt.datetime.combine(dt.date.fromisoformat(day), dt.time(), FIRM).timestamp() * 1000)

@@ -9,16 +9,17 @@ from typing import Any
 import pytest
 
 from engine.core.assign import choice, state
-from engine.core.assign.choice import ask, pass_time, reconsider, release
-from engine.core.assign.roster import Advisor, Assignment, Pool, Roster, Widening, roster_of
+from engine.core.assign.choice import HANDOVER, ask, pass_on, pass_time, reconsider, release
+from engine.core.assign.roster import Advisor, Assignment, Leave, Pool, Roster, Widening, roster_of
 from engine.core.assign.state import Given, PoolState, Waiting, pack, unpack
 from engine.rulefile.source.fields import ALWAYS
-from tests.properties.assignment_model import Plain, PoolModel
+from tests.properties.assignment_model import Plain, PoolModel, Said
 
 HOUR_MS = 3_600_000
 BASE_MS = 1_772_000_000_000
 STORIES = 400
 CLIENTS = [f"c{number}" for number in range(8)]
+NAMES = [f"adv-{number}" for number in range(3)]
 Move = Callable[[PoolModel, PoolState], tuple[list[Any], list[Any]]]
 
 
@@ -35,6 +36,8 @@ def plain_roster(random: Random) -> Plain:
             "tiers": some(("A", "B", "C")),
             "skills": {skill: random.randint(1, 4) for skill in some(("funds", "tax"))},
             "licence": random.choice((None, None, "2026-02-26", "2026-03-01")),
+            "last_day": random.choice((None, None, None, "2026-02-28")),
+            "leave": plain_leaves(random, number),
         }
         for number in range(random.randint(0, 5))
     ]
@@ -43,12 +46,20 @@ def plain_roster(random: Random) -> Plain:
     widen = [(after * HOUR_MS, by) for after, by in zip(hours, levels, strict=True)]
     give_up = random.randint(72, 120) * HOUR_MS if widen or random.random() < 0.3 else 0
     weights = {tier: random.randint(1, 3) for tier in ("A", "B")}
-    return {"advisors": advisors, "widen": widen, "give_up": give_up, "weights": weights}
+    accept = random.choice((0, 0, 3 * HOUR_MS, 30 * HOUR_MS))
+    return {"advisors": advisors, "widen": widen, "give_up": give_up, "weights": weights, "accept": accept}
+
+
+def plain_leaves(random: Random, number: int) -> list[tuple[str, str, str | None]]:
+    """From one day to another, with a stand-in who may be on leave, too, or with none."""
+    days = [f"2026-02-{day}" for day in sorted(random.sample(range(25, 29), 2 * random.choice((0, 0, 1, 2))))]
+    stand_ins = (None, *(f"adv-{other}" for other in range(3) if other != number))
+    return [(first, last, random.choice(stand_ins)) for first, last in zip(days[::2], days[1::2], strict=True)]
 
 
 def roster(plain: Plain) -> Roster:
     widen = tuple(Widening(after // 1000, by) for after, by in plain["widen"])
-    pool = Pool("p", ALWAYS, "wealth", (), widen, plain["give_up"] // 1000)
+    pool = Pool("p", ALWAYS, "wealth", (), widen, plain["give_up"] // 1000, plain["accept"] // 1000)
     advisors = [
         Advisor(
             name=a["name"],
@@ -59,14 +70,16 @@ def roster(plain: Plain) -> Roster:
             tiers=a["tiers"],
             skills=tuple(a["skills"].items()),
             licence_until=a["licence"],
+            leave=tuple(Leave(*leave) for leave in a["leave"]),
+            last_day=a["last_day"],
         )
         for a in plain["advisors"]
     ]
     return roster_of(Assignment((pool,), tuple(plain["weights"].items())), advisors)
 
 
-def told(answers: list[tuple[str, Given]]) -> list[tuple[str, int, str | None]]:
-    return [(request, given.time_ms, given.advisor or None) for request, given in answers]
+def told(answers: list[tuple[str, Given]]) -> list[Said]:
+    return [(request, given.time_ms, given.advisor or None, given.why) for request, given in answers]
 
 
 def differences(seed: int, moves: int = 40) -> Iterator[str]:
@@ -79,7 +92,7 @@ def differences(seed: int, moves: int = 40) -> Iterator[str]:
     for number in range(moves):
         made += random.choice((0, 1, HOUR_MS, 5 * HOUR_MS, 30 * HOUR_MS))
         time_ms = made - random.choice((0, 0, 0, 2 * HOUR_MS))  # a client that is behind
-        kind = random.choice(("ask", "ask", "ask", "again", "release", "release", "time", "roster"))
+        kind = random.choice(("ask", "ask", "ask", "again", "release", "release", "accept", "pass", "time", "roster"))
         if kind == "ask" or not asked:
             one = {
                 "request": f"r{number}",
@@ -100,6 +113,15 @@ def differences(seed: int, moves: int = 40) -> Iterator[str]:
             request, client, _ = random.choice(asked)
             left = model.release(request, client, time_ms)
             right = told(release(now, pool, request, client, time_ms))
+        elif kind == "accept":
+            about = *random.choice(asked)[:2], random.choice(NAMES), time_ms
+            left, right = model.accept(*about), told(choice.accept(now, pool, *about))
+        elif kind == "pass":
+            about, why = (
+                (*random.choice(asked)[:2], random.choice(NAMES), time_ms),
+                random.choice(("declined", HANDOVER)),
+            )
+            left, right = model.pass_on(*about, why), told(pass_on(now, pool, *about, why))
         elif kind == "time":
             left, right = model.pass_time(made), told(pass_time(now, pool, made))
         else:
@@ -108,7 +130,8 @@ def differences(seed: int, moves: int = 40) -> Iterator[str]:
             left, right = model.change(plain, made), told(reconsider(now, pool, made))
         pool = unpack(pack(pool))
         loads = {advisor: load for advisor, load in pool.loads.items() if load}
-        if left != right or loads != model.loads() or len(pool.queue) != len(model.waiting):
+        same = loads == model.loads() and len(pool.queue) == len(model.waiting) and pool.away == model.away
+        if left != right or not same:
             yield f"seed {seed}, move {number} ({kind}): {left} and {model.loads()}, here {right} and {loads}"
             return
 
@@ -129,13 +152,21 @@ def _no_capacity(roster: Roster, pool: PoolState, asked: Waiting, advisor: Advis
     return "" if why == "capacity" else why
 
 
-_WHY_NOT = choice.why_not
+def _as_if_nobody_had_refused(roster: Roster, pool: PoolState, asked: Waiting) -> str | None:
+    return _CHOOSE(roster, pool, asked._replace(refused=()))
+
+
+_WHY_NOT, _CHOOSE = choice.why_not, choice.choose
 FAULTS: dict[str, tuple[Any, str, Any]] = {
     "capacity is not asked": (choice, "why_not", _no_capacity),
     "skills are never lowered": (choice, "widened", lambda pool, waited_ms: choice.NOT_WIDENED),
     "answers are forgotten": (state, "MAX_ANSWERS", 0),
     "who waits is served by name": (Waiting, "turn", property(lambda one: (0, 0, one.request))),
     "a release serves nobody": (choice, "_serve", lambda roster, pool: []),
+    "who is on leave gets clients": (Advisor, "away", lambda self, day: None),
+    "nobody stands in": (choice, "_turn_over", lambda roster, pool: []),
+    "who declined is asked again": (choice, "choose", _as_if_nobody_had_refused),
+    "a client that was accepted is taken away": (choice, "accept", lambda roster, pool, *about: []),
     "the weight of a tier is not asked": (Roster, "weight", lambda self, tier: 1),
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from jsonschema import Draft7Validator
 
-from engine.core.assign.roster import Advisor, Widening
+from engine.core.assign.roster import Advisor, Leave, Widening
 from engine.core.rules.ruleset import RuleSet
 from engine.rulefile.lint.lint import lint
 from engine.rulefile.read.load import load
@@ -219,3 +219,35 @@ def test_a_test_that_fails_says_what_it_came_to(before: str, after: str, said: s
 )
 def test_a_test_that_cannot_be_read_is_a_problem(before: str, after: str, said: str):
     assert said in str(problems_of(files(assignment=ASSIGNMENT + TESTS.replace(before, after, 1))))
+
+
+AWAY = "  adv-8: {pool: rest, capacity: 4, last_day: 2026-12-31, leave: [{from: 2026-12-01, until: 2026-12-14, stand_in: adv-7}]}\n"  # noqa: E501
+
+
+def test_leaves_and_the_last_day_are_read():
+    one = good(files(ADVISORS + AWAY)).advisors[1]
+    assert (one.leave, one.last_day) == ((Leave("2026-12-01", "2026-12-14", "adv-7"),), "2026-12-31")
+    days = ("2026-11-30", "2026-12-01", "2026-12-14", "2026-12-15")
+    assert [one.away(day) is not None for day in days] == [False, True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ("stand_in: adv-7", "stand_in: li-na", '"li-na" cannot stand in for adv-8'),
+        ("stand_in: adv-7", "stand_in: adv-8", '"adv-8" cannot stand in for adv-8'),
+        ("stand_in: adv-7", "stand_in: nobody", '"nobody" cannot stand in for adv-8'),
+        ("until: 2026-12-14", "until: 2026-11-14", "ends before it begins"),
+        ("from: 2026-12-01", "from: first", "not a day"),
+        ("}]", "}, {from: 2026-12-10, until: 2026-12-20}]", "begins within the one before"),
+    ],
+)
+def test_a_leave_that_cannot_be_is_a_problem(before: str, after: str, said: str):
+    assert said in str(problems_of(files(ADVISORS + AWAY.replace(before, after))))
+
+
+def test_diff_says_who_goes_on_leave():
+    old, new = good(files(ADVISORS + AWAY.replace(", stand_in: adv-7", ""))), good(files(ADVISORS + AWAY))
+    (found,) = differences(old, new)
+    assert (found.what, found.name, found.change) == ("advisor", '"adv-8"', "changed")
+    assert "adv-7" in " ".join(found.lines)

@@ -6,9 +6,12 @@ import json
 import re
 from dataclasses import replace
 
+from engine.advisors import handover
 from engine.advisors.explaining import as_json, lines, looked_at
 from engine.core.assign.choice import ask
-from engine.core.assign.state import Entry, PoolState, Waiting
+from engine.core.assign.state import Entry, PoolState, Waiting, pack
+from engine.core.contract.topics import ASSIGNMENT_REQUESTS
+from engine.core.decide.pools import take
 from engine.core.plan.compile import Plan, compile_rule_set
 from tests.core.making import at
 from tests.rulefile.sample import good
@@ -69,3 +72,62 @@ def test_programs_read_the_same() -> None:
     assert json.loads(json.dumps(found)) == found
     assert (found["outcome"], found["advisor_id"], found["needs"]) == ("waits", None, {"funds": 3})
     assert [(one["advisor_id"], one["why_not"]) for one in found["candidates"]] == [("adv-7", "tier"), ("li-na", None)]
+
+
+LEAVING = """\
+advisors:
+  chen: {pool: wealth_east, capacity: 10, last_day: 2026-02-16}
+  li-na: {pool: wealth_east, capacity: 3, skills: {funds: 3}}
+  wu: {pool: wealth_east, capacity: 6, leave: [{from: 2026-02-20, until: 2026-03-06}]}
+"""
+
+
+def book() -> tuple[Plan, PoolState]:
+    """Whom chen has: two of tier A, one who needs funds, and one of tier B."""
+    plan = compile_rule_set(good(files(LEAVING, BLOCKS[1], rules="rules: []\n")))
+    assert plan.pools is not None
+    pool = PoolState("wealth_east", at(0))
+    for number, (tier, needs) in enumerate((("A", ()), ("B", ()), ("A", (("funds", 3),)), ("A", ()))):
+        weight = plan.pools.roster.weight(tier)
+        pool.enter(f"C{number}", Entry("chen", weight, f"r{number}", tier, None, None, needs))
+    return plan, pool
+
+
+def test_the_manual_shows_a_handover_and_the_pool_does_it_so() -> None:
+    plan, pool = book()
+    assert plan.pools is not None
+    before = pack(pool)
+    found = handover.plan_of(plan.pools.roster, pool, "chen", at(1))
+    assert pack(pool) == before
+    shown = "\n".join(handover.lines(found))
+    assert f"```\n{shown}\n```" in PAGE
+    pools = {"wealth_east": pool}
+    for line in handover.requests(found, at(1)):
+        record = json.loads(line)
+        assert (record["topic"], record["key"]) == ("assignment_requests", "wealth_east")
+        asked = ASSIGNMENT_REQUESTS.validate(json.dumps(record["value"]).encode())
+        take(plan.pools.roster, pools, asked)  # type: ignore[arg-type]
+        take(plan.pools.roster, pools, asked)  # type: ignore[arg-type]  # once more: it changes nothing
+    now = {client: entry.advisor for client, entry in pool.book.items()}
+    assert now == {client: to or "chen" for client, _, to in found.steps}
+    assert {name: pool.loads[name] for name in found.after} == found.after
+    assert handover.as_json(found)["after"] == found.after
+
+
+def test_who_gets_new_clients_still_is_said() -> None:
+    plan, pool = book()
+    assert plan.pools is not None
+    pool.enter("C9", Entry("wu", 1, "r9"))
+    told = list(handover.lines(handover.plan_of(plan.pools.roster, pool, "wu", at(1))))
+    assert told[1] == "  wu gets new clients still: set last_day in advisors.yaml first"
+
+
+def test_the_manual_shows_who_is_on_leave() -> None:
+    plan, pool = book()
+    pool.now_ms = at(5)
+    found = looked_at(plan, pool, request("C", ()), None)
+    assert list(lines(found))[-3:] == [
+        "    chen: no, left: the last day was 2026-02-16",
+        "    li-na: could: load 1 of 3 with the client",
+        "    wu: no, leave: until 2026-03-06",
+    ]

@@ -23,9 +23,10 @@ from tests.simulation.auditor import audit
 from tests.simulation.commands import Backfill, Resume, replay_differs
 from tests.simulation.loop import Process
 from tests.simulation.network import Weather
-from tests.simulation.scenario import DRAIN_S, Fault, Input
+from tests.simulation.scenario import DRAIN_S, Fault, Input, wall_ms
 from tests.simulation.world import World
 
+STOPPING_S = 6.0
 SYSTEMS = ("kafka", "redis")
 LONGEST_PAUSE_S = 8.0
 
@@ -89,7 +90,11 @@ async def _all_by_one_set(world: World) -> str:
 async def _rest(world: World) -> bool:
     """Wait until nothing is left to do. False, and a violation, when that does not come about."""
     until_s = world.loop.time() + DRAIN_S
-    while waiting := [*(one for scope in world.scopes for one in _waiting(world, *scope)), *_unwell(world)]:
+    while waiting := [
+        *(one for scope in world.scopes for one in _waiting(world, *scope)),
+        *_unwell(world),
+        *_soon(world),
+    ]:
         if world.violations:
             return False
         if world.loop.time() > until_s:
@@ -263,6 +268,14 @@ def _waiting(world: World, settings: Settings, topics: tuple[str, ...]) -> list[
         if units and stands != units[-1].offset + 1:
             found.append(f"Redis stands at {stands}, ledger-{number} ends at {units[-1].offset + 1}")
     return found
+
+
+def _soon(world: World) -> list[str]:
+    """What a further processor will do while workers stop: nobody would hear of it any more."""
+    until_ms = wall_ms(world.loop.time() + STOPPING_S)
+    sets = world.redis.data.sorted_sets
+    places = [f"{tag(own.scope, n)}:due" for own, _ in world.scopes[1:] for n in range(world.scenario.partitions)]
+    return [f"{key} is due soon" for place in places for key, ms in sets.get(place, {}).items() if ms <= until_ms]
 
 
 def _unwell(world: World) -> list[str]:

@@ -19,6 +19,7 @@ from engine.core.assign.state import PoolState
 from engine.core.assign.state import unpack as pool_of
 from engine.core.client.sections import unpack
 from engine.core.contract.topics import ASSIGNMENT_REQUESTS
+from engine.core.firm_time import date_of_day, day_of
 from engine.runtime.partitioning import partitioner
 from engine.runtime.protocol.ledger import decode_unit
 from engine.runtime.protocol.writes import decode_writes
@@ -30,19 +31,21 @@ from tests.simulation.world import World
 
 CAPACITY: Final = {"adv-1": 3, "adv-2": 2, "adv-3": 4, "adv-4": 1}
 STOPPING_S: Final = 5.0
+FIRST_DAYS: Final = (1, 2, 2)  # of leaves, by rule set
+STAND_INS: Final = {"first": {"adv-1": "adv-2"}, "second": {"adv-4": "adv-3"}}
 _ADVISORS: Final = """\
 advisors:
-  adv-1: {pool: first, capacity: 3, skills: {funds: 3}}
+  adv-1: {pool: first, capacity: 3, skills: {funds: 3}, leave: [{from: LEAVE, until: BACK, stand_in: adv-2}]}
   adv-2: {pool: first, capacity: 2, tiers: [A, B, C]}
   adv-3: {pool: second, capacity: 4, regions: [east]}
-  adv-4: {pool: second, capacity: 1}
+  adv-4: {pool: second, capacity: 1, leave: [{from: LEAVE, until: BACK, stand_in: adv-3}]}
 """
 _ASSIGNMENT: Final = """\
 assignment:
   weights: {A: 3, B: 2}
   pools:
     first: {when: client.type == "individual", team: wealth, needs: {funds: trades_7d}, widen: WIDEN, give_up: 2d}
-    second: {when: client.days_known >= 0, team: wealth}
+    second: {when: client.days_known >= 0, team: wealth, accept: ACCEPT}
 """
 _RULES: Final = """\
 rules:
@@ -83,15 +86,26 @@ rules:
     template: escalate
     description: The team finds somebody.
 """
+
+
+def _day(number: int) -> str:
+    """So many days after the first of a scenario."""
+    return date_of_day(day_of(wall_ms(0)) + number).isoformat()
+
+
 WITH_POOLS: Final = tuple(
     files
     | {
-        "advisors.yaml": _ADVISORS,
-        "assignment.yaml": _ASSIGNMENT.replace("WIDEN", widen),
+        "advisors.yaml": _ADVISORS.replace("LEAVE", _day(first)).replace("BACK", _day(first + 1)),
+        "assignment.yaml": _ASSIGNMENT.replace("WIDEN", widen).replace("ACCEPT", accept),
         "assigning.yaml": _RULES,
     }
-    for files, widen in zip(
-        GOOD, ("[{after: 6h, by: 1}, {after: 1d, by: 9}]", "[{after: 4h, by: 9}]", "[]"), strict=False
+    for files, widen, first, accept in zip(
+        GOOD,
+        ("[{after: 6h, by: 1}, {after: 1d, by: 9}]", "[{after: 4h, by: 9}]", "[]"),
+        FIRST_DAYS,
+        ("31d", "2d", "10h"),
+        strict=False,
     )
 )
 
@@ -150,8 +164,9 @@ class _Pools:
     def _answered(self, asked: list[dict[str, Any]], released: set[str]) -> None:
         """Each request has one answer, or waits, or was withdrawn before there was one."""
         twice = [name for name, times in Counter(one["request_id"] for one in asked).items() if times > 1]
-        answers = Counter(one["request_id"] for one in self.answers)
+        answers = Counter(one["request_id"] for one in self.answers if "why" not in one)
         waiting = Counter(one.request for pool in self.pools.values() for one in pool.queue)
+        self.world.network.seen.update(f"answer {one.get('why', '')}" for one in self.answers)
         self.found += [f"{name} was asked for twice" for name in twice]
         for one in asked:
             name = one["request_id"]
@@ -168,13 +183,22 @@ class _Pools:
         since_ms = wall_ms(self.world.loop.time() - stopped_s)
         late = [name for name, pool in self.pools.items() if pool.due_ms <= since_ms]
         self.found += [f"time has passed for who waits in pool {name}, and it did not see it" for name in late]
+        first = FIRST_DAYS[WITH_POOLS.index(self.world.active())]
+        for name, pool in self.pools.items():
+            on_leave = 0 <= day_of(pool.now_ms) - day_of(wall_ms(0)) - first <= 1
+            if pool.away != (due := STAND_INS[name] if on_leave else {}):
+                self.found.append(f"in pool {name} {pool.away} stand in, it would be {due}")
 
     def _books(self, released: set[str]) -> None:
         """What pools hold is what was answered and is not released; nobody has more than fits."""
         expected: dict[str, dict[str, tuple[str, str]]] = defaultdict(dict)
         for one in self.answers:  # of a client and a pool in the order of the pool
-            if one["outcome"] == "assigned":
+            if one.get("why") in ("stand_in", "back"):
+                continue  # the book stays as it is
+            if one["outcome"] != "no_capacity":
                 expected[one["pool"]][one["client_id"]] = one["advisor_id"], one["request_id"]
+            elif "why" in one:
+                del expected[one["pool"]][one["client_id"]]
         weights = {one["request_id"]: {"A": 3, "B": 2}.get(one.get("tier") or "", 1) for one in self.requests}
         for name, pool in self.pools.items():
             held = {client: (entry.advisor, entry.request) for client, entry in pool.book.items()}
@@ -189,7 +213,7 @@ class _Pools:
         """What a client holds its pool holds, and the other way round."""
         here = {(c, *client.assigned) for c, client in self.clients.items() if client.assigned is not None}
         there = {
-            (client, name, entry.request, entry.advisor)
+            (client, name, entry.request, pool.away.get(entry.advisor, entry.advisor))
             for name, pool in self.pools.items()
             for client, entry in pool.book.items()
         }

@@ -35,6 +35,7 @@ def test_seeds(first: int) -> None:
         assert result.violations == [], f"seed {seed}"
         happened += result.seen
     assert any(what.startswith("crash") for what in happened)
+    assert all(happened[f"answer {why}"] for why in ("", "stand_in", "back", "not_accepted"))
 
 
 def _keeps_all(client: Any) -> list[Any]:
@@ -57,6 +58,8 @@ BUGS: dict[str, tuple[Any, str, Any]] = {
     "an answer counts though nobody asked any more": (assigning, "answered", _any_answer),
     "a release is not heard": (deciding, "release", lambda roster, pool, request, client, time_ms: []),
     "capacity is not asked": (choice, "why_not", _room_for_all),
+    "nobody hears of a stand-in": (choice, "_turn_over", lambda roster, pool: []),
+    "a client who is moved goes by the answer before": (assigning, "_moved", lambda client, answer: None),
     "time does not serve who waits": (deciding, "pass_time", lambda roster, pool, until_ms: []),
     "another worker's clock refuses a request": (decode, "OWN", frozenset()),
 }

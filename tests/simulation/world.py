@@ -218,11 +218,16 @@ class World:
         """Partitions whose clients have not all been looked at under the rules in force."""
         plan = self.plan(named)
         assert plan is not None
-        wanted = self.processor.swept_by(plan)
-        runners = [runner for made in self.living() for runner in made.partitions.runners()]
-        stands = {runner.number: runner._partition.position for runner in runners if runner.ready}
-        swept = {number for number, position in stands.items() if position.swept == wanted or not position.states}
-        return [f"partition {number}" for number in range(self.scenario.partitions) if number not in swept]
+        found = []
+        for at, processor in enumerate((self.processor, *self.further)):
+            wanted = processor.swept_by(plan)
+            partitions = [made._further[at - 1].partitions if at else made.partitions for made in self.living()]
+            runners = [runner for of_worker in partitions for runner in of_worker.runners()]
+            stands = {runner.number: runner._partition.position for runner in runners if runner.ready}
+            swept = {number for number, position in stands.items() if position.swept == wanted or not position.states}
+            numbers = (number for number in range(self.scenario.partitions) if number not in swept)
+            found += [f"partition {number} of {processor.name or 'clients'}" for number in numbers]
+        return found
 
     def unlisted(self) -> bool:
         """Whether clients that a list has lost are not all back: they are as clients are looked at, a few at a time."""

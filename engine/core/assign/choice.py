@@ -7,18 +7,22 @@ the same whenever it is asked for again; what falls due before a request is deci
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import datetime as dt
+from collections.abc import Iterable, Iterator
+from functools import cache
 from itertools import chain
 from typing import Final, NamedTuple
 
-from engine.core.assign.roster import Advisor, Pool, Roster, Widening
+from engine.core.assign.roster import Advisor, Leave, Pool, Roster, Widening
 from engine.core.assign.state import Entry, Given, PoolState, Waiting
-from engine.core.firm_time import NEVER_MS, date_of_day, day_of
+from engine.core.firm_time import NEVER_MS, date_of_day, day_number, day_of, day_start_ms
 
+Answers = list[tuple[str, Given]]  # by request
 NOT_WIDENED: Final = Widening(0, 0)
+HANDOVER: Final = "handover"
 
 
-def ask(roster: Roster, pool: PoolState, asked: Waiting) -> list[tuple[str, Given]]:
+def ask(roster: Roster, pool: PoolState, asked: Waiting) -> Answers:
     """A client needs somebody. `asked.asked_ms` is when; earlier than the pool's present counts as now."""
     answers = pass_time(roster, pool, asked.asked_ms)
     if asked.request in pool.answers:
@@ -34,7 +38,7 @@ def ask(roster: Roster, pool: PoolState, asked: Waiting) -> list[tuple[str, Give
     return [*answers, (asked.request, given)]
 
 
-def release(roster: Roster, pool: PoolState, request: str, client: str, time_ms: int) -> list[tuple[str, Given]]:
+def release(roster: Roster, pool: PoolState, request: str, client: str, time_ms: int) -> Answers:
     """A request is withdrawn, or what it led to has ended. One that was released before changes nothing."""
     answers = pass_time(roster, pool, time_ms)
     entry = pool.book.get(client)
@@ -46,25 +50,83 @@ def release(roster: Roster, pool: PoolState, request: str, client: str, time_ms:
     return answers
 
 
-def pass_time(roster: Roster, pool: PoolState, until_ms: int) -> list[tuple[str, Given]]:
+def accept(roster: Roster, pool: PoolState, request: str, client: str, advisor: str, time_ms: int) -> Answers:
+    """The advisor takes the client on: it is nobody else's turn any more."""
+    answers = pass_time(roster, pool, time_ms)
+    entry = _given(pool, request, client, advisor)
+    if entry is not None:
+        pool.enter(client, entry._replace(accept_by_ms=NEVER_MS))
+        pool.due_ms = _next_due_ms(roster, pool)
+    return answers
+
+
+def pass_on(
+    roster: Roster, pool: PoolState, request: str, client: str, advisor: str, time_ms: int, why: str
+) -> Answers:
+    """The advisor declined the client, or is to give it up: it is the next one's turn. Said again, it changes nothing,
+    since the client is another advisor's then.
+    """
+    answers = pass_time(roster, pool, time_ms)
+    entry = _given(pool, request, client, advisor)
+    if entry is None:
+        return answers
+    return answers + _next(roster, pool, client, entry, why) + _serve(roster, pool)
+
+
+def _given(pool: PoolState, request: str, client: str, advisor: str) -> Entry | None:
+    entry = pool.book.get(client)
+    return entry if entry is not None and (entry.request, entry.advisor) == (request, advisor) else None
+
+
+def _next(roster: Roster, pool: PoolState, client: str, entry: Entry, why: str) -> Answers:
+    """To somebody who has not refused the client. If there is nobody, a handover leaves it where it is; else it has no
+    advisor any more.
+    """
+    refused = (*entry.refused, entry.advisor)
+    asked = Waiting(
+        0, pool.now_ms, entry.request, client, entry.tier, entry.region, entry.language, entry.needs, refused
+    )
+    chosen = choose(roster, pool, asked)
+    if chosen is None and why == HANDOVER:
+        return []
+    if chosen is None:
+        pool.remove(client)
+    else:
+        _enter(roster, pool, asked, chosen)
+    declared = roster.pools.get(pool.name)
+    return [(entry.request, pool.moved(client, chosen or "", declared.team if declared else "", why))]
+
+
+def _enter(roster: Roster, pool: PoolState, asked: Waiting, chosen: str) -> None:
+    declared = roster.pools[pool.name]
+    until_ms = pool.now_ms + declared.accept_s * 1000 if declared.accept_s else NEVER_MS
+    of_client = asked.tier, asked.region, asked.language, asked.needs, asked.refused
+    pool.enter(asked.client, Entry(chosen, roster.weight(asked.tier), asked.request, *of_client, until_ms))
+
+
+def pass_time(roster: Roster, pool: PoolState, until_ms: int) -> Answers:
     """What falls due up to a moment, by the roster of now, each step at its own time."""
-    answers: list[tuple[str, Given]] = []
+    answers: Answers = []
     pool.due_ms = _next_due_ms(roster, pool)
     while pool.due_ms <= until_ms:
         pool.now_ms = max(pool.now_ms, pool.due_ms)
         answers += _serve(roster, pool)
     pool.now_ms = max(pool.now_ms, until_ms)
-    return answers
+    return answers + _turn_over(roster, pool)  # by a roster that is new, too, before anybody is chosen by it
 
 
-def reconsider(roster: Roster, pool: PoolState, time_ms: int) -> list[tuple[str, Given]]:
+def reconsider(roster: Roster, pool: PoolState, time_ms: int) -> Answers:
     """The roster is another one: there may be somebody now."""
     return pass_time(roster, pool, time_ms) + _serve(roster, pool)
 
 
-def _serve(roster: Roster, pool: PoolState) -> list[tuple[str, Given]]:
-    """Whoever waits, in turn."""
-    answers = []
+def _serve(roster: Roster, pool: PoolState) -> Answers:
+    """Clients of whoever goes on leave or is back; those whom nobody accepted in time; whoever waits, in turn."""
+    answers = _turn_over(roster, pool)
+    if (declared := roster.pools.get(pool.name)) is not None and declared.accept_s:
+        for client, entry in sorted(pool.book.items()):
+            if entry.accept_by_ms <= pool.now_ms:
+                answers += _next(roster, pool, client, entry, "not_accepted")
     for one in pool.queue:
         if (given := _decide(roster, pool, one)) is not None:
             answers.append((one.request, given))
@@ -73,18 +135,34 @@ def _serve(roster: Roster, pool: PoolState) -> list[tuple[str, Given]]:
     return answers
 
 
+def _turn_over(roster: Roster, pool: PoolState) -> Answers:
+    """Clients of somebody on leave go to the stand-in, and back afterwards; the book stays as it is."""
+    day, present = _today(pool), roster.away.get(pool.name, ())
+    if not present and not pool.away:
+        return []
+    at_work = {one.name for one in roster.advisors.get(pool.name, ()) if one.away(day) is None}
+    leaves = {one.name: leave.stand_in for one in present if (leave := one.away(day)) is not None}
+    away = {name: stand_in for name, stand_in in leaves.items() if stand_in in at_work and stand_in is not None}
+    before, pool.away = pool.away, away
+    answers = []
+    for client, entry in sorted(pool.book.items()):
+        name = entry.advisor
+        if before.get(name) != (who := away.get(name)):
+            answers.append((entry.request, pool.moved(client, who or name, "", "stand_in" if who else "back")))
+    return answers
+
+
 def _decide(roster: Roster, pool: PoolState, asked: Waiting) -> Given | None:
     """An answer, noted in the pool; None while it is worth waiting."""
     if roster.look is not None:
         roster.look(pool, asked)
     declared = roster.pools.get(pool.name)
-    weight = roster.weight(asked.tier)
     chosen = choose(roster, pool, asked)
     if chosen is None and declared is not None and pool.now_ms < asked.asked_ms + declared.give_up_s * 1000:
         return None
     given = Given(pool.now_ms, asked.client, chosen or "", declared.team if declared is not None else "")
     if chosen is not None:
-        pool.enter(asked.client, Entry(chosen, weight, asked.request))
+        _enter(roster, pool, asked, chosen)
     pool.answered(asked.request, given)
     return given
 
@@ -107,7 +185,13 @@ def choose(roster: Roster, pool: PoolState, asked: Waiting) -> str | None:
 
 def why_not(roster: Roster, pool: PoolState, asked: Waiting, advisor: Advisor) -> str:
     """What keeps an advisor from taking the client: the first that applies; "" if nothing does."""
-    day = date_of_day(day_of(pool.now_ms)).isoformat()
+    day = _today(pool)
+    if advisor.name in asked.refused:
+        return "refused"
+    if advisor.last_day is not None and day > advisor.last_day:
+        return "left"
+    if advisor.leave and advisor.away(day) is not None:
+        return "leave"
     if advisor.licence_until is not None and day > advisor.licence_until:
         return "licence"
     if asked.region is not None and advisor.regions and asked.region not in advisor.regions:
@@ -157,9 +241,24 @@ def _waited(step: Widening) -> int:
 
 
 def _next_due_ms(roster: Roster, pool: PoolState) -> int:
-    """When the next step of anything that waits begins."""
-    moments = chain.from_iterable(_steps_ms(roster.pools.get(pool.name), one) for one in pool.queue)
-    return min((moment for moment in moments if moment > pool.now_ms), default=NEVER_MS)
+    """When the next step of anything that waits begins, somebody had to accept, or a leave begins or ends."""
+    declared = roster.pools.get(pool.name)
+    moments: list[Iterable[int]] = [chain.from_iterable(_steps_ms(declared, one) for one in pool.queue)]
+    moments += [_turns_ms(leave) for one in roster.away.get(pool.name, ()) for leave in one.leave]
+    if declared is not None and declared.accept_s:
+        moments.append(entry.accept_by_ms for entry in pool.book.values())
+    return min((moment for moment in chain.from_iterable(moments) if moment > pool.now_ms), default=NEVER_MS)
+
+
+@cache
+def _turns_ms(leave: Leave) -> tuple[int, int]:
+    """When it begins and has ended."""
+    first, last = (day_number(dt.date.fromisoformat(day)) for day in (leave.first, leave.last))
+    return day_start_ms(first), day_start_ms(last + 1)
+
+
+def _today(pool: PoolState) -> str:
+    return date_of_day(day_of(pool.now_ms)).isoformat()
 
 
 def _steps_ms(pool: Pool | None, asked: Waiting) -> Iterator[int]:

@@ -17,6 +17,15 @@ ASSIGNMENT_FILE: Final = "assignment.yaml"
 
 
 @dataclass(frozen=True, slots=True)
+class Leave:
+    """An advisor is away from the beginning of one day to the end of another."""
+
+    first: str  # days of the firm's calendar, as in 2027-06-30
+    last: str
+    stand_in: str | None = None  # who has the clients meanwhile; None: they stay, and no new ones come
+
+
+@dataclass(frozen=True, slots=True)
 class Advisor:
     """Empty tuples: any."""
 
@@ -28,6 +37,11 @@ class Advisor:
     tiers: tuple[str, ...] = ()
     skills: tuple[tuple[str, int], ...] = ()  # with the level
     licence_until: str | None = None  # the last day on which it holds; None: for good
+    leave: tuple[Leave, ...] = ()  # by day
+    last_day: str | None = None  # with the firm: after it no new clients come; None: it is not known
+
+    def away(self, day: str) -> Leave | None:
+        return next((one for one in self.leave if one.first <= day <= one.last), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +60,7 @@ class Pool:
     needs: tuple[tuple[str, Expression], ...] = ()  # skill -> the level that a client needs; 0, or missing: none
     widen: tuple[Widening, ...] = ()  # by time
     give_up_s: int = 0  # after so long without anybody the answer is that there is no capacity
+    accept_s: int = 0  # so long an advisor has to accept a client, then it is the next one's turn; 0: nobody has to
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,18 +76,23 @@ class Roster:
     pools: dict[str, Pool]
     advisors: dict[str, tuple[Advisor, ...]]  # by pool, each in the order of names
     weights: dict[str, int]
+    away: dict[str, tuple[Advisor, ...]]  # by pool: those of them who have leaves
     look: Callable[[Any, Any], None] | None = None  # hears of a pool and a request each time before it is decided
 
     def weight(self, tier: str | None) -> int:
         return self.weights.get(tier or "", 1)
 
 
+NOBODY: Final = Roster({}, {}, {}, {})
+
+
 def roster_of(assignment: Assignment | None, advisors: Iterable[Advisor]) -> Roster:
     """Of a set that declares no assignment: one without pools, where nobody is assigned."""
     if assignment is None:
-        return Roster({}, {}, {})
+        return NOBODY
     pools = {pool.name: pool for pool in assignment.pools}
     by_pool: dict[str, list[Advisor]] = {name: [] for name in pools}
     for advisor in sorted(advisors, key=lambda one: one.name):
         by_pool[advisor.pool].append(advisor)
-    return Roster(pools, {name: tuple(found) for name, found in by_pool.items()}, dict(assignment.weights))
+    away = {name: tuple(one for one in found if one.leave) for name, found in by_pool.items()}
+    return Roster(pools, {name: tuple(found) for name, found in by_pool.items()}, dict(assignment.weights), away)

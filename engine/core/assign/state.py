@@ -8,6 +8,7 @@ waits, never both.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgpack
@@ -23,21 +24,34 @@ class NewerPool(ValueError):
     """A newer engine wrote the state."""
 
 
+Needs = tuple[tuple[str, int], ...]
+
+
 class Entry(NamedTuple):
-    """A client in the book."""
+    """A client in the book, with what was asked for: pools of the first releases lack that."""
 
     advisor: str
     weight: int
     request: str
+    tier: str | None = None
+    region: str | None = None
+    language: str | None = None
+    needs: Needs = ()
+    refused: tuple[str, ...] = ()  # advisors who are not to have the client: they declined, or gave the client up
+    accept_by_ms: int = NEVER_MS  # until then the advisor has to accept; NEVER_MS: nothing is open
 
 
 class Given(NamedTuple):
-    """An answer. `advisor` is "" when there was nobody."""
+    """An answer. `advisor` is "" when there was nobody. `why` is of those who have an advisor already, and are given to
+    another: declined, not_accepted, handover, stand_in or back. A pool keeps those without. `number` tells moves apart.
+    """
 
     time_ms: int
     client: str
     advisor: str
     team: str
+    why: str = ""
+    number: int = 0
 
 
 class Waiting(NamedTuple):
@@ -50,7 +64,8 @@ class Waiting(NamedTuple):
     tier: str | None
     region: str | None
     language: str | None
-    needs: tuple[tuple[str, int], ...]
+    needs: Needs
+    refused: tuple[str, ...] = ()  # see Entry
 
     @property
     def turn(self) -> tuple[int, int, str]:
@@ -59,7 +74,7 @@ class Waiting(NamedTuple):
 
 
 class PoolState:
-    __slots__ = ("answers", "book", "due_ms", "loads", "name", "now_ms", "queue")
+    __slots__ = ("answers", "away", "book", "due_ms", "loads", "moves", "name", "now_ms", "queue")
 
     def __init__(self, name: str, now_ms: int) -> None:
         self.name = name
@@ -68,6 +83,8 @@ class PoolState:
         self.book: dict[str, Entry] = {}  # by client
         self.answers: dict[str, Given] = {}  # by request, the oldest first
         self.queue: list[Waiting] = []  # by turn
+        self.away: dict[str, str] = {}  # who is on leave -> the stand-in that clients heard of
+        self.moves = 0  # so far
         self.loads: Counter[str] = Counter()  # not stored: it follows from the book
 
     def enter(self, client: str, entry: Entry) -> None:
@@ -78,6 +95,10 @@ class PoolState:
     def remove(self, client: str) -> None:
         if (entry := self.book.pop(client, None)) is not None:
             self.loads[entry.advisor] -= entry.weight
+
+    def moved(self, client: str, advisor: str, team: str, why: str) -> Given:
+        self.moves += 1
+        return Given(self.now_ms, client, advisor, team, why, self.moves)
 
     def answered(self, request: str, given: Given) -> None:
         self.answers[request] = given
@@ -92,9 +113,13 @@ def pack(pool: PoolState) -> bytes:
         "n": pool.now_ms,
         "d": pool.due_ms,
         "b": {client: list(entry) for client, entry in pool.book.items()},
-        "a": {request: list(given) for request, given in pool.answers.items()},
+        "a": {request: list(given[:4]) for request, given in pool.answers.items()},
         "q": [list(one) for one in pool.queue],
     }
+    if pool.moves:
+        fields["m"] = pool.moves
+    if pool.away:
+        fields["w"] = pool.away
     packed: bytes = msgpack.packb([VERSION, pool.name, fields], use_bin_type=False)
     return packed
 
@@ -107,11 +132,22 @@ def unpack(packed: bytes) -> PoolState:
     pool = PoolState(name, fields["n"])
     pool.due_ms = fields["d"]
     for client, entry in fields["b"].items():
-        pool.enter(client, Entry(*entry))
+        pool.enter(client, _entry(entry))
     pool.answers = {request: Given(*given) for request, given in fields["a"].items()}
     pool.queue = [_waiting(one) for one in fields["q"]]
+    pool.away, pool.moves = fields.get("w", {}), fields.get("m", 0)
     return pool
 
 
+def _entry(stored: list[Any]) -> Entry:
+    entry = Entry(*stored)
+    return entry._replace(needs=_needs(entry.needs), refused=tuple(entry.refused))
+
+
 def _waiting(stored: list[Any]) -> Waiting:
-    return Waiting._make([*stored[:-1], tuple((skill, level) for skill, level in stored[-1])])
+    one = Waiting(*stored)
+    return one._replace(needs=_needs(one.needs), refused=tuple(one.refused))
+
+
+def _needs(stored: Iterable[Sequence[Any]]) -> Needs:
+    return tuple((skill, level) for skill, level in stored)

@@ -216,6 +216,7 @@ TOPICS: Final[dict[str, Topic]] = {
             model=AssignmentAnswer,
             names=(
                 Asked("outcome", "whether somebody takes the client"),
+                Asked("why", "what moved a client who had an advisor; missing of a first answer"),
                 Asked("pool", "the pool that was asked"),
                 Asked("advisor_id", "who takes the client; missing if nobody does"),
                 Asked("team", "the pool's team, whom it goes to where nobody can"),

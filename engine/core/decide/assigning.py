@@ -23,6 +23,7 @@ from engine.core.rules.ruleset import Rule
 
 POOL, REQUEST, ADVISOR = range(3)
 HIGHEST: Final = 9
+TOLD: Final = ("accepted", "declined")  # outcomes that a pool hears of
 _json: Final = msgspec.json.Encoder().encode
 
 
@@ -31,7 +32,7 @@ class _Said:
     """An answer, as facts are taken from an event."""
 
     time: int
-    advisor_id: str
+    advisor_id: str | None
     model_fields_set = frozenset({"advisor_id"})
 
 
@@ -62,6 +63,9 @@ def ask(pools: Pools, client: ClientState, rule: Rule, action: str) -> list[Mess
 
 def answered(client: ClientState, answer: AssignmentAnswer) -> list[Message]:
     """Of what was not asked, or not any more, an answer says nothing: it is released already."""
+    if answer.why is not None:
+        _moved(client, answer)
+        return []
     if client.asked is None or client.asked[REQUEST] != answer.request_id:
         return []
     client.asked, before, messages = None, client.assigned, list[Message]()
@@ -71,6 +75,23 @@ def answered(client: ClientState, answer: AssignmentAnswer) -> list[Message]:
         client.assigned = [answer.pool, answer.request_id, answer.advisor_id]
         take_facts(client, _Said(answer.time, answer.advisor_id), ("advisor_id",))
     return messages
+
+
+def _moved(client: ClientState, answer: AssignmentAnswer) -> None:
+    """The pool gives the client to another, or to nobody. What is asked meanwhile stands."""
+    if client.assigned is None or client.assigned[REQUEST] != answer.request_id:
+        return
+    before, moved = client.advisor_id, answer.advisor_id is not None
+    client.assigned = [answer.pool, answer.request_id, answer.advisor_id] if moved else None
+    take_facts(client, _Said(answer.time, answer.advisor_id), ("advisor_id",))
+    if client.asked is not None and client.asked[ADVISOR] == before:
+        client.asked = [*client.asked[:ADVISOR], client.advisor_id]
+
+
+def heard(_plan: Any, client: ClientState, outcome: Any, decided: Any, _steps: Any) -> None:
+    """The advisor accepted or declined the client: the outcome names the action that asked for somebody."""
+    if client.assigned is not None and client.assigned[REQUEST] == outcome.action_id and outcome.status in TOLD:
+        decided.messages.append(_about(client, client.assigned, outcome.status, outcome.event_id))
 
 
 def settle(client: ClientState) -> list[Message]:
@@ -86,15 +107,22 @@ def settle(client: ClientState) -> list[Message]:
 
 
 def _release(client: ClientState, what: list[Any]) -> Message:
-    named = hashlib.blake2b(f"release\0{what[REQUEST]}".encode(), digest_size=16).hexdigest()
+    return _about(client, what, "release", "")
+
+
+def _about(client: ClientState, what: list[Any], kind: str, by: str) -> Message:
+    """What the pool hears of a request. `by` is the event that said it, where it can be said more than once."""
+    named = f"{kind}\0{what[REQUEST]}" + (f"\0{by}" if by else "")
     record = {
-        "event_id": named,
+        "event_id": hashlib.blake2b(named.encode(), digest_size=16).hexdigest(),
         "client_id": what[POOL],
         "time": rfc3339(client.now_ms),
-        "kind": "release",
+        "kind": kind,
         "request_id": what[REQUEST],
         "client": client.client_id,
     }
+    if kind in TOLD:
+        record["advisor_id"] = what[ADVISOR]
     return _message(what[POOL], record)
 
 

@@ -238,6 +238,7 @@ _BACK: Final[dict[str, Callable[[Plan, ClientState, Any, Decided, list[Item]], t
     "feedback": _feedback,
     "overrides": _override,
     "assignment_answers": _answer,
+    "outcomes": assigning.heard,
     CORRECTIONS: _correction,
 }
 

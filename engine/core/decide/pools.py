@@ -7,12 +7,12 @@ Holds: pure. An answer has the same bytes whenever it is published, and its id f
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, MutableMapping
+from collections.abc import MutableMapping
 from typing import Any, Final
 
 import msgspec
 
-from engine.core.assign.choice import ask, pass_time, reconsider, release
+from engine.core.assign.choice import Answers, accept, ask, pass_on, pass_time, reconsider, release
 from engine.core.assign.roster import Roster
 from engine.core.assign.state import Given, PoolState, Waiting
 from engine.core.contract.events import AssignmentRequest
@@ -27,8 +27,13 @@ def take(roster: Roster, pools: MutableMapping[str, PoolState], asked: Assignmen
     pool = pools.get(asked.client_id)
     if pool is None:
         pool = pools[asked.client_id] = PoolState(asked.client_id, asked.time)
+    about = asked.request_id, asked.client
     if asked.kind == "release":
-        return _answers(pool, release(roster, pool, asked.request_id, asked.client, asked.time))
+        return _answers(pool, release(roster, pool, *about, asked.time))
+    if asked.kind == "accepted":
+        return _answers(pool, accept(roster, pool, *about, asked.advisor_id or "", asked.time))
+    if asked.kind != "assign":
+        return _answers(pool, pass_on(roster, pool, *about, asked.advisor_id or "", asked.time, asked.kind))
     needs = ((skill, int(level)) for skill, _, level in (need.partition(":") for need in asked.needs))
     waiting = Waiting(
         asked.priority,
@@ -53,19 +58,22 @@ def sweep(roster: Roster, pool: PoolState, time_ms: int) -> list[Message]:
     return _answers(pool, reconsider(roster, pool, time_ms))
 
 
-def _answers(pool: PoolState, answers: Iterable[tuple[str, Given]]) -> list[Message]:
+def _answers(pool: PoolState, answers: Answers) -> list[Message]:
     return [_answer(pool.name, request, given) for request, given in answers]
 
 
 def _answer(pool: str, request: str, given: Given) -> Message:
+    named = f"answer\0{request}" + (f"\0{given.number}" if given.why else "")
     record: dict[str, Any] = {
-        "event_id": hashlib.blake2b(f"answer\0{request}".encode(), digest_size=16).hexdigest(),
+        "event_id": hashlib.blake2b(named.encode(), digest_size=16).hexdigest(),
         "client_id": given.client,
         "time": rfc3339(given.time_ms),
         "request_id": request,
         "pool": pool,
-        "outcome": "assigned" if given.advisor else "no_capacity",
+        "outcome": "no_capacity" if not given.advisor else "moved" if given.why else "assigned",
     }
+    if given.why:
+        record["why"] = given.why
     if given.advisor:
         record["advisor_id"] = given.advisor
     if given.team:

@@ -21,7 +21,7 @@ from engine.rulefile.source.fields import DAY_S, IDENTIFIER, Reader
 
 NO_CAPACITY: Final = "no_capacity"
 WAITS: Final = "waits"
-REASONS: Final = ("capacity", "language", "licence", "region", "skills", "tier")
+REASONS: Final = ("capacity", "language", "leave", "left", "licence", "region", "skills", "tier")
 KEYS: Final = ("client", "needs", "loads", "has", "waited", "on", "because")
 CLIENT_KEYS: Final = ("tier", "region", "language")
 DAY: Final = "2026-06-01"  # unless the test says another

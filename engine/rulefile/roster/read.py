@@ -13,7 +13,7 @@ import re
 from collections.abc import Collection
 from typing import Final, get_args
 
-from engine.core.assign.roster import Advisor, Assignment, Pool, Widening
+from engine.core.assign.roster import Advisor, Assignment, Leave, Pool, Widening
 from engine.core.contract.events import Region
 from engine.core.language.expressions import BOOL, Scope, number
 from engine.rulefile.source.document import Node, Scalar
@@ -21,8 +21,8 @@ from engine.rulefile.source.fields import DAY_S, IDENTIFIER, TIER, Reader, neare
 
 ADVISOR: Final = ("[A-Za-z0-9][A-Za-z0-9._-]*", "the id that other systems know the advisor by, such as adv-7")
 LANGUAGE: Final = ("[a-z]{2,3}", "a language without its region, such as zh or en")
-ADVISOR_KEYS: Final = ("regions", "languages", "tiers", "skills", "licence_until")
-POOL_KEYS: Final = ("needs", "widen", "give_up")
+ADVISOR_KEYS: Final = ("regions", "languages", "tiers", "skills", "licence_until", "leave", "last_day")
+POOL_KEYS: Final = ("needs", "widen", "give_up", "accept")
 REGIONS: Final[tuple[str, ...]] = get_args(Region)
 DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 MAX_ADVISORS: Final = 20_000
@@ -67,7 +67,9 @@ def _pool(reader: Reader, key: Scalar, node: Node, scope: Scope) -> Pool:
         for skill, level in reader.entries(fields.get("needs"))
     )
     when = reader.expression(fields.get("when"), scope, BOOL)
-    return Pool(reader.word(key, IDENTIFIER), when, reader.owner(fields.get("team")), needs, widen, give_up_s)
+    accept_s = reader.duration(fields["accept"], "mhd", 60, LONGEST_WAIT_S) if "accept" in fields else 0
+    team = reader.owner(fields.get("team"))
+    return Pool(reader.word(key, IDENTIFIER), when, team, needs, widen, give_up_s, accept_s)
 
 
 def _widening(reader: Reader, node: Node) -> Widening:
@@ -81,7 +83,13 @@ def read_advisors(reader: Reader, root: Node, pools: Collection[str], tiers: Col
     entries = reader.entries(reader.mapping(root, ("advisors",)).get("advisors"))
     if len(entries) > MAX_ADVISORS:
         reader.problem(entries[MAX_ADVISORS][0], f"{len(entries)} advisors", f"declare at most {MAX_ADVISORS}")
-    found = (_advisor(reader, key, node, tuple(sorted(pools)), tuple(sorted(tiers))) for key, node in entries)
+    found = [_advisor(reader, key, node, tuple(sorted(pools)), tuple(sorted(tiers))) for key, node in entries]
+    pool_of = {one.name: one.pool for one in found}
+    for one, (_, node) in zip(found, entries, strict=True):
+        for leave in one.leave:
+            if leave.stand_in is not None and (leave.stand_in == one.name or pool_of.get(leave.stand_in) != one.pool):
+                remedy = "name somebody else of the pool"
+                reader.problem(node, f'"{leave.stand_in}" cannot stand in for {one.name}', remedy)
     return tuple(sorted(found, key=lambda one: one.name))
 
 
@@ -103,7 +111,24 @@ def _advisor(reader: Reader, key: Scalar, node: Node, pools: tuple[str, ...], ti
             for skill, level in reader.entries(fields.get("skills"))
         ),
         licence_until=a_day(reader, fields["licence_until"]) if "licence_until" in fields else None,
+        leave=_leaves(reader, fields["leave"]) if "leave" in fields else (),
+        last_day=a_day(reader, fields["last_day"]) if "last_day" in fields else None,
     )
+
+
+def _leaves(reader: Reader, node: Node) -> tuple[Leave, ...]:
+    """One after the other."""
+    leaves: list[Leave] = []
+    for item in reader.items(node):
+        fields = reader.mapping(item, ("from", "until"), ("stand_in",))
+        first, last = (a_day(reader, fields[key]) if key in fields else None for key in ("from", "until"))
+        stand_in = reader.word(fields["stand_in"], ADVISOR) if "stand_in" in fields else None
+        if first is None or last is None:
+            continue
+        if last < first or (leaves and first <= leaves[-1].last):
+            reader.problem(item, "a leave that ends before it begins, or begins within the one before", "mend its days")
+        leaves.append(Leave(first, last, stand_in))
+    return tuple(leaves)
 
 
 def a_day(reader: Reader, node: Node) -> str | None:

@@ -28,6 +28,12 @@ from engine.rulefile.source.fields import IDENTIFIER, TIER
 def advisors_schema(rule_set: RuleSet | None) -> Schema:
     assignment = rule_set.assignment if rule_set is not None else None
     tiers = choices(rule_set.tiers.names) if rule_set is not None else items(word(TIER))
+    day: Schema = {"type": "string", "pattern": f"^{read.DAY.pattern}$"}
+    leave: Keys = {
+        "from": (day, "The first day."),
+        "until": (day, "The last day."),
+        "stand_in": (word(read.ADVISOR), "Who of the pool has the clients meanwhile; they stay unless said."),
+    }
     parts: Keys = {
         "pool": (
             choice(pool.name for pool in assignment.pools) if assignment is not None else word(IDENTIFIER),
@@ -39,9 +45,11 @@ def advisors_schema(rule_set: RuleSet | None) -> Schema:
         "tiers": (tiers, "Of clients; any unless said."),
         "skills": (named(IDENTIFIER, number(1, read.MAX_LEVEL)), "With the level, 1 to 9."),
         "licence_until": (
-            {"type": "string", "pattern": f"^{read.DAY.pattern}$"},
+            day,
             "The last day on which new clients may be given; for good unless said.",
         ),
+        "leave": (items(mapping(leave, ("from", "until"), ("stand_in",))), "One after the other."),
+        "last_day": (day, "With the firm: after it no new clients come; `engage handover` gives the others on."),
     }
     advisor = mapping(parts, ("pool", "capacity"), read.ADVISOR_KEYS)
     return mapping({"advisors": (named(read.ADVISOR, advisor), "By the advisor's id.")}, ("advisors",))
@@ -58,6 +66,7 @@ def assignment_schema(rule_set: RuleSet | None) -> Schema:
         "team": (owner(rule_set), "Whom it goes to where nobody can."),
         "needs": (named(IDENTIFIER, expression(known)), "Skill -> the level that the client needs; 0: none."),
         "widen": (items(mapping(step, ("after", "by"))), "What is asked for less and less, the first step first."),
+        "accept": (duration("mhd"), "So long an advisor has to accept a client; nobody has to unless said."),
         "give_up": (duration("mhd"), "When there is no capacity; at once unless said."),
     }
     pool = mapping(parts, ("when", "team"), read.POOL_KEYS)

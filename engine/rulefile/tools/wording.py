@@ -36,6 +36,7 @@ TIMES: Final = (
     "medium",
     "high",
     "critical",
+    "accept",
 )  # fields of seconds
 LABELS: Final = {"minute": "time", "partial": "has no value in some cases"}
 
