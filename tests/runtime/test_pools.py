@@ -8,7 +8,10 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+import urllib.request
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from redis import Redis
 
+from engine.advisors import handover
 from engine.advisors.explaining import account, as_json, lines
 from engine.demo.embedded import PARTITIONS, EmbeddedKafka, EmbeddedRedis
 from engine.runtime.clients import Clients
@@ -68,8 +72,34 @@ async def until(what: Callable[[], Any]) -> Any:
     return found
 
 
-async def test_a_client_gets_an_advisor_and_the_next_one_waits_for_room(tmp_path: Path) -> None:
-    rules = write_rules(tmp_path, "advisors:\n  ann: {pool: all, capacity: 1}\n")
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """A worker, and what goes in and out beside it."""
+
+    settings: Settings
+    redis: Redis
+    producer: AIOKafkaProducer
+    port: str
+
+    def shows(self, scope: str, key: str) -> dict[str, str]:
+        number = partitioner(PARTITIONS)(key.encode())
+        found: Any = self.redis.hgetall(f"{{{scope}:{number}}}:client:{key}")
+        return {name.decode(): value.decode() for name, value in found.items() if name != b"state"}
+
+    def advisor(self, client: str) -> str:
+        return self.shows("engage", client).get("advisor", "")
+
+    def load(self) -> str:
+        return self.shows("engage-assignment", "all").get("load", "")
+
+    async def send(self, topic: str, client: str, **fields: Any) -> None:
+        time_ms = int(time.time() * 1000)
+        record = {"event_id": f"{topic}-{client}-{time_ms}", "client_id": client, "time": time_ms} | fields
+        await self.producer.send_and_wait(topic, json.dumps(record).encode(), key=client.encode())
+
+
+@asynccontextmanager
+async def running(rules: Path) -> AsyncIterator[Engine]:
     with EmbeddedKafka() as kafka, EmbeddedRedis() as server:
         kafka.create_topics(topic.name for topic in needed(Settings()))
         env = os.environ | {
@@ -77,42 +107,64 @@ async def test_a_client_gets_an_advisor_and_the_next_one_waits_for_room(tmp_path
             "ENGAGE_KAFKA_CHECKSUMS": "false",  # the embedded broker leaves some out
             "ENGAGE_REDIS": server.url,
             "ENGAGE_RULES": str(rules),
-            "ENGAGE_WEB_PORT": str(free_port()),
+            "ENGAGE_WEB_PORT": (port := str(free_port())),
         }
+        settings = Settings(kafka=kafka.address, redis=server.url, kafka_checksums=False)  # type: ignore[arg-type]
         with subprocess.Popen([sys.executable, "-m", "engine.cli", "run"], env=env) as worker:
             try:
-                await _play(kafka.address, Redis.from_url(server.url))
-                settings = Settings(kafka=kafka.address, redis=server.url, kafka_checksums=False)  # type: ignore[arg-type]
-                await _explained(settings, await _records(kafka.address, "assignment_answers", 2))
+                async with AIOKafkaProducer(bootstrap_servers=kafka.address) as producer:
+                    yield Engine(settings, Redis.from_url(server.url), producer, port)
             finally:
                 worker.terminate()
         assert worker.returncode == 0
 
 
-async def _play(kafka: str, redis: Redis) -> None:
-    partition_of = partitioner(PARTITIONS)
-
-    def of(scope: str, key: str) -> dict[str, str]:
-        found: Any = redis.hgetall(f"{{{scope}:{partition_of(key.encode())}}}:client:{key}")
-        return {name.decode(): value.decode() for name, value in found.items() if name != b"state"}
-
-    async with AIOKafkaProducer(bootstrap_servers=kafka) as producer:
-
-        async def send(topic: str, client: str, **fields: Any) -> None:
-            time_ms = int(time.time() * 1000)
-            record = {"event_id": f"{topic}-{client}-{time_ms}", "client_id": client, "time": time_ms} | fields
-            await producer.send_and_wait(topic, json.dumps(record).encode(), key=client.encode())
-
-        await send("profiles", "c1", type="individual")
-        await send("logins", "c1", channel="app")
-        await until(lambda: of("engage", "c1").get("advisor") == "ann")
-        await until(lambda: of("engage-assignment", "all").get("load") == "1")
-        await send("logins", "c2", channel="app")
-        answers = await _records(kafka, "assignment_answers", 2)
+async def test_a_client_gets_an_advisor_and_the_next_one_waits_for_room(tmp_path: Path) -> None:
+    async with running(write_rules(tmp_path, "advisors:\n  ann: {pool: all, capacity: 1}\n")) as engine:
+        await engine.send("profiles", "c1", type="individual")
+        await engine.send("logins", "c1", channel="app")
+        await until(lambda: engine.advisor("c1") == "ann")
+        await until(lambda: engine.load() == "1")
+        await engine.send("logins", "c2", channel="app")
+        answers = await _records(engine.settings.kafka, "assignment_answers", 2)
         assert [(one["client_id"], one["outcome"]) for one in answers] == [("c1", "assigned"), ("c2", "no_capacity")]
-        await send("profiles", "c1", advisor_id="somebody")  # ann has room again
-        await until(lambda: of("engage-assignment", "all").get("load") == "0")
-        assert of("engage", "c1")["advisor"] == "somebody"
+        await engine.send("profiles", "c1", advisor_id="somebody")  # ann has room again
+        await until(lambda: engine.load() == "0")
+        assert engine.advisor("c1") == "somebody"
+        shown = await until(lambda: _of_pool(engine.port, waiting="0.0", load="0.0"))
+        zeros = dict.fromkeys(("clients", "load", "waiting", "waits_seconds"), "0.0")
+        assert shown == zeros | {"capacity": "1.0"}
+        await _explained(engine.settings, answers)
+
+
+async def test_a_client_is_handed_over_and_then_declined(tmp_path: Path) -> None:
+    advisors = "advisors:\n  ann: {pool: all, capacity: 1}\n  bob: {pool: all, capacity: 1}\n"
+    async with running(write_rules(tmp_path, advisors)) as engine:
+        await engine.send("logins", "c1", channel="app")
+        await until(lambda: engine.advisor("c1") == "ann")
+        await until(lambda: engine.load() == "1")
+        found = await handover.planned(engine.settings, Clients(), "ann")
+        ((client, request, to),) = found.steps
+        assert (client, to, found.after) == ("c1", "bob", {"ann": 0, "bob": 1})
+        for _ in range(2):  # the second changes nothing
+            assert await handover.publish(engine.settings, Clients(), found, 1_000) == 1
+        await until(lambda: engine.advisor("c1") == "bob")
+        with pytest.raises(Refused, match="no client of ann"):
+            await handover.planned(engine.settings, Clients(), "ann")
+        await engine.send("outcomes", "c1", action_id=request, status="declined")
+        await until(lambda: not engine.advisor("c1"))  # ann is not asked again for this request
+        await until(lambda: engine.load() == "0")
+        answers = await _records(engine.settings.kafka, "assignment_answers", 3)
+        told = [(one["outcome"], one.get("why"), one.get("advisor_id")) for one in answers]
+        assert told == [("assigned", None, "ann"), ("moved", "handover", "bob"), ("no_capacity", "declined", None)]
+
+
+def _of_pool(port: str, **wanted: str) -> dict[str, str]:
+    """What the worker's metrics say of the pool, once they say what is wanted."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as answer:
+        lines = answer.read().decode().splitlines()
+    found = dict(line.removeprefix("engage_pool_").split('{pool="all"} ') for line in lines if '{pool="all"} ' in line)
+    return found if wanted.items() <= found.items() else {}
 
 
 async def _explained(settings: Settings, answers: list[dict[str, Any]]) -> None:

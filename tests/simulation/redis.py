@@ -242,6 +242,10 @@ class SimRedisClient:
         found: dict[str, bytes] = await self._ask(f"HGETALL {key}", lambda: {**self._server.data.hashes.get(key, {})})
         return {name.encode(): value for name, value in found.items()}
 
+    async def hmget(self, key: str, names: list[str]) -> list[bytes | None]:
+        found: dict[str, bytes] = await self._ask(f"HMGET {key}", lambda: {**self._server.data.hashes.get(key, {})})
+        return [found.get(name) for name in names]
+
     async def hdel(self, key: str, *names: str) -> None:
         await self._ask(f"HDEL {key}", lambda: self._server.hdel(key, names))
 

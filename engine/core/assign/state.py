@@ -8,7 +8,7 @@ waits, never both.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgpack
@@ -18,6 +18,8 @@ from engine.core.firm_time import DAY_MS, NEVER_MS
 VERSION: Final = 1
 MAX_ANSWERS: Final = 4_096
 ANSWERS_KEPT_MS: Final = 31 * DAY_MS
+OF_ANSWER: Final = 4  # fields that are stored
+_packer: Final = msgpack.Packer(use_bin_type=False)
 
 
 class NewerPool(ValueError):
@@ -74,7 +76,19 @@ class Waiting(NamedTuple):
 
 
 class PoolState:
-    __slots__ = ("answers", "away", "book", "due_ms", "loads", "moves", "name", "now_ms", "queue")
+    __slots__ = (
+        "answers",
+        "away",
+        "book",
+        "due_ms",
+        "loads",
+        "moves",
+        "name",
+        "now_ms",
+        "packed_answers",
+        "packed_book",
+        "queue",
+    )
 
     def __init__(self, name: str, now_ms: int) -> None:
         self.name = name
@@ -85,7 +99,9 @@ class PoolState:
         self.queue: list[Waiting] = []  # by turn
         self.away: dict[str, str] = {}  # who is on leave -> the stand-in that clients heard of
         self.moves = 0  # so far
-        self.loads: Counter[str] = Counter()  # not stored: it follows from the book
+        # not stored: what follows from the book, and clients and requests as they are stored
+        self.loads: Counter[str] = Counter()
+        self.packed_book, self.packed_answers = _Map(), _Map()
 
     def enter(self, client: str, entry: Entry) -> None:
         self.remove(client)
@@ -102,26 +118,49 @@ class PoolState:
 
     def answered(self, request: str, given: Given) -> None:
         self.answers[request] = given
-        for old in list(self.answers):
-            if len(self.answers) <= MAX_ANSWERS and self.answers[old].time_ms + ANSWERS_KEPT_MS > self.now_ms:
+        while self.answers:
+            oldest = next(iter(self.answers))
+            if len(self.answers) <= MAX_ANSWERS and self.answers[oldest].time_ms + ANSWERS_KEPT_MS > self.now_ms:
                 break
-            del self.answers[old]
+            del self.answers[oldest]
+
+
+class _Map:
+    """Lists by name, packed. What is as it was is not packed again: a book has thousands of clients."""
+
+    __slots__ = ("known",)
+
+    def __init__(self) -> None:
+        self.known: dict[str, tuple[tuple[Any, ...], bytes]] = {}
+
+    def pack(self, named: Mapping[str, tuple[Any, ...]], size: int) -> bytes:
+        """`size`: so many of each one's fields."""
+        known, self.known = self.known, {}
+        for name, values in named.items():
+            found = known.get(name)
+            if found is None or found[0] is not values:
+                found = values, _packer.pack(name) + _packer.pack(values[:size])
+            self.known[name] = found
+        return b"".join((_packer.pack_map_header(len(named)), *(packed for _, packed in self.known.values())))
 
 
 def pack(pool: PoolState) -> bytes:
     fields = {
-        "n": pool.now_ms,
-        "d": pool.due_ms,
-        "b": {client: list(entry) for client, entry in pool.book.items()},
-        "a": {request: list(given[:4]) for request, given in pool.answers.items()},
-        "q": [list(one) for one in pool.queue],
+        "n": _packer.pack(pool.now_ms),
+        "d": _packer.pack(pool.due_ms),
+        "b": pool.packed_book.pack(pool.book, len(Entry._fields)),
+        "a": pool.packed_answers.pack(pool.answers, OF_ANSWER),
+        "q": _packer.pack(pool.queue),
     }
     if pool.moves:
-        fields["m"] = pool.moves
+        fields["m"] = _packer.pack(pool.moves)
     if pool.away:
-        fields["w"] = pool.away
-    packed: bytes = msgpack.packb([VERSION, pool.name, fields], use_bin_type=False)
-    return packed
+        fields["w"] = _packer.pack(pool.away)
+    parts = [_packer.pack_array_header(3), _packer.pack(VERSION), _packer.pack(pool.name)]
+    parts.append(_packer.pack_map_header(len(fields)))
+    for name, packed in fields.items():
+        parts += [_packer.pack(name), packed]
+    return b"".join(parts)
 
 
 def unpack(packed: bytes) -> PoolState:

@@ -31,6 +31,7 @@ from engine.core.contract.corrections import CORRECTABLE, RESULTS
 from engine.core.contract.outbound import CARED_KINDS, TOPIC_OF_KIND, CareStepName, Rejection
 from engine.core.contract.topics import EVENTS, REROUTED, TOPICS, intake_topics
 from engine.core.rules.ruleset import RuleSet
+from engine.runtime.observe.pools import PoolGauges
 from engine.runtime.observe.rule_counts import Outcomes, RuleCounts, merged, outcomes_of
 from engine.runtime.observe.series import fields_that_may_be_unread, notices_of, of_rule_set, tier_moves
 
@@ -54,11 +55,10 @@ class Metrics:
         self.rules = RuleCounts()
         self.registry.register(r)
         self.registry.register(self.rules)
+        self.pools = PoolGauges(r)
         self.events = Counter("engage_events", "Events decided and committed.", ["topic"], registry=r)
         self.rejected = Counter("engage_rejected", "Records sent to the dead letters.", ["topic", "reason"], registry=r)
-        self.rerouted = Counter(
-            "engage_rerouted", "Records re-sent to the partition of their key.", ["topic"], registry=r
-        )
+        self.rerouted = Counter("engage_rerouted", "Records re-sent to their key's partition.", ["topic"], registry=r)
         self.unread = Counter(
             "engage_unread_fields",
             "Fields that could not be read and were taken as unknown; the event counted.",

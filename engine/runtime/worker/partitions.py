@@ -89,6 +89,9 @@ class Partitions:
         self._all = partitions
         self._partition_of = partitioner(partitions)
 
+    def of(self, key: str) -> int:
+        return self._partition_of(key.encode())
+
     def runners(self) -> list[Runner]:
         """By the partition's number."""
         return [runner for _, (runner, _) in sorted(self._running.items())]

@@ -20,10 +20,12 @@ from engine.runtime.kafka.log import KafkaLog
 from engine.runtime.kafka.membership import Membership
 from engine.runtime.kafka.progress import Progress
 from engine.runtime.observe.metrics import Metrics
+from engine.runtime.observe.pools import FIELDS
 from engine.runtime.protocol.processor import Processor
 from engine.runtime.protocol.unit import UnitLimits
 from engine.runtime.redis import pins
 from engine.runtime.redis.eviction import MemoryWatch, refuse_eviction
+from engine.runtime.redis.lists import shown_of_pools
 from engine.runtime.redis.reading import refuse_any_loading
 from engine.runtime.rule_sets.breaker import Breaker
 from engine.runtime.rule_sets.following import RuleSets
@@ -185,6 +187,7 @@ class Worker:
         await self._patiently(lambda: self._check(share))
         self._shares.append(share)
         await self._join(share)
+        self._spawn(self._forever(lambda: self._watch_pools(share)))
 
     async def _check(self, share: Share) -> None:
         settings = share.settings
@@ -240,6 +243,19 @@ class Worker:
             await asyncio.sleep(REDIS_S)
             await self._memory.look()
             await self._check_redis()
+
+    async def _watch_pools(self, share: Share) -> None:
+        """For monitors alone."""
+        while True:
+            await asyncio.sleep(PROGRESS_S)
+            pools = self.rule_sets.plan.pools
+            advisors = pools.roster.advisors if pools is not None else {}
+            here = {runner.number for runner in share.partitions.runners()}
+            partitions = {name: share.partitions.of(name) for name in advisors}
+            mine = {name: number for name, number in partitions.items() if number in here}
+            found = await shown_of_pools(self._redis, share.settings.scope, mine, FIELDS)
+            capacity = {name: sum(one.capacity for one in of_pool) for name, of_pool in advisors.items()}
+            self._metrics.pools.show(found, capacity, self._clients.wall_ms())
 
     async def _check_redis(self) -> None:
         """What Redis forgot is refused while a worker runs, too: the operator must choose the backup."""
