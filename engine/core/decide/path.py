@@ -369,7 +369,7 @@ def _send(
                 _follow(plan, client, match, first, verdict.channel, action, decided)
             if plan.pools is not None and rule.kind == "assignment":
                 decided.messages += assigning.ask(plan.pools, client, rule, action)
-            if plan.timed.kept:
+            if not plan.timed.kept.isdisjoint((rule.kind, rule.id)):
                 opened += keep(plan, client, rule, action, match.event)
         if folded is not None:
             decided.messages.append(decision_message(client, match, named, verdict, first, folded, action))

@@ -167,15 +167,7 @@ def _lose_answer(client: ClientState, action_id: str, state: str, time_ms: int) 
 
 
 def keep(plan: Plan, client: ClientState, rule: Rule, action_id: str, about: Any) -> list[Item]:
-    """An action was sent: it waits for an answer, if a rule asks for that, or it is seen through. `about`: what its
-    rule matched.
-    """
-    if rule.kind in plan.timed.kept or rule.id in plan.timed.kept:
-        return _keep(plan, client, rule, action_id, about)
-    return []
-
-
-def _keep(plan: Plan, client: ClientState, rule: Rule, action_id: str, about: Any) -> list[Item]:
+    """An action was sent that waits for an answer, or is seen through. `about`: what its rule matched."""
     steps = note(plan, client, rule.kind, action_id, OPENED, client.now_ms, rule.id)
     item = items.find(client.items, rule.kind, action_id)
     if rule.care is not None and item is not None:
