@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-import sysconfig
 from collections.abc import Sequence
 from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec
 from importlib.util import spec_from_file_location
@@ -51,13 +50,14 @@ MODULES: Final = (
     "engine.core.decide.path",
     "engine.core.decide.tiers",
 )
+_SUFFIX: Final = EXTENSION_SUFFIXES[0]  # names the version of Python and the kind of machine
 _ENGINE: Final = Path(__file__).parent.parent
 PLACES: Final = Path(__file__).parent / "built"  # a folder for each digest
 
 
 def digest() -> str:
     """Of all sources of the core, which modules are compiled, and the Python that runs: 16 hex digits."""
-    found = hashlib.sha256(repr((MODULES, sysconfig.get_config_var("SOABI"))).encode())
+    found = hashlib.sha256(repr((MODULES, _SUFFIX)).encode())
     core = _ENGINE / "core"
     for folder, folders, files in os.walk(core):
         folders.sort()
@@ -75,9 +75,8 @@ class Finder:
 
     def __init__(self, place: Path) -> None:
         """`place` has what was compiled of these sources."""
-        suffix = next(suffix for suffix in EXTENSION_SUFFIXES if (place / f"{LIBRARY}__mypyc{suffix}").exists())
         names = (*MODULES, STORED, f"{LIBRARY}__mypyc")
-        self._files = {name: place / (name.replace(".", "/") + suffix) for name in names}
+        self._files = {name: place / (name.replace(".", "/") + _SUFFIX) for name in names}
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
