@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from engine.core.contract.topics import ASSIGNMENT_REQUESTS, DEAD_LETTERS
 from tests.kafka.conftest import MakeInstallation
 from tests.kafka.installation import Installation, Sent
 from tests.kafka.worker_process import eventually
@@ -71,3 +72,19 @@ def test_each_request_has_one_answer_though_workers_are_killed(install: MakeInst
     has = {name: held(engine, engine.name, name).get("advisor") for name in (f"c{n}" for n in range(CLIENTS))}
     assert {name: advisor for name, advisor in has.items() if advisor} == assigned
     assert held(engine, f"{engine.name}-assignment", "all")["load"] == str(sum(ROOM.values()))
+
+    # every answer is decided again from the ledger, that of the worker that died included
+    for one in (told[0], told[-1]):
+        explained = json.loads(engine.engage("explain-assignment", one["request_id"], "--json").stdout)
+        assert (explained["client_id"], explained["outcome"]) == (one["client_id"], one["outcome"])
+        assert explained["advisor_id"] == one.get("advisor_id")
+        assert {of["advisor_id"] for of in explained["candidates"]} == set(ROOM)
+    planned = json.loads(engine.engage("handover", "ann", "--dry-run", "--json").stdout)
+    assert [one["to"] for one in planned["clients"]] == [None] * ROOM["ann"]  # bob has no room
+    assert planned["before"] == planned["after"] == ROOM
+
+    # what is no request is put aside, and can be sent again
+    engine.produce([Sent(ASSIGNMENT_REQUESTS.name, b"all", b"no request")])
+    eventually(lambda: len(engine.read(DEAD_LETTERS)) == 1, "it is put aside")
+    assert engine.engage("dead-letters", "resend", "--reason", "not_json").returncode == 0
+    eventually(lambda: len(engine.read(DEAD_LETTERS)) == 2, "its copy is, too")
