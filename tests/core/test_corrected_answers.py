@@ -9,6 +9,7 @@ from engine.core.client.sections import pack, unpack
 from engine.core.decide.path import decide
 from engine.core.firm_time import NEVER_MS
 from engine.core.policy.channels import rests_until_ms
+from engine.runtime.redis import reading
 from tests.core import making
 from tests.core.making import Desk, at, decisions, event_of, plan_of, profile, rule
 from tests.core.test_answers import came
@@ -199,6 +200,8 @@ def test_what_was_before_the_one_before_is_not_known_so_neither_is_the_portfolio
     assert portfolio(desk.client).value_fen == 3_000
     fixes(desk, at(4), records[1], id_="k2")
     assert portfolio(desk.client)[:2] == (None, None)
+    shown = {told["symbol"]: told["quantity"] for told in reading._private(desk.client, {})["positions"]}
+    assert shown == {"S": None, "T": 1}
     late = told(at(1.5), 7, 7)  # older than one that is not known
     desk.take(late)
     assert portfolio(desk.client)[:2] == (None, None)

@@ -122,7 +122,7 @@ def _private(client: ClientState, declared: Mapping[str, int]) -> dict[str, Any]
                 "time": rfc3339(told[TIME_MS]),
             }
             for symbol, told in client.positions.items()
-            if told[QUANTITY]
+            if told[QUANTITY] != 0
         ],
         "positions_dropped": client.positions_dropped,
         "accounts": accounts.as_json(client.accounts),
@@ -218,7 +218,8 @@ def on_one_screen(record: dict[str, Any]) -> str:
         dropped = f" ({record['positions_dropped']} more had no room)" if record["positions_dropped"] else ""
         lines += ["", f"positions{dropped}"]
         lines += [
-            f"  {p['time']}  {p['symbol']:<12} {p['product']:<10} {p['risk_class'] or '-':<3} {p['quantity']}, "
+            f"  {p['time']}  {p['symbol']:<12} {p['product']:<10} {p['risk_class'] or '-':<3} "
+            f"{'not known' if p['quantity'] is None else p['quantity']}, "
             f"value {p['value_cny'] or '-'}, cost {p['cost_cny'] or '-'}"
             for p in record["positions"]
         ]
