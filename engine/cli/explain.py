@@ -1,5 +1,5 @@
-"""Commands about clients: `engage explain`, `explain-assignment`, `handover`, `decisions`, `preview`, `clients`,
-`reference-table`.
+"""Commands about clients: `engage explain`, `explain-assignment`, `handover`, `decisions`, `warnings`, `preview`,
+`clients`, `reference-table`.
 
 Enters: arguments, states or records. Leaves: exit status 0 done, 1 refused, 2 used wrongly.
 """
@@ -68,6 +68,28 @@ def decisions(client_id: str, days: float, settings_file: Path | None, as_json: 
     with progressing("decisions") as moved:
         found = run_to_the_end(explaining.decided(settings, real_clients(), client_id, days, moved))
     answer(as_json, decided.as_json(found), decided.lines(found))
+
+
+@commands.command()
+@click.option("--from", "begin", metavar="TIME", required=True, help="sent from then on: '2026-11-01 00:00' (UTC+8)")
+@click.option("--to", "end", metavar="TIME", help="and before then  [now]")
+@settings_options("kafka", "prefix")
+@JSON
+def warnings(begin: str, end: str | None, settings_file: Path | None, as_json: bool, **given: Any) -> None:
+    """List the warnings of class risk: who handled each, when and how, escalations, and the time to each; as CSV.
+
+    They are read from the topics of actions and outcomes, as far back as these are kept.
+    """
+    from engine.reports import warnings as reported
+    from engine.rulefile.stories.story import firm_time_ms
+
+    for time in filter(None, (begin, end)):
+        check_question(time, None)
+    settings, clients = load_settings(settings_file, **given), real_clients()
+    to_ms = firm_time_ms(end) if end else clients.wall_ms() + 1
+    with progressing("partitions") as moved:
+        found = run_to_the_end(reported.recorded(settings, clients, firm_time_ms(begin), to_ms, moved))
+    answer(as_json, {"warnings": list(map(asdict, found))}, [reported.as_csv(found).removesuffix("\n")])
 
 
 @commands.command()

@@ -159,12 +159,12 @@ async def told_since(
     tp = TopicPartition(name, partitioner(partitions)(key))
     async with reader(settings, clients, [name], fetch_max_wait_ms=20) as consumer:
         end = (await consumer.end_offsets([tp]))[tp]
-        first = await _first_since(consumer, tp, since_ms, end)
+        first = await first_since(consumer, tp, since_ms, end)
         records = telling(records_between(consumer, tp, first, end), lambda at: moved(at - first, end - first))
         return [json.loads(r.value) async for r in records if r.key == key and r.timestamp >= since_ms]
 
 
-async def _first_since(consumer: Consumer, tp: TopicPartition, since_ms: int, end: int) -> int:
+async def first_since(consumer: Consumer, tp: TopicPartition, since_ms: int, end: int) -> int:
     """Where records begin that are not older. A broker for trials cannot search by time: there it is the beginning."""
     found = (await consumer.offsets_for_times({tp: since_ms})).get(tp)
     if found is not None:
