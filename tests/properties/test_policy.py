@@ -13,6 +13,7 @@ import pytest
 
 from engine.core.decide import path
 from engine.core.policy import holding
+from tests.core_form import replaces_parts
 from tests.properties.policy_model import LATE, USUAL, Verdict
 from tests.properties.policy_mutants import MUTANTS, mutated
 from tests.properties.policy_occasions import Client, Rules
@@ -31,6 +32,8 @@ from tests.properties.policy_words import (
     works,
     zone_named,
 )
+
+pytestmark = replaces_parts  # what the engine decides is heard by replacing functions of the core
 
 HISTORIES = 160
 SEEN_AT_ONCE = 100  # histories in which most mutants are seen

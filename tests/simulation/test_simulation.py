@@ -16,6 +16,7 @@ from random import Random
 import pytest
 
 from engine.loading.deciding import Acted
+from tests.core_form import replaces_parts
 from tests.services.process import REPOSITORY
 from tests.simulation.bugs import BUGS, BY_SCENARIO
 from tests.simulation.faults import SYSTEMS
@@ -65,6 +66,7 @@ def test_seeds() -> None:
     assert not missing
 
 
+@replaces_parts
 @pytest.mark.parametrize("bug", [bug for bug in BUGS if bug not in BY_SCENARIO])
 def test_a_deliberate_bug_is_caught(bug: str) -> None:
     assert caught(bug), "not caught within 1,000 seeds"
@@ -93,6 +95,7 @@ def test_a_seed_is_one_run_whatever_the_hash_seed() -> None:
     assert runs[0] == runs[1]
 
 
+@replaces_parts
 def test_a_failure_says_how_to_see_it_again() -> None:
     said: list[str] = []
     report(0, "re-route twice", say=said.append)
@@ -231,6 +234,7 @@ FOUND = {
 }
 
 
+@replaces_parts
 @pytest.mark.parametrize("bug", FOUND)
 def test_a_fault_that_was_found_does_not_come_back(bug: str) -> None:
     assert caught(bug), FOUND[bug]
