@@ -137,9 +137,10 @@ class PolicyAudit:
             if exempt in own.exempt and not (exempt == "consent" and self._without_channel(plan, own, told)):
                 yield f"{name}: {outcome}, of which {own.name} is exempt"
             self.looked[f"exempt from {exempt}"] += bool(own.exempt)
-        if (outcome == "sent") != ("action_id" in told):
+        begins = told.get("kind") == "journey"  # which sends nothing itself
+        if (outcome == "sent" and not begins) != ("action_id" in told):
             yield f"{name}: {outcome}, and the action is {told.get('action_id')}"
-        elif outcome == "sent":
+        elif "action_id" in told:
             action = actions.pop(told["action_id"], None)
             if action is None:
                 yield f"{name}: no action {told['action_id']}"

@@ -31,6 +31,7 @@ from engine.core.rules.names import PERSONAL
 from engine.core.rules.occasion import Becomes, Sequence, Silence, Trigger, Unanswered
 from engine.core.rules.ruleset import Rule
 from engine.insight.flips import Flip, Flipper
+from engine.insight.preview import led
 from engine.insight.terms import Joins, Part, Reading, parts_of
 from engine.insight.values import duration, firm_time, shown
 
@@ -147,6 +148,7 @@ class Explainer:
                     None,
                     (
                         standing(self.plan, rule, client),
+                        led(self.plan, rule, client),
                         *waiting(self.plan, rule, client),
                         *cared_for(self.plan, rule, client),
                     ),

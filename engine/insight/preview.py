@@ -1,6 +1,7 @@
 """What would reach a client if nothing but time happened: by the engine's own path, with the contact policy applied.
 
-Enters: a plan, a client's state, until when. Leaves: a Preview; lines of text, or plain values.
+Enters: a plan, a client's state, until when. Leaves: a Preview; lines of text, or plain values; where the client stands
+in a journey.
 Holds: no event comes. What all clients share is not asked: rates and the breaker.
 """
 
@@ -12,14 +13,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from engine.core.client.items import BEGAN_MS, ENDED, ENTERED_MS, STANDS, journey
 from engine.core.client.state import ClientState
 from engine.core.contract.events import parse_time_ms
 from engine.core.contract.message import rfc3339
 from engine.core.contract.outbound import DECISIONS, TIER_CHANGES, Outcome
 from engine.core.contract.topics import ASSIGNMENT_REQUESTS
+from engine.core.decide.journeys import over
 from engine.core.decide.path import Decided, Sweep, decide
 from engine.core.decide.timeline import Timeline
+from engine.core.firm_time import NEVER_MS
 from engine.core.plan.compile import Plan
+from engine.core.rules.occasion import BEGINS, JourneyStep, Waits
+from engine.core.rules.ruleset import Rule
 from engine.insight.decisions import why
 from engine.insight.values import ZONE, firm_time
 
@@ -129,3 +135,20 @@ def as_json(found: Preview) -> dict[str, Any]:
             for (rule_id, outcome), times in sorted(found.outcomes.items())
         ],
     }
+
+
+def led(plan: Plan, rule: Rule, client: ClientState) -> str:
+    """Where the client stands in the rule's journey; empty for a rule of none."""
+    of = rule.occasion.journey if isinstance(rule.occasion, JourneyStep) else rule.id if rule.kind == BEGINS else ""
+    if not of:
+        return ""
+    if (entry := journey(client.journeys, of)) is None:
+        return "the client was never in the journey"
+    began = f"the journey began at {firm_time(entry[BEGAN_MS])}"
+    if entry[ENDED]:
+        return f"{began} and ended at {firm_time(entry[ENTERED_MS])}: {entry[ENDED]}"
+    said = f"{began}; the client stands at {entry[STANDS]} since {firm_time(entry[ENTERED_MS])}"
+    route = plan.journeys.get(of)
+    doing = route.steps.get(entry[STANDS]) if route is not None else None
+    due_ms = over(plan, client, doing, entry[ENTERED_MS])[0] if isinstance(doing, Waits) else NEVER_MS
+    return f"{said}, until {firm_time(due_ms)} at the latest" if due_ms < NEVER_MS else said

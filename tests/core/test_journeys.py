@@ -13,6 +13,9 @@ from engine.core.contract.events import Complaint, Feedback
 from engine.core.decide.path import Input, Sweep, decide
 from engine.core.firm_time import DAY_MS
 from engine.core.plan.compile import Plan
+from engine.insight.outlook import outlook
+from engine.insight.preview import led as explained
+from engine.insight.preview import preview
 from tests.core.making import FEATURES, HOUR_MS, Desk, at, balance, login, plan_of, profile, rule, trade
 
 ACT = "{kind: task, audience: team, priority: 50, expires: 2d, template: t}"
@@ -405,3 +408,34 @@ def test_how_often_a_journey_ended_and_why_is_counted():
     decided = decide(desk.plan, desk.states, [login(at(3) + HOUR_MS)])
     assert decided.counts["journeys", "way", "completed"] == 1
     assert at(3) - at(1) == 2 * DAY_MS
+
+
+def test_explain_says_where_the_client_stands():
+    plan = led(f"rest: {{wait: 2d}}\nb: {{act: {ACT}}}")
+    desk, rules = begun(plan), {each.id: each for each in plan.rule_set.rules}
+    stands = "the journey began at 2026-02-17 12:00; the client stands at rest since 2026-02-17 12:00, until 2026-02-19"
+    assert explained(plan, rules["way"], desk.client).startswith(stands)
+    assert explained(plan, rules["way/b"], desk.client).startswith(stands)
+    desk.tick_all(at(9))
+    ended = "the journey began at 2026-02-17 12:00 and ended at 2026-02-19 12:00: completed"
+    assert explained(plan, rules["way"], desk.client) == ended
+    other = Desk(plan)
+    other.take(profile(at(0)))
+    assert explained(plan, rules["way"], other.client) == "the client was never in the journey"
+
+
+def test_a_preview_goes_through_journeys():
+    plan = led(f"rest: {{wait: 2d}}\nb: {{act: {ACT}}}\nmore: {{wait: 100d}}\nc: {{act: {ACT}}}")
+    found = preview(plan, begun(plan).client, at(1.5), at(91))
+    assert [record["rule_id"] for topic, record in found.steps if topic == "tasks"] == ["way/b"]
+
+
+def test_publishing_counts_who_stands_where_and_who_leaves():
+    before, after = led("rest: {wait: 30d}"), led(f"other: {{wait: 30d}}\nb: {{act: {ACT}}}")
+    states = [pack(before.layout, begun(before).client)] * 3
+    found = outlook(before, after, states, at(2))
+    assert [line for line in found.lines() if "journey" in line] == [
+        "  journey way: 3 at rest; 3 of them leave it: their step is gone"
+    ]
+    assert found.as_json()["journeys"] == [{"journey": "way", "step": "rest", "clients": 3}]
+    assert outlook(before, before, states, at(2)).leave == {}

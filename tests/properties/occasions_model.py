@@ -243,11 +243,14 @@ class Model:
             acted, repeat = self.acted.get(rule.id), becomes.repeat_s * 1000
             if self.now >= since + becomes.for_s * 1000 if acted is None else repeat and self.now >= acted + repeat:
                 self.acted[rule.id] = self.now
-                self.fired.append((rule.id, self.now))
+                self.fire(rule)
 
     def look(self, rule: Rule, event: Any = None) -> None:
         if self.code[rule.id](self.client, event, None):
-            self.fired.append((rule.id, self.now))
+            self.fire(rule)
+
+    def fire(self, rule: Rule) -> None:
+        self.fired.append((rule.id, self.now))
 
 
 def compiled(plan: Plan, expression: Expression, scope: Scope) -> Holds:

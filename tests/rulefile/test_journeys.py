@@ -10,6 +10,8 @@ from engine.core.rules.occasion import Ends, JourneyStep, Split, Waits
 from engine.core.rules.ruleset import RuleSet
 from engine.rulefile.lint.lint import lint
 from engine.rulefile.read.load import load, read_directory
+from engine.rulefile.tools.diff import differences
+from engine.rulefile.tools.effects import effects
 from engine.rulefile.tools.format import formatted
 from engine.rulefile.trial.run import run_tests
 from tests.core.making import FEATURES, TIERS, rule
@@ -193,3 +195,29 @@ def test_shipped_journeys_are_laid_out():
     for path in sorted((REPOSITORY / "rules/journeys").glob("*.yaml")):
         text = path.read_text()
         assert formatted(path.name, text) == text
+
+
+def test_what_changed_and_what_it_does_to_who_is_in_it():
+    before = good(files("rest: {wait: 2d}\nlook: {wait: {on: logins, timeout: 9d}}", "    goal: client.has_advisor\n"))
+    after = good(
+        files("rest: {wait: 1d}\nseek: {wait: {on: logins, timeout: 9d}}", "    goal: client.days_known > 9\n")
+    )
+    (found,) = differences(before, after)
+    assert str(found).splitlines() == [
+        'journey "way":',
+        "  ends goal: `client.has_advisor` becomes `client.days_known > 9`",
+        "  steps rest for: 2d becomes 1d",
+        "  steps rest next: look becomes seek",
+        "  steps rest otherwise: look becomes seek",
+        "  steps look: removed",
+        "  steps seek: added, on logins, for 0d, timeout 9d",
+        "  steps seek: looks like a rename of look",
+    ]
+    assert [effect for effect in effects(before, after) if effect.startswith("journey")] == [
+        "journey way: whoever stands at look leaves it (journey_changed), since the step is gone",
+        "journey way: the new time of rest counts from when a client came there: what is over by that ends at once",
+        "journey way: its goal and exits are asked at once of whoever is in it",
+    ]
+    gone = good({name: text for name, text in files("a: {wait: 2d}").items() if "/" not in name})
+    assert "journey way: whoever is in it leaves it (journey_changed)" in effects(before, gone)
+    assert not differences(before, before)

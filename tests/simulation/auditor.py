@@ -37,6 +37,7 @@ from engine.runtime.protocol.writes import decode_writes
 from engine.runtime.redis.reading import NO_RULES
 from engine.runtime.settings import PUBLISHED
 from tests.care_audit import CARE, CareAudit
+from tests.journey_audit import JourneyAudit
 from tests.policy_audit import PolicyAudit
 from tests.retractions import Retractions
 from tests.simulation.broker import Entry
@@ -81,17 +82,19 @@ def _published(world: World) -> Iterator[Published]:
 
 
 def _labels(fields: dict[str, bytes]) -> Iterator[str]:
-    """What a client counts as: its tier, its stage, what corrections left unknown."""
+    """What a client counts as: its tier, its stage, what corrections left unknown, where it stands in journeys."""
     if fields["tier"]:
         yield fields["tier"].decode()
     if fields.get("stage"):
         yield f"stage:{fields['stage'].decode()}"
-    yield from _unknown(fields["state"])
+    yield from _hidden(fields["state"])
 
 
 @lru_cache(maxsize=4096)
-def _unknown(state: bytes) -> tuple[str, ...]:
-    return tuple(f"unknown:{name}" for name in unpack(NO_RULES.layout, state).unknown_until)
+def _hidden(state: bytes) -> tuple[str, ...]:
+    client = unpack(NO_RULES.layout, state)
+    led = [f"journey:{id_}:{step}" for id_, _, step, _, ended in client.journeys if not ended]
+    return (*(f"unknown:{name}" for name in client.unknown_until), *led)
 
 
 class _Partition:
@@ -108,7 +111,8 @@ class _Partition:
         self.data = Data()  # what Redis must hold
         self.states: dict[str, ClientState] = {}
         self.plan: Plan | None = None
-        self.retractions, self.policy, self.care = Retractions(), PolicyAudit(), CareAudit()
+        self.retractions, self.policy = Retractions(), PolicyAudit()
+        self.care, self.journeys = CareAudit(), JourneyAudit()
         self.past = Loading(world, number, self.policy.hear) if world.scenario.past is not None else None
         self.outcomes: Counter[tuple[str, str]] = Counter()  # of rules that matched
         self.ledger = 0  # the offset after the last unit
@@ -245,6 +249,10 @@ class _Partition:
                     self.found.append(f"{at}: {sorted(impossible)} cannot be by its rule set, and had no series")
                 self.found += [f"{at}: {fault}" for fault in self.policy.take(plan, item, decided.messages)]
                 self.found += [f"{at}: {fault}" for fault in self.care.take(plan, decided.messages)]
+                if (client := self.states.get(client_id)) is not None and self.past is None:
+                    left = ("journeys", "trader", "journey_changed") in decided.counts
+                    led = self.journeys.take(plan, item, decided.messages, left, stood_ms, client.now_ms)
+                    self.found += [f"{at}: {fault}" for fault in led]
                 self.outcomes.update((rule_id, str(outcome)) for rule_id, outcome in decided.outcomes.elements())
                 messages += decided.messages
                 changed |= decided.changed

@@ -12,9 +12,15 @@ from contextlib import contextmanager
 from typing import Final
 from unittest.mock import patch
 
-from tests.simulation import bugs_of_commands, bugs_of_deciding, bugs_of_log_and_store, bugs_of_policy
+from tests.simulation import bugs_of_commands, bugs_of_deciding, bugs_of_journeys, bugs_of_log_and_store, bugs_of_policy
 
-BUGS: Final = bugs_of_log_and_store.BUGS | bugs_of_deciding.BUGS | bugs_of_policy.BUGS | bugs_of_commands.BUGS
+BUGS: Final = (
+    bugs_of_log_and_store.BUGS
+    | bugs_of_deciding.BUGS
+    | bugs_of_policy.BUGS
+    | bugs_of_journeys.BUGS
+    | bugs_of_commands.BUGS
+)
 
 # What needs two things at once is seen by going through every request, or by scenarios made for it; rarely by chance.
 BY_SCENARIO: Final = (

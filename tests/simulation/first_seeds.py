@@ -76,6 +76,8 @@ FIRST_SEED: Final[dict[str, int]] = {
     "what was held ends in silence when its rule is gone": 0,
     "an action has no decision": 0,
     "refusals are counted and never published": 0,
+    "a wait of a journey is an hour too long": 0,
+    "a journey begins again before its time": 0,
     "a backfill goes on after it was fenced": 918,
     "a backfill does not follow the ledger to its end": 0,
     "a backfill writes to Redis alone": 27,

@@ -415,6 +415,23 @@ def _files(
     return files | {"calendar.yaml": calendar} | {name: text for name, text in others.items() if text}
 
 
+_WAY: Final = """\
+journeys:
+  - id: trader
+    title: After a trade
+    owner: wealth
+    description: What a journey does is audited by clocks alone.
+    entry: {on: trades, when: trade.amount_cny >= 10000, again: 3h}
+    steps:
+      hello: {act: ACT}
+      rest: {wait: 2h}
+      again: {act: ACT}
+      look: {wait: {on: logins, when: login.success, timeout: 5h, otherwise: last}, next: end}
+      last: {act: ACT}
+"""
+WAY: Final = _WAY.replace("ACT", "{kind: task, audience: team, priority: 20, expires: 80d, template: t}")
+
+
 GOOD: Final = (
     _files(
         _rules(1, 50_000, _SELLER + _VISITOR + _ANSWERED + _HOLDER + _CONTACTED + CONTACTS),
@@ -422,7 +439,8 @@ GOOD: Final = (
         events=_VISIT,
         portrait=_PORTRAIT,
         score=_SCORE,
-    ),
+    )
+    | {"journeys/trader.yaml": WAY},
     _files(
         _rules(2, 20_000, idle="trades_7d >= 2"),
         _FEATURES,
@@ -446,7 +464,8 @@ GOOD: Final = (
         _VISIT.replace("most: 400", "most: 60").replace("{kind: enum, values: [advice, cash, other]}", "text"),
         portrait=_PORTRAIT.replace(">= 5}", ">= 4}").replace("  pace: {is: trades_7d}\n", ""),
         score=_SCORE.replace("60,", "70,").replace("40,", "30,"),
-    ),
+    )
+    | {"journeys/trader.yaml": WAY.replace("wait: 2h", "wait: 1h").replace("look:", "seek:")},
 )
 BAD: Final = _files(_rules(1, 50_000).replace("trades_7d", "trades_77d"), _FEATURES)
 

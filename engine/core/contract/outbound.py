@@ -244,7 +244,10 @@ class Decision(Outbound):
     rule_id: str
     rule_version: Annotated[int, Field(ge=1)]
     outcome: _OutcomeName = Field(description="All but `held` are final: a match has exactly one final outcome.")
-    kind: Kind | Absent = Field(default=None, description="Left out of what was held when its rule is not active.")
+    kind: Kind | Literal["journey"] | Absent = Field(
+        default=None,
+        description="journey: a journey begins, or not. Left out of what was held when its rule is not active.",
+    )
     channel: str | Absent = Field(
         default=None, description="That it was sent on, or would have been. Left out as `kind` is."
     )
@@ -253,7 +256,7 @@ class Decision(Outbound):
     )
     arm: Arm | Absent = Field(default=None, description="Left out where no holdout concerns the rule.")
     action_id: str | Absent = Field(
-        default=None, description="Of one that was sent: the `id` of the action.", pattern="^[0-9a-f]{32}$"
+        default=None, description="Of an action that was sent: its `id`.", pattern="^[0-9a-f]{32}$"
     )
     not_before: str | Absent = Field(
         default=None,

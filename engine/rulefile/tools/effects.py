@@ -14,7 +14,8 @@ from typing import Final, Literal
 from engine.core.firm_time import LONGEST_MONTH
 from engine.core.plan.features import column_key, parts_of
 from engine.core.plan.waking import digest_of
-from engine.core.rules.meaning import filter_meaning
+from engine.core.rules.meaning import filter_meaning, meaning
+from engine.core.rules.occasion import CHANGED, Doing, Waits
 from engine.core.rules.policy import Pause, Resumption
 from engine.core.rules.ruleset import Feature, RuleSet, Since
 from engine.rulefile.tools.compatibility import broken
@@ -117,6 +118,7 @@ def effects(old: RuleSet, new: RuleSet) -> tuple[str, ...]:
         _kept(old, new),
         _drawn(old, new),
         _paused(old, new),
+        _led(old, new),
         _evaluated(old, new),
     )
     return tuple(effect for effects_of_one in found for effect in effects_of_one)
@@ -180,6 +182,33 @@ def _paused(old: RuleSet, new: RuleSet) -> Iterable[str]:
         yield f"the pause of {', '.join(gone)} ends with the rule: put back, it is not paused"
     before = tuple(replace(pause, rule=now[pause.rule]) for pause in old.paused if pause.rule in now)
     yield from pausing(before, new.paused, new.resumed)
+
+
+def _led(old: RuleSet, new: RuleSet) -> Iterable[str]:
+    """What becomes of whoever is in a journey."""
+    now, renamed = {journey.id: journey for journey in new.journeys}, new.was_rules
+    for before in old.journeys:
+        after = now.get(before.id) or now.get(renamed.get(before.id, ""))
+        if after is None:
+            yield f"journey {before.id}: whoever is in it leaves it ({CHANGED})"
+            continue
+        steps = after.doing
+        waits = [(name, doing) for name, doing in before.steps if isinstance(doing, Waits)]
+        gone = [name for name, _ in waits if not isinstance(steps.get(name), Waits)]
+        if gone:
+            left = f"leaves it ({CHANGED}), since the step is gone"
+            yield f"journey {after.id}: whoever stands at {', '.join(gone)} {left}"
+        timed = [name for name, doing in waits if name not in gone and _times(doing) != _times(steps[name])]
+        if timed:
+            since = "from when a client came there: what is over by that ends at once"
+            yield f"journey {after.id}: the new time of {', '.join(timed)} counts {since}"
+        if meaning(before.ends) != meaning(after.ends):
+            yield f"journey {after.id}: its goal and exits are asked at once of whoever is in it"
+
+
+def _times(doing: Doing) -> tuple[object, ...]:
+    assert isinstance(doing, Waits)
+    return doing.for_s, doing.at, doing.timeout_s
 
 
 def pausing(before: Iterable[Pause], now: Iterable[Pause], ends: Iterable[Resumption]) -> Iterable[str]:

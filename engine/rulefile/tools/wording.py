@@ -37,6 +37,8 @@ TIMES: Final = (
     "high",
     "critical",
     "accept",
+    "timeout",
+    "again",
 )  # fields of seconds
 LABELS: Final = {"minute": "time", "partial": "has no value in some cases"}
 
