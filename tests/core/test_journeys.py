@@ -439,3 +439,19 @@ def test_publishing_counts_who_stands_where_and_who_leaves():
     ]
     assert found.as_json()["journeys"] == [{"journey": "way", "step": "rest", "clients": 3}]
     assert outlook(before, before, states, at(2)).leave == {}
+
+
+def test_an_act_is_paused_by_its_name_and_waits():
+    """As the breaker does it."""
+    paused = 'paused:\n  way/b: {since: "2026-02-17T00:00:00.000Z", by: ann, why: "too many"}\n'
+    plan = led(f"rest: {{wait: 2d}}\nb: {{act: {ACT}}}")
+    files = {name: text for name, text in plan.rule_set.files if name == "journeys/way.yaml"}
+    desk = begun(plan_of(features=TRADES, others=(*files.items(), ("pauses.yaml", paused))))
+    assert acts(desk.tick_all(at(4))) == []
+    assert ("way/b", "held") in desk.outcomes
+
+
+def test_a_rule_waits_for_an_answer_to_an_act():
+    late = rule("late", unanswered="{of: way/a, for: 1d}", kind="alert", audience="team")
+    desk = begun(led(f"a: {{act: {ACT}}}\nrest: {{wait: 9d}}", rules=(late,)))
+    assert [rule_id for rule_id, _ in acts(desk.tick_all(at(4)))] == ["late"]

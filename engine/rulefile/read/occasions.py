@@ -41,7 +41,7 @@ from engine.core.rules.occasion import (
     on,
 )
 from engine.rulefile.source.document import Mapping, Node, Scalar
-from engine.rulefile.source.fields import ALWAYS, DAY_S, KEBAB, MINUTE_S, Reader
+from engine.rulefile.source.fields import ALWAYS, DAY_S, MINUTE_S, RULE, Reader
 
 KINDS: Final = ("on", "silence", "unanswered", "becomes", "at", "sequence")
 OCCASION_KEYS: Final = (*KINDS, "when", "for", "repeat_every")
@@ -111,7 +111,7 @@ def _unanswered(reader: Reader, node: Node) -> Unanswered:
     """Whether a rule that is named exists is said when all are read."""
     fields = reader.mapping(node, ("of", "for"), UNANSWERED_KEYS)
     kinds = f"{', '.join(ITEM_KINDS)}, or the id of a rule for one of these"
-    of = reader.word(fields.get("of"), (KEBAB[0], kinds))
+    of = reader.word(fields.get("of"), (RULE[0], kinds))
     hours = _hours(reader, fields.get("hours"))
     until = reader.choice(fields["until"], UNTIL) if "until" in fields else "answered"
     reopened = reader.choice(fields["reopened"], REOPENED) if "reopened" in fields else REOPENED[0]

@@ -19,7 +19,7 @@ from engine.core.rules.policy import PAUSES_FILE, Pause, Resumption
 from engine.core.rules.ruleset import Rule
 from engine.rulefile.read.event_types import is_rules_of_old
 from engine.rulefile.source.document import Node, read_document
-from engine.rulefile.source.fields import KEBAB, Reader
+from engine.rulefile.source.fields import RULE, Reader
 from engine.rulefile.source.unsure import Unsure
 
 KEYS: Final = ("paused", "resumed")
@@ -37,12 +37,12 @@ def read_pauses(reader: Reader, root: Node) -> Pauses:
     paused, resumed = [], []
     for key, node in reader.entries(fields.get("paused")):
         said = reader.mapping(node, ("since", "by", "why"))
-        rule = reader.word(key, KEBAB)
+        rule = reader.word(key, RULE)
         paused.append(Pause(rule, _time_ms(reader, said.get("since")), *_who_and_why(reader, said)))
     for key, node in reader.entries(fields.get("resumed")):
         said = reader.mapping(node, ("at", "by", "why"), ("dropped",))
         dropped_ms = _time_ms(reader, said["dropped"]) if "dropped" in said else 0
-        rule = reader.word(key, KEBAB)
+        rule = reader.word(key, RULE)
         resumed.append(Resumption(rule, _time_ms(reader, said.get("at")), *_who_and_why(reader, said), dropped_ms))
     return tuple(paused), tuple(resumed)
 

@@ -38,7 +38,7 @@ from engine.core.rules.policy import (
 from engine.core.rules.ruleset import Rule
 from engine.rulefile.read.definitions import SPAN
 from engine.rulefile.source.document import Listing, Mapping, Node, Scalar
-from engine.rulefile.source.fields import DAY_S, HOUR_S, IDENTIFIER, KEBAB, MINUTE_S, OWNER, Reader, nearest
+from engine.rulefile.source.fields import DAY_S, HOUR_S, IDENTIFIER, KEBAB, MINUTE_S, OWNER, RULE, Reader, nearest
 
 CHANNELS: Final[tuple[str, ...]] = get_args(Channel)
 KINDS: Final[tuple[str, ...]] = get_args(Kind)
@@ -356,7 +356,7 @@ def _selection(reader: Reader, node: Node | None, classes: tuple[str, ...]) -> S
         among("channel", CHANNELS),
         free("tag", KEBAB),
         free("team", OWNER),
-        free("rule", KEBAB),
+        free("rule", RULE),
     )
 
 

@@ -24,7 +24,7 @@ from engine.rulefile.schema.parts import (
     word,
 )
 from engine.rulefile.source.csv_file import FILE
-from engine.rulefile.source.fields import IDENTIFIER, KEBAB, OWNER
+from engine.rulefile.source.fields import IDENTIFIER, KEBAB, OWNER, RULE
 
 SPAN: Schema = {
     "type": "string",
@@ -211,6 +211,6 @@ def _selection() -> Schema:
         "channel": (choices(policy.CHANNELS), "How the client is reached."),
         "tag": (several(word(KEBAB)), "One of the rule's tags, as it was when it was sent."),
         "team": (several(word(OWNER)), "The rule's owner."),
-        "rule": (several(word(KEBAB)), "The rule's id."),
+        "rule": (several(word(RULE)), "The rule's id."),
     }
     return mapping(parts, (), policy.OF_KEYS) | {"minProperties": 1}

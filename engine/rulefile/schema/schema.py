@@ -43,7 +43,7 @@ from engine.rulefile.schema.parts import (
     words_of,
 )
 from engine.rulefile.schema.policy import bounds, holdout, policy_schema
-from engine.rulefile.source.fields import IDENTIFIER, KEBAB, TEMPLATE
+from engine.rulefile.source.fields import IDENTIFIER, KEBAB, RULE, TEMPLATE
 from engine.rulefile.stories import cases, story
 
 DECLARED: Final[Schema] = {"type": ["object", "null"], "description": "An event of a declared type."}
@@ -153,7 +153,7 @@ def _silence(rule_set: RuleSet | None) -> Schema:
 def _unanswered() -> Schema:
     lengths: Keys = dict.fromkeys((*occasions.SEVERITIES, "otherwise"), (duration("mhd"), "For so long."))
     parts: Keys = {
-        "of": (word(KEBAB), f"{', '.join(ITEM_KINDS)}; or the id of a rule, whose actions are meant."),
+        "of": (word(RULE), f"{', '.join(ITEM_KINDS)}; or the id of a rule, whose actions are meant."),
         "for": (
             either(duration("mhd"), mapping(lengths, ("otherwise",), occasions.SEVERITIES)),
             "For so long, since it was opened; of complaints, by severity.",

@@ -30,6 +30,10 @@ from engine.rulefile.source.spreadsheet import damage, number_meant
 from engine.rulefile.source.unsure import Unsure
 
 KEBAB: Final = ("[a-z][a-z0-9]*(-[a-z0-9]+)*", "lower-case words joined by hyphens, such as vip-winback")
+RULE: Final = (
+    f"{KEBAB[0]}(/{KEBAB[0]})?",
+    "the id of a rule, such as vip-winback, or of an act: first-steps/guide",
+)
 IDENTIFIER: Final = ("[a-z][a-z0-9_]*", "lower-case words joined by underscores, such as trades_30d")
 OWNER: Final = (IDENTIFIER[0], "lower-case words joined by underscores, such as client_service")
 TIER: Final = ("[A-Za-z][A-Za-z0-9_]*", "a letter or word, such as A")
