@@ -119,11 +119,12 @@ NAMED: Final = 10
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
     """The variables that are named like settings without being one, each with the setting that is probably meant."""
-    known = [*(name.upper() for name in Settings.model_fields), form.VARIABLE.removeprefix("ENGAGE_")]
+    known = [name.upper() for name in Settings.model_fields]
     found = []
     for variable, value in sorted(environment.items()):
         prefix, name = variable[:7].upper(), variable[7:].upper()
-        if prefix == "ENGAGE_" and name not in known and not _OF_A_SERVICE.fullmatch(f"_{name}={value}"):
+        other = name not in known and f"ENGAGE_{name}" != form.VARIABLE
+        if prefix == "ENGAGE_" and other and not _OF_A_SERVICE.fullmatch(f"_{name}={value}"):
             close = difflib.get_close_matches(name, known, n=1)
             found.append(f"{variable}: did you mean ENGAGE_{close[0]}?" if close else variable)
     return found[:NAMED] + ([f"and {len(found) - NAMED} more"] if len(found) > NAMED else [])

@@ -3,3 +3,5 @@
 Enters: decoded events, client states, a compiled rule set. Leaves: new states and outbound messages.
 Holds: the same input always gives the same output.
 """
+
+from engine.compiled import form as form  # before any module of the core is imported

@@ -109,9 +109,16 @@ class Answers:
         moment_ms += int((1 + 40 * uniform()) * HOUR_MS)
         self._later.send("outcomes", client, moment_ms, about | {"status": status})
         if status == "accepted":
+            if moment_ms // HOUR_MS % 3 == 0:
+                self._stands("outcomes", client, moment_ms, about)
             moment_ms += int((1 + 20 * uniform()) * HOUR_MS)
             status = "done"
             self._later.send("outcomes", client, moment_ms, about | {"status": status, "code": pick(uniform, _CODES)})
+
+    def _stands(self, topic: str, client: Client, moment_ms: int, about: dict[str, Any]) -> None:
+        """Staff ask the client something; the answer comes within the hour."""
+        for minutes, status in ((30, "waiting_for_client"), (50, "client_answered")):
+            self._later.send(topic, client, moment_ms + minutes * MINUTE_MS, about | {"status": status})
 
     def _complaint(self, client: Client, moment_ms: int) -> None:
         """Answered within two days, closed within nine; one in eight is opened again."""
@@ -128,6 +135,9 @@ class Answers:
             self._later.send("complaints", client, moment_ms, about | {"status": status})
 
         step("opened", 0)
+        if moment_ms // HOUR_MS % 3 == 0:
+            self._later.send("complaints", client, moment_ms + 15 * MINUTE_MS, about | {"status": "acknowledged"})
+            self._stands("complaints", client, moment_ms, about)
         chance = uniform()
         if chance < 0.05:
             step("withdrawn", 4)

@@ -21,7 +21,7 @@ from engine.core.client.state import ClientState
 from engine.core.contact import Contact
 from engine.core.contract.events import parse_time_ms
 from engine.core.contract.message import Message
-from engine.core.contract.outbound import DECISIONS
+from engine.core.contract.outbound import DECISIONS, is_action
 from engine.core.decide.path import Due, Input, decide
 from engine.core.firm_time import DAY_MS, HOUR_MS, NEVER_MS, day_of
 from engine.core.plan.compile import Plan
@@ -162,7 +162,7 @@ def test_caps_cooldowns_and_stays_are_kept(name, history):
     acted: dict[tuple[str, str], int] = {}
     moved: dict[str, tuple[str, int]] = {}
     for message in messages:
-        if message.topic == DECISIONS:
+        if message.topic == DECISIONS or (message.topic != "tier-changes" and not is_action(message.headers)):
             continue
         value = json.loads(message.value or b"")
         client, now_ms = value["client_id"], parse_time_ms(value["time"])

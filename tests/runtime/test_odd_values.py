@@ -234,10 +234,13 @@ OPTIONS: dict[str, list[str]] = {
     "work": [*TEXT, __file__],
     "jobs": [*WHOLE[:-1], "0", "513"],
     "until": [*TEXT, "yesterday", "2026-13-01T00:00:00Z"],
+    "begin": [*TEXT, "yesterday", "2026-13-01 10:00", "25:00"],
+    "request": TEXT,
 }  # fmt: skip
 FILL = {"client_id": "c1", "file": __file__, "digest": "abcd", "old": "live", "new": "live", "features": "f",
         "note": "n", "name": "client.assets_cny", "directory": ".", "paths": __file__, "snapshot": __file__,
         "clients": "10", "events_per_day": "10", "until": "2026-01-01T00:00:00Z",
+        "begin": "2026-01-01 00:00", "request": "r1",
         "records": __file__, "rules": "."}  # fmt: skip
 
 

@@ -76,7 +76,9 @@ def test_counts_are_those_of_the_replay(history: str) -> None:
     replayed = [json.loads(line) for line in engage("replay", history, "--rules", RULES).stdout.splitlines()]
     actions = [line["value"] for line in replayed if "audience" in line["value"]]
     by_rule = Counter(action["rule_id"] for action in actions)
-    assert {name: row["sent"] for name, row in answer["rules"].items() if row["sent"]} == by_rule
+    journeys = {rule_id.partition("/")[0] for rule_id in answer["rules"] if "/" in rule_id}
+    sent = {name: row["sent"] for name, row in answer["rules"].items() if row["sent"] and name not in journeys}
+    assert sent == by_rule
     to_clients = [action for action in actions if action["audience"] == "client"]
     assert answer["for_clients"]["sent"] == len(to_clients) == sum(answer["contacts_by_hour"]) > 20
     a_day = answer["days_with_contacts"].items()

@@ -123,6 +123,8 @@ def generate(random: Random, seed: int) -> Scenario:
     scenario.faults += _evictions(Random(f"{seed}: what Redis evicts"), scenario)
     scenario.faults += _silent_starts(Random(f"{seed}: when Kafka gives no records"), scenario)
     scenario.tick_clients = Random(f"{seed}: how many clients a tick takes").choice((1, 2, 5, 1_000))
+    if scenario.partitions == 1:  # all clients are there: of one a tick, more would fall due than ticks take
+        scenario.tick_clients = max(scenario.tick_clients, 2)
     chance = Random(f"{seed}: what it begins with")
     if chance.random() < 0.12:
         scenario.past = _past(chance, scenario)
