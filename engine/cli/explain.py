@@ -83,10 +83,10 @@ def warnings(begin: str, end: str | None, settings_file: Path | None, as_json: b
     from engine.reports import warnings as reported
     from engine.rulefile.stories.story import firm_time_ms
 
-    for time in filter(None, (begin, end)):
-        check_question(time, None)
+    check_question(begin, None)
+    check_question(end, None)
     settings, clients = load_settings(settings_file, **given), real_clients()
-    to_ms = firm_time_ms(end) if end else clients.wall_ms() + 1
+    to_ms = firm_time_ms(end) if end is not None else clients.wall_ms() + 1
     with progressing("partitions") as moved:
         found = run_to_the_end(reported.recorded(settings, clients, firm_time_ms(begin), to_ms, moved))
     answer(as_json, {"warnings": list(map(asdict, found))}, [reported.as_csv(found).removesuffix("\n")])

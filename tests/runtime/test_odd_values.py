@@ -274,6 +274,8 @@ def test_options_and_arguments(name: str) -> None:
             odds = [*TEXT, __file__]  # it makes the directory
         if name == "decisions" and parameter.name == "days":
             odds = [odd for odd in odds if odd != "0"]  # only what waits
+        if name == "warnings" and parameter.name == "end":
+            odds = OPTIONS["begin"]  # as it is read there
         for odd in odds:
             if "\0" not in odd:
                 refused(*arguments(path, command, parameter, odd))
