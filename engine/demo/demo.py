@@ -162,6 +162,7 @@ def _run(seconds: int | None, rules: Path, command: Sequence[str], topics: Colle
 def _settings(kafka: str, redis: str, rules: Path, web_port: int) -> dict[str, str]:
     return {
         "ENGAGE_KAFKA": kafka,
+        "ENGAGE_KAFKA_CHECKSUMS": "false",  # the embedded broker leaves them out
         "ENGAGE_REDIS": redis,
         "ENGAGE_RULES": str(rules.resolve()),
         "ENGAGE_WEB_PORT": str(web_port),

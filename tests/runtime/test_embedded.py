@@ -14,6 +14,7 @@ import pytest
 import redis
 from confluent_kafka import Consumer, Producer, TopicPartition
 
+from engine.demo import demo
 from engine.demo.embedded import EmbeddedError, EmbeddedKafka, EmbeddedRedis, free_port
 from engine.runtime.clients import Clients
 from engine.runtime.errors import Unavailable
@@ -41,7 +42,8 @@ def test_kafka_keeps_records_by_key_in_four_partitions(capfd):
 
 
 def test_a_worker_that_starts_again_reads_what_it_wrote_before():
-    """As `engage dev` says: the ends of transactions have no checksum."""
+    """As `engage dev` says and `engage demo` sets: the ends of transactions have no checksum."""
+    of_the_demo = demo._settings("", "", Path(), 0)["ENGAGE_KAFKA_CHECKSUMS"]
 
     async def written_and_read(broker: EmbeddedKafka, **given: str) -> list[bytes]:
         log = KafkaLog(load(kafka=broker.address, **given), Clients(), 0)
@@ -53,7 +55,7 @@ def test_a_worker_that_starts_again_reads_what_it_wrote_before():
 
     with EmbeddedKafka() as broker:
         broker.create_topics([load().ledger_topic])
-        assert asyncio.run(written_and_read(broker, kafka_checksums="false")) == [b"one", b"two"]
+        assert asyncio.run(written_and_read(broker, kafka_checksums=of_the_demo)) == [b"one", b"two"]
         with pytest.raises(Unavailable, match="Invalid CRC"):
             asyncio.run(written_and_read(broker))
 
