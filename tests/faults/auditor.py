@@ -120,7 +120,8 @@ def audit(installation: Installation, acknowledged: int) -> Audit:
     _check_inbound(_decided(inbound, chains, found), by_topic, chains, earlier, archive, found)
     replayed, audited = Replayed(), Audited()
     with patch.object(replay, "ENGAGEMENT", audited):
-        messages = asyncio.run(replay_ledger(installation.settings, Clients(), installation.partitions, replayed))
+        of = installation.settings, Clients(), installation.partitions, replayed
+        messages = asyncio.run(replay_ledger(*of, processor=audited))
     if not replayed.applied:  # else what an older engine decided is not known
         faults = audited.at_rest(replayed.states)
         if faults:
