@@ -65,7 +65,7 @@ class Offline:
 
 @pytest.fixture(scope="session")
 def trades(tmp_path_factory: pytest.TempPathFactory) -> Offline:
-    """10,000 trades of some 1,000 clients, too short a time for anything to fall due by the clock alone."""
+    """10,000 trades of some 1,000 clients, and what `engage replay` says of them."""
     directory = tmp_path_factory.mktemp("trades")
     lines = simulated(topics=["trades"], clients=1_200, days=25, count=10_000)
     file = directory / "trades.ndjson"

@@ -331,7 +331,7 @@ class Installation:
         return done.stdout
 
     def comes_to(self, states: str) -> None:
-        """Waits for these states: what falls due by itself comes a tick after the records."""
+        """Waits for these states: what falls due by itself comes a tick after the records. Actions: only then."""
         eventually(lambda: self.states() == states, f"the states are {states}")
 
     def metric(self, name: str, **labels: str) -> float:

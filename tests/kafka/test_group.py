@@ -144,7 +144,7 @@ def test_a_worker_that_was_stopped_and_wakes_writes_no_more(engine: Installation
     eventually(
         lambda: zombie.metric("engage_partitions_assigned") == 2 and zombie.ready, "the zombie is a worker again"
     )
-    assert engine.actions() == trades.actions
     engine.comes_to(trades.states)
+    assert engine.actions() == trades.actions
     zombie.stop()
     other.stop()

@@ -73,8 +73,8 @@ def test_redis_killed_under_load(install: MakeInstallation, own_redis: RedisServ
     outage(worker, "redis", own_redis)
     load.join()
     engine.settle()
-    assert engine.actions() == trades.actions
     engine.comes_to(trades.states)
+    assert engine.actions() == trades.actions
     worker.stop()
 
 
@@ -86,8 +86,8 @@ def test_kafka_killed_under_load(install: MakeInstallation, own_kafka: KafkaBrok
     outage(worker, "kafka", own_kafka)
     load.join()
     engine.settle()
-    assert engine.actions() == trades.actions
     engine.comes_to(trades.states)
+    assert engine.actions() == trades.actions
     worker.stop()
 
 
@@ -134,6 +134,6 @@ def test_redis_that_lost_its_last_writes(
     engine.produce(trades.records[8_000:])
     eventually(lambda: worker.metric("engage_recovered_units_total") > 0, "the ledger was followed")
     engine.settle()
-    assert engine.actions() == trades.actions
     engine.comes_to(trades.states)
+    assert engine.actions() == trades.actions
     worker.stop()

@@ -74,8 +74,8 @@ def test_nothing_is_read_back(engine: Installation, trades: Offline) -> None:
     engine.worker().wait_ready()
     engine.produce(trades.records[5_000:])
     engine.settle()
-    assert engine.actions() == trades.actions
     engine.comes_to(trades.states)
+    assert engine.actions() == trades.actions
     eventually(lambda: committed(engine) == positions(engine), "the next commit overwrites them")
 
 

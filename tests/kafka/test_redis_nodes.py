@@ -50,8 +50,8 @@ def test_several_servers(install: MakeInstallation, trades: Offline, nodes: Node
     load.join()
     engine.settle()
     assert all(worker.running for worker in workers)
-    assert engine.actions() == trades.actions
     engine.comes_to(trades.states)
+    assert engine.actions() == trades.actions
 
     snapshot = str(tmp_path / "snapshot")
     client = next(iter(trades.actions))[1]

@@ -26,8 +26,8 @@ DYING_WORKER_STATUS = 99
 
 def assert_as_offline(engine: Installation, offline: Offline) -> None:
     engine.settle()
-    assert engine.actions() == offline.actions
     engine.comes_to(offline.states)
+    assert engine.actions() == offline.actions
 
 
 @pytest.mark.short

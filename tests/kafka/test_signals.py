@@ -56,8 +56,8 @@ def test_ended_again_and_again_under_load(install: MakeInstallation, trades: Off
         end(worker, KINDS[number % len(KINDS)])
     engine.worker().wait_ready()
     engine.settle()
-    assert engine.actions() == trades.actions
     engine.comes_to(trades.states)
+    assert engine.actions() == trades.actions
 
 
 def at_work(engine: Installation) -> WorkerProcess:
@@ -82,8 +82,8 @@ def test_ended_while_redis_is_away(
     own_redis.start()
     engine.worker().wait_ready()
     engine.settle()
-    assert engine.actions() == trades.actions
     engine.comes_to(trades.states)
+    assert engine.actions() == trades.actions
 
 
 def test_ended_while_kafka_is_away_or_hangs(install: MakeInstallation, own_kafka: KafkaBroker, trades: Offline) -> None:
@@ -103,5 +103,5 @@ def test_ended_while_kafka_is_away_or_hangs(install: MakeInstallation, own_kafka
     own_kafka.start()
     engine.worker().wait_ready()
     engine.settle()
-    assert engine.actions() == trades.actions
     engine.comes_to(trades.states)
+    assert engine.actions() == trades.actions

@@ -69,8 +69,8 @@ def test_redis_emptied_under_a_running_worker(alone: tuple[Installation, RedisSe
     worker = engine.worker().wait_ready()
     engine.produce(trades.records[5_000:])
     engine.settle()
-    assert engine.actions() == trades.actions
     engine.comes_to(trades.states)
+    assert engine.actions() == trades.actions
     worker.stop()
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from confluent_kafka import TopicPartition
 
-from engine.core.contract.topics import TOPICS, in_order
+from engine.demo.demo import topics_for
 from tests.faults.auditor import Audit, audit
 from tests.faults.load import Load
 from tests.fixtures.loading import RELEASE, WHEEL, write_rules
@@ -47,7 +47,7 @@ class Upgrade:
         self._store = store
         directory = installation.directory
         self._rules = write_rules(directory / "released-rules")
-        produced, topics = directory / "produced.ndjson", in_order(TOPICS)  # what only the checkout reads comes later
+        produced, topics = directory / "produced.ndjson", topics_for(())  # what only the checkout reads comes later
         self.load = Load(installation, SEED, RATE, produced, clients=CLIENTS, days=DAYS, topics=topics)
         self.old: WorkerProcess
         self.new: WorkerProcess
@@ -158,7 +158,9 @@ class Upgrade:
 
     def _works(self, *workers: WorkerProcess) -> None:
         """Each commits some more units of events."""
-        assert self.load.running, "the load has ended"
+        if not self.load.running:
+            self.load.join()  # raises what ended it
+            raise AssertionError("the load has ended")
         for worker in workers:
             before = worker.metric("engage_units_total"), worker.metric("engage_events_total")
             eventually(lambda worker=worker, before=before: _since(worker, *before), "units are committed")
