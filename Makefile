@@ -5,7 +5,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 UV_VERSION := 0.13.9
 ATHERIS_VERSION := 3.0.0
 
-# Tests run on the Python sources, unless they are told otherwise: what they replace of the core is then replaced.
+# Tests run on the Python sources by default: some replace parts of the core, which a compiled module would not notice.
 CORE_OF_TESTS = ENGAGE_CORE=$(or $(CORE),pure)
 
 .DEFAULT_GOAL := help

@@ -45,7 +45,7 @@ rules, file, read = map(Path, sys.argv[1:])
 plan = compile_rule_set(load_directory(rules))
 with file.open() as lines:
     records = [(parse_line(line), line) for line in lines]
-# what it cannot read is none of what is compared
+# what the older commit cannot read is left out on both sides
 records = [of for of in records if type(decode(of[0][0], of[0][1], of[0][3], of[0][2])).__name__ != "Rejected"]
 read.write_text("".join(line for _, line in records))
 records = [record for record, _ in records]

@@ -1,4 +1,4 @@
-"""Which form of the core the tests run on (engine/compiled/form.py): its sources, unless they are told otherwise.
+"""Which form of the core the tests run on (engine/compiled/form.py): its sources by default.
 
 Enters: ENGAGE_CORE. Leaves: what tests need to run on both. Holds: a test that replaces a part of the core has no
 meaning on the compiled one, whose modules call each other directly: it is left out there.

@@ -1,18 +1,16 @@
-"""Commands that can do without Kafka and Redis: `simulate | schemas | capacity | replay | init | check | lint | fmt |
-test | send | templates`.
+"""Commands about records and files: `engage simulate | send | replay | load | simulate-policy | schemas | capacity`.
 
-Enters: arguments. Leaves: exit status 0 done, 1 refused or found wrong, 2 used wrongly.
+Enters: arguments, files or topics. Leaves: exit status 0 done, 1 refused or found wrong, 2 used wrongly.
 """
 
 from __future__ import annotations
 
-import io
+import asyncio
 import json
 import os
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,23 +18,18 @@ import click
 
 from engine.cli.odd import DIRECTORY, FILE, NEW_FILE, Finite, PathOf
 from engine.cli.options import load_settings, real_clients, run_to_the_end, settings_options
-from engine.cli.output import JSON, answer, counted, progress, progressing, unusable
+from engine.cli.output import JSON, answer, counted, progress, progressing
 from engine.core.contract.topics import inbound_topics
-from engine.core.firm_time import day_number, day_start_ms
 from engine.runtime.errors import Refused
 from engine.runtime.settings import Settings
 
 if TYPE_CHECKING:
-    from engine.core.rules.ruleset import RuleSet
-    from engine.rulefile.lint.texts import Sample
+    from engine.core.plan.compile import Plan
+    from engine.loading.deciding import Counts
+    from engine.loading.loading import Order
+    from engine.reports.stopped import Report
 
 commands = click.Group()  # main.py hangs each of them on `engage`
-
-_FORMAT = click.option(
-    "--format", "format_", type=click.Choice(["text", "json", "sarif", "github"]), default="text", show_default=True
-)
-_JSON = click.option("--json", "as_json", is_flag=True, help="the same as --format json")
-_DAY = click.DateTime(["%Y-%m-%d"])
 
 
 @commands.command()
@@ -223,61 +216,6 @@ def _replay_file(settings: Settings, file: Path, until_ms: int | None, replayed:
 
 
 @commands.command()
-@click.argument("directory", type=PathOf("folder"))
-@click.option("--shipped", is_flag=True, help="begin with all rules that come with Engage, not with one")
-@JSON
-def init(directory: Path, shipped: bool, as_json: bool) -> None:
-    """Begin with rules of your own: DIRECTORY/rules with a tested rule, DIRECTORY/schemas for your editor."""
-    from engine.publish import starter
-
-    try:
-        written = starter.begin(directory, everything=shipped)
-    except Refused as error:
-        raise click.ClickException(str(error)) from error
-    rules = directory / "rules"
-    then = [f"next: engage check {rules}; engage test {rules}; engage run --rules {rules}"]
-    answer(as_json, {"files": written}, [*(f"{name}: written" for name in written), *then])
-
-
-@commands.command()
-@click.argument("paths", nargs=-1, required=True, type=PathOf("either"), metavar="PATH...")
-@click.option("--check", "check_only", is_flag=True, help="write nothing; exit status 1 when a file would change")
-@JSON
-def fmt(paths: tuple[Path, ...], check_only: bool, as_json: bool) -> None:
-    """Give rule files, or all of a directory, their usual layout. Comments stay, and the meaning does not change."""
-    from engine.rulefile.tools.format import lay_out
-
-    said: list[str] = []
-    status = lay_out(paths, check_only, said.append)
-    answer(as_json, {"good": status == 0, "files": said}, said)
-    sys.exit(status)
-
-
-@commands.command("test")
-@click.argument("directory", type=DIRECTORY)
-@click.option("--rule", metavar="ID", help="the tests of one rule")
-@click.option("--json", "as_json", is_flag=True, help="one JSON object")
-@click.option(
-    "--junit",
-    metavar="FILE",
-    type=NEW_FILE,
-    help="write the results for a pipeline, too",
-)
-def test_rules(directory: Path, rule: str | None, as_json: bool, junit: Path | None) -> None:
-    """Run the tests in rule files: each failure term by term, the branches that no test takes, rules without tests."""
-    from engine.rulefile.report.trial import report_tests
-
-    out = io.StringIO()
-    with progressing("test") as moved:
-        status = report_tests(directory, out, rule, as_json, junit, moved)
-    if as_json:
-        click.echo(out.getvalue(), nl=False)
-    else:
-        answer(False, {}, out.getvalue().splitlines())
-    sys.exit(status)
-
-
-@commands.command()
 @click.argument("file", type=PathOf("file"))
 @click.option("--per-second", type=click.IntRange(1, 1_000_000), help="at most so many  [default: as fast as it goes]")
 @settings_options("kafka", "prefix")
@@ -294,100 +232,134 @@ def send(file: Path, per_second: int | None, as_json: bool, settings_file: Path 
 
 
 @commands.command()
-@click.argument("directory", type=DIRECTORY)
+@click.argument("files", nargs=-1, type=FILE)
+@click.option("--topics", "from_topics", is_flag=True, help="the past is what the inbound topics hold, not FILES")
+@click.option("--until", required=True, metavar="TIME", help="RFC 3339: where the past ends")
+@click.option("--mapping", type=FILE, help="YAML: which columns of FILES are which fields of which topic")
 @click.option(
-    "--schemas", "into", type=PathOf("folder"), help="write a JSON Schema of each template's parameters there"
+    "--acted",
+    type=click.Choice(["all", "cooldowns", "nothing"]),
+    default="all",
+    show_default=True,
+    help="what counts of the actions that the past would have led to: all; cooldowns and daily caps, but nothing waits "
+    "for an answer; or nothing",
 )
+@click.option("--dry-run", is_flag=True, help="decide all, write nothing; with --rules it needs no Kafka")
+@click.option("--dead-letters", type=NEW_FILE, default=Path("load-dead-letters.ndjson"), show_default=True)
+@click.option(
+    "--work", type=PathOf("folder"), default=Path("engage-load"), show_default=True, help="where to sort FILES"
+)
+@click.option("--jobs", type=click.IntRange(1, 512), help="processes; as many as there are cores")
+@settings_options("kafka", "redis", "prefix", "app_id", "rules")
 @JSON
-def templates(directory: Path, into: Path | None, as_json: bool) -> None:
-    """List what has to be rendered: each template of a rule set, its parameters with their units, its channels."""
-    from engine.rulefile.tools.templates import templates as templates_of
+def load(files: tuple[Path, ...], settings_file: Path | None, from_topics: bool, as_json: bool, **given: Any) -> None:
+    """Begin with a past: decide FILES (ndjson, CSV, Parquet), or what the topics hold, without sending anything.
+
+    Stop all workers first. Run again after anything that ended it: it goes on where it stood.
+    """
+    if from_topics == bool(files):
+        raise click.UsageError("give FILES, or --topics")
+    if from_topics and given["mapping"] is not None:
+        raise click.UsageError("--mapping is for FILES; what is on the topics are records already")
+    ways = {name: given.pop(name) for name in ("until", "mapping", "acted", "dry_run", "dead_letters", "work", "jobs")}
+    from engine.core.contract.events import parse_time_ms
+
+    try:
+        until_ms = parse_time_ms(ways["until"])
+    except ValueError as error:
+        raise click.UsageError(f"--until: {error}") from error
+    settings = load_settings(settings_file, **given)
+    loaded, dry = run_to_the_end(_load(settings, files, until_ms, from_topics, ways)), ways["dry_run"]
+    if loaded is None:
+        answer(as_json, {"done": False}, ["this load has come to its end before: nothing was to be done"])
+        return
+    from engine.loading.report import lines
+
+    answer(as_json, {"done": not dry} | asdict(loaded), lines(loaded, ways["dead_letters"], dry_run=dry))
+
+
+async def _load(
+    settings: Settings, files: tuple[Path, ...], until_ms: int, from_topics: bool, ways: dict[str, Any]
+) -> Counts | None:
+    from engine.loading import committing, loading, sources, topics
+    from engine.loading.deciding import Past
+    from engine.loading.mapping import read_mapping
+    from engine.loading.report import Progress
+
+    clients = real_clients()
+    now_ms = clients.wall_ms()
+    if until_ms > now_ms:
+        raise Refused("--until lies in the future: the past ends now at the latest")
+    progress = Progress(lambda line: click.echo(line, err=True), asyncio.get_running_loop().time)
+    past = Past(until_ms, ways["acted"], now_ms if ways["dry_run"] else None)
+    mappings = read_mapping(ways["mapping"]) if ways["mapping"] else []
+    parts = sources.parts_of(list(files), mappings)
+    jobs = ways["jobs"] or len(os.sched_getaffinity(0))
+
+    def order(partitions: int) -> Order:
+        return loading.Order(parts, past, ways["work"], ways["dead_letters"], jobs, partitions)
+
+    dry = ways["dry_run"]
+    if dry and files and settings.rules is not None:
+        return await loading.dry_run(order(jobs), _plan_of(settings.rules), clients.processes(jobs), progress)
+    async with clients.redis(settings) as redis:
+        begun = await committing.patiently(
+            lambda: committing.start(settings, clients, redis, until_ms, dry=dry), progress, committing.START_TRIES
+        )
+        rows = topics.rows(settings, clients)
+        if from_topics:
+            if not dry and committing.has_ended(begun, past):
+                return None
+            parts = topics.parts(begun.begins)
+        if dry:
+            return await loading.dry_run(order(begun.partitions), begun.plan, clients.processes(jobs), progress, rows)
+        return await committing.run(settings, clients, redis, order(begun.partitions), begun, progress, rows)
+
+
+def _plan_of(rules: Path) -> Plan:
+    from engine.core.plan.compile import compile_rule_set
     from engine.runtime.rule_sets.archive import load_directory
 
+    return compile_rule_set(load_directory(rules))
+
+
+@commands.command("simulate-policy")
+@click.argument("records", type=FILE)
+@click.option("--rules", type=DIRECTORY, required=True, help="directory of rule files")
+@click.option("--against", type=DIRECTORY, help="other rules, which decide the same records; say what differs")
+@click.option("--until", metavar="TIME", help="RFC 3339 time up to which timers run after the last record")
+@click.option("--html", type=NEW_FILE, metavar="FILE", help="write the tables and pictures there, as one page")
+@JSON
+def simulate_policy(
+    records: Path, rules: Path, against: Path | None, until: str | None, html: Path | None, as_json: bool
+) -> None:
+    """What the contact policy stops: decide RECORDS (ndjson, as `engage replay` reads them), and count the outcomes by
+    reason, class and rule, the contacts by hour and by client.
+    """
+    from engine.core.contract.events import parse_time_ms
+    from engine.reports import page, stopped, text
+
     try:
-        found = templates_of(load_directory(directory)).values()
-        if into is not None:
-            into.mkdir(parents=True, exist_ok=True)
-            for template in found:
-                text = json.dumps(template.schema(), indent=2, ensure_ascii=False)
-                (into / f"{template.name}.json").write_text(text + "\n", encoding="utf-8")
-    except (Refused, OSError) as error:
+        until_ms = parse_time_ms(until) if until else None
+    except ValueError as error:
+        raise click.UsageError(f"--until: {error}") from error
+    try:
+        plans = [(directory, _plan_of(directory)) for directory in (rules, against) if directory is not None]
+        with progress("simulate", os.path.getsize(records) * len(plans), beside_output=True) as bar:
+            reports = [_reported(records, directory, plan, until_ms, bar) for directory, plan in plans]
+        now, before = reports[0], reports[1] if against is not None else None
+        if html is not None:
+            made = page.page(now, before, records.name, real_clients().wall_ms())
+            html.write_text(made, encoding="utf-8")
+    except (Refused, ValueError, OSError) as error:
         raise click.ClickException(str(error)) from error
-    lines = [line for template in found for line in template.lines()]
-    answer(as_json, {"templates": [template.as_json() for template in found]}, lines)
+    written = [f"{html}: written"] if html is not None else []
+    answer(as_json, stopped.as_dict(now, before), [*text.lines(now, before), *written])
 
 
-@commands.command()
-@click.argument("directory", type=DIRECTORY)
-@_FORMAT
-@_JSON
-def check(directory: Path, format_: str, as_json: bool) -> None:
-    """Check rule files: every error with file, line and column. Exit status 1 when there is one, 2 without files."""
-    from engine.core.rules.ruleset import RuleSet
-    from engine.rulefile.read.load import DirectoryError, load, read_directory
-    from engine.rulefile.report.check import check as check_rules
-    from engine.rulefile.report.formats import errors, formatted
+def _reported(records: Path, directory: Path, plan: Plan, until_ms: int | None, bar: Any) -> Report:
+    from engine.operations.replay import read_file
+    from engine.reports.stopped import report
 
-    format_ = "json" if as_json else format_
-    if format_ == "text":
-        out = io.StringIO()
-        status = check_rules(directory, out)
-        answer(False, {}, out.getvalue().splitlines())
-        sys.exit(status)
-    try:
-        files = read_directory(directory)
-    except DirectoryError as error:
-        raise unusable(str(error)) from error
-    result = load(files)
-    found = [] if isinstance(result, RuleSet) else errors(result)
-    if said := formatted(format_, directory, files, found):
-        click.echo(said)
-    sys.exit(1 if found else 0)
-
-
-@commands.command()
-@click.argument("directory", type=DIRECTORY)
-@click.option("--records", metavar="FILE", type=FILE, help="a sample of events, ndjson: what none of them had")
-@click.option(
-    "--on", "day", metavar="DAY", type=_DAY, help="what ends soon as of that day, such as 2026-06-01  [today]"
-)
-@_FORMAT
-@_JSON
-def lint(directory: Path, records: Path | None, day: datetime | None, format_: str, as_json: bool) -> None:
-    """Report what is doubtful in rule files without errors. Exit status 1 with findings, 2 with errors."""
-    from engine.core.rules.ruleset import RuleSet
-    from engine.rulefile.lint.lint import lint as findings_of
-    from engine.rulefile.read.load import DirectoryError, load, read_directory
-    from engine.rulefile.report.formats import formatted
-
-    try:
-        files = read_directory(directory)
-    except DirectoryError as error:
-        raise unusable(str(error)) from error
-    documents: dict[str, Any] = {}
-    rule_set = load(files, documents)
-    if not isinstance(rule_set, RuleSet):
-        raise unusable(
-            f"{directory} has {len(rule_set)} error{'s' if len(rule_set) > 1 else ''}: see `engage check {directory}`"
-        )
-    sample = _sample(records, rule_set) if records else None
-    now_ms = real_clients().wall_ms() if day is None else day_start_ms(day_number(day.date()))
-    findings = findings_of(rule_set, documents, now_ms, sample)
-    format_ = "json" if as_json else format_
-    if said := formatted(format_, directory, files, findings):
-        if format_ == "text":
-            answer(False, {}, said.split("\n"))
-        else:
-            click.echo(said)
-    sys.exit(1 if findings else 0)
-
-
-def _sample(records: Path, rule_set: RuleSet) -> Sample:
-    from engine.operations.replay import events_of_file
-    from engine.rulefile.lint.texts import Sample
-
-    try:
-        with records.open("rb") as lines:
-            return Sample.of(events_of_file(lines, str(records), rule_set.declared_types), rule_set.kinds)
-    except (ValueError, OSError) as error:
-        raise unusable(str(error)) from error
+    with records.open("rb") as lines:
+        return report(str(directory), plan, read_file(counted(lines, bar), str(records)), until_ms)

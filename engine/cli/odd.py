@@ -18,7 +18,6 @@ import click
 
 from engine.compiled import form
 from engine.runtime.addresses import is_host, odd_characters
-from engine.runtime.settings import Settings
 
 MAY_BE_EMPTY: Final = frozenset({"prefix", "note", "topic_names"})
 MANY_LINES: Final = frozenset({"event"})
@@ -119,6 +118,8 @@ NAMED: Final = 10
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
     """The variables that are named like settings without being one, each with the setting that is probably meant."""
+    from engine.runtime.settings import Settings
+
     known = [name.upper() for name in Settings.model_fields]
     found = []
     for variable, value in sorted(environment.items()):

@@ -45,7 +45,8 @@ class Commands(click.Group):
     """
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        sections = SECTIONS if ctx.parent is None else {"Commands": self.list_commands(ctx)}
+        every = self.list_commands(ctx)
+        sections = SECTIONS if ctx.parent is None else {"Commands": every}
         for section, names in sections.items():
             shown = [(name, self.commands[name].get_short_help_str(limit=1_000)) for name in names]
             with formatter.section(section):
@@ -57,7 +58,7 @@ class Commands(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
-            close = difflib.get_close_matches(args[0], self.commands, n=3)
+            close = difflib.get_close_matches(args[0], self.list_commands(ctx), n=3)
             if close:
                 error.message += f" Did you mean {' or '.join(close)}?"
             raise

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from engine.insight.outlook import Outlook
     from engine.runtime.rule_sets.archive import Entry, RuleSetArchive
 
-commands = click.Group()  # cli.py hangs each of them on `engage`
+commands = click.Group()  # main.py hangs each of them on `engage`
 
 _TOPIC = settings_options("kafka", "prefix", "app_id")
 _NAME = click.option("--as", "by", metavar="NAME", default=getpass.getuser, help="your name  [your login name]")

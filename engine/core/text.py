@@ -95,6 +95,8 @@ def named(character: str) -> str:
 
 def unseen(text: str, start: int = 0) -> Odd | None:
     """The first character that nobody sees as what it is."""
+    if text.isascii() and text.isprintable():  # most texts; it takes a tenth of the search
+        return None
     found = INVISIBLE.search(text, start)
     return odd(text, found.start()) if found else None
 

@@ -23,7 +23,7 @@ class _Boot(BootStrategy):  # type: ignore[misc]
 
 
 async def _unsigned(_request: Any, response: Any) -> None:
-    response.headers["Server"] = "engage"  # aiohttp adds its own where there is none
+    response.headers["Server"] = "engage"  # or aiohttp names itself and its version
 
 
 class App(faust.App):  # type: ignore[misc]

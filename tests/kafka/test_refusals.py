@@ -15,8 +15,8 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import NewPartitions as ConfluentNewPartitions
 from confluent_kafka.admin import NewTopic
 
-from engine.core.contract.topics import ranks
 from engine.runtime.formats import LEDGER_FORMAT
+from engine.runtime.kafka.topics import needed
 from engine.runtime.redis.keys import position_key
 from tests.kafka.conftest import MakeInstallation, Offline
 from tests.kafka.installation import RULES, Installation
@@ -60,7 +60,7 @@ def test_partition_count_changed(ran: Installation) -> None:
     async def grow() -> None:
         admin = AIOKafkaAdminClient(bootstrap_servers=ran.settings.kafka)
         await admin.start()
-        topics = [ran.settings.ledger_topic, *map(ran.settings.topic, ranks())]
+        topics = [topic.name for topic in needed(ran.settings) if topic.partitions is None]
         await admin.create_partitions({name: NewPartitions(3) for name in topics})
         await admin.close()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from ruamel.yaml import YAML
 
 from engine.rulefile.source import document
 from engine.rulefile.source.document import read_document
@@ -43,7 +42,7 @@ TEXTS = st.one_of(
 
 def by_ruamel(text: str) -> tuple[object, list[Problem]]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(document, "_events", lambda text: iter(YAML(typ="safe", pure=True).parse(text)))
+        patch.setattr(document, "_events", document._with_words)
         return read_document("f.yaml", text)
 
 
@@ -64,5 +63,5 @@ def test_both_readers_see_the_same(text: str) -> None:
 @pytest.mark.parametrize("name", FILES)
 def test_shipped_files_are_read_by_the_faster_one(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = by_ruamel(FILES[name])
-    monkeypatch.setattr(document, "YAML", None)
+    monkeypatch.setattr(document, "_with_words", None)
     assert read_document(name, FILES[name]) == expected

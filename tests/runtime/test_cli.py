@@ -30,8 +30,8 @@ FEW = ["simulate", "--clients", "40", "--days", "40", "--seed", "5"]
 
 def commands(command, path=()):
     if isinstance(command, click.Group):
-        for name, inner in command.commands.items():
-            yield from commands(inner, (*path, name))
+        for name in command.list_commands(click.Context(command)):  # imports the modules that have them
+            yield from commands(command.commands[name], (*path, name))
     else:
         yield path, command
 

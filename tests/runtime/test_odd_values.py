@@ -10,7 +10,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from engine.cli import main as cli
+from engine.cli import explain, files, rules, servers
+from engine.cli.main import main
 from engine.runtime.addresses import RedisAddresses
 from engine.runtime.settings import Settings, SettingsError, load
 
@@ -68,13 +69,13 @@ def _nothing_begins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         work.close()
         raise AssertionError("it was accepted, and work began")
 
-    for module in (cli, cli.cli_rules, cli.explain, cli.files, cli.load):
+    for module in (servers, rules, explain, files):
         monkeypatch.setattr(module, "run_to_the_end", begun)
 
 
 def refused(*arguments: str, **environment: str) -> str:
     """What a command says to an odd value."""
-    result = CliRunner().invoke(cli.main, list(arguments), env=environment)
+    result = CliRunner().invoke(main, list(arguments), env=environment)
     assert isinstance(result.exception, SystemExit), (arguments[-1:], result.exception)
     assert result.exit_code == 2, (arguments[-1:], result.output)
     assert "Traceback" not in result.output
@@ -165,13 +166,13 @@ def test_several_addresses_of_redis_are_each_a_url() -> None:
 
 def commands(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
     if isinstance(command, click.Group):
-        for name, inner in command.commands.items():
-            yield from commands(inner, (*path, name))
+        for name in command.list_commands(click.Context(command)):  # imports the modules that have them
+            yield from commands(command.commands[name], (*path, name))
     else:
         yield path, command
 
 
-COMMANDS = {" ".join(path): (path, command) for path, command in commands(cli.main)}
+COMMANDS = {" ".join(path): (path, command) for path, command in commands(main)}
 FILES = [*TEXT, "/nowhere/at/all", LONG]
 OPTIONS: dict[str, list[str]] = {
     "settings_file": [*FILES, "/", __file__],

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.cli import start
+from engine.cli import __main__ as start
 from tests.services.process import REPOSITORY, free_port
 
 BOTH = (signal.SIGTERM, signal.SIGINT)
@@ -112,7 +112,7 @@ def test_a_signal_at_the_very_end_changes_nothing(tmp_path: Path) -> None:
 
 def test_nothing_is_loaded_before_signals_are_handled() -> None:
     """What Python itself does before is all that is left: some hundredths of a second."""
-    count = "import json, sys; before = set(sys.modules); import engine.cli.start; "
+    count = "import json, sys; before = set(sys.modules); import engine.cli.__main__; "
     count += "print(json.dumps(sorted(set(sys.modules) - before)))"
     said = subprocess.run([sys.executable, "-c", count], capture_output=True, text=True, cwd=REPOSITORY, check=True)
     assert [name for name in json.loads(said.stdout) if not name.startswith("engine")] in ([], ["signal"])

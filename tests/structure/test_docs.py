@@ -34,7 +34,8 @@ REFERENCE = (ROOT / "docs/rules-reference.md").read_text(encoding="utf-8")
 
 def commands(group: click.Group, path: str = "engage") -> list[str]:
     found: list[str] = []
-    for name, command in group.commands.items():
+    for name in group.list_commands(click.Context(group)):  # imports the modules that have them
+        command = group.commands[name]
         whole = f"{path} {name}"
         found += commands(command, whole) if isinstance(command, click.Group) else [whole]
     return found

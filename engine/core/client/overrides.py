@@ -21,7 +21,7 @@ _OF_A_RULE: Final = f"{SNOOZE} "  # begins the key of a rule's snooze
 _WITHDRAWN, _HOLDS = 0, 1
 # places in an override: of two of the same moment the greater counts, so that what stops more goes before what ends it
 SAID_MS, STATE, UNTIL_MS, FROM_MS, BY, REASON, TIER_GIVEN = range(7)
-EARLIER: Final = 7  # those of its kind before it, the latest first; absent if there are none
+EARLIER: Final = 7  # earlier ones of its kind, the latest first; left out when empty
 MAX_EARLIER: Final = 2
 Overrides = dict[str, list[Any]]
 

@@ -236,7 +236,7 @@ def unpack(layout: Layout, packed: bytes) -> ClientState:
     for section in _KEPT:
         if type(found := sections.get(section.name)) is bytes and section.name not in older:
             client.packed[section.name] = (section.values(client), found)
-    if client.recent and ACTIONS.name in layout.sources and not client.activities.has(ACTIONS.name):
+    if ACTIONS.name in layout.sources and not client.activities.has(ACTIONS.name):
         _not_counted_yet(layout, client, since)
     if layout.renamed:
         _rename(client, layout.renamed)
@@ -265,9 +265,11 @@ def _activities(
 
 
 def _not_counted_yet(layout: Layout, client: ClientState, since: tuple[int, int]) -> None:
-    """What rules did before a feature asked for it is not known."""
-    source, moment = layout.sources[ACTIONS.name], client.activities.moment
-    client.activities[ACTIONS.name] = read(source, unknown_until(client.recent[-1][0]), moment, since, moment)
+    """What rules did before a feature asked for it is not known. To begin a journey is no action."""
+    done = [at_ms for at_ms, _, kind, *_ in client.recent if kind != "journey"]
+    if done:
+        source, moment = layout.sources[ACTIONS.name], client.activities.moment
+        client.activities[ACTIONS.name] = read(source, unknown_until(done[-1]), moment, since, moment)
 
 
 @cache

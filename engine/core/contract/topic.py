@@ -86,10 +86,14 @@ class Topic:
     validate: Callable[..., Event] = field(init=False, repr=False)  # the model's own, at hand for each record
     quick: Quick | None = field(init=False, repr=False)  # where it makes no difference what an event leaves out
     nested: tuple[str, ...] = field(init=False, repr=False)  # the fields that have fields themselves
+    _said: Mapping[str, tuple[tuple[Any, ...], tuple[Any, ...]]] = field(init=False, repr=False)  # kinds, limits
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "validate", self.model.__pydantic_validator__.validate_json)
         object.__setattr__(self, "nested", tuple(nested(self.model)))
+        fields = self.model.model_fields.items()
+        said = {name: (_kinds(of.annotation), (*of.metadata, *_limits(of.annotation))) for name, of in fields}
+        object.__setattr__(self, "_said", said)
         needs_own = any(field.is_required() for name, field in self.model.model_fields.items() if name not in COMMON)
         across = any(field.validate_default for field in self.model.model_fields.values())  # what others lack, one has
         plain = needs_own and not across and not self.told_facts and self.model is not Correction  # events are in it
@@ -107,7 +111,7 @@ class Topic:
 
     def kinds(self, name: str) -> tuple[Any, ...]:
         """What a field can hold: types, and each text of a Literal."""
-        return _kinds(self.model.model_fields[name].annotation)
+        return self._said[name][0]
 
     def choices(self, name: str) -> tuple[str, ...]:
         """The texts that a field is limited to; empty when any text or a number will do."""
@@ -142,11 +146,9 @@ class Topic:
         """Whether it is a number with decimals of which no more are kept than a sum in millionths takes."""
         return any(isinstance(part, Limits) for part in self._limits(name))
 
-    def _limits(self, name: str) -> Iterator[Any]:
+    def _limits(self, name: str) -> tuple[Any, ...]:
         """What its annotation says beside the type."""
-        found = self.model.model_fields[name]
-        yield from found.metadata
-        yield from _limits(found.annotation)
+        return self._said[name][1]
 
 
 def _kinds(annotation: Any) -> tuple[Any, ...]:

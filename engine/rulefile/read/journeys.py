@@ -315,7 +315,7 @@ def _act(reader: Reader, node: Node, begins: Rule, at: JourneyStep, scopes: Scop
 
 
 def _loop(journey: Journey) -> tuple[str, ...]:
-    """The steps of a loop that nothing stops; none if there is none."""
+    """The steps of the first loop that nothing stops; empty without such a loop."""
     steps, done = journey.doing, set[str]()
 
     def follow(step: str, passed: tuple[str, ...]) -> tuple[str, ...]:

@@ -51,6 +51,12 @@ def _encoding(text: str) -> str:
     """What a file that is not UTF-8 was probably saved as."""
     if text.startswith(("\udcff\udcfe", "\udcfe\udcff")) or text.count("\0") > len(text) // 4:
         return "UTF-16"
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        pass
+    else:
+        return ""
     if not _LOST.search(text):
         return ""
     data = re.sub("[\ud800-\udc7f\udd00-\udfff]", "?", text).encode(errors="surrogateescape")

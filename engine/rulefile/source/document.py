@@ -12,25 +12,26 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import yaml
-from ruamel.yaml import YAML, events
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from yaml.cyaml import CParser
 
 from engine.core.text import INVISIBLE, unseen, visible
 from engine.rulefile.source.characters import MAX_FAULTS, control_characters, invisible, pasted
 from engine.rulefile.source.problem import Problem
 
-# Of both readers: see _events.
-ALIAS: Final = (events.AliasEvent, yaml.AliasEvent)
-DOCUMENT: Final = (events.DocumentStartEvent, yaml.DocumentStartEvent)
-MAPPING: Final = (events.MappingStartEvent, yaml.MappingStartEvent)
-MAPPING_END: Final = (events.MappingEndEvent, yaml.MappingEndEvent)
-SCALAR: Final = (events.ScalarEvent, yaml.ScalarEvent)
-LISTING: Final = (events.SequenceStartEvent, yaml.SequenceStartEvent)
-LISTING_END: Final = (events.SequenceEndEvent, yaml.SequenceEndEvent)
+if TYPE_CHECKING:
+    from ruamel.yaml.error import MarkedYAMLError
+
+# What both readers call their events: see _events.
+ALIAS: Final = "AliasEvent"
+DOCUMENT: Final = "DocumentStartEvent"
+MAPPING: Final = "MappingStartEvent"
+MAPPING_END: Final = "MappingEndEvent"
+SCALAR: Final = "ScalarEvent"
+LISTING: Final = "SequenceStartEvent"
+LISTING_END: Final = "SequenceEndEvent"
 
 MAX_DEPTH: Final = 20
 SPACE: Final = " \n\r"
@@ -95,12 +96,6 @@ def read_document(name: str, text: str, *, published: bool = False) -> tuple[Nod
     builder = _Builder(text, published)
     try:
         root = builder.document()
-    except MarkedYAMLError as error:
-        builder.faults.append(_pasted(text, error) or _in_plain_words(error))
-        root = None
-    except YAMLError as error:
-        builder.faults.append((0, f"not YAML: {str(error).splitlines()[0]}", _YAML_REMEDY))
-        root = None
     except _Refused as refused:
         builder.faults.append(refused.args)
         root = None
@@ -172,7 +167,19 @@ def _events(text: str) -> Iterator[Any]:
             return iter(found)
         except yaml.YAMLError:
             pass
-    return iter(YAML(typ="safe", pure=True).parse(text))
+    return _with_words(text)
+
+
+def _with_words(text: str) -> Iterator[Any]:
+    from ruamel.yaml import YAML  # few files need it, and it takes a tenth of `engage check` to import
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+    try:
+        yield from YAML(typ="safe", pure=True).parse(text)
+    except MarkedYAMLError as error:
+        raise _Refused(*(_pasted(text, error) or _in_plain_words(error))) from error
+    except YAMLError as error:
+        raise _Refused(0, f"not YAML: {str(error).splitlines()[0]}", _YAML_REMEDY) from error
 
 
 class _Builder:
@@ -185,13 +192,14 @@ class _Builder:
         events = _events(self.text)
         documents = 0
         for event in events:
-            if isinstance(event, DOCUMENT):
+            kind = type(event).__name__
+            if kind == DOCUMENT:
                 documents += 1
                 if documents > 1:
                     self.fault(event, "a second document", "one document a file: remove ---")
                 if event.version or event.tags:
                     self.fault(event, "a directive", "remove the line that starts with %")
-            elif isinstance(event, (*SCALAR, *LISTING, *MAPPING, *ALIAS)):
+            elif kind in (SCALAR, LISTING, MAPPING, ALIAS):
                 node = self.node(event, events, 1)
                 root = node if root is None else root
         return None if isinstance(root, Scalar) and not root.value else root
@@ -212,9 +220,10 @@ class _Builder:
 
     def node(self, event: Any, events: Iterator[Any], depth: int) -> Node:
         index: int = event.start_mark.index
+        kind = type(event).__name__
         if depth > MAX_DEPTH:
             raise _Refused(index, "nested too deeply", f"nest at most {MAX_DEPTH} deep")
-        if isinstance(event, ALIAS):
+        if kind == ALIAS:
             raise _Refused(index, "an alias (*)", "write the value out; a text that begins with * goes in quotes")
         if event.anchor is not None:
             self.fault(
@@ -222,16 +231,16 @@ class _Builder:
             )
         if event.tag is not None:
             self.fault(event, "a tag (!)", "write the value without it; a text that begins with ! goes in quotes")
-        if isinstance(event, SCALAR):
+        if kind == SCALAR:
             return self.scalar(index, event)
-        if isinstance(event, LISTING):
+        if kind == LISTING:
             listing = Listing(index)
-            while not isinstance(event := next(events), LISTING_END):
+            while type(event := next(events)).__name__ != LISTING_END:
                 listing.items.append(self.node(event, events, depth + 1))
             return listing
         mapping = Mapping(index)
         twice: dict[str, Any] = {}  # keys, each with the event of the second time
-        while not isinstance(event := next(events), MAPPING_END):
+        while type(event := next(events)).__name__ != MAPPING_END:
             key = self.node(event, events, depth + 1)
             value = self.node(next(events), events, depth + 1)
             if not isinstance(key, Scalar):
