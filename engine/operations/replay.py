@@ -18,6 +18,7 @@ from typing import Any, Final, Generic, Protocol, assert_never
 
 from aiokafka import TopicPartition
 
+from engine.core.assign.state import PoolState
 from engine.core.client.sections import pack
 from engine.core.client.state import ClientState
 from engine.core.contract.events import Event
@@ -32,6 +33,7 @@ from engine.core.plan import compile as plans
 from engine.core.policy import holding
 from engine.core.reading.decode import Rejected, Taken, decode, kind_of
 from engine.operations.record_file import parse_line
+from engine.processors.assignment import ASSIGNMENT
 from engine.processors.engagement import ENGAGEMENT
 from engine.runtime.clients import Clients
 from engine.runtime.errors import Refused
@@ -185,7 +187,8 @@ def replay_records(
     up to that time.
     """
     states: dict[str, ClientState] = {}
-    timeline = Timeline(plan, states, {})
+    pools: dict[str, PoolState] = {}
+    timeline = Timeline(plan, states, pools)
     outcome_of = read_with(plan.declared_types)
     for record, outcome in by_neighbours((record, outcome_of(record)) for record in records):
         replayed.count(record, outcome)
@@ -201,6 +204,7 @@ def replay_records(
             yield from decided.messages
     replayed.waiting.update(held[holding.RULE] for client in states.values() for held in client.waiting)
     replayed.states = {client_id: pack(plan.layout, client) for client_id, client in states.items()}
+    replayed.pools = {name: ASSIGNMENT.pack(plan, pool) for name, pool in pools.items()}
 
 
 async def replay_ledger(

@@ -11,7 +11,7 @@ import pytest
 from engine.core.assign import choice, state
 from engine.core.assign.choice import HANDOVER, ask, pass_on, pass_time, reconsider, release
 from engine.core.assign.roster import Advisor, Assignment, Leave, Pool, Roster, Widening, roster_of
-from engine.core.assign.state import Given, PoolState, Waiting, pack, unpack
+from engine.core.assign.state import Entry, Given, PoolState, Waiting, pack, unpack
 from engine.rulefile.source.fields import ALWAYS
 from tests.properties.assignment_model import Plain, PoolModel, Said
 
@@ -128,11 +128,13 @@ def differences(seed: int, moves: int = 40) -> Iterator[str]:
             plain = plain_roster(random)
             now = roster(plain)
             left, right = model.change(plain, made), told(reconsider(now, pool, made))
-        pool = unpack(pack(pool))
+        held, pool = pool, unpack(pack(pool))
+        stored = list(held.book.items()) == list(pool.book.items()) and held.answers == pool.answers
         loads = {advisor: load for advisor, load in pool.loads.items() if load}
         same = loads == model.loads() and len(pool.queue) == len(model.waiting) and pool.away == model.away
-        if left != right or not same:
-            yield f"seed {seed}, move {number} ({kind}): {left} and {model.loads()}, here {right} and {loads}"
+        if left != right or not same or not stored:
+            kept = "" if stored else ", and what is stored is not what the pool holds"
+            yield f"seed {seed}, move {number} ({kind}): {left} and {model.loads()}, here {right} and {loads}{kept}"
             return
 
 
@@ -156,7 +158,13 @@ def _as_if_nobody_had_refused(roster: Roster, pool: PoolState, asked: Waiting) -
     return _CHOOSE(roster, pool, asked._replace(refused=()))
 
 
-_WHY_NOT, _CHOOSE = choice.why_not, choice.choose
+def _entered(pool: PoolState, client: str, entry: Entry) -> None:
+    before = pool.packed_book.get(client)
+    _ENTER(pool, client, entry)
+    pool.packed_book[client] = before or pool.packed_book[client]
+
+
+_WHY_NOT, _CHOOSE, _ENTER = choice.why_not, choice.choose, PoolState.enter
 FAULTS: dict[str, tuple[Any, str, Any]] = {
     "capacity is not asked": (choice, "why_not", _no_capacity),
     "skills are never lowered": (choice, "widened", lambda pool, waited_ms: choice.NOT_WIDENED),
@@ -167,6 +175,7 @@ FAULTS: dict[str, tuple[Any, str, Any]] = {
     "nobody stands in": (choice, "_turn_over", lambda roster, pool: []),
     "who declined is asked again": (choice, "choose", _as_if_nobody_had_refused),
     "a client that was accepted is taken away": (choice, "accept", lambda roster, pool, *about: []),
+    "a client is stored as it first came": (PoolState, "enter", _entered),
     "the weight of a tier is not asked": (Roster, "weight", lambda self, tier: 1),
 }
 

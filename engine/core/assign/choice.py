@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Iterator
-from functools import cache
+from functools import cache, lru_cache
 from itertools import chain
 from typing import Final, NamedTuple
 
@@ -173,13 +173,15 @@ def choose(roster: Roster, pool: PoolState, asked: Waiting) -> str | None:
     had = pool.book.get(asked.client)
     best: tuple[Advisor, int] | None = None
     for advisor in roster.advisors.get(pool.name, ()):
+        has = had is not None and had.advisor == advisor.name
+        load = pool.loads[advisor.name] + weight
+        if best is not None and not has and load * best[0].capacity >= best[1] * advisor.capacity:
+            continue  # apt or not
         if why_not(roster, pool, asked, advisor):
             continue
-        if had is not None and had.advisor == advisor.name:
+        if has:
             return advisor.name
-        load = pool.loads[advisor.name] + weight
-        if best is None or load * best[0].capacity < best[1] * advisor.capacity:
-            best = advisor, load
+        best = advisor, load
     return best[0].name if best is not None else None
 
 
@@ -200,10 +202,11 @@ def why_not(roster: Roster, pool: PoolState, asked: Waiting, advisor: Advisor) -
         return "language"
     if asked.tier is not None and advisor.tiers and asked.tier not in advisor.tiers:
         return "tier"
-    less = widened(roster.pools[pool.name], pool.now_ms - asked.asked_ms).by
-    skills = dict(advisor.skills)
-    if any(skills.get(skill, 0) < level - less for skill, level in asked.needs):
-        return "skills"
+    if asked.needs:
+        less = widened(roster.pools[pool.name], pool.now_ms - asked.asked_ms).by
+        skills = dict(advisor.skills)
+        if any(skills.get(skill, 0) < level - less for skill, level in asked.needs):
+            return "skills"
     if pool.loads[advisor.name] - _own(pool, asked, advisor) + roster.weight(asked.tier) > advisor.capacity:
         return "capacity"
     return ""
@@ -258,7 +261,12 @@ def _turns_ms(leave: Leave) -> tuple[int, int]:
 
 
 def _today(pool: PoolState) -> str:
-    return date_of_day(day_of(pool.now_ms)).isoformat()
+    return _date(day_of(pool.now_ms))
+
+
+@lru_cache(8)
+def _date(day: int) -> str:
+    return date_of_day(day).isoformat()
 
 
 def _steps_ms(pool: Pool | None, asked: Waiting) -> Iterator[int]:

@@ -99,57 +99,47 @@ class PoolState:
         self.queue: list[Waiting] = []  # by turn
         self.away: dict[str, str] = {}  # who is on leave -> the stand-in that clients heard of
         self.moves = 0  # so far
-        # not stored: what follows from the book, and clients and requests as they are stored
+        # not stored: what follows from the book; and each client and request as it is stored, in the same order, since
+        # a book has thousands of clients and a unit changes a few
         self.loads: Counter[str] = Counter()
-        self.packed_book, self.packed_answers = _Map(), _Map()
+        self.packed_book: dict[str, bytes] = {}
+        self.packed_answers: dict[str, bytes] = {}
 
     def enter(self, client: str, entry: Entry) -> None:
         self.remove(client)
         self.book[client] = entry
+        self.packed_book[client] = _packer.pack(client) + _packer.pack(entry)
         self.loads[entry.advisor] += entry.weight
 
     def remove(self, client: str) -> None:
         if (entry := self.book.pop(client, None)) is not None:
             self.loads[entry.advisor] -= entry.weight
+            del self.packed_book[client]
 
     def moved(self, client: str, advisor: str, team: str, why: str) -> Given:
         self.moves += 1
         return Given(self.now_ms, client, advisor, team, why, self.moves)
 
     def answered(self, request: str, given: Given) -> None:
-        self.answers[request] = given
+        self.remember(request, given)
         while self.answers:
             oldest = next(iter(self.answers))
             if len(self.answers) <= MAX_ANSWERS and self.answers[oldest].time_ms + ANSWERS_KEPT_MS > self.now_ms:
                 break
-            del self.answers[oldest]
+            del self.answers[oldest], self.packed_answers[oldest]
 
-
-class _Map:
-    """Lists by name, packed. What is as it was is not packed again: a book has thousands of clients."""
-
-    __slots__ = ("known",)
-
-    def __init__(self) -> None:
-        self.known: dict[str, tuple[tuple[Any, ...], bytes]] = {}
-
-    def pack(self, named: Mapping[str, tuple[Any, ...]], size: int) -> bytes:
-        """`size`: so many of each one's fields."""
-        known, self.known = self.known, {}
-        for name, values in named.items():
-            found = known.get(name)
-            if found is None or found[0] is not values:
-                found = values, _packer.pack(name) + _packer.pack(values[:size])
-            self.known[name] = found
-        return b"".join((_packer.pack_map_header(len(named)), *(packed for _, packed in self.known.values())))
+    def remember(self, request: str, given: Given) -> None:
+        """An answer that was given."""
+        self.answers[request] = given
+        self.packed_answers[request] = _packer.pack(request) + _packer.pack(given[:OF_ANSWER])
 
 
 def pack(pool: PoolState) -> bytes:
     fields = {
         "n": _packer.pack(pool.now_ms),
         "d": _packer.pack(pool.due_ms),
-        "b": pool.packed_book.pack(pool.book, len(Entry._fields)),
-        "a": pool.packed_answers.pack(pool.answers, OF_ANSWER),
+        "b": _map(pool.packed_book),
+        "a": _map(pool.packed_answers),
         "q": _packer.pack(pool.queue),
     }
     if pool.moves:
@@ -163,6 +153,11 @@ def pack(pool: PoolState) -> bytes:
     return b"".join(parts)
 
 
+def _map(packed: Mapping[str, bytes]) -> bytes:
+    """Names and values that are packed already."""
+    return b"".join((_packer.pack_map_header(len(packed)), *packed.values()))
+
+
 def unpack(packed: bytes) -> PoolState:
     """Raises NewerPool when a newer release wrote it, ValueError and others when nothing of the engine's did."""
     version, name, fields = msgpack.unpackb(packed, raw=False)
@@ -172,7 +167,8 @@ def unpack(packed: bytes) -> PoolState:
     pool.due_ms = fields["d"]
     for client, entry in fields["b"].items():
         pool.enter(client, _entry(entry))
-    pool.answers = {request: Given(*given) for request, given in fields["a"].items()}
+    for request, given in fields["a"].items():
+        pool.remember(request, Given(*given))
     pool.queue = [_waiting(one) for one in fields["q"]]
     pool.away, pool.moves = fields.get("w", {}), fields.get("m", 0)
     return pool

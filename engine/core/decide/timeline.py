@@ -9,6 +9,7 @@ clients are.
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from collections.abc import Iterator, MutableMapping
 from typing import Any
 
@@ -18,7 +19,7 @@ from engine.core.contract.events import Event
 from engine.core.contract.message import Message
 from engine.core.contract.topics import ASSIGNMENT_REQUESTS, TOPICS
 from engine.core.decide import pools
-from engine.core.decide.path import Decided, Due, decide
+from engine.core.decide.path import Decided, Due, Input, decide
 from engine.core.firm_time import NEVER_MS
 from engine.core.plan.compile import Plan
 
@@ -39,10 +40,7 @@ class Timeline:
     def take(self, topic: str, event: Event) -> Iterator[Decided]:
         """What fell due before the event, then the event."""
         yield from self.reach(event.time)
-        yield from self._taken(topic, event)
-
-    def _taken(self, topic: str, event: Event) -> Iterator[Decided]:
-        yield from self._decided(decide(self.plan, self.states, [(topic, event)]))
+        yield from self._settled(self._decided((topic, event)))
 
     def reach(self, until_ms: int) -> Iterator[Decided]:
         """Wake every client that is due up to a moment, in the order of time."""
@@ -52,31 +50,37 @@ class Timeline:
             if of_pool:
                 yield from self._woken(name, due_ms)
             elif self.states[name].due_ms == due_ms:  # else another entry says when
-                yield from self._decided(decide(self.plan, self.states, [Due(name, due_ms)]))
+                yield from self._settled(self._decided(Due(name, due_ms)))
 
-    def _decided(self, decided: Decided) -> Iterator[Decided]:
-        """This, and what its requests lead to."""
+    def _settled(self, decided: Decided) -> Iterator[Decided]:
+        """This, and what its requests and answers lead to, first come, first served, as both topics have them."""
+        waiting = deque([decided])
+        while waiting:
+            decided = waiting.popleft()
+            yield decided
+            if self.plan.pools is None or self.pools is None:
+                continue
+            for message in decided.messages:
+                if message.topic == ASSIGNMENT_REQUESTS.name:
+                    asked: Any = ASSIGNMENT_REQUESTS.validate(message.value)
+                    answers = pools.take(self.plan.pools.roster, self.pools, asked)
+                    waiting.append(self._answered(self.pools[asked.client_id], answers))
+                elif message.topic == pools.ANSWERS:
+                    waiting.append(self._decided((pools.ANSWERS, TOPICS[pools.ANSWERS].validate(message.value))))
+
+    def _decided(self, item: Input) -> Decided:
+        decided = decide(self.plan, self.states, [item])
         for client_id, client in decided.changed.items():
             if client.due_ms < NEVER_MS:
                 heapq.heappush(self._queue, (client.due_ms, False, client_id))
-        yield decided
-        if self.plan.pools is None or self.pools is None:
-            return
-        for message in decided.messages:
-            if message.topic == ASSIGNMENT_REQUESTS.name:
-                asked: Any = ASSIGNMENT_REQUESTS.validate(message.value)
-                answers = pools.take(self.plan.pools.roster, self.pools, asked)
-                yield from self._answered(self.pools[asked.client_id], answers)
+        return decided
 
     def _woken(self, name: str, due_ms: int) -> Iterator[Decided]:
         if self.plan.pools is not None and self.pools is not None and self.pools[name].due_ms == due_ms:
             pool = self.pools[name]
-            yield from self._answered(pool, pools.reach(self.plan.pools.roster, pool, due_ms))
+            yield from self._settled(self._answered(pool, pools.reach(self.plan.pools.roster, pool, due_ms)))
 
-    def _answered(self, pool: PoolState, answers: list[Message]) -> Iterator[Decided]:
+    def _answered(self, pool: PoolState, answers: list[Message]) -> Decided:
         if pool.due_ms < NEVER_MS:
             heapq.heappush(self._queue, (pool.due_ms, True, pool.name))
-        if answers:
-            yield Decided(messages=answers)
-        for answer in answers:
-            yield from self._taken(pools.ANSWERS, TOPICS[pools.ANSWERS].validate(answer.value))
+        return Decided(messages=answers)
