@@ -27,6 +27,7 @@ _MEANS: Final[dict[str, tuple[str, str]]] = {
     Outcome.DAY_UNKNOWN: ("a list of days, or the calendar, says nothing of the day", "add the next days, and publish"),
     Outcome.DO_NOT_CONTACT: ("staff said: not to be contacted", "staff withdraw that"),
     Outcome.SNOOZED: ("staff let it rest", "staff end that"),
+    Outcome.NOT_WHILE: ("its class is not sent meanwhile", "the end of what keeps it, or another class"),
     Outcome.UNSUITABLE: (
         "the product does not suit the client, or that is not known",
         "a new risk assessment, or another product",

@@ -110,6 +110,8 @@ def policy(explanation: Explanation) -> str:
             return f"would stop it: quiet hours{_numbers(explanation)}{_until(explanation)}"
         case Outcome.CAP:
             return f"would stop it: the client has had what a cap allows{_numbers(explanation)}{_until(explanation)}"
+        case Outcome.NOT_WHILE:
+            return f"would stop it: {explanation.rule.contact_class} is not sent meanwhile{_numbers(explanation)}"
         case Outcome.UNSUITABLE:
             return f"would stop it: what it offers does not suit the client{_numbers(explanation)}"
         case Outcome.CHANNEL_RESTS:

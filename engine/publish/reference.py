@@ -50,6 +50,7 @@ OUTCOME_MEANS: Final = {
     Outcome.DAY_UNKNOWN: "a list of days, or calendar.yaml, is asked for a day that it does not cover: add days",
     Outcome.DO_NOT_CONTACT: "staff said that the client is not to be contacted",
     Outcome.SNOOZED: "staff let the rule, or everything that goes to the client, rest",
+    Outcome.NOT_WHILE: "what keeps its class from the client holds, such as an open complaint: see `not_while`",
     Outcome.UNSUITABLE: "what it offers does not suit the client, or it is not known whether it does",
     Outcome.COOLDOWN: "the rule acted for this client less than its cooldown ago",
     Outcome.NOT_ENTERED: "of a journey: the client is in it, or was and it does not begin again, or what ends it holds",

@@ -6,6 +6,7 @@ Enters: a function of the engine. Leaves: one that is wrong.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
@@ -117,6 +118,14 @@ def for_staff_too(gate: Callable[..., Any]) -> Callable[..., Any]:
             return getattr(self.offer, name)
 
     return lambda plan, client, offer: gate(plan, client, ToClient(offer))
+
+
+def last_bar_first(gate: Callable[..., Any]) -> Callable[..., Any]:
+    def mutant(plan: Any, client: Any, offer: Any) -> Any:
+        turned = {name: tuple(reversed(bars)) for name, bars in plan.bars.items()}
+        return gate(replace(plan, bars=turned), client, offer)
+
+    return mutant
 
 
 def draws_first(judge: Callable[..., Any]) -> Callable[..., Any]:

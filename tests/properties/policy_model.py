@@ -177,6 +177,8 @@ class Model(Whom):
             until = max(self.in_force("snooze", id_), self.in_force("snooze") if to_client else 0)
             if until:
                 return Answer("snoozed", "", until)
+        if to_client and (name := self.barred_by(class_)):
+            return Answer("not_while", why=(name,))
         if not self.suits(rule):
             return Answer("unsuitable")
         acts_again = self.acted.get(id_, PAST) + length(rule["cooldown"])
@@ -200,6 +202,11 @@ class Model(Whom):
             others = [other.until for other in self.held if other.why == "collect"]
             return self.hold(offer, channels[0], min([*others, self.now + length(class_["collect"])]), "collect")
         return self.by_channel(offer, channels, class_)
+
+    def barred_by(self, class_: Told) -> str:
+        """The first of what keeps the class from the client; what nobody knows does."""
+        bars = class_.get("not_while", {}).items()
+        return next((name for name, condition in bars if self.conditions[condition](self, None) is not False), "")
 
     def channels(self, rule: Told, class_: Told) -> list[str]:
         """Those that the client agreed to, then those that need no consent."""

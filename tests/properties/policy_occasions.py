@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.properties.policy_words import FIRM, FUTURE, PAST, Told, length, listed, next_time, zone_named
+from tests.properties.policy_words import FIRM, FUTURE, PAST, Told, clock, length, listed, next_time, zone_named
 
 Record = dict[str, Any]
 
@@ -91,6 +91,20 @@ class Client:
             if (record["time"], until) > (latest, end):
                 latest, begin, end = record["time"], max(record["time"], record.get("starts_at", 0)), until
         return end if begin <= self.now < end else 0
+
+    def complains(self) -> bool:
+        """Of each complaint the latest step counts, of equal times the one that came last; after 90 days it is over."""
+        latest: dict[str, tuple[int, int]] = {}
+        for number, (topic, record) in enumerate(self.records):
+            if topic == "complaints":
+                latest[record["complaint_id"]] = max(
+                    latest.get(record["complaint_id"], (PAST, 0)), (record["time"], number)
+                )
+        return any(
+            self.records[number][1]["status"] not in ("resolved", "withdrawn")
+            and (clock(self.now, FIRM).date() - clock(time, FIRM).date()).days <= 90
+            for time, number in latest.values()
+        )
 
     # -- when rules are evaluated --------------------------------------------------------------------------------------
 

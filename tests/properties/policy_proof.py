@@ -50,6 +50,7 @@ SHOWN = {  # of outcomes, beside time and rule
     "do_not_contact": ("until",),
     "channel_rests": ("channel", "until"),
     "repeated": ("until",),
+    "not_while": ("why",),
     "holdout": ("channel",),
 }
 

@@ -67,6 +67,7 @@ ALWAYS = "client.days_known >= 0"
 WEST = 'client.region == "west"'
 RICH = "client.cash_cny >= 1_000"
 WORKING = "is_working_day(now)"
+OPEN_COMPLAINT = "client.open_complaints > 0"
 OF_CLIENT: dict[str, Condition] = {
     ALWAYS: lambda *_: True,
     WEST: lambda client, _: region(client) == "west",
@@ -88,7 +89,8 @@ OF_EVENT: dict[str, dict[str, Condition]] = {
     },
     "logins": {"login.success": lambda _, record: record is not None and record["success"]},
 }
-CONDITIONS: dict[str, Condition] = OF_CLIENT | OF_TIME | OF_EVENT["trades"] | OF_EVENT["logins"]
+OF_CLASSES: dict[str, Condition] = {OPEN_COMPLAINT: lambda client, _: client.complains()}
+CONDITIONS: dict[str, Condition] = OF_CLIENT | OF_TIME | OF_CLASSES | OF_EVENT["trades"] | OF_EVENT["logins"]
 
 # -- policies ----------------------------------------------------------------------------------------------------------
 
@@ -143,7 +145,19 @@ def a_rule_set(random: Random, night: bool) -> Rules:
         policy["rests"] = {channel: a_rest(random) for channel in some(random, CHANNELS, 4)}
     policy["answers"] = {"sms": "sms_opened_2d", "email": "email_opened_2d"}
     products = add_offers(random, policy, rules) if maybe(random, 0.2) else {}
+    add_bars(policy, calendar is not None)
     return Rules({key: value for key, value in policy.items() if value}, rules, calendar, products, LISTS)
+
+
+def add_bars(policy: Drawn, calendar: bool) -> None:
+    """What keeps classes from the client. Drawn apart, so that nothing else is drawn otherwise."""
+    random = Random(json.dumps(policy))
+    if not maybe(random, 0.25):
+        return
+    for said in policy.get("classes", {}).values():
+        if maybe(random, 0.5):
+            conditions = [OPEN_COMPLAINT, OPEN_COMPLAINT, WEST, RICH, *([WORKING] if calendar else ())]
+            said["not_while"] = {f"bar_{n}": one for n, one in enumerate(some(random, conditions))}
 
 
 def a_rest(random: Random) -> Drawn:
@@ -186,6 +200,8 @@ def changed(random: Random, active: Rules) -> Rules:
             policy["caps"] = dict(policy["caps"]) | {name: period | limits(random, cap, rules, classes)}
     names = active.policy.get("quiet_hours", {})
     policy["quiet_hours"] = {name: hours(random, SPANS, rules, classes, active.calendar is not None) for name in names}
+    policy["classes"] = {name: dict(one) for name, one in policy.get("classes", {}).items()}
+    add_bars(policy, active.calendar is not None)
     return Rules({key: value for key, value in policy.items() if value}, rules, active.calendar, active.products, LISTS)
 
 

@@ -68,6 +68,8 @@ class Life:
 
     def __init__(self, random: Random, sets: list[Rules], night: bool) -> None:
         self.random, self.sets, self.night, self.steps = random, sets, night, list[Step]()
+        self.may_complain = any("not_while" in one for of in sets for one in of.policy.get("classes", {}).values())
+        self.apart = Random(random.getstate()[1][0])  # of what only some stories have
         day = dt.datetime.fromisoformat(random.choice(BEGINNINGS)).replace(tzinfo=FIRM)
         self.now = self.wall = int(day.timestamp()) * 1000 + random.choice([0, 9, 12, 20, 23]) * HOUR
         self.zone, self.by_wall, self.resumes = random.choice(ZONES), maybe(random, 0.4), 0
@@ -106,6 +108,8 @@ class Life:
         # late; but not right after a tick, which may or may not have moved the client's present
         late = self.steps and self.steps[-1].kind == "record" and maybe(random, 0.12)
         time = self.now - (random.choice([1, MINUTE, HOUR, 7 * HOUR, DAY]) if late else 0)
+        if self.may_complain and maybe(self.apart, 0.3):
+            self.record("complaints", self.now - self.apart.choice([0, 0, 0, HOUR, DAY]), a_complaint(self.apart))
         for _ in range(20 if maybe(random, 0.01) else 1):  # more than can be held of a client
             topic, fields = random.choice(DOINGS)
             self.record(topic, time, fields(random, time))
@@ -177,6 +181,11 @@ def whose(random: Random, chance: float) -> dict[str, Any]:
 def a_receipt(random: Random, _time: int) -> dict[str, Any]:
     status = random.choice(["failed", "failed", "bounced", "delivered", "opened", "clicked"])
     return {"action_id": "a", "channel": random.choice(CHANNELS), "status": status}
+
+
+def a_complaint(random: Random) -> dict[str, Any]:
+    steps = ("opened", "acknowledged", "answered", "resolved", "reopened", "withdrawn", "waiting_for_client")
+    return {"complaint_id": random.choice(["k1", "k1", "k2"]), "status": random.choice(steps)}
 
 
 def an_opt_out(random: Random, _time: int) -> dict[str, Any]:

@@ -417,6 +417,8 @@ def test_what_a_rule_of_an_older_release_may_add(policy, fields, names):
         ('quiet_hours: {q: {hours: "12:00-13:00", of: {kind: survey}}}', ["quiet hours q"]),
         ('quiet_hours: {q: {hours: "12:00-13:00", of: {kind: message}}}', []),
         ("rates: {r: {at_most: 1, per: hour, of: {class: risk}}}", ["rate r"]),  # exempt unless said otherwise
+        ("classes: {risk: {not_while: {a: client.open_tasks > 3}}, work: {}, service: {}}", []),
+        ("classes: {risk: {}, work: {not_while: {a: client.open_tasks > 3}}, service: {}}", ["class work"]),
     ],
 )
 def test_what_concerns_no_rule(policy, subjects):
@@ -424,7 +426,19 @@ def test_what_concerns_no_rule(policy, subjects):
         rule("x", kind="message", cooldown="1d"),
         rule("y", kind="message", cooldown="1d", **{"class": "risk"}),
         rule("z", kind="task", owner="risk_compliance", audience="team", cooldown="1d"),
+        *([rule("w", kind="task", audience="team", cooldown="1d", **{"class": "work"})] if "work" in policy else []),
     )
     found_ = [one for one in lint(good(files(*rules, policy=policy))) if one.code == "L512"]
     assert [one.subject for one in found_] == subjects
     assert all(one.file == "policy.yaml" for one in found_)
+
+
+def test_what_keeps_a_class_away_for_ever_or_never_is_found_and_is_a_use_of_what_it_asks():
+    bars = "{a: visits > -1, b: visits < 0, c: client.open_complaints > 0}"
+    texts = files(
+        rule("x", when="client.tier == 'A'", cooldown="1d"), policy=f"classes: {{service: {{not_while: {bars}}}}}"
+    )
+    texts["features.yaml"] += "  visits: {source: logins, aggregate: count, window: 9d}\n"
+    said = [(one.code, one.subject, one.file, one.line) for one in lint(good(texts)) if one.code not in ORDER]
+    at = ("class service", "policy.yaml", 2)
+    assert [one for one in said if one[0] in ("L101", "L102", "L306")] == [("L102", *at), ("L101", *at)]

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from engine.core.rules.policy import Holdout
+from engine.core.rules.ruleset import RuleSet
 from engine.rulefile.tools.diff import differences
 from engine.rulefile.tools.effects import effects
 from engine.rulefile.trial.run import run_tests
@@ -64,6 +65,17 @@ LOGIN = "event: {logins: {}}"
             "caps: {c: {at_most: 1, per: day, of: {tag: a}}}",
             'policy.yaml:2:44: no rule has tag "a"; give a rule the tag',
         ),
+        (
+            "classes: {service: {not_while: client.open_complaints > 0}}",
+            "policy.yaml:2:32: not a mapping; write name: value",
+        ),
+        ("classes: {service: {not_while: {}}}", "policy.yaml:2:32: nothing in not_while; write a name and a condition"),
+        (
+            "classes: {service: {not_while: {a: client.open_complaints}}}",
+            "policy.yaml:2:36: expected a condition, found",
+        ),
+        ("classes: {service: {not_while: {a: trade.side == 'buy'}}}", 'policy.yaml:2:36: unknown name "trade.side"; '),
+        ("classes: {service: {not_while: {A B: True}}}", 'policy.yaml:2:33: not a name: "A B"; write lower-case words'),
         ("classes: {service: {holdout: maybe}}", 'policy.yaml:2:30: unknown value "maybe"; allowed: true, false'),
     ],
 )
@@ -317,3 +329,27 @@ def test_a_rate_in_a_diff():
     before, after = (good(files(f"rates: {{sms: {{at_most: {n}, per: minute}}}}\n")) for n in (5, 6))
     (found,) = map(str, differences(before, after))
     assert "rates" in found
+
+
+# -- what keeps a class from a client ----------------------------------------------------------------------------------
+
+
+def test_rules_are_tested_for_what_keeps_them_away_and_a_change_of_it_in_words():
+    def of(bars: str) -> RuleSet:
+        opened, settled = "{at: -9d, complaints: {}}", "{at: -5d, complaints: {status: resolved}}"
+        tests = stories(
+            f"{{name: a, {LOGIN}, expect: fires}}",
+            f"{{name: b, given: {{history: [{opened}]}}, {LOGIN}, expect: {{not: not_while}}}}",
+            f"{{name: c, given: {{history: [{opened}, {settled}]}}, {LOGIN}, expect: fires}}",
+        )
+        return good(files(f"classes: {{service: {{not_while: {{{bars}}}}}}}", rule("r", tests=tests)))
+
+    complains = of("complaint: client.open_complaints > 0")
+    assert not run_tests(complains).failed
+    changed = of("complaint: client.open_complaints > 1, silent: client.days_since_login > 90")
+    assert [result.test.name for result in run_tests(changed).failed] == ["b"]
+    (policy,) = differences(complains, changed)
+    assert policy.lines == (
+        "classes service not while complaint: `client.open_complaints > 0` becomes `1`",
+        "classes service not while silent: added, client.days_since_login > 90",
+    )

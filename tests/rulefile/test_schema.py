@@ -99,7 +99,9 @@ define:
 """
 POLICY = """\
 publishing: {approval: true}
-classes: {risk: {holdout: true}, service: {when_quiet: hold, same_text: 12h, by_answers: true}}
+classes:
+  risk: {holdout: true, not_while: {busy: trades_30d > 9}}
+  service: {when_quiet: hold, same_text: 12h, by_answers: true}
 holdout: {share: 0.05, salt: spring-1}
 caps:
   a: {at_most: 3, per: day, reserve: {for: calendar}}

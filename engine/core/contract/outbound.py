@@ -58,6 +58,7 @@ class Outcome(StrEnum):
     DAY_UNKNOWN = "day_unknown"  # a list of days, or the calendar, is asked for a day that it does not cover
     DO_NOT_CONTACT = "do_not_contact"  # staff said that the client is not to be contacted
     SNOOZED = "snoozed"  # staff let the rule, or all that goes to the client, rest
+    NOT_WHILE = "not_while"  # its class is not sent while something holds of the client, such as an open complaint
     UNSUITABLE = "unsuitable"  # it offers a product that does not suit the client, or of which that is not known
     COOLDOWN = "cooldown"  # the rule acted for this client less than its cooldown ago
     NOT_ENTERED = "not_entered"  # the journey does not begin: the client is in it or was, or what ends it holds

@@ -23,7 +23,7 @@ from engine.core.plan.corrected import Follows, features_behind, follows
 from engine.core.plan.features import Reach
 from engine.core.plan.matching import Matcher
 from engine.core.plan.readers import public_value
-from engine.core.plan.sensitivity import CompiledLadder, compiled_ladder, wrong_when_short
+from engine.core.plan.sensitivity import Bar, CompiledLadder, add_bars, bars_of, compiled_ladder, wrong_when_short
 from engine.core.plan.waking import (
     Meanings,
     Portrayal,
@@ -69,7 +69,7 @@ class CompiledRule:
     offers: Read | None  # the product that it offers
     by_client_zone: bool  # whether a cap or quiet hours ask what time it is for the client
     same_text_ms: int
-    rare: bool  # whether it has what few rules have: an offer, a text that is not sent twice, a journey
+    rare: bool  # whether it has what few rules have: an offer, a text not sent twice, a journey, a class with bars
     keeps_text: bool  # whether what it sends matters to some rule's `same_text`
     passed_on: frozenset[str]  # fields of its event that are in no state
     why: Read
@@ -118,6 +118,7 @@ class Plan:
     resumed: dict[str, Resumption]
     pools: matching.Pools | None
     journeys: journeys.Routes
+    bars: Mapping[str, tuple[Bar, ...]]  # class of the policy -> what keeps it from a client
 
     def headers_of(self, rule_id: str) -> Headers:
         """Those of a rule's team now, for what it sent before; a rule that is gone has none."""
@@ -189,6 +190,7 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
     if rule_set.policy.answers:
         values = [code.place(to_python(value, scope)) for _, value in rule_set.policy.answers]
         code.function("answers", "c, e, t", [f"return {matching.tuple_of(values)}"])
+    add_bars(code, rule_set.policy.classes, scope, sure)
     matching.add_pools(code, rule_set.assignment, scope, sure.sure)
     if rule_set.score:
         code.function("score_parts", "c, e, t", [f"return {_score_parts(rule_set, scope)}"])
@@ -275,6 +277,7 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
         resumed={resumption.rule: resumption for resumption in rule_set.resumed},
         pools=matching.pools_of(rule_set, space),
         journeys=journeys.routes(rule_set, by_trigger[JOURNEY], space, scopes, meanings, base_of, reaches),
+        bars=bars_of(rule_set.policy.classes, space, scope, meanings, reaches),
     )
 
 
@@ -346,7 +349,9 @@ def _compiled(
             space.get(f"offers_{trigger}_{index}"),
             rule_set.asks_zone(rule),
             rule_set.same_text_s(rule) * 1000,
-            rule.offers is not None or bool(rule_set.same_text_s(rule)) or rule.kind == BEGINS,
+            rule.offers is not None
+            or bool(rule_set.same_text_s(rule) or policy.class_named(rule.contact_class).not_while)
+            or rule.kind == BEGINS,
             rule.audience == "client" and rule.template in texts,
             passed_on,
             space[f"why_{trigger}_{index}"],

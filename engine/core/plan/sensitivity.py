@@ -1,21 +1,26 @@
 """Where a condition or the measure of a ladder can be wrong, or change, without an event.
 
-Enters: a tree; a ladder. Leaves: the features that make it wrong while their past is not wholly known, how it moves
-with `now`; the ladder with what moves it.
-Holds: in doubt, a feature counts as making the condition wrong.
+Enters: a tree; a ladder; what keeps classes from clients. Leaves: the features that make it wrong while their past is
+not wholly known, how it moves with `now`; the ladder with what moves it; bars.
+Holds: in doubt, a feature counts as making the condition wrong, and a bar holds.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final, Literal
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal
 
-from engine.core.language.expressions import Expression, Name
+from engine.core.client.state import ClientState
+from engine.core.language.expressions import Expression, Name, Scope, to_python
 from engine.core.language.functions import FUNCTIONS
+from engine.core.plan.codegen import Code
+from engine.core.plan.corrected import Features, features_behind, is_unknown
 from engine.core.plan.features import Reach, SourcePlan
 from engine.core.plan.waking import Read
+from engine.core.rules.day_lists import DayLists
+from engine.core.rules.policy import ContactClass
 from engine.core.rules.ruleset import Ladder
 
 _RISING: Final = ("count", "sum", "distinct", "max")  # more of the past never makes them less
@@ -112,3 +117,47 @@ def compiled_ladder(
         by_now if any(name.changes == "now" for name in reads) else None,
         tuple(reaches[name.name] for name in reads if name.name in reaches),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """What keeps a class of the policy from the client as long as it holds."""
+
+    name: str
+    read: Read
+    needs: tuple[Reach, ...]  # the features that it may be false by though it is not
+    behind: Features
+
+    def holds(self, client: ClientState) -> bool:
+        return bool(
+            self.read(client, None, None)
+            or not all(reach.is_known(client) for reach in self.needs)
+            or is_unknown(client, self.behind)
+        )
+
+
+def add_bars(code: Code, classes: Iterable[ContactClass], scope: Scope, sure: DayLists) -> None:
+    """Their conditions, as functions."""
+    for one in classes:
+        for name, condition in one.not_while:
+            test = code.place(to_python(sure.sure(condition, in_doubt=True), scope))
+            code.function(f"bar_{one.name}_{name}", "c, e, t", [f"return {test}"])
+
+
+def bars_of(
+    classes: Iterable[ContactClass],
+    space: Mapping[str, Any],
+    scope: Scope,
+    meanings: Mapping[str, Sequence[ast.expr]],
+    reaches: Mapping[str, Reach],
+) -> dict[str, tuple[Bar, ...]]:
+    """Of each class that has some, in their order."""
+    aggregates = {name: reach.aggregate for name, reach in reaches.items()}
+
+    def bar(of: str, name: str, condition: Expression) -> Bar:
+        opposite = replace(condition, tree=ast.UnaryOp(ast.Not(), condition.tree))
+        needs = sorted(wrong_when_short(opposite, aggregates, meanings))
+        behind = features_behind(scope, reaches, condition.names)
+        return Bar(name, space[f"bar_{of}_{name}"], tuple(reaches[name] for name in needs), behind)
+
+    return {one.name: tuple(bar(one.name, *said) for said in one.not_while) for one in classes if one.not_while}

@@ -143,6 +143,13 @@ def _snoozed(plan: Plan, client: ClientState, offer: Offer) -> Suppress | None:
     return Suppress(offer.channel, Outcome.SNOOZED, until_ms) if until_ms else None
 
 
+def _not_while(plan: Plan, client: ClientState, offer: Offer) -> Suppress | None:
+    """Its class says of what is the case now that the client gets none of it meanwhile."""
+    bars = plan.bars.get(offer.contact_class.name, ()) if offer.to_client else ()
+    name = next((bar.name for bar in bars if bar.holds(client)), None)
+    return Suppress(offer.channel, Outcome.NOT_WHILE, told=(("while", name),)) if name else None
+
+
 def _unsuitable(plan: Plan, client: ClientState, offer: Offer) -> Suppress | None:
     """What it offers does not suit the client, whoever acts."""
     if offer.match.compiled.offers is None or (told := whom.against(plan, client, offer.match)) is None:
@@ -243,7 +250,9 @@ def _paused(plan: Plan, client: ClientState, offer: Offer) -> Suppress | Hold | 
 
 
 # What few rules ask, or few clients have.
-RARE: Final = (Outcome.UNSUITABLE, Outcome.NOT_ENTERED, Outcome.CHANNEL_RESTS, Outcome.REPEATED)
+RARE: Final = (
+    Outcome.NOT_WHILE, Outcome.UNSUITABLE, Outcome.NOT_ENTERED, Outcome.CHANNEL_RESTS, Outcome.REPEATED,
+)  # fmt: skip
 # In the order of `Outcome`: the first that stops an action is the one recorded.
 GATES: Final[tuple[tuple[Outcome, Gate], ...]] = (
     (Outcome.EXPIRED, _expired),
@@ -252,6 +261,7 @@ GATES: Final[tuple[tuple[Outcome, Gate], ...]] = (
     (Outcome.DAY_UNKNOWN, _day_unknown),
     (Outcome.DO_NOT_CONTACT, _do_not_contact),
     (Outcome.SNOOZED, _snoozed),
+    (Outcome.NOT_WHILE, _not_while),
     (Outcome.UNSUITABLE, _unsuitable),
     (Outcome.COOLDOWN, _cooldown),
     (Outcome.NOT_ENTERED, _not_entered),

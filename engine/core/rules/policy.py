@@ -50,6 +50,7 @@ class ContactClass:
     holdout: bool = True  # whether the firm's concerns it
     same_text_s: int = 0  # for so long a client gets no text twice
     by_answers: bool = False  # whether the channels that a client answers to go first
+    not_while: tuple[tuple[str, Expression], ...] = ()  # by name, what keeps it from the client as long as it holds
 
 
 CLASSES: Final = (

@@ -319,6 +319,7 @@ class RuleSet:
             Outcome.DAY_UNKNOWN: self._asks_days(rule) or any(hours.holidays for hours in quiet),
             Outcome.DO_NOT_CONTACT: to_client and "do_not_contact" not in own.exempt,
             Outcome.SNOOZED: "snooze" not in own.exempt,
+            Outcome.NOT_WHILE: to_client and bool(own.not_while),
             Outcome.UNSUITABLE: rule.offers is not None,
             Outcome.COOLDOWN: True,
             Outcome.NOT_ENTERED: rule.kind == BEGINS,

@@ -17,6 +17,7 @@ from engine.core.language.expressions import BOOL, Expression, parse
 from engine.core.language.functions import FUNCTIONS
 from engine.core.language.types import MONEY
 from engine.core.rules.occasion import TIER_AT_RISK, Becomes, Sequence, on, trigger_about
+from engine.core.rules.policy import POLICY_FILE
 from engine.core.rules.ruleset import Rule
 from engine.rulefile.lint.findings import Findings
 from engine.rulefile.proof.narrowing import World, impossible
@@ -57,6 +58,12 @@ def look(certain: Worlds, findings: Findings) -> None:
         if home is not None and at is not None and definition.expression.type == BOOL:
             worlds = {"": certain.of(trigger_about(definition.on, rule_set.kinds))}
             Look(findings, f'definition "{definition.name}"', home, at, worlds).condition(definition.expression)
+    for one in rule_set.policy.classes:
+        home = places.roots[POLICY_FILE].key("classes", one.name, "not_while")
+        for name, condition in one.not_while:
+            at = home.key(name) if home is not None else None
+            if home is not None and at is not None:
+                Look(findings, f"class {one.name}", home, at, {"": certain.of(None)}).condition(condition)
     score = rule_set.tiers.value_score
     home = places.roots["tiers.yaml"].key("value_score")
     if score is not None and home is not None and _is_money(score, certain):

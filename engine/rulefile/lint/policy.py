@@ -277,6 +277,15 @@ def _idle(rule_set: RuleSet, add: Callable[[str, tuple[str, ...], str, str, str]
         ),
         ("rates", "rate", policy.rates, {one for rule in rules for one in rule_set.rates_on(rule)}),
     )
+    contacting = {rule.contact_class for rule in rules if rule.audience == "client"}
+    at_work = {rule.contact_class for rule in rules}.difference(contacting)
+    for each in policy.classes:
+        if each.not_while and each.name in at_work:
+            message, remedy = (
+                "not_while concerns no rule for the client: all of the class are work for staff",
+                "remove it",
+            )
+            add("L512", ("classes", each.name), f"class {each.name}", message, remedy)
     for section, called, declared, used in parts:
         for one in declared:
             if one not in used and one.of != Selection():

@@ -152,6 +152,7 @@ def _unused(rule_set: RuleSet, findings: Findings) -> None:
             rule_set.portrait,
             rule_set.policy.suitability,
             rule_set.policy.answers,
+            rule_set.policy.classes,
             rule_set.assignment,
         )
     )

@@ -39,9 +39,9 @@ from engine.rulefile.read.definitions import read_calendar, read_definitions, re
 from engine.rulefile.read.event_types import EVENTS_FILE, is_rules_of_old, read_event_types
 from engine.rulefile.read.journeys import FOLDER, MAX_JOURNEYS, read_journeys
 from engine.rulefile.read.pauses import Pauses, of_rules, pauses_in, read_pauses, without_pauses
-from engine.rulefile.read.policy import check_names, read_answers, read_policy
+from engine.rulefile.read.policy import check_names, read_policy
 from engine.rulefile.read.rules import read_rules
-from engine.rulefile.read.tables import products_file, read_suitability
+from engine.rulefile.read.tables import products_file, read_answers, read_not_while, read_suitability
 from engine.rulefile.roster.cases import read_pool_tests
 from engine.rulefile.roster.read import read_advisors, read_assignment
 from engine.rulefile.source.characters import MAX_BYTES
@@ -225,7 +225,8 @@ def load(
     if POLICY_FILE in roots:
         suits = read_suitability(readers[POLICY_FILE], roots[POLICY_FILE], scopes[None], sheets, declared)
         answers = read_answers(readers[POLICY_FILE], roots[POLICY_FILE], scopes[None])
-        policy = replace(policy, suitability=suits, answers=answers)
+        classes = read_not_while(readers[POLICY_FILE], roots[POLICY_FILE], policy.classes, scopes[None])
+        policy = replace(policy, suitability=suits, answers=answers, classes=classes)
     life: tuple[Segment, ...] = ()
     traits: tuple[Trait, ...] = ()
     if portrayed:

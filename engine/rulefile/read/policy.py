@@ -1,6 +1,6 @@
 """Reads policy.yaml: classes, caps, quiet hours, and what `contact:` of the first release says.
 
-Enters: the file's root node; afterwards the rules. Leaves: a ContactPolicy.
+Enters: the file's root node; afterwards the rules. Leaves: a ContactPolicy, without its expressions: see tables.py.
 Holds: a name that no class, channel, kind, team, tag or rule has is a fault, since what it limits would not be limited.
 """
 
@@ -12,7 +12,6 @@ from typing import Any, Final, cast, get_args
 from engine.core.contract.events import Channel, Kind
 from engine.core.contract.outbound import Outcome
 from engine.core.firm_time import HOUR_MS, MINUTE_MS, WEEKDAYS
-from engine.core.language.expressions import Expression, Scope, number
 from engine.core.rules.policy import (
     CLASSES,
     LONGEST_CAP_DAYS,
@@ -37,7 +36,7 @@ from engine.core.rules.policy import (
 )
 from engine.core.rules.ruleset import Rule
 from engine.rulefile.read.definitions import SPAN
-from engine.rulefile.source.document import Listing, Mapping, Node, Scalar
+from engine.rulefile.source.document import Listing, Node, Scalar
 from engine.rulefile.source.fields import DAY_S, HOUR_S, IDENTIFIER, KEBAB, MINUTE_S, OWNER, RULE, Reader, nearest
 
 CHANNELS: Final[tuple[str, ...]] = get_args(Channel)
@@ -56,6 +55,7 @@ POLICY_KEYS: Final = (
 )  # fmt: skip
 CLASS_KEYS: Final = (
     "exempt", "counts", "purpose", "when_quiet", "collect", "channels", "holdout", "same_text", "by_answers",
+    "not_while",
 )  # fmt: skip
 HOLDOUT_KEYS: Final = ("share", "salt")
 CAP_KEYS: Final = ("per", "within", "zone", "of", "reserve", "spare_from")
@@ -183,14 +183,6 @@ def _rests(reader: Reader, node: Node) -> tuple[Rest, ...]:
         failures = reader.integer(fields.get("after"), 1, MAX_FAILURES)
         found.append(Rest(channel, failures, reader.duration(fields.get("for"), "hd", HOUR_S, LONGEST_REST_S)))
     return tuple(found)
-
-
-def read_answers(reader: Reader, root: Node, scope: Scope) -> tuple[tuple[str, Expression], ...]:
-    """How much a client answers to a channel."""
-    node = root.entries["answers"][1] if isinstance(root, Mapping) and "answers" in root.entries else None
-    return tuple(
-        (reader.choice(key, CHANNELS), reader.expression(value, scope, number())) for key, value in reader.entries(node)
-    )
 
 
 def read_then(reader: Reader, node: Node, audience: str, expires_s: int) -> Then:

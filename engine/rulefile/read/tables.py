@@ -1,7 +1,8 @@
 """Reads decision tables, from YAML rows or a CSV file; and the table of products, with what decides whom they suit.
 
 Enters: the `tables` of definitions.yaml, the names that can be their inputs. Leaves: Tables, each complete: some row or
-`otherwise` gives a value for whatever the inputs are. Of policy.yaml a Suitability.
+`otherwise` gives a value for whatever the inputs are. Of policy.yaml what asks for these names: a Suitability, answers,
+what keeps classes from clients.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ from decimal import Decimal
 from typing import Final, cast, get_args
 
 from engine.core.contract.events import Channel, RiskLevel
-from engine.core.language.expressions import BOOL, Fault, Name, Scope, Type, enum, number
+from engine.core.language.expressions import BOOL, Expression, Fault, Name, Scope, Type, enum, number
 from engine.core.language.types import DURATION, MONEY, TIME
-from engine.core.rules.policy import Product, Suitability
+from engine.core.rules.policy import ContactClass, Product, Suitability
 from engine.core.rules.tables import Bound, Cell, Declared, Hit, Row, Table, Value
 from engine.core.text import plain
 from engine.rulefile.source.csv_file import Sheet, Sheets, where
 from engine.rulefile.source.document import Listing, Mapping, Node, Scalar
-from engine.rulefile.source.fields import DAY_S, Reader, nearest
+from engine.rulefile.source.fields import DAY_S, IDENTIFIER, Reader, nearest
 from engine.rulefile.source.spreadsheet import number_meant
 from engine.rulefile.source.table_checks import tell_gaps_and_overlaps
 
@@ -303,6 +304,32 @@ def read_suitability(
     lists = tuple(declared.lists)
     clients, products = (_listed(reader, black.get(key), lists) for key in BLACKLIST_KEYS)
     return Suitability(_products(sheet) if sheet is not None else {}, assessed, within, clients, products)
+
+
+def read_answers(reader: Reader, root: Node, scope: Scope) -> tuple[tuple[str, Expression], ...]:
+    """How much a client answers to a channel."""
+    node = root.entries["answers"][1] if isinstance(root, Mapping) and "answers" in root.entries else None
+    return tuple(
+        (reader.choice(key, CHANNELS), reader.expression(value, scope, number())) for key, value in reader.entries(node)
+    )
+
+
+def read_not_while(
+    reader: Reader, root: Node, classes: tuple[ContactClass, ...], scope: Scope
+) -> tuple[ContactClass, ...]:
+    """The classes, each with what keeps it from a client."""
+    written = root.entries.get("classes") if isinstance(root, Mapping) else None
+    found = {key.value: value for key, value in (reader.entries(written[1]) if written else ())}
+
+    def bars(name: str) -> tuple[tuple[str, Expression], ...]:
+        said = found.get(name)
+        node = said.entries["not_while"][1] if isinstance(said, Mapping) and "not_while" in said.entries else None
+        if isinstance(node, Mapping) and not node.entries:
+            reader.problem(node, "nothing in not_while", "write a name and a condition, or leave not_while out")
+        entries = reader.entries(node)
+        return tuple((reader.word(key, IDENTIFIER), reader.expression(value, scope, BOOL)) for key, value in entries)
+
+    return tuple(replace(one, not_while=bars(one.name)) for one in classes)
 
 
 def _listed(reader: Reader, node: Node | None, lists: tuple[str, ...]) -> str | None:

@@ -51,6 +51,10 @@ def policy_schema() -> Schema:
         "collect": (duration("mh"), "Its actions wait so long for others; then the highest priority goes first."),
         "channels": (choices(policy.CHANNELS), "With exempt: consent: the channels used without the client's consent."),
         "by_answers": ({"type": "boolean"}, "Whether the channels that the client answers to, by answers, go first."),
+        "not_while": (
+            named(IDENTIFIER, expression()) | {"minProperties": 1},
+            "By name conditions on the client: as long as one holds, the client gets nothing of the class.",
+        ),
         "same_text": (
             duration("hd"),
             "For so long a client does not get the same template with the same values again.",
