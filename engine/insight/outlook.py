@@ -9,7 +9,7 @@ What is held is acted on, too: it goes out when quiet hours end, though nobody p
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
@@ -19,7 +19,7 @@ from engine.core.client.state import ClientState
 from engine.core.contract.outbound import Outcome
 from engine.core.decide.path import Due, Sweep, decide
 from engine.core.plan.compile import Plan
-from engine.core.rules.occasion import CHANGED
+from engine.core.rules.occasion import CHANGED, Journey
 
 
 @dataclass(slots=True)
@@ -30,6 +30,7 @@ class Outlook:
     later: Counter[str] = field(default_factory=Counter)  # of those, for whom the action is held
     stands: Counter[tuple[str, str]] = field(default_factory=Counter)  # (journey, step): clients, as of now
     leave: Counter[str] = field(default_factory=Counter)  # of a journey: clients whose step is gone
+    left: dict[tuple[str, int], int] = field(default_factory=dict)  # (pinned journey, earlier version): clients
     affected: int = 0  # clients who move or on whom a rule acts
     one_in: int = 1  # of so many clients one was evaluated; all figures are times that
 
@@ -40,7 +41,9 @@ class Outlook:
         later = Counter({rule_id: clients * one_in for rule_id, clients in self.later.items()})
         stands = Counter({step: clients * one_in for step, clients in self.stands.items()})
         leave = Counter({journey: clients * one_in for journey, clients in self.leave.items()})
-        return Outlook(self.clients * one_in, moves, acts, later, stands, leave, self.affected * one_in, one_in)
+        left = {version: clients * one_in for version, clients in self.left.items()}
+        affected = self.affected * one_in
+        return Outlook(self.clients * one_in, moves, acts, later, stands, leave, left, affected, one_in)
 
     def as_json(self) -> dict[str, object]:
         return {
@@ -51,6 +54,9 @@ class Outlook:
             "rules": dict(sorted(self.acts.items())),
             "later": dict(sorted(self.later.items())),
             "journeys": [{"journey": of, "step": s, "clients": n} for (of, s), n in sorted(self.stands.items())],
+            "earlier_versions": [
+                {"journey": of, "version": version, "clients": n} for (of, version), n in sorted(self.left.items())
+            ],
             "journey_changed": dict(sorted(self.leave.items())),
         }
 
@@ -66,6 +72,11 @@ class Outlook:
             at = ", ".join(f"{n:,} at {step}" for (of, step), n in sorted(self.stands.items()) if of == journey)
             left = self.leave[journey]
             yield f"  journey {journey}: {at}{f'; {left:,} of them leave it: their step is gone' if left else ''}"
+        for (journey, version), clients in sorted(self.left.items()):
+            if not clients and self.one_in == 1:
+                yield f"  journey {journey}: nobody is in version {version} any more: it can be taken out of earlier"
+            else:
+                yield f"  journey {journey}: {clients:,} clients go on with version {version}"
 
 
 def is_one_in(one_in: int, client_id: str) -> bool:
@@ -77,12 +88,16 @@ def outlook(before: Plan | None, after: Plan, states: Iterable[bytes], now_ms: i
     """Of all clients by their states; without a set before, whatever would be done is new."""
     found = Outlook()
     names = after.layout.renamed
+    journeys = {journey.id: journey for journey in after.rule_set.journeys}
+    found.left = {(one.id, version): 0 for one in journeys.values() for version in one.pinned[1:]}
     for packed in states:
         found.clients += 1
         if before is not None:
             packed = _as_of(before, packed, now_ms)
         client = unpack(after.layout, packed)
         found.stands.update((entry[JOURNEY], entry[STANDS]) for entry in client.journeys if not entry[ENDED])
+        for id_, version in _earlier(journeys, client):
+            found.left[id_, version] += 1
         moves, acts, later, leave = _at_once(after, client, now_ms)
         found.leave.update(leave)
         if not moves and not acts:
@@ -96,6 +111,14 @@ def outlook(before: Plan | None, after: Plan, states: Iterable[bytes], now_ms: i
         found.later.update(acts & later)
         found.affected += bool(moves or acts)
     return found
+
+
+def _earlier(journeys: Mapping[str, Journey], client: ClientState) -> set[tuple[str, int]]:
+    """Of pinned journeys the earlier versions that the client is in, or of which something is held."""
+    at = [(entry[JOURNEY], entry[STANDS]) for entry in client.journeys if not entry[ENDED]]
+    at += [(rule_id.partition("/")[0], rule_id.partition("/")[2]) for rule_id, *_ in client.waiting]
+    versions = {(id_, journeys[id_].place_of(step)[0]) for id_, step in at if id_ in journeys}
+    return {(id_, version) for id_, version in versions if version in journeys[id_].pinned[1:]}
 
 
 def _as_of(plan: Plan, packed: bytes, now_ms: int) -> bytes:

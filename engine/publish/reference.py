@@ -86,7 +86,8 @@ LIMITS: Final = (
     ("definitions, lists and tables", definitions.MAX_DECLARED, ""),
     ("holdings with a term, a client", MAX_HOLDINGS, ""),
     ("journeys", journeys.MAX_JOURNEYS, ""),
-    ("steps of a journey", journeys.MAX_STEPS, ""),
+    ("steps of a journey", journeys.MAX_STEPS, "of each version, if it is pinned"),
+    ("earlier versions of a pinned journey", journeys.MAX_EARLIER, ""),
 )
 
 

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Iterator
 from typing import Any
 
-from engine.core.decide.path import Input
+from engine.core.decide.path import Due, Input, decide
 from engine.core.plan.compile import Plan
 from engine.core.rules.occasion import Act, Branch, Calendar, Ends, OnEvents, Split, Waits, on
 from engine.core.rules.ruleset import Rule
@@ -47,6 +47,14 @@ class JourneyModel(Model):
                 self.tests[name] = [compiled(plan, doing.until, scopes[None])]
             elif isinstance(doing, Branch):
                 self.tests[name] = [compiled(plan, when, scopes[None]) for when, _ in doing.ways]
+
+    def edit(self, plan: Plan, now: int) -> None:
+        """Other steps, goal and exits from now on; every client is asked once."""
+        self.pass_time(now)
+        self.lead_by(plan)
+        self.now = now
+        decide(self.values, self.states, [Due(self.client.client_id, now)])
+        self.look_at_conditions()
 
     # -- when it is asked -----------------------------------------------------------------------------------------
 

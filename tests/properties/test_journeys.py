@@ -51,7 +51,8 @@ again = st.sampled_from(["", ", again: 1m", ", again: 5h", ", again: 2d"])
 
 
 @st.composite
-def journeys(draw: st.DrawFn) -> str:
+def ways(draw: st.DrawFn) -> dict[str, str]:
+    """Steps by name."""
     count = draw(st.integers(1, 5))
     names = [f"s{number}" for number in range(count)]
     to = st.sampled_from([*names, "end"])
@@ -87,11 +88,28 @@ def journeys(draw: st.DrawFn) -> str:
             return f"{{split: {{to: {{{draw(to)}: 1, {name if draw(st.booleans()) else 'end'}: 2}}}}}}"
         return "{exit: bored}"
 
-    ends = f"    goal: {draw(quoted)}\n" if draw(st.integers(0, 3)) == 0 else ""
-    ends += f"    exits: {{worse: {draw(quoted)}}}\n" if draw(st.integers(0, 3)) == 0 else ""
+    return {name: step(name) for name in names}
+
+
+@st.composite
+def ends(draw: st.DrawFn) -> str:
+    text = f"    goal: {draw(quoted)}\n" if draw(st.integers(0, 3)) == 0 else ""
+    return text + (f"    exits: {{worse: {draw(quoted)}}}\n" if draw(st.integers(0, 3)) == 0 else "")
+
+
+heads = filled("    entry: {{{}{}}}\n", entries, again)
+
+
+def written(head: str, steps: dict[str, str], indent: str = "    ") -> str:
+    return head + f"{indent}steps:\n" + "".join(f"{indent}  {name}: {step}\n" for name, step in steps.items())
+
+
+def journey(head: str, steps: dict[str, str], more: str = "") -> str:
     text = "journeys:\n  - id: way\n    title: T\n    owner: wealth\n    description: D.\n"
-    text += f"    entry: {{{draw(entries)}{draw(again)}}}\n{ends}    steps:\n"
-    return text + "".join(f"      {name}: {step(name)}\n" for name in names)
+    return text + more + written(head, steps)
+
+
+journeys = st.builds(lambda head, ends_, steps: journey(head + ends_, steps), heads, ends(), ways())
 
 
 def plan_of(journey: str) -> Plan | None:
@@ -128,9 +146,9 @@ def steps_of(plan: Plan, states: dict[str, ClientState], item: Input | None, unt
 
 
 @quick(30)
-@given(journey=journeys(), lives_=st.lists(lives(), min_size=1, max_size=4), store=st.booleans())
-def test_a_journey_goes_as_the_model_says(journey, lives_, store):
-    plan = plan_of(journey)
+@given(text=journeys, lives_=st.lists(lives(), min_size=1, max_size=4), store=st.booleans())
+def test_a_journey_goes_as_the_model_says(text, lives_, store):
+    plan = plan_of(text)
     assume(plan is not None)
     assert plan is not None
     for history, end_ms in lives_:
@@ -141,4 +159,4 @@ def test_a_journey_goes_as_the_model_says(journey, lives_, store):
             if store:
                 states["c1"] = unpack(plan.layout, pack(plan.layout, states["c1"]))
         fired += steps_of(plan, states, None, end_ms)
-        assert in_order(fired) == in_order(JourneyModel(plan, VALUES).run(history, end_ms)), journey
+        assert in_order(fired) == in_order(JourneyModel(plan, VALUES).run(history, end_ms)), text

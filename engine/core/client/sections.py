@@ -19,7 +19,7 @@ import msgspec
 from engine.core.activity.activities import Activities, read
 from engine.core.activity.packing import from_positions, last_of, unknown_until
 from engine.core.client import contacts, overrides
-from engine.core.client.items import ABOUT, JOURNEY, KIND, SEEN
+from engine.core.client.items import ABOUT, JOURNEY, KIND, SEEN, STANDS
 from engine.core.client.state import ClientState, Layout, NewerState
 from engine.core.contract.actions import ACTIONS
 from engine.core.contract.profiles import CONSENTS
@@ -300,6 +300,8 @@ def _rename(client: ClientState, renamed: Mapping[str, str]) -> None:
         held[0] = renamed.get(held[0], held[0])  # the rule that waits
     for entry in client.journeys:
         entry[JOURNEY] = renamed.get(entry[JOURNEY], entry[JOURNEY])
+        now = renamed.get(f"{entry[JOURNEY]}/{entry[STANDS]}", "")
+        entry[STANDS] = now.partition("/")[2] or entry[STANDS]
     for item in client.items:
         item[SEEN] = [renamed.get(rule_id, rule_id) for rule_id in item[SEEN]]
         if item[KIND] != "complaint":

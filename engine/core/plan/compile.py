@@ -218,7 +218,7 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
         rule_set=rule_set,
         layout=Layout(
             {source: plan.layout for source, plan in sources.items()},
-            rule_set.was_rules,
+            rule_set.was_rules | {of: now for one in rule_set.journeys for of, now in one.waits_before.items()},
             rule_set.policy.kept_ms,
             max(rule_set.texts_s.values(), default=0) * 1000,
         ),

@@ -251,6 +251,11 @@ class Ends:
 Doing = Act | Waits | Branch | Split | Ends
 
 
+def pinned_to(version: int) -> str:
+    """How the names of the steps of a pinned version end."""
+    return f"-v{version}"
+
+
 @dataclass(frozen=True, slots=True)
 class Journey:
     """How a client is led from step to step. A rule of the same id begins it; a client is in it once at a time."""
@@ -259,10 +264,35 @@ class Journey:
     again_s: int | None  # it can begin again so long after its end; None: never
     ends: tuple[tuple[str, Expression], ...]  # at any time, with that reason; `goal` is the first, if it has one
     steps: tuple[tuple[str, Doing], ...]  # by name, in order; the first begins
+    pinned: tuple[int, ...] = ()  # versions, the one that begins first: the name of each step ends with its own
 
     @property
     def doing(self) -> dict[str, Doing]:
         return dict(self.steps)
+
+    def of_version(self, version: int) -> dict[str, Doing]:
+        """The steps of a pinned version by the names that rule files have; of a journey that is not pinned all."""
+        if not self.pinned:
+            return self.doing
+        last = pinned_to(version)
+        return {name.removesuffix(last): doing for name, doing in self.steps if name.endswith(last)}
+
+    def place_of(self, step: str) -> tuple[int | None, str]:
+        """Version and name of a step as written; None: the journey is not pinned."""
+        version = next((one for one in self.pinned if step.endswith(pinned_to(one))), None)
+        return version, step if version is None else step.removesuffix(pinned_to(version))
+
+    @property
+    def waits_before(self) -> dict[str, str]:
+        """Of a pinned journey each wait, journey/step as it was before the journey was pinned: whoever stands there is
+        in the oldest version.
+        """
+        waits = {}
+        for name, doing in self.steps if self.pinned else ():
+            version, written = self.place_of(name)
+            if version == min(self.pinned) and isinstance(doing, Waits):
+                waits[f"{self.id}/{written}"] = f"{self.id}/{name}"
+        return waits
 
     @property
     def reasons(self) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from engine.core.rules.occasion import Act, Branch, Doing, Ends, Journey, Split, Waits, on
+from engine.core.rules.occasion import Act, Branch, Doing, Ends, Journey, Split, Waits, on, pinned_to
 from engine.rulefile.lint.conditions import Look
 from engine.rulefile.lint.findings import Findings
 from engine.rulefile.proof.worlds import Worlds
@@ -31,30 +31,39 @@ def _journey(certain: Worlds, journey: Journey, home: Place, findings: Findings)
             Look(findings, f"{subject}: {reason}", home, at, client).condition(when)
     reached = _reached(journey)
     for name, doing in journey.steps:
-        step, place = f'{subject}: step "{name}"', home.named("steps", name) or home
+        path = _path(journey, name)
+        step, place = f'{subject}: step "{name}"', home.named(*path) or home
         if name not in reached:
             findings.add("L601", place, step, "nothing leads to it", "lead to it, or remove it", home=home)
         if isinstance(doing, Waits):
-            _wait(certain, doing, name, step, place, home, findings)
+            _wait(certain, doing, path, step, place, home, findings)
         elif isinstance(doing, Branch):
-            _branch(certain, doing, name, step, home, findings)
+            _branch(certain, doing, path, step, home, findings)
     if not any(isinstance(doing, Act) for _, doing in journey.steps):
         findings.add("L603", home, subject, "no step acts", "add one, or write a rule", home=home)
 
 
-def _wait(certain: Worlds, doing: Waits, name: str, step: str, place: Place, home: Place, findings: Findings) -> None:
+def _path(journey: Journey, step: str) -> tuple[str, ...]:
+    """Where the file has it."""
+    version, name = journey.place_of(step)
+    return ("steps", name) if version in (None, *journey.pinned[:1]) else ("earlier", str(version), "steps", name)
+
+
+def _wait(
+    certain: Worlds, doing: Waits, path: tuple[str, ...], step: str, place: Place, home: Place, findings: Findings
+) -> None:
     if (doing.on or doing.until is not None) and not doing.timeout_s:
         remedy = "add a timeout, such as timeout: 14d, and otherwise: the step that follows then"
         findings.add("L602", place, step, "waits for what may never come", remedy, home=home)
     when, key = (doing.until, "until") if doing.until is not None else (doing.when, "when")
-    at = home.key("steps", name, "wait", key)
+    at = home.key(*path, "wait", key)
     if when is not None and at is not None:
         world = certain.of(on(doing.on) if doing.on else None)
         Look(findings, step, home, at, {"": world}).condition(when)
 
 
-def _branch(certain: Worlds, doing: Branch, name: str, step: str, home: Place, findings: Findings) -> None:
-    listed = home.key("steps", name, "branch")
+def _branch(certain: Worlds, doing: Branch, path: tuple[str, ...], step: str, home: Place, findings: Findings) -> None:
+    listed = home.key(*path, "branch")
     for index, (when, _) in enumerate(doing.ways):
         at = listed.item(index) if listed is not None else None
         written = at.key("when") if at is not None else None
@@ -63,9 +72,10 @@ def _branch(certain: Worlds, doing: Branch, name: str, step: str, home: Place, f
 
 
 def _reached(journey: Journey) -> set[str]:
-    """From the first step on."""
+    """From the first step on, of each version."""
     steps, found = journey.doing, set[str]()
-    waiting = [journey.steps[0][0]]
+    waiting = [next(iter(journey.of_version(version))) + pinned_to(version) for version in journey.pinned]
+    waiting = waiting or [journey.steps[0][0]]
     while waiting:
         step = waiting.pop()
         if step and step not in found:

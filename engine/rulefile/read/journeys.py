@@ -8,6 +8,7 @@ journey has its id, the rule of an act that of journey/step.
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final, NamedTuple, cast, get_args
@@ -32,6 +33,7 @@ from engine.core.rules.occasion import (
     Split,
     Waits,
     on,
+    pinned_to,
 )
 from engine.core.rules.policy import USUAL, ContactPolicy
 from engine.core.rules.ruleset import Rule, Service, Tiers
@@ -44,7 +46,10 @@ from engine.rulefile.stories.journeys import read_journey_tests
 
 FOLDER: Final = "journeys/"
 REQUIRED: Final = ("id", "title", "owner", "description", "entry", "steps")
-OPTIONAL: Final = ("was", "version", "serves", "priority", "holdout", "breaker", "goal", "exits", "tests")
+OPTIONAL: Final = (
+    "was", "version", "serves", "priority", "holdout", "breaker", "goal", "exits", "tests", "pinned",
+    "earlier",
+)  # fmt: skip
 ENTRY_KEYS: Final = (*OCCASION_KEYS, "again")
 DOES: Final = ("act", "wait", "branch", "split", "exit")
 ACT_REQUIRED: Final = ("kind", "audience", "priority", "expires", "template")
@@ -55,6 +60,7 @@ COMING_BACK: Final = ("feedback", "outcomes", "receipts")
 END: Final = "end"  # as a step that follows: the journey is completed
 MAX_JOURNEYS: Final = 32  # of a rule set; a client remembers twice as many
 MAX_STEPS: Final = 60
+MAX_EARLIER: Final = 9  # versions that are kept beside the one that begins
 MAX_EXITS: Final = 10
 MAX_WAYS: Final = 10
 MAX_WEIGHT: Final = 1000
@@ -62,6 +68,20 @@ MAX_WAIT_S: Final = 366 * DAY_S
 MAX_AGAIN_S: Final = 3660 * DAY_S
 BEGINS_WITHIN_S: Final = 7 * DAY_S  # what was to begin longer ago, before an outage, does not begin any more
 USUAL_PRIORITY: Final = 50
+
+
+VERSION: Final = ("[1-9][0-9]{0,6}", "a number, such as 2")
+LIKE_A_VERSION: Final = re.compile(".*-v[0-9]+")
+
+
+class Names(NamedTuple):
+    """The steps of one version."""
+
+    steps: tuple[str, ...]
+    last: str  # how the names of its steps end in the journey
+
+    def of(self, step: str) -> str:
+        return "" if step == END else step + self.last
 
 
 class Read(NamedTuple):
@@ -90,29 +110,65 @@ def _journey(
     id_ = reader.word(fields.get("id"), KEBAB)
     begins, again_s = _entry(reader, fields, id_, scopes, policy)
     ends = _ends(reader, fields, scopes)
+    pinned = "pinned" in fields and reader.choice(fields["pinned"], ("true", "false")) == "true"
+    versions = [(begins.version, fields.get("steps")), *_earlier(reader, fields, begins.version, pinned=pinned)]
+    oldest = min(version for version, _ in versions)
     steps: list[tuple[str, Doing]] = []
+    nodes: dict[str, Scalar] = {}
     rules = [(named, begins)]
-    nodes = reader.entries(fields.get("steps"))
-    if "steps" in fields and not 1 <= len(nodes) <= MAX_STEPS:
-        reader.problem(fields["steps"], f"{len(nodes)} steps", f"write 1 to {MAX_STEPS}")
-    names = [key.value for key, _ in nodes]
-    following = [*names[1:], END]
-    for (key, step), then in zip(nodes, following, strict=False):
+    for version, given in versions:
+        for key, name, doing, acting in _steps(reader, given, id_, pinned_to(version) if pinned else "", scopes):
+            steps.append((name, doing))
+            nodes[name] = key
+            if not isinstance(doing, Act):
+                continue
+            rule = _act(reader, acting, replace(begins, version=version), JourneyStep(id_, name), scopes, policy)
+            if pinned and version == oldest:  # what was sent before the journey was pinned
+                rule = replace(rule, was=(f"{id_}/{key.value}",))
+            rules.append((key, rule))
+            if len(rule.id) > 64:
+                reader.problem(key, f"{rule.id} has more than 64 characters", "choose shorter names")
+    journey = Journey(id_, again_s, ends, tuple(steps), tuple(version for version, _ in versions) if pinned else ())
+    if reader.faults == before and (loop := _loop(journey)):
+        remedy = "put a wait for an event or a time between them"
+        reader.problem(nodes[loop[0]], f"a loop without a wait: {', '.join(loop)}", remedy)
+    read_journey_tests(reader, fields.get("tests"), journey, tiers)
+    return Read(journey, rules)
+
+
+def _earlier(reader: Reader, fields: dict[str, Node], live: int, *, pinned: bool) -> list[tuple[int, Node | None]]:
+    """The versions that are kept for whoever began them, the newest first, each with its steps."""
+    kept = reader.entries(fields.get("earlier"))
+    if kept and not pinned:
+        reader.problem(
+            fields["earlier"], "earlier without pinned: true", "add it: else everybody follows the live steps"
+        )
+    if len(kept) > MAX_EARLIER:
+        reader.problem(fields["earlier"], f"{len(kept)} earlier versions", f"keep at most {MAX_EARLIER}")
+    found: list[tuple[int, Node | None]] = []
+    for key, value in kept:
+        version = reader.integer(key, 1, 1_000_000)
+        if version >= live:
+            reader.problem(key, f"version {version} is not earlier than {live}", "raise the journey's version")
+        found.append((version, reader.mapping(value, ("steps",)).get("steps")))
+    return sorted(found, key=lambda one: -one[0])
+
+
+def _steps(
+    reader: Reader, node: Node | None, id_: str, last: str, scopes: Scopes
+) -> Iterable[tuple[Scalar, str, Doing, Node]]:
+    """The steps of one version: where each is named, its name in the journey, what it does, and its node."""
+    nodes = reader.entries(node)
+    if node is not None and not 1 <= len(nodes) <= MAX_STEPS:
+        reader.problem(node, f"{len(nodes)} steps", f"write 1 to {MAX_STEPS}")
+    names = Names(tuple(key.value for key, _ in nodes), last)
+    for (key, step), then in zip(nodes, [*names.steps[1:], END], strict=False):
         name = reader.word(key, KEBAB)
         if name == END:
             reader.problem(key, f'a step called "{END}"', "choose another name: next: end completes the journey")
-        doing = _step(reader, step, names, then, scopes, f"{id_}/{name}")
-        steps.append((name, doing))
-        if isinstance(doing, Act):
-            rules.append((key, _act(reader, step, begins, JourneyStep(id_, name), scopes, policy)))
-            if len(rules[-1][1].id) > 64:
-                reader.problem(key, f"{rules[-1][1].id} has more than 64 characters", "choose shorter names")
-    journey = Journey(id_, again_s, ends, tuple(steps))
-    if reader.faults == before and (loop := _loop(journey)):
-        remedy = "put a wait for an event or a time between them"
-        reader.problem(nodes[names.index(loop[0])][0], f"a loop without a wait: {', '.join(loop)}", remedy)
-    read_journey_tests(reader, fields.get("tests"), journey, tiers)
-    return Read(journey, rules)
+        if last and LIKE_A_VERSION.fullmatch(name):
+            reader.problem(key, f'"{name}" ends like a version', "choose another name: the journey is pinned")
+        yield key, name + last, _step(reader, step, names, then, scopes, f"{id_}/{name}"), step
 
 
 def _entry(
@@ -178,14 +234,14 @@ def _lasting(reader: Reader, node: Node, scopes: Scopes) -> Expression:
     return condition
 
 
-def _step(reader: Reader, node: Node, names: list[str], then: str, scopes: Scopes, own: str) -> Doing:
+def _step(reader: Reader, node: Node, names: Names, then: str, scopes: Scopes, own: str) -> Doing:
     fields = reader.mapping(node, (), (*DOES, "next"))
     given = [key for key in DOES if key in fields]
     if reader.whole(node, fields) and len(given) != 1:
         reader.problem(node, f"{len(given)} of {', '.join(DOES)}", "a step does one of them")
     if "next" in fields and given and given[0] not in ("act", "wait"):
         reader.problem(fields["next"], f"next beside {given[0]}", "remove it: the step says where it leads")
-    next_ = _to(reader, fields["next"], names) if "next" in fields else _named(then)
+    next_ = _to(reader, fields["next"], names) if "next" in fields else names.of(then)
     match given:
         case ["wait", *_]:
             return _wait(reader, fields["wait"], names, next_, scopes, own.partition("/")[0])
@@ -198,21 +254,17 @@ def _step(reader: Reader, node: Node, names: list[str], then: str, scopes: Scope
     return Act(next_)
 
 
-def _named(step: str) -> str:
-    return "" if step == END else step
-
-
-def _to(reader: Reader, node: Node | None, names: list[str]) -> str:
+def _to(reader: Reader, node: Node | None, names: Names) -> str:
     scalar = reader.scalar(node)
     if scalar is None:
         return ""
-    if scalar.value not in (*names, END):
-        reader.wrong(scalar, f'no step "{scalar.value[:80]}"', nearest(scalar.value, (*names, END)))
+    if scalar.value not in (*names.steps, END):
+        reader.wrong(scalar, f'no step "{scalar.value[:80]}"', nearest(scalar.value, (*names.steps, END)))
         return ""
-    return _named(scalar.value)
+    return names.of(scalar.value)
 
 
-def _wait(reader: Reader, node: Node, names: list[str], next_: str, scopes: Scopes, journey: str) -> Waits:
+def _wait(reader: Reader, node: Node, names: Names, next_: str, scopes: Scopes, journey: str) -> Waits:
     if isinstance(node, Scalar):
         return Waits("", None, None, reader.duration(node, "mhd", MINUTE_S, MAX_WAIT_S), None, 0, next_, next_)
     fields = reader.mapping(node, (), WAIT_KEYS)
@@ -249,7 +301,7 @@ def _wait(reader: Reader, node: Node, names: list[str], next_: str, scopes: Scop
 
 
 def _of(
-    reader: Reader, node: Node, topic: str, names: list[str], journey: str, when: Expression | None
+    reader: Reader, node: Node, topic: str, names: Names, journey: str, when: Expression | None
 ) -> Expression | None:
     """What comes back to the action of a step, for which `when` holds."""
     if topic not in COMING_BACK:
@@ -263,7 +315,7 @@ def _of(
     return replace(when, tree=ast.BoolOp(ast.And(), [meant, when.tree]), names=(asked, *when.names))
 
 
-def _branch(reader: Reader, node: Node, names: list[str], next_: str, scopes: Scopes) -> Branch:
+def _branch(reader: Reader, node: Node, names: Names, next_: str, scopes: Scopes) -> Branch:
     ways: list[tuple[Expression, str]] = []
     otherwise = next_
     items = reader.items(node)
@@ -282,7 +334,7 @@ def _branch(reader: Reader, node: Node, names: list[str], next_: str, scopes: Sc
     return Branch(tuple(ways), otherwise)
 
 
-def _split(reader: Reader, node: Node, names: list[str], own: str) -> Split:
+def _split(reader: Reader, node: Node, names: Names, own: str) -> Split:
     """`own` is its lot, unless it names one."""
     fields = reader.mapping(node, ("to",), ("lot",))
     ways = []

@@ -39,6 +39,8 @@ def journeys_schema(rule_set: RuleSet | None) -> Schema:
     again: Keys = {"again": (duration("mhd"), "It can begin again so long after its end; never, unless said.")}
     entry = mapping({**of_rules, **again}, (), journeys.ENTRY_KEYS)
     entry["oneOf"] = [{"required": [key]} for key in occasions.KINDS]
+    step, led = _step(rule_set, of_rules, known), "By name; the first begins, each leads to the next."
+    parts_of_steps: tuple[Schema, str] = (named(KEBAB, step), led)
     parts: Keys = {
         **{key: of_rules[key] for key in ("title", "owner", "description", "serves", "was")},
         "id": (word(KEBAB), "Never changes: it names the journey in actions, states and metrics."),
@@ -47,9 +49,14 @@ def journeys_schema(rule_set: RuleSet | None) -> Schema:
         "entry": (entry, "What begins it: as a rule is evaluated."),
         "goal": (expression(known), "What it is for: when this holds, it ends and has reached its goal."),
         "exits": (named(IDENTIFIER, expression(known)), "What else ends it at any time, each with the reason."),
-        "steps": (named(KEBAB, _step(rule_set, of_rules, known)), "By name; the first begins, each leads to the next."),
+        "steps": parts_of_steps,
         "holdout": (holdout(), "Clients who do not begin it, to compare the others with."),
         "breaker": (bounds(), "When its beginning is paused for everybody."),
+        "pinned": ({"type": "boolean"}, "Whoever is in it goes on with the version that was begun; false."),
+        "earlier": (
+            named(journeys.VERSION, mapping({"steps": parts_of_steps}, ("steps",))),
+            "Of a pinned journey: the steps of earlier versions, by number, while anybody is in them.",
+        ),
         "tests": (items(_test(rule_set)), "Who the client is, what happens while time passes, what is expected."),
     }
     one = mapping(parts, journeys.REQUIRED, journeys.OPTIONAL)
@@ -117,8 +124,9 @@ def _test(rule_set: RuleSet | None) -> Schema:
         "at": (text(40), f'When, in the firm\'s time; "{story.AT}" unless said.'),
         "events": (items(event), "What happens from then on."),
         "wait": (duration("mhd"), "How much time passes."),
+        "version": (number(1, 1_000_000), "Of a pinned journey: the version that the client begins."),
         "expect": (expect, "What is to become of the client."),
     }
-    test = mapping(parts, ("name", "expect"), ("given", "at", "events", "wait"))
+    test = mapping(parts, ("name", "expect"), ("given", "at", "events", "wait", "version"))
     test["anyOf"] = [{"required": ["events"]}, {"required": ["wait"]}]
     return test

@@ -109,14 +109,22 @@ class Places:
 
     def _take_journey(self, at: Place) -> None:
         """The rule that begins it stands in its entry, those that act in their steps."""
-        id_, entry, steps = at.key("id"), at.key("entry"), at.key("steps")
+        id_, entry = at.key("id"), at.key("entry")
         if id_ is None or not isinstance(id_.node, Scalar) or entry is None:
             return
         self.journeys[id_.node.value] = at
         self.rules[id_.node.value] = entry
-        for name in steps.node.entries if steps is not None and isinstance(steps.node, Mapping) else ():
-            if (act := at.key("steps", name, "act")) is not None:
-                self.rules[f"{id_.node.value}/{name}"] = act
+        live, pinned, earlier = at.key("version"), at.key("pinned"), at.key("earlier")
+        version = live.node.value if live is not None and isinstance(live.node, Scalar) else "1"
+        is_pinned = pinned is not None and isinstance(pinned.node, Scalar) and pinned.node.value == "true"
+        versions: list[tuple[str, tuple[str, ...]]] = [(version, ("steps",))]
+        if earlier is not None and isinstance(earlier.node, Mapping):
+            versions += [(one, ("earlier", one, "steps")) for one in earlier.node.entries]
+        for version, path in versions:
+            steps, last = at.key(*path), f"-v{version}" if is_pinned else ""
+            for name in steps.node.entries if steps is not None and isinstance(steps.node, Mapping) else ():
+                if (act := at.key(*path, name, "act")) is not None:
+                    self.rules[f"{id_.node.value}/{name}{last}"] = act
 
     def allowed(self) -> list[Allowed]:
         found = []

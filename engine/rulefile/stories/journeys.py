@@ -12,7 +12,7 @@ from typing import Final
 from engine.core.contract.events import Event
 from engine.core.contract.outbound import Arm, Outcome
 from engine.core.contract.topics import in_order
-from engine.core.rules.occasion import Act, Journey, Waits
+from engine.core.rules.occasion import Act, Journey, Waits, pinned_to
 from engine.core.rules.ruleset import Tiers
 from engine.rulefile.source.document import Mapping, Node, place
 from engine.rulefile.source.fields import Reader
@@ -55,6 +55,7 @@ class JourneyTest:
     events: tuple[tuple[str, Event], ...]  # from then on
     until_ms: int
     expected: Led
+    version: int | None = None  # of a pinned journey: the one that the client begins; None: the one that begins
 
 
 def read_journey_tests(reader: Reader, node: Node | None, journey: Journey, tiers: Tiers) -> tuple[JourneyTest, ...]:
@@ -69,7 +70,7 @@ def read_journey_tests(reader: Reader, node: Node | None, journey: Journey, tier
 
 
 def _test(reader: Reader, node: Node, journey: Journey, tiers: Tiers) -> JourneyTest:
-    fields = reader.mapping(node, ("name", "expect"), ("given", "at", "events", "wait"))
+    fields = reader.mapping(node, ("name", "expect"), ("given", "at", "events", "wait", "version"))
     if reader.whole(node, fields) and "events" not in fields and "wait" not in fields:
         reader.problem(node, "neither events nor wait", "write what happens, such as wait: 30d")
     story = Story(reader, tiers)
@@ -80,6 +81,7 @@ def _test(reader: Reader, node: Node, journey: Journey, tiers: Tiers) -> Journey
     for moment_ms, topic, item in steps:
         story.happen(topic, item, moment_ms)
     wait_ms = reader.duration(fields["wait"], "mhd", 60, MAX_WAIT_S) * 1000 if "wait" in fields else 0
+    version = _version(reader, fields, journey)
     line, column = place(reader.text, node.index)
     return JourneyTest(
         rule=journey.id,
@@ -94,8 +96,19 @@ def _test(reader: Reader, node: Node, journey: Journey, tiers: Tiers) -> Journey
         at_ms=at_ms,
         events=tuple(story.events[len(history) :]),
         until_ms=max([at_ms + wait_ms, *(moment_ms for moment_ms, _, _ in steps)]),
-        expected=_expected(reader, fields.get("expect"), journey),
+        expected=_expected(reader, fields.get("expect"), journey, version),
+        version=version,
     )
+
+
+def _version(reader: Reader, fields: dict[str, Node], journey: Journey) -> int | None:
+    if "version" not in fields:
+        return journey.pinned[0] if journey.pinned else None
+    version = reader.integer(fields["version"], 1, 1_000_000)
+    if version not in journey.pinned:
+        said = f"it has {', '.join(map(str, journey.pinned))}" if journey.pinned else "the journey is not pinned"
+        reader.problem(fields["version"], f"no version {version} of its steps", f"leave it out: {said}")
+    return version
 
 
 def _events(reader: Reader, node: Node | None, at_ms: int) -> list[tuple[int, str, Node]]:
@@ -113,23 +126,26 @@ def _events(reader: Reader, node: Node | None, at_ms: int) -> list[tuple[int, st
     return sorted(found, key=lambda step: step[0])
 
 
-def _expected(reader: Reader, node: Node | None, journey: Journey) -> Led:
+def _expected(reader: Reader, node: Node | None, journey: Journey, version: int | None) -> Led:
     fields = reader.mapping(node, (), ("acts", "stopped", "stands", "ended"))
     if isinstance(node, Mapping) and not fields:
         reader.problem(node, "nothing is expected", "write acts, stopped, and stands or ended")
     if "stands" in fields and "ended" in fields:
         reader.problem(fields["ended"], "both stands and ended", "write where the client stands, or why it ended")
-    acting = tuple(name for name, doing in journey.steps if isinstance(doing, Act))
-    waits = tuple(name for name, doing in journey.steps if isinstance(doing, Waits))
+    last = "" if version is None else pinned_to(version)
+    steps = {} if version is not None and version not in journey.pinned else journey.of_version(version or 0)
+    acting = tuple(name for name, doing in steps.items() if isinstance(doing, Act))
+    waits = tuple(name for name, doing in steps.items() if isinstance(doing, Waits))
     acts = None
     if "acts" in fields:
-        acts = tuple(reader.choice(item, acting) for item in reader.items(fields["acts"]))
+        acts = tuple(reader.choice(item, acting) + last for item in reader.items(fields["acts"]))
     stopped = []
     for name, why in reader.mapping(fields.get("stopped"), (), acting).items():
-        stopped.append((name, reader.choice(why, STOPPED)))
+        stopped.append((name + last, reader.choice(why, STOPPED)))
+    stands = reader.choice(fields["stands"], (*waits, NOWHERE)) if "stands" in fields else ""
     return Led(
         acts,
         tuple(stopped),
-        (reader.choice(fields["stands"], (*waits, NOWHERE)) or None) if "stands" in fields else None,
+        (stands + last if stands in waits else stands) or None,
         (reader.choice(fields["ended"], journey.reasons) or None) if "ended" in fields else None,
     )

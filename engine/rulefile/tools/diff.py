@@ -21,6 +21,7 @@ from engine.core.rules.occasion import (
     Becomes,
     BeforeMaturity,
     Calendar,
+    Journey,
     Occasion,
     OnEvents,
     Sequence,
@@ -33,7 +34,15 @@ from engine.insight.values import firm_time
 from engine.rulefile.source.parts import Part, conjuncts
 from engine.rulefile.source.places import Places
 from engine.rulefile.tools.effects import RULE_MEMORY, pasts
-from engine.rulefile.tools.renames import acts_otherwise, by_present_name, likenesses, name_of, renamed
+from engine.rulefile.tools.renames import (
+    acts_otherwise,
+    alone,
+    by_present_name,
+    likenesses,
+    name_of,
+    renamed,
+    versions_before,
+)
 from engine.rulefile.tools.tables import between_tables
 from engine.rulefile.tools.wording import KEYS, SILENT, becomes, label, said, shortened, text
 
@@ -90,6 +99,8 @@ def differences(old: RuleSet, new: RuleSet) -> list[Difference]:
             ones, others = _declared(ones, old), _declared(others, new)
         ones = by_present_name(ones, others)
         like = likenesses(ones, others)
+        if part.name == "rules":
+            like |= {name: _beside(former, others[name]) for name, former in versions_before(old, new).items()}
         for name in dict.fromkeys((*ones, *others)):
             found += _one(what, name, ones.get(name), others.get(name), like.get(name, ""))
     lacking = {f'"{past.feature}"': str(past) for past in pasts(old, new)}
@@ -134,13 +145,39 @@ def _one(what: str, name: str, before: Any, after: Any, like: str) -> list[Diffe
     if isinstance(before, (Rule, Feature)) and name_of(before) != name:
         lines = [f'renamed: it was "{name_of(before)}", and goes on with what is known of that']
         before = renamed(before, after)
-    lines += _between("", before, after)
+    lines += _versions(before, after) if isinstance(after, Journey) else _between("", before, after)
     if not lines:
         return []
     if isinstance(after, Rule) and after.version <= before.version and acts_otherwise(before, after):
         lines.append(f"its meaning changed, and its version is {after.version} as before: raise it")
     titled = f'"{name}" ({after.title})' if isinstance(after, Rule) else f'"{name}"'
     return [Difference(what, titled, "changed", tuple(lines))]
+
+
+def _beside(former: Rule, rule: Rule) -> str:
+    """What an act of a new version of a journey does otherwise than that of the version before."""
+    same_name = renamed(replace(former, version=rule.version), rule)
+    lines = [*_between("", same_name, rule)]
+    return f"beside {former.id}: {'; '.join(lines) or 'the same'}"
+
+
+def _versions(before: Journey, after: Journey) -> Iterable[str]:
+    """Of a pinned journey what begins is compared with what began before, and what is kept with what was."""
+    if not before.pinned and not after.pinned:
+        yield from _between("", before, after)
+        return
+    began, begins = (one.pinned[0] if one.pinned else None for one in (before, after))
+    if began != begins:
+        now = f"version {begins} begins" if begins is not None else "none"
+        yield f"pinned: {'none' if began is None else f'version {began} began'} becomes {now}"
+    yield from _between("", alone(before, began), alone(after, begins))
+    for version in sorted({*before.pinned, *after.pinned[1:]} - {begins}, reverse=True):
+        if version not in before.pinned:
+            yield f"earlier {version}: added"
+        elif version not in after.pinned:
+            yield f"earlier {version}: removed"
+        else:
+            yield from _between(f"earlier {version}", alone(before, version), alone(after, version))
 
 
 def _summary(value: Any) -> tuple[str, ...]:

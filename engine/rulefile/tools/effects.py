@@ -15,7 +15,7 @@ from engine.core.firm_time import LONGEST_MONTH
 from engine.core.plan.features import column_key, parts_of
 from engine.core.plan.waking import digest_of
 from engine.core.rules.meaning import filter_meaning, meaning
-from engine.core.rules.occasion import CHANGED, Doing, Waits
+from engine.core.rules.occasion import CHANGED, Doing, Journey, Waits
 from engine.core.rules.policy import Pause, Resumption
 from engine.core.rules.ruleset import Feature, RuleSet, Since
 from engine.rulefile.tools.compatibility import broken
@@ -192,8 +192,14 @@ def _led(old: RuleSet, new: RuleSet) -> Iterable[str]:
         if after is None:
             yield f"journey {before.id}: whoever is in it leaves it ({CHANGED})"
             continue
+        yield from _pinned(before, after)
         steps = after.doing
-        waits = [(name, doing) for name, doing in before.steps if isinstance(doing, Waits)]
+        was = {} if before.pinned else after.waits_before
+        waits = [
+            (was.get(f"{after.id}/{name}", name).rpartition("/")[2], doing)
+            for name, doing in before.steps
+            if isinstance(doing, Waits)
+        ]
         gone = [name for name, _ in waits if not isinstance(steps.get(name), Waits)]
         if gone:
             left = f"leaves it ({CHANGED}), since the step is gone"
@@ -204,6 +210,20 @@ def _led(old: RuleSet, new: RuleSet) -> Iterable[str]:
             yield f"journey {after.id}: the new time of {', '.join(timed)} counts {since}"
         if meaning(before.ends) != meaning(after.ends):
             yield f"journey {after.id}: its goal and exits are asked at once of whoever is in it"
+
+
+def _pinned(before: Journey, after: Journey) -> Iterable[str]:
+    """Who goes on with which version."""
+    if before.pinned and not after.pinned:
+        yield f"journey {after.id}: is no longer pinned: whoever is in it leaves it ({CHANGED})"
+        return
+    kept = sorted({*before.pinned[:1]} & {*after.pinned[1:]} if before.pinned else {*after.pinned[1:]})
+    if kept:
+        they = ", ".join(map(str, kept))
+        yield f"journey {after.id}: whoever is in version {they} goes on with it; version {after.pinned[0]} begins"
+    for version in sorted({*before.pinned} - {*after.pinned} if after.pinned else ()):
+        said = "to keep them, put its steps under `earlier`"
+        yield f"journey {after.id}: version {version} is taken out: {said}"
 
 
 def _times(doing: Doing) -> tuple[object, ...]:

@@ -6,13 +6,16 @@ may be meant.
 
 from __future__ import annotations
 
+import ast
 from collections import Counter
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, Final
 
 from engine.core.rules.meaning import FILTERS, filter_meaning, meaning
-from engine.core.rules.ruleset import Feature, Rule
+from engine.core.rules.occasion import Act, Branch, Doing, Journey, JourneyStep, Split, Waits, pinned_to
+from engine.core.rules.ruleset import Feature, Rule, RuleSet
 
 # Of a rule or feature: what it does is the same without.
 NO_MEANING: Final = ("id", "name", "was", "title", "owner", "description", "serves", "version", "holdout", "breaker")
@@ -92,9 +95,58 @@ def name_of(item: Rule | Feature) -> str:
 
 def renamed(before: Rule | Feature, after: Rule | Feature) -> Rule | Feature:
     """The former one with the name of the present one."""
-    if isinstance(before, Rule):
-        return replace(before, id=name_of(after), was=after.was)
+    if isinstance(before, Rule) and isinstance(after, Rule):
+        step = isinstance(before.occasion, JourneyStep) and isinstance(after.occasion, JourneyStep)  # called after it
+        occasion = after.occasion if step else before.occasion
+        return replace(before, id=name_of(after), was=after.was, occasion=occasion)
+    assert isinstance(before, Feature)
     return replace(before, name=name_of(after), was=after.was)
+
+
+def versions_before(old: RuleSet, new: RuleSet) -> dict[str, Rule]:
+    """Of each act of a version of a journey that begins now: what did the same step of the version that began."""
+    was, rules = {journey.id: journey for journey in old.journeys}, {rule.id: rule for rule in old.rules}
+    found = {}
+    for journey in new.journeys:
+        before = was.get(journey.id)
+        if before is None or not journey.pinned or journey.pinned[0] in before.pinned:
+            continue
+        began = pinned_to(before.pinned[0]) if before.pinned else ""
+        for step in journey.of_version(journey.pinned[0]):
+            former = rules.get(f"{journey.id}/{step}{began}")
+            name = f"{journey.id}/{step}{pinned_to(journey.pinned[0])}"
+            if former is not None and name not in rules and any(rule.id == name for rule in new.rules):
+                found[name] = former
+    return found
+
+
+def alone(journey: Journey, version: int | None) -> Journey:
+    """A pinned version as if there was no other, by the names that rule files have; None: it is not pinned."""
+    if version is None:
+        return journey
+    last = pinned_to(version)
+
+    class Written(ast.NodeTransformer):
+        def visit_Constant(self, node: ast.Constant) -> ast.Constant:
+            named = isinstance(node.value, str) and node.value.startswith(f"{journey.id}/")
+            return ast.Constant(str(node.value).removesuffix(last)) if named else node
+
+    def written(doing: Doing) -> Doing:
+        match doing:
+            case Act(next_):
+                return Act(next_.removesuffix(last))
+            case Waits():
+                when = doing.when and replace(doing.when, tree=Written().visit(deepcopy(doing.when.tree)))
+                next_, otherwise = doing.next.removesuffix(last), doing.otherwise.removesuffix(last)
+                return replace(doing, when=when, next=next_, otherwise=otherwise)
+            case Branch(ways, otherwise):
+                return Branch(tuple((when, to.removesuffix(last)) for when, to in ways), otherwise.removesuffix(last))
+            case Split(lot, shares):
+                return Split(lot, tuple((to.removesuffix(last), weight) for to, weight in shares))
+        return doing
+
+    steps = tuple((name, written(doing)) for name, doing in journey.of_version(version).items())
+    return replace(journey, steps=steps, pinned=())
 
 
 def acts_otherwise(before: Rule | Feature, after: Rule | Feature) -> bool:

@@ -53,8 +53,17 @@ class Companies:
             self._clients = self._with(clients)
         return self._clients
 
-    def of_journey(self, id_: str) -> Plan:
-        """What is on the way alone: other rules can neither stop it nor take its slots."""
+    def of_journey(self, id_: str, version: int | None = None) -> Plan:
+        """What is on the way alone: other rules can neither stop it nor take its slots. `version` is what begins."""
+        found = self._of_journey(id_)
+        route = found.journeys[id_]
+        if version is None or version == route.journey.pinned[0]:
+            return found
+        steps = sorted(route.journey.steps, key=lambda step: route.journey.place_of(step[0])[0] != version)
+        begun = replace(route, journey=replace(route.journey, steps=tuple(steps)))
+        return replace(found, journeys={**found.journeys, id_: begun})
+
+    def _of_journey(self, id_: str) -> Plan:
         acting = [each for each in self.plan.rule_set.rules if each.id.partition("/")[0] == id_]
         if any(feature in self._of_actions for rule in acting for feature in self._read_by(rule)):
             return self.plan

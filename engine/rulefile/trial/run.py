@@ -229,7 +229,7 @@ class _Runner:
         return Result(test, failure, held[-1] if held else looks[-1] if looks else None)
 
     def play(self, test: JourneyTest, id_: str) -> Result:
-        plan = self.companies.of_journey(id_)
+        plan = self.companies.of_journey(id_, test.version)
         if plan is not self.plan:
             self.plan, self.kept = plan, {}
         states = self._given(test)
