@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 
 from engine.core.client.record import PUBLIC_FIELDS
 from engine.core.contract.outbound import CARE, OUTBOUND, OUTBOUND_MODEL, RETRACTION, TOPIC_OF_KIND, Rejection
-from engine.core.contract.topics import TOPICS, inbound_topics
+from engine.core.contract.topics import TOPICS, inbound_topics, written_topics
 from engine.demo.simulator import simulate
 from engine.publish.schemas import check, generate, write
 from engine.rulefile.read.load import load
@@ -284,7 +284,7 @@ def test_dead_letter_headers_name_every_reason():
 def test_asyncapi_names_every_topic_and_its_references_lead_somewhere():
     document = ASYNCAPI
     assert document["asyncapi"] == "3.0.0"
-    assert list(document["channels"]) == [*inbound_topics(), *OUTBOUND, "dead-letters"]
+    assert list(document["channels"]) == [*written_topics(), *OUTBOUND, "dead-letters"]
     assert {o["action"] for o in document["operations"].values()} == {"receive", "send"}
     assert len(document["operations"]) == len(document["channels"])
 

@@ -18,7 +18,7 @@ from engine.core.assign.choice import Candidate, candidates, widened
 from engine.core.assign.roster import NOBODY
 from engine.core.assign.state import Given, PoolState, Waiting, unpack
 from engine.core.contract.message import rfc3339
-from engine.core.contract.topics import ASSIGNMENT_REQUESTS
+from engine.core.contract.topics import ADVISORS, ASSIGNMENT_REQUESTS
 from engine.core.firm_time import date_of_day, day_of
 from engine.core.plan.compile import Plan
 from engine.insight.values import ZONE, duration, firm_time
@@ -235,6 +235,8 @@ def _why(found: Account, one: Candidate) -> str:
     match one.why_not:
         case "refused":
             return "declined the client, did not accept it in time, or gave it up"
+        case "absent":
+            return f"since {firm_time(advisor.absent_ms or 0)} ({ZONE}), as the topic {ADVISORS.name} says"
         case "left":
             return f"the last day was {advisor.last_day}"
         case "leave":

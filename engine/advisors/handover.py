@@ -16,6 +16,7 @@ from typing import Any, Final
 from engine.advisors.pools import stored_pools
 from engine.core.assign.choice import HANDOVER, pass_on
 from engine.core.assign.roster import NOBODY, Roster
+from engine.core.assign.staff import staff
 from engine.core.assign.state import PoolState, pack, unpack
 from engine.core.contract.message import rfc3339
 from engine.core.contract.topics import ASSIGNMENT_REQUESTS
@@ -54,7 +55,7 @@ async def planned(settings: Settings, clients: Clients, advisor: str) -> Handove
 def plan_of(roster: Roster, pool: PoolState, advisor: str, at_ms: int) -> Handover:
     """`pool` stays as it is."""
     tried = unpack(pack(pool))
-    of_pool = roster.advisors.get(pool.name, ())
+    of_pool = staff(roster, pool)
     stays = any(one.name == advisor and one.last_day is None for one in of_pool)
     found = Handover(advisor, pool.name, stays, capacity={one.name: one.capacity for one in of_pool})
     names = sorted({*found.capacity, advisor})
@@ -97,7 +98,7 @@ def lines(found: Handover) -> Iterator[str]:
     to = [to for _, _, to in found.steps if to is not None]
     yield f"{found.advisor} of pool {found.pool}: {len(found.steps)} clients, {len(to)} can be given on"
     if found.takes_more:
-        yield f"  {found.advisor} gets new clients still: set last_day in advisors.yaml first"
+        yield f"  {found.advisor} gets new clients still: say last_day first, in advisors.yaml or on the topic advisors"
     yield "  load before and after"
     for name, before in found.before.items():
         of = f" of {found.capacity[name]}" if name in found.capacity else ""

@@ -21,7 +21,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Final
 
 from engine.core.contract.outbound import OUTBOUND
-from engine.core.contract.topics import DEAD_LETTERS, OWN, TOPICS, in_order, inbound_topics
+from engine.core.contract.topics import DEAD_LETTERS, OWN, TOPICS, in_order, inbound_topics, written_topics
 from engine.demo.embedded import (
     REMEDY,
     EmbeddedError,
@@ -128,7 +128,7 @@ def _run(seconds: int | None, rules: Path, command: Sequence[str], topics: Colle
     with contextlib.ExitStack() as stack:
         kafka = stack.enter_context(EmbeddedKafka())
         redis = stack.enter_context(EmbeddedRedis())
-        kafka.create_topics([*inbound_topics(), *OWN, *OUTBOUND, DEAD_LETTERS])
+        kafka.create_topics([*written_topics(), *OWN, *OUTBOUND, DEAD_LETTERS])
         web_port = free_port()
         web = f"http://127.0.0.1:{web_port}"
         descriptor, log_name = tempfile.mkstemp(prefix="engage-demo-", suffix=".log")

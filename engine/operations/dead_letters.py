@@ -20,7 +20,7 @@ from typing import Any, Final
 from aiokafka import TopicPartition
 from aiokafka.errors import InvalidProducerEpoch, ProducerFenced
 
-from engine.core.contract.topics import DEAD_LETTERS, OWN, inbound_topics
+from engine.core.contract.topics import DEAD_LETTERS, OWN, written_topics
 from engine.runtime.clients import Clients, Consumer, Producer
 from engine.runtime.errors import Refused
 from engine.runtime.kafka.connection import (
@@ -165,7 +165,7 @@ async def resend(
                 if letter.id not in wanted and letter.reason != reason:
                     continue
                 wanted.discard(letter.id)
-                if letter.resent or letter.topic not in (*inbound_topics(), *OWN):
+                if letter.resent or letter.topic not in (*written_topics(), *OWN):
                     left.append(f"{letter.id}: {'was re-sent before' if letter.resent else 'has no origin'}")
                     continue
                 await _resend_one(settings, producer, letter)

@@ -18,6 +18,7 @@ from typing import Any, Final, Generic, Protocol, assert_never
 
 from aiokafka import TopicPartition
 
+from engine.core.assign.roster import NOBODY, Roster
 from engine.core.assign.state import PoolState
 from engine.core.client.sections import pack
 from engine.core.client.state import ClientState
@@ -25,8 +26,9 @@ from engine.core.contract.events import Event
 from engine.core.contract.message import Message
 from engine.core.contract.outbound import OUTBOUND
 from engine.core.contract.outbound import Outcome as Verdict
-from engine.core.contract.topics import Kinds, inbound_topics
+from engine.core.contract.topics import ADVISORS, POOL_TOPICS, Kinds, written_topics
 from engine.core.decide.path import Decided
+from engine.core.decide.pools import read_change
 from engine.core.decide.timeline import Timeline
 from engine.core.pace import Pace
 from engine.core.plan import compile as plans
@@ -66,16 +68,22 @@ def read_file(lines: Iterable[bytes], name: str) -> Iterator[Inbound]:
     for number, line in enumerate(lines, start=1):
         try:
             topic, key, timestamp_ms, value = parse_line(line.decode())
-            if topic not in inbound_topics():
-                raise ValueError(f'"{topic}" is not an inbound topic; there are {", ".join(inbound_topics())}')
+            if topic not in written_topics():
+                raise ValueError(f'"{topic}" is not an inbound topic; there are {", ".join(written_topics())}')
         except ValueError as error:
             raise ValueError(f"{name}:{number}: {error}") from error
         yield Inbound(topic, 0, number, timestamp_ms, key, value)
 
 
-def read_with(declared: Kinds) -> Callable[[Inbound], Outcome]:
-    """Reads the records of a file, with the types that a rule set declares."""
-    return lambda record: read(record, lambda _: True, partial(decode, declared=declared))
+def read_with(declared: Kinds, roster: Roster = NOBODY) -> Callable[[Inbound], Outcome]:
+    """Reads the records of a file, with the types and the advisors that a rule set declares."""
+
+    def decoded(topic: str, key: bytes | None, value: bytes | None, timestamp_ms: int) -> Taken | Rejected:
+        if topic == ADVISORS.name:
+            return read_change(roster, decode(topic, key, value, timestamp_ms, POOL_TOPICS))
+        return decode(topic, key, value, timestamp_ms, declared)
+
+    return lambda record: read(record, lambda _: True, decoded)
 
 
 def events_of_file(lines: Iterable[bytes], name: str, declared: Kinds) -> Iterator[tuple[str, Event]]:
@@ -189,7 +197,7 @@ def replay_records(
     states: dict[str, ClientState] = {}
     pools: dict[str, PoolState] = {}
     timeline = Timeline(plan, states, pools)
-    outcome_of = read_with(plan.declared_types)
+    outcome_of = read_with(plan.declared_types, plan.pools.roster if plan.pools is not None else NOBODY)
     for record, outcome in by_neighbours((record, outcome_of(record)) for record in records):
         replayed.count(record, outcome)
         if isinstance(outcome, Taken):

@@ -15,7 +15,8 @@ from engine.core.assign.roster import NOBODY, Roster
 from engine.core.assign.state import NewerPool, PoolState, pack, unpack
 from engine.core.contract.events import AssignmentRequest, Event
 from engine.core.contract.message import rfc3339
-from engine.core.contract.topics import ASSIGNMENT_REQUESTS, REROUTED, REROUTED_RANK
+from engine.core.contract.overrides import AdvisorChange
+from engine.core.contract.topics import ADVISORS, POOL_TOPICS, REROUTED, REROUTED_RANK
 from engine.core.decide import pools
 from engine.core.pace import Pace
 from engine.core.plan.compile import Plan
@@ -27,8 +28,6 @@ from engine.runtime.protocol.writes import Write
 from engine.runtime.redis.reading import NO_RULES
 from engine.runtime.settings import OF_POOLS
 
-KINDS: Final = {ASSIGNMENT_REQUESTS.name: ASSIGNMENT_REQUESTS}
-
 
 @dataclass(frozen=True, slots=True)
 class Moment:
@@ -39,7 +38,7 @@ class Moment:
     swept: bool
 
 
-Input = AssignmentRequest | Moment
+Input = AssignmentRequest | AdvisorChange | Moment
 
 
 class AssignmentProcessor(Processor[Plan, PoolState, Input]):
@@ -51,18 +50,19 @@ class AssignmentProcessor(Processor[Plan, PoolState, Input]):
         self._roster: tuple[Plan, str] | None = None  # and what names its roster
 
     def ranks(self) -> dict[str, int]:
-        return {ASSIGNMENT_REQUESTS.name: ASSIGNMENT_REQUESTS.rank, REROUTED: REROUTED_RANK}
+        return {topic.name: topic.rank for topic in POOL_TOPICS.values()} | {REROUTED: REROUTED_RANK}
 
     def decode(
         self, plan: Plan, topic: str, key: bytes | None, value: bytes | None, timestamp_ms: int
     ) -> Taken | Rejected:
-        return decode(topic, key, value, timestamp_ms, KINDS)
+        found = decode(topic, key, value, timestamp_ms, POOL_TOPICS)
+        return pools.read_change(_roster(plan), found) if topic == ADVISORS.name else found
 
     def key_of(self, event: Event) -> str:
         return event.client_id
 
     def arrived(self, topic: str, event: Event) -> Input:
-        return cast(AssignmentRequest, event)
+        return cast(AssignmentRequest | AdvisorChange, event)
 
     def due(self, key: str, time_ms: int) -> Input:
         return Moment(key, time_ms, swept=False)
@@ -97,6 +97,8 @@ class AssignmentProcessor(Processor[Plan, PoolState, Input]):
         """Other systems read how loaded a pool is, and since when somebody waits."""
         public = {
             "clients": str(len(state.book)),
+            "capacity": str(state.capacity),
+            "absent": str(state.absent),
             "load": str(sum(state.loads.values())),
             "waiting": str(len(state.queue)),
             "waits_since": rfc3339(min(one.asked_ms for one in state.queue)) if state.queue else "",

@@ -32,7 +32,7 @@ from engine.core.contract.outbound import (
     Rejection,
     Retraction,
 )
-from engine.core.contract.topics import EVENTS, TOPICS, inbound_topics
+from engine.core.contract.topics import ADVISORS, EVENTS, TOPICS, written_topics
 from engine.core.reading.decode import NONE_DECLARED
 from engine.core.rules.ruleset import RuleSet
 from engine.publish import asyncapi
@@ -78,7 +78,8 @@ def _from_model(name: str, title: str, model: type[BaseModel], mode: str) -> Sch
 
 
 def _inbound(topic: str) -> Schema:
-    model = TOPICS[topic].model if topic in TOPICS else DeclaredEvent
+    found = ADVISORS if topic == ADVISORS.name else TOPICS.get(topic)
+    model = found.model if found is not None else DeclaredEvent
     return _of_event(inbound_file(topic), model)
 
 
@@ -93,6 +94,9 @@ def _of_event(name: str, model: type[Event]) -> Schema:
 
 
 def _what_cannot_be_read(model: type[Event]) -> str:
+    optional = [name for name, field in model.model_fields.items() if not field.is_required()]
+    if optional and model.essential.issuperset(optional):
+        return "A record with a field that cannot be read is a dead letter."
     needed = ", ".join(name for name in model.model_fields if name in model.essential)
     unsaid = ", ".join(name for name in model.model_fields if name in model.unsaid)
     also = f" ({unsaid}: as not said)" if unsaid else ""
@@ -207,7 +211,7 @@ def generate(rule_set: RuleSet | None = None, url: str = SCHEMAS_URL) -> dict[st
     the files are to be found: each one's `$id` is its own address there.
     """
     declared = NONE_DECLARED if rule_set is None else rule_set.declared_types
-    inbound = {topic: _inbound(topic) for topic in inbound_topics()}
+    inbound = {topic: _inbound(topic) for topic in written_topics()}
     own = {name: _of_event(declared_file(name), kind.model) for name, kind in declared.items()}
     outbound = {topic: _outbound(topic) for topic in OUTBOUND}
     dead_letter_headers = _dead_letter_headers()

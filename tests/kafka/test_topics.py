@@ -7,7 +7,7 @@ import json
 import pytest
 
 from engine.core.contract.outbound import OUTBOUND
-from engine.core.contract.topics import OWN, inbound_topics
+from engine.core.contract.topics import OWN, written_topics
 from engine.runtime.settings import OF_POOLS
 from tests.kafka.conftest import MakeInstallation
 from tests.kafka.installation import Installation
@@ -54,7 +54,7 @@ def test_topics_with_the_producers_times_are_reported_and_a_clock_years_ahead_is
 def test_topics_are_created_once_and_compared(install: MakeInstallation) -> None:
     engine = install()
     settings = engine.settings
-    needed = {settings.topic(name) for name in (*inbound_topics(), *OUTBOUND, "dead-letters", "rerouted")}
+    needed = {settings.topic(name) for name in (*written_topics(), *OUTBOUND, "dead-letters", "rerouted")}
     needed |= {settings.ledger_topic, settings.rule_set_topic, settings.resent_topic}
     pools = settings.scoped(*OF_POOLS)
     needed |= {*map(settings.topic, OWN), pools.topic("rerouted"), pools.ledger_topic}
@@ -71,7 +71,7 @@ def test_topics_are_created_once_and_compared(install: MakeInstallation) -> None
     again = engine.engage("topics", "--create", "--partitions", "5")  # what exists decides
     assert (again.returncode, again.stdout) == (0, AS_NEEDED)
     partitions = {name: len(topic.partitions) for name, topic in engine.admin.list_topics(timeout=60).topics.items()}
-    assert all(partitions[settings.topic(name)] == 3 for name in (*inbound_topics(), "rerouted"))
+    assert all(partitions[settings.topic(name)] == 3 for name in (*written_topics(), "rerouted"))
     assert partitions[settings.ledger_topic] == 3
 
     engine.alter(settings.ledger_topic, "retention.ms", "1000")

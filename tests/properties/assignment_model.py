@@ -29,6 +29,9 @@ class PoolModel:
     waiting: list[Plain] = field(default_factory=list)
     said: dict[str, Said] = field(default_factory=dict)  # by request
     away: dict[str, str] = field(default_factory=dict)  # who clients of whom heard of
+    heard: list[Plain] = field(
+        default_factory=list
+    )  # all that the topic advisors ever said: advisor, time, event, says
 
     def ask(self, asked: Plain) -> list[Said]:
         answers = self.pass_time(asked["time"])
@@ -68,6 +71,13 @@ class PoolModel:
         self.now = max(self.now, until)
         return answers + self._turn_over()
 
+    def hear(self, record: Plain) -> list[Said]:
+        """What the topic advisors says: due is first what was due without it."""
+        answers = self.pass_time(record["time"])
+        before = self._advisors()
+        self.heard.append(record)
+        return answers + self._serve() if self._advisors() != before else answers
+
     def change(self, roster: Plain, time: int) -> list[Said]:
         """Another roster: what fell due before is decided by it, too."""
         self.roster = roster
@@ -93,7 +103,7 @@ class PoolModel:
         for one in self.waiting:
             yield from (one["since"] + after for after, _ in self.roster["widen"])
             yield one["since"] + self.roster["give_up"]
-        for advisor in self.roster["advisors"]:
+        for advisor in self._advisors():
             for first, last, _ in advisor["leave"]:
                 yield midnight(first)
                 yield midnight(last) + 86_400_000
@@ -115,7 +125,7 @@ class PoolModel:
         )
 
     def _turn_over(self) -> list[Said]:
-        leaves = {a["name"]: self._leave(a) for a in self.roster["advisors"]}
+        leaves = {a["name"]: self._leave(a) for a in self._advisors()}
         here = [name for name, leave in leaves.items() if leave is None]
         before, self.away = self.away, {n: leave[2] for n, leave in leaves.items() if leave and leave[2] in here}
         answers: list[Said] = []
@@ -162,12 +172,30 @@ class PoolModel:
         return int(self.roster["weights"].get(one["tier"], 1))
 
     def _who(self, one: Plain) -> str | None:
-        able = [advisor for advisor in self.roster["advisors"] if self._able(one, advisor)]
+        able = [advisor for advisor in self._advisors() if self._able(one, advisor)]
         before = self._held().get(one["client"], (None, None))[0]
         if any(advisor["name"] == before for advisor in able):
             return before
         share = {a["name"]: Fraction(self._without(one, a) + self._weight(one), a["capacity"]) for a in able}
         return min(share, key=lambda name: (share[name], name)) if share else None
+
+    def _advisors(self) -> list[Plain]:
+        """As the roster has them, but for what was said last of each matter."""
+        return [self._as_said(advisor) for advisor in self.roster["advisors"]]
+
+    def _as_said(self, advisor: Plain) -> Plain:
+        of_them = sorted(
+            (record for record in self.heard if record["advisor"] == advisor["name"]),
+            key=lambda record: (record["time"], record["event"]),
+        )
+        last: Plain = {}
+        for record in of_them:
+            last |= record["says"]
+        leaves = {leave[0]: leave for leave in advisor["leave"]}
+        leaves |= {name[1]: value and (name[1], *value) for name, value in last.items() if isinstance(name, tuple)}
+        said = {name: value for name, value in last.items() if value is not None and not isinstance(name, tuple)}
+        leave = [leaves[first] for first in sorted(leaves) if leaves[first] is not None]
+        return {"present": True} | advisor | said | {"leave": leave}
 
     def _without(self, one: Plain, advisor: Plain) -> int:
         """What an advisor has beside the client."""
@@ -182,6 +210,7 @@ class PoolModel:
         today = self._today()
         return (
             advisor["name"] not in one["refused"]
+            and advisor["present"]
             and self._leave(advisor) is None
             and (advisor["last_day"] is None or today <= advisor["last_day"])
             and (advisor["licence"] is None or today <= advisor["licence"])

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import count
 from random import Random
 from typing import Any
 
 import pytest
 
-from engine.core.assign import choice, state
+from engine.core.assign import choice, staff, state
 from engine.core.assign.choice import HANDOVER, ask, pass_on, pass_time, reconsider, release
 from engine.core.assign.roster import Advisor, Assignment, Leave, Pool, Roster, Widening, roster_of
+from engine.core.assign.staff import LEAVE
 from engine.core.assign.state import Entry, Given, PoolState, Waiting, pack, unpack
 from engine.rulefile.source.fields import ALWAYS
 from tests.properties.assignment_model import Plain, PoolModel, Said
@@ -57,6 +59,28 @@ def plain_leaves(random: Random, number: int) -> list[tuple[str, str, str | None
     return [(first, last, random.choice(stand_ins)) for first, last in zip(days[::2], days[1::2], strict=True)]
 
 
+def plain_change(random: Random, number: int, time_ms: int) -> Plain:
+    """What a record on the topic advisors says; some come late, some at one time with others."""
+    says: Plain = {}
+    for name, values in (("present", (False, False, True, None)), ("capacity", (0, 1, 4, None))):
+        if random.random() < 0.4:
+            says[name] = random.choice(values)
+    if random.random() < 0.1:
+        says["last_day"] = random.choice(("2026-02-26", None))
+    if random.random() < 0.4 or not says:
+        first, last = sorted(random.sample(range(25, 29), 2))
+        stand_in = random.choice((None, *NAMES))
+        until = f"2026-02-{last}" if random.random() < 0.7 else None
+        says["leave", f"2026-02-{first}"] = until and (until, stand_in)
+    late_ms = random.choice((0, 0, 0, HOUR_MS, 20 * HOUR_MS))
+    event = f"e{random.randrange(100)}-{number}"
+    return {"advisor": random.choice(NAMES), "time": time_ms - late_ms, "event": event, "says": says}
+
+
+def as_kept(says: Plain) -> dict[str, Any]:
+    return {LEAVE + name[1] if isinstance(name, tuple) else name: value for name, value in says.items()}
+
+
 def roster(plain: Plain) -> Roster:
     widen = tuple(Widening(after // 1000, by) for after, by in plain["widen"])
     pool = Pool("p", ALWAYS, "wealth", (), widen, plain["give_up"] // 1000, plain["accept"] // 1000)
@@ -89,10 +113,27 @@ def differences(seed: int, moves: int = 40) -> Iterator[str]:
     now, made = roster(plain), BASE_MS
     model, pool = PoolModel(plain, BASE_MS), PoolState("p", BASE_MS)
     asked: list[tuple[str, str, Plain]] = []
+    heard: list[Plain] = []
     for number in range(moves):
         made += random.choice((0, 1, HOUR_MS, 5 * HOUR_MS, 30 * HOUR_MS))
         time_ms = made - random.choice((0, 0, 0, 2 * HOUR_MS))  # a client that is behind
-        kind = random.choice(("ask", "ask", "ask", "again", "release", "release", "accept", "pass", "time", "roster"))
+        kind = random.choice(
+            (
+                "ask",
+                "ask",
+                "ask",
+                "again",
+                "release",
+                "release",
+                "accept",
+                "pass",
+                "said",
+                "said",
+                "said",
+                "time",
+                "roster",
+            )
+        )
         if kind == "ask" or not asked:
             one = {
                 "request": f"r{number}",
@@ -122,6 +163,13 @@ def differences(seed: int, moves: int = 40) -> Iterator[str]:
                 random.choice(("declined", HANDOVER)),
             )
             left, right = model.pass_on(*about, why), told(pass_on(now, pool, *about, why))
+        elif kind == "said":
+            record = (
+                plain_change(random, number, time_ms) if random.random() < 0.8 or not heard else random.choice(heard)
+            )
+            heard.append(record)
+            about = record["advisor"], as_kept(record["says"]), record["time"], record["event"]
+            left, right = model.hear(record), told(choice.hear(now, pool, *about))
         elif kind == "time":
             left, right = model.pass_time(made), told(pass_time(now, pool, made))
         else:
@@ -164,7 +212,11 @@ def _entered(pool: PoolState, client: str, entry: Entry) -> None:
     pool.packed_book[client] = before or pool.packed_book[client]
 
 
-_WHY_NOT, _CHOOSE, _ENTER = choice.why_not, choice.choose, PoolState.enter
+def _as_it_came(pool: PoolState, advisor: str, said: Plain, time_ms: int, event: str) -> bool:
+    return staff.hear(pool, advisor, said, next(_COUNTED), event)
+
+
+_WHY_NOT, _CHOOSE, _ENTER, _COUNTED = choice.why_not, choice.choose, PoolState.enter, count()
 FAULTS: dict[str, tuple[Any, str, Any]] = {
     "capacity is not asked": (choice, "why_not", _no_capacity),
     "skills are never lowered": (choice, "widened", lambda pool, waited_ms: choice.NOT_WIDENED),
@@ -172,6 +224,8 @@ FAULTS: dict[str, tuple[Any, str, Any]] = {
     "who waits is served by name": (Waiting, "turn", property(lambda one: (0, 0, one.request))),
     "a release serves nobody": (choice, "_serve", lambda roster, pool: []),
     "who is on leave gets clients": (Advisor, "away", lambda self, day: None),
+    "who is absent gets clients": (staff, "_as_said", lambda advisor, facts: advisor),
+    "what came last holds": (choice, "noted", _as_it_came),
     "nobody stands in": (choice, "_turn_over", lambda roster, pool: []),
     "who declined is asked again": (choice, "choose", _as_if_nobody_had_refused),
     "a client that was accepted is taken away": (choice, "accept", lambda roster, pool, *about: []),

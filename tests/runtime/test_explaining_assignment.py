@@ -9,10 +9,13 @@ from dataclasses import replace
 from engine.advisors import handover
 from engine.advisors.explaining import as_json, lines, looked_at
 from engine.core.assign.choice import ask
+from engine.core.assign.staff import hear
 from engine.core.assign.state import Entry, PoolState, Waiting, pack
 from engine.core.contract.topics import ASSIGNMENT_REQUESTS
 from engine.core.decide.pools import take
 from engine.core.plan.compile import Plan, compile_rule_set
+from engine.rulefile.roster.cases import PoolTest
+from engine.rulefile.trial.run import run_tests
 from tests.core.making import at
 from tests.rulefile.sample import good
 from tests.rulefile.test_roster import files
@@ -48,6 +51,22 @@ def test_the_manual_shows_an_answer() -> None:
     shown = "\n".join(lines(replace(before, given=given)))
     digest = plan.rule_set.digest[:12]
     assert f"```\n{shown.replace(digest, '4f7bbce9b0f6')}\n```" in PAGE
+
+
+def test_the_manual_shows_who_is_absent() -> None:
+    plan = manual()
+    assert plan.pools is not None
+    pool = PoolState("wealth_east", at(-1))
+    hear(pool, "li-na", {"present": False}, at(0) - 3 * HOUR_MS, "hr-81")
+    shown = [line for line in lines(looked_at(plan, pool, request(), None)) if "li-na" in line]
+    assert "```\n" + "\n".join(shown) + "\n```" in PAGE
+
+
+def test_the_manual_s_tests_hold() -> None:
+    advisors, assignment, tests = BLOCKS[:3]
+    report = run_tests(good(files(advisors, assignment + tests, rules="rules: []\n")))
+    of_pools = [result for result in report.results if isinstance(result.test, PoolTest)]
+    assert [result.failure for result in of_pools] == [""] * 4
 
 
 def test_who_waits_is_shown_with_what_is_asked_by_now() -> None:
@@ -123,7 +142,7 @@ def test_who_gets_new_clients_still_is_said() -> None:
     assert plan.pools is not None
     pool.enter("C9", Entry("wu", 1, "r9"))
     told = list(handover.lines(handover.plan_of(plan.pools.roster, pool, "wu", at(1))))
-    assert told[1] == "  wu gets new clients still: set last_day in advisors.yaml first"
+    assert told[1] == "  wu gets new clients still: say last_day first, in advisors.yaml or on the topic advisors"
 
 
 def test_the_manual_shows_who_is_on_leave() -> None:

@@ -97,6 +97,12 @@ class Engine:
         record = {"event_id": f"{topic}-{client}-{time_ms}", "client_id": client, "time": time_ms} | fields
         await self.producer.send_and_wait(topic, json.dumps(record).encode(), key=client.encode())
 
+    async def say(self, advisor: str, **says: Any) -> None:
+        """On the topic advisors."""
+        record = {"event_id": f"{advisor}-{says}".replace(" ", ""), "pool": "all", "time": int(time.time() * 1000)}
+        value = json.dumps(record | {"advisor_id": advisor} | says).encode()
+        await self.producer.send_and_wait("advisors", value, key=b"all")
+
 
 @asynccontextmanager
 async def running(rules: Path) -> AsyncIterator[Engine]:
@@ -132,9 +138,19 @@ async def test_a_client_gets_an_advisor_and_the_next_one_waits_for_room(tmp_path
         await until(lambda: engine.load() == "0")
         assert engine.advisor("c1") == "somebody"
         shown = await until(lambda: _of_pool(engine.port, waiting="0.0", load="0.0"))
-        zeros = dict.fromkeys(("clients", "load", "waiting", "waits_seconds"), "0.0")
+        zeros = dict.fromkeys(("clients", "load", "absent", "waiting", "waits_seconds"), "0.0")
         assert shown == zeros | {"capacity": "1.0"}
         await _explained(engine.settings, answers)
+        await engine.say("ann", present=False)
+        await until(lambda: _of_pool(engine.port, absent="1.0"))
+        await engine.send("logins", "c3", channel="app")
+        last = (await _records(engine.settings.kafka, "assignment_answers", 3))[-1]
+        assert (last["client_id"], last["outcome"]) == ("c3", "no_capacity")
+        found = await account(engine.settings, Clients(), last["request_id"])
+        assert [one.why_not for one in found.candidates] == ["absent"]
+        await engine.say("dan", present=False)
+        (letter,) = await _records(engine.settings.kafka, "dead-letters", 1)
+        assert letter["advisor_id"] == "dan"
 
 
 async def test_a_client_is_handed_over_and_then_declined(tmp_path: Path) -> None:

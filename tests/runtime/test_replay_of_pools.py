@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from engine.core.contract.message import Message
+from engine.core.contract.topics import ADVISORS as CHANGES
 from engine.core.contract.topics import ASSIGNMENT_REQUESTS
 from engine.core.decide import timeline
 from engine.core.decide.pools import ANSWERS
@@ -26,6 +27,7 @@ from tests.runtime.driving import Bench, single
 
 SEEDS = range(6)
 RECORDS = 80
+KINDS = ("login", "login", "login", "trade", "profile", "balance", "outcome", "outcome", "advisor")
 CLIENTS = [f"c{number}" for number in range(12)]
 ADVISORS = """\
 advisors:
@@ -34,6 +36,7 @@ advisors:
   cy: {pool: rest, capacity: 2, tiers: [B, C]}
   dee: {pool: rest, capacity: 1}
 """
+LEAVE = {"leave_from": "2026-02-20", "leave_until": "2026-02-21", "stand_in": "bob"}
 ASSIGNMENT_YAML = """\
 assignment:
   weights: {A: 2}
@@ -71,10 +74,11 @@ class Live:
 
     async def take(self, topic: str, client: str, time_ms: int, **fields: Any) -> None:
         await self.reach(time_ms)
-        record = {"event_id": f"e{len(self.lines)}", "client_id": client, "time": time_ms} | fields
+        named, side = ("pool", self.pools) if topic == CHANGES.name else ("client_id", self.clients)
+        record = {"event_id": f"e{len(self.lines)}", named: client, "time": time_ms} | fields
         line = {"topic": topic, "key": client, "timestamp": time_ms, "value": record}
         self.lines.append(json.dumps(line).encode() + b"\n")
-        await self._deliver(self.clients, topic, client.encode(), json.dumps(record).encode(), time_ms)
+        await self._deliver(side, topic, client.encode(), json.dumps(record).encode(), time_ms)
         await self._settle(time_ms)
 
     async def reach(self, until_ms: int) -> None:
@@ -115,14 +119,14 @@ class Live:
 
 
 async def played(seed: int) -> Live:
-    """A story of profiles, logins, trades and outcomes; the last known of what it is about comes from the run."""
+    """A story of all that comes from outside; the last known of what it is about comes from the run."""
     random, live, time_ms = Random(seed), await Live().started(), at(0)
     for client in CLIENTS:
         await live.take("profiles", client, time_ms, type="individual", region=random.choice(("east", "west", "west")))
     for _ in range(RECORDS):
         time_ms += random.choice((1, 60_000, HOUR_MS, 3 * HOUR_MS, 3 * HOUR_MS))
         client = random.choice(CLIENTS)
-        kind = random.choice(("login", "login", "login", "trade", "profile", "balance", "outcome", "outcome"))
+        kind = random.choice(KINDS)
         given = [one for one in live.answers() if one["outcome"] != "no_capacity"]
         if kind == "login":
             await live.take("logins", client, time_ms, channel="app")
@@ -136,6 +140,10 @@ async def played(seed: int) -> Live:
             assets_fen = random.choice((0, 40_000_000, 200_000_000))
             said = {"kind": "snapshot", "amount_fen": 0, "assets_fen": assets_fen}
             await live.take("balances", client, time_ms, **said)
+        elif kind == "advisor":
+            says = random.choice(({"present": False}, {"present": True}, {"capacity": 4}, {"capacity": None}, LEAVE))
+            who = "ann" if says is LEAVE else random.choice(("ann", "bob"))
+            await live.take(CHANGES.name, "east", time_ms, advisor_id=who, **says)
         elif given:
             one = random.choice(given[-6:])
             status = random.choice(("accepted", "accepted", "declined"))

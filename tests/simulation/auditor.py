@@ -22,7 +22,7 @@ from engine.core.contract.actions import ACTIONS
 from engine.core.contract.events import Event
 from engine.core.contract.message import Message
 from engine.core.contract.outbound import Rejection
-from engine.core.contract.topics import ASSIGNMENT_REQUESTS, OWN
+from engine.core.contract.topics import ADVISORS, ASSIGNMENT_REQUESTS, OWN
 from engine.core.decide.path import Due, Sweep, decide
 from engine.core.learn.columns import put_columns, put_known
 from engine.core.plan.compile import Plan
@@ -77,7 +77,8 @@ def _published(world: World) -> Iterator[Published]:
     for tp, log in world.kafka.logs.items():
         if tp.topic in names:
             for entry in log.committed():
-                if names[tp.topic] != "rerouted" or entry.transaction is not None:  # else: upstream's own
+                of_pools = dict(entry.headers).get("engage_topic") == ADVISORS.name.encode()  # see pools.py
+                if (names[tp.topic] != "rerouted" or entry.transaction is not None) and not of_pools:  # upstream's own
                     yield names[tp.topic], entry.key, entry.value, entry.headers
 
 

@@ -18,7 +18,7 @@ from aiokafka import TopicPartition
 from engine.core.assign.state import PoolState
 from engine.core.assign.state import unpack as pool_of
 from engine.core.client.sections import unpack
-from engine.core.contract.topics import ASSIGNMENT_REQUESTS
+from engine.core.contract.topics import ADVISORS, ASSIGNMENT_REQUESTS, DEAD_LETTERS
 from engine.core.firm_time import date_of_day, day_of
 from engine.runtime.partitioning import partitioner
 from engine.runtime.protocol.ledger import decode_unit
@@ -30,6 +30,7 @@ from tests.simulation.scenario import CLIENTS, Input, Scenario, wall_ms
 from tests.simulation.world import World
 
 CAPACITY: Final = {"adv-1": 3, "adv-2": 2, "adv-3": 4, "adv-4": 1}
+POOL_OF: Final = {"adv-1": "first", "adv-2": "first", "adv-3": "second", "adv-4": "second", "adv-9": "first"}
 STOPPING_S: Final = 5.0
 FIRST_DAYS: Final = (1, 2, 2)  # of leaves, by rule set
 STAND_INS: Final = {"first": {"adv-1": "adv-2"}, "second": {"adv-4": "adv-3"}}
@@ -125,8 +126,41 @@ def told(random: Random, scenario: Scenario) -> list[Input]:
     return made
 
 
+def changes(random: Random, scenario: Scenario) -> list[Input]:
+    """Advisors come and go, take fewer or leave the firm, as the topic advisors says: some late, some twice, some on
+    the wrong partition, some about whom no rule set has.
+    """
+    partition_of = partitioner(scenario.partitions)
+    made = []
+    for number in range(random.choice((0, 8, 24))):
+        at_s, advisor = random.uniform(0, scenario.end_s), random.choice((*CAPACITY, *CAPACITY, "adv-9"))
+        pool = POOL_OF[advisor] if random.random() < 0.9 else "second"
+        late_ms = random.choice((0, 0, 1_000, 43_200_000))
+        record: dict[str, Any] = {"event_id": f"change{number}", "pool": pool, "time": wall_ms(at_s) - late_ms}
+        record["advisor_id"] = advisor
+        record |= random.choice(
+            (
+                *(
+                    {"present": False},
+                    {"present": True},
+                    {"present": None, "capacity": random.randrange(CAPACITY.get(advisor, 0) + 1)},
+                ),
+                *({"capacity": None}, {"last_day": _day(random.randrange(3))}, {"last_day": None}, {}),
+                {"leave_from": _day(random.randrange(3)), "leave_until": random.choice((None, _day(2), _day(3)))},
+            )
+        )
+        partition = partition_of(pool.encode()) if random.random() < 0.9 else random.randrange(scenario.partitions)
+        for _ in range(random.choice((1, 1, 2))):
+            made.append(
+                Input(at_s, ADVISORS.name, partition, pool.encode(), json.dumps(record).encode(), wall_ms(at_s))
+            )
+    return made
+
+
 def with_pools(scenario: Scenario, random: Random) -> None:
-    scenario.inputs = sorted([*scenario.inputs, *told(random, scenario)], key=lambda item: item.at_s)
+    scenario.inputs = sorted(
+        [*scenario.inputs, *told(random, scenario), *changes(random, scenario)], key=lambda item: item.at_s
+    )
     scenario.refusal, scenario.rebuild, scenario.past = "", None, None
     scenario.faults = [f for f in scenario.faults if not f.kind.startswith(("backfill", "rebuild", "retention"))]
     scenario.inputs = [
@@ -139,10 +173,19 @@ def judge(world: World) -> list[str]:
     return audit(world) or _Pools(world).check()
 
 
+def _amiss(record: dict[str, Any]) -> str:
+    """Why a record about an advisor is a dead letter; "" if it is none."""
+    if len(record) == len(("event_id", "pool", "time", "advisor_id")):
+        return "missing_field"
+    known = record["advisor_id"] in CAPACITY and POOL_OF[record["advisor_id"]] == record["pool"]
+    return "" if known else "unknown_value"
+
+
 class _Pools:
     def __init__(self, world: World) -> None:
         self.world = world
         self.found: list[str] = []
+        self.said: dict[tuple[str, str, str], tuple[int, str, Any]] = {}  # pool, advisor, of what: time, event, value
         self.numbers = range(world.scenario.partitions)
         ((_, _), (self.settings, _)) = world.scopes
         self.requests = self._records(ASSIGNMENT_REQUESTS.name)
@@ -156,6 +199,7 @@ class _Pools:
         released = {one["request_id"] for one in self.requests if one["kind"] == "release"}
         asked = [one for one in self.requests if one["kind"] == "assign"]
         self._answered(asked, released)
+        self._heard()
         self._served()
         self._books(released)
         self._both_sides()
@@ -183,11 +227,63 @@ class _Pools:
         since_ms = wall_ms(self.world.loop.time() - stopped_s)
         late = [name for name, pool in self.pools.items() if pool.due_ms <= since_ms]
         self.found += [f"time has passed for who waits in pool {name}, and it did not see it" for name in late]
-        first = FIRST_DAYS[WITH_POOLS.index(self.world.active())]
         for name, pool in self.pools.items():
-            on_leave = 0 <= day_of(pool.now_ms) - day_of(wall_ms(0)) - first <= 1
-            if pool.away != (due := STAND_INS[name] if on_leave else {}):
+            leaves = {advisor: self._leave(name, advisor, pool) for advisor, of in POOL_OF.items() if of == name}
+            due = {advisor: leave[1] for advisor, leave in leaves.items() if leave and leaves.get(leave[1], "") is None}
+            if pool.away != due:
                 self.found.append(f"in pool {name} {pool.away} stand in, it would be {due}")
+
+    def _leave(self, name: str, advisor: str, pool: PoolState) -> tuple[str, str | None] | None:
+        """The leave of that day: its end, and who stands in."""
+        first, today = FIRST_DAYS[WITH_POOLS.index(self.world.active())], date_of_day(day_of(pool.now_ms)).isoformat()
+        stand_in = STAND_INS[name].get(advisor)
+        leaves: dict[str, tuple[str, str | None] | None] = (
+            {_day(first): (_day(first + 1), stand_in)} if stand_in else {}
+        )
+        for (of, whom, what), (_, _, value) in self.said.items():
+            if (of, whom) == (name, advisor) and what.startswith("leave "):
+                leaves[what.removeprefix("leave ")] = value
+        return next((leaves[day] for day in sorted(leaves) if day <= today <= (leaves[day] or ("",))[0]), None)
+
+    def _heard(self) -> None:
+        """What was said of advisors last, by its own time, is what pools hold; what says nothing is a dead letter."""
+        letters = self.world.kafka.logs
+        refused: dict[tuple[int, int], str] = {}
+        for number in self.numbers:
+            for entry in letters[TopicPartition(self.settings.topic(DEAD_LETTERS), number)].committed():
+                headers = {name: value.decode() for name, value in entry.headers if name.startswith("engage_")}
+                if headers["engage_topic"] == ADVISORS.name:
+                    place = int(headers["engage_partition"]), int(headers["engage_offset"])
+                    refused[place] = headers["engage_reason"]
+        self.world.network.seen.update(f"change {why}" for why in refused.values())
+        for number in self.numbers:
+            for entry in letters[TopicPartition(self.settings.topic(ADVISORS.name), number)].committed():
+                record, why = json.loads(entry.value or b""), refused.get((number, entry.offset), "")
+                if why == "future":  # a worker's clock was behind
+                    continue
+                if why != _amiss(record):
+                    self.found.append(f"{record} was refused as {why!r}, not as {_amiss(record)!r}")
+                elif not why:
+                    self._note(record)
+        held = {
+            (pool.name, advisor, name): (fact.time_ms, fact.event, tuple(v) if isinstance(v := fact.value, list) else v)
+            for pool in self.pools.values()
+            for advisor, facts in pool.said.items()
+            for name, fact in facts.items()
+        }
+        if held != self.said:
+            self.found.append(f"pools know of their advisors {held}, they were told {self.said}")
+
+    def _note(self, record: dict[str, Any]) -> None:
+        says = {name: record[name] for name in ("present", "capacity", "last_day") if name in record}
+        if "leave_from" in record:
+            until = record["leave_until"]
+            says[f"leave {record['leave_from']}"] = until and (until, record.get("stand_in"))
+        for name, value in says.items():
+            about, fact = (record["pool"], record["advisor_id"], name), (record["time"], record["event_id"], value)
+            if about not in self.said or fact[:2] > self.said[about][:2]:
+                self.said[about] = fact
+        self.world.network.seen.update(f"change {name.split()[0]}" for name in says)
 
     def _books(self, released: set[str]) -> None:
         """What pools hold is what was answered and is not released; nobody has more than fits."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from engine.core.assign import choice
+from engine.core.assign import choice, staff
 from engine.core.decide import assigning, path
 from engine.core.decide import pools as deciding
 from engine.core.reading import decode
@@ -36,6 +36,7 @@ def test_seeds(first: int) -> None:
         happened += result.seen
     assert any(what.startswith("crash") for what in happened)
     assert all(happened[f"answer {why}"] for why in ("", "stand_in", "back", "not_accepted"))
+    assert all(happened[f"change {what}"] for what in ("present", "capacity", "last_day", "leave", "unknown_value"))
 
 
 def _keeps_all(client: Any) -> list[Any]:
@@ -52,6 +53,10 @@ def _room_for_all(roster: Any, pool: Any, asked: Any, advisor: Any) -> str:
     return "" if why == "capacity" else why
 
 
+def _as_it_came(pool: Any, advisor: str, said: Any, time_ms: int, event: str) -> bool:
+    return staff.hear(pool, advisor, said, pool.now_ms, event)
+
+
 _ANSWERED, _WHY_NOT = assigning.answered, choice.why_not
 BUGS: dict[str, tuple[Any, str, Any]] = {
     "who has another advisor is not released": (assigning, "settle", _keeps_all),
@@ -61,6 +66,7 @@ BUGS: dict[str, tuple[Any, str, Any]] = {
     "nobody hears of a stand-in": (choice, "_turn_over", lambda roster, pool: []),
     "a client who is moved goes by the answer before": (assigning, "_moved", lambda client, answer: None),
     "time does not serve who waits": (deciding, "pass_time", lambda roster, pool, until_ms: []),
+    "what came last of an advisor holds": (choice, "noted", _as_it_came),
     "another worker's clock refuses a request": (decode, "OWN", frozenset()),
 }
 

@@ -20,7 +20,7 @@ from unittest.mock import patch
 import structlog
 from aiokafka import TopicPartition
 
-from engine.core.contract.topics import ASSIGNMENT_REQUESTS, REROUTED
+from engine.core.contract.topics import POOL_TOPICS, REROUTED
 from engine.core.plan.compile import Plan
 from engine.core.rules.policy import PAUSES_FILE
 from engine.core.rules.ruleset import RuleSet
@@ -90,7 +90,7 @@ class World:
         ).scoped(processor.name, processor.suffix)
         self.scopes: list[tuple[Settings, tuple[str, ...]]] = [(self.settings, INTAKE_TOPICS)]  # and what each reads
         self.scopes += [(self.settings.scoped(one.name, one.suffix), tuple(one.ranks())) for one in further]
-        self.pin_key = f"{{{self.settings.scope}}}:partitions"
+        self.pin_keys = [f"{{{own.scope}}}:partitions" for own, _ in self.scopes]  # the first is that of clients
         self.clients = clients_of(self)
         self.slots = [Slot(number) for number in range(scenario.workers)]
         self.processes: list[Process] = []
@@ -105,7 +105,7 @@ class World:
         self.redis.asked_due = self._asked_due
         self.kafka.told_monitors = self._told_monitors
         s = self.settings
-        everywhere = [s.topic(t) for t in (*INTAKE_TOPICS, *PUBLISHED, ASSIGNMENT_REQUESTS.name)]
+        everywhere = [s.topic(t) for t in (*INTAKE_TOPICS, *PUBLISHED, *POOL_TOPICS)]
         for own, _ in self.scopes:
             everywhere += [own.topic(REROUTED), own.ledger_topic]
         for topic in dict.fromkeys(everywhere):
@@ -237,12 +237,16 @@ class World:
     def _refused(self, reason: str, loaded: bool) -> None:
         """`loaded`: when the worker started, all loads had come to their end."""
         self.network.note(f"refused: {reason}")
-        if self.pin_key not in self.redis.data.values:  # true
+        holds_none, gone = (
+            reason.startswith("this Redis holds no state"),
+            set(self.pin_keys) - set(self.redis.data.values),
+        )
+        if self.pin_keys[0] in gone or (holds_none and gone):  # true
             self.network.seen["emptied Redis refused"] += 1
             self.lost_pins()
         elif "a load is under way here" in reason and not loaded:
             self.network.seen["worker in a load refused"] += 1
-        elif reason.startswith("this Redis holds no state") and self.pin_key in self.redis.forgot:
+        elif holds_none and not self.redis.forgot.isdisjoint(self.pin_keys):
             self.network.note("the operator, or a worker that had looked at an empty ledger, was quicker")
         else:
             self.refusals.append(reason)

@@ -14,7 +14,7 @@ import pytest
 from engine import __version__
 from engine.cli.main import main
 from engine.core.contract.outbound import OUTBOUND, Outcome, Rejection
-from engine.core.contract.topics import inbound_topics
+from engine.core.contract.topics import inbound_topics, written_topics
 from engine.core.decide.path import Input, decide
 from engine.core.language import functions as expression_functions
 from engine.core.plan.compile import compile_rule_set
@@ -57,7 +57,7 @@ ALL_NAMES = [*names.client_names((), ()), *EVENT_NAMES, *names.tier_change_names
         pytest.param(OPERATIONS, list(Settings.model_fields), id="settings"),
         pytest.param(OPERATIONS, metrics(), id="metrics"),
         pytest.param(OPERATIONS, [*Outcome, *Rejection], id="reasons"),
-        pytest.param(OPERATIONS, [*inbound_topics(), *OUTBOUND, "dead-letters"], id="topics"),
+        pytest.param(OPERATIONS, [*written_topics(), *OUTBOUND, "dead-letters"], id="topics"),
         pytest.param(REFERENCE, [name.name for name in ALL_NAMES], id="names"),
         pytest.param(REFERENCE, list(expression_functions.FUNCTIONS), id="functions"),
     ],

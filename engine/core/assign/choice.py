@@ -8,12 +8,14 @@ the same whenever it is asked for again; what falls due before a request is deci
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache, lru_cache
 from itertools import chain
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from engine.core.assign.roster import Advisor, Leave, Pool, Roster, Widening
+from engine.core.assign.staff import hear as noted
+from engine.core.assign.staff import staff, with_leave
 from engine.core.assign.state import Entry, Given, PoolState, Waiting
 from engine.core.firm_time import NEVER_MS, date_of_day, day_number, day_of, day_start_ms
 
@@ -120,6 +122,12 @@ def reconsider(roster: Roster, pool: PoolState, time_ms: int) -> Answers:
     return pass_time(roster, pool, time_ms) + _serve(roster, pool)
 
 
+def hear(roster: Roster, pool: PoolState, advisor: str, said: Mapping[str, Any], time_ms: int, event: str) -> Answers:
+    """An advisor comes or goes, or takes more or fewer: what fell due before is decided as it was until then."""
+    answers = pass_time(roster, pool, time_ms)
+    return answers + _serve(roster, pool) if noted(pool, advisor, said, time_ms, event) else answers
+
+
 def _serve(roster: Roster, pool: PoolState) -> Answers:
     """Clients of whoever goes on leave or is back; those whom nobody accepted in time; whoever waits, in turn."""
     answers = _turn_over(roster, pool)
@@ -137,10 +145,10 @@ def _serve(roster: Roster, pool: PoolState) -> Answers:
 
 def _turn_over(roster: Roster, pool: PoolState) -> Answers:
     """Clients of somebody on leave go to the stand-in, and back afterwards; the book stays as it is."""
-    day, present = _today(pool), roster.away.get(pool.name, ())
+    day, present = _today(pool), with_leave(roster, pool)
     if not present and not pool.away:
         return []
-    at_work = {one.name for one in roster.advisors.get(pool.name, ()) if one.away(day) is None}
+    at_work = {one.name for one in staff(roster, pool) if one.away(day) is None}
     leaves = {one.name: leave.stand_in for one in present if (leave := one.away(day)) is not None}
     away = {name: stand_in for name, stand_in in leaves.items() if stand_in in at_work and stand_in is not None}
     before, pool.away = pool.away, away
@@ -172,7 +180,7 @@ def choose(roster: Roster, pool: PoolState, asked: Waiting) -> str | None:
     weight = roster.weight(asked.tier)
     had = pool.book.get(asked.client)
     best: tuple[Advisor, int] | None = None
-    for advisor in roster.advisors.get(pool.name, ()):
+    for advisor in staff(roster, pool):
         has = had is not None and had.advisor == advisor.name
         load = pool.loads[advisor.name] + weight
         if best is not None and not has and load * best[0].capacity >= best[1] * advisor.capacity:
@@ -192,6 +200,8 @@ def why_not(roster: Roster, pool: PoolState, asked: Waiting, advisor: Advisor) -
         return "refused"
     if advisor.last_day is not None and day > advisor.last_day:
         return "left"
+    if advisor.absent_ms is not None:
+        return "absent"
     if advisor.leave and advisor.away(day) is not None:
         return "leave"
     if advisor.licence_until is not None and day > advisor.licence_until:
@@ -224,7 +234,7 @@ def candidates(roster: Roster, pool: PoolState, asked: Waiting) -> list[Candidat
     """All of the pool, in the order of names."""
     return [
         Candidate(one, pool.loads[one.name] - _own(pool, asked, one), why_not(roster, pool, asked, one))
-        for one in roster.advisors.get(pool.name, ())
+        for one in staff(roster, pool)
     ]
 
 
@@ -247,7 +257,7 @@ def _next_due_ms(roster: Roster, pool: PoolState) -> int:
     """When the next step of anything that waits begins, somebody had to accept, or a leave begins or ends."""
     declared = roster.pools.get(pool.name)
     moments: list[Iterable[int]] = [chain.from_iterable(_steps_ms(declared, one) for one in pool.queue)]
-    moments += [_turns_ms(leave) for one in roster.away.get(pool.name, ()) for leave in one.leave]
+    moments += [_turns_ms(leave) for one in with_leave(roster, pool) for leave in one.leave]
     if declared is not None and declared.accept_s:
         moments.append(entry.accept_by_ms for entry in pool.book.values())
     return min((moment for moment in chain.from_iterable(moments) if moment > pool.now_ms), default=NEVER_MS)

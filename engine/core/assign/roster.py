@@ -39,6 +39,7 @@ class Advisor:
     licence_until: str | None = None  # the last day on which it holds; None: for good
     leave: tuple[Leave, ...] = ()  # by day
     last_day: str | None = None  # with the firm: after it no new clients come; None: it is not known
+    absent_ms: int | None = None  # since when, by the topic advisors; None: present
 
     def away(self, day: str) -> Leave | None:
         return next((one for one in self.leave if one.first <= day <= one.last), None)

@@ -15,7 +15,8 @@ import msgpack
 
 from engine.core.firm_time import DAY_MS, NEVER_MS
 
-VERSION: Final = 1
+VERSION: Final = 2
+WITHOUT_FACTS: Final = 1  # of pools that have heard nothing of advisors: older engines read those
 MAX_ANSWERS: Final = 4_096
 ANSWERS_KEPT_MS: Final = 31 * DAY_MS
 OF_ANSWER: Final = 4  # fields that are stored
@@ -75,11 +76,21 @@ class Waiting(NamedTuple):
         return -self.priority, self.asked_ms, self.request
 
 
+class Fact(NamedTuple):
+    """What the topic advisors said last of an advisor, and when: see core/assign/staff.py."""
+
+    time_ms: int
+    event: str
+    value: Any
+
+
 class PoolState:
     __slots__ = (
         "answers",
         "away",
         "book",
+        "capacity",
+        "counted",
         "due_ms",
         "loads",
         "moves",
@@ -88,6 +99,8 @@ class PoolState:
         "packed_answers",
         "packed_book",
         "queue",
+        "said",
+        "staff",
     )
 
     def __init__(self, name: str, now_ms: int) -> None:
@@ -99,11 +112,15 @@ class PoolState:
         self.queue: list[Waiting] = []  # by turn
         self.away: dict[str, str] = {}  # who is on leave -> the stand-in that clients heard of
         self.moves = 0  # so far
+        self.capacity = 0  # of all its advisors together, when it was decided last: for those who read it
+        self.said: dict[str, dict[str, Fact]] = {}  # by advisor: what the topic advisors says of it
         # not stored: what follows from the book; and each client and request as it is stored, in the same order, since
         # a book has thousands of clients and a unit changes a few
         self.loads: Counter[str] = Counter()
         self.packed_book: dict[str, bytes] = {}
         self.packed_answers: dict[str, bytes] = {}
+        self.staff: Any = None  # of a roster, with what was said
+        self.counted: Any = None  # whose capacity was added up
 
     def enter(self, client: str, entry: Entry) -> None:
         self.remove(client)
@@ -115,6 +132,11 @@ class PoolState:
         if (entry := self.book.pop(client, None)) is not None:
             self.loads[entry.advisor] -= entry.weight
             del self.packed_book[client]
+
+    @property
+    def absent(self) -> int:
+        """How many advisors the topic says are absent."""
+        return sum(facts["present"].value is False for facts in self.said.values() if "present" in facts)
 
     def moved(self, client: str, advisor: str, team: str, why: str) -> Given:
         self.moves += 1
@@ -142,11 +164,16 @@ def pack(pool: PoolState) -> bytes:
         "a": _map(pool.packed_answers),
         "q": _packer.pack(pool.queue),
     }
+    if pool.capacity:
+        fields["c"] = _packer.pack(pool.capacity)
     if pool.moves:
         fields["m"] = _packer.pack(pool.moves)
     if pool.away:
         fields["w"] = _packer.pack(pool.away)
-    parts = [_packer.pack_array_header(3), _packer.pack(VERSION), _packer.pack(pool.name)]
+    if pool.said:
+        fields["s"] = _packer.pack(pool.said)
+    version = VERSION if pool.said else WITHOUT_FACTS
+    parts = [_packer.pack_array_header(3), _packer.pack(version), _packer.pack(pool.name)]
     parts.append(_packer.pack_map_header(len(fields)))
     for name, packed in fields.items():
         parts += [_packer.pack(name), packed]
@@ -171,6 +198,9 @@ def unpack(packed: bytes) -> PoolState:
         pool.remember(request, Given(*given))
     pool.queue = [_waiting(one) for one in fields["q"]]
     pool.away, pool.moves = fields.get("w", {}), fields.get("m", 0)
+    pool.capacity = fields.get("c", 0)
+    for advisor, facts in fields.get("s", {}).items():
+        pool.said[advisor] = {name: Fact(*fact) for name, fact in facts.items()}
     return pool
 
 

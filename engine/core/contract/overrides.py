@@ -1,6 +1,6 @@
-"""What staff decide of a client: the model of the topic `overrides`.
+"""What the firm decides itself: the models of the topics `overrides`, of clients, and `advisors`, of who has them.
 
-Enters: nothing. Leaves: the event's model. Holds: a field that cannot be read refuses the record, but for the reason.
+Enters: nothing. Leaves: the models. Holds: a field that cannot be read refuses the record, but for the reason.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ from pydantic import AfterValidator, Field, ValidationInfo
 from pydantic_core import PydanticCustomError
 
 from engine.core.contract.events import Event, Identifier, TimeMs
+from engine.core.contract.fields import Date
 
 OverrideKind = Literal["tier", "snooze", "do_not_contact", "note"]
 MAX_REASON: Final = 200  # characters
+MAX_CAPACITY: Final = 100_000  # of an advisor
 
 
 def _complete(ended: bool, info: ValidationInfo) -> bool:
@@ -59,4 +61,27 @@ class Override(Event):
     until: TimeMs | None = Field(default=None, description="Until when. Only do_not_contact may be without: for good.")
     ended: Annotated[bool, AfterValidator(_complete), Field(validate_default=True)] = Field(
         default=False, description="It is withdrawn, as of `time`."
+    )
+
+
+class AdvisorChange(Event):
+    """What has changed about an advisor. The record's key is `pool`, the advisor's in advisors.yaml."""
+
+    essential: ClassVar[frozenset[str]] = Event.essential | {
+        *("advisor_id", "present", "leave_from", "leave_until", "stand_in", "last_day", "capacity")
+    }
+
+    client_id: Identifier = Field(alias="pool", description="The advisor's pool; equal to the record's key.")
+    advisor_id: Identifier = Field(description="Who, as in advisors.yaml.")
+    present: bool | None = Field(default=None, description="false: no new clients come, until it is true or null.")
+    leave_from: Date | None = Field(default=None, description="The first day of a leave, by which it is known.")
+    leave_until: Date | None = Field(
+        default=None, description="Its last day; null: there is no leave from that day on, of advisors.yaml neither."
+    )
+    stand_in: Identifier | None = Field(default=None, description="Who of the pool has the clients meanwhile.")
+    last_day: Date | None = Field(
+        default=None, description="With the firm: after it no new clients come. null: as advisors.yaml says."
+    )
+    capacity: Annotated[int, Field(ge=0, le=MAX_CAPACITY)] | None = Field(
+        default=None, description="How many clients, each by the weight of its tier. null: as advisors.yaml says."
     )

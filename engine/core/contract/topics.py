@@ -25,7 +25,7 @@ from engine.core.contract.events import (
     Receipt,
     Trade,
 )
-from engine.core.contract.overrides import Override
+from engine.core.contract.overrides import AdvisorChange, Override
 from engine.core.contract.profiles import CONSENTS, Profile
 from engine.core.contract.topic import Asked, Fact, Topic
 
@@ -241,13 +241,28 @@ TOPICS: Final[dict[str, Topic]] = {
 
 
 ASSIGNMENT_REQUESTS: Final = Topic("assignment_requests", 0, "request", "request", AssignmentRequest, activity=False)
+ADVISORS: Final = Topic(
+    name="advisors",
+    rank=1,
+    singular="advisor",
+    called="record about an advisor",
+    model=AdvisorChange,
+    told=("present", "last_day", "capacity"),
+    activity=False,
+)
+POOL_TOPICS: Final = {topic.name: topic for topic in (ASSIGNMENT_REQUESTS, ADVISORS)}  # what pools hear of
 OWN: Final = frozenset({ASSIGNMENT_REQUESTS.name, "assignment_answers"})  # written by the engine, at times it decided
 
 Kinds = Mapping[str, Topic]  # the kinds of events that a rule set knows: those of the table, and those it declares
 
 
+def written_topics() -> tuple[str, ...]:
+    """The topics that producers write to: those about clients, in order of rank, and the one about advisors."""
+    return (*inbound_topics(), ADVISORS.name)
+
+
 def inbound_topics() -> tuple[str, ...]:
-    """The topics that producers write to, in order of rank."""
+    """The topics about clients that producers write to, in order of rank."""
     return tuple(name for name in ranks() if name != REROUTED and name not in OWN)
 
 

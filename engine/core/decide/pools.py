@@ -1,4 +1,4 @@
-"""A pool's requests and answers as records: what a request asks for, what is answered.
+"""A pool's requests and answers as records: what a request asks for, what is said of advisors, what is answered.
 
 Enters: a Roster, the pools' states, requests, moments. Leaves: the states, changed; answers as messages.
 Holds: pure. An answer has the same bytes whenever it is published, and its id follows from the request's.
@@ -6,34 +6,50 @@ Holds: pure. An answer has the same bytes whenever it is published, and its id f
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 from collections.abc import MutableMapping
 from typing import Any, Final
 
 import msgspec
 
-from engine.core.assign.choice import Answers, accept, ask, pass_on, pass_time, reconsider, release
-from engine.core.assign.roster import Roster
+from engine.core.assign.choice import Answers, accept, ask, hear, pass_on, pass_time, reconsider, release
+from engine.core.assign.roster import ADVISORS_FILE, Roster
+from engine.core.assign.staff import LEAVE, PLAIN, count
 from engine.core.assign.state import Given, PoolState, Waiting
 from engine.core.contract.events import AssignmentRequest
 from engine.core.contract.message import Message, rfc3339
+from engine.core.contract.outbound import Rejection
+from engine.core.contract.overrides import AdvisorChange
+from engine.core.reading.decode import Rejected, Taken
 
 ANSWERS: Final = "assignment_answers"
+LEAVE_FIELDS: Final = ("leave_from", "leave_until", "stand_in")
+_OF_CLIENTS: Final = (  # texts, and what they are where a pool is meant
+    ("the client's id", "the advisor's pool"),
+    ("a client cannot be deleted this way; send none", "an advisor is taken out of the roster, or has a last_day"),
+    ("a client cannot be deleted this way", "an advisor is taken out of the roster, or has a last_day"),
+    ("client_id", "pool"),
+)
 _json: Final = msgspec.json.Encoder().encode
 
 
-def take(roster: Roster, pools: MutableMapping[str, PoolState], asked: AssignmentRequest) -> list[Message]:
-    """One request; a pool that is new is added."""
+def take(
+    roster: Roster, pools: MutableMapping[str, PoolState], asked: AssignmentRequest | AdvisorChange
+) -> list[Message]:
+    """One request, or what has changed about an advisor; a pool that is new is added."""
     pool = pools.get(asked.client_id)
     if pool is None:
         pool = pools[asked.client_id] = PoolState(asked.client_id, asked.time)
+    if isinstance(asked, AdvisorChange):
+        return _answers(roster, pool, hear(roster, pool, asked.advisor_id, _said(asked), asked.time, asked.event_id))
     about = asked.request_id, asked.client
     if asked.kind == "release":
-        return _answers(pool, release(roster, pool, *about, asked.time))
+        return _answers(roster, pool, release(roster, pool, *about, asked.time))
     if asked.kind == "accepted":
-        return _answers(pool, accept(roster, pool, *about, asked.advisor_id or "", asked.time))
+        return _answers(roster, pool, accept(roster, pool, *about, asked.advisor_id or "", asked.time))
     if asked.kind != "assign":
-        return _answers(pool, pass_on(roster, pool, *about, asked.advisor_id or "", asked.time, asked.kind))
+        return _answers(roster, pool, pass_on(roster, pool, *about, asked.advisor_id or "", asked.time, asked.kind))
     needs = ((skill, int(level)) for skill, _, level in (need.partition(":") for need in asked.needs))
     waiting = Waiting(
         asked.priority,
@@ -45,20 +61,68 @@ def take(roster: Roster, pools: MutableMapping[str, PoolState], asked: Assignmen
         asked.language,
         tuple(needs),
     )
-    return _answers(pool, ask(roster, pool, waiting))
+    return _answers(roster, pool, ask(roster, pool, waiting))
+
+
+def read_change(roster: Roster, found: Taken | Rejected) -> Taken | Rejected:
+    """A record about an advisor, beside the roster: whom it does not have in that pool nothing is said of."""
+    if isinstance(found, Rejected):
+        error = found.error
+        for of_clients, of_pools in _OF_CLIENTS:
+            error = error.replace(of_clients, of_pools)
+        return Rejected(found.reason, error)
+    assert isinstance(found.event, AdvisorChange)
+    return _amiss(roster, found.event) or found
+
+
+def _amiss(roster: Roster, change: AdvisorChange) -> Rejected | None:
+    said = change.model_fields_set
+    if said.isdisjoint((*PLAIN, *LEAVE_FIELDS)):
+        return Rejected(Rejection.MISSING_FIELD, "it says nothing: send present, leave_from, last_day or capacity")
+    if change.leave_from is None and not said.isdisjoint(LEAVE_FIELDS):
+        return Rejected(Rejection.MISSING_FIELD, "leave_from: a leave is known by its first day: send it")
+    if change.leave_from is not None and "leave_until" not in said:
+        return Rejected(Rejection.MISSING_FIELD, "leave_until: send the leave's last day, or null to take it back")
+    if change.leave_from is not None and change.leave_until is not None and change.leave_until < change.leave_from:
+        return Rejected(Rejection.OUT_OF_RANGE, "leave_until: the leave ends before it begins")
+    of_pool = [one.name for one in roster.advisors.get(change.client_id, ())]
+    for field, name in (("advisor_id", change.advisor_id), ("stand_in", change.stand_in)):
+        if name is not None and name not in of_pool:
+            return Rejected(Rejection.UNKNOWN_VALUE, f"{field}: {_unknown(roster, name, of_pool)}")
+    if change.stand_in == change.advisor_id:
+        return Rejected(Rejection.UNKNOWN_VALUE, "stand_in: the advisor's own id: name somebody else of the pool")
+    return None
+
+
+def _unknown(roster: Roster, name: str, of_pool: list[str]) -> str:
+    for pool, advisors in roster.advisors.items():
+        if any(one.name == name for one in advisors):
+            return f"of the pool {pool} in {ADVISORS_FILE}: send it with this pool as key and as pool"
+    close = difflib.get_close_matches(name, of_pool, n=1)
+    meant = f" (is it {close[0]}?)" if close else ""
+    return f"{ADVISORS_FILE} of the active rules has nobody of this id in the pool{meant}: add it, publish, resend"
+
+
+def _said(change: AdvisorChange) -> dict[str, Any]:
+    """What was said, as pools keep it."""
+    said: dict[str, Any] = {name: getattr(change, name) for name in PLAIN if name in change.model_fields_set}
+    if change.leave_from is not None:
+        said[LEAVE + change.leave_from] = change.leave_until and (change.leave_until, change.stand_in)
+    return said
 
 
 def reach(roster: Roster, pool: PoolState, time_ms: int) -> list[Message]:
     """What falls due up to a moment."""
-    return _answers(pool, pass_time(roster, pool, time_ms))
+    return _answers(roster, pool, pass_time(roster, pool, time_ms))
 
 
 def sweep(roster: Roster, pool: PoolState, time_ms: int) -> list[Message]:
     """The roster is another one."""
-    return _answers(pool, reconsider(roster, pool, time_ms))
+    return _answers(roster, pool, reconsider(roster, pool, time_ms))
 
 
-def _answers(pool: PoolState, answers: Answers) -> list[Message]:
+def _answers(roster: Roster, pool: PoolState, answers: Answers) -> list[Message]:
+    count(roster, pool)
     return [_answer(pool.name, request, given) for request, given in answers]
 
 

@@ -17,7 +17,7 @@ from engine.core.assign.state import PoolState
 from engine.core.client.state import ClientState
 from engine.core.contract.events import Event
 from engine.core.contract.message import Message
-from engine.core.contract.topics import ASSIGNMENT_REQUESTS, TOPICS
+from engine.core.contract.topics import ADVISORS, ASSIGNMENT_REQUESTS, TOPICS
 from engine.core.decide import pools
 from engine.core.decide.path import Decided, Due, Input, decide
 from engine.core.firm_time import NEVER_MS
@@ -40,7 +40,8 @@ class Timeline:
     def take(self, topic: str, event: Event) -> Iterator[Decided]:
         """What fell due before the event, then the event."""
         yield from self.reach(event.time)
-        yield from self._settled(self._decided((topic, event)))
+        taken = self._asked(event) if topic == ADVISORS.name else self._decided((topic, event))
+        yield from self._settled(taken)
 
     def reach(self, until_ms: int) -> Iterator[Decided]:
         """Wake every client that is due up to a moment, in the order of time."""
@@ -62,9 +63,7 @@ class Timeline:
                 continue
             for message in decided.messages:
                 if message.topic == ASSIGNMENT_REQUESTS.name:
-                    asked: Any = ASSIGNMENT_REQUESTS.validate(message.value)
-                    answers = pools.take(self.plan.pools.roster, self.pools, asked)
-                    waiting.append(self._answered(self.pools[asked.client_id], answers))
+                    waiting.append(self._asked(ASSIGNMENT_REQUESTS.validate(message.value)))
                 elif message.topic == pools.ANSWERS:
                     waiting.append(self._decided((pools.ANSWERS, TOPICS[pools.ANSWERS].validate(message.value))))
 
@@ -74,6 +73,13 @@ class Timeline:
             if client.due_ms < NEVER_MS:
                 heapq.heappush(self._queue, (client.due_ms, False, client_id))
         return decided
+
+    def _asked(self, asked: Any) -> Decided:
+        """A pool hears of a client or of an advisor."""
+        if self.plan.pools is None or self.pools is None:
+            return Decided()
+        answers = pools.take(self.plan.pools.roster, self.pools, asked)
+        return self._answered(self.pools[asked.client_id], answers)
 
     def _woken(self, name: str, due_ms: int) -> Iterator[Decided]:
         if self.plan.pools is not None and self.pools is not None and self.pools[name].due_ms == due_ms:

@@ -66,6 +66,7 @@ def of_object(topic: Topic, fields: Mapping[str, Any]) -> Found | None:
         return known
     needed = {name for name, field in topic.model.model_fields.items() if field.is_required()}
     said = topic.rank == EVENTS_RANK and "type" in fields  # it says itself what it is
+    said |= topic.model.model_fields["client_id"].alias is not None and bool(_own(topic, fields))  # of a pool
     if not said and (other := _other(topic, fields)) is not None and set(COMMON) <= fields.keys():
         return Rejection.WRONG_TOPIC, _misplaced(other)
     if any(needed & inner.keys() and set(COMMON) & inner.keys() for inner in _inner(fields)):

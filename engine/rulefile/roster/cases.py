@@ -9,20 +9,23 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from engine.core.assign.choice import ask, candidates, pass_time
 from engine.core.assign.roster import Advisor, Assignment, Roster
+from engine.core.assign.staff import LEAVE, PLAIN, hear
 from engine.core.assign.state import Entry, PoolState, Waiting
+from engine.core.contract.overrides import MAX_CAPACITY
 from engine.core.firm_time import day_number, day_start_ms
-from engine.rulefile.roster.read import LANGUAGE, MAX_CAPACITY, MAX_LEVEL, REGIONS, a_day
+from engine.rulefile.roster.read import LANGUAGE, MAX_LEVEL, REGIONS, a_day
 from engine.rulefile.source.document import Mapping, Node, place
 from engine.rulefile.source.fields import DAY_S, IDENTIFIER, Reader
 
 NO_CAPACITY: Final = "no_capacity"
 WAITS: Final = "waits"
-REASONS: Final = ("capacity", "language", "leave", "left", "licence", "region", "skills", "tier")
-KEYS: Final = ("client", "needs", "loads", "has", "waited", "on", "because")
+REASONS: Final = ("absent", "capacity", "language", "leave", "left", "licence", "region", "skills", "tier")
+KEYS: Final = ("client", "needs", "loads", "has", "said", "waited", "on", "because")
+SAID_KEYS: Final = (*PLAIN, "leave_from", "leave_until", "stand_in")
 CLIENT_KEYS: Final = ("tier", "region", "language")
 DAY: Final = "2026-06-01"  # unless the test says another
 HOUR_MS: Final = 3_600_000
@@ -40,6 +43,7 @@ class PoolTest:
     because: tuple[tuple[str, str], ...]  # advisor -> what keeps it
     loads: tuple[tuple[str, int], ...]
     has: str | None  # who has the client already
+    said: tuple[tuple[str, dict[str, Any]], ...]  # advisor -> what the topic advisors said, as pools keep it
     asked: Waiting
     at_ms: int
 
@@ -97,9 +101,27 @@ def _test(
         because=tuple((name, reader.choice(value, REASONS)) for name, value in named("because")),
         loads=tuple((name, reader.integer(value, 0, MAX_CAPACITY)) for name, value in named("loads")),
         has=reader.choice(fields["has"], names) if "has" in fields else None,
+        said=tuple((name, _said(reader, value, names)) for name, value in named("said")),
         asked=asked,
         at_ms=at_ms,
     )
+
+
+def _said(reader: Reader, node: Node, names: tuple[str, ...]) -> dict[str, Any]:
+    fields = reader.mapping(node, (), SAID_KEYS)
+    said: dict[str, Any] = {}
+    if "present" in fields:
+        said["present"] = reader.choice(fields["present"], ("true", "false")) == "true"
+    if "last_day" in fields:
+        said["last_day"] = a_day(reader, fields["last_day"])
+    if "capacity" in fields:
+        said["capacity"] = reader.integer(fields["capacity"], 0, MAX_CAPACITY)
+    if "leave_from" in fields:
+        first = a_day(reader, fields["leave_from"]) or ""
+        until = a_day(reader, fields["leave_until"]) if "leave_until" in fields else None
+        stand_in = reader.choice(fields["stand_in"], names) if "stand_in" in fields else None
+        said[LEAVE + first] = until and (until, stand_in)
+    return said
 
 
 def failure(roster: Roster, test: PoolTest) -> str:
@@ -127,6 +149,8 @@ def _pool(roster: Roster, test: PoolTest) -> PoolState:
     for name, load in loads.items():
         if load:
             pool.enter(f"others of {name}", Entry(name, load, f"others of {name}"))
+    for name, said in test.said:
+        hear(pool, name, said, test.asked.asked_ms, test.name)
     return pool
 
 

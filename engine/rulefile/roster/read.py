@@ -15,6 +15,7 @@ from typing import Final, get_args
 
 from engine.core.assign.roster import Advisor, Assignment, Leave, Pool, Widening
 from engine.core.contract.events import Region
+from engine.core.contract.overrides import MAX_CAPACITY
 from engine.core.language.expressions import BOOL, Scope, number
 from engine.rulefile.source.document import Node, Scalar
 from engine.rulefile.source.fields import DAY_S, IDENTIFIER, TIER, Reader, nearest
@@ -27,7 +28,6 @@ REGIONS: Final[tuple[str, ...]] = get_args(Region)
 DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 MAX_ADVISORS: Final = 20_000
 MAX_POOLS: Final = 500
-MAX_CAPACITY: Final = 100_000
 MAX_LEVEL: Final = 9
 MAX_WEIGHT: Final = 1_000
 LONGEST_WAIT_S: Final = 31 * DAY_S

@@ -5,6 +5,7 @@ Enters: the constants that their reader uses; of a rule set, the names that it d
 
 from __future__ import annotations
 
+from engine.core.contract.overrides import MAX_CAPACITY
 from engine.core.rules.ruleset import RuleSet
 from engine.rulefile.roster import cases, read
 from engine.rulefile.schema.parts import (
@@ -39,7 +40,7 @@ def advisors_schema(rule_set: RuleSet | None) -> Schema:
             choice(pool.name for pool in assignment.pools) if assignment is not None else word(IDENTIFIER),
             "The pool of assignment.yaml.",
         ),
-        "capacity": (number(0, read.MAX_CAPACITY), "How many clients, each by the weight of its tier."),
+        "capacity": (number(0, MAX_CAPACITY), "How many clients, each by the weight of its tier."),
         "regions": (choices(read.REGIONS), "Of clients; any unless said."),
         "languages": (items(word(read.LANGUAGE)), "Of clients; any unless said."),
         "tiers": (tiers, "Of clients; any unless said."),
@@ -87,6 +88,15 @@ def _test(rule_set: RuleSet | None) -> Schema:
         "region": (choice(read.REGIONS), "Not known unless said."),
         "language": (word(read.LANGUAGE), "Not known unless said."),
     }
+    day: Schema = {"type": "string", "pattern": f"^{read.DAY.pattern}$"}
+    said: Keys = {
+        "present": ({"type": "boolean"}, "false: no new clients come."),
+        "last_day": (day, "With the firm."),
+        "capacity": (number(0, MAX_CAPACITY), "Instead of the file's."),
+        "leave_from": (day, "The first day of a leave, by which it is known."),
+        "leave_until": (day, "Its last day; there is no such leave unless said."),
+        "stand_in": (word(read.ADVISOR), "Who has the clients meanwhile."),
+    }
     advisor, advisors = word(read.ADVISOR), read.ADVISOR
     assignment = rule_set.assignment if rule_set is not None else None
     pool = choice(pool.name for pool in assignment.pools) if assignment is not None else word(IDENTIFIER)
@@ -95,10 +105,11 @@ def _test(rule_set: RuleSet | None) -> Schema:
         "pool": (pool, "The pool that is asked."),
         "client": (mapping(client, (), cases.CLIENT_KEYS), "Who asks."),
         "needs": (named(IDENTIFIER, number(1, read.MAX_LEVEL)), "Skill -> level."),
-        "loads": (named(advisors, number(0, read.MAX_CAPACITY)), "What advisors have already; nothing unless said."),
+        "loads": (named(advisors, number(0, MAX_CAPACITY)), "What advisors have already; nothing unless said."),
         "has": (advisor, "Who has the client already, within that load."),
+        "said": (named(advisors, mapping(said, (), cases.SAID_KEYS)), "What the topic advisors said of them."),
         "waited": (duration("mhd"), "For how long the request waits; it has just come unless said."),
-        "on": ({"type": "string", "pattern": f"^{read.DAY.pattern}$"}, f"The day; {cases.DAY} unless said."),
+        "on": (day, f"The day; {cases.DAY} unless said."),
         "expect": (advisor, "The advisor, no_capacity, or waits."),
         "because": (named(advisors, choice(cases.REASONS)), "What keeps others."),
     }

@@ -17,12 +17,13 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import IncompatibleBrokerVersion, TopicAlreadyExistsError, for_code
 
 from engine.core.contract.topics import (
-    ASSIGNMENT_REQUESTS,
     DEAD_LETTERS,
     OWN,
+    POOL_TOPICS,
     REROUTED,
     inbound_topics,
     intake_topics,
+    written_topics,
 )
 from engine.runtime import clients as clients_
 from engine.runtime.clients import Clients
@@ -68,7 +69,7 @@ def needed(settings: Settings) -> list[Needed]:
     return [
         *(
             Needed(settings.topic(t), None, {**kept, "message.timestamp.type": "LogAppendTime"})
-            for t in (*inbound_topics(), *sorted(OWN))
+            for t in (*written_topics(), *sorted(OWN))
         ),
         # rerouted records keep their original time, whatever their topic took; the topic is part of the input, so it
         # is kept as long
@@ -154,7 +155,7 @@ async def largest_record(settings: Settings, clients: Clients, name: str) -> int
 
 async def doubtful(settings: Settings, clients: Clients) -> list[tuple[str, str]]:
     """Inbound topics whose settings let events be lost or misdated, with a warning; none where they cannot be read."""
-    names = [settings.topic(topic) for topic in inbound_topics()]
+    names = [settings.topic(topic) for topic in written_topics()]
     try:
         values = await _configs(settings, clients, names)
     except (Refused, Unavailable) as error:
@@ -187,7 +188,7 @@ async def create(
 
 async def partition_count(settings: Settings, clients: Clients) -> int:
     """Partitions of the inbound topics and the ledger. Raises Refused when any topic is missing, or these differ."""
-    names = {topic: settings.topic(topic) for topic in (*intake_topics(), ASSIGNMENT_REQUESTS.name)}
+    names = {topic: settings.topic(topic) for topic in (*intake_topics(), *POOL_TOPICS)}
     wanted = [*names.values(), settings.ledger_topic]
     everything = [*wanted, settings.rule_set_topic, *(settings.topic(t) for t in PUBLISHED)]
     found = await partition_counts(settings, clients, everything)

@@ -1,6 +1,6 @@
 """How loaded the pools of advisors are, as metrics of the worker that has their partitions.
 
-Enters: what Redis shows of pools, capacities of the roster, a moment. Leaves: gauges by pool.
+Enters: what Redis shows of pools, a moment. Leaves: gauges by pool.
 Holds: a pool is shown by one worker; one that it gives away is gone with its next look.
 """
 
@@ -14,11 +14,12 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from engine.core.contract.events import parse_time_ms
 
-FIELDS: Final = ("clients", "load", "waiting", "waits_since")
+FIELDS: Final = ("clients", "load", "capacity", "absent", "waiting", "waits_since")
 _GAUGES: Final = {
     "clients": "Clients in the pool's book.",
     "load": "What they take of the capacity, by the weights of their tiers.",
     "capacity": "Of all advisors of the pool together.",
+    "absent": "Advisors whom the topic advisors says are absent.",
     "waiting": "Requests that nobody could take yet.",
     "waits_seconds": "How long the oldest of them has waited.",
 }
@@ -29,14 +30,11 @@ class PoolGauges(Collector):
         self._shown: dict[str, dict[str, float]] = {}  # by pool
         registry.register(self)
 
-    def show(self, found: Mapping[str, Mapping[str, str]], capacity: Mapping[str, int], now_ms: int) -> None:
+    def show(self, found: Mapping[str, Mapping[str, str]], now_ms: int) -> None:
         """`found`: FIELDS of each pool of this worker that was ever asked."""
         self._shown = {
             name: {
-                "clients": float(fields["clients"]),
-                "load": float(fields["load"]),
-                "capacity": float(capacity.get(name, 0)),
-                "waiting": float(fields["waiting"]),
+                **{what: float(fields[what]) for what in _GAUGES if what in fields},
                 "waits_seconds": _seconds_since(fields["waits_since"], now_ms),
             }
             for name, fields in found.items()

@@ -254,8 +254,7 @@ class Worker:
             partitions = {name: share.partitions.of(name) for name in advisors}
             mine = {name: number for name, number in partitions.items() if number in here}
             found = await shown_of_pools(self._redis, share.settings.scope, mine, FIELDS)
-            capacity = {name: sum(one.capacity for one in of_pool) for name, of_pool in advisors.items()}
-            self._metrics.pools.show(found, capacity, self._clients.wall_ms())
+            self._metrics.pools.show(found, self._clients.wall_ms())
 
     async def _check_redis(self) -> None:
         """What Redis forgot is refused while a worker runs, too: the operator must choose the backup."""
