@@ -16,7 +16,7 @@ from ruamel.yaml.scalarstring import LiteralScalarString
 
 from engine.core.contract import events, outbound
 from engine.core.contract.outbound import CARE, CARED_KINDS, RETRACTION, TOPIC_OF_KIND
-from engine.core.contract.topics import DEAD_LETTERS, EVENTS
+from engine.core.contract.topics import ADVISORS, DEAD_LETTERS, EVENTS
 
 Schema = dict[str, Any]
 
@@ -92,7 +92,10 @@ def document(
                 message = {"summary": _summary(own), **_json(_put(named, schemas))}
                 add(topic, named["title"], "receive", said, message)
         else:
-            add(topic, schema["title"], "receive", said, _json(_put(schema, schemas)))
+            message = _json(_put(schema, schemas))
+            if topic == ADVISORS.name:
+                message["bindings"] = _bindings({"type": "string", "description": "The advisor's pool, UTF-8."})
+            add(topic, schema["title"], "receive", said, message)
     kind_of = {topic: kind for kind, topic in TOPIC_OF_KIND.items()}
     for topic, schema in sent.items():
         name = schema["title"]
