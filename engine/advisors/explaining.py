@@ -206,7 +206,7 @@ def lines(found: Account) -> Iterator[str]:
     yield f"  asked {firm_time(asked.asked_ms)} of pool {found.pool}, with priority {asked.priority}"
     yield f"  {_outcome(found)}, by rule set {found.rule_set[:12]}"
     if not found.candidates:
-        yield "  nobody of advisors.yaml takes clients of this pool"
+        yield "  nobody of advisors.yaml or advisors.csv takes clients of this pool"
     for one in found.candidates:
         yield f"    {one.advisor.name}: {_verdict(found, one)}"
 

@@ -67,11 +67,11 @@ LEAVE = {"leave_from": "2026-02-20", "leave_until": "2026-02-21"}
         (record(leave_until="2026-02-21"), "missing_field", "leave_from: a leave is known by its first day: send it"),
         (record(leave_from="2026-02-20"), "missing_field", "leave_until: send the leave's last day, or null to take"),
         (record(**LEAVE | {"leave_until": "2026-02-19"}), "out_of_range", "leave_until: the leave ends before it begi"),
-        (record(**LEAVE, stand_in="cy"), "unknown_value", "stand_in: of the pool rest in advisors.yaml: send it with"),
+        (record(**LEAVE, stand_in="cy"), "unknown_value", "stand_in: of the pool rest by advisors.yaml or .csv: send"),
         (record(**LEAVE, stand_in="ann"), "unknown_value", "stand_in: the advisor's own id: name somebody else"),
-        (record(advisor="ana", present=False), "unknown_value", "advisor_id: advisors.yaml of the active rules has "
-         "nobody of this id in the pool (is it ann?): add it, publish, resend"),
-        (record(advisor="cy", present=False), "unknown_value", "advisor_id: of the pool rest in advisors.yaml: send"),
+        (record(advisor="ana", present=False), "unknown_value", "advisor_id: neither advisors.yaml nor .csv of the "
+         "active rules has this id in the pool (is it ann?): add it, publish, resend"),
+        (record(advisor="cy", present=False), "unknown_value", "advisor_id: of the pool rest by advisors.yaml or .csv"),
         (record(pool="west", present=False), "key_mismatch", "the record's key is not its pool; key every record by "),
         ({"event_id": "e", "time": h(0), "advisor_id": "ann"}, "missing_field", "pool"),
         ({"client_id": "east", "event_id": "e", "time": h(0), "advisor_id": "ann"}, "missing_field", "pool"),

@@ -6,7 +6,9 @@ import pytest
 from jsonschema import Draft7Validator
 
 from engine.core.assign.roster import Advisor, Leave, Widening
+from engine.core.plan.compile import compile_rule_set
 from engine.core.rules.ruleset import RuleSet
+from engine.processors.assignment import ASSIGNMENT as ASSIGNMENT_OF
 from engine.rulefile.lint.lint import lint
 from engine.rulefile.read.load import load
 from engine.rulefile.report.trial import failure_lines
@@ -251,3 +253,85 @@ def test_diff_says_who_goes_on_leave():
     (found,) = differences(old, new)
     assert (found.what, found.name, found.change) == ("advisor", '"adv-8"', "changed")
     assert "adv-7" in " ".join(found.lines)
+
+
+SHEET = """\
+advisor;pool;capacity;regions;languages;tiers;skills;licence_until;last_day;leave_from;leave_until;stand_in
+li-na;east;120;east | west;zh | no;A;funds:3 | tax:1;2027-06-30;;;;
+adv-7;rest;40;;;;;;;;;
+adv-8;rest;4;;;;;;2026-12-31;2026-12-01;2026-12-14;adv-7
+"""
+THE_SAME = """\
+advisors:
+  li-na: {pool: east, capacity: 120, regions: [east, west], languages: [zh, "no"], tiers: [A], skills: {funds: 3, tax: 1}, licence_until: 2027-06-30}
+  adv-7: {pool: rest, capacity: 40}
+  adv-8: {pool: rest, capacity: 4, last_day: 2026-12-31, leave: [{from: 2026-12-01, until: 2026-12-14, stand_in: adv-7}]}
+"""  # noqa: E501
+
+
+def of_rows(sheet: str = SHEET, advisors: str = "", **more: str) -> dict[str, str]:
+    return files(advisors, **more) | {"advisors.csv": sheet}
+
+
+def test_rows_say_the_same_as_yaml():
+    old, new = good(files(THE_SAME)), good(of_rows())
+    assert new.advisors == old.advisors
+    assert differences(old, new) == differences(new, old) == []
+    assert ASSIGNMENT_OF.swept_by(compile_rule_set(old)) == ASSIGNMENT_OF.swept_by(compile_rule_set(new))
+    commas = SHEET.replace(";", ",")
+    assert good(of_rows(commas)).advisors == old.advisors
+    assert good(of_rows(SHEET.replace(" | ", "|"))).advisors == old.advisors
+
+
+def test_each_advisor_is_in_one_of_the_two():
+    first, *others = THE_SAME.splitlines(keepends=True)
+    both = of_rows("".join(SHEET.splitlines(keepends=True)[:2]), first + "".join(others[1:]))
+    assert good(both).advisors == good(of_rows()).advisors
+    (problem,) = problems_of(of_rows(SHEET, first + others[1]))
+    assert str(problem) == 'advisors.csv:3:1: advisor "adv-7" twice; first at advisors.yaml:2:3; keep one of them'
+    (change,) = differences(good(of_rows()), good(of_rows(SHEET.replace(";120;", ";90;"))))
+    assert str(change) == 'advisor "li-na":\n  capacity: 120 becomes 90'
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        (";tiers;", ";tier;", 'advisors.csv:1:41: unknown column "tier"; did you mean "tiers"?'),
+        ("advisor;pool;capacity", "advisor;pool;last_day", 'advisors.csv:1:68: column "last_day" twice; give each '),
+        ("advisor;", "name;", 'advisors.csv:1:1: unknown column "name"; '),
+        (";120;", ";;", "advisors.csv:2:1: missing key capacity; add it"),
+        (";120;", ";many;", 'advisors.csv:2:12: not a number: "many"; '),
+        ("li-na;east", ";east", "advisors.csv:2:1: empty value; write one value"),
+        ("li-na;east", "li-na;nowhere", 'advisors.csv:2:7: unknown value "nowhere"; '),
+        ("east | west", "east | moon", 'advisors.csv:2:23: unknown value "moon"; '),
+        ("zh | no", "zh | no-NO", 'advisors.csv:2:33: not a name: "no-NO"; write a language without its region'),
+        ("funds:3 | tax:1", "funds:3 | tax", 'advisors.csv:2:48: no level in "tax"; write each skill once with its '),
+        ("funds:3 | tax:1", "funds:3 | funds:1", 'advisors.csv:2:48: skill "funds" twice; '),
+        ("funds:3", "funds:10", "advisors.csv:2:44: 10 is out of range; write a whole number from 1 to 9"),
+        ("2027-06-30", "2027/6/30", 'advisors.csv:2:54: not a day: "2027/6/30"; write it as 2027-06-30'),
+        ("2026-12-14;adv-7", "2026-11-14;adv-7", "advisors.csv:4:30: a leave that ends before it begins"),
+        (
+            "2026-12-14;adv-7",
+            ";adv-7",
+            "advisors.csv:4:30: a leave without its first or its last day; write leave_from and leave_until",
+        ),
+        ("2026-12-14;adv-7", "2026-12-14;li-na", 'advisors.csv:4:1: "li-na" cannot stand in for adv-8; '),
+        ("li-na;east;120;", "li-na;east;120;;", "advisors.csv:2:1: row of 13 cells; the header has 12"),
+        ("li-na;", "adv-7;", 'advisors.csv:3:1: advisor "adv-7" twice; first at advisors.csv:2:1; keep one of them'),
+    ],
+)
+def test_what_is_wrong_in_a_row_is_said_at_its_cell(before: str, after: str, said: str):
+    assert before in SHEET
+    found = [str(problem) for problem in problems_of(of_rows(SHEET.replace(before, after, 1)))]
+    assert said in [one[: len(said)] for one in found], found
+
+
+def test_a_published_list_of_this_name_stays_one():
+    of_old = files("", "") | {
+        "advisors.csv": "who\nadv-1\n",
+        "definitions.yaml": "lists:\n  people: {file: advisors.csv, column: who}\n",
+    }
+    rule_set = load(of_old, published=True)
+    assert isinstance(rule_set, RuleSet), rule_set
+    assert rule_set.advisors == ()
+    assert not isinstance(load(of_old), RuleSet)

@@ -62,6 +62,13 @@ def test_the_manual_shows_who_is_absent() -> None:
     assert "```\n" + "\n".join(shown) + "\n```" in PAGE
 
 
+def test_the_manual_s_rows_are_read() -> None:
+    (rows,) = re.findall(r"```csv\n(.*?)```", PAGE, re.DOTALL)
+    rule_set = good(files(BLOCKS[0], BLOCKS[1], rules="rules: []\n") | {"advisors.csv": rows})
+    (wu,) = [one for one in rule_set.advisors if one.name == "wu"]
+    assert (wu.skills, wu.leave[0].stand_in) == ((("funds", 2), ("tax", 1)), "li-na")
+
+
 def test_the_manual_s_tests_hold() -> None:
     advisors, assignment, tests = BLOCKS[:3]
     report = run_tests(good(files(advisors, assignment + tests, rules="rules: []\n")))

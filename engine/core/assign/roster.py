@@ -13,6 +13,7 @@ from typing import Any, Final
 from engine.core.language.types import Expression
 
 ADVISORS_FILE: Final = "advisors.yaml"
+ADVISORS_SHEET: Final = "advisors.csv"  # the same as rows; each advisor is in one of the two
 ASSIGNMENT_FILE: Final = "assignment.yaml"
 
 

@@ -97,10 +97,12 @@ def _amiss(roster: Roster, change: AdvisorChange) -> Rejected | None:
 def _unknown(roster: Roster, name: str, of_pool: list[str]) -> str:
     for pool, advisors in roster.advisors.items():
         if any(one.name == name for one in advisors):
-            return f"of the pool {pool} in {ADVISORS_FILE}: send it with this pool as key and as pool"
+            return f"of the pool {pool} by {ADVISORS_FILE} or .csv: send it with this pool as key and as pool"
     close = difflib.get_close_matches(name, of_pool, n=1)
     meant = f" (is it {close[0]}?)" if close else ""
-    return f"{ADVISORS_FILE} of the active rules has nobody of this id in the pool{meant}: add it, publish, resend"
+    return (
+        f"neither {ADVISORS_FILE} nor .csv of the active rules has this id in the pool{meant}: add it, publish, resend"
+    )
 
 
 def _said(change: AdvisorChange) -> dict[str, Any]:

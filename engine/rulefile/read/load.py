@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from engine.core.assign.roster import ADVISORS_FILE, ASSIGNMENT_FILE, Advisor, Assignment
+from engine.core.assign.roster import ADVISORS_FILE, ADVISORS_SHEET, ASSIGNMENT_FILE, Advisor, Assignment
 from engine.core.language.expressions import Scope
 from engine.core.rules.business_days import CALENDAR_FILE, answered_by
 from engine.core.rules.day_lists import inferred
@@ -43,7 +43,7 @@ from engine.rulefile.read.policy import check_names, read_policy
 from engine.rulefile.read.rules import read_rules
 from engine.rulefile.read.tables import products_file, read_answers, read_not_while, read_suitability
 from engine.rulefile.roster.cases import read_pool_tests
-from engine.rulefile.roster.read import read_advisors, read_assignment
+from engine.rulefile.roster.read import in_sheet, in_yaml, read_advisors, read_assignment
 from engine.rulefile.source.characters import MAX_BYTES
 from engine.rulefile.source.csv_file import SUFFIX, Sheets
 from engine.rulefile.source.document import Node, Scalar, place, read_document
@@ -204,7 +204,9 @@ def load(
         for name in sorted(defining, key=lambda name: (name != DEFINITIONS, name)):
             declared = read_definitions(readers[name], roots[name], known_on, sheets, declared)
     told = products_file(roots.get(POLICY_FILE))
-    lists = [name for name in sheets.names if name != told]
+    listed = {told, *sheets.read}  # a set that was published may have a list of this name
+    in_rows = ADVISORS_SHEET in files and not (published and ADVISORS_SHEET in listed)
+    lists = [name for name in sheets.names if name != told and not (in_rows and name == ADVISORS_SHEET)]
     if not any(map(DEFINING.fullmatch, files)) and lists:
         unsure.any_name = True
         remedy = f"add it: it says what {', '.join(lists)} holds, or remove what it says nothing of"
@@ -239,9 +241,11 @@ def load(
     advisors: tuple[Advisor, ...] = ()
     if assigns:
         assignment = read_assignment(readers[ASSIGNMENT_FILE], roots[ASSIGNMENT_FILE], scopes[None])
-    if rostered:
+    if rostered or in_rows:
         pools = [pool.name for pool in assignment.pools] if assignment is not None else []
-        advisors = read_advisors(readers[ADVISORS_FILE], roots[ADVISORS_FILE], pools, tiers.names)
+        entries = in_yaml(readers[ADVISORS_FILE], roots[ADVISORS_FILE]) if rostered else []
+        entries += in_sheet(sheets.named(ADVISORS_SHEET)) if in_rows else []
+        advisors = read_advisors(entries, pools, tiers.names)
     if assignment is not None:
         read_pool_tests(readers[ASSIGNMENT_FILE], roots[ASSIGNMENT_FILE], assignment, advisors, tiers.names)
     pauses: Pauses = ((), ())

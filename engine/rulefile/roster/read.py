@@ -1,6 +1,6 @@
-"""Reads advisors.yaml and assignment.yaml: who takes clients, and by what.
+"""Reads advisors.yaml, advisors.csv and assignment.yaml: who takes clients, and by what.
 
-Enters: the files' root nodes, the names that conditions can use. Leaves: Advisors by name, an Assignment.
+Enters: the files' root nodes, the sheet, the names that conditions can use. Leaves: Advisors by name, an Assignment.
 Holds: an advisor is of a pool that there is, a pool's team is one of teams.yaml where there is one; a step of
 the wait lies before its end.
 """
@@ -10,18 +10,26 @@ from __future__ import annotations
 import datetime as dt
 import itertools
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Final, get_args
 
 from engine.core.assign.roster import Advisor, Assignment, Leave, Pool, Widening
 from engine.core.contract.events import Region
 from engine.core.contract.overrides import MAX_CAPACITY
 from engine.core.language.expressions import BOOL, Scope, number
-from engine.rulefile.source.document import Node, Scalar
+from engine.rulefile.source.csv_file import Sheet, where
+from engine.rulefile.source.document import Listing, Mapping, Node, Scalar
 from engine.rulefile.source.fields import DAY_S, IDENTIFIER, TIER, Reader, nearest
 
 ADVISOR: Final = ("[A-Za-z0-9][A-Za-z0-9._-]*", "the id that other systems know the advisor by, such as adv-7")
 LANGUAGE: Final = ("[a-z]{2,3}", "a language without its region, such as zh or en")
+LEAVE_COLUMNS: Final = {"leave_from": "from", "leave_until": "until", "stand_in": "stand_in"}
+COLUMNS: Final = (
+    *("advisor", "pool", "capacity", "regions", "languages", "tiers", "skills", "licence_until", "last_day"),
+    *LEAVE_COLUMNS,
+)
+QUOTED: Final = '"'  # no part of a cell is what YAML takes for true or for nothing
+PART: Final = re.compile(r"[^\s|]+")
 ADVISOR_KEYS: Final = ("regions", "languages", "tiers", "skills", "licence_until", "leave", "last_day")
 POOL_KEYS: Final = ("needs", "widen", "give_up", "accept")
 REGIONS: Final[tuple[str, ...]] = get_args(Region)
@@ -31,6 +39,7 @@ MAX_POOLS: Final = 500
 MAX_LEVEL: Final = 9
 MAX_WEIGHT: Final = 1_000
 LONGEST_WAIT_S: Final = 31 * DAY_S
+Entry = tuple[Reader, Scalar, Node]  # who reports faults; an advisor, and what is said of it
 
 
 def read_assignment(reader: Reader, root: Node, scope: Scope) -> Assignment:
@@ -78,14 +87,78 @@ def _widening(reader: Reader, node: Node) -> Widening:
     return Widening(waited_s, reader.integer(fields.get("by"), 1, MAX_LEVEL))
 
 
-def read_advisors(reader: Reader, root: Node, pools: Collection[str], tiers: Collection[str]) -> tuple[Advisor, ...]:
-    """By name."""
+def in_yaml(reader: Reader, root: Node) -> list[Entry]:
+    """What advisors.yaml says of each."""
     entries = reader.entries(reader.mapping(root, ("advisors",)).get("advisors"))
+    return [(reader, key, node) for key, node in entries]
+
+
+def in_sheet(sheet: Sheet | None) -> list[Entry]:
+    """What advisors.csv says of each, as advisors.yaml would: a row is a mapping, an empty cell says nothing."""
+    if sheet is None:
+        return []
+    reader, columns = sheet.reader, [cell.value for cell in sheet.header]
+    faults = reader.faults
+    for cell in sheet.header:
+        if cell.value not in COLUMNS:
+            reader.wrong(cell, f'unknown column "{cell.value[:40]}"', nearest(cell.value, COLUMNS))
+    for name in ("advisor", "pool", "capacity"):
+        if name not in columns:
+            reader.problem(sheet.header[-1], f"no column {name}", "add it: each advisor has one")
+    if reader.faults != faults:
+        return []
+    entries: list[Entry] = []
+    for row in sheet.rows:
+        cells = dict(zip(columns, row, strict=True))
+        said = {name: (cell, _in_cell(reader, name, cell)) for name, cell in cells.items() if cell.value}
+        said.pop("advisor", None)
+        leave = {key: said.pop(name) for name, key in LEAVE_COLUMNS.items() if name in said}
+        if leave:
+            at = next(iter(leave.values()))[0]
+            if not {"from", "until"} <= leave.keys():
+                reader.problem(at, "a leave without its first or its last day", "write leave_from and leave_until")
+                continue
+            said["leave"] = at, Listing(at.index, [Mapping(at.index, leave)])
+        entries.append((reader, cells["advisor"], Mapping(row[0].index, said)))
+    return entries
+
+
+def _in_cell(reader: Reader, name: str, cell: Scalar) -> Node:
+    """What advisors.yaml has a list or a mapping for."""
+    if name not in ("regions", "languages", "tiers", "skills"):
+        return cell
+    parts = [
+        Scalar(cell.index + found.start(), cell.index + found.end(), found[0], QUOTED)
+        for found in PART.finditer(cell.value)
+    ]
+    if name != "skills":
+        return Listing(cell.index, list(parts))
+    skills = Mapping(cell.index)
+    for part in parts:
+        skill, between, level = part.value.partition(":")
+        if not between or skill in skills.entries:
+            said = f'skill "{skill[:40]}" twice' if between else f'no level in "{part.value[:40]}"'
+            reader.problem(part, said, "write each skill once with its level, such as funds:3 | tax:1")
+            continue
+        start = part.index + len(skill) + 1
+        skills.entries[skill] = Scalar(part.index, start - 1, skill, ""), Scalar(start, part.end, level, "")
+    return skills
+
+
+def read_advisors(entries: Sequence[Entry], pools: Collection[str], tiers: Collection[str]) -> tuple[Advisor, ...]:
+    """By name."""
     if len(entries) > MAX_ADVISORS:
-        reader.problem(entries[MAX_ADVISORS][0], f"{len(entries)} advisors", f"declare at most {MAX_ADVISORS}")
-    found = [_advisor(reader, key, node, tuple(sorted(pools)), tuple(sorted(tiers))) for key, node in entries]
+        reader, key, _ = entries[MAX_ADVISORS]
+        reader.problem(key, f"{len(entries)} advisors", f"declare at most {MAX_ADVISORS}")
+    found, placed = [], dict[str, str]()
+    for reader, key, node in entries:
+        one = _advisor(reader, key, node, tuple(sorted(pools)), tuple(sorted(tiers)))
+        if one.name and one.name in placed:
+            reader.problem(key, f'advisor "{one.name}" twice', f"first at {placed[one.name]}; keep one of them")
+        placed.setdefault(one.name, where(reader, key))
+        found.append(one)
     pool_of = {one.name: one.pool for one in found}
-    for one, (_, node) in zip(found, entries, strict=True):
+    for one, (reader, _, node) in zip(found, entries, strict=True):
         for leave in one.leave:
             if leave.stand_in is not None and (leave.stand_in == one.name or pool_of.get(leave.stand_in) != one.pool):
                 remedy = "name somebody else of the pool"

@@ -59,6 +59,10 @@ class Sheets:
             remedy = f'did you mean "{meant[0]}"?' if meant else "put it beside this one"
             reader.problem(node, f"no file {name}", remedy)
             return None
+        return self.named(name)
+
+    def named(self, name: str) -> Sheet | None:
+        """A file that there is; None after a fault."""
         if name not in self.read:
             text = self.files[name]
             self.read[name] = _sheet(Reader(name, text, self.unsure, self.problems))
