@@ -259,10 +259,10 @@ def rebuild(file: Path | None, as_json: bool, settings_file: Path | None, **give
     settings = load_settings(settings_file, **given)
     with progressing("rebuild") as moved:
         rebuilt = run_to_the_end(
-            _with_redis(settings, lambda clients, redis: snapshots.rebuild(settings, clients, redis, file, moved))
+            _with_redis(settings, lambda clients, redis: snapshots.rebuild_all(settings, clients, redis, file, moved))
         )
-    counted = {"clients": rebuilt.clients, "units": rebuilt.units}
-    answer(as_json, counted, [f"{what} {count}" for what, count in counted.items()])
+    counted = {"clients": rebuilt.clients, "units": rebuilt.units, "pools": rebuilt.pools}
+    answer(as_json, counted, [f"{what} {count}" for what, count in counted.items() if count or what != "pools"])
 
 
 @commands.command()

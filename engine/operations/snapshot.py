@@ -19,12 +19,14 @@ import msgpack
 from aiokafka import TopicPartition
 from aiokafka.admin.records_to_delete import RecordsToDelete
 
+from engine.processors.assignment import ASSIGNMENT
 from engine.processors.engagement import ENGAGEMENT
 from engine.processors.opening import open_partition
 from engine.runtime.clients import Clients
 from engine.runtime.errors import Fenced, Refused, Surprised, Unavailable
 from engine.runtime.formats import SNAPSHOT_FORMAT, check_readable
 from engine.runtime.kafka import topics
+from engine.runtime.kafka.connection import partition_counts
 from engine.runtime.kafka.log import KafkaLog
 from engine.runtime.protocol import ledger, writes
 from engine.runtime.protocol.partition import Partition
@@ -222,6 +224,29 @@ def _rows(path: Path) -> Iterator[Any]:
 class Rebuilt:
     clients: int = 0
     units: int = 0
+    pools: int = 0  # of advisors
+
+
+async def rebuild_all(
+    settings: Settings,
+    clients: Clients,
+    redis: AnyRedis,
+    path: Path | None,
+    moved: Moved = lambda done, of: None,
+) -> Rebuilt:
+    """Clients by `rebuild`; before them the pools of advisors, if there are any and Redis has none, from their whole
+    ledger. What was interrupted can be run again.
+    """
+    pools = settings.scoped(ASSIGNMENT.name, ASSIGNMENT.suffix)
+    partitions = (await partition_counts(pools, clients, [pools.ledger_topic])).get(pools.ledger_topic)
+    decided = partitions and not await topics.ledger_is_empty(pools, clients, partitions)
+    first = Rebuilt()
+    if decided and not await is_pinned(redis, pools.scope):
+        first = await rebuild(settings, clients, redis, None, moved, ASSIGNMENT)
+        if await is_pinned(redis, settings.scope):
+            return Rebuilt(0, first.units, first.clients)
+    rebuilt = await rebuild(settings, clients, redis, path, moved)
+    return Rebuilt(rebuilt.clients, first.units + rebuilt.units, first.clients)
 
 
 async def rebuild(

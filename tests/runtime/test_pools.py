@@ -80,6 +80,8 @@ class Engine:
     redis: Redis
     producer: AIOKafkaProducer
     port: str
+    worker: subprocess.Popen[bytes]
+    env: dict[str, str]
 
     def shows(self, scope: str, key: str) -> dict[str, str]:
         number = partitioner(PARTITIONS)(key.encode())
@@ -119,7 +121,7 @@ async def running(rules: Path) -> AsyncIterator[Engine]:
         with subprocess.Popen([sys.executable, "-m", "engine.cli", "run"], env=env) as worker:
             try:
                 async with AIOKafkaProducer(bootstrap_servers=kafka.address) as producer:
-                    yield Engine(settings, Redis.from_url(server.url), producer, port)
+                    yield Engine(settings, Redis.from_url(server.url), producer, port, worker, env)
             finally:
                 worker.terminate()
         assert worker.returncode == 0
@@ -173,6 +175,38 @@ async def test_a_client_is_handed_over_and_then_declined(tmp_path: Path) -> None
         answers = await _records(engine.settings.kafka, "assignment_answers", 3)
         told = [(one["outcome"], one.get("why"), one.get("advisor_id")) for one in answers]
         assert told == [("assigned", None, "ann"), ("moved", "handover", "bob"), ("no_capacity", "declined", None)]
+
+
+async def test_an_emptied_redis_gets_its_pools_back(tmp_path: Path) -> None:
+    async with running(write_rules(tmp_path, "advisors:\n  ann: {pool: all, capacity: 2}\n")) as engine:
+        await engine.send("logins", "c1", channel="app")
+        await until(lambda: engine.advisor("c1") == "ann")
+        await until(lambda: engine.load() == "1")
+        engine.worker.terminate()
+        assert engine.worker.wait(LIMIT_S) == 0
+        before = _states(engine.redis)
+        assert len(before) == 2
+        engine.redis.flushall()
+        told = await _rebuild(engine)
+        assert (told["clients"], told["pools"], _states(engine.redis)) == (1, 1, before)
+        for key in engine.redis.keys("{engage-assignment*"):  # as a rebuild of an earlier engine left it
+            engine.redis.delete(key)
+        assert (await _rebuild(engine))["pools"] == 1
+        assert _states(engine.redis) == before
+
+
+def _states(redis: Redis) -> dict[bytes, bytes]:
+    keys: Any = redis.keys("*:client:*")
+    return {key: redis.hget(key, "state") for key in keys}  # type: ignore[misc]
+
+
+async def _rebuild(engine: Engine) -> dict[str, int]:
+    command = (sys.executable, "-m", "engine.cli", "rebuild", "--json")
+    process = await asyncio.create_subprocess_exec(*command, env=engine.env, stdout=subprocess.PIPE)
+    out, _ = await process.communicate()
+    assert process.returncode == 0
+    found: dict[str, int] = json.loads(out)
+    return found
 
 
 def _of_pool(port: str, **wanted: str) -> dict[str, str]:
