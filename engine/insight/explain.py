@@ -16,7 +16,7 @@ from engine.core.client import accounts, consents, overrides
 from engine.core.client.items import ABOUT, ITEM_STATES, KEY, OVER, STATE, TAKEN, is_cared_for, noted
 from engine.core.client.state import ClientState
 from engine.core.contract.outbound import Outcome
-from engine.core.decide.messages import audience_of
+from engine.core.decide.messages import whose
 from engine.core.decide.occasions import first_step
 from engine.core.firm_time import DAY_MS, NEVER_MS
 from engine.core.learn.care import upcoming
@@ -79,6 +79,7 @@ class Explanation:
     stopped: Outcome | None  # what of the contact policy would stop it now
     channel: str
     audience: str  # who acts: the team, in place of an advisor whom the client does not have
+    owner: str  # the department whose team it is
     until_ms: int | None  # when what stops it ends, if that is known
     told: tuple[tuple[str, Any], ...]  # the numbers of what would stop it
     decided: str  # by whom and why, if staff or the client stop it
@@ -125,6 +126,7 @@ class Explainer:
         term = _term(self.part(rule, trigger), client, event, move, open_names)
         compiled = self._compiled(trigger)[rule.id]
         verdict = judge(self.plan, client, Match(compiled, event, move))
+        audience, owner, _ = whose(self.plan, rule, client)
         return Explanation(
             rule=rule,
             trigger=trigger,
@@ -134,7 +136,8 @@ class Explainer:
             all_tried=flipper.complete,
             stopped=None if isinstance(verdict, Send) else verdict.reason,
             channel=verdict.channel,
-            audience=audience_of(rule, client),
+            audience=audience,
+            owner=owner,
             until_ms=None if isinstance(verdict, Send) else verdict.until_ms,
             told=() if isinstance(verdict, Send) else verdict.told,
             decided=_decided(self.plan, verdict, compiled, client),

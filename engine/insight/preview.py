@@ -117,7 +117,7 @@ def _acts(step: dict[str, Any]) -> str:
 def _to(action: dict[str, Any]) -> str:
     if action["audience"] == "client":
         return f"by {action['channel']}"
-    return f"for advisor {action['advisor_id']}" if action["audience"] == "advisor" else f"for team {action['team']}"
+    return f"for advisor {action['advisor_id']}" if action["audience"] == "advisor" else f"for team {action['owner']}"
 
 
 def as_json(found: Preview) -> dict[str, Any]:

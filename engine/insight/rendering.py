@@ -83,7 +83,7 @@ def policy(explanation: Explanation) -> str:
         case None if rule.audience == "client":
             return f"would let it pass, by {explanation.channel}"
         case None if explanation.audience != rule.audience:
-            return f"would let it pass, to the team of {rule.owner}: the client has no advisor"
+            return f"would let it pass, to the team of {explanation.owner}: the client has no advisor"
         case None:
             return "would let it pass"
         case Outcome.COOLDOWN:
@@ -182,6 +182,7 @@ def as_json(explanation: Explanation) -> dict[str, Any]:
         "flips": [{"name": f.name, "now": f.now, "new": f.new, "bound": f.bound} for f in explanation.flips],
         "policy": None if explanation.stopped is None else explanation.stopped.value,
         "audience": explanation.audience,
+        "owner": explanation.owner,
         "channel": explanation.channel,
         "past": list(explanation.short),
         "cooldown_until": until if explanation.stopped is Outcome.COOLDOWN else None,

@@ -17,6 +17,10 @@ from pydantic.json_schema import SkipJsonSchema
 from engine.core.contract.events import Channel, ClientType, Identifier, Kind
 from engine.core.contract.topics import TOPICS, in_order
 
+_OWNER: Final = (
+    "The department whose team a `team` is: that which the rule belongs to, or, where an advisor's work is for a "
+    "client without one, the team of the client's pool."
+)
 Audience = Literal["client", "advisor", "team"]
 Value = str | int | float | bool | None
 Arm = Literal["treated", "holdout"]
@@ -142,12 +146,12 @@ class Action(Outbound):
     title: str = Field(description="The rule's title in plain words.")
     description: str = Field(description="What the rule is for, in plain words.")
     audience: Audience = Field(
-        description="Who acts. An advisor's work for a client without an advisor is for the `team` of the owner."
+        description="Who acts. An advisor's work for a client without an advisor is for the `team` of the `owner`."
     )
     channel: str = Field(
         description=f"How to reach a client ({', '.join(get_args(Channel))}), or `work_queue` for advisors and teams."
     )
-    owner: str = Field(description="The department the rule belongs to, and whose team a `team` is.")
+    owner: str = Field(description=_OWNER)
     advisor_id: Identifier | None = Field(description="The client's advisor, when one is known.")
     tier: str | None
     language: str
@@ -164,7 +168,9 @@ class Action(Outbound):
     purpose: str = Field(description="What the client's consent is for: marketing, service or risk.")
     campaign: str | None = Field(description="What the rule is part of, if it says so.")
     tags: tuple[str, ...] = Field(description="What the rule is tagged with.")
-    team: str = Field(description="Whose contact it is, as caps of a team count: the owner.")
+    team: str = Field(
+        description="Whose contact it is, as caps of a team count: the department that the rule belongs to."
+    )
     follows: str | None = Field(
         description="The id of the action that it says again on another channel, since that failed or was not opened."
     )
@@ -207,7 +213,7 @@ class CareStep(Outbound):
     )
     number: Annotated[int, Field(ge=1)] = Field(description="Of the steps of this action: 1 is the first.")
     to: CareRecipient = Field(description="Who is to act now. The `head` is that of the owner, by teams.yaml.")
-    owner: str = Field(description="The department the rule belongs to, and whose team a `team` is.")
+    owner: str = Field(description=_OWNER)
     head: str | None = Field(description="Who heads the owner, by teams.yaml.")
     advisor_id: Identifier | None = Field(description="The client's advisor, when one is known.")
     priority: Annotated[int, Field(ge=0, le=100)] = Field(description="100 is the most urgent.")

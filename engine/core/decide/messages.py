@@ -86,22 +86,38 @@ def tier_change_message(client: ClientState, move: TierMove, cause: Because, ord
     return _message(TIER_CHANGES, record, "tier-change", TIER_CHANGES)
 
 
-def audience_of(rule: Rule, client: ClientState) -> str:
-    """Who acts: work for the advisor of a client who has none goes to the team of the rule's owner."""
-    return "team" if rule.audience == "advisor" and client.advisor_id is None else rule.audience
+def whose(plan: Plan, rule: Rule, client: ClientState, headers: Headers = ()) -> tuple[str, str, Headers]:
+    """Who acts, which department that is, and its headers; `headers` are those of the rule's owner."""
+    if rule.audience == "advisor" and client.advisor_id is None:
+        return alone(plan, rule, client, headers)
+    return rule.audience, rule.owner, headers
+
+
+def alone(plan: Plan, rule: Rule, client: ClientState, headers: Headers) -> tuple[str, str, Headers]:
+    """Work for the advisor of a client who has none goes to the team of the client's pool, of a client of no pool to
+    that of the rule's owner.
+    """
+    if plan.pools is not None and (found := plan.pools.which(client, None, None)):
+        return "team", *plan.pools.teams[found[0]]
+    return "team", rule.owner, headers
+
+
+def team_headers(plan: Plan, rule_id: str, client: ClientState) -> Headers:
+    """Of whom a rule's actions go to now, for what it sent before."""
+    compiled = plan.compiled_of(rule_id)
+    return whose(plan, compiled.rule, client, compiled.headers)[2] if compiled is not None else ()
 
 
 def action_id(client: ClientState, rule: Rule, ordinal: int) -> str:
     return _id(client.client_id, client.sequence, ordinal, rule.id, str(rule.version))
 
 
-def action_message(match: Match, client: ClientState, channel: str, cause: Because, named: str) -> Message:
+def action_message(plan: Plan, match: Match, client: ClientState, channel: str, cause: Because, named: str) -> Message:
     """`named` is its id."""
-    compiled, held = match.compiled, match.held
-    rule, audience = compiled.rule, audience_of(compiled.rule, client)
-    why = why_of(client, match)
-    if audience != rule.audience:
-        why["client.has_advisor"] = False
+    compiled, held, rule = match.compiled, match.held, match.compiled.rule
+    who, why = (rule.audience, rule.owner, compiled.headers), why_of(client, match)
+    if rule.audience == "advisor" and client.advisor_id is None:
+        who, why["client.has_advisor"] = alone(plan, rule, client, compiled.headers), False
     record = {
         "id": named,
         "client_id": client.client_id,
@@ -112,9 +128,9 @@ def action_message(match: Match, client: ClientState, channel: str, cause: Becau
         "rule_version": rule.version,
         "title": rule.title,
         "description": rule.description,
-        "audience": audience,
+        "audience": who[0],
         "channel": channel,
-        "owner": rule.owner,
+        "owner": who[1],
         "advisor_id": client.advisor_id,
         "tier": client.tier,
         "language": client.language or DEFAULT_LANGUAGE,
@@ -133,12 +149,13 @@ def action_message(match: Match, client: ClientState, channel: str, cause: Becau
         "not_before": rfc3339(held[holding.RELEASE_MS]) if held else None,
     }
     topic = TOPIC_OF_KIND[rule.kind]
-    return _message(topic, record, rule.kind, topic, compiled.headers)
+    return _message(topic, record, rule.kind, topic, who[2])
 
 
 def care_message(plan: Plan, client: ClientState, step: Step, cause: Because) -> Message:
     """Its headers say what it is, and which action is meant: `ce_type`, `ce_follows`; the team's are beside them."""
     rule, action = step.rule, step.action_id
+    audience, owner, _ = whose(plan, rule, client)
     record = {
         "id": hashlib.blake2b(f"care\0{action}\0{step.name}".encode(), digest_size=16).hexdigest(),
         "client_id": client.client_id,
@@ -151,9 +168,9 @@ def care_message(plan: Plan, client: ClientState, step: Step, cause: Because) ->
         "title": rule.title,
         "step": step.step,
         "number": step.number,
-        "to": step.to or audience_of(rule, client),
-        "owner": rule.owner,
-        "head": next((team.head for team in plan.rule_set.teams if team.name == rule.owner), None),
+        "to": step.to or audience,
+        "owner": owner,
+        "head": next((team.head for team in plan.rule_set.teams if team.name == owner), None),
         "advisor_id": client.advisor_id,
         "priority": rule.priority,
         "class": rule.contact_class,
@@ -161,7 +178,7 @@ def care_message(plan: Plan, client: ClientState, step: Step, cause: Because) ->
         "age_s": (client.now_ms - step.sent_ms) // 1000,
         "clock_s": step.ran_ms // 1000,
     }
-    more = (("ce_follows", action.encode()), *plan.headers_of(rule.id))
+    more = (("ce_follows", action.encode()), *team_headers(plan, rule.id, client))
     return _message(TOPIC_OF_KIND[rule.kind], record, CARE, CARE, more)
 
 

@@ -30,6 +30,7 @@ from engine.core.decide.messages import (
     match_name,
     retracted_id,
     retraction_message,
+    team_headers,
     tier_change_message,
 )
 from engine.core.decide.occasions import (
@@ -223,7 +224,7 @@ def _retract(
     for sent in retractions.retract(plan, client, event, found, stands):
         kind: str = sent[retractions.KIND]
         decided.counts["retracted", kind] += 1
-        of_team = plan.headers_of(sent[retractions.RULE])
+        of_team = team_headers(plan, sent[retractions.RULE], client)
         decided.messages.append(retraction_message(client, sent, found.kind, event, of_team))
         steps += take_back(plan, client, kind, retracted_id(client, sent))
 
@@ -361,7 +362,7 @@ def _send(
             if match.held is not None and holding.is_freed(match.held):
                 decided.counts["freed", rule.id] += 1
             action = action_id(client, rule, ordinal)
-            decided.messages.append(action_message(match, client, verdict.channel, first, action))
+            decided.messages.append(action_message(plan, match, client, verdict.channel, first, action))
             if rule.kind == "survey":
                 decided.counts[surveys.of_sent(plan, client)] += 1
             retractions.note(client, first, rule, ordinal)

@@ -120,10 +120,9 @@ class Plan:
     journeys: journeys.Routes
     bars: Mapping[str, tuple[Bar, ...]]  # class of the policy -> what keeps it from a client
 
-    def headers_of(self, rule_id: str) -> Headers:
-        """Those of a rule's team now, for what it sent before; a rule that is gone has none."""
-        compiled = self.holdable.get(self.layout.renamed.get(rule_id, rule_id), {})
-        return next((one.headers for one in compiled.values()), ())
+    def compiled_of(self, rule_id: str) -> CompiledRule | None:
+        """A rule as it is now, by its name or a former one."""
+        return next(iter(self.holdable.get(self.layout.renamed.get(rule_id, rule_id), {}).values()), None)
 
 
 def compile_rule_set(rule_set: RuleSet) -> Plan:

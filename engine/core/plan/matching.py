@@ -30,6 +30,7 @@ from engine.core.rules import names
 from engine.core.rules.day_lists import DayLists
 from engine.core.rules.occasion import BUSINESS_DAYS, Calendar, OnEvents, Trigger
 from engine.core.rules.ruleset import Rule, RuleSet
+from engine.core.teams import Headers, headers_by_team
 
 Read = Callable[[Any, Any, Any], Any]
 Values = frozenset[Any]  # what a text or bool may be
@@ -116,6 +117,7 @@ class Pools(NamedTuple):
     names: tuple[str, ...]
     which: Matcher
     needs: tuple[tuple[tuple[str, Read], ...], ...]  # of each pool: skill, level
+    teams: tuple[tuple[str, Headers], ...]  # of each pool: whose work it is where a client has no advisor
 
 
 def add_pools(code: Code, assignment: Assignment | None, scope: Scope, may_hold: Callable[..., Expression]) -> None:
@@ -134,7 +136,9 @@ def pools_of(rule_set: RuleSet, space: Mapping[str, Any]) -> Pools | None:
         for at, pool in enumerate(assignment.pools)
     )
     roster = roster_of(assignment, rule_set.advisors)
-    return Pools(roster, tuple(roster.pools), space["pool"], needs)
+    headers = headers_by_team(rule_set.teams)
+    teams = tuple((pool.team, headers.get(pool.team, ())) for pool in assignment.pools)
+    return Pools(roster, tuple(roster.pools), space["pool"], needs, teams)
 
 
 def _candidates(code: Code, name: str, rows: Sequence[Row], analysis: _Analysis) -> Iterator[str]:
