@@ -64,7 +64,7 @@ send(
     Feedback(
         **event(1),
         action_id="branch-1",
-        rule_id="half-year-survey",
+        rule_id="half-year-survey/ask",
         kind=Kind.survey,
         nps=3,
         answers=["app_slow"],

@@ -133,7 +133,7 @@ def test_python(engine: Installation, python_client: Path) -> None:
         engine, "C-python", sys.executable, python_client / "client.py", PYTHONPATH=str(python_client)
     )
     assert call["parameters"] == {
-        "survey": "half-year-survey",
+        "survey": "half-year-survey/ask",
         "nps": 3,
         "csat": None,
         "ces": None,

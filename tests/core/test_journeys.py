@@ -455,3 +455,24 @@ def test_a_rule_waits_for_an_answer_to_an_act():
     late = rule("late", unanswered="{of: way/a, for: 1d}", kind="alert", audience="team")
     desk = begun(led(f"a: {{act: {ACT}}}\nrest: {{wait: 9d}}", rules=(late,)))
     assert [rule_id for rule_id, _ in acts(desk.tick_all(at(4)))] == ["late"]
+
+
+def test_a_journey_that_asks_what_is_open_has_it_kept():
+    """As a rule that asks it has."""
+    survey = ACT.replace("task", "survey").replace("team", "client, channels: [sms]")
+    steps = f"ask: {{act: {survey}}}\nrest: {{wait: 3d}}\n"
+    steps += "open: {branch: [{when: client.open_surveys >= 1, to: remind}, {otherwise: end}]}\n"
+    desk = Desk(led(f"{steps}remind: {{act: {ACT}}}"))
+    desk.take(profile(at(0), consents={"sms": True}), trade(at(1)))
+    assert [rule_id for rule_id, _ in acts(desk.tick_all(at(9)))] == ["way/remind"]
+
+
+def test_another_calendar_moves_a_wait_for_a_working_day():
+    """Every client is evaluated once, as for rules on working days."""
+    waits = "wait: {wait: {at: {every: working_day, time: '09:30'}}}"
+    days = "calendar:\n  title: Days\n  first_day: 2026-01-01\n  last_day: 2026-12-31\n  holidays: [{}]\n"
+    one, other = (led(waits, calendar=days.format(day)).timed.digest for day in ("2026-02-18", "2026-02-20"))
+    assert one != other
+    assert (
+        led("wait: {wait: 3d}", calendar=days.format("2026-02-18")).timed.digest == led("wait: {wait: 3d}").timed.digest
+    )

@@ -39,6 +39,7 @@ from engine.core.rules.occasion import (
     Step,
     Trigger,
     Unanswered,
+    Waits,
 )
 from engine.core.rules.ruleset import Feature, Rule, RuleSet
 from engine.core.rules.tables import Declared, Definition, Table, row_tree
@@ -191,6 +192,8 @@ def _calendar_of(rule_set: RuleSet, parts: Any) -> tuple[BusinessCalendar, ...]:
     """The calendar, if waking depends on it."""
     rules = rule_set.rules
     said = {getattr(of, what, "") for rule in rules for of in (rule.occasion, rule.care) for what in ("every", "hours")}
+    waits = [doing.at for one in rule_set.journeys for _, doing in one.steps if isinstance(doing, Waits)]
+    said |= {at.every for at in waits if at is not None}
     timers = not said.isdisjoint((*BUSINESS_DAYS, "business"))
     asked = timers or asked_by(expression.tree for expression in expressions_of(parts))
     return (rule_set.calendar,) if rule_set.calendar is not None and asked else ()
@@ -270,8 +273,8 @@ def kept_items(rule_set: RuleSet) -> frozenset[str]:
     found = {rule.occasion.of for rule in rule_set.rules if isinstance(rule.occasion, Unanswered)}
     found |= {rule.id for rule in rule_set.rules if rule.care is not None}
     found |= {kind for rule in rule_set.rules if ITEM_STEP in rule.triggers for kind in _kinds_asked(rule.when.tree)}
-    parts = (rule_set.rules, rule_set.tiers, rule_set.definitions, rule_set.tables, rule_set.portrait)
-    asked = {name for expression in expressions_of(parts) for name in expression.names}
+    parts = (rule_set.rules, rule_set.journeys, rule_set.tiers, rule_set.definitions, rule_set.tables)
+    asked = {name for expression in expressions_of((*parts, rule_set.portrait)) for name in expression.names}
     found |= {
         kind for kind in ITEM_KINDS if not asked.isdisjoint((f"client.open_{kind}s", f"client.oldest_{kind}_days"))
     }

@@ -147,6 +147,7 @@ def _unused(rule_set: RuleSet, findings: Findings) -> None:
     pending = _named(
         (
             rule_set.rules,
+            rule_set.journeys,
             rule_set.tiers,
             rule_set.score,
             rule_set.portrait,

@@ -42,7 +42,7 @@ class Companies:
         if any(feature in self._of_actions for feature in self._read_by(rule)):
             return self.plan
         senders: list[str] = []
-        if self.plan.timed.kept and (asked := kept_items(replace(self.plan.rule_set, rules=(rule,)))):
+        if self.plan.timed.kept and (asked := kept_items(replace(self.plan.rule_set, rules=(rule,), journeys=()))):
             senders = [each.id for each in self.plan.rule_set.rules if each.id in asked or each.kind in asked]
         if rule.audience != "client":
             return self._with([*dict.fromkeys((rule.id, *senders))])
