@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from engine.rulefile.source.fields import DAY_S, HOUR_S, MINUTE_S
 from engine.rulefile.source.places import Allowed, Place, Places
 
 ERROR: Final = "error"  # certainly not what was meant
@@ -73,7 +74,19 @@ CODES: Final[dict[str, tuple[str, str]]] = {
     "L601": (WARNING, "a step of a journey that nothing leads to"),
     "L602": (WARNING, "a wait of a journey for what may never come, without a timeout"),
     "L603": (WARNING, "a journey in which no step acts"),
+    "L701": (WARNING, "a reminder or escalation of an action that has expired by then"),
+    "L702": (WARNING, "an escalation to the team of what went to the team"),
+    "L703": (WARNING, "a reminder that first comes when its action is overdue or escalated already"),
 }
+
+
+def in_short(seconds: int) -> str:
+    """A length of time as rule files have it."""
+    for length, unit in ((DAY_S, "d"), (HOUR_S, "h")):
+        if seconds % length == 0:
+            return f"{seconds // length}{unit}"
+    hours, minutes = divmod(seconds // MINUTE_S, 60)
+    return f"{hours}h {minutes}m" if hours else f"{minutes}m"
 
 
 @dataclass(frozen=True, slots=True, order=True)

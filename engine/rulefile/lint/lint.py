@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from engine.core.rules.ruleset import RuleSet
+from engine.rulefile.lint import care as lint_care
 from engine.rulefile.lint import conditions as lint_conditions
 from engine.rulefile.lint import journeys as lint_journeys
 from engine.rulefile.lint import policy as lint_policy
@@ -37,6 +38,7 @@ def lint(
     lint_together.look(worlds, findings)
     lint_policy.look(rule_set, findings)
     lint_journeys.look(worlds, findings)
+    lint_care.look(worlds, findings)
     lint_upkeep.look(worlds, findings)
     lint_upkeep.look_at_days(rule_set, now_ms, findings)
     lint_texts.look(rule_set, findings, sample)

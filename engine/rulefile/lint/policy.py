@@ -28,8 +28,8 @@ from engine.core.rules.policy import (
     Zone,
 )
 from engine.core.rules.ruleset import Rule, RuleSet
-from engine.rulefile.lint.findings import Findings
-from engine.rulefile.source.fields import DAY_S, HOUR_S, MINUTE_S
+from engine.rulefile.lint.findings import Findings, in_short
+from engine.rulefile.source.fields import MINUTE_S
 from engine.rulefile.source.places import Place
 
 WEEK_MINUTES: Final = 7 * DAY_MINUTES
@@ -103,13 +103,15 @@ def _rule(rule_set: RuleSet, rule: Rule, home: Place, quiet: _Quiet, findings: F
         message += "it reaches only clients who agreed to its channels"
         add("L503", "channels", message, f"add one of {allowed} to its channels")
     if own.collect_s and rule.expires_s <= own.collect_s:
-        message = f"expires after {_span(rule.expires_s)}, and class {own.name} collects for {_span(own.collect_s)}: "
+        message = (
+            f"expires after {in_short(rule.expires_s)}, and class {own.name} collects for {in_short(own.collect_s)}: "
+        )
         message += "unless something else already waits for the client, it has expired when it would be sent"
-        add("L505", "expires", message, f"raise expires above {_span(own.collect_s)}, or give it another class")
+        add("L505", "expires", message, f"raise expires above {in_short(own.collect_s)}, or give it another class")
     if own.when_quiet != "drop" and (said := _outlasted(rule_set, rule)):
         longest = max(_length_s(one) for one in _meeting_all(rule_set, rule))
-        remedy = f"raise expires above {_span(longest)}, or say that it is meant"
-        add("L506", "expires", f"expires after {_span(rule.expires_s)}: {said}", remedy)
+        remedy = f"raise expires above {in_short(longest)}, or say that it is meant"
+        add("L506", "expires", f"expires after {in_short(rule.expires_s)}: {said}", remedy)
 
 
 def _stopped(rule_set: RuleSet, rule: Rule, home: Place, quiet: _Quiet, findings: Findings) -> None:
@@ -181,14 +183,6 @@ def _outlasted(rule_set: RuleSet, rule: Rule) -> str:
 
 def _clock(minute: int) -> str:
     return f"{minute // 60 % 24:02d}:{minute % 60:02d}"
-
-
-def _span(seconds: int) -> str:
-    for length, unit in ((DAY_S, "d"), (HOUR_S, "h")):
-        if seconds % length == 0:
-            return f"{seconds // length}{unit}"
-    hours, minutes = divmod(seconds // MINUTE_S, 60)
-    return f"{hours}h {minutes}m" if hours else f"{minutes}m"
 
 
 class _Quiet:
