@@ -221,3 +221,12 @@ def test_what_changed_and_what_it_does_to_who_is_in_it():
     gone = good({name: text for name, text in files("a: {wait: 2d}").items() if "/" not in name})
     assert "journey way: whoever is in it leaves it (journey_changed)" in effects(before, gone)
     assert not differences(before, before)
+
+
+def test_a_feature_that_only_a_journey_uses_is_used():
+    texts = files("look: {wait: {until: seen_3d >= 1, timeout: 9d}}")
+    texts["features.yaml"] += "  seen_3d: {source: logins, aggregate: count, window: 3d}\n"
+    unused = {found.subject for found in lint(good(texts)) if found.code == "L306"}
+    assert 'feature "seen_3d"' not in unused
+    texts["journeys/way.yaml"] = texts["journeys/way.yaml"].replace("seen_3d >= 1", "client.has_advisor")
+    assert 'feature "seen_3d"' in {found.subject for found in lint(good(texts)) if found.code == "L306"}
