@@ -1,5 +1,5 @@
 """Commands about clients: `engage explain`, `explain-assignment`, `handover`, `decisions`, `warnings`, `preview`,
-`clients`, `reference-table`.
+`clients`, `work`, `reference-table`.
 
 Enters: arguments, states or records. Leaves: exit status 0 done, 1 refused, 2 used wrongly.
 """
@@ -224,3 +224,49 @@ def clients_command(settings_file: Path | None, limit: int | None, count: bool, 
 
     found, ids = run_to_the_end(read())
     answer(as_json, {"count": found} | ({} if count else {"clients": ids}), [found] if count else [])
+
+
+@commands.command("work")
+@click.argument("team", required=False)
+@click.option("--advisor", help="instead of a team: what this advisor is to do")
+@click.option("--limit", type=click.IntRange(1), help="the first so many")
+@click.option("--count", is_flag=True, help="how much there is, instead of what")
+@settings_options("redis", "app_id")
+@JSON
+def work_command(
+    settings_file: Path | None,
+    team: str | None,
+    advisor: str | None,
+    limit: int | None,
+    count: bool,
+    as_json: bool,
+    **given: Any,
+) -> None:
+    """What is open for a TEAM, or an advisor: alerts, tasks and assignments, the most urgent first, then the oldest."""
+    from engine.runtime.redis.lists import open_work, work_of
+
+    if (team is None) == (advisor is None):
+        raise click.UsageError("name a team, or --advisor")
+    settings, whose = load_settings(settings_file, **given), f"team:{team}" if team else f"advisor:{advisor}"
+
+    async def read() -> tuple[int, list[dict[str, Any]]]:
+        async with real_clients().redis(settings) as redis:
+            if count:
+                return await work_of(redis, settings.app_id, whose), []
+            found = await open_work(redis, settings.app_id, whose, limit)
+            return len(found), found
+
+    number, found = run_to_the_end(read())
+    shown = {"count": number} | ({} if count else {"work": found})
+    answer(as_json, shown, [number] if count else [_work_line(one) for one in found])
+
+
+def _work_line(one: dict[str, Any]) -> str:
+    whom = f"advisor {one['advisor_id']}" if one["for"] == "advisor" else f"{one['for']} {one['team']}"
+    state = one["state"].replace("_", " ")
+    said = [f"{state} by {one['accepted_by']}" if one["accepted_by"] and one["state"] == "accepted" else state]
+    said += [f"reminded {one['reminded']}"] if one["reminded"] else []
+    said += ["overdue"] if one["overdue"] else []
+    said += [f"escalated to {one['escalated']}"] if one["escalated"] else []
+    about = f"{one['kind']} {one['rule_id']}  {one['client_id']}  {one['action_id']}"
+    return f"{one['priority']:>3}  {one['since']}  {about}  {whom}  {', '.join(said)}"

@@ -31,7 +31,7 @@ SECTIONS: Final[Mapping[str, Sequence[str]]] = {
         "states",
         "dead-letters",
     ),
-    "Advisors": ("explain-assignment", "handover"),
+    "Advisors": ("work", "explain-assignment", "handover"),
     "Try": ("simulate", "send", "replay", "simulate-policy", "schemas"),
     "Repair": ("snapshot", "rebuild", "trim", "accept-loss"),
 }

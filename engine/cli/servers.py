@@ -148,19 +148,30 @@ def topics(
 
 @commands.command()
 @click.argument("client_id")
-@settings_options("redis", "app_id")
+@settings_options("rules", "kafka", "redis", "prefix", "app_id")
 @click.option("--json", "as_json", is_flag=True, help="one JSON object")
 def client(client_id: str, settings_file: Path | None, as_json: bool, **given: Any) -> None:
-    """Show a client: tier and its history, public fields, last actions and why others were not sent."""
+    """Show a client: tier and its history, public fields, journeys, last actions and why others were not sent.
+
+    What a journey waits for is said by the active rules, unless --rules names a directory.
+    """
+    from engine.operations import explain as explaining
     from engine.runtime.redis import reading
 
     settings = load_settings(settings_file, **given)
-    record = run_to_the_end(
-        _with_redis(settings, lambda _, redis: reading.read_client(redis, settings.app_id, client_id))
-    )
+
+    async def read(clients: Clients, redis: AnyRedis) -> tuple[dict[str, Any] | None, str]:
+        record = await reading.read_client(redis, settings.app_id, client_id)
+        if record is None or all(one["ended"] for one in record["journeys"]):
+            return record, ""
+        return record, await explaining.tell_waits(settings, clients, redis, client_id, record["journeys"])
+
+    record, unknown = run_to_the_end(_with_redis(settings, read))
     if record is None:
         raise click.ClickException(f"no client {client_id} is known")
     click.echo(json.dumps(record, ensure_ascii=False) if as_json else reading.on_one_screen(record))
+    if unknown:
+        click.echo(f"what its journeys wait for is not known: {unknown}", err=True)
 
 
 @commands.command()

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from engine.core.client.items import BEGAN_MS, ENDED, ENTERED_MS, STANDS, journey
+from engine.core.client.items import BEGAN_MS, ENDED, ENTERED_MS, JOURNEY, STANDS, journey
 from engine.core.client.state import ClientState
 from engine.core.contract.events import parse_time_ms
 from engine.core.contract.message import rfc3339
@@ -148,7 +148,22 @@ def led(plan: Plan, rule: Rule, client: ClientState) -> str:
     if entry[ENDED]:
         return f"{began} and ended at {firm_time(entry[ENTERED_MS])}: {entry[ENDED]}"
     said = f"{began}; the client stands at {entry[STANDS]} since {firm_time(entry[ENTERED_MS])}"
-    route = plan.journeys.get(of)
+    waits_for, due_ms = awaited(plan, client, entry)
+    until = f"until {firm_time(due_ms)}" if due_ms < NEVER_MS else ""
+    if not waits_for:
+        return f"{said}, {until}" if until else said
+    return f"{said}, and waits for {waits_for}{f', {until} at the latest' if until else ''}"
+
+
+def awaited(plan: Plan, client: ClientState, entry: list[Any]) -> tuple[str, int]:
+    """What a journey waits for where the client stands, empty if for time alone; and when time leads on, NEVER_MS if it
+    does not.
+    """
+    route = plan.journeys.get(entry[JOURNEY])
     doing = route.steps.get(entry[STANDS]) if route is not None else None
-    due_ms = over(plan, client, doing, entry[ENTERED_MS])[0] if isinstance(doing, Waits) else NEVER_MS
-    return f"{said}, until {firm_time(due_ms)} at the latest" if due_ms < NEVER_MS else said
+    if entry[ENDED] or not isinstance(doing, Waits):
+        return "", NEVER_MS
+    waits_for = doing.until.text if doing.until is not None else doing.on
+    if doing.on and doing.when is not None:
+        waits_for += f" where {doing.when.text}"
+    return waits_for, over(plan, client, doing, entry[ENTERED_MS])[0]

@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from aiokafka import TopicPartition
 
+from engine.core.client.items import STANDS, journey
 from engine.core.client.sections import pack, unpack
 from engine.core.client.state import ClientState
+from engine.core.contract.message import rfc3339
 from engine.core.contract.outbound import DECISIONS, Outcome
 from engine.core.decide.path import Due, Input, decide
 from engine.core.decide.timeline import Timeline
-from engine.core.firm_time import DAY_MS
+from engine.core.firm_time import DAY_MS, NEVER_MS
 from engine.core.plan.compile import Plan, compile_rule_set
 from engine.core.reading.decode import Taken, kind_of
 from engine.core.rules.occasion import Trigger
@@ -29,7 +31,7 @@ from engine.core.rules.ruleset import Rule
 from engine.insight.decisions import Decided, decided_of
 from engine.insight.explain import Explainer, Explanation, watched
 from engine.insight.portrait import Portrait, portrait_of
-from engine.insight.preview import MAX_TIMERS, Preview, preview
+from engine.insight.preview import MAX_TIMERS, Preview, awaited, preview
 from engine.insight.score import Score, score_of
 from engine.insight.values import ZONE, firm_time
 from engine.operations import replay
@@ -39,7 +41,7 @@ from engine.rulefile.source.fields import Reader
 from engine.rulefile.source.unsure import Unsure
 from engine.rulefile.stories.story import Story, firm_time_ms
 from engine.runtime.clients import Clients, Consumer
-from engine.runtime.errors import Refused
+from engine.runtime.errors import Refused, Unavailable
 from engine.runtime.kafka.connection import partition_counts, reader, records_between, telling
 from engine.runtime.partitioning import partitioner
 from engine.runtime.protocol.records import Inbound, by_neighbours
@@ -183,6 +185,26 @@ async def plan_in_use(settings: Settings, clients: Clients) -> Plan:
     if archive.head is None:
         raise Refused("no rule set is active; name a directory with --rules")
     return archive.plan(archive.head)
+
+
+async def tell_waits(
+    settings: Settings, clients: Clients, redis: AnyRedis, client_id: str, journeys: list[dict[str, Any]]
+) -> str:
+    """Adds to the journeys of a client that go on what each waits for, and until when. Returns why that is not known;
+    empty if it is.
+    """
+    try:
+        plan = await plan_in_use(settings, clients)
+    except (Refused, Unavailable) as error:
+        return str(error)
+    packed = await from_redis(redis, settings.app_id, client_id)
+    client = unpack(plan.layout, packed) if packed is not None else None
+    for one in journeys:
+        entry = journey(client.journeys, one["journey"]) if client is not None else None
+        if client is not None and entry is not None and entry[STANDS] == one["step"]:
+            waits_for, due_ms = awaited(plan, client, entry)
+            one |= {"waits_for": waits_for or None, "until": rfc3339(due_ms) if due_ms < NEVER_MS else None}
+    return ""
 
 
 async def _stored(settings: Settings, clients: Clients, client_id: str, snapshot: Path | None) -> bytes:

@@ -91,7 +91,8 @@ class Engagement(Processor[Plan, ClientState, Input]):
         listed, before = listed_by(state), state.listed
         moved = None if listed == before else before or ()
         state.listed = listed
-        return Write(state.client_id, state.due_ms, packed, public_fields(state), moved)
+        worked = bool(before and before[-1])  # of whom nothing is left, that is written, too
+        return Write(state.client_id, state.due_ms, packed, public_fields(state, worked=worked), moved)
 
     def recount(self, state: ClientState) -> Mapping[str, int]:
         now, before = tallied_by(state), state.tallied

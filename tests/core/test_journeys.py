@@ -416,6 +416,9 @@ def test_explain_says_where_the_client_stands():
     stands = "the journey began at 2026-02-17 12:00; the client stands at rest since 2026-02-17 12:00, until 2026-02-19"
     assert explained(plan, rules["way"], desk.client).startswith(stands)
     assert explained(plan, rules["way/b"], desk.client).startswith(stands)
+    waiting = begun(led("look: {wait: {on: logins, when: login.success, timeout: 3d, otherwise: end}}"))
+    said = explained(waiting.plan, waiting.plan.rule_set.rules[0], waiting.client)
+    assert said.endswith(", and waits for logins where login.success, until 2026-02-20 12:00 at the latest")
     desk.tick_all(at(9))
     ended = "the journey began at 2026-02-17 12:00 and ended at 2026-02-19 12:00: completed"
     assert explained(plan, rules["way"], desk.client) == ended

@@ -32,8 +32,8 @@ from engine.operations import replay
 from engine.operations.replay import Replayed, replay_ledger
 from engine.runtime.clients import Clients
 from engine.runtime.formats import LEDGER_FORMAT
-from engine.runtime.protocol.writes import LISTED, STATE_FIELD
-from engine.runtime.redis.keys import list_key
+from engine.runtime.protocol.writes import LISTED, PASSING, PLACES, STATE_FIELD
+from engine.runtime.redis.keys import list_key, work_key
 from engine.runtime.rule_sets.archive import RuleSetArchive
 from tests.faults.policy import Audited
 from tests.fixtures.loading import WHEEL
@@ -161,7 +161,8 @@ def _chain(partition: int, records: list[Record], found: Audit) -> _Chain:
         if version == 2:
             writes = {b"fields": HASH_0_1, b"rows": writes}
         for client_id, due, *values in writes[b"rows"]:
-            chain.clients[client_id] = due, dict(zip(writes[b"fields"], values, strict=True))
+            pairs = zip(writes[b"fields"], values, strict=True)
+            chain.clients[client_id] = due, {name: v for name, v in pairs if v or name.decode() not in PASSING}
         if len(chunks) < total:
             continue
         for step in fields["steps"]:
@@ -325,6 +326,10 @@ def _check_store(installation: Installation, chains: list[_Chain], states: dict[
                 if value := values.get(name.encode()):
                     members = wanted.setdefault(list_key(app, partition, name, value.decode()).encode(), set())
                     members.add(client_id)
+            for line in values.get(PLACES.encode(), b"").decode().splitlines():
+                whose, at, action = line.split()
+                work = wanted.setdefault(work_key(app, partition, whose).encode(), {})
+                work[f"{action} {client_id.decode()}".encode()] = float(at)
             written[client_id.decode()] = values[STATE_FIELD.encode()]
     have = _contents(installation)
     for text, keys in (
@@ -351,7 +356,7 @@ def _contents(installation: Installation) -> dict[bytes, object]:
             for key in part:
                 if b":client:" in key:
                     pipe.hgetall(key)
-                elif key.endswith(b":due"):
+                elif key.endswith(b":due") or b":work:" in key:
                     pipe.zrange(key, 0, -1, withscores=True)
                 elif b":list:" in key:
                     pipe.smembers(key)

@@ -21,8 +21,9 @@ from redis.exceptions import (
 from engine.cli.main import main
 from engine.core.client.record import PUBLIC_FIELDS
 from engine.operations import snapshot
+from engine.operations.explain import tell_waits
 from engine.operations.replay import states_hash
-from engine.runtime.clients import redis_client
+from engine.runtime.clients import Clients, redis_client
 from engine.runtime.errors import Refused, Unavailable
 from engine.runtime.partitioning import partitioner
 from engine.runtime.protocol.position import End, Position
@@ -36,6 +37,7 @@ from engine.runtime.settings import Settings
 from tests.core.making import Desk, at, balance, login, plan_of, profile, rule, shipped_plan, trade
 from tests.core.test_answers import came
 from tests.runtime.driving import pack_all
+from tests.services.process import free_port
 from tests.services.redis import RedisServer
 
 _apps = itertools.count()
@@ -236,6 +238,78 @@ async def test_the_record_of_a_client_of_whom_next_to_nothing_is_known(redis, ap
     assert record["tier"] is None
     assert "  tier             -" in on_one_screen(record).splitlines()
     assert record["late_events"] == []
+
+
+JOURNEYS = """\
+journeys:
+  - id: way
+    title: T
+    owner: wealth
+    description: D.
+    entry: {on: trades}
+    goal: client.open_complaints > 0
+    steps:
+      rest: {wait: 1d}
+      look: {wait: {on: logins, when: login.success, timeout: 3d, otherwise: end}}
+      rich: {wait: {until: client.assets_cny > 5}}
+      say: {act: {kind: message, audience: client, channels: [sms], priority: 50, expires: 2d, template: t}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("events", "step", "since", "awaited"),
+    [
+        ((), "rest", "2026-02-17", (None, "2026-02-18T04:00:00.000Z")),
+        (
+            (login(at(2.5), success=False),),
+            "look",
+            "2026-02-18",
+            ("logins where login.success", "2026-02-21T04:00:00.000Z"),
+        ),
+        ((login(at(2.5), success=True),), "rich", "2026-02-18", ("client.assets_cny > 5", None)),
+    ],
+)
+async def test_journeys_are_shown_with_what_they_wait_for(redis, app_id, tmp_path, events, step, since, awaited):
+    plan = plan_of(others=(("journeys/way.yaml", JOURNEYS),))
+    desk = Desk(plan)
+    desk.take(profile(at(0)), trade(at(1)), *events)
+    await pin_partitions(redis, app_id, 1, ledger_is_empty=True)
+    await RedisStore(redis, app_id, 0).apply(b"", b"one", encode_writes(pack_all(desk.plan, desk.states.values())))
+    record = await read_client(redis, app_id, "c1")
+    assert record is not None
+    (one,) = record["journeys"]
+    assert (one["journey"], one["step"], one["ended"]) == ("way", step, None)
+    assert (one["began_at"], one["since"][:10]) == ("2026-02-17T04:00:00.000Z", since)
+    began = f"  2026-02-17T04:00:00.000Z  way: at {step} since {one['since']}"
+    assert began in on_one_screen(record).splitlines()
+
+    for name, text in plan.rule_set.files:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    settings = Settings(app_id=app_id, rules=tmp_path)
+    assert await tell_waits(settings, Clients(), redis, "c1", record["journeys"]) == ""
+    assert (one["waits_for"], one["until"]) == awaited
+    said = f", waits for {awaited[0]}" * (awaited[0] is not None) + f", until {awaited[1]}" * (awaited[1] is not None)
+    assert began + said in on_one_screen(record).splitlines()
+
+
+async def test_what_a_journey_waits_for_is_not_known_without_rules(redis, app_id):
+    one = {"journey": "way", "step": "rest"}
+    settings = Settings(app_id=app_id, kafka=f"127.0.0.1:{free_port()}")
+    assert (await tell_waits(settings, Clients(), redis, "c1", [one])).startswith("kafka is away: ")
+    assert "waits_for" not in one
+
+
+async def test_a_journey_that_has_ended_says_why(redis, app_id):
+    desk = Desk(plan_of(others=(("journeys/way.yaml", JOURNEYS),)))
+    desk.take(profile(at(0)), trade(at(1)), came("complaints", at(1.5), complaint_id="K", status="opened"))
+    await pin_partitions(redis, app_id, 1, ledger_is_empty=True)
+    await RedisStore(redis, app_id, 0).apply(b"", b"one", encode_writes(pack_all(desk.plan, desk.states.values())))
+    record = await read_client(redis, app_id, "c1")
+    assert record is not None
+    assert (record["journeys"][0]["step"], record["journeys"][0]["ended"]) == (None, "goal")
+    said = "  2026-02-17T04:00:00.000Z  way: ended at 2026-02-17T16:00:00.000Z, goal"
+    assert said in on_one_screen(record).splitlines()
 
 
 async def test_outcomes_that_count_others_are_shown(redis, app_id):

@@ -6,6 +6,7 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any
 
+from engine.core.client.record import listed_by
 from engine.processors.engagement import Engagement
 from engine.runtime.errors import Fenced, Unavailable
 from engine.runtime.kafka import connection as kafka
@@ -14,7 +15,7 @@ from engine.runtime.kafka.log import KafkaLog
 from engine.runtime.protocol.ledger import decode_unit
 from engine.runtime.protocol.partition import Partition
 from engine.runtime.protocol.recovery import Recovery
-from engine.runtime.protocol.writes import decode_writes
+from engine.runtime.protocol.writes import LISTED, decode_writes
 from engine.runtime.redis.store import RedisStore
 from engine.runtime.worker.runner import Runner
 from tests.simulation.broker import SimKafka
@@ -239,5 +240,17 @@ def _() -> list[Change]:
 
     def write(self: Engagement, state: Any, packed: bytes) -> Any:
         return original(self, state, packed)._replace(moved=None)
+
+    return [(Engagement, "write", write)]
+
+
+@bug("what is done stays in work lists")
+def _() -> list[Change]:
+    original = Engagement.write
+
+    def write(self: Engagement, state: Any, packed: bytes) -> Any:
+        found = original(self, state, packed)
+        of_client = listed_by(state)[: len(LISTED)]
+        return found._replace(moved=None) if found.moved and found.moved[: len(LISTED)] == of_client else found
 
     return [(Engagement, "write", write)]

@@ -19,6 +19,7 @@ FIRST_SEED: Final[dict[str, int]] = {
     "read uncommitted": 0,
     "drop the compare in the script": 19,
     "lists are not left": 0,
+    "what is done stays in work lists": 0,
     "position before the states, not in one step": 9,
     "apply the chunks of a unit one by one": 8,
     "load without comparing the position": 0,

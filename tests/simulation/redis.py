@@ -19,7 +19,7 @@ import msgpack
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from engine.runtime.protocol.writes import LISTED, STATE_FIELD
+from engine.runtime.protocol.writes import LISTED, PASSING, PLACES, STATE_FIELD
 from engine.runtime.redis.counters import ADD
 from engine.runtime.redis.store import APPLY, LOAD
 from engine.runtime.redis.upkeep import LOOK, MISSING, SCAN
@@ -138,14 +138,19 @@ class SimRedis:
         """What LOOK does."""
         _, following, found = self.scan(due, cursor, count)
         gone = [name for name in found[::2] if STATE_FIELD not in self.data.hashes.get(prefix + name.decode(), {})]
-        missing = []
+        missing, placed = [], dict[tuple[str, str], float]()
         for name in {part.decode() for part in found[::2]} - {part.decode() for part in gone}:
             record = self.data.hashes[prefix + name]
             keys = [list_of(prefix, of, record[of]) for of in LISTED if record.get(of)]
             missing += [(key, name) for key in keys if name not in self.data.sets.get(key, ())]
+            lists, places = self.data.sorted_sets, places_in(prefix, name, record.get(PLACES, b""))
+            placed |= {where: at for where, at in places.items() if where[1] not in lists.get(where[0], {})}
         if missing:
             self.write(lambda data: [data.sets.setdefault(key, set()).add(name) for key, name in missing])
-        return [self.get(position), len(self.data.sorted_sets.get(due, {})), gone, following, len(missing)]
+        if placed:
+            self.write(lambda data: put(data, placed))
+        found = len(missing) + len(placed)
+        return [self.get(position), len(self.data.sorted_sets.get(due, {})), gone, following, found]
 
     def count(self, keys: list[str], hour: bytes, counts: dict[str, int]) -> None:
         """What ADD does, but that nothing expires."""
@@ -179,13 +184,17 @@ def write_rows(data: Data, due: str, prefix: str, chunks: list[bytes], position:
             name = client_id.decode()
             if number in moved:
                 relist(data, prefix, name, dict(zip(fields, values, strict=True)), moved[number])
-            data.hashes.setdefault(prefix + name, {}).update(zip(fields, values, strict=True))
+            record = data.hashes.setdefault(prefix + name, {})
+            record.update(zip(fields, values, strict=True))
+            for field_ in PASSING:
+                if record.get(field_) == b"":
+                    del record[field_]
             data.sorted_sets.setdefault(due, {})[name] = due_ms if due_ms >= 0 else math.inf
     data.values[position] = end
 
 
 def relist(data: Data, prefix: str, name: str, now: dict[str, bytes], known: list[bytes]) -> None:
-    before = {**dict(zip(LISTED, known, strict=bool(known))), **data.hashes.get(prefix + name, {})}
+    before = {**dict(zip(LISTED, known, strict=False)), **data.hashes.get(prefix + name, {})}
     for of in LISTED:
         old, new = before.get(of, b""), now.get(of)
         if new is not None:
@@ -193,18 +202,45 @@ def relist(data: Data, prefix: str, name: str, now: dict[str, bytes], known: lis
                 data.sets.get(list_of(prefix, of, old), set()).discard(name)
             if new:
                 data.sets.setdefault(list_of(prefix, of, new), set()).add(name)
+    if PLACES in now:
+        old = data.hashes.get(prefix + name, {}).get(PLACES, known[len(LISTED)] if len(known) > len(LISTED) else b"")
+        for key, member in places_in(prefix, name, old):
+            data.sorted_sets.get(key, {}).pop(member, None)
+        put(data, places_in(prefix, name, now[PLACES]))
+
+
+def places_in(prefix: str, name: str, places: bytes) -> dict[tuple[str, str], float]:
+    """Work list and member -> its place there."""
+    found = {}
+    for line in places.decode().splitlines():
+        whose, at, action = line.split()
+        found[f"{prefix.removesuffix('client:')}work:{whose}", f"{action} {name}"] = float(at)
+    return found
+
+
+def put(data: Data, places: dict[tuple[str, str], float]) -> None:
+    for (key, member), at in places.items():
+        data.sorted_sets.setdefault(key, {})[member] = at
 
 
 def lists_that_differ(data: Data, prefix: str) -> list[str]:
     """The lists of a partition that do not hold the clients that its hashes say."""
     wanted: dict[str, set[str]] = {}
+    work: dict[str, dict[str, float]] = {}
     for key, fields in data.hashes.items():
+        said = fields.get(PLACES, b"") if key.startswith(prefix) else b""
+        for (where, member), at in places_in(prefix, key.removeprefix(prefix), said).items():
+            work.setdefault(where, {})[member] = at
         for name in LISTED if key.startswith(prefix) else ():
             if value := fields.get(name):
                 wanted.setdefault(list_of(prefix, name, value), set()).add(key.removeprefix(prefix))
     place = prefix.removesuffix("client:")
     held = {key: ids for key, ids in data.sets.items() if ids and key.startswith(place)}
-    return sorted(key for key in {*wanted, *held} if wanted.get(key) != held.get(key))
+    worked = {key: all_ for key, all_ in data.sorted_sets.items() if all_ and key.startswith(f"{place}work:")}
+    return sorted(
+        [key for key in {*wanted, *held} if wanted.get(key) != held.get(key)]
+        + [key for key in {*work, *worked} if work.get(key) != worked.get(key)]
+    )
 
 
 def list_of(prefix: str, of: str, value: bytes) -> str:

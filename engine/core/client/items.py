@@ -40,6 +40,8 @@ KIND, KEY, ABOUT, SINCE_MS, STATE, STEP_MS, SEEN, STEPS, CARE = range(9)
 # in CARE: of an action that is seen through the steps that it had, and what it waits for [kind, key]; of a complaint
 # its severity, and as of when, and that it is remembered for LONGEST_MS, since its clock goes on if it is opened again
 TAKEN, OF, SEVERITY, SAID_MS, LONGER = "t", "o", "s", "m", "l"
+# and of work for staff whose it is, as it was sent: [owner, priority, audience]; who accepted it, and when: [by, time]
+WORK, BY = "w", "b"
 
 
 # places in a journey that a client is in, or was in

@@ -8,11 +8,28 @@ harmless.
 from __future__ import annotations
 
 from operator import attrgetter
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
-from engine.core.client.items import ENDED, JOURNEY, STANDS
+from engine.core.client.items import (
+    ABOUT,
+    ANSWERED,
+    BY,
+    ENDED,
+    JOURNEY,
+    KEY,
+    KIND,
+    OVER,
+    SINCE_MS,
+    STANDS,
+    STATE,
+    TAKEN,
+    WAITING,
+    WORK,
+    noted,
+    steps_of,
+)
 from engine.core.client.state import ClientState
 from engine.core.contract.message import cny, rfc3339_seconds
 
@@ -20,6 +37,9 @@ PUBLIC_FIELDS: Final = (
     "tier", "tier_since", "client_type", "segment", "value_score", "advisor", "assets_cny", "updated_at",
 )  # fmt: skip
 PORTRAIT_FIELDS: Final = ("stage", "stage_since", "portrait")  # of clients whom rules have portrayed
+WORK_FIELDS: Final = ("work", "work_places")  # of clients with open work for staff: what it is; the lists it is in
+PLACES: Final = 10**13  # more than any time in milliseconds: how far a step of priority is from the next
+_ESCALATED: Final = ("team", "head")
 STAGE: Final = "stage:"  # what begins the label of those who are counted
 UNKNOWN: Final = "unknown:"
 LED: Final = "journey:"  # and then the journey's id, a colon and the step
@@ -58,13 +78,66 @@ def of_unknown(label: str) -> str:
 
 
 def listed_by(client: ClientState) -> tuple[str, ...]:
-    """The values by which other systems list clients: tier, segment, advisor, stage."""
-    return client.tier or "", client.segment or "", client.advisor_id or "", client.stage or ""
+    """The values by which other systems list clients: tier, segment, advisor, stage; and its places in work lists."""
+    work = work_places(client) if client.items else ""
+    return client.tier or "", client.segment or "", client.advisor_id or "", client.stage or "", work
 
 
-def public_fields(client: ClientState) -> dict[str, str]:
-    """All PUBLIC_FIELDS; of those whom rules have portrayed PORTRAIT_FIELDS, too. Times are RFC 3339 in UTC to the
-    second, money is an exact decimal in CNY.
+# -- work for staff ----------------------------------------------------------------------------------------------------
+
+
+def work_places(client: ClientState) -> str:
+    """A line for each work list that it is in with an open alert, task or assignment: the list, the place in it, the
+    action's id. More urgent work has a smaller place, of equal priority older work.
+    """
+    found = []
+    for item in _open_work(client):
+        owner, priority, audience = noted(item)[WORK]
+        place = (100 - priority) * PLACES + item[SINCE_MS]
+        found.append(f"team:{owner} {place} {item[KEY]}")
+        if client.advisor_id and _whom(client, item, audience) == "advisor":
+            found.append(f"advisor:{client.advisor_id} {place} {item[KEY]}")
+    return "\n".join(found)
+
+
+def open_work(client: ClientState) -> list[dict[str, Any]]:
+    """What is open for staff, as other systems read it."""
+    found = []
+    for item in _open_work(client):
+        care, accepted = noted(item), [at_ms for at_ms, state in steps_of(item) if state == ANSWERED]
+        owner, priority, audience = care[WORK]
+        taken, whom = care.get(TAKEN, ()), _whom(client, item, audience)
+        state = "waits_for_client" if item[STATE] == WAITING else "accepted" if accepted else "open"
+        found.append({
+            "action_id": item[KEY], "client_id": client.client_id, "kind": item[KIND], "rule_id": item[ABOUT],
+            "priority": priority, "since": rfc3339_seconds(item[SINCE_MS] // 1000), "team": owner,
+            "for": whom, "advisor_id": client.advisor_id if whom == "advisor" else None, "state": state,
+            "accepted_at": rfc3339_seconds(accepted[-1] // 1000) if accepted else None,
+            "accepted_by": care[BY][0] if BY in care and accepted else None,
+            "reminded": sum(name.startswith("reminder") for name in taken), "overdue": "overdue" in taken,
+            "escalated": next((name for name in reversed(taken) if name in _ESCALATED), None),
+        })  # fmt: skip
+    return found
+
+
+def _work_fields(client: ClientState) -> dict[str, str]:
+    work = open_work(client)
+    return dict(zip(WORK_FIELDS, (_json(work).decode() if work else "", work_places(client)), strict=True))
+
+
+def _open_work(client: ClientState) -> list[list[Any]]:
+    return [item for item in client.items if item[STATE] not in OVER and WORK in noted(item) and item[SINCE_MS]]
+
+
+def _whom(client: ClientState, item: list[Any], audience: str) -> str:
+    """Who is to act: since the last escalation team or head, else the client's advisor, if it is for one and known."""
+    escalated = [name for name in noted(item).get(TAKEN, ()) if name in _ESCALATED]
+    return escalated[-1] if escalated else "advisor" if audience == "advisor" and client.advisor_id else "team"
+
+
+def public_fields(client: ClientState, *, worked: bool = False) -> dict[str, str]:
+    """All PUBLIC_FIELDS; of whom rules have portrayed PORTRAIT_FIELDS, of whom there is open work, or was when it was
+    last written (`worked`), WORK_FIELDS. Times are RFC 3339 in UTC to the second, money is an exact decimal in CNY.
     """
     values = _of(client)
     if client.public is None or client.public[0] != values:  # most events change the last field alone
@@ -88,4 +161,5 @@ def public_fields(client: ClientState) -> dict[str, str]:
                 stage_since=rfc3339_seconds(stage_since_ms // 1000) if stage_since_ms is not None else "",
                 portrait=_json(portrait).decode(),
             )
-    return {**client.public[1], "updated_at": rfc3339_seconds(client.now_ms // 1000)}
+    found = {**client.public[1], "updated_at": rfc3339_seconds(client.now_ms // 1000)}
+    return found | _work_fields(client) if worked or (client.items and _open_work(client)) else found

@@ -16,6 +16,7 @@ from engine.core.client.items import (
     ABOUT,
     ACKNOWLEDGED,
     ANSWERED,
+    BY,
     CARE,
     CLOSED,
     EXPIRED,
@@ -38,6 +39,7 @@ from engine.core.client.items import (
     STEPS,
     TAKEN,
     WAITING,
+    WORK,
     Item,
     as_read,
     noted,
@@ -74,7 +76,17 @@ def _take_complaint(plan: Plan, client: ClientState, complaint: Complaint) -> li
 
 def _take_outcome(plan: Plan, client: ClientState, outcome: Outcome) -> list[Item]:
     state = _OUTCOME.get(outcome.status)
-    return _answered(plan, client, outcome.action_id, state, outcome.time) if state is not None else []
+    if state is None:
+        return []
+    steps = _answered(plan, client, outcome.action_id, state, outcome.time)
+    item = _work(client, outcome.action_id) if state == ANSWERED and outcome.by is not None else None
+    if item is not None and outcome.time >= noted(item).get(BY, ("", outcome.time))[1]:
+        item[CARE:] = [noted(item) | {BY: [outcome.by, outcome.time]}]
+    return steps
+
+
+def _work(client: ClientState, action_id: str) -> list[Any] | None:
+    return next((item for item in client.items if item[KEY] == action_id and WORK in noted(item)), None)
 
 
 def _take_feedback(plan: Plan, client: ClientState, feedback: Feedback) -> list[Item]:
@@ -152,6 +164,9 @@ def lose_complaint(client: ClientState, complaint: Complaint) -> None:
 def lose_outcome(client: ClientState, outcome: Outcome) -> None:
     if (state := _OUTCOME.get(outcome.status)) is not None:
         _lose_answer(client, outcome.action_id, state, outcome.time)
+    item = _work(client, outcome.action_id)
+    if item is not None and noted(item).get(BY) == [outcome.by, outcome.time]:
+        item[CARE:] = [{name: said for name, said in noted(item).items() if name != BY}]
 
 
 def lose_feedback(client: ClientState, feedback: Feedback) -> None:
@@ -170,9 +185,10 @@ def keep(plan: Plan, client: ClientState, rule: Rule, action_id: str, about: Any
     """An action was sent that waits for an answer, or is seen through. `about`: what its rule matched."""
     steps = note(plan, client, rule.kind, action_id, OPENED, client.now_ms, rule.id)
     item = items.find(client.items, rule.kind, action_id)
-    if rule.care is not None and item is not None:
+    if rule.audience != "client" and item is not None:
         waited_for = {OF: [about.kind, about.id]} if isinstance(about, Item) and about.step == "opened" else {}
-        item[STEPS:] = [items.steps_of(item), {TAKEN: [], **waited_for}]
+        care = {TAKEN: [], **waited_for} if rule.care is not None else {}
+        item[STEPS:] = [items.steps_of(item), {**care, WORK: [rule.owner, rule.priority, rule.audience]}]
     return steps
 
 

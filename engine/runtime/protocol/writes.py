@@ -16,6 +16,8 @@ from engine.core.firm_time import NEVER_MS
 STATE_FIELD: Final = "state"
 MAX_CHUNK_BYTES: Final = 900_000  # below Kafka's default of 1 MB a record
 LISTED: Final = ("tier", "segment", "advisor", "stage")  # public fields by whose values the store lists keys
+PLACES: Final = "work_places"  # the one with a line for each work list that the key is in: list, place, what is there
+PASSING: Final = ("work", PLACES)  # public fields, the last of all, that are not kept once they are empty
 # A row of 0.1.0 held these after key and due time, in this order.
 FIELDS_0_1: Final = (
     STATE_FIELD, "tier", "tier_since", "client_type", "segment", "value_score", "advisor", "assets_cny", "updated_at",
@@ -29,21 +31,22 @@ class Write(NamedTuple):
     due_ms: int  # NEVER_MS or later: never
     state: bytes
     public: Mapping[str, str]  # what other systems read beside the state
-    # the LISTED fields as they were, when one has another value now; None when none has, () when nobody knows
+    # the LISTED fields, then PLACES, as they were, when one has another value now; None when none has, () when nobody
+    # knows
     moved: tuple[str, ...] | None = ()
 
 
 def encode_writes(writes: Iterable[Write], chunk_bytes: int = MAX_CHUNK_BYTES) -> list[bytes]:
     """At least one chunk. Each is `{fields: [state, public field...], rows: [[key, due or -1, values...], ...],
     moved: [[row, values before...], ...]}`: the numbers, from 1, of rows that may have another value in a LISTED
-    field, and what they had if that is known; absent, it is all.
+    field, or in its places in work lists, and what they had if that is known; absent, it is all.
     """
     chunks: list[bytes] = []
     rows: list[tuple[Any, ...]] = []
     moved: list[tuple[Any, ...]] = []
     names: tuple[str, ...] = ()
     size = 0
-    for write in writes:
+    for write in sorted(writes, key=lambda write: len(write.public)):  # those with the same fields together
         public, state = write.public, write.state
         if rows and (size > chunk_bytes or tuple(public) != names):
             chunks.append(_chunk((STATE_FIELD, *names), rows, moved))

@@ -11,7 +11,19 @@ from typing import TYPE_CHECKING, Any, cast
 
 from engine.core.client import accounts, overrides
 from engine.core.client.consents import CHANNELS, PURPOSES, UNKNOWN, Consent, consent, in_words, of_purposes
-from engine.core.client.items import ABOUT, ITEM_STATES, KEY, KIND, SINCE_MS, STATE
+from engine.core.client.items import (
+    ABOUT,
+    BEGAN_MS,
+    ENDED,
+    ENTERED_MS,
+    ITEM_STATES,
+    JOURNEY,
+    KEY,
+    KIND,
+    SINCE_MS,
+    STANDS,
+    STATE,
+)
 from engine.core.client.positions import COST, PRODUCT, QUANTITY, RISK, TIME_MS, VALUE
 from engine.core.client.record import PORTRAIT_FIELDS, PUBLIC_FIELDS
 from engine.core.client.score import ScorePoints, score_points
@@ -21,6 +33,7 @@ from engine.core.contract.fields import units
 from engine.core.contract.message import cny, rfc3339
 from engine.core.contract.profiles import ALL
 from engine.core.contract.topics import TOPICS, sources
+from engine.core.decide.journeys import in_order
 from engine.core.firm_time import NEVER_MS
 from engine.core.plan.compile import compile_rule_set
 from engine.core.policy.holding import EXPIRES_MS, RELEASE_MS, RULE, WHY
@@ -100,6 +113,16 @@ def _private(client: ClientState, declared: Mapping[str, int]) -> dict[str, Any]
                 "opened_at": rfc3339(item[SINCE_MS]) if item[SINCE_MS] else None,
             }
             for item in client.items
+        ],
+        "journeys": [
+            {
+                "journey": entry[JOURNEY],
+                "step": None if entry[ENDED] else entry[STANDS],
+                "since": rfc3339(entry[ENTERED_MS]),
+                "began_at": rfc3339(entry[BEGAN_MS]),
+                "ended": entry[ENDED] or None,
+            }
+            for entry in in_order(client.journeys)
         ],
         "held": [
             {
@@ -209,6 +232,8 @@ def on_one_screen(record: dict[str, Any]) -> str:
             f"  {i['opened_at'] or '-':<24}  {i['state']:<8} {i['kind']:<10} {i['id']}  {i['about'] or ''}".rstrip()
             for i in record["items"]
         ]
+    if record["journeys"]:
+        lines += ["", "journeys, those that go on first", *(f"  {_journey(one)}" for one in record["journeys"])]
     if record["held"]:
         lines += ["", "held, to be decided again; of a rule that is paused when it is resumed"]
         lines += [
@@ -242,6 +267,17 @@ def on_one_screen(record: dict[str, Any]) -> str:
         for a in record["last_actions"]
     ] or ["  none"]
     return "\n".join(lines)
+
+
+def _journey(one: dict[str, Any]) -> str:
+    """`waits_for` and `until` are there if somebody asked the rules."""
+    began = f"{one['began_at']}  {one['journey']}:"
+    if one["ended"]:
+        return f"{began} ended at {one['since']}, {one['ended']}"
+    awaited = f", waits for {one['waits_for']}" if one.get("waits_for") else ""
+    return f"{began} at {one['step']} since {one['since']}{awaited}" + (
+        f", until {one['until']}" if one.get("until") else ""
+    )
 
 
 def _points(part: dict[str, Any]) -> ScorePoints:

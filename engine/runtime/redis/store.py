@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Final, cast
 import msgpack
 
 from engine.runtime.protocol.ledger import Loaded
-from engine.runtime.protocol.writes import STATE_FIELD
+from engine.runtime.protocol.writes import LISTED, STATE_FIELD
 from engine.runtime.redis.errors import answer
-from engine.runtime.redis.keys import LIST, LISTED_FIELDS
+from engine.runtime.redis.keys import LIST, LISTED_FIELDS, PASSING_FIELDS, PLACES_FIELD
 from engine.runtime.redis.upkeep import Upkeep
 
 if TYPE_CHECKING:
@@ -33,6 +33,10 @@ local function relist(prefix, id, fields, row, known)
     if new and new ~= old and old ~= '' then redis.call('SREM', list(prefix, field, old), id) end
     if new and new ~= '' and (new ~= old or not before[index]) then redis.call('SADD', list(prefix, field, new), id) end
   end
+  if now[{PLACES_FIELD}] then
+    place(prefix, id, redis.call('HGET', prefix .. id, {PLACES_FIELD}) or known[{len(LISTED) + 2}] or '', 'ZREM')
+    place(prefix, id, now[{PLACES_FIELD}], 'ZADD')
+  end
 end
 local function write(prefix, packed)
   local chunk = cmsgpack.unpack(packed)
@@ -49,6 +53,7 @@ local function write(prefix, packed)
       hash[2 * index + 1] = row[index + 2]
     end
     redis.call('HSET', unpack(hash))
+    if row[#row] == '' and hash[#hash - 1] == {PLACES_FIELD} then redis.call('HDEL', hash[1], {PASSING_FIELDS}) end
     redis.call('ZADD', KEYS[2], row[2] < 0 and '+inf' or row[2], row[1])
   end
 end

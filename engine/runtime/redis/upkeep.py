@@ -19,7 +19,7 @@ from engine.runtime.errors import Refused, Surprised, Unavailable
 from engine.runtime.protocol.ledger import Looked
 from engine.runtime.protocol.writes import STATE_FIELD
 from engine.runtime.redis.errors import answer, redis_errors
-from engine.runtime.redis.keys import CLIENT, LIST, LISTED_FIELDS, due_key, position_key, tag
+from engine.runtime.redis.keys import CLIENT, LIST, LISTED_FIELDS, PLACES_FIELD, due_key, position_key, tag
 from engine.runtime.redis.pins import pinned_partitions
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ for index = 1, #found[2], 2 do
       local field = ({{{LISTED_FIELDS}}})[index]
       if value and value ~= '' then listed = listed + redis.call('SADD', list(ARGV[1], field, value), id) end
     end
+    listed = listed + place(ARGV[1], id, redis.call('HGET', ARGV[1] .. id, {PLACES_FIELD}) or '', 'ZADD')
   end
 end
 return {{redis.call('GET', KEYS[1]), redis.call('ZCARD', KEYS[2]), gone, found[1], listed}}
