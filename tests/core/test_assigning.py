@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import msgpack
+import pytest
 
+from engine.core.assign import choice
 from engine.core.assign.state import Entry, Given, PoolState, Waiting
 from engine.core.client.sections import pack, unpack
 from engine.core.contract.events import AssignmentAnswer, AssignmentRequest, Outcome
 from engine.core.decide import pools
 from engine.core.decide.timeline import Timeline
 from engine.processors.assignment import ASSIGNMENT
-from tests.core.making import FEATURES, Desk, at, login, plan_of, profile, rule, trade
+from tests.core.making import DAY_MS, FEATURES, HOUR_MS, Desk, at, login, plan_of, profile, rule, trade
 
 ADVISORS = """\
 advisors:
@@ -177,6 +180,27 @@ def test_a_pool_of_the_first_version_is_read():
     assert (pool.book, pool.loads) == ({"c1": Entry("ann", 2, "r1")}, {"ann": 2})
     assert pool.answers == {"r1": Given(1_772_000_000_000, "c1", "ann", "wealth")}
     assert pool.queue == [Waiting(50, 1_772_000_000_000, "r2", "c2", "A", "east", "zh", (("funds", 3),))]
+
+
+def test_of_many_who_wait_for_the_same_one_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At each step of each of them all are tried again: of 40 there would be thousands of looks at the advisors."""
+    pool, roster, asked, looks = PoolState("east", at(0)), PLAN.pools.roster, at(0), 0
+    choose = choice.choose
+
+    def counted(*about: Any) -> str | None:
+        nonlocal looks
+        looks += 1
+        return choose(*about)
+
+    monkeypatch.setattr(choice, "choose", counted)
+    for number in range(44):
+        asked += 60_000
+        choice.ask(roster, pool, Waiting(50, asked, f"r{number}", f"c{number}", None, "east", "zh", (("funds", 3),)))
+    assert (len(pool.queue), looks) == (44, 44)
+    answers = choice.pass_time(roster, pool, asked + 2 * HOUR_MS)  # less is asked for, and there is room for four
+    assert [given.advisor for _, given in answers] == ["ann", "bob", "ann", "bob"]
+    assert looks < 44 + 4 + 2 * 44
+    assert len(choice.pass_time(roster, pool, asked + DAY_MS)) == 40
 
 
 def test_a_client_of_before_has_asked_for_nobody():

@@ -8,6 +8,7 @@ the same whenever it is asked for again; what falls due before a request is deci
 from __future__ import annotations
 
 import datetime as dt
+from bisect import insort
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache, lru_cache
 from itertools import chain
@@ -34,7 +35,7 @@ def ask(roster: Roster, pool: PoolState, asked: Waiting) -> Answers:
     asked = asked._replace(asked_ms=pool.now_ms)
     given = _decide(roster, pool, asked)
     if given is None:
-        pool.queue = sorted([*pool.queue, asked], key=lambda one: one.turn)
+        insort(pool.queue, asked, key=_turn)
         pool.due_ms = _next_due_ms(roster, pool)
         return answers
     return [*answers, (asked.request, given)]
@@ -135,8 +136,9 @@ def _serve(roster: Roster, pool: PoolState) -> Answers:
         for client, entry in sorted(pool.book.items()):
             if entry.accept_by_ms <= pool.now_ms:
                 answers += _next(roster, pool, client, entry, "not_accepted")
+    in_vain: set[tuple[Any, ...]] = set()
     for one in pool.queue:
-        if (given := _decide(roster, pool, one)) is not None:
+        if (given := _decide(roster, pool, one, in_vain)) is not None:
             answers.append((one.request, given))
     pool.queue = [one for one in pool.queue if one.request not in pool.answers]
     pool.due_ms = _next_due_ms(roster, pool)
@@ -160,19 +162,39 @@ def _turn_over(roster: Roster, pool: PoolState) -> Answers:
     return answers
 
 
-def _decide(roster: Roster, pool: PoolState, asked: Waiting) -> Given | None:
-    """An answer, noted in the pool; None while it is worth waiting."""
+def _decide(
+    roster: Roster, pool: PoolState, asked: Waiting, in_vain: set[tuple[Any, ...]] | None = None
+) -> Given | None:
+    """An answer, noted in the pool; None while it is worth waiting. `in_vain`: what others asked for in this turn, and
+    nobody was found for.
+    """
     if roster.look is not None:
         roster.look(pool, asked)
     declared = roster.pools.get(pool.name)
-    chosen = choose(roster, pool, asked)
+    kind = None if in_vain is None or declared is None else _kind(pool, declared, asked)
+    if kind is None or in_vain is None:
+        chosen = choose(roster, pool, asked)
+    elif kind in in_vain:
+        chosen = None
+    elif (chosen := choose(roster, pool, asked)) is None:
+        in_vain.add(kind)
     if chosen is None and declared is not None and pool.now_ms < asked.asked_ms + declared.give_up_s * 1000:
         return None
     given = Given(pool.now_ms, asked.client, chosen or "", declared.team if declared is not None else "")
     if chosen is not None:
+        if in_vain and asked.client in pool.book:
+            in_vain.clear()  # somebody has room again
         _enter(roster, pool, asked, chosen)
     pool.answered(asked.request, given)
     return given
+
+
+def _kind(pool: PoolState, declared: Pool, asked: Waiting) -> tuple[Any, ...] | None:
+    """Requests of one kind find the same one; None: it depends on who has, or had, the client."""
+    if asked.refused or asked.client in pool.book:
+        return None
+    less = widened(declared, pool.now_ms - asked.asked_ms).by if asked.needs else 0
+    return asked.tier, asked.region, asked.language, asked.needs, less
 
 
 def choose(roster: Roster, pool: PoolState, asked: Waiting) -> str | None:
@@ -256,7 +278,7 @@ def _waited(step: Widening) -> int:
 def _next_due_ms(roster: Roster, pool: PoolState) -> int:
     """When the next step of anything that waits begins, somebody had to accept, or a leave begins or ends."""
     declared = roster.pools.get(pool.name)
-    moments: list[Iterable[int]] = [chain.from_iterable(_steps_ms(declared, one) for one in pool.queue)]
+    moments: list[Iterable[int]] = [_steps_ms(declared, pool)]
     moments += [_turns_ms(leave) for one in with_leave(roster, pool) for leave in one.leave]
     if declared is not None and declared.accept_s:
         moments.append(entry.accept_by_ms for entry in pool.book.values())
@@ -279,7 +301,18 @@ def _date(day: int) -> str:
     return date_of_day(day).isoformat()
 
 
-def _steps_ms(pool: Pool | None, asked: Waiting) -> Iterator[int]:
-    if pool is not None:
-        yield from (asked.asked_ms + step.waited_s * 1000 for step in pool.widen)
-        yield asked.asked_ms + pool.give_up_s * 1000
+def _steps_ms(declared: Pool | None, pool: PoolState) -> Iterator[int]:
+    """The next step of each that waits."""
+    if declared is None:
+        return
+    steps = sorted({step.waited_s * 1000 for step in declared.widen} | {declared.give_up_s * 1000})
+    for one in pool.queue:
+        waited = pool.now_ms - one.asked_ms
+        for step in steps:
+            if step > waited:
+                yield one.asked_ms + step
+                break
+
+
+def _turn(one: Waiting) -> tuple[int, int, str]:
+    return one.turn
