@@ -78,7 +78,11 @@ class JourneyModel(Model):
             self.begin()
 
     def fire(self, rule: Rule) -> None:
-        self.due_to_begin |= rule.id == self.journey.id
+        """A journey does not begin on a day of which the calendar that it asks says nothing."""
+        when, today = rule.occasion, date_of(self.now).isoformat()
+        asks = isinstance(when, Calendar) and when.every in ("trading_day", "working_day") and self.days is not None
+        unknown = asks and not self.days.first_day <= today <= self.days.last_day
+        self.due_to_begin |= rule.id == self.journey.id and not unknown
 
     def moments(self) -> Iterator[int]:
         yield from super().moments()

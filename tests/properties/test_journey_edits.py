@@ -25,9 +25,24 @@ from tests.core.making import event_of
 from tests.properties.histories import quick
 from tests.properties.journeys_model import JourneyModel
 from tests.properties.occasions_model import DAY, HOUR, Fired
-from tests.properties.test_journeys import VALUES, ends, heads, journey, plan_of, steps_of, ways, written
-from tests.properties.test_occasions import in_order, lives
+from tests.properties.test_journeys import VALUES, again, ends, heads, journey, plan_of, steps_of, ways, written
+from tests.properties.test_occasions import filled, in_order, lives
 
+# so that a client is in the journey when it is edited, more often than not
+BEGINS = (
+    "on: logins",
+    "on: trades",
+    "on: balances",
+    "at: {every: day, time: '09:00'}",
+    "becomes: client.days_known >= 0",
+)
+WAITS = (
+    "{wait: 1d}", "{wait: 5d}", "{wait: {on: complaints, timeout: 3d, otherwise: end}}", "{wait: {on: trades}}",
+    "{wait: {at: {every: week, day: mon, time: '12:00'}}}", "{wait: {until: client.assets_cny > 2_000, timeout: 5d}}",
+)  # fmt: skip
+begins = st.one_of(heads, *[filled("    entry: {{{}{}}}\n", st.sampled_from(BEGINS), again)] * 3)
+conditions = st.one_of(st.just(""), st.just(""), ends())
+steps_ = st.one_of(ways(), *[st.builds(lambda steps, wait: steps | {"s0": wait}, ways(), st.sampled_from(WAITS))] * 3)
 edits = st.tuples(st.integers(1, 6), st.sampled_from([0, 1, HOUR, DAY, 3 * DAY]))
 SWEPT = re.compile(r"(way/\S+?)-v\d+")
 
@@ -102,7 +117,7 @@ def by_model(model: JourneyModel, edit: Any, life: Life) -> Fired:
 
 @quick(40)
 @given(
-    head=heads, ends_=st.tuples(ends(), ends()), steps=ways(), others=ways(),
+    head=begins, ends_=st.tuples(conditions, conditions), steps=steps_, others=steps_,
     kept=st.sets(st.sampled_from([f"s{number}" for number in range(5)])), life=edited_lives(),
 )  # fmt: skip
 def test_who_is_in_a_journey_goes_on_by_the_rules_of_now(head, ends_, steps, others, kept, life):
@@ -149,7 +164,7 @@ class PinnedModel(JourneyModel):
 
 @quick(40)
 @given(
-    head=heads, ends_=ends(), steps=ways(), others=ways(), life=edited_lives(), was_pinned=st.booleans(),
+    head=begins, ends_=conditions, steps=steps_, others=steps_, life=edited_lives(), was_pinned=st.booleans(),
     version=st.integers(2, 12),
 )  # fmt: skip
 def test_who_is_in_a_pinned_journey_hears_of_no_edit(head, ends_, steps, others, life, was_pinned, version):
