@@ -234,7 +234,9 @@ def _why(found: Account, one: Candidate) -> str:
     advisor, asked = one.advisor, found.asked
     match one.why_not:
         case "refused":
-            return "declined the client, did not accept it in time, or gave it up"
+            return "declined the client, did not accept it in time, gave it up, or must not have it any more"
+        case "conflict":
+            return "must not have this client (not_for)"
         case "absent":
             return f"since {firm_time(advisor.absent_ms or 0)} ({ZONE}), as the topic {ADVISORS.name} says"
         case "left":

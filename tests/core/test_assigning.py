@@ -287,3 +287,25 @@ def test_a_pool_takes_what_it_hears_as_records():
     assert (third["outcome"], third["why"], third["team"]) == ("no_capacity", "declined", "wealth")
     assert len({one["event_id"] for one in (first, second, third)}) == 3
     assert hears(at(4), "assign") == [first]  # the answer to the request is what it was
+
+
+def test_a_client_with_a_conflict_asks_for_somebody_else():
+    plan = plan_of(
+        rule("ask", kind="assignment", audience="team", when="client.days_known >= 0", cooldown="1m"),
+        features=FEATURES + "  trades_30d: {source: trades, aggregate: count, window: 30d}\n",
+        others=(
+            ("advisors.yaml", ADVISORS),
+            ("assignment.yaml", ASSIGNMENT_YAML.replace("team: wealth,", "team: wealth, conflict: trades_30d > 0,")),
+        ),
+    )
+    assert plan.pools is not None
+    desk, states = Desk(plan), dict[str, PoolState]()
+    desk.take(profile(at(0), region="east", advisor_id="ann"), login(at(0.1)))
+    desk.take(trade(at(1)), login(at(1)))
+    records = [m.value for m in desk.messages if m.topic == "assignment_requests"]
+    told = [json.loads(value) for value in records]
+    assert [one.get("refused") for one in told if one["kind"] == "assign"] == [None, ["ann"]]
+    last = AssignmentRequest.model_validate_json(records[-1])
+    assert pools.take(plan.pools.roster, states, last) == []  # ann alone knows funds, and must not have the client
+    (answer,) = pools.reach(plan.pools.roster, states["east"], at(1, 15))  # less is asked for by now
+    assert json.loads(answer.value)["advisor_id"] == "bob"

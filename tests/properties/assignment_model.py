@@ -29,6 +29,7 @@ class PoolModel:
     waiting: list[Plain] = field(default_factory=list)
     said: dict[str, Said] = field(default_factory=dict)  # by request
     away: dict[str, str] = field(default_factory=dict)  # who clients of whom heard of
+    apart: set[str] = field(default_factory=set)  # clients who stayed, since the stand-in must not have them
     heard: list[Plain] = field(
         default_factory=list
     )  # all that the topic advisors ever said: advisor, time, event, says
@@ -40,7 +41,7 @@ class PoolModel:
             return [*answers, self.said[name]]
         if any(one["request"] == name for one in self.waiting):
             return answers
-        self.waiting.append(asked | {"since": self.now, "refused": ()})
+        self.waiting.append(asked | {"since": self.now})
         return answers + self._try([self.waiting[-1]])
 
     def release(self, request: str, client: str, time: int) -> list[Said]:
@@ -129,9 +130,14 @@ class PoolModel:
         here = [name for name, leave in leaves.items() if leave is None]
         before, self.away = self.away, {n: leave[2] for n, leave in leaves.items() if leave and leave[2] in here}
         answers: list[Said] = []
-        for _, (advisor, one) in sorted(self._held().items(), key=lambda item: item[0]):
+        barred = {a["name"]: a["not_for"] for a in self._advisors()}
+        apart, self.apart = self.apart, set()
+        for client, (advisor, one) in sorted(self._held().items(), key=lambda item: item[0]):
             now = self.away.get(advisor)
-            if before.get(advisor) != now:
+            if now is not None and client in barred[now]:
+                now = None
+                self.apart.add(client)
+            if (None if client in apart else before.get(advisor)) != now:
                 answers.append((one["request"], self.now, now or advisor, "stand_in" if now else "back"))
         return answers
 
@@ -210,6 +216,7 @@ class PoolModel:
         today = self._today()
         return (
             advisor["name"] not in one["refused"]
+            and one["client"] not in advisor["not_for"]
             and advisor["present"]
             and self._leave(advisor) is None
             and (advisor["last_day"] is None or today <= advisor["last_day"])

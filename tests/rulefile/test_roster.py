@@ -335,3 +335,28 @@ def test_a_published_list_of_this_name_stays_one():
     assert isinstance(rule_set, RuleSet), rule_set
     assert rule_set.advisors == ()
     assert not isinstance(load(of_old), RuleSet)
+
+
+CONFLICTS = ADVISORS.replace("capacity: 40", "capacity: 40, not_for: [C2, C1]")
+
+
+def test_conflicts_are_read_tested_and_diffed():
+    declared = ASSIGNMENT.replace("rest: {when:", "rest: {conflict: trades_30d > 0, when:")
+    tests = """\
+tests:
+  - {name: a relative, pool: rest, client: {id: C1}, expect: no_capacity, because: {adv-7: conflict}}
+  - {name: somebody else, pool: rest, client: {id: C3}, expect: adv-7}
+  - {name: not the same again, pool: rest, has: adv-7, conflict: true, expect: no_capacity}
+  - {name: it does not hold, pool: rest, has: adv-7, conflict: false, expect: adv-7}
+"""
+    old, new = good(files()), good(files(CONFLICTS, declared + tests))
+    assert new.advisors[0].not_for == ("C1", "C2")
+    assert [result.failure for result in run_tests(new).results if isinstance(result.test, PoolTest)] == [""] * 4
+    said = "\n".join(map(str, differences(old, new)))
+    assert 'advisor "adv-7":\n  not for' in said
+    assert "pools rest conflict" in said
+    rows = "advisor,pool,capacity,not_for\nadv-7,rest,40,C1 | C2\n"
+    (one,) = good(of_rows(rows)).advisors
+    assert one.not_for == ("C1", "C2")
+    (problem,) = problems_of(files(ADVISORS.replace("capacity: 40", 'capacity: 40, not_for: ["C 1"]')))
+    assert str(problem) == 'advisors.yaml:3:47: not a name: "C 1"; write a client\'s id'

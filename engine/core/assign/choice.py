@@ -146,18 +146,26 @@ def _serve(roster: Roster, pool: PoolState) -> Answers:
 
 
 def _turn_over(roster: Roster, pool: PoolState) -> Answers:
-    """Clients of somebody on leave go to the stand-in, and back afterwards; the book stays as it is."""
+    """Clients of somebody on leave go to the stand-in, and back afterwards; the book stays as it is. Whom the stand-in
+    must not have stays.
+    """
     day, present = _today(pool), with_leave(roster, pool)
     if not present and not pool.away:
         return []
     at_work = {one.name for one in staff(roster, pool) if one.away(day) is None}
     leaves = {one.name: leave.stand_in for one in present if (leave := one.away(day)) is not None}
     away = {name: stand_in for name, stand_in in leaves.items() if stand_in in at_work and stand_in is not None}
+    barred = {one.name: one.not_for for one in staff(roster, pool) if one.not_for}
     before, pool.away = pool.away, away
+    apart, pool.apart = pool.apart, set()
     answers = []
     for client, entry in sorted(pool.book.items()):
         name = entry.advisor
-        if before.get(name) != (who := away.get(name)):
+        had, who = None if client in apart else before.get(name), away.get(name)
+        if who is not None and client in barred.get(who, ()):
+            who = None
+            pool.apart.add(client)
+        if had != who:
             answers.append((entry.request, pool.moved(client, who or name, "", "stand_in" if who else "back")))
     return answers
 
@@ -220,6 +228,8 @@ def why_not(roster: Roster, pool: PoolState, asked: Waiting, advisor: Advisor) -
     day = _today(pool)
     if advisor.name in asked.refused:
         return "refused"
+    if asked.client in advisor.not_for:
+        return "conflict"
     if advisor.last_day is not None and day > advisor.last_day:
         return "left"
     if advisor.absent_ms is not None:

@@ -40,6 +40,7 @@ class Advisor:
     licence_until: str | None = None  # the last day on which it holds; None: for good
     leave: tuple[Leave, ...] = ()  # by day
     last_day: str | None = None  # with the firm: after it no new clients come; None: it is not known
+    not_for: tuple[str, ...] = ()  # clients whom this advisor must not have: relatives, an employer
     absent_ms: int | None = None  # since when, by the topic advisors; None: present
 
     def away(self, day: str) -> Leave | None:
@@ -63,6 +64,7 @@ class Pool:
     widen: tuple[Widening, ...] = ()  # by time
     give_up_s: int = 0  # after so long without anybody the answer is that there is no capacity
     accept_s: int = 0  # so long an advisor has to accept a client, then it is the next one's turn; 0: nobody has to
+    conflict: Expression | None = None  # over the client: whom it holds for is not to have the advisor of that moment
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,6 +87,7 @@ class Fact(NamedTuple):
 class PoolState:
     __slots__ = (
         "answers",
+        "apart",
         "away",
         "book",
         "capacity",
@@ -111,6 +112,7 @@ class PoolState:
         self.answers: dict[str, Given] = {}  # by request, the oldest first
         self.queue: list[Waiting] = []  # by turn
         self.away: dict[str, str] = {}  # who is on leave -> the stand-in that clients heard of
+        self.apart: set[str] = set()  # clients of those on leave who must not have the stand-in, and stayed
         self.moves = 0  # so far
         self.capacity = 0  # of all its advisors together, when it was decided last: for those who read it
         self.said: dict[str, dict[str, Fact]] = {}  # by advisor: what the topic advisors says of it
@@ -170,6 +172,8 @@ def pack(pool: PoolState) -> bytes:
         fields["m"] = _packer.pack(pool.moves)
     if pool.away:
         fields["w"] = _packer.pack(pool.away)
+    if pool.apart:
+        fields["x"] = _packer.pack(sorted(pool.apart))
     if pool.said:
         fields["s"] = _packer.pack(pool.said)
     version = VERSION if pool.said else WITHOUT_FACTS
@@ -198,7 +202,7 @@ def unpack(packed: bytes) -> PoolState:
         pool.remember(request, Given(*given))
     pool.queue = [_waiting(one) for one in fields["q"]]
     pool.away, pool.moves = fields.get("w", {}), fields.get("m", 0)
-    pool.capacity = fields.get("c", 0)
+    pool.capacity, pool.apart = fields.get("c", 0), set(fields.get("x", ()))
     for advisor, facts in fields.get("s", {}).items():
         pool.said[advisor] = {name: Fact(*fact) for name, fact in facts.items()}
     return pool

@@ -368,7 +368,7 @@ class AssignmentRequest(Event):
     """A client needs an advisor, or needs the one no more. `client_id` is the pool here, whose state it concerns."""
 
     essential: ClassVar[frozenset[str]] = Event.essential | {
-        *("kind", "request_id", "client", "tier", "region", "language", "needs", "priority", "advisor_id")
+        *("kind", "request_id", "client", "tier", "region", "language", "needs", "refused", "priority", "advisor_id")
     }
 
     kind: Literal["assign", "release", "accepted", "declined", "handover"]
@@ -380,6 +380,7 @@ class AssignmentRequest(Event):
     region: Region | None = None
     language: Identifier | None = Field(default=None, description="Without its region, such as zh.")
     needs: tuple[Identifier, ...] = Field(default=(), description="Skills with their level, such as funds:3.")
+    refused: tuple[Identifier, ...] = Field(default=(), description="Advisors who are not to have the client.")
     priority: Annotated[int, Field(ge=0, le=100)] = 0
     advisor_id: Identifier | None = Field(default=None, description="Who accepted, declined, or gives the client up.")
 

@@ -45,7 +45,9 @@ def ask(pools: Pools, client: ClientState, rule: Rule, action: str) -> list[Mess
     pool = pools.names[at]
     client.asked = [pool, action, client.advisor_id]
     needs = ((skill, level(client, None, None)) for skill, level in pools.needs[at])
-    record = {
+    conflict = pools.conflicts[at]
+    barred = client.advisor_id is not None and conflict is not None and conflict(client, None, None)
+    record: dict[str, Any] = {
         "event_id": action,
         "client_id": pool,
         "time": rfc3339(client.now_ms),
@@ -58,6 +60,8 @@ def ask(pools: Pools, client: ClientState, rule: Rule, action: str) -> list[Mess
         "needs": [f"{skill}:{min(int(level), HIGHEST)}" for skill, level in needs if level is not None and level >= 1],
         "priority": rule.priority,
     }
+    if barred:
+        record["refused"] = [client.advisor_id]
     return [*messages, _message(pool, record)]
 
 

@@ -60,6 +60,7 @@ def take(
         asked.region,
         asked.language,
         tuple(needs),
+        asked.refused,
     )
     return _answers(roster, pool, ask(roster, pool, waiting))
 

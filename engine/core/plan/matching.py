@@ -117,6 +117,7 @@ class Pools(NamedTuple):
     names: tuple[str, ...]
     which: Matcher
     needs: tuple[tuple[tuple[str, Read], ...], ...]  # of each pool: skill, level
+    conflicts: tuple[Read | None, ...]  # of each pool: whether the client is not to have its advisor
     teams: tuple[tuple[str, Headers], ...]  # of each pool: whose work it is where a client has no advisor
 
 
@@ -124,6 +125,9 @@ def add_pools(code: Code, assignment: Assignment | None, scope: Scope, may_hold:
     pools = assignment.pools if assignment is not None else ()
     add(code, "pool", [may_hold(pool.when) for pool in pools], scope if pools else {})
     for at, pool in enumerate(pools):
+        if pool.conflict is not None:
+            told = to_python(may_hold(pool.conflict), scope)
+            code.function(f"conflict_{at}", "c, e, t", [f"return {code.place(told)}"])
         for skill, level in pool.needs:
             code.function(f"needs_{at}_{skill}", "c, e, t", [f"return {code.place(to_python(level, scope))}"])
 
@@ -136,9 +140,10 @@ def pools_of(rule_set: RuleSet, space: Mapping[str, Any]) -> Pools | None:
         for at, pool in enumerate(assignment.pools)
     )
     roster = roster_of(assignment, rule_set.advisors)
+    conflicts = tuple(space[f"conflict_{at}"] if one.conflict else None for at, one in enumerate(assignment.pools))
     headers = headers_by_team(rule_set.teams)
     teams = tuple((pool.team, headers.get(pool.team, ())) for pool in assignment.pools)
-    return Pools(roster, tuple(roster.pools), space["pool"], needs, teams)
+    return Pools(roster, tuple(roster.pools), space["pool"], needs, conflicts, teams)
 
 
 def _candidates(code: Code, name: str, rows: Sequence[Row], analysis: _Analysis) -> Iterator[str]:

@@ -17,16 +17,17 @@ from engine.core.assign.staff import LEAVE, PLAIN, hear
 from engine.core.assign.state import Entry, PoolState, Waiting
 from engine.core.contract.overrides import MAX_CAPACITY
 from engine.core.firm_time import day_number, day_start_ms
+from engine.rulefile.roster.read import CLIENT as CLIENT_ID
 from engine.rulefile.roster.read import LANGUAGE, MAX_LEVEL, REGIONS, a_day
 from engine.rulefile.source.document import Mapping, Node, place
 from engine.rulefile.source.fields import DAY_S, IDENTIFIER, Reader
 
 NO_CAPACITY: Final = "no_capacity"
 WAITS: Final = "waits"
-REASONS: Final = ("absent", "capacity", "language", "leave", "left", "licence", "region", "skills", "tier")
-KEYS: Final = ("client", "needs", "loads", "has", "said", "waited", "on", "because")
+REASONS: Final = ("absent", "capacity", "conflict", "language", "leave", "left", "licence", "region", "skills", "tier")
+KEYS: Final = ("client", "needs", "loads", "has", "conflict", "said", "waited", "on", "because")
 SAID_KEYS: Final = (*PLAIN, "leave_from", "leave_until", "stand_in")
-CLIENT_KEYS: Final = ("tier", "region", "language")
+CLIENT_KEYS: Final = ("id", "tier", "region", "language")
 DAY: Final = "2026-06-01"  # unless the test says another
 HOUR_MS: Final = 3_600_000
 CLIENT: Final = "client"
@@ -78,11 +79,13 @@ def _test(
         entries = reader.entries(fields[key]) if key in fields else []
         return [(reader.choice(name, names), value) for name, value in entries]
 
+    has = reader.choice(fields["has"], names) if "has" in fields else None
+    barred = "conflict" in fields and reader.choice(fields["conflict"], ("true", "false")) == "true"
     asked = Waiting(
         priority=50,
         asked_ms=at_ms - waited_ms,
         request="request",
-        client=CLIENT,
+        client=reader.word(client["id"], CLIENT_ID) if "id" in client else CLIENT,
         tier=reader.choice(client["tier"], tiers) if "tier" in client else None,
         region=reader.choice(client["region"], REGIONS) if "region" in client else None,
         language=reader.word(client["language"], LANGUAGE) if "language" in client else None,
@@ -90,6 +93,7 @@ def _test(
             (reader.word(skill, IDENTIFIER), reader.integer(level, 1, MAX_LEVEL))
             for skill, level in (reader.entries(fields["needs"]) if "needs" in fields else ())
         ),
+        refused=(has,) if barred and has else (),
     )
     return PoolTest(
         rule=pool,
@@ -100,7 +104,7 @@ def _test(
         expected=reader.choice(fields.get("expect"), (*names, NO_CAPACITY, WAITS)),
         because=tuple((name, reader.choice(value, REASONS)) for name, value in named("because")),
         loads=tuple((name, reader.integer(value, 0, MAX_CAPACITY)) for name, value in named("loads")),
-        has=reader.choice(fields["has"], names) if "has" in fields else None,
+        has=has,
         said=tuple((name, _said(reader, value, names)) for name, value in named("said")),
         asked=asked,
         at_ms=at_ms,
@@ -144,7 +148,7 @@ def _pool(roster: Roster, test: PoolTest) -> PoolState:
     pool = PoolState(test.rule, test.asked.asked_ms)
     weight, loads = roster.weight(test.asked.tier), dict(test.loads)
     if test.has is not None:
-        pool.enter(CLIENT, Entry(test.has, weight, "before"))
+        pool.enter(test.asked.client, Entry(test.has, weight, "before"))
         loads[test.has] = max(loads.get(test.has, 0) - weight, 0)
     for name, load in loads.items():
         if load:

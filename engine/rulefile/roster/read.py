@@ -26,12 +26,15 @@ LANGUAGE: Final = ("[a-z]{2,3}", "a language without its region, such as zh or e
 LEAVE_COLUMNS: Final = {"leave_from": "from", "leave_until": "until", "stand_in": "stand_in"}
 COLUMNS: Final = (
     *("advisor", "pool", "capacity", "regions", "languages", "tiers", "skills", "licence_until", "last_day"),
+    "not_for",
     *LEAVE_COLUMNS,
 )
 QUOTED: Final = '"'  # no part of a cell is what YAML takes for true or for nothing
 PART: Final = re.compile(r"[^\s|]+")
-ADVISOR_KEYS: Final = ("regions", "languages", "tiers", "skills", "licence_until", "leave", "last_day")
-POOL_KEYS: Final = ("needs", "widen", "give_up", "accept")
+ADVISOR_KEYS: Final = ("regions", "languages", "tiers", "skills", "licence_until", "leave", "last_day", "not_for")
+CLIENT: Final = ("[!-~]+", "a client's id")
+MAX_NOT_FOR: Final = 1_000
+POOL_KEYS: Final = ("needs", "widen", "give_up", "accept", "conflict")
 REGIONS: Final[tuple[str, ...]] = get_args(Region)
 DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 MAX_ADVISORS: Final = 20_000
@@ -78,7 +81,8 @@ def _pool(reader: Reader, key: Scalar, node: Node, scope: Scope) -> Pool:
     when = reader.expression(fields.get("when"), scope, BOOL)
     accept_s = reader.duration(fields["accept"], "mhd", 60, LONGEST_WAIT_S) if "accept" in fields else 0
     team = reader.owner(fields.get("team"))
-    return Pool(reader.word(key, IDENTIFIER), when, team, needs, widen, give_up_s, accept_s)
+    conflict = reader.expression(fields["conflict"], scope, BOOL) if "conflict" in fields else None
+    return Pool(reader.word(key, IDENTIFIER), when, team, needs, widen, give_up_s, accept_s, conflict)
 
 
 def _widening(reader: Reader, node: Node) -> Widening:
@@ -125,7 +129,7 @@ def in_sheet(sheet: Sheet | None) -> list[Entry]:
 
 def _in_cell(reader: Reader, name: str, cell: Scalar) -> Node:
     """What advisors.yaml has a list or a mapping for."""
-    if name not in ("regions", "languages", "tiers", "skills"):
+    if name not in ("regions", "languages", "tiers", "skills", "not_for"):
         return cell
     parts = [
         Scalar(cell.index + found.start(), cell.index + found.end(), found[0], QUOTED)
@@ -186,7 +190,15 @@ def _advisor(reader: Reader, key: Scalar, node: Node, pools: tuple[str, ...], ti
         licence_until=a_day(reader, fields["licence_until"]) if "licence_until" in fields else None,
         leave=_leaves(reader, fields["leave"]) if "leave" in fields else (),
         last_day=a_day(reader, fields["last_day"]) if "last_day" in fields else None,
+        not_for=_not_for(reader, fields["not_for"]) if "not_for" in fields else (),
     )
+
+
+def _not_for(reader: Reader, node: Node) -> tuple[str, ...]:
+    items = reader.items(node)
+    if len(items) > MAX_NOT_FOR:
+        reader.problem(items[MAX_NOT_FOR], f"{len(items)} clients", f"name at most {MAX_NOT_FOR:,} of one advisor")
+    return tuple(sorted({reader.word(item, CLIENT) for item in items}))
 
 
 def _leaves(reader: Reader, node: Node) -> tuple[Leave, ...]:

@@ -50,6 +50,7 @@ def advisors_schema(rule_set: RuleSet | None) -> Schema:
             "The last day on which new clients may be given; for good unless said.",
         ),
         "leave": (items(mapping(leave, ("from", "until"), ("stand_in",))), "One after the other."),
+        "not_for": (items(word(read.CLIENT)), "Clients whom this advisor must not have: relatives, an employer."),
         "last_day": (day, "With the firm: after it no new clients come; `engage handover` gives the others on."),
     }
     advisor = mapping(parts, ("pool", "capacity"), read.ADVISOR_KEYS)
@@ -68,6 +69,7 @@ def assignment_schema(rule_set: RuleSet | None) -> Schema:
         "needs": (named(IDENTIFIER, expression(known)), "Skill -> the level that the client needs; 0: none."),
         "widen": (items(mapping(step, ("after", "by"))), "What is asked for less and less, the first step first."),
         "accept": (duration("mhd"), "So long an advisor has to accept a client; nobody has to unless said."),
+        "conflict": (expression(known), "For which clients somebody else than their advisor of that moment is asked."),
         "give_up": (duration("mhd"), "When there is no capacity; at once unless said."),
     }
     pool = mapping(parts, ("when", "team"), read.POOL_KEYS)
@@ -84,6 +86,7 @@ def assignment_schema(rule_set: RuleSet | None) -> Schema:
 
 def _test(rule_set: RuleSet | None) -> Schema:
     client: Keys = {
+        "id": (word(read.CLIENT), "For not_for."),
         "tier": (choice(rule_set.tiers.names) if rule_set is not None else word(TIER), "Not known unless said."),
         "region": (choice(read.REGIONS), "Not known unless said."),
         "language": (word(read.LANGUAGE), "Not known unless said."),
@@ -107,6 +110,7 @@ def _test(rule_set: RuleSet | None) -> Schema:
         "needs": (named(IDENTIFIER, number(1, read.MAX_LEVEL)), "Skill -> level."),
         "loads": (named(advisors, number(0, MAX_CAPACITY)), "What advisors have already; nothing unless said."),
         "has": (advisor, "Who has the client already, within that load."),
+        "conflict": ({"type": "boolean"}, "Whether the pool's `conflict` holds: `has` is not to have the client."),
         "said": (named(advisors, mapping(said, (), cases.SAID_KEYS)), "What the topic advisors said of them."),
         "waited": (duration("mhd"), "For how long the request waits; it has just come unless said."),
         "on": (day, f"The day; {cases.DAY} unless said."),
