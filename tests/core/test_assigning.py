@@ -309,3 +309,19 @@ def test_a_client_with_a_conflict_asks_for_somebody_else():
     assert pools.take(plan.pools.roster, states, last) == []  # ann alone knows funds, and must not have the client
     (answer,) = pools.reach(plan.pools.roster, states["east"], at(1, 15))  # less is asked for by now
     assert json.loads(answer.value)["advisor_id"] == "bob"
+
+
+def test_whom_nobody_may_have_keeps_nobody_else_waiting():
+    plan = plan_of(
+        rule("ask", kind="assignment", audience="team"),
+        others=(
+            ("advisors.yaml", "advisors:\n  ann: {pool: all, capacity: 1, not_for: [c1]}\n"),
+            ("assignment.yaml", "assignment: {pools: {all: {when: client.days_known >= 0, team: t, give_up: 9d}}}\n"),
+        ),
+    )
+    assert plan.pools is not None
+    pool, roster = PoolState("all", at(0)), plan.pools.roster
+    for number, client in enumerate(("c0", "c1", "c2")):  # c0 is given to ann; the others wait
+        choice.ask(roster, pool, Waiting(50, at(0), f"r{number}", client, None, None, None, ()))
+    ((request, given),) = choice.release(roster, pool, "r0", "c0", at(0.1))
+    assert (request, given.advisor, [one.client for one in pool.queue]) == ("r2", "ann", ["c1"])

@@ -179,7 +179,7 @@ def _decide(
     if roster.look is not None:
         roster.look(pool, asked)
     declared = roster.pools.get(pool.name)
-    kind = None if in_vain is None or declared is None else _kind(pool, declared, asked)
+    kind = None if in_vain is None or declared is None else _kind(roster, pool, asked)
     if kind is None or in_vain is None:
         chosen = choose(roster, pool, asked)
     elif kind in in_vain:
@@ -197,11 +197,11 @@ def _decide(
     return given
 
 
-def _kind(pool: PoolState, declared: Pool, asked: Waiting) -> tuple[Any, ...] | None:
-    """Requests of one kind find the same one; None: it depends on who has, or had, the client."""
-    if asked.refused or asked.client in pool.book:
+def _kind(roster: Roster, pool: PoolState, asked: Waiting) -> tuple[Any, ...] | None:
+    """Requests of one kind find the same one; None: it depends on the client, or on who has, or had it."""
+    if asked.refused or asked.client in pool.book or any(asked.client in one.not_for for one in staff(roster, pool)):
         return None
-    less = widened(declared, pool.now_ms - asked.asked_ms).by if asked.needs else 0
+    less = widened(roster.pools[pool.name], pool.now_ms - asked.asked_ms).by if asked.needs else 0
     return asked.tier, asked.region, asked.language, asked.needs, less
 
 
