@@ -216,6 +216,7 @@ OPTIONS: dict[str, list[str]] = {
     "tier": TEXT,
     "segment": TEXT,
     "advisor": TEXT,
+    "team": TEXT,
     "stage": TEXT,
     "limit": [*WHOLE[:-1], "0"],
     "day": [*TEXT, "yesterday", "2026-13-01", "2026-02-30", "20260101"],

@@ -265,6 +265,7 @@ def on_one_screen(record: dict[str, Any]) -> str:
         f"  {a['time']}  {a['outcome']:<10} {a['kind']:<10} {a['channel']:<10} {a['rule']}"
         + (f"  ({a['times']} times)" if a["times"] > 1 else "")
         for a in record["last_actions"]
+        if a["kind"] != "journey"  # to begin one is no action: it is above
     ] or ["  none"]
     return "\n".join(lines)
 
