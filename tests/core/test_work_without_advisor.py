@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from engine.core.client.record import open_work
 from engine.core.rules.occasion import on as on_topic
 from engine.insight.explain import Explainer
 from engine.insight.preview import lines, preview
@@ -76,6 +77,15 @@ def test_what_is_retracted_is_heard_where_it_was_sent():
     found.take(correction(at(1, 13), traded))
     message = next(m for m in found.messages if dict(m.headers)["ce_type"] == b"engage.retraction.v1")
     assert dict(message.headers)["x-team"] == b"r"
+
+
+@pytest.mark.parametrize(("region", "team"), [("east", "research"), ("west", "wealth")])
+def test_it_is_on_the_work_list_of_that_team(region, team):
+    found = desk(region)
+    (action,) = found.take(trade(at(1)))
+    assert [(one["team"], one["for"], one["action_id"]) for one in open_work(found.client)] == [
+        (team, "team", action["id"])
+    ]
 
 
 def test_explain_and_preview_name_the_team():

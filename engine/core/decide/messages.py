@@ -97,8 +97,8 @@ def alone(plan: Plan, rule: Rule, client: ClientState, headers: Headers) -> tupl
     """Work for the advisor of a client who has none goes to the team of the client's pool, of a client of no pool to
     that of the rule's owner.
     """
-    if plan.pools is not None and (found := plan.pools.which(client, None, None)):
-        return "team", *plan.pools.teams[found[0]]
+    if plan.pools is not None and (found := plan.pools.team(client)) is not None:
+        return "team", *found
     return "team", rule.owner, headers
 
 

@@ -188,7 +188,10 @@ def keep(plan: Plan, client: ClientState, rule: Rule, action_id: str, about: Any
     if rule.audience != "client" and item is not None:
         waited_for = {OF: [about.kind, about.id]} if isinstance(about, Item) and about.step == "opened" else {}
         care = {TAKEN: [], **waited_for} if rule.care is not None else {}
-        item[STEPS:] = [items.steps_of(item), {**care, WORK: [rule.owner, rule.priority, rule.audience]}]
+        alone = rule.audience == "advisor" and client.advisor_id is None
+        found = plan.pools.team(client) if alone and plan.pools is not None else None
+        owner = found[0] if found is not None else rule.owner
+        item[STEPS:] = [items.steps_of(item), {**care, WORK: [owner, rule.priority, rule.audience]}]
     return steps
 
 

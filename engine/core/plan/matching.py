@@ -120,6 +120,11 @@ class Pools(NamedTuple):
     conflicts: tuple[Read | None, ...]  # of each pool: whether the client is not to have its advisor
     teams: tuple[tuple[str, Headers], ...]  # of each pool: whose work it is where a client has no advisor
 
+    def team(self, client: Any) -> tuple[str, Headers] | None:
+        """Of the client's pool, with its headers; None of a client of no pool."""
+        found = self.which(client, None, None)
+        return self.teams[found[0]] if found else None
+
 
 def add_pools(code: Code, assignment: Assignment | None, scope: Scope, may_hold: Callable[..., Expression]) -> None:
     pools = assignment.pools if assignment is not None else ()
