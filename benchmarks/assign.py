@@ -20,7 +20,7 @@ from engine.core.plan.compile import Plan, compile_rule_set
 from engine.core.reading.decode import Taken
 from engine.core.rules.policy import ContactPolicy
 from engine.core.rules.ruleset import RuleSet, Tiers
-from engine.processors.assignment import ASSIGNMENT
+from engine.processors.assignment import ASSIGNMENT, State
 from engine.rulefile.source.fields import ALWAYS
 
 REQUESTS = 100_000
@@ -75,7 +75,7 @@ def records() -> list[tuple[bytes, bytes]]:
 
 
 def work(plan: Plan, given: list[tuple[bytes, bytes]], unit: int) -> tuple[float, dict[str, PoolState]]:
-    pools: dict[str, PoolState] = {}
+    states: dict[str, State] = {}
     answers, pace = 0, Pace()
     began = time.process_time()
     for first in range(0, len(given), unit):
@@ -84,13 +84,13 @@ def work(plan: Plan, given: list[tuple[bytes, bytes]], unit: int) -> tuple[float
             taken = ASSIGNMENT.decode(plan, ASSIGNMENT_REQUESTS.name, key, value, BEGIN_MS + REQUESTS * 5)
             assert isinstance(taken, Taken)
             inputs.append(ASSIGNMENT.arrived(ASSIGNMENT_REQUESTS.name, taken.event))
-        decided = ASSIGNMENT.decide(plan, pools, inputs, 0, pace)
+        decided = ASSIGNMENT.decide(plan, states, inputs, 0, pace)
         answers += len(decided.messages)
         for pool in decided.changed.values():
             ASSIGNMENT.write(pool, ASSIGNMENT.pack(plan, pool))
     took = time.process_time() - began
     assert answers == len(given)
-    return took, pools
+    return took, {name: state for name, state in states.items() if isinstance(state, PoolState)}
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from engine.core.contract.message import Message
-from engine.core.contract.topics import ASSIGNMENT_REQUESTS
+from engine.core.contract.topics import REQUESTS
 from engine.core.plan.compile import Plan
 from engine.core.rules.policy import Cap, ContactClass, ContactPolicy, QuietHours, Selection
 
@@ -88,7 +88,7 @@ class PolicyAudit:
     def take(self, plan: Plan, item: Any, messages: Iterable[Message]) -> list[str]:
         """What is wrong with what was published of an input."""
         self._use(plan.rule_set.policy)
-        no_actions = ("tier-changes", ASSIGNMENT_REQUESTS.name)
+        no_actions = ("tier-changes", *REQUESTS)
         of_client = [(m.topic, json.loads(m.value)) for m in messages if m.value and m.topic not in no_actions]
         event = item[1] if isinstance(item, tuple) and item[0] in ("profiles", "receipts") else None
         client = self.clients[item[1].client_id if isinstance(item, tuple) else item.client_id]

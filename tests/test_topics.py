@@ -46,6 +46,7 @@ RANKS = {
     "overrides": 11,
     "corrections": 12,
     "assignment_answers": 13,
+    "budget_answers": 14,
 }
 FILES = {
     "features.yaml": """\
@@ -169,7 +170,7 @@ def record(offset, timestamp):
 def test_it_comes_after_every_rank_that_was_given_before():
     assert ranks() == RANKS | {"visits": 100}
     assert intake_topics() == (*RANKS, "visits")
-    read_alone = ("rerouted", "assignment_answers")
+    read_alone = ("rerouted", "assignment_answers", "budget_answers")
     assert inbound_topics() == (*(name for name in RANKS if name not in read_alone), "visits")
     assert sources() == (
         "trades",
@@ -218,7 +219,8 @@ def test_it_is_in_the_contract():
     said = json.loads(files["alerts.json"])["$defs"]["Cause"]["properties"]["type"]["description"]
     assert said == (
         "profiles, balances, logins, trades, receipts, outcomes, feedback, complaints, positions, overrides, "
-        "corrections, assignment_answers, visits, the name of a type that events.yaml declares, or timer."
+        "corrections, assignment_answers, budget_answers, visits, the name of a type that events.yaml declares, or "
+        "timer."
     )
     document = yaml.safe_load(files["asyncapi.yaml"])
     assert document["channels"]["visits"]["description"] == "A visit to a branch."

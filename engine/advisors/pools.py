@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, cast
 
 from engine.core.assign.state import PoolState, unpack
+from engine.core.contract.granting import BUDGET
 from engine.runtime.protocol.writes import STATE_FIELD
 from engine.runtime.redis.errors import redis_errors
 from engine.runtime.redis.keys import client_key, due_key
@@ -25,6 +26,8 @@ async def stored_pools(redis: AnyRedis, scope: str) -> AsyncIterator[tuple[int, 
         with redis_errors():
             names = cast(list[bytes], await redis.zrange(due_key(scope, number), 0, -1))
         for name in sorted(found.decode() for found in names):
+            if name.startswith(BUDGET):
+                continue
             with redis_errors():
                 packed = cast(bytes | None, await redis.hget(client_key(scope, number, name), STATE_FIELD))
             if packed is not None:

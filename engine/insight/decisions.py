@@ -55,6 +55,7 @@ _MEANS: Final[dict[str, tuple[str, str]]] = {
     Outcome.DAILY_CAP: ("the client had the day's contacts", "a higher priority than what had them, or a higher cap"),
     Outcome.CAP: ("the client had what a cap allows", "a higher priority than what had it, or a higher cap"),
     Outcome.HOLDOUT: ("the client is one of those who get none of it", "nothing: it is there to compare with"),
+    Outcome.NO_BUDGET: ("nothing is left of what pays for it", "a higher limit, or the budget's next period"),
     Outcome.RATE: ("its turn would have come after its expiry", "a higher rate, or a longer `expires` of the rule"),
     Outcome.NO_LONGER_TRUE: (
         "its condition did not hold any more when it was decided again",

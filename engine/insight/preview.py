@@ -2,7 +2,7 @@
 
 Enters: a plan, a client's state, until when. Leaves: a Preview; lines of text, or plain values; where the client stands
 in a journey.
-Holds: no event comes. What all clients share is not asked: rates and the breaker.
+Holds: no event comes. What all clients share is not asked: rates, budgets and the breaker.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from engine.core.client.state import ClientState
 from engine.core.contract.events import parse_time_ms
 from engine.core.contract.message import rfc3339
 from engine.core.contract.outbound import DECISIONS, TIER_CHANGES, Outcome
-from engine.core.contract.topics import ASSIGNMENT_REQUESTS
+from engine.core.contract.topics import REQUESTS
 from engine.core.decide.journeys import over
 from engine.core.decide.path import Decided, Sweep, decide
 from engine.core.decide.timeline import Timeline
@@ -67,7 +67,7 @@ def preview(plan: Plan, client: ClientState, from_ms: int, until_ms: int) -> Pre
 def _note(found: Preview, decided: Decided) -> None:
     found.outcomes.update((rule_id, str(outcome)) for rule_id, outcome in decided.outcomes.elements())
     for message in decided.messages:
-        if message.topic == ASSIGNMENT_REQUESTS.name:
+        if message.topic in REQUESTS:
             continue  # who would be found depends on other clients
         record = json.loads(message.value or b"{}")
         if message.topic != DECISIONS or record["outcome"] != Outcome.SENT:
@@ -93,7 +93,7 @@ def lines(found: Preview) -> Iterator[str]:
         in_all[outcome] += times
     told = ", ".join(f"{times} {outcome}" for outcome, times in sorted(in_all.items()))
     yield f"in all: {told or 'no rule matches'}"
-    yield "not asked: rates and the breaker, which depend on other clients"
+    yield "not asked: rates, budgets and the breaker, which depend on other clients"
 
 
 def _said(found: Preview, topic: str, record: dict[str, Any]) -> str:

@@ -294,7 +294,7 @@ class PartitionReplay(Generic[Plan, State, Input]):
         written, self._written = self._written, []
         if unit.semantics != self._processor.semantics:
             self.states.apply(written)
-            self.states.pace.free_ms = dict(unit.end.pace)
+            self.states.pace.kept = dict(unit.end.pace)
             for step in unit.steps:
                 await self._inputs.pass_over(step.ranges)
             if unit.semantics == ledger.LOADED:

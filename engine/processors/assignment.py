@@ -1,7 +1,8 @@
-"""The processor of pools: requests for advisors in, answers out.
+"""The processor of pools and budgets: requests for advisors, and for parts of budgets, in; answers out.
 
 Enters: what the protocol hands to a Processor. Leaves: what core/assign makes of it.
-Holds: its keys are pools, its topics, group, ledger and keys of Redis its own; the roster is that of the rule set.
+Holds: its keys are pools, and budgets by their name behind BUDGET; its topics, group, ledger and keys of Redis are its
+own; roster and limits are those of the rule set.
 """
 
 from __future__ import annotations
@@ -11,13 +12,16 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final, cast
 
+from engine.core.assign import budgets
+from engine.core.assign.budgets import BudgetState
 from engine.core.assign.roster import NOBODY, Roster
 from engine.core.assign.state import NewerPool, PoolState, pack, unpack
-from engine.core.contract.events import AssignmentRequest, Event
+from engine.core.contract.events import Event
+from engine.core.contract.granting import AdvisorChange, AssignmentRequest, BudgetRequest
 from engine.core.contract.message import rfc3339
-from engine.core.contract.overrides import AdvisorChange
-from engine.core.contract.topics import ADVISORS, POOL_TOPICS, REROUTED, REROUTED_RANK
+from engine.core.contract.topics import ADVISORS, BUDGET_REQUESTS, POOL_TOPICS, REROUTED, REROUTED_RANK
 from engine.core.decide import pools
+from engine.core.firm_time import NEVER_MS
 from engine.core.pace import Pace
 from engine.core.plan.compile import Plan
 from engine.core.reading.decode import Rejected, Taken, decode
@@ -27,6 +31,8 @@ from engine.runtime.protocol.processor import Decided, Processor
 from engine.runtime.protocol.writes import Write
 from engine.runtime.redis.reading import NO_RULES
 from engine.runtime.settings import OF_POOLS
+
+State = PoolState | BudgetState
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +44,17 @@ class Moment:
     swept: bool
 
 
-Input = AssignmentRequest | AdvisorChange | Moment
+@dataclass(frozen=True, slots=True)
+class ToBudget:
+    """A request to a budget: as it is read quickly, it has no class of its own."""
+
+    request: BudgetRequest
 
 
-class AssignmentProcessor(Processor[Plan, PoolState, Input]):
+Input = AssignmentRequest | AdvisorChange | ToBudget | Moment
+
+
+class AssignmentProcessor(Processor[Plan, State, Input]):
     name: ClassVar[str] = OF_POOLS[0]
     suffix: ClassVar[str] = OF_POOLS[1]
     semantics: ClassVar[int] = 1
@@ -62,6 +75,8 @@ class AssignmentProcessor(Processor[Plan, PoolState, Input]):
         return event.client_id
 
     def arrived(self, topic: str, event: Event) -> Input:
+        if topic == BUDGET_REQUESTS.name:
+            return ToBudget(cast(BudgetRequest, event))
         return cast(AssignmentRequest | AdvisorChange, event)
 
     def due(self, key: str, time_ms: int) -> Input:
@@ -71,30 +86,37 @@ class AssignmentProcessor(Processor[Plan, PoolState, Input]):
         return Moment(key, time_ms, swept=True)
 
     def decide(
-        self, plan: Plan, states: MutableMapping[str, PoolState], inputs: Sequence[Input], decided_ms: int, pace: Pace
-    ) -> Decided[PoolState]:
-        decided: Decided[PoolState] = Decided()
+        self, plan: Plan, states: MutableMapping[str, State], inputs: Sequence[Input], decided_ms: int, pace: Pace
+    ) -> Decided[State]:
+        decided: Decided[State] = Decided()
         roster = _roster(plan)
         for item in inputs:
-            if not isinstance(item, Moment):
-                decided.messages += pools.take(roster, states, item)
+            if isinstance(item, ToBudget):
+                known, asked = cast(MutableMapping[str, BudgetState], states), item.request
+                decided.messages += pools.ask_budget(plan.budgets, known, asked, pace.partitions)
+                decided.changed[asked.client_id] = states[asked.client_id]
+            elif not isinstance(item, Moment):
+                decided.messages += pools.take(roster, cast(MutableMapping[str, PoolState], states), item)
                 decided.changed[item.client_id] = states[item.client_id]
-            elif (pool := states.get(item.pool)) is not None and (item.swept or pool.due_ms <= item.time_ms):
+            elif isinstance(pool := states.get(item.pool), PoolState) and (item.swept or pool.due_ms <= item.time_ms):
                 decided.messages += (pools.sweep if item.swept else pools.reach)(roster, pool, item.time_ms)
                 decided.changed[pool.name] = pool
         return decided
 
-    def pack(self, plan: Plan, state: PoolState) -> bytes:
-        return pack(state)
+    def pack(self, plan: Plan, state: State) -> bytes:
+        return budgets.pack(state) if isinstance(state, BudgetState) else pack(state)
 
-    def unpack(self, plan: Plan, packed: bytes) -> PoolState:
+    def unpack(self, plan: Plan, packed: bytes) -> State:
         try:
-            return unpack(packed)
+            return budgets.unpack(packed) if packed.startswith(budgets.FORM) else unpack(packed)
         except NewerPool as error:
             raise Newer(str(error)) from error
 
-    def write(self, state: PoolState, packed: bytes) -> Write:
-        """Other systems read how loaded a pool is, and since when somebody waits."""
+    def write(self, state: State, packed: bytes) -> Write:
+        """Other systems read how loaded a pool is, and since when somebody waits; how much of a budget is granted."""
+        if isinstance(state, BudgetState):
+            told = {"period": state.period, "granted": str(state.granted), "updated_at": rfc3339(state.now_ms)}
+            return Write(state.name, NEVER_MS, packed, told, None)
         public = {
             "clients": str(len(state.book)),
             "capacity": str(state.capacity),
@@ -106,7 +128,7 @@ class AssignmentProcessor(Processor[Plan, PoolState, Input]):
         }
         return Write(state.name, state.due_ms, packed, public, None)
 
-    def recount(self, state: PoolState) -> Mapping[str, int]:
+    def recount(self, state: State) -> Mapping[str, int]:
         return {}
 
     def digest(self, plan: Plan) -> str:

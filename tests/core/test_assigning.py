@@ -11,7 +11,8 @@ import pytest
 from engine.core.assign import choice
 from engine.core.assign.state import Entry, Given, PoolState, Waiting
 from engine.core.client.sections import pack, unpack
-from engine.core.contract.events import AssignmentAnswer, AssignmentRequest, Outcome
+from engine.core.contract.events import Outcome
+from engine.core.contract.granting import AssignmentAnswer, AssignmentRequest
 from engine.core.decide import pools
 from engine.core.decide.timeline import Timeline
 from engine.processors.assignment import ASSIGNMENT

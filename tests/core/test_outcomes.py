@@ -77,6 +77,12 @@ def classed(text: str, name: str = "service") -> str:
             FREE + "rates: {all: {at_most: 9, per: hour}}",
             ALWAYS | TO_CLIENT | (WAITS - {"quiet_hours"}) | {"rate"},
         ),
+        (
+            rule("r"),
+            FREE + "budgets: {all: {limit: 9}}",
+            ALWAYS | TO_CLIENT | (WAITS - {"quiet_hours"}) | {"no_budget"},
+        ),
+        (rule("r", audience="team"), FREE + "budgets: {all: {limit: 9}}", ALWAYS),
         (rule("r", audience="team"), FREE + "rates: {all: {at_most: 9, per: hour}}", ALWAYS),
         (
             LAW,
@@ -144,6 +150,7 @@ def test_outcomes_are_in_the_order_of_the_gates() -> None:
         Outcome.DAILY_CAP,
         Outcome.CAP,
         Outcome.HOLDOUT,
+        Outcome.NO_BUDGET,
         Outcome.RATE,
         Outcome.RETRACTED,
         Outcome.SENT,

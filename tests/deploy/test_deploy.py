@@ -135,6 +135,7 @@ def exported_metrics() -> dict[str, set[str]]:
     for collector, names in metrics._plain._collector_to_names.items():
         labels = set(collector._labelnames) if isinstance(collector, MetricWrapperBase) else set()
         exported |= dict.fromkeys((name for name in names if name.endswith(ends.get(type(collector), ""))), labels)
+    exported |= {f.name: set(f._labelnames) for own in (metrics.pools, metrics.budgets) for f in own.describe()}
     return exported
 
 

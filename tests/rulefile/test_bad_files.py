@@ -17,7 +17,7 @@ HELLO = 'rule "hello": '
 TIERS = 'allowed: "A", "B", "C", "mutual_fund", "private_fund", "insurer", "qfii", "social_security_fund", "enterprise_annuity"'
 CONDITION = 'when: client.tier == "A" and money_out_cny_7d >= 0.3 * client.assets_peak_cny'
 FOLDED = '>\n      client.tier in ("B", "C")\n      and client.segment != "active"'
-RULE_KEYS = "id, title, owner, kind, audience, priority, cooldown, expires, template, description, version, was, on, silence, unanswered, becomes, at, sequence, when, for, repeat_every, channels, parameters, serves, class, tags, campaign, still, holdout, breaker, offers, same_text, then, care, tests"
+RULE_KEYS = "id, title, owner, kind, audience, priority, cooldown, expires, template, description, version, was, on, silence, unanswered, becomes, at, sequence, when, for, repeat_every, channels, parameters, serves, class, tags, campaign, still, holdout, breaker, offers, same_text, then, cost, care, tests"
 COLON = 'put a text with ": " in it in quotes; a key stands under its neighbours'
 QUOTED = "a text that begins with {} goes in quotes"
 
@@ -62,9 +62,9 @@ BAD = [
     (R, "version: 2", "version: 0", f"3:14: {VIP}0 is out of range; write a whole number from 1 to 1000000"),
     (R, "version: 2", 'version: "2"', f'3:14: {VIP}not a number: "2"; write 2, without quotes'),
     (R, "on: balances", "on: balance",
-     f'6:9: {VIP}unknown value "balance"; did you mean "balances"? allowed: profiles, balances, logins, trades, receipts, outcomes, feedback, complaints, positions, overrides, corrections, assignment_answers, tier_change, tier_at_risk, item'),
+     f'6:9: {VIP}unknown value "balance"; did you mean "balances"? allowed: profiles, balances, logins, trades, receipts, outcomes, feedback, complaints, positions, overrides, corrections, assignment_answers, budget_answers, tier_change, tier_at_risk, item'),
     (R, "    on: balances\n", "", f"2:5: {VIP}missing key on, silence, unanswered, becomes, at or sequence; a rule has one of them"),
-    (R, "on: [logins, trades]", "on: []", f"36:9: {HELLO}empty list; allowed: profiles, balances, logins, trades, receipts, outcomes, feedback, complaints, positions, overrides, corrections, assignment_answers, tier_change, tier_at_risk, item"),
+    (R, "on: [logins, trades]", "on: []", f"36:9: {HELLO}empty list; allowed: profiles, balances, logins, trades, receipts, outcomes, feedback, complaints, positions, overrides, corrections, assignment_answers, budget_answers, tier_change, tier_at_risk, item"),
     (R, "on: [logins, trades]", "on: [logins, logins]", f"36:9: {HELLO}a value twice; keep one"),
     (R, "on: [logins, trades]", "on: logins\n    silence: {of: logins, for: 3d}",
      f"37:14: {HELLO}both on and silence; a rule has one of them"),

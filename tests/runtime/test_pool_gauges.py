@@ -1,10 +1,10 @@
-"""Pools of advisors as metrics."""
+"""Pools of advisors, and budgets, as metrics."""
 
 from __future__ import annotations
 
 from prometheus_client import CollectorRegistry
 
-from engine.runtime.observe.pools import PoolGauges
+from engine.runtime.observe.pools import Budgets, PoolGauges
 
 NOW_MS = 1_772_000_060_000
 SINCE = "2026-02-25T06:13:20.000Z"
@@ -25,3 +25,21 @@ def test_a_pool_is_shown_until_another_worker_has_it() -> None:
     assert values(registry) == {"clients": 2, "load": 5, "capacity": 9, "absent": 0, "waiting": 0, "waits_seconds": 0}
     gauges.show({}, NOW_MS)
     assert set(values(registry).values()) == {None}
+
+
+def of_budget(registry: CollectorRegistry, name: str = "sms") -> list[float | None]:
+    return [registry.get_sample_value(f"engage_budget_{what}", {"budget": name}) for what in ("planned", "granted")]
+
+
+def test_a_budget_is_shown_by_its_period() -> None:
+    budgets = Budgets(registry := CollectorRegistry())
+    assert of_budget(registry) == [None, None]
+    march, granted = {"sms": "month:2026-03-01"}, {"period": "month:2026-02-01", "granted": "40"}
+    budgets.show({"sms": granted}, {"sms": 100}, {"sms": "month:2026-02-01"})
+    assert of_budget(registry) == [100, 40]
+    budgets.show({"sms": granted}, {"sms": 100}, march)  # nothing was asked for in the new month
+    assert of_budget(registry) == [100, 0]
+    budgets.show({}, {"offers": 5}, march | {"offers": "once:"})  # never asked; and the other is another worker's
+    assert (of_budget(registry), of_budget(registry, "offers")) == ([None, None], [5, 0])
+    budgets.spent.labels("sms").inc(5)
+    assert registry.get_sample_value("engage_budget_spent_total", {"budget": "sms"}) == 5

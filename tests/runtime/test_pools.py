@@ -209,11 +209,68 @@ async def _rebuild(engine: Engine) -> dict[str, int]:
     return found
 
 
+BUDGET = "budgets: {sms: {limit: 0.05 CNY, per: month, of: {channel: sms}, cost: 0.02 CNY}}\n"
+HELLO = """\
+rules:
+  - id: hello
+    title: A client has come
+    owner: wealth
+    on: logins
+    when: client.days_known >= 0
+    kind: message
+    audience: client
+    channels: [sms]
+    priority: 50
+    cooldown: 1m
+    expires: 1d
+    template: hello
+    description: Each client hears of it.
+"""
+
+
+async def test_a_budget_pays_for_two_messages_and_no_third(tmp_path: Path) -> None:
+    rules = write_rules(tmp_path, "")
+    for name in ("advisors.yaml", "assignment.yaml"):
+        (rules / name).unlink()
+    (rules / "policy.yaml").write_text("contact: {daily_cap: 9}\n" + BUDGET)
+    (rules / "rules.yaml").write_text(HELLO)
+    async with running(rules) as engine:
+        for client in ("c1", "c2", "c3"):  # of three partitions, perhaps
+            await engine.send("profiles", client, type="individual", consents={"sms": True})
+            await engine.send("logins", client, channel="app")
+            if client != "c3":
+                await _records(engine.settings.kafka, "messages", 1 if client == "c1" else 2)
+        answers = await _records(engine.settings.kafka, "budget_answers", 3)
+        assert [(one["client_id"], one["outcome"], one["amount"]) for one in answers] == [
+            ("c1", "granted", 2),
+            ("c2", "granted", 2),
+            ("c3", "nothing", 0),
+        ]
+        outcomes = await _records(engine.settings.kafka, "decisions", 6)
+        assert sorted((one["client_id"], one["outcome"]) for one in outcomes) == [
+            *(("c1", "held"), ("c1", "sent"), ("c2", "held"), ("c2", "sent")),
+            *(("c3", "held"), ("c3", "no_budget")),
+        ]
+        shown = {"planned": "5.0", "granted": "4.0", "spent_total": "4.0"}
+        assert await until(lambda: _of_budget(engine.port, **shown)) == shown
+        assert engine.shows("engage-assignment", "budget:sms")["granted"] == "4"
+        with pytest.raises(Refused, match="no pool knows a request"):  # of a budget nobody is asked for
+            await account(engine.settings, Clients(), answers[0]["request_id"])
+
+
+def _of_budget(port: str, **wanted: str) -> dict[str, str]:
+    return _shown(port, "budget", '{budget="sms"} ', wanted)
+
+
 def _of_pool(port: str, **wanted: str) -> dict[str, str]:
     """What the worker's metrics say of the pool, once they say what is wanted."""
+    return _shown(port, "pool", '{pool="all"} ', wanted)
+
+
+def _shown(port: str, what: str, of: str, wanted: dict[str, str]) -> dict[str, str]:
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as answer:
         lines = answer.read().decode().splitlines()
-    found = dict(line.removeprefix("engage_pool_").split('{pool="all"} ') for line in lines if '{pool="all"} ' in line)
+    found = dict(line.removeprefix(f"engage_{what}_").split(of) for line in lines if of in line)
     return found if wanted.items() <= found.items() else {}
 
 

@@ -82,7 +82,10 @@ def test_it_says_what_comes_and_what_is_stopped_by_which_numbers() -> None:
         "  2026-02-20 17:00  sent           letter (Letter of the day)  message by app_push",
     ]
     assert "count 1, at most 1, period day" in text[text.index(short(found)[0]) + 1]
-    assert text[-2:] == ["in all: 2 cap, 5 sent", "not asked: rates and the breaker, which depend on other clients"]
+    assert text[-2:] == [
+        "in all: 2 cap, 5 sent",
+        "not asked: rates, budgets and the breaker, which depend on other clients",
+    ]
     assert foreseen(desk_of(assets_cny=10), 2).steps == []
     assert "  nothing" in list(lines(foreseen(desk_of(assets_cny=10), 2)))
 

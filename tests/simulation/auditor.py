@@ -22,9 +22,10 @@ from engine.core.contract.actions import ACTIONS
 from engine.core.contract.events import Event
 from engine.core.contract.message import Message
 from engine.core.contract.outbound import Rejection
-from engine.core.contract.topics import ADVISORS, ASSIGNMENT_REQUESTS, OWN
+from engine.core.contract.topics import ADVISORS, OWN, REQUESTS
 from engine.core.decide.path import Due, Sweep, decide
 from engine.core.learn.columns import put_columns, put_known
+from engine.core.pace import Pace
 from engine.core.plan.compile import Plan
 from engine.core.policy.holding import MATCH, THEN, WHY
 from engine.core.policy.outcomes import COUNTED, OUTCOME, RULE
@@ -73,7 +74,7 @@ def audit(world: World) -> list[str]:
 
 
 def _published(world: World) -> Iterator[Published]:
-    names = {world.settings.topic(topic): topic for topic in (*PUBLISHED, "rerouted", ASSIGNMENT_REQUESTS.name)}
+    names = {world.settings.topic(topic): topic for topic in (*PUBLISHED, "rerouted", *REQUESTS)}
     for tp, log in world.kafka.logs.items():
         if tp.topic in names:
             for entry in log.committed():
@@ -110,6 +111,7 @@ class _Partition:
         self.position = b""
         self.offsets: dict[str, int] = {}
         self.data = Data()  # what Redis must hold
+        self.pace = Pace(partitions=world.scenario.partitions)
         self.states: dict[str, ClientState] = {}
         self.plan: Plan | None = None
         self.retractions, self.policy = Retractions(), PolicyAudit()
@@ -192,6 +194,8 @@ class _Partition:
         if written != decided and unit.semantics != LOADED:
             differ = sorted(c for c in {*written, *decided} if written.get(c) != decided.get(c))
             self.found.append(f"{at}: writes other states of {', '.join(differ)} than deciding again gives")
+        if json.loads(json.dumps(self.pace.kept)) != dict(unit.end.pace):
+            self.found.append(f"{at}: what its clients share stands at {unit.end.pace}, not at {self.pace.kept}")
         self._counts(at, unit)
         self.ledger = entry.offset + 1
 
@@ -241,10 +245,11 @@ class _Partition:
                     messages.append(event)
                 else:
                     inputs.append(event)
+            messages += decide(plan, self.states, [], step.decided_ms, self.pace).messages  # blocks that end
             for item in inputs:  # one at a time: what came in one batch must not matter
                 client_id = item[1].client_id if isinstance(item, tuple) else item.client_id
                 before, stood_ms = self._load(plan, client_id)
-                decided = decide(plan, self.states, [item], step.decided_ms)
+                decided = decide(plan, self.states, [item], step.decided_ms, self.pace)
                 self.found += [f"{at}: {fault}" for fault in self.retractions.take(item, decided.messages)]
                 if impossible := decided.outcomes.keys() - possible(unit.rule_set):
                     self.found.append(f"{at}: {sorted(impossible)} cannot be by its rule set, and had no series")
@@ -276,8 +281,8 @@ class _Partition:
         decisions.
         """
         value = json.loads(message.value or b"")
-        if message.topic == ASSIGNMENT_REQUESTS.name:
-            return  # named by the action, or by the request that it ends: see pools.py
+        if message.topic in REQUESTS:
+            return  # see pools.py and budgets.py
         if message.topic == "decisions":
             self._decision_named(at, value, client_id, causes)
             return
@@ -363,7 +368,10 @@ class _Partition:
     def _inputs_decided(self) -> None:
         for topic in INTAKE_TOPICS:
             log = self.world.kafka.logs[TopicPartition(self.world.settings.topic(topic), self.number)]
-            missing = [entry.offset for entry in log.entries[self.offsets.get(topic, 0) :] if entry.readable]
+            left = [entry for entry in log.entries[self.offsets.get(topic, 0) :] if entry.readable]
+            # what processors say to each other while workers stop waits for the next start
+            unheard = topic in OWN and self.world.stopping_s
+            missing = [entry.offset for entry in left if not unheard or entry.at_s < unheard]
             if missing:
                 self.found.append(f"{topic}-{self.number}: offsets {missing} were never decided")
 

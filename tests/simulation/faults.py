@@ -14,10 +14,14 @@ from functools import partial
 
 from aiokafka import TopicPartition
 
+from engine.core.client.sections import unpack
 from engine.core.contract.topics import inbound_topics
+from engine.core.policy.holding import WHY
+from engine.core.policy.rates import WAITS
 from engine.runtime.protocol import ledger
 from engine.runtime.protocol.position import Position
 from engine.runtime.redis.keys import position_key, tag
+from engine.runtime.redis.reading import NO_RULES
 from engine.runtime.settings import Settings
 from tests.simulation.auditor import audit
 from tests.simulation.commands import Backfill, Resume, replay_differs
@@ -271,11 +275,17 @@ def _waiting(world: World, settings: Settings, topics: tuple[str, ...]) -> list[
 
 
 def _soon(world: World) -> list[str]:
-    """What a further processor will do while workers stop: nobody would hear of it any more."""
+    """What the processors will ask of each other while workers stop: nobody would hear of it any more."""
     until_ms = wall_ms(world.loop.time() + STOPPING_S)
     sets = world.redis.data.sorted_sets
     places = [f"{tag(own.scope, n)}:due" for own, _ in world.scopes[1:] for n in range(world.scenario.partitions)]
-    return [f"{key} is due soon" for place in places for key, ms in sets.get(place, {}).items() if ms <= until_ms]
+    found = [f"{key} is due soon" for place in places for key, ms in sets.get(place, {}).items() if ms <= until_ms]
+    of_clients = f"{{{world.settings.scope}:"
+    for key, fields in world.redis.data.hashes.items() if world.further else ():
+        if key.startswith(of_clients) and ":client:" in key:
+            waiting = unpack(NO_RULES.layout, fields["state"]).waiting
+            found += [f"{key} waits for {held[WHY]}" for held in waiting if held[WHY] == WAITS]
+    return found
 
 
 def _unwell(world: World) -> list[str]:

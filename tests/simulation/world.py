@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -74,6 +75,7 @@ class World:
         """`further`: processors that each worker has beside the first."""
         self.processor = processor
         self.further = further
+        self.stopping_s = math.inf  # when workers are asked to end, for good
         self.rules = rules
         self.scenario = scenario
         self.random = random
@@ -348,6 +350,7 @@ class World:
 
     async def stop(self) -> None:
         """Every worker is asked to end, and does."""
+        self.stopping_s = self.loop.time()
         for slot in self.slots:
             slot.stopped = True
             if slot.process is not None and slot.process.alive:

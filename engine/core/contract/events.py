@@ -362,39 +362,3 @@ class DeclaredEvent(Event):
     essential: ClassVar[frozenset[str]] = Event.essential | {"type"}
 
     type: Annotated[str, Field(min_length=1, max_length=64)] = Field(description="The declared type's name.")
-
-
-class AssignmentRequest(Event):
-    """A client needs an advisor, or needs the one no more. `client_id` is the pool here, whose state it concerns."""
-
-    essential: ClassVar[frozenset[str]] = Event.essential | {
-        *("kind", "request_id", "client", "tier", "region", "language", "needs", "refused", "priority", "advisor_id")
-    }
-
-    kind: Literal["assign", "release", "accepted", "declined", "handover"]
-    request_id: Identifier = Field(
-        description="Of `assign` the action's id; of others the request that they are about."
-    )
-    client: Identifier = Field(description="Who needs somebody.")
-    tier: Identifier | None = None
-    region: Region | None = None
-    language: Identifier | None = Field(default=None, description="Without its region, such as zh.")
-    needs: tuple[Identifier, ...] = Field(default=(), description="Skills with their level, such as funds:3.")
-    refused: tuple[Identifier, ...] = Field(default=(), description="Advisors who are not to have the client.")
-    priority: Annotated[int, Field(ge=0, le=100)] = 0
-    advisor_id: Identifier | None = Field(default=None, description="Who accepted, declined, or gives the client up.")
-
-
-class AssignmentAnswer(Event):
-    """Who takes a client, or that nobody can. The engine writes it itself."""
-
-    essential: ClassVar[frozenset[str]] = Event.essential | {"request_id", "pool", "outcome", "advisor_id", "why"}
-
-    request_id: Identifier = Field(description="The id of the action that asked.")
-    pool: Identifier
-    outcome: Literal["assigned", "no_capacity", "moved"]
-    advisor_id: Identifier | None = Field(default=None, description="Who takes the client; absent if nobody does.")
-    why: Literal["declined", "not_accepted", "handover", "stand_in", "back"] | None = Field(
-        default=None, description="Of a client who had an advisor: what moved it."
-    )
-    team: Identifier | None = Field(default=None, description="Whom it goes to where nobody can.")

@@ -14,8 +14,6 @@ from typing import Final
 from engine.core.contract.corrections import Correction
 from engine.core.contract.events import (
     DEFAULT_LANGUAGE,
-    AssignmentAnswer,
-    AssignmentRequest,
     Balance,
     Complaint,
     Feedback,
@@ -25,8 +23,14 @@ from engine.core.contract.events import (
     Receipt,
     Trade,
 )
-from engine.core.contract.overrides import AdvisorChange, Override
-from engine.core.contract.profiles import CONSENTS, Profile
+from engine.core.contract.granting import (
+    AdvisorChange,
+    AssignmentAnswer,
+    AssignmentRequest,
+    BudgetAnswer,
+    BudgetRequest,
+)
+from engine.core.contract.profiles import CONSENTS, Override, Profile
 from engine.core.contract.topic import Asked, Fact, Topic
 
 REROUTED: Final = "rerouted"
@@ -225,6 +229,19 @@ TOPICS: Final[dict[str, Topic]] = {
             example={"request_id": "action-1", "pool": "pool-1", "outcome": "assigned"},
         ),
         Topic(
+            name="budget_answers",
+            rank=14,
+            singular="budget_answer",
+            called="answer of a budget",
+            model=BudgetAnswer,
+            names=(
+                Asked("outcome", "whether a part was granted, or nothing is left"),
+                Asked("budget", "the budget that was asked"),
+            ),
+            activity=False,
+            example={"request_id": "request-1", "budget": "offers", "period": "month:2026-11-01", "outcome": "nothing"},
+        ),
+        Topic(
             name="corrections",
             rank=12,
             singular="correction",
@@ -250,8 +267,10 @@ ADVISORS: Final = Topic(
     told=("present", "last_day", "capacity"),
     activity=False,
 )
-POOL_TOPICS: Final = {topic.name: topic for topic in (ASSIGNMENT_REQUESTS, ADVISORS)}  # what pools hear of
-OWN: Final = frozenset({ASSIGNMENT_REQUESTS.name, "assignment_answers"})  # written by the engine, at times it decided
+BUDGET_REQUESTS: Final = Topic("budget_requests", 2, "request", "request", BudgetRequest, activity=False)
+REQUESTS: Final = {topic.name: topic for topic in (ASSIGNMENT_REQUESTS, BUDGET_REQUESTS)}  # to the second processor
+POOL_TOPICS: Final = {topic.name: topic for topic in (ASSIGNMENT_REQUESTS, ADVISORS, BUDGET_REQUESTS)}  # what it hears
+OWN: Final = frozenset({*REQUESTS, "assignment_answers", "budget_answers"})  # written by the engine, at its own times
 
 Kinds = Mapping[str, Topic]  # the kinds of events that a rule set knows: those of the table, and those it declares
 

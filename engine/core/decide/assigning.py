@@ -14,11 +14,13 @@ from typing import Any, Final
 import msgspec
 
 from engine.core.client.state import ClientState
-from engine.core.contract.events import DEFAULT_LANGUAGE, AssignmentAnswer
+from engine.core.contract.events import DEFAULT_LANGUAGE
+from engine.core.contract.granting import AssignmentAnswer
 from engine.core.contract.message import Message, rfc3339
 from engine.core.contract.topics import ASSIGNMENT_REQUESTS
 from engine.core.learn.facts import take_facts
 from engine.core.plan.matching import Pools
+from engine.core.policy import holding, rates
 from engine.core.rules.ruleset import Rule
 
 POOL, REQUEST, ADVISOR = range(3)
@@ -96,6 +98,15 @@ def heard(_plan: Any, client: ClientState, outcome: Any, decided: Any, _steps: A
     """The advisor accepted or declined the client: the outcome names the action that asked for somebody."""
     if client.assigned is not None and client.assigned[REQUEST] == outcome.action_id and outcome.status in TOLD:
         decided.messages.append(_about(client, client.assigned, outcome.status, outcome.event_id))
+
+
+def granted(plan: Any, client: ClientState, answer: Any, decided: Any, _steps: Any) -> None:
+    """The client's partition has a part of a budget, or knows that there is none: what waits for that is judged."""
+    if decided.pace is not None:
+        messages, known = rates.answered(plan.budgets, decided.pace, answer)
+        decided.messages += messages
+        if known:
+            holding.bring_forward(client, rates.WAITS)
 
 
 def settle(client: ClientState) -> list[Message]:

@@ -56,7 +56,7 @@ from engine.core.policy.clock import zone_named
 from engine.core.policy.gates import IN_TIME, Hold, Moment, Send, judge
 from engine.core.policy.match import AtRisk, Match, TierMove, matched
 from engine.core.policy.outcomes import end, record
-from engine.core.policy.rates import in_turn
+from engine.core.policy.rates import in_turn, settle
 from engine.core.rules.occasion import BEGINS, TIER_AT_RISK, TIER_CHANGE, on
 
 
@@ -91,7 +91,7 @@ class Decided:
     # room for), overrides (kind, what is wrong with it or ""), tier_notices (tier, the one it would fall to), retracted
     # (kind of action), care (kind of action, step), corrections (kind of the earlier event, result), beyond (kind of a
     # corrected event older than what is known of actions), unknown_zones (missing or invalid: of clients whose zone
-    # would have decided, the firm's did), surveys and survey_scores (surveys.py), journeys (id, why it ended)
+    # would have decided, the firm's did), surveys, survey_scores, journeys (id, why it ended), budget_spent (budget)
     counts: Counter[tuple[str, ...]] = field(default_factory=Counter)
     decided_ms: int = 0  # the moment at which this is decided; 0: whatever falls due is decided in time
     pace: Pace | None = None  # of the partition; None: rates are not asked
@@ -106,10 +106,12 @@ def decide(
 ) -> Decided:
     """Decide inputs in order. `states` must hold every client that is named and known; new ones are added to it.
 
-    `decided_ms` is the wall clock's moment, by which actions that fell due earlier may have expired; 0 when everything
-    is decided in time, as in a replay of a file. `pace` is changed.
+    `decided_ms`: the wall clock's moment, by which what fell due may have expired; 0: all is decided in time, as in a
+    replay of a file. `pace` is changed.
     """
     decided = Decided(decided_ms=decided_ms, pace=pace)
+    if pace is not None and pace.kept:
+        decided.messages += settle(plan.budgets, pace, decided_ms)
     for item in inputs:
         if isinstance(item, tuple):
             _take(plan, states, *item, decided)
@@ -163,6 +165,8 @@ def _take(plan: Plan, states: MutableMapping[str, ClientState], topic: str, even
         matches += sequence_matches(plan, client, topic, event)
     if client.held or plan.timed.becomes:
         matches += became(plan, client)
+    if topic == "budget_answers":
+        matches += holding.take_released(plan, client)
     if client.items or steps:
         matches += see_through(plan, client, because(topic, event), steps, decided.messages, decided.counts)
     if client.journeys:
@@ -239,6 +243,7 @@ _BACK: Final[dict[str, Callable[[Plan, ClientState, Any, Decided, list[Item]], t
     "feedback": _feedback,
     "overrides": _override,
     "assignment_answers": _answer,
+    "budget_answers": assigning.granted,
     "outcomes": assigning.heard,
     CORRECTIONS: _correction,
 }
@@ -333,13 +338,7 @@ def _act(
 
 
 def _send(
-    plan: Plan,
-    client: ClientState,
-    cause: Because,
-    matches: list[Match],
-    ordinal: int,
-    decided: Decided,
-    moment: Moment,
+    plan: Plan, client: ClientState, cause: Because, matches: list[Match], number: int, decided: Decided, moment: Moment
 ) -> list[Item]:
     """The items that were opened by what was sent, where rules ask for their steps."""
     opened: list[Item] = []
@@ -347,12 +346,12 @@ def _send(
         matches = sorted(matches, key=lambda match: (-match.compiled.rule.priority, match.compiled.rule.id))
     for match in matches:
         verdict, rule = judge(plan, client, match, moment), match.compiled.rule
-        if isinstance(verdict, Send) and match.compiled.rates and decided.pace is not None:
-            verdict = in_turn(decided.pace, client, match, verdict, decided.decided_ms)
+        if isinstance(verdict, Send) and match.compiled.shared and decided.pace is not None:
+            verdict = in_turn(decided.pace, client, match, verdict, decided)
         first = cause if match.held is None else holding.cause_of(match.held)
         decided.outcomes[rule.id, verdict.reason] += 1
         folded, action = record(plan, client, match, verdict), None
-        named = match_name(client, match, ordinal) if folded is not None or isinstance(verdict, Hold) else b""
+        named = match_name(client, match, number) if folded is not None or isinstance(verdict, Hold) else b""
         if match.compiled.by_client_zone and zone_named(client.time_zone) is None:
             decided.counts["unknown_zones", "missing" if client.time_zone is None else "invalid"] += 1
         note_action(plan, client, rule, verdict.channel, verdict.reason.value)
@@ -361,11 +360,11 @@ def _send(
         elif isinstance(verdict, Send):
             if match.held is not None and holding.is_freed(match.held):
                 decided.counts["freed", rule.id] += 1
-            action = action_id(client, rule, ordinal)
+            action = action_id(client, rule, number)
             decided.messages.append(action_message(plan, match, client, verdict.channel, first, action))
             if rule.kind == "survey":
                 decided.counts[surveys.of_sent(plan, client)] += 1
-            retractions.note(client, first, rule, ordinal)
+            retractions.note(client, first, rule, number)
             if rule.then is not None:
                 _follow(plan, client, match, first, verdict.channel, action, decided)
             if plan.pools is not None and rule.kind == "assignment":
@@ -374,7 +373,7 @@ def _send(
                 opened += keep(plan, client, rule, action, match.event)
         if folded is not None:
             decided.messages.append(decision_message(client, match, named, verdict, first, folded, action))
-        ordinal += 1
+        number += 1
     return opened
 
 

@@ -1,6 +1,7 @@
-"""A pool's requests and answers as records: what a request asks for, what is said of advisors, what is answered.
+"""Requests of pools and budgets as records, and what is said of advisors; what is answered.
 
-Enters: a Roster, the pools' states, requests, moments. Leaves: the states, changed; answers as messages.
+Enters: a Roster, limits, the states of pools and budgets, requests, moments. Leaves: the states, changed; answers as
+messages.
 Holds: pure. An answer has the same bytes whenever it is published, and its id follows from the request's.
 """
 
@@ -8,22 +9,24 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any, Final
 
 import msgspec
 
+from engine.core.assign.budgets import BudgetState, Part, give_back, grant
 from engine.core.assign.choice import Answers, accept, ask, hear, pass_on, pass_time, reconsider, release
 from engine.core.assign.roster import ADVISORS_FILE, Roster
 from engine.core.assign.staff import LEAVE, PLAIN, count
 from engine.core.assign.state import Given, PoolState, Waiting
-from engine.core.contract.events import AssignmentRequest
+from engine.core.contract.granting import BUDGET, AdvisorChange, AssignmentRequest, BudgetRequest
 from engine.core.contract.message import Message, rfc3339
 from engine.core.contract.outbound import Rejection
-from engine.core.contract.overrides import AdvisorChange
 from engine.core.reading.decode import Rejected, Taken
+from engine.core.rules.policy import Budget
 
 ANSWERS: Final = "assignment_answers"
+OF_BUDGETS: Final = "budget_answers"
 LEAVE_FIELDS: Final = ("leave_from", "leave_until", "stand_in")
 _OF_CLIENTS: Final = (  # texts, and what they are where a pool is meant
     ("the client's id", "the advisor's pool"),
@@ -31,6 +34,7 @@ _OF_CLIENTS: Final = (  # texts, and what they are where a pool is meant
     ("a client cannot be deleted this way", "an advisor is taken out of the roster, or has a last_day"),
     ("client_id", "pool"),
 )
+_HEADERS: Final = (("content-type", b"application/json"),)
 _json: Final = msgspec.json.Encoder().encode
 
 
@@ -114,6 +118,36 @@ def _said(change: AdvisorChange) -> dict[str, Any]:
     return said
 
 
+def ask_budget(
+    limits: Mapping[str, Budget], budgets: MutableMapping[str, BudgetState], asked: BudgetRequest, partitions: int
+) -> list[Message]:
+    """One request to a budget; one that is new is added."""
+    name, budget = asked.client_id.removeprefix(BUDGET), budgets.get(asked.client_id)
+    if budget is None:
+        budget = budgets[asked.client_id] = BudgetState(asked.client_id, asked.time)
+    budget.now_ms = max(budget.now_ms, asked.time)
+    if asked.kind == "return":
+        give_back(budget, asked.request_id, asked.period, asked.amount)
+        return []
+    limit = int(limits[name].limit) if name in limits else None
+    part = grant(
+        budget, asked.request_id, Part(asked.period, asked.amount, asked.least, asked.limit), limit, partitions
+    )
+    record = {
+        "event_id": hashlib.blake2b(f"answer\0{asked.request_id}".encode(), digest_size=16).hexdigest(),
+        "client_id": asked.client,
+        "time": rfc3339(asked.time),
+        "request_id": asked.request_id,
+        "budget": name,
+        "period": part.period,
+        "outcome": "granted" if part.amount else "nothing",
+        "amount": part.amount,
+        "least": part.least,
+        "limit": part.limit,
+    }
+    return [Message(OF_BUDGETS, asked.client.encode(), _json(record), _HEADERS)]
+
+
 def reach(roster: Roster, pool: PoolState, time_ms: int) -> list[Message]:
     """What falls due up to a moment."""
     return _answers(roster, pool, pass_time(roster, pool, time_ms))
@@ -145,5 +179,4 @@ def _answer(pool: str, request: str, given: Given) -> Message:
         record["advisor_id"] = given.advisor
     if given.team:
         record["team"] = given.team
-    headers = (("content-type", b"application/json"),)
-    return Message(ANSWERS, given.client.encode(), _json(record), headers)
+    return Message(ANSWERS, given.client.encode(), _json(record), _HEADERS)

@@ -2,8 +2,8 @@
 
 Enters: events in the order in which they came. Leaves: what each, and each client that fell due before it, led to.
 Holds: time is the latest event's own; a client is woken at its own due time, before the event that is later. What a
-client asks of its advisor's pool is answered at once, and taken in before anything else happens; pools are woken as
-clients are.
+client asks of its advisor's pool, or a budget, is answered at once, and taken in before anything else happens; pools
+are woken as clients are. All clients are of one partition; rates are not asked.
 """
 
 from __future__ import annotations
@@ -13,19 +13,23 @@ from collections import deque
 from collections.abc import Iterator, MutableMapping
 from typing import Any
 
+from engine.core.assign.budgets import BudgetState
 from engine.core.assign.state import PoolState
 from engine.core.client.state import ClientState
 from engine.core.contract.events import Event
 from engine.core.contract.message import Message
-from engine.core.contract.topics import ADVISORS, ASSIGNMENT_REQUESTS, TOPICS
+from engine.core.contract.topics import ADVISORS, ASSIGNMENT_REQUESTS, BUDGET_REQUESTS, TOPICS
 from engine.core.decide import pools
 from engine.core.decide.path import Decided, Due, Input, decide
 from engine.core.firm_time import NEVER_MS
+from engine.core.pace import Pace
 from engine.core.plan.compile import Plan
 
 
 class Timeline:
-    """The clients of one plan, and a queue of when they are due. Without `pools` nobody answers what they ask for."""
+    """The clients of one plan, and a queue of when they are due. Without `pools` nobody answers what they ask for,
+    and budgets are not asked.
+    """
 
     def __init__(
         self, plan: Plan, states: MutableMapping[str, ClientState], pools: dict[str, PoolState] | None = None
@@ -33,6 +37,8 @@ class Timeline:
         self.plan = plan
         self.states = states
         self.pools = pools
+        self.budgets: dict[str, BudgetState] = {}
+        self._pace = Pace(asks_rates=False) if pools is not None else None
         self.reached_ms = 0
         self._queue = [(client.due_ms, False, client_id) for client_id, client in states.items()]  # and whether a pool
         heapq.heapify(self._queue)
@@ -59,16 +65,20 @@ class Timeline:
         while waiting:
             decided = waiting.popleft()
             yield decided
-            if self.plan.pools is None or self.pools is None:
+            if self.pools is None:
                 continue
             for message in decided.messages:
                 if message.topic == ASSIGNMENT_REQUESTS.name:
                     waiting.append(self._asked(ASSIGNMENT_REQUESTS.validate(message.value)))
-                elif message.topic == pools.ANSWERS:
-                    waiting.append(self._decided((pools.ANSWERS, TOPICS[pools.ANSWERS].validate(message.value))))
+                elif message.topic == BUDGET_REQUESTS.name:
+                    wanted: Any = BUDGET_REQUESTS.validate(message.value)
+                    granted = pools.ask_budget(self.plan.budgets, self.budgets, wanted, 1)
+                    waiting += [Decided(messages=granted)] if granted else []
+                elif message.topic in (pools.ANSWERS, pools.OF_BUDGETS):
+                    waiting.append(self._decided((message.topic, TOPICS[message.topic].validate(message.value))))
 
     def _decided(self, item: Input) -> Decided:
-        decided = decide(self.plan, self.states, [item])
+        decided = decide(self.plan, self.states, [item], pace=self._pace)
         for client_id, client in decided.changed.items():
             if client.due_ms < NEVER_MS:
                 heapq.heappush(self._queue, (client.due_ms, False, client_id))

@@ -16,8 +16,7 @@ from engine.core.client.items import Item
 from engine.core.client.state import MAX_HOLDINGS, ClientState
 from engine.core.contract.events import Balance, Event, Position, Receipt, Trade
 from engine.core.contract.fields import micro
-from engine.core.contract.overrides import Override
-from engine.core.contract.profiles import ALL, CONSENTS
+from engine.core.contract.profiles import ALL, CONSENTS, Override
 from engine.core.firm_time import day_number
 from engine.core.learn.items import TAKES
 from engine.core.plan.compile import Plan

@@ -13,7 +13,7 @@ from engine.core.client import overrides, positions
 from engine.core.client.state import ClientState
 from engine.core.contract.events import Balance, Position, Trade
 from engine.core.contract.fields import micro
-from engine.core.contract.overrides import Override
+from engine.core.contract.profiles import Override
 from engine.core.learn.items import lose_complaint, lose_feedback, lose_outcome
 
 

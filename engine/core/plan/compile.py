@@ -48,7 +48,7 @@ from engine.core.rules import names
 from engine.core.rules.business_days import business_days
 from engine.core.rules.day_lists import DayLists
 from engine.core.rules.occasion import AT, BECOMES, BEGINS, JOURNEY, Becomes, Trigger, on, triggers
-from engine.core.rules.policy import Cap, ContactClass, Holdout, Pause, QuietHours, Rate, Rest, Resumption
+from engine.core.rules.policy import Budget, Cap, ContactClass, Holdout, Pause, QuietHours, Rate, Rest, Resumption
 from engine.core.rules.ruleset import Rule, RuleSet, counting
 from engine.core.rules.score import with_score
 from engine.core.teams import Headers, headers_by_team
@@ -66,6 +66,8 @@ class CompiledRule:
     quiet: tuple[QuietHours, ...]
     holdouts: tuple[Holdout, ...]
     rates: tuple[Rate, ...]
+    budgets: tuple[Budget, ...]
+    shared: bool  # whether it has either
     offers: Read | None  # the product that it offers
     by_client_zone: bool  # whether a cap or quiet hours ask what time it is for the client
     same_text_ms: int
@@ -116,6 +118,7 @@ class Plan:
     holdable: dict[str, dict[str, CompiledRule]]  # rule id -> trigger -> as it is evaluated there
     paused: dict[str, Pause]  # by rule id
     resumed: dict[str, Resumption]
+    budgets: Mapping[str, Budget]
     pools: matching.Pools | None
     journeys: journeys.Routes
     bars: Mapping[str, tuple[Bar, ...]]  # class of the policy -> what keeps it from a client
@@ -274,6 +277,7 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
         holdable=_holdable(compiled.values()),
         paused={pause.rule: pause for pause in rule_set.paused},
         resumed={resumption.rule: resumption for resumption in rule_set.resumed},
+        budgets={budget.name: budget for budget in rule_set.policy.budgets},
         pools=matching.pools_of(rule_set, space),
         journeys=journeys.routes(rule_set, by_trigger[JOURNEY], space, scopes, meanings, base_of, reaches),
         bars=bars_of(rule_set.policy.classes, space, scope, meanings, reaches),
@@ -333,8 +337,7 @@ def _compiled(
     scope, policy = scopes[trigger] if rules else {}, rule_set.policy
     kind, texts = rule_set.kinds.get(trigger.topic), rule_set.texts_s
     passed_on = frozenset(asked.field for asked in kind.names if not asked.kept) if kind is not None else frozenset()
-    aggregates = {name: reach.aggregate for name, reach in reaches.items()}
-    headers = headers_by_team(rule_set.teams)
+    aggregates, headers = {name: reach.aggregate for name, reach in reaches.items()}, headers_by_team(rule_set.teams)
     return tuple(
         CompiledRule(
             rule,
@@ -345,6 +348,8 @@ def _compiled(
             rule_set.quiet_hours_on(rule),
             rule_set.holdouts_on(rule),
             rule_set.rates_on(rule),
+            rule_set.budgets_on(rule),
+            bool(rule_set.rates_on(rule) or rule_set.budgets_on(rule)),
             space.get(f"offers_{trigger}_{index}"),
             rule_set.asks_zone(rule),
             rule_set.same_text_s(rule) * 1000,

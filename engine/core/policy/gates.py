@@ -56,7 +56,7 @@ class Hold(msgspec.Struct, frozen=True, gc=False):
 
     channel: str
     until_ms: int
-    why: str  # quiet_hours, collect, late, paused
+    why: str  # quiet_hours, collect, late, paused, rate, budget
     told: Told = ()
     reason: Outcome = Outcome.HELD
 

@@ -114,6 +114,13 @@ def release_ms(plan: Plan, client: ClientState, held: list[Any]) -> int:
     return min(until_ms, resumed.at_ms + spread_ms(plan, client)) if resumed is not None else 0
 
 
+def bring_forward(client: ClientState, why: str) -> None:
+    """What it waited for is there."""
+    for held in client.waiting:
+        if held[WHY] == why:
+            held[RELEASE_MS] = min(held[RELEASE_MS], client.now_ms)
+
+
 def take_released(plan: Plan, client: ClientState) -> list[Match]:
     """What has waited long enough."""
     if not client.waiting:

@@ -17,7 +17,7 @@ from engine.core.language.expressions import Expression
 
 POLICY_FILE: Final = "policy.yaml"
 PAUSES_FILE: Final = "pauses.yaml"
-Exemption = Literal["caps", "quiet_hours", "do_not_contact", "snooze", "consent", "rates", "rests"]
+Exemption = Literal["caps", "quiet_hours", "do_not_contact", "snooze", "consent", "rates", "rests", "budgets"]
 Purpose = Literal["marketing", "service", "risk"]
 WhenQuiet = Literal["hold", "drop", "other_channel"]
 Per = Literal["hour", "day", "week", "month"]
@@ -115,6 +115,29 @@ class Rate:
     of: Selection = field(default_factory=Selection)
 
 
+class Fen(int):
+    """An amount of money, where a number might be of something else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What actions may cost in all, over all clients."""
+
+    name: str
+    limit: int  # Fen, or a number of actions
+    per: Per | None  # a period of the firm's calendar; None: once, for good
+    of: Selection = field(default_factory=Selection)
+    campaigns: tuple[str, ...] = ()  # any of them; none: all
+    cost: int | None = None  # of an action, unless its channel or its rule says; None: each rule says
+    by_channel: tuple[tuple[str, int], ...] = ()
+
+    def cost_of(self, own: int | None, channel: str) -> int | None:
+        """What an action costs, whose rule says `own`; None: nobody says."""
+        if not isinstance(self.limit, Fen):
+            return 1
+        return own if own is not None else dict(self.by_channel).get(channel, self.cost)
+
+
 @dataclass(frozen=True, slots=True)
 class QuietHours:
     """When nothing of `of` is sent, by the client's clock. `until` at or before `begin` is of the next day."""
@@ -193,6 +216,7 @@ class ContactPolicy:
     classes: tuple[ContactClass, ...] = CLASSES  # the most important first
     quiet_hours: tuple[QuietHours, ...] = ()
     rates: tuple[Rate, ...] = ()
+    budgets: tuple[Budget, ...] = ()
     release_over_s: int = 0  # what quiet hours held goes out spread over so long
     holdout: Holdout | None = None  # of all that goes to clients
     suitability: Suitability | None = None

@@ -24,6 +24,7 @@ from engine.core.rules.occasion import BEGINS, BUSINESS_DAYS, Calendar, Care, Jo
 from engine.core.rules.policy import (
     USUAL,
     Bounds,
+    Budget,
     Cap,
     ContactPolicy,
     Holdout,
@@ -37,7 +38,7 @@ from engine.core.rules.score import ScorePart, total
 from engine.core.rules.tables import Declared, Definition, Table
 from engine.core.teams import Team
 
-Limit = TypeVar("Limit", Cap, Rate, QuietHours)
+Limit = TypeVar("Limit", Cap, Rate, QuietHours, Budget)
 Aggregate = Literal["count", "sum", "min", "max", "distinct", "last", "daily_mean", "avg", "top"]
 
 
@@ -156,18 +157,9 @@ class Trait:
 
 # What the firm does for its clients, and a rule is part of.
 Service = Literal[
-    "tiers",
-    "portrait",
-    "service",
-    "contact",
-    "listening",
-    "retention",
-    "offers",
-    "risk",
-    "departments",
-    "limits",
+    "tiers", "portrait", "service", "contact", "listening", "retention", "offers", "risk", "departments", "limits",
     "measuring",
-]
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +193,7 @@ class Rule:
     same_text_s: int | None = None  # for so long a client gets no text twice; None: as its class says
     breaker: Bounds | None = None  # its own; what it does not say, the policy says
     care: Care | None = None  # of what it sends to staff
+    cost: int | None = None  # of an action, in fen; None: as its budgets say
 
     def contact(self, channel: str) -> Contact:
         """What a client would be sent."""
@@ -250,6 +243,12 @@ class RuleSet:
     def rates_on(self, rule: Rule) -> tuple[Rate, ...]:
         """The rates that can make it wait."""
         return self._concerning(rule, "rates", self.policy.rates)
+
+    def budgets_on(self, rule: Rule) -> tuple[Budget, ...]:
+        """The budgets that pay for it, also where it is said again on another channel."""
+        further = rule.then.channels if rule.then is not None else ()
+        found = self._concerning(replace(rule, channels=rule.channels + further), "budgets", self.policy.budgets)
+        return tuple(one for one in found if not one.campaigns or rule.campaign in one.campaigns)
 
     def quiet_hours_on(self, rule: Rule) -> tuple[QuietHours, ...]:
         """The quiet hours that can stop it."""
@@ -306,7 +305,8 @@ class RuleSet:
         by_itself = any(trigger.kind not in ("event", "after") for trigger in rule.triggers)
         paused = any(pause.rule == rule.id for pause in self.paused)
         waits_long = to_client and (by_itself or own.collect_s > 0)
-        held = waits_long or bool(self.rates_on(rule)) or (bool(quiet) and own.when_quiet != "drop")
+        shared = bool(self.rates_on(rule)) or bool(self.budgets_on(rule))
+        held = waits_long or shared or (bool(quiet) and own.when_quiet != "drop")
         resumed = next((of for of in self.resumed if of.rule == rule.id), None)  # what its pause held may still wait
         waits = held or paused or resumed is not None or rule.then is not None
         to_use = {*rule.channels, *(rule.then.channels if rule.then is not None else ())}
@@ -332,6 +332,7 @@ class RuleSet:
             Outcome.DAILY_CAP: any(cap.outcome is Outcome.DAILY_CAP for cap in caps),
             Outcome.CAP: any(cap.outcome is Outcome.CAP for cap in caps),
             Outcome.HOLDOUT: any(one.share > 0 for one in self.holdouts_on(rule)),
+            Outcome.NO_BUDGET: bool(self.budgets_on(rule)),
             Outcome.RATE: bool(self.rates_on(rule)),
             Outcome.RETRACTED: waits,
             Outcome.SENT: True,

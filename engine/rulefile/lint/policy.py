@@ -1,4 +1,4 @@
-"""What the contact policy never lets pass, and what of it has no effect: L205, L501 to L512.
+"""What the contact policy never lets pass, and what of it has no effect: L205, L501 to L513.
 
 Enters: a RuleSet. Leaves: findings.
 Holds: what is said to be never sent is stopped at any time, for any client. Hours that are named are those of a night
@@ -19,6 +19,7 @@ from engine.core.rules.policy import (
     POLICY_FILE,
     USUAL,
     Bounds,
+    Budget,
     Cap,
     ContactClass,
     ContactPolicy,
@@ -37,6 +38,12 @@ WEEK_MINUTES: Final = 7 * DAY_MINUTES
 
 def look(rule_set: RuleSet, findings: Findings) -> None:
     quiet = _Quiet()
+    for rule, said, channel in _beyond(rule_set):
+        home = findings.places.rules.get(rule.id)
+        if home is not None:
+            remedy = "raise the limit, or make it cheaper"
+            message = f"costs more by {channel} than the whole budget {said}: it is never sent there"
+            findings.add("L513", home.key("cost") or home, f'rule "{rule.id}"', message, remedy, home=home)
     for rule in rule_set.rules:
         home = findings.places.rules.get(rule.id)
         if home is not None and rule.audience == "client":
@@ -55,6 +62,16 @@ def look(rule_set: RuleSet, findings: Findings) -> None:
         said = "publishing leaves it out: what the active set says of pauses counts"
         remedy = "remove it; pause rules with `engage rules pause`"
         findings.add("L510", pauses, PAUSES_FILE, said, remedy, home=pauses)
+
+
+def _beyond(rule_set: RuleSet) -> Iterator[tuple[Rule, str, str]]:
+    """Rules that cost more than all of a budget, with its name and the channel."""
+    for rule in rule_set.rules if rule_set.policy.budgets else ():
+        for budget in rule_set.budgets_on(rule):
+            for channel in rule.channels:
+                cost = budget.cost_of(rule.cost, channel) if budget.of.meets(rule.contact(channel)) else None
+                if cost is not None and cost > budget.limit:
+                    yield rule, budget.name, channel
 
 
 def _unreached(bounds: Bounds, policy: ContactPolicy, names: Collection[str] = ()) -> Iterator[tuple[str, str]]:
@@ -261,7 +278,7 @@ def _policy(rule_set: RuleSet, root: Place, quiet: _Quiet, findings: Findings) -
 def _idle(rule_set: RuleSet, add: Callable[[str, tuple[str, ...], str, str, str], None]) -> None:
     """What names whom it concerns, and concerns no rule: they are exempt, or are work for staff."""
     rules, policy = rule_set.rules, rule_set.policy
-    parts: tuple[tuple[str, str, tuple[Cap | QuietHours | Rate, ...], set[Any]], ...] = (
+    parts: tuple[tuple[str, str, tuple[Cap | QuietHours | Rate | Budget, ...], set[Any]], ...] = (
         ("caps", "cap", policy.caps, {one for rule in rules for one in rule_set.caps_on(rule)}),
         (
             "quiet_hours",
@@ -270,6 +287,7 @@ def _idle(rule_set: RuleSet, add: Callable[[str, tuple[str, ...], str, str, str]
             {one for rule in rules for one in rule_set.quiet_hours_on(rule)},
         ),
         ("rates", "rate", policy.rates, {one for rule in rules for one in rule_set.rates_on(rule)}),
+        ("budgets", "budget", policy.budgets, {one for rule in rules for one in rule_set.budgets_on(rule)}),
     )
     contacting = {rule.contact_class for rule in rules if rule.audience == "client"}
     at_work = {rule.contact_class for rule in rules}.difference(contacting)
@@ -282,7 +300,7 @@ def _idle(rule_set: RuleSet, add: Callable[[str, tuple[str, ...], str, str, str]
             add("L512", ("classes", each.name), f"class {each.name}", message, remedy)
     for section, called, declared, used in parts:
         for one in declared:
-            if one not in used and one.of != Selection():
+            if one not in used and (one.of != Selection() or isinstance(one, Budget)):
                 message = "concerns no rule for the client: those that it names are exempt, or work for staff"
                 add("L512", (section, one.name), f"{called} {one.name}", message, "name others in of, or remove it")
 

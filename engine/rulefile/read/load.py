@@ -42,6 +42,7 @@ from engine.rulefile.read.pauses import Pauses, of_rules, pauses_in, read_pauses
 from engine.rulefile.read.policy import check_names, read_policy
 from engine.rulefile.read.rules import read_rules
 from engine.rulefile.read.tables import products_file, read_answers, read_not_while, read_suitability
+from engine.rulefile.roster.budgets import check_costs
 from engine.rulefile.roster.cases import read_pool_tests
 from engine.rulefile.roster.read import in_sheet, in_yaml, read_advisors, read_assignment
 from engine.rulefile.source.characters import MAX_BYTES
@@ -274,6 +275,7 @@ def load(
     rules = _distinct(placed, readers)
     if POLICY_FILE in roots and not problems:  # else the names may be those of rules with faults
         check_names(readers[POLICY_FILE], roots[POLICY_FILE], rules, [one.name for one in policy.classes])
+        check_costs(readers[POLICY_FILE], roots[POLICY_FILE], RuleSet("", (), (), tiers, policy, tuple(rules)))
     if not unsure.alike and not any(DEFINING.fullmatch(problem.file) for problem in problems):
         sheets.tell_unused()
     if problems:

@@ -29,13 +29,13 @@ from engine.core.rules.policy import (
     Rate,
     Rest,
     Selection,
-    Then,
     WhenQuiet,
     Zone,
     daily_cap,
 )
 from engine.core.rules.ruleset import Rule
 from engine.rulefile.read.definitions import SPAN
+from engine.rulefile.roster.budgets import read_budgets
 from engine.rulefile.source.document import Listing, Node, Scalar
 from engine.rulefile.source.fields import DAY_S, HOUR_S, IDENTIFIER, KEBAB, MINUTE_S, OWNER, RULE, Reader, nearest
 
@@ -51,7 +51,7 @@ CLASS_OR_RULE: Final = ("[a-z][a-z0-9_-]*", "a class of this file, or the id of 
 BOOLEANS: Final = ("true", "false")
 POLICY_KEYS: Final = (
     "contact", "classes", "caps", "quiet_hours", "release_over", "rates", "holdout", "suitability", "rests",
-    "answers", "breaker", "publishing", "decisions",
+    "answers", "breaker", "publishing", "decisions", "budgets",
 )  # fmt: skip
 CLASS_KEYS: Final = (
     "exempt", "counts", "purpose", "when_quiet", "collect", "channels", "holdout", "same_text", "by_answers",
@@ -83,7 +83,6 @@ LONGEST_TEXT_S: Final = 90 * DAY_S
 REST_KEYS: Final = ("after", "for")
 MAX_FAILURES: Final = 10
 LONGEST_REST_S: Final = 366 * DAY_S
-LONGEST_THEN_S: Final = 31 * DAY_S
 
 
 def read_policy(reader: Reader, root: Node) -> ContactPolicy:
@@ -126,6 +125,7 @@ def read_policy(reader: Reader, root: Node) -> ContactPolicy:
         classes=classes,
         quiet_hours=quiet,
         rates=rates,
+        budgets=read_budgets(reader, fields.get("budgets"), lambda of: _selection(reader, of, known)),
         release_over_s=release,
         holdout=holdout,
         rests=_rests(reader, fields["rests"]) if "rests" in fields else (),
@@ -183,19 +183,6 @@ def _rests(reader: Reader, node: Node) -> tuple[Rest, ...]:
         failures = reader.integer(fields.get("after"), 1, MAX_FAILURES)
         found.append(Rest(channel, failures, reader.duration(fields.get("for"), "hd", HOUR_S, LONGEST_REST_S)))
     return tuple(found)
-
-
-def read_then(reader: Reader, node: Node, audience: str, expires_s: int) -> Then:
-    """What a rule does when what it sent does not reach the client."""
-    fields = reader.mapping(node, ("channel",), ("after",))
-    if audience in ("advisor", "team"):
-        reader.problem(node, f"then for audience {audience}", "remove it: work for staff has no other channel")
-    channels = reader.choices(fields.get("channel"), CHANNELS)
-    wait_s = reader.duration(fields["after"], "mhd", MINUTE_S, LONGEST_THEN_S) if "after" in fields else None
-    if wait_s is not None and 0 < expires_s <= wait_s:
-        remedy = "wait for less, or let it expire later"
-        reader.problem(fields["after"], "it has expired by then: nothing would be sent", remedy)
-    return Then(channels, wait_s)
 
 
 def read_same_text(reader: Reader, node: Node) -> int:
@@ -358,6 +345,7 @@ def check_names(reader: Reader, root: Node, rules: Sequence[Rule], classes: Iter
         "rule": {name for rule in rules for name in (rule.id, *rule.was)},
         "tag": {tag for rule in rules for tag in rule.tags},
         "team": set(reader.owners) or {rule.owner for rule in rules},
+        "campaign": {rule.campaign for rule in rules if rule.campaign},
     }
     allowed = {*classes, *known["rule"]}
     for item in _values(_at(root, "breaker", "except")):
@@ -374,7 +362,7 @@ def check_names(reader: Reader, root: Node, rules: Sequence[Rule], classes: Iter
 
 
 def _selections(root: Any) -> Iterable[dict[str, Node]]:
-    for section in ("caps", "quiet_hours", "rates"):
+    for section in ("caps", "quiet_hours", "rates", "budgets"):
         for _, entry in getattr(_at(root, section), "entries", {}).values():
             yield {key: value for key, (_, value) in getattr(_at(entry, "of"), "entries", {}).items()}
 

@@ -15,10 +15,10 @@ from engine.core.contract.outbound import Audience
 from engine.core.language.expressions import TEXT, Expression, Fault, Scope, number
 from engine.core.rules.names import Scopes, is_personal
 from engine.core.rules.occasion import Occasion
-from engine.core.rules.policy import USUAL, ContactPolicy
+from engine.core.rules.policy import USUAL, ContactPolicy, Then
 from engine.core.rules.ruleset import Rule, Service, Tiers
 from engine.rulefile.read.occasions import OCCASION_KEYS, read_care, read_occasion
-from engine.rulefile.read.policy import read_bounds, read_holdout, read_same_text, read_then
+from engine.rulefile.read.policy import read_bounds, read_holdout, read_same_text
 from engine.rulefile.source.document import Mapping, Node, Scalar
 from engine.rulefile.source.fields import DAY_S, IDENTIFIER, KEBAB, MINUTE_S, TEMPLATE, Reader
 from engine.rulefile.stories.cases import read_tests
@@ -39,7 +39,7 @@ REQUIRED: Final = (
     "template",
     "description",
 )
-POLICY_KEYS: Final = ("class", "tags", "campaign", "still", "holdout", "breaker", "offers", "same_text", "then")
+POLICY_KEYS: Final = ("class", "tags", "campaign", "still", "holdout", "breaker", "offers", "same_text", "then", "cost")
 CARE_KEY: Final = "care"
 OPTIONAL: Final = (
     "version",
@@ -59,6 +59,7 @@ ACTION_KEYS: Final = (
 )
 OFFER_KEYS: Final = ("product",)
 MAX_TAGS: Final = 8
+LONGEST_THEN_S: Final = 31 * DAY_S
 MAX_COOLDOWN_S: Final = 365 * DAY_S
 MAX_EXPIRES_S: Final = 90 * DAY_S
 
@@ -170,9 +171,10 @@ def read_action(
         still=reader.choice(fields["still"], ("true", "false")) != "false" if "still" in fields else True,
         holdout=read_holdout(reader, fields["holdout"]) if "holdout" in fields else None,
         offers=offers,
-        then=read_then(reader, fields["then"], audience, expires_s) if "then" in fields else None,
+        then=_then(reader, fields["then"], audience, expires_s) if "then" in fields else None,
         same_text_s=_same_text(reader, fields["same_text"], audience) if "same_text" in fields else None,
         breaker=read_bounds(reader, fields["breaker"]) if "breaker" in fields else None,
+        cost=_cost(reader, fields["cost"], audience) if "cost" in fields else None,
         care=read_care(reader, fields["care"], audience, kind, occasion, scopes[None]) if "care" in fields else None,
     )
 
@@ -190,6 +192,25 @@ def _same_text(reader: Reader, node: Node, audience: str) -> int:
     if audience in ("advisor", "team"):
         reader.problem(node, f"same_text for audience {audience}", "remove it: it is about what clients read")
     return read_same_text(reader, node)
+
+
+def _then(reader: Reader, node: Node, audience: str, expires_s: int) -> Then:
+    """What a rule does when what it sent does not reach the client."""
+    fields = reader.mapping(node, ("channel",), ("after",))
+    if audience in ("advisor", "team"):
+        reader.problem(node, f"then for audience {audience}", "remove it: work for staff has no other channel")
+    channels = reader.choices(fields.get("channel"), CHANNELS)
+    wait_s = reader.duration(fields["after"], "mhd", MINUTE_S, LONGEST_THEN_S) if "after" in fields else None
+    if wait_s is not None and 0 < expires_s <= wait_s:
+        remedy = "wait for less, or let it expire later"
+        reader.problem(fields["after"], "it has expired by then: nothing would be sent", remedy)
+    return Then(channels, wait_s)
+
+
+def _cost(reader: Reader, node: Node, audience: str) -> int:
+    if audience in ("advisor", "team"):
+        reader.problem(node, f"cost for audience {audience}", "remove it: budgets pay for what goes to clients")
+    return reader.amount(node)
 
 
 def _tags(reader: Reader, node: Node | None) -> tuple[str, ...]:

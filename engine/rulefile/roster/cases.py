@@ -15,7 +15,7 @@ from engine.core.assign.choice import ask, candidates, pass_time
 from engine.core.assign.roster import Advisor, Assignment, Roster
 from engine.core.assign.staff import LEAVE, PLAIN, hear
 from engine.core.assign.state import Entry, PoolState, Waiting
-from engine.core.contract.overrides import MAX_CAPACITY
+from engine.core.contract.granting import MAX_CAPACITY
 from engine.core.firm_time import day_number, day_start_ms
 from engine.rulefile.roster.read import CLIENT as CLIENT_ID
 from engine.rulefile.roster.read import LANGUAGE, MAX_LEVEL, REGIONS, a_day

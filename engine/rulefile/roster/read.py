@@ -15,7 +15,7 @@ from typing import Final, get_args
 
 from engine.core.assign.roster import Advisor, Assignment, Leave, Pool, Widening
 from engine.core.contract.events import Region
-from engine.core.contract.overrides import MAX_CAPACITY
+from engine.core.contract.granting import MAX_CAPACITY
 from engine.core.language.expressions import BOOL, Scope, number
 from engine.rulefile.source.csv_file import Sheet, where
 from engine.rulefile.source.document import Listing, Mapping, Node, Scalar

@@ -14,7 +14,7 @@ from engine.core.firm_time import WEEKDAYS
 from engine.core.rules.ruleset import RuleSet
 from engine.rulefile.proof.worlds import scope_of
 from engine.rulefile.read import occasions
-from engine.rulefile.source.fields import IDENTIFIER, OWNER
+from engine.rulefile.source.fields import IDENTIFIER, MONEY, OWNER
 
 Schema = dict[str, Any]
 Keys = Mapping[str, tuple[Schema, str]]  # key -> what it may hold, and what it is
@@ -96,6 +96,11 @@ def number(least: float | None = None, most: float | None = None) -> Schema:
     if least is not None and most is not None:
         schema |= {"type": ["integer", "string"], "minimum": least, "maximum": most, "pattern": "^[0-9][0-9_]{0,20}$"}
     return schema
+
+
+def amount(*, or_number: bool = False) -> Schema:
+    money: Schema = {"type": "string", "pattern": f"^{MONEY.pattern}$"}
+    return either(money, number(0)) if or_number else money
 
 
 def duration(units: str) -> Schema:

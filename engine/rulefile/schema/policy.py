@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from engine.core.firm_time import WEEKDAYS
 from engine.rulefile.read import policy, tables
+from engine.rulefile.roster import budgets
 from engine.rulefile.schema.parts import (
     Keys,
     Schema,
+    amount,
     choice,
     choices,
     duration,
@@ -99,6 +101,16 @@ def policy_schema() -> Schema:
         "per": (choice(tuple(policy.RATE_PERS)), "In this time, evenly."),
         "of": (_selection(), "Which actions; all to clients unless said."),
     }
+    costs: Keys = {channel: (amount(), "Of an action there.") for channel in policy.CHANNELS}
+    budget: Keys = {
+        "limit": (amount(or_number=True), "All together; a number is of actions."),
+        "per": (choice(budgets.PERS), "In this period of the firm's calendar; once, for good, unless said."),
+        "of": (_selection(campaigns=True), "Which actions it pays for; all to clients unless said."),
+        "cost": (
+            either(amount(), mapping(costs, (), policy.CHANNELS)),
+            "What an action costs, or by channel; each rule's own cost goes first.",
+        ),
+    }
     rest: Keys = {
         "after": (
             number(1, policy.MAX_FAILURES),
@@ -133,6 +145,10 @@ def policy_schema() -> Schema:
         "rates": (
             named(IDENTIFIER, mapping(rate, policy.RATE_KEYS[:2], policy.RATE_KEYS[2:])),
             "How fast actions go out over all clients, by name; what comes faster waits for its turn.",
+        ),
+        "budgets": (
+            named(IDENTIFIER, mapping(budget, ("limit",), budgets.BUDGET_KEYS)),
+            "What actions may cost in all, over all clients, by name; what nothing is left for is not sent.",
         ),
         "release_over": (duration("mh"), "What quiet hours held goes out over so long, not all at once."),
         "breaker": (_breaker(), "When a rule is paused for everybody."),
@@ -208,7 +224,7 @@ def _suitability() -> Schema:
     return found
 
 
-def _selection() -> Schema:
+def _selection(*, campaigns: bool = False) -> Schema:
     parts: Keys = {
         "kind": (choices(policy.KINDS), "What comes out."),
         "class": (several(word(IDENTIFIER)), "What the rule is for."),
@@ -217,4 +233,6 @@ def _selection() -> Schema:
         "team": (several(word(OWNER)), "The rule's owner."),
         "rule": (several(word(RULE)), "The rule's id."),
     }
-    return mapping(parts, (), policy.OF_KEYS) | {"minProperties": 1}
+    if campaigns:
+        parts = {**parts, budgets.CAMPAIGN: (several(word(KEBAB)), "What the rule is part of.")}
+    return mapping(parts, (), tuple(parts)) | {"minProperties": 1}

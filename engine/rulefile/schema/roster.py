@@ -5,7 +5,7 @@ Enters: the constants that their reader uses; of a rule set, the names that it d
 
 from __future__ import annotations
 
-from engine.core.contract.overrides import MAX_CAPACITY
+from engine.core.contract.granting import MAX_CAPACITY
 from engine.core.rules.ruleset import RuleSet
 from engine.rulefile.roster import cases, read
 from engine.rulefile.schema.parts import (

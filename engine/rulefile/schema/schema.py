@@ -23,6 +23,7 @@ from engine.rulefile.read import occasions, rules
 from engine.rulefile.schema.parts import (
     Keys,
     Schema,
+    amount,
     calendar_time,
     choice,
     choices,
@@ -104,6 +105,7 @@ def rule_parts(rule_set: RuleSet | None) -> Keys:
             "For so long a client does not get the same text again; its class's unless said.",
         ),
         "offers": (_offers(known), "What it offers: sent only if policy.yaml says that it suits the client."),
+        "cost": (amount(), "What an action costs its budgets, such as 12 CNY; as they say unless said."),
         "care": (_care(known), "How what it sends to staff is seen through, until somebody takes it up."),
         "breaker": (bounds(), "When it is paused for everybody; policy.yaml says what is missing here."),
         "tests": (items(_test(rule_set)), "What is given, what happens, what is expected."),
@@ -243,6 +245,7 @@ def given(rule_set: RuleSet | None) -> Schema:
         "history": (items(_happening(rule_set)), "What came before."),
         "arm": (choice(cases.ARMS), "Of holdouts; treated unless said."),
         "draws": ({"type": "object", "additionalProperties": number()}, "What lots give: {visit: 12}."),
+        "budgets": (named(IDENTIFIER, amount(or_number=True)), "What is left of budgets; of others, all."),
     }
     return mapping(parts, (), story.GIVEN_KEYS)
 

@@ -17,10 +17,12 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
+from engine.core.contract.events import MAX_AMOUNT_FEN
 from engine.core.contract.topics import TOPICS, Kinds
 from engine.core.language.expressions import BOOL, Expression, Fault, Scope, Type, parse
 from engine.core.rules.business_days import CALENDAR_FILE, asked_by
 from engine.core.rules.names import eventful
+from engine.core.rules.policy import Fen
 from engine.core.teams import TEAMS_FILE
 from engine.core.text import INVISIBLE, disguised, named, plain, unseen
 from engine.rulefile.source.characters import BULLETS
@@ -38,6 +40,7 @@ IDENTIFIER: Final = ("[a-z][a-z0-9_]*", "lower-case words joined by underscores,
 OWNER: Final = (IDENTIFIER[0], "lower-case words joined by underscores, such as client_service")
 TIER: Final = ("[A-Za-z][A-Za-z0-9_]*", "a letter or word, such as A")
 TEMPLATE: Final = ("[a-z0-9][a-z0-9._/-]*", "the template's name in the messaging system, such as welcome_v2")
+MONEY: Final = re.compile(r"[0-9][0-9_]{0,20}(\.[0-9]{1,2})? CNY")
 MINUTE_S: Final = 60
 HOUR_S: Final = 60 * MINUTE_S
 DAY_S: Final = 24 * HOUR_S
@@ -269,6 +272,21 @@ class Reader:
             return 0
         digits = scalar.value.replace("_", "")
         return float(digits) if "." in digits else int(digits)
+
+    def amount(self, node: Node | None, *, number: bool = False) -> int:
+        """An amount such as 0.05 CNY, as Fen; `number`: or a whole number of actions."""
+        scalar = self.scalar(node)
+        if scalar is None:
+            return 0
+        if not MONEY.fullmatch(scalar.value) and not (number and scalar.value.replace("_", "").isdecimal()):
+            remedy = f"write whole fen, such as 0.05 CNY{', or a number of actions' if number else ''}"
+            self.wrong(scalar, f'not an amount: "{scalar.value[:40]}"', remedy)
+            return 0
+        whole, _, part = scalar.value.removesuffix(" CNY").replace("_", "").partition(".")
+        found = Fen(whole + part.ljust(2, "0")) if scalar.value.endswith("CNY") else int(whole)
+        if found > MAX_AMOUNT_FEN:
+            self.problem(scalar, f"{scalar.value} is out of range", "write less")
+        return found
 
     def integer(self, node: Node | None, least: int, most: int) -> int:
         given = len(self.problems)

@@ -69,6 +69,7 @@ class RuleTest:
     tier: str | None  # where the client must be after that, when the test says so
     arm: Arm  # of every holdout
     draws: tuple[tuple[str, float], ...]  # what each lot gives
+    budgets: tuple[tuple[str, int], ...]  # what is left of each that is named; of others their limit
     at_ms: int
     event: tuple[str, Event] | None
     wait_ms: int  # how much time passes then
@@ -111,6 +112,7 @@ def _test(reader: Reader, node: Node, rule: Rule, tiers: Tiers, stages: tuple[st
         tier=tier,
         arm=read_arm(reader, fields.get("given")),
         draws=read_draws(reader, fields.get("given")),
+        budgets=read_left(reader, fields.get("given")),
         at_ms=at_ms,
         event=story.events[-1] if len(story.events) > len(history) else None,
         wait_ms=reader.duration(fields["wait"], "mhd", 60, MAX_WAIT_S) * 1000 if "wait" in fields else 0,
@@ -126,6 +128,12 @@ def read_arm(reader: Reader, given: Node | None) -> Arm:
     """Of every holdout; treated unless said."""
     node = given.entries["arm"][1] if isinstance(given, Mapping) and "arm" in given.entries else None
     return "holdout" if node is not None and reader.choice(node, ARMS) == "holdout" else "treated"
+
+
+def read_left(reader: Reader, given: Node | None) -> tuple[tuple[str, int], ...]:
+    """What is left of budgets: fen, or a number of actions."""
+    node = given.entries["budgets"][1] if isinstance(given, Mapping) and "budgets" in given.entries else None
+    return tuple((key.value, reader.amount(value, number=True)) for key, value in reader.entries(node))
 
 
 def read_draws(reader: Reader, given: Node | None) -> tuple[tuple[str, float], ...]:

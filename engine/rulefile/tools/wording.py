@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from engine.core.language.expressions import Expression, Type, one_line
 from engine.core.language.types import MONEY
+from engine.core.rules.policy import Fen
 from engine.core.rules.ruleset import Window
 
 # of how it is written or compiled
@@ -56,6 +57,8 @@ def said(field: str, value: Any) -> str:
         return "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, Fen):
+        return f"{value // 100:,}.{value % 100:02}".removesuffix(".00") + " CNY"
     if isinstance(value, int) and last in TIMES:
         unit, seconds = next(((u, s) for u, s in SECONDS if value % s == 0), SECONDS[-1])
         return f"{value // seconds}{unit}"

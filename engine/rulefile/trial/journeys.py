@@ -12,9 +12,25 @@ from engine.core.client.items import ENDED, STANDS, journey
 from engine.core.client.state import ClientState
 from engine.core.contract.outbound import Outcome
 from engine.core.decide.path import Due, Input, decide
+from engine.core.firm_time import NEVER_MS
+from engine.core.pace import Block, Pace
 from engine.core.plan.compile import Plan
+from engine.core.policy.rates import period_of
 from engine.rulefile.stories.journeys import NOWHERE, JourneyTest, Led
 from engine.rulefile.stories.story import CLIENT_ID
+
+
+def pace_of(plan: Plan, budgets: tuple[tuple[str, int], ...]) -> Pace | None:
+    """What a test says is left of budgets, and of the others all; None for a test that says nothing. There is no more
+    of it, whatever time passes.
+    """
+    if not budgets:
+        return None
+    pace, left = Pace(asks_rates=False), dict(budgets)
+    for name, budget in plan.budgets.items():
+        period, _ = period_of(budget, 0)
+        pace.keep(name, Block(period, NEVER_MS, budget.limit, left=left.get(name, budget.limit), refused=1))
+    return pace
 
 
 def play(plan: Plan, states: dict[str, ClientState], test: JourneyTest, latest: Any) -> str:
@@ -23,9 +39,10 @@ def play(plan: Plan, states: dict[str, ClientState], test: JourneyTest, latest: 
     """
     acts: list[str] = []
     stopped: list[tuple[str, str]] = []
+    pace = pace_of(plan, test.budgets)
 
     def take(item: Input) -> None:
-        for (rule_id, outcome), times in decide(plan, states, [item]).outcomes.items():
+        for (rule_id, outcome), times in decide(plan, states, [item], pace=pace).outcomes.items():
             journey_id, _, step = rule_id.partition("/")
             if journey_id == test.rule and step and outcome == Outcome.SENT:
                 acts.extend([step] * times)

@@ -39,7 +39,7 @@ from engine.rulefile.stories.cases import RETRACTED, Expected, RuleTest, read_te
 from engine.rulefile.stories.journeys import JourneyTest, read_journey_tests
 from engine.rulefile.stories.story import CLIENT_ID
 from engine.rulefile.trial.alone import Companies
-from engine.rulefile.trial.journeys import play
+from engine.rulefile.trial.journeys import pace_of, play
 
 Documents = dict[str, Node]
 Key = tuple[int, str]  # where a term begins, and its text
@@ -245,7 +245,9 @@ class _Runner:
         inputs: list[Input] = [_of_latest(states, *test.event)] if test.event else []
         if test.wait_ms:
             inputs.append(Due(CLIENT_ID, test.at_ms + test.wait_ms))
-        decided = decide(watched(self.plan, look), states, inputs)
+        if unknown := [name for name, _ in test.budgets if name not in self.plan.budgets]:
+            return f"policy.yaml has no budget {unknown[0]}"
+        decided = decide(watched(self.plan, look), states, inputs, pace=pace_of(self.plan, test.budgets))
         outcomes = {outcome: n for (id_, outcome), n in decided.outcomes.items() if id_ == test.rule}
         actions = [action for action in _actions(decided.messages) if action["rule_id"] == test.rule]
         stage, wanted = states[CLIENT_ID].stage, test.expected.stage

@@ -31,7 +31,7 @@ from engine.core.contract.corrections import CORRECTABLE, RESULTS
 from engine.core.contract.outbound import CARED_KINDS, TOPIC_OF_KIND, CareStepName, Rejection
 from engine.core.contract.topics import EVENTS, REROUTED, TOPICS, intake_topics
 from engine.core.rules.ruleset import RuleSet
-from engine.runtime.observe.pools import PoolGauges
+from engine.runtime.observe.pools import Budgets, PoolGauges
 from engine.runtime.observe.rule_counts import Outcomes, RuleCounts, merged, outcomes_of
 from engine.runtime.observe.series import fields_that_may_be_unread, notices_of, of_rule_set, tier_moves
 
@@ -55,7 +55,7 @@ class Metrics:
         self.rules = RuleCounts()
         self.registry.register(r)
         self.registry.register(self.rules)
-        self.pools = PoolGauges(r)
+        self.pools, self.budgets = PoolGauges(r), Budgets(r)
         self.events = Counter("engage_events", "Events decided and committed.", ["topic"], registry=r)
         self.rejected = Counter("engage_rejected", "Records sent to the dead letters.", ["topic", "reason"], registry=r)
         self.rerouted = Counter("engage_rerouted", "Records re-sent to their key's partition.", ["topic"], registry=r)
@@ -116,9 +116,7 @@ class Metrics:
         self.tier_changes = Counter(
             "engage_tier_changes", "Tier changes published.", ["from_tier", "to_tier", "reason"], registry=r
         )
-        self.tier_notices = Counter(
-            "engage_tier_notices", "Notices of a demotion to come.", ["tier", "falls_to"], registry=r
-        )
+        self.tier_notices = Counter("engage_tier_notices", "Demotions to come.", ["tier", "falls_to"], registry=r)
         self.tier_clients = Gauge("engage_tier_clients", "Clients in each tier.", ["partition", "tier"], registry=r)
         self.stage_clients = Gauge(
             "engage_stage_clients", "Clients in each stage of their life.", ["partition", "stage"], registry=r
@@ -236,6 +234,7 @@ class Metrics:
             "surveys": self.surveys,
             "survey_scores": self.survey_scores,
             "journeys": self.journeys,
+            "budget_spent": self.budgets.spent,
         }
         self._used: dict[int | None, RuleSet] = {}  # by the worker's partitions; None: by the worker itself
         self._outcomes: dict[str, Outcomes] = {}  # by digest of a rule set that is used
@@ -243,7 +242,7 @@ class Metrics:
         self._notices: set[tuple[str, str]] = set()
         self._of_types = {
             name: self._counts[name]
-            for name in ("duplicates", "late", "corrections", "surveys", "survey_scores", "journeys")
+            for name in ("duplicates", "late", "corrections", "surveys", "survey_scores", "journeys", "budget_spent")
         } | {"unread": self.unread}
         self._declared: set[tuple[str, ...]] = set()  # series that a rule set declares: which of the above, its labels
         self._begin()

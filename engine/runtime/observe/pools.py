@@ -1,7 +1,7 @@
-"""How loaded the pools of advisors are, as metrics of the worker that has their partitions.
+"""How loaded pools of advisors are, and how far budgets are used, as metrics of the worker that has their partitions.
 
-Enters: what Redis shows of pools, a moment. Leaves: gauges by pool.
-Holds: a pool is shown by one worker; one that it gives away is gone with its next look.
+Enters: what Redis shows of pools and budgets, limits, a moment. Leaves: gauges by pool and by budget.
+Holds: a pool or budget is shown by one worker; one that it gives away is gone with its next look.
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from prometheus_client import Counter
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from engine.core.contract.events import parse_time_ms
 
+OF_BUDGETS: Final = ("period", "granted")
 FIELDS: Final = ("clients", "load", "capacity", "absent", "waiting", "waits_since")
 _GAUGES: Final = {
     "clients": "Clients in the pool's book.",
@@ -53,6 +55,44 @@ class PoolGauges(Collector):
     @staticmethod
     def _families() -> dict[str, GaugeMetricFamily]:
         return {what: GaugeMetricFamily(f"engage_pool_{what}", text, labels=["pool"]) for what, text in _GAUGES.items()}
+
+
+class Budgets(Collector):
+    """Amounts are fen, or a number of actions."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.spent = Counter(
+            "engage_budget_spent", "What actions cost that were sent: fen, or actions.", ["budget"], registry=registry
+        )
+        self._shown: dict[str, dict[str, int]] = {}  # by budget
+        registry.register(self)
+
+    def show(
+        self, found: Mapping[str, Mapping[str, str]], limits: Mapping[str, int], periods: Mapping[str, str]
+    ) -> None:
+        """`found`: OF_BUDGETS of each that was ever asked; `limits` of those of this worker, `periods` that are now."""
+        self._shown = {}
+        for name, limit in limits.items():
+            fields = found.get(name, {})
+            is_present = fields.get("period") == periods[name]
+            self._shown[name] = {"planned": limit, "granted": int(fields["granted"]) if is_present else 0}
+
+    def describe(self) -> Iterator[GaugeMetricFamily]:
+        yield from self._families().values()
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        families = self._families()
+        for name, values in self._shown.items():
+            for what, value in values.items():
+                families[what].add_metric([name], value)
+        yield from families.values()
+
+    @staticmethod
+    def _families() -> dict[str, GaugeMetricFamily]:
+        texts = {"planned": "The limit of its period: fen, or actions.", "granted": "Of that, what partitions have."}
+        return {
+            what: GaugeMetricFamily(f"engage_budget_{what}", text, labels=["budget"]) for what, text in texts.items()
+        }
 
 
 def _seconds_since(moment: str, now_ms: int) -> float:

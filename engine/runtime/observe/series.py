@@ -25,9 +25,10 @@ def fields_that_may_be_unread(kind: Topic) -> Iterator[str]:
 
 
 def of_rule_set(rule_set: RuleSet) -> Iterator[tuple[str, ...]]:
-    """What is counted of the surveys, journeys and types that it declares, by the counter's name and its labels."""
+    """What is counted of the surveys, journeys, budgets and types it declares, by the counter's name and its labels."""
     yield from counted_under(rule_set)
     yield from (("journeys", journey.id, reason) for journey in rule_set.journeys for reason in journey.reasons)
+    yield from (("budget_spent", budget.name) for budget in rule_set.policy.budgets)
     for name, kind in rule_set.declared_types.items():
         yield "duplicates", name
         yield "late", name

@@ -86,7 +86,7 @@ class Partition(Generic[Plan, State, Input]):
         position = await recovery.run(self._gone)
         self.position = position
         self.offsets = dict(position.offsets)
-        self._pace.free_ms = dict(position.end.pace)
+        self._pace.kept = dict(position.end.pace)
         self._cache.clear()
         self._unit = OpenUnit(states_added=recovery.miscounted)
         self._sweeping = ""
@@ -190,8 +190,9 @@ class Partition(Generic[Plan, State, Input]):
         cursor, client_ids = await self._store.clients(cursor, limit)
         new = [client_id for client_id in client_ids if client_id not in self._cache]
         await self._load(client_ids)
+        before = len(self._unit.messages)
         changed = self._decide([self._processor.sweep(key, time_ms) for key in client_ids], decided_ms)
-        if changed or cursor == 0:
+        if changed or cursor == 0 or len(self._unit.messages) > before:  # of no client: a budget is given back
             self._unit.steps.append(Step({}, time_ms, swept=tuple(changed), decided_ms=decided_ms))
             self._unit.swept = digest if cursor == 0 else None
             await self.commit("sweep")
@@ -313,7 +314,7 @@ class Partition(Generic[Plan, State, Input]):
     async def _commit(self, cause: str, writes: Sequence[bytes], semantics: int) -> None:
         unit, processor, plan = self._unit, self._processor, self._plan
         begin = self.position.text
-        end = unit.end(self.position, self.offsets, processor.swept_by(plan), self._pace.free_ms)
+        end = unit.end(self.position, self.offsets, processor.swept_by(plan), self._pace.kept)
         published = ledger.digest_of_messages(unit.messages)
         digest = processor.digest(plan)
         records = ledger.encode_unit(begin, end, writes, digest, published, semantics, unit.steps)

@@ -7,11 +7,13 @@ web server; its own consumer and producer stay off.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from typing import Any, Final
 
 import structlog
 
+from engine.core.contract.granting import BUDGET
+from engine.core.policy.rates import period_of
 from engine.processors.engagement import ENGAGEMENT
 from engine.runtime.clients import Clients
 from engine.runtime.errors import Fenced, Refused, Unavailable
@@ -20,7 +22,7 @@ from engine.runtime.kafka.log import KafkaLog
 from engine.runtime.kafka.membership import Membership
 from engine.runtime.kafka.progress import Progress
 from engine.runtime.observe.metrics import Metrics
-from engine.runtime.observe.pools import FIELDS
+from engine.runtime.observe.pools import FIELDS, OF_BUDGETS
 from engine.runtime.protocol.processor import Processor
 from engine.runtime.protocol.unit import UnitLimits
 from engine.runtime.redis import pins
@@ -182,7 +184,7 @@ class Worker:
         self._spawn(share.partitions.reconcile())
 
     async def _join_when_wanted(self, share: Share) -> None:
-        while self.rule_sets.plan.pools is None:
+        while self.rule_sets.plan.pools is None and not self.rule_sets.plan.budgets:
             await asyncio.sleep(WANTED_S)
         await self._patiently(lambda: self._check(share))
         self._shares.append(share)
@@ -255,6 +257,19 @@ class Worker:
             mine = {name: number for name, number in partitions.items() if number in here}
             found = await shown_of_pools(self._redis, share.settings.scope, mine, FIELDS)
             self._metrics.pools.show(found, self._clients.wall_ms())
+            await self._show_budgets(share, here)
+
+    async def _show_budgets(self, share: Share, here: Collection[int]) -> None:
+        declared = self.rule_sets.plan.budgets
+        partitions = {name: share.partitions.of(BUDGET + name) for name in declared}
+        mine = {BUDGET + name: number for name, number in partitions.items() if number in here}
+        found = await shown_of_pools(self._redis, share.settings.scope, mine, OF_BUDGETS)
+        now_ms = self._clients.wall_ms()
+        self._metrics.budgets.show(
+            {key.removeprefix(BUDGET): fields for key, fields in found.items()},
+            {name: declared[name].limit for name in declared if BUDGET + name in mine},
+            {name: period_of(budget, now_ms)[0] for name, budget in declared.items()},
+        )
 
     async def _check_redis(self) -> None:
         """What Redis forgot is refused while a worker runs, too: the operator must choose the backup."""
