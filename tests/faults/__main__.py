@@ -42,7 +42,7 @@ class Trial:
         self._random = Random(arguments.seed)
         self.round = 0
         self.recoveries: dict[str, list[float]] = defaultdict(list)
-        self._arena = Arena(directory, WORKERS + 1, nodes=NODES[arguments.redis])
+        self._arena = Arena(directory, WORKERS + 1, nodes=NODES[arguments.redis], with_pools=not arguments.trades_only)
         self._file = directory / "produced.ndjson"
         topics = ("trades",) if arguments.trades_only else inbound_topics()
         # a file does not say at which record the rules changed

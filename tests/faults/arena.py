@@ -8,6 +8,7 @@ what watches and judges goes to broker and store directly. Workers watch a copy 
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import json
 import shutil
 import signal
@@ -20,7 +21,10 @@ from typing import Any
 import redis
 from redis.exceptions import RedisClusterException
 
+from engine.core.contract.topics import ASSIGNMENT_REQUESTS
 from engine.runtime.redis.keys import position_key
+from engine.runtime.settings import OF_POOLS
+from tests.faults import pools
 from tests.faults.proxy import Proxies, Proxy
 from tests.kafka.installation import RULES, Installation
 from tests.kafka.worker_process import WorkerProcess
@@ -97,6 +101,7 @@ class Arena:
         slots: int,
         partitions: int = PARTITIONS,
         nodes: Callable[[Path], Cluster | Sentinels] | None = None,
+        with_pools: bool = False,
         **settings: object,
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
@@ -120,6 +125,10 @@ class Arena:
         given |= self.nodes.settings if self.nodes else {"redis": self.store.url}
         self.rules = shutil.copytree(RULES, directory / "rules")
         self.installation = Installation("faults", self.broker.bootstrap, str(given.pop("redis")), directory, **given)
+        if with_pools:
+            pools.write(self.rules, dt.date.today())
+            own = self.installation.settings.scoped(*OF_POOLS)
+            self.installation.further = {own.scope: (ASSIGNMENT_REQUESTS.name,)}
         self.slots = [
             Slot(
                 number,

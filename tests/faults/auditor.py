@@ -35,6 +35,8 @@ from engine.runtime.formats import LEDGER_FORMAT
 from engine.runtime.protocol.writes import LISTED, PASSING, PLACES, STATE_FIELD
 from engine.runtime.redis.keys import list_key, work_key
 from engine.runtime.rule_sets.archive import RuleSetArchive
+from engine.runtime.settings import OF_POOLS, Settings
+from tests.faults import pools
 from tests.faults.policy import Audited
 from tests.fixtures.loading import WHEEL
 from tests.kafka.installation import Installation, Record, by_client
@@ -87,7 +89,7 @@ class Audit:
 
 
 @dataclass
-class _Chain:
+class Chain:
     """One partition's ledger as the auditor reads it."""
 
     end: bytes = b""  # the position after the last unit
@@ -96,6 +98,15 @@ class _Chain:
     rules: dict[str, list[tuple[int, str]]] = field(default_factory=dict)  # by topic: up to which offset, by which set
     clients: dict[bytes, tuple[int, dict[bytes, bytes]]] = field(default_factory=dict)  # last write of each client
     units: int = 0
+
+
+@dataclass(frozen=True)
+class Side:
+    """A processor: its names, its ledger, its states as they are decided again."""
+
+    settings: Settings
+    chains: list[Chain]
+    states: dict[str, bytes]
 
 
 def audit(installation: Installation, acknowledged: int) -> Audit:
@@ -110,10 +121,7 @@ def audit(installation: Installation, acknowledged: int) -> Audit:
         found.find(
             f"{acknowledged} records were acknowledged but the topics hold {there}: the load itself is not whole"
         )
-    ledger: list[list[Record]] = [[] for _ in range(installation.partitions)]
-    for record in installation.read(installation.settings.ledger_topic.removeprefix(installation.settings.prefix)):
-        ledger[record.partition].append(record)
-    chains = [_chain(partition, records, found) for partition, records in enumerate(ledger)]
+    chains = _chains(_ledger(installation, installation.settings), found)
     earlier = _decided_by_release(installation, found) if any(chain.older for chain in chains) else []
     archive = RuleSetArchive(installation.settings, Clients())
     asyncio.run(archive.read())
@@ -129,7 +137,14 @@ def audit(installation: Installation, acknowledged: int) -> Audit:
     for difference in replayed.differences:
         found.find(f"a digest in the ledger is not that of the replay: {difference}")
     _check_published(by_topic, [*earlier, *messages], found)
-    _check_store(installation, chains, replayed.states, found)
+    sides = [Side(installation.settings, chains, replayed.states)]
+    if installation.further:
+        own = installation.settings.scoped(*OF_POOLS)
+        ledger = _ledger(installation, own)
+        of_pools = _chains(ledger, found)
+        states = pools.check(installation, ledger, (chains, of_pools), replayed.states, messages, found)
+        sides.append(Side(own, of_pools, states))
+    _check_store(installation, sides, found)
     found.counted.update(
         records=there,
         rerouted=len(by_topic[REROUTED]),
@@ -142,9 +157,21 @@ def audit(installation: Installation, acknowledged: int) -> Audit:
     return found
 
 
-def _chain(partition: int, records: list[Record], found: Audit) -> _Chain:
+def _ledger(installation: Installation, of: Settings) -> list[list[Record]]:
+    """Its records by partition."""
+    ledger: list[list[Record]] = [[] for _ in range(installation.partitions)]
+    for record in installation.read(of.ledger_topic.removeprefix(of.prefix)):
+        ledger[record.partition].append(record)
+    return ledger
+
+
+def _chains(ledger: list[list[Record]], found: Audit) -> list[Chain]:
+    return [_chain(partition, records, found) for partition, records in enumerate(ledger)]
+
+
+def _chain(partition: int, records: list[Record], found: Audit) -> Chain:
     """Follow one partition's ledger from its first record: each unit begins where the one before it ended."""
-    chain = _Chain()
+    chain = Chain()
     chunks: list[dict[str, Any]] = []
     for record in records:
         value = record.value or b""
@@ -199,7 +226,7 @@ def _chain(partition: int, records: list[Record], found: Audit) -> _Chain:
     return chain
 
 
-def _decided(inbound: list[Record], chains: list[_Chain], found: Audit) -> list[Record]:
+def _decided(inbound: list[Record], chains: list[Chain], found: Audit) -> list[Record]:
     """Ranges follow each other without gap or overlap, so a record is decided once when it lies before their end."""
     decided: list[Record] = []
     never: list[Record] = []
@@ -235,7 +262,7 @@ def _headers(pairs: list[tuple[str, str]]) -> tuple[tuple[str, bytes], ...]:
 def _check_inbound(
     inbound: list[Record],
     by_topic: dict[str, list[Record]],
-    chains: list[_Chain],
+    chains: list[Chain],
     earlier: list[Message],
     archive: RuleSetArchive,
     found: Audit,
@@ -305,32 +332,33 @@ def _check_published(by_topic: dict[str, list[Record]], messages: list[Message],
         found.find(f"{len(disorder)} clients' actions are not in their order", disorder)
 
 
-def _check_store(installation: Installation, chains: list[_Chain], states: dict[str, bytes], found: Audit) -> None:
-    """Redis holds the ledger's last writes and their lists, no more and no less; they are the states of the replay."""
-    app = installation.settings.app_id
-    wanted: dict[bytes, Any] = {
-        f"{{{app}}}:partitions".encode(): str(installation.partitions).encode(),
-        f"{{{app}}}:ledger".encode(): installation.settings.ledger_topic.encode(),
-    }
-    written: dict[str, bytes] = {}
-    for partition, chain in enumerate(chains):
-        prefix = f"{{{app}:{partition}}}:".encode()
-        if chain.units:
-            wanted[prefix + b"position"] = chain.end
-        due = {id_: float(row[0]) if row[0] >= 0 else math.inf for id_, row in chain.clients.items()}
-        if due:
-            wanted[prefix + b"due"] = due
-        for client_id, (_, values) in chain.clients.items():
-            wanted[prefix + b"client:" + client_id] = values
-            for name in LISTED:
-                if value := values.get(name.encode()):
-                    members = wanted.setdefault(list_key(app, partition, name, value.decode()).encode(), set())
-                    members.add(client_id)
-            for line in values.get(PLACES.encode(), b"").decode().splitlines():
-                whose, at, action = line.split()
-                work = wanted.setdefault(work_key(app, partition, whose).encode(), {})
-                work[f"{action} {client_id.decode()}".encode()] = float(at)
-            written[client_id.decode()] = values[STATE_FIELD.encode()]
+def _check_store(installation: Installation, sides: list[Side], found: Audit) -> None:
+    """Redis holds the ledgers' last writes and their lists, no more and no less; they are the states of the replay."""
+    wanted: dict[bytes, Any] = {}
+    written: dict[tuple[str, str], bytes] = {}
+    for side in sides:
+        app = side.settings.scope
+        wanted[f"{{{app}}}:partitions".encode()] = str(installation.partitions).encode()
+        wanted[f"{{{app}}}:ledger".encode()] = side.settings.ledger_topic.encode()
+        for partition, chain in enumerate(side.chains):
+            prefix = f"{{{app}:{partition}}}:".encode()
+            if chain.units:
+                wanted[prefix + b"position"] = chain.end
+            due = {id_: float(row[0]) if row[0] >= 0 else math.inf for id_, row in chain.clients.items()}
+            if due:
+                wanted[prefix + b"due"] = due
+            for client_id, (_, values) in chain.clients.items():
+                wanted[prefix + b"client:" + client_id] = values
+                for name in LISTED:
+                    if value := values.get(name.encode()):
+                        members = wanted.setdefault(list_key(app, partition, name, value.decode()).encode(), set())
+                        members.add(client_id)
+                for line in values.get(PLACES.encode(), b"").decode().splitlines():
+                    whose, at, action = line.split()
+                    work = wanted.setdefault(work_key(app, partition, whose).encode(), {})
+                    work[f"{action} {client_id.decode()}".encode()] = float(at)
+                written[app, client_id.decode()] = values[STATE_FIELD.encode()]
+    states = {(side.settings.scope, key): state for side in sides for key, state in side.states.items()}
     have = _contents(installation)
     for text, keys in (
         ("keys that Redis lacks", wanted.keys() - have.keys()),

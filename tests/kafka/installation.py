@@ -107,6 +107,9 @@ class Installation:
             **{key.removeprefix("ENGAGE_").lower(): value for key, value in self.environment.items()}  # type: ignore[arg-type]
         )
         self.partitions = 0
+        self.further: dict[
+            str, tuple[str, ...]
+        ] = {}  # processors beside that of clients: their keys' app, their topics
         self.workers: list[WorkerProcess] = []
 
     @cached_property
@@ -285,23 +288,22 @@ class Installation:
             return Sentinel(servers, socket_timeout=5).master_for(self.settings.redis_service)
         return redis.Redis.from_url(url.url(url.servers[0]))
 
-    def positions(self) -> list[dict[str, Any]]:
-        """Position of each partition as Redis holds it; {} where there is none."""
+    def positions(self, app: str | None = None) -> list[dict[str, Any]]:
+        """Position of each partition as Redis holds it; {} where there is none. `app`: of another processor."""
         with self.redis() as client:
-            found = [client.get(position_key(self.name, p)) for p in range(self.partitions)]
+            found = [client.get(position_key(app or self.name, p)) for p in range(self.partitions)]
         return [json.loads(text) if text else {} for text in found]
 
     def settled(self) -> bool:
         """Whether every inbound record has been decided, published and applied."""
-        try:
-            positions = self.positions()  # before the ends: what a unit re-sent is visible before its position moves
+        behind = []
+        try:  # before the ends: what a unit re-sent is visible before its position moves
+            for app, topics_ in {self.name: intake_topics(), **self.further}.items():
+                for p, position in enumerate(self.positions(app)):
+                    offsets = position.get("offsets", {})
+                    behind += [TopicPartition(self.settings.topic(t), p, offsets.get(t, 0)) for t in topics_]
         except (redis.RedisError, redis.exceptions.RedisClusterException):
             return False
-        behind = [
-            TopicPartition(self.settings.topic(topic), p, positions[p].get("offsets", {}).get(topic, 0))
-            for topic in intake_topics()
-            for p in range(self.partitions)
-        ]
         ends = self.ends(behind)
         behind = [tp for tp in behind if tp.offset < ends[tp.topic, tp.partition]]
         consumer = self.consumer()

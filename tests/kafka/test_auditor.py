@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 
+import msgpack
 import pytest
 
+from engine.core.assign.state import Entry, pack, unpack
 from engine.core.contract.outbound import OUTBOUND
 from engine.core.contract.topics import DEAD_LETTERS
+from engine.runtime.protocol.writes import decode_writes, encode_writes
 from engine.runtime.redis.keys import position_key, tag
+from engine.runtime.settings import OF_POOLS
+from tests.faults import pools
 from tests.faults.auditor import Audit, audit
 from tests.faults.load import Load
+from tests.faults.pools import ANSWERS, REQUESTS
 from tests.kafka.conftest import MakeInstallation
-from tests.kafka.installation import Installation, Sent
+from tests.kafka.installation import RULES, Installation, Sent
 from tests.services.redis import RedisServer
 
 RECORDS = 3_000
@@ -67,6 +76,30 @@ def doubled_unit(engine: Installation) -> None:
     producer.flush(120)
 
 
+def lost_pool(engine: Installation) -> None:
+    with engine.redis() as client:
+        client.delete(next(client.scan_iter(f"{{{engine.name}-assignment:*}}:client:*")))
+
+
+def overloaded(engine: Installation) -> None:
+    """A unit of the pools' ledger in which an advisor has ever so many clients."""
+    ledger = engine.settings.scoped(*OF_POOLS).ledger_topic
+    record, version, fields, write = next(
+        (record, version, fields, write)
+        for record in engine.read(ledger.removeprefix(engine.settings.prefix))
+        for version, fields in [msgpack.unpackb(record.value or b"")]
+        for write in decode_writes(fields["writes"])
+        if write.key == "east"
+    )
+    pool = unpack(write.state)
+    for number in range(200):
+        pool.enter(f"x{number}", Entry("east-0", 1, f"r{number}"))
+    (fields["writes"],) = encode_writes([write._replace(state=pack(pool))])
+    producer = engine.producer()
+    producer.produce(ledger, value=msgpack.packb([version, fields]), partition=record.partition)
+    producer.flush(120)
+
+
 # what was put wrong stays: each adds findings that were not there before
 WRONGS: list[tuple[Callable[[Installation], None], str, str]] = [
     (lost_client, "", "keys that Redis lacks"),
@@ -79,6 +112,13 @@ WRONGS: list[tuple[Callable[[Installation], None], str, str]] = [
     (doubled_unit, "", "does not begin where the unit before it ended"),
 ]
 
+WRONGS_OF_POOLS: list[tuple[Callable[[Installation], None], str, str]] = [
+    (lost_pool, "", "keys that Redis lacks"),
+    (again((ANSWERS,)), "doubled", "assignment_answers: 1 too many"),
+    (again((REQUESTS,)), "doubled", "assignment_requests: 1 too many"),
+    (overloaded, "", "advisors have more than fits"),
+]
+
 
 def findings(found: Audit, text: str) -> list[str]:
     return [finding for finding in found.findings if text in finding]
@@ -88,11 +128,23 @@ def findings(found: Audit, text: str) -> list[str]:
 @pytest.mark.kafka
 def test_the_auditor_sees_what_is_wrong(install: MakeInstallation) -> None:
     with RedisServer() as redis_server:  # of its own: what else is in it is the auditor's to find
-        see_what_is_wrong(install(redis_url=redis_server.url, clock="wall").create_topics())
+        engine = install(redis_url=redis_server.url, clock="wall").create_topics()
+        see_what_is_wrong(engine, RULES, WRONGS)
 
 
-def see_what_is_wrong(engine: Installation) -> None:
-    worker = engine.worker().wait_ready()
+@pytest.mark.kafka
+def test_the_auditor_sees_what_is_wrong_of_pools(install: MakeInstallation, tmp_path: Path) -> None:
+    rules = shutil.copytree(RULES, tmp_path / "rules")
+    pools.write(rules, dt.date.today())
+    with RedisServer() as redis_server:
+        engine = install(redis_url=redis_server.url, clock="wall").create_topics()
+        engine.further = {f"{engine.name}-assignment": (REQUESTS,)}
+        found = see_what_is_wrong(engine, rules, WRONGS_OF_POOLS)
+    assert min(found.counted["requests"], found.counted["answers"]) > 50
+
+
+def see_what_is_wrong(engine: Installation, rules: Path, wrongs: list[tuple[Callable[..., None], str, str]]) -> Audit:
+    worker = engine.worker(rules=rules).wait_ready()
     load = Load(engine, 7, 1_500, engine.directory / "produced.ndjson", clients=300, count=RECORDS).start()
     load.join()
     engine.settle()
@@ -102,7 +154,7 @@ def see_what_is_wrong(engine: Installation) -> None:
     assert (found.lost, found.doubled) == (0, 0)
     assert found.counted["records"] == load.produced
     assert min(found.counted[name] for name in ("rerouted", "dead_letters", "actions", "units")) > 10
-    for put_wrong, kind, text in WRONGS:
+    for put_wrong, kind, text in wrongs:
         before = found
         assert not findings(before, text)
         put_wrong(engine)
@@ -110,3 +162,4 @@ def see_what_is_wrong(engine: Installation) -> None:
         assert findings(found, text), f"{put_wrong.__name__} was not found: {found.findings}"
         if kind:
             assert getattr(found, kind) == getattr(before, kind) + 1
+    return found

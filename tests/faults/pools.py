@@ -1,0 +1,244 @@
+"""Advisors' pools in a run of faults: the rule files that ask for advisors, and the judge of both sides at rest.
+
+Enters: an installation at rest, the ledgers of both processors as the auditor reads them, what the replay of clients
+published. Leaves: findings, and the pools' states as their ledger is decided again.
+Holds: what pools hold is compared with what the topics say and with what clients hold. What was published in the last
+moment, behind what the other side had decided when the workers ended, is on its way, and counted as that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgpack
+
+from engine.core.assign.state import PoolState
+from engine.core.assign.state import unpack as pool_of
+from engine.core.client.sections import unpack
+from engine.core.contract.message import Message
+from engine.core.contract.topics import ASSIGNMENT_REQUESTS
+from engine.core.decide.pools import ANSWERS
+from engine.operations.replay import Replayed, replay_ledger
+from engine.processors.assignment import ASSIGNMENT
+from engine.runtime.clients import Clients
+from engine.runtime.redis.reading import NO_RULES
+from tests.kafka.installation import Installation, Record
+
+if TYPE_CHECKING:
+    from tests.faults.auditor import Audit, Chain
+
+REQUESTS = ASSIGNMENT_REQUESTS.name
+POOLS = ("institutions", "east", "central", "rest")
+ADVISORS = 12  # of each pool
+WEIGHTS = {"A": 3, "B": 2}
+LEAVE = dt.timedelta(days=4)
+ASSIGNMENT_YAML = """\
+assignment:
+  weights: {A: 3, B: 2}
+  pools:
+    institutions: {when: client.type != "individual", team: institutional_sales}
+    east: {when: client.region == "east", team: wealth, needs: {funds: 3 if client.tier == "A" else 0},
+           widen: [{after: 2h, by: 1}, {after: 1d, by: 3}], give_up: 3d}
+    central: {when: client.region == "central", team: wealth, give_up: 1d}
+    rest: {when: client.days_known >= 0, team: wealth}
+"""
+RULES = """\
+rules:
+  - id: advisor-for-some
+    title: A client has no advisor
+    owner: wealth
+    on: balances
+    when: not client.has_advisor and client.assets_cny >= 100_000
+    kind: assignment
+    audience: team
+    priority: 50
+    cooldown: 5d
+    expires: 30d
+    template: assign_advisor
+    description: Tier A comes first.
+  - id: another-advisor
+    title: A large trade asks for somebody again
+    owner: wealth
+    on: trades
+    when: trade.amount_cny >= 200_000
+    kind: assignment
+    audience: team
+    priority: 60
+    cooldown: 30d
+    expires: 30d
+    template: assign_advisor
+    description: The tier may be another, and so may the pool.
+"""
+
+
+def capacity(number: int) -> int:
+    return 5 + 10 * (number % 4)
+
+
+def write(directory: Path, today: dt.date) -> None:
+    """Beside the rules that are there. Records are of the last twenty days: one advisor in three was away meanwhile."""
+    lines = ["advisors:"]
+    for pool in POOLS:
+        for number in range(ADVISORS):
+            begins = today - dt.timedelta(days=3 + number)
+            stand_in = f", stand_in: {pool}-{(number + 1) % ADVISORS}" if number % 2 else ""
+            leave = f", leave: [{{from: {begins}, until: {begins + LEAVE}{stand_in}}}]" if number % 3 == 0 else ""
+            skills = f"skills: {{funds: {1 + number % 3}}}"
+            lines.append(f"  {pool}-{number}: {{pool: {pool}, capacity: {capacity(number)}, {skills}{leave}}}")
+    texts = {"advisors.yaml": "\n".join(lines) + "\n", "assignment.yaml": ASSIGNMENT_YAML, "assigning.yaml": RULES}
+    for name, text in texts.items():
+        (directory / name).write_text(text)
+
+
+def check(
+    installation: Installation,
+    ledger: list[list[Record]],
+    chains: tuple[list[Chain], list[Chain]],
+    clients: dict[str, bytes],
+    messages: list[Message],
+    found: Audit,
+) -> dict[str, bytes]:
+    """`ledger` is that of pools, `chains` of clients and of pools; `clients` and `messages` as replayed."""
+    judge = _Judge(installation, chains, clients, found)
+    judge.replayed(messages)
+    judge.fits(ledger)
+    judge.answered()
+    judge.books()
+    judge.both_sides()
+    found.counted.update(requests=len(judge.requests), answers=len(judge.answers), on_their_way=len(judge.on_their_way))
+    return judge.states
+
+
+class _Judge:
+    def __init__(
+        self,
+        installation: Installation,
+        chains: tuple[list[Chain], list[Chain]],
+        clients: dict[str, bytes],
+        found: Audit,
+    ) -> None:
+        self.installation, self.found = installation, found
+        self.records = {name: installation.read(name) for name in (REQUESTS, ANSWERS)}
+        of_clients, of_pools = chains
+        self.on_their_way: set[str] = set()  # requests
+        for name, deciding in ((REQUESTS, of_pools), (ANSWERS, of_clients)):
+            behind = (r for r in self.records[name] if r.offset >= deciding[r.partition].offsets.get(name, 0))
+            self.on_their_way |= {record.json["request_id"] for record in behind}
+        self.requests = [record.json for record in self.records[REQUESTS]]
+        self.answers = [record.json for record in self.records[ANSWERS]]
+        self.released = {one["request_id"] for one in self.requests if one["kind"] == "release"}
+        self.states: dict[str, bytes] = {}
+        self.clients = [unpack(NO_RULES.layout, state) for state in clients.values()]
+
+    def replayed(self, messages: list[Message]) -> None:
+        """Both ledgers, decided again, give what the topics hold."""
+        result, of = Replayed(), self.installation
+        answers = asyncio.run(replay_ledger(of.settings, Clients(), of.partitions, result, processor=ASSIGNMENT))
+        for difference in result.differences:
+            self.found.find(f"a digest in the pools' ledger is not that of the replay: {difference}")
+        for name, again in ((REQUESTS, messages), (ANSWERS, answers)):
+            there = Counter((record.key, record.value) for record in self.records[name])
+            self.found.same(name, there, Counter((m.key, m.value) for m in again if m.topic == name))
+        self.states = result.pools
+        self.pools = {name: pool_of(state) for name, state in self.states.items()}
+
+    def fits(self, ledger: list[list[Record]]) -> None:
+        """After no unit anybody has more than the capacity, and what others read is the sum."""
+        beyond = set()
+        for record in (one for records in ledger for one in records):
+            writes = msgpack.unpackb(msgpack.unpackb(record.value or b"")[1]["writes"], raw=True)
+            for _, _, *values in writes[b"rows"]:
+                row = dict(zip(writes[b"fields"], values, strict=True))
+                loads = _loads(pool_of(row[b"state"]))
+                self.found.counted["fullest_percent"] = max(
+                    self.found.counted["fullest_percent"],
+                    *(100 * load // _room(name) for name, load in loads.items()),
+                    0,
+                )
+                beyond |= {f"{name} has {load} of {_room(name)}" for name, load in loads.items() if load > _room(name)}
+                if int(row[b"load"]) != loads.total():
+                    beyond.add(f"{row[b'load']!r} is shown, {loads.total()} is the sum")
+        if beyond:
+            self.found.find("advisors have more than fits", sorted(beyond))
+
+    def answered(self) -> None:
+        """Each request has one answer, or waits, or was withdrawn before there was one."""
+        asked = Counter(one["request_id"] for one in self.requests if one["kind"] == "assign")
+        answers = Counter(one["request_id"] for one in self.answers if "why" not in one)
+        waiting = Counter(one.request for pool in self.pools.values() for one in pool.queue)
+        self.found.counted["waiting"] = waiting.total()
+        ends = {name: answers[name] + waiting[name] for name in asked}
+        for text, names in (
+            ("requests were made twice", [name for name, times in asked.items() if times > 1]),
+            ("requests have several answers, or one and wait", [name for name in asked if ends[name] > 1]),
+            (
+                "requests were lost: they have no answer and do not wait",
+                [name for name in asked if not ends[name] and name not in self.released | self.on_their_way],
+            ),
+            ("answers are to nothing that was asked", [name for name in answers if name not in asked]),
+        ):
+            if names:
+                self.found.find(f"{len(names)} {text}", names)
+
+    def books(self) -> None:
+        """What pools hold is what was answered and is not released; loads are its sums."""
+        held: dict[str, dict[str, tuple[str, str]]] = defaultdict(dict)
+        for one in self.answers:  # of a client and a pool in the order of the pool
+            if one.get("why") in ("stand_in", "back"):
+                continue
+            if one["outcome"] != "no_capacity":
+                held[one["pool"]][one["client_id"]] = one["advisor_id"], one["request_id"]
+            elif "why" in one:
+                del held[one["pool"]][one["client_id"]]
+        weights = {one["request_id"]: WEIGHTS.get(one.get("tier") or "", 1) for one in self.requests}
+        wrong = []
+        for name, pool in self.pools.items():
+            here = {client: (e.advisor, e.request) for client, e in pool.book.items() if not self._open(e.request)}
+            due = {client: of for client, of in held[name].items() if of[1] not in self.released | self.on_their_way}
+            wrong += [f"{name}: {one}" for one in {*here.items()} ^ {*due.items()}]
+            wrong += [
+                f"{name} counts {c} as {e.weight}" for c, e in pool.book.items() if e.weight != weights[e.request]
+            ]
+            if {advisor: load for advisor, load in pool.loads.items() if load} != _loads(pool):
+                wrong.append(f"{name}: loads are not the sums of the book")
+        if wrong:
+            self.found.find(f"{len(wrong)} clients in the books of pools are not as the topics say", sorted(wrong))
+
+    def both_sides(self) -> None:
+        """What a client holds its pool holds, and the other way round."""
+        here = {
+            (client.client_id, *client.assigned)
+            for client in self.clients
+            if client.assigned is not None and not self._open(client.assigned[1])
+        }
+        there = {
+            (client, name, entry.request, pool.away.get(entry.advisor, entry.advisor))
+            for name, pool in self.pools.items()
+            for client, entry in pool.book.items()
+            if not self._open(entry.request)
+        }
+        if here != there:
+            self.found.find(f"{len(here ^ there)} clients hold another advisor than their pool", sorted(here ^ there))
+        asked = {(client.client_id, *client.asked[:2]) for client in self.clients if client.asked is not None}
+        waits = {(one.client, name, one.request) for name, pool in self.pools.items() for one in pool.queue}
+        differ = [one for one in asked ^ waits if not self._open(one[2])]
+        if differ:
+            self.found.find(f"{len(differ)} clients ask for what does not wait, or do not any more", sorted(differ))
+
+    def _open(self, request: Any) -> bool:
+        return request in self.on_their_way
+
+
+def _loads(pool: PoolState) -> Counter[str]:
+    loads: Counter[str] = Counter()
+    for entry in pool.book.values():
+        loads[entry.advisor] += entry.weight
+    return loads
+
+
+def _room(advisor: str) -> int:
+    return capacity(int(advisor.rpartition("-")[2]))
