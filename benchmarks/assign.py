@@ -1,4 +1,4 @@
-"""`python -m benchmarks.assign`: what a request for an advisor costs, without Kafka or Redis.
+"""`python -m benchmarks.assign`: what a request for an advisor costs, without Kafka or Redis; with `--kafka`: its time.
 
 Enters: nothing. Leaves: CPU microseconds a request, by how many requests a unit has; the loads at the end.
 Holds: process CPU time of decoding, deciding, encoding the answers and packing each pool that a unit changed, as the
@@ -7,11 +7,12 @@ worker does; every client is answered, and nobody has more than fits, else it fa
 
 from __future__ import annotations
 
+import argparse
 import gc
-import json
 import time
 from random import Random
 
+from benchmarks.assign_live import ADVISORS, CAPACITY, POOLS, WEIGHTS, live, request, roster
 from engine.core.assign.roster import Advisor, Assignment, Pool
 from engine.core.assign.state import PoolState
 from engine.core.contract.topics import ASSIGNMENT_REQUESTS
@@ -24,27 +25,15 @@ from engine.processors.assignment import ASSIGNMENT, State
 from engine.rulefile.source.fields import ALWAYS
 
 REQUESTS = 100_000
-ADVISORS = 2_000
-POOLS = 40
-CAPACITY = 110
-WEIGHTS = {"A": 3, "B": 2, "C": 1}
 UNITS = (1, 20, 200)  # requests a unit; at 200 a second a worker has some 1 to 20
 BEGIN_MS = 1_772_000_000_000
-SKILLS = ("funds", "options", "pensions")
 
 
 def plan() -> Plan:
-    random = Random(7)
-    pools = tuple(Pool(f"pool-{number}", ALWAYS, "wealth") for number in range(POOLS))
+    pools = tuple(Pool(f"pool_{number}", ALWAYS, "wealth") for number in range(POOLS))
     advisors = tuple(
-        Advisor(
-            name=f"adv-{number:04}",
-            pool=f"pool-{number % POOLS}",
-            capacity=CAPACITY,
-            languages=random.choice(((), ("zh",), ("zh", "en"))),
-            skills=tuple((skill, random.randint(1, 9)) for skill in SKILLS),
-        )
-        for number in range(ADVISORS)
+        Advisor(name=name, pool=pool, capacity=CAPACITY, languages=languages, skills=skills)
+        for name, pool, languages, skills in roster()
     )
     assignment = Assignment(pools, tuple(WEIGHTS.items()))
     return compile_rule_set(
@@ -54,24 +43,7 @@ def plan() -> Plan:
 
 def records() -> list[tuple[bytes, bytes]]:
     random = Random(8)
-    found = []
-    for number in range(REQUESTS):
-        pool = f"pool-{random.randrange(POOLS)}"
-        record = {
-            "event_id": f"r{number}",
-            "client_id": pool,
-            "time": BEGIN_MS + number * 5,
-            "kind": "assign",
-            "request_id": f"r{number}",
-            "client": f"C{number}",
-            "tier": random.choices(("A", "B", "C"), (1, 3, 6))[0],
-            "region": None,
-            "language": "zh",
-            "needs": [f"{random.choice(SKILLS)}:{random.randint(1, 5)}"],
-            "priority": 50,
-        }
-        found.append((pool.encode(), json.dumps(record).encode()))
-    return found
+    return [request(random, f"r{number}", BEGIN_MS + number * 5) for number in range(REQUESTS)]
 
 
 def work(plan: Plan, given: list[tuple[bytes, bytes]], unit: int) -> tuple[float, dict[str, PoolState]]:
@@ -94,6 +66,15 @@ def work(plan: Plan, given: list[tuple[bytes, bytes]], unit: int) -> tuple[float
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.assign", description=__doc__.partition("\n")[0])
+    parser.add_argument("--kafka", action="store_true", help="from request to assignment, on real Kafka and Redis")
+    parser.add_argument("--held", type=int, default=80_000, help="requests answered before, with --kafka")
+    parser.add_argument("--rate", type=int, default=200, help="requests a second, with --kafka")
+    parser.add_argument("--seconds", type=float, default=60.0, help="of them, with --kafka")
+    options = parser.parse_args()
+    if options.kafka:
+        live(options.held, options.rate, options.seconds)
+        return
     of, given = plan(), records()
     gc.collect()
     gc.freeze()

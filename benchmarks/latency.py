@@ -57,8 +57,11 @@ def measure(
     trade: Callable[[str, int], Record],
     rate_per_s: int,
     seconds: float,
+    cause: Callable[[bytes], str] = lambda value: action_of(value).event_id,
 ) -> Latency:
-    """Of the process `pid`, which reads the topic. `trade` makes the record of an event id and a time."""
+    """Of the process `pid`, which reads the topic. `trade` makes the record of an event id and a time; `cause` finds
+    that id in what came of it.
+    """
     sent: dict[str, float] = {}
     took_ms: list[float] = []
     over = threading.Event()
@@ -73,7 +76,7 @@ def measure(
             if message is None or message.error():
                 continue
             now = time.monotonic()
-            at = sent.get(action_of(message.value() or b"").event_id)
+            at = sent.get(cause(message.value() or b""))
             if at is not None and at - began[0] >= WARM_UP_S:
                 took_ms.append((now - at) * 1000)
         consumer.close()
