@@ -12,7 +12,7 @@ import pytest
 
 from engine.core.client.sections import unpack
 from engine.core.contract.outbound import OUTBOUND, Outcome, is_action
-from engine.core.contract.topics import TOPICS
+from engine.core.contract.topics import OWN, TOPICS
 from engine.core.policy.outcomes import COUNTED as COUNTED_SINCE
 from engine.core.policy.outcomes import OUTCOME
 from engine.runtime.protocol.writes import STATE_FIELD
@@ -86,8 +86,8 @@ def test_every_id_once(published: list[Record]) -> None:
     assert len(ids) == len(published) > 100
     causes = {(r.json["cause"]["type"]) for r in published}
     # outcomes and receipts are acted on when they are the third or so of their kind, which few clients need not have
-    # and nobody is assigned here; there are types of own events, too
-    assert {*TOPICS, "timer"} - {"outcomes", "receipts", "assignment_answers"} <= causes
+    # and there are neither pools nor budgets here; there are types of own events, too
+    assert {*TOPICS, "timer"} - {"outcomes", "receipts", *OWN} <= causes
 
 
 def test_outbound_values_and_headers(published: list[Record]) -> None:
