@@ -91,8 +91,9 @@ class Engagement(Processor[Plan, ClientState, Input]):
         listed, before = listed_by(state), state.listed
         moved = None if listed == before else before or ()
         state.listed = listed
-        worked = bool(before and before[-1])  # of whom nothing is left, that is written, too
-        return Write(state.client_id, state.due_ms, packed, public_fields(state, worked=worked), moved)
+        # where nothing is left of it, that is written, too
+        places = listed[-1] if listed[-1] or (before and before[-1]) else None
+        return Write(state.client_id, state.due_ms, packed, public_fields(state, places), moved)
 
     def recount(self, state: ClientState) -> Mapping[str, int]:
         now, before = tallied_by(state), state.tallied

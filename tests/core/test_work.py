@@ -39,7 +39,7 @@ def places(found: Desk) -> list[str]:
 def test_it_is_there_from_when_it_is_sent():
     found = desk()
     assert (open_work(found.client), work_places(found.client)) == ([], "")
-    assert not public_fields(found.client).keys() & {*WORK_FIELDS}  # nobody pays for what is not there
+    assert not public_fields(found.client).keys() & {*WORK_FIELDS}  # the record has no field more
     action = sent(found, login(at(1, 9)))
     assert open_work(found.client) == [
         {

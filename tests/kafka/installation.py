@@ -289,7 +289,7 @@ class Installation:
         return redis.Redis.from_url(url.url(url.servers[0]))
 
     def positions(self, app: str | None = None) -> list[dict[str, Any]]:
-        """Position of each partition as Redis holds it; {} where there is none. `app`: of another processor."""
+        """Position of each partition as Redis holds it; {} where it is missing. `app`: of another processor."""
         with self.redis() as client:
             found = [client.get(position_key(app or self.name, p)) for p in range(self.partitions)]
         return [json.loads(text) if text else {} for text in found]

@@ -14,6 +14,7 @@ import pytest
 from engine.core.contract.message import Message
 from engine.core.decide.path import Due
 from engine.core.firm_time import DAY_MS, day_of
+from engine.core.pace import Block
 from engine.core.plan.compile import Plan
 from engine.core.policy import rates
 from tests.core.making import at, rule
@@ -107,11 +108,11 @@ def test_the_stories_see_a_fault(bug: str, monkeypatch: pytest.MonkeyPatch) -> N
     assert any(said for seed in range(STORIES) for said in faults(seed))
 
 
-def _forgets_what_is_to_come(name, block, now_ms, messages):  # type: ignore[no-untyped-def]
+def _forgets_what_is_to_come(name: str, block: Block, now_ms: int, messages: list[Message]) -> Block:
     return _CLOSED(name, block._replace(request=""), now_ms, messages)
 
 
-def _keeps_what_is_left(name, block, now_ms, messages):  # type: ignore[no-untyped-def]
+def _keeps_what_is_left(name: str, block: Block, now_ms: int, messages: list[Message]) -> Block:
     return _CLOSED(name, block._replace(left=0), now_ms, messages)
 
 

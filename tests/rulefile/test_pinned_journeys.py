@@ -21,8 +21,8 @@ from tests.core.making import FEATURES, TIERS, Desk, at, balance, profile, trade
 
 ACT = "{kind: task, audience: team, priority: 50, expires: 2d, template: t}"
 TELL = "{kind: message, audience: client, channels: [sms], priority: 50, expires: 2d, template: t}"
-ONE = (f"rest: {{wait: 5d}}", f"call: {{act: {ACT}}}")  # noqa: F541
-TWO = (f"rest: {{wait: 9d}}", f"call: {{act: {ACT.replace('50', '60')}}}", f"tell: {{act: {TELL}}}")  # noqa: F541
+ONE = ("rest: {wait: 5d}", f"call: {{act: {ACT}}}")
+TWO = ("rest: {wait: 9d}", f"call: {{act: {ACT.replace('50', '60')}}}", f"tell: {{act: {TELL}}}")
 
 
 def files(steps: tuple[str, ...], more: str = "", **earlier: tuple[str, ...]) -> dict[str, str]:

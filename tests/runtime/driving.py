@@ -13,7 +13,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from engine.core.client.record import public_fields
+from engine.core.client.record import public_fields, work_places
 from engine.core.client.sections import pack
 from engine.core.client.state import ClientState
 from engine.core.contract.message import Message
@@ -199,7 +199,7 @@ def single(topic: str, offset: int, key: bytes | None, value: bytes | None, time
 
 
 def written(client: ClientState, state: bytes) -> Write:
-    return Write(client.client_id, client.due_ms, state, public_fields(client))
+    return Write(client.client_id, client.due_ms, state, public_fields(client, work_places(client) or None))
 
 
 def pack_all(plan: Plan, clients: Iterable[ClientState]) -> list[Write]:

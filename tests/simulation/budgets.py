@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from dataclasses import replace
 from typing import Any, Final
 
 from aiokafka import TopicPartition
@@ -23,6 +22,7 @@ from engine.runtime.protocol.ledger import decode_unit
 from engine.runtime.settings import Settings
 from tests.simulation.auditor import audit
 from tests.simulation.policy_texts import CONTACTS
+from tests.simulation.pools import with_own_rules
 from tests.simulation.rule_texts import GOOD
 from tests.simulation.scenario import Scenario
 from tests.simulation.world import World
@@ -51,11 +51,7 @@ WITH_BUDGETS: Final = (
 
 
 def with_budgets(scenario: Scenario) -> None:
-    scenario.refusal, scenario.rebuild, scenario.past = "", None, None
-    scenario.faults = [f for f in scenario.faults if not f.kind.startswith(("backfill", "rebuild", "retention"))]
-    scenario.inputs = [
-        replace(one, rule_set=one.rule_set % len(WITH_BUDGETS)) if one.rule_set >= 0 else one for one in scenario.inputs
-    ]
+    with_own_rules(scenario, len(WITH_BUDGETS))
 
 
 def judge(world: World) -> list[str]:
@@ -100,7 +96,7 @@ class _Budgets:
         self.world.network.seen.update(f"budget {one['kind']}" for one in self.requests)
 
     def _limits(self) -> None:
-        """In the order in which a budget took its requests: it never grants beyond the limit that it goes by."""
+        """In the order in which a budget took its requests: it grants no more than the limit that it answers with."""
         answer_to = {one["request_id"]: one for one in self.answers}
         for one in self.requests:
             key = one["client_id"].removeprefix("budget:"), one["period"]
@@ -108,7 +104,7 @@ class _Budgets:
                 self.granted[key] -= one["amount"]
                 continue
             answer = answer_to.pop(one["request_id"], None)
-            if answer is None:  # there is none, or it was asked again
+            if answer is None:  # nothing was answered, or it was asked again
                 continue
             self.granted[key] += answer["amount"]
             if answer["amount"] and self.granted[key] > min(answer["limit"], one["limit"]):

@@ -157,15 +157,20 @@ def changes(random: Random, scenario: Scenario) -> list[Input]:
     return made
 
 
+def with_own_rules(scenario: Scenario, rule_sets: int) -> None:
+    """By so many rule sets, without the commands that know only the usual ones."""
+    scenario.refusal, scenario.rebuild, scenario.past = "", None, None
+    scenario.faults = [f for f in scenario.faults if not f.kind.startswith(("backfill", "rebuild", "retention"))]
+    scenario.inputs = [
+        replace(one, rule_set=one.rule_set % rule_sets) if one.rule_set >= 0 else one for one in scenario.inputs
+    ]
+
+
 def with_pools(scenario: Scenario, random: Random) -> None:
     scenario.inputs = sorted(
         [*scenario.inputs, *told(random, scenario), *changes(random, scenario)], key=lambda item: item.at_s
     )
-    scenario.refusal, scenario.rebuild, scenario.past = "", None, None
-    scenario.faults = [f for f in scenario.faults if not f.kind.startswith(("backfill", "rebuild", "retention"))]
-    scenario.inputs = [
-        replace(one, rule_set=one.rule_set % len(WITH_POOLS)) if one.rule_set >= 0 else one for one in scenario.inputs
-    ]
+    with_own_rules(scenario, len(WITH_POOLS))
 
 
 def judge(world: World) -> list[str]:
@@ -174,7 +179,7 @@ def judge(world: World) -> list[str]:
 
 
 def _amiss(record: dict[str, Any]) -> str:
-    """Why a record about an advisor is a dead letter; "" if it is none."""
+    """Why a record about an advisor is a dead letter; "" if it is not."""
     if len(record) == len(("event_id", "pool", "time", "advisor_id")):
         return "missing_field"
     known = record["advisor_id"] in CAPACITY and POOL_OF[record["advisor_id"]] == record["pool"]

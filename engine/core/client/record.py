@@ -120,11 +120,6 @@ def open_work(client: ClientState) -> list[dict[str, Any]]:
     return found
 
 
-def _work_fields(client: ClientState) -> dict[str, str]:
-    work = open_work(client)
-    return dict(zip(WORK_FIELDS, (_json(work).decode() if work else "", work_places(client)), strict=True))
-
-
 def _open_work(client: ClientState) -> list[list[Any]]:
     return [item for item in client.items if item[STATE] not in OVER and WORK in noted(item) and item[SINCE_MS]]
 
@@ -135,9 +130,9 @@ def _whom(client: ClientState, item: list[Any], audience: str) -> str:
     return escalated[-1] if escalated else "advisor" if audience == "advisor" and client.advisor_id else "team"
 
 
-def public_fields(client: ClientState, *, worked: bool = False) -> dict[str, str]:
-    """All PUBLIC_FIELDS; of whom rules have portrayed PORTRAIT_FIELDS, of whom there is open work, or was when it was
-    last written (`worked`), WORK_FIELDS. Times are RFC 3339 in UTC to the second, money is an exact decimal in CNY.
+def public_fields(client: ClientState, places: str | None = None) -> dict[str, str]:
+    """All PUBLIC_FIELDS; of those whom rules have portrayed PORTRAIT_FIELDS; with `places`, as work_places has them,
+    WORK_FIELDS. Times are RFC 3339 in UTC to the second, money is an exact decimal in CNY.
     """
     values = _of(client)
     if client.public is None or client.public[0] != values:  # most events change the last field alone
@@ -162,4 +157,6 @@ def public_fields(client: ClientState, *, worked: bool = False) -> dict[str, str
                 portrait=_json(portrait).decode(),
             )
     found = {**client.public[1], "updated_at": rfc3339_seconds(client.now_ms // 1000)}
-    return found | _work_fields(client) if worked or (client.items and _open_work(client)) else found
+    if places is not None:
+        found |= zip(WORK_FIELDS, (_json(open_work(client)).decode() if places else "", places), strict=True)
+    return found

@@ -101,7 +101,7 @@ def heard(_plan: Any, client: ClientState, outcome: Any, decided: Any, _steps: A
 
 
 def granted(plan: Any, client: ClientState, answer: Any, decided: Any, _steps: Any) -> None:
-    """The client's partition has a part of a budget, or knows that there is none: what waits for that is judged."""
+    """A budget has answered: with a part for the client's partition, or that nothing is left. What waited is judged."""
     if decided.pace is not None:
         messages, known = rates.answered(plan.budgets, decided.pace, answer)
         decided.messages += messages

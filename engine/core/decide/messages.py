@@ -25,6 +25,7 @@ from engine.core.language.types import MONEY
 from engine.core.learn.care import Step
 from engine.core.learn.retractions import KIND, ORDINAL, RULE, SENT_MS, SEQUENCE, VERSION, Sent
 from engine.core.plan.compile import Plan
+from engine.core.plan.matching import team_of
 from engine.core.policy import holding, whom
 from engine.core.policy.gates import Hold, Verdict
 from engine.core.policy.match import Match, TierMove, parameters_of, published_value, why_of
@@ -89,17 +90,8 @@ def tier_change_message(client: ClientState, move: TierMove, cause: Because, ord
 def whose(plan: Plan, rule: Rule, client: ClientState, headers: Headers = ()) -> tuple[str, str, Headers]:
     """Who acts, which department that is, and its headers; `headers` are those of the rule's owner."""
     if rule.audience == "advisor" and client.advisor_id is None:
-        return alone(plan, rule, client, headers)
+        return "team", *team_of(plan.pools, client, rule.owner, headers)
     return rule.audience, rule.owner, headers
-
-
-def alone(plan: Plan, rule: Rule, client: ClientState, headers: Headers) -> tuple[str, str, Headers]:
-    """Work for the advisor of a client who has none goes to the team of the client's pool, of a client of no pool to
-    that of the rule's owner.
-    """
-    if plan.pools is not None and (found := plan.pools.team(client)) is not None:
-        return "team", *found
-    return "team", rule.owner, headers
 
 
 def team_headers(plan: Plan, rule_id: str, client: ClientState) -> Headers:
@@ -117,7 +109,7 @@ def action_message(plan: Plan, match: Match, client: ClientState, channel: str, 
     compiled, held, rule = match.compiled, match.held, match.compiled.rule
     who, why = (rule.audience, rule.owner, compiled.headers), why_of(client, match)
     if rule.audience == "advisor" and client.advisor_id is None:
-        who, why["client.has_advisor"] = alone(plan, rule, client, compiled.headers), False
+        who, why["client.has_advisor"] = whose(plan, rule, client, compiled.headers), False
     record = {
         "id": named,
         "client_id": client.client_id,

@@ -48,6 +48,7 @@ from engine.core.client.state import ClientState
 from engine.core.contract.events import Complaint, Feedback, Outcome
 from engine.core.firm_time import DAY_MS, NEVER_MS
 from engine.core.plan.compile import Plan
+from engine.core.plan.matching import team_of
 from engine.core.plan.waking import Unanswering
 from engine.core.rules.business_days import BusinessDays
 from engine.core.rules.occasion import Care, Unanswered
@@ -189,8 +190,7 @@ def keep(plan: Plan, client: ClientState, rule: Rule, action_id: str, about: Any
         waited_for = {OF: [about.kind, about.id]} if isinstance(about, Item) and about.step == "opened" else {}
         care = {TAKEN: [], **waited_for} if rule.care is not None else {}
         alone = rule.audience == "advisor" and client.advisor_id is None
-        found = plan.pools.team(client) if alone and plan.pools is not None else None
-        owner = found[0] if found is not None else rule.owner
+        owner = team_of(plan.pools, client, rule.owner)[0] if alone else rule.owner
         item[STEPS:] = [items.steps_of(item), {**care, WORK: [owner, rule.priority, rule.audience]}]
     return steps
 

@@ -120,10 +120,13 @@ class Pools(NamedTuple):
     conflicts: tuple[Read | None, ...]  # of each pool: whether the client is not to have its advisor
     teams: tuple[tuple[str, Headers], ...]  # of each pool: whose work it is where a client has no advisor
 
-    def team(self, client: Any) -> tuple[str, Headers] | None:
-        """Of the client's pool, with its headers; None of a client of no pool."""
-        found = self.which(client, None, None)
-        return self.teams[found[0]] if found else None
+
+def team_of(pools: Pools | None, client: Any, owner: str, headers: Headers = ()) -> tuple[str, Headers]:
+    """Whose an advisor's work is where the client has none, with the headers: the team of the client's pool, of a
+    client of no pool the rule's owner.
+    """
+    found = pools.which(client, None, None) if pools is not None else ()
+    return pools.teams[found[0]] if pools is not None and found else (owner, headers)
 
 
 def add_pools(code: Code, assignment: Assignment | None, scope: Scope, may_hold: Callable[..., Expression]) -> None:

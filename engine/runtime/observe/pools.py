@@ -17,7 +17,7 @@ from engine.core.contract.events import parse_time_ms
 
 OF_BUDGETS: Final = ("period", "granted")
 FIELDS: Final = ("clients", "load", "capacity", "absent", "waiting", "waits_since")
-_GAUGES: Final = {
+_POOL_TEXTS: Final = {
     "clients": "Clients in the pool's book.",
     "load": "What they take of the capacity, by the weights of their tiers.",
     "capacity": "Of all advisors of the pool together.",
@@ -25,22 +25,19 @@ _GAUGES: Final = {
     "waiting": "Requests that nobody could take yet.",
     "waits_seconds": "How long the oldest of them has waited.",
 }
+_BUDGET_TEXTS: Final = {
+    "planned": "The limit of its period: fen, or actions.",
+    "granted": "Of that, what partitions have.",
+}
 
 
-class PoolGauges(Collector):
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._shown: dict[str, dict[str, float]] = {}  # by pool
+class _Gauges(Collector):
+    """The values that were shown last, by pool or by budget."""
+
+    def __init__(self, registry: CollectorRegistry, of: str, texts: Mapping[str, str]) -> None:
+        self._of, self._texts = of, texts
+        self._shown: Mapping[str, Mapping[str, float]] = {}
         registry.register(self)
-
-    def show(self, found: Mapping[str, Mapping[str, str]], now_ms: int) -> None:
-        """`found`: FIELDS of each pool of this worker that was ever asked."""
-        self._shown = {
-            name: {
-                **{what: float(fields[what]) for what in _GAUGES if what in fields},
-                "waits_seconds": _seconds_since(fields["waits_since"], now_ms),
-            }
-            for name, fields in found.items()
-        }
 
     def describe(self) -> Iterator[GaugeMetricFamily]:
         yield from self._families().values()
@@ -52,47 +49,45 @@ class PoolGauges(Collector):
                 families[what].add_metric([name], value)
         yield from families.values()
 
-    @staticmethod
-    def _families() -> dict[str, GaugeMetricFamily]:
-        return {what: GaugeMetricFamily(f"engage_pool_{what}", text, labels=["pool"]) for what, text in _GAUGES.items()}
+    def _families(self) -> dict[str, GaugeMetricFamily]:
+        of = self._of
+        return {what: GaugeMetricFamily(f"engage_{of}_{what}", text, labels=[of]) for what, text in self._texts.items()}
 
 
-class Budgets(Collector):
+class PoolGauges(_Gauges):
+    def __init__(self, registry: CollectorRegistry) -> None:
+        super().__init__(registry, "pool", _POOL_TEXTS)
+
+    def show(self, found: Mapping[str, Mapping[str, str]], now_ms: int) -> None:
+        """`found`: FIELDS of each pool of this worker that was ever asked."""
+        self._shown = {
+            name: {
+                **{what: float(fields[what]) for what in _POOL_TEXTS if what in fields},
+                "waits_seconds": _seconds_since(fields["waits_since"], now_ms),
+            }
+            for name, fields in found.items()
+        }
+
+
+class Budgets(_Gauges):
     """Amounts are fen, or a number of actions."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.spent = Counter(
             "engage_budget_spent", "What actions cost that were sent: fen, or actions.", ["budget"], registry=registry
         )
-        self._shown: dict[str, dict[str, int]] = {}  # by budget
-        registry.register(self)
+        super().__init__(registry, "budget", _BUDGET_TEXTS)
 
     def show(
         self, found: Mapping[str, Mapping[str, str]], limits: Mapping[str, int], periods: Mapping[str, str]
     ) -> None:
         """`found`: OF_BUDGETS of each that was ever asked; `limits` of those of this worker, `periods` that are now."""
-        self._shown = {}
+        shown = {}
         for name, limit in limits.items():
             fields = found.get(name, {})
             is_present = fields.get("period") == periods[name]
-            self._shown[name] = {"planned": limit, "granted": int(fields["granted"]) if is_present else 0}
-
-    def describe(self) -> Iterator[GaugeMetricFamily]:
-        yield from self._families().values()
-
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        families = self._families()
-        for name, values in self._shown.items():
-            for what, value in values.items():
-                families[what].add_metric([name], value)
-        yield from families.values()
-
-    @staticmethod
-    def _families() -> dict[str, GaugeMetricFamily]:
-        texts = {"planned": "The limit of its period: fen, or actions.", "granted": "Of that, what partitions have."}
-        return {
-            what: GaugeMetricFamily(f"engage_budget_{what}", text, labels=["budget"]) for what, text in texts.items()
-        }
+            shown[name] = {"planned": limit, "granted": int(fields["granted"]) if is_present else 0}
+        self._shown = shown
 
 
 def _seconds_since(moment: str, now_ms: int) -> float:
