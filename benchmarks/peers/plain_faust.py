@@ -13,6 +13,7 @@ import json
 import os
 import tempfile
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import faust
 
 from benchmarks.process import peak_mb
 from engine.core.client.sections import pack, unpack
+from engine.core.contract.outbound import OUTBOUND
 from engine.core.decide.path import decide
 from engine.core.plan.compile import Plan, compile_rule_set
 from engine.core.reading.decode import Rejected, decode
@@ -68,31 +70,34 @@ def make_app(kafka: str, prefix: str, plan: Plan, clock: Clock, guarantee: str) 
     )
     raw: dict[str, Any] = {"key_type": bytes, "value_type": bytes}
     inbound = app.topic(*(prefix + topic for topic in ("profiles", "balances", "trades")), **raw)
-    outbound = {
-        topic: app.topic(prefix + topic, **raw)
-        for topic in ("tier-changes", "alerts", "assignments", "surveys", "messages", "tasks")
-    }
+    outbound = {topic: app.topic(prefix + topic, **raw) for topic in OUTBOUND}
     # A table's values must be serialisable: the packed state, as in Redis
     table = app.Table("states", partitions=4, **raw)
+
+    async def one(event: Any) -> None:
+        message = event.message
+        topic = message.topic.removeprefix(prefix)
+        clock.before(topic)
+        decoded = decode(topic, event.key, event.value, int(message.timestamp * 1000))
+        if isinstance(decoded, Rejected):
+            raise ValueError(decoded.error)
+        happened = decoded.event
+        packed = table.get(event.key)
+        states = {} if packed is None else {happened.client_id: unpack(plan.layout, packed)}
+        decided = decide(plan, states, [(topic, happened)])
+        table[event.key] = pack(plan.layout, states[happened.client_id])
+        for action in decided.messages:
+            await outbound[action.topic].send(key=action.key, value=action.value, headers=dict(action.headers))
+        clock.after(topic)
 
     @app.agent(inbound)
     async def engage(stream: Any) -> None:
         async for event in stream.events():
-            message = event.message
-            topic = message.topic.removeprefix(prefix)
-            clock.before(topic)
-            decoded = decode(topic, event.key, event.value, int(message.timestamp * 1000))
-            if isinstance(decoded, Rejected):
-                raise ValueError(decoded.error)
-            happened = decoded.event
-            packed = table.get(event.key)
-            states = {} if packed is None else {happened.client_id: unpack(plan.layout, packed)}
-            decided = decide(plan, states, [(topic, happened)])
-            table[event.key] = pack(plan.layout, states[happened.client_id])
-            for action in decided.messages:
-                headers = dict(action.headers)
-                await outbound[action.topic].send(key=action.key, value=action.value, headers=headers)
-            clock.after(topic)
+            try:
+                await one(event)
+            except Exception:  # Faust would start the agent again, and again
+                traceback.print_exc()
+                os._exit(1)
 
     @app.task
     async def end() -> None:
