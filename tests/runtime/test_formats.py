@@ -96,6 +96,29 @@ def test_writes_come_back_whatever_fields_they_have():
     assert list(decode_writes(from_0_1(msgpack.packb([], use_bin_type=False)))) == []
 
 
+@given(
+    sizes=st.lists(st.tuples(st.integers(0, 400), st.integers(0, 400)), max_size=40),
+    bound=st.integers(1, 2_000),
+)
+def test_no_chunk_is_larger_than_it_may_be_unless_one_row_is(sizes: list[tuple[int, int]], bound: int):
+    """Kafka refuses a record that is too large, whatever made it so: states, or what other systems read."""
+    made = [
+        Write(f"c{n}", n, bytes(state), {"work": "é" * work}, (str(n),) if n % 3 else None)
+        for n, (state, work) in enumerate(sizes)
+    ]
+    chunks = encode_writes(made, bound)
+    assert all(len(chunk) <= bound or len(list(decode_writes(chunk))) == 1 for chunk in chunks[: len(made)])
+    assert [w for chunk in chunks for w in decode_writes(chunk)] == [w._replace(moved=()) for w in made]
+    values = [(row, *rest) for chunk in chunks for row, *rest in moved_of(chunk)]
+    assert values == [(w.key.encode(), w.key[1:].encode()) for w in made if w.moved]
+
+
+def moved_of(chunk: bytes) -> list[tuple[bytes, ...]]:
+    """Key, and what it had before, of each row that may have moved."""
+    found = msgpack.unpackb(chunk, raw=True)
+    return [(found[b"rows"][row - 1][0], *values) for row, *values in found[b"moved"]]
+
+
 # -- workers of several versions ---------------------------------------------------------------------
 
 

@@ -40,6 +40,7 @@ _ANY_TIME: Final = {
     "message.timestamp.before.max.ms": str(2**63 - 1),
     "message.timestamp.after.max.ms": str(2**63 - 1),
 }
+LARGEST: Final = "16777216"  # bytes of a record
 TOPIC_BYTES: Final = "8388608"  # of the rule-set topic
 _COMPACTED: Final = {"cleanup.policy": "compact"}
 APPEND_TIME: Final = "LogAppendTime"
@@ -74,10 +75,11 @@ def needed(settings: Settings) -> list[Needed]:
         # rerouted records keep their original time, whatever their topic took; the topic is part of the input, so it
         # is kept as long
         *(Needed(of.topic(REROUTED), None, {**kept, **_ANY_TIME}) for of in (settings, pools)),
-        *(Needed(of.ledger_topic, None, _FOREVER) for of in (settings, pools)),
+        Needed(settings.ledger_topic, None, _FOREVER),
+        Needed(pools.ledger_topic, None, {**_FOREVER, "max.message.bytes": LARGEST}),  # which a pool's state may need
         *(Needed(settings.topic(t), None, kept) for t in PUBLISHED if t != DEAD_LETTERS),
         # larger than an inbound record can be, so that nothing readable is too large to be put aside
-        Needed(settings.topic(DEAD_LETTERS), None, {"retention.ms": str(90 * DAY_MS), "max.message.bytes": "16777216"}),
+        Needed(settings.topic(DEAD_LETTERS), None, {"retention.ms": str(90 * DAY_MS), "max.message.bytes": LARGEST}),
         Needed(settings.rule_set_topic, 1, {**_COMPACTED, "max.message.bytes": TOPIC_BYTES}),
         Needed(settings.resent_topic, 1, _COMPACTED),
     ]

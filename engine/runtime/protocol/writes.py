@@ -7,6 +7,7 @@ Holds: a chunk names its fields, so that whoever applies it needs no list of its
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any, Final, NamedTuple
 
 import msgpack
@@ -37,29 +38,26 @@ class Write(NamedTuple):
 
 
 def encode_writes(writes: Iterable[Write], chunk_bytes: int = MAX_CHUNK_BYTES) -> list[bytes]:
-    """At least one chunk. Each is `{fields: [state, public field...], rows: [[key, due or -1, values...], ...],
-    moved: [[row, values before...], ...]}`: the numbers, from 1, of rows that may have another value in a LISTED
-    field, or in its places in work lists, and what they had if that is known; absent, it is all.
+    """At least one chunk, none larger than it may be unless one row is. Each is `{fields: [state, public field...],
+    rows: [[key, due or -1, values...], ...], moved: [[row, values before...], ...]}`: the numbers, from 1, of rows that
+    may have another value in a LISTED field, or in its places in work lists, and what they had if that is known;
+    absent, it is all.
     """
     chunks: list[bytes] = []
-    rows: list[tuple[Any, ...]] = []
-    moved: list[tuple[Any, ...]] = []
-    names: tuple[str, ...] = ()
-    size = 0
-    for write in sorted(writes, key=lambda write: len(write.public)):  # those with the same fields together
-        public, state = write.public, write.state
-        if rows and (size > chunk_bytes or tuple(public) != names):
-            chunks.append(_chunk((STATE_FIELD, *names), rows, moved))
-            rows, moved, size = [], [], 0
-        if not rows:
-            names = tuple(public)
-        rows.append((write.key, write.due_ms if write.due_ms < NEVER_MS else -1, state, *public.values()))
-        if write.moved is not None:
-            moved.append((len(rows), *write.moved))
-        size += len(state) + 256
-    if rows or not chunks:
-        chunks.append(_chunk((STATE_FIELD, *names), rows, moved))
-    return chunks
+    for _, alike in groupby(sorted(writes, key=lambda write: len(write.public)), lambda write: tuple(write.public)):
+        chunks += _chunks(list(alike), chunk_bytes)
+    return chunks or [_chunk([STATE_FIELD], [], [])]
+
+
+def _chunks(alike: Sequence[Write], most_bytes: int) -> list[bytes]:
+    rows = [(key, due if due < NEVER_MS else -1, state, *public.values()) for key, due, state, public, _ in alike]
+    moved = [(row, *write.moved) for row, write in enumerate(alike, 1) if write.moved is not None]
+    chunk = _chunk([STATE_FIELD, *alike[0].public], rows, moved)
+    parts = min(1 + len(chunk) // most_bytes, len(alike))
+    if parts == 1:
+        return [chunk]
+    each = -(-len(alike) // parts)
+    return [part for at in range(0, len(alike), each) for part in _chunks(alike[at : at + each], most_bytes)]
 
 
 def _chunk(fields: Iterable[str], rows: Sequence[Sequence[Any]], moved: Sequence[Sequence[Any]] | None = None) -> bytes:
