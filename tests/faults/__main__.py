@@ -18,7 +18,7 @@ from random import Random
 from statistics import median
 
 from engine.core.contract.topics import inbound_topics
-from tests.faults import offline
+from tests.faults import offline, pools
 from tests.faults.arena import Arena
 from tests.faults.auditor import Audit, audit
 from tests.faults.failovers import BY_REDIS, EVERY
@@ -54,6 +54,8 @@ class Trial:
             self._arena.installation, arguments.seed, arguments.rate, self._file, topics=topics, clients=clients
         )
 
+        self._changes = None if arguments.trades_only else pools.Changes(self._arena.installation, arguments.seed)
+
     def run(self) -> Audit:
         arena = self._arena
         try:
@@ -62,6 +64,8 @@ class Trial:
                 slot.start()
             eventually(arena.ready, "all workers are ready")
             self._load.start()
+            if self._changes:
+                self._changes.start()
             eventually(lambda: arena.watch.recovered_s(0) is not None, "every partition has committed")
             for number, name in enumerate(schedule(self._arguments.rounds, self._kinds, self._random), 1):
                 self.round = number
@@ -100,6 +104,9 @@ class Trial:
     def _end(self) -> Audit:
         arena, installation = self._arena, self._arena.installation
         self._load.stop()
+        if self._changes:
+            self._changes.stop()
+            print(f"{self._changes.told} changes of advisors", flush=True)
         print(f"{self._load.acknowledged} records produced", flush=True)
         began = time.monotonic()
         eventually(installation.settled, "every inbound record decided and applied")

@@ -21,10 +21,10 @@ from typing import Any
 import redis
 from redis.exceptions import RedisClusterException
 
-from engine.core.contract.topics import ASSIGNMENT_REQUESTS
+from engine.core.contract.topics import POOL_TOPICS
 from engine.runtime.redis.keys import position_key
 from engine.runtime.settings import OF_POOLS
-from tests.faults import pools
+from tests.faults import budgets, pools
 from tests.faults.proxy import Proxies, Proxy
 from tests.kafka.installation import RULES, Installation
 from tests.kafka.worker_process import WorkerProcess
@@ -127,8 +127,9 @@ class Arena:
         self.installation = Installation("faults", self.broker.bootstrap, str(given.pop("redis")), directory, **given)
         if with_pools:
             pools.write(self.rules, dt.date.today())
+            budgets.write(self.rules)
             own = self.installation.settings.scoped(*OF_POOLS)
-            self.installation.further = {own.scope: (ASSIGNMENT_REQUESTS.name,)}
+            self.installation.further = {own.scope: tuple(POOL_TOPICS)}
         self.slots = [
             Slot(
                 number,

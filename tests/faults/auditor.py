@@ -24,6 +24,7 @@ from unittest.mock import patch
 import msgpack
 from aiokafka.partitioner import murmur2
 
+from engine.core.contract.granting import BUDGET
 from engine.core.contract.message import Message
 from engine.core.contract.outbound import DECISIONS, OUTBOUND
 from engine.core.contract.topics import DEAD_LETTERS, REROUTED, inbound_topics
@@ -36,7 +37,7 @@ from engine.runtime.protocol.writes import LISTED, PASSING, PLACES, STATE_FIELD
 from engine.runtime.redis.keys import list_key, work_key
 from engine.runtime.rule_sets.archive import RuleSetArchive
 from engine.runtime.settings import OF_POOLS, Settings
-from tests.faults import pools
+from tests.faults import budgets, pools
 from tests.faults.policy import Audited
 from tests.fixtures.loading import WHEEL
 from tests.kafka.installation import Installation, Record, by_client
@@ -121,7 +122,8 @@ def audit(installation: Installation, acknowledged: int) -> Audit:
         found.find(
             f"{acknowledged} records were acknowledged but the topics hold {there}: the load itself is not whole"
         )
-    chains = _chains(_ledger(installation, installation.settings), found)
+    of_clients = _ledger(installation, installation.settings)
+    chains = _chains(of_clients, found)
     earlier = _decided_by_release(installation, found) if any(chain.older for chain in chains) else []
     archive = RuleSetArchive(installation.settings, Clients())
     asyncio.run(archive.read())
@@ -143,6 +145,8 @@ def audit(installation: Installation, acknowledged: int) -> Audit:
         ledger = _ledger(installation, own)
         of_pools = _chains(ledger, found)
         states = pools.check(installation, ledger, (chains, of_pools), replayed.states, messages, found)
+        parts = {name: state for name, state in states.items() if name.startswith(BUDGET)}
+        budgets.check(installation, of_clients, (chains, of_pools), parts, found)
         sides.append(Side(own, of_pools, states))
     _check_store(installation, sides, found)
     found.counted.update(

@@ -1,4 +1,5 @@
-"""Advisors' pools in a run of faults: the rule files that ask for advisors, and the judge of both sides at rest.
+"""Advisors' pools in a run of faults: the rule files that ask for advisors, what changes about those, and the judge of
+both sides at rest.
 
 Enters: an installation at rest, the ledgers of both processors as the auditor reads them, what the replay of clients
 published. Leaves: findings, and the pools' states as their ledger is decided again.
@@ -10,8 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import json
+import threading
 from collections import Counter, defaultdict
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import msgpack
@@ -19,13 +23,15 @@ import msgpack
 from engine.core.assign.state import PoolState
 from engine.core.assign.state import unpack as pool_of
 from engine.core.client.sections import unpack
+from engine.core.contract.granting import BUDGET
 from engine.core.contract.message import Message
-from engine.core.contract.topics import ASSIGNMENT_REQUESTS
+from engine.core.contract.topics import ADVISORS, ASSIGNMENT_REQUESTS
 from engine.core.decide.pools import ANSWERS
 from engine.operations.replay import Replayed, replay_ledger
 from engine.processors.assignment import ASSIGNMENT
 from engine.runtime.clients import Clients
 from engine.runtime.redis.reading import NO_RULES
+from tests.faults.load import WAITS
 from tests.kafka.installation import Installation, Record
 
 if TYPE_CHECKING:
@@ -33,9 +39,10 @@ if TYPE_CHECKING:
 
 REQUESTS = ASSIGNMENT_REQUESTS.name
 POOLS = ("institutions", "east", "central", "rest")
-ADVISORS = 12  # of each pool
+ADVISORS_OF_EACH = 12
 WEIGHTS = {"A": 3, "B": 2}
 LEAVE = dt.timedelta(days=4)
+CHANGE_S = 0.3  # between two changes of advisors
 ASSIGNMENT_YAML = """\
 assignment:
   weights: {A: 3, B: 2}
@@ -83,15 +90,61 @@ def write(directory: Path, today: dt.date) -> None:
     """Beside the rules that are there. Records are of the last twenty days: one advisor in three was away meanwhile."""
     lines = ["advisors:"]
     for pool in POOLS:
-        for number in range(ADVISORS):
+        for number in range(ADVISORS_OF_EACH):
             begins = today - dt.timedelta(days=3 + number)
-            stand_in = f", stand_in: {pool}-{(number + 1) % ADVISORS}" if number % 2 else ""
+            stand_in = f", stand_in: {pool}-{(number + 1) % ADVISORS_OF_EACH}" if number % 2 else ""
             leave = f", leave: [{{from: {begins}, until: {begins + LEAVE}{stand_in}}}]" if number % 3 == 0 else ""
             skills = f"skills: {{funds: {1 + number % 3}}}"
             lines.append(f"  {pool}-{number}: {{pool: {pool}, capacity: {capacity(number)}, {skills}{leave}}}")
     texts = {"advisors.yaml": "\n".join(lines) + "\n", "assignment.yaml": ASSIGNMENT_YAML, "assigning.yaml": RULES}
     for name, text in texts.items():
         (directory / name).write_text(text)
+
+
+class Changes:
+    """What changes about advisors by the hour, told between `start` and `stop`: who is away, has a leave or leaves the
+    firm, and who takes fewer clients; of each, now and then, that it is as the roster says again.
+    """
+
+    def __init__(self, installation: Installation, seed: int) -> None:
+        self._installation, self._random = installation, Random(seed)
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True, name="changes")
+        self.told = 0
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Returns when all were acknowledged."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        producer, topic = self._installation.producer(**WAITS), self._installation.settings.topic(ADVISORS.name)
+        while not self._stopping.wait(CHANGE_S):
+            pool = self._random.choice(POOLS)
+            value = json.dumps(self._change(pool)).encode()
+            for _ in range(self._random.choice((1, 1, 2))):  # said twice it is the same
+                producer.produce(topic, key=pool.encode(), value=value)
+                self.told += 1
+            producer.poll(0)
+        producer.flush()
+
+    def _change(self, pool: str) -> dict[str, Any]:
+        number, random = self._random.randrange(ADVISORS_OF_EACH), self._random
+        now = dt.datetime.now(dt.UTC)
+        told = {"event_id": f"change-{self.told}", "pool": pool, "advisor_id": f"{pool}-{number}"}
+        first, last = (str((now + dt.timedelta(days=days)).date()) for days in (-random.randrange(4), 2))
+        told["time"] = (now - dt.timedelta(seconds=random.choice((0, 0, 3_600)))).isoformat()
+        said: tuple[dict[str, Any], ...] = (
+            *({"present": False}, {"present": True}, {"present": None, "capacity": random.randrange(capacity(number))}),
+            *({"capacity": None}, {"last_day": str(now.date() - dt.timedelta(days=1))}, {"last_day": None}),
+            {"leave_from": first, "leave_until": last, "stand_in": f"{pool}-{(number + 1) % ADVISORS_OF_EACH}"},
+            {"leave_from": first, "leave_until": None},
+        )
+        return told | random.choice(said)
 
 
 def check(
@@ -144,14 +197,16 @@ class _Judge:
             there = Counter((record.key, record.value) for record in self.records[name])
             self.found.same(name, there, Counter((m.key, m.value) for m in again if m.topic == name))
         self.states = result.pools
-        self.pools = {name: pool_of(state) for name, state in self.states.items()}
+        self.pools = {name: pool_of(state) for name, state in self.states.items() if not name.startswith(BUDGET)}
 
     def fits(self, ledger: list[list[Record]]) -> None:
         """After no unit anybody has more than the capacity, and what others read is the sum."""
         beyond = set()
         for record in (one for records in ledger for one in records):
             writes = msgpack.unpackb(msgpack.unpackb(record.value or b"")[1]["writes"], raw=True)
-            for _, _, *values in writes[b"rows"]:
+            for key, _, *values in writes[b"rows"]:
+                if key.startswith(BUDGET.encode()):
+                    continue
                 row = dict(zip(writes[b"fields"], values, strict=True))
                 loads = _loads(pool_of(row[b"state"]))
                 self.found.counted["fullest_percent"] = max(

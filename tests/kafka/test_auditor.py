@@ -12,11 +12,12 @@ import pytest
 
 from engine.core.assign.state import Entry, pack, unpack
 from engine.core.contract.outbound import OUTBOUND
-from engine.core.contract.topics import DEAD_LETTERS
+from engine.core.contract.topics import DEAD_LETTERS, POOL_TOPICS
+from engine.core.decide.pools import OF_BUDGETS
 from engine.runtime.protocol.writes import decode_writes, encode_writes
 from engine.runtime.redis.keys import position_key, tag
 from engine.runtime.settings import OF_POOLS
-from tests.faults import pools
+from tests.faults import budgets, pools
 from tests.faults.auditor import Audit, audit
 from tests.faults.load import Load
 from tests.faults.pools import ANSWERS, REQUESTS
@@ -116,6 +117,7 @@ WRONGS_OF_POOLS: list[tuple[Callable[[Installation], None], str, str]] = [
     (lost_pool, "", "keys that Redis lacks"),
     (again((ANSWERS,)), "doubled", "assignment_answers: 1 too many"),
     (again((REQUESTS,)), "doubled", "assignment_requests: 1 too many"),
+    (again((OF_BUDGETS,)), "", "was asked 1 times, has 2 answers"),
     (overloaded, "", "advisors have more than fits"),
 ]
 
@@ -136,11 +138,14 @@ def test_the_auditor_sees_what_is_wrong(install: MakeInstallation) -> None:
 def test_the_auditor_sees_what_is_wrong_of_pools(install: MakeInstallation, tmp_path: Path) -> None:
     rules = shutil.copytree(RULES, tmp_path / "rules")
     pools.write(rules, dt.date.today())
+    budgets.write(rules)
     with RedisServer() as redis_server:
         engine = install(redis_url=redis_server.url, clock="wall").create_topics()
-        engine.further = {f"{engine.name}-assignment": (REQUESTS,)}
+        engine.further = {f"{engine.name}-assignment": tuple(POOL_TOPICS)}
         found = see_what_is_wrong(engine, rules, WRONGS_OF_POOLS)
     assert min(found.counted["requests"], found.counted["answers"]) > 50
+    assert found.counted["budget_parts"] > 0
+    assert found.counted["no_budget"] > 0
 
 
 def see_what_is_wrong(engine: Installation, rules: Path, wrongs: list[tuple[Callable[..., None], str, str]]) -> Audit:
