@@ -16,9 +16,9 @@ import pytest
 from ruamel.yaml import YAML
 
 from engine.core.contract.outbound import Outcome, Rejection
-from engine.core.contract.topics import REROUTED, inbound_topics
+from engine.core.contract.topics import POOL_TOPICS, REROUTED, inbound_topics
 from engine.runtime.observe.metrics import RECOVERY_CAUSES, STATES, UNIT_CAUSES
-from engine.runtime.settings import Settings
+from engine.runtime.settings import OF_POOLS, Settings
 from tests.services.process import REPOSITORY
 
 DEPLOY = REPOSITORY / "deploy"
@@ -54,10 +54,11 @@ def run(*command: str | Path) -> None:
 def test_keda_watches_what_workers_commit() -> None:
     spec, settings = load(DEPLOY / "keda" / "scaledobject.yaml")["spec"], Settings()
     watched = [trigger["metadata"] for trigger in spec["triggers"]]
-    assert [metadata["topic"] for metadata in watched] == [settings.topic(name) for name in inbound_topics()] + [
-        settings.topic(REROUTED)
+    pools = settings.scoped(*OF_POOLS).group
+    assert [(metadata["consumerGroup"], metadata["topic"]) for metadata in watched] == [
+        *((settings.group, settings.topic(name)) for name in (*inbound_topics(), REROUTED)),
+        *((pools, settings.topic(name)) for name in POOL_TOPICS),
     ]
-    assert {metadata["consumerGroup"] for metadata in watched} == {settings.group}
     assert spec["minReplicaCount"] >= 1
 
 
