@@ -42,6 +42,7 @@ class Pace:
     kept: dict[str, Any] = field(default_factory=dict)  # rate -> when it has room again; budgets: -> its block
     partitions: int = 1
     asks_rates: bool = True
+    asks_room: bool = True  # whether advisors are asked who have at most so many open tasks
 
     def block(self, budget: str) -> Block | None:
         found = self.kept.get(_BLOCK + budget)

@@ -55,6 +55,10 @@ _MEANS: Final[dict[str, tuple[str, str]]] = {
     Outcome.DAILY_CAP: ("the client had the day's contacts", "a higher priority than what had them, or a higher cap"),
     Outcome.CAP: ("the client had what a cap allows", "a higher priority than what had it, or a higher cap"),
     Outcome.HOLDOUT: ("the client is one of those who get none of it", "nothing: it is there to compare with"),
+    Outcome.ADVISOR_BUSY: (
+        "its advisor had as much open as fits",
+        "what is open is done, or more open_tasks in advisors.yaml",
+    ),
     Outcome.NO_BUDGET: ("nothing is left of what pays for it", "a higher limit, or the budget's next period"),
     Outcome.RATE: ("its turn would have come after its expiry", "a higher rate, or a longer `expires` of the rule"),
     Outcome.NO_LONGER_TRUE: (

@@ -126,6 +126,9 @@ class AssignmentProcessor(Processor[Plan, State, Input]):
             "waits_since": rfc3339(min(one.asked_ms for one in state.queue)) if state.queue else "",
             "updated_at": rfc3339(state.now_ms),
         }
+        if state.tasks or state.ended:
+            open_tasks = state.open.total()
+            public |= {"open_tasks": str(open_tasks), "queued_tasks": str(len(state.tasks) - open_tasks)}
         return Write(state.name, state.due_ms, packed, public, None)
 
     def recount(self, state: State) -> Mapping[str, int]:

@@ -63,6 +63,7 @@ OUTCOME_MEANS: Final = {
     Outcome.DAILY_CAP: "the client had the day's contacts of policy.yaml, and the rule is below `urgent_from`",
     Outcome.CAP: "the client had the contacts that a cap of policy.yaml allows",
     Outcome.HOLDOUT: "nothing else stops it, and the client is held out of it, for comparison",
+    Outcome.ADVISOR_BUSY: "until it expired, its advisor had as many open tasks as advisors.yaml allows",
     Outcome.NO_BUDGET: "nothing is left of a budget of policy.yaml, or it has not answered before its expiry",
     Outcome.RATE: "its turn, by a rate of policy.yaml over all clients, would come after its expiry",
     Outcome.RETRACTED: "it was held, and the event that led to it was corrected",

@@ -11,7 +11,7 @@ import pytest
 
 from engine.core.assign.choice import Answers, ask, reconsider
 from engine.core.assign.staff import MAX_LEAVES, staff
-from engine.core.assign.state import VERSION, WITHOUT_FACTS, NewerPool, PoolState, Waiting, pack, unpack
+from engine.core.assign.state import VERSION, WITHOUT_FACTS, WITHOUT_TASKS, NewerPool, PoolState, Waiting, pack, unpack
 from engine.core.contract.topics import ADVISORS
 from engine.core.decide import pools
 from engine.core.decide.timeline import Timeline
@@ -60,7 +60,7 @@ LEAVE = {"leave_from": "2026-02-20", "leave_until": "2026-02-21"}
 @pytest.mark.parametrize(
     ("fields", "reason", "said"),
     [
-        (record(), "missing_field", "it says nothing: send present, leave_from, last_day or capacity"),
+        (record(), "missing_field", "it says nothing: send present, leave_from, last_day, capacity or open"),
         (record(present="no"), "wrong_type", "present: "),
         (record(capacity=-1), "out_of_range", "capacity: "),
         (record(last_day="soon"), "wrong_type", "last_day: "),
@@ -218,7 +218,7 @@ def test_an_older_engine_does_not_read_what_it_would_lose() -> None:
     assert pack(desk.pool)[1] == WITHOUT_FACTS
     desk.hear(record(present=False))
     packed = pack(desk.pool)
-    assert packed[1] == VERSION
+    assert packed[1] == WITHOUT_TASKS
     with pytest.raises(NewerPool):
         unpack(packed[:1] + bytes([VERSION + 1]) + packed[2:])
 

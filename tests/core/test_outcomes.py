@@ -150,6 +150,7 @@ def test_outcomes_are_in_the_order_of_the_gates() -> None:
         Outcome.DAILY_CAP,
         Outcome.CAP,
         Outcome.HOLDOUT,
+        Outcome.ADVISOR_BUSY,
         Outcome.NO_BUDGET,
         Outcome.RATE,
         Outcome.RETRACTED,

@@ -23,6 +23,11 @@ def test_a_pool_is_shown_until_another_worker_has_it() -> None:
     assert values(registry) == {"clients": 2, "load": 5, "capacity": 9, "absent": 1, "waiting": 1, "waits_seconds": 60}
     gauges.show({"east": east | {"waiting": "0", "waits_since": "", "absent": "0"}}, NOW_MS)
     assert values(registry) == {"clients": 2, "load": 5, "capacity": 9, "absent": 0, "waiting": 0, "waits_seconds": 0}
+    gauges.show({"east": east | {"open_tasks": "4", "queued_tasks": "3"}}, NOW_MS)
+    tasks = [
+        registry.get_sample_value(f"engage_pool_{name}", {"pool": "east"}) for name in ("open_tasks", "queued_tasks")
+    ]
+    assert tasks == [4, 3]
     gauges.show({}, NOW_MS)
     assert set(values(registry).values()) == {None}
 

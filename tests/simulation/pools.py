@@ -17,9 +17,11 @@ from aiokafka import TopicPartition
 
 from engine.core.assign.state import PoolState
 from engine.core.assign.state import unpack as pool_of
+from engine.core.client.items import KEY, OVER, STATE
 from engine.core.client.sections import unpack
 from engine.core.contract.topics import ADVISORS, ASSIGNMENT_REQUESTS, DEAD_LETTERS
 from engine.core.firm_time import date_of_day, day_of
+from engine.core.policy import holding
 from engine.runtime.partitioning import partitioner
 from engine.runtime.protocol.ledger import decode_unit
 from engine.runtime.protocol.writes import decode_writes
@@ -30,14 +32,17 @@ from tests.simulation.scenario import CLIENTS, Input, Scenario, wall_ms
 from tests.simulation.world import World
 
 CAPACITY: Final = {"adv-1": 3, "adv-2": 2, "adv-3": 4, "adv-4": 1}
+OPEN_TASKS: Final = {"adv-1": 2, "adv-2": 1, "adv-3": 1, "adv-4": 1}
 POOL_OF: Final = {"adv-1": "first", "adv-2": "first", "adv-3": "second", "adv-4": "second", "adv-9": "first"}
+OF_TASKS: Final = ("room", "away")  # what is answered to who asks for room
 STOPPING_S: Final = 5.0
 FIRST_DAYS: Final = (1, 2, 2)  # of leaves, by rule set
 STAND_INS: Final = {"first": {"adv-1": "adv-2"}, "second": {"adv-4": "adv-3"}}
 _ADVISORS: Final = """\
 advisors:
-  adv-1: {pool: first, capacity: 3, skills: {funds: 3}, leave: [{from: LEAVE, until: BACK, stand_in: adv-2}]}
-  adv-2: {pool: first, capacity: 2, tiers: [A, B, C]}
+  adv-1: {pool: first, capacity: 3, skills: {funds: 3}, open_tasks: 2,
+          leave: [{from: LEAVE, until: BACK, stand_in: adv-2}]}
+  adv-2: {pool: first, capacity: 2, open_tasks: 1, tiers: [A, B, C]}
   adv-3: {pool: second, capacity: 4, regions: [east]}
   adv-4: {pool: second, capacity: 1, leave: [{from: LEAVE, until: BACK, stand_in: adv-3}]}
 """
@@ -46,7 +51,7 @@ assignment:
   weights: {A: 3, B: 2}
   pools:
     first: {when: client.type == "individual", team: wealth, needs: {funds: trades_7d}, widen: WIDEN, give_up: 2d}
-    second: {when: client.days_known >= 0, team: wealth, accept: ACCEPT}
+    second: {when: client.days_known >= 0, team: wealth, accept: ACCEPT, open_tasks: 1}
 """
 _RULES: Final = """\
 rules:
@@ -86,6 +91,31 @@ rules:
     expires: 1d
     template: escalate
     description: The team finds somebody.
+  - id: call-back
+    title: The advisor calls
+    owner: wealth
+    on: [logins, assignment_answers]
+    when: client.has_advisor
+    kind: task
+    audience: advisor
+    priority: 40
+    cooldown: 2h
+    expires: 9h
+    template: call_back
+    care: {remind: {after: 3h}, ends_when: client.open_complaints > 0}
+    description: It is open until somebody closes it.
+  - id: look-at-it
+    title: The advisor looks at a trade
+    owner: wealth
+    becomes: trades_7d == 1 or trades_7d == 3
+    kind: alert
+    audience: advisor
+    priority: 60
+    cooldown: 1h
+    expires: 1d
+    template: look
+    care: {overdue: 5h}
+    description: It ends by itself.
 """
 
 
@@ -145,6 +175,7 @@ def changes(random: Random, scenario: Scenario) -> list[Input]:
                     {"present": True},
                     {"present": None, "capacity": random.randrange(CAPACITY.get(advisor, 0) + 1)},
                 ),
+                *({"open_tasks": 0}, {"open_tasks": None}),
                 *({"capacity": None}, {"last_day": _day(random.randrange(3))}, {"last_day": None}, {}),
                 {"leave_from": _day(random.randrange(3)), "leave_until": random.choice((None, _day(2), _day(3)))},
             )
@@ -208,12 +239,14 @@ class _Pools:
         self._served()
         self._books(released)
         self._both_sides()
+        self._rooms()
         return self.found
 
     def _answered(self, asked: list[dict[str, Any]], released: set[str]) -> None:
         """Each request has one answer, or waits, or was withdrawn before there was one."""
         twice = [name for name, times in Counter(one["request_id"] for one in asked).items() if times > 1]
         answers = Counter(one["request_id"] for one in self.answers if "why" not in one)
+        answers -= Counter(one["request_id"] for one in self.answers if one["outcome"] in OF_TASKS)
         waiting = Counter(one.request for pool in self.pools.values() for one in pool.queue)
         self.world.network.seen.update(f"answer {one.get('why', '')}" for one in self.answers)
         self.found += [f"{name} was asked for twice" for name in twice]
@@ -280,7 +313,7 @@ class _Pools:
             self.found.append(f"pools know of their advisors {held}, they were told {self.said}")
 
     def _note(self, record: dict[str, Any]) -> None:
-        says = {name: record[name] for name in ("present", "capacity", "last_day") if name in record}
+        says = {name: record[name] for name in ("present", "capacity", "last_day", "open_tasks") if name in record}
         if "leave_from" in record:
             until = record["leave_until"]
             says[f"leave {record['leave_from']}"] = until and (until, record.get("stand_in"))
@@ -294,7 +327,7 @@ class _Pools:
         """What pools hold is what was answered and is not released; nobody has more than fits."""
         expected: dict[str, dict[str, tuple[str, str]]] = defaultdict(dict)
         for one in self.answers:  # of a client and a pool in the order of the pool
-            if one.get("why") in ("stand_in", "back"):
+            if one.get("why") in ("stand_in", "back") or one["outcome"] in OF_TASKS:
                 continue  # the book stays as it is
             if one["outcome"] != "no_capacity":
                 expected[one["pool"]][one["client_id"]] = one["advisor_id"], one["request_id"]
@@ -328,6 +361,45 @@ class _Pools:
             if client.assigned is not None and client.advisor_id != client.assigned[2]:
                 self.found.append(f"{client_id} has {client.advisor_id} and holds {client.assigned}")
 
+    def _rooms(self) -> None:
+        """Each request for room has one answer, waits or was withdrawn; what clients have open, pools count, and it is
+        open indeed.
+        """
+        asked = {one["request_id"]: one for one in self.requests if one["kind"] == "task"}
+        released = {one["request_id"] for one in self.requests if one["kind"] == "release"}
+        answers = Counter(one["request_id"] for one in self.answers if one["outcome"] in OF_TASKS)
+        outcomes = {one["request_id"]: one["outcome"] for one in self.answers if one["outcome"] in OF_TASKS}
+        here: dict[str, tuple[str, str, str, bool]] = {}
+        for client_id, client in self.clients.items():
+            open_ = {item[KEY] for item in client.items if item[STATE] not in OVER}
+            held = {entry[holding.MATCH] for entry in client.waiting}
+            for pool, request, advisor, match, action, standing in client.rooms:
+                here[request] = client_id, pool, advisor, bool(standing)
+                if (action not in open_ if action else match not in held) or advisor != client.advisor_id:
+                    self.found.append(f"{client_id} keeps room for what is neither open nor waits: {client.rooms}")
+        there = {
+            request: (task.client, name, task.advisor, bool(task.given_ms))
+            for name, pool in self.pools.items()
+            for request, task in pool.tasks.items()
+        }
+        if here != there:
+            self.found.append(f"room by clients {here}, by pools {there}")
+        if len(asked) != sum(one["kind"] == "task" for one in self.requests):
+            self.found.append("room was asked for twice by one name")
+        for request, one in asked.items():
+            if answers[request] > 1:
+                self.found.append(f"room {request} was given {answers[request]} times")
+            waits = request in there and not there[request][3]
+            if not answers[request] and not waits and request not in released:
+                self.found.append(f"room {request} of {one['client']} was lost")
+            if outcomes.get(request) == "room" and request not in there and request not in released:
+                self.found.append(f"room {request} of {one['client']} was given and nobody has it")
+        self.found += [f"room {request} was given, and not asked for" for request in answers if request not in asked]
+        self.world.network.seen.update(f"room {outcome}" for outcome in outcomes.values())
+        self.world.network.seen["room withdrawn"] += len(asked.keys() & released - answers.keys())
+        self.world.network.seen["room returned"] += len(outcomes.keys() & released)
+        self.world.network.seen["room waits"] += sum(not given for *_, given in there.values())
+
     def _ledger(self) -> None:
         """At every unit no advisor has more than fits; Redis has what was written last."""
         last: dict[str, bytes] = {}
@@ -348,6 +420,11 @@ class _Pools:
         for advisor, load in loads.items():
             if load > CAPACITY[advisor]:
                 self.found.append(f"{advisor} has {load} of {CAPACITY[advisor]}: {pool.book}")
+        tasks = Counter(task.advisor for task in pool.tasks.values() if task.given_ms)
+        for advisor, times in tasks.items():
+            self.world.network.seen["open tasks"] += 1
+            if times > OPEN_TASKS[advisor]:
+                self.found.append(f"{advisor} has {times} open tasks of {OPEN_TASKS[advisor]}: {pool.tasks}")
 
     def _records(self, topic: str) -> list[dict[str, Any]]:
         logs = (self.world.kafka.logs[TopicPartition(self.settings.topic(topic), number)] for number in self.numbers)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from random import Random
 from typing import Any
 
 import pytest
 
-from engine.core.assign import choice, staff
+from engine.core.assign import choice, staff, tasks
+from engine.core.assign.state import PoolState
 from engine.core.decide import assigning, path
 from engine.core.decide import pools as deciding
 from engine.core.reading import decode
@@ -37,6 +39,7 @@ def test_seeds(first: int) -> None:
     assert any(what.startswith("crash") for what in happened)
     assert all(happened[f"answer {why}"] for why in ("", "stand_in", "back", "not_accepted"))
     assert all(happened[f"change {what}"] for what in ("present", "capacity", "last_day", "leave", "unknown_value"))
+    assert all(happened[f"room {what}"] for what in ("room", "away", "withdrawn", "returned", "waits"))
 
 
 def _keeps_all(client: Any) -> list[Any]:
@@ -57,7 +60,25 @@ def _as_it_came(pool: Any, advisor: str, said: Any, time_ms: int, event: str) ->
     return staff.hear(pool, advisor, said, pool.now_ms, event)
 
 
-_ANSWERED, _WHY_NOT = assigning.answered, choice.why_not
+def _any_number(roster: Any, pool: Any, advisor: str = "") -> Any:
+    free = {name: tuple(replace(one, open_tasks=None) for one in of) for name, of in roster.advisors.items()}
+    pool.staff = None
+    answers = _SERVE(replace(roster, advisors=free), pool, advisor)
+    pool.staff = None
+    return answers
+
+
+def _not_heard(pool: Any, request: str) -> Any:
+    return pool.tasks.get(request)
+
+
+def _as_if_there_was_room(client: Any, answer: Any) -> list[Any]:
+    for room in client.rooms:
+        room[assigning.STANDING] = assigning.GIVEN
+    return _ANSWERED(client, answer)
+
+
+_ANSWERED, _WHY_NOT, _SERVE = assigning.answered, choice.why_not, tasks.serve
 BUGS: dict[str, tuple[Any, str, Any]] = {
     "who has another advisor is not released": (assigning, "settle", _keeps_all),
     "an answer counts though nobody asked any more": (assigning, "answered", _any_answer),
@@ -67,6 +88,10 @@ BUGS: dict[str, tuple[Any, str, Any]] = {
     "a client who is moved goes by the answer before": (assigning, "_moved", lambda client, answer: None),
     "time does not serve who waits": (deciding, "pass_time", lambda roster, pool, until_ms: []),
     "what came last of an advisor holds": (choice, "noted", _as_it_came),
+    "an advisor gets any number of tasks": (tasks, "serve", _any_number),
+    "room is kept by what is closed": (assigning, "_stands", lambda client, room: True),
+    "a pool does not hear that room is given back": (PoolState, "end", _not_heard),
+    "an answer to one task gives room to all": (assigning, "answered", _as_if_there_was_room),
     "another worker's clock refuses a request": (decode, "OWN", frozenset()),
 }
 

@@ -14,10 +14,11 @@ from functools import cache, lru_cache
 from itertools import chain
 from typing import Any, Final, NamedTuple
 
+from engine.core.assign import tasks
 from engine.core.assign.roster import Advisor, Leave, Pool, Roster, Widening
 from engine.core.assign.staff import hear as noted
 from engine.core.assign.staff import staff, with_leave
-from engine.core.assign.state import Entry, Given, PoolState, Waiting
+from engine.core.assign.state import Entry, Given, PoolState, Task, Waiting
 from engine.core.firm_time import NEVER_MS, date_of_day, day_number, day_of, day_start_ms
 
 Answers = list[tuple[str, Given]]  # by request
@@ -44,11 +45,24 @@ def ask(roster: Roster, pool: PoolState, asked: Waiting) -> Answers:
 def release(roster: Roster, pool: PoolState, request: str, client: str, time_ms: int) -> Answers:
     """A request is withdrawn, or what it led to has ended. One that was released before changes nothing."""
     answers = pass_time(roster, pool, time_ms)
+    if (task := pool.end(request) if request in pool.tasks else None) is not None:
+        return answers + _due_again(roster, pool, tasks.serve(roster, pool, task.advisor))
     entry = pool.book.get(client)
     if entry is not None and entry.request == request:
         pool.remove(client)
         return answers + _serve(roster, pool)
     pool.queue = [one for one in pool.queue if one.request != request]
+    pool.due_ms = _next_due_ms(roster, pool)
+    return answers
+
+
+def want_room(roster: Roster, pool: PoolState, request: str, task: Task) -> Answers:
+    """A task or alert is for an advisor: it waits until there is room."""
+    answers = pass_time(roster, pool, task.asked_ms)
+    return answers + _due_again(roster, pool, tasks.want(roster, pool, request, task))
+
+
+def _due_again(roster: Roster, pool: PoolState, answers: Answers) -> Answers:
     pool.due_ms = _next_due_ms(roster, pool)
     return answers
 
@@ -141,8 +155,7 @@ def _serve(roster: Roster, pool: PoolState) -> Answers:
         if (given := _decide(roster, pool, one, in_vain)) is not None:
             answers.append((one.request, given))
     pool.queue = [one for one in pool.queue if one.request not in pool.answers]
-    pool.due_ms = _next_due_ms(roster, pool)
-    return answers
+    return _due_again(roster, pool, answers + tasks.serve(roster, pool))
 
 
 def _turn_over(roster: Roster, pool: PoolState) -> Answers:
@@ -289,6 +302,7 @@ def _next_due_ms(roster: Roster, pool: PoolState) -> int:
     """When the next step of anything that waits begins, somebody had to accept, or a leave begins or ends."""
     declared = roster.pools.get(pool.name)
     moments: list[Iterable[int]] = [_steps_ms(declared, pool)]
+    moments.append(tasks.turns_ms(roster, pool))
     moments += [_turns_ms(leave) for one in with_leave(roster, pool) for leave in one.leave]
     if declared is not None and declared.accept_s:
         moments.append(entry.accept_by_ms for entry in pool.book.values())

@@ -7,7 +7,7 @@ Holds: a client's pool is the first whose condition holds; an advisor is of one 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from engine.core.language.types import Expression
@@ -41,6 +41,7 @@ class Advisor:
     leave: tuple[Leave, ...] = ()  # by day
     last_day: str | None = None  # with the firm: after it no new clients come; None: it is not known
     not_for: tuple[str, ...] = ()  # clients whom this advisor must not have: relatives, an employer
+    open_tasks: int | None = None  # at most so many tasks and alerts are open with the advisor; None: any
     absent_ms: int | None = None  # since when, by the topic advisors; None: present
 
     def away(self, day: str) -> Leave | None:
@@ -65,6 +66,7 @@ class Pool:
     give_up_s: int = 0  # after so long without anybody the answer is that there is no capacity
     accept_s: int = 0  # so long an advisor has to accept a client, then it is the next one's turn; 0: nobody has to
     conflict: Expression | None = None  # over the client: whom it holds for is not to have the advisor of that moment
+    open_tasks: int | None = None  # of each of its advisors who has no number of its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,17 @@ class Roster:
         return self.weights.get(tier or "", 1)
 
 
+def takes_room(rule: Any) -> bool:
+    """Whether what the rule sends is open with an advisor until somebody closes it."""
+    return rule.kind in ("task", "alert") and rule.audience == "advisor" and rule.care is not None
+
+
+def asks_room(rule: Any, rule_set: Any) -> bool:
+    """Whether some advisors can have at most so many of it open."""
+    pools = rule_set.assignment.pools if rule_set.assignment is not None else ()
+    return takes_room(rule) and any(one.open_tasks is not None for one in (*pools, *rule_set.advisors))
+
+
 NOBODY: Final = Roster({}, {}, {}, {})
 
 
@@ -97,6 +110,7 @@ def roster_of(assignment: Assignment | None, advisors: Iterable[Advisor]) -> Ros
     pools = {pool.name: pool for pool in assignment.pools}
     by_pool: dict[str, list[Advisor]] = {name: [] for name in pools}
     for advisor in sorted(advisors, key=lambda one: one.name):
-        by_pool[advisor.pool].append(advisor)
+        most = advisor.open_tasks if advisor.open_tasks is not None else pools[advisor.pool].open_tasks
+        by_pool[advisor.pool].append(replace(advisor, open_tasks=most))
     away = {name: tuple(one for one in found if one.leave) for name, found in by_pool.items()}
     return Roster(pools, {name: tuple(found) for name, found in by_pool.items()}, dict(assignment.weights), away)

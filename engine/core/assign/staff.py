@@ -14,7 +14,7 @@ from typing import Any, Final
 from engine.core.assign.roster import Advisor, Leave, Roster
 from engine.core.assign.state import Fact, PoolState
 
-PLAIN: Final = ("present", "last_day", "capacity")
+PLAIN: Final = ("present", "last_day", "capacity", "open_tasks")
 LEAVE: Final = "leave "  # and its first day
 MAX_LEAVES: Final = 32  # of an advisor: those that begin last
 Staff = tuple[Advisor, ...]
@@ -70,6 +70,7 @@ def _as_said(advisor: Advisor, facts: dict[str, Fact] | None) -> Advisor:
     return replace(
         advisor,
         capacity=said.get("capacity", advisor.capacity),
+        open_tasks=said.get("open_tasks", advisor.open_tasks),
         last_day=said.get("last_day", advisor.last_day),
         leave=tuple(leaves[first] for first in sorted(leaves)),
         absent_ms=facts["present"].time_ms if said.get("present") is False else None,

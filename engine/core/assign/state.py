@@ -7,6 +7,7 @@ waits, never both.
 
 from __future__ import annotations
 
+from bisect import insort
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
@@ -15,10 +16,12 @@ import msgpack
 
 from engine.core.firm_time import DAY_MS, NEVER_MS
 
-VERSION: Final = 2
+VERSION: Final = 3
+WITHOUT_TASKS: Final = 2  # of pools that were asked for no room for tasks: older engines read those
 WITHOUT_FACTS: Final = 1  # of pools that have heard nothing of advisors: older engines read those
 MAX_ANSWERS: Final = 4_096
 ANSWERS_KEPT_MS: Final = 31 * DAY_MS
+ROOM, AWAY = "room", "away"  # what is answered to who asks whether an advisor has room for a task
 OF_ANSWER: Final = 4  # fields that are stored
 _packer: Final = msgpack.Packer(use_bin_type=False)
 
@@ -76,6 +79,16 @@ class Waiting(NamedTuple):
         return -self.priority, self.asked_ms, self.request
 
 
+class Task(NamedTuple):
+    """A task or alert that is open with an advisor, or waits until there is room."""
+
+    priority: int
+    asked_ms: int
+    client: str
+    advisor: str
+    given_ms: int = 0  # when there was room; 0: it waits
+
+
 class Fact(NamedTuple):
     """What the topic advisors said last of an advisor, and when: see core/assign/staff.py."""
 
@@ -93,15 +106,20 @@ class PoolState:
         "capacity",
         "counted",
         "due_ms",
+        "ended",
         "loads",
         "moves",
         "name",
         "now_ms",
+        "open",
         "packed_answers",
         "packed_book",
+        "packed_tasks",
         "queue",
+        "queued",
         "said",
         "staff",
+        "tasks",
     )
 
     def __init__(self, name: str, now_ms: int) -> None:
@@ -116,6 +134,11 @@ class PoolState:
         self.moves = 0  # so far
         self.capacity = 0  # of all its advisors together, when it was decided last: for those who read it
         self.said: dict[str, dict[str, Fact]] = {}  # by advisor: what the topic advisors says of it
+        self.tasks: dict[str, Task] = {}  # by request: what is open with advisors, or waits for room; see tasks.py
+        self.ended: dict[str, int] = {}  # requests of those that are over -> when; the oldest first
+        self.open: Counter[str] = Counter()  # not stored, as what follows: by advisor, how many are open,
+        self.queued: dict[str, list[tuple[int, int, str]]] = {}  # and what waits, by turn
+        self.packed_tasks: dict[str, bytes] = {}
         # not stored: what follows from the book; and each client and request as it is stored, in the same order, since
         # a book has thousands of clients and a unit changes a few
         self.loads: Counter[str] = Counter()
@@ -134,6 +157,39 @@ class PoolState:
         if (entry := self.book.pop(client, None)) is not None:
             self.loads[entry.advisor] -= entry.weight
             del self.packed_book[client]
+
+    def put(self, request: str, task: Task) -> None:
+        """It waits, or there is room for it."""
+        self.take(request)
+        self.tasks[request] = task
+        self.packed_tasks[request] = _packer.pack(request) + _packer.pack(task)
+        if task.given_ms:
+            self.open[task.advisor] += 1
+        else:
+            insort(self.queued.setdefault(task.advisor, []), (-task.priority, task.asked_ms, request))
+
+    def take(self, request: str) -> Task | None:
+        """It is neither open any more, nor does it wait."""
+        if (task := self.tasks.pop(request, None)) is None:
+            return None
+        del self.packed_tasks[request]
+        if task.given_ms:
+            self.open[task.advisor] -= 1
+        else:
+            waits = self.queued[task.advisor]
+            waits.remove((-task.priority, task.asked_ms, request))
+            if not waits:
+                del self.queued[task.advisor]
+        return task
+
+    def end(self, request: str) -> Task | None:
+        """It is over: asked for again, it is known as that."""
+        task = self.take(request)
+        self.ended.pop(request, None)
+        self.ended[request] = self.now_ms
+        while len(self.ended) > MAX_ANSWERS or self.ended[next(iter(self.ended))] + ANSWERS_KEPT_MS <= self.now_ms:
+            del self.ended[next(iter(self.ended))]
+        return task
 
     @property
     def absent(self) -> int:
@@ -176,7 +232,11 @@ def pack(pool: PoolState) -> bytes:
         fields["x"] = _packer.pack(sorted(pool.apart))
     if pool.said:
         fields["s"] = _packer.pack(pool.said)
-    version = VERSION if pool.said else WITHOUT_FACTS
+    if pool.tasks:
+        fields["t"] = _map(pool.packed_tasks)
+    if pool.ended:
+        fields["e"] = _packer.pack(pool.ended)
+    version = VERSION if pool.tasks or pool.ended else WITHOUT_TASKS if pool.said else WITHOUT_FACTS
     parts = [_packer.pack_array_header(3), _packer.pack(version), _packer.pack(pool.name)]
     parts.append(_packer.pack_map_header(len(fields)))
     for name, packed in fields.items():
@@ -203,6 +263,9 @@ def unpack(packed: bytes) -> PoolState:
     pool.queue = [_waiting(one) for one in fields["q"]]
     pool.away, pool.moves = fields.get("w", {}), fields.get("m", 0)
     pool.capacity, pool.apart = fields.get("c", 0), set(fields.get("x", ()))
+    pool.ended = fields.get("e", {})
+    for request, task in fields.get("t", {}).items():
+        pool.put(request, Task(*task))
     for advisor, facts in fields.get("s", {}).items():
         pool.said[advisor] = {name: Fact(*fact) for name, fact in facts.items()}
     return pool

@@ -43,6 +43,9 @@ TAKEN, OF, SEVERITY, SAID_MS, LONGER = "t", "o", "s", "m", "l"
 # and of work for staff whose it is, as it was sent: [owner, priority, audience]; who accepted it, and when: [by, time]
 WORK, BY = "w", "b"
 
+# places in a room that was asked for at an advisor: the name of the match until it is sent, then the action's id
+POOL, REQUEST, ADVISOR, MATCH, ACTION, STANDING = range(6)
+ASKED, GIVEN, OF_TEAM = range(3)  # how it stands: not answered; there is room; the advisor is away, so the team has it
 
 # places in a journey that a client is in, or was in
 JOURNEY, BEGAN_MS, STANDS, ENTERED_MS, ENDED = range(5)  # the step and since when; why it ended, and then since when
@@ -162,6 +165,21 @@ def known_steps(item: list[Any]) -> list[list[Any]]:
 def journey(journeys: list[list[Any]], id_: str) -> list[Any] | None:
     """Where the client stands in it, or how it ended."""
     return next((entry for entry in journeys if entry[JOURNEY] == id_), None)
+
+
+def room_of(rooms: list[list[Any]], match: bytes) -> list[Any] | None:
+    """What was asked for before the match is sent."""
+    return next((room for room in rooms if room[MATCH] == match), None) if match else None
+
+
+def is_away(room: list[Any] | None) -> bool:
+    """Whether the team has what was to go to the advisor."""
+    return room is not None and bool(room[STANDING] == OF_TEAM)
+
+
+def is_of_team(item: list[Any], rule: Any) -> bool:
+    """Whether the team got what the rule has for the advisor, who was away."""
+    return rule.audience == "advisor" and WORK in noted(item) and noted(item)[WORK][2] == "team"
 
 
 def as_item(entry: list[Any], now_ms: int, step: str) -> Item:

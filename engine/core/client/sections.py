@@ -143,7 +143,7 @@ SECTIONS: Final = (
     Section("overrides", 1, (("overrides", "o", {}),)),
     Section("events", 1, (("event_ids", "i", {}),)),
     Section("corrections", 1, (("corrected", "c", {}), ("peak_below_fen", "p", None), ("unknown_until", "u", {}))),
-    Section("assignment", 1, (("asked", "a", None), ("assigned", "b", None))),
+    Section("assignment", 1, (("asked", "a", None), ("assigned", "b", None), ("rooms", "r", []))),
     Section("causes", 1, (("caused", "a", []),)),
 )  # fmt: skip
 

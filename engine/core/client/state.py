@@ -60,7 +60,7 @@ class ClientState:
         "day", "decided_ms", "due_ms", "event_ids", "failures", "first_steps", "held", "holdings", "items", "journeys",
         "language", "late", "listed", "margin_ratio", "marketing_consents", "now_ms", "opted_out", "overrides",
         "packed", "peak_below_fen", "portfolio", "portrait", "portrayed", "positions", "positions_dropped", "public",
-        "recent", "region", "review_ms", "risk_consents", "risk_level", "said_ms", "score_parts", "segment",
+        "recent", "region", "review_ms", "risk_consents", "risk_level", "rooms", "said_ms", "score_parts", "segment",
         "sequence", "service_consents", "silenced", "since_ms", "stage", "stage_since_ms", "tallied", "texts", "tier",
         "tier_before", "tier_history", "tier_risk", "tier_since_ms", "time_zone", "type", "unknown", "unknown_until",
         "value_score", "waiting", "waits",
@@ -125,14 +125,14 @@ class ClientState:
         self.items: list[list[Any]] = []  # what waits for an answer; see items.py
         self.journeys: list[list[Any]] = BLANK_LIST  # that the client is in, or was in; see items.py, too
         self.accounts: accounts.Accounts = BLANK_DICT  # by account; see accounts.py
-        self.accounts_dropped = 0  # since the first event: more than are kept
+        self.accounts_dropped = self.positions_dropped = 0  # since the first event: more than are kept
         self.positions: positions.Positions = BLANK_DICT  # by symbol; see positions.py
-        self.positions_dropped = 0  # since the first event: more than are kept
         self.overrides: dict[str, list[Any]] = BLANK_DICT  # what staff decided, the latest of each; see overrides.py
         self.event_ids: dict[int, bytes] = {}  # day -> digests of the events that came on it
         self.corrected: dict[int, int] = {}  # digest of an event -> what it is by now, 0: cancelled; see corrections.py
         self.asked: list[Any] | None = None  # [pool, request, the advisor then]; replaced, never changed
         self.assigned: list[Any] | None = None  # the same of what was answered; see core/decide/assigning.py
+        self.rooms: list[list[Any]] = BLANK_LIST  # asked of advisors for what is open with them; see items.py
         self.caused: list[list[Any]] = BLANK_LIST  # actions that events led to; see retractions.py
         self.peak_below_fen: int | None = None  # the highest assets were cancelled: what they are below this is unknown
         self.unknown_until: dict[str, int] = BLANK_DICT  # features that a correction left unknown -> until which day

@@ -15,19 +15,22 @@ from engine.core.contract.events import AmountFen, Event, Identifier, Region
 from engine.core.contract.fields import Date
 
 MAX_CAPACITY: Final = 100_000  # of an advisor
+MAX_OPEN_TASKS: Final = 10_000  # of an advisor
 BUDGET: Final = "budget:"  # before a budget's name, where pools are named beside it
 
 
 class AssignmentRequest(Event):
-    """A client needs an advisor, or needs the one no more. `client_id` is the pool here, whose state it concerns."""
+    """A client needs an advisor, or needs the one no more; or a task for the advisor needs room. `client_id` is the
+    pool here, whose state it concerns.
+    """
 
     essential: ClassVar[frozenset[str]] = Event.essential | {
         *("kind", "request_id", "client", "tier", "region", "language", "needs", "refused", "priority", "advisor_id")
     }
 
-    kind: Literal["assign", "release", "accepted", "declined", "handover"]
+    kind: Literal["assign", "release", "accepted", "declined", "handover", "task"]
     request_id: Identifier = Field(
-        description="Of `assign` the action's id; of others the request that they are about."
+        description="Of `assign` the action's id, of `task` its own; of others the request that they are about."
     )
     client: Identifier = Field(description="Who needs somebody.")
     tier: Identifier | None = None
@@ -36,17 +39,21 @@ class AssignmentRequest(Event):
     needs: tuple[Identifier, ...] = Field(default=(), description="Skills with their level, such as funds:3.")
     refused: tuple[Identifier, ...] = Field(default=(), description="Advisors who are not to have the client.")
     priority: Annotated[int, Field(ge=0, le=100)] = 0
-    advisor_id: Identifier | None = Field(default=None, description="Who accepted, declined, or gives the client up.")
+    advisor_id: Identifier | None = Field(
+        default=None, description="Who accepted, declined, or gives the client up; of `task` who is to have room."
+    )
 
 
 class AssignmentAnswer(Event):
-    """Who takes a client, or that nobody can. The engine writes it itself."""
+    """Who takes a client, or that nobody can; or that an advisor has room for a task. The engine writes it itself."""
 
     essential: ClassVar[frozenset[str]] = Event.essential | {"request_id", "pool", "outcome", "advisor_id", "why"}
 
-    request_id: Identifier = Field(description="The id of the action that asked.")
+    request_id: Identifier = Field(description="The id of the action that asked; of a task that of its request.")
     pool: Identifier
-    outcome: Literal["assigned", "no_capacity", "moved"]
+    outcome: Literal["assigned", "no_capacity", "moved", "room", "away"] = Field(
+        description="`room` and `away` are about a task: the advisor has room for it, or is away, and the team has it."
+    )
     advisor_id: Identifier | None = Field(default=None, description="Who takes the client; absent if nobody does.")
     why: Literal["declined", "not_accepted", "handover", "stand_in", "back"] | None = Field(
         default=None, description="Of a client who had an advisor: what moved it."
@@ -92,7 +99,8 @@ class AdvisorChange(Event):
     """What has changed about an advisor. The record's key is `pool`, the advisor's in advisors.yaml."""
 
     essential: ClassVar[frozenset[str]] = Event.essential | {
-        *("advisor_id", "present", "leave_from", "leave_until", "stand_in", "last_day", "capacity")
+        *("advisor_id", "present", "leave_from", "leave_until", "stand_in", "last_day", "capacity"),
+        "open_tasks",
     }
 
     client_id: Identifier = Field(alias="pool", description="The advisor's pool; equal to the record's key.")
@@ -108,4 +116,7 @@ class AdvisorChange(Event):
     )
     capacity: Annotated[int, Field(ge=0, le=MAX_CAPACITY)] | None = Field(
         default=None, description="How many clients, each by the weight of its tier. null: as advisors.yaml says."
+    )
+    open_tasks: Annotated[int, Field(ge=0, le=MAX_OPEN_TASKS)] | None = Field(
+        default=None, description="At most so many tasks and alerts are open at a time. null: as advisors.yaml says."
     )

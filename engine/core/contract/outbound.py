@@ -77,6 +77,7 @@ class Outcome(StrEnum):
     HOLDOUT = (
         "holdout"  # all else would let it pass, and the client is one of those who get none of it, to compare with
     )
+    ADVISOR_BUSY = "advisor_busy"  # until it expired, its advisor had as much open as fits
     NO_BUDGET = "no_budget"  # a budget of the policy that pays for it is spent, or was not answered before its expiry
     RATE = "rate"  # its turn, by a rate over all clients, would come after its expiry
     RETRACTED = "retracted"  # it was held, and the event that led to it was corrected

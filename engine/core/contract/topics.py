@@ -264,7 +264,7 @@ ADVISORS: Final = Topic(
     singular="advisor",
     called="record about an advisor",
     model=AdvisorChange,
-    told=("present", "last_day", "capacity"),
+    told=("present", "last_day", "capacity", "open_tasks"),
     activity=False,
 )
 BUDGET_REQUESTS: Final = Topic("budget_requests", 2, "request", "request", BudgetRequest, activity=False)

@@ -13,17 +13,44 @@ from typing import Any, Final
 
 import msgspec
 
+from engine.core.assign.roster import takes_room
+from engine.core.assign.state import AWAY
+from engine.core.client.items import (
+    ACTION,
+    ADVISOR,
+    ASKED,
+    GIVEN,
+    KEY,
+    MATCH,
+    OF_TEAM,
+    OVER,
+    POOL,
+    REQUEST,
+    STANDING,
+    STATE,
+    WORK,
+    find,
+    noted,
+    room_of,
+)
 from engine.core.client.state import ClientState
 from engine.core.contract.events import DEFAULT_LANGUAGE
 from engine.core.contract.granting import AssignmentAnswer
 from engine.core.contract.message import Message, rfc3339
+from engine.core.contract.outbound import Outcome
 from engine.core.contract.topics import ASSIGNMENT_REQUESTS
+from engine.core.decide.messages import match_name
 from engine.core.learn.facts import take_facts
-from engine.core.plan.matching import Pools
+from engine.core.plan.compile import Plan
+from engine.core.plan.matching import Pools, team_of
 from engine.core.policy import holding, rates
+from engine.core.policy.gates import Hold, Send, Suppress, Told
+from engine.core.policy.match import Match
 from engine.core.rules.ruleset import Rule
 
-POOL, REQUEST, ADVISOR = range(3)
+BUSY: Final = "advisor_busy"  # why an action is held: until its advisor has room
+IN_TURN: Final = (BUSY, rates.RATE, rates.WAITS)
+FREES: Final = frozenset(("assignment_answers", "budget_answers"))  # what comes on these can free what is held
 HIGHEST: Final = 9
 TOLD: Final = ("accepted", "declined")  # outcomes that a pool hears of
 _json: Final = msgspec.json.Encoder().encode
@@ -36,6 +63,73 @@ class _Said:
     time: int
     advisor_id: str | None
     model_fields_set = frozenset({"advisor_id"})
+
+
+def in_turn(
+    plan: Plan, client: ClientState, match: Match, sent: Send, number: int, decided: Any
+) -> Send | Hold | Suppress:
+    """The action, or why it waits: its advisor has to have room, then what all clients share is asked."""
+    verdict = _with_room(plan, client, match, sent, number, decided) if decided.pace.asks_room else sent
+    return rates.in_turn(decided.pace, client, match, verdict, decided) if isinstance(verdict, Send) else verdict
+
+
+def _with_room(
+    plan: Plan, client: ClientState, match: Match, sent: Send, number: int, decided: Any
+) -> Send | Hold | Suppress:
+    """Room is asked for once; it waits until there is some, at most until it expires."""
+    advisor = client.advisor_id
+    pool = plan.pools.limited.get(advisor) if plan.pools is not None and advisor is not None else None
+    if pool is None or not takes_room(match.compiled.rule):
+        return sent
+    named = match_name(client, match, number)
+    room = room_of(client.rooms, named)
+    asked = room is not None and room[:REQUEST] + room[ADVISOR:MATCH] == [pool, advisor]
+    if asked and room is not None and room[STANDING] != ASKED:
+        return sent
+    told: Told = (("advisor", advisor), ("pool", pool))
+    until_ms = holding.expires_ms(client, match) - 1
+    if max(decided.decided_ms, client.now_ms) >= until_ms or holding.is_full(client):
+        return Suppress(sent.channel, Outcome.ADVISOR_BUSY, None, told)
+    if not asked:
+        if room is not None:
+            decided.messages += _given_back(client, room)
+        decided.messages.append(_room(client, pool, named, match.compiled.rule.priority))
+    return Hold(sent.channel, until_ms, BUSY, told)
+
+
+def _room(client: ClientState, pool: str, named: bytes, priority: int) -> Message:
+    """What is asked twice, since the advisor is another one meanwhile, has another name."""
+    request = hashlib.blake2b(b"\0".join((b"task", named, str(client.sequence).encode())), digest_size=16).hexdigest()
+    client.rooms = [*client.rooms, [pool, request, client.advisor_id, named, "", ASKED]]
+    record = {
+        "event_id": request,
+        "client_id": pool,
+        "time": rfc3339(client.now_ms),
+        "kind": "task",
+        "request_id": request,
+        "client": client.client_id,
+        "advisor_id": client.advisor_id,
+        "priority": priority,
+    }
+    return _message(pool, record)
+
+
+def _given_back(client: ClientState, room: list[Any]) -> list[Message]:
+    client.rooms = [other for other in client.rooms if other is not room]
+    return [_release(client, room)] if room[STANDING] != OF_TEAM else []
+
+
+def sent(plan: Plan, client: ClientState, match: Match, action: str) -> list[Message]:
+    """An action was sent: one of kind assignment asks for somebody, another may have been given room."""
+    rule = match.compiled.rule
+    if rule.kind == "assignment" and plan.pools is not None:
+        return ask(plan.pools, client, rule, action)
+    room = room_of(client.rooms, match.held[holding.MATCH]) if match.held is not None else None
+    if room is not None:
+        room[MATCH], room[ACTION] = b"", action
+        if room[STANDING] == OF_TEAM and (item := find(client.items, rule.kind, action)) is not None:
+            noted(item)[WORK] = [team_of(plan.pools, client, rule.owner)[0], rule.priority, "team"]
+    return []
 
 
 def ask(pools: Pools, client: ClientState, rule: Rule, action: str) -> list[Message]:
@@ -71,6 +165,11 @@ def answered(client: ClientState, answer: AssignmentAnswer) -> list[Message]:
     """Of what was not asked, or not any more, an answer says nothing: it is released already."""
     if answer.why is not None:
         _moved(client, answer)
+        return []
+    room = next((one for one in client.rooms if one[REQUEST] == answer.request_id and one[STANDING] == ASKED), None)
+    if room is not None:
+        room[STANDING] = OF_TEAM if answer.outcome == AWAY else GIVEN
+        holding.bring_forward(client, BUSY, room[MATCH])
         return []
     if client.asked is None or client.asked[REQUEST] != answer.request_id:
         return []
@@ -118,7 +217,21 @@ def settle(client: ClientState) -> list[Message]:
     if client.asked is not None and client.asked[ADVISOR] != client.advisor_id:
         messages.append(_release(client, client.asked))
         client.asked = None
+    for room in client.rooms:
+        if room[ADVISOR] != client.advisor_id or not _stands(client, room):
+            messages += _given_back(client, room)
+            if room[MATCH]:
+                holding.bring_forward(client, BUSY, room[MATCH])
     return messages
+
+
+def _stands(client: ClientState, room: list[Any]) -> bool:
+    """Whether it waits with nothing else in its way, or is open. What the team has takes no room."""
+    if room[ACTION]:
+        return room[STANDING] == GIVEN and any(
+            item[KEY] == room[ACTION] and item[STATE] not in OVER for item in client.items
+        )
+    return any(held[holding.MATCH] == room[MATCH] and held[holding.WHY] in IN_TURN for held in client.waiting)
 
 
 def _release(client: ClientState, what: list[Any]) -> Message:

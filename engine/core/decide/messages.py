@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from pydantic_core import to_json
 
+from engine.core.client.items import find, is_away, is_of_team, room_of
 from engine.core.client.state import ClientState
 from engine.core.contract.corrections import CORRECTIONS, Correction
 from engine.core.contract.events import DEFAULT_LANGUAGE
@@ -87,29 +88,47 @@ def tier_change_message(client: ClientState, move: TierMove, cause: Because, ord
     return _message(TIER_CHANGES, record, "tier-change", TIER_CHANGES)
 
 
-def whose(plan: Plan, rule: Rule, client: ClientState, headers: Headers = ()) -> tuple[str, str, Headers]:
-    """Who acts, which department that is, and its headers; `headers` are those of the rule's owner."""
-    if rule.audience == "advisor" and client.advisor_id is None:
+def whose(
+    plan: Plan, rule: Rule, client: ClientState, headers: Headers = (), away: bool = False
+) -> tuple[str, str, Headers]:
+    """Who acts, which department that is, and its headers; `headers` are those of the rule's owner. `away`: the advisor
+    was when room was asked for, and the team has it.
+    """
+    if rule.audience == "advisor" and (away or client.advisor_id is None):
         return "team", *team_of(plan.pools, client, rule.owner, headers)
     return rule.audience, rule.owner, headers
 
 
-def team_headers(plan: Plan, rule_id: str, client: ClientState) -> Headers:
+def team_headers(plan: Plan, rule_id: str, client: ClientState, action: str) -> Headers:
     """Of whom a rule's actions go to now, for what it sent before."""
     compiled = plan.compiled_of(rule_id)
-    return whose(plan, compiled.rule, client, compiled.headers)[2] if compiled is not None else ()
+    if compiled is None:
+        return ()
+    item = find(client.items, compiled.rule.kind, action)
+    away = item is not None and is_of_team(item, compiled.rule)
+    return whose(plan, compiled.rule, client, compiled.headers, away)[2]
 
 
 def action_id(client: ClientState, rule: Rule, ordinal: int) -> str:
     return _id(client.client_id, client.sequence, ordinal, rule.id, str(rule.version))
 
 
+def _instead(plan: Plan, match: Match, client: ClientState, why: dict[str, Value]) -> tuple[str, str, Headers]:
+    """Who acts where the client may have no advisor, or the advisor may be away; and in `why`, that it is so."""
+    held, away = match.held, False
+    if client.advisor_id is None:
+        why["client.has_advisor"] = False
+    elif held is not None and (away := is_away(room_of(client.rooms, held[holding.MATCH]))):
+        why["client.advisor_away"] = True
+    return whose(plan, match.compiled.rule, client, match.compiled.headers, away)
+
+
 def action_message(plan: Plan, match: Match, client: ClientState, channel: str, cause: Because, named: str) -> Message:
     """`named` is its id."""
     compiled, held, rule = match.compiled, match.held, match.compiled.rule
     who, why = (rule.audience, rule.owner, compiled.headers), why_of(client, match)
-    if rule.audience == "advisor" and client.advisor_id is None:
-        who, why["client.has_advisor"] = whose(plan, rule, client, compiled.headers), False
+    if rule.audience == "advisor" and (client.rooms or client.advisor_id is None):
+        who = _instead(plan, match, client, why)
     record = {
         "id": named,
         "client_id": client.client_id,
@@ -147,7 +166,7 @@ def action_message(plan: Plan, match: Match, client: ClientState, channel: str, 
 def care_message(plan: Plan, client: ClientState, step: Step, cause: Because) -> Message:
     """Its headers say what it is, and which action is meant: `ce_type`, `ce_follows`; the team's are beside them."""
     rule, action = step.rule, step.action_id
-    audience, owner, _ = whose(plan, rule, client)
+    audience, owner, _ = whose(plan, rule, client, away=step.of_team)
     record = {
         "id": hashlib.blake2b(f"care\0{action}\0{step.name}".encode(), digest_size=16).hexdigest(),
         "client_id": client.client_id,
@@ -170,7 +189,7 @@ def care_message(plan: Plan, client: ClientState, step: Step, cause: Because) ->
         "age_s": (client.now_ms - step.sent_ms) // 1000,
         "clock_s": step.ran_ms // 1000,
     }
-    more = (("ce_follows", action.encode()), *team_headers(plan, rule.id, client))
+    more = (("ce_follows", action.encode()), *team_headers(plan, rule.id, client, action))
     return _message(TOPIC_OF_KIND[rule.kind], record, CARE, CARE, more)
 
 

@@ -342,7 +342,7 @@ DUE: Final[tuple[DueSource, ...]] = (
     DueSource(
         lambda plan, client: next_release_ms(plan, client) if client.waiting else NEVER_MS,
         take_released,
-        lambda client: client.waiting,
+        lambda client: (client.waiting, client.rooms),
     ),
     DueSource(
         lambda plan, client: next_item_ms(plan, client) if client.items else NEVER_MS,

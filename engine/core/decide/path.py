@@ -56,7 +56,7 @@ from engine.core.policy.clock import zone_named
 from engine.core.policy.gates import IN_TIME, Hold, Moment, Send, judge
 from engine.core.policy.match import AtRisk, Match, TierMove, matched
 from engine.core.policy.outcomes import end, record
-from engine.core.policy.rates import in_turn, settle
+from engine.core.policy.rates import settle
 from engine.core.rules.occasion import BEGINS, TIER_AT_RISK, TIER_CHANGE, on
 
 
@@ -165,7 +165,7 @@ def _take(plan: Plan, states: MutableMapping[str, ClientState], topic: str, even
         matches += sequence_matches(plan, client, topic, event)
     if client.held or plan.timed.becomes:
         matches += became(plan, client)
-    if topic == "budget_answers":
+    if topic in assigning.FREES:
         matches += holding.take_released(plan, client)
     if client.items or steps:
         matches += see_through(plan, client, because(topic, event), steps, decided.messages, decided.counts)
@@ -173,7 +173,7 @@ def _take(plan: Plan, states: MutableMapping[str, ClientState], topic: str, even
         matches += journeys.heard(plan, client, topic, event, decided.counts)
     if matches or found is not None:
         _act(plan, client, event, because(topic, event), matches, found, decided)
-    if client.asked is not None or client.assigned is not None:
+    if client.asked is not None or client.assigned is not None or client.rooms:
         decided.messages += assigning.settle(client)
     client.due_ms = next_due_ms(plan, client, decided.decided_ms)
     if comes is not None:
@@ -228,7 +228,7 @@ def _retract(
     for sent in retractions.retract(plan, client, event, found, stands):
         kind: str = sent[retractions.KIND]
         decided.counts["retracted", kind] += 1
-        of_team = team_headers(plan, sent[retractions.RULE], client)
+        of_team = team_headers(plan, sent[retractions.RULE], client, retracted_id(client, sent))
         decided.messages.append(retraction_message(client, sent, found.kind, event, of_team))
         steps += take_back(plan, client, kind, retracted_id(client, sent))
 
@@ -251,7 +251,6 @@ _BACK: Final[dict[str, Callable[[Plan, ClientState, Any, Decided, list[Item]], t
 
 def _run_timers(plan: Plan, client: ClientState, until_ms: int, decided: Decided, *, behind: bool = False) -> None:
     """Everything that falls due up to `until_ms`, each at its own time. `behind`: events since are at hand."""
-    moment = Moment(decided.decided_ms, behind)
     while client.due_ms <= until_ms:
         client.advance(plan.layout, client.due_ms)
         client.sequence += 1
@@ -270,7 +269,8 @@ def _run_timers(plan: Plan, client: ClientState, until_ms: int, decided: Decided
         if client.items:
             matches += see_through(plan, client, cause, [], decided.messages, decided.counts)
         if matches or found is not None:
-            _act(plan, client, None, cause, matches, found, decided, moment)
+            _act(plan, client, None, cause, matches, found, decided, Moment(decided.decided_ms, behind))
+        decided.messages += assigning.settle(client) if client.rooms else []
         client.review_ms = review_due_ms(plan, client, standing(plan, client))
         client.due_ms = next_due_ms(plan, client, decided.decided_ms)
 
@@ -347,7 +347,7 @@ def _send(
     for match in matches:
         verdict, rule = judge(plan, client, match, moment), match.compiled.rule
         if isinstance(verdict, Send) and match.compiled.shared and decided.pace is not None:
-            verdict = in_turn(decided.pace, client, match, verdict, decided)
+            verdict = assigning.in_turn(plan, client, match, verdict, number, decided)
         first = cause if match.held is None else holding.cause_of(match.held)
         decided.outcomes[rule.id, verdict.reason] += 1
         folded, action = record(plan, client, match, verdict), None
@@ -367,10 +367,10 @@ def _send(
             retractions.note(client, first, rule, number)
             if rule.then is not None:
                 _follow(plan, client, match, first, verdict.channel, action, decided)
-            if plan.pools is not None and rule.kind == "assignment":
-                decided.messages += assigning.ask(plan.pools, client, rule, action)
             if not plan.timed.kept.isdisjoint((rule.kind, rule.id)):
                 opened += keep(plan, client, rule, action, match.event)
+            if client.rooms or (plan.pools is not None and rule.kind == "assignment"):
+                decided.messages += assigning.sent(plan, client, match, action)
         if folded is not None:
             decided.messages.append(decision_message(client, match, named, verdict, first, folded, action))
         number += 1

@@ -15,10 +15,10 @@ from typing import Any, Final
 import msgspec
 
 from engine.core.assign.budgets import BudgetState, Part, give_back, grant
-from engine.core.assign.choice import Answers, accept, ask, hear, pass_on, pass_time, reconsider, release
-from engine.core.assign.roster import ADVISORS_FILE, Roster
+from engine.core.assign.choice import Answers, accept, ask, hear, pass_on, pass_time, reconsider, release, want_room
+from engine.core.assign.roster import ADVISORS_FILE, Advisor, Roster
 from engine.core.assign.staff import LEAVE, PLAIN, count
-from engine.core.assign.state import Given, PoolState, Waiting
+from engine.core.assign.state import AWAY, ROOM, Given, PoolState, Task, Waiting
 from engine.core.contract.granting import BUDGET, AdvisorChange, AssignmentRequest, BudgetRequest
 from engine.core.contract.message import Message, rfc3339
 from engine.core.contract.outbound import Rejection
@@ -52,6 +52,9 @@ def take(
         return _answers(roster, pool, release(roster, pool, *about, asked.time))
     if asked.kind == "accepted":
         return _answers(roster, pool, accept(roster, pool, *about, asked.advisor_id or "", asked.time))
+    if asked.kind == "task":
+        task = Task(asked.priority, asked.time, asked.client, asked.advisor_id or "")
+        return _answers(roster, pool, want_room(roster, pool, asked.request_id, task))
     if asked.kind != "assign":
         return _answers(roster, pool, pass_on(roster, pool, *about, asked.advisor_id or "", asked.time, asked.kind))
     needs = ((skill, int(level)) for skill, _, level in (need.partition(":") for need in asked.needs))
@@ -83,7 +86,9 @@ def read_change(roster: Roster, found: Taken | Rejected) -> Taken | Rejected:
 def _amiss(roster: Roster, change: AdvisorChange) -> Rejected | None:
     said = change.model_fields_set
     if said.isdisjoint((*PLAIN, *LEAVE_FIELDS)):
-        return Rejected(Rejection.MISSING_FIELD, "it says nothing: send present, leave_from, last_day or capacity")
+        return Rejected(
+            Rejection.MISSING_FIELD, "it says nothing: send present, leave_from, last_day, capacity or open_tasks"
+        )
     if change.leave_from is None and not said.isdisjoint(LEAVE_FIELDS):
         return Rejected(Rejection.MISSING_FIELD, "leave_from: a leave is known by its first day: send it")
     if change.leave_from is not None and "leave_until" not in said:
@@ -94,9 +99,18 @@ def _amiss(roster: Roster, change: AdvisorChange) -> Rejected | None:
     for field, name in (("advisor_id", change.advisor_id), ("stand_in", change.stand_in)):
         if name is not None and name not in of_pool:
             return Rejected(Rejection.UNKNOWN_VALUE, f"{field}: {_unknown(roster, name, of_pool)}")
+    if change.open_tasks is not None and _own(roster, change).open_tasks is None:
+        error = (
+            f"open_tasks: {ADVISORS_FILE} or .csv has no open_tasks for this advisor, nor has the pool: add it there"
+        )
+        return Rejected(Rejection.UNKNOWN_VALUE, error)
     if change.stand_in == change.advisor_id:
         return Rejected(Rejection.UNKNOWN_VALUE, "stand_in: the advisor's own id: name somebody else of the pool")
     return None
+
+
+def _own(roster: Roster, change: AdvisorChange) -> Advisor:
+    return next(one for one in roster.advisors[change.client_id] if one.name == change.advisor_id)
 
 
 def _unknown(roster: Roster, name: str, of_pool: list[str]) -> str:
@@ -164,19 +178,26 @@ def _answers(roster: Roster, pool: PoolState, answers: Answers) -> list[Message]
 
 
 def _answer(pool: str, request: str, given: Given) -> Message:
-    named = f"answer\0{request}" + (f"\0{given.number}" if given.why else "")
+    of_task = given.why in (ROOM, AWAY)
+    named = f"answer\0{request}" + (f"\0{given.number}" if given.why and not of_task else "")
     record: dict[str, Any] = {
         "event_id": hashlib.blake2b(named.encode(), digest_size=16).hexdigest(),
         "client_id": given.client,
         "time": rfc3339(given.time_ms),
         "request_id": request,
         "pool": pool,
-        "outcome": "no_capacity" if not given.advisor else "moved" if given.why else "assigned",
+        "outcome": given.why if of_task else _outcome(given),
     }
-    if given.why:
+    if given.why and not of_task:
         record["why"] = given.why
     if given.advisor:
         record["advisor_id"] = given.advisor
     if given.team:
         record["team"] = given.team
     return Message(ANSWERS, given.client.encode(), _json(record), _HEADERS)
+
+
+def _outcome(given: Given) -> str:
+    if not given.advisor:
+        return "no_capacity"
+    return "moved" if given.why else "assigned"

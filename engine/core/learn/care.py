@@ -29,6 +29,7 @@ from engine.core.client.items import (
     Item,
     as_read,
     is_cared_for,
+    is_of_team,
     noted,
     steps_of,
 )
@@ -55,6 +56,7 @@ class Step(NamedTuple):
     to: str | None  # team or head, since the last escalation; None: whom the action was for
     ran_ms: int  # that count
     heard: list[Item]
+    of_team: bool = False  # the team got it, since the advisor was away
 
 
 def take(plan: Plan, client: ClientState, *, timer: bool) -> list[Step]:
@@ -84,7 +86,8 @@ def _step(
     taken = noted(item)[TAKEN]
     to = next((name for name in reversed(taken) if name in get_args(EscalatedTo)), None)
     ran = ran_ms(clock_of(care, plan.timed.business), steps_of(item), client.now_ms)
-    return Step(rule, item[KEY], item[SINCE_MS], step, name, len(taken), to, ran, heard)
+    of_team = is_of_team(item, rule)
+    return Step(rule, item[KEY], item[SINCE_MS], step, name, len(taken), to, ran, heard, of_team)
 
 
 def next_care_ms(plan: Plan, client: ClientState) -> int:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields, replace
 from itertools import chain
 from typing import Any
 
+from engine.core.assign.roster import asks_room
 from engine.core.client.state import ClientState, Layout
 from engine.core.contract import topics
 from engine.core.contract.actions import ACTIONS
@@ -67,7 +68,7 @@ class CompiledRule:
     holdouts: tuple[Holdout, ...]
     rates: tuple[Rate, ...]
     budgets: tuple[Budget, ...]
-    shared: bool  # whether it has either
+    shared: bool  # whether it has either, or advisors have at most so many of it open
     offers: Read | None  # the product that it offers
     by_client_zone: bool  # whether a cap or quiet hours ask what time it is for the client
     same_text_ms: int
@@ -349,7 +350,7 @@ def _compiled(
             rule_set.holdouts_on(rule),
             rule_set.rates_on(rule),
             rule_set.budgets_on(rule),
-            bool(rule_set.rates_on(rule) or rule_set.budgets_on(rule)),
+            bool(rule_set.rates_on(rule) or rule_set.budgets_on(rule)) or asks_room(rule, rule_set),
             space.get(f"offers_{trigger}_{index}"),
             rule_set.asks_zone(rule),
             rule_set.same_text_s(rule) * 1000,

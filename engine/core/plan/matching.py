@@ -119,6 +119,7 @@ class Pools(NamedTuple):
     needs: tuple[tuple[tuple[str, Read], ...], ...]  # of each pool: skill, level
     conflicts: tuple[Read | None, ...]  # of each pool: whether the client is not to have its advisor
     teams: tuple[tuple[str, Headers], ...]  # of each pool: whose work it is where a client has no advisor
+    limited: Mapping[str, str]  # advisor -> pool, of those who have at most so many open tasks
 
 
 def team_of(pools: Pools | None, client: Any, owner: str, headers: Headers = ()) -> tuple[str, Headers]:
@@ -151,7 +152,8 @@ def pools_of(rule_set: RuleSet, space: Mapping[str, Any]) -> Pools | None:
     conflicts = tuple(space[f"conflict_{at}"] if one.conflict else None for at, one in enumerate(assignment.pools))
     headers = headers_by_team(rule_set.teams)
     teams = tuple((pool.team, headers.get(pool.team, ())) for pool in assignment.pools)
-    return Pools(roster, tuple(roster.pools), space["pool"], needs, conflicts, teams)
+    limited = {one.name: one.pool for of in roster.advisors.values() for one in of if one.open_tasks is not None}
+    return Pools(roster, tuple(roster.pools), space["pool"], needs, conflicts, teams, limited)
 
 
 def _candidates(code: Code, name: str, rows: Sequence[Row], analysis: _Analysis) -> Iterator[str]:

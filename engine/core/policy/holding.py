@@ -114,10 +114,10 @@ def release_ms(plan: Plan, client: ClientState, held: list[Any]) -> int:
     return min(until_ms, resumed.at_ms + spread_ms(plan, client)) if resumed is not None else 0
 
 
-def bring_forward(client: ClientState, why: str) -> None:
-    """What it waited for is there."""
+def bring_forward(client: ClientState, why: str, match: bytes = b"") -> None:
+    """What it waited for is there; for one match, or for all of that kind."""
     for held in client.waiting:
-        if held[WHY] == why:
+        if held[WHY] == why and match in (b"", held[MATCH]):
             held[RELEASE_MS] = min(held[RELEASE_MS], client.now_ms)
 
 

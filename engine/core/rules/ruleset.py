@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeVar
 
-from engine.core.assign.roster import Advisor, Assignment
+from engine.core.assign.roster import Advisor, Assignment, asks_room
 from engine.core.contact import Contact
 from engine.core.contract.actions import ACTIONS
 from engine.core.contract.outbound import Arm, Outcome
@@ -297,15 +297,14 @@ class RuleSet:
         return replace(self, rules=rules, policy=policy, draws=draws)
 
     def outcomes_of(self, rule: Rule) -> tuple[Outcome, ...]:
-        """What can become of it when it matched, by the policy and its own fields, in the order of the gates. What an
-        older policy held can still expire, or be no longer true.
-        """
+        """What can become of it when it matched, in the order of the gates, and of what an older policy held."""
         to_client, own = rule.audience == "client", self.policy.class_named(rule.contact_class)
         caps, quiet = self.caps_on(rule), self.quiet_hours_on(rule)
         by_itself = any(trigger.kind not in ("event", "after") for trigger in rule.triggers)
         paused = any(pause.rule == rule.id for pause in self.paused)
         waits_long = to_client and (by_itself or own.collect_s > 0)
-        shared = bool(self.rates_on(rule)) or bool(self.budgets_on(rule))
+        busy = asks_room(rule, self)
+        shared = bool(self.rates_on(rule) or self.budgets_on(rule)) or busy
         held = waits_long or shared or (bool(quiet) and own.when_quiet != "drop")
         resumed = next((of for of in self.resumed if of.rule == rule.id), None)  # what its pause held may still wait
         waits = held or paused or resumed is not None or rule.then is not None
@@ -332,6 +331,7 @@ class RuleSet:
             Outcome.DAILY_CAP: any(cap.outcome is Outcome.DAILY_CAP for cap in caps),
             Outcome.CAP: any(cap.outcome is Outcome.CAP for cap in caps),
             Outcome.HOLDOUT: any(one.share > 0 for one in self.holdouts_on(rule)),
+            Outcome.ADVISOR_BUSY: busy,
             Outcome.NO_BUDGET: bool(self.budgets_on(rule)),
             Outcome.RATE: bool(self.rates_on(rule)),
             Outcome.RETRACTED: waits,

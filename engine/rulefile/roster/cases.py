@@ -15,7 +15,7 @@ from engine.core.assign.choice import ask, candidates, pass_time
 from engine.core.assign.roster import Advisor, Assignment, Roster
 from engine.core.assign.staff import LEAVE, PLAIN, hear
 from engine.core.assign.state import Entry, PoolState, Waiting
-from engine.core.contract.granting import MAX_CAPACITY
+from engine.core.contract.granting import MAX_CAPACITY, MAX_OPEN_TASKS
 from engine.core.firm_time import day_number, day_start_ms
 from engine.rulefile.roster.read import CLIENT as CLIENT_ID
 from engine.rulefile.roster.read import LANGUAGE, MAX_LEVEL, REGIONS, a_day
@@ -120,6 +120,8 @@ def _said(reader: Reader, node: Node, names: tuple[str, ...]) -> dict[str, Any]:
         said["last_day"] = a_day(reader, fields["last_day"])
     if "capacity" in fields:
         said["capacity"] = reader.integer(fields["capacity"], 0, MAX_CAPACITY)
+    if "open_tasks" in fields:
+        said["open_tasks"] = reader.integer(fields["open_tasks"], 0, MAX_OPEN_TASKS)
     if "leave_from" in fields:
         first = a_day(reader, fields["leave_from"]) or ""
         until = a_day(reader, fields["leave_until"]) if "leave_until" in fields else None

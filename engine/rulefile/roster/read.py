@@ -15,7 +15,7 @@ from typing import Final, get_args
 
 from engine.core.assign.roster import Advisor, Assignment, Leave, Pool, Widening
 from engine.core.contract.events import Region
-from engine.core.contract.granting import MAX_CAPACITY
+from engine.core.contract.granting import MAX_CAPACITY, MAX_OPEN_TASKS
 from engine.core.language.expressions import BOOL, Scope, number
 from engine.rulefile.source.csv_file import Sheet, where
 from engine.rulefile.source.document import Listing, Mapping, Node, Scalar
@@ -26,15 +26,25 @@ LANGUAGE: Final = ("[a-z]{2,3}", "a language without its region, such as zh or e
 LEAVE_COLUMNS: Final = {"leave_from": "from", "leave_until": "until", "stand_in": "stand_in"}
 COLUMNS: Final = (
     *("advisor", "pool", "capacity", "regions", "languages", "tiers", "skills", "licence_until", "last_day"),
-    "not_for",
+    *("not_for", "open_tasks"),
     *LEAVE_COLUMNS,
 )
 QUOTED: Final = '"'  # no part of a cell is what YAML takes for true or for nothing
 PART: Final = re.compile(r"[^\s|]+")
-ADVISOR_KEYS: Final = ("regions", "languages", "tiers", "skills", "licence_until", "leave", "last_day", "not_for")
+ADVISOR_KEYS: Final = (
+    "regions",
+    "languages",
+    "tiers",
+    "skills",
+    "licence_until",
+    "leave",
+    "last_day",
+    "not_for",
+    "open_tasks",
+)
 CLIENT: Final = ("[!-~]+", "a client's id")
 MAX_NOT_FOR: Final = 1_000
-POOL_KEYS: Final = ("needs", "widen", "give_up", "accept", "conflict")
+POOL_KEYS: Final = ("needs", "widen", "give_up", "accept", "conflict", "open_tasks")
 REGIONS: Final[tuple[str, ...]] = get_args(Region)
 DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 MAX_ADVISORS: Final = 20_000
@@ -82,7 +92,21 @@ def _pool(reader: Reader, key: Scalar, node: Node, scope: Scope) -> Pool:
     accept_s = reader.duration(fields["accept"], "mhd", 60, LONGEST_WAIT_S) if "accept" in fields else 0
     team = reader.owner(fields.get("team"))
     conflict = reader.expression(fields["conflict"], scope, BOOL) if "conflict" in fields else None
-    return Pool(reader.word(key, IDENTIFIER), when, team, needs, widen, give_up_s, accept_s, conflict)
+    return Pool(
+        reader.word(key, IDENTIFIER),
+        when,
+        team,
+        needs,
+        widen,
+        give_up_s,
+        accept_s,
+        conflict,
+        _open_tasks(reader, fields),
+    )
+
+
+def _open_tasks(reader: Reader, fields: dict[str, Node]) -> int | None:
+    return reader.integer(fields["open_tasks"], 1, MAX_OPEN_TASKS) if "open_tasks" in fields else None
 
 
 def _widening(reader: Reader, node: Node) -> Widening:
@@ -191,6 +215,7 @@ def _advisor(reader: Reader, key: Scalar, node: Node, pools: tuple[str, ...], ti
         leave=_leaves(reader, fields["leave"]) if "leave" in fields else (),
         last_day=a_day(reader, fields["last_day"]) if "last_day" in fields else None,
         not_for=_not_for(reader, fields["not_for"]) if "not_for" in fields else (),
+        open_tasks=_open_tasks(reader, fields),
     )
 
 

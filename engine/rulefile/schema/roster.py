@@ -5,7 +5,7 @@ Enters: the constants that their reader uses; of a rule set, the names that it d
 
 from __future__ import annotations
 
-from engine.core.contract.granting import MAX_CAPACITY
+from engine.core.contract.granting import MAX_CAPACITY, MAX_OPEN_TASKS
 from engine.core.rules.ruleset import RuleSet
 from engine.rulefile.roster import cases, read
 from engine.rulefile.schema.parts import (
@@ -50,6 +50,7 @@ def advisors_schema(rule_set: RuleSet | None) -> Schema:
             "The last day on which new clients may be given; for good unless said.",
         ),
         "leave": (items(mapping(leave, ("from", "until"), ("stand_in",))), "One after the other."),
+        "open_tasks": (number(1, MAX_OPEN_TASKS), "At most so many tasks and alerts are open; any unless said."),
         "not_for": (items(word(read.CLIENT)), "Clients whom this advisor must not have: relatives, an employer."),
         "last_day": (day, "With the firm: after it no new clients come; `engage handover` gives the others on."),
     }
@@ -70,6 +71,7 @@ def assignment_schema(rule_set: RuleSet | None) -> Schema:
         "widen": (items(mapping(step, ("after", "by"))), "What is asked for less and less, the first step first."),
         "accept": (duration("mhd"), "So long an advisor has to accept a client; nobody has to unless said."),
         "conflict": (expression(known), "For which clients somebody else than their advisor of that moment is asked."),
+        "open_tasks": (number(1, MAX_OPEN_TASKS), "Of each advisor without a number of its own."),
         "give_up": (duration("mhd"), "When there is no capacity; at once unless said."),
     }
     pool = mapping(parts, ("when", "team"), read.POOL_KEYS)
@@ -96,6 +98,7 @@ def _test(rule_set: RuleSet | None) -> Schema:
         "present": ({"type": "boolean"}, "false: no new clients come."),
         "last_day": (day, "With the firm."),
         "capacity": (number(0, MAX_CAPACITY), "Instead of the file's."),
+        "open_tasks": (number(0, MAX_OPEN_TASKS), "Instead of the file's."),
         "leave_from": (day, "The first day of a leave, by which it is known."),
         "leave_until": (day, "Its last day; there is no such leave unless said."),
         "stand_in": (word(read.ADVISOR), "Who has the clients meanwhile."),

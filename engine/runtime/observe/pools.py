@@ -16,13 +16,15 @@ from prometheus_client.registry import Collector, CollectorRegistry
 from engine.core.contract.events import parse_time_ms
 
 OF_BUDGETS: Final = ("period", "granted")
-FIELDS: Final = ("clients", "load", "capacity", "absent", "waiting", "waits_since")
+FIELDS: Final = ("clients", "load", "capacity", "absent", "waiting", "open_tasks", "queued_tasks", "waits_since")
 _POOL_TEXTS: Final = {
     "clients": "Clients in the pool's book.",
     "load": "What they take of the capacity, by the weights of their tiers.",
     "capacity": "Of all advisors of the pool together.",
     "absent": "Advisors whom the topic advisors says are absent.",
     "waiting": "Requests that nobody could take yet.",
+    "open_tasks": "Tasks and alerts that are open with its advisors, of pools that were asked for room.",
+    "queued_tasks": "Tasks and alerts that wait until an advisor has room.",
     "waits_seconds": "How long the oldest of them has waited.",
 }
 _BUDGET_TEXTS: Final = {

@@ -64,13 +64,13 @@ async def work_of(redis: AnyRedis, app_id: str, whose: str) -> int:
 async def shown_of_pools(
     redis: AnyRedis, scope: str, partitions: Mapping[str, int], fields: Sequence[str]
 ) -> dict[str, dict[str, str]]:
-    """Public fields of pools, by pool; of those that were ever asked. `partitions`: of each pool."""
+    """Public fields of pools, by pool, those that it has; of those that were ever asked. `partitions`: of each pool."""
     found = {}
     for name, number in partitions.items():
         with redis_errors():
             values = cast(list[bytes | None], await redis.hmget(client_key(scope, number, name), list(fields)))
-        if None not in values:
-            found[name] = {field: (value or b"").decode() for field, value in zip(fields, values, strict=True)}
+        if values[0] is not None:
+            found[name] = {field: v.decode() for field, v in zip(fields, values, strict=True) if v is not None}
     return found
 
 
