@@ -360,3 +360,59 @@ tests:
     assert one.not_for == ("C1", "C2")
     (problem,) = problems_of(files(ADVISORS.replace("capacity: 40", 'capacity: 40, not_for: ["C 1"]')))
     assert str(problem) == 'advisors.yaml:3:47: not a name: "C 1"; write a client\'s id'
+
+
+def test_open_tasks_are_read_checked_and_shown():
+    assert [one.open_tasks for one in good(files()).advisors] == [None, None]
+    limited = files(
+        ADVISORS.replace("capacity: 40", "capacity: 40, open_tasks: 5"),
+        ASSIGNMENT.replace("give_up: 3d", "give_up: 3d\n      open_tasks: 9"),
+    )
+    rule_set = good(limited)
+    roster = compile_rule_set(rule_set).pools
+    assert roster is not None
+    assert roster.limited == {"li-na": "east", "adv-7": "rest"}
+    assert [one.open_tasks for of in roster.roster.advisors.values() for one in of] == [9, 5]
+    assert [str(one) for one in differences(good(files()), rule_set)] == [
+        "assignment:\n  pools east open tasks: none becomes 9",
+        'advisor "adv-7":\n  open tasks: none becomes 5',
+    ]
+    small = ADVISORS.replace("capacity: 40", "capacity: 40, open_tasks: 0")
+    (problem,) = problems_of(files(small))
+    assert str(problem) == "advisors.yaml:3:49: 0 is out of range; write a whole number from 1 to 10000"
+
+
+def test_a_column_has_open_tasks():
+    sheet = "advisor,pool,capacity,open_tasks\nwu,rest,9,4\n"
+    rule_set = good(files(**{}) | {"advisors.csv": sheet})
+    assert next(one for one in rule_set.advisors if one.name == "wu").open_tasks == 4
+
+
+def test_lint_finds_a_number_that_nothing_waits_for():
+    def found(*rules: str) -> list[str]:
+        texts = files(ADVISORS.replace("capacity: 40", "capacity: 40, open_tasks: 5")) | {
+            "rules.yaml": "rules:\n" + "".join(rules)
+        }
+        return [str(one) for one in lint(good(texts)) if one.code == "L313"]
+
+    asks = rule("r", kind="assignment", audience="team")
+    assert len(found(asks, rule("s", kind="task", audience="advisor"))) == 1
+    assert found(asks, rule("s", kind="task", audience="advisor", care="{overdue: 1h}")) == []
+
+
+def test_tests_of_rules_say_that_the_advisor_is_busy():
+    tests = """
+      - {name: room, given: GIVEN, event: {logins: {}}, expect: fires}
+      - {name: busy, given: BUSY, event: {logins: {}}, expect: {not: held}}
+      - {name: in vain, given: BUSY, event: {logins: {}}, wait: 3d, expect: {not: advisor_busy}}
+      - {name: wrong, given: BUSY, event: {logins: {}}, expect: fires}
+      - {name: nobody, given: {advisor_busy: true}, event: {logins: {}}, expect: fires}
+""".replace("GIVEN", "{client: {advisor_id: adv-7}}").replace(
+        "BUSY", "{client: {advisor_id: adv-7}, advisor_busy: true}"
+    )
+    task = rule("s", kind="task", audience="advisor", care="{overdue: 1h}", tests=tests)
+    texts = files(ADVISORS.replace("capacity: 40", "capacity: 40, open_tasks: 5")) | {"rules.yaml": "rules:\n" + task}
+    rule_set = good(texts)
+    results = run_tests(rule_set).results
+    assert [one.test.name for one in results if one.failure] == ["wrong"]
+    assert len(results) == 5

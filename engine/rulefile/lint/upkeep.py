@@ -1,4 +1,4 @@
-"""What keeps a rule set in good order: tests, needs, owners, cooldowns, nothing unused: L301 to L312, L401.
+"""What keeps a rule set in good order: tests, needs, owners, cooldowns, nothing unused: L301 to L313, L401.
 
 Enters: a RuleSet. Leaves: findings.
 """
@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import fields, is_dataclass
 from typing import Any, Final
 
-from engine.core.assign.roster import ASSIGNMENT_FILE
+from engine.core.assign.roster import ADVISORS_FILE, ASSIGNMENT_FILE, takes_room
 from engine.core.contract.actions import ACTIONS
 from engine.core.contract.outbound import TOPIC_OF_KIND
 from engine.core.language.expressions import Expression
@@ -50,6 +50,7 @@ def look(worlds: Worlds, findings: Findings) -> None:
             _rule(rule, home, owners, known, findings)
     _teams(rule_set, findings)
     _pools(rule_set, findings)
+    _open_tasks(rule_set, findings)
     _unused(rule_set, findings)
     _unknown_rules(rule_set, findings)
     _rows(worlds, findings)
@@ -137,6 +138,25 @@ def _pools(rule_set: RuleSet, findings: Findings) -> None:
         elif at is not None and lacking:
             message, remedy = f"none of its advisors has {', '.join(lacking)}", "add the skill, or do not ask for it"
             findings.add("L312", at, f'pool "{pool.name}"', message, remedy, home=at)
+
+
+def _open_tasks(rule_set: RuleSet, findings: Findings) -> None:
+    """A number of open tasks, where nothing is ever open with an advisor; said once."""
+    pools = rule_set.assignment.pools if rule_set.assignment is not None else ()
+    own = [one for one in rule_set.advisors if one.open_tasks is not None]
+    limited: list[tuple[str, tuple[str, ...]]] = [(ADVISORS_FILE, ("advisors", one.name)) for one in own]
+    limited += [(ASSIGNMENT_FILE, ("assignment", "pools", one.name)) for one in pools if one.open_tasks is not None]
+    if any(takes_room(rule) for rule in rule_set.rules):
+        return
+    for file, keys in limited:
+        root = findings.places.roots.get(file)
+        if root is None or (at := root.key(*keys, "open_tasks")) is None:
+            continue  # a row of advisors.csv
+        message = "no rule has care for an advisor's task or alert, so nothing waits for it"
+        findings.add(
+            "L313", at, f'open_tasks of "{keys[-1]}"', message, "add care to such rules, or remove it", home=at
+        )
+        return
 
 
 def _unused(rule_set: RuleSet, findings: Findings) -> None:

@@ -245,6 +245,10 @@ def given(rule_set: RuleSet | None) -> Schema:
         "history": (items(_happening(rule_set)), "What came before."),
         "arm": (choice(cases.ARMS), "Of holdouts; treated unless said."),
         "draws": ({"type": "object", "additionalProperties": number()}, "What lots give: {visit: 12}."),
+        "advisor_busy": (
+            {"type": "boolean"},
+            "Whether advisors have all the open tasks that they can; they have room unless said.",
+        ),
         "budgets": (named(IDENTIFIER, amount(or_number=True)), "What is left of budgets; of others, all."),
     }
     return mapping(parts, (), story.GIVEN_KEYS)

@@ -70,6 +70,7 @@ class RuleTest:
     arm: Arm  # of every holdout
     draws: tuple[tuple[str, float], ...]  # what each lot gives
     budgets: tuple[tuple[str, int], ...]  # what is left of each that is named; of others their limit
+    advisor_busy: bool  # whether no advisor has room for more open tasks
     at_ms: int
     event: tuple[str, Event] | None
     wait_ms: int  # how much time passes then
@@ -113,6 +114,7 @@ def _test(reader: Reader, node: Node, rule: Rule, tiers: Tiers, stages: tuple[st
         arm=read_arm(reader, fields.get("given")),
         draws=read_draws(reader, fields.get("given")),
         budgets=read_left(reader, fields.get("given")),
+        advisor_busy=read_busy(reader, fields.get("given")),
         at_ms=at_ms,
         event=story.events[-1] if len(story.events) > len(history) else None,
         wait_ms=reader.duration(fields["wait"], "mhd", 60, MAX_WAIT_S) * 1000 if "wait" in fields else 0,
@@ -134,6 +136,12 @@ def read_left(reader: Reader, given: Node | None) -> tuple[tuple[str, int], ...]
     """What is left of budgets: fen, or a number of actions."""
     node = given.entries["budgets"][1] if isinstance(given, Mapping) and "budgets" in given.entries else None
     return tuple((key.value, reader.amount(value, number=True)) for key, value in reader.entries(node))
+
+
+def read_busy(reader: Reader, given: Node | None) -> bool:
+    """Whether an advisor who has at most so many open tasks has them; each has room unless said."""
+    node = given.entries["advisor_busy"][1] if isinstance(given, Mapping) and "advisor_busy" in given.entries else None
+    return node is not None and reader.choice(node, ("true", "false")) == "true"
 
 
 def read_draws(reader: Reader, given: Node | None) -> tuple[tuple[str, float], ...]:

@@ -16,7 +16,7 @@ from engine.core.rules.occasion import Act, Journey, Waits, pinned_to
 from engine.core.rules.ruleset import Tiers
 from engine.rulefile.source.document import Mapping, Node, place
 from engine.rulefile.source.fields import Reader
-from engine.rulefile.stories.cases import read_arm, read_draws, read_left
+from engine.rulefile.stories.cases import read_arm, read_busy, read_draws, read_left
 from engine.rulefile.stories.story import AT_MS, MAX_WAIT_S, Story
 
 NOWHERE: Final = "nowhere"  # the client was never in it
@@ -52,6 +52,7 @@ class JourneyTest:
     arm: Arm
     draws: tuple[tuple[str, float], ...]  # what each lot gives
     budgets: tuple[tuple[str, int], ...]  # what is left of each that is named; of others their limit
+    advisor_busy: bool  # whether no advisor has room for more open tasks
     at_ms: int
     events: tuple[tuple[str, Event], ...]  # from then on
     until_ms: int
@@ -95,6 +96,7 @@ def _test(reader: Reader, node: Node, journey: Journey, tiers: Tiers) -> Journey
         arm=read_arm(reader, fields.get("given")),
         draws=read_draws(reader, fields.get("given")),
         budgets=read_left(reader, fields.get("given")),
+        advisor_busy=read_busy(reader, fields.get("given")),
         at_ms=at_ms,
         events=tuple(story.events[len(history) :]),
         until_ms=max([at_ms + wait_ms, *(moment_ms for moment_ms, _, _ in steps)]),

@@ -40,7 +40,7 @@ PROFILE_KEYS: Final = TOPICS["profiles"].fields
 MONEY_KEYS: Final = ("assets_cny", "assets_peak_cny", "cash_cny")
 CLIENT_KEYS: Final = (*PROFILE_KEYS, *MONEY_KEYS, "margin_ratio", "tier", "known_for")
 CORRECTION_KEYS: Final = ("cancel", "replace", "by")
-GIVEN_KEYS: Final = ("client", "history", "arm", "draws", "budgets")
+GIVEN_KEYS: Final = ("client", "history", "arm", "draws", "budgets", "advisor_busy")
 CHANGES: Final = {"deposit": 1, "transfer_in": 1, "gain": 1, "dividend": 1, "interest": 1} | dict.fromkeys(
     ("withdrawal", "transfer_out", "loss", "fee"), -1
 )

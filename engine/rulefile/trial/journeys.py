@@ -16,17 +16,18 @@ from engine.core.firm_time import NEVER_MS
 from engine.core.pace import Block, Pace
 from engine.core.plan.compile import Plan
 from engine.core.policy.rates import period_of
+from engine.rulefile.stories.cases import RuleTest
 from engine.rulefile.stories.journeys import NOWHERE, JourneyTest, Led
 from engine.rulefile.stories.story import CLIENT_ID
 
 
-def pace_of(plan: Plan, budgets: tuple[tuple[str, int], ...]) -> Pace | None:
+def pace_of(plan: Plan, test: RuleTest | JourneyTest) -> Pace | None:
     """What a test says is left of budgets, and of the others all; None for a test that says nothing. There is no more
-    of it, whatever time passes.
+    of it, whatever time passes; nor has an advisor who is busy.
     """
-    if not budgets:
+    if not test.budgets and not test.advisor_busy:
         return None
-    pace, left = Pace(asks_rates=False), dict(budgets)
+    pace, left = Pace(asks_rates=False, asks_room=test.advisor_busy), dict(test.budgets)
     for name, budget in plan.budgets.items():
         period, _ = period_of(budget, 0)
         pace.keep(name, Block(period, NEVER_MS, budget.limit, left=left.get(name, budget.limit), refused=1))
@@ -39,7 +40,7 @@ def play(plan: Plan, states: dict[str, ClientState], test: JourneyTest, latest: 
     """
     acts: list[str] = []
     stopped: list[tuple[str, str]] = []
-    pace = pace_of(plan, test.budgets)
+    pace = pace_of(plan, test)
 
     def take(item: Input) -> None:
         for (rule_id, outcome), times in decide(plan, states, [item], pace=pace).outcomes.items():

@@ -247,7 +247,7 @@ class _Runner:
             inputs.append(Due(CLIENT_ID, test.at_ms + test.wait_ms))
         if unknown := [name for name, _ in test.budgets if name not in self.plan.budgets]:
             return f"policy.yaml has no budget {unknown[0]}"
-        decided = decide(watched(self.plan, look), states, inputs, pace=pace_of(self.plan, test.budgets))
+        decided = decide(watched(self.plan, look), states, inputs, pace=pace_of(self.plan, test))
         outcomes = {outcome: n for (id_, outcome), n in decided.outcomes.items() if id_ == test.rule}
         actions = [action for action in _actions(decided.messages) if action["rule_id"] == test.rule]
         stage, wanted = states[CLIENT_ID].stage, test.expected.stage
