@@ -34,6 +34,54 @@ class PoolModel:
         default_factory=list
     )  # all that the topic advisors ever said: advisor, time, event, says
 
+    tasks: list[Plain] = field(default_factory=list)  # all that room was ever asked for; with `given`, `over`
+
+    def want(self, task: Plain) -> list[Said]:
+        """Room is asked for: request, advisor, priority, time."""
+        answers = self.pass_time(task["time"])
+        before = next((one for one in self.tasks if one["request"] == task["request"]), None)
+        if before is not None:
+            given = before["given"] is not None and not before["over"]
+            return [*answers, (task["request"], before["given"], task["advisor"], "room")] if given else answers
+        self.tasks.append(task | {"since": self.now, "given": None, "over": False})
+        return answers + self._serve_tasks()
+
+    def end(self, request: str, time: int) -> list[Said]:
+        """What room was asked for is over, or not wanted any more."""
+        answers = self.pass_time(time)
+        for one in self.tasks:
+            one["over"] = one["over"] or one["request"] == request
+        return answers + self._serve_tasks()
+
+    def open_tasks(self) -> dict[str, tuple[int, int]]:
+        """Of each advisor how many are open, and wait."""
+        left = [one for one in self.tasks if not one["over"]]
+        return {
+            name: (
+                sum(one["advisor"] == name and one["given"] is not None for one in left),
+                sum(one["advisor"] == name and one["given"] is None for one in left),
+            )
+            for name in {one["advisor"] for one in left}
+        }
+
+    def _serve_tasks(self) -> list[Said]:
+        """Whoever waits for somebody who is there and has room; for whoever is not there, the team has it."""
+        answers, advisors = [], {advisor["name"]: advisor for advisor in self._advisors()}
+        waits = [one for one in self.tasks if one["given"] is None and not one["over"]]
+        for one in sorted(waits, key=lambda one: (one["advisor"], -one["priority"], one["since"], one["request"])):
+            advisor = advisors.get(one["advisor"])
+            if advisor is None or not self._is_there(advisor):
+                one["over"] = True
+                answers.append((one["request"], self.now, one["advisor"], "away"))
+            elif advisor["open_tasks"] is None or self.open_tasks()[one["advisor"]][0] < advisor["open_tasks"]:
+                one["given"] = self.now
+                answers.append((one["request"], self.now, one["advisor"], "room"))
+        return answers
+
+    def _is_there(self, advisor: Plain) -> bool:
+        left = advisor["last_day"] is not None and self._today() > advisor["last_day"]
+        return advisor["present"] and not left and self._leave(advisor) is None
+
     def ask(self, asked: Plain) -> list[Said]:
         answers = self.pass_time(asked["time"])
         name = asked["request"]
@@ -108,6 +156,8 @@ class PoolModel:
             for first, last, _ in advisor["leave"]:
                 yield midnight(first)
                 yield midnight(last) + 86_400_000
+            if advisor["last_day"] is not None:
+                yield midnight(advisor["last_day"]) + 86_400_000
         if self.roster["accept"]:
             yield from (one["by"] for advisor, one in self._held().values() if self._is_open(advisor, one))
 
@@ -121,9 +171,8 @@ class PoolModel:
             for client, (advisor, one) in sorted(self._held().items(), key=lambda item: item[0]):
                 if self._is_open(advisor, one) and one["by"] <= self.now:
                     answers += self._next(client, "not_accepted")
-        return answers + self._try(
-            sorted(self.waiting, key=lambda one: (-one["priority"], one["since"], one["request"]))
-        )
+        answers += self._try(sorted(self.waiting, key=lambda one: (-one["priority"], one["since"], one["request"])))
+        return answers + self._serve_tasks()
 
     def _turn_over(self) -> list[Said]:
         leaves = {a["name"]: self._leave(a) for a in self._advisors()}

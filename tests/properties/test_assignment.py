@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from engine.core.assign import choice, staff, state
+from engine.core.assign import choice, staff, state, tasks
 from engine.core.assign.choice import HANDOVER, ask, pass_on, pass_time, reconsider, release
 from engine.core.assign.roster import Advisor, Assignment, Leave, Pool, Roster, Widening, roster_of
 from engine.core.assign.staff import LEAVE
-from engine.core.assign.state import Entry, Given, PoolState, Waiting, pack, unpack
+from engine.core.assign.state import Entry, Given, PoolState, Task, Waiting, pack, unpack
 from engine.rulefile.source.fields import ALWAYS
 from tests.properties.assignment_model import Plain, PoolModel, Said
 
@@ -34,6 +34,7 @@ def plain_roster(random: Random) -> Plain:
         {
             "name": f"adv-{number}",
             "capacity": random.choice((0, 1, 2, 3, 5, 9)),
+            "open_tasks": random.choice((None, 1, 1, 2, 3)),
             "regions": some(("east", "west")),
             "languages": some(("zh", "en")),
             "tiers": some(("A", "B", "C")),
@@ -64,7 +65,11 @@ def plain_leaves(random: Random, number: int) -> list[tuple[str, str, str | None
 def plain_change(random: Random, number: int, time_ms: int) -> Plain:
     """What a record on the topic advisors says; some come late, some at one time with others."""
     says: Plain = {}
-    for name, values in (("present", (False, False, True, None)), ("capacity", (0, 1, 4, None))):
+    for name, values in (
+        ("present", (False, False, True, None)),
+        ("capacity", (0, 1, 4, None)),
+        ("open_tasks", (0, 2, None)),
+    ):
         if random.random() < 0.4:
             says[name] = random.choice(values)
     if random.random() < 0.1:
@@ -99,6 +104,7 @@ def roster(plain: Plain) -> Roster:
             leave=tuple(Leave(*leave) for leave in a["leave"]),
             last_day=a["last_day"],
             not_for=a["not_for"],
+            open_tasks=a["open_tasks"],
         )
         for a in plain["advisors"]
     ]
@@ -117,6 +123,7 @@ def differences(seed: int, moves: int = 40) -> Iterator[str]:
     model, pool = PoolModel(plain, BASE_MS), PoolState("p", BASE_MS)
     asked: list[tuple[str, str, Plain]] = []
     heard: list[Plain] = []
+    wanted: list[Plain] = []
     for number in range(moves):
         made += random.choice((0, 1, HOUR_MS, 5 * HOUR_MS, 30 * HOUR_MS))
         time_ms = made - random.choice((0, 0, 0, 2 * HOUR_MS))  # a client that is behind
@@ -133,11 +140,25 @@ def differences(seed: int, moves: int = 40) -> Iterator[str]:
                 "said",
                 "said",
                 "said",
+                *("task", "task", "task", "task again", "end", "end"),
                 "time",
                 "roster",
             )
         )
-        if kind == "ask" or not asked:
+        if kind in ("task", "task again") or (kind == "end" and not wanted):
+            about_task = {
+                **{"request": f"t{number}", "advisor": random.choice((*NAMES, "adv-4")), "client": "c"},
+                **{"time": time_ms, "priority": random.choice((10, 50, 50))},
+            }
+            if kind == "task again" and wanted:
+                about_task = random.choice(wanted) | {"time": time_ms}
+            wanted.append(about_task)
+            task = Task(about_task["priority"], about_task["time"], "c", about_task["advisor"])
+            left, right = model.want(about_task), told(choice.want_room(now, pool, about_task["request"], task))
+        elif kind == "end":
+            request = random.choice(wanted)["request"]
+            left, right = model.end(request, time_ms), told(release(now, pool, request, "c", time_ms))
+        elif kind == "ask" or not asked:
             one = {
                 "request": f"r{number}",
                 "client": random.choice(CLIENTS),
@@ -182,8 +203,11 @@ def differences(seed: int, moves: int = 40) -> Iterator[str]:
             left, right = model.change(plain, made), told(reconsider(now, pool, made))
         held, pool = pool, unpack(pack(pool))
         stored = list(held.book.items()) == list(pool.book.items()) and held.answers == pool.answers
+        stored = stored and held.tasks == pool.tasks and held.ended == pool.ended and held.queued == pool.queued
+        tasks_of = {name: (pool.open[name], len(pool.queued.get(name, ()))) for name in {*pool.open, *pool.queued}}
         loads = {advisor: load for advisor, load in pool.loads.items() if load}
-        same = loads == model.loads() and len(pool.queue) == len(model.waiting) and pool.away == model.away
+        same = loads == model.loads() and {n: of for n, of in tasks_of.items() if any(of)} == model.open_tasks()
+        same = same and len(pool.queue) == len(model.waiting) and pool.away == model.away
         if left != right or not same or not stored:
             kept = "" if stored else ", and what is stored is not what the pool holds"
             yield f"seed {seed}, move {number} ({kind}): {left} and {model.loads()}, here {right} and {loads}{kept}"
@@ -238,6 +262,19 @@ def _as_it_came(pool: PoolState, advisor: str, said: Plain, time_ms: int, event:
     return staff.hear(pool, advisor, said, next(_COUNTED), event)
 
 
+def _any_number(roster: Roster, pool: PoolState, advisor: str = "") -> choice.Answers:
+    free = {name: tuple(replace(one, open_tasks=None) for one in of) for name, of in roster.advisors.items()}
+    pool.staff = None
+    answers = _SERVE_TASKS(replace(roster, advisors=free), pool, advisor)
+    pool.staff = None
+    return answers
+
+
+def _as_they_came(pool: PoolState, request: str, task: Task) -> None:
+    _PUT(pool, request, task._replace(priority=0))
+
+
+_SERVE_TASKS, _PUT = tasks.serve, PoolState.put
 _WHY_NOT, _CHOOSE, _ENTER, _COUNTED = choice.why_not, choice.choose, PoolState.enter, count()
 _TURN_OVER = choice._turn_over
 FAULTS: dict[str, tuple[Any, str, Any]] = {
@@ -255,6 +292,11 @@ FAULTS: dict[str, tuple[Any, str, Any]] = {
     "who declined is asked again": (choice, "choose", _as_if_nobody_had_refused),
     "a client that was accepted is taken away": (choice, "accept", lambda roster, pool, *about: []),
     "a client is stored as it first came": (PoolState, "enter", _entered),
+    "tasks are not counted": (tasks, "serve", _any_number),
+    "tasks are served as they came": (PoolState, "put", _as_they_came),
+    "a task that is over is given room again": (PoolState, "end", PoolState.take),
+    "who is away is given tasks": (tasks, "is_away", lambda pool, advisor: False),
+    "nobody sees that who has left has tasks waiting": (tasks, "turns_ms", lambda roster, pool: iter(())),
     "the weight of a tier is not asked": (Roster, "weight", lambda self, tier: 1),
 }
 
