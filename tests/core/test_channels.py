@@ -9,7 +9,8 @@ import pytest
 
 from engine.core.client.sections import pack, unpack
 from engine.core.contract.events import Feedback, Receipt
-from engine.core.decide.path import decide
+from engine.core.decide.path import Due, decide
+from engine.core.pace import Pace
 from engine.core.plan.compile import paused_otherwise
 from engine.core.policy.holding import MAX_WAITING
 from engine.core.rules.occasion import on
@@ -219,6 +220,24 @@ def test_at_night_it_waits_and_an_opening_meanwhile_counts():
         (held,) = (one["match"] for one in told if one["outcome"] == "held")
         ends = [one["outcome"] for one in told if one["match"] == held]
         assert ends == ["held", "no_longer_true" if opened else "sent"]
+
+
+@pytest.mark.parametrize(
+    ("said", "then"),
+    [
+        ("caps: {sms: {at_most: 1, per: week, of: {channel: sms}}}\n", ["cap", "sent"]),
+        ("quiet_hours: {sms: {hours: '11:00-23:00', of: {channel: sms}}}\n", ["quiet_hours", "quiet_hours"]),
+        ("rates: {sms: {at_most: 1, per: hour, of: {channel: sms}}}\n", ["held", "sent"]),
+        ("budgets: {sms: {limit: 5, of: {channel: sms}}}\n", ["held", "held"]),  # until it is answered
+    ],
+)
+def test_what_limits_its_channel_holds_though_the_rule_begins_on_another(said, then):
+    on_sms = THEN | {"then": "{channel: sms, after: 2d}"}
+    desk, pace = desk_with(rule("r", **on_sms), rule("s", **on_sms), said=said), Pace()
+    first = decide(desk.plan, desk.states, [login(at(1))], pace=pace)
+    assert sorted(outcome for _, outcome in first.outcomes.elements()) == ["sent", "sent"]
+    second = decide(desk.plan, desk.states, [Due("c1", at(3) + 1000)], pace=pace)
+    assert sorted(outcome for _, outcome in second.outcomes.elements()) == then
 
 
 def test_a_channel_that_rests_is_passed_over():

@@ -98,6 +98,7 @@ budgets:
   calls: {limit: 5, of: {channel: phone}}
 """
     rules = rule("r", channels="[sms, email]"), rule("gift", channels="[email]", cost="3 CNY")
+    rules += (rule("again", channels="[email]", then="{after: 2d, channel: sms}", expires="9d"),)
     found = [str(one) for one in lint(good(files(policy, *rules))) if one.code in ("L512", "L513")]
     never = "it is never sent there; raise the limit, or make it cheaper"
     assert [one.partition(": ")[2] for one in found] == [
@@ -105,6 +106,7 @@ budgets:
         "staff; name others in of, or remove it",
         f'L513 error: rule "r": costs more by sms than the whole budget sms: {never}',
         f'L513 error: rule "gift": costs more by email than the whole budget sms: {never}',
+        f'L513 error: rule "again": costs more by sms than the whole budget sms: {never}',
     ]
 
 

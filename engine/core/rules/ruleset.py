@@ -195,6 +195,11 @@ class Rule:
     care: Care | None = None  # of what it sends to staff
     cost: int | None = None  # of an action, in fen; None: as its budgets say
 
+    @property
+    def all_channels(self) -> tuple[str, ...]:
+        """Those of the first action, and those on which it is said again."""
+        return tuple(dict.fromkeys((*self.channels, *(self.then.channels if self.then is not None else ()))))
+
     def contact(self, channel: str) -> Contact:
         """What a client would be sent."""
         return Contact(self.id, self.kind, self.contact_class, channel, self.owner, self.tags)
@@ -245,9 +250,8 @@ class RuleSet:
         return self._concerning(rule, "rates", self.policy.rates)
 
     def budgets_on(self, rule: Rule) -> tuple[Budget, ...]:
-        """The budgets that pay for it, also where it is said again on another channel."""
-        further = rule.then.channels if rule.then is not None else ()
-        found = self._concerning(replace(rule, channels=rule.channels + further), "budgets", self.policy.budgets)
+        """The budgets that pay for it."""
+        found = self._concerning(rule, "budgets", self.policy.budgets)
         return tuple(one for one in found if not one.campaigns or rule.campaign in one.campaigns)
 
     def quiet_hours_on(self, rule: Rule) -> tuple[QuietHours, ...]:
@@ -255,10 +259,10 @@ class RuleSet:
         return self._concerning(rule, "quiet_hours", self.policy.quiet_hours)
 
     def _concerning(self, rule: Rule, what: str, limits: tuple[Limit, ...]) -> tuple[Limit, ...]:
-        """Those of one of its channels, unless its class is exempt."""
+        """Those of one of its channels, also of one on which it is said again, unless its class is exempt."""
         if rule.audience != "client" or what in self.policy.class_named(rule.contact_class).exempt:
             return ()
-        return tuple(one for one in limits if any(one.of.meets(rule.contact(channel)) for channel in rule.channels))
+        return tuple(one for one in limits if any(one.of.meets(rule.contact(by)) for by in rule.all_channels))
 
     def asks_zone(self, rule: Rule) -> bool:
         """Whether what the clock says where the client is decides whether it is sent."""
@@ -267,10 +271,8 @@ class RuleSet:
 
     def same_text_s(self, rule: Rule) -> int:
         """For how long what it sends is not sent again as it is."""
-        if rule.audience != "client":
-            return 0
         of_class = self.policy.class_named(rule.contact_class).same_text_s
-        return of_class if rule.same_text_s is None else rule.same_text_s
+        return 0 if rule.audience != "client" else of_class if rule.same_text_s is None else rule.same_text_s
 
     @property
     def texts_s(self) -> Mapping[str, int]:
@@ -308,9 +310,8 @@ class RuleSet:
         held = waits_long or shared or (bool(quiet) and own.when_quiet != "drop")
         resumed = next((of for of in self.resumed if of.rule == rule.id), None)  # what its pause held may still wait
         waits = held or paused or resumed is not None or rule.then is not None
-        to_use = {*rule.channels, *(rule.then.channels if rule.then is not None else ())}
-        rests = any(rest.name in to_use for rest in self.policy.rests)
-        always_agreed = "consent" in own.exempt and set(own.channels or to_use).issuperset(to_use)
+        rests = any(rest.name in rule.all_channels for rest in self.policy.rests)
+        always_agreed = "consent" in own.exempt and not {*rule.all_channels} - {*(own.channels or rule.all_channels)}
         possible = {
             Outcome.EXPIRED: by_itself or waits,
             Outcome.NO_LONGER_TRUE: waits and rule.still,

@@ -68,7 +68,7 @@ def _beyond(rule_set: RuleSet) -> Iterator[tuple[Rule, str, str]]:
     """Rules that cost more than all of a budget, with its name and the channel."""
     for rule in rule_set.rules if rule_set.policy.budgets else ():
         for budget in rule_set.budgets_on(rule):
-            for channel in rule.channels:
+            for channel in rule.all_channels:
                 cost = budget.cost_of(rule.cost, channel) if budget.of.meets(rule.contact(channel)) else None
                 if cost is not None and cost > budget.limit:
                     yield rule, budget.name, channel

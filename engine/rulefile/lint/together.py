@@ -42,7 +42,7 @@ def look(certain: Worlds, findings: Findings) -> None:
         return all(t in worlds and impossible(worlds[t], (rule.when.tree, True)) for t in rule.triggers)
 
     never = {rule.id for rule in rule_set.rules if can_never_hold(rule)}
-    rules = [rule for rule in rule_set.rules if rule.id not in never]
+    rules = [replace(rule, then=None) for rule in rule_set.rules if rule.id not in never]  # of what each says first
     rules_sent = [rule for rule in rules if all(slots(rule_set, cap, rule) for cap in rule_set.caps_on(rule))]
     _used_up(rule_set, rules_sent, worlds, findings)
     _same_priority(certain, rules_sent, worlds, findings)

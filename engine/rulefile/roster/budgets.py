@@ -75,10 +75,9 @@ def check_costs(reader: Reader, root: Any, rule_set: RuleSet) -> None:
     """That somebody says what each action costs which a budget pays for."""
     for budget in rule_set.policy.budgets:
         for rule in rule_set.rules:
-            further = rule.then.channels if rule.then is not None else ()
             unsaid = [
                 channel
-                for channel in (*rule.channels, *further)
+                for channel in rule.all_channels
                 if budget in rule_set.budgets_on(rule)
                 and budget.of.meets(rule.contact(channel))
                 and budget.cost_of(rule.cost, channel) is None

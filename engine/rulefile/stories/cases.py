@@ -122,10 +122,6 @@ def _test(reader: Reader, node: Node, rule: Rule, tiers: Tiers, stages: tuple[st
     )
 
 
-def _channels(rule: Rule) -> tuple[str, ...]:
-    return tuple(dict.fromkeys((*rule.channels, *(rule.then.channels if rule.then is not None else ()))))
-
-
 def read_arm(reader: Reader, given: Node | None) -> Arm:
     """Of every holdout; treated unless said."""
     node = given.entries["arm"][1] if isinstance(given, Mapping) and "arm" in given.entries else None
@@ -177,7 +173,7 @@ def _expected(reader: Reader, node: Node | None, rule: Rule, stages: tuple[str, 
     return Expected(
         "fires",
         reader.integer(said["count"], 1, 1000) if "count" in said else None,
-        (reader.choice(said["channel"], _channels(rule)) or None) if sound and "channel" in said else None,
+        (reader.choice(said["channel"], rule.all_channels) or None) if sound and "channel" in said else None,
         (reader.choice(said["audience"], get_args(Audience)) or None) if "audience" in said else None,
         _parameters(reader, said.get("parameters"), rule) if sound else (),
         stage,
