@@ -187,8 +187,11 @@ class PoolState:
         task = self.take(request)
         self.ended.pop(request, None)
         self.ended[request] = self.now_ms
-        while len(self.ended) > MAX_ANSWERS or self.ended[next(iter(self.ended))] + ANSWERS_KEPT_MS <= self.now_ms:
-            del self.ended[next(iter(self.ended))]
+        while self.ended:
+            oldest = next(iter(self.ended))
+            if len(self.ended) <= MAX_ANSWERS and self.ended[oldest] + ANSWERS_KEPT_MS > self.now_ms:
+                break
+            del self.ended[oldest]
         return task
 
     @property
