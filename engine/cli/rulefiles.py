@@ -36,13 +36,14 @@ _DAY = click.DateTime(["%Y-%m-%d"])
 @commands.command()
 @click.argument("directory", type=PathOf("folder"))
 @click.option("--shipped", is_flag=True, help="begin with all rules that come with Engage, not with one")
+@click.option("--advisors", is_flag=True, help="these, and a small roster of advisors with their pools")
 @JSON
-def init(directory: Path, shipped: bool, as_json: bool) -> None:
+def init(directory: Path, shipped: bool, advisors: bool, as_json: bool) -> None:
     """Begin with rules of your own: DIRECTORY/rules with a tested rule, DIRECTORY/schemas for your editor."""
     from engine.publish import starter
 
     try:
-        written = starter.begin(directory, everything=shipped)
+        written = starter.begin(directory, everything=shipped, advisors=advisors)
     except Refused as error:
         raise click.ClickException(str(error)) from error
     rules = directory / "rules"

@@ -84,14 +84,21 @@ rules:
 }
 
 
-def begin(directory: Path, *, everything: bool) -> list[str]:
-    """Write them; the names of what was written. `everything`: the rules that come with Engage, in place of a few."""
+POOLS: Final = "examples/pools"
+
+
+def begin(directory: Path, *, everything: bool, advisors: bool = False) -> list[str]:
+    """Write them; the names of what was written. `everything`: the rules that come with Engage, in place of a few;
+    `advisors`: those, and a small roster with its pools.
+    """
     if directory.exists() and any(directory.iterdir()):
         raise Refused(f"{directory} exists and is not empty: name a new directory")
     rules = directory / "rules"
     try:
-        if everything:
+        if everything or advisors:
             shutil.copytree(shipped("rules"), rules)
+            for file in sorted(shipped(POOLS).glob("*.yaml")) if advisors else ():
+                shutil.copy(file, rules)
         else:
             rules.mkdir(parents=True)
             for name, text in FILES.items():

@@ -31,11 +31,12 @@ assignment:
     east: {when: client.region == "east", team: wealth, needs: {funds: trades_30d}, widen: [{after: 2h, by: 9}], give_up: 1d}
     rest: {when: client.region == "west", team: research}
 """  # noqa: E501
+COUNTED = "  trades_30d: {source: trades, aggregate: count, window: 30d}\n"
 PLAN = plan_of(
     rule("ask", kind="assignment", audience="team", when="client.days_known >= 0", cooldown="1m"),
     rule("no-room", on="assignment_answers", when="'assignment_answer.outcome == \"no_capacity\"'", kind="task",
          audience="team", parameters="{team: assignment_answer.team}"),
-    features=FEATURES + "  trades_30d: {source: trades, aggregate: count, window: 30d}\n",
+    features=FEATURES + COUNTED,
     others=(("advisors.yaml", ADVISORS), ("assignment.yaml", ASSIGNMENT_YAML)),
 )  # fmt: skip
 
@@ -202,6 +203,27 @@ def test_of_many_who_wait_for_the_same_one_is_looked_at(monkeypatch: pytest.Monk
     assert [given.advisor for _, given in answers] == ["ann", "bob", "ann", "bob"]
     assert looks < 44 + 4 + 2 * 44
     assert len(choice.pass_time(roster, pool, asked + DAY_MS)) == 40
+
+
+def test_a_pool_that_is_renamed_keeps_its_clients_and_answers_who_waits() -> None:
+    pool = PoolState("east", at(0))
+    for number in range(5):
+        choice.ask(PLAN.pools.roster, pool, Waiting(50, at(0), f"r{number}", f"c{number}", None, "east", "zh", ()))
+    assert ({of.advisor for of in pool.book.values()}, len(pool.book), len(pool.queue)) == ({"ann", "bob"}, 4, 1)
+    others = (
+        ("advisors.yaml", ADVISORS.replace("pool: east", "pool: coast")),
+        ("assignment.yaml", ASSIGNMENT_YAML.replace("east:", "coast:")),
+    )
+    renamed = plan_of(rule("ask", kind="assignment", audience="team"), others=others, features=FEATURES + COUNTED)
+    book, loads = dict(pool.book), dict(pool.loads)
+    said = choice.reconsider(renamed.pools.roster, pool, at(1))
+    assert [(request, given.client, given.advisor) for request, given in said] == [("r4", "c4", "")]
+    assert (pool.book, dict(pool.loads), pool.queue) == (book, loads, [])
+    coast = PoolState("coast", at(1))  # brings nobody along
+    asked = Waiting(50, at(1), "r5", "c4", None, "east", "zh", ())
+    assert choice.ask(renamed.pools.roster, coast, asked)[0][1].advisor == "ann"
+    choice.release(renamed.pools.roster, pool, "r0", "c0", at(2))  # by whom the new pool gave somebody
+    assert set(pool.book) == {"c1", "c2", "c3"}
 
 
 def test_a_client_of_before_has_asked_for_nobody():

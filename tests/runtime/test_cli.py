@@ -174,6 +174,19 @@ def test_init_with_all_shipped_rules(tmp_path):
     assert engage("diff", RULES, str(tmp_path / "firm/rules")).exit_code == 0
 
 
+def test_init_with_advisors(tmp_path):
+    firm = tmp_path / "firm"
+    found = json.loads(engage("init", str(firm), "--advisors", "--json").stdout)
+    assert str(firm / "rules/advisors.yaml") in found["files"]
+    rules = str(firm / "rules")
+    for command in (["check", rules], ["test", rules]):
+        assert engage(*command).exit_code == 0, command
+    for name in ("advisors", "assignment", "pools"):
+        file = firm / f"rules/{name}.yaml"
+        schema = file.read_text().partition("$schema=")[2].partition("\n")[0]
+        assert (file.parent / schema).is_file()
+
+
 # -- check ----------------------------------------------------------------------------------------
 
 

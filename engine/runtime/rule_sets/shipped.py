@@ -1,4 +1,5 @@
-"""Where the rules and schemas that come with Engage are: in a checkout beside the package, in an installation with it.
+"""Where the rules, schemas and examples that come with Engage are: in a checkout beside the package, in an installation
+with it.
 
 Enters: a folder's name. Leaves: its path.
 """
@@ -12,7 +13,9 @@ _CHECKOUT = Path(__file__).parents[3]
 
 
 def shipped(folder: str) -> Path:
-    """The folder `rules` or `schemas`; that of a checkout where none is installed, whether it exists or not."""
+    """The folder `rules`, `schemas` or `examples/pools`; that of a checkout where none is installed, if it is there
+    or not.
+    """
     if (_CHECKOUT / folder).is_dir() and (_CHECKOUT / "pyproject.toml").exists():
         return _CHECKOUT / folder
     try:
