@@ -27,7 +27,7 @@ COSTS: Final = {
     "contact": {"sms": 5, "app_push": 1, "wechat": 2, "email": 1},
     "push": {"app_push": 1},
 }
-LIMITS: Final = (("1.20 CNY", 40), ("0.60 CNY", 90), ("2.00 CNY", 60))
+LIMITS: Final = (("0.40 CNY", 15), ("0.20 CNY", 40), ("0.90 CNY", 25))
 _YAML: Final = """\
 budgets:
   contact: {{limit: {}, per: month, of: {{channel: [sms, app_push, wechat, email]}}, cost: {{{}}}}}
