@@ -27,6 +27,7 @@ from engine.core.plan.matching import Matcher
 from engine.core.policy import holding
 from engine.core.policy.gates import Hold, Send, Suppress, Verdict, judge
 from engine.core.policy.match import FOLLOWS, NOT_KNOWN, Match
+from engine.core.policy.rates import Funds, Payment, payments, told_of
 from engine.core.rules.names import PERSONAL
 from engine.core.rules.occasion import Becomes, Sequence, Silence, Trigger, Unanswered
 from engine.core.rules.ruleset import Rule
@@ -84,15 +85,17 @@ class Explanation:
     told: tuple[tuple[str, Any], ...]  # the numbers of what would stop it
     decided: str  # by whom and why, if staff or the client stop it
     short: tuple[str, ...]  # the features it reads of which a part of the past is not known, and how much is
+    paid: tuple[Payment, ...]  # by budgets, where they were asked and nothing else stops it
     standing: str  # what the rule waits for, or has seen, when that is not an event alone
     open: tuple[str, ...]  # the names of an event that is not given, when the answer depends on them
 
 
 class Explainer:
-    """Explains rules of one plan; keeps what it compiles."""
+    """Explains rules of one plan; keeps what it compiles. Without `funds` budgets are not asked."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, funds: Funds | None = None) -> None:
         self.plan = plan
+        self.funds = funds
         self._parts: dict[tuple[str, Trigger], Part] = {}
         self._flippers: dict[tuple[str, Trigger], Flipper] = {}
         self._by_id: dict[Trigger, dict[str, CompiledRule]] = {}
@@ -125,7 +128,7 @@ class Explainer:
         open_names = frozenset(n for n in flipper.names if lacking and scope[n].of != "client")
         term = _term(self.part(rule, trigger), client, event, move, open_names)
         compiled = self._compiled(trigger)[rule.id]
-        verdict = judge(self.plan, client, Match(compiled, event, move))
+        verdict, paid = self._judged(client, Match(compiled, event, move))
         audience, owner, _ = whose(self.plan, rule, client)
         return Explanation(
             rule=rule,
@@ -146,6 +149,7 @@ class Explainer:
                 for name, _ in compiled.why_names
                 if (reach := self.plan.reaches.get(name)) is not None and not reach.is_known(client)
             ),
+            paid=paid,
             standing="; ".join(
                 filter(
                     None,
@@ -159,6 +163,18 @@ class Explainer:
             ),
             open=tuple(dict.fromkeys(_asked(self.part(rule, trigger), term, open_names))),
         )
+
+    def _judged(self, client: ClientState, match: Match) -> tuple[Verdict, tuple[Payment, ...]]:
+        verdict = judge(self.plan, client, match)
+        if self.funds is None or not isinstance(verdict, Send) or not match.compiled.budgets:
+            return verdict, ()
+        paid = payments(match, verdict.channel, self.funds, client.now_ms)
+        short = next((one for one in paid if not one.is_covered), None)
+        if short is not None:
+            until_ms = short.until_ms if short.until_ms < NEVER_MS else None
+            told = told_of(short.budget, short.period)
+            verdict = Suppress(verdict.channel, Outcome.NO_BUDGET, until_ms, told)
+        return verdict, paid
 
 
 def _known(reach: Reach, client: ClientState) -> str:

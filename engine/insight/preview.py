@@ -2,29 +2,32 @@
 
 Enters: a plan, a client's state, until when. Leaves: a Preview; lines of text, or plain values; where the client stands
 in a journey.
-Holds: no event comes. What all clients share is not asked: rates, budgets and the breaker.
+Holds: no event comes. Rates and the breaker, which all clients share, are not asked; budgets are where it is known what
+is left of them, as if nobody else spent any.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from engine.core.client.items import BEGAN_MS, ENDED, ENTERED_MS, JOURNEY, STANDS, journey
 from engine.core.client.state import ClientState
 from engine.core.contract.events import parse_time_ms
-from engine.core.contract.message import rfc3339
+from engine.core.contract.message import cny, rfc3339
 from engine.core.contract.outbound import DECISIONS, TIER_CHANGES, Outcome
-from engine.core.contract.topics import REQUESTS
+from engine.core.contract.topics import OWN
 from engine.core.decide.journeys import over
-from engine.core.decide.path import Decided, Sweep, decide
+from engine.core.decide.path import Decided
 from engine.core.decide.timeline import Timeline
 from engine.core.firm_time import NEVER_MS
 from engine.core.plan.compile import Plan
+from engine.core.policy.rates import Funds
 from engine.core.rules.occasion import BEGINS, JourneyStep, Waits
+from engine.core.rules.policy import Budget, Fen
 from engine.core.rules.ruleset import Rule
 from engine.insight.decisions import why
 from engine.insight.values import ZONE, firm_time
@@ -45,17 +48,22 @@ class Preview:
     is_whole: bool = True
     steps: list[tuple[str, dict[str, Any]]] = field(default_factory=list)  # topic, record
     outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)  # (rule, outcome), unpublished ones too
+    budgets: Mapping[str, Budget] | None = None  # by name, where they are asked
+    spent: Counter[str] = field(default_factory=Counter)  # of each budget: fen, or a number of actions
 
 
-def preview(plan: Plan, client: ClientState, from_ms: int, until_ms: int) -> Preview:
+def preview(plan: Plan, client: ClientState, from_ms: int, until_ms: int, funds: Funds | None = None) -> Preview:
     """The client is changed. At `from_ms` it is evaluated as after a publication, so that rules which are not active
     yet show what they would do at once.
     """
     titles = {rule.id: rule.title for rule in plan.rule_set.rules}
-    found = Preview(client.client_id, max(from_ms, client.now_ms), until_ms, titles)
+    found = Preview(
+        client.client_id, max(from_ms, client.now_ms), until_ms, titles, budgets=plan.budgets if funds else None
+    )
     states = {client.client_id: client}
-    _note(found, decide(plan, states, [Sweep(client.client_id, found.from_ms)]))
-    timeline = Timeline(plan, states)
+    timeline = Timeline(plan, states, funds=funds)
+    for decided in timeline.sweep(client.client_id, found.from_ms):
+        _note(found, decided)
     for number, decided in enumerate(timeline.reach(until_ms), 1):
         _note(found, decided)
         if number == MAX_TIMERS and states[client.client_id].due_ms <= until_ms:
@@ -65,9 +73,12 @@ def preview(plan: Plan, client: ClientState, from_ms: int, until_ms: int) -> Pre
 
 
 def _note(found: Preview, decided: Decided) -> None:
+    for (what, *names), amount in decided.counts.items():
+        if what == "budget_spent":
+            found.spent[names[0]] += amount
     found.outcomes.update((rule_id, str(outcome)) for rule_id, outcome in decided.outcomes.elements())
     for message in decided.messages:
-        if message.topic in REQUESTS:
+        if message.topic in OWN:
             continue  # who would be found depends on other clients
         record = json.loads(message.value or b"{}")
         if message.topic != DECISIONS or record["outcome"] != Outcome.SENT:
@@ -93,7 +104,21 @@ def lines(found: Preview) -> Iterator[str]:
         in_all[outcome] += times
     told = ", ".join(f"{times} {outcome}" for outcome, times in sorted(in_all.items()))
     yield f"in all: {told or 'no rule matches'}"
-    yield "not asked: rates, budgets and the breaker, which depend on other clients"
+    if found.budgets is None:
+        yield "not asked: rates, budgets and the breaker, which depend on other clients"
+        return
+    for name, amount in _spent(found, found.budgets):
+        budget, period = found.budgets[name], f"a {found.budgets[name].per}" if found.budgets[name].per else "in all"
+        limit = f"{cny(budget.limit)} CNY" if isinstance(budget.limit, Fen) else f"{budget.limit:,}"
+        yield f"of budget {name} ({limit} {period}) it spends {amount}{' CNY' if isinstance(amount, str) else ''}"
+    asked = "; budgets are, as if nobody else spent any" if found.budgets else ""
+    yield f"not asked: rates and the breaker, which depend on other clients{asked}"
+
+
+def _spent(found: Preview, budgets: Mapping[str, Budget]) -> Iterator[tuple[str, str | int]]:
+    """Of each budget: CNY as a decimal text, or a number of actions."""
+    for name, budget in budgets.items():
+        yield name, cny(found.spent[name]) if isinstance(budget.limit, Fen) else found.spent[name]
 
 
 def _said(found: Preview, topic: str, record: dict[str, Any]) -> str:
@@ -126,6 +151,7 @@ def as_json(found: Preview) -> dict[str, Any]:
         "from": rfc3339(found.from_ms),
         "until": rfc3339(found.until_ms),
         "is_whole": found.is_whole,
+        "spent": None if found.budgets is None else dict(_spent(found, found.budgets)),
         "steps": [
             {"topic": topic, "record": record, "why": (why(record) or None) if topic == DECISIONS else None}
             for topic, record in found.steps

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from engine.core.contract.message import rfc3339
+from engine.core.contract.message import cny, rfc3339
 from engine.core.contract.outbound import Outcome
+from engine.core.language.types import MONEY, number
+from engine.core.policy.rates import Payment
+from engine.core.rules.policy import Fen
 from engine.insight.explain import Explanation, Term, Value, failing
-from engine.insight.values import firm_time
+from engine.insight.values import firm_time, shown
 
 WIDTH: Final = 64  # of a term's column
 MAX_FLIPS: Final = 4
@@ -25,6 +28,7 @@ def in_full(explanation: Explanation, with_flips: bool = True) -> Iterator[str]:
     if with_flips:
         yield from flip_lines(explanation)
     yield f"contact policy: {policy(explanation)}"
+    yield from (f"  {paid(one)}" for one in explanation.paid)
 
 
 def term_lines(term: Term, indent: str = "  ") -> Iterator[str]:
@@ -120,10 +124,31 @@ def policy(explanation: Explanation) -> str:
             return f"would stop it: the client has had the same text{_numbers(explanation)}{_until(explanation)}"
         case Outcome.NOT_ENTERED:
             return f"would not let it begin{_numbers(explanation)}{_until(explanation) if explanation.until_ms else ''}"
+        case Outcome.NO_BUDGET:
+            return f"would stop it: nothing is left of what pays for it{_numbers(explanation)}{_until(explanation)}"
         case Outcome.HOLDOUT:
             return f"would stop it: the client is held out{_numbers(explanation)}"
         case _:
             return "would stop it: the client has had the day's contacts (daily cap)"
+
+
+def paid(one: Payment) -> str:
+    """What an action costs a budget, and what is left of it."""
+
+    def amount(value: int) -> str:
+        return shown(value, number(MONEY)) if isinstance(one.budget.limit, Fen) else f"{value:,}"
+
+    said = f"budget {one.budget.name} ({one.period}): {amount(one.cost)}; {amount(one.granted)} of "
+    said += f"{amount(int(one.budget.limit))} are granted; this client's partition has spent {amount(one.spent)}, "
+    return f"{said}and has {amount(one.left)} left"
+
+
+def _paid_json(one: Payment) -> dict[str, Any]:
+    amounts = {"cost": one.cost, "limit": int(one.budget.limit), "granted": one.granted}
+    amounts |= {"spent": one.spent, "left": one.left}
+    is_money = isinstance(one.budget.limit, Fen)
+    told = {name: cny(value) if is_money else value for name, value in amounts.items()}
+    return {"budget": one.budget.name, "period": one.period} | told
 
 
 def _until(explanation: Explanation) -> str:
@@ -188,6 +213,7 @@ def as_json(explanation: Explanation) -> dict[str, Any]:
         "cooldown_until": until if explanation.stopped is Outcome.COOLDOWN else None,
         "until": until,
         "decided": explanation.decided or None,
+        "budgets": [_paid_json(one) for one in explanation.paid],
     }
 
 

@@ -25,6 +25,7 @@ from engine.core.decide.path import Due, Input, decide
 from engine.core.decide.timeline import Timeline
 from engine.core.firm_time import DAY_MS, NEVER_MS
 from engine.core.plan.compile import Plan, compile_rule_set
+from engine.core.policy.rates import Funds
 from engine.core.reading.decode import Taken, kind_of
 from engine.core.rules.occasion import Trigger
 from engine.core.rules.ruleset import Rule
@@ -47,6 +48,7 @@ from engine.runtime.partitioning import partitioner
 from engine.runtime.protocol.records import Inbound, by_neighbours
 from engine.runtime.protocol.writes import STATE_FIELD
 from engine.runtime.redis.errors import redis_errors
+from engine.runtime.redis.funds import funds_for
 from engine.runtime.redis.keys import client_key
 from engine.runtime.redis.pins import pinned_partitions
 from engine.runtime.redis.reading import refuse_gone
@@ -114,9 +116,10 @@ async def account(
             raise Refused(f"{records}: no record of a client {client_id}{until}")
         return found
     packed = await _stored(settings, clients, client_id, snapshot)
+    funds = await _funds(settings, clients, plan, client_id) if snapshot is None else None
     if at_ms is None and snapshot is None:  # a live client is asked about now
         at_ms = max(clients.wall_ms(), unpack(plan.layout, packed).now_ms)
-    return account_of(plan, packed, at_ms, event)
+    return account_of(plan, packed, at_ms, event, funds)
 
 
 async def decided(
@@ -143,7 +146,8 @@ async def foreseen(settings: Settings, clients: Clients, client_id: str, days: f
     plan = await plan_in_use(settings, clients)
     client = unpack(plan.layout, await _stored(settings, clients, client_id, snapshot))
     from_ms = client.now_ms if snapshot is not None else max(clients.wall_ms(), client.now_ms)
-    return preview(plan, client, from_ms, from_ms + round(days * DAY_MS))
+    funds = await _funds(settings, clients, plan, client_id) if snapshot is None else None
+    return preview(plan, client, from_ms, from_ms + round(days * DAY_MS), funds)
 
 
 async def told_since(
@@ -219,6 +223,14 @@ async def _stored(settings: Settings, clients: Clients, client_id: str, snapshot
     return packed
 
 
+async def _funds(settings: Settings, clients: Clients, plan: Plan, client_id: str) -> Funds | None:
+    """What is left of budgets now; None where the rules have none."""
+    if not plan.budgets:
+        return None
+    async with clients.redis(settings) as redis:
+        return await funds_for(redis, settings, plan, client_id)
+
+
 async def from_redis(redis: AnyRedis, app_id: str, client_id: str) -> bytes | None:
     partition = partitioner(await pinned_partitions(redis, app_id))(client_id.encode())
     key = client_key(app_id, partition, client_id)
@@ -237,15 +249,17 @@ def from_snapshot(path: Path, client_id: str) -> bytes | None:
     return found
 
 
-def account_of(plan: Plan, packed: bytes, at_ms: int | None, event_text: str | None) -> Account:
+def account_of(
+    plan: Plan, packed: bytes, at_ms: int | None, event_text: str | None, funds: Funds | None = None
+) -> Account:
     """A client by its stored state, at a later time if given, and with an event then."""
     client = unpack(plan.layout, packed)
     been = frozenset(map(tuple, client.recent))
     happened = _go_on(plan, client, at_ms) if at_ms is not None else []
     if event_text is None:
-        return _account(plan, client, _as_it_is(plan, client), happened, been)
+        return _account(plan, client, _as_it_is(plan, client, funds), happened, been)
     inputs = [_event(plan, client, event_text)]
-    seen = _watch(plan, {client.client_id: client}, inputs, client.client_id)
+    seen = _watch(plan, {client.client_id: client}, inputs, client.client_id, funds=funds)
     return replace(_account(plan, client, seen, happened, been), imagined=True)
 
 
@@ -281,7 +295,12 @@ def _account(plan: Plan, client: ClientState, seen: list[Seen], happened: list[s
 
 
 def _watch(
-    plan: Plan, states: dict[str, ClientState], inputs: list[Input], client_id: str, at_ms: int | None = None
+    plan: Plan,
+    states: dict[str, ClientState],
+    inputs: list[Input],
+    client_id: str,
+    at_ms: int | None = None,
+    funds: Funds | None = None,
 ) -> list[Seen]:
     """Every rule as it was last evaluated while the inputs were decided, and as it is after them, at the time asked
     for.
@@ -289,7 +308,7 @@ def _watch(
     before = {id_: pack(plan.layout, client) for id_, client in states.items()}
     looks: Counter[Trigger] = Counter()  # how often each trigger was evaluated: only the last time is explained
     decide(watched(plan, lambda trigger, *_: looks.update((trigger,))), states, inputs)
-    explainer, found = Explainer(plan), dict[str, Explanation]()
+    explainer, found = Explainer(plan, funds), dict[str, Explanation]()
     passed: Counter[Trigger] = Counter()
 
     def look(trigger: Trigger, client: ClientState, event: Any, move: Any) -> None:
@@ -307,22 +326,24 @@ def _watch(
             outcomes[rule_id, again[client_id].now_ms] = Outcome(outcome)
     if at_ms is not None:
         states[client_id].advance(plan.layout, at_ms)
-    now = {seen.rule.id: seen for seen in _as_it_is(plan, states[client_id])}
+    now = {seen.rule.id: seen for seen in _as_it_is(plan, states[client_id], funds)}
     rows = []
     for rule in plan.rule_set.rules:
         seen = now[rule.id]
         if rule.id in found:
             explanation = found[rule.id]
             became = outcomes.get((rule.id, explanation.now_ms))
+            if became is Outcome.SENT and explanation.stopped is Outcome.NO_BUDGET:  # which nobody asked meanwhile
+                became = Outcome.NO_BUDGET
             then = seen.explanation if at_ms is not None and at_ms > explanation.now_ms else None
             seen = Seen(rule, explanation, True, became, seen.coming, then)
         rows.append(seen)
     return rows
 
 
-def _as_it_is(plan: Plan, client: ClientState) -> list[Seen]:
+def _as_it_is(plan: Plan, client: ClientState, funds: Funds | None) -> list[Seen]:
     """Every rule now, without an event, and what time alone will change."""
-    explainer, coming = Explainer(plan), _coming(plan, client)
+    explainer, coming = Explainer(plan, funds), _coming(plan, client)
     return [
         Seen(rule, explainer.explain(rule, rule.triggers[0], client, None, None), False, None, coming.get(rule.id))
         for rule in plan.rule_set.rules

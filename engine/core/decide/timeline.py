@@ -17,31 +17,52 @@ from engine.core.assign.budgets import BudgetState
 from engine.core.assign.state import PoolState
 from engine.core.client.state import ClientState
 from engine.core.contract.events import Event
+from engine.core.contract.granting import BUDGET
 from engine.core.contract.message import Message
 from engine.core.contract.topics import ADVISORS, ASSIGNMENT_REQUESTS, BUDGET_REQUESTS, TOPICS
 from engine.core.decide import pools
-from engine.core.decide.path import Decided, Due, Input, decide
+from engine.core.decide.path import Decided, Due, Input, Sweep, decide
 from engine.core.firm_time import NEVER_MS
 from engine.core.pace import Pace
 from engine.core.plan.compile import Plan
+from engine.core.policy.rates import Funds
 
 
 class Timeline:
-    """The clients of one plan, and a queue of when they are due. Without `pools` nobody answers what they ask for,
-    and budgets are not asked.
+    """The clients of one plan, and a queue of when they are due. Without `pools` nobody answers what they ask for. With
+    neither pools nor `funds`, which is what is known of budgets at the beginning, no budget is asked.
     """
 
     def __init__(
-        self, plan: Plan, states: MutableMapping[str, ClientState], pools: dict[str, PoolState] | None = None
+        self,
+        plan: Plan,
+        states: MutableMapping[str, ClientState],
+        pools: dict[str, PoolState] | None = None,
+        funds: Funds | None = None,
     ) -> None:
         self.plan = plan
         self.states = states
         self.pools = pools
         self.budgets: dict[str, BudgetState] = {}
-        self._pace = Pace(asks_rates=False) if pools is not None else None
+        self._pace = Pace(asks_rates=False) if pools is not None or funds is not None else None
+        if funds is not None and self._pace is not None:
+            self._begin(funds, self._pace)
         self.reached_ms = 0
         self._queue = [(client.due_ms, False, client_id) for client_id, client in states.items()]  # and whether a pool
         heapq.heapify(self._queue)
+
+    def _begin(self, funds: Funds, pace: Pace) -> None:
+        """What had been asked for is asked for again."""
+        for name in funds.pace.budgets():
+            block = funds.pace.block(name)
+            pace.keep(name, block._replace(request="", late=()) if block is not None else None)
+        for name, granted in funds.granted.items():
+            budget = self.budgets[BUDGET + name] = BudgetState(BUDGET + name, 0)
+            budget.periods.update(granted)
+
+    def sweep(self, client_id: str, at_ms: int) -> Iterator[Decided]:
+        """Evaluate a client as after a publication."""
+        yield from self._settled(self._decided(Sweep(client_id, at_ms)))
 
     def take(self, topic: str, event: Event) -> Iterator[Decided]:
         """What fell due before the event, then the event."""
@@ -65,10 +86,10 @@ class Timeline:
         while waiting:
             decided = waiting.popleft()
             yield decided
-            if self.pools is None:
+            if self._pace is None:
                 continue
             for message in decided.messages:
-                if message.topic == ASSIGNMENT_REQUESTS.name:
+                if message.topic == ASSIGNMENT_REQUESTS.name and self.pools is not None:
                     waiting.append(self._asked(ASSIGNMENT_REQUESTS.validate(message.value)))
                 elif message.topic == BUDGET_REQUESTS.name:
                     wanted: Any = BUDGET_REQUESTS.validate(message.value)

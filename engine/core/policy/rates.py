@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
@@ -98,6 +98,51 @@ def period_of(budget: Budget, now_ms: int) -> tuple[str, int]:
     return f"{budget.per}:{date_of_day(day_of(begin_ms)).isoformat()}", until_ms
 
 
+class Funds(NamedTuple):
+    """What is known of budgets outside of a decision: what the client's partition has of each, and what was granted."""
+
+    pace: Pace
+    granted: Mapping[str, Mapping[str, int]]  # to all partitions and not given back: budget -> period -> how much
+
+
+class Payment(NamedTuple):
+    """What an action costs a budget, and what is left of that. Amounts are fen, or a number of actions."""
+
+    budget: Budget
+    cost: int
+    period: str
+    until_ms: int  # when the period ends
+    granted: int  # to all partitions in the period, and not given back
+    spent: int  # of that by the client's partition
+    left: int  # and what it still has
+
+    @property
+    def is_covered(self) -> bool:
+        """Whether it is paid for as soon as the budget has answered, if nobody else asks meanwhile."""
+        return self.cost <= self.left + max(int(self.budget.limit) - self.granted, 0)
+
+
+def payments(match: Match, channel: str, funds: Funds, now_ms: int) -> tuple[Payment, ...]:
+    """From each budget that pays for the action there. Changes nothing."""
+    rule, found = match.compiled.rule, []
+    for budget in match.compiled.budgets:
+        if not budget.of.meets(rule.contact(channel)):
+            continue
+        period, until_ms = period_of(budget, now_ms)
+        block = funds.pace.block(budget.name)
+        spent, left = (block.spent, block.left) if block is not None and block.period == period else (0, 0)
+        granted = funds.granted.get(budget.name, {}).get(period, 0)
+        cost = int(budget.cost_of(rule.cost, channel) or 0)
+        found.append(Payment(budget, cost, period, until_ms, granted, spent, left))
+    return tuple(found)
+
+
+def told_of(budget: Budget, period: str) -> Told:
+    """The numbers of what it stops, or holds."""
+    limit = cny(budget.limit) if isinstance(budget.limit, Fen) else str(budget.limit)
+    return ("budget", budget.name), ("limit", limit), ("period", period)
+
+
 def _ask(
     pace: Pace, client: ClientState, budget: Budget, cost: int, now_ms: int, messages: list[Message]
 ) -> Block | None:
@@ -124,8 +169,7 @@ def _stopped(
     client: ClientState, match: Match, sent: Send, budget: Budget, block: Block, now_ms: int
 ) -> Hold | Suppress:
     """It waits for an answer, at most until it expires; where nothing is left it is not sent."""
-    limit = cny(budget.limit) if isinstance(budget.limit, Fen) else str(budget.limit)
-    told: Told = (("budget", budget.name), ("limit", limit), ("period", block.period))
+    told = told_of(budget, block.period)
     if not block.request:
         return Suppress(sent.channel, Outcome.NO_BUDGET, block.until_ms if block.until_ms < NEVER_MS else None, told)
     wait_ms = min(max(now_ms - block.asked_ms, FIRST_MS), LONGEST_MS)
