@@ -64,7 +64,9 @@ class JourneyAudit:
     ) -> Iterator[str]:
         """`left`: it was counted that the client left a journey whose step is gone."""
         way, told = way_of(plan), [json.loads(m.value) for m in messages if m.topic == "tasks" and m.value]
-        acts = [(one["rule_id"], _ms(one["time"])) for one in told if one.get("rule_id", "").startswith("trader/")]
+        told = [one for one in told if one.get("rule_id", "").startswith("trader/")]
+        acts = [(one["rule_id"], _ms(one["time"])) for one in told]
+        led_on = any(one["cause"]["type"] == "logins" for one in told)
         topic, event = item if isinstance(item, tuple) else ("", None)
         client_id = event.client_id if event is not None else item.client_id
         if topic == "corrections":
@@ -85,7 +87,8 @@ class JourneyAudit:
             yield f"{client_id}: left a journey at {place.step!r}, which is there"
         if sure or acts or left:
             self.looked[client_id] = plan.rule_set.digest
-        expected = self._go(way, place, topic, event, stood_ms, now_ms, [time for _, time in acts], sure or left, known)
+        done = [time for _, time in acts]
+        expected = self._go(way, place, topic, event, stood_ms, now_ms, done, sure or left, known, led_on)
         if [rule for rule, _ in acts] != [f"trader/{step}" for step, _, _ in expected]:
             yield f"{client_id}: a journey did {acts}, not {expected}"
         elif not all(low <= time <= high for (_, time), (_, low, high) in zip(acts, expected, strict=True)):
@@ -102,9 +105,10 @@ class JourneyAudit:
         done: list[int],
         sure: bool,
         known: bool,
+        led_on: bool,
     ) -> list[tuple[str, int, int]]:
         """The steps that act, each with when, not before and not after. `sure`: the client was looked at by these
-        rules; `known`: and was before.
+        rules; `known`: and was before; `led_on`: a step acted because of the login.
         """
         expected: list[tuple[str, int, int]] = []
         while place.step:
@@ -129,7 +133,9 @@ class JourneyAudit:
                 else:
                     place.step, place.ended = "", (low, high)
                 continue
-            if place.step == way.look and topic == "logins" and event.success and event.time >= place.entered[0]:
+            # a login that found a wait over, since rules made that shorter, led on from there: it has been heard
+            heard = topic == "logins" and event.success and not led_on
+            if place.step == way.look and heard and event.time >= place.entered[0]:
                 place.step, place.ended = "", (now, now)
             break
         if way is not None and topic == "trades" and event.amount_fen >= way.least_fen and not place.step:
