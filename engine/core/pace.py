@@ -58,5 +58,5 @@ class Pace:
             self.kept.pop(_BLOCK + budget, None)
 
     def budgets(self) -> Iterator[str]:
-        """Those of which it has a block, or had one."""
-        return (name.removeprefix(_BLOCK) for name in list(self.kept) if name.startswith(_BLOCK))
+        """Those of which it has a block, or had one; by name, since a position that is read has that order, too."""
+        return (name.removeprefix(_BLOCK) for name in sorted(self.kept) if name.startswith(_BLOCK))

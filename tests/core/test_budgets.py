@@ -20,6 +20,7 @@ from engine.core.decide.timeline import Timeline
 from engine.core.firm_time import DAY_MS, HOUR_MS, NEVER_MS
 from engine.core.pace import Block, Pace
 from engine.core.plan.compile import Plan
+from engine.core.policy import rates
 from engine.core.policy.rates import AGAIN_MS, FIRST_MS
 from engine.processors.assignment import ASSIGNMENT
 from tests.core.making import at, login, plan_of, profile, rule
@@ -271,6 +272,21 @@ def test_a_budget_that_the_rules_drop_is_given_back_and_forgotten():
     assert firm.granted() == 5
     assert firm.paces[0].kept == {}
     assert len(firm.sent) == 2
+
+
+def test_what_is_given_back_is_in_one_order_whether_the_position_was_read_or_grew():
+    """A position that was read has its keys sorted; the replay of a ledger goes on from what grew."""
+    first = [
+        (name, Block("2026-01", at(1), 100, left=3, last=f"{name}-1", asked=("c1", 5, 1))) for name in ("push", "all")
+    ]
+    told = []
+    for blocks in (first, first[::-1]):
+        pace = Pace()
+        for name, block in blocks:
+            pace.keep(name, block)
+        told.append(rates.settle({}, pace, at(0)))
+    assert told[0] == told[1]
+    assert len(told[0]) == 2
 
 
 def test_costs_by_channel_by_the_rule_and_by_number():
