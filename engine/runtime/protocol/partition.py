@@ -190,9 +190,9 @@ class Partition(Generic[Plan, State, Input]):
         cursor, client_ids = await self._store.clients(cursor, limit)
         new = [client_id for client_id in client_ids if client_id not in self._cache]
         await self._load(client_ids)
-        before = len(self._unit.messages)
+        paced = dict(self._pace.kept)
         changed = self._decide([self._processor.sweep(key, time_ms) for key in client_ids], decided_ms)
-        if changed or cursor == 0 or len(self._unit.messages) > before:  # of no client: a budget is given back
+        if changed or cursor == 0 or self._pace.kept != paced:  # of no client: a budget is given back
             self._unit.steps.append(Step({}, time_ms, swept=tuple(changed), decided_ms=decided_ms))
             self._unit.swept = digest if cursor == 0 else None
             await self.commit("sweep")
