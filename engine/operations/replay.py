@@ -317,6 +317,8 @@ class PartitionReplay(Generic[Plan, State, Input]):
 
     async def _decide(self, step: Step, plan: Plan) -> list[Message]:
         processor, decode = self._processor, partial(self._processor.decode, plan)
+        if step.backfilled:  # nothing was decided: no budget was given back either
+            return []
         if woken := step.woken(processor):
             return self.states.decide(woken, (*step.due, *step.swept), step.decided_ms)
         messages: list[Message] = []

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 
 import pytest
 from structlog.testing import capture_logs
 
 from engine.core.client.sections import pack
+from engine.core.firm_time import HOUR_MS
 from engine.core.plan.compile import Plan
+from engine.operations.replay import PartitionReplay, Replayed
 from engine.processors.engagement import ENGAGEMENT
 from engine.runtime.errors import Unavailable
 from engine.runtime.protocol.ledger import Step, decode_unit
 from engine.runtime.protocol.partition import Partition
-from tests.core.making import Desk, at, login, plan_of, rule
+from tests.core.making import Desk, at, login, plan_of, profile, rule
 from tests.memory import AFTER, BEFORE
-from tests.runtime.driving import Bench, all_batches, next_batch, topics_of
+from tests.runtime.driving import Bench, Recorded, all_batches, next_batch, topics_of
 
 TEAM = {"audience": "team", "kind": "task", "cooldown": "1m"}
 QUIET = plan_of(rule("hello", when='login.channel == "web"', **TEAM))
@@ -198,3 +201,40 @@ async def test_a_backfill_calls_for_a_sweep():
     assert worker.position.swept
     await worker.revise(["c1"], lambda layout, client: True, Step({}, backfilled=("x",)))
     assert worker.position.swept == ""
+
+
+async def test_a_budgets_part_that_is_closed_without_a_word_is_closed_in_the_replay_too():
+    """Nothing was left of it, but an answer is to come: the sweep publishes nothing and changes no client."""
+    before, meanwhile = budgeted("1 CNY", "30d"), budgeted("2 CNY", "31d")
+    rules = Rules(before)
+    bench, topics = Bench(rules), topics_of(
+        [*(profile(at(0), client_id=f"c{n}", consents=("sms",)) for n in range(5)), login(at(1), client_id="c4")]
+    )  # fmt: skip
+    worker = await bench.started()
+    for batch in all_batches(topics, 10):
+        await worker.take(batch, at(1))
+    await worker.commit("age")
+    units = len(bench.ledger.units())
+    rules.plan = meanwhile
+    worker.take_newest_plan()
+    await worker.sweep(at(1) + 1, 1, at(1) + 1)
+    assert worker.sweeping
+    assert len(bench.ledger.units()) == units + 1
+    rules.plan = before
+    worker.take_newest_plan()
+    await worker.sweep(at(1) + 2, 10, at(1) + 2)
+    await worker.tick(at(1) + HOUR_MS, decided_ms=at(1) + HOUR_MS)
+    assert [m.topic for m in bench.ledger.messages].count("budget_requests") == 2  # asked again by another name
+    plans, replayed = {plan.rule_set.digest: plan for plan in (before, meanwhile)}, Replayed()
+    again = PartitionReplay(ENGAGEMENT, 7, Recorded(topics), plans.__getitem__, lambda _: True, replayed)
+    for offset, record in bench.ledger.units():
+        await again.take(offset, record)
+    assert replayed.differences == []
+    assert json.loads(json.dumps(again.states.pace.kept)) == worker.position.end.pace
+
+
+def budgeted(limit: str, silent: str) -> Plan:
+    of = f"{{limit: {limit}, per: month, of: {{channel: sms}}, cost: 0.05 CNY}}"
+    budget = f"contact: {{daily_cap: 100}}\nbudgets: {{sms: {of}}}\n"
+    swept = rule("silent", silence=f"{{of: trades, for: {silent}}}", **TEAM)
+    return plan_of(rule("hello", channels="[sms]", cooldown="1m"), swept, others=(("policy.yaml", budget),))
