@@ -1,8 +1,7 @@
 """Budgets in a run of faults: what messages to clients cost, and the judge of every part that was granted.
 
-Enters: rule files; an installation at rest. Leaves: policy.yaml with budgets; findings. Limits that change are
-tried by the simulation alone: on Kafka the replay of a ledger does not always give parts back in the unit that the live
-run did. Holds: it is the audit of tests/budget_audit.py; what was published is compared with the replay elsewhere.
+Enters: rule files; an installation at rest. Leaves: policy.yaml with budgets whose limits change with the rules;
+findings. Holds: it is the audit of tests/budget_audit.py; what was published is compared with the replay elsewhere.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
 import msgpack
@@ -27,7 +27,7 @@ COSTS: Final = {
     "contact": {"sms": 5, "app_push": 1, "wechat": 2, "email": 1},
     "push": {"app_push": 1},
 }
-LIMITS: Final = ("0.40 CNY", 15)
+LIMITS: Final = (("0.40 CNY", 15), ("0.20 CNY", 40), ("0.90 CNY", 25))
 _YAML: Final = """\
 budgets:
   contact: {{limit: {}, per: month, of: {{channel: [sms, app_push, wechat, email]}}, cost: {{{}}}}}
@@ -35,9 +35,9 @@ budgets:
 """
 
 
-def write(directory: Path) -> None:
-    """The shipped policy with budgets."""
-    contact, push = LIMITS
+def write(directory: Path, random: Random | None = None) -> None:
+    """The shipped policy with budgets; by `random` with other limits than at first."""
+    contact, push = random.choice(LIMITS) if random else LIMITS[0]
     costs = ", ".join(f"{channel}: {fen / 100:.2f} CNY" for channel, fen in COSTS["contact"].items())
     (directory / "policy.yaml").write_text((RULES / "policy.yaml").read_text() + _YAML.format(contact, costs, push))
 

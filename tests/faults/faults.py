@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from random import Random
 
+from tests.faults import budgets
 from tests.faults.arena import SESSION_TIMEOUT_S, Arena, Slot
 from tests.faults.proxy import Proxy
 from tests.kafka.installation import RULES
@@ -171,6 +172,8 @@ def publish_rules(arena: Arena, random: Random) -> Harm:
             time.sleep(random.uniform(0, 2))
         (arena.rules / "features.yaml").write_text((RULES / "features.yaml").read_text() + feature)
         (arena.rules / "extra.yaml").write_text(rule)
+        if arena.installation.further:
+            budgets.write(arena.rules, random)
         time.sleep(random.uniform(0, 3))
     over = time.monotonic()
     digest = arena.engage("check", str(arena.rules)).rpartition("digest ")[2].strip()

@@ -28,7 +28,7 @@ class Audited(Engagement):
         self.outcomes: Counter[tuple[str, ...]] = Counter()
 
     def decide(self, plan: Any, states: Any, inputs: Any, *moment: Any) -> Decided[Any]:
-        decided: Decided[Any] = Decided()
+        decided = super().decide(plan, states, [], *moment)  # of no client: a budget's part is given back
         for item in inputs:
             one = super().decide(plan, states, [item], *moment)
             self.faults += self.audit.take(plan, item, one.messages)

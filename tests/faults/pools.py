@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgpack
 
-from engine.core.assign.state import PoolState
+from engine.core.assign.state import AWAY, ROOM, PoolState
 from engine.core.assign.state import unpack as pool_of
+from engine.core.client.items import ADVISOR, GIVEN, OF_TEAM, POOL, REQUEST, STANDING
 from engine.core.client.sections import unpack
 from engine.core.contract.granting import BUDGET
 from engine.core.contract.message import Message
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from tests.faults.auditor import Audit, Chain
 
 REQUESTS = ASSIGNMENT_REQUESTS.name
+OF_TASKS = (ROOM, AWAY)
 POOLS = ("institutions", "east", "central", "rest")
 ADVISORS_OF_EACH = 12
 WEIGHTS = {"A": 3, "B": 2}
@@ -50,8 +52,8 @@ assignment:
     institutions: {when: client.type != "individual", team: institutional_sales}
     east: {when: client.region == "east", team: wealth, needs: {funds: 3 if client.tier == "A" else 0},
            widen: [{after: 2h, by: 1}, {after: 1d, by: 3}], give_up: 3d}
-    central: {when: client.region == "central", team: wealth, give_up: 1d}
-    rest: {when: client.days_known >= 0, team: wealth}
+    central: {when: client.region == "central", team: wealth, give_up: 1d, open_tasks: 1}
+    rest: {when: client.days_known >= 0, team: wealth, open_tasks: 2}
 """
 RULES = """\
 rules:
@@ -79,7 +81,32 @@ rules:
     expires: 30d
     template: assign_advisor
     description: The tier may be another, and so may the pool.
+  - id: call-the-client
+    title: Money moved, and the advisor calls
+    owner: wealth
+    on: balances
+    kind: task
+    audience: advisor
+    priority: 40
+    cooldown: 1m
+    expires: 30d
+    template: call_the_client
+    care: {overdue: 4h, ends_when: client.assets_cny < 200_000}
+    description: At most so many are open with an advisor.
+  - id: look-at-the-account
+    title: A holding that the advisor looks into
+    owner: wealth
+    on: positions
+    kind: alert
+    audience: advisor
+    priority: 60
+    cooldown: 1m
+    expires: 30d
+    template: look_at_the_account
+    care: {remind: {after: 1d}, ends_when: trades_1d > 3}
+    description: It comes before what is less urgent.
 """
+OPEN_TASKS = {"central": 1, "rest": 2}  # of each of the pool's advisors, as above; of the other pools any
 
 
 def capacity(number: int) -> int:
@@ -162,6 +189,7 @@ def check(
     judge.answered()
     judge.books()
     judge.both_sides()
+    judge.rooms()
     found.counted.update(requests=len(judge.requests), answers=len(judge.answers), on_their_way=len(judge.on_their_way))
     return judge.states
 
@@ -208,7 +236,10 @@ class _Judge:
                 if key.startswith(BUDGET.encode()):
                     continue
                 row = dict(zip(writes[b"fields"], values, strict=True))
-                loads = _loads(pool_of(row[b"state"]))
+                pool = pool_of(row[b"state"])
+                loads, tasks = _loads(pool), Counter(one.advisor for one in pool.tasks.values() if one.given_ms)
+                most = OPEN_TASKS.get(pool.name, 10**9)
+                beyond |= {f"{name} has {times} open tasks of {most}" for name, times in tasks.items() if times > most}
                 self.found.counted["fullest_percent"] = max(
                     self.found.counted["fullest_percent"],
                     *(100 * load // _room(name) for name, load in loads.items()),
@@ -222,9 +253,10 @@ class _Judge:
 
     def answered(self) -> None:
         """Each request has one answer, or waits, or was withdrawn before there was one."""
-        asked = Counter(one["request_id"] for one in self.requests if one["kind"] == "assign")
+        asked = Counter(one["request_id"] for one in self.requests if one["kind"] in ("assign", "task"))
         answers = Counter(one["request_id"] for one in self.answers if "why" not in one)
         waiting = Counter(one.request for pool in self.pools.values() for one in pool.queue)
+        waiting.update(name for pool in self.pools.values() for name, one in pool.tasks.items() if not one.given_ms)
         self.found.counted["waiting"] = waiting.total()
         ends = {name: answers[name] + waiting[name] for name in asked}
         for text, names in (
@@ -243,7 +275,7 @@ class _Judge:
         """What pools hold is what was answered and is not released; loads are its sums."""
         held: dict[str, dict[str, tuple[str, str]]] = defaultdict(dict)
         for one in self.answers:  # of a client and a pool in the order of the pool
-            if one.get("why") in ("stand_in", "back"):
+            if one.get("why") in ("stand_in", "back") or one["outcome"] in OF_TASKS:
                 continue
             if one["outcome"] != "no_capacity":
                 held[one["pool"]][one["client_id"]] = one["advisor_id"], one["request_id"]
@@ -283,6 +315,28 @@ class _Judge:
         differ = [one for one in asked ^ waits if not self._open(one[2])]
         if differ:
             self.found.find(f"{len(differ)} clients ask for what does not wait, or do not any more", sorted(differ))
+
+    def rooms(self) -> None:
+        """What clients have open with their advisors, or waiting for them, pools count, and the other way round."""
+        here = {
+            (client.client_id, room[POOL], room[REQUEST], room[ADVISOR], room[STANDING] == GIVEN)
+            for client in self.clients
+            for room in client.rooms
+            if room[STANDING] != OF_TEAM
+        }
+        there = {
+            (one.client, name, request, one.advisor, bool(one.given_ms))
+            for name, pool in self.pools.items()
+            for request, one in pool.tasks.items()
+        }
+        differ = sorted(one for one in here ^ there if not self._open(one[2]))
+        if differ:
+            self.found.find(f"{len(differ)} open tasks are not with their pool, or not with their client", differ)
+        told = Counter(one["outcome"] for one in self.answers if one["outcome"] in OF_TASKS)
+        names = {one["request_id"] for one in self.answers if one["outcome"] == ROOM}
+        self.found.counted.update({f"tasks: {outcome}": times for outcome, times in told.items()})
+        self.found.counted["tasks: room returned"] += len(names & self.released)
+        self.found.counted["tasks: waiting"] += sum(not given for *_, given in there)
 
     def _open(self, request: Any) -> bool:
         return request in self.on_their_way
