@@ -79,8 +79,13 @@ class Firm:
             else:
                 self.sent.append(record)
 
+    def publish(self, rules: Any, time_ms: int) -> None:
+        self.plan = rules
+        self.answers += pools.sweep(rules.pools.roster, self.pools["east"], time_ms)
+        self.pass_on()
+
     def pass_on(self) -> None:
-        """Requests and answers, until there are none."""
+        """Pass requests and answers on until none is left."""
         while self.requests or self.answers:
             requests, self.requests = self.requests, []
             for message in requests:
@@ -340,9 +345,7 @@ def test_new_rules_without_a_number_let_all_go():
     firm = firm_with("c1", "c2", "c3")
     for number in (1, 2, 3):
         firm.log_in(f"c{number}", at(1) + number)
-    firm.plan = plan(advisors=ADVISORS_YAML.replace(", open_tasks: 2", ""))
-    firm.answers += pools.sweep(firm.plan.pools.roster, firm.pools["east"], at(2))
-    firm.pass_on()
+    firm.publish(plan(advisors=ADVISORS_YAML.replace(", open_tasks: 2", "")), at(2))
     assert len(firm.sent) == 3
     for action in list(firm.sent):
         firm.say_of(action, at(3))
@@ -353,9 +356,7 @@ def test_who_is_taken_out_of_the_files_has_nothing_waiting():
     firm = firm_with("c1", "c2", "c3")
     for number in (1, 2, 3):
         firm.log_in(f"c{number}", at(1) + number)
-    firm.plan = plan(advisors=ADVISORS_YAML.replace("ann:", "dan:"))
-    firm.answers += pools.sweep(firm.plan.pools.roster, firm.pools["east"], at(2))
-    firm.pass_on()
+    firm.publish(plan(advisors=ADVISORS_YAML.replace("ann:", "dan:")), at(2))
     assert [one["advisor_id"] for one in firm.sent] == ["ann"] * 3
 
 

@@ -82,7 +82,7 @@ def _heard(records: list[Record], deciding: list[Chain]) -> tuple[list[dict[str,
 
 
 def _refused(answers: list[Record], decisions: list[Record], found: Audit) -> None:
-    """Nothing is left, an action is told, only where a budget has said so to its partition."""
+    """An action is told that nothing is left only where a budget has said so to its partition."""
     nothing = {
         (one.partition, one.json["budget"], one.json["period"]) for one in answers if one.json["outcome"] == "nothing"
     }
