@@ -21,6 +21,7 @@ from tests.services.redis import RedisServer
 settings.register_profile("fixed", derandomize=True)
 settings.register_profile("search", print_blob=True)
 settings.load_profile("fixed")
+pytest.register_assert_rewrite("tests.contract_log", "tests.contract_store")  # a failed assertion shows its values
 
 KAFKA_TESTS = Path(__file__).with_name("kafka")
 
