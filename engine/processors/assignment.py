@@ -57,7 +57,7 @@ Input = AssignmentRequest | AdvisorChange | ToBudget | Moment
 class AssignmentProcessor(Processor[Plan, State, Input]):
     name: ClassVar[str] = OF_POOLS[0]
     suffix: ClassVar[str] = OF_POOLS[1]
-    semantics: ClassVar[int] = 1
+    semantics: ClassVar[int] = 2
 
     def __init__(self) -> None:
         self._roster: tuple[Plan, str] | None = None  # and what names its roster

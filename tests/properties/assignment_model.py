@@ -19,9 +19,9 @@ FIRM = dt.timezone(dt.timedelta(hours=8))
 
 @dataclass(slots=True)
 class PoolModel:
-    roster: (
-        Plain  # advisors: list of mappings; weights; widen: pairs of (milliseconds, by); give_up, accept: milliseconds
-    )
+    # advisors: list of mappings; elsewhere: names of those of another pool; weights; widen: pairs of (milliseconds,
+    # by); give_up, accept: milliseconds
+    roster: Plain
     now: int = 0
     given: list[tuple[str, str, Plain]] = field(default_factory=list)  # client, advisor, what was asked; with `by`
     ended: set[str] = field(default_factory=set)
@@ -45,6 +45,13 @@ class PoolModel:
             return [*answers, (task["request"], before["given"], task["advisor"], "room")] if given else answers
         self.tasks.append(task | {"since": self.now, "given": None, "over": False})
         return answers + self._serve_tasks()
+
+    def bring(self, task: Plain) -> list[Said]:
+        """A client comes to an advisor, and this is open: it counts, whatever the number."""
+        answers = self.pass_time(task["time"])
+        if all(one["request"] != task["request"] for one in self.tasks):
+            self.tasks.append(task | {"since": self.now, "given": self.now, "over": False})
+        return answers
 
     def end(self, request: str, time: int) -> list[Said]:
         """What room was asked for is over, or not wanted any more."""
@@ -70,6 +77,8 @@ class PoolModel:
         waits = [one for one in self.tasks if one["given"] is None and not one["over"]]
         for one in sorted(waits, key=lambda one: (one["advisor"], -one["priority"], one["since"], one["request"])):
             advisor = advisors.get(one["advisor"])
+            if one["advisor"] in self.roster["elsewhere"]:
+                continue  # its client asks in the other pool
             if advisor is None or not self._is_there(advisor):
                 one["over"] = True
                 answers.append((one["request"], self.now, one["advisor"], "away"))
@@ -166,7 +175,7 @@ class PoolModel:
         return one["by"] is not None and (one["request"], advisor) not in self.accepted
 
     def _serve(self) -> list[Said]:
-        answers = self._turn_over()
+        answers = self._turn_over() + self._part()
         if self.roster["accept"]:
             for client, (advisor, one) in sorted(self._held().items(), key=lambda item: item[0]):
                 if self._is_open(advisor, one) and one["by"] <= self.now:
@@ -188,6 +197,17 @@ class PoolModel:
                 self.apart.add(client)
             if (None if client in apart else before.get(advisor)) != now:
                 answers.append((one["request"], self.now, now or advisor, "stand_in" if now else "back"))
+        return answers
+
+    def _part(self) -> list[Said]:
+        """Whoever is with whom it must not be goes to the next one, or to nobody."""
+        barred = {advisor["name"]: advisor["not_for"] for advisor in self._advisors()}
+        answers: list[Said] = []
+        for client, (advisor, _) in sorted(self._held().items(), key=lambda item: item[0]):
+            if advisor in self.roster["elsewhere"]:
+                answers += self._next(client, "other_pool")
+            elif client in barred.get(advisor, ()):
+                answers += self._next(client, "conflict")
         return answers
 
     def _leave(self, advisor: Plain) -> tuple[str, str, str | None] | None:

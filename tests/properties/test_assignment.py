@@ -52,7 +52,11 @@ def plain_roster(random: Random) -> Plain:
     give_up = random.randint(72, 120) * HOUR_MS if widen or random.random() < 0.3 else 0
     weights = {tier: random.randint(1, 3) for tier in ("A", "B")}
     accept = random.choice((0, 0, 3 * HOUR_MS, 30 * HOUR_MS))
-    return {"advisors": advisors, "widen": widen, "give_up": give_up, "weights": weights, "accept": accept}
+    elsewhere = tuple(name for name in NAMES if random.random() < 0.15)
+    return {
+        **{"advisors": [one for one in advisors if one["name"] not in elsewhere], "elsewhere": elsewhere},
+        **{"widen": widen, "give_up": give_up, "weights": weights, "accept": accept},
+    }
 
 
 def plain_leaves(random: Random, number: int) -> list[tuple[str, str, str | None]]:
@@ -108,7 +112,9 @@ def roster(plain: Plain) -> Roster:
         )
         for a in plain["advisors"]
     ]
-    return roster_of(Assignment((pool,), tuple(plain["weights"].items())), advisors)
+    advisors += [Advisor(name=name, pool="q", capacity=9, open_tasks=9) for name in plain["elsewhere"]]
+    other = Pool("q", ALWAYS, "wealth")
+    return roster_of(Assignment((pool, other), tuple(plain["weights"].items())), advisors)
 
 
 def told(answers: list[tuple[str, Given]]) -> list[Said]:
@@ -140,21 +146,23 @@ def differences(seed: int, moves: int = 40) -> Iterator[str]:
                 "said",
                 "said",
                 "said",
-                *("task", "task", "task", "task again", "end", "end"),
+                *("task", "task", "task", "task again", "end", "end", "comes"),
                 "time",
                 "roster",
             )
         )
-        if kind in ("task", "task again") or (kind == "end" and not wanted):
+        if kind in ("task", "task again", "comes") or (kind == "end" and not wanted):
             about_task = {
                 **{"request": f"t{number}", "advisor": random.choice((*NAMES, "adv-4")), "client": "c"},
                 **{"time": time_ms, "priority": random.choice((10, 50, 50))},
             }
-            if kind == "task again" and wanted:
+            if kind != "task" and wanted and random.random() < 0.5:
                 about_task = random.choice(wanted) | {"time": time_ms}
             wanted.append(about_task)
             task = Task(about_task["priority"], about_task["time"], "c", about_task["advisor"])
-            left, right = model.want(about_task), told(choice.want_room(now, pool, about_task["request"], task))
+            comes, about = kind == "comes", (now, pool, about_task["request"], task)
+            left = model.bring(about_task) if comes else model.want(about_task)
+            right = told(choice.bring_task(*about) if comes else choice.want_room(*about))
         elif kind == "end":
             request = random.choice(wanted)["request"]
             left, right = model.end(request, time_ms), told(release(now, pool, request, "c", time_ms))
@@ -288,10 +296,14 @@ FAULTS: dict[str, tuple[Any, str, Any]] = {
     "what came last holds": (choice, "noted", _as_it_came),
     "a stand-in gets whom it must not have": (choice, "_turn_over", _to_whom_it_must_not),
     "a conflict is not seen": (choice, "why_not", _no_conflict),
+    "whoever has a client keeps it": (choice, "_part", lambda roster, pool: []),
     "nobody stands in": (choice, "_turn_over", lambda roster, pool: []),
     "who declined is asked again": (choice, "choose", _as_if_nobody_had_refused),
     "a client that was accepted is taken away": (choice, "accept", lambda roster, pool, *about: []),
     "a client is stored as it first came": (PoolState, "enter", _entered),
+    "what comes with a client does not count": (tasks, "bring", lambda pool, request, task: None),
+    "what comes with a client waits": (tasks, "bring", lambda pool, request, task: pool.put(request, task)),
+    "whose advisor is of another pool is told of the team": (Roster, "is_elsewhere", lambda self, advisor, pool: False),
     "tasks are not counted": (tasks, "serve", _any_number),
     "tasks are served as they came": (PoolState, "put", _as_they_came),
     "a task that is over is given room again": (PoolState, "end", PoolState.take),

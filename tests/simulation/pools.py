@@ -15,11 +15,13 @@ from typing import Any, Final
 
 from aiokafka import TopicPartition
 
+from engine.core.assign.roster import Roster
 from engine.core.assign.state import PoolState
 from engine.core.assign.state import unpack as pool_of
-from engine.core.client.items import KEY, OVER, STATE
+from engine.core.client.items import ACTION, KEY, OVER, STATE
 from engine.core.client.sections import unpack
 from engine.core.contract.topics import ADVISORS, ASSIGNMENT_REQUESTS, DEAD_LETTERS
+from engine.core.decide.assigning import is_with_advisor
 from engine.core.firm_time import date_of_day, day_of
 from engine.core.policy import holding
 from engine.runtime.partitioning import partitioner
@@ -31,20 +33,26 @@ from tests.simulation.rule_texts import GOOD
 from tests.simulation.scenario import CLIENTS, Input, Scenario, wall_ms
 from tests.simulation.world import World
 
-CAPACITY: Final = {"adv-1": 3, "adv-2": 2, "adv-3": 4, "adv-4": 1}
-OPEN_TASKS: Final = {"adv-1": 2, "adv-2": 1, "adv-3": 1, "adv-4": 1}
+CAPACITY: Final = {"adv-1": 3, "adv-2": 2, "adv-3": 4, "adv-4": 1, "adv-5": 2}
 POOL_OF: Final = {"adv-1": "first", "adv-2": "first", "adv-3": "second", "adv-4": "second", "adv-9": "first"}
 OF_TASKS: Final = ("room", "away")  # what is answered to who asks for room
 STOPPING_S: Final = 5.0
 FIRST_DAYS: Final = (1, 2, 2)  # of leaves, by rule set
+MOVES: Final = (
+    "{pool: first, capacity: 2, open_tasks: 1}",
+    "{pool: second, capacity: 2}",
+    "{pool: first, capacity: 2}",
+)
+BARRED: Final = ("[]", "[c1, c2, c3]", "[c4]")  # of adv-1
 STAND_INS: Final = {"first": {"adv-1": "adv-2"}, "second": {"adv-4": "adv-3"}}
 _ADVISORS: Final = """\
 advisors:
-  adv-1: {pool: first, capacity: 3, skills: {funds: 3}, open_tasks: 2,
+  adv-1: {pool: first, capacity: 3, skills: {funds: 3}, open_tasks: 2, not_for: BARRED,
           leave: [{from: LEAVE, until: BACK, stand_in: adv-2}]}
   adv-2: {pool: first, capacity: 2, open_tasks: 1, tiers: [A, B, C]}
   adv-3: {pool: second, capacity: 4, regions: [east]}
   adv-4: {pool: second, capacity: 1, leave: [{from: LEAVE, until: BACK, stand_in: adv-3}]}
+  adv-5: MOVES
 """
 _ASSIGNMENT: Final = """\
 assignment:
@@ -127,15 +135,20 @@ def _day(number: int) -> str:
 WITH_POOLS: Final = tuple(
     files
     | {
-        "advisors.yaml": _ADVISORS.replace("LEAVE", _day(first)).replace("BACK", _day(first + 1)),
+        "advisors.yaml": _ADVISORS.replace("LEAVE", _day(first))
+        .replace("BACK", _day(first + 1))
+        .replace("BARRED", barred)
+        .replace("MOVES", moves),
         "assignment.yaml": _ASSIGNMENT.replace("WIDEN", widen).replace("ACCEPT", accept),
         "assigning.yaml": _RULES,
     }
-    for files, widen, first, accept in zip(
+    for files, widen, first, accept, barred, moves in zip(
         GOOD,
         ("[{after: 6h, by: 1}, {after: 1d, by: 9}]", "[{after: 4h, by: 9}]", "[]"),
         FIRST_DAYS,
         ("31d", "2d", "10h"),
+        BARRED,
+        MOVES,
         strict=False,
     )
 )
@@ -163,7 +176,7 @@ def changes(random: Random, scenario: Scenario) -> list[Input]:
     partition_of = partitioner(scenario.partitions)
     made = []
     for number in range(random.choice((0, 8, 24))):
-        at_s, advisor = random.uniform(0, scenario.end_s), random.choice((*CAPACITY, *CAPACITY, "adv-9"))
+        at_s, advisor = random.uniform(0, scenario.end_s), random.choice((*POOL_OF, *list(POOL_OF)[:-1]))
         pool = POOL_OF[advisor] if random.random() < 0.9 else "second"
         late_ms = random.choice((0, 0, 1_000, 43_200_000))
         record: dict[str, Any] = {"event_id": f"change{number}", "pool": pool, "time": wall_ms(at_s) - late_ms}
@@ -213,8 +226,12 @@ def _amiss(record: dict[str, Any]) -> str:
     """Why a record about an advisor is a dead letter; "" if it is not."""
     if len(record) == len(("event_id", "pool", "time", "advisor_id")):
         return "missing_field"
-    known = record["advisor_id"] in CAPACITY and POOL_OF[record["advisor_id"]] == record["pool"]
+    known = record["advisor_id"] != "adv-9" and POOL_OF[record["advisor_id"]] == record["pool"]
     return "" if known else "unknown_value"
+
+
+def _is_open(pool: PoolState, request: str) -> bool:
+    return request in pool.tasks and bool(pool.tasks[request].given_ms)
 
 
 class _Pools:
@@ -226,6 +243,7 @@ class _Pools:
         ((_, _), (self.settings, _)) = world.scopes
         self.requests = self._records(ASSIGNMENT_REQUESTS.name)
         self.answers = self._records("assignment_answers")
+        self.brought = {one["request_id"] for one in self.requests if one["kind"] == "open"}
         self.pools = {name: pool_of(state) for name, state in self._stored(self.settings.scope).items()}
         clients = self._stored(world.settings.scope).values()
         self.clients = {client.client_id: client for client in (unpack(NO_RULES.layout, state) for state in clients)}
@@ -239,6 +257,7 @@ class _Pools:
         self._served()
         self._books(released)
         self._both_sides()
+        self._with_whom_they_may()
         self._rooms()
         return self.found
 
@@ -361,6 +380,24 @@ class _Pools:
             if client.assigned is not None and client.advisor_id != client.assigned[2]:
                 self.found.append(f"{client_id} has {client.advisor_id} and holds {client.assigned}")
 
+    def _with_whom_they_may(self) -> None:
+        """Nobody is with an advisor who must not have the client, or who is of another pool, by the rules of now."""
+        roster = self._roster(self.world.head())
+        barred = {one.name: one.not_for for of in roster.advisors.values() for one in of}
+        for name, pool in self.pools.items():
+            for client, entry in pool.book.items():
+                who = pool.away.get(entry.advisor, entry.advisor)
+                if client in (*barred[entry.advisor], *(barred[who] if client not in pool.apart else ())):
+                    self.found.append(f"{client} is with {who}, who must not have it: {entry}")
+                if roster.home[entry.advisor] != name:
+                    self.found.append(f"{client} is with {entry.advisor} in {name}, who is of another pool")
+
+    def _roster(self, rule_set: str) -> Roster:
+        plan = self.world.plan(rule_set)
+        assert plan is not None
+        assert plan.pools is not None
+        return plan.pools.roster
+
     def _rooms(self) -> None:
         """Each request for room has one answer, waits or was withdrawn; what clients have open, pools count, and it is
         open indeed.
@@ -370,7 +407,15 @@ class _Pools:
         answers = Counter(one["request_id"] for one in self.answers if one["outcome"] in OF_TASKS)
         outcomes = {one["request_id"]: one["outcome"] for one in self.answers if one["outcome"] in OF_TASKS}
         here: dict[str, tuple[str, str, str, bool]] = {}
+        limited = {one.name: one for of in self._roster(self.world.head()).advisors.values() for one in of}
         for client_id, client in self.clients.items():
+            counted = {room[ACTION] for room in client.rooms}
+            advisor = limited.get(client.advisor_id or "")
+            for item in client.items:
+                if is_with_advisor(item) and (advisor is not None and advisor.open_tasks is not None):
+                    self.world.network.seen["room counted"] += 1
+                    if item[KEY] not in counted:
+                        self.found.append(f"{item} of {client_id} does not count with {advisor.name}: {client.rooms}")
             open_ = {item[KEY] for item in client.items if item[STATE] not in OVER}
             held = {entry[holding.MATCH] for entry in client.waiting}
             for pool, request, advisor, match, action, standing in client.rooms:
@@ -386,6 +431,7 @@ class _Pools:
             self.found.append(f"room by clients {here}, by pools {there}")
         if len(asked) != sum(one["kind"] == "task" for one in self.requests):
             self.found.append("room was asked for twice by one name")
+        self.world.network.seen["room brought"] += len(self.brought)
         for request, one in asked.items():
             if answers[request] > 1:
                 self.found.append(f"room {request} was given {answers[request]} times")
@@ -403,28 +449,35 @@ class _Pools:
     def _ledger(self) -> None:
         """At every unit no advisor has more than fits; Redis has what was written last."""
         last: dict[str, bytes] = {}
+        before: dict[str, PoolState] = {}
         for number in self.numbers:
             log = self.world.kafka.logs[TopicPartition(self.settings.ledger_topic, number)]
             for entry in log.committed():
-                for write in decode_writes(decode_unit(entry.value or b"").writes):
-                    last[write.key] = write.state
-                    self._fits(pool_of(write.state))
+                unit = decode_unit(entry.value or b"")
+                for write in decode_writes(unit.writes):
+                    last[write.key], pool = write.state, pool_of(write.state)
+                    self._fits(pool, before.get(write.key, pool), self._roster(unit.rule_set))
+                    before[write.key] = pool
         if last != (stored := self._stored(self.settings.scope)):
             differ = [name for name in {*last, *stored} if last.get(name) != stored.get(name)]
             self.found.append(f"Redis holds other pools than the ledger wrote: {', '.join(differ)}")
 
-    def _fits(self, pool: PoolState) -> None:
+    def _fits(self, pool: PoolState, before: PoolState, roster: Roster) -> None:
         loads: Counter[str] = Counter()
         for entry in pool.book.values():
             loads[entry.advisor] += entry.weight
         for advisor, load in loads.items():
             if load > CAPACITY[advisor]:
                 self.found.append(f"{advisor} has {load} of {CAPACITY[advisor]}: {pool.book}")
+        numbers = {one.name: one.open_tasks for of in roster.advisors.values() for one in of}
         tasks = Counter(task.advisor for task in pool.tasks.values() if task.given_ms)
-        for advisor, times in tasks.items():
+        new = {name: task for name, task in pool.tasks.items() if task.given_ms and not _is_open(before, name)}
+        came = Counter(task.advisor for name, task in new.items() if name in self.brought)
+        for advisor in {task.advisor for name, task in new.items() if name not in self.brought}:
             self.world.network.seen["open tasks"] += 1
-            if times > OPEN_TASKS[advisor]:
-                self.found.append(f"{advisor} has {times} open tasks of {OPEN_TASKS[advisor]}: {pool.tasks}")
+            most, times = numbers[advisor], tasks[advisor] - came[advisor]
+            if most is not None and times > most:
+                self.found.append(f"{advisor} was given room for {times} open tasks of {most}: {pool.tasks}")
 
     def _records(self, topic: str) -> list[dict[str, Any]]:
         logs = (self.world.kafka.logs[TopicPartition(self.settings.topic(topic), number)] for number in self.numbers)

@@ -37,9 +37,11 @@ def test_seeds(first: int) -> None:
         assert result.violations == [], f"seed {seed}"
         happened += result.seen
     assert any(what.startswith("crash") for what in happened)
-    assert all(happened[f"answer {why}"] for why in ("", "stand_in", "back", "not_accepted"))
+    assert all(happened[f"answer {why}"] for why in ("", "stand_in", "back", "not_accepted", "other_pool", "conflict"))
     assert all(happened[f"change {what}"] for what in ("present", "capacity", "last_day", "leave", "unknown_value"))
-    assert all(happened[f"room {what}"] for what in ("room", "away", "withdrawn", "returned", "waits"))
+    assert all(
+        happened[f"room {what}"] for what in ("room", "away", "withdrawn", "returned", "waits", "brought", "counted")
+    )
 
 
 def _keeps_all(client: Any) -> list[Any]:
@@ -78,6 +80,15 @@ def _as_if_there_was_room(client: Any, answer: Any) -> list[Any]:
     return _ANSWERED(client, answer)
 
 
+def _part_by_pool_alone(roster: Any, pool: Any) -> Any:
+    free = {name: tuple(replace(one, not_for=()) for one in of) for name, of in roster.advisors.items()}
+    pool.staff = None
+    answers = _PART(replace(roster, advisors=free), pool)
+    pool.staff = None
+    return answers
+
+
+_PART = choice._part
 _ANSWERED, _WHY_NOT, _SERVE = assigning.answered, choice.why_not, tasks.serve
 BUGS: dict[str, tuple[Any, str, Any]] = {
     "who has another advisor is not released": (assigning, "settle", _keeps_all),
@@ -92,6 +103,10 @@ BUGS: dict[str, tuple[Any, str, Any]] = {
     "room is kept by what is closed": (assigning, "_stands", lambda client, room: True),
     "a pool does not hear that room is given back": (PoolState, "end", _not_heard),
     "an answer to one task gives room to all": (assigning, "answered", _as_if_there_was_room),
+    "what is open does not go with the client": (assigning, "is_with_advisor", lambda item: False),
+    "a pool does not count what is brought": (tasks, "bring", lambda pool, request, task: None),
+    "whoever has a client keeps it": (choice, "_part", lambda roster, pool: []),
+    "a conflict is not seen": (choice, "_part", _part_by_pool_alone),
     "another worker's clock refuses a request": (decode, "OWN", frozenset()),
 }
 

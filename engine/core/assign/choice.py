@@ -62,6 +62,13 @@ def want_room(roster: Roster, pool: PoolState, request: str, task: Task) -> Answ
     return answers + _due_again(roster, pool, tasks.want(roster, pool, request, task))
 
 
+def bring_task(roster: Roster, pool: PoolState, request: str, task: Task) -> Answers:
+    """A client comes to an advisor, and this is open with it."""
+    answers = pass_time(roster, pool, task.asked_ms)
+    tasks.bring(pool, request, task)
+    return answers
+
+
 def _due_again(roster: Roster, pool: PoolState, answers: Answers) -> Answers:
     pool.due_ms = _next_due_ms(roster, pool)
     return answers
@@ -144,8 +151,10 @@ def hear(roster: Roster, pool: PoolState, advisor: str, said: Mapping[str, Any],
 
 
 def _serve(roster: Roster, pool: PoolState) -> Answers:
-    """Clients of whoever goes on leave or is back; those whom nobody accepted in time; whoever waits, in turn."""
-    answers = _turn_over(roster, pool)
+    """Clients of whoever goes on leave or is back; those who are with whom they must not be; those whom nobody accepted
+    in time; whoever waits, in turn.
+    """
+    answers = _turn_over(roster, pool) + _part(roster, pool)
     if (declared := roster.pools.get(pool.name)) is not None and declared.accept_s:
         for client, entry in sorted(pool.book.items()):
             if entry.accept_by_ms <= pool.now_ms:
@@ -180,6 +189,22 @@ def _turn_over(roster: Roster, pool: PoolState) -> Answers:
             pool.apart.add(client)
         if had != who:
             answers.append((entry.request, pool.moved(client, who or name, "", "stand_in" if who else "back")))
+    return answers
+
+
+def _part(roster: Roster, pool: PoolState) -> Answers:
+    """Clients whose advisor is of another pool by now, where nobody counts them, or is not to have them any more."""
+    if pool.name not in roster.pools:
+        return []
+    gone = {name for name, load in pool.loads.items() if load and roster.is_elsewhere(name, pool.name)}
+    found = {client: "other_pool" for client, entry in pool.book.items() if entry.advisor in gone} if gone else {}
+    for advisor in staff(roster, pool):
+        for client in advisor.not_for:
+            if (entry := pool.book.get(client)) is not None and entry.advisor == advisor.name:
+                found[client] = "conflict"
+    answers: Answers = []
+    for client in sorted(found):
+        answers += _next(roster, pool, client, pool.book[client], found[client])
     return answers
 
 

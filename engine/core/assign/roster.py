@@ -15,6 +15,7 @@ from engine.core.language.types import Expression
 ADVISORS_FILE: Final = "advisors.yaml"
 ADVISORS_SHEET: Final = "advisors.csv"  # the same as rows; each advisor is in one of the two
 ASSIGNMENT_FILE: Final = "assignment.yaml"
+ROOM_KINDS: Final = ("task", "alert")  # of actions, of which an advisor can have at most so many open
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,15 +84,20 @@ class Roster:
     advisors: dict[str, tuple[Advisor, ...]]  # by pool, each in the order of names
     weights: dict[str, int]
     away: dict[str, tuple[Advisor, ...]]  # by pool: those of them who have leaves
+    home: dict[str, str]  # advisor -> pool
     look: Callable[[Any, Any], None] | None = None  # hears of a pool and a request each time before it is decided
 
     def weight(self, tier: str | None) -> int:
         return self.weights.get(tier or "", 1)
 
+    def is_elsewhere(self, advisor: str, pool: str) -> bool:
+        """Whether the advisor is of another of the pools than this one."""
+        return self.home.get(advisor, pool) != pool
+
 
 def takes_room(rule: Any) -> bool:
     """Whether what the rule sends is open with an advisor until somebody closes it."""
-    return rule.kind in ("task", "alert") and rule.audience == "advisor" and rule.care is not None
+    return rule.kind in ROOM_KINDS and rule.audience == "advisor" and rule.care is not None
 
 
 def asks_room(rule: Any, rule_set: Any) -> bool:
@@ -100,7 +106,16 @@ def asks_room(rule: Any, rule_set: Any) -> bool:
     return takes_room(rule) and any(one.open_tasks is not None for one in (*pools, *rule_set.advisors))
 
 
-NOBODY: Final = Roster({}, {}, {}, {})
+def limited(rule_set: Any) -> tuple[tuple[str, str, bool], ...]:
+    """Each advisor, the pool, and whether there is a number; nothing if each of them can have any."""
+    pools = rule_set.assignment.pools if rule_set.assignment is not None else ()
+    numbers = {pool.name for pool in pools if pool.open_tasks is not None}
+    found = ((one.name, one.pool, one.open_tasks is not None or one.pool in numbers) for one in rule_set.advisors)
+    of_all = tuple(sorted(found))
+    return of_all if any(of for *_, of in of_all) else ()
+
+
+NOBODY: Final = Roster({}, {}, {}, {}, {})
 
 
 def roster_of(assignment: Assignment | None, advisors: Iterable[Advisor]) -> Roster:
@@ -113,4 +128,5 @@ def roster_of(assignment: Assignment | None, advisors: Iterable[Advisor]) -> Ros
         most = advisor.open_tasks if advisor.open_tasks is not None else pools[advisor.pool].open_tasks
         by_pool[advisor.pool].append(replace(advisor, open_tasks=most))
     away = {name: tuple(one for one in found if one.leave) for name, found in by_pool.items()}
-    return Roster(pools, {name: tuple(found) for name, found in by_pool.items()}, dict(assignment.weights), away)
+    home = {one.name: name for name, found in by_pool.items() for one in found}
+    return Roster(pools, {name: tuple(found) for name, found in by_pool.items()}, dict(assignment.weights), away, home)

@@ -49,7 +49,8 @@ class Entry(NamedTuple):
 
 class Given(NamedTuple):
     """An answer. `advisor` is "" when there was nobody. `why` is of those who have an advisor already, and are given to
-    another: declined, not_accepted, handover, stand_in or back. A pool keeps those without. `number` tells moves apart.
+    another: declined, not_accepted, handover, other_pool, conflict, stand_in or back. A pool keeps those without.
+    `number` tells moves apart.
     """
 
     time_ms: int

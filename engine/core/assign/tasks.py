@@ -1,8 +1,9 @@
 """Tasks and alerts that are open with advisors: at most so many of each, the others wait by priority.
 
 Enters: a Roster, a pool, a task. Leaves: the pool, changed; the answers, in order.
-Holds: nobody is given a task beyond the number of that moment. Who is away, or not of the pool any more, is given none:
-what waits for such an advisor is answered with AWAY, and goes to the team.
+Holds: nobody is given a task beyond the number of that moment; what is open goes with its client, and counts with the
+next advisor. Who is away, or not in the files any more, is given none: what waits for such an advisor is answered with
+AWAY, and goes to the team. What waits for one who is of another pool now waits until its client asks there.
 """
 
 from __future__ import annotations
@@ -26,6 +27,12 @@ def want(roster: Roster, pool: PoolState, request: str, task: Task) -> list[tupl
     return serve(roster, pool, task.advisor)
 
 
+def bring(pool: PoolState, request: str, task: Task) -> None:
+    """It is open already, and its client has this advisor now: it counts, whatever the number is."""
+    if request not in pool.ended and request not in pool.tasks:
+        pool.put(request, task._replace(asked_ms=pool.now_ms, given_ms=pool.now_ms))
+
+
 def serve(roster: Roster, pool: PoolState, advisor: str = "") -> list[tuple[str, Given]]:
     """What waits for this advisor, or for any, and is not to wait any more."""
     names = (advisor,) if advisor in pool.queued else () if advisor else sorted(pool.queued)
@@ -34,6 +41,8 @@ def serve(roster: Roster, pool: PoolState, advisor: str = "") -> list[tuple[str,
     team = declared.team if declared is not None else ""
     for name in names:
         here = of_pool.get(name)
+        if here is None and roster.is_elsewhere(name, pool.name):
+            continue
         for _, _, request in list(pool.queued[name]):
             if here is None or is_away(pool, here):
                 client = pool.tasks[request].client

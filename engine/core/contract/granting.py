@@ -20,17 +20,17 @@ BUDGET: Final = "budget:"  # before a budget's name, where pools are named besid
 
 
 class AssignmentRequest(Event):
-    """A client needs an advisor, or needs the one no more; or a task for the advisor needs room. `client_id` is the
-    pool here, whose state it concerns.
+    """A client needs an advisor, or needs the one no more; or a task for the advisor needs room, or is open and comes
+    with its client. `client_id` is the pool here, whose state it concerns.
     """
 
     essential: ClassVar[frozenset[str]] = Event.essential | {
         *("kind", "request_id", "client", "tier", "region", "language", "needs", "refused", "priority", "advisor_id")
     }
 
-    kind: Literal["assign", "release", "accepted", "declined", "handover", "task"]
+    kind: Literal["assign", "release", "accepted", "declined", "handover", "task", "open"]
     request_id: Identifier = Field(
-        description="Of `assign` the action's id, of `task` its own; of others the request that they are about."
+        description="Of `assign` the action's id, of `task` and `open` its own; of others the request they are about."
     )
     client: Identifier = Field(description="Who needs somebody.")
     tier: Identifier | None = None
@@ -40,7 +40,8 @@ class AssignmentRequest(Event):
     refused: tuple[Identifier, ...] = Field(default=(), description="Advisors who are not to have the client.")
     priority: Annotated[int, Field(ge=0, le=100)] = 0
     advisor_id: Identifier | None = Field(
-        default=None, description="Who accepted, declined, or gives the client up; of `task` who is to have room."
+        default=None,
+        description="Who accepted, declined, or gives the client up; of `task` and `open` who is to have it.",
     )
 
 
@@ -55,7 +56,7 @@ class AssignmentAnswer(Event):
         description="`room` and `away` are about a task: the advisor has room for it, or is away, and the team has it."
     )
     advisor_id: Identifier | None = Field(default=None, description="Who takes the client; absent if nobody does.")
-    why: Literal["declined", "not_accepted", "handover", "stand_in", "back"] | None = Field(
+    why: Literal["declined", "not_accepted", "handover", "other_pool", "conflict", "stand_in", "back"] | None = Field(
         default=None, description="Of a client who had an advisor: what moved it."
     )
     team: Identifier | None = Field(default=None, description="Whom it goes to where nobody can.")

@@ -2,7 +2,7 @@
 
 Enters: the client, an action that was sent, an answer. Leaves: requests and releases to publish; the client, changed.
 Holds: a client asks for one thing at a time; an answer counts if it is to that; whose advisor is another one by now has
-what was asked or assigned released. See ARCHITECTURE.md, Assignment.
+what was asked or assigned released, and what is open counts with the advisor of now. See ARCHITECTURE.md, Assignment.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from engine.core.assign.roster import takes_room
+from engine.core.assign.roster import ROOM_KINDS, takes_room
 from engine.core.assign.state import AWAY
 from engine.core.client.items import (
     ACTION,
@@ -21,6 +21,7 @@ from engine.core.client.items import (
     ASKED,
     GIVEN,
     KEY,
+    KIND,
     MATCH,
     OF_TEAM,
     OVER,
@@ -30,6 +31,7 @@ from engine.core.client.items import (
     STATE,
     WORK,
     find,
+    is_cared_for,
     noted,
     room_of,
 )
@@ -93,19 +95,23 @@ def _with_room(
     if not asked:
         if room is not None:
             decided.messages += _given_back(client, room)
-        decided.messages.append(_room(client, pool, named, match.compiled.rule.priority))
+        decided.messages.append(_room(client, pool, "task", named, match.compiled.rule.priority))
     return Hold(sent.channel, until_ms, BUSY, told)
 
 
-def _room(client: ClientState, pool: str, named: bytes, priority: int) -> Message:
-    """What is asked twice, since the advisor is another one meanwhile, has another name."""
-    request = hashlib.blake2b(b"\0".join((b"task", named, str(client.sequence).encode())), digest_size=16).hexdigest()
-    client.rooms = [*client.rooms, [pool, request, client.advisor_id, named, "", ASKED]]
+def _room(client: ClientState, pool: str, kind: str, named: bytes, priority: int) -> Message:
+    """Of kind task it is asked for, of kind open the action of this name takes it. What is asked twice, since the
+    advisor is another one meanwhile, has another name.
+    """
+    what = b"\0".join((kind.encode(), named, str(client.sequence).encode()))
+    request = hashlib.blake2b(what, digest_size=16).hexdigest()
+    stands = [named, "", ASKED] if kind == "task" else [b"", named.decode(), GIVEN]
+    client.rooms = [*client.rooms, [pool, request, client.advisor_id, *stands]]
     record = {
         "event_id": request,
         "client_id": pool,
         "time": rfc3339(client.now_ms),
-        "kind": "task",
+        "kind": kind,
         "request_id": request,
         "client": client.client_id,
         "advisor_id": client.advisor_id,
@@ -208,8 +214,8 @@ def granted(plan: Any, client: ClientState, answer: Any, decided: Any, _steps: A
             holding.bring_forward(client, rates.WAITS)
 
 
-def settle(client: ClientState) -> list[Message]:
-    """After an event: another advisor, or none, is known by now."""
+def settle(plan: Plan, client: ClientState, decided: Any) -> list[Message]:
+    """After an event: another advisor, or none, is known by now; or the one of before is of another pool."""
     messages = []
     if client.assigned is not None and client.assigned[ADVISOR] != client.advisor_id:
         messages.append(_release(client, client.assigned))
@@ -217,12 +223,36 @@ def settle(client: ClientState) -> list[Message]:
     if client.asked is not None and client.asked[ADVISOR] != client.advisor_id:
         messages.append(_release(client, client.asked))
         client.asked = None
+    pool = plan.pools.limited.get(client.advisor_id or "") if plan.pools is not None else None
     for room in client.rooms:
-        if room[ADVISOR] != client.advisor_id or not _stands(client, room):
+        if room[ADVISOR] != client.advisor_id or _is_counted_elsewhere(plan, room, pool) or not _stands(client, room):
             messages += _given_back(client, room)
             if room[MATCH]:
                 holding.bring_forward(client, BUSY, room[MATCH])
+    if pool is not None and decided.pace is not None and decided.pace.asks_room:
+        counted = {room[ACTION] for room in client.rooms}
+        for item in client.items:
+            if item[KEY] not in counted and is_with_advisor(item):
+                messages.append(_room(client, pool, "open", item[KEY].encode(), noted(item)[WORK][1]))
     return messages
+
+
+def is_with_advisor(item: list[Any]) -> bool:
+    """Whether it is open with the client's advisor, whoever that is by now, and counts as that."""
+    return (
+        item[STATE] not in OVER
+        and item[KIND] in ROOM_KINDS
+        and is_cared_for(item)
+        and noted(item).get(WORK, (None, None, ""))[2] == "advisor"
+    )
+
+
+def _is_counted_elsewhere(plan: Plan, room: list[Any], pool: str | None) -> bool:
+    """Whether the advisor is of another pool than when it was asked for, or can have any number by now. Of who is not
+    in the files any more the pool knows that what waits goes to the team.
+    """
+    known = plan.pools is not None and room[ADVISOR] in plan.pools.roster.home
+    return known and room[STANDING] != OF_TEAM and room[POOL] != pool
 
 
 def _stands(client: ClientState, room: list[Any]) -> bool:

@@ -173,8 +173,8 @@ def _take(plan: Plan, states: MutableMapping[str, ClientState], topic: str, even
         matches += journeys.heard(plan, client, topic, event, decided.counts)
     if matches or found is not None:
         _act(plan, client, event, because(topic, event), matches, found, decided)
-    if client.asked is not None or client.assigned is not None or client.rooms:
-        decided.messages += assigning.settle(client)
+    if client.asked is not None or client.assigned is not None or client.rooms or (client.items and plan.pools):
+        decided.messages += assigning.settle(plan, client, decided)
     client.due_ms = next_due_ms(plan, client, decided.decided_ms)
     if comes is not None:
         _take(plan, states, *comes, decided)
@@ -270,7 +270,7 @@ def _run_timers(plan: Plan, client: ClientState, until_ms: int, decided: Decided
             matches += see_through(plan, client, cause, [], decided.messages, decided.counts)
         if matches or found is not None:
             _act(plan, client, None, cause, matches, found, decided, Moment(decided.decided_ms, behind))
-        decided.messages += assigning.settle(client) if client.rooms else []
+        decided.messages += assigning.settle(plan, client, decided) if client.rooms or plan.pools else []
         client.review_ms = review_due_ms(plan, client, standing(plan, client))
         client.due_ms = next_due_ms(plan, client, decided.decided_ms)
 

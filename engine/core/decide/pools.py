@@ -15,7 +15,18 @@ from typing import Any, Final
 import msgspec
 
 from engine.core.assign.budgets import BudgetState, Part, give_back, grant
-from engine.core.assign.choice import Answers, accept, ask, hear, pass_on, pass_time, reconsider, release, want_room
+from engine.core.assign.choice import (
+    Answers,
+    accept,
+    ask,
+    bring_task,
+    hear,
+    pass_on,
+    pass_time,
+    reconsider,
+    release,
+    want_room,
+)
 from engine.core.assign.roster import ADVISORS_FILE, Advisor, Roster
 from engine.core.assign.staff import LEAVE, PLAIN, count
 from engine.core.assign.state import AWAY, ROOM, Given, PoolState, Task, Waiting
@@ -52,9 +63,10 @@ def take(
         return _answers(roster, pool, release(roster, pool, *about, asked.time))
     if asked.kind == "accepted":
         return _answers(roster, pool, accept(roster, pool, *about, asked.advisor_id or "", asked.time))
-    if asked.kind == "task":
+    if asked.kind in ("task", "open"):
         task = Task(asked.priority, asked.time, asked.client, asked.advisor_id or "")
-        return _answers(roster, pool, want_room(roster, pool, asked.request_id, task))
+        hears = want_room if asked.kind == "task" else bring_task
+        return _answers(roster, pool, hears(roster, pool, asked.request_id, task))
     if asked.kind != "assign":
         return _answers(roster, pool, pass_on(roster, pool, *about, asked.advisor_id or "", asked.time, asked.kind))
     needs = ((skill, int(level)) for skill, _, level in (need.partition(":") for need in asked.needs))

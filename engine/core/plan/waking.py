@@ -17,6 +17,7 @@ from collections.abc import Sequence as List
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from engine.core.assign.roster import limited
 from engine.core.client.state import ClientState
 from engine.core.firm_time import DAY_MS, NEVER_MS
 from engine.core.language.expressions import BOOL, Changes, Expression, Name, Scope
@@ -179,7 +180,7 @@ def digest_of(rule_set: RuleSet) -> str:
     resumed = (max(resumption.at_ms for resumption in rule_set.resumed),) if rule_set.resumed else ()
     named = (said, plain, tiers, rule_set.lists, *_calendar_of(rule_set, (said, plain, tiers, portrait)), *portrait)
     cared = tuple((rule.id, rule.care) for rule in rule_set.rules if rule.care is not None)
-    named += (*resumed, *rule_set.journeys, *cared)
+    named += (*resumed, *rule_set.journeys, *cared, *limited(rule_set))
     return hashlib.blake2b(repr(meaning(named)).encode(), digest_size=16).hexdigest()
 
 
