@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka import TopicPartition
 
+from engine.advisors import tasks
 from engine.advisors.pools import stored_pools
+from engine.advisors.tasks import TaskAccount
 from engine.core.assign.choice import Candidate, candidates, widened
 from engine.core.assign.roster import NOBODY
 from engine.core.assign.state import Given, PoolState, Waiting, unpack
@@ -39,8 +41,9 @@ if TYPE_CHECKING:
     from engine.runtime.clients import AnyRedis
 
 NOT_KNOWN: Final = (
-    "no pool knows a request {request}: requests have the id of the action of kind assignment that asked, answers are "
-    "kept for 31 days, and one that was withdrawn before there was an answer leaves nothing"
+    "no pool knows a request {request}: requests have the id of the action of kind assignment that asked, those for a "
+    "task their own, as on the topic assignment_requests; answers are kept for 31 days, and one that was withdrawn "
+    "before there was an answer leaves nothing"
 )
 
 
@@ -58,19 +61,19 @@ class Account:
     rule_set: str  # its digest
 
 
-async def account(settings: Settings, clients: Clients, request: str) -> Account:
+async def account(settings: Settings, clients: Clients, request: str) -> Account | TaskAccount:
     """Raises Refused for a request that no pool knows, and when what was decided on is not kept any more."""
     own = settings.scoped(*OF_POOLS)
     async with clients.redis(settings) as redis:
         pool, partitions = await _pool_of(redis, own, request)
     waiting = next((one for one in pool.queue if one.request == request), None)
-    if waiting is None:
+    if waiting is None and not tasks.is_known(pool, request):
         archive = RuleSetArchive(own, clients)
         await archive.read()
         return await _Again(own, clients, archive, partitions, pool).account(request)
     plan = await plan_in_use(settings, clients)
     pool.now_ms = max(pool.now_ms, clients.wall_ms())
-    return looked_at(plan, pool, waiting, None)
+    return looked_at(plan, pool, waiting, None) if waiting is not None else tasks.looked_at(plan, pool, request)
 
 
 def looked_at(plan: Plan, pool: PoolState, asked: Waiting, given: Given | None) -> Account:
@@ -85,7 +88,8 @@ def looked_at(plan: Plan, pool: PoolState, asked: Waiting, given: Given | None) 
 async def _pool_of(redis: AnyRedis, own: Settings, request: str) -> tuple[PoolState, int]:
     partitions = 0
     async for partitions, pool in stored_pools(redis, own.scope):
-        if request in pool.answers or any(one.request == request for one in pool.queue):
+        waits = any(one.request == request for one in pool.queue)
+        if waits or request in pool.answers or tasks.is_known(pool, request):
             return pool, partitions
     raise Refused(NOT_KNOWN.format(request=request))
 
@@ -195,7 +199,10 @@ def _until(unit: Unit) -> dict[str, tuple[int, int]]:
 # -- in words ----------------------------------------------------------------------------------------------------------
 
 
-def lines(found: Account) -> Iterator[str]:
+def lines(found: Account | TaskAccount) -> Iterator[str]:
+    if isinstance(found, TaskAccount):
+        yield from tasks.lines(found)
+        return
     asked = found.asked
     told = {"tier": asked.tier, "region": asked.region, "language": asked.language}
     of = "".join(f", {name} {value}" for name, value in told.items() if value is not None)
@@ -259,7 +266,9 @@ def _why(found: Account, one: Candidate) -> str:
     return f"load {one.load} of {advisor.capacity}, and the client takes {found.weight}"
 
 
-def as_json(found: Account) -> dict[str, Any]:
+def as_json(found: Account | TaskAccount) -> dict[str, Any]:
+    if isinstance(found, TaskAccount):
+        return tasks.as_json(found)
     asked, given = found.asked, found.given
     return {
         "request_id": asked.request,

@@ -118,10 +118,12 @@ def preview(
 @settings_options("rules", "kafka", "redis", "prefix", "app_id")
 @JSON
 def explain_assignment(request: str, settings_file: Path | None, as_json: bool, **given: Any) -> None:
-    """Why a client got this advisor, or nobody: each candidate of the pool, with its load or what kept it.
+    """Why a client got this advisor, or nobody: each candidate of the pool, with its load or what kept it; or why a
+    task for an advisor waits.
 
-    REQUEST is the id of the action of kind assignment. What is answered is decided again from the ledger, by the rules
-    of that time; what waits is shown as of now, by the active rules, unless --rules names a directory.
+    REQUEST is the id of the action of kind assignment, or of a record of kind task on assignment_requests. Who was
+    answered is decided again from the ledger, by the rules of that time; what waits, and tasks, are shown as of now, by
+    the active rules, unless --rules names a directory.
     """
     from engine.advisors import explaining
 

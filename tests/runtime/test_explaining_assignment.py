@@ -6,11 +6,13 @@ import json
 import re
 from dataclasses import replace
 
-from engine.advisors import handover
+import pytest
+
+from engine.advisors import handover, tasks
 from engine.advisors.explaining import as_json, lines, looked_at
-from engine.core.assign.choice import ask
+from engine.core.assign.choice import ask, want_room
 from engine.core.assign.staff import hear
-from engine.core.assign.state import Entry, PoolState, Waiting, pack
+from engine.core.assign.state import Entry, PoolState, Task, Waiting, pack
 from engine.core.contract.topics import ASSIGNMENT_REQUESTS
 from engine.core.decide.pools import take
 from engine.core.plan.compile import Plan, compile_rule_set
@@ -161,3 +163,81 @@ def test_the_manual_shows_who_is_on_leave() -> None:
         "    li-na: could: load 1 of 3 with the client",
         "    wu: no, leave: until 2026-03-06",
     ]
+
+
+TASK = "5b0c51f7ad1b7f6d2f0c6d5a0b7a1c9e"
+WITH_NUMBER = """\
+advisors:
+  li-na: {pool: wealth_east, capacity: 120, open_tasks: 20, last_day: 2026-03-31,
+          leave: [{from: 2026-03-02, until: 2026-03-06}]}
+  wu: {pool: wealth_east, capacity: 9}
+"""
+
+
+def of_tasks(advisors: str = WITH_NUMBER) -> tuple[Plan, PoolState]:
+    """Twenty of li-na are open, two wait."""
+    plan, pool = (
+        compile_rule_set(good(files(advisors, BLOCKS[1], rules="rules: []\n"))),
+        PoolState("wealth_east", at(0)),
+    )
+    assert plan.pools is not None
+    for number in range(21):
+        want_room(plan.pools.roster, pool, f"r{number}", Task(80, at(0), f"C{number}", "li-na"))
+    want_room(plan.pools.roster, pool, TASK, Task(70, at(0), "C000186", "li-na"))
+    pool.now_ms = at(0) + 5 * HOUR_MS
+    return plan, pool
+
+
+def test_the_manual_shows_why_a_task_waits() -> None:
+    plan, pool = of_tasks()
+    found = tasks.looked_at(plan, pool, TASK)
+    shown = "\n".join(lines(found)).replace(plan.rule_set.digest[:12], "4f7bbce9b0f6")
+    assert f"```\n{shown}\n```" in PAGE
+    told = as_json(found)
+    assert json.loads(json.dumps(told)) == told
+    assert (told["outcome"], told["client_id"], told["candidates"][0]["before"]) == ("waits", "C000186", 1)
+
+
+def test_a_task_that_is_open_and_one_that_is_over() -> None:
+    plan, pool = of_tasks()
+    opened = list(lines(tasks.looked_at(plan, pool, "r3")))
+    assert opened[2].startswith("  open since 2026-02-16 12:00 (UTC+8), at once, by rule set ")
+    assert opened[3] == "    li-na: has it: 20 of 20 are open"
+    assert as_json(tasks.looked_at(plan, pool, "r3"))["outcome"] == "open"
+    pool.end("r3")
+    assert tasks.is_known(pool, "r3")
+    assert list(lines(tasks.looked_at(plan, pool, "r3")))[1].startswith(
+        "  over since 2026-02-16 17:00 (UTC+8): it was "
+    )
+    assert (as_json(tasks.looked_at(plan, pool, "r3"))["outcome"], tasks.is_known(pool, "r99")) == ("over", False)
+
+
+@pytest.mark.parametrize(
+    ("days", "advisors", "said"),
+    [
+        (14, WITH_NUMBER, "leave: until 2026-03-06; the team gets it"),
+        (60, WITH_NUMBER, "left: the last day was 2026-03-31; the team gets it"),
+        (1, WITH_NUMBER.replace("pool: wealth_east, capacity: 120", "pool: everybody_else, capacity: 120"),
+         "other_pool: of pool everybody_else now; the client asks there"),
+        (1, WITH_NUMBER.replace("li-na", "bo"),
+         "unknown: neither advisors.yaml nor .csv has this advisor; the team gets it"),
+    ],
+)  # fmt: skip
+def test_what_keeps_a_task(days: int, advisors: str, said: str) -> None:
+    _, pool = of_tasks()
+    pool.now_ms = at(days)
+    plan = compile_rule_set(good(files(advisors, BLOCKS[1], rules="rules: []\n")))
+    assert list(lines(tasks.looked_at(plan, pool, TASK)))[3] == f"    li-na: no, {said}"
+
+
+def test_a_task_whose_advisor_is_absent_and_one_that_could_be_given() -> None:
+    plan, pool = of_tasks()
+    hear(pool, "li-na", {"present": False}, at(0) + HOUR_MS, "hr-1")
+    last = list(lines(tasks.looked_at(plan, pool, TASK)))[3]
+    assert last == "    li-na: no, absent: since 2026-02-16 13:00 (UTC+8), as the topic advisors says"
+    hear(pool, "li-na", {"present": None, "open_tasks": 25}, at(0) + 2 * HOUR_MS, "hr-2")
+    assert list(lines(tasks.looked_at(plan, pool, TASK)))[3] == "    li-na: could: 20 of 25 are open"
+    free, _ = of_tasks(WITH_NUMBER.replace(" open_tasks: 20,", ""))
+    pool.said = {}
+    pool.staff = None
+    assert list(lines(tasks.looked_at(free, pool, TASK)))[3] == "    li-na: could: any number can be open"
