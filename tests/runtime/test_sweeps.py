@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
 from engine.core.client.sections import pack
+from engine.core.contract.topics import TOPICS
 from engine.core.firm_time import HOUR_MS
 from engine.core.plan.compile import Plan
 from engine.operations.replay import PartitionReplay, Replayed
@@ -18,7 +20,7 @@ from engine.runtime.protocol.ledger import Step, decode_unit
 from engine.runtime.protocol.partition import Partition
 from tests.core.making import Desk, at, login, plan_of, profile, rule
 from tests.memory import AFTER, BEFORE
-from tests.runtime.driving import Bench, Recorded, all_batches, next_batch, topics_of
+from tests.runtime.driving import Bench, Recorded, Topics, all_batches, next_batch, topics_of
 
 TEAM = {"audience": "team", "kind": "task", "cooldown": "1m"}
 QUIET = plan_of(rule("hello", when='login.channel == "web"', **TEAM))
@@ -225,8 +227,54 @@ async def test_a_budgets_part_that_is_closed_without_a_word_is_closed_in_the_rep
     await worker.sweep(at(1) + 2, 10, at(1) + 2)
     await worker.tick(at(1) + HOUR_MS, decided_ms=at(1) + HOUR_MS)
     assert [m.topic for m in bench.ledger.messages].count("budget_requests") == 2  # asked again by another name
-    plans, replayed = {plan.rule_set.digest: plan for plan in (before, meanwhile)}, Replayed()
-    again = PartitionReplay(ENGAGEMENT, 7, Recorded(topics), plans.__getitem__, lambda _: True, replayed)
+    await assert_replayed(bench, topics, (before, meanwhile), worker)
+
+
+async def test_a_backfill_under_another_limit_gives_nothing_back_in_the_replay_either():
+    """What is left of a block goes back with the next unit that decides; a backfill decides nothing."""
+    before, after = budgeted("1 CNY", "30d"), budgeted("2 CNY", "30d")
+    history = [*(profile(at(0), client_id=f"c{n}", consents=("sms",)) for n in range(5)), login(at(1), client_id="c4")]
+    history.append(granted_to(before, await asked_of(before, topics_of(history))))
+    rules, topics = Rules(before), topics_of(history)
+    bench = Bench(rules)
+    worker = await bench.started()
+    for batch in all_batches(topics, 10):
+        await worker.take(batch, at(1))
+    await worker.commit("age")
+    assert worker.position.end.pace
+    rules.plan = after
+    worker.take_newest_plan()
+    said = len(bench.ledger.messages)
+    assert await worker.revise(["c1"], lambda layout, client: True, Step({}, backfilled=("x",))) == 1
+    assert len(bench.ledger.messages) == said
+    await worker.tick(at(1) + HOUR_MS, decided_ms=at(1) + HOUR_MS)
+    await worker.sweep(at(1) + HOUR_MS, 10, at(1) + HOUR_MS)
+    back = [json.loads(m.value) for m in bench.ledger.messages[said:] if m.topic == "budget_requests"]
+    assert [(one["kind"], one["amount"]) for one in back] == [("return", 35)]
+    await assert_replayed(bench, topics, (before, after), worker)
+
+
+async def asked_of(plan: Plan, topics: Topics) -> dict[str, Any]:
+    """What a worker asks of the budget."""
+    bench = Bench(plan)
+    worker = await bench.started()
+    for batch in all_batches(topics, 10):
+        await worker.take(batch, at(1))
+    await worker.commit("age")
+    (asked,) = [json.loads(m.value) for m in bench.ledger.messages if m.topic == "budget_requests"]
+    return asked
+
+
+def granted_to(plan: Plan, asked: dict[str, Any]) -> tuple[str, Any]:
+    """Forty of it, as the budget answers."""
+    answer = {name: asked[name] for name in ("request_id", "period", "least", "limit", "time")}
+    answer |= {"event_id": "a", "client_id": asked["client"], "budget": "sms", "outcome": "granted", "amount": 40}
+    return "budget_answers", TOPICS["budget_answers"].validate(json.dumps(answer).encode())
+
+
+async def assert_replayed(bench: Bench, topics: Topics, plans: Iterable[Plan], worker: Partition) -> None:
+    by_digest, replayed = {plan.rule_set.digest: plan for plan in plans}, Replayed()
+    again = PartitionReplay(ENGAGEMENT, 7, Recorded(topics), by_digest.__getitem__, lambda _: True, replayed)
     for offset, record in bench.ledger.units():
         await again.take(offset, record)
     assert replayed.differences == []
