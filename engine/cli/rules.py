@@ -38,13 +38,14 @@ _NOTE = click.option("--note", required=True, help="why, in one line; the histor
 @click.argument("old")
 @click.argument("new")
 @_TOPIC
+@click.option("--snapshot", metavar="FILE", type=FILE, help="count what teams and advisors who change or go have of it")
 @click.option("--json", "as_json", is_flag=True, help="one JSON array")
-def diff(old: str, new: str, settings_file: Path | None, as_json: bool, **given: Any) -> None:
+def diff(old: str, new: str, settings_file: Path | None, snapshot: Path | None, as_json: bool, **given: Any) -> None:
     """Say what changed from rule set OLD to NEW, in words. Each is a directory, `live`, or a digest on the topic.
 
     Exit status 0 when they do the same, 1 when they differ, 2 when one cannot be used.
     """
-    from engine.rulefile.tools.diff import differences
+    from engine.rulefile.tools.diff import Difference, differences
     from engine.rulefile.tools.effects import effects
     from engine.rulefile.tools.templates import breaking
 
@@ -52,12 +53,27 @@ def diff(old: str, new: str, settings_file: Path | None, as_json: bool, **given:
     if Path(new).is_dir() and not Path(old).is_dir():  # as it would be published: what is paused stays so
         other = replace(other, paused=one.paused, resumed=one.resumed)
     found = [*differences(one, other), *breaking(one, other)]
+    counted = _counted(one, other, snapshot) if snapshot is not None else []
     if as_json:
-        click.echo(json.dumps([asdict(difference) for difference in found], indent=2, ensure_ascii=False))
+        staff = [Difference("staff", "", "counted", tuple(counted))] if counted else []
+        shown = [asdict(difference) for difference in (*found, *staff)]
+        click.echo(json.dumps(shown, indent=2, ensure_ascii=False))
     else:
         said = [line for difference in found for line in str(difference).split("\n")]
-        answer(False, {}, [*(said or ["no difference in what they do"]), *effects(one, other)])
+        answer(False, {}, [*(said or ["no difference in what they do"]), *effects(one, other), *counted])
     sys.exit(1 if found else 0)
+
+
+def _counted(old: RuleSet, new: RuleSet, snapshot: Path) -> list[str]:
+    """What of a snapshot's clients whoever is gone, or is of another pool, has."""
+    from engine.core.client.sections import unpack
+    from engine.insight.outlook import leaves_of, staff_lines
+    from engine.operations.snapshot import clients_of
+    from engine.runtime.redis.reading import NO_RULES
+
+    with progressing("clients") as moved:
+        clients = (unpack(NO_RULES.layout, write.state) for write in clients_of(snapshot, moved))
+        return list(staff_lines(leaves_of(old, new, clients)))
 
 
 def _rule_set(which: str, settings_file: Path | None, given: dict[str, Any]) -> RuleSet:

@@ -12,14 +12,30 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from typing import Final
 
-from engine.core.client.items import ENDED, JOURNEY, STANDS
+from engine.core.assign.changes import StaffChanges, staff_changes
+from engine.core.client.items import (
+    ADVISOR,
+    ASKED,
+    ENDED,
+    JOURNEY,
+    OVER,
+    POOL,
+    STANDING,
+    STANDS,
+    STATE,
+    WORK,
+    noted,
+)
 from engine.core.client.sections import pack, unpack
 from engine.core.client.state import ClientState
 from engine.core.contract.outbound import Outcome
+from engine.core.decide.assigning import is_with_advisor
 from engine.core.decide.path import Due, Sweep, decide
 from engine.core.plan.compile import Plan
 from engine.core.rules.occasion import CHANGED, Journey
+from engine.core.rules.ruleset import RuleSet
 
 
 @dataclass(slots=True)
@@ -32,6 +48,7 @@ class Outlook:
     leave: Counter[str] = field(default_factory=Counter)  # of a journey: clients whose step is gone
     left: dict[tuple[str, int], int] = field(default_factory=dict)  # (pinned journey, earlier version): clients
     affected: int = 0  # clients who move or on whom a rule acts
+    staff: Counter[tuple[str, str, str]] = field(default_factory=Counter)  # see `leaves`
     one_in: int = 1  # of so many clients one was evaluated; all figures are times that
 
     def of_all(self, one_in: int) -> Outlook:
@@ -43,7 +60,8 @@ class Outlook:
         leave = Counter({journey: clients * one_in for journey, clients in self.leave.items()})
         left = {version: clients * one_in for version, clients in self.left.items()}
         affected = self.affected * one_in
-        return Outlook(self.clients * one_in, moves, acts, later, stands, leave, left, affected, one_in)
+        staff = Counter({what: number * one_in for what, number in self.staff.items()})
+        return Outlook(self.clients * one_in, moves, acts, later, stands, leave, left, affected, staff, one_in)
 
     def as_json(self) -> dict[str, object]:
         return {
@@ -58,6 +76,7 @@ class Outlook:
                 {"journey": of, "version": version, "clients": n} for (of, version), n in sorted(self.left.items())
             ],
             "journey_changed": dict(sorted(self.leave.items())),
+            "staff": staff_as_json(self.staff),
         }
 
     def lines(self) -> Iterator[str]:
@@ -77,6 +96,7 @@ class Outlook:
                 yield f"  journey {journey}: nobody is in version {version} any more: it can be taken out of earlier"
             else:
                 yield f"  journey {journey}: {clients:,} clients go on with version {version}"
+        yield from staff_lines(self.staff)
 
 
 def is_one_in(one_in: int, client_id: str) -> bool:
@@ -89,12 +109,15 @@ def outlook(before: Plan | None, after: Plan, states: Iterable[bytes], now_ms: i
     found = Outlook()
     names = after.layout.renamed
     journeys = {journey.id: journey for journey in after.rule_set.journeys}
+    changes = staff_changes(before.rule_set, after.rule_set) if before is not None else None
     found.left = {(one.id, version): 0 for one in journeys.values() for version in one.pinned[1:]}
     for packed in states:
         found.clients += 1
         if before is not None:
             packed = _as_of(before, packed, now_ms)
         client = unpack(after.layout, packed)
+        if changes:
+            found.staff.update(leaves(changes, client))
         found.stands.update((entry[JOURNEY], entry[STANDS]) for entry in client.journeys if not entry[ENDED])
         for id_, version in _earlier(journeys, client):
             found.left[id_, version] += 1
@@ -138,3 +161,56 @@ def _at_once(plan: Plan, client: ClientState, now_ms: int) -> tuple[set[tuple[st
     )
     leave = {journey for what, journey, *why in decided.counts if what == "journeys" and why == [CHANGED]}
     return moves, sent | held, held - sent, leave
+
+
+# -- staff -------------------------------------------------------------------------------------------------------------
+
+
+def leaves(changes: StaffChanges, client: ClientState) -> Counter[tuple[str, str, str]]:
+    """What of a client a team or advisor who is gone, or is changed, has: by (team or advisor, the name, what), where
+    what is open, clients, waits or given_on.
+    """
+    found: Counter[tuple[str, str, str]] = Counter()
+    advisor = client.advisor_id or ""
+    for item in client.items:
+        if item[STATE] not in OVER and noted(item).get(WORK, ("",))[0] in changes.teams_gone:
+            found["team", noted(item)[WORK][0], "open"] += 1
+    if advisor in changes.advisors_gone or advisor in changes.moved:
+        found["advisor", advisor, "clients"] += advisor in changes.advisors_gone
+        found["advisor", advisor, "open"] += sum(map(is_with_advisor, client.items))
+        found["advisor", advisor, "waits"] += sum(room[STANDING] == ASKED for room in client.rooms)
+    if client.assigned is not None:
+        pool, who = client.assigned[POOL], client.assigned[ADVISOR]
+        gives = changes.moved.get(who, ("",))[0] == pool or client.client_id in changes.barred.get(who, ())
+        found["advisor", who, "given_on"] += gives
+    return +found
+
+
+def leaves_of(old: RuleSet, new: RuleSet, clients: Iterable[ClientState]) -> Counter[tuple[str, str, str]]:
+    """The same of all clients."""
+    changes, found = staff_changes(old, new), Counter[tuple[str, str, str]]()
+    for client in clients if changes else ():
+        found.update(leaves(changes, client))
+    return found
+
+
+def staff_lines(staff: Counter[tuple[str, str, str]]) -> Iterator[str]:
+    for what, name in sorted({(what, name) for what, name, _ in staff}):
+        held = {told: staff[what, name, told] for told in _STAFF}
+        parts = [said.format(n=number) for told, said in _STAFF.items() if (number := held[told])]
+        yield f"  {what} {name}: {', '.join(parts)}"
+
+
+def staff_as_json(staff: Counter[tuple[str, str, str]]) -> list[dict[str, object]]:
+    return [
+        {what: name} | {told: staff[what, name, told] for told in _STAFF if staff[what, name, told]}
+        for what, name in sorted({(what, name) for what, name, _ in staff})
+    ]
+
+
+_STAFF: Final = {
+    "clients": "{n:,} clients stay",
+    "given_on": "{n:,} clients are given on",
+    "open": "{n:,} open",
+    "waits": "{n:,} wait for room",
+}

@@ -60,8 +60,7 @@ WRITTEN_AS: Final[dict[type, str]] = {
 @dataclass(frozen=True, slots=True)
 class Difference:
     """`what` is rule, feature, tiers, policy, calendar, assignment, advisor, score, list, table, definition, team,
-    pause of or tests;
-    `change` is added, removed or changed.
+    pause of or tests; `change` is added, removed or changed. Of a snapshot, staff and counted.
     """
 
     what: str

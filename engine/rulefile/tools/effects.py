@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
+from engine.core.assign.changes import staff_changes
 from engine.core.firm_time import LONGEST_MONTH
 from engine.core.plan.features import column_key, parts_of
 from engine.core.plan.waking import digest_of
@@ -119,6 +120,7 @@ def effects(old: RuleSet, new: RuleSet) -> tuple[str, ...]:
         _drawn(old, new),
         _paused(old, new),
         _led(old, new),
+        _staffed(old, new),
         _evaluated(old, new),
     )
     return tuple(effect for effects_of_one in found for effect in effects_of_one)
@@ -210,6 +212,22 @@ def _led(old: RuleSet, new: RuleSet) -> Iterable[str]:
             yield f"journey {after.id}: the new time of {', '.join(timed)} counts {since}"
         if meaning(before.ends) != meaning(after.ends):
             yield f"journey {after.id}: its goal and exits are asked at once of whoever is in it"
+
+
+def _staffed(old: RuleSet, new: RuleSet) -> Iterable[str]:
+    """What becomes of what staff have; `engage diff` and `publish` with a snapshot count it."""
+    changes = staff_changes(old, new)
+    for team in sorted(changes.teams_gone):
+        stays = f"what is open stays in its work list (`engage work {team}`) until it is closed"
+        yield f"team {team} is gone: {stays}; reminders and escalations go to the owner that the rule has now"
+    for advisor in sorted(changes.advisors_gone):
+        stays = "clients and open tasks stay until `engage handover` gives them on"
+        yield f"advisor {advisor} is gone: {stays}; what waits for room goes to the team"
+    for advisor, (before, now) in sorted(changes.moved.items()):
+        given = f"pool {before} gives the clients on, to whoever has room or to nobody"
+        yield f"advisor {advisor} is of pool {now} now: {given}; what is open goes with each client"
+    for advisor, clients in sorted(changes.barred.items()):
+        yield f"advisor {advisor} must not have {len(clients):,} more: whom of them a pool gave, it gives on"
 
 
 def _pinned(before: Journey, after: Journey) -> Iterable[str]:
