@@ -212,6 +212,7 @@ class _Judge:
         self.requests = [record.json for record in self.records[REQUESTS]]
         self.answers = [record.json for record in self.records[ANSWERS]]
         self.released = {one["request_id"] for one in self.requests if one["kind"] == "release"}
+        self.brought = {one["request_id"] for one in self.requests if one["kind"] == "open"}  # whatever the number is
         self.states: dict[str, bytes] = {}
         self.clients = [unpack(NO_RULES.layout, state) for state in clients.values()]
 
@@ -228,7 +229,9 @@ class _Judge:
         self.pools = {name: pool_of(state) for name, state in self.states.items() if not name.startswith(BUDGET)}
 
     def fits(self, ledger: list[list[Record]]) -> None:
-        """After no unit anybody has more than the capacity, and what others read is the sum."""
+        """After no unit anybody has more than the capacity, or asked for more open tasks than the number; and what
+        others read is the sum.
+        """
         beyond = set()
         for record in (one for records in ledger for one in records):
             writes = msgpack.unpackb(msgpack.unpackb(record.value or b"")[1]["writes"], raw=True)
@@ -237,7 +240,8 @@ class _Judge:
                     continue
                 row = dict(zip(writes[b"fields"], values, strict=True))
                 pool = pool_of(row[b"state"])
-                loads, tasks = _loads(pool), Counter(one.advisor for one in pool.tasks.values() if one.given_ms)
+                asked = (one for name, one in pool.tasks.items() if one.given_ms and name not in self.brought)
+                loads, tasks = _loads(pool), Counter(one.advisor for one in asked)
                 most = OPEN_TASKS.get(pool.name, 10**9)
                 beyond |= {f"{name} has {times} open tasks of {most}" for name, times in tasks.items() if times > most}
                 self.found.counted["fullest_percent"] = max(
@@ -336,6 +340,7 @@ class _Judge:
         names = {one["request_id"] for one in self.answers if one["outcome"] == ROOM}
         self.found.counted.update({f"tasks: {outcome}": times for outcome, times in told.items()})
         self.found.counted["tasks: room returned"] += len(names & self.released)
+        self.found.counted["tasks: brought"] += len(self.brought)
         self.found.counted["tasks: waiting"] += sum(not given for *_, given in there)
 
     def _open(self, request: Any) -> bool:
