@@ -270,5 +270,6 @@ def _work_line(one: dict[str, Any]) -> str:
     said += [f"reminded {one['reminded']}"] if one["reminded"] else []
     said += ["overdue"] if one["overdue"] else []
     said += [f"escalated to {one['escalated']}"] if one["escalated"] else []
+    said += [f"until {one['leaves']}"] if one.get("leaves") else []  # an older worker's record does not say so
     about = f"{one['kind']} {one['rule_id']}  {one['client_id']}  {one['action_id']}"
     return f"{one['priority']:>3}  {one['since']}  {about}  {whom}  {', '.join(said)}"

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from engine.core.client.items import CARE, KIND, OPENED, STATE, is_cared_for
+from engine.core.client.items import CARE, KIND, LEAVES_MS, OPENED, STATE, WORK, noted
 from engine.core.client.record import tallied_by
 from engine.core.client.sections import pack, unpack
 from engine.core.client.state import ClientState
@@ -176,10 +176,11 @@ def _decide_client(plan: Plan, past: Past, events: list[tuple[str, Event]], coun
     client.caused = []  # nothing was sent that could be retracted
     client.asked = None  # nor was a pool asked
     outcomes.told(client)  # what was counted is not to be published
-    cared = [item for item in client.items if is_cared_for(item)]
-    for item in cared:  # nobody can take up what was not sent
+    work = [item for item in client.items if WORK in noted(item)]
+    client.items = [item for item in client.items if LEAVES_MS not in noted(item)]
+    for item in work:  # nobody can take up what was not sent
         del item[CARE:]
-    if client.waiting or cared:  # and nothing of the past is sent later
+    if client.waiting or work:  # and nothing of the past is sent later
         client.waiting = []
         client.due_ms = next_due_ms(plan, client, 0)
     if past.acted != "all":

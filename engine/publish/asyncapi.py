@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, get_args, get_origin
 from ruamel.yaml.scalarstring import LiteralScalarString
 
 from engine.core.contract import events, outbound
-from engine.core.contract.outbound import CARE, CARED_KINDS, RETRACTION, TOPIC_OF_KIND
+from engine.core.contract.outbound import CARE, CARED_KINDS, LEAVES, RETRACTION, TOPIC_OF_KIND, WORK_KINDS
 from engine.core.contract.topics import ADVISORS, DEAD_LETTERS, EVENTS
 
 Schema = dict[str, Any]
@@ -45,6 +45,7 @@ In inbound records a field that is absent says nothing, and null says that it is
 ignored; known ones are strict: an integer is written without a decimal point. A field that cannot be read costs the
 record only where the event means nothing without it (each schema says which those are).
 """
+_LEAVES: Final = "When it leaves the work lists, if nobody has accepted it by then; absent where a rule waits for it."
 
 
 def document(
@@ -99,8 +100,10 @@ def document(
     kind_of = {topic: kind for kind, topic in TOPIC_OF_KIND.items()}
     for topic, schema in sent.items():
         name = schema["title"]
-        headers = _put(_headers(f"{name}Headers", kind_of.get(topic, topic.removesuffix("s")), schema), schemas)
-        message = {"headers": headers, **_json(_put(schema, schemas))}
+        headers = _headers(f"{name}Headers", kind_of.get(topic, topic.removesuffix("s")), schema)
+        if kind_of.get(topic) in WORK_KINDS:
+            headers["properties"][LEAVES] = schema["properties"]["time"] | {"description": _LEAVES}
+        message = {"headers": _put(headers, schemas), **_json(_put(schema, schemas))}
         said = f"{schema['description'].partition('.')[0]}."
         add(topic, name, "send", said, message)
         if topic in kind_of:

@@ -80,10 +80,12 @@ def test_the_key_is_the_client_and_the_headers_are_cloud_events(busy):
         kind = "decision" if message.topic == "decisions" else value.get("kind", "tier-change")
         follows = {"ce_follows": value["follows"].encode()} if "step" in value else {}
         kind = "care" if follows else kind
+        listed = value.get("rule_id") in busy.plan.timed.listed and "parameters" in value
+        leaves = {"ce_leaves": value["expires_at"].encode()} if listed else {}
         assert dict(message.headers) == {
             "ce_specversion": b"1.0", "ce_id": value["id"].encode(), "ce_source": b"urn:engage",
             "ce_type": f"engage.{kind}.v1".encode(), "ce_time": value["time"].encode(),
-            "ce_subject": value["client_id"].encode(), "content-type": b"application/json", **follows,
+            "ce_subject": value["client_id"].encode(), "content-type": b"application/json", **follows, **leaves,
         }  # fmt: skip
         assert message.schema == ("care.json" if follows else f"{message.topic}.json")
 

@@ -1,12 +1,19 @@
-"""What staff have to do, as others read it: from when it is sent until it is done, declined, ended or retracted."""
+"""What staff have to do, as others read it: from when it is sent until it is done, declined, ended or retracted, or has
+expired.
+"""
 
 from __future__ import annotations
+
+import json
 
 import msgpack
 import pytest
 
+from engine.core.client.items import MAX_ITEMS
 from engine.core.client.record import WORK_FIELDS, listed_by, open_work, public_fields, work_places
 from engine.core.client.sections import pack, unpack
+from engine.core.decide.path import Sweep, decide
+from engine.core.firm_time import NEVER_MS
 from engine.processors.engagement import ENGAGEMENT
 from engine.runtime.protocol.writes import encode_writes
 from tests.core.making import Desk, at, login, plan_of, profile, rule, trade
@@ -58,6 +65,7 @@ def test_it_is_there_from_when_it_is_sent():
             "reminded": 0,
             "overdue": False,
             "escalated": None,
+            "leaves": None,
         }
     ]
     assert places(found) == ["team:wealth", "advisor:A-1"]
@@ -165,7 +173,118 @@ def test_clients_with_and_without_work_share_two_chunks():
     assert ["work_places" in chunk["fields"] for chunk in chunks] == [False, True]
 
 
-def test_what_no_rule_waits_for_is_not_kept():
-    found = desk(rule("call", kind="task", audience="team"))
+# -- what no rule waits for --------------------------------------------------------------------------------------------
+
+PLAIN = rule("plain", kind="task", audience="team", on="trades", expires="2d", cooldown="1m")
+
+
+def test_what_no_rule_waits_for_is_there_until_it_expires():
+    found = desk(PLAIN)
+    (action,) = found.take(trade(at(1, 9)))
+    (one,) = open_work(found.client)
+    assert (one["action_id"], one["state"], one["leaves"]) == (action["id"], "open", "2026-02-19T01:00:00Z")
+    assert places(found) == ["team:wealth"]
+    assert found.client.due_ms == at(3, 9)
+    assert found.tick_all(at(3, 9) - 1) == []
+    assert places(found) == ["team:wealth"]
+    assert found.tick_all(at(3, 9)) == []
+    assert places(found) == []
+
+
+def test_it_leaves_at_its_own_time_though_an_event_comes_first():
+    found = desk(PLAIN)
+    found.take(trade(at(1, 9)), trade(at(4, 9)))
+    assert [one["since"] for one in open_work(found.client)] == ["2026-02-20T01:00:00Z"]
+
+
+def test_its_record_says_when_it_leaves():
+    found = desk(PLAIN, CALL.replace("id: call", "id: cared"))
+    decided = decide(found.plan, found.states, [trade(at(1, 9))])
+    leaves = {
+        json.loads(m.value)["rule_id"]: dict(m.headers).get("ce_leaves") for m in decided.messages if m.topic == "tasks"
+    }
+    assert leaves == {"plain": b"2026-02-19T01:00:00.000Z", "cared": None}
+
+
+@pytest.mark.parametrize("status", ["accepted", "waiting_for_client"])
+def test_what_somebody_took_up_stays_for_90_days(status):
+    found = desk(PLAIN)
+    action = sent(found, trade(at(1, 9)))
+    taken = outcome(at(2, 9), action, status, by="S-017")
+    found.take(taken)
+    assert open_work(found.client)[0]["leaves"] is None
+    found.tick_all(at(92, 9) - 1)
+    assert places(found) == ["team:wealth"]
+    found.tick_all(at(92, 9))
+    assert places(found) == []
+
+
+def test_an_acceptance_that_was_none_lets_it_leave():
+    found = desk(PLAIN)
+    action = sent(found, trade(at(1, 9)))
+    taken = outcome(at(2, 9), action, "accepted", by="S-017")
+    found.take(taken, correction(at(4, 9), taken))
+    assert places(found) == ["team:wealth"]
+    found.tick_all(at(4, 10))
+    assert places(found) == []
+
+
+@pytest.mark.parametrize("end", ["done", "declined", "retracted"])
+def test_it_leaves_with_its_end_before(end):
+    found = desk(PLAIN)
+    bought = trade(at(1, 9))
+    action = sent(found, bought)
+    found.take(correction(at(2), bought) if end == "retracted" else outcome(at(2), action, end))
+    assert places(found) == []
+
+
+def test_work_that_is_seen_through_leaves_after_90_days_at_its_own_time():
+    found = desk()
     sent(found, login(at(1, 9)))
-    assert open_work(found.client) == []
+    found.tick_all(at(91, 9) - 1)
+    assert places(found) == ["team:wealth"]
+    found.tick_all(at(91, 9))
+    assert places(found) == []
+
+
+def test_an_advisors_work_is_in_both_lists_and_the_clients_own_in_none():
+    found = desk(PLAIN.replace("audience: team", "audience: advisor"), rule("word", on="trades"))
+    found.take(trade(at(1, 9)))
+    assert places(found) == ["team:wealth", "advisor:A-1"]
+
+
+def test_who_asks_for_an_advisor_is_in_no_list_unless_it_is_seen_through():
+    ask = rule("ask", kind="assignment", audience="team", on="trades")
+    found = desk(ask)
+    found.take(trade(at(1, 9)))
+    assert places(found) == []
+    found = desk(rule("ask", kind="assignment", audience="team", on="trades", care="{overdue: 8h}"))
+    found.take(trade(at(1, 9)))
+    assert places(found) == ["team:wealth"]
+
+
+def test_without_departments_only_what_rules_wait_for_is_listed():
+    found = Desk(plan_of(PLAIN))
+    found.take(profile(at(0, 8)), trade(at(1, 9)))
+    assert (found.client.items, places(found)) == ([], [])
+
+
+def test_a_client_with_much_work_keeps_what_rules_wait_for():
+    late = rule("late", unanswered="{of: complaint, for: 30d}", kind="task", audience="team")
+    found = desk(PLAIN, late)
+    found.take(came("complaints", at(1, 8), complaint_id="K1", status="opened"))
+    found.take(*(trade(at(1, 9) + n * 120_000) for n in range(40)))
+    assert len(found.client.items) == MAX_ITEMS
+    assert found.client.items[0][1] == "K1"
+    assert len(places(found)) == MAX_ITEMS - 1
+    assert open_work(found.client)[-1]["since"] == "2026-02-17T02:18:00Z"  # the oldest went
+
+
+def test_a_change_of_rules_wakes_whoever_has_old_work():
+    """What an older release sent has no timer yet."""
+    found = desk(PLAIN)
+    found.take(trade(at(1, 9)))
+    found.client.due_ms = NEVER_MS
+    decide(found.plan, found.states, [Sweep("c1", at(1, 10))])
+    assert found.states["c1"].due_ms == at(3, 9)
+    assert plan_of(PLAIN).timed.digest != plan_of(rule("plain")).timed.digest

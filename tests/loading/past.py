@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from engine.core.client.items import CARE, is_cared_for
+from engine.core.client.items import CARE, LEAVES_MS, WORK, noted
 from engine.core.client.sections import pack, unpack
 from engine.core.client.state import ClientState
 from engine.core.decide.occasions import next_due_ms
@@ -22,10 +22,11 @@ def as_loaded(plan: Plan, replayed: Mapping[str, bytes]) -> dict[str, ClientStat
         client.caused = []
         for outcome in client.recent:
             del outcome[COUNTED:]
-        cared = [item for item in client.items if is_cared_for(item)]
-        for item in cared:
+        work = [item for item in client.items if WORK in noted(item)]
+        client.items = [item for item in client.items if LEAVES_MS not in noted(item)]
+        for item in work:
             del item[CARE:]
-        if client.waiting or cared:
+        if client.waiting or work:
             client.waiting = []
             client.due_ms = next_due_ms(plan, client, 0)
     return clients

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from aiokafka import TopicPartition
 
+from engine.core.client.record import work_places
 from engine.core.client.sections import pack, unpack
 from engine.core.client.state import ClientState, Layout
 from engine.core.contract.actions import ACTIONS
@@ -49,6 +50,7 @@ from tests.simulation.plans import possible
 from tests.simulation.redis import Data, lists_that_differ, write_rows
 from tests.simulation.scenario import INTAKE_TOPICS, wall_ms
 from tests.simulation.world import SCHEMAS_URL, World
+from tests.work_audit import WorkAudit
 
 LAST_OFFSET: Final = 1 << 62
 MAX_DECISIONS: Final = 32  # from one event; far more than the rules here can make
@@ -115,7 +117,7 @@ class _Partition:
         self.states: dict[str, ClientState] = {}
         self.plan: Plan | None = None
         self.retractions, self.policy = Retractions(), PolicyAudit()
-        self.care, self.journeys = CareAudit(), JourneyAudit()
+        self.care, self.work, self.journeys = CareAudit(), WorkAudit(), JourneyAudit()
         self.past = Loading(world, number, self.policy.hear) if world.scenario.past is not None else None
         self.outcomes: Counter[tuple[str, str]] = Counter()  # of rules that matched
         self.ledger = 0  # the offset after the last unit
@@ -255,6 +257,7 @@ class _Partition:
                     self.found.append(f"{at}: {sorted(impossible)} cannot be by its rule set, and had no series")
                 self.found += [f"{at}: {fault}" for fault in self.policy.take(plan, item, decided.messages)]
                 self.found += [f"{at}: {fault}" for fault in self.care.take(plan, decided.messages)]
+                self.found += [f"{at}: {fault}" for fault in self.work.take(plan, decided.messages)]
                 if (client := self.states.get(client_id)) is not None and self.past is None:
                     left = ("journeys", "trader", "journey_changed") in decided.counts
                     led = self.journeys.take(plan, item, decided.messages, left, stood_ms, client.now_ms)
@@ -412,7 +415,7 @@ class _Partition:
 
     def _looked_at(self) -> None:
         """What holds for a client without an event has been acted on, under the rules in force in the end; what falls
-        due later is known.
+        due later is known. What has expired has left the work lists by then.
         """
         if self.plan is None or not self.data.hashes:
             return
@@ -424,6 +427,8 @@ class _Partition:
             moment_ms = max(now_ms, client.now_ms + 1)
             decide(self.plan, states, [Due(client.client_id, moment_ms)])
             due_ms = client.due_ms
+            listed = {line.split()[2] for line in work_places(client).splitlines()}
+            self.found += self.work.end(client.client_id, listed, moment_ms)
             if self.plan.timed.by_actions and client.activities[ACTIONS.name].last_ms == client.now_ms:
                 continue  # what was done just now is evaluated when the hour ends
             decided = decide(self.plan, states, [Sweep(client.client_id, moment_ms)])

@@ -1,5 +1,5 @@
-"""Deliberate bugs in the contact policy: the auditor decides with them, too, and must see them by what is published
-alone. See bugs.py.
+"""Deliberate bugs in the contact policy and in work lists: the auditor decides with them, too, and must see them by
+what is published alone. See bugs.py.
 """
 
 from __future__ import annotations
@@ -7,7 +7,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from engine.core.decide import path
+from engine.core.client import items
+from engine.core.decide import occasions, path
+from engine.core.firm_time import NEVER_MS
+from engine.core.learn import items as learn
 from engine.core.policy import caps, gates, holding, outcomes
 from engine.core.policy.gates import Send
 from tests.simulation.bug import Change, Table, registering
@@ -132,3 +135,23 @@ def _() -> list[Change]:
         return []
 
     return [(outcomes, "told", told)]
+
+
+@bug("work that has expired stays in its list")
+def _() -> list[Change]:
+    return [(items, "leaves_ms", lambda item: NEVER_MS)]
+
+
+@bug("nobody is woken when work expires")
+def _() -> list[Change]:
+    original = learn.next_item_ms
+
+    def next_item_ms(plan: Any, client: Any) -> Any:
+        there = client.items
+        client.items = [item for item in there if items.LEAVES_MS not in items.noted(item)]
+        try:
+            return original(plan, client)
+        finally:
+            client.items = there
+
+    return [(occasions, "next_item_ms", next_item_ms)]

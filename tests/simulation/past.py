@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from aiokafka import TopicPartition
 
-from engine.core.client.items import is_cared_for
+from engine.core.client.items import noted
 from engine.core.client.sections import pack
 from engine.core.client.state import ClientState
 from engine.core.contract.outbound import TOPIC_OF_KIND
@@ -217,9 +217,11 @@ class Loading:
 
 def _unsent(plan: Plan, client: ClientState, acted: Acted) -> ClientState:
     """Nothing of it was sent: nothing is retracted or sent later; and what else was asked for."""
-    was = [*client.waiting, *(item for item in client.items if is_cared_for(item))], acted
-    for item in client.items:
-        del item[8 if is_cared_for(item) else 9 :]
+    work = [item for item in client.items if "w" in noted(item)]
+    was = [*client.waiting, *work], acted
+    client.items = [item for item in client.items if "x" not in noted(item)]
+    for item in work:
+        del item[8:]
     client.caused, client.waiting = [], []
     for outcome in client.recent:
         del outcome[6:]  # what it counts was never to be published

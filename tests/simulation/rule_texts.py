@@ -27,6 +27,12 @@ segments:
     when: trades_7d >= 3
 value_score: 20 * trades_7d / max(trades_7d, 20)
 """
+_TEAMS: Final = """\
+teams:
+  wealth: {title: Wealth, head: li-na}
+  trading: {title: Trading, head: wu}
+  client_service: {title: Client service, head: chen}
+"""
 _FEATURES: Final = """\
 features:
   trades_7d: {source: trades, aggregate: count, window: 7d}
@@ -407,12 +413,17 @@ def _files(
     policy: str = POLICY,
 ) -> dict[str, str]:
     files = {"features.yaml": features, "tiers.yaml": tiers, "policy.yaml": policy, "rules.yaml": rules}
+    files |= {"calendar.yaml": calendar, "teams.yaml": _TEAMS}
     others = {"events.yaml": events, "portrait.yaml": portrait, "score.yaml": score}
     if "products.csv" in policy:
         files["products.csv"] = "product,risk_class\nfund,R2\n"
     if score:
         files["tiers.yaml"] = tiers.partition("value_score")[0]
-    return files | {"calendar.yaml": calendar} | {name: text for name, text in others.items() if text}
+    return (
+        files
+        | {"calendar.yaml": calendar, "teams.yaml": _TEAMS}
+        | {name: text for name, text in others.items() if text}
+    )
 
 
 _WAY: Final = """\

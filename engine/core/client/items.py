@@ -40,8 +40,9 @@ KIND, KEY, ABOUT, SINCE_MS, STATE, STEP_MS, SEEN, STEPS, CARE = range(9)
 # in CARE: of an action that is seen through the steps that it had, and what it waits for [kind, key]; of a complaint
 # its severity, and as of when, and that it is remembered for LONGEST_MS, since its clock goes on if it is opened again
 TAKEN, OF, SEVERITY, SAID_MS, LONGER = "t", "o", "s", "m", "l"
-# and of work for staff whose it is, as it was sent: [owner, priority, audience]; who accepted it, and when: [by, time]
-WORK, BY = "w", "b"
+# and of work for staff whose it is, as it was sent: [owner, priority, audience]; who accepted it, and when: [by, time];
+# when it leaves the work lists, of what no rule waits for and nobody has taken up
+WORK, BY, LEAVES_MS = "w", "b", "x"
 
 # places in a room that was asked for at an advisor: the name of the match until it is sent, then the action's id
 POOL, REQUEST, ADVISOR, MATCH, ACTION, STANDING = range(6)
@@ -93,6 +94,20 @@ def opened(items: list[list[Any]], kind: str, key: str, about: str | None, time_
         item[STATE], item[STEP_MS] = OPENED, time_ms
     item[ABOUT] = item[ABOUT] or about
     return items
+
+
+def listed(
+    items: list[list[Any]], kind: str, key: str, about: str, time_ms: int, work: list[Any], leaves_ms: int
+) -> list[list[Any]]:
+    """Work for staff that no rule waits for. Where there is no room, it goes before what rules wait for."""
+    noted = {WORK: work, LEAVES_MS: leaves_ms}
+    return _bounded([*items, [kind, key, about, time_ms, OPENED, time_ms, [], [[time_ms, OPENED]], noted]])
+
+
+def leaves_ms(item: list[Any]) -> int:
+    """When nobody has closed it for so long that it is forgotten."""
+    latest_ms: int = item[STEP_MS] + LONGEST_MS
+    return min(latest_ms, noted(item).get(LEAVES_MS, latest_ms)) if item[STATE] == OPENED else latest_ms
 
 
 def stepped(items: list[list[Any]], kind: str, key: str, state: str, time_ms: int, *, begins: bool) -> list[list[Any]]:
@@ -199,7 +214,7 @@ def with_journey(journeys: list[list[Any]], entry: list[Any]) -> list[list[Any]]
 
 def _bounded(items: list[list[Any]]) -> list[list[Any]]:
     if len(items) > MAX_ITEMS:
-        gone = min(items, key=lambda item: (item[STATE] not in OVER, item[STEP_MS]))
+        gone = min(items, key=lambda item: (item[STATE] not in OVER, LEAVES_MS not in noted(item), item[STEP_MS]))
         items.remove(gone)
     return items
 

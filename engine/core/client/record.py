@@ -20,6 +20,8 @@ from engine.core.client.items import (
     JOURNEY,
     KEY,
     KIND,
+    LEAVES_MS,
+    OPENED,
     OVER,
     SINCE_MS,
     STANDS,
@@ -116,6 +118,7 @@ def open_work(client: ClientState) -> list[dict[str, Any]]:
             "accepted_by": care[BY][0] if BY in care and accepted else None,
             "reminded": sum(name.startswith("reminder") for name in taken), "overdue": "overdue" in taken,
             "escalated": next((name for name in reversed(taken) if name in _ESCALATED), None),
+            "leaves": rfc3339_seconds(care[LEAVES_MS] // 1000) if LEAVES_MS in care and item[STATE] == OPENED else None,
         })  # fmt: skip
     return found
 

@@ -21,7 +21,16 @@ from engine.core.client.state import ClientState
 from engine.core.contract.corrections import CORRECTIONS, Correction
 from engine.core.contract.events import DEFAULT_LANGUAGE
 from engine.core.contract.message import Because, Message, rfc3339
-from engine.core.contract.outbound import CARE, DECISIONS, RETRACTION, TIER_CHANGES, TOPIC_OF_KIND, Outcome, Value
+from engine.core.contract.outbound import (
+    CARE,
+    DECISIONS,
+    LEAVES,
+    RETRACTION,
+    TIER_CHANGES,
+    TOPIC_OF_KIND,
+    Outcome,
+    Value,
+)
 from engine.core.language.types import MONEY
 from engine.core.learn.care import Step
 from engine.core.learn.retractions import KIND, ORDINAL, RULE, SENT_MS, SEQUENCE, VERSION, Sent
@@ -126,6 +135,7 @@ def _instead(plan: Plan, match: Match, client: ClientState, why: dict[str, Value
 def action_message(plan: Plan, match: Match, client: ClientState, channel: str, cause: Because, named: str) -> Message:
     """`named` is its id."""
     compiled, held, rule = match.compiled, match.held, match.compiled.rule
+    expires_at = rfc3339(holding.expires_ms(client, match))
     who, why = (rule.audience, rule.owner, compiled.headers), why_of(client, match)
     if rule.audience == "advisor" and (client.rooms or client.advisor_id is None):
         who = _instead(plan, match, client, why)
@@ -149,7 +159,7 @@ def action_message(plan: Plan, match: Match, client: ClientState, channel: str, 
         "template": rule.template,
         "parameters": parameters_of(client, match),
         "why": why,
-        "expires_at": rfc3339(holding.expires_ms(client, match)),
+        "expires_at": expires_at,
         "class": rule.contact_class,
         "purpose": compiled.contact_class.purpose,
         "campaign": rule.campaign,
@@ -159,8 +169,8 @@ def action_message(plan: Plan, match: Match, client: ClientState, channel: str, 
         "arm": "treated" if compiled.holdouts else None,
         "not_before": rfc3339(held[holding.RELEASE_MS]) if held else None,
     }
-    topic = TOPIC_OF_KIND[rule.kind]
-    return _message(topic, record, rule.kind, topic, who[2])
+    topic, leaves = TOPIC_OF_KIND[rule.kind], (LEAVES, expires_at.encode())
+    return _message(topic, record, rule.kind, topic, (*who[2], leaves) if rule.id in plan.timed.listed else who[2])
 
 
 def care_message(plan: Plan, client: ClientState, step: Step, cause: Because) -> Message:

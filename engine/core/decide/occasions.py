@@ -70,7 +70,7 @@ def next_due_ms(plan: Plan, client: ClientState, decided_ms: int = 0) -> int:
     if plan.timed.by_actions and client.activities[ACTIONS.name].last_ms == client.now_ms:
         # what was done just now can matter: evaluated with the next event, or when the hour ends
         due_ms = min(due_ms, (client.now_ms // HOUR_MS + 1) * HOUR_MS)
-    if plan.timed.anything or client.waiting or client.journeys:
+    if plan.timed.anything or client.waiting or client.journeys or client.items:
         if decided_ms > client.now_ms + DAY_MS:
             client.decided_ms, client.calendar_ms = decided_ms, 0
         if plan.timed.calendars or plan.timed.maturities:
@@ -208,7 +208,7 @@ def item_matches(plan: Plan, client: ClientState, steps: Iterable[Item]) -> list
 
 def _waited(plan: Plan, client: ClientState) -> list[Match]:
     """Of each item the rules that have waited long enough for an answer, and what nobody has closed for too long."""
-    if not client.items or not (plan.timed.unanswered or plan.timed.hearing):
+    if not client.items:
         return []
     return item_matches(plan, client, take_expired(plan, client)) + [
         match

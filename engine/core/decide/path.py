@@ -47,7 +47,7 @@ from engine.core.learn import accounts, retractions
 from engine.core.learn.actions import note_action
 from engine.core.learn.corrections import COUNTED, Corrected, correct, forget_known
 from engine.core.learn.facts import learn, unknown_in
-from engine.core.learn.items import keep, take_back
+from engine.core.learn.items import keep, list_work, take_back
 from engine.core.learn.portrait import classify, portray
 from engine.core.pace import Pace
 from engine.core.plan.compile import Plan
@@ -367,7 +367,9 @@ def _send(
             retractions.note(client, first, rule, number)
             if rule.then is not None:
                 _follow(plan, client, match, first, verdict.channel, action, decided)
-            if not plan.timed.kept.isdisjoint((rule.kind, rule.id)):
+            if rule.id in plan.timed.listed:
+                list_work(plan, client, rule, action, holding.expires_ms(client, match))
+            elif not plan.timed.kept.isdisjoint((rule.kind, rule.id)):
                 opened += keep(plan, client, rule, action, match.event)
             if client.rooms or (plan.pools is not None and rule.kind == "assignment"):
                 decided.messages += assigning.sent(plan, client, match, action)

@@ -62,8 +62,9 @@ class Step(NamedTuple):
 def take(plan: Plan, client: ClientState, *, timer: bool) -> list[Step]:
     """What has come to its end; and with a timer the steps whose time is up."""
     found: list[Step] = []
-    ended = _ending(plan, client)
-    for item, rule, care in _open(plan, client):
+    cared = _open(plan, client)
+    ended = _ending(plan, client) if cared else frozenset()
+    for item, rule, care in cared:
         taken = noted(item)[TAKEN]
         if _has_ended(plan, client, item, rule, ended):
             taken.append(_ENDED)

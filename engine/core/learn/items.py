@@ -22,8 +22,8 @@ from engine.core.client.items import (
     EXPIRED,
     KEY,
     KIND,
+    LEAVES_MS,
     LONGER,
-    LONGEST_MS,
     NEEDLESS,
     OF,
     OPENED,
@@ -189,10 +189,19 @@ def keep(plan: Plan, client: ClientState, rule: Rule, action_id: str, about: Any
     if rule.audience != "client" and item is not None:
         waited_for = {OF: [about.kind, about.id]} if isinstance(about, Item) and about.step == "opened" else {}
         care = {TAKEN: [], **waited_for} if rule.care is not None else {}
-        alone = rule.audience == "advisor" and client.advisor_id is None
-        owner = team_of(plan.pools, client, rule.owner)[0] if alone else rule.owner
-        item[STEPS:] = [items.steps_of(item), {**care, WORK: [owner, rule.priority, rule.audience]}]
+        item[STEPS:] = [items.steps_of(item), {**care, WORK: _as_sent(plan, client, rule)}]
     return steps
+
+
+def list_work(plan: Plan, client: ClientState, rule: Rule, action_id: str, leaves_ms: int) -> None:
+    """An action was sent for staff that no rule waits for: it is in their list, until it expires or somebody acts."""
+    work = _as_sent(plan, client, rule)
+    client.items = items.listed(client.items, rule.kind, action_id, rule.id, client.now_ms, work, leaves_ms)
+
+
+def _as_sent(plan: Plan, client: ClientState, rule: Rule) -> list[Any]:
+    alone = rule.audience == "advisor" and client.advisor_id is None
+    return [team_of(plan.pools, client, rule.owner)[0] if alone else rule.owner, rule.priority, rule.audience]
 
 
 def take_back(plan: Plan, client: ClientState, kind: str, action_id: str) -> list[Item]:
@@ -205,14 +214,17 @@ def take_back(plan: Plan, client: ClientState, kind: str, action_id: str) -> lis
 
 def take_expired(plan: Plan, client: ClientState) -> list[Item]:
     """Forget what nobody closes, at the moment at which it has waited too long."""
-    gone = [item for item in client.items if _expires_ms(plan, item) <= client.now_ms]
+    gone = [item for item in client.items if _leaves_ms(plan, item) <= client.now_ms]
     if gone:
         client.items = [item for item in client.items if item not in gone]
-    return [as_read(item, client.now_ms, EXPIRED) for item in sorted(gone, key=lambda item: item[STEP_MS])]
+    in_order = sorted(gone, key=lambda item: item[STEP_MS])
+    return [as_read(item, client.now_ms, EXPIRED) for item in in_order if is_heard(plan, item)]
 
 
-def _expires_ms(plan: Plan, item: list[Any]) -> int:
-    return NEVER_MS if item[STATE] in OVER or not is_heard(plan, item) else item[STEP_MS] + LONGEST_MS
+def _leaves_ms(plan: Plan, item: list[Any]) -> int:
+    """Whatever nobody reads goes at a midnight: see `remembered`."""
+    seen = item[STATE] not in OVER and (WORK in noted(item) or is_heard(plan, item))
+    return items.leaves_ms(item) if seen else NEVER_MS
 
 
 def is_heard(plan: Plan, item: list[Any]) -> bool:
@@ -236,11 +248,10 @@ def next_item_ms(plan: Plan, client: ClientState) -> int:
     """When the next item is unanswered for long enough, or expires. What was sent just now can have made a condition
     true.
     """
-    if plan.timed.becomes and plan.timed.kept and any(item[STEP_MS] == client.now_ms for item in client.items):
+    sent_now = [item for item in client.items if item[STEP_MS] == client.now_ms and LEAVES_MS not in noted(item)]
+    if plan.timed.becomes and plan.timed.kept and sent_now:
         return client.now_ms + 1
-    due_ms = (
-        min((_expires_ms(plan, item) for item in client.items), default=NEVER_MS) if plan.timed.hearing else NEVER_MS
-    )
+    due_ms = min((_leaves_ms(plan, item) for item in client.items), default=NEVER_MS)
     for rule in plan.timed.unanswered:
         for item in client.items:
             due_ms = min(due_ms, _due_ms(plan, rule, item))

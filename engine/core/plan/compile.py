@@ -39,7 +39,6 @@ from engine.core.plan.waking import (
     first_fields,
     fixed_part,
     flips,
-    kept_items,
     meanings_of,
     read_by,
     steps_of,
@@ -231,7 +230,7 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
         match={trigger: space[f"match_{trigger}"] for trigger in by_trigger},
         compiled=compiled,
         timed=timed(
-            digest_of(rule_set),
+            rule_set,
             by_trigger,
             scope,
             meanings,
@@ -248,8 +247,6 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
             base_of,
             Possible(**{what.name: space[f"possible_{what.name}"] for what in fields(Possible)}),
             business_days(rule_set.calendar) if rule_set.calendar else None,
-            kept_items(rule_set),
-            bool(rule_set.portrait),
             not watched.isdisjoint(of_actions),
             {
                 rule.id: first_fields(rule, scopes[trigger])

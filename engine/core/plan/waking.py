@@ -29,7 +29,6 @@ from engine.core.rules.meaning import meaning
 from engine.core.rules.occasion import (
     BECOMES,
     BUSINESS_DAYS,
-    ITEM_KINDS,
     ITEM_STEP,
     Becomes,
     BeforeMaturity,
@@ -41,6 +40,8 @@ from engine.core.rules.occasion import (
     Trigger,
     Unanswered,
     Waits,
+    kept_items,
+    listed_work,
 )
 from engine.core.rules.ruleset import Feature, Rule, RuleSet
 from engine.core.rules.tables import Declared, Definition, Table, row_tree
@@ -138,6 +139,7 @@ class Timed:
     silences: tuple[Silent, ...]
     unanswered: tuple[Unanswering, ...]
     kept: frozenset[str]  # kinds of actions, and ids of rules, whose actions are kept until they are answered
+    listed: frozenset[str]  # the other rules whose actions are in the list of a team
     hearing: frozenset[str]  # the rules that hear of the steps of items
     clocked: frozenset[str]  # kinds of items, and rules, whose items have a clock
     cared: dict[str, Rule]  # by id: rules that see through what they send
@@ -156,7 +158,7 @@ class Timed:
 
     def __post_init__(self) -> None:
         waits = (self.silences, self.unanswered, self.waits, self.calendars, self.maturities, self.becomes)
-        object.__setattr__(self, "anything", any((*waits, self.portrayed, self.hearing, self.cared)))  # items expire
+        object.__setattr__(self, "anything", any((*waits, self.portrayed, self.hearing, self.cared)))
 
 
 def steps_of(rules: Iterable[Rule], topic: str) -> tuple[list[tuple[str, Step]], list[tuple[str, Step]]]:
@@ -180,7 +182,8 @@ def digest_of(rule_set: RuleSet) -> str:
     resumed = (max(resumption.at_ms for resumption in rule_set.resumed),) if rule_set.resumed else ()
     named = (said, plain, tiers, rule_set.lists, *_calendar_of(rule_set, (said, plain, tiers, portrait)), *portrait)
     cared = tuple((rule.id, rule.care) for rule in rule_set.rules if rule.care is not None)
-    named += (*resumed, *rule_set.journeys, *cared, *limited(rule_set))
+    lists = ("lists",) if any(rule.audience != "client" for rule in rule_set.rules) else ()  # work leaves by itself
+    named += (*resumed, *rule_set.journeys, *cared, *limited(rule_set), *lists)
     return hashlib.blake2b(repr(meaning(named)).encode(), digest_size=16).hexdigest()
 
 
@@ -201,7 +204,7 @@ def _calendar_of(rule_set: RuleSet, parts: Any) -> tuple[BusinessCalendar, ...]:
 
 
 def timed(
-    digest: str,
+    rule_set: RuleSet,
     by_trigger: Mapping[Trigger, tuple[Rule, ...]],
     scope: Scope,
     meanings: Meanings,
@@ -209,8 +212,6 @@ def timed(
     bases: Mapping[str, Read],
     possible: Possible,
     business: BusinessDays | None,
-    kept: frozenset[str],
-    portrayed: bool,
     by_actions: bool,
     first_fields: Mapping[str, tuple[str, ...]],
 ) -> Timed:
@@ -220,7 +221,7 @@ def timed(
     placed = [(index, rule.id, rule.occasion) for rules in by_trigger.values() for index, rule in enumerate(rules)]
     becoming = [rule.when for rule in by_trigger[BECOMES]]
     return Timed(
-        digest=digest,
+        digest=digest_of(rule_set),
         silences=tuple(
             Silent(rule_id, index, silence.source, silence.days * DAY_MS)
             for index, rule_id, silence in placed
@@ -231,7 +232,8 @@ def timed(
             for index, rule_id, unanswered in placed
             if isinstance(unanswered, Unanswered)
         ),
-        kept=kept,
+        kept=(kept := kept_items(rule_set)),
+        listed=listed_work(rule_set, kept),
         hearing=frozenset(rule.id for rule in by_trigger[ITEM_STEP]),
         clocked=frozenset(unanswered.of for _, _, unanswered in placed if isinstance(unanswered, Unanswered)),
         cared=(cared := cared_for(by_trigger)),
@@ -250,7 +252,7 @@ def timed(
         },
         steps=steps,
         possible=possible,
-        portrayed=portrayed,
+        portrayed=bool(rule_set.portrait),
         by_actions=by_actions,
     )
 
@@ -265,37 +267,6 @@ def first_fields(rule: Rule, scope: Scope) -> tuple[str, ...]:
     asked = (rule.when, *(value for _, value in rule.parameters))
     read = (name.code for expression in asked for name in read_by(expression, scope) if name.of == "event")
     return tuple(sorted({field for code in read for field in re.findall(r"\be\.(\w+)", code)} - {"time"}))
-
-
-def kept_items(rule_set: RuleSet) -> frozenset[str]:
-    """The kinds of actions, and the rules, whose actions are kept until they are answered: rules wait for an answer to
-    them or for their steps, or something asks how many there are, or how old.
-    """
-    found = {rule.occasion.of for rule in rule_set.rules if isinstance(rule.occasion, Unanswered)}
-    found |= {rule.id for rule in rule_set.rules if rule.care is not None}
-    found |= {kind for rule in rule_set.rules if ITEM_STEP in rule.triggers for kind in _kinds_asked(rule.when.tree)}
-    parts = (rule_set.rules, rule_set.journeys, rule_set.tiers, rule_set.definitions, rule_set.tables)
-    asked = {name for expression in expressions_of((*parts, rule_set.portrait)) for name in expression.names}
-    found |= {
-        kind for kind in ITEM_KINDS if not asked.isdisjoint((f"client.open_{kind}s", f"client.oldest_{kind}_days"))
-    }
-    return frozenset(found - {"complaint"})
-
-
-def _kinds_asked(tree: ast.expr) -> Iterable[str]:
-    """The kinds of items, or the rule, that a condition on their steps is about; all, where it does not say so."""
-    found: Iterable[str] = ITEM_KINDS
-    for part in tree.values if isinstance(tree, ast.BoolOp) and isinstance(tree.op, ast.And) else [tree]:
-        if not isinstance(part, ast.Compare) or not isinstance(part.left, ast.Name) or len(part.ops) > 1:
-            continue
-        values = {str(node.value) for node in ast.walk(part.comparators[0]) if isinstance(node, ast.Constant)}
-        if not isinstance(part.ops[0], ast.Eq | ast.In) or not values:
-            continue
-        if part.left.id == "item.about":
-            return values  # rules, or categories of complaints, which are always kept
-        if part.left.id == "item.kind":
-            found = values
-    return found
 
 
 def read_by(expression: Expression, scope: Scope) -> list[Name]:

@@ -1,19 +1,24 @@
 """When a rule is evaluated: on events, after silence, when a condition becomes true, at times, in sequences; journeys.
 And when what a rule sent is spoken of again.
 
-Enters: nothing. Leaves: Trigger, one frozen dataclass for each kind of occasion, and Care.
+Enters: nothing; a rule set. Leaves: Trigger, one frozen dataclass for each kind of occasion, and Care; which actions
+are kept, since rules wait for an answer to them or staff have them in a list.
 Holds: a rule has exactly one occasion; its triggers follow from that. Triggers are what plans, scopes and `explain` are
 indexed by.
 """
 
 from __future__ import annotations
 
+import ast
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
-from typing import ClassVar, Final, Literal, NamedTuple
+from typing import Any, ClassVar, Final, Literal, NamedTuple
 
+from engine.core.contract.outbound import WORK_KINDS
 from engine.core.contract.topics import TOPICS, Kinds, in_order
 from engine.core.language.expressions import Expression
+from engine.core.rules.day_lists import expressions_of
 
 Every = Literal["day", "trading_day", "working_day", "week", "month", "quarter", "year", "birthday"]
 BUSINESS_DAYS: Final = ("trading_day", "working_day")  # of Every: days that calendar.yaml names
@@ -319,3 +324,45 @@ class Care:
     until: Literal["accepted", "done"] = "accepted"
     hours: Hours = "all"
     ends_when: Expression | None = None  # over the client: nobody need act any more
+
+
+# -- what rules wait for -----------------------------------------------------------------------------------------------
+
+
+def kept_items(rule_set: Any) -> frozenset[str]:
+    """The kinds of actions, and the rules, whose actions are kept until they are answered: rules wait for an answer to
+    them or for their steps, or something asks how many there are, or how old.
+    """
+    found = {rule.occasion.of for rule in rule_set.rules if isinstance(rule.occasion, Unanswered)}
+    found |= {rule.id for rule in rule_set.rules if rule.care is not None}
+    found |= {kind for rule in rule_set.rules if ITEM_STEP in rule.triggers for kind in _kinds_asked(rule.when.tree)}
+    parts = (rule_set.rules, rule_set.journeys, rule_set.tiers, rule_set.definitions, rule_set.tables)
+    asked = {name for expression in expressions_of((*parts, rule_set.portrait)) for name in expression.names}
+    found |= {
+        kind for kind in ITEM_KINDS if not asked.isdisjoint((f"client.open_{kind}s", f"client.oldest_{kind}_days"))
+    }
+    return frozenset(found - {"complaint"})
+
+
+def listed_work(rule_set: Any, kept: frozenset[str]) -> frozenset[str]:
+    """The other rules whose actions are work for staff: in a list, where the firm says which departments there are. Who
+    asks for an advisor is answered by a pool, or a profile, and not by staff who do something.
+    """
+    work = {rule.id: rule.kind for rule in rule_set.rules if rule.audience != "client" and rule.kind in WORK_KINDS}
+    return frozenset(id_ for id_, kind in work.items() if rule_set.teams and kept.isdisjoint((id_, kind)))
+
+
+def _kinds_asked(tree: ast.expr) -> Iterable[str]:
+    """The kinds of items, or the rule, that a condition on their steps is about; all, where it does not say so."""
+    found: Iterable[str] = ITEM_KINDS
+    for part in tree.values if isinstance(tree, ast.BoolOp) and isinstance(tree.op, ast.And) else [tree]:
+        if not isinstance(part, ast.Compare) or not isinstance(part.left, ast.Name) or len(part.ops) > 1:
+            continue
+        values = {str(node.value) for node in ast.walk(part.comparators[0]) if isinstance(node, ast.Constant)}
+        if not isinstance(part.ops[0], ast.Eq | ast.In) or not values:
+            continue
+        if part.left.id == "item.about":
+            return values  # rules, or categories of complaints, which are always kept
+        if part.left.id == "item.kind":
+            found = values
+    return found

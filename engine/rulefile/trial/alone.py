@@ -14,8 +14,8 @@ from dataclasses import replace
 
 from engine.core.contract.actions import ACTIONS
 from engine.core.plan.compile import Plan
-from engine.core.plan.waking import Steps, kept_items, read_by
-from engine.core.rules.occasion import AT, MATURITY, Trigger
+from engine.core.plan.waking import Steps, read_by
+from engine.core.rules.occasion import AT, MATURITY, Trigger, kept_items
 from engine.core.rules.ruleset import Rule, counting
 
 
