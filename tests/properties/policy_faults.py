@@ -150,6 +150,71 @@ def forgets_holdouts(record: Callable[..., Any]) -> Callable[..., Any]:
     return mutant
 
 
+# -- what is said again ------------------------------------------------------------------------------------------------
+
+
+def hears_nothing_of(*statuses: str) -> Callable[..., Any]:
+    def change(heard: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda client, action, status: [] if status in statuses else heard(client, action, status)
+
+    return change
+
+
+def on_the_first_channel_again(left: Callable[..., Any]) -> Callable[..., Any]:
+    """The channels of `then` that failed before are tried again."""
+
+    def mutant(rule: Any, held: Any) -> Any:
+        found = left(rule, held)
+        return rule.then.channels if found else found
+
+    return mutant
+
+
+def as_if_it_followed_nothing(gate: Callable[..., Any]) -> Callable[..., Any]:
+    """Asked as of what is said for the first time."""
+
+    def mutant(plan: Any, client: Any, offer: Any) -> Any:
+        match = offer.match
+        held = match.held[: holding.FOLLOWS] if match.follows else match.held
+        return gate(plan, client, offer._replace(match=match._replace(held=held)))
+
+    return mutant
+
+
+def waits_on(heard: Callable[..., Any]) -> Callable[..., Any]:
+    """What failed is said again when it would have been anyway."""
+
+    def mutant(client: Any, action: str, status: str) -> Any:
+        before = [list(held) for held in client.waiting]
+        found = heard(client, action, status)
+        if status in channels.FAILED:
+            client.waiting = before
+        return found
+
+    return mutant
+
+
+def of_a_day_more(follow: Callable[..., Any]) -> Callable[..., Any]:
+    """What is said again expires later than what was sent."""
+
+    def mutant(plan: Any, client: Any, *about: Any) -> Any:
+        before = len(client.waiting)
+        found = follow(plan, client, *about)
+        for held in client.waiting[before:]:
+            held[holding.EXPIRES_MS] += 86_400_000
+        return found
+
+    return mutant
+
+
+def takes_no_place(follow: Callable[..., Any]) -> Callable[..., Any]:
+    def mutant(*given: Any) -> Any:
+        with patch.object(holding, "is_full", lambda _client: False):
+            return follow(*given)
+
+    return mutant
+
+
 # -- whom and by what --------------------------------------------------------------------------------------------------
 
 

@@ -27,6 +27,7 @@ from tests.properties.policy_words import (
     clock,
     in_hours,
     length,
+    listed,
     meant,
     period,
     period_end,
@@ -98,7 +99,6 @@ class Model(Whom):
     verdicts: list[Verdict] = field(default_factory=list)
     contacts: list[tuple[int, str, Told]] = field(default_factory=list)  # time, channel, the rule as it was then
     acted: dict[str, int] = field(default_factory=dict)  # rule -> when it last did
-    held: list[Offer] = field(default_factory=list)
     wall: int = 0  # when it is decided; 0: in time
     behind: bool = False  # a record that came since is at hand
 
@@ -106,10 +106,13 @@ class Model(Whom):
 
     def take(self, topic: str, record: Record, wall: int = 0) -> None:
         """One record, after what falls due up to its time."""
-        self.behind = True
+        self.behind, about = True, self.number_of(record)
         self.pass_time(record["time"], wall)
         self.behind, self.wall = False, 0
-        self.act(self.learn(topic, record))
+        offers = self.learn(topic, record)
+        if (ended := self.hear(topic, record, about)) is not None:
+            self.verdicts.append(Verdict(self.now, ended.rule["id"], "no_longer_true"))
+        self.act(offers)
 
     def change(self, active: Rules, time: int, wall: int = 0) -> None:
         """Other rules of the same ids: what falls due, and what waits, is decided by them."""
@@ -121,8 +124,9 @@ class Model(Whom):
             return
         # it is evaluated at a moment that it has not been through, which leaves no trace unless something comes of it
         before, said = self.now, (len(self.verdicts), dict(self.true_since), dict(self.fired), dict(self.waits))
+        held = list(self.held)
         self.pass_time(before + 1, wall)
-        if said == (len(self.verdicts), self.true_since, self.fired, self.waits):
+        if said == (len(self.verdicts), self.true_since, self.fired, self.waits) and held == self.held:
             self.now = before
 
     def pass_time(self, until: int, wall: int = 0) -> None:
@@ -130,9 +134,13 @@ class Model(Whom):
         self.wall = wall
         while (moment := self.next_moment()) <= until:
             self.now = moment
-            due = [offer for offer in self.held if offer.until <= moment]
+            due = [offer for offer in self.held if offer.until <= moment and not self.is_too_late(offer)]
             self.held = [offer for offer in self.held if offer.until > moment]
             self.act(due + self.fall_due())
+
+    def is_too_late(self, offer: Offer) -> bool:
+        """Nothing has failed, and nobody says again what has expired."""
+        return offer.why == "then" and offer.until >= offer.expires
 
     def next_moment(self) -> int:
         if self.now == PAST:
@@ -148,9 +156,11 @@ class Model(Whom):
                 self.verdicts.append(Verdict(self.now, id_, *answer, offer.cause, offer.expires))
             if answer.outcome in ("sent", "holdout"):
                 self.acted[id_] = self.now
+            self.actions += answer.outcome == "sent"
             if answer.outcome == "sent" and offer.rule["audience"] == "client":
                 self.note_text(offer.rule, self.classes())
                 self.contacts.append((self.now, answer.channel, offer.rule))
+                self.follow(offer, answer.channel, MAX_HELD)
             elif answer.outcome == "held":
                 offer.until = answer.until
                 self.held.append(offer)
@@ -182,17 +192,17 @@ class Model(Whom):
         if not self.suits(rule):
             return Answer("unsuitable")
         acts_again = self.acted.get(id_, PAST) + length(rule["cooldown"])
-        if self.now < acts_again:
+        if self.now < acts_again and not offer.follows:
             return Answer("cooldown", "", acts_again)
         if not to_client:
             return self.drawn(rule, class_, "work_queue")
-        channels = self.channels(rule, class_)
+        channels = self.channels(offer, class_)
         if not channels:
             return Answer("no_consent")
         rests = {channel: self.rests_until(channel) for channel in channels if "rests" not in exempt}
         if not (channels := [channel for channel in channels if not rests.get(channel)]):
             return Answer("channel_rests", min(rests, key=lambda one: rests[one]), min(rests.values()))
-        if until := self.repeated_until(rule, self.classes()):
+        if (until := self.repeated_until(rule, self.classes())) and not offer.follows:
             return Answer("repeated", "", until)
         if self.behind and self.wall - self.now > LATE:
             unstopped = {"consent", "do_not_contact", "snooze"} <= set(exempt)
@@ -208,14 +218,16 @@ class Model(Whom):
         bars = class_.get("not_while", {}).items()
         return next((name for name, condition in bars if self.conditions[condition](self, None) is not False), "")
 
-    def channels(self, rule: Told, class_: Told) -> list[str]:
-        """Those that the client agreed to, then those that need no consent."""
-        name = class_named(rule)
+    def channels(self, offer: Offer, class_: Told) -> list[str]:
+        """Those that the client agreed to, then those that need no consent. Of `then` each is tried in turn."""
+        rule, name = offer.rule, class_named(offer.rule)
         purpose = class_.get("purpose") or (name if name in ("marketing", "service", "risk") else "service")
-        listed = self.by_answers(rule["channels"], class_)
-        found = [channel for channel in listed if self.agreed(channel, purpose)]
+        ordered = self.by_answers(rule["channels"], class_)
+        if offer.follows:
+            ordered = [one for one in listed(rule["then"]["channel"]) if one not in offer.used]
+        found = [channel for channel in ordered if self.agreed(channel, purpose)]
         free = class_.get("channels", []) if "consent" in class_.get("exempt", []) else []
-        return found + [channel for channel in listed if channel in free and channel not in found]
+        return found + [channel for channel in ordered if channel in free and channel not in found]
 
     def by_channel(self, offer: Offer, channels: list[str], class_: Told) -> Answer:
         exempt, other_channel = class_.get("exempt", []), class_.get("when_quiet") == "other_channel"

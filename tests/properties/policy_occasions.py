@@ -39,6 +39,8 @@ class Offer:
     expires: int
     until: int = 0  # when it is decided again; 0: it was not held
     why: str = ""  # it is held
+    follows: int = 0  # the number of the action that it says again; 0: none
+    used: tuple[str, ...] = ()  # the channels that this was sent on so far
 
 
 @dataclass

@@ -69,12 +69,12 @@ def ms(text: str) -> int:
 
 
 @contextmanager
-def overheard(verdicts: list[Verdict]) -> Iterator[None]:
-    """Each verdict as it is recorded; of what is sent, what its record says.
+def overheard(verdicts: list[Verdict], sent: list[str]) -> Iterator[None]:
+    """Each verdict as it is recorded; of what is sent, what its record says, and its id. And what ends without one.
 
     Calendar times that were missed by so much that nothing could be sent are passed over or expire, as it comes.
     """
-    record, action_message = path.record, path.action_message
+    record, action_message, end = path.record, path.action_message, path.end
 
     def recorded(plan: Plan, client: ClientState, match: Any, verdict: Any) -> None:
         record(plan, client, match, verdict)
@@ -89,9 +89,15 @@ def overheard(verdicts: list[Verdict]) -> Iterator[None]:
         told = json.loads(message.value)
         assert verdicts[-1][:4] == (ms(told["time"]), told["rule_id"], "sent", told["channel"])
         verdicts[-1] = verdicts[-1]._replace(cause=ms(told["cause"]["time"]), expires=ms(told["expires_at"]))
+        sent.append(told["id"])
         return message
 
-    with patch.object(path, "record", recorded), patch.object(path, "action_message", published):
+    def ended(plan: Plan, client: ClientState, rule: str, kind: str, outcome: Any) -> Any:
+        verdicts.append(Verdict(client.now_ms, rule, outcome.value))
+        return end(plan, client, rule, kind, outcome)
+
+    heard = {"record": recorded, "action_message": published, "end": ended}
+    with patch.multiple(path, **heard):
         yield
 
 
@@ -105,15 +111,16 @@ def numbers(verdict: Any) -> tuple[Any, ...]:
 class Engine:
     """One client's state, and the rules that are active."""
 
-    def __init__(self, sets: list[Rules]) -> None:
+    def __init__(self, sets: list[Rules], sent: list[str] | None = None) -> None:
         self.plans = [plan_of(tuple(files(active).items())) for active in sets]
         self.plan, self.wall = self.plans[0], 0
         self.states: dict[str, ClientState] = {}
+        self.sent = [] if sent is None else sent  # the ids of actions
 
     def play(self, step: Step) -> None:
         self.wall = max(self.wall, step.wall)
         if step.kind == "record":
-            decide(self.plan, self.states, [read(step)], step.wall)
+            decide(self.plan, self.states, [read(step, self.sent)], step.wall)
         elif step.kind == "tick":
             decide(self.plan, self.states, [Due(CLIENT, step.at)], step.wall)
         elif step.kind == "ticks":
@@ -131,16 +138,21 @@ class Engine:
 
 
 def by_engine(story: Story) -> list[Verdict]:
-    verdicts: list[Verdict] = []
-    engine = Engine(story.sets)
-    with overheard(verdicts):
+    verdicts, sent = list[Verdict](), list[str]()
+    engine = Engine(story.sets, sent)
+    with overheard(verdicts, sent):
         for step in story.steps:
             engine.play(step)
     return verdicts
 
 
-def read(step: Step) -> Input:
-    taken = decode(step.topic, CLIENT.encode(), json.dumps(step.record).encode(), -1)
+def read(step: Step, sent: list[str]) -> Input:
+    """A record about the latest action, the one before, ... names it by its id."""
+    record = dict(step.record or {})
+    name, _, back = str(record.get("action_id")).partition("-")
+    if name == "latest" and int(back) <= len(sent):
+        record["action_id"] = sent[-int(back)]
+    taken = decode(step.topic, CLIENT.encode(), json.dumps(record).encode(), -1)
     assert isinstance(taken, Taken), taken
     return step.topic, taken.event
 

@@ -13,7 +13,7 @@ from random import Random
 from typing import Any
 
 from tests.properties.policy_occasions import Client, Record, Rules
-from tests.properties.policy_words import FIRM, HOUR, clock, listed, works
+from tests.properties.policy_words import FIRM, HOUR, clock, length, listed, works
 
 CALENDAR = {
     "title": "C",
@@ -146,7 +146,27 @@ def a_rule_set(random: Random, night: bool) -> Rules:
     policy["answers"] = {"sms": "sms_opened_2d", "email": "email_opened_2d"}
     products = add_offers(random, policy, rules) if maybe(random, 0.2) else {}
     add_bars(policy, calendar is not None)
+    add_other_channels(rules)
     return Rules({key: value for key, value in policy.items() if value}, rules, calendar, products, LISTS)
+
+
+def add_other_channels(rules: list[Drawn]) -> None:
+    """On which channels something is said again. Drawn apart, so that nothing else is drawn otherwise."""
+    random = Random(json.dumps(rules))
+    if maybe(random, 0.6):
+        return
+    for rule in rules:
+        if rule["audience"] == "client" and maybe(random, 0.6):
+            rule["then"] = {"channel": some(random, CHANNELS, 3)}
+            if (after := random.choice(["1m", "1h", "12h", "2d", None])) is not None:
+                rule["then"] = in_time(rule, {"after": after})
+
+
+def in_time(rule: Drawn, then: Drawn) -> Drawn:
+    """Nothing is waited for until it has expired."""
+    found = rule["then"] | then
+    late = "after" in found and length(found["after"]) >= length(rule["expires"])
+    return without("after", found) if late else found
 
 
 def add_bars(policy: Drawn, calendar: bool) -> None:
@@ -189,7 +209,9 @@ def changed(random: Random, active: Rules) -> Rules:
         other = a_rule(random, rule["id"], classes, False)
         keys = [key for key in redrawn if key in other and (key != "channels" or rule["audience"] == "client")]
         kept = {key: value for key, value in rule.items() if key != "tags" or maybe(random, 0.5)}
-        rules.append(kept | {key: other[key] for key in keys if maybe(random, 0.4)})
+        rules.append(now := kept | {key: other[key] for key in keys if maybe(random, 0.4)})
+        if "then" in now:
+            now["then"] = in_time(now, {})
     if "classes" in policy and maybe(random, 0.5):
         said = {name: {text: one[text]} if text in (one or {}) else {} for name, one in policy["classes"].items()}
         drawn = {name: a_class(random, name) for name in classes}

@@ -69,6 +69,7 @@ class Life:
     def __init__(self, random: Random, sets: list[Rules], night: bool) -> None:
         self.random, self.sets, self.night, self.steps = random, sets, night, list[Step]()
         self.may_complain = any("not_while" in one for of in sets for one in of.policy.get("classes", {}).values())
+        self.says_again = any("then" in rule for of in sets for rule in of.rules)
         self.apart = Random(random.getstate()[1][0])  # of what only some stories have
         day = dt.datetime.fromisoformat(random.choice(BEGINNINGS)).replace(tzinfo=FIRM)
         self.now = self.wall = int(day.timestamp()) * 1000 + random.choice([0, 9, 12, 20, 23]) * HOUR
@@ -110,6 +111,8 @@ class Life:
         time = self.now - (random.choice([1, MINUTE, HOUR, 7 * HOUR, DAY]) if late else 0)
         if self.may_complain and maybe(self.apart, 0.3):
             self.record("complaints", self.now - self.apart.choice([0, 0, 0, HOUR, DAY]), a_complaint(self.apart))
+        if self.says_again and maybe(self.apart, 0.4):
+            self.record(*what_became(self.apart, self.now))
         for _ in range(20 if maybe(random, 0.01) else 1):  # more than can be held of a client
             topic, fields = random.choice(DOINGS)
             self.record(topic, time, fields(random, time))
@@ -181,6 +184,15 @@ def whose(random: Random, chance: float) -> dict[str, Any]:
 def a_receipt(random: Random, _time: int) -> dict[str, Any]:
     status = random.choice(["failed", "failed", "bounced", "delivered", "opened", "clicked"])
     return {"action_id": "a", "channel": random.choice(CHANNELS), "status": status}
+
+
+def what_became(random: Random, now: int) -> tuple[str, int, dict[str, Any]]:
+    """Of one of the last actions; mostly at once."""
+    about = {"action_id": f"latest-{random.choice([1, 1, 1, 2, 3])}"}
+    time = now - random.choice([0, 0, 0, MINUTE, HOUR])
+    if maybe(random, 0.15):
+        return "feedback", time, about | {"nps": 7}
+    return "receipts", time, a_receipt(random, time) | about
 
 
 def a_complaint(random: Random) -> dict[str, Any]:

@@ -1,5 +1,5 @@
-"""Whom an action suits, on which channels, and what a client has just read: docs/policy.md, sections Channels,
-Suitability, The same text again.
+"""Whom an action suits, on which channels, what is said again on another one, and what a client has just read:
+docs/policy.md, sections Channels, Suitability, The same text again.
 
 Enters: a rule, what is known of the client. Leaves: yes or no, and until when.
 Holds: everything is counted anew, from what was said and sent.
@@ -8,11 +8,11 @@ Holds: everything is counted anew, from what was said and sent.
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tests.properties.policy_occasions import Client
-from tests.properties.policy_words import DAY, FIRM, PAST, Told, class_named, clock, length
+from tests.properties.policy_occasions import Client, Offer, Record
+from tests.properties.policy_words import DAY, FIRM, PAST, Told, class_named, clock, length, listed
 
 FAILED, REACHED = ("failed", "bounced"), ("delivered", "opened", "clicked")
 LEVELS = ("R1", "R2", "R3", "R4", "R5")
@@ -23,6 +23,8 @@ class Whom(Client):
     """One client, and what was sent."""
 
     texts: list[tuple[int, tuple[Any, ...]]] = field(default_factory=list)  # time, template and parameters
+    held: list[Offer] = field(default_factory=list)
+    actions: int = 0  # that were sent, whoever acts; they are numbered from 1
 
     # -- channels ------------------------------------------------------------------------------------------------------
 
@@ -53,6 +55,37 @@ class Whom(Client):
             return 0
         until = failures[-1] + length(rest["for"])
         return until if self.now < until else 0
+
+    # -- what is said again --------------------------------------------------------------------------------------------
+
+    def follow(self, offer: Offer, channel: str, most: int) -> None:
+        """What was just sent waits to be said again; at most so many are held."""
+        then, used = offer.rule.get("then"), (*offer.used, channel)
+        if then is None or set(listed(then["channel"])) <= set(used) or len(self.held) >= most:
+            return
+        until = self.now + length(then["after"]) if "after" in then else offer.expires
+        again = replace(offer, until=min(until, offer.expires), why="then", follows=self.actions, used=used)
+        self.held.append(again)
+
+    def hear(self, topic: str, record: Record, number: int) -> Offer | None:
+        """What became of an action: returns what was to be said again, and is held by the policy, where it ends so."""
+        failed = topic == "receipts" and record["status"] in FAILED
+        if topic not in ("receipts", "feedback") or record.get("status") == "delivered":
+            return None
+        found = next((offer for offer in self.held if offer.follows == number), None) if number else None
+        if found is None:
+            return None
+        if failed:
+            if found.why == "then":
+                found.until = min(found.until, self.now + 1)  # the next moment
+            return None
+        self.held = [offer for offer in self.held if offer is not found]
+        return None if found.why == "then" else found
+
+    def number_of(self, record: Record) -> int:
+        """Of the action that it is about: the last one sent, the one before, ...; 0 if there is none."""
+        name, _, back = str(record.get("action_id")).partition("-")
+        return max(self.actions + 1 - int(back), 0) if name == "latest" else 0
 
     # -- suitability ---------------------------------------------------------------------------------------------------
 

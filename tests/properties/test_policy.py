@@ -27,6 +27,7 @@ from tests.properties.policy_words import (
     clock,
     in_hours,
     length,
+    listed,
     meant,
     period,
     works,
@@ -92,6 +93,7 @@ class Said(NamedTuple):
     outcome: str
     channel: str
     held: bool  # until then
+    again: bool  # what was sent before, on another channel
     known: int  # how many steps' records had been read
 
 
@@ -99,7 +101,7 @@ class Played(NamedTuple):
     active: Rules
     story: Story
     said: list[Said]
-    waiting: int  # at the end
+    waiting: int  # at the end, or ended without a verdict: the client has seen it
 
 
 @cache
@@ -113,14 +115,15 @@ def played(seed: int) -> Played:
             steps[place] = step._replace(record=known)
     active, said = told.sets[0], list[Said]()
     rules = {rule["id"]: rule for rule in active.rules}
-    engine, record, learn = Engine([active]), path.record, path.learn
-    known = 0
+    sent: list[str] = []
+    engine, record, learn, end, action_id = Engine([active], sent), path.record, path.learn, path._end, path.action_id
+    known = without = 0
     waiting, ended = Counter[Any](), Counter[Any]()
 
     def recorded(plan: Any, client: Any, match: Any, verdict: Any) -> None:
         record(plan, client, match, verdict)
-        rule, held = rules[match.compiled.rule.id], match.held is not None
-        said.append(Said(number, client.now_ms, rule, verdict.reason.value, verdict.channel, held, known))
+        rule, held, again = rules[match.compiled.rule.id], is_held(match.held), match.follows is not None
+        said.append(Said(number, client.now_ms, rule, verdict.reason.value, verdict.channel, held, again, known))
         if held and verdict.reason != "held":
             ended[key(match.held)] += 1
 
@@ -129,17 +132,33 @@ def played(seed: int) -> Played:
         known = number + 1
         return learn(*given)
 
-    with patch.object(path, "record", recorded), patch.object(path, "learn", learned):
+    def over(plan: Any, client: Any, gone: Any, *about: Any) -> None:
+        nonlocal without
+        ended.update(map(key, gone))
+        without += len(gone)
+        end(plan, client, gone, *about)
+
+    def named(*given: Any) -> str:
+        sent.append(action_id(*given))
+        return sent[-1]
+
+    with patch.multiple(path, record=recorded, learn=learned, _end=over, action_id=named):
         for number, step in enumerate(steps):  # noqa: B007 - the functions above say it
             ended.clear()
             begin = len(said)
             engine.play(step)
             opened = sum(one.outcome == "held" and not one.held for one in said[begin:])
-            now = Counter(key(held) for client in engine.states.values() for held in client.waiting)
+            waits = [held for client in engine.states.values() for held in client.waiting if is_held(held)]
+            now = Counter(map(key, waits))
             assert (now + ended - waiting).total() == opened, "what is held ends once"
             assert not waiting - now - ended, "nothing that is held is lost"
             waiting = now
-    return Played(active, Story([active], steps), said, waiting.total())
+    return Played(active, Story([active], steps), said, waiting.total() + without)
+
+
+def is_held(held: list[Any] | None) -> bool:
+    """By the policy; what was sent and may be said again is no match yet."""
+    return held is not None and held[holding.WHY] != holding.THEN
 
 
 def key(held: list[Any]) -> tuple[Any, ...]:
@@ -251,7 +270,8 @@ def test_what_nothing_concerns_is_never_lost():
         active, told, said, _ = played(seed)
         for one in said:
             class_ = classes(active)[class_named(one.rule)] or {}
-            reached = set(class_.get("channels", [])) & set(one.rule.get("channels", []))
+            on = listed(one.rule["then"]["channel"]) if one.again else one.rule.get("channels", [])
+            reached = set(class_.get("channels", [])) & set(on)
             if one.rule["audience"] == "client" and set(class_.get("exempt", [])) >= set(EXEMPTIONS) and reached:
                 tried += 1
                 late = told.steps[one.step].wall - one.time > LATE

@@ -15,7 +15,7 @@ from engine.core.client.state import ClientState
 from engine.core.contract.message import Because
 from engine.core.plan.compile import Plan
 from engine.core.policy import holding
-from engine.core.policy.holding import EXPIRES_MS, MATCH, PAUSE_MS, RELEASE_MS, THEN, WHY
+from engine.core.policy.holding import MATCH, PAUSE_MS, RELEASE_MS, THEN, WHY
 from engine.core.policy.match import FOLLOWS, Match
 
 FAILED: Final = ("failed", "bounced")
@@ -109,10 +109,9 @@ def heard(client: ClientState, action_id: str, status: str) -> list[list[Any]]:
     found = next((held for held in client.waiting if len(held) > FOLLOWS and held[FOLLOWS][0] == action_id), None)
     if found is None or status == "delivered":
         return []
-    left = [held for held in client.waiting if held is not found]
     if status not in FAILED:
-        client.waiting = left
+        client.waiting = [held for held in client.waiting if held is not found]
         return [found] if found[WHY] != THEN else []
-    if found[WHY] == THEN and found[RELEASE_MS] > client.now_ms:
-        client.waiting = [*left, [*found[:RELEASE_MS], client.now_ms, *found[EXPIRES_MS:]]]
+    if found[WHY] == THEN:
+        found[RELEASE_MS] = min(found[RELEASE_MS], client.now_ms)
     return []
