@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable
 
 from engine.core.contract.message import Message
 from engine.core.plan.compile import Plan
 from tests.care_audit import CARE, RETRACTION
-
-MOST = 32  # items of a client: with more, some are not listed
 
 
 def _ms(text: str) -> int:
@@ -26,7 +24,6 @@ def _ms(text: str) -> int:
 class WorkAudit:
     def __init__(self) -> None:
         self.leaves: defaultdict[str, dict[str, int]] = defaultdict(dict)  # client -> action -> when
-        self.sent: Counter[str] = Counter()  # actions by client, of whatever kind
 
     def take(self, plan: Plan, messages: Iterable[Message]) -> list[str]:
         rules = {rule.id: rule for rule in plan.rule_set.rules}
@@ -37,7 +34,6 @@ class WorkAudit:
                 self.leaves[value["client_id"]].pop(value["action_id"], None)
             if headers.get("ce_type") in (RETRACTION, CARE) or "parameters" not in value:
                 continue
-            self.sent[value["client_id"]] += 1
             if "ce_leaves" not in headers:
                 continue
             rule = rules[value["rule_id"]]
@@ -48,11 +44,13 @@ class WorkAudit:
             self.leaves[value["client_id"]][value["id"]] = _ms(value["expires_at"])
         return faults
 
-    def end(self, client_id: str, listed: set[str], now_ms: int) -> list[str]:
-        """`listed`: the actions that the client's record places in lists at that moment."""
+    def end(self, client_id: str, listed: set[str], now_ms: int, *, full: bool) -> list[str]:
+        """`listed`: the actions that the client's record places in lists at that moment. `full`: no more items have
+        room, so that some may have gone before.
+        """
         leaves = self.leaves[client_id]
         gone = {action for action, leaves_ms in leaves.items() if leaves_ms <= now_ms}
         faults = [f"{action} of {client_id} is listed though it has expired" for action in sorted(gone & listed)]
-        if self.sent[client_id] <= MOST:
+        if not full:
             faults += [f"{action} of {client_id} is not listed" for action in sorted(leaves.keys() - gone - listed)]
         return faults

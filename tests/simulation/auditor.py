@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from aiokafka import TopicPartition
 
+from engine.core.client.items import MAX_ITEMS
 from engine.core.client.record import work_places
 from engine.core.client.sections import pack, unpack
 from engine.core.client.state import ClientState, Layout
@@ -428,7 +429,7 @@ class _Partition:
             decide(self.plan, states, [Due(client.client_id, moment_ms)])
             due_ms = client.due_ms
             listed = {line.split()[2] for line in work_places(client).splitlines()}
-            self.found += self.work.end(client.client_id, listed, moment_ms)
+            self.found += self.work.end(client.client_id, listed, moment_ms, full=len(client.items) >= MAX_ITEMS)
             if self.plan.timed.by_actions and client.activities[ACTIONS.name].last_ms == client.now_ms:
                 continue  # what was done just now is evaluated when the hour ends
             decided = decide(self.plan, states, [Sweep(client.client_id, moment_ms)])
