@@ -400,6 +400,36 @@ def test_lint_finds_a_number_that_nothing_waits_for():
     assert found(asks, rule("s", kind="task", audience="advisor", care="{overdue: 1h}")) == []
 
 
+@pytest.mark.parametrize(
+    ("when", "is_found"),
+    [
+        ("client.days_known >= 0", True),
+        ('client.tier == "A"', True),
+        ('assignment_answer.outcome != "no_capacity"', True),
+        ("known(assignment_answer.advisor_id)", True),
+        ('assignment_answer.outcome == "no_capacity"', False),
+        ('assignment_answer.outcome in ("assigned", "moved") and client.tier == "A"', False),
+        ('assignment_answer.why in ("handover", "stand_in")', False),
+        ("known(assignment_answer.why)", False),
+        ('assignment_answer.outcome in ("room", "assigned")', False),  # on purpose
+        ('assignment_answer.outcome == "away"', False),
+    ],
+)
+def test_lint_finds_rules_on_answers_that_hear_of_room_for_tasks(when, is_found):
+    def found(advisors: str, care: str = "{overdue: 1h}") -> list[str]:
+        rules = rule("s", kind="task", audience="advisor", care=care) if care else ""
+        rules += rule("r", on="assignment_answers", when=f"'{when}'", kind="task", audience="team")
+        return [
+            str(one) for one in lint(good(files(advisors) | {"rules.yaml": "rules:\n" + rules})) if one.code == "L314"
+        ]
+
+    limited = ADVISORS.replace("capacity: 40", "capacity: 40, open_tasks: 5")
+    said = 'rule "r": hears of each task that has waited for its advisor, too: of outcome room or away; ask the outcome'
+    assert [said in one for one in found(limited)] == [True] * is_found
+    assert found(ADVISORS) == []
+    assert found(limited, care="") == []
+
+
 def test_tests_of_rules_say_that_the_advisor_is_busy():
     tests = """
       - {name: room, given: GIVEN, event: {logins: {}}, expect: fires}

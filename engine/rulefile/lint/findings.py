@@ -59,6 +59,7 @@ CODES: Final[dict[str, tuple[str, str]]] = {
     "L311": (WARNING, "a rule whose actions go to its team, on a topic that the team's systems do not read"),
     "L312": (WARNING, "a pool without advisors, or that asks for a skill which none of them has at any level"),
     "L313": (WARNING, "a number of open tasks for advisors, and no rule of whose tasks or alerts any are open"),
+    "L314": (WARNING, "a rule on answers to requests for an advisor that also hears of room for open tasks"),
     "L401": (WARNING, "a row of a decision table that no case reaches"),
     "L501": (ERROR, "a rule for the client that quiet hours stop at every hour, on each of its channels"),
     "L502": (NOTE, "a class of policy.yaml that no rule has"),

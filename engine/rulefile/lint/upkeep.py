@@ -1,4 +1,4 @@
-"""What keeps a rule set in good order: tests, needs, owners, cooldowns, nothing unused: L301 to L313, L401.
+"""What keeps a rule set in good order: tests, needs, owners, cooldowns, nothing unused: L301 to L314, L401.
 
 Enters: a RuleSet. Leaves: findings.
 """
@@ -14,12 +14,13 @@ from typing import Any, Final
 from engine.core.assign.roster import ADVISORS_FILE, ASSIGNMENT_FILE, takes_room
 from engine.core.contract.actions import ACTIONS
 from engine.core.contract.outbound import TOPIC_OF_KIND
-from engine.core.language.expressions import Expression
+from engine.core.language.expressions import Expression, parse
 from engine.core.rules.business_days import CALENDAR_FILE
 from engine.core.rules.day_lists import days_left, ends_in_words
-from engine.core.rules.occasion import BEGINS, Becomes, Calendar, JourneyStep, OnEvents, trigger_about
+from engine.core.rules.occasion import BEGINS, Becomes, Calendar, JourneyStep, OnEvents, on, trigger_about
 from engine.core.rules.ruleset import Rule, RuleSet, Since
 from engine.rulefile.lint.findings import Findings
+from engine.rulefile.proof.narrowing import impossible
 from engine.rulefile.proof.worlds import Worlds
 from engine.rulefile.source.fields import DAY_S, HOUR_S
 from engine.rulefile.source.places import Place
@@ -37,6 +38,8 @@ RHYTHM_S: Final = {
 }
 
 LINT_DAYS: Final = 90  # before its end
+_OF_ROOM: Final = 'assignment_answer.outcome in ("room", "away") and not known(assignment_answer.why)'
+_OF_CLIENTS: Final = 'assignment_answer.outcome in ("assigned", "no_capacity", "moved")'
 MAX_OWNERS: Final = 100  # that a name is compared with, those of the most rules
 
 
@@ -51,6 +54,7 @@ def look(worlds: Worlds, findings: Findings) -> None:
     _teams(rule_set, findings)
     _pools(rule_set, findings)
     _open_tasks(rule_set, findings)
+    _answers(worlds, findings)
     _unused(rule_set, findings)
     _unknown_rules(rule_set, findings)
     _rows(worlds, findings)
@@ -157,6 +161,31 @@ def _open_tasks(rule_set: RuleSet, findings: Findings) -> None:
             "L313", at, f'open_tasks of "{keys[-1]}"', message, "add care to such rules, or remove it", home=at
         )
         return
+
+
+def _answers(worlds: Worlds, findings: Findings) -> None:
+    """Rules that would hear of each task that waits for its advisor, though they are about who takes a client."""
+    rule_set, trigger = worlds.rule_set, on("assignment_answers")
+    pools = rule_set.assignment.pools if rule_set.assignment is not None else ()
+    limited = any(one.open_tasks is not None for one in (*rule_set.advisors, *pools))
+    if not limited or not any(takes_room(rule) for rule in rule_set.rules):
+        return  # such answers never come
+    of_room, of_clients = (parse(text, worlds.scope(trigger)) for text in (_OF_ROOM, _OF_CLIENTS))
+    assert isinstance(of_room, Expression)
+    assert isinstance(of_clients, Expression)
+    for rule in rule_set.rules:
+        home = findings.places.rules.get(rule.id)
+        if trigger not in rule.triggers or home is None:
+            continue
+        world = worlds.of(trigger, rule)
+        means = any(
+            isinstance(node, ast.Constant) and node.value in ("room", "away") for node in ast.walk(rule.when.tree)
+        )
+        hears = [not impossible(world, (rule.when.tree, True), (of.tree, True)) for of in (of_room, of_clients)]
+        if all(hears) and not means:
+            message = "hears of each task that has waited for its advisor, too: of outcome room or away"
+            remedy = 'ask the outcome, such as assignment_answer.outcome in ("assigned", "moved")'
+            findings.add("L314", home.key("when") or home, f'rule "{rule.id}"', message, remedy, home=home)
 
 
 def _unused(rule_set: RuleSet, findings: Findings) -> None:
