@@ -154,6 +154,9 @@ def client(client_id: str, settings_file: Path | None, as_json: bool, **given: A
     """Show a client: tier and its history, public fields, journeys, last actions and why others were not sent.
 
     What a journey waits for is said by the active rules, unless --rules names a directory.
+
+    What caps, quiet hours and budgets leave for the next action of a rule: `engage explain CLIENT --rule RULE`. A
+    budget is over all clients; here is what it stopped (no_budget) or holds.
     """
     from engine.operations import explain as explaining
     from engine.runtime.redis import reading

@@ -388,6 +388,17 @@ def test_a_column_has_open_tasks():
     assert next(one for one in rule_set.advisors if one.name == "wu").open_tasks == 4
 
 
+def test_a_sheet_of_more_than_a_mebibyte_is_refused_whole_and_a_smaller_one_is_read():
+    head = "advisor,pool,capacity,regions,languages,skills\n"
+    rows = [f"adv-{n:06d},rest,90,east | west,zh | en,funds:2 | tax:3 | bonds:1\n" for n in range(20_000)]
+    most = (1 << 20) // len(rows[0]) - 1
+    rule_set = good(files(**{}) | {"advisors.csv": head + "".join(rows[:most])})
+    assert len(rule_set.advisors) == most + 2
+    (problem,) = problems_of(files() | {"advisors.csv": head + "".join(rows)})
+    assert str(problem).startswith("advisors.csv:1:1: file larger than 1 MiB; leave out columns and rows")
+    assert str(problem).endswith("advisors can be in advisors.yaml")
+
+
 def test_lint_finds_a_number_that_nothing_waits_for():
     def found(*rules: str) -> list[str]:
         texts = files(ADVISORS.replace("capacity: 40", "capacity: 40, open_tasks: 5")) | {

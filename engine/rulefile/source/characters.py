@@ -14,6 +14,7 @@ from typing import Final
 from engine.core.text import INVISIBLE, TURNING, disguised, named, odd
 
 MAX_BYTES: Final = 1 << 20
+LARGER: Final = "file larger than 1 MiB"
 MAX_FAULTS: Final = 100
 BULLETS: Final = "–—−－‐‑•·●▪◦‣"
 CONTROLS: Final = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff]")
@@ -27,7 +28,7 @@ _SAVE: Final = 'save it as UTF-8 (a spreadsheet: as "CSV UTF-8")'
 def control_characters(text: str) -> Iterator[tuple[int, str, str]]:
     """Why a text cannot be used at all: its size, its encoding, controls; one a line, for tabs, else one alone."""
     if len(text.encode(errors="replace")) > MAX_BYTES:
-        yield 0, "file larger than 1 MiB", "split it by concern"
+        yield 0, LARGER, "split it by concern"
         return
     encoding = _encoding(text)
     line_end = -1  # of the last line that was reported for a tab

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from engine.core.text import named
-from engine.rulefile.source.characters import control_characters
+from engine.rulefile.source.characters import LARGER, control_characters
 from engine.rulefile.source.document import Node, Scalar, place
 from engine.rulefile.source.fields import Reader
 from engine.rulefile.source.problem import Problem
@@ -23,6 +23,9 @@ from engine.rulefile.source.unsure import Unsure
 FILE: Final = ("[A-Za-z0-9][A-Za-z0-9_-]*[.]csv", "the name of a CSV file beside this one, such as watched.csv")
 SUFFIX: Final = ".csv"
 MAX_COLUMNS: Final = 100
+_LESS: Final = (
+    "leave out columns and rows that nothing asks for; a table or list can be two, and advisors can be in advisors.yaml"
+)
 _FIELD: Final = {d: re.compile(rf'[ ]*(?:"((?:[^"]|"")*)"[ ]*|([^"{d}][^{d}]*)?)(?:{d}|$)') for d in ",;"}
 
 
@@ -82,7 +85,7 @@ class Sheets:
 def _sheet(reader: Reader) -> Sheet | None:
     given = len(reader.problems)
     for index, message, remedy in _unusable(reader.text) or control_characters(reader.text):
-        reader.problem(index, message, remedy)
+        reader.problem(index, message, _LESS if message == LARGER else remedy)
     if len(reader.problems) > given:
         return None
     rows = list(_rows(reader))
