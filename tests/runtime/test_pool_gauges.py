@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry
 
+from engine.core.decide.path import decide
+from engine.runtime.observe.metrics import Metrics
 from engine.runtime.observe.pools import Budgets, PoolGauges
+from tests.core.making import plan_of
+from tests.core.test_assigning import PLAN, answer
 
 NOW_MS = 1_772_000_060_000
 SINCE = "2026-02-25T06:13:20.000Z"
@@ -48,3 +52,21 @@ def test_a_budget_is_shown_by_its_period() -> None:
     assert (of_budget(registry), of_budget(registry, "offers")) == ([None, None], [5, 0])
     budgets.spent.labels("sms").inc(5)
     assert registry.get_sample_value("engage_budget_spent_total", {"budget": "sms"}) == 5
+
+
+def test_answers_are_counted_from_0_and_gone_with_their_pool() -> None:
+    metrics = Metrics(registry := CollectorRegistry())
+    decided = decide(PLAN, {}, [answer(1_772_000_000_000, "r-1")])  # nobody could
+    (counted,) = [what for what in decided.counts if what[0] == "pool_answers"]
+    assert counted == ("pool_answers", "east", "no_capacity")
+
+    def answers() -> list[float | None]:
+        labels = ({"pool": "east", "outcome": outcome} for outcome in ("assigned", "no_capacity", "moved", "away"))
+        return [registry.get_sample_value("engage_pool_answers_total", one) for one in labels]
+
+    metrics.uses(0, PLAN.rule_set)
+    assert answers() == [0, 0, 0, 0]
+    metrics.pools.answers.labels(*counted[1:]).inc()
+    assert answers() == [0, 1, 0, 0]
+    metrics.uses(0, plan_of().rule_set)
+    assert answers() == [None] * 4

@@ -167,8 +167,8 @@ def _answers(worlds: Worlds, findings: Findings) -> None:
     """Rules that would hear of each task that waits for its advisor, though they are about who takes a client."""
     rule_set, trigger = worlds.rule_set, on("assignment_answers")
     pools = rule_set.assignment.pools if rule_set.assignment is not None else ()
-    limited = any(one.open_tasks is not None for one in (*rule_set.advisors, *pools))
-    if not limited or not any(takes_room(rule) for rule in rule_set.rules):
+    numbers = [one.open_tasks for one in rule_set.advisors] + [one.open_tasks for one in pools]
+    if not any(numbers) or not any(takes_room(rule) for rule in rule_set.rules):
         return  # such answers never come
     of_room, of_clients = (parse(text, worlds.scope(trigger)) for text in (_OF_ROOM, _OF_CLIENTS))
     assert isinstance(of_room, Expression)

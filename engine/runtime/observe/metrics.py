@@ -33,7 +33,7 @@ from engine.core.contract.topics import EVENTS, REROUTED, TOPICS, intake_topics
 from engine.core.rules.ruleset import RuleSet
 from engine.runtime.observe.pools import Budgets, PoolGauges
 from engine.runtime.observe.rule_counts import Outcomes, RuleCounts, merged, outcomes_of
-from engine.runtime.observe.series import fields_that_may_be_unread, notices_of, of_rule_set, tier_moves
+from engine.runtime.observe.series import DECLARED, fields_that_may_be_unread, notices_of, of_rule_set, tier_moves
 
 if TYPE_CHECKING:
     from engine.runtime.protocol.unit import OpenUnit
@@ -235,15 +235,13 @@ class Metrics:
             "survey_scores": self.survey_scores,
             "journeys": self.journeys,
             "budget_spent": self.budgets.spent,
+            "pool_answers": self.pools.answers,
         }
         self._used: dict[int | None, RuleSet] = {}  # by the worker's partitions; None: by the worker itself
         self._outcomes: dict[str, Outcomes] = {}  # by digest of a rule set that is used
         self._moves: set[tuple[str, str, str]] = set()
         self._notices: set[tuple[str, str]] = set()
-        self._of_types = {
-            name: self._counts[name]
-            for name in ("duplicates", "late", "corrections", "surveys", "survey_scores", "journeys", "budget_spent")
-        } | {"unread": self.unread}
+        self._of_types = {name: self._counts[name] for name in DECLARED} | {"unread": self.unread}
         self._declared: set[tuple[str, ...]] = set()  # series that a rule set declares: which of the above, its labels
         self._begin()
 

@@ -58,6 +58,7 @@ class _Gauges(Collector):
 
 class PoolGauges(_Gauges):
     def __init__(self, registry: CollectorRegistry) -> None:
+        self.answers = Counter("engage_pool_answers", "What it answered.", ["pool", "outcome"], registry=registry)
         super().__init__(registry, "pool", _POOL_TEXTS)
 
     def show(self, found: Mapping[str, Mapping[str, str]], now_ms: int) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from typing import Final
 
 from engine.core.contract.corrections import RESULTS
 from engine.core.contract.topic import Topic, nested
@@ -24,11 +25,21 @@ def fields_that_may_be_unread(kind: Topic) -> Iterator[str]:
             yield from (f"{name}.{inner}" for inner in fallbacks(nested(model)[name]))
 
 
+# What a rule set says has series from 0.
+DECLARED: Final = (
+    *("duplicates", "late", "corrections", "surveys", "survey_scores", "journeys", "budget_spent", "pool_answers"),
+)
+
+
 def of_rule_set(rule_set: RuleSet) -> Iterator[tuple[str, ...]]:
-    """What is counted of the surveys, journeys, budgets and types it declares, by the counter's name and its labels."""
+    """What is counted of the surveys, journeys, budgets, pools and types it declares, by the counter's name and its
+    labels.
+    """
     yield from counted_under(rule_set)
     yield from (("journeys", journey.id, reason) for journey in rule_set.journeys for reason in journey.reasons)
     yield from (("budget_spent", budget.name) for budget in rule_set.policy.budgets)
+    for pool in rule_set.assignment.pools if rule_set.assignment is not None else ():
+        yield from (("pool_answers", pool.name, outcome) for outcome in TOPICS["assignment_answers"].choices("outcome"))
     for name, kind in rule_set.declared_types.items():
         yield "duplicates", name
         yield "late", name
