@@ -90,9 +90,8 @@ class Decided:
     # what else, and about what: duplicates and late (topic), receipts (channel, status), dropped (what a state has no
     # room for), overrides (kind, what is wrong with it or ""), tier_notices (tier, the one it would fall to), retracted
     # (kind of action), care (kind of action, step), corrections (kind of the earlier event, result), beyond (kind of a
-    # corrected event older than what is known of actions), unknown_zones (missing or invalid: of clients whose zone
-    # would have decided, the firm's did), surveys, survey_scores, journeys (id, why it ended), budget_spent (budget),
-    # pool_answers (pool, outcome)
+    # corrected event older than what is known of actions), unknown_zones (missing or invalid: the firm's decided),
+    # surveys, survey_scores, journeys (id, why it ended), budget_spent (budget), pool_answers (pool, outcome)
     counts: Counter[tuple[str, ...]] = field(default_factory=Counter)
     decided_ms: int = 0  # the moment at which this is decided; 0: whatever falls due is decided in time
     pace: Pace | None = None  # of the partition; None: rates are not asked
