@@ -28,6 +28,7 @@ class Block(NamedTuple):
     missed: int = 0  # what actions cost that waited since that was asked for
     refused: int = 0  # of so much there was no more; 0: nobody said so
     late: tuple[str, ...] = ()  # requests of before: what is granted to them is given back
+    asks: int = 0  # how often the request was said again
 
     @property
     def is_idle(self) -> bool:

@@ -185,11 +185,25 @@ def test_without_an_answer_it_is_asked_again_by_the_same_id_and_granted_once():
     assert client.now_ms == at(0) + HOUR_MS - 1
     assert (firm.outcomes["no_budget"], firm.outcomes["sent"]) == (1, 0)
     ids = {one["request_id"] for one in firm.requests}
-    assert (len(firm.requests), len(ids)) == (5, 1)  # some ten minutes lie between them
+    assert (len(firm.requests), len(ids)) == (6, 1)  # some ten minutes lie between them
     times = [parse_time_ms(one["time"]) for one in firm.requests]
     assert min(b - a for a, b in itertools.pairwise(times)) >= AGAIN_MS
     firm.answer()
     assert firm.granted() == firm.block().left == 50
+
+
+def test_days_without_an_answer_take_few_decisions():
+    """As where a history is played, and days lie between a client's events before the answer can be read."""
+    firm = Firm(plan(MONTH, rule("hello", channels="[sms]", cooldown="1m", expires="10d")), partitions=1)
+    firm.decide(0, profile(at(0) - 1, "c1", consents=("sms",)))
+    for day in (0, 9):  # by the events' own clock
+        firm.decide(0, login(at(day), "c1"))
+    times = [
+        parse_time_ms(one["time"]) for one in firm.told if one["cause"]["event_id"] == firm.told[0]["cause"]["event_id"]
+    ]
+    assert 20 < len(times) < 200
+    waits_ms = [after - before for before, after in itertools.pairwise(times)]
+    assert max(waits_ms) < 9 * DAY_MS / 4  # a part of what has passed
 
 
 def test_the_period_turns_at_the_firms_midnight_and_what_is_left_is_given_back():

@@ -32,8 +32,9 @@ from engine.core.rules.policy import Budget, Fen
 RATE: Final = "rate"  # why an action is held
 WAITS: Final = "budget"  # and this until a budget has answered
 FIRST_MS: Final = 2_000  # so long at first; then about as long as the budget has been silent,
-LONGEST_MS: Final = 300_000  # but no longer than this
-AGAIN_MS: Final = 600_000  # then an unanswered request is sent again: with the same id, so it is granted once
+LONGEST_MS: Final = 300_000  # but no longer than this,
+AGAIN_MS: Final = 600_000  # then an unanswered request is sent again: with the same id, so it is granted once,
+PATIENCE: Final = 8  # and what waits, waits at least such a part of the time that this took
 MOST_LATE: Final = 64  # requests whose answers are still to be given back
 ACTIONS: Final = 16  # a first part is for so many; then it grows with what was spent
 _json: Final = msgspec.json.Encoder().encode
@@ -153,11 +154,11 @@ def _ask(
     if cost and (lacks or block.left * 4 < block.size) and not block.request and not 0 < block.refused <= least:
         wanted = max(least, min(max(ACTIONS * cost, block.spent, block.missed), block.limit))
         request = _named("budget", budget.name, client.client_id, str(client.sequence))
-        block = block._replace(request=request, asked=(client.client_id, wanted, least), asked_ms=0, missed=0)
+        block = block._replace(request=request, asked=(client.client_id, wanted, least), asked_ms=0, missed=0, asks=0)
     elif lacks:
         block = block._replace(missed=block.missed + cost)
     if block.request and (not block.asked_ms or (lacks and now_ms - block.asked_ms >= AGAIN_MS)):
-        block = block._replace(asked_ms=now_ms)
+        block = block._replace(asked_ms=now_ms, asks=block.asks + (block.asked_ms > 0))
         asked_by, wanted, least = block.asked
         more = {"kind": "grant", "amount": wanted, "least": least, "limit": block.limit}
         messages.append(_request(budget.name, block.period, block.request, asked_by, client.now_ms, more))
@@ -172,7 +173,7 @@ def _stopped(
     told = told_of(budget, block.period)
     if not block.request:
         return Suppress(sent.channel, Outcome.NO_BUDGET, block.until_ms if block.until_ms < NEVER_MS else None, told)
-    wait_ms = min(max(now_ms - block.asked_ms, FIRST_MS), LONGEST_MS)
+    wait_ms = max(min(max(now_ms - block.asked_ms, FIRST_MS), LONGEST_MS), block.asks * AGAIN_MS // PATIENCE)
     until_ms = min(now_ms + wait_ms, holding.expires_ms(client, match) - 1)
     if until_ms <= now_ms or holding.is_full(client):
         return Suppress(sent.channel, Outcome.NO_BUDGET, None, told)
