@@ -1,5 +1,5 @@
 """The sample consumers in three languages, on Apache Kafka: each action once, none too late, none of an aborted
-transaction.
+transaction, and nothing that only follows an action.
 """
 
 from __future__ import annotations
@@ -48,16 +48,20 @@ def alerts(kafka_broker: KafkaBroker) -> str:
     admin.create_topics([NewTopic("sample-alerts", 1)])["sample-alerts"].result()
     producer = Producer({"bootstrap.servers": address, "transactional.id": "samples"})
     producer.init_transactions()
-    for commits, client_id, id_, expires in (
-        (False, "C0", "x", "2100-01-01T00:00:00.000Z"),
-        (True, "C1", "a", "2100-01-01T00:00:00.000Z"),
-        (True, "C1", "a", "2100-01-01T00:00:00.000Z"),  # again: the same decision
-        (True, "C2", "b", "2020-01-01T00:00:00.000Z"),  # too late
-        (True, "C3", "c", "2100-01-01T00:00:00.000Z"),
+    later = "2100-01-01T00:00:00.000Z"
+    for commits, client_id, kind, more in (
+        (False, "C0", "alert", {"id": "x", "expires_at": later}),
+        (True, "C1", "alert", {"id": "a", "expires_at": later}),
+        (True, "C1", "alert", {"id": "a", "expires_at": later}),  # again: the same decision
+        (True, "C1", "care", {"id": "a1", "step": "reminded", "follows": "a"}),
+        (True, "C2", "alert", {"id": "b", "expires_at": "2020-01-01T00:00:00.000Z"}),  # too late
+        (True, "C1", "retraction", {"id": "a2", "action_id": "a"}),
+        (True, "C3", "alert", {"id": "c", "expires_at": later}),
     ):
         producer.begin_transaction()
-        value = ALERT | {"client_id": client_id, "id": id_, "expires_at": expires}
-        producer.produce("sample-alerts", key=client_id, value=json.dumps(value))
+        value = {name: ALERT[name] for name in ("time", "rule_id", "title")} | {"client_id": client_id, **more}
+        headers = {"ce_type": f"engage.{kind}.v1"}
+        producer.produce("sample-alerts", key=client_id, value=json.dumps(value), headers=headers)
         producer.flush()
         producer.commit_transaction() if commits else producer.abort_transaction()
     return address

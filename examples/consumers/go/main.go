@@ -18,6 +18,18 @@ type action struct {
 	ExpiresAt time.Time `json:"expires_at"`
 }
 
+// Records that are not actions: they remind of one, or take it back.
+var follows = map[string]bool{"engage.care.v1": true, "engage.retraction.v1": true}
+
+func isAction(record *kgo.Record) bool {
+	for _, header := range record.Headers {
+		if header.Key == "ce_type" && follows[string(header.Value)] {
+			return false
+		}
+	}
+	return true
+}
+
 func main() {
 	// Only what was committed; and an action counts as read once it is delivered, not before.
 	client, err := kgo.NewClient(kgo.SeedBrokers(os.Args[1]), kgo.ConsumeTopics(os.Args[2]), kgo.ConsumerGroup("alerts-go"),
@@ -30,7 +42,7 @@ func main() {
 		fetches := client.PollFetches(context.Background())
 		fetches.EachRecord(func(record *kgo.Record) {
 			var a action
-			if json.Unmarshal(record.Value, &a) == nil && time.Now().Before(a.ExpiresAt) && !delivered[a.ID] {
+			if isAction(record) && json.Unmarshal(record.Value, &a) == nil && time.Now().Before(a.ExpiresAt) && !delivered[a.ID] {
 				fmt.Printf("%s: %s\n", a.ClientID, a.Title)
 				delivered[a.ID] = true
 			}
