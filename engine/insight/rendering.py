@@ -15,6 +15,7 @@ from engine.insight.values import firm_time, shown
 
 WIDTH: Final = 64  # of a term's column
 MAX_FLIPS: Final = 4
+ALWAYS: Final = "True"  # the condition of a rule that has none
 MARKS: Final = {True: "yes", False: "no ", None: "?  "}
 JOINED: Final = {"and": "all of", "or": "one of", "not": "not", "if": "the first if the second, else the third"}
 
@@ -23,7 +24,10 @@ def in_full(explanation: Explanation, with_flips: bool = True) -> Iterator[str]:
     """The condition term by term, what would change the answer, and what the contact policy says."""
     if explanation.standing:
         yield explanation.standing
-    yield from term_lines(explanation.term)
+    if explanation.term.text != ALWAYS:
+        yield from term_lines(explanation.term)
+    elif not explanation.standing:
+        yield "it has no condition"
     yield from (f"  past of {short}" for short in explanation.short)
     if with_flips:
         yield from flip_lines(explanation)
@@ -70,7 +74,7 @@ def flip_lines(explanation: Explanation) -> Iterator[str]:
     if explanation.flips:
         yield f"it would {'not hold' if holds else 'hold'} with one change, the smallest first:"
         yield from (f"  {flip}" for flip in explanation.flips[:MAX_FLIPS])
-    elif explanation.term.text in ("True", "False"):
+    elif explanation.term.text in (ALWAYS, "False"):
         return
     elif not explanation.all_tried:
         yield f"no change of one value alone was found that would make it {'false' if holds else 'hold'}"

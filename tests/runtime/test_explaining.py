@@ -64,6 +64,14 @@ def test_every_rule_has_a_line() -> None:
     assert "gone   fires at 2026-04-18 12:00 if nothing comes" in text
 
 
+def test_a_rule_without_a_condition_says_so() -> None:
+    assert "True" not in said(rule_id="gone")
+    plan = plan_of(rule("any", on="logins", when=None))
+    text = "\n".join(lines(explaining.account_of(plan, state(), None, None), "any", False))
+    assert "\nit has no condition\ncontact policy: would let it pass" in text
+    assert "True" not in text
+
+
 def test_assets_are_explained_by_account() -> None:
     desk = Desk(PLAN)
     desk.take(profile(at(0)), balance(at(0), 900, account="cash-1", cash_fen=5_000), login(at(1)))

@@ -224,6 +224,7 @@ async def test_a_client_on_one_screen(redis, app_id):
     assert len(screen.splitlines()) <= 45
     assert "- -> A" in screen
     assert "transfer-out" in screen
+    assert f"  last action      {newest['time']}" in screen.splitlines()
     assert newest["rule"] in screen
 
 

@@ -29,6 +29,7 @@ from engine.core.client.record import PORTRAIT_FIELDS, PUBLIC_FIELDS
 from engine.core.client.score import ScorePoints, score_points
 from engine.core.client.sections import last_events, unpack
 from engine.core.client.state import ClientState
+from engine.core.contract.actions import ACTIONS
 from engine.core.contract.fields import units
 from engine.core.contract.message import cny, rfc3339
 from engine.core.contract.profiles import ALL
@@ -210,7 +211,7 @@ def on_one_screen(record: dict[str, Any]) -> str:
         told = (f"{channel} {one['said']}" for channel, one in channels.items() if one["status"] != UNKNOWN)
         lines.append(f"    {purpose:<14} {'; '.join(told)}")
     lines += [f"  {'opted out':<16} {channel}, {moment}" for channel, moment in record["opted_out"].items()]
-    singular = {name: kind.singular for name, kind in TOPICS.items()}
+    singular = {name: kind.singular for name, kind in {**TOPICS, ACTIONS.name: ACTIONS}.items()}
     last = {f"last {singular.get(name, name)}": moment for name, moment in record["last_event"].items()}
     lines += [f"  {name:<16} {moment}" for name, moment in last.items() if moment is not None]
     if record["late_events"]:  # older than what the client had been through: the path that was taken may differ
