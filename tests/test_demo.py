@@ -16,7 +16,7 @@ from rich.console import Console
 
 from engine.core.contract.outbound import TOPIC_OF_KIND
 from engine.demo import demo
-from engine.demo.board import Board, plain_actions, plain_line, screen, summary
+from engine.demo.board import RUNNING, Board, plain_actions, plain_line, screen, summary
 from engine.demo.clients import BAD_SHARE, CLIENTS, SEED, Feed, fast_days_per_s
 from engine.demo.embedded import EmbeddedKafka
 from engine.demo.simulator import DAY_MS, simulate
@@ -97,6 +97,10 @@ def test_plain_lines_say_it_all_without_control_codes():
     assert "... and 1 more actions" in text
     assert "\x1b" not in text
     assert plain_actions(board) == []
+    board.status = "the worker decides the last records"
+    assert plain_line(board).endswith("dead letters 2  |  the worker decides the last records")
+    board.status = RUNNING
+    assert plain_line(board).endswith("dead letters 2")
 
 
 @pytest.mark.parametrize("size", [(160, 50), (100, 40), (60, 15)])

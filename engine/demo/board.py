@@ -28,6 +28,7 @@ CHINA: Final = dt.timezone(dt.timedelta(hours=8))
 RECENT_ACTIONS: Final = 12
 BAR_WIDTH: Final = 16
 FIGURES: Final = 10  # rows of a table, the greatest
+RUNNING: Final = "running"  # the status while nothing is waited for
 COLOUR_OF_KIND: Final = {
     "alert": "red",
     "assignment": "magenta",
@@ -151,9 +152,10 @@ def look_yourself(board: Board) -> list[str]:
 def plain_line(board: Board) -> str:
     tiers = "  ".join(f"{tier} {clients}" for tier, clients in board.tiers_in_order())
     kinds = "  ".join(f"{kind} {board.published[kind]}" for kind in TOPIC_OF_KIND)
+    waits = f"  |  {board.status}" if tiers and board.status != RUNNING else ""
     return (
         f"{board.simulated}  {board.events_per_s:,.0f} events/s  |  {tiers or board.status}  |  {kinds}  |  "
-        f"suppressed {board.suppressed.total()}  dead letters {board.dead_letters.total()}"
+        f"suppressed {board.suppressed.total()}  dead letters {board.dead_letters.total()}{waits}"
     )
 
 

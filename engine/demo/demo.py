@@ -216,10 +216,12 @@ class _Performance:
             waited_s += self._step(f"the worker is not ready: {self._board.metrics} and its log say more")
 
     def _run(self, seconds: float) -> None:
+        from engine.demo.board import RUNNING
+
         board, feed = self._board, self._feed
         while self._shown_s < seconds:
             elapsed_s = self._step("" if board.taken == board.fed else "the worker decides nothing")
-            board.status = "running" if board.taken else "the worker gets its first events"
+            board.status = RUNNING if board.taken else "the worker gets its first events"
             until_ms = feed.due_ms(elapsed_s)
             self._send(until_ms)
             if feed.moment_ms < min(until_ms, time.time() * 1000):
