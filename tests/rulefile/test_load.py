@@ -178,9 +178,17 @@ def test_read_directory(tmp_path):
         read_directory(tmp_path)
     (tmp_path / "pipe.yaml").unlink()
     (tmp_path / "loop.yaml").symlink_to("loop.yaml")
-    with pytest.raises(DirectoryError, match=r"loop\.yaml: Too many levels of symbolic links; make it readable"):
+    with pytest.raises(
+        DirectoryError, match=r"loop\.yaml: Too many levels .* links; it is a link to loop\.yaml; remove"
+    ):
         read_directory(tmp_path)
     (tmp_path / "loop.yaml").unlink()
+    (tmp_path / "gone.yaml").symlink_to("../gone.yaml")
+    with pytest.raises(
+        DirectoryError, match=r"gone\.yaml: No such file .*; it is a link to \.\./gone\.yaml; remove it, or"
+    ):
+        read_directory(tmp_path)
+    (tmp_path / "gone.yaml").unlink()
     unnamed = tmp_path / os.fsdecode(b"\xff.yaml")  # could not be published
     unnamed.write_text("rules: []\n")
     with pytest.raises(DirectoryError, match=r"'\\udcff\.yaml' is not valid UTF-8; rename it"):

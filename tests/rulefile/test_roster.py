@@ -100,6 +100,23 @@ def test_what_is_wrong_is_said_once(old, new, said):
     assert found[0].startswith(said), found
 
 
+@pytest.mark.parametrize(
+    ("advisors", "assignment", "said"),
+    [
+        ("advisors:\n", ASSIGNMENT, "advisors.yaml:1:9: no advisors; declare at least one, or remove the file"),
+        ("advisors: {}\n", ASSIGNMENT, "advisors.yaml:1:11: no advisors; declare at least one, or remove the file"),
+        ("advisors: [li]\n", ASSIGNMENT, "advisors.yaml:1:11: not a mapping; write name: value"),
+        (ADVISORS, "", "advisors.yaml:2:3: advisors, and no assignment.yaml; add it: it declares their pools"),
+        (ADVISORS, "assignment:\n", "assignment.yaml:1:11: not a mapping; write keys: pools, weights"),
+        (ADVISORS, "assignment: {pools: {}}\n", "assignment.yaml:1:21: no pools; declare at least one, or remove"),
+        (ADVISORS, "assignment: {weights: 1\n", "assignment.yaml:1:13: not YAML: braces that are not closed"),
+    ],
+)
+def test_of_files_that_are_half_written_one_thing_is_said(advisors, assignment, said):
+    (problem,) = problems_of(files(advisors, assignment))
+    assert str(problem).startswith(said)
+
+
 def test_a_pools_team_is_one_of_teams():
     first, _, last = ASSIGNMENT.rpartition("wealth")
     teams = "teams:\n  wealth: {title: W, head: h}\n"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -81,7 +82,10 @@ def read_directory(path: str | Path) -> dict[str, str]:
             if file.suffix.lower() in (".yaml", ".yml"):
                 files.update((FOLDER + name, text) for name, text in _read(file).items())
     except OSError as error:
-        raise DirectoryError(f"{error.filename or directory}: {error.strerror}; make it readable") from error
+        name, remedy = Path(error.filename or directory), "make it readable"
+        if name.is_symlink():
+            remedy = f"it is a link to {os.readlink(name)}; remove it, or let it lead to a file"
+        raise DirectoryError(f"{name}: {error.strerror}; {remedy}") from error
     if not any(name.endswith(".yaml") for name in files):
         raise DirectoryError(f"{directory}: no *.yaml file in it; give the directory that holds the rule files")
     return files
@@ -243,7 +247,8 @@ def load(
     if assigns:
         assignment = read_assignment(readers[ASSIGNMENT_FILE], roots[ASSIGNMENT_FILE], scopes[None])
     if rostered or in_rows:
-        pools = [pool.name for pool in assignment.pools] if assignment is not None else []
+        declared_pools = [pool.name for pool in assignment.pools] if assignment is not None else []
+        pools = declared_pools or (None if ASSIGNMENT_FILE in files else [])
         entries = in_yaml(readers[ADVISORS_FILE], roots[ADVISORS_FILE]) if rostered else []
         entries += in_sheet(sheets.named(ADVISORS_SHEET)) if in_rows else []
         advisors = read_advisors(entries, pools, tiers.names)

@@ -13,7 +13,7 @@ import re
 from collections.abc import Collection, Sequence
 from typing import Final, get_args
 
-from engine.core.assign.roster import Advisor, Assignment, Leave, Pool, Widening
+from engine.core.assign.roster import ASSIGNMENT_FILE, Advisor, Assignment, Leave, Pool, Widening
 from engine.core.contract.events import Region
 from engine.core.contract.granting import MAX_CAPACITY, MAX_OPEN_TASKS
 from engine.core.language.expressions import BOOL, Scope, number
@@ -117,7 +117,10 @@ def _widening(reader: Reader, node: Node) -> Widening:
 
 def in_yaml(reader: Reader, root: Node) -> list[Entry]:
     """What advisors.yaml says of each."""
-    entries = reader.entries(reader.mapping(root, ("advisors",)).get("advisors"))
+    given, faults = reader.mapping(root, ("advisors",)).get("advisors"), reader.faults
+    entries = reader.entries(given)
+    if given is not None and not entries and reader.faults == faults:
+        reader.problem(given, "no advisors", "declare at least one, or remove the file")
     return [(reader, key, node) for key, node in entries]
 
 
@@ -173,14 +176,20 @@ def _in_cell(reader: Reader, name: str, cell: Scalar) -> Node:
     return skills
 
 
-def read_advisors(entries: Sequence[Entry], pools: Collection[str], tiers: Collection[str]) -> tuple[Advisor, ...]:
-    """By name."""
+def read_advisors(
+    entries: Sequence[Entry], pools: Collection[str] | None, tiers: Collection[str]
+) -> tuple[Advisor, ...]:
+    """By name. `pools`: None where it is not known which there are."""
+    if pools == [] and entries:
+        reader, key, _ = entries[0]
+        reader.problem(key, f"advisors, and no {ASSIGNMENT_FILE}", "add it: it declares their pools")
+        pools = None
     if len(entries) > MAX_ADVISORS:
         reader, key, _ = entries[MAX_ADVISORS]
         reader.problem(key, f"{len(entries)} advisors", f"declare at most {MAX_ADVISORS}")
     found, placed = [], dict[str, str]()
     for reader, key, node in entries:
-        one = _advisor(reader, key, node, tuple(sorted(pools)), tuple(sorted(tiers)))
+        one = _advisor(reader, key, node, None if pools is None else tuple(sorted(pools)), tuple(sorted(tiers)))
         if one.name and one.name in placed:
             reader.problem(key, f'advisor "{one.name}" twice', f"first at {placed[one.name]}; keep one of them")
         placed.setdefault(one.name, where(reader, key))
@@ -194,7 +203,7 @@ def read_advisors(entries: Sequence[Entry], pools: Collection[str], tiers: Colle
     return tuple(sorted(found, key=lambda one: one.name))
 
 
-def _advisor(reader: Reader, key: Scalar, node: Node, pools: tuple[str, ...], tiers: tuple[str, ...]) -> Advisor:
+def _advisor(reader: Reader, key: Scalar, node: Node, pools: tuple[str, ...] | None, tiers: tuple[str, ...]) -> Advisor:
     fields = reader.mapping(node, ("pool", "capacity"), ADVISOR_KEYS)
 
     def words(name: str) -> tuple[str, ...]:
@@ -202,7 +211,7 @@ def _advisor(reader: Reader, key: Scalar, node: Node, pools: tuple[str, ...], ti
 
     return Advisor(
         name=reader.word(key, ADVISOR),
-        pool=reader.choice(fields.get("pool"), pools),
+        pool=reader.word(fields.get("pool"), IDENTIFIER) if pools is None else reader.choice(fields.get("pool"), pools),
         capacity=reader.integer(fields.get("capacity"), 0, MAX_CAPACITY),
         regions=reader.choices(fields["regions"], REGIONS) if "regions" in fields else (),
         languages=words("languages"),
