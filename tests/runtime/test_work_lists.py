@@ -139,6 +139,9 @@ ENTRIES = [
     shown("C000413", "5c1f0d7e2b9a4c6d8e0f1a2b3c4d5e6f", 30 * 10**13, ["advisor:li-na"])
     | {"rule_id": "call-back", "since": "2026-11-02T03:12:00Z", "team": "risk_compliance", "reminded": 0}
     | {"state": "accepted", "accepted_by": "S-017", "overdue": False},
+    shown("C000077", "0f1a2b3c4d5e6f5c1f0d7e2b9a4c6d8e", 60 * 10**13, [])
+    | {"rule_id": "new-address", "since": "2026-11-02T03:40:00Z", "team": "risk_compliance", "reminded": 0}
+    | {"leaves": "2026-11-05T03:40:00Z", "overdue": False},
 ]
 
 
@@ -161,8 +164,8 @@ def test_the_command_shows_and_counts(server):
     page = (REPOSITORY / "docs" / "care.md").read_text(encoding="utf-8")
     assert f"```\n$ engage work risk_compliance\n{engage('risk_compliance').output}```" in page
     told = json.loads(engage("--advisor", "li-na", "--json").output)
-    assert (told["count"], told["work"]) == (1, ENTRIES[1:])
+    assert (told["count"], told["work"]) == (1, ENTRIES[1:2])
     assert engage("risk_compliance", "--limit", "1").output.count("\n") == 1
-    assert engage("risk_compliance", "--count").output == "2\n"
+    assert engage("risk_compliance", "--count").output == "3\n"
     assert engage("trading").output == ""
     assert engage().exit_code == engage("wealth", "--advisor", "li-na").exit_code == 2
