@@ -31,6 +31,7 @@ from engine.runtime.kafka.connection import (
     partition_counts,
     reader,
     records_between,
+    sending,
     start,
     telling,
 )
@@ -182,10 +183,12 @@ async def resend(
 
 
 async def _resend_one(settings: Settings, producer: Producer, letter: DeadLetter) -> None:
+    sends: list[asyncio.Future[Any]] = []
     async with producer.transaction():
-        copy = await producer.send(settings.topic(letter.topic), letter.value, key=letter.key)
-        note = await producer.send(settings.resent_topic, b"1", key=letter.id.encode(), partition=0)
-        await asyncio.gather(copy, note)
+        async with sending(sends):
+            sends.append(await producer.send(settings.topic(letter.topic), letter.value, key=letter.key))
+            sends.append(await producer.send(settings.resent_topic, b"1", key=letter.id.encode(), partition=0))
+        await asyncio.gather(*sends)
 
 
 async def _resent(settings: Settings, clients: Clients, consumer: Consumer) -> set[str]:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from base64 import b64decode
 from collections import Counter
 from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaProducer
 
 from engine.core.contract.message import rfc3339
 from engine.core.contract.outbound import Rejection
 from engine.core.contract.topics import inbound_topics
 from engine.core.firm_time import DAY_MS
+from engine.operations.dead_letters import resend
 from engine.rulefile.read.load import digest, read_directory
+from engine.runtime.clients import Clients
+from engine.runtime.errors import Refused
 from tests.kafka.installation import Installation, Record, Sent
 from tests.kafka.worker_process import HUNG_S, eventually
 from tests.rulefile.declaring import FILES
@@ -217,6 +222,33 @@ def test_resend_once_each_even_when_two_do_it_at_once(engine: Installation) -> N
     assert picked.returncode == 1
     assert f"{one['id']}: was re-sent before" in picked.stdout
     assert "0/999999: no such dead letter" in picked.stdout
+
+
+class Overtaken(AIOKafkaProducer):
+    """Between its two sends another resend begins, and the first is refused."""
+
+    sent: asyncio.Future[Any] | None = None
+
+    async def send(self, topic: str, *given: Any, **named: Any) -> asyncio.Future[Any]:
+        if self.sent is not None:
+            rival = AIOKafkaProducer(
+                bootstrap_servers=self.client._bootstrap_servers, transactional_id=self._txn_manager.transactional_id
+            )
+            await rival.start()
+            await rival.stop()
+            await asyncio.wait([self.sent])
+        self.sent = await super().send(topic, *given, **named)
+        return self.sent
+
+
+async def test_a_resend_that_is_overtaken_between_a_letter_and_its_note_says_so(engine: Installation) -> None:
+    engine.produce([Sent("trades", b"C1", b"not json")])
+    worker = engine.worker().wait_ready()
+    engine.settle()
+    worker.stop()
+    with pytest.raises(Refused, match="another resend began and took over after 0 letters"):
+        await resend(engine.settings, Clients(producer=Overtaken), [], "not_json")
+    assert [record.value for record in engine.read("trades")] == [b"not json"]
 
 
 def test_schema_of_headers_names_every_header(engine: Installation) -> None:

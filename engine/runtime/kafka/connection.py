@@ -18,6 +18,7 @@ from aiokafka import TopicPartition
 from aiokafka.conn import collect_hosts, create_conn
 from aiokafka.errors import (
     GroupAuthorizationFailedError,
+    IllegalOperation,
     InvalidProducerEpoch,
     InvalidSessionTimeoutError,
     InvalidTimestampError,
@@ -34,7 +35,7 @@ from aiokafka.errors import (
 )
 
 from engine.runtime.clients import Admin, Clients, Consumer, Producer
-from engine.runtime.errors import Fenced, Refused, Unavailable
+from engine.runtime.errors import Fenced, Refused, Surprised, Unavailable
 from engine.runtime.kafka.any_header import read_any_header
 from engine.runtime.settings import Settings
 
@@ -96,6 +97,18 @@ def errors() -> Iterator[None]:
             raise
         # aiokafka looks for a coordinator while its last answer named no broker at all: of one that is only starting
         raise Unavailable("kafka", "it names no broker") from error
+
+
+@contextlib.asynccontextmanager
+async def sending(sends: list[asyncio.Future[Any]]) -> AsyncIterator[None]:
+    """Adds to `sends`, of one transaction. When one fails, aiokafka leaves the transaction and refuses the next, for no
+    reason that it names: raises what the failed one says.
+    """
+    try:
+        yield
+    except (IllegalOperation, AssertionError) as error:
+        await asyncio.gather(*sends)
+        raise Surprised(f"the transaction has ended by itself: {error}") from error
 
 
 async def start(client: Admin | Consumer | Producer, settings: Settings) -> None:

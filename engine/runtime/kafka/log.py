@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
 
 from aiokafka import TopicPartition
-from aiokafka.errors import IllegalOperation, MessageSizeTooLargeError
+from aiokafka.errors import MessageSizeTooLargeError
 
 from engine.core.contract.message import Message
 from engine.runtime.clients import Clients, Producer
@@ -24,6 +24,7 @@ from engine.runtime.kafka.connection import (
     log_bounds,
     reader,
     records_between,
+    sending,
     start,
 )
 from engine.runtime.settings import Settings
@@ -76,17 +77,13 @@ class KafkaLog:
         with errors():
             async with asyncio.timeout(self._settings.transaction_timeout_s):
                 await producer.begin_transaction()
-                sends = []
-                try:
+                sends: list[asyncio.Future[Any]] = []
+                async with sending(sends):
                     for message in messages:
                         sends.append(await self._send(producer, message))
                     for record in records:
                         sends.append(await producer.send(self._ledger.topic, record, partition=self._partition))
                         sends[-1].add_done_callback(_seen)
-                except IllegalOperation as error:
-                    # an earlier send failed and aiokafka has left the transaction: that send says why
-                    await asyncio.gather(*sends)
-                    raise Surprised(f"the transaction has ended by itself: {error}") from error
                 # aiokafka's commit ignores failed batches: whatever was not acknowledged must stop us here
                 try:
                     acknowledged = await asyncio.gather(*sends)
