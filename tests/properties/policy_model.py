@@ -140,7 +140,7 @@ class Model(Whom):
 
     def is_too_late(self, offer: Offer) -> bool:
         """Nothing has failed, and nobody says again what has expired."""
-        return offer.why == "then" and offer.until >= offer.expires
+        return offer.why == "then" and not offer.failed and offer.until >= offer.expires
 
     def next_moment(self) -> int:
         if self.now == PAST:

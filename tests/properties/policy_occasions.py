@@ -39,6 +39,7 @@ class Offer:
     expires: int
     until: int = 0  # when it is decided again; 0: it was not held
     why: str = ""  # it is held
+    failed: bool = False  # what it is to say again
     follows: int = 0  # the number of the action that it says again; 0: none
     used: tuple[str, ...] = ()  # the channels that this was sent on so far
 

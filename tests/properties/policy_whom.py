@@ -64,7 +64,9 @@ class Whom(Client):
         if then is None or set(listed(then["channel"])) <= set(used) or len(self.held) >= most:
             return
         until = self.now + length(then["after"]) if "after" in then else offer.expires
-        again = replace(offer, until=min(until, offer.expires), why="then", follows=self.actions, used=used)
+        again = replace(
+            offer, until=min(until, offer.expires), why="then", failed=False, follows=self.actions, used=used
+        )
         self.held.append(again)
 
     def hear(self, topic: str, record: Record, number: int) -> Offer | None:
@@ -77,7 +79,7 @@ class Whom(Client):
             return None
         if failed:
             if found.why == "then":
-                found.until = min(found.until, self.now + 1)  # the next moment
+                found.until, found.failed = min(found.until, self.now + 1), True  # the next moment
             return None
         self.held = [offer for offer in self.held if offer is not found]
         return None if found.why == "then" else found
