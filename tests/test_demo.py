@@ -37,6 +37,18 @@ engage_decisions_total{rule="r",outcome="no_consent"} 5.0
 engage_decisions_total{rule="r",outcome="held"} 0.0
 engage_decisions_total{rule="r",outcome="sent"} 6.0
 """
+OF_POOLS = """\
+engage_events_total{topic="assignment_answers"} 7.0
+engage_pool_load{pool="east"} 40.0
+engage_pool_capacity{pool="east"} 120.0
+engage_pool_waiting{pool="east"} 3.0
+engage_pool_open_tasks{pool="east"} 5.0
+engage_pool_load{pool="west"} 0.0
+engage_pool_capacity{pool="west"} 9.0
+engage_pool_answers_total{pool="east",outcome="no_capacity"} 2.0
+engage_pool_answers_total{pool="east",outcome="assigned"} 5.0
+engage_pool_answers_total{pool="west",outcome="no_capacity"} 0.0
+"""
 
 
 def action(kind):
@@ -77,6 +89,19 @@ def test_what_is_missing_is_named():
         "the worker took in 100 of 101 records",
         "2 dead letters, but 3 bad records were fed",
     ]
+
+
+def test_pools_of_advisors_are_shown_where_there_are_any():
+    board = full_board()
+    assert "load" not in plain_line(board)
+    board.saw_metrics(METRICS + OF_POOLS)
+    assert board.taken == 100  # what pools answer was not fed
+    east = "east load 40 of 120, 3 wait, tasks 5 open, 0 queued, no_capacity 2"
+    assert f"  |  {east}  |  west load 0 of 9" in plain_line(board)
+    console = Console(width=160, height=50)
+    with console.capture() as capture:
+        console.print(screen(board), summary(board, []))
+    assert capture.get().count("load 40 of 120, 3 wait") == 2
 
 
 def test_plain_lines_say_it_all_without_control_codes():

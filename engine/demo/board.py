@@ -23,12 +23,17 @@ from rich.table import Table
 from rich.text import Text
 
 from engine.core.contract.outbound import DECISIONS, OUTBOUND, TOPIC_OF_KIND, Outcome, is_action, is_retraction
+from engine.core.contract.topics import OWN
 
 CHINA: Final = dt.timezone(dt.timedelta(hours=8))
 RECENT_ACTIONS: Final = 12
 BAR_WIDTH: Final = 16
 FIGURES: Final = 10  # rows of a table, the greatest
 RUNNING: Final = "running"  # the status while nothing is waited for
+NO_CAPACITY: Final = "no_capacity"
+OF_POOLS: Final = {
+    f"engage_pool_{name}": name for name in ("load", "capacity", "waiting", "open_tasks", "queued_tasks")
+}
 COLOUR_OF_KIND: Final = {
     "alert": "red",
     "assignment": "magenta",
@@ -66,6 +71,7 @@ class Board:
     held_back: bool = False  # the worker decided more slowly than the demo would have fed it
     tiers: dict[str, int] = field(default_factory=dict)
     moves: Counter[tuple[str, str]] = field(default_factory=Counter)  # (to tier, reason)
+    pools: dict[str, Counter[str]] = field(default_factory=dict)  # where the rules have advisors: figures by pool
     suppressed: Counter[str] = field(default_factory=Counter)
     published: Counter[str] = field(default_factory=Counter)  # by kind
     tier_changes: int = 0
@@ -77,16 +83,20 @@ class Board:
 
     def saw_metrics(self, text: str) -> None:
         self.taken = 0
-        self.tiers, self.moves, self.suppressed = {}, Counter(), Counter()
+        self.tiers, self.moves, self.suppressed, self.pools = {}, Counter(), Counter(), {}
         for family in text_string_to_metric_families(text):
             for name, labels, value, *_ in family.samples:
                 match name:
-                    case "engage_events_total" | "engage_rejected_total":
+                    case "engage_events_total" | "engage_rejected_total" if labels["topic"] not in OWN:
                         self.taken += int(value)
                     case "engage_tier_clients":
                         self.tiers[labels["tier"]] = self.tiers.get(labels["tier"], 0) + int(value)
                     case "engage_tier_changes_total":
                         self.moves[labels["to_tier"], labels["reason"]] += int(value)
+                    case "engage_pool_answers_total" if labels["outcome"] == NO_CAPACITY:
+                        self.pools.setdefault(labels["pool"], Counter())[NO_CAPACITY] += int(value)
+                    case _ if name in OF_POOLS:
+                        self.pools.setdefault(labels["pool"], Counter())[OF_POOLS[name]] += int(value)
                     case "engage_decisions_total" if labels["outcome"] != Outcome.SENT and value:
                         self.suppressed[labels["outcome"]] += int(value)
 
@@ -153,10 +163,21 @@ def plain_line(board: Board) -> str:
     tiers = "  ".join(f"{tier} {clients}" for tier, clients in board.tiers_in_order())
     kinds = "  ".join(f"{kind} {board.published[kind]}" for kind in TOPIC_OF_KIND)
     waits = f"  |  {board.status}" if tiers and board.status != RUNNING else ""
+    pools = "".join(f"  |  {name} {of_pool(figures)}" for name, figures in board.pools.items())
     return (
         f"{board.simulated}  {board.events_per_s:,.0f} events/s  |  {tiers or board.status}  |  {kinds}  |  "
-        f"suppressed {board.suppressed.total()}  dead letters {board.dead_letters.total()}{waits}"
+        f"suppressed {board.suppressed.total()}  dead letters {board.dead_letters.total()}{pools}{waits}"
     )
+
+
+def of_pool(figures: Counter[str]) -> str:
+    """How loaded a pool is, who waits for it, and whom nobody had room for."""
+    said = [f"load {figures['load']} of {figures['capacity']}"]
+    said += [f"{figures['waiting']} wait"] if figures["waiting"] else []
+    if figures["open_tasks"] or figures["queued_tasks"]:
+        said.append(f"tasks {figures['open_tasks']} open, {figures['queued_tasks']} queued")
+    said += [f"no_capacity {figures[NO_CAPACITY]}"] if figures[NO_CAPACITY] else []
+    return ", ".join(said)
 
 
 def plain_actions(board: Board, most: int = 4) -> list[str]:
@@ -171,10 +192,11 @@ def plain_actions(board: Board, most: int = 4) -> list[str]:
 
 
 def screen(board: Board) -> RenderableType:
-    layout = Layout()
+    layout, pools = Layout(), Group(*(f"{name}: {of_pool(figures)}" for name, figures in board.pools.items()))
     layout.split_column(
         Layout(Panel(_headline(board), title="Engage"), size=3),
         Layout(name="figures", size=13),
+        *([Layout(Panel(pools, title="Pools of advisors"), size=len(board.pools) + 2)] if board.pools else []),
         Layout(Panel(_recent(board), title="Last actions")),
         Layout(Panel(Group(*look_yourself(board)), title="Look yourself"), size=6),
     )
@@ -254,6 +276,8 @@ def summary(board: Board, faults: list[str]) -> RenderableType:
     table.add_row("simulated up to", board.simulated)
     for tier, clients in board.tiers_in_order():
         table.add_row(f"clients in {tier}", f"{clients:,}")
+    for name, figures in board.pools.items():
+        table.add_row(f"pool {name}", of_pool(figures))
     for name, count in _kinds(board).items():
         table.add_row("actions retracted" if name == "retracted" else f"{name}s published", f"{count:,}")
     for outcome, count in board.suppressed.most_common():
