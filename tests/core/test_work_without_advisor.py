@@ -28,7 +28,11 @@ PLAN = plan_of(
     rule("call", on="trades", audience="advisor", kind="alert", owner="wealth", care=CARE, cooldown="1m"),
     rule("tell", on="logins", audience="team", kind="task", owner="wealth"),
     features=FEATURES,
-    others=(("advisors.yaml", "advisors: {ann: {pool: east, capacity: 1}}\n"), ("assignment.yaml", POOLS), ("teams.yaml", TEAMS)),
+    others=(
+        ("advisors.yaml", "advisors: {ann: {pool: east, capacity: 1}}\n"),
+        ("assignment.yaml", POOLS),
+        ("teams.yaml", TEAMS),
+    ),
 )
 
 
