@@ -92,4 +92,6 @@ FIRST_SEED: Final[dict[str, int]] = {
     "a load that goes on asks anew where the past ends": 26,
     "a load that goes on commits a bucket from its beginning": 320,
     "a load is over when Redis says so": 198,
+    "work that has expired stays in its list": 0,
+    "nobody is woken when work expires": 2,
 }
