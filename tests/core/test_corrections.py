@@ -307,3 +307,15 @@ def test_one_that_means_nothing_is_refused(changes, reason):
     found = read(**changes)
     assert isinstance(found, Rejected)
     assert found.reason == reason
+
+
+@pytest.mark.parametrize("field", ["event_id", "client_id", "time", "topic", "corrects", "kind"])
+def test_the_original_within_is_no_event_in_an_envelope(field):
+    """Sent alone, as the error of an envelope advises, it would count once more."""
+    record = {**RECORD, "original": {"event_id": "t1", "client_id": "c1", **ORIGINAL}}
+    del record[field]
+    found = decode("corrections", b"c1", json.dumps(record).encode(), at(1))
+    assert found == Rejected(Rejection.MISSING_FIELD, f"{field}: Field required")
+    wrapped = decode("corrections", b"c1", json.dumps({"payload": RECORD | {"original": ORIGINAL}}).encode(), at(1))
+    assert isinstance(wrapped, Rejected)
+    assert wrapped.reason is Rejection.ENVELOPE

@@ -61,6 +61,20 @@ def test_what_might_say_more_than_was_meant_is_refused(fields, reason):
     assert refused("overrides", about | fields).reason is reason
 
 
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"kind": "tier", "until": OVERRIDE["until"]}, "a tier override without its tier"),
+        ({"kind": "snooze"}, "without `until`: only do_not_contact may be for good"),
+        ({"kind": "snooze", "until": OVERRIDE["time"]}, "until is not later than its beginning"),
+        ({"kind": "note", "ended": True}, "ended: a note has no end"),
+    ],
+)
+def test_the_error_names_the_fields_that_it_is_about(fields, said):
+    about = {name: OVERRIDE[name] for name in ("event_id", "client_id", "time", "by", "reason")}
+    assert refused("overrides", about | fields).error == said
+
+
 @pytest.mark.parametrize("reason", [None, "", "x" * 201, 7])
 def test_a_reason_that_cannot_be_read_costs_itself_alone(reason):
     assert take("overrides", OVERRIDE | {"reason": reason}).event.reason is None

@@ -165,9 +165,10 @@ def _existing_date(text: str) -> str:
     return text
 
 
+DATE: Final = r"^(19|20)[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$"
 Date = Annotated[
     str,
-    Field(pattern=r"^(19|20)[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$", json_schema_extra={"format": "date"}),
+    Field(pattern=DATE, json_schema_extra={"format": "date"}),
     AfterValidator(_existing_date),
 ]
 

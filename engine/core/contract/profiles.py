@@ -87,12 +87,12 @@ def _complete(ended: bool, info: ValidationInfo) -> bool:
     if ended and kind == "note":
         raise PydanticCustomError("literal_error", "a note has no end")
     if kind == "tier" and not ended and said.get("tier") is None:
-        raise PydanticCustomError("nothing_said", "a tier override without its tier")
+        raise PydanticCustomError("incomplete", "a tier override without its tier")
     if kind in ("tier", "snooze") and not ended and said.get("until") is None:
-        raise PydanticCustomError("nothing_said", "without `until`: only do_not_contact may be for good")
+        raise PydanticCustomError("incomplete", "without `until`: only do_not_contact may be for good")
     time_ms, until_ms = max(said.get("time", 0), said.get("starts_at") or 0), said.get("until")
     if until_ms is not None and until_ms <= time_ms and not ended:
-        raise PydanticCustomError("time_range", "until is not later than its beginning")
+        raise PydanticCustomError("contradiction", "until is not later than its beginning")
     return ended
 
 

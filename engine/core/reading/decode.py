@@ -25,7 +25,7 @@ from pydantic_core import ErrorDetails, to_json
 
 from engine.core.contract.corrections import Correction
 from engine.core.contract.events import AS_NUMBER, DeclaredEvent, Event
-from engine.core.contract.fields import Instead
+from engine.core.contract.fields import DATE, Instead
 from engine.core.contract.outbound import Rejection
 from engine.core.contract.topic import Topic, nested
 from engine.core.contract.topics import EVENTS, EVENTS_RANK, OWN, TOPICS, Kinds
@@ -38,6 +38,8 @@ _REASON_OF_ERROR: Final = {
     "json_invalid": Rejection.NOT_JSON,
     "missing": Rejection.MISSING_FIELD,
     "nothing_said": Rejection.MISSING_FIELD,
+    "incomplete": Rejection.MISSING_FIELD,
+    "contradiction": Rejection.OUT_OF_RANGE,
     "literal_error": Rejection.UNKNOWN_VALUE,
     "currency": Rejection.UNKNOWN_VALUE,
     "greater_than": Rejection.OUT_OF_RANGE,
@@ -49,6 +51,7 @@ _REASON_OF_ERROR: Final = {
     "string_too_short": Rejection.OUT_OF_RANGE,
     "string_too_long": Rejection.OUT_OF_RANGE,
 }
+_OF_ALL: Final = ("incomplete", "contradiction")  # about several fields, which the text names
 _PRECEDENCE: Final = list(Rejection)
 
 
@@ -350,7 +353,8 @@ def _spoilt(model: type[BaseModel], fields: dict[str, Any], loc: tuple[int | str
 def _rejected(faults: list[ErrorDetails], fields: dict[str, Any]) -> Rejected:
     reasons = [_REASON_OF_ERROR.get(fault["type"], Rejection.WRONG_TYPE) for fault in faults]
     worst = min(reasons, key=_PRECEDENCE.index)
-    texts = [f"{fault['loc'][0]}: {_said(fault, fields)}" for fault in faults[:5]]
+    places = ("" if fault["type"] in _OF_ALL else f"{fault['loc'][0]}: " for fault in faults[:5])
+    texts = [place + _said(fault, fields) for place, fault in zip(places, faults, strict=False)]
     return Rejected(worst, "; ".join(texts)[:500])
 
 
@@ -364,6 +368,8 @@ def _said(fault: ErrorDetails, fields: dict[str, Any]) -> str:
             return "a number with a point or an exponent; send a whole number, as digits alone"
         case "int_type" if isinstance(value, str):
             return "a text; send the number without quotes"
+        case "string_pattern_mismatch" if fault["ctx"]["pattern"] == DATE:
+            return "no such day; write 2026-03-02"
         case "string_pattern_mismatch" if isinstance(value, str):
             return f"{_odd(value)}; ids are printable ASCII without blanks"
     return fault["msg"]

@@ -69,7 +69,8 @@ def of_object(topic: Topic, fields: Mapping[str, Any]) -> Found | None:
     said |= topic.model.model_fields["client_id"].alias is not None and bool(_own(topic, fields))  # of a pool
     if not said and (other := _other(topic, fields)) is not None and set(COMMON) <= fields.keys():
         return Rejection.WRONG_TOPIC, _misplaced(other)
-    if any(needed & inner.keys() and set(COMMON) & inner.keys() for inner in _inner(fields)):
+    others = {name: value for name, value in fields.items() if name not in topic.model.model_fields}
+    if any(needed & inner.keys() and set(COMMON) & inner.keys() for inner in _inner(others)):
         return _enveloped("an envelope with the event in an object within", "send that object alone")
     unions = [value for value in fields.values() if isinstance(value, dict) and len(value) == 1]
     if any(value.keys() & {"string", "long", "int", "boolean", "double"} for value in unions):
