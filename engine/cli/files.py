@@ -33,8 +33,15 @@ commands = click.Group()  # main.py hangs each of them on `engage`
 
 
 @commands.command()
-@click.option("--seed", type=int, default=7, show_default=True)
-@click.option("--clients", "client_count", type=click.IntRange(1, 10_000_000), default=2000, show_default=True)
+@click.option("--seed", type=int, default=7, show_default=True, help="the same seed gives the same file")
+@click.option(
+    "--clients",
+    "client_count",
+    type=click.IntRange(1, 10_000_000),
+    default=2000,
+    show_default=True,
+    help="how many the broker has",
+)
 @click.option(
     "--days", type=Finite(0, 36_500, min_open=True), default=30, show_default=True, help="of history before --end"
 )
@@ -124,7 +131,7 @@ COUNT: Final = click.IntRange(1, 10**12)
 @click.option("--clients", type=COUNT, required=True, help="clients in all")
 @click.option("--events-per-day", type=COUNT, required=True, help="trades, logins, balances and profiles on a full day")
 @click.option("--peak", type=Finite(1, 86_400), default=8.0, show_default=True, help="busiest second / mean")
-@click.option("--event-bytes", type=Finite(1, 65_536), default=250.0, show_default=True)
+@click.option("--event-bytes", type=Finite(1, 65_536), default=250.0, show_default=True, help="of an event, on average")
 @click.option("--keep-days", type=Finite(0.1, 36_500), default=7.0, show_default=True, help="of the topics")
 @click.option("--history-days", type=Finite(0.1, 36_500), default=30.0, show_default=True, help="to backfill")
 @click.option("--redis-gb", type=Finite(0.1, 100_000), default=32.0, show_default=True, help="of one server")
@@ -245,7 +252,13 @@ def send(file: Path, per_second: int | None, as_json: bool, settings_file: Path 
     "for an answer; or nothing",
 )
 @click.option("--dry-run", is_flag=True, help="decide all, write nothing; with --rules it needs no Kafka")
-@click.option("--dead-letters", type=NEW_FILE, default=Path("load-dead-letters.ndjson"), show_default=True)
+@click.option(
+    "--dead-letters",
+    type=NEW_FILE,
+    default=Path("load-dead-letters.ndjson"),
+    show_default=True,
+    help="where to put records that are refused",
+)
 @click.option(
     "--work", type=PathOf("folder"), default=Path("engage-load"), show_default=True, help="where to sort FILES"
 )

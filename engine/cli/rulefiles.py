@@ -27,7 +27,12 @@ if TYPE_CHECKING:
 commands = click.Group()  # main.py hangs each of them on `engage`
 
 _FORMAT = click.option(
-    "--format", "format_", type=click.Choice(["text", "json", "sarif", "github"]), default="text", show_default=True
+    "--format",
+    "format_",
+    type=click.Choice(["text", "json", "sarif", "github"]),
+    default="text",
+    show_default=True,
+    help="text for people; sarif and github for code reviews",
 )
 _JSON = click.option("--json", "as_json", is_flag=True, help="the same as --format json")
 _DAY = click.DateTime(["%Y-%m-%d"])

@@ -78,6 +78,12 @@ def test_every_command_answers_programs_too(path):
     assert ("--json" in shown) is (path not in (("run",), ("demo",), ("dev",), ("simulate",)))
 
 
+@pytest.mark.parametrize(("path", "command"), COMMANDS, ids=str)
+def test_every_option_says_what_it_is(path, command):
+    options = [option for option in command.params if isinstance(option, click.Option) and not option.hidden]
+    assert not [(path, option.opts) for option in options if not option.help]
+
+
 def test_help_lists_every_command_once_by_what_one_wants_to_do():
     assert sorted(name for names in SECTIONS.values() for name in names) == sorted(main.commands)
 
