@@ -118,9 +118,11 @@ print(json.dumps([[entry.number for entry in archive.history], archive.head]))
 
 
 def test_it_reads_the_history_of_rule_sets():
-    """So its `publish` and `revert` number what they add after the last entry, and write over none."""
+    """So its `publish` and `revert` number what they add after the last entry, and write over none: up to the first
+    pause, which nobody may make before the last older engine is gone.
+    """
     rows = [(pair.name.encode().hex(), pair.data.hex()) for pair in golden("rule-set", CHECKOUT)]
     numbers, head = released("-c", ARCHIVE, given=json.dumps(rows).encode())
-    assert numbers == [entry.number for entry in recorded_archive().history]
+    assert numbers == [entry.number for entry in recorded_archive().history if entry.action != "pause"]
     assert len(numbers) > 5
     assert head == recorded_archive().head
