@@ -225,17 +225,18 @@ def test_resend_once_each_even_when_two_do_it_at_once(engine: Installation) -> N
 
 
 class Overtaken(AIOKafkaProducer):
-    """Between its two sends another resend begins, and the first is refused."""
+    """Another resend begins before its first send. That one is refused, and only then comes the second."""
 
     sent: asyncio.Future[Any] | None = None
 
     async def send(self, topic: str, *given: Any, **named: Any) -> asyncio.Future[Any]:
-        if self.sent is not None:
+        if self.sent is None:
             rival = AIOKafkaProducer(
                 bootstrap_servers=self.client._bootstrap_servers, transactional_id=self._txn_manager.transactional_id
             )
             await rival.start()
             await rival.stop()
+        else:
             await asyncio.wait([self.sent])
         self.sent = await super().send(topic, *given, **named)
         return self.sent
