@@ -80,13 +80,18 @@ def test_what_is_counted_begins_at_0(name, labels):
     assert samples(Metrics(CollectorRegistry()))[name, frozenset(labels.items())] == 0
 
 
-BUDGET = "contact: {daily_cap: 2}\nbudgets: {b: {limit: 5}}\n"
+OTHERS = (
+    ("journeys/way.yaml", WAY),
+    ("policy.yaml", "contact: {daily_cap: 2}\nbudgets: {b: {limit: 5}}\n"),
+    ("advisors.yaml", "advisors: {an: {pool: all, capacity: 1}}\n"),
+    ("assignment.yaml", "assignment: {pools: {all: {when: client.days_known >= 0, team: wealth}}}\n"),
+)
 
 
 def test_every_counter_with_labels_has_series_from_the_start():
     """Also one that is added later."""
     metrics = Metrics(CollectorRegistry())
-    metrics.uses(None, plan_of(rule("hello"), others=(("journeys/way.yaml", WAY), ("policy.yaml", BUDGET))).rule_set)
+    metrics.uses(None, plan_of(rule("hello"), others=OTHERS).rule_set)
     families = {family.name: family for family in text_string_to_metric_families(metrics.text().decode())}
     assert [name for name, family in families.items() if family.type == "counter" and not family.samples] == []
     assert len([family for family in families.values() if family.type == "counter"]) > 15

@@ -223,6 +223,7 @@ async def test_a_client_on_one_screen(redis, app_id):
     screen = on_one_screen(record)
     assert len(screen.splitlines()) <= 45
     assert "- -> A" in screen
+    assert "  not known        age_band, region, risk_level" in screen.splitlines()
     assert "transfer-out" in screen
     assert f"  last action      {newest['time']}" in screen.splitlines()
     assert newest["rule"] in screen

@@ -83,7 +83,7 @@ def read_directory(path: str | Path) -> dict[str, str]:
                 files.update((FOLDER + name, text) for name, text in _read(file).items())
     except OSError as error:
         name, remedy = Path(error.filename or directory), "make it readable"
-        if name.is_symlink():
+        if os.path.islink(name):
             remedy = f"it is a link to {os.readlink(name)}; remove it, or let it lead to a file"
         raise DirectoryError(f"{name}: {error.strerror}; {remedy}") from error
     if not any(name.endswith(".yaml") for name in files):

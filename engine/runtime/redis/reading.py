@@ -194,7 +194,9 @@ def on_one_screen(record: dict[str, Any]) -> str:
         *("tier", "tier_since", "client_type", "segment", "value_score", "advisor", "assets_cny", "assets_peak_cny"),
         *("age_band", "region", "risk_level", "events", "known_since", "updated_at", "next_look"),
     )
-    lines += [f"  {name:<16} {'-' if record[name] is None else record[name]}" for name in shown]
+    missing = [name for name in ("age_band", "region", "risk_level") if record[name] is None]
+    lines += [f"  {name:<16} {'-' if record[name] is None else record[name]}" for name in shown if name not in missing]
+    lines += [f"  {'not known':<16} {', '.join(missing)}"] if missing else []
     if risk := record["tier_at_risk"]:
         lines.insert(4, f"    at risk since {risk['since']}: falls to {risk['falls_to']} at {risk['falls_at']}")
     at = next(number for number, line in enumerate(lines) if line.startswith("  value_score")) + 1
