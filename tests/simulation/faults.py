@@ -276,17 +276,15 @@ def _waiting(world: World, settings: Settings, topics: tuple[str, ...]) -> list[
 
 def _soon(world: World) -> list[str]:
     """What the processors will ask of each other while workers stop: nobody would hear of it any more."""
-    now_ms, until_ms = wall_ms(world.loop.time()), wall_ms(world.loop.time() + STOPPING_S)
+    until_ms = wall_ms(world.loop.time() + STOPPING_S)
     sets = world.redis.data.sorted_sets
     places = [f"{tag(own.scope, n)}:due" for own, _ in world.scopes[1:] for n in range(world.scenario.partitions)]
     found = [f"{key} is due soon" for place in places for key, ms in sets.get(place, {}).items() if ms <= until_ms]
     of_clients = f"{{{world.settings.scope}:"
     for key, fields in world.redis.data.hashes.items() if world.further else ():
         if key.startswith(of_clients) and ":client:" in key:
-            client = unpack(NO_RULES.layout, fields["state"])
-            found += [f"{key} waits for {held[WHY]}" for held in client.waiting if held[WHY] == WAITS]
-            if client.rooms and now_ms < client.due_ms <= until_ms:  # before it may be due by events, that do not come
-                found.append(f"{key} is due soon, and a pool may have to hear of it")
+            waiting = unpack(NO_RULES.layout, fields["state"]).waiting
+            found += [f"{key} waits for {held[WHY]}" for held in waiting if held[WHY] == WAITS]
     return found
 
 
