@@ -44,14 +44,14 @@ MOVES: Final = (
     "{pool: second, capacity: 2}",
     "{pool: first, capacity: 2}",
 )
-BARRED: Final = ("[]", "[c1, c2, c3]", "[c4]")  # of adv-1
+BARRED: Final = ("[]", "[c0, c1, c2, c3, c4, c5, c6, c7, c8]", "[c0, c2, c4, c6, c8]")  # of adv-1 and adv-3
 STAND_INS: Final = {"first": {"adv-1": "adv-2"}, "second": {"adv-4": "adv-3"}}
 _ADVISORS: Final = """\
 advisors:
   adv-1: {pool: first, capacity: 3, skills: {funds: 3}, open_tasks: 2, not_for: BARRED,
           leave: [{from: LEAVE, until: BACK, stand_in: adv-2}]}
   adv-2: {pool: first, capacity: 2, open_tasks: 1, tiers: [A, B, C]}
-  adv-3: {pool: second, capacity: 4, regions: [east]}
+  adv-3: {pool: second, capacity: 4, regions: [east], not_for: BARRED}
   adv-4: {pool: second, capacity: 1, leave: [{from: LEAVE, until: BACK, stand_in: adv-3}]}
   adv-5: MOVES
 """
@@ -369,9 +369,10 @@ class _Pools:
         """What a client holds its pool holds, and the other way round."""
         here = {(c, *client.assigned) for c, client in self.clients.items() if client.assigned is not None}
         there = {
-            (client, name, entry.request, pool.away.get(entry.advisor, entry.advisor))
+            (client, name, entry.request, who)
             for name, pool in self.pools.items()
             for client, entry in pool.book.items()
+            for who in [entry.advisor if client in pool.apart else pool.away.get(entry.advisor, entry.advisor)]
         }
         if here != there:
             self.found.append(f"assigned by clients alone {here - there}, by pools alone {there - here}")
