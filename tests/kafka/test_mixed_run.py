@@ -17,6 +17,7 @@ from engine.core.policy.outcomes import COUNTED as COUNTED_SINCE
 from engine.core.policy.outcomes import OUTCOME
 from engine.runtime.protocol.writes import STATE_FIELD
 from engine.runtime.redis.reading import NO_RULES
+from tests.core.making import shipped_plan
 from tests.kafka.conftest import action_of, as_sent, simulated
 from tests.kafka.installation import Installation, Record, by_client
 from tests.kafka.worker_process import eventually
@@ -93,6 +94,7 @@ def test_every_id_once(published: list[Record]) -> None:
 def test_outbound_values_and_headers(published: list[Record]) -> None:
     """CloudEvents 1.0 in Kafka's binary mode; values as schemas/ has them, by a validator that is not pydantic."""
     validators = {topic: schema(f"{topic}.json") for topic in (*OUTBOUND, "care")}
+    of_lists = shipped_plan().timed.listed  # rules whose actions nothing else waits for
     for record in published:
         headers = {name: value.decode() for name, value in record.headers.items()}
         by_itself = record.topic in ("tier-changes", "decisions")
@@ -101,6 +103,8 @@ def test_outbound_values_and_headers(published: list[Record]) -> None:
         validator = validators["care" if of_care else record.topic]
         validator.validate(record.json)
         assert headers.pop("ce_follows", None) == (record.json["follows"] if of_care else None)
+        listed = not by_itself and not of_care and record.json["rule_id"] in of_lists
+        assert headers.pop("ce_leaves", None) == (record.json["expires_at"] if listed else None)
         assert headers == {
             "ce_specversion": "1.0",
             "ce_id": record.json["id"],

@@ -115,4 +115,4 @@ BUGS: dict[str, tuple[Any, str, Any]] = {
 def test_the_auditor_sees_a_bug(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert path.assigning is assigning
     monkeypatch.setattr(*BUGS[bug])
-    assert any(run(seed).violations for seed in range(20))
+    assert any(run(seed).violations for seed in range(40))
