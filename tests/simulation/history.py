@@ -24,6 +24,7 @@ class History:
     def __init__(self, names: Iterable[str], claims: list[Claim]) -> None:
         self.plan: Plan = features_once(plan_of(0).rule_set, names)
         self.claims = claims  # not seen to be true yet
+        self._were_filled: dict[Claim, set[str]] = {claim: set() for claim in claims}  # clients, once within the claim
         self._clients: dict[str, ClientState] = {}
         self._past: dict[str, list[tuple[str, Any, int]]] = {}  # by client
         self._corrected: set[str] = set()  # clients
@@ -69,10 +70,24 @@ class History:
         return columns.clients[client_id]
 
     def look(self, first: int, last: int, states: dict[str, bytes]) -> None:
-        """The states from one ledger offset to another: a claim is true when they held it at some time meant."""
+        """The states from one ledger offset to another: a claim is true when they held it at some time meant, but for
+        clients whose events were corrected since they held it.
+        """
         meant = [claim for claim in self.claims if first <= claim.last and last >= claim.first]
-        if meant and all(map(self._filled, states.values())):
-            self.claims = [claim for claim in self.claims if claim not in meant]
+        if not meant:
+            return
+        filled = {client_id for client_id, state in states.items() if self._filled(state)}
+        others = states.keys() - filled
+        unknown = {client_id for client_id in others if self._is_unknown(states[client_id])}
+        for claim in meant:
+            self._were_filled[claim] |= filled
+            if others <= unknown & self._were_filled[claim]:
+                self.claims.remove(claim)
+
+    def _is_unknown(self, state: bytes) -> bool:
+        """Whether a correction left one of the features unknown."""
+        names = {feature.name for feature in self.plan.rule_set.features}
+        return not names.isdisjoint(unpack(self.plan.layout, state).unknown_until)
 
     def _filled(self, state: bytes) -> bool:
         layout = self.plan.layout
