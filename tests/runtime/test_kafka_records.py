@@ -6,7 +6,7 @@ import pytest
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 from aiokafka.record.memory_records import MemoryRecords
 
-from engine.runtime.kafka.any_header import Records
+from engine.runtime.kafka.wire.any_header import Records
 
 
 class NotUtf8(str):
@@ -54,6 +54,6 @@ def test_a_batch_cut_off_at_the_end_waits_for_the_next_fetch():
 
 
 def test_aiokafka_itself_does_not_get_past_such_a_record():
-    """When it does, engine.runtime.kafka.any_header is of no use any more."""
+    """When it does, engine.runtime.kafka.wire.any_header is of no use any more."""
     with pytest.raises(UnicodeDecodeError):
         list(MemoryRecords(batch(NotUtf8("?"), 0)).next_batch())

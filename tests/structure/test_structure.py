@@ -37,7 +37,7 @@ RULEFILE = (
     "rulefile.proof",
     "rulefile.lint",
 )
-RIM = ("runtime", "runtime.protocol", "runtime.kafka", "runtime.redis", "runtime.observe")
+RIM = ("runtime", "runtime.protocol", "runtime.kafka.wire", "runtime.kafka", "runtime.redis", "runtime.observe")
 READERS = (*CORE, "insight", *RULEFILE, "rulefile.report", "rulefile.tools", "rulefile.schema")
 BELOW_COMMANDS = (*READERS, *RIM, "runtime.rule_sets", "processors")
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
@@ -67,7 +67,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "rulefile.schema": (*CORE, *RULEFILE),
     "runtime": CORE,
     "runtime.protocol": ("core", "core.contract", "core.reading", "runtime"),
-    "runtime.kafka": (*CORE, "runtime", "runtime.protocol"),
+    "runtime.kafka.wire": (),
+    "runtime.kafka": (*CORE, "runtime", "runtime.protocol", "runtime.kafka.wire"),
     "runtime.redis": (*CORE, "runtime", "runtime.protocol"),
     "runtime.observe": (*CORE, "compiled", "runtime", "runtime.protocol"),
     "runtime.rule_sets": (*READERS, *RIM),
@@ -103,7 +104,7 @@ def imported(path: Path) -> Iterator[tuple[int, str]]:
 def room(dotted: str) -> str | None:
     """The room of engine.<room>.<module>...; None for engine itself."""
     parts = dotted.split(".")[1:]
-    return next((".".join(parts[:n]) for n in (2, 1) if ".".join(parts[:n]) in MAY_IMPORT), None)
+    return next((".".join(parts[:n]) for n in (3, 2, 1) if ".".join(parts[:n]) in MAY_IMPORT), None)
 
 
 def module_name(path: Path) -> str:

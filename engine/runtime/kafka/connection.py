@@ -1,8 +1,8 @@
 """A connection to Kafka: how its clients start, read what is committed, fail and end.
 
 Enters: settings, clients. Leaves: readers.
-Holds: aiokafka is used by its public interface alone, but for ending what does not end and for what it asks too slowly;
-its errors become Fenced, Unavailable or Refused here and go no further.
+Holds: aiokafka is used by its public interface alone, but in wire/, for ending what does not end and for what it asks
+too slowly; its errors become Fenced, Unavailable or Refused here and go no further.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from aiokafka.errors import (
 
 from engine.runtime.clients import Admin, Clients, Consumer, Producer
 from engine.runtime.errors import Fenced, Refused, Surprised, Unavailable
-from engine.runtime.kafka.any_header import read_any_header
+from engine.runtime.kafka.wire.any_header import read_any_header
 from engine.runtime.settings import Settings
 
 log = structlog.get_logger(__name__)

@@ -20,6 +20,8 @@ from engine.runtime.errors import Refused
 from engine.runtime.kafka.connection import discard, errors, reader
 from engine.runtime.kafka.open_transactions import OpenTransactions
 from engine.runtime.kafka.topics import grown
+from engine.runtime.kafka.wire.polls import Polls
+from engine.runtime.kafka.wire.reader import share_polls
 from engine.runtime.protocol.intake import MAX_BATCH_BYTES, Batch, Held, Merger
 from engine.runtime.settings import Settings
 
@@ -43,9 +45,10 @@ class KafkaIntake:
         partition: int,
         partitions: int,
         share: int = 1,
+        polls: Polls | None = None,
     ) -> None:
         """`ranks`: the topics, with their places in the merge. Each has `partitions`. The worker reads `share` of them,
-        and divides what it may hold at once.
+        by the same `polls`, and divides what it may hold at once.
         """
         self._settings = settings
         self._clients = clients
@@ -53,9 +56,7 @@ class KafkaIntake:
         ahead = FETCH_AHEAD_BYTES // (share * len(ranks))
         self._batch_records = min(settings.batch_records, max(BATCHES_RECORDS // share, LEAST_BATCH_RECORDS))
         self._fetch_bytes = min(max(ahead, 65_536), 1_048_576)
-        # A fetch asks for the topics with nothing buffered and waits at the broker for one of them; what comes on the
-        # others meanwhile waits for it. So it waits no longer than what idle polling of all partitions may cost.
-        self._fetch_wait_ms = min(max(8 * share, 30), 500)
+        self._polls = polls or Polls()
         self._topics = {topic: TopicPartition(settings.topic(topic), partition) for topic in ranks}
         self._names = {tp: topic for topic, tp in self._topics.items()}
         self._reader: reader | None = None
@@ -67,7 +68,8 @@ class KafkaIntake:
     def _forget_answers(self) -> None:
         self._heard_ms, self._heard_at = 0, -HEARD_S  # when all topics' ends were last heard of, by two clocks
         self._open = OpenTransactions(self._ranks)
-        self._answered: dict[str, tuple[int | None, int, int]] = {}  # each topic's last answer, and when it came
+        # each topic's last answer, and when it came
+        self._answered: dict[str, tuple[int | None, int, int]] = dict.fromkeys(self._ranks, (None, 0, 0))
         # An answer that is new now was asked for after the last but one look: what was on its way then came before it
         self._looked_ms: deque[int] = deque([0, 0], maxlen=2)
 
@@ -92,13 +94,13 @@ class KafkaIntake:
             self._settings,
             self._clients,
             [tp.topic for tp in self._names],
-            fetch_max_wait_ms=self._fetch_wait_ms,
             max_poll_records=self._batch_records,
             max_partition_fetch_bytes=self._fetch_bytes,
         )
         consumer = self._consumer = await self._reader.__aenter__()
         tps = list(self._topics.values())
         with errors():
+            await share_polls(consumer, self._polls, self._clients.wall_ms)
             first, end = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
             begin = {}
             for topic, tp in self._topics.items():
@@ -141,9 +143,14 @@ class KafkaIntake:
         consumer = self._consumer
         assert consumer is not None
         fetched = await consumer.getmany(*tps, timeout_ms=int(wait_s * 1000))
-        self._check_partitions(consumer)
+        lacking = self.merger.lacking()
         for tp, topic in self._names.items():
             answered_ms = consumer.last_poll_timestamp(tp)
+            if answered_ms == self._answered[topic][0] and tp not in fetched and topic not in lacking:
+                continue  # nothing has been heard of it since
+            found = len(consumer.partitions_for_topic(tp.topic) or ())  # which the client asks for every minute
+            if found > self._partitions:  # nobody would read those that are new
+                raise Refused(grown(tp.topic, found, self._partitions))
             end = consumer.highwater(tp) or 0
             stable = consumer.last_stable_offset(tp)
             if stable is None or stable < 0:
@@ -151,20 +158,13 @@ class KafkaIntake:
             position = await consumer.position(tp)
             self.merger.add(topic, fetched.get(tp, ()), position, max(stable, position), end)
             answer = answered_ms, stable, end
-            if answered_ms and answer != self._answered.get(topic):
+            if answered_ms and answer != self._answered[topic]:
                 self._answered[topic] = answer
                 self._open.note(topic, stable, end, self._looked_ms[0], _now_s())
         self._looked_ms.append(self._clients.wall_ms())
         heard_ms = min(consumer.last_poll_timestamp(tp) or 0 for tp in self._names)
         if heard_ms and heard_ms != self._heard_ms:  # the wall clock may be moved
             self._heard_ms, self._heard_at = heard_ms, _now_s()
-
-    def _check_partitions(self, consumer: Consumer) -> None:
-        """Partitions added while the worker runs would be read by nobody. The client asks for them every minute."""
-        for tp in self._topics.values():
-            found = len(consumer.partitions_for_topic(tp.topic) or ())
-            if found > self._partitions:
-                raise Refused(grown(tp.topic, found, self._partitions))
 
     async def stop(self) -> None:
         consumer, self._consumer = self._consumer, None

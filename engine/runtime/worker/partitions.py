@@ -18,6 +18,7 @@ from engine.runtime.clients import Clients
 from engine.runtime.errors import Refused
 from engine.runtime.kafka.intake import KafkaIntake
 from engine.runtime.kafka.topics import grown
+from engine.runtime.kafka.wire.polls import Polls
 from engine.runtime.observe.metrics import Metrics
 from engine.runtime.partitioning import partitioner
 from engine.runtime.protocol.processor import Processor
@@ -78,6 +79,7 @@ class Partitions:
         self._cache_bytes = cache_bytes
         self._rules = RulesInUse(lambda: processor.digest(plan()))
         self._turns = Turns(AT_ONCE, (unit or UnitLimits()).tick_clients, lambda: breaker.holds)
+        self._polls = Polls()
         self._wanted: frozenset[int] = frozenset()
         self._changed = asyncio.Event()
         self._running: dict[int, tuple[Runner, asyncio.Task[None]]] = {}
@@ -154,7 +156,7 @@ class Partitions:
         )
         return Runner(
             opened.partition,
-            KafkaIntake(settings, clients, self._processor.ranks(), number, self._all, share),
+            KafkaIntake(settings, clients, self._processor.ranks(), number, self._all, share, self._polls),
             settings,
             self._metrics,
             self._waiting,
