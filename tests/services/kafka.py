@@ -93,8 +93,11 @@ class KafkaBroker(Server):
         heap_mb: int = 768,
         config: dict[str, str] | None = None,
         detached: bool = False,
+        cluster: bytes | None = None,
     ) -> None:
+        """`cluster`: 16 bytes by which several brokers know that they are of one cluster."""
         super().__init__(directory, detached=detached)
+        self._cluster = urlsafe_b64encode(cluster or uuid.uuid4().bytes).decode().rstrip("=")  # may begin with a hyphen
         self.port = port or free_port()
         self.controller_port = controller_port or free_port()
         self.heap_mb = heap_mb
@@ -142,8 +145,7 @@ class KafkaBroker(Server):
         return [program, *heap, quiet, "-cp", classpath, "kafka.Kafka", str(properties)]
 
     def _format(self, jvm: list[str], properties: Path) -> None:
-        cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")  # may begin with a hyphen
-        command = [*jvm, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "-c", str(properties)]
+        command = [*jvm, "kafka.tools.StorageTool", "format", f"--cluster-id={self._cluster}", "-c", str(properties)]
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
         if done.returncode:
             raise ServiceError(f"Kafka's storage could not be formatted:\n{done.stdout}{done.stderr}")
