@@ -98,6 +98,7 @@ async def comes(intake: KafkaIntake, wanted: list[bytes]) -> None:
     assert found == wanted
 
 
+@pytest.mark.short
 async def test_partitions_are_read_on_from_the_broker_that_leads_them_by_now(
     brokers: tuple[KafkaBroker, KafkaBroker], settings: Settings, intakes: list[KafkaIntake]
 ) -> None:
