@@ -169,8 +169,10 @@ def action_message(plan: Plan, match: Match, client: ClientState, channel: str, 
         "arm": "treated" if compiled.holdouts else None,
         "not_before": rfc3339(held[holding.RELEASE_MS]) if held else None,
     }
-    topic, leaves = TOPIC_OF_KIND[rule.kind], (LEAVES, expires_at.encode())
-    return _message(topic, record, rule.kind, topic, (*who[2], leaves) if rule.id in plan.timed.listed else who[2])
+    topic, headers = TOPIC_OF_KIND[rule.kind], who[2]
+    if rule.id in plan.timed.listed:
+        headers = (*headers, (LEAVES, expires_at.encode()))
+    return _message(topic, record, rule.kind, topic, headers)
 
 
 def care_message(plan: Plan, client: ClientState, step: Step, cause: Because) -> Message:

@@ -248,8 +248,8 @@ def next_item_ms(plan: Plan, client: ClientState) -> int:
     """When the next item is unanswered for long enough, or expires. What was sent just now can have made a condition
     true.
     """
-    sent_now = [item for item in client.items if item[STEP_MS] == client.now_ms and LEAVES_MS not in noted(item)]
-    if plan.timed.becomes and plan.timed.kept and sent_now:
+    asked = bool(plan.timed.becomes and plan.timed.kept)
+    if asked and any(item[STEP_MS] == client.now_ms and LEAVES_MS not in noted(item) for item in client.items):
         return client.now_ms + 1
     due_ms = min((_leaves_ms(plan, item) for item in client.items), default=NEVER_MS)
     for rule in plan.timed.unanswered:

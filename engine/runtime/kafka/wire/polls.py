@@ -196,6 +196,7 @@ class _Poll:
                     await self._ask(fetch)
                     await asyncio.sleep(EVERY_S - (clock() - began))
                 elif self._full:
+                    self._session = Session()  # or the broker would go on with all that it knows
                     await self._wake.wait()
                 else:
                     break
