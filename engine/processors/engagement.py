@@ -73,7 +73,8 @@ class Engagement(Processor[Plan, ClientState, Input]):
             counts["tier_changes", before, after, reason] += times
         tallies: Counter[str] = Counter()
         for client in found.changed.values():
-            tallies.update(self.recount(client))
+            if more := self.recount(client):
+                tallies.update(more)
         return Decided(found.messages, found.changed, counts, tallies)
 
     def pack(self, plan: Plan, state: ClientState) -> bytes:

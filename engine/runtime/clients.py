@@ -79,7 +79,9 @@ class Consumer(Protocol):
 
 
 class Producer(Protocol):
-    """What the engine uses of aiokafka's producer. `send` answers once a record waits; its future, once it is there."""
+    """What the engine uses of aiokafka's producer. `send` and `send_batch` answer once what they got waits; the future
+    of that, once it is there. A batch's `append` returns None when it has no more room.
+    """
 
     async def start(self) -> None: ...
     async def stop(self) -> None: ...
@@ -97,6 +99,8 @@ class Producer(Protocol):
         timestamp_ms: int | None = None,
         headers: Iterable[tuple[str, bytes]] | None = None,
     ) -> Any: ...
+    def create_batch(self) -> Any: ...
+    async def send_batch(self, batch: Any, topic: str, *, partition: int) -> Any: ...
 
 
 class Admin(Protocol):

@@ -208,5 +208,5 @@ def same_event(outcome: Taken | Rejected, event: Event) -> bool:
 
 def fields_of(event: Event) -> dict[str, Any]:
     """By name; an event that was read quickly is no pydantic model."""
-    names = type(event).model_fields if isinstance(event, Event) else event.__struct_fields__
+    names = type(event).model_fields
     return {name: getattr(event, name) for name in names}

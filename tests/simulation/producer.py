@@ -26,6 +26,8 @@ from tests.simulation.loop import PROCESS
 from tests.simulation.network import TIMEOUT_S
 
 RETRY_S: Final = 0.005
+MOST_TOGETHER: Final = 3  # records of a batch: some have to be several
+Record = tuple[bytes | None, bytes | None, Headers, int | None]  # key, value, headers, timestamp
 
 
 class Acknowledged:
@@ -35,6 +37,18 @@ class Acknowledged:
 
     def __init__(self, offset: int) -> None:
         self.offset = offset
+
+
+class SimBatch(list[Record]):
+    """Records of one partition."""
+
+    def append(  # type: ignore[override]
+        self, *, timestamp: int | None, key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes]]
+    ) -> bool | None:
+        if len(self) == MOST_TOGETHER:
+            return None
+        super().append((key, value, tuple(headers), timestamp))
+        return True
 
 
 class SimProducer:
@@ -89,8 +103,18 @@ class SimProducer:
         future: asyncio.Future[Acknowledged] = self._network.loop.create_future()
         if not self._pending:
             self._network.loop.call_soon(self._flush)
-        record: tuple[bytes | None, bytes | None, Headers, int | None] = (key, value, tuple(headers), timestamp_ms)
+        record: Record = (key, value, tuple(headers), timestamp_ms)
         self._pending.setdefault(TopicPartition(topic, partition), []).append((record, future))
+        return future
+
+    def create_batch(self) -> SimBatch:
+        return SimBatch()
+
+    async def send_batch(self, batch: SimBatch, topic: str, *, partition: int) -> asyncio.Future[Acknowledged]:
+        future: asyncio.Future[Acknowledged] = self._network.loop.create_future()
+        if not self._pending:
+            self._network.loop.call_soon(self._flush)
+        self._pending.setdefault(TopicPartition(topic, partition), []).extend((record, future) for record in batch)
         return future
 
     def _flush(self) -> None:

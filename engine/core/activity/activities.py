@@ -7,7 +7,6 @@ would be had it been read at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from engine.core.activity.activity import Activity
@@ -20,13 +19,13 @@ class UnreadableState(ValueError):
     """Something in a stored state was not written by this engine."""
 
 
-class Activities(dict[str, Activity]):
+class Activities:
     """By topic. `moment` is the client's day and hour, `since` those of its first event when this was stored."""
 
-    __slots__ = ("_client_id", "_since", "_sources", "_stored", "_stored_at", "moment")
+    __slots__ = ("_client_id", "_since", "_sources", "_stored", "_stored_at", "moment", "read")
 
     def __init__(self, client_id: str, sources: dict[str, SourceLayout], moment: tuple[int, int]) -> None:
-        super().__init__()
+        self.read: dict[str, Activity] = {}  # those that were asked for
         self._client_id = client_id
         self._sources = sources
         self._stored: dict[str, bytes] = {}  # under these layouts, as of `_stored_at`
@@ -36,7 +35,14 @@ class Activities(dict[str, Activity]):
         """Keep what was stored as of the present moment, under the same layouts, for when it is asked for."""
         self._stored, self._since = stored, since
 
-    def __missing__(self, topic: str) -> Activity:
+    def __getitem__(self, topic: str) -> Activity:
+        found = self.read.get(topic)
+        return found if found is not None else self._read(topic)
+
+    def __setitem__(self, topic: str, activity: Activity) -> None:
+        self.read[topic] = activity
+
+    def _read(self, topic: str) -> Activity:
         layout = self._sources[topic]
         packed = self._stored.pop(topic, None)
         if packed is None:
@@ -48,30 +54,34 @@ class Activities(dict[str, Activity]):
                 raise UnreadableState(
                     f"{topic} of client {self._client_id}: {type(error).__name__}: {error}"
                 ) from error
-        self[topic] = activity
+        self.read[topic] = activity
         return activity
 
     def forget(self, topic: str) -> None:
         """As if no event had come."""
-        self.pop(topic, None)
+        self.read.pop(topic, None)
         self._stored.pop(topic, None)
 
     def has(self, topic: str) -> bool:
         """False while nothing was stored and nobody asked."""
-        return topic in self or topic in self._stored
+        return topic in self.read or topic in self._stored
 
-    def packed(self) -> Iterator[tuple[str, SourceLayout, bytes]]:
+    def packed(self) -> list[tuple[str, SourceLayout, bytes]]:
         """What there is to store, in the order of the layout."""
+        found: list[tuple[str, SourceLayout, bytes]] = []
         for topic, layout in self._sources.items():
-            if topic not in self:
-                if topic not in self._stored:
+            activity = self.read.get(topic)
+            if activity is None:
+                stored = self._stored.get(topic)
+                if stored is None:
                     continue
                 if self._still(layout):
-                    yield topic, layout, self._stored[topic]
+                    found.append((topic, layout, stored))
                     continue
-            activity = self[topic]
+                activity = self._read(topic)
             if activity.last_ms is not None or activity.unsure_ms or any(total[START] for total in activity.totals):
-                yield topic, layout, activity.packed or pack_activity(layout, activity)
+                found.append((topic, layout, activity.packed or pack_activity(layout, activity)))
+        return found
 
     def _still(self, layout: SourceLayout) -> bool:
         """Whether what nobody asked for is still right as it was stored: no slot has ended since."""

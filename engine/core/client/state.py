@@ -55,9 +55,9 @@ class ClientState:
 
     __slots__ = (
         "accounts", "accounts_dropped", "acted", "activities", "advisor_before", "advisor_changed_ms", "advisor_id",
-        "age_band", "asked", "assets_fen", "assets_peak_fen", "assigned", "birth_date", "calendar_ms",
-        "calendar_rules", "cash_fen", "caused", "client_id", "consent_sources", "consents", "contacts", "corrected",
-        "day", "decided_ms", "due_ms", "event_ids", "failures", "first_steps", "held", "holdings", "items", "journeys",
+        "age_band", "asked", "assets_fen", "assets_peak_fen", "assigned", "birth_date", "calendar_ms", "calendar_rules",
+        "cash_fen", "caused", "client_id", "consent_sources", "consents", "contacts", "corrected", "day", "decided_ms",
+        "due_ms", "event_ids", "failures", "first_steps", "forgets_ms", "held", "holdings", "items", "journeys",
         "language", "late", "listed", "margin_ratio", "marketing_consents", "now_ms", "opted_out", "overrides",
         "packed", "peak_below_fen", "portfolio", "portrait", "portrayed", "positions", "positions_dropped", "public",
         "recent", "region", "review_ms", "risk_consents", "risk_level", "rooms", "said_ms", "score_parts", "segment",
@@ -138,6 +138,7 @@ class ClientState:
         self.unknown_until: dict[str, int] = BLANK_DICT  # features that a correction left unknown -> until which day
         self.activities = Activities(client_id, layout.sources, (self.day, now_ms // HOUR_MS))
         # not stored
+        self.forgets_ms = 0  # nothing of `acted` is to be forgotten before: a rule acts at the client's present
         self.portfolio: tuple[positions.Positions, positions.Portfolio] | None = None  # and what follows from them
         self.calendar_ms = 0  # the next calendar time after `now_ms`, when later than it
         self.calendar_rules: list[int] = []  # those that it regards
@@ -160,17 +161,21 @@ class ClientState:
         self.activities.moment = day, new_hour
         if day == self.day and not layout.by_hour:
             return
-        for topic, activity in self.activities.items():
+        for topic, activity in self.activities.read.items():
             kept = layout.sources[topic]
             if kept.hours is not None:
                 activity.turn_hour(kept, hour, new_hour)
-            if day != self.day:
+            if day != self.day and (kept.keeps_slots or activity.touched or activity.known):
                 activity.close_day(kept, self.day, day)
                 activity.recompute(kept, day)
         if day == self.day:
             return
         self.day = day
-        self.acted, self.silenced = _remembered(self.acted, moment_ms), _remembered(self.silenced, moment_ms)
+        if self.acted and (self.forgets_ms <= moment_ms or len(self.acted) > MAX_REMEMBERED):
+            self.acted = _remembered(self.acted, moment_ms)
+            self.forgets_ms = min(self.acted.values(), default=moment_ms) + REMEMBERED_MS
+        if self.silenced:
+            self.silenced = _remembered(self.silenced, moment_ms)
         if self.contacts:
             self.contacts = contacts.remembered(self.contacts, moment_ms - layout.contacts_ms)
         if self.texts:

@@ -54,15 +54,18 @@ def rfc3339(moment_ms: int) -> str:
 
 def rfc3339_seconds(moment_s: int) -> str:
     """Epoch seconds as RFC 3339 in UTC."""
-    minute, second = divmod(moment_s, 60)
-    return f"{_minute(minute)}:{second:02d}Z"
+    day, second = divmod(moment_s, 86_400)
+    return _day(day) + _MINUTES[second // 60] + _SECONDS[second % 60]
 
 
 @lru_cache(maxsize=4096)
-def _minute(minute: int) -> str:
-    """Minutes since 1970-01-01 as YYYY-MM-DDTHH:MM."""
-    day, minute = divmod(minute, 1440)
-    return f"{(_EPOCH + dt.timedelta(days=day)).isoformat()}T{minute // 60:02d}:{minute % 60:02d}"
+def _day(day: int) -> str:
+    """Days since 1970-01-01 as YYYY-MM-DDT."""
+    return f"{(_EPOCH + dt.timedelta(days=day)).isoformat()}T"
+
+
+_MINUTES: Final = [f"{minute // 60:02d}:{minute % 60:02d}" for minute in range(1_440)]
+_SECONDS: Final = [f":{second:02d}Z" for second in range(60)]
 
 
 def cny(amount_fen: int | float) -> str:

@@ -127,15 +127,15 @@ def decide(
 
 def _take(plan: Plan, states: MutableMapping[str, ClientState], topic: str, event: Event, decided: Decided) -> None:
     """One event, after what falls due before it."""
-    client = states.get(event.client_id)
-    if client is None:
-        client = states[event.client_id] = ClientState(plan.layout, event.client_id, event.time)
-    elif client.due_ms <= event.time:
-        _run_timers(plan, client, event.time, decided, behind=True)
-    decided.changed[event.client_id] = client
-    late, again, day = event.time < client.now_ms, event.time <= client.now_ms, client.day
-    client.advance(plan.layout, event.time)
-    if client.seen(topic, event.event_id, event.time, again):
+    client_id, time_ms = event.client_id, event.time
+    if (client := states.get(client_id)) is None:
+        client = states[client_id] = ClientState(plan.layout, client_id, time_ms)
+    elif client.due_ms <= time_ms:
+        _run_timers(plan, client, time_ms, decided, behind=True)
+    decided.changed[client_id] = client
+    late, again, day = time_ms < client.now_ms, time_ms <= client.now_ms, client.day
+    client.advance(plan.layout, time_ms)
+    if client.seen(topic, event.event_id, time_ms, again):
         decided.counts["duplicates", topic] += 1
         return
     if late:

@@ -10,7 +10,7 @@ A tier that staff gave holds until its end; then the client has the tier it had 
 from __future__ import annotations
 
 from bisect import bisect_right
-from typing import Any, NamedTuple
+from typing import Any
 
 from engine.core.client import overrides
 from engine.core.client.state import MAX_HISTORY, ClientState
@@ -23,13 +23,16 @@ from engine.core.policy.match import AtRisk, TierMove
 from engine.core.rules.ruleset import Ladder
 
 
-class Standing(NamedTuple):
+class Standing:
     """Where a client is on its ladder, by its measure now."""
 
-    ladder: CompiledLadder
-    value: Any  # the measure
-    current: int | None  # the step of its tier
-    target: int  # the step it belongs to
+    __slots__ = ("current", "ladder", "target", "value")
+
+    def __init__(self, ladder: CompiledLadder, value: Any, current: int | None, target: int) -> None:
+        self.ladder = ladder
+        self.value = value  # the measure
+        self.current = current  # the step of its tier
+        self.target = target  # the step it belongs to
 
 
 def standing(plan: Plan, client: ClientState) -> Standing | None:
@@ -87,7 +90,7 @@ def review(client: ClientState, stands: Standing | None) -> TierMove | AtRisk | 
         if client.tier == client.type:
             return None
         return _move(client, client.type, "first" if client.tier is None else "type_changed", None, None, None)
-    ladder, value, current, target = stands
+    ladder, value, current, target = stands.ladder, stands.value, stands.current, stands.target
     if value is None or (client.corrected and _unknown(ladder, client)):
         return None
     if current is not None and target <= current:
@@ -159,7 +162,7 @@ def review_due_ms(plan: Plan, client: ClientState, stands: Standing | None) -> i
     """
     if stands is None or client.tier_before is not None:
         return NEVER_MS  # when an override ends, it wakes the client
-    ladder, _, current, target = stands
+    ladder, current, target = stands.ladder, stands.current, stands.target
     if client.corrected and _unknown(ladder, client):
         return day_start_ms(client.day + 1)
     rises = recovers = True  # whether time alone can make the measure better than the tier asks for, or good enough

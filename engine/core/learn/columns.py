@@ -56,7 +56,7 @@ def _known_from(layout: SourceLayout, activity: Activity, slot: int) -> None:
 
 def put_known(client: ClientState, found: ClientState, names: Collection[str]) -> None:
     """What corrections left unknown is known from `found`: these features, and when the last events came."""
-    for source, activity in client.activities.items():
+    for source, activity in client.activities.read.items():
         if activity.unsure_ms and (last_ms := found.activities[source].last_ms) is not None:
             activity.last_ms, activity.unsure_ms, activity.packed = last_ms, 0, None
     if client.unknown_until:

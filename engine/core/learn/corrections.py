@@ -77,8 +77,7 @@ def correct(plan: Plan, client: ClientState, correction: Correction) -> Correcte
 
 def content(event: Any) -> int:
     """Names what an event says; never 0."""
-    fields = sorted(event.__pydantic_fields__) if hasattr(event, "__pydantic_fields__") else event.__struct_fields__
-    said = [(name, getattr(event, name)) for name in sorted(fields)]
+    said = [(name, getattr(event, name)) for name in sorted(type(event).model_fields)]
     return zlib.crc32(repr(said).encode()) or 1
 
 

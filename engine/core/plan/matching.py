@@ -16,7 +16,6 @@ import math
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from copy import copy
 from dataclasses import replace
 from itertools import accumulate
 from operator import xor
@@ -63,8 +62,8 @@ class Matcher:
         mask = 0
         for index in indexes:
             mask |= self._masks.get(index, 0)
-        found = copy(self)
-        found._candidates = (lambda c, e, t: self._candidates(c, e, t) & mask) if mask else _none
+        found = Matcher((lambda c, e, t: self._candidates(c, e, t) & mask) if mask else _none, (), self._tests)
+        found._rows, found._masks = self._rows, self._masks
         return found
 
     def __call__(self, client: Any, event: Any, move: Any) -> list[int]:

@@ -11,7 +11,6 @@ from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
 import msgspec
-from pydantic import BaseModel
 
 from engine.core.client.items import Item
 from engine.core.client.state import ClientState
@@ -99,8 +98,10 @@ def stored(match: Match) -> list[Any]:
     for name, form in _TUPLES.items():
         if isinstance(event, form):
             return [name, list(event)]
-    names = type(event).model_fields if isinstance(event, BaseModel) else event.__struct_fields__
-    return ["event", values_of(event, (name for name in names if name not in match.compiled.passed_on))]
+    return [
+        "event",
+        values_of(event, (name for name in type(event).model_fields if name not in match.compiled.passed_on)),
+    ]
 
 
 def about(compiled: CompiledRule, kept: list[Any], kinds: Kinds) -> tuple[Any, TierMove | None]:

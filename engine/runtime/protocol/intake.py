@@ -8,7 +8,6 @@ in the order of the topics, each topic's offsets in order. So a batch can be mad
 from __future__ import annotations
 
 import heapq
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
@@ -17,6 +16,7 @@ from engine.core.contract.topics import ranks
 from engine.runtime.protocol.records import Inbound, Record, inbound
 
 MAX_BATCH_BYTES: Final = 4_000_000
+RECORD_BYTES: Final = 100  # what a record takes beside its key and value
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +99,7 @@ class Merger:
             default=None,
         )
         merged: list[Inbound] = []
-        taken: Counter[str] = Counter()
-        taken_bytes: Counter[str] = Counter()
+        taken, taken_bytes = dict.fromkeys(self._queues, 0), dict.fromkeys(self._queues, 0)
         size_bytes = 0
         at_hand = {topic: queue.records for topic, queue in self._queues.items() if queue.records}
         for topic, record in merge(at_hand, self._ranks):
@@ -111,7 +110,7 @@ class Merger:
             ):
                 break
             merged.append(record)
-            size = _size(record)
+            size = len(record.value or b"") + len(record.key or b"") + RECORD_BYTES
             taken[topic] += 1
             taken_bytes[topic] += size
             size_bytes += size
@@ -131,8 +130,8 @@ class Merger:
         return Batch(merged, ranges, size_bytes, waiting) if ranges else None
 
 
-def _size(record: Record | Inbound) -> int:
-    return len(record.value or b"") + len(record.key or b"") + 100
+def _size(record: Record) -> int:
+    return len(record.value or b"") + len(record.key or b"") + RECORD_BYTES
 
 
 class Intake(Protocol):

@@ -12,6 +12,8 @@ from collections.abc import Callable, Collection, Container, Iterable, Iterator,
 from dataclasses import dataclass
 from typing import Final, Protocol, assert_never
 
+import msgspec
+
 from engine.core.contract.message import Message
 from engine.core.contract.outbound import Rejection
 from engine.core.contract.topics import DEAD_LETTERS, OWN, REROUTED, inbound_topics
@@ -60,8 +62,7 @@ Decode = Callable[[str, bytes | None, bytes | None, int], Taken | Rejected]  # t
 Place = tuple[str, int, int]  # topic, partition and offset that a record first came with
 
 
-@dataclass(slots=True)
-class Inbound:
+class Inbound(msgspec.Struct, gc=False):
     """One record. A rerouted record has its original topic, partition and offset."""
 
     topic: str  # the contract's name, without prefix
@@ -227,8 +228,13 @@ def by_neighbours(found: Iterable[Read]) -> Iterator[Read]:
 
 def _within_a_year(found: Sequence[Read]) -> bool:
     """Whether no event lies far ahead of any record: nearly always."""
-    latest_ms = max((outcome.event.time for _, outcome in found if isinstance(outcome, Taken)), default=0)
-    return latest_ms <= min((record.timestamp_ms for record, _ in found), default=0) + FAR_MS
+    latest_ms, first_ms = 0, found[0][0].timestamp_ms if found else 0
+    for record, outcome in found:
+        if record.timestamp_ms < first_ms:
+            first_ms = record.timestamp_ms
+        if isinstance(outcome, Taken) and outcome.event.time > latest_ms:
+            latest_ms = outcome.event.time
+    return latest_ms <= first_ms + FAR_MS
 
 
 def _ahead_of(moment_ms: int, following: Iterable[Read]) -> bool:

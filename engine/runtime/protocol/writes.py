@@ -16,6 +16,7 @@ from engine.core.firm_time import NEVER_MS
 
 STATE_FIELD: Final = "state"
 MAX_CHUNK_BYTES: Final = 900_000  # below Kafka's default of 1 MB a record
+ROW_BYTES: Final = 60  # at least, what a row takes beside its state
 LISTED: Final = ("tier", "segment", "advisor", "stage")  # public fields by whose values the store lists keys
 PLACES: Final = "work_places"  # the one with a line for each work list that the key is in: list, place, what is there
 PASSING: Final = ("work", PLACES)  # public fields, the last of all, that are not kept once they are empty
@@ -50,13 +51,15 @@ def encode_writes(writes: Iterable[Write], chunk_bytes: int = MAX_CHUNK_BYTES) -
 
 
 def _chunks(alike: Sequence[Write], most_bytes: int) -> list[bytes]:
-    rows = [(key, due if due < NEVER_MS else -1, state, *public.values()) for key, due, state, public, _ in alike]
-    moved = [(row, *write.moved) for row, write in enumerate(alike, 1) if write.moved is not None]
-    chunk = _chunk([STATE_FIELD, *alike[0].public], rows, moved)
-    parts = min(1 + len(chunk) // most_bytes, len(alike))
-    if parts == 1:
-        return [chunk]
-    each = -(-len(alike) // parts)
+    size_bytes = sum(len(write.state) for write in alike) + ROW_BYTES * len(alike)
+    if size_bytes <= most_bytes or len(alike) == 1:
+        rows = [(key, due if due < NEVER_MS else -1, state, *public.values()) for key, due, state, public, _ in alike]
+        moved = [(row, *write.moved) for row, write in enumerate(alike, 1) if write.moved is not None]
+        chunk = _chunk([STATE_FIELD, *alike[0].public], rows, moved)
+        if len(chunk) <= most_bytes or len(alike) == 1:
+            return [chunk]
+        size_bytes = len(chunk)
+    each = -(-len(alike) // (1 + size_bytes // most_bytes))
     return [part for at in range(0, len(alike), each) for part in _chunks(alike[at : at + each], most_bytes)]
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import msgspec
 from aiokafka import TopicPartition
 from aiokafka.consumer import fetcher
 
@@ -30,6 +31,26 @@ class _AtHand:
     results: deque[tuple[Any, int]] = field(default_factory=deque)
     size_bytes: int = 0
     next: int | None = None  # from where to fetch next; None: not known before all is taken
+
+
+class Fetched(msgspec.Struct, gc=False):
+    """What the engine asks of a record: a third of the time of aiokafka's to make."""
+
+    partition: int
+    offset: int
+    timestamp: int
+    timestamp_type: int | None
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]]
+
+
+class _Unread(fetcher.PartitionRecords):  # type: ignore[misc]
+    def _consumer_record(self, tp: TopicPartition, record: Any) -> Fetched:
+        return Fetched(
+            tp.partition, record.offset, record.timestamp, record.timestamp_type, record.key, record.value,
+            record.headers,
+        )  # fmt: skip
 
 
 class Fetcher(fetcher.Fetcher):  # type: ignore[misc]
@@ -76,9 +97,7 @@ class Fetcher(fetcher.Fetcher):  # type: ignore[misc]
         records = Records(answer.batches)
         if not records.has_next():
             return
-        unread = fetcher.PartitionRecords(
-            tp, records, answer.aborted, offset, None, None, self._check_crcs, self._isolation_level
-        )
+        unread = _Unread(tp, records, answer.aborted, offset, None, None, self._check_crcs, self._isolation_level)
         result = fetcher.FetchResult(tp, assignment=self._assigned, partition_records=unread, backoff=0)
         size_bytes = len(answer.batches)
         at_hand.results.append((result, size_bytes))
