@@ -49,7 +49,7 @@ def build(place: Path) -> None:
         Path("mypy.ini").write_text(CONFIG)
         extensions = mypycify(
             ["--config-file", "mypy.ini", "--cache-dir", str(CACHE / "mypy"), *sources],
-            opt_level="2",
+            opt_level="3",
             debug_level="0",
             target_dir=f"{scratch}/c",
             group_name=form.LIBRARY,

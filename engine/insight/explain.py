@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 
 from engine.core.client import accounts, consents, overrides
@@ -23,7 +24,6 @@ from engine.core.learn.care import upcoming
 from engine.core.learn.items import waiting_for
 from engine.core.plan.compile import CompiledRule, Plan
 from engine.core.plan.features import Reach
-from engine.core.plan.matching import Matcher
 from engine.core.policy import holding
 from engine.core.policy.gates import Hold, Send, Suppress, Verdict, judge
 from engine.core.policy.match import FOLLOWS, NOT_KNOWN, Match
@@ -301,18 +301,9 @@ def _waiting(rule_id: str, sequence: Sequence, client: ClientState) -> str:
 
 def watched(plan: Plan, look: Look) -> Plan:
     """The same plan, which calls `look` each time before it evaluates rules."""
-    return replace(plan, match={trigger: _Watched(trigger, match, look) for trigger, match in plan.match.items()})
-
-
-class _Watched(Matcher):
-    __slots__ = ("look", "match", "trigger")
-
-    def __init__(self, trigger: Trigger, match: Matcher, look: Look) -> None:
-        self.trigger, self.match, self.look = trigger, match, look
-
-    def __call__(self, client: ClientState, event: Any, move: Any) -> list[int]:
-        self.look(self.trigger, client, event, move)
-        return self.match(client, event, move)
+    return replace(
+        plan, match={trigger: match.watched(partial(look, trigger)) for trigger, match in plan.match.items()}
+    )
 
 
 def reached(part: Part, client: ClientState, event: Any, move: Any) -> Iterable[tuple[Part, bool]]:

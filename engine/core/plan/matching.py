@@ -62,7 +62,19 @@ class Matcher:
         mask = 0
         for index in indexes:
             mask |= self._masks.get(index, 0)
-        found = Matcher((lambda c, e, t: self._candidates(c, e, t) & mask) if mask else _none, (), self._tests)
+        return self._with((lambda c, e, t: self._candidates(c, e, t) & mask) if mask else _none)
+
+    def watched(self, look: Read) -> Matcher:
+        """The same, but it calls `look` each time before."""
+
+        def candidates(client: Any, event: Any, move: Any) -> Any:
+            look(client, event, move)
+            return self._candidates(client, event, move)
+
+        return self._with(candidates)
+
+    def _with(self, candidates: Read) -> Matcher:
+        found = Matcher(candidates, (), self._tests)
         found._rows, found._masks = self._rows, self._masks
         return found
 
