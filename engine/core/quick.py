@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from types import NoneType, UnionType
-from typing import Annotated, Any, Final, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, NamedTuple, Union, get_args, get_origin
 
 import msgspec
 from pydantic import BaseModel
@@ -29,10 +29,8 @@ class Quick(NamedTuple):
     of: Callable[[BaseModel], Any]
 
 
-Known = TypeVar("Known", set[Any], dict[Any, Any])
 _BLANKS: Final = b" \t\r\n"
-MAX_SHAPES: Final = 64  # sets of keys of a model's events for which there is a struct: to make one takes 0.1 ms
-MAX_STRANGE: Final = 1_024  # others that have come once, and numbers of colons
+MAX_SHAPES: Final = 256  # sets of keys of a model's events that have a struct; to make one takes 0.1 ms
 _LIMITS: Final = ("ge", "gt", "le", "lt", "min_length", "max_length", "pattern")
 
 
@@ -65,11 +63,39 @@ def quick(model: type[BaseModel]) -> Quick:
         name: (name, forms[name].type) if field.is_required() else (name, forms[name].type, field.default)
         for name, field in model.model_fields.items()
     }
-    struct, untyped = _struct(model, fields, {}), msgspec.json.Decoder().decode
+    struct, untyped = _struct(model, fields), msgspec.json.Decoder().decode
     own = frozenset(fields)
     shapes: dict[frozenset[str], _Shape] = {}
     usual: dict[int, _Shape] = {}  # by how many colons a value has, the last one that was read
-    strange: set[frozenset[str]] = set()
+
+    def shape_of(keys: frozenset[str], may_be: Callable[[Iterable[str]], bool]) -> _Shape:
+        asked = {name: field[:2] if name in keys else field for name, field in fields.items()}
+        decode, number = msgspec.json.Decoder(_struct(model, asked, keys - own)).decode, len(keys)
+        said = [(name, forms[name]) for name in fields if name in keys]
+        meanings = [(name, form.of_text) for name, form in said if form.of_text is not None]
+        identifiers = [name for name, form in said if form.identifier]
+
+        def read_so(value: bytes, colons: int) -> Any:
+            # As many keys as there are different ones in the outermost object: none is there twice, and no object
+            # within. Where texts have colons, too, in JSON without blanks a quote before it ends a key
+            if colons != number and value.translate(None, _BLANKS).count(b'":') != number:
+                return None
+            try:
+                event = decode(value)
+                for name, of_text in meanings:
+                    if type(text := getattr(event, name)) is str:
+                        setattr(event, name, of_text(text))
+            except (ValueError, TypeError, RecursionError):
+                return None
+            visible = value.isascii() and 127 not in value  # no other control stands in a text of JSON
+            if not visible or 32 in value:  # a blank (32): else none is in an identifier
+                for name in identifiers:
+                    text = getattr(event, name)
+                    if text and (" " in text or not (visible or (text.isascii() and text.isprintable()))):
+                        return None
+            return event
+
+        return _Shape(read_so, may_be)
 
     def read(value: bytes, may_be: Callable[[Iterable[str]], bool]) -> Any:
         if 92 in value:  # a backslash; a number is found faster than bytes are
@@ -82,28 +108,17 @@ def quick(model: type[BaseModel]) -> Quick:
             found = untyped(value)
         except (ValueError, RecursionError):
             return None
-        if type(found) is not dict:
-            return None
-        keys = frozenset(found)
+        keys = frozenset(found) if type(found) is dict else frozenset()
         if (shape := shapes.get(keys)) is None or shape.may_be is not may_be:
             if not own.issuperset(keys) and not may_be(keys):
                 return None
             if len(shapes) >= MAX_SHAPES and keys not in shapes:
-                if keys not in strange:  # of a producer that sends other keys each time
-                    _bounded(strange).add(keys)
-                    return None
-                del shapes[next(iter(shapes))]
-            shape = shapes[keys] = _shape(model, fields, forms, keys, may_be)
-        _bounded(usual)[colons] = shape
+                return None
+            shape = shapes[keys] = shape_of(keys, may_be)
+        usual[colons] = shape
         return shape.read(value, colons)
 
     return Quick(read, lambda event: struct(**event.__dict__))
-
-
-def _bounded(known: Known) -> Known:
-    if len(known) >= MAX_STRANGE:
-        known.clear()
-    return known
 
 
 class _Shape(NamedTuple):
@@ -115,53 +130,12 @@ class _Shape(NamedTuple):
     may_be: Callable[[Iterable[str]], bool]  # has said that those of the keys that are no fields may be there
 
 
-def _shape(
-    model: type[BaseModel],
-    fields: Mapping[str, tuple[Any, ...]],
-    forms: Mapping[str, Usual],
-    keys: frozenset[str],
-    may_be: Callable[[Iterable[str]], bool],
-) -> _Shape:
-    asked = {name: field[:2] if name in keys else field for name, field in fields.items()}
-    decode, number = msgspec.json.Decoder(_struct(model, asked, keys - fields.keys())).decode, len(keys)
-    said = {name: form for name, form in forms.items() if name in keys}
-    meanings = [(name, form.of_text) for name, form in said.items() if form.of_text is not None]
-    identifiers = [name for name, form in said.items() if form.identifier]
-
-    def read(value: bytes, colons: int) -> Any:
-        # As many keys as there are different ones in the outermost object: none is there twice, and no object within.
-        # Where texts have colons, too, in JSON without blanks a quote before it ends a key
-        if colons != number and value.translate(None, _BLANKS).count(b'":') != number:
-            return None
-        try:
-            event = decode(value)
-            for name, of_text in meanings:
-                if type(text := getattr(event, name)) is str:
-                    setattr(event, name, of_text(text))
-        except (ValueError, TypeError, RecursionError):
-            return None
-        visible = value.isascii() and 127 not in value  # no other control stands in a text of JSON
-        if not visible or 32 in value:  # a blank (32): else none is in an identifier
-            for name in identifiers:
-                text = getattr(event, name)
-                if text and (" " in text or not (visible or (text.isascii() and text.isprintable()))):
-                    return None
-        return event
-
-    return _Shape(read, may_be)
-
-
-def _struct(model: type[BaseModel], fields: Mapping[str, tuple[Any, ...]], beside: Collection[str]) -> Any:
+def _struct(model: type[BaseModel], fields: Mapping[str, tuple[Any, ...]], beside: Collection[str] = ()) -> Any:
     """A struct of the model's fields, and of keys beside them, whose values are read as JSON and mean nothing."""
     others = {f"Beside{number}": key for number, key in enumerate(sorted(beside))}  # no field begins so
+    named, space = [*fields.values(), *((name, Any) for name in others)], {"model_fields": model.model_fields}
     return msgspec.defstruct(
-        model.__name__,
-        [*fields.values(), *((name, Any) for name in others)],
-        rename=others,
-        namespace={"model_fields": model.model_fields},
-        kw_only=True,
-        gc=False,
-        forbid_unknown_fields=True,
+        model.__name__, named, rename=others, namespace=space, kw_only=True, gc=False, forbid_unknown_fields=True
     )
 
 

@@ -14,17 +14,19 @@ from aiokafka.partitioner import murmur2
 MAX_KNOWN: Final = 32_768  # keys whose partition is kept: the hash is computed in Python
 
 
+class _Known(dict[bytes, int]):
+    def __init__(self, partitions: int) -> None:
+        super().__init__()
+        self._partitions = partitions
+
+    def __missing__(self, key: bytes) -> int:
+        if len(self) >= MAX_KNOWN:
+            self.clear()
+        found = self[key] = int((murmur2(key) & 0x7FFFFFFF) % self._partitions)
+        return found
+
+
 @cache
 def partitioner(partitions: int) -> Callable[[bytes], int]:
     """Key -> partition, as Kafka's Java producer computes it."""
-    known: dict[bytes, int] = {}
-
-    def partition_of(key: bytes) -> int:
-        found = known.get(key)
-        if found is None:
-            if len(known) >= MAX_KNOWN:
-                known.clear()
-            found = known[key] = int((murmur2(key) & 0x7FFFFFFF) % partitions)
-        return found
-
-    return partition_of
+    return _Known(partitions).__getitem__

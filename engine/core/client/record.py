@@ -140,18 +140,13 @@ def public_fields(client: ClientState, places: str | None = None) -> dict[str, s
     values = _of(client)
     if client.public is None or client.public[0] != values:  # most events change the last field alone
         tier, tier_since_ms, client_type, segment, score, advisor_id, assets_fen, *portrayed = values
-        client.public = (
-            values,
-            {
-                "tier": tier or "",
-                "tier_since": rfc3339_seconds(tier_since_ms // 1000) if tier_since_ms is not None else "",
-                "client_type": client_type or "",
-                "segment": segment or "",
-                "value_score": "" if score is None else f"{score:.6g}",
-                "advisor": advisor_id or "",
-                "assets_cny": "" if assets_fen is None else cny(assets_fen),
-            },
-        )
+        client.public = values, {
+            "tier": tier or "",
+            "tier_since": "" if tier_since_ms is None else rfc3339_seconds(tier_since_ms // 1000),
+            "client_type": client_type or "", "segment": segment or "",
+            "value_score": "" if score is None else f"{score:.6g}", "advisor": advisor_id or "",
+            "assets_cny": "" if assets_fen is None else cny(assets_fen),
+        }  # fmt: skip
         stage, stage_since_ms, portrait = portrayed
         if portrait is not None:
             client.public[1].update(

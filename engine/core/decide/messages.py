@@ -140,35 +140,16 @@ def action_message(plan: Plan, match: Match, client: ClientState, channel: str, 
     if rule.audience == "advisor" and (client.rooms or client.advisor_id is None):
         who = _instead(plan, match, client, why)
     record = {
-        "id": named,
-        "client_id": client.client_id,
-        "time": rfc3339(client.now_ms),
-        "cause": cause.said(),
-        "kind": rule.kind,
-        "rule_id": rule.id,
-        "rule_version": rule.version,
-        "title": rule.title,
-        "description": rule.description,
-        "audience": who[0],
-        "channel": channel,
-        "owner": who[1],
-        "advisor_id": client.advisor_id,
-        "tier": client.tier,
-        "language": client.language or DEFAULT_LANGUAGE,
-        "priority": rule.priority,
-        "template": rule.template,
-        "parameters": parameters_of(client, match),
-        "why": why,
-        "expires_at": expires_at,
-        "class": rule.contact_class,
-        "purpose": compiled.contact_class.purpose,
-        "campaign": rule.campaign,
-        "tags": rule.tags,
-        "team": rule.owner,
-        "follows": match.follows,
+        "id": named, "client_id": client.client_id, "time": rfc3339(client.now_ms), "cause": cause.said(),
+        "kind": rule.kind, "rule_id": rule.id, "rule_version": rule.version, "title": rule.title,
+        "description": rule.description, "audience": who[0], "channel": channel, "owner": who[1],
+        "advisor_id": client.advisor_id, "tier": client.tier, "language": client.language or DEFAULT_LANGUAGE,
+        "priority": rule.priority, "template": rule.template, "parameters": parameters_of(client, match), "why": why,
+        "expires_at": expires_at, "class": rule.contact_class, "purpose": compiled.contact_class.purpose,
+        "campaign": rule.campaign, "tags": rule.tags, "team": rule.owner, "follows": match.follows,
         "arm": "treated" if compiled.holdouts else None,
         "not_before": rfc3339(held[holding.RELEASE_MS]) if held else None,
-    }
+    }  # fmt: skip
     topic, headers = TOPIC_OF_KIND[rule.kind], who[2]
     if rule.id in plan.timed.listed:
         headers = (*headers, (LEAVES, expires_at.encode()))

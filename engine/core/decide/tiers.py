@@ -22,17 +22,8 @@ from engine.core.policy import clock
 from engine.core.policy.match import AtRisk, TierMove
 from engine.core.rules.ruleset import Ladder
 
-
-class Standing:
-    """Where a client is on its ladder, by its measure now."""
-
-    __slots__ = ("current", "ladder", "target", "value")
-
-    def __init__(self, ladder: CompiledLadder, value: Any, current: int | None, target: int) -> None:
-        self.ladder = ladder
-        self.value = value  # the measure
-        self.current = current  # the step of its tier
-        self.target = target  # the step it belongs to
+# Where a client is on its ladder: the measure now, the step of its tier, and the one that it belongs to
+Standing = tuple[CompiledLadder, Any, int | None, int]
 
 
 def standing(plan: Plan, client: ClientState) -> Standing | None:
@@ -41,7 +32,7 @@ def standing(plan: Plan, client: ClientState) -> Standing | None:
     if ladder is None:
         return None
     value, current = ladder.measure(client, None, None), ladder.place.get(client.tier)
-    return Standing(ladder, value, current, _step_for(ladder, value, current))
+    return ladder, value, current, _step_for(ladder, value, current)
 
 
 def _step_for(ladder: CompiledLadder, value: Any, current: int | None) -> int:
@@ -74,23 +65,18 @@ def review(client: ClientState, stands: Standing | None) -> TierMove | AtRisk | 
     """
     if client.type is None:
         return None
-    ladder = stands.ladder if stands is not None else None
+    ladder = stands[0] if stands is not None else None
     if client.tier_risk is not None and (
         ladder is None or not ladder.ladder.gives_notice or client.tier not in ladder.place
     ):
         client.tier_risk = None  # other rules, or another type
-    if client.overrides or client.tier_before is not None:
-        given = overrides.tier_now(client)
-        if given is not None and ladder is not None and given in ladder.place:
-            client.tier_risk = None
-            return _given(client, given)
-        if client.tier_before is not None:
-            return _given_no_longer(client, stands)
+    if (client.overrides or client.tier_before is not None) and _is_given(client, ladder):
+        return _by_staff(client, stands)
     if stands is None:
         if client.tier == client.type:
             return None
         return _move(client, client.type, "first" if client.tier is None else "type_changed", None, None, None)
-    ladder, value, current, target = stands.ladder, stands.value, stands.current, stands.target
+    ladder, value, current, target = stands
     if value is None or (client.corrected and _unknown(ladder, client)):
         return None
     if current is not None and target <= current:
@@ -121,8 +107,16 @@ def _falls_down_ms(ladder: Ladder, client: ClientState) -> int:
     return earliest_ms if ladder.review is None else clock.next_ms(ladder.review, earliest_ms - 1)
 
 
-def _given(client: ClientState, tier: str) -> TierMove | None:
-    """Staff's tier holds."""
+def _is_given(client: ClientState, ladder: CompiledLadder | None) -> bool:
+    """Whether staff's tier holds, or is just over."""
+    return client.tier_before is not None or (ladder is not None and overrides.tier_now(client) in ladder.place)
+
+
+def _by_staff(client: ClientState, stands: Standing | None) -> TierMove | None:
+    tier = overrides.tier_now(client)
+    if tier is None or stands is None or tier not in stands[0].place:
+        return _given_no_longer(client, stands)
+    client.tier_risk = None
     if client.tier_before is None:
         client.tier_before = client.tier or ""
     return None if client.tier == tier else _move(client, tier, "override", None, None, None)
@@ -134,9 +128,9 @@ def _given_no_longer(client: ClientState, stands: Standing | None) -> TierMove |
         client.tier_before = None
         assert client.type is not None
         return None if client.tier == client.type else _move(client, client.type, "type_changed", None, None, None)
-    ladder = stands.ladder
+    ladder = stands[0]
     before = ladder.place.get(client.tier_before or None)
-    value = stands.value if not (client.corrected and _unknown(ladder, client)) else None
+    value = stands[1] if not (client.corrected and _unknown(ladder, client)) else None
     if value is None and before is None:
         return None  # it keeps the tier until one can be told
     step = before if value is None else _step_for(ladder, value, before)
@@ -162,7 +156,7 @@ def review_due_ms(plan: Plan, client: ClientState, stands: Standing | None) -> i
     """
     if stands is None or client.tier_before is not None:
         return NEVER_MS  # when an override ends, it wakes the client
-    ladder, current, target = stands.ladder, stands.current, stands.target
+    ladder, _, current, target = stands
     if client.corrected and _unknown(ladder, client):
         return day_start_ms(client.day + 1)
     rises = recovers = True  # whether time alone can make the measure better than the tier asks for, or good enough

@@ -16,6 +16,7 @@ from aiokafka.errors import MessageSizeTooLargeError
 from engine.core.contract.message import Message
 from engine.runtime.clients import Clients, Producer
 from engine.runtime.errors import Refused, Surprised
+from engine.runtime.kafka.batches import batches, too_small
 from engine.runtime.kafka.connection import (
     MAX_REQUEST_BYTES,
     TRANSACTION_BACKOFF_MS,
@@ -27,7 +28,6 @@ from engine.runtime.kafka.connection import (
     sending,
     start,
 )
-from engine.runtime.partitioning import partitioner
 from engine.runtime.settings import Settings
 
 SLOW_COMMIT_S: Final = 1.0
@@ -81,7 +81,7 @@ class KafkaLog:
                 sends: list[asyncio.Future[Any]] = []
                 topics: list[str] = []  # of each send
                 async with sending(sends):
-                    async for topic, partition, batch in self._batches(producer, messages):
+                    async for topic, partition, batch in batches(producer, messages, self._settings, self._partition):
                         sends.append(await producer.send_batch(batch, topic, partition=partition))
                         sends[-1].add_done_callback(_seen)
                         topics.append(topic)
@@ -94,7 +94,7 @@ class KafkaLog:
                     acknowledged = await asyncio.gather(*sends)
                 except MessageSizeTooLargeError as error:
                     raise Refused(
-                        f"{', '.join(_too_small(topics, sends))}: the topic does not take a record as large as "
+                        f"{', '.join(too_small(topics, sends))}: the topic does not take a record as large as "
                         "the engine has to write; raise max.message.bytes, best to 16777216"
                     ) from error
                 began = clock()  # a busy worker's sends may take long: only the end can come late
@@ -102,51 +102,9 @@ class KafkaLog:
         self._slow = clock() - began > SLOW_COMMIT_S
         return int(acknowledged[-1].offset)
 
-    async def _batches(self, producer: Producer, messages: Sequence[Message]) -> AsyncIterator[tuple[str, int, Any]]:
-        """The messages by topic and partition, each partition's in order: aiokafka's cost is by batch then, not by
-        message.
-        """
-        open_: dict[tuple[str, int], Any] = {}
-        counted: dict[str, tuple[str, int]] = {}  # its topic's name, and how many partitions that has
-        for message in messages:
-            if message.topic not in counted:
-                topic = self._settings.topic(message.topic)
-                counted[message.topic] = topic, len(await producer.partitions_for(topic))
-            topic, partitions = counted[message.topic]
-            if message.key is not None:
-                partition = partitioner(partitions)(message.key)
-            else:
-                partition = self._partition % partitions
-            # aiokafka sends no record without both key and value; other clients do, and those become dead letters
-            value = b"" if message.key is None and message.value is None else message.value
-            headers = headers_of(message, self._settings.schemas_url)
-            place = topic, partition
-            batch = open_.get(place)
-            if batch is None:
-                batch = open_[place] = producer.create_batch()
-            if batch.append(timestamp=message.timestamp_ms, key=message.key, value=value, headers=headers) is None:
-                yield *place, batch
-                batch = open_[place] = producer.create_batch()
-                batch.append(timestamp=message.timestamp_ms, key=message.key, value=value, headers=headers)
-        for place, batch in open_.items():
-            yield *place, batch
-
     async def stop(self) -> None:
         producer, self._producer = self._producer, None
         await discard(producer)
-
-
-def _too_small(topics: Sequence[str], sends: Sequence[asyncio.Future[Any]]) -> list[str]:
-    """Topics that refused a record for its size."""
-    ended = [(topic, sent.exception()) for topic, sent in zip(topics, sends, strict=True) if sent.done()]
-    return sorted({topic for topic, error in ended if isinstance(error, MessageSizeTooLargeError)})
-
-
-def headers_of(message: Message, schemas_url: str) -> list[tuple[str, bytes]]:
-    """A message's headers as they are published: with the address of its schema, if it has one."""
-    if message.schema is None:
-        return list(message.headers)
-    return [*message.headers, ("ce_dataschema", f"{schemas_url}/{message.schema}".encode())]
 
 
 def _seen(sent: asyncio.Future[Any]) -> None:

@@ -176,16 +176,10 @@ def encode_unit(
     records = []
     for chunk, part in enumerate(chunks):
         fields = {
-            "chunk": chunk,
-            "chunks": len(chunks),
-            "begin": begin,
-            "end": end.encode(),
-            "writes": part,
-            "rule_set": rule_set,
-            "published": published,
-            "semantics": semantics,
+            "chunk": chunk, "chunks": len(chunks), "begin": begin, "end": end.encode(), "writes": part,
+            "rule_set": rule_set, "published": published, "semantics": semantics,
             "steps": [step.encode() for step in steps] if chunk == len(chunks) - 1 else [],
-        }
+        }  # fmt: skip
         records.append(msgpack.packb([formats.LEDGER_FORMAT, fields]))
     return records
 
