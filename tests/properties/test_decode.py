@@ -17,6 +17,7 @@ from engine.core.contract.profiles import Profile
 from engine.core.contract.topic import Topic
 from engine.core.contract.topics import TOPICS, inbound_topics
 from engine.core.decide.path import decide
+from engine.core.quick import MAX_SHAPES
 from engine.core.reading import envelopes, likeness
 from engine.core.reading.decode import Rejected, Taken, _validated, decode, fallbacks, kind_of
 from tests.core.making import event_of, fields_of, same_event, topic_of
@@ -293,3 +294,31 @@ def test_what_is_read_quickly(topic, changes, quickly, separators):
 def test_a_key_twice_is_not_read_quickly(twice):
     value = b'{"event_id":"e","client_id":"c","time":1790000000000,"channel":"app",%s}' % twice
     assert not read_as_by_its_model(TOPICS["logins"], value)
+
+
+@pytest.mark.parametrize("beside", [b"1e999", b"1" * 5_000, b"01", b'"\xff"', b"{}", b"[1,]"])
+def test_what_stands_beside_the_fields_is_read_too(beside):
+    """Of keys that the contract does not name, after another record with the same keys."""
+    for value in (b"1", beside):
+        text = b'{"event_id":"e","client_id":"c","time":1790000000000,"channel":"app","x":%s}' % value
+        assert read_as_by_its_model(TOPICS["logins"], text) == (value in (b"1", b"{}"))
+
+
+def test_producers_that_send_other_keys_take_turns():
+    """The number of colons, by which a struct is found first, is the same; a key that one lacks is unknown again."""
+    one = b'{"event_id":"e","client_id":"c","time":1790000000000,"channel":"app","device_id":"D%d"}'
+    other = b'{"event_id":"e","client_id":"c","time":1790000000000,"channel":"web","success":false}'
+    for number in range(3):
+        first, second = (decode("logins", b"c", value, -1).event for value in (one % number, other))
+        assert (first.device_id, first.success) == (f"D{number}", True)
+        assert (second.device_id, second.success) == (None, False)
+
+
+def test_a_producer_whose_keys_never_come_again_is_read_by_the_model():
+    topic = Topic("logins", 0, "login", "login", Login)
+    value = b'{"event_id":"e","client_id":"c","time":1790000000000,"channel":"app","k%d":1}'
+    told = envelopes.may_be(topic.model)
+    quickly = [topic.quick.read(value % number, told) is not None for number in range(MAX_SHAPES + 3)]
+    assert quickly == [True] * MAX_SHAPES + [False] * 3
+    assert topic.quick.read(value % 0, told).channel == "app"
+    assert decode("logins", b"c", value % 1_000_000, -1).event.channel == "app"
