@@ -98,7 +98,9 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """A worker with the shipped rules, ready, on a broker in this process."""
     with EmbeddedKafka() as kafka, EmbeddedRedis() as redis:
         installation = Installation("clients", kafka.address, redis.url, tmp_path_factory.mktemp("engine"))
-        kafka.create_topics(map(installation.settings.topic, [*inbound_topics(), *OUTBOUND, DEAD_LETTERS]))
+        settings = installation.settings
+        kafka.create_topics(map(settings.topic, [*inbound_topics(), *OUTBOUND, DEAD_LETTERS]))
+        kafka.create_topics([settings.ledger_topic, settings.rule_set_topic])
         installation.partitions = PARTITIONS
         installation.worker().wait_ready()
         yield installation
