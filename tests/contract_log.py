@@ -106,6 +106,17 @@ class LogContract:
         await log.publish([], records)
         assert [record for _, record in await self.held(log)] == records
 
+    async def test_messages_of_a_key_keep_their_order_however_large(self, log):
+        """More than go together, among them one that alone is most of what goes together, and those of other keys."""
+        sizes = (10, 900_000, 20, 30, 600_000, 500_000, 40)
+        mine = [Message("tasks", b"client-1", b"%d" % at * size, ()) for at, size in enumerate(sizes)]
+        others = [message(number) for number in range(2, 9)]
+        await log.publish([one for both in zip(mine, others, strict=True) for one in both], [b"record"])
+        await self.settle(log)
+        published = await self.published()
+        assert [value for key, value in published if key == b"client-1"] == [one.value for one in mine]
+        assert {key for key, _ in published} == {one.key for one in (*mine, *others)}
+
     async def test_stopping_twice_is_harmless(self, log):
         await log.stop()
         await log.stop()
