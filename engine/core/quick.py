@@ -30,7 +30,8 @@ class Quick(NamedTuple):
 
 
 _BLANKS: Final = b" \t\r\n"
-MAX_SHAPES: Final = 256  # sets of keys of a model's events that have a struct; to make one takes 0.1 ms
+MAX_SHAPES: Final = 256  # sets of keys of a model's events that have a struct of their own; to make one takes 0.1 ms
+MAX_KEYS: Final = 100  # in such a set
 _LIMITS: Final = ("ge", "gt", "le", "lt", "min_length", "max_length", "pattern")
 
 
@@ -63,47 +64,43 @@ def quick(model: type[BaseModel]) -> Quick:
         name: (name, forms[name].type) if field.is_required() else (name, forms[name].type, field.default)
         for name, field in model.model_fields.items()
     }
-    struct, untyped = _struct(model, fields), msgspec.json.Decoder().decode
+    struct = _struct(model, fields)
+    typed, untyped = msgspec.json.Decoder(struct).decode, msgspec.json.Decoder().decode
+    meanings = [(name, form.of_text) for name, form in forms.items() if form.of_text is not None]
+    identifiers = [name for name, form in forms.items() if form.identifier]
     own = frozenset(fields)
     shapes: dict[frozenset[str], _Shape] = {}
     usual: dict[int, _Shape] = {}  # by how many colons a value has, the last one that was read
 
-    def shape_of(keys: frozenset[str], may_be: Callable[[Iterable[str]], bool]) -> _Shape:
-        asked = {name: field[:2] if name in keys else field for name, field in fields.items()}
-        decode, number = msgspec.json.Decoder(_struct(model, asked, keys - own)).decode, len(keys)
-        said = [(name, forms[name]) for name in fields if name in keys]
-        meanings = [(name, form.of_text) for name, form in said if form.of_text is not None]
-        identifiers = [name for name, form in said if form.identifier]
-
-        def read_so(value: bytes, colons: int) -> Any:
-            # As many keys as there are different ones in the outermost object: none is there twice, and no object
-            # within. Where texts have colons, too, in JSON without blanks a quote before it ends a key
-            if colons != number and value.translate(None, _BLANKS).count(b'":') != number:
-                return None
-            try:
-                event = decode(value)
-                for name, of_text in meanings:
-                    if type(text := getattr(event, name)) is str:
-                        setattr(event, name, of_text(text))
-            except (ValueError, TypeError, RecursionError):
-                return None
-            visible = value.isascii() and 127 not in value  # no other control stands in a text of JSON
-            if not visible or 32 in value:  # a blank (32): else none is in an identifier
-                for name in identifiers:
-                    text = getattr(event, name)
-                    if text and (" " in text or not (visible or (text.isascii() and text.isprintable()))):
-                        return None
-            return event
-
-        return _Shape(read_so, may_be)
+    def read_by(decode: Callable[[bytes], Any], keys: int, value: bytes, colons: int) -> Any:
+        # As many keys as there are different ones in the outermost object: none is there twice, and no object within.
+        # Where texts have colons, too, in JSON without blanks a quote before it ends a key
+        if colons != keys and value.translate(None, _BLANKS).count(b'":') != keys:
+            return None
+        try:
+            event = decode(value)
+            for name, of_text in meanings:
+                if type(text := getattr(event, name)) is str:
+                    setattr(event, name, of_text(text))
+        except (ValueError, TypeError, RecursionError):
+            return None
+        visible = value.isascii() and 127 not in value  # no other control stands in a text of JSON
+        if not visible or 32 in value:  # a blank (32): else none is in an identifier
+            for name in identifiers:
+                text = getattr(event, name)
+                if text and (" " in text or not (visible or (text.isascii() and text.isprintable()))):
+                    return None
+        return event
 
     def read(value: bytes, may_be: Callable[[Iterable[str]], bool]) -> Any:
         if 92 in value:  # a backslash; a number is found faster than bytes are
             return None
         colons = value.count(58)  # one follows each key
         shape = usual.get(colons)
-        if shape is not None and shape.may_be is may_be and (event := shape.read(value, colons)) is not None:
-            return event
+        if shape is not None and shape.may_be is may_be:
+            event = read_by(shape.decode, shape.keys, value, colons)
+            if event is not None:
+                return event
         try:
             found = untyped(value)
         except (ValueError, RecursionError):
@@ -112,21 +109,24 @@ def quick(model: type[BaseModel]) -> Quick:
         if (shape := shapes.get(keys)) is None or shape.may_be is not may_be:
             if not own.issuperset(keys) and not may_be(keys):
                 return None
-            if len(shapes) >= MAX_SHAPES and keys not in shapes:
-                return None
-            shape = shapes[keys] = shape_of(keys, may_be)
+            if len(shapes) >= MAX_SHAPES or len(keys) > MAX_KEYS:
+                return read_by(typed, len(keys), value, colons)  # what is beside the fields was read just now
+            asked = {name: field[:2] if name in keys else field for name, field in fields.items()}
+            decode = msgspec.json.Decoder(_struct(model, asked, keys - own)).decode
+            shape = shapes[keys] = _Shape(decode, len(keys), may_be)
         usual[colons] = shape
-        return shape.read(value, colons)
+        return read_by(shape.decode, shape.keys, value, colons)
 
     return Quick(read, lambda event: struct(**event.__dict__))
 
 
 class _Shape(NamedTuple):
-    """Events with the same keys, as those of one producer are: all these, and no others. `read` takes a value without
-    a backslash and how many colons it has.
+    """Events with the same keys, as those of one producer are. What `decode` takes has all of these: in a value with
+    so many keys there is no other.
     """
 
-    read: Callable[[bytes, int], Any]
+    decode: Callable[[bytes], Any]
+    keys: int
     may_be: Callable[[Iterable[str]], bool]  # has said that those of the keys that are no fields may be there
 
 
@@ -134,9 +134,7 @@ def _struct(model: type[BaseModel], fields: Mapping[str, tuple[Any, ...]], besid
     """A struct of the model's fields, and of keys beside them, whose values are read as JSON and mean nothing."""
     others = {f"Beside{number}": key for number, key in enumerate(sorted(beside))}  # no field begins so
     named, space = [*fields.values(), *((name, Any) for name in others)], {"model_fields": model.model_fields}
-    return msgspec.defstruct(
-        model.__name__, named, rename=others, namespace=space, kw_only=True, gc=False, forbid_unknown_fields=True
-    )
+    return msgspec.defstruct(model.__name__, named, rename=others, namespace=space, kw_only=True, gc=False)
 
 
 def _form(annotation: Any, metadata: tuple[Any, ...]) -> Usual | None:

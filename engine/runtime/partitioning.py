@@ -15,6 +15,8 @@ MAX_KNOWN: Final = 32_768  # keys whose partition is kept: the hash is computed 
 
 
 class _Known(dict[bytes, int]):
+    """Partitions by key: a dict that is asked for its items, so that a known key costs no call of Python's."""
+
     def __init__(self, partitions: int) -> None:
         super().__init__()
         self._partitions = partitions

@@ -17,6 +17,7 @@ from tests.core.making import Desk, at, balance, login, plan_of, profile, rule, 
 from tests.core_form import replaces_parts
 
 LARGEST_STATE_BYTES = 39_500  # of which 32 open items, all seen through and in work lists, take 3,500
+ONE_TIER = "individual:\n  measure: client.assets_cny\n  tiers:\n    - {tier: A}\n"
 
 
 def counting(*lines: str) -> Plan:
@@ -24,8 +25,7 @@ def counting(*lines: str) -> Plan:
     names = [f"f{index}" for index, line in enumerate(lines) if line]
     features = "".join(f"  f{index}: {{source: logins, {line}}}\n" for index, line in enumerate(lines) if line)
     reader = rule("reader", parameters="{" + ", ".join(f"{name}: {name}" for name in names) + "}")
-    tiers = "individual:\n  measure: client.assets_cny\n  tiers:\n    - {tier: A}\n"
-    return plan_of(reader, features=features, tiers=tiers)
+    return plan_of(reader, features=features, tiers=ONE_TIER)
 
 
 def read(plan: Plan, client: ClientState) -> dict[str, object]:
@@ -154,3 +154,41 @@ def test_a_state_stays_small_however_busy_the_client():
         if number % 5_000 == 0:
             largest = max(largest, len(pack(desk.plan.layout, desk.client)))
     assert 4_000 < largest < LARGEST_STATE_BYTES
+
+
+@pytest.mark.parametrize("since", [0, 1])
+@pytest.mark.parametrize("former", [(WEEK,), (WEEK, GOOD_WEEK), (WEEK, PLACES)])
+def test_days_pass_alike_for_a_client_in_memory_and_one_that_is_read_again(former, since):
+    """Under rules that count no logins: a state has what former ones counted that day, and when a feature began."""
+    plan = plan_of(rule("reader"), features="  f: {source: trades, aggregate: count, window: 7d}\n", tiers=ONE_TIER)
+    desk, last = Desk(counting(WEEK)), counting(*former).layout
+    desk.take(profile(at(0)), login(at(0.1), region="east"))
+    client = unpack(last, pack(desk.plan.layout, desk.client))
+    client.advance(last, at(since, 13))
+    packed = pack(last, client)
+    in_memory = unpack(plan.layout, packed)
+    assert in_memory.activities["logins"].last_ms == at(0.1)
+    for day in range(since + 1, 90):
+        read_again = unpack(plan.layout, packed)
+        for client in (in_memory, read_again):
+            client.advance(plan.layout, at(day))
+        packed = pack(plan.layout, read_again)
+        assert packed == pack(plan.layout, in_memory), day
+
+
+def test_what_rules_did_is_forgotten_alike_in_memory_and_where_it_is_read_again():
+    plan = counting(WEEK)
+    in_memory = ClientState(plan.layout, "c1", at(0))
+    in_memory.acted = {"first": at(0), "second": at(200)}
+    packed = pack(plan.layout, in_memory)
+    remembered = set()
+    for day in range(1, 600):
+        read_again = unpack(plan.layout, packed)
+        for client in (in_memory, read_again):
+            client.advance(plan.layout, at(day))
+            if day == 300:
+                client.acted["first"] = at(day)  # it acts again
+        packed = pack(plan.layout, read_again)
+        assert in_memory.acted == read_again.acted, day
+        remembered.add(tuple(in_memory.acted))
+    assert remembered == {("first", "second"), ("first",)}

@@ -17,7 +17,7 @@ from engine.core.contract.profiles import Profile
 from engine.core.contract.topic import Topic
 from engine.core.contract.topics import TOPICS, inbound_topics
 from engine.core.decide.path import decide
-from engine.core.quick import MAX_SHAPES
+from engine.core.quick import MAX_KEYS, MAX_SHAPES
 from engine.core.reading import envelopes, likeness
 from engine.core.reading.decode import Rejected, Taken, _validated, decode, fallbacks, kind_of
 from tests.core.making import event_of, fields_of, same_event, topic_of
@@ -314,11 +314,15 @@ def test_producers_that_send_other_keys_take_turns():
         assert (second.device_id, second.success) == (None, False)
 
 
-def test_a_producer_whose_keys_never_come_again_is_read_by_the_model():
+def test_a_producer_whose_keys_never_come_again_leaves_the_others_as_quick():
     topic = Topic("logins", 0, "login", "login", Login)
-    value = b'{"event_id":"e","client_id":"c","time":1790000000000,"channel":"app","k%d":1}'
+    value = b'{"event_id":"e","client_id":"c","time":1790000000000,"channel":"app","k%d":%s}'
     told = envelopes.may_be(topic.model)
-    quickly = [topic.quick.read(value % number, told) is not None for number in range(MAX_SHAPES + 3)]
-    assert quickly == [True] * MAX_SHAPES + [False] * 3
-    assert topic.quick.read(value % 0, told).channel == "app"
-    assert decode("logins", b"c", value % 1_000_000, -1).event.channel == "app"
+    for number in range(MAX_SHAPES + 3):
+        assert topic.quick.read(value % (number, b"1"), told).channel == "app"
+    assert read_as_by_its_model(topic, value % (MAX_SHAPES + 9, b'"text"'))
+    assert not read_as_by_its_model(topic, value % (MAX_SHAPES + 9, b"1e999"))
+    assert not read_as_by_its_model(topic, value % (MAX_SHAPES + 9, b'{"a":1}'))
+    many = b",".join(b'"m%d":1' % number for number in range(2 * MAX_KEYS))
+    assert read_as_by_its_model(topic, value % (0, b"1," + many))
+    assert not read_as_by_its_model(topic, value % (0, b"1," + many + b',"m3":1'))

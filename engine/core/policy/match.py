@@ -98,10 +98,8 @@ def stored(match: Match) -> list[Any]:
     for name, form in _TUPLES.items():
         if isinstance(event, form):
             return [name, list(event)]
-    return [
-        "event",
-        values_of(event, (name for name in type(event).model_fields if name not in match.compiled.passed_on)),
-    ]
+    kept = [name for name in type(event).model_fields if name not in match.compiled.passed_on]
+    return ["event", values_of(event, kept)]
 
 
 def about(compiled: CompiledRule, kept: list[Any], kinds: Kinds) -> tuple[Any, TierMove | None]:

@@ -21,7 +21,9 @@ from engine.runtime.settings import Settings
 async def batches(
     producer: Producer, messages: Iterable[Message], settings: Settings, partition: int
 ) -> AsyncIterator[tuple[str, int, Any]]:
-    """The messages by topic and partition, each partition's in order; a message by itself costs aiokafka more."""
+    """The messages by topic and partition, each partition's in order; a message by itself costs aiokafka more. Those
+    without a key go to the partition whose number the writer has, or what is left of it.
+    """
     open_: dict[tuple[str, int], Any] = {}
     counted: dict[str, tuple[str, int]] = {}  # its topic's name, and how many partitions that has
     for message in messages:

@@ -16,7 +16,6 @@ from engine.core.contract.topics import ranks
 from engine.runtime.protocol.records import Inbound, Record, inbound
 
 MAX_BATCH_BYTES: Final = 4_000_000
-RECORD_BYTES: Final = 100  # what a record takes beside its key and value
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +109,7 @@ class Merger:
             ):
                 break
             merged.append(record)
-            size = len(record.value or b"") + len(record.key or b"") + RECORD_BYTES
+            size = _size(record)
             taken[topic] += 1
             taken_bytes[topic] += size
             size_bytes += size
@@ -130,8 +129,8 @@ class Merger:
         return Batch(merged, ranges, size_bytes, waiting) if ranges else None
 
 
-def _size(record: Record) -> int:
-    return len(record.value or b"") + len(record.key or b"") + RECORD_BYTES
+def _size(record: Record | Inbound) -> int:
+    return len(record.value or b"") + len(record.key or b"") + 100
 
 
 class Intake(Protocol):

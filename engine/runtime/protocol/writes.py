@@ -16,7 +16,7 @@ from engine.core.firm_time import NEVER_MS
 
 STATE_FIELD: Final = "state"
 MAX_CHUNK_BYTES: Final = 900_000  # below Kafka's default of 1 MB a record
-ROW_BYTES: Final = 60  # at least, what a row takes beside its state
+ROW_BYTES: Final = 60  # about what a row takes beside its state, so that a chunk too large is seldom packed
 LISTED: Final = ("tier", "segment", "advisor", "stage")  # public fields by whose values the store lists keys
 PLACES: Final = "work_places"  # the one with a line for each work list that the key is in: list, place, what is there
 PASSING: Final = ("work", PLACES)  # public fields, the last of all, that are not kept once they are empty

@@ -31,7 +31,7 @@ class Asked(NamedTuple):
 class Session:
     """With one broker."""
 
-    number: int = 0  # the broker's; 0: there is none, and the next fetch asks for one
+    number: int = 0  # given by the broker; with 0 the next fetch asks for a new one
     epoch: int = 0
 
     def goes_on(self, answer: Any) -> bool:
@@ -86,7 +86,7 @@ class Fetch(fetch.Request[fetch.FetchRequestStruct]):
 
 
 def end_of(batches: bytes) -> int | None:
-    """The offset after the last whole batch; None if there is none, or one in a format that does not say."""
+    """The offset after the last whole batch; None without a whole batch, or where an old format leaves it out."""
     begin, end = 0, None
     while begin + 27 <= len(batches):
         next_ = begin + 12 + int.from_bytes(batches[begin + 8 : begin + 12], "big")
