@@ -174,7 +174,8 @@ class Partition(Generic[Plan, State, Input]):
         self._unit.steps.append(Step({}, time_ms, tuple(client_ids), decided_ms=decided_ms))
         self._observer.ticked()
         self._decide([self._processor.due(key, time_ms) for key in client_ids], decided_ms)
-        await self.commit("tick")
+        if not self.behind:
+            await self.commit("tick")
         return len(client_ids) == limit
 
     async def sweep(self, time_ms: int, limit: int, decided_ms: int = 0) -> None:

@@ -69,7 +69,8 @@ class Serving:
     async def _take_and_tick(self) -> None:
         """Events go before what the calendar brings: while many clients are due, they are read between two ticks."""
         partition, settings, clock = self._partition, self._settings, asyncio.get_running_loop().time
-        ticked = committed = clock()
+        ticked = began = clock()  # the last tick, and the open unit
+        stood = partition.position
         herd = False
         while not self._stopping.is_set():
             wait_s = 0 if herd and self._turn.near else min(IDLE_WAIT_S, settings.unit_age_s / 2)
@@ -80,10 +81,11 @@ class Serving:
                 if batch is not None:
                     async with asyncio.timeout(settings.unit_deadline_s):
                         await self._deliver(partition, batch, self._decided_ms())
-                behind = batch is not None and partition.behind
-                if not partition.uncommitted:
-                    committed = clock()
-                elif clock() - committed >= (BEHIND_S if behind else settings.unit_age_s):
+                # nothing at hand may mean that this worker's other partitions kept it busy
+                behind = partition.behind and (batch is not None or not self._intake.caught_up)
+                if partition.position is not stood or not partition.uncommitted:
+                    stood, began = partition.position, clock()
+                elif clock() - began >= (BEHIND_S if behind else settings.unit_age_s):
                     await partition.commit("age")
             if behind:
                 herd = False
