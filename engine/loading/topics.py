@@ -55,7 +55,7 @@ async def _first(
     consumer: Consumer, tp: TopicPartition, topic: str, begin: int, end: int, until_ms: int, declared: Kinds
 ) -> int:
     async for record in records_between(consumer, tp, begin, end):
-        made = inbound(topic, record)
+        [made] = inbound(topic, [record])
         outcome = decode(topic, made.key, made.value, made.timestamp_ms, declared)
         if isinstance(outcome, Taken) and outcome.event.time >= until_ms:  # none that is ahead of its record's time
             return int(record.offset)

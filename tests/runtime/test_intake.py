@@ -199,7 +199,7 @@ def test_a_letter_larger_than_its_topic_takes_is_packed():
 def copied(message: Message, partition: int = 5) -> Inbound:
     """The copy as the consumer of the right partition gets it."""
     record = ConsumerRecord(77, 999, message.key, message.value, message.headers, partition)
-    return inbound("rerouted", record)
+    return inbound("rerouted", [record])[0]
 
 
 def test_a_record_of_another_partition_is_copied_once_with_its_origin():
@@ -274,7 +274,7 @@ def test_a_value_too_large_for_any_event_is_not_sent_around():
     ],
 )
 def test_what_another_program_writes_on_the_internal_topic_is_a_dead_letter(headers):
-    record = inbound("rerouted", ConsumerRecord(4, at(0), b"c1", good().value, headers, 2))
+    [record] = inbound("rerouted", [ConsumerRecord(4, at(0), b"c1", good().value, headers, 2)])
     letter = aside(record, everyone)
     assert reason(letter) == Rejection.UNKNOWN_VALUE
     assert isinstance(letter, Message)

@@ -1,4 +1,4 @@
-"""When a unit is committed: after its age however steadily events come, and when it is full while many wait. In virtual
+"""When a unit is committed: after its age however steadily events come, and when it is full while many wait; in virtual
 time.
 """
 
@@ -11,10 +11,12 @@ import pytest
 
 from engine.core.decide.path import Due
 from engine.runtime.protocol.intake import Batch
+from engine.runtime.protocol.state_cache import LEAST_BYTES
 from engine.runtime.protocol.unit import UnitLimits
+from engine.runtime.protocol.writes import decode_writes
 from tests.core.making import at, login
 from tests.memory import MemoryStore
-from tests.runtime.driving import QUIET, Bench, Faultless, batch_at, by_client, logins, topics_of, units
+from tests.runtime.driving import QUIET, Bench, Faultless, batch_at, by_client, logins, next_batch, topics_of, units
 from tests.runtime.test_runner import HELLO, TopicsAtHand, runner_of
 from tests.simulation.loop import SimLoop
 
@@ -104,3 +106,24 @@ def test_while_many_wait_a_tick_is_part_of_the_unit():
         assert {key[0] for key in by_client(bench.ledger.messages)} == {b"s"[0], b"c"[0]}
 
     asyncio.run(life())
+
+
+def test_a_unit_changes_no_more_clients_than_memory_is_for():
+    """Those of the batch that fills it are on top."""
+    bench = Bench(QUIET, cache_bytes=500_000)
+    topics = logins(2_000, clients=1_000)
+
+    async def life() -> None:
+        worker = await bench.started()
+        most = 0
+        while batch := next_batch(topics, dict(worker.offsets), 20):
+            await worker.take(batch)
+            most = max(most, worker.cached - worker.room)
+        assert most <= 20
+        await worker.commit("age")
+
+    asyncio.run(life())
+    changed = [len(list(decode_writes(unit.writes))) for unit in units(bench)]
+    assert max(changed) < 500_000 / LEAST_BYTES + 20
+    assert len(changed) > 10
+    assert len(bench.data.states()) == 1_000

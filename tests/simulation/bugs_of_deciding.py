@@ -429,7 +429,7 @@ def _() -> list[Change]:
 def _() -> list[Change]:
     def merge(records: Any) -> Any:
         topics = [topic for topic in intake_topics() if topic in records]
-        return chain.from_iterable([(topic, inbound(topic, r)) for r in records[topic]] for topic in topics)
+        return chain.from_iterable([(topic, r) for r in inbound(topic, records[topic])] for topic in topics)
 
     return [(intake, "merge", merge)]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -46,6 +46,7 @@ class KafkaIntake:
         partitions: int,
         share: int = 1,
         polls: Polls | None = None,
+        room: Callable[[], int] = lambda: BATCHES_RECORDS,
     ) -> None:
         """`ranks`: the topics, with their places in the merge. Each has `partitions`. The worker reads `share` of them,
         by the same `polls`, and divides what it may hold at once.
@@ -57,6 +58,7 @@ class KafkaIntake:
         self._batch_records = min(settings.batch_records, max(BATCHES_RECORDS // share, LEAST_BATCH_RECORDS))
         self._fetch_bytes = min(max(ahead, 65_536), 1_048_576)
         self._polls = polls or Polls()
+        self._room = room
         self._topics = {topic: TopicPartition(settings.topic(topic), partition) for topic in ranks}
         self._names = {tp: topic for topic, tp in self._topics.items()}
         self._reader: reader | None = None
@@ -129,7 +131,7 @@ class KafkaIntake:
 
     async def next(self, wait_s: float) -> Batch | None:
         """The next batch, or None after waiting. Waits a little for topics that lag behind the others."""
-        limit = self._batch_records
+        limit = min(self._batch_records, max(self._room(), LEAST_BATCH_RECORDS))
         with errors():
             records, size_bytes = self.merger.held()
             if records < limit and size_bytes < MAX_BATCH_BYTES:

@@ -8,7 +8,7 @@ in the order of the topics, each topic's offsets in order. So a batch can be mad
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -64,7 +64,7 @@ class Merger:
         queue = self._queues[topic]
         new = [r for r in records if r.offset >= queue.fetched]
         queue.records += new
-        queue.size_bytes += sum(map(_size, new))
+        queue.size_bytes += _size(new)
         queue.fetched = max(queue.fetched, position)
         queue.end = max(queue.end, end)
         queue.log_end = max(queue.end, log_end)
@@ -88,31 +88,29 @@ class Merger:
 
     def cut(self, limit: int) -> Batch | None:
         """The next batch, of at most `limit` records; None if there are no records."""
-        # What a topic that is behind has not shown yet comes, in the order of the merge, after the latest it has shown.
-        frontier = min(
-            (
-                (max(r.timestamp for r in queue.records), self._ranks[topic])
-                for topic, queue in self._queues.items()
-                if queue.records and queue.fetched < queue.end
-            ),
-            default=None,
-        )
-        merged: list[Inbound] = []
-        taken, taken_bytes = dict.fromkeys(self._queues, 0), dict.fromkeys(self._queues, 0)
-        size_bytes = 0
         at_hand = {topic: queue.records for topic, queue in self._queues.items() if queue.records}
-        for topic, record in merge(at_hand, self._ranks):
-            if (
-                len(merged) >= limit
-                or size_bytes >= MAX_BATCH_BYTES
-                or (frontier is not None and (record.timestamp_ms, self._ranks[topic]) > frontier)
-            ):
-                break
-            merged.append(record)
-            size = _size(record)
-            taken[topic] += 1
-            taken_bytes[topic] += size
-            size_bytes += size
+        taken, taken_bytes = dict.fromkeys(self._queues, 0), dict.fromkeys(self._queues, 0)
+        merged: list[Inbound] = []
+        records, size_bytes = self.held()
+        if len(at_hand) == 1 and records <= limit and size_bytes <= MAX_BATCH_BYTES:  # usual while many wait
+            [(topic, fetched)] = at_hand.items()
+            merged = inbound(topic, fetched, self._ranks)
+            taken[topic], taken_bytes[topic] = records, size_bytes
+        else:
+            frontier = self._frontier()
+            size_bytes = 0
+            for topic, record in merge(at_hand, self._ranks):
+                if (
+                    len(merged) >= limit
+                    or size_bytes >= MAX_BATCH_BYTES
+                    or (frontier is not None and (record.timestamp_ms, self._ranks[topic]) > frontier)
+                ):
+                    break
+                merged.append(record)
+                size = _size((record,))
+                taken[topic] += 1
+                taken_bytes[topic] += size
+                size_bytes += size
         ranges: dict[str, tuple[int, int]] = {}
         for topic, queue in self._queues.items():
             count = taken[topic]
@@ -128,9 +126,23 @@ class Merger:
         waiting = sum(queue.end - queue.begin for queue in self._queues.values() if queue.end > queue.begin)
         return Batch(merged, ranges, size_bytes, waiting) if ranges else None
 
+    def _frontier(self) -> tuple[int, int] | None:
+        """What a topic that is behind has not shown yet comes, in the order of the merge, after the latest it has
+        shown.
+        """
+        return min(
+            (
+                (max(r.timestamp for r in queue.records), self._ranks[topic])
+                for topic, queue in self._queues.items()
+                if queue.records and queue.fetched < queue.end
+            ),
+            default=None,
+        )
 
-def _size(record: Record | Inbound) -> int:
-    return len(record.value or b"") + len(record.key or b"") + 100
+
+def _size(records: Iterable[Record | Inbound]) -> int:
+    """What they take in memory, about."""
+    return sum([len(record.value or b"") + len(record.key or b"") + 100 for record in records])
 
 
 class Intake(Protocol):
@@ -165,9 +177,8 @@ def merge(
     """
     ranked = ranked or ranks()
     streams = [_stream(topic, records[topic], ranked) for topic in ranked if topic in records]
-    return streams[0] if len(streams) == 1 else heapq.merge(*streams, key=lambda pair: pair[1].timestamp_ms)
+    return heapq.merge(*streams, key=lambda pair: pair[1].timestamp_ms)
 
 
 def _stream(topic: str, records: Sequence[Record], ranked: Mapping[str, int]) -> Iterator[tuple[str, Inbound]]:
-    """Each made when it is asked for: a batch may end before."""
-    return ((topic, inbound(topic, record, ranked)) for record in records)
+    return ((topic, record) for record in inbound(topic, records, ranked))

@@ -150,15 +150,17 @@ class Partition(Generic[Plan, State, Input]):
         before = len(unit.messages)
         self._decide(inputs, decided_ms)
         if len(unit.messages) > before:
-            came_ms = {record.key: record.timestamp_ms for record in batch.records}
-            acted = (message.key for message in unit.messages[before:] if not message.rides)
+            acted = [message.key for message in unit.messages[before:] if not message.rides]
+            who = set(acted)
+            came_ms = {record.key: record.timestamp_ms for record in batch.records if record.key in who}
             unit.acted_ms += [came_ms[key] for key in acted if key in came_ms]
         if batch.records:
             self.reached_ms = batch.records[-1].timestamp_ms
         self.reached_event_ms = max(self.reached_event_ms, latest_ms)
         self.offsets.update({topic: end for topic, (_, end) in batch.ranges.items()})
         self.behind = batch.waiting >= self._limits.records / 4
-        if unit.records >= self._limits.records or unit.size_bytes >= self._limits.size_bytes:
+        full = unit.records >= self._limits.records or unit.size_bytes >= self._limits.size_bytes
+        if full or 0 < self._cache.limit <= len(unit.changed):
             await self.commit("size")
         elif unit.pressing and not self.behind:
             await self.commit("messages")
@@ -240,8 +242,7 @@ class Partition(Generic[Plan, State, Input]):
         self._check_stands(loaded.position, loaded.known, loaded.gone)
         packed = loaded.states
         cache.weigh([state for state in packed if state is not None])
-        if not self._unit.changed:  # what is not committed yet must not be forgotten
-            cache.make_room(len(missing), set(client_ids))
+        cache.make_room(len(missing), {*client_ids}, self._unit.changed)
         for client_id, state in zip(missing, packed, strict=True):
             if state is not None:
                 cache[client_id] = self._unpacked(client_id, state)
@@ -286,6 +287,11 @@ class Partition(Generic[Plan, State, Input]):
     @property
     def cached(self) -> int:
         return len(self._cache)
+
+    @property
+    def room(self) -> int:
+        """How many clients are kept in memory."""
+        return self._cache.limit
 
     @property
     def rule_set(self) -> str:

@@ -139,24 +139,27 @@ def read(record: Inbound, belongs: Callable[[bytes], bool], decode: Decode) -> O
     return outcome
 
 
-def inbound(topic: str, record: Record, known: Container[str] | None = None) -> Inbound:
-    """From a consumer's record. A rerouted copy comes from one of the topics that are known."""
-    appended = record.timestamp_type == APPEND_TIME
-    made = Inbound(
-        topic, record.partition, record.offset, record.timestamp, record.key, record.value, appended=appended
-    )
+def inbound(topic: str, records: Iterable[Record], known: Container[str] | None = None) -> list[Inbound]:
+    """From a consumer's records. A rerouted copy comes from one of the topics that are known."""
+    # all at once and by position: made one by one they take three times as long
+    made = [
+        Inbound(
+            topic, r.partition, r.offset, r.timestamp, r.key, r.value, False, r.timestamp_type == APPEND_TIME, r.headers
+        )
+        for r in records
+    ]  # fmt: skip
     if topic == REROUTED:
-        _restore(made, record, inbound_topics() if known is None else known)
-    else:
-        made.headers = record.headers
+        known = inbound_topics() if known is None else known
+        for record in made:
+            _restore(record, known)
     return made
 
 
-def _restore(made: Inbound, record: Record, known: Container[str]) -> None:
+def _restore(made: Inbound, known: Container[str]) -> None:
     """Where a rerouted copy first came from, by its headers; another program's record becomes a dead letter."""
-    made.headers = [(name, content) for name, content in record.headers if name not in _ORIGIN]
+    headers = dict(made.headers)
+    made.headers = [(name, content) for name, content in made.headers if name not in _ORIGIN]
     made.rerouted = True
-    headers = dict(record.headers)
     try:
         name = headers[_HEADER_TOPIC].decode()
         origin = [int(headers[h]) for h in (_HEADER_PARTITION, _HEADER_OFFSET, _HEADER_TIMESTAMP)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, assert_never
+from typing import Any, Final, assert_never
 
 from engine.core.contract.message import Message
 from engine.core.reading.decode import Rejected
@@ -19,12 +19,14 @@ from engine.runtime.protocol.processor import Decided
 from engine.runtime.protocol.records import Inbound, Rerouted
 from engine.runtime.protocol.writes import MAX_CHUNK_BYTES
 
+HEAD_BYTES: Final = 600  # what a message takes beside its value, about: its headers are objects
+
 
 @dataclass(frozen=True, slots=True)
 class UnitLimits:
     """When a unit is full, after how many bytes of writes another ledger record begins, and how many clients a tick
-    takes. One with a message is committed before that, unless a quarter as many records wait: a client is written once
-    a unit.
+    takes. It is, too, when it changed as many clients as the cache keeps: until it is committed, none can be forgotten.
+    One with a message is committed before that, unless a quarter as many records wait: a client is written once a unit.
     """
 
     records: int = 20_000
@@ -42,7 +44,7 @@ class OpenUnit:
     changed: dict[str, Any] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
     records: int = 0
-    size_bytes: int = 0
+    size_bytes: int = 0  # of records and messages
     states_added: int = 0
     swept: str | None = None  # digest of the rules under which all clients have been evaluated, if that is new
     load: Mapping[str, Any] | None = None  # of a load's unit: see End
@@ -58,6 +60,7 @@ class OpenUnit:
     def add(self, decided: Decided[Any], states_added: int) -> None:
         self.states_added += states_added
         self.messages += decided.messages
+        self.size_bytes += sum([len(message.value or b"") + HEAD_BYTES for message in decided.messages])
         self.pressing += sum(not message.rides for message in decided.messages)
         self.changed.update(decided.changed)
         self.counts.update(decided.counts)

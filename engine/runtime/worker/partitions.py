@@ -36,8 +36,10 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-AT_ONCE: Final = 8  # partitions that work, and partitions that start
-UNITS_RECORDS: Final = 80_000  # in the open units of all its partitions, while it is behind
+AT_ONCE: Final = 4  # partitions that work, and partitions that start
+# in the open units of all its partitions, while it is behind
+UNITS_RECORDS: Final = 160_000
+UNITS_BYTES: Final = 64_000_000
 SWEEP_CLIENTS: Final = 2_000  # of all its partitions, a second
 
 
@@ -141,6 +143,7 @@ class Partitions:
     def _runner(self, number: int) -> Runner:
         settings, clients, partition_of = self._settings, self._clients, self._partition_of
         share = max(len(self._wanted), 1)
+        parts = max(share, 4)
         opened = open_partition(
             settings,
             clients,
@@ -151,12 +154,21 @@ class Partitions:
             belongs=lambda key: partition_of(key) == number,
             observer=PartitionMetrics(self._metrics, clients.wall_ms, self._breaker.committed, self._rules),
             cache_bytes=self._cache_bytes or settings.cache_mb * 1_000_000 // share,
-            limits=self._unit or UnitLimits(UNITS_RECORDS // max(share, 4)),
+            limits=self._unit or UnitLimits(UNITS_RECORDS // parts, UNITS_BYTES // parts),
             partitions=self._all,
         )
         return Runner(
             opened.partition,
-            KafkaIntake(settings, clients, self._processor.ranks(), number, self._all, share, self._polls),
+            KafkaIntake(
+                settings,
+                clients,
+                self._processor.ranks(),
+                number,
+                self._all,
+                share,
+                self._polls,
+                lambda: opened.partition.room,
+            ),
             settings,
             self._metrics,
             self._waiting,
