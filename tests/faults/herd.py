@@ -28,7 +28,14 @@ from tests.services.kafka import KafkaBroker
 from tests.services.redis import RedisServer
 
 DAILY = 3  # rules of the calendar
-FILES = ("events", "features", "policy", "tiers")  # of the shipped rules
+FILES = (
+    "events.yaml",
+    "features.yaml",
+    "policy.yaml",
+    "tiers.yaml",
+    "calendar.yaml",
+    "products.csv",
+)  # of the shipped rules
 AHEAD_S = 25.0  # the least time from the rules' writing to the minute at which all are due
 BEFORE_S = 8.0  # that trades come before it
 EVERY_S = 0.1  # a trade
@@ -81,11 +88,12 @@ def _time(seconds: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
-def _rules(directory: Path, due_s: float) -> Path:
+def write_rules(directory: Path, due_s: float) -> Path:
+    """A rules directory, of which three rules are due at this moment of each day."""
     rules = directory / "rules"
     rules.mkdir()
     for name in FILES:
-        shutil.copy(RULES / f"{name}.yaml", rules)
+        shutil.copy(RULES / name, rules)
     at = time.strftime("%H:%M", time.gmtime(due_s + ZONE_S))
     texts = [
         RULE.format(id=f"daily-{n}", trigger=f'at: {{every: day, time: "{at}"}}', when="client.days_known >= 0")
@@ -127,7 +135,7 @@ def herd(clients: int, partitions: int, findings: Findings) -> None:
 def _watch(installation: Installation, clients: int, findings: Findings) -> None:
     # so much after now that all clients are known by then
     due_s = (int(time.time() + AHEAD_S + clients / 1000) // 60 + 1) * 60
-    worker = installation.worker(rules=_rules(installation.directory, due_s)).wait_ready()
+    worker = installation.worker(rules=write_rules(installation.directory, due_s)).wait_ready()
     installation.produce(_profiles(clients))
     installation.settle()
     assert time.time() < due_s - BEFORE_S, "the clients were not known before they are due: give it more time"

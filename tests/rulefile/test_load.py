@@ -18,6 +18,8 @@ from engine.core.rules.policy import ContactPolicy, daily_cap
 from engine.core.rules.ruleset import Service, TierStep
 from engine.rulefile.read.load import DirectoryError, digest, read_directory
 from engine.rulefile.source.characters import MAX_BYTES
+from engine.runtime.rule_sets.archive import load_directory
+from tests.faults.herd import DAILY, write_rules
 from tests.rulefile.sample import FILES, good, problems_of
 
 SHIPPED = Path(__file__).parents[2] / "rules"
@@ -209,3 +211,8 @@ def test_read_directory(tmp_path):
         "a.yaml:1:8: byte 0xFF, which is not UTF-8: the file looks like Windows-1252" in said for said in problems
     )
     assert "large.yaml:1:1: file larger than 1 MiB; split it by concern" in problems
+
+
+def test_the_rules_of_the_herd_in_the_proof_of_overload_are_right(tmp_path: Path):
+    """It takes a part of the shipped ones, which may come to need more of them."""
+    assert len(load_directory(write_rules(tmp_path, 0.0)).rules) == DAILY + 1

@@ -21,7 +21,7 @@ from engine.runtime.kafka.connection import discard, errors, reader
 from engine.runtime.kafka.open_transactions import OpenTransactions
 from engine.runtime.kafka.topics import grown
 from engine.runtime.kafka.wire.polls import Polls
-from engine.runtime.kafka.wire.reader import share_polls
+from engine.runtime.kafka.wire.reader import FULL_BYTES, share_polls
 from engine.runtime.protocol.intake import MAX_BATCH_BYTES, Batch, Held, Merger
 from engine.runtime.settings import Settings
 
@@ -56,7 +56,7 @@ class KafkaIntake:
         self._partitions = partitions
         ahead = FETCH_AHEAD_BYTES // (share * len(ranks))
         self._batch_records = min(settings.batch_records, max(BATCHES_RECORDS // share, LEAST_BATCH_RECORDS))
-        self._fetch_bytes = min(max(ahead, 65_536), 1_048_576)
+        self._fetch_bytes = min(max(ahead, FULL_BYTES), 1_048_576)
         self._polls = polls or Polls()
         self._room = room
         self._topics = {topic: TopicPartition(settings.topic(topic), partition) for topic in ranks}
