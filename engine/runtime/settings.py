@@ -92,7 +92,7 @@ class Settings(BaseSettings):
         description="the clock of ticks once caught up: the wall clock, or the latest event time (for playing history)",
     )
     cache_mb: int = Field(
-        80, ge=10, le=1_000_000, description="memory for the states of the clients used last, in this worker"
+        100, ge=10, le=1_000_000, description="memory for the states of the clients used last, in this worker"
     )
     batch_records: int = Field(5_000, ge=1, le=5_000, description="records decided at once")
     unit_age_s: float = Field(1.0, gt=0, le=10, description="a unit without messages is committed after this")
