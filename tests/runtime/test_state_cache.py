@@ -55,6 +55,7 @@ def test_the_bound_and_who_is_forgotten(
     before, names = list(cache), {f"c{n}" for n in wanted | uncommitted}
     cache.make_room(more, {f"c{n}" for n in wanted}, {f"c{n}" for n in uncommitted})
     assert names & set(before) <= set(cache)
-    assert len(cache) + more <= cache.limit or set(cache) <= names
+    room = cache.limit * 5 // 4 if uncommitted else cache.limit
+    assert len(cache) + more <= room or set(cache) <= names
     forgotten = [name for name in before if name not in cache]
     assert forgotten == [name for name in before if name not in names][: len(forgotten)]

@@ -8,7 +8,7 @@ clients instead of taking more memory.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Collection, Container, Iterable, Sequence
 from itertools import islice
 from typing import Final
 
@@ -42,9 +42,11 @@ class StateCache(OrderedDict[str, State]):
             each = max(LEAST_BYTES, BYTES_EACH + BYTES_PER_PACKED_BYTE * sum(map(len, packed)) / len(packed))
             self._bytes_each += WEIGHT_OF_NEWS * (each - self._bytes_each)
 
-    def make_room(self, clients: int, wanted: Container[str], uncommitted: Container[str]) -> None:
-        """Forget who was used longest ago so that as many more fit in; none who is wanted or not committed yet."""
-        excess = len(self) + clients - self.limit
+    def make_room(self, clients: int, wanted: Container[str], uncommitted: Collection[str]) -> None:
+        """Forget who was used longest ago so that as many more fit in; none who is wanted or not committed yet. While
+        some are not, a quarter more may stay: whom a unit needs again is not read again.
+        """
+        excess = len(self) + clients - (self.limit * 5 // 4 if uncommitted else self.limit)
         if excess > 0:
             for client_id in list(islice((c for c in self if c not in wanted and c not in uncommitted), excess)):
                 del self[client_id]
