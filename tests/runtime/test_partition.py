@@ -243,6 +243,7 @@ async def test_the_cache_keeps_its_bound_while_a_batch_is_decided():
     assert set(worker._cache) >= {f"c{n}" for n in range(90, 102)}  # what is not committed is kept, bound or no bound
     await worker.take(batch_at(topics, worker.offsets, 8))
     assert len(worker._unit.changed) < worker._cache.limit  # a unit of as many is committed
+    await worker.commit("age")
     assert worker.position.states == 110
 
 
