@@ -15,7 +15,7 @@ from engine.core.client.record import listed_by, public_fields, tallied_by
 from engine.core.client.sections import pack, unpack
 from engine.core.client.state import ClientState, NewerState
 from engine.core.contract.events import Event
-from engine.core.contract.topics import EVENTS, ranks
+from engine.core.contract.topics import ranks
 from engine.core.decide import path
 from engine.core.decide.path import Due, Input, Sweep
 from engine.core.decide.semantics import SEMANTICS
@@ -49,7 +49,7 @@ class Engagement(Processor[Plan, ClientState, Input]):
         return event.client_id
 
     def arrived(self, topic: str, event: Event) -> Input:
-        return (kind_of(topic, event) if topic == EVENTS else topic), event  # a call the less for each event
+        return kind_of(topic, event), event
 
     def due(self, key: str, time_ms: int) -> Input:
         return Due(key, time_ms)

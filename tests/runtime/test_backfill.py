@@ -421,7 +421,7 @@ def test_what_was_loaded_is_no_part_of_a_backfill() -> None:
     for loaded_ms, known in ((0, 90), (at(0), 10)):
         columns = Columns(of_feature, lambda _: True, lambda _: True, no_types, loaded_ms)
         record = topics_of([trade(at(3))])["trades"][0]
-        columns._take(inbound("trades", [record]), (), None)
+        columns._take([*inbound("trades", [record])], (), None)
         client = columns.clients["c1"]
         loaded = ClientState(AFTER_PLAN.layout, "c1", at(-100))
         loaded.activities["trades"].saw_event(at(-100))

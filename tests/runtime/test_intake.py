@@ -199,7 +199,7 @@ def test_a_letter_larger_than_its_topic_takes_is_packed():
 def copied(message: Message, partition: int = 5) -> Inbound:
     """The copy as the consumer of the right partition gets it."""
     record = ConsumerRecord(77, 999, message.key, message.value, message.headers, partition)
-    return inbound("rerouted", [record])[0]
+    return next(inbound("rerouted", [record]))
 
 
 def test_a_record_of_another_partition_is_copied_once_with_its_origin():

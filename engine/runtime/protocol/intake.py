@@ -10,6 +10,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import Final, Protocol
 
 from engine.core.contract.topics import ranks
@@ -94,7 +95,7 @@ class Merger:
         records, size_bytes = self.held()
         if len(at_hand) == 1 and records <= limit and size_bytes <= MAX_BATCH_BYTES:  # usual while many wait
             [(topic, fetched)] = at_hand.items()
-            merged = inbound(topic, fetched, self._ranks)
+            merged = list(inbound(topic, fetched, self._ranks))
             taken[topic], taken_bytes[topic] = records, size_bytes
         else:
             frontier = self._frontier()
@@ -181,4 +182,4 @@ def merge(
 
 
 def _stream(topic: str, records: Sequence[Record], ranked: Mapping[str, int]) -> Iterator[tuple[str, Inbound]]:
-    return ((topic, record) for record in inbound(topic, records, ranked))
+    return zip(repeat(topic), inbound(topic, records, ranked), strict=False)

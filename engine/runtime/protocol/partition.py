@@ -165,8 +165,10 @@ class Partition(Generic[Plan, State, Input]):
         elif unit.pressing and not self.behind:
             await self.commit("messages")
 
-    async def tick(self, time_ms: int, limit: int = 1000, decided_ms: int = 0) -> bool:
-        """Evaluate clients that are due, at this moment of the wall clock. True if there may be more."""
+    async def tick(self, time_ms: int, limit: int = 1000, decided_ms: int = 0, *, ends_unit: bool = True) -> bool:
+        """Evaluate clients that are due, at this moment of the wall clock. True if there may be more. Until the unit is
+        committed the same ones are due.
+        """
         # who is due would be missing from a Redis that lost its last writes, and no event may come to show it
         await self.look()
         client_ids = await self._store.due(time_ms, limit)
@@ -176,7 +178,7 @@ class Partition(Generic[Plan, State, Input]):
         self._unit.steps.append(Step({}, time_ms, tuple(client_ids), decided_ms=decided_ms))
         self._observer.ticked()
         self._decide([self._processor.due(key, time_ms) for key in client_ids], decided_ms)
-        if not self.behind:
+        if ends_unit:
             await self.commit("tick")
         return len(client_ids) == limit
 

@@ -130,8 +130,10 @@ class Serving:
         elif herd:
             if await self._pace.of(self._partition.tick(tick_ms, self._pace.clients, decided_ms)):
                 return True
-        elif await self._partition.tick(tick_ms, self._pace.most if behind else self._pace.few, decided_ms):
-            return not behind
+        elif behind:  # the unit ends soon enough, and a client is written once in it
+            await self._partition.tick(tick_ms, self._pace.most, decided_ms, ends_unit=False)
+        elif await self._partition.tick(tick_ms, self._pace.few, decided_ms):
+            return True
         if tick_ms and self._intake.caught_up and not self._stopping.is_set():
             await self._partition.sweep(tick_ms, self._sweep_clients, decided_ms)
         if not self._partition.uncommitted:
