@@ -13,7 +13,7 @@ import pytest
 import structlog
 from hypothesis import settings
 
-from engine.core.client import state
+from engine.core.activity import activity
 from tests.services.kafka import KafkaBroker
 from tests.services.redis import RedisServer
 
@@ -29,7 +29,7 @@ KAFKA_TESTS = Path(__file__).with_name("kafka")
 @pytest.fixture(autouse=True)
 def _what_all_clients_share_stays_blank() -> Iterator[None]:
     yield
-    assert (state.BLANK_DICT, state.BLANK_LIST) == ({}, [])
+    assert (activity.BLANK_DICT, activity.BLANK_LIST) == ({}, [])
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from engine.core.activity.activity import Activity
+from engine.core.activity.activity import BLANK_DICT, Activity
 from engine.core.activity.layout import SourceLayout
 from engine.core.activity.packing import pack_activity, unpack_activity
 from engine.core.activity.totals import START
@@ -28,7 +28,7 @@ class Activities:
         self.read: dict[str, Activity] = {}  # those that were asked for
         self._client_id = client_id
         self._sources = sources
-        self._stored: dict[str, bytes] = {}  # under these layouts, as of `_stored_at`
+        self._stored: dict[str, bytes] = BLANK_DICT  # under these layouts, as of `_stored_at`
         self._stored_at = self._since = self.moment = moment
 
     def stored(self, stored: dict[str, bytes], since: tuple[int, int]) -> None:

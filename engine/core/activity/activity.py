@@ -20,6 +20,10 @@ SEVERAL: Final = 1 << 28  # in a cell that says when its slot's value was set: i
 UNSET: Final = (
     1 << 40
 )  # the slot from which on a daily_mean is complete that carries what is not known, until it is set
+# What most clients have blank: one object for all of them, replaced and never changed. Whoever adds to what may be it
+# begins with `acted = client.acted = client.acted or {}`
+BLANK_DICT: Final[dict[Any, Any]] = {}
+BLANK_LIST: Final[list[Any]] = []
 _ADDED: Final = ("count", "sum", "top")  # of these, what the slots of a window hold is added up
 
 
@@ -37,7 +41,7 @@ class Activity:
         self.unsure_ms = 0  # that event was cancelled: the one before it, up to this time, is not known
         self.before_ms: int | None = None  # the event before the present one; has a meaning while that is decided
         self.touched = False  # whether the present slot has a row
-        self.known: dict[str, int] = {}  # a column's key -> the first slot it is complete from; without entry: all
+        self.known: dict[str, int] = BLANK_DICT  # column -> the first slot it is complete from; without one: all
         self.slide: int | None = None  # what `next_slide` found of the past slots, until it changes
         self.packed: bytes | None = None  # all of it packed, until it changes
         self.packed_past: bytes | None = None  # `days` and `columns` packed, until they change
@@ -55,10 +59,10 @@ class Activity:
         self.days = []
         self.columns = [[] for _ in layout.columns]
         self.today = list(layout.blank_today)
-        self.sets = [{} for _ in layout.sets]
-        self.lasts = [None for _ in layout.lasts]
-        self.closed = [None for _ in layout.closings]
-        self.totals = [blank_total(aggregate) for _, aggregate in layout.totals]
+        self.sets = blanks(BLANK_DICT, len(layout.sets))
+        self.lasts = blanks(None, len(layout.lasts))
+        self.closed = blanks(None, len(layout.closings))
+        self.totals = [blank_total(aggregate) for _, aggregate in layout.totals] if layout.totals else BLANK_LIST
         self.hours = Activity(layout.hours) if layout.hours else None
         self.past = list(layout.blank_past)
 
@@ -77,6 +81,11 @@ class Activity:
         if self.last_ms == time_ms:
             self.last_ms, self.unsure_ms = None, time_ms
         self.packed = None
+
+    def known_from(self, key: str, slot: int) -> None:
+        """A column is complete from this slot on, or from a later one that was noted before."""
+        known = self.known = self.known or {}
+        known[key] = max(slot, known.get(key, 0))
 
     # -- time moves on -------------------------------------------------------------------------------------------------
 
@@ -312,6 +321,10 @@ class Activity:
         return last[0] if last is not None and last[0] > first else None
 
 
+def blanks(blank: Any, number: int) -> list[Any]:
+    return [blank] * number if number else BLANK_LIST
+
+
 def _slide(aggregate: str, window: Window, row: int, now: int) -> int:
     """When the row that is the first of a window changes its value without an event."""
     if window.unit == "previous_month":
@@ -331,7 +344,7 @@ def see(activity: Activity, index: int, value: Any, slot: int, now: int, layout:
     if slot < now:
         _see_late(activity, index, value, slot, now, layout)
         return
-    seen = activity.sets[index]
+    seen = activity.sets[index] = activity.sets[index] or {}
     if seen.get(value) == slot:
         return
     seen.pop(value, None)  # kept in order of the slot last seen
@@ -371,7 +384,7 @@ def set_last(activity: Activity, index: int, value: Any, slot: int, at: int, now
 
 def _see_late(activity: Activity, index: int, value: Any, slot: int, now: int, layout: SourceLayout) -> None:
     """Note a value of an earlier slot. `recompute` has to follow."""
-    seen = activity.sets[index]
+    seen = activity.sets[index] = activity.sets[index] or {}
     if slot > now - layout.keep and seen.get(value, slot - 1) < slot:
         seen[value] = slot
         activity.sets[index] = dict(sorted(seen.items(), key=lambda item: item[1])[-MAX_DISTINCT:])

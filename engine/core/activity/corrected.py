@@ -203,7 +203,7 @@ def note(activity: Activity, doubts: Sequence[Doubt], then: Moment, now: int, la
         first = then.slot + 1
         if doubt.aggregate == "daily_mean":
             first = _next_set(activity, dict(layout.means)[doubt.place], then.slot, now)
-        activity.known[doubt.key] = max(first, activity.known.get(doubt.key, 0))
+        activity.known_from(doubt.key, first)
         activity.packed = None
 
 

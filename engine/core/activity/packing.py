@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
-from engine.core.activity.activity import SEVERAL, Activity
+from engine.core.activity.activity import BLANK_DICT, BLANK_LIST, SEVERAL, Activity, blanks
 from engine.core.activity.layout import MAX_SUM, SET_AT, SourceLayout
 from engine.core.activity.totals import ALL, SINCE_ADDED, VALUE, blank_total
 
@@ -107,14 +107,14 @@ def _unpacked(
     # made without its lists where they are read: the blank ones would be thrown away
     activity = Activity(None if same else layout)
     activity.last_ms, activity.days, activity.touched = fields[LAST], days, touched
-    activity.known = fields.get(KNOWN, {})
+    activity.known = fields.get(KNOWN, BLANK_DICT)
     if UNSURE in fields:
         activity.unsure_ms = fields[UNSURE]
     if same:
         activity.columns = columns
         activity.today = today or list(layout.blank_today)
-        activity.sets = sets or [{} for _ in layout.sets]
-        activity.lasts = lasts or [None for _ in layout.lasts]
+        activity.sets = [seen or BLANK_DICT for seen in sets] if sets else blanks(BLANK_DICT, len(layout.sets))
+        activity.lasts = lasts or blanks(None, len(layout.lasts))
         activity.packed_past = past
     else:
         keys = _keys(stored_keys)
@@ -125,7 +125,7 @@ def _unpacked(
     if layout.totals or layout.closings or TOTALS in fields or CLOSED in fields:
         same &= _unpack_totals(layout, activity, fields)
     else:
-        activity.totals, activity.closed = [], []
+        activity.totals, activity.closed = BLANK_LIST, BLANK_LIST
     if layout.hours and activity.hours is None:
         activity.hours = Activity(layout.hours)
     if layout.hours and HOURS in fields:
@@ -168,7 +168,7 @@ def _refit(layout: SourceLayout, activity: Activity, keys: list[list[str]], valu
         else:
             activity.columns[index] = [blank] * rows
     known_sets = dict(zip(sets_keys, sets, strict=True))
-    activity.sets = [known_sets.get(key, {}) for key in layout.sets]
+    activity.sets = [known_sets.get(key) or BLANK_DICT for key in layout.sets]
     known_lasts = dict(zip(lasts_keys, lasts, strict=True))
     activity.lasts = [known_lasts.get(key) for key in layout.lasts]
 
@@ -187,9 +187,9 @@ def _note_known(
     columns = [key for key, aggregate in layout.columns if aggregate != "set_at"]
     for key in (*columns, *layout.sets, *layout.lasts):
         if key not in stored:
-            activity.known[key] = now + 1
+            activity.known = activity.known | {key: now + 1}
         elif kept < layout.keep and key not in layout.lasts and now - kept + 1 > since:
-            activity.known[key] = max(activity.known.get(key, 0), now - kept + 1)
+            activity.known_from(key, now - kept + 1)
 
 
 def _unpack_totals(layout: SourceLayout, activity: Activity, fields: dict[str, Any]) -> bool:

@@ -40,7 +40,7 @@ def crop(activity: Activity, layout: SourceLayout, now: int) -> None:
     """Forget the oldest slots of columns that have too many entries."""
     for index, (key, aggregate) in enumerate(layout.columns):
         if aggregate == "top" and (full := _full_until(activity, index, now, now - layout.keep)) is not None:
-            activity.known[key] = max(full + 1, activity.known.get(key, 0))
+            activity.known_from(key, full + 1)
             for row, slot in enumerate(activity.days):
                 if slot <= full and activity.columns[index][row] is not None:
                     activity.columns[index][row] = FULL

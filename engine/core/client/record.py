@@ -47,6 +47,7 @@ UNKNOWN: Final = "unknown:"
 LED: Final = "journey:"  # and then the journey's id, a colon and the step
 
 
+_TEXTS: Final = (*PUBLIC_FIELDS[:-1], *PORTRAIT_FIELDS)  # but for the one that each event changes
 _json: Final = msgspec.json.Encoder(order="sorted").encode
 _of: Final = attrgetter(
     *("tier", "tier_since_ms", "type", "segment", "value_score", "advisor_id", "assets_fen"),
@@ -137,24 +138,35 @@ def public_fields(client: ClientState, places: str | None = None) -> dict[str, s
     """All PUBLIC_FIELDS; of those whom rules have portrayed PORTRAIT_FIELDS; with `places`, as work_places has them,
     WORK_FIELDS. Times are RFC 3339 in UTC to the second, money is an exact decimal in CNY.
     """
-    values = _of(client)
-    if client.public is None or client.public[0] != values:  # most events change the last field alone
-        tier, tier_since_ms, client_type, segment, score, advisor_id, assets_fen, *portrayed = values
-        client.public = values, {
-            "tier": tier or "",
-            "tier_since": "" if tier_since_ms is None else rfc3339_seconds(tier_since_ms // 1000),
-            "client_type": client_type or "", "segment": segment or "",
-            "value_score": "" if score is None else f"{score:.6g}", "advisor": advisor_id or "",
-            "assets_cny": "" if assets_fen is None else cny(assets_fen),
-        }  # fmt: skip
-        stage, stage_since_ms, portrait = portrayed
-        if portrait is not None:
-            client.public[1].update(
-                stage=stage or "",
-                stage_since=rfc3339_seconds(stage_since_ms // 1000) if stage_since_ms is not None else "",
-                portrait=_json(portrait).decode(),
-            )
-    found = {**client.public[1], "updated_at": rfc3339_seconds(client.now_ms // 1000)}
+    values, known = _of(client), client.public
+    if known is None or known[: len(values)] != values:  # most events change the last field alone
+        known = client.public = values + _texts(*values)
+    found = dict(zip(_TEXTS, known[len(values) :], strict=False))
+    found["updated_at"] = rfc3339_seconds(client.now_ms // 1000)
     if places is not None:
         found |= zip(WORK_FIELDS, (_json(open_work(client)).decode() if places else "", places), strict=True)
     return found
+
+
+def _texts(
+    tier: str | None,
+    tier_since_ms: int | None,
+    client_type: str | None,
+    segment: str | None,
+    score: float | None,
+    advisor_id: str | None,
+    assets_fen: int | None,
+    stage: str | None,
+    stage_since_ms: int | None,
+    portrait: dict[str, Any] | None,
+) -> tuple[str, ...]:
+    """Those of _TEXTS; of clients whom no rule has portrayed without PORTRAIT_FIELDS."""
+    known = (
+        tier or "", _since(tier_since_ms), client_type or "", segment or "", "" if score is None else f"{score:.6g}",
+        advisor_id or "", "" if assets_fen is None else cny(assets_fen),
+    )  # fmt: skip
+    return known if portrait is None else (*known, stage or "", _since(stage_since_ms), _json(portrait).decode())
+
+
+def _since(time_ms: int | None) -> str:
+    return "" if time_ms is None else rfc3339_seconds(time_ms // 1000)

@@ -159,20 +159,24 @@ def sections_source() -> str:
     lines += ["    sections: dict[str, Any] = {}", "    kept = client.packed"]
     for section in SECTIONS:
         name, indent = section.name, "    "
+        said = {
+            attribute: f"client.{attribute}" + (" is not None" if blank is None else f" != {blank}" if blank else "")
+            for attribute, _, blank in section.fields
+        }
         if section.kept_packed:
             own = ", ".join(f"client.{attribute}" for attribute, _, _ in section.fields)
-            lines += [f"    values = (client.client_id, {own})", f"    found = kept.get({name!r})"]
-            lines += ["    if found is None or found[0] != values:"]
-            indent += "    "
+            lines += [f"    if {' or '.join(said.values())}:"]
+            lines += [f"        values = (client.client_id, {own})", f"        found = kept.get({name!r})"]
+            lines += ["        if found is None or found[0] != values:"]
+            indent += "        "
         lines += [f"{indent}body = {{}}"]
-        for attribute, stored_as, blank in section.fields:
+        for attribute, stored_as, _ in section.fields:
             value = f"client.{attribute}"
             written = f"by_time({value})" if stored_as == SAID else value
-            test = " is not None" if blank is None else f" != {blank}" if blank else ""
-            lines += [f"{indent}if {value}{test}: body[{stored_as!r}] = {written}"]
+            lines += [f"{indent}if {said[attribute]}: body[{stored_as!r}] = {written}"]
         if section.kept_packed:
-            lines += [f"{indent}found = values, pack([{section.version}, body]) if body else b''"]
-            lines += [f"{indent}kept[{name!r}] = found", f"    if found[1]: sections[{name!r}] = found[1]"]
+            lines += [f"{indent}found = kept[{name!r}] = values, pack([{section.version}, body])"]
+            lines += [f"        sections[{name!r}] = found[1]"]
         else:
             lines += [f"    if body: sections[{name!r}] = {section.version}, body"]
     return "\n".join([*lines, "    return sections", ""])

@@ -14,6 +14,7 @@ from typing import Any, Final
 from zlib import crc32
 
 from engine.core.activity.activities import Activities
+from engine.core.activity.activity import BLANK_DICT, BLANK_LIST
 from engine.core.activity.layout import SourceLayout
 from engine.core.client import accounts, contacts, items, positions
 from engine.core.firm_time import DAY_MS, HOUR_MS, NEVER_MS, day_of
@@ -29,9 +30,6 @@ DUPLICATE_DAYS: Final = 7  # for so long the same event is known again, as one o
 MAX_EVENT_IDS: Final = 4_096
 EVENT_ID_BYTES: Final = 6
 EVENT_IDS_CHECKED: Final = 256 * EVENT_ID_BYTES
-# Of most clients blank, and replaced, never changed: one object for all of them
-BLANK_DICT: Final[dict[Any, Any]] = {}
-BLANK_LIST: Final[list[Any]] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,26 +108,26 @@ class ClientState:
         self.stage_since_ms: int | None = None
         self.portrait: dict[str, Any] | None = None  # trait -> what other systems read; None: nobody portrayed it
         # what rules did, and what they wait for
-        self.acted: dict[str, int] = {}  # rule id -> when it last acted, for its cooldown
-        self.silenced: dict[str, int] = {}  # rule id -> the last event after which its silence was already seen
+        self.acted: dict[str, int] = BLANK_DICT  # rule id -> when it last acted, for its cooldown
+        self.silenced: dict[str, int] = BLANK_DICT  # rule id -> the last event after which its silence was already seen
         self.held: dict[str, list[int]] = BLANK_DICT  # rule id -> since when its condition holds, last acted or 0
-        self.waits: dict[str, int] = {}  # rule id -> when the first step of its sequence came; see occasions
-        self.first_steps: dict[str, dict[str, Any]] = {}  # rule id -> fields of that step, read when it ends
+        self.waits: dict[str, int] = BLANK_DICT  # rule id -> when the first step of its sequence came; see occasions
+        self.first_steps: dict[str, dict[str, Any]] = BLANK_DICT  # rule id -> fields of that step, read when it ends
         self.contacts: contacts.Contacts = BLANK_DICT  # what caps count; see contacts.py
         self.texts: dict[int, int] = BLANK_DICT  # what was sent -> when; see core/policy/match.py
         self.failures: dict[str, list[int]] = BLANK_DICT  # channel -> the last in a row
-        self.waiting: list[list[Any]] = []  # what was held, to be decided again; see core/policy/holding.py
-        self.recent: list[list[Any]] = []  # the last outcomes, newest last; see core/policy/outcomes.py
+        self.waiting: list[list[Any]] = BLANK_LIST  # what was held, to be decided again; see core/policy/holding.py
+        self.recent: list[list[Any]] = BLANK_LIST  # the last outcomes, newest last; see core/policy/outcomes.py
         # what was bought until a day: [day, symbol, fen, millionths or None, product or None], the nearest first
         self.holdings: list[list[Any]] = BLANK_LIST
-        self.items: list[list[Any]] = []  # what waits for an answer; see items.py
+        self.items: list[list[Any]] = BLANK_LIST  # what waits for an answer; see items.py
         self.journeys: list[list[Any]] = BLANK_LIST  # that the client is in, or was in; see items.py, too
         self.accounts: accounts.Accounts = BLANK_DICT  # by account; see accounts.py
         self.accounts_dropped = self.positions_dropped = 0  # since the first event: more than are kept
         self.positions: positions.Positions = BLANK_DICT  # by symbol; see positions.py
         self.overrides: dict[str, list[Any]] = BLANK_DICT  # what staff decided, the latest of each; see overrides.py
         self.event_ids: dict[int, bytes] = {}  # day -> digests of the events that came on it
-        self.corrected: dict[int, int] = {}  # digest of an event -> what it is by now, 0: cancelled; see corrections.py
+        self.corrected: dict[int, int] = BLANK_DICT  # digest of an event -> what it is by now, 0: cancelled
         self.asked: list[Any] | None = None  # [pool, request, the advisor then]; replaced, never changed
         self.assigned: list[Any] | None = None  # the same of what was answered; see core/decide/assigning.py
         self.rooms: list[list[Any]] = BLANK_LIST  # asked of advisors for what is open with them; see items.py
@@ -141,13 +139,13 @@ class ClientState:
         self.forgets_ms = 0  # nothing of `acted` is to be forgotten before: a rule acts at the client's present
         self.portfolio: tuple[positions.Positions, positions.Portfolio] | None = None  # and what follows from them
         self.calendar_ms = 0  # the next calendar time after `now_ms`, when later than it
-        self.calendar_rules: list[int] = []  # those that it regards
+        self.calendar_rules: list[int] = BLANK_LIST  # those that it regards
         self.portrayed: tuple[Any, ...] | None = None  # the values that gave the portrait
         self.packed: dict[str, tuple[tuple[Any, ...], bytes]] = {}  # section -> its values, and them packed
         self.listed: tuple[str, ...] | None = None  # what it was listed by when it was last written; None: it was not
         self.tallied: tuple[str, ...] = ()  # what its partition counts it as
-        self.public: tuple[tuple[Any, ...], dict[str, str]] | None = None  # values, and the public fields they give
-        self.unknown: dict[str, Any] = {}  # sections of a newer release, as they were read: stored again as they are
+        self.public: tuple[Any, ...] | None = None  # values, and then the public texts that they give
+        self.unknown: dict[str, Any] = BLANK_DICT  # sections of a newer release, as they were read
 
     def advance(self, layout: Layout, moment_ms: int) -> None:
         """Move the client's time to `moment_ms`; never back."""
@@ -195,9 +193,10 @@ class ClientState:
 
     def list_outcome(self, outcome: list[Any]) -> None:
         """Among the last ones; the oldest goes, but none that counts what is still to be published."""
-        self.recent.append(outcome)
-        if len(self.recent) > MAX_HISTORY:
-            del self.recent[next(index for index, one in enumerate(self.recent) if len(one) == OUTCOME_FIELDS)]
+        recent = self.recent = self.recent or []
+        recent.append(outcome)
+        if len(recent) > MAX_HISTORY:
+            del recent[next(index for index, one in enumerate(recent) if len(one) == OUTCOME_FIELDS)]
 
     def seen(self, topic: str, event_id: str, time_ms: int, may_be: bool) -> bool:
         """Whether this event has come within DUPLICATE_DAYS; it is known from now on. Of another time it is another

@@ -103,7 +103,8 @@ def _silences(plan: Plan, client: ClientState) -> list[Match]:
     for silent in fallen:
         last_ms = client.activities[silent.source].last_ms
         assert last_ms is not None  # else it is not silent since any time
-        client.silenced[silent.rule_id] = last_ms
+        silenced = client.silenced = client.silenced or {}
+        silenced[silent.rule_id] = last_ms
     return matches
 
 
@@ -148,12 +149,14 @@ def sequence_matches(plan: Plan, client: ClientState, topic: str, event: Event) 
     matches = _holding(plan, after(topic), candidates, client, event)
     for index in steps.first(client, event, None):
         rule_id = steps.first_rules[index]
+        began = client.waits = client.waits or {}
         if not waits[rule_id].absent:
-            client.waits[rule_id] = max(event.time, abs(client.waits.get(rule_id, 0)))
-        elif rule_id not in client.waits:
-            client.waits[rule_id] = event.time
+            began[rule_id] = max(event.time, abs(began.get(rule_id, 0)))
+        elif rule_id not in began:
+            began[rule_id] = event.time
             if waits[rule_id].kept:
-                client.first_steps[rule_id] = values_of(event, waits[rule_id].kept)
+                first_steps = client.first_steps = client.first_steps or {}
+                first_steps[rule_id] = values_of(event, waits[rule_id].kept)
     return matches
 
 

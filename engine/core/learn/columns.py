@@ -51,7 +51,7 @@ def complete_after(layout: Layout, client: ClientState, moment_ms: int) -> None:
 
 def _known_from(layout: SourceLayout, activity: Activity, slot: int) -> None:
     keys = (*(key for key, _ in layout.columns), *layout.sets, *layout.lasts)
-    activity.known |= dict.fromkeys(keys, slot)
+    activity.known = activity.known | dict.fromkeys(keys, slot)
 
 
 def put_known(client: ClientState, found: ClientState, names: Collection[str]) -> None:
@@ -89,7 +89,7 @@ def _put(layout: SourceLayout, activity: Activity, found_layout: SourceLayout, f
     for key in (*(key for key, _ in found_layout.columns), *found_layout.sets, *found_layout.lasts):
         activity.known.pop(key, None)
         if key in found.known:  # more than is kept
-            activity.known[key] = found.known[key]
+            activity.known_from(key, found.known[key])
     if layout.hours and activity.hours and found_layout.hours and found.hours:
         _put(layout.hours, activity.hours, found_layout.hours, found.hours)
     activity.packed = activity.packed_past = None

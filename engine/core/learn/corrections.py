@@ -82,9 +82,10 @@ def content(event: Any) -> int:
 
 
 def _remember(client: ClientState, number: int, now: int) -> None:
-    client.corrected[number] = now
-    if len(client.corrected) > MAX_CORRECTED:
-        del client.corrected[next(iter(client.corrected))]
+    corrected = client.corrected = client.corrected or {}
+    corrected[number] = now
+    if len(corrected) > MAX_CORRECTED:
+        del corrected[next(iter(corrected))]
 
 
 # -- an event goes, another comes --------------------------------------------------------------------------------------

@@ -66,11 +66,12 @@ def hold(
     pause = [plan.paused[compiled.rule.id].since_ms] if why == PAUSED else []
     if kept is not None:
         more = [*(pause or [0]), *kept[FOLLOWS:]] if match.follows else pause
-        client.waiting.append([*kept[:RELEASE_MS], release_ms, kept[EXPIRES_MS], why, *kept[ABOUT:PAUSE_MS], *more])
+        waits = [*kept[:RELEASE_MS], release_ms, kept[EXPIRES_MS], why, *kept[ABOUT:PAUSE_MS], *more]
+        client.waiting = [*client.waiting, waits]
         return
     entry = [compiled.rule.id, str(compiled.trigger), client.now_ms, release_ms, expires_ms(client, match), why]
     about_it = [stored(match), [cause.type, cause.event_id, cause.time], named, compiled.rule.version]
-    client.waiting.append([*entry, *about_it, *pause])
+    client.waiting = [*client.waiting, [*entry, *about_it, *pause]]
 
 
 def spread_ms(plan: Plan, client: ClientState) -> int:

@@ -34,7 +34,8 @@ def record(plan: Plan, client: ClientState, match: Match, verdict: Verdict) -> l
     """Remember the verdict; what is to be said of others beside it, or None if it is not published."""
     rule, reason = match.compiled.rule, verdict.reason
     if isinstance(verdict, Send) or reason is Outcome.HOLDOUT:  # which is as often as it would be sent
-        client.acted[rule.id] = client.now_ms
+        acted = client.acted = client.acted or {}
+        acted[rule.id] = client.now_ms
         if isinstance(verdict, Send) and rule.audience == "client" and plan.layout.contacts_ms:
             kept = contacts.remembered(client.contacts, client.now_ms - plan.layout.contacts_ms)
             client.contacts = contacts.noted(kept, rule.contact(verdict.channel), client.now_ms)
