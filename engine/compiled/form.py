@@ -29,6 +29,7 @@ MODULES: Final = (
     "engine.core.activity.packing",
     "engine.core.activity.tallies",
     "engine.core.activity.totals",
+    "engine.core.activity.values",
     "engine.core.client.contacts",
     "engine.core.client.items",
     "engine.core.client.record",

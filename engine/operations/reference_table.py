@@ -21,7 +21,7 @@ from engine.core.language.expressions import BOOL, Expression, Type, parse, to_p
 from engine.core.language.types import DURATION, MONEY, TIME
 from engine.core.plan.codegen import Code
 from engine.core.plan.compile import Plan
-from engine.core.plan.waking import Read
+from engine.core.plan.sensitivity import Read
 from engine.operations import snapshot as snapshots
 from engine.runtime.errors import Refused
 

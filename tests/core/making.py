@@ -16,6 +16,7 @@ from engine.core.contract.profiles import Consents, Profile
 from engine.core.decide.path import Due, Input, Sweep, decide
 from engine.core.firm_time import DAY_MS, day_start_ms
 from engine.core.plan.compile import Plan, compile_rule_set
+from engine.core.plan.features import Windows
 from engine.core.reading.decode import Rejected, Taken
 from engine.core.rules.ruleset import RuleSet
 from engine.rulefile.read.load import load, read_directory
@@ -210,3 +211,11 @@ def fields_of(event: Event) -> dict[str, Any]:
     """By name; an event that was read quickly is no pydantic model."""
     names = type(event).model_fields
     return {name: getattr(event, name) for name in names}
+
+
+def all_windows(plan: Plan) -> Windows:
+    """Those of every feature."""
+    return tuple(
+        (source, tuple(range(len(kept.windows))), tuple(range(len(kept.hours.windows))) if kept.hours else ())
+        for source, kept in plan.layout.sources.items()
+    )

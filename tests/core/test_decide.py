@@ -10,6 +10,7 @@ from engine.core.decide.path import Due, decide
 from engine.core.firm_time import DAY_MS, NEVER_MS
 from tests.core.making import HOUR_MS, Desk, at, balance, event_of, login, plan_of, profile, rule, trade
 
+DAILY = {"kind": "task", "audience": "team", "cooldown": "1m"}
 SILENT = {"silence": "{of: logins, for: 30d}", "cooldown": "1d", "kind": "task", "audience": "team"}
 
 
@@ -257,6 +258,14 @@ def test_silence_fires_once_at_its_due_time_and_again_after_the_next_login():
     assert desk.tick(at(300)) == []
     assert ids(desk.take(login(at(100)))) == []
     assert ids(desk.tick(at(200))) == ["quiet"]
+
+
+def test_a_silence_of_years_is_one():
+    desk = Desk(plan_of(rule("silent", **SILENT), rule("daily", at='{every: day, time: "09:00"}', **DAILY)))
+    desk.take(login(at(0)))
+    actions = [action["rule_id"] for day in range(1, 1_000, 7) for action in desk.tick(at(day))]
+    assert actions.count("silent") == 1
+    assert actions.count("daily") > 900
 
 
 def test_silence_is_counted_from_the_last_login_and_only_from_a_login():

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import pytest
 
-from engine.core.activity.activity import MAX_DISTINCT, MAX_SUM
+from engine.core.activity.layout import MAX_DISTINCT, MAX_SUM
 from engine.core.client.sections import pack, unpack
 from engine.core.contract.events import MAX_AMOUNT_FEN
 from engine.core.firm_time import NEVER_MS, day_of, day_start_ms
 from engine.core.plan.features import column_key, next_slide_ms
 from engine.core.rules.occasion import TIER_CHANGE
-from tests.core.making import Desk, at, balance, login, plan_of, profile, rule, trade
+from tests.core.making import Desk, all_windows, at, balance, login, plan_of, profile, rule, trade
 
 
 def desk(features: str) -> Desk:
@@ -227,7 +227,7 @@ def test_the_next_slide_is_the_first_moment_at_which_a_value_can_change():
     )
 
     def slide() -> int:
-        return next_slide_ms(d.plan.layout, d.client)
+        return next_slide_ms(d.plan.layout, d.client, all_windows(d.plan))
 
     d.take(profile(at(0)))
     assert slide() == NEVER_MS

@@ -359,6 +359,50 @@ def test_windows_wake_only_for_conditions_that_read_them_and_can_hold():
     assert desk.client.due_ms > NEVER
 
 
+def test_a_mean_that_stays_wakes_nobody():
+    features = "  mean_cny_3d: {source: balances, aggregate: daily_mean, field: assets_cny, window: 3d}\n"
+    desk = desk_with(rule("rich", becomes="mean_cny_3d >= 1_000", **TEAM), features=features)
+    desk.take(balance(at(0), 500))
+    assert desk.client.due_ms == at(1, hour=0)
+    desk.tick(at(1))
+    assert desk.client.due_ms > NEVER
+    desk.take(balance(at(5), 2_000))
+    woken = []
+    while desk.client.due_ms < NEVER:
+        woken.append(round((desk.client.due_ms - at(0, hour=0)) / DAY_MS))
+        desk.tick(desk.client.due_ms)
+    assert woken == [6, 7, 8]  # on the last of them its three days have the same balance
+
+
+def test_each_condition_is_woken_by_its_own_windows():
+    features = LOGINS + "  trades_3d: {source: trades, aggregate: count, window: 3d}\n"
+    desk = desk_with(
+        rule("rest", becomes='client.type == "qfii" and trades_3d == 0', **TEAM),
+        rule("away", becomes="logins_7d == 0", **TEAM),
+        features=features,
+    )
+    desk.take(login(at(0)), trade(at(0)))
+    assert desk.client.due_ms == at(7, hour=0)
+    desk.take(profile(at(0), type="qfii"))
+    assert desk.client.due_ms == at(3, hour=0)
+    assert fired(desk.tick(at(3))) == [("rest", "2026-02-18T16:00:00.000Z")]
+    assert desk.client.due_ms == at(7, hour=0)
+
+
+def test_what_was_done_wakes_only_where_it_makes_a_condition_another():
+    features = "  done_2d: {source: actions, aggregate: count, window: 2d}\n"
+    desk = desk_with(
+        rule("each", on="logins", when="client.days_known >= 0", **TEAM),
+        rule("often", becomes="done_2d >= 3", **TEAM),
+        features=features,
+    )
+    desk.take(login(at(0)), login(at(0, hour=14)))
+    assert desk.client.due_ms == at(2, hour=0)  # two of them
+    assert fired(desk.take(login(at(0, hour=15)))) == [("each", "2026-02-16T07:00:00.000Z")]
+    assert desk.client.due_ms == at(0, hour=16)
+    assert fired(desk.tick(at(1))) == [("often", "2026-02-16T08:00:00.000Z")]
+
+
 def test_calendar_times_wake_only_clients_whom_the_rule_can_concern():
     desk = desk_with(
         rule("fund", at='{every: day, time: "09:00"}', when="is_fund and client.days_known >= 3", **TEAM),

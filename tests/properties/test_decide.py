@@ -271,7 +271,7 @@ def test_an_activity_that_is_read_later_is_what_it_would_be_had_it_been_read_at_
 # Have a meaning while an event is decided, or are found again when missing.
 PASSING = (
     *("before_ms", "calendar_ms", "calendar_rules", "listed", "packed", "packed_past", "portfolio", "portrayed"),
-    *("forgets_ms", "public", "slide"),
+    *("forgets_ms", "public", "slides"),
 )
 
 

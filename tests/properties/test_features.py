@@ -18,7 +18,7 @@ from engine.core.client.state import ClientState
 from engine.core.firm_time import DAY_MS, HOUR_MS, NEVER_MS, day_of, day_start_ms
 from engine.core.plan.features import next_slide_ms
 from engine.core.rules.occasion import TIER_CHANGE
-from tests.core.making import Desk, at, event_of, plan_of, rule, topic_of
+from tests.core.making import Desk, all_windows, at, event_of, plan_of, rule, topic_of
 from tests.properties.histories import histories, quick
 
 # name, source, aggregate, field in the file, value of an event, filter in the file, filter
@@ -244,15 +244,15 @@ def test_no_window_slides_before_it_is_said_to(history, part, store):
         insort(log, (event_of(item).time, topic_of(item), event_of(item)), key=lambda entry: entry[0])
     client = desk.client
     steps = 0
-    while (slide_ms := next_slide_ms(plan.layout, client)) < NEVER_MS:
+    while (slide_ms := next_slide_ms(plan.layout, client, all_windows(plan))) < NEVER_MS:
         assert slide_ms > client.now_ms
         before = read(plan, client)
         client.advance(plan.layout, slide_ms - 1)
         assert read(plan, client) == before
-        assert next_slide_ms(plan.layout, client) == slide_ms
+        assert next_slide_ms(plan.layout, client, all_windows(plan)) == slide_ms
         if store:
             client = unpack(plan.layout, pack(plan.layout, client))
-            assert next_slide_ms(plan.layout, client) == slide_ms
+            assert next_slide_ms(plan.layout, client, all_windows(plan)) == slide_ms
         client.advance(plan.layout, slide_ms)
         if steps < 10 or steps % 30 == 0:
             assert_as_modelled(plan, pairs, client, log, slide_ms)

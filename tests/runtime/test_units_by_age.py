@@ -14,7 +14,7 @@ from engine.core.decide.path import Due
 from engine.runtime.clients import Clients
 from engine.runtime.kafka.intake import LEAST_BATCH_RECORDS, KafkaIntake
 from engine.runtime.protocol.intake import Batch
-from engine.runtime.protocol.state_cache import LEAST_BYTES
+from engine.runtime.protocol.state_cache import LIGHT_BYTES
 from engine.runtime.protocol.unit import UnitLimits
 from engine.runtime.protocol.writes import decode_writes
 from engine.runtime.settings import load
@@ -121,12 +121,12 @@ def test_a_unit_changes_no_more_clients_than_memory_is_for():
         while batch := next_batch(topics, dict(worker.offsets), 20):
             await worker.take(batch)
             most = max(most, worker.cached - worker.room)
-        assert most <= 20 + 500_000 / LEAST_BYTES / 4
+        assert most <= 20 + 500_000 / LIGHT_BYTES / 4
         await worker.commit("age")
 
     asyncio.run(life())
     changed = [len(list(decode_writes(unit.writes))) for unit in units(bench)]
-    assert max(changed) < 500_000 / LEAST_BYTES + 20
+    assert max(changed) < 500_000 / LIGHT_BYTES + 20
     assert len(changed) > 10
     assert len(bench.data.states()) == 1_000
 

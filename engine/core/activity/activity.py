@@ -32,7 +32,7 @@ class Activity:
 
     __slots__ = (
         "before_ms", "closed", "columns", "days", "hours", "known", "last_ms", "lasts", "packed", "packed_past", "past",
-        "sets", "slide", "today", "totals", "touched", "unsure_ms",
+        "sets", "slides", "today", "totals", "touched", "unsure_ms",
     )  # fmt: skip
 
     def __init__(self, layout: SourceLayout | None) -> None:
@@ -42,7 +42,7 @@ class Activity:
         self.before_ms: int | None = None  # the event before the present one; has a meaning while that is decided
         self.touched = False  # whether the present slot has a row
         self.known: dict[str, int] = BLANK_DICT  # column -> the first slot it is complete from; without one: all
-        self.slide: int | None = None  # what `next_slide` found of the past slots, until it changes
+        self.slides: list[int] | None = None  # by window, what `next_slide` found of the past slots; 0: not asked yet
         self.packed: bytes | None = None  # all of it packed, until it changes
         self.packed_past: bytes | None = None  # `days` and `columns` packed, until they change
         self.hours: Activity | None = None
@@ -203,7 +203,7 @@ class Activity:
 
     def recompute(self, layout: SourceLayout, day: int) -> None:
         """Every feature's value over the slots of its window before the present one."""
-        self.slide = None
+        self.slides = None
         days = self.days
         if not days and not any(self.closed) and not any(self.sets) and not any(self.lasts):
             self.past = list(layout.blank_past)
@@ -281,12 +281,14 @@ class Activity:
 
     # -- when a value changes by itself --------------------------------------------------------------------------------
 
-    def next_slide(self, layout: SourceLayout, now: int) -> int:
-        """The slot at whose beginning a watched value can change though no event comes; NEVER_MS when none can."""
-        if self.slide is None:
-            self.slide = self._slide_of_rows(layout, now)
-        slide = self.slide
-        for aggregate, window in layout.watched:
+    def next_slide(self, layout: SourceLayout, now: int, windows: tuple[int, ...]) -> int:
+        """The slot at whose beginning the value of one of these windows can change though no event comes; NEVER_MS when
+        none can.
+        """
+        slides = self.slides = self.slides or [0] * len(layout.windows)
+        slide = NEVER_MS
+        for place in windows:
+            aggregate, window = layout.windows[place]
             if aggregate == "distinct" or aggregate == "last":
                 if (seen := self._first_seen(aggregate, window.column, window.first(now))) is not None:
                     slide = min(slide, seen + window.slots if window.unit == "slot" else next_month(now))
@@ -296,22 +298,34 @@ class Activity:
                 month = self._first_seen(kept, index, month_start(now) - 1)
                 if month is not None or (entry is not None and entry[0] == month_start(now)):
                     slide = min(slide, next_month(now))
-            elif self.touched and (self.today[window.column] or aggregate not in _ADDED):
-                slide = min(slide, _slide(aggregate, window, now, now))
+            elif aggregate == "daily_mean" and window.unit == "slot" and self._stays(window, now):
+                continue
+            else:
+                if not slides[place]:
+                    slides[place] = self._slide_of_rows(aggregate, window, now)
+                slide = min(slide, slides[place])
+                if self.touched and (self.today[window.column] or aggregate not in _ADDED):
+                    slide = min(slide, _slide(aggregate, window, now, now))
         return slide
 
-    def _slide_of_rows(self, layout: SourceLayout, now: int) -> int:
-        slide = NEVER_MS
-        for aggregate, window in layout.watched:
-            if aggregate in ("distinct", "last", "closed"):
-                continue
-            start = bisect_right(self.days, window.first(now))
-            if aggregate in _ADDED:  # a row without what they add changes nothing when it leaves
-                values = self.columns[window.column]
-                start = next((row for row in range(start, len(values)) if values[row]), len(values))
-            if start < len(self.days):
-                slide = min(slide, _slide(aggregate, window, self.days[start], now))
-        return slide
+    def _slide_of_rows(self, aggregate: str, window: Window, now: int) -> int:
+        start = bisect_right(self.days, window.first(now))
+        if aggregate in _ADDED:  # a row without what they add changes nothing when it leaves
+            values = self.columns[window.column]
+            start = next((row for row in range(start, len(values)) if values[row]), len(values))
+        return _slide(aggregate, window, self.days[start], now) if start < len(self.days) else NEVER_MS
+
+    def _stays(self, window: Window, now: int) -> bool:
+        """Whether each day of a daily_mean has the same value, so that it is that however far it slides."""
+        start = bisect_right(self.days, window.first(now))
+        values = self.columns[window.column][max(start - 1, 0) :]
+        first = values[0] if values else None
+        return (
+            first is not None
+            and not self.known
+            and values.count(first) == len(values)
+            and (not self.touched or self.today[window.column] == first)
+        )
 
     def _first_seen(self, aggregate: str, index: int, first: int) -> int | None:
         """The earliest slot after `first` with a value that counts."""
@@ -332,81 +346,3 @@ def _slide(aggregate: str, window: Window, row: int, now: int) -> int:
     if aggregate == "daily_mean":
         return now + 1
     return row + window.slots if window.unit == "slot" else next_month(now)
-
-
-# -- distinct and last values ------------------------------------------------------------------------------------------
-
-
-def see(activity: Activity, index: int, value: Any, slot: int, now: int, layout: SourceLayout) -> None:
-    """Note a value for `distinct`, seen in a slot up to `now`. Beyond MAX_DISTINCT values the one seen longest ago is
-    forgotten.
-    """
-    if slot < now:
-        _see_late(activity, index, value, slot, now, layout)
-        return
-    seen = activity.sets[index] = activity.sets[index] or {}
-    if seen.get(value) == slot:
-        return
-    seen.pop(value, None)  # kept in order of the slot last seen
-    seen[value] = slot
-    if len(seen) > MAX_DISTINCT:
-        del seen[next(iter(seen))]
-    for past, (aggregate, window) in enumerate(layout.windows):
-        if aggregate == "distinct" and window.column == index:
-            activity.past[past] = activity.window_value(aggregate, index, window.first(now))
-
-
-def set_mean(row: list[Any], index: int, set_at: int, value: Any, at: int) -> None:
-    """Note a slot's closing value, set `at` milliseconds into it; a later one stays."""
-    before = row[set_at]
-    if before is None:
-        row[index], row[set_at] = value, at
-    elif before & ~SEVERAL <= at:
-        row[index], row[set_at] = value, at | SEVERAL
-    else:
-        row[set_at] = before | SEVERAL
-
-
-def set_last(activity: Activity, index: int, value: Any, slot: int, at: int, now: int, layout: SourceLayout) -> None:
-    """Note a value for `last`, set `at` milliseconds into a slot up to `now`; a later known value stays."""
-    kept, new = activity.lasts[index], [slot, at, value]
-    if slot < now:
-        for closing, entry in _closings(activity, "last", index, slot, now, layout):
-            if entry is None or entry[1][:2] <= new[:2]:
-                activity.closed[closing] = [month_start(now), new]
-    if kept is not None and kept[:2] > new[:2]:
-        return
-    activity.lasts[index] = new
-    for past, (aggregate, window) in enumerate(layout.windows):
-        if aggregate == "last" and window.column == index:
-            activity.past[past] = activity.window_value(aggregate, index, window.first(now))
-
-
-def _see_late(activity: Activity, index: int, value: Any, slot: int, now: int, layout: SourceLayout) -> None:
-    """Note a value of an earlier slot. `recompute` has to follow."""
-    seen = activity.sets[index] = activity.sets[index] or {}
-    if slot > now - layout.keep and seen.get(value, slot - 1) < slot:
-        seen[value] = slot
-        activity.sets[index] = dict(sorted(seen.items(), key=lambda item: item[1])[-MAX_DISTINCT:])
-    for closing, entry in _closings(activity, "distinct", index, slot, now, layout):
-        if entry is None:
-            activity.closed[closing] = [month_start(now), [value]]
-        elif value not in entry[1]:
-            entry[1].append(value)
-
-
-def _closings(
-    activity: Activity, aggregate: str, index: int, slot: int, now: int, layout: SourceLayout
-) -> list[tuple[int, list[Any] | None]]:
-    """The closings that an event of the previous month belongs to, each with what is kept of that month."""
-    if not layout.closings:
-        return []
-    start = month_start(now)
-    if not month_start(start - 1) <= slot < start:
-        return []
-    found = []
-    for closing, (_, kept, column) in enumerate(layout.closings):
-        if kept == aggregate and column == index:
-            entry = activity.closed[closing]
-            found.append((closing, entry if entry is not None and entry[0] == start else None))
-    return found

@@ -51,7 +51,6 @@ class SourceLayout:
     closings: tuple[tuple[str, str, int], ...] = ()  # (key, distinct or last, its index): kept when a month ends
     totals: tuple[tuple[str, str], ...] = ()  # (key, aggregate): one value, since an event
     hours: SourceLayout | None = None  # the same by hour
-    watched: tuple[tuple[str, Window], ...] = ()  # those of `windows` that are waited for while no event comes
     former: Mapping[str, str] = field(default_factory=dict)  # keys that older releases gave to columns -> the key
     factors: Mapping[str, int] = field(default_factory=dict)  # by which values under a former key are multiplied
     mark: int = field(init=False)  # stored with what is stored: of the same layout, if it is the same

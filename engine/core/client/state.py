@@ -172,8 +172,8 @@ class ClientState:
         if self.acted and (self.forgets_ms <= moment_ms or len(self.acted) > MAX_REMEMBERED):
             self.acted = _remembered(self.acted, moment_ms)
             self.forgets_ms = min(self.acted.values(), default=moment_ms) + REMEMBERED_MS
-        if self.silenced:
-            self.silenced = _remembered(self.silenced, moment_ms)
+        if len(self.silenced) > MAX_REMEMBERED:  # a silence is noted for as long as it lasts
+            self.silenced = _newest(self.silenced)
         if self.contacts:
             self.contacts = contacts.remembered(self.contacts, moment_ms - layout.contacts_ms)
         if self.texts:
@@ -254,7 +254,8 @@ def _remembered(memory: dict[str, int], moment_ms: int) -> dict[str, int]:
     if len(memory) <= MAX_REMEMBERED and min(memory.values(), default=moment_ms) + REMEMBERED_MS > moment_ms:
         return memory
     kept = {rule_id: at_ms for rule_id, at_ms in memory.items() if at_ms + REMEMBERED_MS > moment_ms}
-    if len(kept) > MAX_REMEMBERED:
-        newest = sorted(kept.items(), key=lambda item: item[1])[-MAX_REMEMBERED:]
-        kept = dict(newest)
-    return kept
+    return _newest(kept) if len(kept) > MAX_REMEMBERED else kept
+
+
+def _newest(memory: dict[str, int]) -> dict[str, int]:
+    return dict(sorted(memory.items(), key=lambda item: item[1])[-MAX_REMEMBERED:])

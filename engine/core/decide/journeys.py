@@ -81,7 +81,7 @@ def next_ms(plan: Plan, client: ClientState) -> int:
         doing = route.steps.get(entry[STANDS]) if route is not None else None
         if route is None or not isinstance(doing, Waits):
             return client.now_ms
-        watched_ms = route.watches[entry[STANDS]].next_ms(client)
+        watched_ms = route.watches[entry[STANDS]].next_ms(plan.layout, client)
         due_ms = min(due_ms, watched_ms, over(plan, client, doing, entry[ENTERED_MS])[0])
     return due_ms
 

@@ -15,20 +15,20 @@ from typing import Any, Final, NamedTuple
 from engine.core.client import overrides
 from engine.core.client.items import CARE, SEEN, STATE, Item, is_cared_for
 from engine.core.client.state import REMEMBERED_MS, ClientState
-from engine.core.contract.actions import ACTIONS
 from engine.core.contract.events import Event
 from engine.core.contract.message import Because, Message
 from engine.core.contract.topic import event_of, values_of
 from engine.core.decide import journeys
 from engine.core.decide.messages import care_message
-from engine.core.firm_time import DAY_MS, HOUR_MS, NEVER_MS, day_start_ms
+from engine.core.firm_time import DAY_MS, NEVER_MS, day_start_ms
 from engine.core.learn import care
 from engine.core.learn.corrections import next_known_ms
 from engine.core.learn.items import next_item_ms, take_expired, take_unanswered
 from engine.core.learn.portrait import next_portrait_ms
 from engine.core.plan.compile import Plan
 from engine.core.plan.features import next_slide_ms
-from engine.core.plan.waking import Silent, Wait, next_flip_ms
+from engine.core.plan.sensitivity import has_acted, next_flip_ms, next_hour_ms
+from engine.core.plan.waking import Silent, Wait
 from engine.core.policy import clock
 from engine.core.policy.holding import next_release_ms, take_released
 from engine.core.policy.match import Match, Maturity, matched
@@ -67,13 +67,13 @@ def next_due_ms(plan: Plan, client: ClientState, decided_ms: int = 0) -> int:
         due_ms = min(due_ms, overrides.next_change_ms(client))
     if client.unknown_until:
         due_ms = min(due_ms, next_known_ms(client))
-    if plan.timed.by_actions and client.activities[ACTIONS.name].last_ms == client.now_ms:
-        # what was done just now can matter: evaluated with the next event, or when the hour ends
-        due_ms = min(due_ms, (client.now_ms // HOUR_MS + 1) * HOUR_MS)
-    if plan.timed.anything or client.waiting or client.journeys or client.items:
+    timed = plan.timed
+    if (timed.by_actions or timed.acting) and has_acted(client) and (timed.by_actions or _moves_rules(plan, client)):
+        due_ms = min(due_ms, next_hour_ms(client))
+    if timed.anything or client.waiting or client.journeys or client.items:
         if decided_ms > client.now_ms + DAY_MS:
             client.decided_ms, client.calendar_ms = decided_ms, 0
-        if plan.timed.calendars or plan.timed.maturities:
+        if timed.calendars or timed.maturities:
             _note_calendar(plan, client)
         for source in DUE:
             due_ms = min(due_ms, source.next_ms(plan, client))
@@ -105,7 +105,19 @@ def _silences(plan: Plan, client: ClientState) -> list[Match]:
         assert last_ms is not None  # else it is not silent since any time
         silenced = client.silenced = client.silenced or {}
         silenced[silent.rule_id] = last_ms
+    if any(last_ms + REMEMBERED_MS <= client.now_ms for last_ms in client.silenced.values()):
+        _forget_silences(plan, client)
     return matches
+
+
+def _forget_silences(plan: Plan, client: ClientState) -> None:
+    """Those of rules that are not active and may not come back; of an active rule, it lasts until the next event."""
+    active = {silent.rule_id for silent in plan.timed.silences}
+    client.silenced = {
+        rule_id: last_ms
+        for rule_id, last_ms in client.silenced.items()
+        if rule_id in active or last_ms + REMEMBERED_MS > client.now_ms
+    }
 
 
 def _silent_since(client: ClientState, silent: Silent) -> int:
@@ -336,9 +348,15 @@ def _next_change_ms(plan: Plan, client: ClientState) -> int:
             due_ms = min(due_ms, _act_ms(plan.timed.becomes[rule_id], entry))
     if plan.timed.wakes and plan.timed.possible.wakes(client, None, None):
         due_ms = min(due_ms, next_flip_ms(plan.timed.wakes, client))
-    if plan.timed.possible.slides(client, None, None):
-        due_ms = min(due_ms, next_slide_ms(plan.layout, client))
+    for index in plan.timed.possible.slides(client, None, None):
+        due_ms = min(due_ms, next_slide_ms(plan.layout, client, plan.timed.slides[index]))
     return due_ms
+
+
+def _moves_rules(plan: Plan, client: ClientState) -> bool:
+    """Whether what was done just now makes the condition of a rule true, or no longer true."""
+    holding = {plan.timed.acting[index] for index in plan.timed.possible.acts(client, None, None)}
+    return any((rule_id in holding) != (rule_id in client.held) for rule_id in plan.timed.acting)
 
 
 DUE: Final[tuple[DueSource, ...]] = (

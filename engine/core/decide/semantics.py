@@ -9,4 +9,4 @@ from __future__ import annotations
 
 from typing import Final
 
-SEMANTICS: Final = 12
+SEMANTICS: Final = 13

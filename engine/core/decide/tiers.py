@@ -183,7 +183,7 @@ def review_due_ms(plan: Plan, client: ClientState, stands: Standing | None) -> i
                 return due_ms  # it can only fall further
         if ladder.falling is not None:
             return min(due_ms, _falls_ms(ladder.falling, ladder.exit[current], client))
-    slide_ms = next_slide_ms(plan.layout, client)
+    slide_ms = next_slide_ms(plan.layout, client, ladder.windows)
     if slide_ms < NEVER_MS:
         due_ms = min(due_ms, slide_ms, day_start_ms(client.day + 1))
     return min(due_ms, _elapsed_ms(ladder, client))

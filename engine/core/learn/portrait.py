@@ -14,8 +14,6 @@ from engine.core.client.state import ClientState
 from engine.core.firm_time import NEVER_MS
 from engine.core.plan.compile import Plan
 from engine.core.plan.corrected import is_unknown
-from engine.core.plan.features import next_slide_ms
-from engine.core.plan.waking import next_flip_ms
 
 
 def portray(plan: Plan, client: ClientState) -> None:
@@ -64,11 +62,7 @@ def _take_down(client: ClientState) -> None:
 
 def next_portrait_ms(plan: Plan, client: ClientState) -> int:
     """When time alone can change the portrait."""
-    portrayal = plan.portrayal
-    if portrayal is None:
-        return NEVER_MS
-    due_ms = next_flip_ms(portrayal.wakes, client)
-    return min(due_ms, next_slide_ms(plan.layout, client)) if portrayal.slides else due_ms
+    return NEVER_MS if plan.portrayal is None else plan.portrayal.watch.next_ms(plan.layout, client)
 
 
 def classify(plan: Plan, client: ClientState) -> None:

@@ -6,7 +6,7 @@ Holds: generated code is built from the engine's own text and from checked trees
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from itertools import chain
 from typing import Any
@@ -24,30 +24,38 @@ from engine.core.plan.corrected import Follows, features_behind, follows
 from engine.core.plan.features import Reach
 from engine.core.plan.matching import Matcher
 from engine.core.plan.readers import public_value
-from engine.core.plan.sensitivity import Bar, CompiledLadder, add_bars, bars_of, compiled_ladder, wrong_when_short
-from engine.core.plan.waking import (
+from engine.core.plan.sensitivity import (
+    Bar,
+    CompiledLadder,
     Meanings,
+    Read,
+    Wake,
+    Watch,
+    add_bars,
+    bars_of,
+    compiled_ladder,
+    flips,
+    wrong_when_short,
+)
+from engine.core.plan.waking import (
     Portrayal,
     Possible,
-    Read,
     Steps,
     Timed,
-    Wake,
-    cared_for,
-    changes_with,
+    add_possible,
     digest_of,
     first_fields,
-    fixed_part,
-    flips,
     meanings_of,
     read_by,
+    reading,
+    sliding,
     steps_of,
     timed,
 )
 from engine.core.rules import names
 from engine.core.rules.business_days import business_days
 from engine.core.rules.day_lists import DayLists
-from engine.core.rules.occasion import AT, BECOMES, BEGINS, JOURNEY, Becomes, Trigger, on, triggers
+from engine.core.rules.occasion import BECOMES, BEGINS, JOURNEY, Trigger, on, triggers
 from engine.core.rules.policy import Budget, Cap, ContactClass, Holdout, Pause, QuietHours, Rate, Rest, Resumption
 from engine.core.rules.ruleset import Rule, RuleSet, counting
 from engine.core.rules.score import with_score
@@ -137,14 +145,10 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
     def scope_of(trigger: Trigger | None, reads: dict[str, str] | None = None) -> Scope:
         return names.rule_scope(trigger, rule_set.features, tiers, segments, reads, rule_set.declared, kinds, stages)
 
-    unread = scope_of(None)
     measured = {t: with_score(ladder.measure, rule_set.value_score) for t, ladder in rule_set.tiers.ladders.items()}
-    waited_for = [*measured.values(), *rule_set.portrait]
-    waited_for += [rule.when for rule in rule_set.rules if isinstance(rule.occasion, Becomes)]
-    watched = {name.name for expression in waited_for for name in read_by(expression, unread)}
     of_actions = counting(rule_set.features, ACTIONS.name)
     counted = (*topics.sources(kinds), *((ACTIONS.name,) if of_actions else ()))
-    sources = {source: features.plan_source(source, rule_set.features, watched) for source in counted}
+    sources = {source: features.plan_source(source, rule_set.features) for source in counted}
     reads = {name: text for plan in sources.values() for name, text in plan.reads.items()}
 
     code = Code()
@@ -173,7 +177,7 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
             conditions = [sure.sure(step.when, in_doubt=place == "then" and id_ in ends) for id_, step in found]
             matching.add(code, f"{place}_{topic}", conditions, scopes[on(topic)] if found else {})
     meanings = meanings_of(rule_set.declared, scopes[None])
-    _add_possible(code, by_trigger, scopes[None], meanings, sure)
+    add_possible(code, by_trigger, scopes[None], meanings, sure, of_actions)
     journeys.add(code, rule_set.journeys, scopes, sure)
 
     scope = scopes[None]
@@ -211,6 +215,15 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
         )
         for t, ladder in rule_set.tiers.ladders.items()
     }
+
+    def watch(asked: Collection[Expression]) -> Watch:
+        read = {name.name for expression in asked for name in read_by(expression, scope)}
+        wakes = tuple(Wake(base_of[name], days) for name, days in flips(asked, scope, meanings).items())
+        return Watch(wakes, features.windows_of(sources, read), not read.isdisjoint(of_actions))
+
+    # whoever reads a portrait reads the segment beside it
+    portrayed = [*rule_set.portrait, *(segment.when for segment in rule_set.tiers.segments)]
+    becoming = {rule.id: watch([rule.when]) for rule in by_trigger[BECOMES]}
     by_balance_alone = all(ladder.daily_mean is not None for ladder in ladders.values())
     compiled = {
         trigger: _compiled(space, trigger, rules, scopes, reaches, meanings, rule_set)
@@ -246,8 +259,10 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
             },
             base_of,
             Possible(**{what.name: space[f"possible_{what.name}"] for what in fields(Possible)}),
+            tuple(becoming[rule.id].windows for rule in sliding(by_trigger, scope)),
+            tuple(rule.id for rule in reading(by_trigger, scope, of_actions)),
             business_days(rule_set.calendar) if rule_set.calendar else None,
-            not watched.isdisjoint(of_actions),
+            watch([*measured.values()]).by_actions,
             {
                 rule.id: first_fields(rule, scopes[trigger])
                 for trigger, rules in by_trigger.items()
@@ -259,7 +274,7 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
         segments=segments,
         segment=space["segment"],
         value_score=space.get("value_score"),
-        portrayal=_portrayal(rule_set, space, scope, meanings, base_of) if rule_set.portrait else None,
+        portrayal=_portrayal(rule_set, space, watch(portrayed)) if rule_set.portrait else None,
         score_parts=space.get("score_parts"),
         facts={topic: kind.told_facts for topic, kind in kinds.items()},
         review_on=frozenset(("profiles", "balances", "overrides", CORRECTIONS) if by_balance_alone else kinds),
@@ -277,7 +292,7 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
         resumed={resumption.rule: resumption for resumption in rule_set.resumed},
         budgets={budget.name: budget for budget in rule_set.policy.budgets},
         pools=matching.pools_of(rule_set, space),
-        journeys=journeys.routes(rule_set, by_trigger[JOURNEY], space, scopes, meanings, base_of, reaches),
+        journeys=journeys.routes(rule_set, by_trigger[JOURNEY], space, scopes, meanings, watch, reaches),
         bars=bars_of(rule_set.policy.classes, space, scope, meanings, reaches),
     )
 
@@ -300,17 +315,13 @@ def _holdable(compiled: Iterable[tuple[CompiledRule, ...]]) -> dict[str, dict[st
     return found
 
 
-def _portrayal(
-    rule_set: RuleSet, space: Mapping[str, Any], scope: Scope, meanings: Meanings, base_of: Mapping[str, Read]
-) -> Portrayal:
-    counts = flips(rule_set.portrait, scope, meanings)
+def _portrayal(rule_set: RuleSet, space: Mapping[str, Any], watch: Watch) -> Portrayal:
     return Portrayal(
         tuple(stage.id for stage in rule_set.stages),
         space["stage"],
         space["traits"],
         tuple((trait.name, public_value(trait.value.type.unit)) for trait in rule_set.traits),
-        tuple(Wake(base_of[name], days) for name, days in counts.items()),
-        any(changes_with(expression, scope, "day", "hour") for expression in rule_set.portrait),
+        watch,
     )
 
 
@@ -379,19 +390,3 @@ def _compiled(
 
 def _always_the_same(_client: ClientState, _event: Any, _move: Any) -> tuple[None, None]:
     return None, None
-
-
-def _add_possible(
-    code: Code, by_trigger: Mapping[Trigger, tuple[Rule, ...]], scope: Scope, meanings: Meanings, sure: DayLists
-) -> None:
-    """The matchers of Possible."""
-    waiting = {
-        "calendars": by_trigger[AT],
-        "slides": [rule for rule in by_trigger[BECOMES] if changes_with(rule.when, scope, "day", "hour")],
-        "wakes": [rule for rule in by_trigger[BECOMES] if changes_with(rule.when, scope, "elapsed")],
-    }
-    for what, rules in waiting.items():
-        fixed = [fixed_part(sure.sure(rule.when, in_doubt=True), scope, meanings) for rule in rules]
-        matching.add(code, f"possible_{what}", fixed, scope)
-    ends = [rule.care.ends_when for rule in cared_for(by_trigger).values() if rule.care and rule.care.ends_when]
-    matching.add(code, "possible_ends", [sure.sure(condition) for condition in ends], scope)

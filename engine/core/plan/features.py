@@ -8,7 +8,7 @@ Holds: features that differ only in their window share one column; a column's ke
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -39,6 +39,10 @@ class Grid:
     lasts: tuple[Feature, ...]
 
 
+# Of each source, places among the windows of its layout: of its days, and of its hours
+Windows = tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class SourcePlan:
     """What one source keeps, by day, by hour and since an event."""
@@ -50,6 +54,7 @@ class SourcePlan:
     daily_means: dict[str, tuple[int, int]]  # feature name -> its column, and how many days its window reaches back
     falling: dict[str, tuple[int, int]]  # the same for counts and sums that only fall while no event comes
     reaches: dict[str, Reach]  # by feature name
+    places: tuple[dict[str, tuple[int, ...]], dict[str, tuple[int, ...]]]  # of its windows by day, and by hour
 
     @property
     def layout(self) -> SourceLayout:
@@ -102,10 +107,8 @@ def parts_of(feature: Feature) -> tuple[Feature, ...]:
     )
 
 
-def plan_source(source: str, features: Collection[Feature], watched: Collection[str] | None = None) -> SourcePlan:
-    """Lay out the columns of one source. Features are taken by name, so that file order does not matter. `watched` has
-    the names of those that are waited for while no event comes; None: all.
-    """
+def plan_source(source: str, features: Collection[Feature]) -> SourcePlan:
+    """Lay out the columns of one source. Features are taken by name, so that file order does not matter."""
     by_day: list[tuple[Feature, Window]] = []
     by_hour: list[tuple[Feature, Window]] = []
     totals: dict[str, Feature] = {}
@@ -119,14 +122,11 @@ def plan_source(source: str, features: Collection[Feature], watched: Collection[
             kept[part.name] = total_text(part.aggregate, total)
         else:
             (by_hour if part.window.unit == "hour" else by_day).append((part, part.window))
-    if watched is not None:
-        watched = {part.name for feature in of_source if feature.name in watched for part in parts_of(feature)}
-    hours = _grid(by_hour, f"{activity_code(source)}.hours", kept, watched, {}, None) if by_hour else None
+    hours = _grid(by_hour, f"{activity_code(source)}.hours", kept, {}, None) if by_hour else None
     days = _grid(
         by_day,
         activity_code(source),
         kept,
-        watched,
         totals,
         hours.layout if hours else None,
     )
@@ -144,7 +144,7 @@ def plan_source(source: str, features: Collection[Feature], watched: Collection[
     windows = {part.name: window for (part, _), (_, window) in zip(by_day, days.layout.windows, strict=True)}
     if hours:
         windows |= {part.name: window for (part, _), (_, window) in zip(by_hour, hours.layout.windows, strict=True)}
-    in_days = {part.name for part, _ in by_day}
+    in_days, in_hours = ({part.name: place for place, (part, _) in enumerate(found)} for found in (by_day, by_hour))
     reads, reaches = {}, {}
     for feature in of_source:
         parts = parts_of(feature)
@@ -155,7 +155,11 @@ def plan_source(source: str, features: Collection[Feature], watched: Collection[
         places = tuple(list(totals).index(key) if since else key for key in keys)
         window = windows.get(parts[0].name)
         reaches[feature.name] = Reach(feature.name, feature.aggregate, source, unit, places, window)
-    return SourcePlan(days, hours, tuple(totals.values()), reads, means, falling, reaches)
+    of_days, of_hours = (
+        {f.name: tuple(among[part.name] for part in parts_of(f) if part.name in among) for f in of_source}
+        for among in (in_days, in_hours)
+    )
+    return SourcePlan(days, hours, tuple(totals.values()), reads, means, falling, reaches, (of_days, of_hours))
 
 
 def daily_totals(plan: SourcePlan) -> dict[str, tuple[int, ...]]:
@@ -172,7 +176,6 @@ def _grid(
     features: list[tuple[Feature, Window]],
     activity: str,
     reads: dict[str, str],
-    watched: Collection[str] | None,
     totals: dict[str, Feature],
     hours: SourceLayout | None,
 ) -> Grid:
@@ -211,25 +214,31 @@ def _grid(
         hours=hours,
         former=_former([*(feature for feature, _ in features), *totals.values()]),
         factors=_factors([*(feature for feature, _ in features), *totals.values()]),
-        watched=tuple(
-            window
-            for (feature, _), window in zip(features, windows, strict=True)
-            if watched is None or feature.name in watched
-        ),
     )
     return Grid(layout, *(tuple(kept[group].values()) for group in ("columns", "sets", "lasts")))
 
 
-def next_slide_ms(layout: Layout, client: ClientState) -> int:
-    """The next moment at which a watched feature of the client can change though no event comes; or NEVER_MS."""
+def windows_of(sources: Mapping[str, SourcePlan], names: Collection[str]) -> Windows:
+    """Where the windows of these features are; others among the names have none."""
+    found = []
+    for source, plan in sources.items():
+        days, hours = (tuple(sorted({place for name in names for place in of.get(name, ())})) for of in plan.places)
+        if days or hours:
+            found.append((source, days, hours))
+    return tuple(found)
+
+
+def next_slide_ms(layout: Layout, client: ClientState, windows: Windows) -> int:
+    """The next moment at which a feature of these windows can change though no event comes; or NEVER_MS."""
     day, hour = NEVER_MS, NEVER_MS
-    for source, kept in layout.sources.items():
-        if not (kept.watched or kept.hours) or not client.activities.has(source):
+    for source, of_days, of_hours in windows:
+        if not client.activities.has(source):
             continue
-        activity = client.activities[source]
-        day = min(day, activity.next_slide(kept, client.day))
-        if kept.hours and activity.hours:
-            hour = min(hour, activity.hours.next_slide(kept.hours, client.now_ms // HOUR_MS))
+        activity, kept = client.activities[source], layout.sources[source]
+        if of_days:
+            day = min(day, activity.next_slide(kept, client.day, of_days))
+        if of_hours and kept.hours and activity.hours:
+            hour = min(hour, activity.hours.next_slide(kept.hours, client.now_ms // HOUR_MS, of_hours))
     slides = [day_start_ms(day)] if day < NEVER_MS else []
     return min([*slides, hour * HOUR_MS] if hour < NEVER_MS else slides, default=NEVER_MS)
 

@@ -7,22 +7,19 @@ left unknown, does not hold. What a client is asked is asked while the client is
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from engine.core.client.state import ClientState
-from engine.core.contract.actions import ACTIONS
-from engine.core.firm_time import HOUR_MS, NEVER_MS, day_start_ms
 from engine.core.language.expressions import Expression, Scope, to_python
 from engine.core.plan.codegen import Code
 from engine.core.plan.corrected import Features, features_behind, is_unknown
 from engine.core.plan.features import Reach
-from engine.core.plan.sensitivity import wrong_when_short
-from engine.core.plan.waking import Meanings, Read, Wake, changes_with, flips, next_flip_ms, read_by
+from engine.core.plan.sensitivity import Meanings, Read, Watch, wrong_when_short
 from engine.core.rules.day_lists import DayLists
 from engine.core.rules.occasion import Branch, Journey, JourneyStep, Trigger, Waits, on
-from engine.core.rules.ruleset import Rule, RuleSet, counting
+from engine.core.rules.ruleset import Rule, RuleSet
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,21 +36,6 @@ class Test:
             and all(reach.is_known(client) for reach in self.needs)
             and not is_unknown(client, self.behind)
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Watch:
-    """When time alone can change conditions; those that read a window are asked whenever a day or an hour begins."""
-
-    wakes: tuple[Wake, ...]
-    by_day: bool
-    by_hour: bool
-
-    def next_ms(self, client: ClientState) -> int:
-        due_ms = (client.now_ms // HOUR_MS + 1) * HOUR_MS if self.by_hour else NEVER_MS
-        if self.by_day:
-            due_ms = min(due_ms, day_start_ms(client.day + 1))
-        return min(due_ms, next_flip_ms(self.wakes, client))
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +90,11 @@ def routes(
     space: Mapping[str, Any],
     scopes: Mapping[Trigger | None, Scope],
     meanings: Meanings,
-    bases: Mapping[str, Read],
+    watch: Callable[[Collection[Expression]], Watch],
     reaches: Mapping[str, Reach],
 ) -> Routes:
-    """`acting` are the rules of the trigger JOURNEY; `bases` reads the base of each name that counts days."""
+    """`acting` are the rules of the trigger JOURNEY; `watch` says when time alone can change some conditions."""
     aggregates = {name: reach.aggregate for name, reach in reaches.items()}
-    of_actions = counting(rule_set.features, ACTIONS.name)  # what was done just now can matter
     places = {rule.occasion: index for index, rule in enumerate(acting)}
 
     def test(what: str, when: Expression, trigger: Trigger | None) -> Test:
@@ -121,13 +102,9 @@ def routes(
         behind = features_behind(scopes[trigger], reaches, when.names)
         return Test(space[_called(what)], tuple(reaches[name] for name in needs), behind)
 
-    def watch(asked: list[Expression]) -> Watch:
-        found = flips(asked, scopes[None], meanings)
-        by_day, by_hour = (
-            any(changes_with(expression, scopes[None], unit) for expression in asked) for unit in ("day", "hour")
-        )
-        by_hour |= any(read.name in of_actions for expression in asked for read in read_by(expression, scopes[None]))
-        return Watch(tuple(Wake(bases[name], days) for name, days in found.items()), by_day, by_hour)
+    def watched(asked: list[Expression]) -> Watch:
+        needs = set().union(*(wrong_when_short(when, aggregates, meanings) for when in asked))
+        return replace(watch(asked), needs=tuple(reaches[name] for name in sorted(needs)))
 
     found: dict[str, Route] = {}
     for journey in rule_set.journeys:
@@ -142,7 +119,7 @@ def routes(
             tuple(zip((reason for reason, _ in journey.ends), tests.pop("", ()), strict=True)),
             {step: tuple(of) for step, of in tests.items()},
             {
-                name: watch([*ending, doing.until] if doing.until is not None else ending)
+                name: watched([*ending, doing.until] if doing.until is not None else ending)
                 for name, doing in journey.steps
                 if isinstance(doing, Waits)
             },

@@ -1,34 +1,39 @@
 """Where a condition or the measure of a ladder can be wrong, or change, without an event.
 
 Enters: a tree; a ladder; what keeps classes from clients. Leaves: the features that make it wrong while their past is
-not wholly known, how it moves with `now`; the ladder with what moves it; bars.
-Holds: in doubt, a feature counts as making the condition wrong, and a bar holds.
+not wholly known, how it moves with `now`; the ladder with what moves it; bars; when a client is to be looked at again.
+Holds: in doubt, a feature counts as making the condition wrong, and a bar holds. What cannot move wakes nobody: only
+the windows and the counts of days that are read do, and these only where they come to another value.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
-from engine.core.client.state import ClientState
+from engine.core.client.state import ClientState, Layout
+from engine.core.contract.actions import ACTIONS
+from engine.core.firm_time import DAY_MS, HOUR_MS, NEVER_MS, day_start_ms
 from engine.core.language.expressions import Expression, Name, Scope, to_python
 from engine.core.language.functions import FUNCTIONS
+from engine.core.language.types import MIRRORED
 from engine.core.plan.codegen import Code
 from engine.core.plan.corrected import Features, features_behind, is_unknown
-from engine.core.plan.features import Reach, SourcePlan
-from engine.core.plan.waking import Read
+from engine.core.plan.features import Reach, SourcePlan, Windows, next_slide_ms, windows_of
 from engine.core.rules.day_lists import DayLists
 from engine.core.rules.policy import ContactClass
 from engine.core.rules.ruleset import Ladder
 
+Read = Callable[[ClientState, Any, Any], Any]
+Meanings = Mapping[str, Sequence[ast.expr]]  # what a definition or a table stands for, by its name
 _RISING: Final = ("count", "sum", "distinct", "max")  # more of the past never makes them less
 
 
-def wrong_when_short(
-    condition: Expression, aggregates: Mapping[str, str], meanings: Mapping[str, Sequence[ast.expr]]
-) -> set[str]:
+def wrong_when_short(condition: Expression, aggregates: Mapping[str, str], meanings: Meanings) -> set[str]:
     """The features that a condition may hold by though it would not if all of their past were known.
 
     A count of which a part is missing is too low: where a condition asks for at least so much, it holds rightly.
@@ -86,6 +91,7 @@ class CompiledLadder:
     )  # (topic, column, window in days) when it is one count or sum that can only fall
     bases: tuple[Read, ...]  # since when the days are counted that the measure reads
     by_now: Literal["day", "hour"] | None  # how the measure moves with `now`
+    windows: Windows  # that the measure reads
     needs: tuple[Reach, ...]  # the features that the measure reads
 
 
@@ -115,6 +121,7 @@ def compiled_ladder(
         next(((topic, *plan.falling[name]) for topic, plan in sources.items() if name in plan.falling), None),
         tuple(base_of[name.name] for name in reads if name.changes == "elapsed"),
         by_now if any(name.changes == "now" for name in reads) else None,
+        windows_of(sources, {name.name for name in reads}),
         tuple(reaches[name.name] for name in reads if name.name in reaches),
     )
 
@@ -148,7 +155,7 @@ def bars_of(
     classes: Iterable[ContactClass],
     space: Mapping[str, Any],
     scope: Scope,
-    meanings: Mapping[str, Sequence[ast.expr]],
+    meanings: Meanings,
     reaches: Mapping[str, Reach],
 ) -> dict[str, tuple[Bar, ...]]:
     """Of each class that has some, in their order."""
@@ -161,3 +168,100 @@ def bars_of(
         return Bar(name, space[f"bar_{of}_{name}"], tuple(reaches[name] for name in needs), behind)
 
     return {one.name: tuple(bar(one.name, *said) for said in one.not_while) for one in classes if one.not_while}
+
+
+# -- when time alone changes what is read ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Wake:
+    """A number of whole days since `base` that conditions compare: they can change at these numbers, None: at each."""
+
+    base: Read
+    days: tuple[int, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """When time alone can change what conditions and values say."""
+
+    wakes: tuple[Wake, ...]
+    windows: Windows
+    by_actions: bool  # whether they read what the engine itself does
+    needs: tuple[Reach, ...] = ()  # the features whose value must not be short of its past for them to say anything
+
+    def next_ms(self, layout: Layout, client: ClientState) -> int:
+        due_ms = min(next_flip_ms(self.wakes, client), next_slide_ms(layout, client, self.windows))
+        if self.by_actions and has_acted(client):
+            due_ms = min(due_ms, next_hour_ms(client))
+        if not all(reach.is_known(client) for reach in self.needs):
+            due_ms = min(due_ms, day_start_ms(client.day + 1))
+        return due_ms
+
+
+def has_acted(client: ClientState) -> bool:
+    """Whether something was done just now: what reads it is evaluated with the next event, or when the hour ends."""
+    return client.activities[ACTIONS.name].last_ms == client.now_ms
+
+
+def next_hour_ms(client: ClientState) -> int:
+    return (client.now_ms // HOUR_MS + 1) * HOUR_MS
+
+
+def next_flip_ms(wakes: Iterable[Wake], client: ClientState) -> int:
+    """When the days that one of them counts next come to a number that matters."""
+    due_ms = NEVER_MS
+    for wake in wakes:
+        if (base_ms := wake.base(client, None, None)) is None:
+            continue
+        days = (client.now_ms - base_ms) // DAY_MS
+        if wake.days is None:
+            due_ms = min(due_ms, base_ms + (days + 1) * DAY_MS)
+        elif (later := bisect_right(wake.days, days)) < len(wake.days):
+            due_ms = min(due_ms, base_ms + wake.days[later] * DAY_MS)
+    return due_ms
+
+
+def flips(conditions: Iterable[Expression], scope: Scope, meanings: Meanings) -> dict[str, tuple[int, ...] | None]:
+    """For each name that counts whole days: the counts at which a comparison with it changes; None: any."""
+    found: dict[str, set[int] | None] = {}
+    waiting = [condition.tree for condition in conditions]
+    while waiting:
+        tree = waiting.pop()
+        compared: dict[int, set[int] | None] = {}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Compare):
+                _compare(node, compared)
+            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "known":
+                compared[id(node.args[0])] = set()  # what is known stays known
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Name) or node.id not in scope:
+                continue
+            waiting += meanings.get(node.id, ())
+            if scope[node.id].changes == "elapsed":
+                so_far, more = found.get(node.id, set()), compared.get(id(node))
+                found[node.id] = None if so_far is None or more is None else so_far | more
+    return {name: None if days is None else tuple(sorted(days)) for name, days in found.items()}
+
+
+def _compare(node: ast.Compare, found: dict[int, set[int] | None]) -> None:
+    """Add the counts at which a comparison changes, by the node of each name in it; None: any."""
+    operands = [node.left, *node.comparators]
+    for left, op, right in zip(operands, node.ops, node.comparators, strict=False):
+        for name, sign, other in ((left, type(op), right), (right, MIRRORED.get(type(op), type(op)), left)):
+            if isinstance(name, ast.Name):
+                so_far, more = found.get(id(name), set()), _counts(sign, other)
+                found[id(name)] = None if so_far is None or more is None else so_far | more
+
+
+def _counts(sign: type[ast.cmpop], other: ast.expr) -> set[int] | None:
+    """The whole numbers at which `count sign other` changes; None when `other` is not written."""
+    counts: set[int] = set()
+    for part in other.elts if isinstance(other, ast.Set) else [other]:
+        if not isinstance(part, ast.Constant) or not isinstance(part.value, (int, float)):
+            return None
+        if sign not in (ast.Gt, ast.LtE):
+            counts.add(math.ceil(part.value))
+        if sign not in (ast.GtE, ast.Lt):
+            counts.add(math.floor(part.value) + 1)
+    return counts

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from engine.core.activity import totals
-from engine.core.activity.activity import see, set_last, set_mean
 from engine.core.activity.layout import MAX_SUM, SET_AT
 from engine.core.activity.tallies import crop, tally
+from engine.core.activity.values import see, set_last, set_mean
 from engine.core.contract.events import MAX_AMOUNT_FEN
 from engine.core.contract.fields import MAX_QUANTITY, MICRO, micro
 from engine.core.firm_time import HOUR_MS, day_of, day_start_ms

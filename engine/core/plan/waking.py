@@ -9,24 +9,23 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import math
 import re
-from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from collections.abc import Sequence as List
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from engine.core.assign.roster import limited
-from engine.core.client.state import ClientState
-from engine.core.firm_time import DAY_MS, NEVER_MS
+from engine.core.firm_time import DAY_MS
 from engine.core.language.expressions import BOOL, Changes, Expression, Name, Scope
-from engine.core.language.types import MIRRORED
-from engine.core.plan.matching import Matcher
+from engine.core.plan.codegen import Code
+from engine.core.plan.features import Windows
+from engine.core.plan.matching import Matcher, add
+from engine.core.plan.sensitivity import Meanings, Read, Wake, Watch, flips
 from engine.core.rules.business_days import BusinessCalendar, BusinessDays, asked_by
-from engine.core.rules.day_lists import expressions_of
+from engine.core.rules.day_lists import DayLists, expressions_of
 from engine.core.rules.meaning import meaning
 from engine.core.rules.occasion import (
+    AT,
     BECOMES,
     BUSINESS_DAYS,
     ITEM_STEP,
@@ -46,8 +45,7 @@ from engine.core.rules.occasion import (
 from engine.core.rules.ruleset import Feature, Rule, RuleSet
 from engine.core.rules.tables import Declared, Definition, Table, row_tree
 
-Read = Callable[[ClientState, Any, Any], Any]
-Meanings = Mapping[str, List[ast.expr]]  # what a definition or a table stands for, by its name
+ByTrigger = Mapping[Trigger, tuple[Rule, ...]]
 TAKEN_ANEW: Final = ("client.segment", "client.value_score")  # whenever the client is woken
 
 
@@ -73,23 +71,14 @@ class Steps:
 
 
 @dataclass(frozen=True, slots=True)
-class Wake:
-    """A number of whole days since `base` that conditions compare: they can change at these numbers, None: at each."""
-
-    base: Read
-    days: tuple[int, ...] | None
-
-
-@dataclass(frozen=True, slots=True)
 class Portrayal:
-    """The portrait, compiled; `wakes` and `slides` say when time alone can change it."""
+    """The portrait, compiled."""
 
     stages: tuple[str, ...]
     stage: Matcher
     traits: Read
     shown: tuple[tuple[str, Callable[[Any], Any]], ...]  # of each trait: its name, and its value as others read it
-    wakes: tuple[Wake, ...]
-    slides: bool
+    watch: Watch
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +117,7 @@ class Possible:
     calendars: Matcher  # of the rules of AT
     slides: Matcher  # of those of BECOMES that read a window
     wakes: Matcher  # of those of BECOMES that count days
+    acts: Matcher  # whole, of those of BECOMES that read what the engine itself does
     ends: Matcher  # not of waiting: of `ending`, those whose actions nobody need see to any more
 
 
@@ -153,7 +143,9 @@ class Timed:
     steps: dict[str, Steps]  # by topic
     possible: Possible
     portrayed: bool
-    by_actions: bool  # whether what the engine does can make a condition true, or move a tier
+    slides: tuple[Windows, ...]  # of each rule of `possible.slides`
+    acting: tuple[str, ...]  # the rules of `possible.acts`
+    by_actions: bool  # whether what the engine does can move a tier
     anything: bool = field(init=False)  # whether any rule can act without an event
 
     def __post_init__(self) -> None:
@@ -205,12 +197,14 @@ def _calendar_of(rule_set: RuleSet, parts: Any) -> tuple[BusinessCalendar, ...]:
 
 def timed(
     rule_set: RuleSet,
-    by_trigger: Mapping[Trigger, tuple[Rule, ...]],
+    by_trigger: ByTrigger,
     scope: Scope,
     meanings: Meanings,
     steps: dict[str, Steps],
     bases: Mapping[str, Read],
     possible: Possible,
+    slides: tuple[Windows, ...],
+    acting: tuple[str, ...],
     business: BusinessDays | None,
     by_actions: bool,
     first_fields: Mapping[str, tuple[str, ...]],
@@ -253,11 +247,13 @@ def timed(
         steps=steps,
         possible=possible,
         portrayed=bool(rule_set.portrait),
+        slides=slides,
+        acting=acting,
         by_actions=by_actions,
     )
 
 
-def cared_for(by_trigger: Mapping[Trigger, tuple[Rule, ...]]) -> dict[str, Rule]:
+def cared_for(by_trigger: ByTrigger) -> dict[str, Rule]:
     """By id, those that see through what they send."""
     return {rule.id: rule for rules in by_trigger.values() for rule in rules if rule.care is not None}
 
@@ -312,60 +308,34 @@ def _names(tree: ast.expr, scope: Scope) -> Iterator[Name]:
             yield from (name,) if name.reads is None else name.reads
 
 
-def next_flip_ms(wakes: Iterable[Wake], client: ClientState) -> int:
-    """When the days that one of them counts next come to a number that matters."""
-    due_ms = NEVER_MS
-    for wake in wakes:
-        if (base_ms := wake.base(client, None, None)) is None:
-            continue
-        days = (client.now_ms - base_ms) // DAY_MS
-        if wake.days is None:
-            due_ms = min(due_ms, base_ms + (days + 1) * DAY_MS)
-        elif (later := bisect_right(wake.days, days)) < len(wake.days):
-            due_ms = min(due_ms, base_ms + wake.days[later] * DAY_MS)
-    return due_ms
+def add_possible(
+    code: Code,
+    by_trigger: ByTrigger,
+    scope: Scope,
+    meanings: Meanings,
+    sure: DayLists,
+    of_actions: Collection[str],
+) -> None:
+    """The matchers of Possible."""
+    waiting = {
+        "calendars": by_trigger[AT],
+        "slides": sliding(by_trigger, scope),
+        "wakes": [rule for rule in by_trigger[BECOMES] if changes_with(rule.when, scope, "elapsed")],
+    }
+    for what, rules in waiting.items():
+        fixed = [fixed_part(sure.sure(rule.when, in_doubt=True), scope, meanings) for rule in rules]
+        add(code, f"possible_{what}", fixed, scope)
+    ends = [rule.care.ends_when for rule in cared_for(by_trigger).values() if rule.care and rule.care.ends_when]
+    add(code, "possible_ends", [sure.sure(condition) for condition in ends], scope)
+    acts = [sure.sure(rule.when) for rule in reading(by_trigger, scope, of_actions)]
+    add(code, "possible_acts", acts, scope)
 
 
-def flips(conditions: Iterable[Expression], scope: Scope, meanings: Meanings) -> dict[str, tuple[int, ...] | None]:
-    """For each name that counts whole days: the counts at which a comparison with it changes; None: any."""
-    found: dict[str, set[int] | None] = {}
-    waiting = [condition.tree for condition in conditions]
-    while waiting:
-        tree = waiting.pop()
-        compared: dict[int, set[int] | None] = {}
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Compare):
-                _compare(node, compared)
-            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "known":
-                compared[id(node.args[0])] = set()  # what is known stays known
-        for node in ast.walk(tree):
-            if not isinstance(node, ast.Name) or node.id not in scope:
-                continue
-            waiting += meanings.get(node.id, ())
-            if scope[node.id].changes == "elapsed":
-                so_far, more = found.get(node.id, set()), compared.get(id(node))
-                found[node.id] = None if so_far is None or more is None else so_far | more
-    return {name: None if days is None else tuple(sorted(days)) for name, days in found.items()}
+def sliding(by_trigger: ByTrigger, scope: Scope) -> list[Rule]:
+    """Those of BECOMES that read a window."""
+    return [rule for rule in by_trigger[BECOMES] if changes_with(rule.when, scope, "day", "hour")]
 
 
-def _compare(node: ast.Compare, found: dict[int, set[int] | None]) -> None:
-    """Add the counts at which a comparison changes, by the node of each name in it; None: any."""
-    operands = [node.left, *node.comparators]
-    for left, op, right in zip(operands, node.ops, node.comparators, strict=False):
-        for name, sign, other in ((left, type(op), right), (right, MIRRORED.get(type(op), type(op)), left)):
-            if isinstance(name, ast.Name):
-                so_far, more = found.get(id(name), set()), _counts(sign, other)
-                found[id(name)] = None if so_far is None or more is None else so_far | more
-
-
-def _counts(sign: type[ast.cmpop], other: ast.expr) -> set[int] | None:
-    """The whole numbers at which `count sign other` changes; None when `other` is not written."""
-    counts: set[int] = set()
-    for part in other.elts if isinstance(other, ast.Set) else [other]:
-        if not isinstance(part, ast.Constant) or not isinstance(part.value, (int, float)):
-            return None
-        if sign not in (ast.Gt, ast.LtE):
-            counts.add(math.ceil(part.value))
-        if sign not in (ast.GtE, ast.Lt):
-            counts.add(math.floor(part.value) + 1)
-    return counts
+def reading(by_trigger: ByTrigger, scope: Scope, of: Collection[str]) -> list[Rule]:
+    """Those of BECOMES that read one of these."""
+    return [rule for rule in by_trigger[BECOMES] if any(name.name in of for name in read_by(rule.when, scope))]
