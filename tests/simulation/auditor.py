@@ -29,6 +29,7 @@ from engine.core.decide.path import Due, Sweep, decide
 from engine.core.learn.columns import put_columns, put_known
 from engine.core.pace import Pace
 from engine.core.plan.compile import Plan
+from engine.core.plan.sensitivity import has_acted, next_hour_ms
 from engine.core.policy.holding import MATCH, THEN, WHY
 from engine.core.policy.outcomes import COUNTED, OUTCOME, RULE
 from engine.core.reading.decode import FUTURE_TOLERANCE_MS, Rejected, decode, kind_of
@@ -420,9 +421,9 @@ class _Partition:
         """
         if self.plan is None or not self.data.hashes:
             return
-        now_ms = wall_ms(self.world.loop.time())
+        now_ms, layout = wall_ms(self.world.loop.time()), self.plan.layout
         for key, fields in self.data.hashes.items():
-            client = unpack(self.plan.layout, fields["state"])
+            client = unpack(layout, fields["state"])
             states = {client.client_id: client}
             # a clock that jumped ahead takes clients along: a sweep is about a moment that they have not been through
             moment_ms = max(now_ms, client.now_ms + 1)
@@ -430,7 +431,8 @@ class _Partition:
             due_ms = client.due_ms
             listed = {line.split()[2] for line in work_places(client).splitlines()}
             self.found += self.work.end(client.client_id, listed, moment_ms, full=len(client.items) >= MAX_ITEMS)
-            if self.plan.timed.by_actions and client.activities[ACTIONS.name].last_ms == client.now_ms:
+            counts_actions = ACTIONS.name in layout.sources
+            if counts_actions and has_acted(client) and due_ms <= next_hour_ms(client):
                 continue  # what was done just now is evaluated when the hour ends
             decided = decide(self.plan, states, [Sweep(client.client_id, moment_ms)])
             if decided.messages or states[client.client_id].due_ms < due_ms:
