@@ -37,10 +37,12 @@ from aiokafka.errors import (
 from engine.runtime.clients import Admin, Clients, Consumer, Producer
 from engine.runtime.errors import Fenced, Refused, Surprised, Unavailable
 from engine.runtime.kafka.wire.any_header import read_any_header
+from engine.runtime.kafka.wire.metadata import share_metadata
 from engine.runtime.settings import Settings
 
 log = structlog.get_logger(__name__)
 read_any_header()  # before a consumer is made
+share_metadata()
 
 MAX_REQUEST_BYTES: Final = 2**31 - 1  # each topic's max.message.bytes says what is too large
 STALLED_S: Final = 30.0  # without a record of those that a log holds
