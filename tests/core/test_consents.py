@@ -8,6 +8,7 @@ import pytest
 from engine.core.client import consents
 from engine.core.client.consents import CHANNELS, GRANTED, PURPOSES, UNKNOWN, WITHDRAWN, Consent, consent
 from engine.core.client.sections import pack, unpack
+from engine.core.contract.corrections import Correction
 from engine.core.reading.decode import Taken, decode
 from tests.core.making import Desk, at, login, plan_of, rule
 from tests.core.test_answers import came, opt_out
@@ -113,6 +114,18 @@ def test_the_next_channel_is_taken_when_consent_to_the_first_is_withdrawn():
     desk = desk_of()
     desk.take(agreed(at(1), "all", ["sms", "email"]), opted_out(at(2), "sms", "service"))
     assert [message["channel"] for message in desk.take(login(at(3)))] == ["email"]
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_correction_of_an_opt_out_gives_no_consent_whichever_comes_first(first):
+    desk = desk_of()
+    out = opted_out(at(2), "sms")
+    fields = {"event_id": "k1", "client_id": "c1", "time": at(3), "kind": "cancel", "topic": "receipts"}
+    cancelled = "corrections", Correction.model_construct(**fields, corrects=out[1].event_id, original=out[1])
+    desk.take(agreed(at(1), "all", ["sms"]), *((cancelled, out) if first else (out, cancelled)), login(at(4)))
+    assert desk.outcomes[-1] == ("letter", "no_consent")
+    desk.take(agreed(at(5), "all", ["sms"]), login(at(5)))
+    assert desk.outcomes[-1] == ("letter", "sent")
 
 
 def test_conditions_read_it():

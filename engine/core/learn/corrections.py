@@ -29,6 +29,7 @@ from engine.core.plan.corrected import unknown_until, until
 from engine.core.plan.features import Reach
 
 COUNTED: Final[tuple[Result, ...]] = ("exact", "unknown")  # the event had come
+RECEIPTS: Final = "receipts"
 MAX_CORRECTED: Final = 64  # events of a client, the newest
 
 
@@ -63,6 +64,8 @@ def correct(plan: Plan, client: ClientState, correction: Correction) -> Correcte
     anew = event_digest(kind, new.event_id, new.time) if new is not None else None
     _remember(client, number, content(new) if new is not None and anew == digest else 0)
     if not counted:
+        if kind == RECEIPTS:  # it will not count, but a correction gives no consent
+            LEARNERS[kind](client, original)
         if anew != digest:
             client.see(digest)  # so that it is known when it comes
         return Corrected(kind, "waiting", (), new)

@@ -39,7 +39,8 @@ log = structlog.get_logger(__name__)
 AT_ONCE: Final = 4  # partitions that work, and partitions that start
 # in the open units of all its partitions, while it is behind
 UNITS_RECORDS: Final = 160_000
-UNITS_BYTES: Final = 64_000_000
+UNITS_BYTES: Final = 40_000_000  # of many: most of them are open while others are at work
+UNIT_BYTES: Final = 16_000_000  # of each of few
 SWEEP_CLIENTS: Final = 2_000  # of all its partitions, a second
 
 
@@ -143,7 +144,7 @@ class Partitions:
     def _runner(self, number: int) -> Runner:
         settings, clients, partition_of = self._settings, self._clients, self._partition_of
         share = max(len(self._wanted), 1)
-        parts = max(share, 4)
+        unit_bytes = UNIT_BYTES if share <= AT_ONCE else UNITS_BYTES // share
         opened = open_partition(
             settings,
             clients,
@@ -154,7 +155,7 @@ class Partitions:
             belongs=lambda key: partition_of(key) == number,
             observer=PartitionMetrics(self._metrics, clients.wall_ms, self._breaker.committed, self._rules),
             cache_bytes=self._cache_bytes or settings.cache_mb * 1_000_000 // share,
-            limits=self._unit or UnitLimits(UNITS_RECORDS // parts, UNITS_BYTES // parts),
+            limits=self._unit or UnitLimits(UNITS_RECORDS // max(share, AT_ONCE), unit_bytes),
             partitions=self._all,
         )
         return Runner(

@@ -21,7 +21,7 @@ from engine.runtime.kafka.wire.any_header import Records
 from engine.runtime.kafka.wire.polls import Answer, Polls
 from engine.runtime.kafka.wire.sessions import Asked, end_of
 
-FULL_BYTES: Final = 32_768  # at hand of one partition of a topic
+FULL_BYTES: Final = 16_384  # at hand of one partition of a topic
 
 
 @dataclass(slots=True)
