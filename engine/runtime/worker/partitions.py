@@ -39,7 +39,7 @@ log = structlog.get_logger(__name__)
 AT_ONCE: Final = 4  # partitions that work, and partitions that start
 # in the open units of all its partitions, while it is behind
 UNITS_RECORDS: Final = 160_000
-UNITS_BYTES: Final = 40_000_000  # of many: most of them are open while others are at work
+UNITS_BYTES: Final = 30_000_000  # of many: most of them are open while others are at work
 UNIT_BYTES: Final = 16_000_000  # of each of few
 SWEEP_CLIENTS: Final = 2_000  # of all its partitions, a second
 
