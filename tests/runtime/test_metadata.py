@@ -1,4 +1,4 @@
-"""Kafka clients of a process share what they know of topics, and each knows what it was told."""
+"""Kafka clients of one process share metadata of topics, and each reports what its own broker told it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from typing import Any
 from aiokafka import TopicPartition
 from aiokafka.cluster import ClusterMetadata
 
-import engine.runtime.kafka.connection  # noqa: F401, it has clients share
+from engine.runtime.kafka import connection
+
+
+def test_whoever_connects_shares():
+    assert connection.share_metadata.__module__ == ClusterMetadata.update_metadata.__module__
 
 
 def answer(leaders: dict[str, list[int]]) -> Any:

@@ -47,15 +47,13 @@ from engine.core.plan.waking import (
     first_fields,
     meanings_of,
     read_by,
-    reading,
-    sliding,
     steps_of,
     timed,
 )
 from engine.core.rules import names
 from engine.core.rules.business_days import business_days
 from engine.core.rules.day_lists import DayLists
-from engine.core.rules.occasion import BECOMES, BEGINS, JOURNEY, Trigger, on, triggers
+from engine.core.rules.occasion import BEGINS, JOURNEY, Trigger, on, triggers
 from engine.core.rules.policy import Budget, Cap, ContactClass, Holdout, Pause, QuietHours, Rate, Rest, Resumption
 from engine.core.rules.ruleset import Rule, RuleSet, counting
 from engine.core.rules.score import with_score
@@ -223,7 +221,6 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
 
     # whoever reads a portrait reads the segment beside it
     portrayed = [*rule_set.portrait, *(segment.when for segment in rule_set.tiers.segments)]
-    becoming = {rule.id: watch([rule.when]) for rule in by_trigger[BECOMES]}
     by_balance_alone = all(ladder.daily_mean is not None for ladder in ladders.values())
     compiled = {
         trigger: _compiled(space, trigger, rules, scopes, reaches, meanings, rule_set)
@@ -246,7 +243,6 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
             rule_set,
             by_trigger,
             scope,
-            meanings,
             {
                 topic: Steps(
                     space[f"first_{topic}"],
@@ -257,10 +253,9 @@ def compile_rule_set(rule_set: RuleSet) -> Plan:
                 for topic, (first, then) in steps.items()
                 if first or then
             },
-            base_of,
             Possible(**{what.name: space[f"possible_{what.name}"] for what in fields(Possible)}),
-            tuple(becoming[rule.id].windows for rule in sliding(by_trigger, scope)),
-            tuple(rule.id for rule in reading(by_trigger, scope, of_actions)),
+            watch,
+            of_actions,
             business_days(rule_set.calendar) if rule_set.calendar else None,
             watch([*measured.values()]).by_actions,
             {

@@ -1,7 +1,7 @@
 """Where a condition or the measure of a ladder can be wrong, or change, without an event.
 
 Enters: a tree; a ladder; what keeps classes from clients. Leaves: the features that make it wrong while their past is
-not wholly known, how it moves with `now`; the ladder with what moves it; bars; when a client is to be looked at again.
+not wholly known, how it moves with `now`; the ladder with what moves it; bars; when to evaluate a client next.
 Holds: in doubt, a feature counts as making the condition wrong, and a bar holds. What cannot move wakes nobody: only
 the windows and the counts of days that are read do, and these only where they come to another value.
 """
@@ -194,7 +194,7 @@ class Watch:
         due_ms = min(next_flip_ms(self.wakes, client), next_slide_ms(layout, client, self.windows))
         if self.by_actions and has_acted(client):
             due_ms = min(due_ms, next_hour_ms(client))
-        if not all(reach.is_known(client) for reach in self.needs):
+        if self.needs and not all(reach.is_known(client) for reach in self.needs):
             due_ms = min(due_ms, day_start_ms(client.day + 1))
         return due_ms
 

@@ -20,7 +20,7 @@ from engine.core.language.expressions import BOOL, Changes, Expression, Name, Sc
 from engine.core.plan.codegen import Code
 from engine.core.plan.features import Windows
 from engine.core.plan.matching import Matcher, add
-from engine.core.plan.sensitivity import Meanings, Read, Wake, Watch, flips
+from engine.core.plan.sensitivity import Meanings, Read, Wake, Watch
 from engine.core.rules.business_days import BusinessCalendar, BusinessDays, asked_by
 from engine.core.rules.day_lists import DayLists, expressions_of
 from engine.core.rules.meaning import meaning
@@ -199,21 +199,18 @@ def timed(
     rule_set: RuleSet,
     by_trigger: ByTrigger,
     scope: Scope,
-    meanings: Meanings,
     steps: dict[str, Steps],
-    bases: Mapping[str, Read],
     possible: Possible,
-    slides: tuple[Windows, ...],
-    acting: tuple[str, ...],
+    watch: Callable[[Collection[Expression]], Watch],
+    of_actions: Collection[str],
     business: BusinessDays | None,
     by_actions: bool,
     first_fields: Mapping[str, tuple[str, ...]],
 ) -> Timed:
-    """`scope` is that of BECOMES; `bases` reads the base of each name that counts days, by the name; `first_fields`: of
-    rules whose sequence ends without its second step.
+    """`scope` is that of BECOMES; `watch` says when time alone can change some conditions; `of_actions`: the features
+    that read what the engine itself does; `first_fields`: of rules whose sequence ends without its second step.
     """
     placed = [(index, rule.id, rule.occasion) for rules in by_trigger.values() for index, rule in enumerate(rules)]
-    becoming = [rule.when for rule in by_trigger[BECOMES]]
     return Timed(
         digest=digest_of(rule_set),
         silences=tuple(
@@ -233,7 +230,7 @@ def timed(
         cared=(cared := cared_for(by_trigger)),
         ending=tuple(rule.id for rule in cared.values() if rule.care and rule.care.ends_when),
         becomes={rule_id: becomes for _, rule_id, becomes in placed if isinstance(becomes, Becomes)},
-        wakes=tuple(Wake(bases[name], days) for name, days in flips(becoming, scope, meanings).items()),
+        wakes=watch([rule.when for rule in by_trigger[BECOMES]]).wakes,
         calendars=tuple(calendar for _, _, calendar in placed if isinstance(calendar, Calendar)),
         business=business,
         maturities=tuple(Maturing(index, when) for index, _, when in placed if isinstance(when, BeforeMaturity)),
@@ -247,8 +244,8 @@ def timed(
         steps=steps,
         possible=possible,
         portrayed=bool(rule_set.portrait),
-        slides=slides,
-        acting=acting,
+        slides=tuple(watch([rule.when]).windows for rule in sliding(by_trigger, scope)),
+        acting=tuple(rule.id for rule in reading(by_trigger, scope, of_actions)),
         by_actions=by_actions,
     )
 

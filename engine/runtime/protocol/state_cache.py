@@ -41,11 +41,8 @@ class StateCache(OrderedDict[str, State]):
         """Learn from states just loaded or written what one takes."""
         if packed:
             mean = sum(map(len, packed)) / len(packed)
-            light, rich = (
-                LIGHT_BYTES + LIGHT_BYTES_PER_PACKED_BYTE * mean,
-                RICH_BYTES + RICH_BYTES_PER_PACKED_BYTE * mean,
-            )
-            each = max(light, rich)
+            light = LIGHT_BYTES + LIGHT_BYTES_PER_PACKED_BYTE * mean
+            each = max(light, RICH_BYTES + RICH_BYTES_PER_PACKED_BYTE * mean)
             self._bytes_each += WEIGHT_OF_NEWS * (each - self._bytes_each)
 
     def make_room(self, clients: int, wanted: Container[str], uncommitted: Collection[str]) -> None:
