@@ -6,6 +6,7 @@ import pytest
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 from aiokafka.record.memory_records import MemoryRecords
 
+from engine.runtime.kafka.wire import any_header
 from engine.runtime.kafka.wire.any_header import Records
 
 
@@ -40,10 +41,22 @@ def test_every_record_is_read(codec: int):
     assert records.size_in_bytes() == len(data)
 
 
-def test_records_are_read_when_they_are_asked_for():
+def test_records_are_read_when_they_are_asked_for(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(any_header, "PIECE_RECORDS", 1)
     each = Records(batch("fine", 0)).next_batch()
     assert next(iter(each)).offset == 0
     assert next(each).offset == 1
+
+
+@pytest.mark.parametrize("codec", [0, 1])
+@pytest.mark.parametrize("name", ["fine", NotUtf8("?")], ids=["fine", "odd"])
+@pytest.mark.parametrize("at_once", [1, 2, 3, 4])
+def test_however_many_are_read_at_once(at_once: int, name: str, codec: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(any_header, "PIECE_RECORDS", at_once)
+    each = Records(batch(name, codec)).next_batch()
+    assert [[r.offset for r in piece] for piece in each.pieces()] == {
+        1: [[0], [1], [2]], 2: [[0, 1], [2]], 3: [[0, 1, 2]], 4: [[0, 1, 2]]
+    }[at_once]  # fmt: skip
 
 
 def test_a_batch_cut_off_at_the_end_waits_for_the_next_fetch():

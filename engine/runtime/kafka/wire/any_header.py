@@ -7,8 +7,8 @@ each batch, and its Python code those that this refuses, with � in such names.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 from typing import Any, Final
 
 from aiokafka.consumer import fetcher
@@ -17,12 +17,14 @@ from aiokafka.record.memory_records import MemoryRecords
 
 LENGTH_AT: Final = 8  # in a batch: after its base offset
 HEAD_BYTES: Final = 12  # base offset and length
+PIECE_RECORDS: Final = 200
 
 
 class Records:
-    """aiokafka's MemoryRecords."""
+    """aiokafka's MemoryRecords. `form`: of its batches."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, form: type[Batch] | None = None) -> None:
+        self._form = form or Batch
         self._data = data
         self._records = MemoryRecords(data)
         self._at = 0
@@ -37,7 +39,7 @@ class Records:
         begin = self._at
         length = int.from_bytes(self._data[begin + LENGTH_AT : begin + HEAD_BYTES], "big")
         self._at = begin + HEAD_BYTES + length
-        return Batch(self._records.next_batch(), memoryview(self._data)[begin : self._at])
+        return self._form(self._records.next_batch(), memoryview(self._data)[begin : self._at])
 
 
 class Batch:
@@ -54,17 +56,26 @@ class Batch:
         return next(self._batch)
 
     def __iter__(self) -> Iterator[Any]:
-        """One after the other: all records of a batch at once, for each topic of each partition, are much memory."""
+        return chain.from_iterable(self.pieces())
+
+    def pieces(self) -> Iterator[list[Any]]:
+        """Some records after the other: all of a batch at once, for each topic of each partition, are much memory."""
         read = 0
         try:
-            for record in self._batch:
-                yield record
-                read += 1
+            for piece in _pieces(self._batch):
+                yield piece
+                read += len(piece)
         except UnicodeDecodeError:
             batch = _DefaultRecordBatchPy(self._data)
             batch._maybe_uncompress()
             batch._buffer = _Lenient(batch._buffer)
-            yield from islice(batch, read, None)
+            yield from _pieces(islice(batch, read, None))
+
+
+def _pieces(records: Iterable[Any]) -> Iterator[list[Any]]:
+    left = chain(records)  # the C code's own iterator begins but once, and may not be asked past its end
+    while piece := list(islice(left, PIECE_RECORDS)):
+        yield piece
 
 
 class _Lenient(bytearray):

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from aiokafka import TopicPartition
 from aiokafka.consumer import fetcher
 
-from engine.runtime.kafka.wire.any_header import Records
+from engine.runtime.kafka.wire.any_header import Batch, Records
 from engine.runtime.kafka.wire.polls import Answer, Polls
 from engine.runtime.kafka.wire.sessions import Asked, end_of
 
@@ -45,12 +45,28 @@ class Fetched(msgspec.Struct, gc=False):
     headers: Sequence[tuple[str, bytes]]
 
 
+class _Piece(NamedTuple):
+    """What stands for a record where aiokafka leaves out what was aborted and what was read before."""
+
+    offset: int  # of the last of them
+    records: list[Any]
+
+
+class _InPieces(Batch):
+    def __iter__(self) -> Iterator[_Piece]:
+        return (_Piece(piece[-1].offset, piece) for piece in self.pieces())
+
+
 class _Unread(fetcher.PartitionRecords):  # type: ignore[misc]
-    def _consumer_record(self, tp: TopicPartition, record: Any) -> Fetched:
-        return Fetched(
-            tp.partition, record.offset, record.timestamp, record.timestamp_type, record.key, record.value,
-            record.headers,
-        )  # fmt: skip
+    """Its records come in pieces: one by one, they go through three generators of Python's."""
+
+    def _consumer_record(self, tp: TopicPartition, piece: _Piece) -> list[Fetched]:
+        partition, first = tp.partition, self.next_fetch_offset
+        return [
+            Fetched(partition, offset, record.timestamp, record.timestamp_type, record.key, record.value, record.headers)
+            for record in piece.records
+            if (offset := record.offset) >= first
+        ]
 
 
 class Fetcher(fetcher.Fetcher):  # type: ignore[misc]
@@ -94,7 +110,7 @@ class Fetcher(fetcher.Fetcher):  # type: ignore[misc]
             return
         state.highwater, state.lso = answer.end, answer.stable
         self.heard(tp)
-        records = Records(answer.batches)
+        records = Records(answer.batches, _InPieces)
         if not records.has_next():
             return
         unread = _Unread(tp, records, answer.aborted, offset, None, None, self._check_crcs, self._isolation_level)
@@ -120,7 +136,9 @@ class Fetcher(fetcher.Fetcher):  # type: ignore[misc]
     async def fetched_records(
         self, partitions: Collection[TopicPartition], timeout: float = 0, max_records: int | None = None
     ) -> dict[TopicPartition, list[Any]]:
-        """What is at hand, or comes within the timeout. Raises what cannot be read."""
+        """What is at hand, or comes within the timeout; of more than `max_records` the rest of a piece. Raises what
+        cannot be read.
+        """
         loop = asyncio.get_running_loop()
         until = loop.time() + timeout
         while True:
@@ -143,14 +161,14 @@ class Fetcher(fetcher.Fetcher):  # type: ignore[misc]
             if partitions and tp not in partitions:
                 continue
             records: list[Any] = []
-            while at_hand.results and most != 0:
+            while at_hand.results and (most is None or most > 0):
                 result, size_bytes = at_hand.results[0]
-                new = result.getall(most)
-                records += new
-                if most is not None:
-                    most -= len(new)
+                for piece in result.getall(1):
+                    records += piece
+                    if most is not None:
+                        most -= len(piece)
                 if result.has_more():
-                    break
+                    continue
                 at_hand.results.popleft()
                 at_hand.size_bytes -= size_bytes
                 if not at_hand.results:
