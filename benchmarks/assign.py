@@ -21,7 +21,7 @@ from engine.core.plan.compile import Plan, compile_rule_set
 from engine.core.reading.decode import Taken
 from engine.core.rules.policy import ContactPolicy
 from engine.core.rules.ruleset import RuleSet, Tiers
-from engine.processors.assignment import ASSIGNMENT, State
+from engine.processors.assignment import ASSIGNMENT, Input, State
 from engine.rulefile.source.fields import ALWAYS
 
 REQUESTS = 100_000
@@ -51,11 +51,11 @@ def work(plan: Plan, given: list[tuple[bytes, bytes]], unit: int) -> tuple[float
     answers, pace = 0, Pace()
     began = time.process_time()
     for first in range(0, len(given), unit):
-        inputs = []
+        inputs: list[Input] = []
         for key, value in given[first : first + unit]:
-            taken = ASSIGNMENT.decode(plan, ASSIGNMENT_REQUESTS.name, key, value, BEGIN_MS + REQUESTS * 5)
+            taken = ASSIGNMENT.decoder(plan)(ASSIGNMENT_REQUESTS.name, key, value, BEGIN_MS + REQUESTS * 5)
             assert isinstance(taken, Taken)
-            inputs.append(ASSIGNMENT.arrived(ASSIGNMENT_REQUESTS.name, taken.event))
+            inputs += ASSIGNMENT.arrived([(ASSIGNMENT_REQUESTS.name, taken.event)])
         decided = ASSIGNMENT.decide(plan, states, inputs, 0, pace)
         answers += len(decided.messages)
         for pool in decided.changed.values():

@@ -15,7 +15,7 @@ from engine.core.contract.events import Event
 from engine.core.contract.message import Message
 from engine.core.contract.topics import ranks
 from engine.core.firm_time import HOUR_MS, NEVER_MS
-from engine.core.reading.decode import Rejected, Taken, decode
+from engine.core.reading.decode import Decode, decode
 from engine.runtime.errors import Newer
 from engine.runtime.protocol.processor import Decided, Processor
 from engine.runtime.protocol.writes import Write
@@ -46,16 +46,11 @@ class Counter(Processor[Any, Count, Moment]):
     def ranks(self) -> dict[str, int]:
         return ranks()
 
-    def decode(
-        self, plan: Any, topic: str, key: bytes | None, value: bytes | None, timestamp_ms: int
-    ) -> Taken | Rejected:
-        return decode(topic, key, value, timestamp_ms)
+    def decoder(self, plan: Any) -> Decode:
+        return decode
 
-    def key_of(self, event: Event) -> str:
-        return event.client_id
-
-    def arrived(self, topic: str, event: Event) -> Moment:
-        return Moment(event.client_id, event.time, event=True)
+    def arrived(self, events: Sequence[tuple[str, Event]]) -> Sequence[Moment]:
+        return [Moment(event.client_id, event.time, event=True) for _, event in events]
 
     def due(self, key: str, time_ms: int) -> Moment:
         return Moment(key, time_ms, event=False)

@@ -19,13 +19,15 @@ from pydantic.fields import FieldInfo
 
 from engine.core.text import IDENTIFIER, Form
 
+MayBe = Callable[[Iterable[str]], bool]
+
 
 class Quick(NamedTuple):
-    """`read` takes bytes, and what says whether these keys may be there beside the model's; `of` makes the same of an
-    object of the model.
+    """`read` takes bytes; what says of the model which keys may be there beside its own; and a number: with another one
+    that is asked again. `of` makes the same of an object of the model.
     """
 
-    read: Callable[[bytes, Callable[[Iterable[str]], bool]], Any]
+    read: Callable[[bytes, Callable[[type[BaseModel]], MayBe], int], Any]
     of: Callable[[BaseModel], Any]
 
 
@@ -92,28 +94,27 @@ def quick(model: type[BaseModel]) -> Quick:
                     return None
         return event
 
-    def read(value: bytes, may_be: Callable[[Iterable[str]], bool]) -> Any:
+    def read(value: bytes, may_be: Callable[[type[BaseModel]], MayBe], asked_with: int) -> Any:
         if 92 in value:  # a backslash; a number is found faster than bytes are
             return None
         colons = value.count(58)  # one follows each key
-        shape = usual.get(colons)
-        if shape is not None and shape.may_be is may_be:
-            event = read_by(shape.decode, shape.keys, value, colons)
-            if event is not None:
+        if (shape := usual.get(colons)) is not None:
+            decode, number, told_with = shape
+            if told_with == asked_with and (event := read_by(decode, number, value, colons)) is not None:
                 return event
         try:
             found = untyped(value)
         except (ValueError, RecursionError):
             return None
         keys = frozenset(found) if type(found) is dict else frozenset()
-        if (shape := shapes.get(keys)) is None or shape.may_be is not may_be:
-            if not own.issuperset(keys) and not may_be(keys):
+        if (shape := shapes.get(keys)) is None or shape.told_with != asked_with:
+            if not own.issuperset(keys) and not may_be(model)(keys):
                 return None
             if len(shapes) >= MAX_SHAPES or len(keys) > MAX_KEYS:
                 return read_by(typed, len(keys), value, colons)  # what is beside the fields was read just now
             asked = {name: field[:2] if name in keys else field for name, field in fields.items()}
             decode = msgspec.json.Decoder(_struct(model, asked, keys - own)).decode
-            shape = shapes[keys] = _Shape(decode, len(keys), may_be)
+            shape = shapes[keys] = _Shape(decode, len(keys), asked_with)
         usual[colons] = shape
         return read_by(shape.decode, shape.keys, value, colons)
 
@@ -127,7 +128,7 @@ class _Shape(NamedTuple):
 
     decode: Callable[[bytes], Any]
     keys: int
-    may_be: Callable[[Iterable[str]], bool]  # has said that those of the keys that are no fields may be there
+    told_with: int  # the number with which it was said that the keys beside the fields may be there
 
 
 def _struct(model: type[BaseModel], fields: Mapping[str, tuple[Any, ...]], beside: Collection[str] = ()) -> Any:

@@ -13,7 +13,6 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Final, Generic, Protocol, assert_never
 
 from aiokafka import TopicPartition
@@ -45,7 +44,7 @@ from engine.runtime.partitioning import partitioner
 from engine.runtime.protocol import ledger
 from engine.runtime.protocol.ledger import Step, Unit
 from engine.runtime.protocol.processor import Input, Plan, Processor, State
-from engine.runtime.protocol.records import Inbound, Outcome, Rerouted, by_ledger, by_neighbours, read
+from engine.runtime.protocol.records import Inbound, Outcome, Rerouted, by_ledger, by_neighbours, read, read_all
 from engine.runtime.protocol.writes import Write, decode_writes
 from engine.runtime.rule_sets.archive import RuleSetArchive
 from engine.runtime.settings import Settings
@@ -316,23 +315,22 @@ class PartitionReplay(Generic[Plan, State, Input]):
         self._replayed.differences.append(f"partition {self._number}, ledger offset {offset}: {how}")
 
     async def _decide(self, step: Step, plan: Plan) -> list[Message]:
-        processor, decode = self._processor, partial(self._processor.decode, plan)
+        processor = self._processor
         if step.backfilled:  # nothing was decided: no budget was given back either
             return []
         if woken := step.woken(processor):
             return self.states.decide(woken, (*step.due, *step.swept), step.decided_ms)
         messages: list[Message] = []
-        events: list[Input] = []
-        keys: set[str] = set()
-        found = [(record, read(record, self._belongs, decode)) for record in await self._inputs.read(step.ranges)]
+        events: list[tuple[str, Event]] = []
+        found = read_all(await self._inputs.read(step.ranges), self._belongs, processor.decoder(plan))
         for record, outcome in by_ledger(found, step.ahead):
             self._replayed.count(record, outcome)
             if isinstance(outcome, Taken):
-                events.append(processor.arrived(record.topic, outcome.event))
-                keys.add(processor.key_of(outcome.event))
+                events.append((record.topic, outcome.event))
             else:
                 messages.append(record.set_aside(outcome))
-        return messages + self.states.decide(events, keys, step.decided_ms)
+        keys = {event.client_id for _, event in events}
+        return messages + self.states.decide(processor.arrived(events), keys, step.decided_ms)
 
 
 class _States(Generic[Plan, State, Input]):

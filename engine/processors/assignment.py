@@ -24,7 +24,7 @@ from engine.core.decide import pools
 from engine.core.firm_time import NEVER_MS
 from engine.core.pace import Pace
 from engine.core.plan.compile import Plan
-from engine.core.reading.decode import Rejected, Taken, decode
+from engine.core.reading.decode import Decode, Rejected, Taken, decode
 from engine.core.rules.meaning import meaning
 from engine.runtime.errors import Newer
 from engine.runtime.protocol.processor import Decided, Processor
@@ -65,19 +65,20 @@ class AssignmentProcessor(Processor[Plan, State, Input]):
     def ranks(self) -> dict[str, int]:
         return {topic.name: topic.rank for topic in POOL_TOPICS.values()} | {REROUTED: REROUTED_RANK}
 
-    def decode(
-        self, plan: Plan, topic: str, key: bytes | None, value: bytes | None, timestamp_ms: int
-    ) -> Taken | Rejected:
-        found = decode(topic, key, value, timestamp_ms, POOL_TOPICS)
-        return pools.read_change(_roster(plan), found) if topic == ADVISORS.name else found
+    def decoder(self, plan: Plan) -> Decode:
+        def decoded(topic: str, key: bytes | None, value: bytes | None, timestamp_ms: int) -> Taken | Rejected:
+            found = decode(topic, key, value, timestamp_ms, POOL_TOPICS)
+            return pools.read_change(_roster(plan), found) if topic == ADVISORS.name else found
 
-    def key_of(self, event: Event) -> str:
-        return event.client_id
+        return decoded
 
-    def arrived(self, topic: str, event: Event) -> Input:
-        if topic == BUDGET_REQUESTS.name:
-            return ToBudget(cast(BudgetRequest, event))
-        return cast(AssignmentRequest | AdvisorChange, event)
+    def arrived(self, events: Sequence[tuple[str, Event]]) -> Sequence[Input]:
+        return [
+            ToBudget(cast(BudgetRequest, event))
+            if topic == BUDGET_REQUESTS.name
+            else cast(AssignmentRequest | AdvisorChange, event)
+            for topic, event in events
+        ]
 
     def due(self, key: str, time_ms: int) -> Input:
         return Moment(key, time_ms, swept=False)

@@ -98,7 +98,7 @@ class Columns:
         self.clients: dict[str, ClientState] = {}
         self._plan = plan
         self._names = frozenset(feature.name for feature in plan.rule_set.features)
-        self._decode = partial(ENGAGEMENT.decode, plan)
+        self._decode = ENGAGEMENT.decoder(plan)
         self._declared_by = declared_by
         self._chosen = chosen
         self._belongs = belongs

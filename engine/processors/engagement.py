@@ -15,14 +15,14 @@ from engine.core.client.record import listed_by, public_fields, tallied_by
 from engine.core.client.sections import pack, unpack
 from engine.core.client.state import ClientState, NewerState
 from engine.core.contract.events import Event
-from engine.core.contract.topics import ranks
+from engine.core.contract.topics import EVENTS, ranks
 from engine.core.decide import path
 from engine.core.decide.path import Due, Input, Sweep
 from engine.core.decide.semantics import SEMANTICS
 from engine.core.learn.columns import plan_of_features, put_columns, put_known
 from engine.core.pace import Pace
 from engine.core.plan.compile import Plan
-from engine.core.reading.decode import Rejected, Taken, decode, kind_of
+from engine.core.reading.decode import Decode, decode, kind_of
 from engine.runtime.errors import Newer, Refused
 from engine.runtime.protocol.processor import Decided, Processor
 from engine.runtime.protocol.writes import Write
@@ -40,16 +40,12 @@ class Engagement(Processor[Plan, ClientState, Input]):
     def ranks(self) -> dict[str, int]:
         return ranks()
 
-    def decode(
-        self, plan: Plan, topic: str, key: bytes | None, value: bytes | None, timestamp_ms: int
-    ) -> Taken | Rejected:
-        return decode(topic, key, value, timestamp_ms, plan.declared_types)
+    def decoder(self, plan: Plan) -> Decode:
+        declared = plan.declared_types
+        return lambda topic, key, value, timestamp_ms: decode(topic, key, value, timestamp_ms, declared)
 
-    def key_of(self, event: Event) -> str:
-        return event.client_id
-
-    def arrived(self, topic: str, event: Event) -> Input:
-        return kind_of(topic, event), event
+    def arrived(self, events: Sequence[tuple[str, Event]]) -> Sequence[Input]:
+        return [pair if pair[0] != EVENTS else (kind_of(*pair), pair[1]) for pair in events]
 
     def due(self, key: str, time_ms: int) -> Input:
         return Due(key, time_ms)

@@ -21,6 +21,6 @@ def test_rules_and_requests_are_what_an_engine_takes(tmp_path: Path) -> None:
     of, random = assign.plan(), Random(1)
     for number in range(100):
         key, value = request(random, f"r{number}", assign.BEGIN_MS)
-        taken = ASSIGNMENT.decode(of, ASSIGNMENT_REQUESTS.name, key, value, assign.BEGIN_MS)
+        taken = ASSIGNMENT.decoder(of)(ASSIGNMENT_REQUESTS.name, key, value, assign.BEGIN_MS)
         assert isinstance(taken, Taken)
         assert taken.event.client_id in named

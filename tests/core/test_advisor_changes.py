@@ -51,7 +51,7 @@ def record(time_ms: int = h(0), advisor: str = "ann", pool: str = "east", id_: s
 
 
 def read(fields: dict[str, Any], key: bytes | None = b"east") -> Taken | Rejected:
-    return ASSIGNMENT.decode(PLAN, "advisors", key, json.dumps(fields).encode(), h(0))
+    return ASSIGNMENT.decoder(PLAN)("advisors", key, json.dumps(fields).encode(), h(0))
 
 
 LEAVE = {"leave_from": "2026-02-20", "leave_until": "2026-02-21"}
@@ -96,7 +96,7 @@ def test_what_is_refused(fields: dict[str, Any], reason: str, said: str) -> None
     ],
 )
 def test_what_is_no_record(key: bytes | None, value: bytes | None, said: str) -> None:
-    found = ASSIGNMENT.decode(PLAN, "advisors", key, value, h(0))
+    found = ASSIGNMENT.decoder(PLAN)("advisors", key, value, h(0))
     assert isinstance(found, Rejected)
     assert found.error.startswith(said)
 

@@ -247,9 +247,9 @@ def test_trades_with_and_without_their_optional_fields_are_read_quickly():
     read = TOPICS["trades"].quick.read
     for given in (TRADE, TRADE | more):
         for separators in ((",", ":"), (", ", ": ")):
-            event = read(json.dumps(given, separators=separators).encode(), lambda keys: False)
+            event = read(json.dumps(given, separators=separators).encode(), lambda model: lambda keys: False, 0)
             assert {name: getattr(event, name) for name in given} == given
     for odd in ("two words", "tab\x7f", "\u00e9"):
         for name in ("account", "symbol"):
             value = json.dumps(TRADE | {name: odd}, ensure_ascii=False, separators=(",", ":"))
-            assert read(value.encode(), lambda keys: False) is None
+            assert read(value.encode(), lambda model: lambda keys: False, 0) is None

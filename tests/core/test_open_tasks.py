@@ -312,7 +312,7 @@ def test_the_topic_says_another_number():
 
 def test_a_number_for_whom_the_files_have_none_is_refused():
     fields = {"event_id": "e", "pool": "rest", "time": at(0), "advisor_id": "cy", "open_tasks": 3}
-    found = ASSIGNMENT.decode(plan(), "advisors", b"rest", json.dumps(fields).encode(), at(0))
+    found = ASSIGNMENT.decoder(plan())("advisors", b"rest", json.dumps(fields).encode(), at(0))
     assert found == Rejected(
         Rejection.UNKNOWN_VALUE,
         "open_tasks: advisors.yaml or .csv has no open_tasks for this advisor, nor has the pool: add it there",

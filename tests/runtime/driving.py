@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from functools import partial
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -106,10 +105,10 @@ class Faultless:
         self._states = {client.client_id: client for client in states}  # those that there are already
         self._plan = plan
         for _, record in merge(topics):
-            outcome = read(record, belongs, partial(ENGAGEMENT.decode, plan))
+            outcome = read(record, belongs, ENGAGEMENT.decoder(plan))
             if isinstance(outcome, Taken):
-                arrived = ENGAGEMENT.arrived(record.topic, outcome.event)
-                self.messages += decide(plan, self._states, [arrived]).messages
+                arrived = ENGAGEMENT.arrived([(record.topic, outcome.event)])
+                self.messages += decide(plan, self._states, arrived).messages
             else:
                 self.messages.append(record.set_aside(outcome))
 

@@ -14,7 +14,7 @@ import difflib
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from functools import cache, partial
 from typing import Any, Final, get_args
@@ -75,23 +75,19 @@ class Rejected(msgspec.Struct, frozen=True, gc=False):
     error: str
 
 
+# topic, key, value, record time
+Decode = Callable[[str, bytes | None, bytes | None, int], Taken | Rejected]
+
+
 def decode(
     topic: str, key: bytes | None, value: bytes | None, timestamp_ms: int, declared: Kinds = NONE_DECLARED
 ) -> Taken | Rejected:
     """Read one record of an inbound topic. A negative `timestamp_ms` means that the record carries none."""
-    if value is not None and len(value) > MAX_EVENT_BYTES:
-        return Rejected(
-            Rejection.TOO_LARGE, f"the value has {len(value)} bytes, at most {MAX_EVENT_BYTES} are accepted"
-        )
-    if not key:
-        return Rejected(Rejection.NO_KEY, "the record has no key; its key must be the client's id")
-    if not value:
-        return Rejected(
-            Rejection.NO_VALUE, "the record has no value (a tombstone): a client cannot be deleted this way; send none"
-        )
+    if not key or not value or len(value) > MAX_EVENT_BYTES:
+        return _bare(key, value)
     known = _declared(value, declared) if topic == EVENTS else TOPICS.get(topic) or declared[topic]
     unread: tuple[str, ...] = ()
-    event = known.quick.read(value, envelopes.may_be(known.model)) if known.quick is not None else None
+    event = known.quick.read(value, envelopes.may_be, len(TOPICS)) if known.quick is not None else None
     if event is None:
         found = _validated(known, value)
         if isinstance(found, Rejected):
@@ -117,6 +113,19 @@ def decode(
             f"{FUTURE_TOLERANCE_MS // 1000} s are tolerated: check the producer's clock",
         )
     return Taken(event, unread)
+
+
+def _bare(key: bytes | None, value: bytes | None) -> Rejected:
+    """A record that is not read at all."""
+    if value is not None and len(value) > MAX_EVENT_BYTES:
+        return Rejected(
+            Rejection.TOO_LARGE, f"the value has {len(value)} bytes, at most {MAX_EVENT_BYTES} are accepted"
+        )
+    if not key:
+        return Rejected(Rejection.NO_KEY, "the record has no key; its key must be the client's id")
+    return Rejected(
+        Rejection.NO_VALUE, "the record has no value (a tombstone): a client cannot be deleted this way; send none"
+    )
 
 
 def _validated(known: Topic, value: bytes) -> Taken | Rejected:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import partial
 from typing import Any, Final, Generic
 
 import structlog
 
+from engine.core.contract.events import Event
 from engine.core.pace import Pace
 from engine.core.reading.decode import Taken
 from engine.runtime.errors import Newer, Refused, Surprised
@@ -22,7 +22,7 @@ from engine.runtime.protocol.intake import Batch
 from engine.runtime.protocol.ledger import Log, Step, Store
 from engine.runtime.protocol.position import Position
 from engine.runtime.protocol.processor import Input, NobodyListens, Observer, Plan, Processor, State
-from engine.runtime.protocol.records import FUTURE, Place, by_clock, by_neighbours, read
+from engine.runtime.protocol.records import FUTURE, Place, by_clock, by_neighbours, read_all
 from engine.runtime.protocol.recovery import Recovery, apply, some
 from engine.runtime.protocol.state_cache import StateCache
 from engine.runtime.protocol.unit import OpenUnit, UnitLimits
@@ -121,19 +121,16 @@ class Partition(Generic[Plan, State, Input]):
             log.warning("batch dropped: it does not begin where the partition stands", partition=self.number)
             raise Surprised("a batch does not begin where the partition stands")
         unit, processor = self._unit, self._processor
-        inputs: list[Input] = []
+        events: list[tuple[str, Event]] = []  # with their topics
         keys: dict[str, None] = {}  # in order: so is the cache's
         latest_ms = 0
         ahead: list[Place] = []
-        decode = partial(processor.decode, self._plan)
-        found = [(record, read(record, self._belongs, decode)) for record in batch.records]
-        topics: list[str] = []
+        found = read_all(batch.records, self._belongs, processor.decoder(self._plan))
         for record, outcome in by_clock(found, decided_ms) if decided_ms else by_neighbours(found):
             if isinstance(outcome, Taken):
                 event, topic = outcome.event, record.topic
-                inputs.append(processor.arrived(topic, event))
-                keys[processor.key_of(event)] = None
-                topics.append(topic)
+                events.append((topic, event))
+                keys[event.client_id] = None
                 if event.time > latest_ms:
                     latest_ms = event.time
                 if outcome.unread:
@@ -142,13 +139,13 @@ class Partition(Generic[Plan, State, Input]):
             unit.set_aside(record, outcome)
             if outcome is FUTURE:
                 ahead.append(record.place)
-        unit.events.update(topics)
+        unit.events.update([topic for topic, _ in events])
         await self._load(keys)
         unit.steps.append(Step(batch.ranges, decided_ms=decided_ms, ahead=tuple(ahead)))
         unit.records += len(batch.records)
         unit.size_bytes += batch.size_bytes
         before = len(unit.messages)
-        self._decide(inputs, decided_ms)
+        self._decide(processor.arrived(events), decided_ms)
         if len(unit.messages) > before:
             acted = [message.key for message in unit.messages[before:] if not message.rides]
             who = set(acted)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, Typ
 from engine.core.contract.events import Event
 from engine.core.contract.message import Message
 from engine.core.pace import Pace
-from engine.core.reading.decode import Rejected, Taken
+from engine.core.reading.decode import Decode
 from engine.runtime.protocol.writes import Write
 
 if TYPE_CHECKING:
@@ -49,17 +49,12 @@ class Processor(ABC, Generic[Plan, State, Input]):
         """The topics that it reads, rerouted copies included, with their places in the merge, in that order."""
 
     @abstractmethod
-    def decode(
-        self, plan: Plan, topic: str, key: bytes | None, value: bytes | None, timestamp_ms: int
-    ) -> Taken | Rejected:
-        """What a record is may depend on the plan, which the ledger names. Raises nothing, whatever the bytes."""
+    def decoder(self, plan: Plan) -> Decode:
+        """What a record is may depend on the plan, which the ledger names. It raises nothing, whatever the bytes."""
 
     @abstractmethod
-    def key_of(self, event: Event) -> str:
-        """Whose state it concerns."""
-
-    @abstractmethod
-    def arrived(self, topic: str, event: Event) -> Input: ...
+    def arrived(self, events: Sequence[tuple[str, Event]]) -> Sequence[Input]:
+        """Events with the topics that they came on. Each concerns the state of its `client_id`."""
 
     @abstractmethod
     def due(self, key: str, time_ms: int) -> Input:

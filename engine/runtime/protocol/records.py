@@ -18,7 +18,7 @@ from engine.core.contract.message import Message
 from engine.core.contract.outbound import Rejection
 from engine.core.contract.topics import DEAD_LETTERS, OWN, REROUTED, inbound_topics
 from engine.core.firm_time import DAY_MS
-from engine.core.reading.decode import FUTURE_TOLERANCE_MS, MAX_EVENT_BYTES, Rejected, Taken
+from engine.core.reading.decode import FUTURE_TOLERANCE_MS, MAX_EVENT_BYTES, Decode, Rejected, Taken
 from engine.core.reading.surroundings import of_headers
 
 LARGEST_LETTER_BYTES: Final = 15_000_000  # what the dead letters' topic takes, with room for headers
@@ -58,7 +58,6 @@ class Rerouted:
 
 
 Outcome = Taken | Rejected | Rerouted
-Decode = Callable[[str, bytes | None, bytes | None, int], Taken | Rejected]  # topic, key, value, record time
 Place = tuple[str, int, int]  # topic, partition and offset that a record first came with
 
 
@@ -139,6 +138,10 @@ def read(record: Inbound, belongs: Callable[[bytes], bool], decode: Decode) -> O
     return outcome
 
 
+def read_all(records: Iterable[Inbound], belongs: Callable[[bytes], bool], decode: Decode) -> list[Read]:
+    return [(record, read(record, belongs, decode)) for record in records]
+
+
 def inbound(topic: str, records: Iterable[Record], known: Container[str] | None = None) -> Iterator[Inbound]:
     """From a consumer's records, each made when it is asked for: a batch may end before. A rerouted copy comes from one
     of the topics that are known.
@@ -197,16 +200,17 @@ def by_ledger(found: Iterable[Read], refused: Collection[Place]) -> Iterator[Rea
         yield record, FUTURE if refused and record.place in refused else outcome
 
 
-def by_neighbours(found: Iterable[Read]) -> Iterator[Read]:
+def by_neighbours(found: Iterable[Read]) -> Iterable[Read]:
     """Without a clock: no event may lie more than a year ahead of most of the next records, and of all events just
     before it.
 
     A record of which nothing follows is believed: time may have passed. Both sides are asked so that records need not
     be in the order of time: the last ones of one client may be followed by the first ones of another.
     """
-    if isinstance(found, list) and _within_a_year(found):
-        yield from found
-        return
+    return found if isinstance(found, list) and _within_a_year(found) else _asking(found)
+
+
+def _asking(found: Iterable[Read]) -> Iterator[Read]:
     following: deque[Read] = deque()
     before: deque[int] = deque(maxlen=NEIGHBOURS)
     stream = iter(found)

@@ -63,7 +63,9 @@ class _Unread(fetcher.PartitionRecords):  # type: ignore[misc]
     def _consumer_record(self, tp: TopicPartition, piece: _Piece) -> list[Fetched]:
         partition, first = tp.partition, self.next_fetch_offset
         return [
-            Fetched(partition, offset, record.timestamp, record.timestamp_type, record.key, record.value, record.headers)
+            Fetched(
+                partition, offset, record.timestamp, record.timestamp_type, record.key, record.value, record.headers
+            )
             for record in piece.records
             if (offset := record.offset) >= first
         ]
