@@ -32,7 +32,7 @@ def test_a_tier_change(measure: Any, threshold: float | None, tier: str, name: s
     client = ClientState(PLAN.layout, "c1", at(0))
     client.type = "individual"
     move = TierMove(None, tier, "promoted", measure, name, threshold, False, at(0))
-    message = tier_change_message(client, move, Because("trades", event_id, at(0), NOW), 0)
+    message = tier_change_message(client, move, Because("trades", event_id, at(0)), 0)
     record = TierChange.model_construct(
         id=dict(message.headers)["ce_id"].decode(),
         client_id="c1",

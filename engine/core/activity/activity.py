@@ -99,9 +99,9 @@ class Activity:
                 if self.today[set_at] is not None and self.known.get(layout.columns[mean][0]) == UNSET:
                     self.known[layout.columns[mean][0]] = day
             self.days.append(day)
-            for column, value in zip(self.columns, self.today, strict=True):
-                column.append(value)
             before, self.today = self.today, list(layout.blank_today)
+            for index, column in enumerate(self.columns):
+                column.append(before[index])
             for mean, _ in layout.means:
                 self.today[mean] = before[mean]  # it carries its last value forward
             self.touched = False
@@ -117,21 +117,23 @@ class Activity:
         """
         if len(self.days) > 1 and self.days[1] <= oldest:
             last = bisect_right(self.days, oldest) - 1
-            kept = {last}
-            for _, set_at in layout.means:
-                kept.add(next((row for row in range(last, -1, -1) if self.columns[set_at][row] is not None), last))
+            kept = self._kept_for_means(layout, last) if layout.means else [last]
             if len(kept) <= last:
                 self.packed = self.packed_past = None
-                for column in (self.days, *self.columns):
-                    if len(kept) == 1:
-                        del column[:last]
-                    else:
-                        column[: last + 1] = [column[row] for row in sorted(kept)]
+                self.days[: last + 1] = [self.days[row] for row in kept]
+                for column in self.columns:
+                    column[: last + 1] = [column[row] for row in kept]
         for seen in self.sets:
             if seen and (past := [v for v, last in seen.items() if last <= oldest]):
                 self.packed = None
                 for value in past:
                     del seen[value]
+
+    def _kept_for_means(self, layout: SourceLayout, last: int) -> list[int]:
+        kept = {last}
+        for _, set_at in layout.means:
+            kept.add(next((row for row in range(last, -1, -1) if self.columns[set_at][row] is not None), last))
+        return sorted(kept)
 
     def _close_month(self, layout: SourceLayout, day: int, new_day: int) -> None:
         """Keep the values of a month that columns do not hold by day; a month without an event has none."""

@@ -38,8 +38,11 @@ class Because(NamedTuple):
 
     type: str
     event_id: str | None
-    time_ms: int  # the event's
-    time: str  # its text, or the timer's
+    time_ms: int  # the event's, or the timer's
+
+    @property
+    def time(self) -> str:
+        return rfc3339(self.time_ms)
 
     def said(self) -> dict[str, str | None]:
         return {"type": self.type, "event_id": self.event_id, "time": self.time}
@@ -72,4 +75,7 @@ def cny(amount_fen: int | float) -> str:
     """Fen as an exact decimal text in CNY; a fraction of a fen (from a product or quotient) is rounded half to even."""
     fen = round(amount_fen)
     sign, fen = ("-", -fen) if fen < 0 else ("", fen)
-    return f"{sign}{fen // 100}.{fen % 100:02d}"
+    return f"{sign}{fen // 100}{_CENTS[fen % 100]}"
+
+
+_CENTS: Final = [f".{cent:02d}" for cent in range(100)]

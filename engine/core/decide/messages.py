@@ -52,7 +52,7 @@ _CONTENT_TYPE: Final = ("content-type", b"application/json")
 
 
 def because(topic: str, event: Any) -> Because:
-    return Because(topic, event.event_id, event.time, rfc3339(event.time))
+    return Because(topic, event.event_id, event.time)
 
 
 def _id(client_id: str, sequence: int, ordinal: int, *what: str) -> str:

@@ -18,7 +18,7 @@ from engine.core.client.sections import pack, unpack
 from engine.core.client.state import ClientState
 from engine.core.contract.corrections import CORRECTIONS
 from engine.core.contract.events import Event
-from engine.core.contract.message import Because, Message, rfc3339
+from engine.core.contract.message import Because, Message
 from engine.core.contract.outbound import TIMER, Outcome
 from engine.core.decide import assigning, journeys, surveys
 from engine.core.decide.messages import (
@@ -266,7 +266,7 @@ def _run_timers(plan: Plan, client: ClientState, until_ms: int, decided: Decided
         matches = take_due(plan, client)
         if client.journeys:
             matches += journeys.take(plan, client, decided.counts)
-        cause = Because(TIMER, None, client.now_ms, rfc3339(client.now_ms))
+        cause = Because(TIMER, None, client.now_ms)
         if client.items:
             matches += see_through(plan, client, cause, [], decided.messages, decided.counts)
         if matches or found is not None:

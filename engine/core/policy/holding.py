@@ -84,7 +84,7 @@ def spread_ms(plan: Plan, client: ClientState) -> int:
 
 def cause_of(held: list[Any]) -> Because:
     type_, event_id, time = held[CAUSE]
-    return Because(type_, event_id, parse_time_ms(time) if event_id is not None else 0, time)
+    return Because(type_, event_id, parse_time_ms(time))
 
 
 def next_release_ms(plan: Plan, client: ClientState) -> int:

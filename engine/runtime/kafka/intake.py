@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 import structlog
@@ -23,6 +24,7 @@ from engine.runtime.kafka.topics import grown
 from engine.runtime.kafka.wire.polls import Polls
 from engine.runtime.kafka.wire.reader import FULL_BYTES, share_polls
 from engine.runtime.protocol.intake import MAX_BATCH_BYTES, Batch, Held, Merger
+from engine.runtime.protocol.records import fetched
 from engine.runtime.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -101,8 +103,9 @@ class KafkaIntake:
         )
         consumer = self._consumer = await self._reader.__aenter__()
         tps = list(self._topics.values())
+        made = {tp: partial(fetched, topic) for tp, topic in self._names.items()}
         with errors():
-            await share_polls(consumer, self._polls, self._clients.wall_ms)
+            await share_polls(consumer, made, self._polls, self._clients.wall_ms)
             first, end = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
             begin = {}
             for topic, tp in self._topics.items():
@@ -144,21 +147,21 @@ class KafkaIntake:
     async def _fetch(self, tps: Sequence[TopicPartition], wait_s: float) -> None:
         consumer = self._consumer
         assert consumer is not None
-        fetched = await consumer.getmany(*tps, timeout_ms=int(wait_s * 1000))
+        found = await consumer.getmany(*tps, timeout_ms=int(wait_s * 1000))
         lacking = self.merger.lacking()
         for tp, topic in self._names.items():
             answered_ms = consumer.last_poll_timestamp(tp)
-            if answered_ms == self._answered[topic][0] and tp not in fetched and topic not in lacking:
+            if answered_ms == self._answered[topic][0] and tp not in found and topic not in lacking:
                 continue  # nothing has been heard of it since
-            found = len(consumer.partitions_for_topic(tp.topic) or ())  # which the client asks for every minute
-            if found > self._partitions:  # nobody would read those that are new
-                raise Refused(grown(tp.topic, found, self._partitions))
+            partitions = len(consumer.partitions_for_topic(tp.topic) or ())  # which the client asks for every minute
+            if partitions > self._partitions:  # nobody would read those that are new
+                raise Refused(grown(tp.topic, partitions, self._partitions))
             end = consumer.highwater(tp) or 0
             stable = consumer.last_stable_offset(tp)
             if stable is None or stable < 0:
                 stable = end
             position = await consumer.position(tp)
-            self.merger.add(topic, fetched.get(tp, ()), position, max(stable, position), end)
+            self.merger.add(topic, found.get(tp, ()), position, max(stable, position), end)
             answer = answered_ms, stable, end
             if answered_ms and answer != self._answered[topic]:
                 self._answered[topic] = answer
