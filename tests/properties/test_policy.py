@@ -39,7 +39,8 @@ pytestmark = replaces_parts  # what the engine decides is heard by replacing fun
 HISTORIES = 160
 SEEN_AT_ONCE = 100  # histories in which most mutants are seen
 SEEN_AT_LAST = 6_000
-RARE = {"tags as of now instead of as sent": 6_400}  # the history from which on a mutant is looked for
+# the history from which on a mutant is looked for
+RARE = {"tags as of now instead of as sent": 6_400, "one more may wait": 9_000}
 UNLOST = {"sent", "cooldown", "holdout", "held", "no_longer_true", "expired", "day_unknown"}
 
 
